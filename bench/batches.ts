@@ -19,7 +19,6 @@ const MOST_ROUNDS = 3;
 const MOST_ABOVE_START = 40e6;
 /** Milliseconds of CPU an item. */
 const CPU_CEILINGS = { created: 0.1, settled: 0.1 };
-const SAMPLED_EVERY_MS = 5;
 const ASKED_EVERY_MS = 500;
 const SETTLED_WITHIN_MS = 300_000;
 const PATH = '/v1/messages/batches';
@@ -77,20 +76,7 @@ async function measureMemory(bundle: Bundle, upstream: string): Promise<BatchFig
   const inspector = await Inspector.connect(server.inspector as URL);
   const peakDuring = async (work: () => Promise<void>): Promise<MemoryFigures> => {
     const idleBytes = await inspector.alive(() => fetch(`${server.origin}/health`));
-    let peakBytes = 0;
-    let isDone = false;
-    const sampling = (async () => {
-      while (!isDone) {
-        peakBytes = Math.max(peakBytes, await inspector.used());
-        await sleep(SAMPLED_EVERY_MS);
-      }
-    })();
-    try {
-      await work();
-    } finally {
-      isDone = true;
-    }
-    await sampling;
+    const { peakBytes } = await inspector.peakDuring(work);
     return { idleBytes, peakBytes };
   };
   const memory = {

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 const WAKE_EVERY_MS = 100;
+const SAMPLED_EVERY_MS = 5;
 
 /** In bytes. */
 interface HeapUsage {
@@ -45,6 +46,23 @@ export class Inspector {
   async used(): Promise<number> {
     const { usedSize, backingStorageSize = 0 } = await this.#call<HeapUsage>('Runtime.getHeapUsage');
     return usedSize + backingStorageSize;
+  }
+
+  /** Does some work. @returns what it returns, and the most that the isolate held meanwhile, in bytes */
+  async peakDuring<T>(work: () => Promise<T>): Promise<{ result: T; peakBytes: number }> {
+    let peakBytes = 0;
+    let isDone = false;
+    const sampling = (async () => {
+      while (!isDone) {
+        peakBytes = Math.max(peakBytes, await this.used());
+        await sleep(SAMPLED_EVERY_MS);
+      }
+    })();
+    const result = await work().finally(() => {
+      isDone = true;
+    });
+    await sampling;
+    return { result, peakBytes };
   }
 
   /**

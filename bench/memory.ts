@@ -10,7 +10,6 @@ import type { Uploaded, UploadOrder } from './uploads.ts';
 /** Of an isolate's 128 MB. In bytes, as all here; a MB is 1,000,000 of them. */
 const MOST_EVER = 110e6;
 const MOST_WITH_OPEN_ANSWERS = 60e6;
-const SAMPLED_EVERY_MS = 5;
 /** Until what an answer leaves behind is settled. */
 const AFTERWORK_MS = 1_000;
 
@@ -101,18 +100,12 @@ async function measure(scenario: Scenario, bundle: Bundle, upstream: string): Pr
   const inspector = await Inspector.connect(server.inspector as URL);
   const wake = () => fetch(`${server.origin}/health`);
   const idleBytes = await inspector.alive(wake);
-  let peakBytes = 0;
-  let isDone = false;
-  const sampling = (async () => {
-    while (!isDone) {
-      peakBytes = Math.max(peakBytes, await inspector.used());
-      await sleep(SAMPLED_EVERY_MS);
-    }
-  })();
-  const { first, last } = await send({ ...order, headers: prefixed ? { 'sluice-prefix': PREFIX_NAME } : {} });
-  if (order.holds) await sleep(AFTERWORK_MS);
-  isDone = true;
-  await sampling;
+  const { result, peakBytes } = await inspector.peakDuring(async () => {
+    const sent = await send({ ...order, headers: prefixed ? { 'sluice-prefix': PREFIX_NAME } : {} });
+    if (order.holds) await sleep(AFTERWORK_MS);
+    return sent;
+  });
+  const { first, last } = result;
   const aliveBytes = await inspector.alive(wake);
   inspector.close();
   uploads.disconnect();

@@ -12,6 +12,7 @@ import { isOver as isMemoryOver, measureMemory, memoryTable } from './memory.ts'
 import { isOver as isPrefixOver, measurePrefix, prefixTable } from './prefix.ts';
 import { nextMessage, startChild } from './processes.ts';
 import { measureRounds, measureStarts, type Plan, type Start } from './rounds.ts';
+import { isOver as isRunOver, measureRuns, runTable } from './runs.ts';
 import { type Bundle, buildWorker } from './server.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
 import { isOver as isUpstreamOver, measureUpstreams, upstreamTable } from './upstreams.ts';
@@ -26,6 +27,7 @@ const usage = `npm run bench -- [options]
   --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone
   --batches        batches and files alone
+  --runs           runs alone: what their steps cost
   --upstreams      kinds of upstream alone; --workload burst or long takes one of their two
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
@@ -116,6 +118,7 @@ async function main(): Promise<void> {
       batches: { type: 'boolean', default: false },
       leases: { type: 'boolean', default: false },
       upstreams: { type: 'boolean', default: false },
+      runs: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -165,6 +168,13 @@ async function main(): Promise<void> {
     const batches = await measureBatches(await build(metered.worker), origin, rounds);
     console.log(batchTable(batches));
     if (values.check && isBatchOver(batches)) process.exitCode = 1;
+    return;
+  }
+  if (values.runs) {
+    const bundles = { deployed: await build(metered.worker), counted: await build(counted.worker) };
+    const runs = await measureRuns(bundles, rounds);
+    console.log(runTable(runs));
+    if (values.check && isRunOver(runs)) process.exitCode = 1;
     return;
   }
   if (values.upstreams) {
@@ -237,13 +247,16 @@ async function main(): Promise<void> {
   progress('batches');
   const batches = await measureBatches(bundles.metered, origin, rounds);
   tell(batchTable(batches));
+  progress('runs');
+  const runs = await measureRuns({ deployed: bundles.metered, counted: counting }, rounds);
+  tell(runTable(runs));
   const starts = await measureStarts(plan, burst);
   tell(startTable(starts));
 
   if (values.json !== undefined) {
     await writeFile(
       values.json,
-      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, leases, memory, batches, starts }, null, 2)}\n`,
+      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, leases, memory, batches, runs, starts }, null, 2)}\n`,
     );
   }
   const over =
@@ -254,6 +267,7 @@ async function main(): Promise<void> {
     isLeaseOver(leases) ||
     memory.some(isMemoryOver) ||
     isBatchOver(batches) ||
+    isRunOver(runs) ||
     starts.some(({ contender, gzipBytes }) => gzipBytes > (gzipCeilings[contender] ?? Number.POSITIVE_INFINITY));
   if (values.check && over) process.exitCode = 1;
 }

@@ -30,19 +30,22 @@ import { poolsRoutes } from './pools/pools.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
 import type { Prices } from './settings/prices.ts';
 import { settingsOf, sharePrices } from './settings/settings.ts';
+import { shareTools, type WorkerTools } from './tools/worker-tools.ts';
 import { openUpstreams } from './upstream/kinds/entry.ts';
 import { shareFetch } from './upstream/upstream.ts';
 import { type WebhooksOptions, webhooksRoutes } from './webhooks/webhooks.route.ts';
 
 /**
- * What a Worker decides in its own code. `fetch` and `prices` also hold for its Durable Objects, which belong to the Worker
- * and not to an app: call `createApp` at the top of the module, and give every app the same two.
+ * What a Worker decides in its own code. `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong to the
+ * Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
  */
-export interface AppOptions extends MessagesOptions, WebhooksOptions {
+export interface AppOptions<Inputs extends object = Record<string, unknown>> extends MessagesOptions, WebhooksOptions {
   /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
   authenticate?: Authenticate;
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;
+  /** Tools that the edge calls in this Worker itself, for every caller whose request names one with `run: "worker"`. */
+  tools?: WorkerTools<Inputs>;
   /**
    * Paths of routes that the Worker adds to this app and that need no credential. All other added routes need one, and
    * have `c.get('identity')`. The edge's own routes cannot be opened.
@@ -76,11 +79,14 @@ const CLOSED = [
  * Makes the edge: middleware in the order in which a request passes it, then the routes.
  *
  * @returns a Hono app: export it as a Worker, add routes to it, or mount it in another app, `app.route('/ai', edge)`
- * @throws Error for malformed prices
+ * @throws Error for malformed prices and tools
  */
-export function createApp(options: AppOptions = {}): Hono<AppEnv> {
+export function createApp<Inputs extends object = Record<string, unknown>>(
+  options: AppOptions<Inputs> = {},
+): Hono<AppEnv> {
   if (options.fetch) shareFetch(options.fetch);
   if (options.prices) sharePrices(options.prices);
+  if (options.tools) shareTools(options.tools);
   const app = new Hono<AppEnv>();
   app.onError((thrown, c) => {
     const error = toApiError(thrown);

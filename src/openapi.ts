@@ -26,6 +26,7 @@ import { prefixes } from './prefixes/prefixes.reference.ts';
 import { ERRORS, type ErrorStatus, errorExamples, errorSchema } from './reference/errors.ts';
 import { HEADERS } from './reference/headers.ts';
 import type { Answer, Content, Resource, Route } from './reference/resource.ts';
+import { answersOf } from './reference/resource.ts';
 import { webhooks } from './webhooks/webhooks.reference.ts';
 
 /** All resources, in the order in which the page shows them. A new resource is a new entry. */
@@ -105,7 +106,7 @@ export function createReference() {
 
 function operation(resource: Resource, path: string, route: Route): ZodOpenApiOperationObject {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
-  const answers = Object.entries(route.answers).map(([status, answer]) => [status, response(answer)] as const);
+  const answers = Object.entries(answersOf(route)).map(([status, answer]) => [status, response(answer)] as const);
   const errors = errorsOf(route, names.length > 0).map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );

@@ -46,6 +46,7 @@ const ORDER = [
   'classification/task',
   'agents',
   'prefixes',
+  'tools',
   'accounts',
   'accounts/admission',
   'accounts/leases',

@@ -1,8 +1,9 @@
 import { addHold, advance, type Budget, emptyBudget, windowsOfGroup } from '../budget/state.ts';
 import { PERIODS } from '../budget/windows.ts';
 import { AlertOutbox } from '../delivery/alert-outbox.ts';
-import { Alarm } from '../durable/alarm.ts';
+import type { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
+import type { Surroundings } from '../durable/edge-object.ts';
 import { migrate } from '../durable/migrations.ts';
 import { retentionOf } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
@@ -23,7 +24,8 @@ import { RefusalLog } from './refusal-log.ts';
 import { StorageQuota } from './storage-quota.ts';
 import { TokensWithLimits } from './token-limits.ts';
 
-const ALARM_GRAIN_MS = 60_000;
+/** Times of the alarm are rounded up to it, but for what must not wait so long. */
+export const ALARM_GRAIN_MS = 60_000;
 
 /** Holds what the parts of an account's object share: its rows, its budget in memory, its alarm and its clock. */
 export class AccountState {
@@ -52,28 +54,22 @@ export class AccountState {
   readonly settings: () => Settings;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
-  readonly #env: () => Bindings;
+  readonly #around: Surroundings;
   #listed: boolean;
   #erasing: number;
   #erasedAt: number;
 
-  constructor(ctx: DurableObjectState, env: () => Bindings, now: () => number, settings: () => Settings) {
-    this.settings = settings;
+  constructor(ctx: DurableObjectState, around: Surroundings) {
+    this.#around = around;
+    this.settings = around.settings;
+    this.now = around.now;
+    this.alarm = around.alarm;
     migrate(ctx.storage, LEDGER_MIGRATIONS);
     this.accountId = ctx.id.name;
-    this.#env = env;
-    this.now = now;
     const ledger = new Ledger(ctx.storage);
     this.ledger = ledger;
-    this.alarm = new Alarm(ctx.storage, ALARM_GRAIN_MS);
     this.limitedTokens = new TokensWithLimits(ledger);
-    this.alerts = new AlertOutbox({
-      tables: ledger,
-      wakeFor: (time) => this.alarm.wakeFor(time, 1_000),
-      now,
-      env,
-      waitUntil: (work) => ctx.waitUntil(work),
-    });
+    this.alerts = new AlertOutbox(ledger, around);
     this.credentials = new Credentials(ledger, this.limitedTokens);
     this.credits = new Credits(ledger);
     this.refusals = new RefusalLog(ledger);
@@ -82,22 +78,14 @@ export class AccountState {
     this.batches = new BatchList(ledger);
     this.classifications = new ClassificationList(ledger);
     this.belongings = new BelongingList(ledger);
-    this.versions = new Versions(ledger, env().STORE, ctx.id.name ?? '');
-    this.publisher = new VersionPublisher(this.versions, this.alarm, now, (work) => ctx.waitUntil(work));
+    this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
+    this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(this.conversations, this.versions, this.belongings);
     this.budget = recallBudget(ledger);
     for (const { token, nanodollars } of this.budget.holds.values()) this.limitedTokens.hold(token, nanodollars);
     this.limits = new LimitsInForce(ledger);
-    this.leases = new Leases({
-      account: ctx.id.name,
-      tables: ledger,
-      budget: this.budget,
-      alarm: this.alarm,
-      limits: () => this.limits.limits,
-      env,
-      now,
-      waitUntil: (work) => ctx.waitUntil(work),
-    });
+    const limits = () => this.limits.limits;
+    this.leases = new Leases({ account: ctx.id.name, tables: ledger, budget: this.budget, limits }, around);
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
@@ -105,7 +93,7 @@ export class AccountState {
 
   /** @returns what is bound to the Worker. */
   get env(): Bindings {
-    return this.#env();
+    return this.#around.env;
   }
 
   /** Moves the budget to the present. @returns the time to decide by, never earlier than any before */

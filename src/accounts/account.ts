@@ -1,4 +1,3 @@
-import { DurableObject } from 'cloudflare:workers';
 import type { MessageBatch } from '../batches/batches-answers.schema.ts';
 import { reportQuotaStatus } from '../budget/quota-status.ts';
 import type { ConversationRow } from '../conversations/conversations-answers.schema.ts';
@@ -29,11 +28,11 @@ import type {
 } from '../durable/contracts/belongings.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
+import { EdgeObject } from '../durable/edge-object.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
-import { type Settings, settingsOf } from '../settings/settings.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
-import { AccountState } from './account-state.ts';
+import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
 import { decideBatch, settleBatch } from './admit-batch.ts';
 import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
@@ -62,28 +61,12 @@ const RENEW_BELOW_MS = 10 * 60_000;
  * Decisions are made in memory, which is rebuilt from the rows when the object wakes, and never wait for anything:
  * between a check and its hold no other request can come.
  */
-export class Account extends DurableObject<Bindings> implements AccountObject {
+export class Account extends EdgeObject implements AccountObject {
   readonly #state: AccountState;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
-    super(ctx, env);
-    this.#state = new AccountState(
-      ctx,
-      () => this.env,
-      () => this.now(),
-      () => this.settings(),
-    );
-    void ctx.blockConcurrencyWhile(() => this.#state.alarm.load());
-  }
-
-  /** The settings, by which the upstream is called; tests put their own in their place. */
-  protected settings(): Settings {
-    return settingsOf(this.env);
-  }
-
-  /** The clock; tests put their own in its place. */
-  protected now(): number {
-    return Date.now();
+    super(ctx, env, ALARM_GRAIN_MS);
+    this.#state = new AccountState(ctx, this.around);
   }
 
   /**
@@ -144,7 +127,8 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
     if (outcome !== 'duplicate') raiseAlerts(this.#state, overHold ? settlement.requestId : undefined);
     if (conversation && !this.#isErased(conversation)) {
       this.#state.storage.arrived(conversation.id);
-      this.#state.conversations.note(conversation, outcome === 'duplicate' || outcome === 'erased' ? 0 : cost);
+      const isNoted = conversation.cost === undefined && (outcome === 'duplicate' || outcome === 'erased');
+      this.#state.conversations.note(conversation, isNoted ? 0 : cost);
     }
     return settled;
   }
@@ -460,7 +444,7 @@ export class Account extends DurableObject<Bindings> implements AccountObject {
 
   /** @returns what caching has saved the requests of these versions of a prefix, by day and version. */
   savings(query: SavingsQuery): SavingsRow[] {
-    return savingsOf(this.#state.ledger, query, settingsOf(this.env).models);
+    return savingsOf(this.#state.ledger, query, this.settings().models);
   }
 
   /**

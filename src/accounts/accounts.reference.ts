@@ -55,21 +55,19 @@ export const accounts: Resource = {
       summary: 'List the accounts',
       needs: 'admin',
       query: pageSchema,
-      answers: {
-        200: pageAnswer(
-          namedList('AccountList', accountRow),
-          row,
-          'alice',
-          'A page of them, in the order of their names.',
-        ),
-      },
+      answer: pageAnswer(
+        namedList('AccountList', accountRow),
+        row,
+        'alice',
+        'A page of them, in the order of their names.',
+      ),
     },
     'GET /accounts/:id': {
       operation: 'getAccount',
       summary: 'See where an account stands',
       description: 'One’s own, or as an admin any.',
       needs: 'credential',
-      answers: { 200: account('Its limits, and every window and bucket.') },
+      answer: account('Its limits, and every window and bucket.'),
     },
     'PUT /accounts/:id/limits': {
       operation: 'setLimits',
@@ -77,7 +75,7 @@ export const accounts: Resource = {
       description: 'What is absent is the deployment’s default.',
       needs: 'admin',
       body: { schema: z.withMeta(limitsSchema, { id: 'Limits' }), example: limits },
-      answers: { 200: account('Where it stands under the new limits.') },
+      answer: account('Where it stands under the new limits.'),
     },
     'PATCH /accounts/:id/limits': {
       operation: 'changeLimits',
@@ -85,7 +83,7 @@ export const accounts: Resource = {
       description: 'What is null is removed, what is absent stays.',
       needs: 'admin',
       body: { schema: z.withMeta(limitsPatch, { id: 'LimitsPatch' }), example: { usd_per_day: 2, models: null } },
-      answers: { 200: account('Where it stands under the new limits.') },
+      answer: account('Where it stands under the new limits.'),
     },
     'POST /accounts/:id/credit': {
       operation: 'giveCredit',
@@ -111,20 +109,16 @@ export const accounts: Resource = {
       description: 'One’s own, or as an admin any.',
       needs: 'credential',
       query: pageSchema,
-      answers: {
-        200: pageAnswer(namedList('CreditList', creditRowSchema), creditExample, creditExample.id, 'A page of it.'),
-      },
+      answer: pageAnswer(namedList('CreditList', creditRowSchema), creditExample, creditExample.id, 'A page of it.'),
     },
     'GET /accounts/:id/export': {
       operation: 'exportAccount',
       summary: 'Export a ledger',
       description: 'One’s own, or as an admin any.',
       needs: 'credential',
-      answers: {
-        200: {
-          description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
-          content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
-        },
+      answer: {
+        description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
+        content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
       },
     },
     'DELETE /accounts/:id': {

@@ -5,6 +5,7 @@ import { type AppEnv, accountOf } from '../auth/context.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
+import { streamOfTexts } from '../http/stream-of-texts.ts';
 import { validate } from '../http/validate.ts';
 import { forgetMark } from '../kv/account-marks.ts';
 import { accountList } from '../kv/name-list.ts';
@@ -73,7 +74,7 @@ export function accountsRoutes() {
     })
     .get('/accounts/:id/export', (c) => {
       const call = accountOf(c, ownOrAny(c, c.req.param('id')));
-      return new Response(jsonLines(call), { headers: { 'content-type': 'application/jsonl' } });
+      return new Response(streamOfTexts(jsonLines(call)), { headers: { 'content-type': 'application/jsonl' } });
     })
     .delete('/accounts/:id', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
@@ -106,22 +107,12 @@ export function ownOrAny(c: Context<AppEnv>, name: string): string {
   return name;
 }
 
-/** The rows of a ledger, a line each, oldest first; the next page is read when it is wanted. */
-function jsonLines(call: ReturnType<typeof accountOf>): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  let cursor: string | null = '';
-  return new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      if (cursor === null) {
-        controller.close();
-        return;
-      }
-      const from = cursor;
-      const { rows, next } = await call((object) => object.exportRows(from));
-      cursor = next;
-      const text = rows.map((row) => `${JSON.stringify(row)}\n`).join('');
-      if (text !== '') controller.enqueue(encoder.encode(text));
-      else if (next === null) controller.close();
-    },
-  });
+/** Yields the rows of a ledger, a line each, oldest first. */
+async function* jsonLines(call: ReturnType<typeof accountOf>): AsyncGenerator<string> {
+  for (let cursor: string | null = ''; cursor !== null; ) {
+    const from: string = cursor;
+    const { rows, next } = await call((object) => object.exportRows(from));
+    if (rows.length > 0) yield rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+    cursor = next;
+  }
 }

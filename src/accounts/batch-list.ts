@@ -3,9 +3,6 @@
 import type { MessageBatch } from '../batches/batches-answers.schema.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { Rows } from '../durable/rows.ts';
-import { pageOfSelected } from '../http/page.ts';
-
-type BatchTableRow = Record<string, SqlStorageValue> & { id: string; digest: string; report: string | null };
 
 /** For so long a create that is sent again finds the batch that was made. */
 const ATTACHES_MS = 24 * 60 * 60_000;
@@ -14,18 +11,12 @@ const ATTACHES_MS = 24 * 60 * 60_000;
 export class BatchList extends Rows {
   /** Adds a batch, in the step that sets aside what it can cost. */
   begin({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {
-    this.tables.write(
-      'insert into batches (id, created_at, key, digest) values (?, ?, ?, ?)',
-      id,
-      now,
-      key ?? null,
-      digest,
-    );
+    this.tables.insert('batches', { id, created_at: now, key: key ?? null, digest });
   }
 
   /** @returns whether there is a batch. */
   has(id: string): boolean {
-    return this.tables.read('select 1 from batches where id = ?', id).length > 0;
+    return this.tables.has('batches where id = ?', id);
   }
 
   /** @returns the batch that was made of what is sent again: by its key, or by its bytes where the client says so. */
@@ -33,7 +24,7 @@ export class BatchList extends Rows {
     { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
     now: number,
   ): { id: string; isSame: boolean } | undefined {
-    const [row] = this.tables.read<BatchTableRow>(
+    const [row] = this.tables.read<{ id: string; digest: string }>(
       `select id, digest from batches where created_at > ?1 and (key = ?2 or (?3 and digest = ?4))
        order by key is ?2 desc, id desc limit 1`,
       now - ATTACHES_MS,
@@ -55,17 +46,10 @@ export class BatchList extends Rows {
   }
 
   /** @returns a page of the batches that the upstream has, or may have, newest first. */
-  page({ limit = 20, after_id, before_id }: PageOf): Page<MessageBatch> {
-    const backwards = after_id === undefined && before_id !== undefined;
-    const rows = this.tables.read<BatchTableRow>(
-      `select id, digest, report from batches where report is not null
-         and (?1 is null or id < ?1) and (?2 is null or id > ?2) order by id ${backwards ? 'asc' : 'desc'} limit ?3`,
-      after_id ?? null,
-      before_id ?? null,
-      limit + 1,
-    );
-    const batches = rows.map(({ report }) => JSON.parse(String(report)) as MessageBatch);
-    return pageOfSelected(batches, limit, backwards, ({ id }) => id);
+  page(page: PageOf): Page<MessageBatch> {
+    const select = 'id, report from batches where report is not null';
+    const rows = this.tables.page<{ id: string; report: string }>({ select, order: ['id'] }, page);
+    return { ...rows, data: rows.data.map(({ report }) => JSON.parse(report) as MessageBatch) };
   }
 
   /** @returns ids of batches that were made until then, so many of them. */

@@ -9,7 +9,6 @@ import type {
 } from '../durable/contracts/belongings.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { Rows } from '../durable/rows.ts';
-import { pageOfSelected } from '../http/page.ts';
 
 /**
  * `uploading`: nobody has said yet whether there is a file; its id is that of the request. `kept`: it is there. `gone`: it was
@@ -57,13 +56,8 @@ export class BelongingList extends Rows {
   /** Notes what an answer has made. What is known stays as it is. */
   note(made: readonly Belonging[], now: number): void {
     for (const { id, kind, upstream } of made) {
-      this.tables.write(
-        `insert or ignore into belongings (id, kind, upstream, state, bytes, created_at) values (?, ?, ?, 'kept', 0, ?)`,
-        id,
-        kind,
-        upstream,
-        now,
-      );
+      const row = { id, kind, upstream, state: 'kept', bytes: 0, created_at: now };
+      this.tables.insert('belongings', row, 'insert or ignore');
     }
   }
 
@@ -77,19 +71,10 @@ export class BelongingList extends Rows {
 
   /** Sets bytes aside for a file, before any of it goes up. @returns when its end is looked for */
   begin({ id, upstream, bytes: said }: UploadRequest, bytes: number, now: number): number {
-    const isExact = said !== undefined;
     this.#forgetGone(now);
     const due = now + UPLOAD_MS;
-    this.tables.write(
-      `insert or ignore into belongings (id, kind, upstream, state, bytes, is_exact, created_at, due_at)
-       values (?, 'file', ?, 'uploading', ?, ?, ?, ?)`,
-      id,
-      upstream,
-      bytes,
-      Number(isExact),
-      now,
-      due,
-    );
+    const row = { id, kind: 'file', upstream, state: 'uploading', bytes, created_at: now, due_at: due };
+    this.tables.insert('belongings', { ...row, is_exact: Number(said !== undefined) }, 'insert or ignore');
     this.#bytes = undefined;
     return due;
   }
@@ -120,18 +105,10 @@ export class BelongingList extends Rows {
     { id, bytes, expiresAt, text }: FileDescription,
     { upstream, at, isErased }: { upstream: string; at: number; isErased: boolean },
   ): void {
-    this.tables.write(
-      `insert into belongings (id, kind, upstream, state, bytes, created_at, due_at, expires_at, description)
-       values (?, 'file', ?, ?, ?, ?, ?, ?, ?) on conflict (id) do nothing`,
-      id,
-      upstream,
-      isErased ? 'erasing' : 'kept',
-      bytes,
-      at,
-      isErased ? 0 : null,
-      isErased ? null : expiresAt,
-      isErased ? null : text,
-    );
+    const row = { id, kind: 'file', upstream, bytes, created_at: at };
+    const erasing = { state: 'erasing', due_at: 0, expires_at: null, description: null };
+    const kept = { state: 'kept', due_at: null, expires_at: expiresAt, description: text };
+    this.tables.insert('belongings', { ...row, ...(isErased ? erasing : kept) }, 'insert or ignore');
   }
 
   /** Adds what the upstream says of a file that a tool has made. */
@@ -153,19 +130,14 @@ export class BelongingList extends Rows {
   }
 
   /** @returns a page of the files that are there, newest first. */
-  files({ limit = 20, after_id, before_id }: PageOf, now: number): Page<FileRow> {
+  files(page: PageOf, now: number): Page<FileRow> {
     this.#expire(now);
-    const backwards = before_id !== undefined;
-    const order = backwards ? 'asc' : 'desc';
-    const rows = this.tables.read<Record<string, SqlStorageValue> & FileRow>(
-      `select id, upstream, description as text from belongings
-       where kind = 'file' and state = 'kept' and (?1 is null
-         or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from belongings where id = ?1))
-       order by created_at ${order}, id ${order} limit ?2`,
-      after_id ?? before_id ?? null,
-      limit + 1,
+    const select = "id, upstream, description as text from belongings where kind = 'file' and state = 'kept'";
+    const edge = 'select created_at, id from belongings where id = ?1';
+    return this.tables.page<Record<string, SqlStorageValue> & FileRow>(
+      { select, order: ['created_at', 'id'], edge },
+      page,
     );
-    return pageOfSelected(rows, limit, backwards, ({ id }) => id);
   }
 
   /**

@@ -4,7 +4,6 @@ import type { ConversationRow } from '../conversations/conversations-answers.sch
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport } from '../durable/contracts/settlement.ts';
 import { Rows } from '../durable/rows.ts';
-import { pageOfSelected } from '../http/page.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 
 type ConversationTableRow = Record<string, SqlStorageValue> & {
@@ -33,12 +32,8 @@ export class ConversationList extends Rows {
     if (this.#known.size >= MOST_KNOWN) this.#known.clear();
     this.#known.add(id);
     if (isListed) return;
-    this.tables.write(
-      `insert into conversations (id, version, created_at, updated_at, turns, messages, cost) values (?, 0, ?, ?, 0, 0, 0)`,
-      id,
-      now,
-      now,
-    );
+    const nothing = { version: 0, turns: 0, messages: 0, cost: 0 };
+    this.tables.insert('conversations', { id, created_at: now, updated_at: now, ...nothing });
     this.#count(undefined, 0);
   }
 
@@ -58,7 +53,11 @@ export class ConversationList extends Rows {
     return this.tables.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
   }
 
-  /** Stores what a conversation reports, and adds to its cost. A report older than the stored one adds only the cost. */
+  /**
+   * Stores what a conversation reports. A report older than the stored one changes nothing.
+   *
+   * @param cost of the request that the report comes with
+   */
   note(report: ConversationReport, cost: Nanodollars): void {
     const { id } = report;
     const before = this.bytesOf(id);
@@ -67,18 +66,20 @@ export class ConversationList extends Rows {
   }
 
   #write(report: ConversationReport, cost: Nanodollars): void {
-    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0 } = report;
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before } = report;
     if (gone) {
       this.#known.delete(id);
       this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
       return;
     }
     const newer = 'excluded.version >= version';
+    // An object of the version before tells no sum: its costs are added up here.
+    const costs = before === undefined ? 'cost + excluded.cost' : `iif(${newer}, excluded.cost, cost)`;
     this.tables.write(
       `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes)
        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
        on conflict (id) do update set
-         cost = cost + excluded.cost,
+         cost = ${costs},
          created_at = iif(${newer}, excluded.created_at, created_at),
          updated_at = iif(${newer}, excluded.updated_at, updated_at),
          title = iif(${newer}, excluded.title, title),
@@ -93,7 +94,7 @@ export class ConversationList extends Rows {
       title,
       turns,
       messages,
-      cost,
+      (before ?? 0) + cost,
       bytes,
     );
   }
@@ -102,19 +103,11 @@ export class ConversationList extends Rows {
    * @param running ids of conversations that have a turn running
    * @returns a page of the list, newest first
    */
-  page({ limit = 20, after_id, before_id }: PageOf, running: ReadonlySet<string>): Page<ConversationRow> {
-    const backwards = before_id !== undefined;
-    const edge = after_id ?? before_id;
-    const order = backwards ? 'asc' : 'desc';
-    const rows = this.tables.read<ConversationTableRow>(
-      `select * from conversations
-       where ?1 is null or (created_at, id) ${backwards ? '>' : '<'} (select created_at, id from conversations where id = ?1)
-       order by created_at ${order}, id ${order} limit ?2`,
-      edge ?? null,
-      limit + 1,
-    );
-    const conversations = rows.map((row) => conversationRowOf(row, running));
-    return pageOfSelected(conversations, limit, backwards, ({ id }) => id);
+  page(page: PageOf, running: ReadonlySet<string>): Page<ConversationRow> {
+    const edge = 'select created_at, id from conversations where id = ?1';
+    const list = { select: '* from conversations where true', order: ['created_at', 'id'], edge };
+    const rows = this.tables.page<ConversationTableRow>(list, page);
+    return { ...rows, data: rows.data.map((row) => conversationRowOf(row, running)) };
   }
 
   /** @returns ids of conversations that began until then, some of them. */
@@ -146,7 +139,7 @@ export class ConversationList extends Rows {
 
   /** @returns whether a conversation is in the list. */
   has(id: string): boolean {
-    return this.#known.has(id) || this.tables.read('select 1 from conversations where id = ?', id).length > 0;
+    return this.#known.has(id) || this.tables.has('conversations where id = ?', id);
   }
 }
 

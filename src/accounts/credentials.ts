@@ -4,8 +4,10 @@ import { DAY_MS } from '../async/durations.ts';
 import type { MintedToken } from '../durable/contracts/account.ts';
 import type { CredentialUse } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
+import { Rows } from '../durable/rows.ts';
 import type { Tables } from '../durable/tables.ts';
 import { pageOfRows } from '../http/page.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import { TokensWithLimits } from './token-limits.ts';
 import type { TokenRow } from './usage-answers.schema.ts';
 
@@ -26,15 +28,14 @@ export const MOST_MINTED = 1_000;
 const MOST_LISTED = 10_000;
 
 /** Keeps the rows of an account's tokens. */
-export class Credentials {
-  readonly #tables: Tables;
+export class Credentials extends Rows {
   readonly #known = new Map<string, { mintedAt: number | null; seen: boolean; revoked: boolean }>();
   readonly #limited: TokensWithLimits;
   #revokedBefore: number;
 
   /** @param limited the tokens that have limits of their own */
   constructor(tables: Tables, limited: TokensWithLimits) {
-    this.#tables = tables;
+    super(tables);
     this.#limited = limited;
     this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
     const rows = tables.read<Pick<CredentialRow, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
@@ -65,7 +66,7 @@ export class Credentials {
     if (jti === undefined || jti.length > LONGEST_STORED_JTI || this.#known.get(jti)?.seen) return;
     // A token that is not listed can be revoked all the same.
     if (this.#known.size >= MOST_LISTED) return;
-    this.#tables.write(
+    this.tables.write(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
        on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
       jti,
@@ -85,22 +86,16 @@ export class Credentials {
     if (this.#valid(now) >= MOST_MINTED) return false;
     // Tokens that live for minutes would fill the table before the alarm comes: remove those that have expired.
     if (this.#known.size >= MOST_MINTED) this.prune(now + DAY_MS);
-    this.#tables.write(
-      'insert or ignore into tokens (jti, label, scopes, minted_at, expires_at, limits) values (?, ?, ?, ?, ?, ?)',
-      token.jti,
-      token.label ?? null,
-      token.scopes.join(' '),
-      now,
-      milliseconds(token.exp),
-      TokensWithLimits.textOf(token.limits),
-    );
+    const { jti, label = null, scopes, exp, limits } = token;
+    const row = { jti, label, scopes: scopes.join(' '), minted_at: now, expires_at: milliseconds(exp) };
+    this.tables.insert('tokens', { ...row, limits: TokensWithLimits.textOf(limits) }, 'insert or ignore');
     this.#limited.add(token.jti, token.limits);
     this.#known.set(token.jti, { mintedAt: now, seen: false, revoked: false });
     return true;
   }
 
   #valid(now: number): number {
-    return this.#tables.number(
+    return this.tables.number(
       `select count(*) from tokens
        where minted_at is not null and revoked_at is null and (expires_at is null or expires_at > ?)`,
       now,
@@ -111,7 +106,7 @@ export class Credentials {
   revoke(jti: string, now: number): void {
     const known = this.#known.get(jti);
     if (known?.revoked) return;
-    this.#tables.write(
+    this.tables.write(
       'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
       jti,
       now,
@@ -122,30 +117,30 @@ export class Credentials {
   /** Revokes every token that was issued until now, seen or not. */
   revokeAll(now: number): void {
     this.#revokedBefore = now;
-    this.#tables.setMeta('revoked_before', String(now));
-    this.#tables.write('update tokens set revoked_at = ? where revoked_at is null', now);
+    this.tables.setMeta('revoked_before', String(now));
+    this.tables.write('update tokens set revoked_at = ? where revoked_at is null', now);
     for (const [jti, known] of this.#known) this.#known.set(jti, { ...known, revoked: true });
   }
 
   /** Deletes all that is stored about tokens, except that they are revoked. */
   erase(): void {
-    this.#tables.write('delete from tokens where revoked_at is null');
-    this.#tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
+    this.tables.write('delete from tokens where revoked_at is null');
+    this.tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
     for (const [jti, known] of this.#known) if (!known.revoked) this.#known.delete(jti);
   }
 
   /** Deletes tokens that expired a day ago or earlier: their own `exp` refuses them anyway. */
   prune(now: number): void {
-    const expired = this.#tables.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
+    const expired = this.tables.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
     for (const { jti } of expired) {
-      this.#tables.write('delete from tokens where jti = ?', jti);
+      this.tables.write('delete from tokens where jti = ?', jti);
       this.#known.delete(jti);
     }
   }
 
   /** @returns a page of the tokens, newest first by when they were minted, else seen, else revoked. */
   list(page: PageOf): Page<TokenRow> {
-    const all = this.#tables.read<CredentialRow>(
+    const all = this.tables.read<CredentialRow>(
       'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
     );
     const rows = pageOfRows(all, page, ({ jti }) => jti, 'end');
@@ -168,10 +163,6 @@ function tokenRowOf(row: CredentialRow): Omit<TokenRow, 'limits' | 'spent_usd'> 
     expires_at: isoTimeOrNull(row.expires_at),
     revoked_at: isoTimeOrNull(row.revoked_at),
   };
-}
-
-function isoTimeOrNull(milliseconds: number | null): string | null {
-  return milliseconds === null ? null : new Date(milliseconds).toISOString();
 }
 
 /** @returns a JWT's seconds as whole milliseconds that a date can hold. */

@@ -2,8 +2,10 @@
 
 import type { CreditAnswer, NewCredit } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
+import { Rows } from '../durable/rows.ts';
 import type { Tables } from '../durable/tables.ts';
 import { pageOfRows } from '../http/page.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import { fromUsd, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { MOST_USD } from '../settings/limits.schema.ts';
 import type { CreditRow } from './usage-answers.schema.ts';
@@ -31,13 +33,12 @@ const MOST_CREDIT: Nanodollars = fromUsd(MOST_USD);
  * what they do not cover is taken from the rest: the limit and the credits that never expire. Only a credit that expires
  * must know what was spent of it, so no other costs a row a request.
  */
-export class Credits {
-  readonly #tables: Tables;
+export class Credits extends Rows {
   /** Oldest first. */
   readonly #all: Credit[];
 
   constructor(tables: Tables) {
-    this.#tables = tables;
+    super(tables);
     this.#all = tables.read<Record<string, SqlStorageValue> & Credit>(
       `select id, key, amount, spent, note, created_at as createdAt, expires_at as expiresAt
        from credits order by created_at, id`,
@@ -55,7 +56,7 @@ export class Credits {
     }
     const sum = this.#all.reduce((before, credit) => before + credit.amount, amount);
     if (this.#all.length >= MOST_CREDITS || sum > MOST_CREDIT) return { outcome: 'full' };
-    this.#tables.write(
+    this.tables.write(
       'insert into credits (id, key, amount, spent, note, created_at, expires_at) values (?, ?, ?, 0, ?, ?, ?)',
       ...[given.id, given.key, amount, given.note, now, expiresAt],
     );
@@ -86,7 +87,7 @@ export class Credits {
     for (const credit of open) {
       const taken = rest > 0 ? Math.min(rest, credit.amount - credit.spent) : Math.max(rest, -credit.spent);
       if (taken === 0) continue;
-      this.#tables.write('update credits set spent = ? where id = ?', credit.spent + taken, credit.id);
+      this.tables.write('update credits set spent = ? where id = ?', credit.spent + taken, credit.id);
       credit.spent += taken;
       rest -= taken;
       if (rest === 0) return;
@@ -96,7 +97,7 @@ export class Credits {
   /** Forgets what the credits were for; the money stays given. */
   forgetNotes(): void {
     if (this.#all.every(({ note }) => note === null)) return;
-    this.#tables.write('update credits set note = null where note is not null');
+    this.tables.write('update credits set note = null where note is not null');
     for (const credit of this.#all) credit.note = null;
   }
 
@@ -128,6 +129,6 @@ function creditRowOf({ id, amount, note, createdAt, expiresAt }: Credit, spent: 
     left_usd: toUsd(isGone ? 0 : amount - spent),
     note,
     created_at: new Date(createdAt).toISOString(),
-    expires_at: expiresAt === null ? null : new Date(expiresAt).toISOString(),
+    expires_at: isoTimeOrNull(expiresAt),
   };
 }

@@ -1,18 +1,18 @@
 import { type Rules, rulesOf } from '../budget/rules.ts';
+import { Rows } from '../durable/rows.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import type { Tables } from '../durable/tables.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 
 /** Holds the limits of an account: its own, and the deployment's for what its own leave open. */
-export class LimitsInForce {
-  readonly #tables: Tables;
+export class LimitsInForce extends Rows {
   #own: Limits | null;
   #defaults: string;
   #limits: Limits = {};
   #rules: Rules = rulesOf({});
 
   constructor(tables: Tables) {
-    this.#tables = tables;
+    super(tables);
     this.#own = readFormat<Limits | null>('limits', tables.meta('limits') ?? 'null');
     this.#defaults = tables.meta('defaults') ?? '{}';
     this.#apply();
@@ -35,7 +35,7 @@ export class LimitsInForce {
 
   /** Replaces the account's own limits; with null the deployment's count alone. */
   setOwn(limits: Limits | null): void {
-    this.#tables.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
+    this.tables.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
     this.#own = limits;
     this.#apply();
   }
@@ -56,7 +56,7 @@ export class LimitsInForce {
     const text = JSON.stringify(defaults);
     if (text === this.#defaults) return;
     // Stored, because a settlement and an alarm come without them.
-    this.#tables.setMeta('defaults', text);
+    this.tables.setMeta('defaults', text);
     this.#defaults = text;
     this.#apply();
   }

@@ -1,4 +1,4 @@
-import type { Alarm } from '../durable/alarm.ts';
+import type { Surroundings } from '../durable/edge-object.ts';
 import { usesKind } from '../versions/kv-copies.ts';
 import type { Versions } from '../versions/version-rows.ts';
 
@@ -9,15 +9,11 @@ const RETRY_TELLING_MS = 1_000;
 /** Writes to KV what has changed of an account's versions; the alarm repeats what KV did not take. */
 export class VersionPublisher {
   readonly #versions: Versions;
-  readonly #alarm: Alarm;
-  readonly #now: () => number;
-  readonly #waitUntil: (work: Promise<unknown>) => void;
+  readonly #around: Surroundings;
 
-  constructor(versions: Versions, alarm: Alarm, now: () => number, waitUntil: (work: Promise<unknown>) => void) {
+  constructor(versions: Versions, around: Surroundings) {
     this.#versions = versions;
-    this.#alarm = alarm;
-    this.#now = now;
-    this.#waitUntil = waitUntil;
+    this.#around = around;
   }
 
   /**
@@ -27,7 +23,7 @@ export class VersionPublisher {
    */
   async publish(kind: string, name: string): Promise<boolean> {
     // Set first: if the object dies while KV is written to, the alarm still comes.
-    if (this.#versions.untold) this.#alarm.wakeFor(this.#now() + TOLD_MS);
+    if (this.#versions.untold) this.#around.alarm.wakeFor(this.#around.now() + TOLD_MS);
     try {
       await this.#versions.tell(kind, name);
       return true;
@@ -39,7 +35,7 @@ export class VersionPublisher {
 
   /** Notes that the account uses a name. The first time KV is told, so that it is known whose ledgers to ask. */
   use(kind: string, name: string, now: number): void {
-    if (this.#versions.use(kind, name, now)) this.#waitUntil(this.publish(usesKind(kind), name));
+    if (this.#versions.use(kind, name, now)) this.#around.waitUntil(this.publish(usesKind(kind), name));
   }
 
   /** Writes all that KV has not taken yet. */
@@ -48,6 +44,6 @@ export class VersionPublisher {
   }
 
   #wakeSoon(): void {
-    this.#alarm.wakeFor(this.#now() + RETRY_TELLING_MS, 1);
+    this.#around.alarm.wakeFor(this.#around.now() + RETRY_TELLING_MS, 1);
   }
 }

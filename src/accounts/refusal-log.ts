@@ -56,7 +56,7 @@ export class RefusalLog extends Rows {
   /** Deletes what was refused up to a time. */
   prune(until: number): void {
     this.#unwritten = this.#unwritten.filter(({ at }) => at > until);
-    if (this.tables.read('select 1 from refusals where at <= ? limit 1', until).length === 0) return;
+    if (!this.tables.has('refusals where at <= ?', until)) return;
     this.tables.write('delete from refusals where at <= ?', until);
     this.#rows = undefined;
   }
@@ -76,11 +76,7 @@ export class RefusalLog extends Rows {
   }
 
   #write(now: number): void {
-    this.tables.write(
-      'insert or replace into refusals (at, refused) values (?, ?)',
-      now,
-      JSON.stringify(this.#unwritten),
-    );
+    this.tables.insert('refusals', { at: now, refused: JSON.stringify(this.#unwritten) }, 'insert or replace');
     this.#unwritten = [];
     this.#writtenAt = now;
     this.#rows ??= this.tables.number('select count(*) from refusals');

@@ -62,26 +62,24 @@ export const tokens: Resource = {
       summary: 'List the tokens of an account, newest first',
       needs: 'admin',
       query: pageSchema,
-      answers: {
-        200: pageAnswer(
-          namedList('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
-          row,
-          jti,
-          'A page of them; never the tokens themselves.',
-        ),
-      },
+      answer: pageAnswer(
+        namedList('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
+        row,
+        jti,
+        'A page of them; never the tokens themselves.',
+      ),
     },
     'DELETE /accounts/:id/tokens': {
       operation: 'revokeTokens',
       summary: 'Revoke every token of an account',
       needs: 'admin',
-      answers: { 200: revoked('None that was issued until now holds any more.', 'all') },
+      answer: revoked('None that was issued until now holds any more.', 'all'),
     },
     'DELETE /accounts/:id/tokens/:jti': {
       operation: 'revokeToken',
       summary: 'Revoke a token',
       needs: 'admin',
-      answers: { 200: revoked('It holds no more.', jti) },
+      answer: revoked('It holds no more.', jti),
     },
   },
 };

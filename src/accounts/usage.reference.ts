@@ -65,23 +65,21 @@ export const usage: Resource = {
         'An admin who names no account gets the sum of all. By token, user and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
       needs: 'credential',
       query: usageQuery,
-      answers: {
-        200: {
-          description: 'The sums, and their total.',
-          content: [
-            {
-              schema: z.withMeta(usageReportSchema, { id: 'Usage' }),
-              example: {
-                from: null,
-                to: null,
-                group_by: 'model',
-                data: [{ key: 'claude-haiku-5-5', ...total }],
-                total,
-              },
+      answer: {
+        description: 'The sums, and their total.',
+        content: [
+          {
+            schema: z.withMeta(usageReportSchema, { id: 'Usage' }),
+            example: {
+              from: null,
+              to: null,
+              group_by: 'model',
+              data: [{ key: 'claude-haiku-5-5', ...total }],
+              total,
             },
-            { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },
-          ],
-        },
+          },
+          { type: 'text/csv', schema: z.string(), example: 'model,requests,cost_usd\r\n' },
+        ],
       },
       errors: [404],
     },
@@ -90,9 +88,7 @@ export const usage: Resource = {
       summary: 'Page through the ledger, newest first',
       needs: 'credential',
       query: z.extend(pageSchema, accountQuery.shape),
-      answers: {
-        200: pageAnswer(namedList('LedgerPage', rowSchema), row, row.request_id, 'A page of requests.'),
-      },
+      answer: pageAnswer(namedList('LedgerPage', rowSchema), row, row.request_id, 'A page of requests.'),
       errors: [404],
     },
     'GET /usage/requests/:request_id': {
@@ -102,9 +98,7 @@ export const usage: Resource = {
         'An admin needs not say whose it was: the id tells. One from before ids told so needs `account`. Of a flood of refusals some are forgotten.',
       needs: 'credential',
       query: accountQuery,
-      answers: {
-        200: jsonAnswer('The request, and each of its tries.', requestSchema, { ...row, tries: [row], refusal: null }),
-      },
+      answer: jsonAnswer('The request, and each of its tries.', requestSchema, { ...row, tries: [row], refusal: null }),
     },
   },
 };

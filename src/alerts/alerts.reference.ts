@@ -31,9 +31,7 @@ export const alerts: Resource = {
       summary: 'List the alerts, newest first',
       needs: 'admin',
       query: pageSchema,
-      answers: {
-        200: pageAnswer(namedList('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
-      },
+      answer: pageAnswer(namedList('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
     },
   },
 };

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { ApiError, DO_NOT_RETRY, invalidRequest, misconfigured } from '../http/errors.ts';
+import { finalError, invalidRequest, misconfigured } from '../http/errors.ts';
 import { withMark } from '../http/request-id.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/identity.ts';
@@ -104,9 +104,7 @@ function credentialsOf(headers: Headers): string[] {
 export function requireScope(scope: Scope) {
   return createMiddleware<AppEnv>((c, next) => {
     if (!hasScope(c.get('identity'), scope)) {
-      throw new ApiError('permission_error', `This credential lacks the scope \`${scope}\`.`, {
-        headers: DO_NOT_RETRY,
-      });
+      throw finalError('permission_error', `This credential lacks the scope \`${scope}\`.`);
     }
     return next();
   });

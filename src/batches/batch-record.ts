@@ -1,16 +1,15 @@
 /** The journal of one batch where it is stored, and everybody whom its object calls. */
 
-import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import type { BatchClaimsObject, BatchOpening } from '../durable/contracts/batch.ts';
+import type { Surroundings } from '../durable/edge-object.ts';
 import { type Migration, migrate } from '../durable/migrations.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { Tables } from '../durable/tables.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { Upstream } from '../upstream/upstream.ts';
 import { callClaims } from './call-batch.ts';
 import type { Journal } from './journal.ts';
 import { UpstreamBatches } from './upstream-batches.ts';
@@ -22,14 +21,6 @@ const BATCH_MIGRATIONS: readonly Migration[] = [
   },
 ];
 
-/** What the object of a batch has around it; tests put their own in its place. */
-export interface BatchSurroundings {
-  env: Bindings;
-  now(): number;
-  settings(): Settings;
-  upstream(): Upstream;
-}
-
 /** What changes in a journal; what is undefined is taken out of it. */
 type JournalChange = { [Name in keyof Journal]?: Journal[Name] | undefined };
 
@@ -39,14 +30,12 @@ type JournalChange = { [Name in keyof Journal]?: Journal[Name] | undefined };
  */
 export class BatchRecord {
   readonly #storage: DurableObjectStorage;
-  readonly #around: BatchSurroundings;
-  readonly alarm: Alarm;
+  readonly #around: Surroundings;
   #journal: Journal | undefined;
 
-  constructor(storage: DurableObjectStorage, around: BatchSurroundings) {
+  constructor(storage: DurableObjectStorage, around: Surroundings) {
     this.#storage = storage;
     this.#around = around;
-    this.alarm = new Alarm(storage);
     const [table] = storage.sql.exec("select 1 from sqlite_master where name = 'batch'").toArray();
     if (!table) return;
     const [row] = storage.sql.exec('select journal from batch').toArray();
@@ -90,9 +79,7 @@ export class BatchRecord {
   /** Deletes everything. */
   async forget(): Promise<void> {
     this.#journal = undefined;
-    await this.#storage.deleteAlarm();
-    this.alarm.fired();
-    await this.#storage.deleteAll();
+    await this.#around.deleteAll();
   }
 
   /** Calls the account that the batch belongs to, and again for some seconds. @throws ObjectUnreachable 503 */
@@ -107,10 +94,8 @@ export class BatchRecord {
   }
 
   #save(journal: Journal): void {
-    new Tables(this.#storage).write(
-      'insert or replace into batch (one, journal) values (1, ?)',
-      writeFormat('batch', journal),
-    );
+    const row = { one: 1, journal: writeFormat('batch', journal) };
+    new Tables(this.#storage).insert('batch', row, 'insert or replace');
     this.#journal = journal;
   }
 }

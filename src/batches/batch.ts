@@ -1,16 +1,14 @@
-import { DurableObject } from 'cloudflare:workers';
 import { MINUTE_MS } from '../async/durations.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import { EdgeObject } from '../durable/edge-object.ts';
 import { logFailure } from '../http/log.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
-import { type Settings, settingsOf } from '../settings/settings.ts';
-import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import { BatchRecord } from './batch-record.ts';
 import { dropGuess, findBatch, isTooLate, pendingOf } from './find-batch.ts';
-import { isOpen, type Journal, stateOf } from './journal.ts';
-import { endBatch, NO_OUTCOMES, pollBatch, tellCancel } from './poll-batch.ts';
+import { isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
+import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
 import { keptUntil, REFUSAL_MS, tellEnd, tidyBatch } from './tidy-batch.ts';
 
 /** Between the journal and the last byte there is one call of the account: after so long whoever made it is dead. */
@@ -29,34 +27,13 @@ const FAILED_MS = 30_000;
  * The object of one batch: its journal, from before the first byte that makes it a batch to its settlement. Whoever dies, the
  * alarm goes on from the journal.
  */
-export class Batch extends DurableObject<Bindings> implements BatchObject {
+export class Batch extends EdgeObject implements BatchObject {
   readonly #record: BatchRecord;
   #polledAt = 0;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
-    this.#record = new BatchRecord(ctx.storage, {
-      env,
-      now: () => this.now(),
-      settings: () => this.settings(),
-      upstream: () => this.upstream(),
-    });
-    void ctx.blockConcurrencyWhile(() => this.#record.alarm.load());
-  }
-
-  /** The clock; tests put their own in its place. */
-  protected now(): number {
-    return Date.now();
-  }
-
-  /** The settings; tests put their own in their place. */
-  protected settings(): Settings {
-    return settingsOf(this.env);
-  }
-
-  /** Where the upstream is reached; tests put their own in its place. */
-  protected upstream(): Upstream {
-    return upstreamOf(this.settings());
+    this.#record = new BatchRecord(ctx.storage, this.around);
   }
 
   prepare(opening: BatchOpening): void {
@@ -154,7 +131,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
 
   /** Does what is due: it never throws, and sets itself again as long as anything is open. */
   override async alarm(): Promise<void> {
-    this.#record.alarm.fired();
+    this.around.alarm.fired();
     await this.#try(() => this.#work());
     await this.#try(() => tellEnd(this.#record));
     await this.#try(() => tidyBatch(this.#record));
@@ -222,12 +199,12 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
     const now = this.now();
     const { phase, createdAt, closingAt = createdAt, endedAt = createdAt, delivery } = journal;
     if (isUntidy(journal)) this.#wakeIn(FAILED_MS);
-    if (phase === 'prepared') this.#record.alarm.wakeFor(createdAt + PREPARED_MS);
-    else if (phase === 'refused') this.#record.alarm.wakeFor(endedAt + REFUSAL_MS);
-    else if (phase === 'ended') this.#record.alarm.wakeFor(delivery?.nextAt ?? this.#keptUntilOrLater(journal));
+    if (phase === 'prepared') this.around.alarm.wakeFor(createdAt + PREPARED_MS);
+    else if (phase === 'refused') this.around.alarm.wakeFor(endedAt + REFUSAL_MS);
+    else if (phase === 'ended') this.around.alarm.wakeFor(delivery?.nextAt ?? this.#keptUntilOrLater(journal));
     else {
       const poll = Math.min(MOST_POLL_MS, Math.max(LEAST_POLL_MS, (now - closingAt) / 10));
-      this.#record.alarm.wakeFor(Math.max(now + poll, journal.readAt ?? 0));
+      this.around.alarm.wakeFor(Math.max(now + poll, journal.readAt ?? 0));
     }
   }
 
@@ -241,7 +218,7 @@ export class Batch extends DurableObject<Bindings> implements BatchObject {
   }
 
   #wakeIn(milliseconds: number): void {
-    this.#record.alarm.wakeFor(this.now() + milliseconds);
+    this.around.alarm.wakeFor(this.now() + milliseconds);
   }
 
   /** Does something that the alarm does again if it fails. */

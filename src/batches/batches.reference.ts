@@ -55,13 +55,11 @@ export const batches: Resource = {
       needs: 'messages',
       query: batchQuery,
       body: { schema: createBatchRequest, example: body },
-      answers: {
-        200: {
-          description: 'The batch; with `dry_run=true` what it would cost.',
-          content: [
-            { schema: z.union([schema, z.withMeta(batchEstimate, { id: 'MessageBatchEstimate' })]), example: running },
-          ],
-        },
+      answer: {
+        description: 'The batch; with `dry_run=true` what it would cost.',
+        content: [
+          { schema: z.union([schema, z.withMeta(batchEstimate, { id: 'MessageBatchEstimate' })]), example: running },
+        ],
       },
       errors: [404, 429, 503, 504, 529],
     },
@@ -70,48 +68,44 @@ export const batches: Resource = {
       summary: 'List the batches, newest first',
       needs: 'messages',
       query: pageSchema,
-      answers: { 200: pageAnswer(namedList('MessageBatchList', schema), example, example.id, 'A page of them.') },
+      answer: pageAnswer(namedList('MessageBatchList', schema), example, example.id, 'A page of them.'),
     },
     'GET /v1/messages/batches/:id': {
       operation: 'getBatch',
       summary: 'Read a batch',
       needs: 'messages',
-      answers: { 200: jsonAnswer('The batch.', schema, example) },
+      answer: jsonAnswer('The batch.', schema, example),
     },
     'DELETE /v1/messages/batches/:id': {
       operation: 'deleteBatch',
       summary: 'Delete a batch that has ended, with its results',
       needs: 'messages',
-      answers: { 200: jsonAnswer('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }) },
+      answer: jsonAnswer('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
       errors: [400, 503],
     },
     'POST /v1/messages/batches/:id/cancel': {
       operation: 'cancelBatch',
       summary: 'Cancel what no model has begun to answer',
       needs: 'messages',
-      answers: {
-        200: jsonAnswer('The batch.', schema, {
-          ...running,
-          processing_status: 'canceling',
-          cancel_initiated_at: '2026-11-20T10:07:00.000Z',
-        }),
-      },
+      answer: jsonAnswer('The batch.', schema, {
+        ...running,
+        processing_status: 'canceling',
+        cancel_initiated_at: '2026-11-20T10:07:00.000Z',
+      }),
     },
     'GET /v1/messages/batches/:id/results': {
       operation: 'getBatchResults',
       summary: 'Read the results of a batch that has ended, a line each, in any order',
       needs: 'messages',
-      answers: {
-        200: {
-          description: 'One JSON object a line.',
-          content: [
-            {
-              type: 'application/x-jsonl',
-              schema: z.string(),
-              example: '{"custom_id":"ticket-1","result":{"type":"expired"}}\n',
-            },
-          ],
-        },
+      answer: {
+        description: 'One JSON object a line.',
+        content: [
+          {
+            type: 'application/x-jsonl',
+            schema: z.string(),
+            example: '{"custom_id":"ticket-1","result":{"type":"expired"}}\n',
+          },
+        ],
       },
       errors: [503],
     },

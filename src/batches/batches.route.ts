@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf } from '../auth/context.ts';
 import type { BatchState } from '../durable/contracts/batch.ts';
-import { DO_NOT_RETRY, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
+import { finalError, notFound, tryAgain } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -28,9 +28,7 @@ export function batchesRoutes(fetchUpstream?: Fetch) {
       const outcome = await callBatch(place, (batch) => batch.remove());
       if (outcome === 'none') throw noBatch();
       if (outcome === 'running') {
-        throw invalidRequest('This batch has not ended. Cancel it first.', {
-          headers: DO_NOT_RETRY,
-        });
+        throw finalError('invalid_request_error', 'This batch has not ended. Cancel it first.');
       }
       return c.json({ id: place.id, type: 'message_batch_deleted' });
     })
@@ -46,9 +44,7 @@ const NO_RESULTS = 'This batch has no results, or has not ended yet.';
 /** Streams the results through: nothing in them is changed. */
 async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Promise<Response> {
   const { batch, upstream } = knownBatch(await callBatch(batchPlace(c), (object) => object.read()));
-  if (batch.results_url === null || !upstream) {
-    throw notFound(NO_RESULTS);
-  }
+  if (batch.results_url === null || !upstream) throw notFound(NO_RESULTS);
   const settings = c.get('settings');
   const calls = new UpstreamBatches(upstreamOf(settings, fetchUpstream), settings, upstream);
   const controller = new AbortController();

@@ -26,6 +26,9 @@ const CLAIM_MIGRATIONS: readonly Migration[] = [
 const KEPT_MS = 60 * DAY_MS;
 /** Creates of the same size that went up within so long of each other could be taken for one another. */
 const CLOSE_MS = 20 * MINUTE_MS;
+/** Creates of the same size as that of the batch `?1`, less than `?2` milliseconds before or after it. */
+const RIVALS = `pending as other, pending as own where own.batch = ?1 and other.batch != ?1
+  and other.items = own.items and abs(other.at - own.at) < ?2`;
 
 /** The claims of one upstream. */
 export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsObject {
@@ -42,31 +45,18 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     return Date.now();
   }
 
-  begin({ batch, items, at, likeness, origin }: PendingBatch): void {
+  begin(pending: PendingBatch): void {
     for (const table of ['claims', 'pending']) {
       this.#tables.write(`delete from ${table} where at < ?`, this.now() - KEPT_MS);
     }
-    this.#tables.write(
-      'insert or replace into pending (batch, items, at, likeness, origin) values (?, ?, ?, ?, ?)',
-      batch,
-      items,
-      at,
-      likeness,
-      origin,
-    );
+    this.#tables.insert('pending', { ...pending }, 'insert or replace');
   }
 
   claim(batch: string, upstreamId: string, isSure = false): boolean {
     const owner = this.#ownerOf(upstreamId);
     if (owner !== undefined && owner !== batch && !isSure) return false;
-    if (owner !== batch) {
-      this.#tables.write(
-        'insert or replace into claims (upstream_id, batch, at) values (?, ?, ?)',
-        upstreamId,
-        batch,
-        this.now(),
-      );
-    }
+    const claim = { upstream_id: upstreamId, batch, at: this.now() };
+    if (owner !== batch) this.#tables.insert('claims', claim, 'insert or replace');
     this.end(batch);
     return true;
   }
@@ -102,24 +92,15 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
 
   /** @returns whether another create, of somebody else or with other contents, has the same custom ids and is still open. */
   #hasTwin(batch: string): boolean {
-    const [twin] = this.#tables.read(
-      `select 1 from pending as other, pending as own where own.batch = ?1 and other.batch != ?1
-         and other.items = own.items and other.likeness = own.likeness and other.origin != own.origin
-         and abs(other.at - own.at) < ?2 limit 1`,
+    return this.#tables.has(
+      `${RIVALS} and other.likeness = own.likeness and other.origin != own.origin`,
       batch,
       CLOSE_MS,
     );
-    return twin !== undefined;
   }
 
   /** @returns whether the answer to another create of the same size is still open: what is there may be its batch. */
   #hasRival(batch: string): boolean {
-    const [rival] = this.#tables.read(
-      `select 1 from pending as other, pending as own where own.batch = ?1 and other.batch != ?1
-         and other.items = own.items and abs(other.at - own.at) < ?2 limit 1`,
-      batch,
-      CLOSE_MS,
-    );
-    return rival !== undefined;
+    return this.#tables.has(RIVALS, batch, CLOSE_MS);
   }
 }

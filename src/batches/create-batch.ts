@@ -10,7 +10,7 @@ import { contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
+import { ApiError, finalError, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
 import { requireJson } from '../http/read-json.ts';
 import { createRequestId } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
@@ -284,16 +284,13 @@ async function estimate({ context, total }: Creation, order: BatchOrder): Promis
 
 /** @returns the 400 for a key under which another batch was sent. */
 export function keyUsed(): ApiError {
-  return invalidRequest('This idempotency-key was used for another batch. Use a new key for a new batch.', {
-    headers: DO_NOT_RETRY,
-  });
+  const message = 'This idempotency-key was used for another batch. Use a new key for a new batch.';
+  return finalError('invalid_request_error', message);
 }
 
 /** @returns the error for a batch that the account does not admit: with how many of its items it would. */
 function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
-  if (decision.outcome === 'mismatched') {
-    return keyUsed();
-  }
+  if (decision.outcome === 'mismatched') return keyUsed();
   try {
     return grantedBy(decision);
   } catch (thrown) {

@@ -3,16 +3,18 @@
 import type { Context } from 'hono';
 import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
+import { refuseEdgeServer } from '../conversations/runs/check-tools.ts';
 import { piecesOf } from '../http/body-pieces.ts';
 import { decoder, encoder } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest } from '../http/errors.ts';
+import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { parseLong, sizeOf, withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject } from '../json/object.ts';
-import { expand, type Prefix } from '../prefixes/prefix.ts';
+import { expand, type Prefix, refuseRuns } from '../prefixes/prefix.ts';
 import { PREFIXES } from '../prefixes/prefix-kind.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
@@ -130,7 +132,7 @@ export class ItemReader {
   }
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
-    const { ids, body: given } = namedIds(paramsOf(item));
+    const { ids, body: given } = namedIds(withoutEdgeBlocksIn(paramsOf(item)));
     // Then a text is as long as its bytes, and they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);
@@ -201,6 +203,7 @@ export class ItemReader {
     let named = this.#prefixes.get(ref);
     if (!named) {
       const { value: prefix, owner } = await requireStored(PREFIXES, readerOf(this.#c), ref);
+      refuseRuns(prefix);
       if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
       const ids = idsNamed({ ...prefix.content });
       // What the deployment's prefixes name was checked when they were stored, and is in another account's list.
@@ -221,9 +224,9 @@ function withPrefixLaid(params: JsonBody, prefix: Prefix): JsonBody {
 
 /** @returns the error for an item that names what another upstream has. */
 function elsewhere(name: string, only: string): ApiError {
-  return invalidRequest(
+  return finalError(
+    'invalid_request_error',
     `The batch goes to the upstream ${name}, and items name what ${only} has. Put an item first that names it: the first item decides where the batch goes.`,
-    { headers: DO_NOT_RETRY },
   );
 }
 
@@ -280,6 +283,7 @@ function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
   const own = ['conversation', 'agent'].find((name) => params[name] !== undefined);
   const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
   if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);
+  refuseEdgeServer(params);
 }
 
 /** @returns the same error, with the words that say which item it is about. */

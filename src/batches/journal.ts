@@ -2,6 +2,7 @@
 
 import { DAY_MS } from '../async/durations.ts';
 import type { BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
+import { isoTime, isoTimeOrNull } from '../http/times.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
 
@@ -46,6 +47,9 @@ export interface Journal extends BatchOpening {
   isErased?: boolean;
 }
 
+/** How many items have ended how, of a batch of which none has. */
+export const NO_OUTCOMES: Readonly<OutcomeCounts> = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
+
 /** The upstream gives a batch a day. */
 const EXPIRES_MS = DAY_MS;
 /** For so long it keeps the results. */
@@ -63,16 +67,13 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     processing_status: isEnded ? 'ended' : cancelAt === undefined ? 'in_progress' : 'canceling',
     request_counts: {
       processing: isEnded ? 0 : items,
-      succeeded: outcomes?.succeeded ?? 0,
-      errored: outcomes?.errored ?? 0,
-      canceled: outcomes?.canceled ?? 0,
-      expired: outcomes?.expired ?? 0,
+      ...(outcomes ?? NO_OUTCOMES),
     },
-    created_at: rfcTime(createdAt),
-    expires_at: expiresAt || rfcTime(createdAt + EXPIRES_MS),
-    ended_at: rfcTimeOrNull(endedAt),
-    cancel_initiated_at: rfcTimeOrNull(cancelAt),
-    archived_at: isArchived ? rfcTime(archivedAt) : null,
+    created_at: isoTime(createdAt),
+    expires_at: expiresAt || isoTime(createdAt + EXPIRES_MS),
+    ended_at: isoTimeOrNull(endedAt),
+    cancel_initiated_at: isoTimeOrNull(cancelAt),
+    archived_at: isArchived ? isoTime(archivedAt) : null,
     // What never came to be at the upstream has no results there.
     results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
     cost_usd: cost === undefined ? null : toUsd(cost),
@@ -104,12 +105,4 @@ export function heldRows({ rows, held }: Pick<Journal, 'rows' | 'held'>): Journa
 /** @returns whether the upstream may still work on a batch. */
 export function isOpen({ phase }: Journal): boolean {
   return phase === 'closing' || phase === 'lost' || phase === 'running';
-}
-
-function rfcTime(milliseconds: number): string {
-  return new Date(milliseconds).toISOString();
-}
-
-function rfcTimeOrNull(milliseconds: number | undefined): string | null {
-  return milliseconds === undefined ? null : rfcTime(milliseconds);
 }

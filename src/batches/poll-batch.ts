@@ -6,9 +6,8 @@ import { logFailure } from '../http/log.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import type { MadeId } from '../upstream/usage/made-ids.ts';
 import type { BatchRecord } from './batch-record.ts';
-import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { firstDelivery } from './deliver-end.ts';
-import { heldRows, type Journal } from './journal.ts';
+import { heldRows, type Journal, NO_OUTCOMES } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
 
@@ -19,8 +18,6 @@ export const FORGOTTEN_MS = 30 * DAY_MS;
 const FREE_MISREADS = 3;
 const READ_PAUSE_MS = MINUTE_MS;
 const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
-
-export const NO_OUTCOMES: OutcomeCounts = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 
 /**
  * Asks the upstream, and settles what has ended.

@@ -13,6 +13,7 @@ import { idsMade, type MadeId } from '../upstream/usage/made-ids.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { CustomIds } from './custom-ids.ts';
 import type { Journal } from './journal.ts';
+import { NO_OUTCOMES } from './journal.ts';
 
 /** A result is an answer: this is several times the longest one. */
 const MOST_LINE_BYTES = 16 * 1024 * 1024;
@@ -117,7 +118,7 @@ class Sums {
   readonly #models: ModelTable;
   readonly #ids: CustomIds;
   readonly #rows: ModelSum[];
-  readonly #outcomes = noOutcomes();
+  readonly #outcomes = { ...NO_OUTCOMES };
   readonly #readsIds: boolean;
   /** Ids that answers have given out, and nobody was told of yet. */
   readonly made: MadeId[] = [];
@@ -133,7 +134,7 @@ class Sums {
       cost: 0,
       estimated: false,
       tokens: noTokens(),
-      outcomes: noOutcomes(),
+      outcomes: { ...NO_OUTCOMES },
     }));
   }
 
@@ -191,10 +192,6 @@ class Sums {
 
 function outcomeOf({ type }: Json): keyof OutcomeCounts {
   return type === 'succeeded' || type === 'canceled' || type === 'expired' ? type : 'errored';
-}
-
-function noOutcomes(): OutcomeCounts {
-  return { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 }
 
 function noTokens(): Tokens {

@@ -114,40 +114,38 @@ export const classification: Resource = {
         schema: z.withMeta(evaluateRequest, { id: 'EvaluateRequest' }),
         example: { examples: [{ input: 'I was charged twice', label: 'billing' }] },
       },
-      answers: {
-        200: {
-          description: 'A report for each version and model.',
-          content: [
-            {
-              schema: z.withMeta(evaluation, { id: 'Evaluation' }),
-              example: {
-                type: 'evaluation',
-                name: 'tickets',
-                candidates: [
-                  {
-                    version,
-                    model: 'claude-haiku-5-5',
-                    examples: 1,
-                    accuracy: 1,
-                    macro_f1: 1,
-                    labels: [figuresOf('billing', 1), figuresOf('bug', 0), figuresOf('other', 0)],
-                    confusion: null,
-                    mistakes: [],
-                    skipped: [],
-                    usage,
-                    cost_usd: 0.0000304,
-                    cost_per_thousand_usd: 0.0304,
-                  },
-                ],
-                usage,
-                cost_usd: 0.0000304,
-              },
+      answer: {
+        description: 'A report for each version and model.',
+        content: [
+          {
+            schema: z.withMeta(evaluation, { id: 'Evaluation' }),
+            example: {
+              type: 'evaluation',
+              name: 'tickets',
+              candidates: [
+                {
+                  version,
+                  model: 'claude-haiku-5-5',
+                  examples: 1,
+                  accuracy: 1,
+                  macro_f1: 1,
+                  labels: [figuresOf('billing', 1), figuresOf('bug', 0), figuresOf('other', 0)],
+                  confusion: null,
+                  mistakes: [],
+                  skipped: [],
+                  usage,
+                  cost_usd: 0.0000304,
+                  cost_per_thousand_usd: 0.0304,
+                },
+              ],
+              usage,
+              cost_usd: 0.0000304,
             },
-            events,
-            jsonLines,
-          ],
-          headers,
-        },
+          },
+          events,
+          jsonLines,
+        ],
+        headers,
       },
       errors: [503],
     },

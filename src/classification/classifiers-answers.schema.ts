@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 import { nameRow } from '../versions/versions-answers.schema.ts';
-import { classifierParts, label, putClassifier } from './classifiers.schema.ts';
+import { label, putClassifier } from './classifiers.schema.ts';
 
 /** A version as it is stored: labels are objects, and a `schema` has become labels and fields. */
 export const classifierContent = z.object({
@@ -8,16 +8,10 @@ export const classifierContent = z.object({
   name: z.string(),
   version: z.described(z.string(), 'name@version: for ever the same.'),
   owner: nameRow.shape.owner,
+  ...z.omit(putClassifier.fields, { schema: true }).shape,
   labels: z.array(label),
   multi: z.boolean(),
   allow_none: z.boolean(),
-  instructions: classifierParts.instructions,
-  examples: classifierParts.examples,
-  fields: classifierParts.fields,
-  model: classifierParts.model,
-  votes: classifierParts.votes,
-  cache_seconds: classifierParts.cache_seconds,
-  description: putClassifier.fields.shape.description,
 });
 
 export const classifierDeleted = z.object({ type: z.literal('classifier_deleted'), name: z.string() });

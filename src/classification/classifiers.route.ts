@@ -19,9 +19,9 @@ import type { CandidateReport } from './evaluation-answers.schema.ts';
 import { formatAsked, type StreamedResult } from './result-stream.ts';
 import { type Classifier, classifierOf } from './task/classifier.ts';
 import { CLASSIFIERS } from './task/classifier-kind.ts';
-import { Total } from './task/classify-all.ts';
 import type { Classifying } from './task/take-vote.ts';
 import { prepare } from './task/task.ts';
+import { Total } from './task/total.ts';
 
 /** Makes the routes of classifiers. An admin stores the deployment's, everybody else those of their account. */
 export function classifiersRoutes(fetchUpstream?: Fetch) {

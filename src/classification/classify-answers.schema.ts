@@ -8,7 +8,8 @@ export const classifyUsage = z.object({
   cache_creation_input_tokens: count,
 });
 
-const classifiedFields = {
+/** The labels of a text. */
+export const classifiedFields = {
   label: z.described(
     z.optional(z.nullable(z.string())),
     'One of those given; null is none of them, where that is allowed.',

@@ -9,16 +9,17 @@ import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
-import { toUsd } from '../pricing/cost.ts';
+import { loggedTokens, toUsd } from '../pricing/cost.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
 import { type ClassificationResult, type Classified, classify } from './task/classify.ts';
-import { classifyAll, Total } from './task/classify-all.ts';
+import { classifyAll } from './task/classify-all.ts';
 import type { NotClassified } from './task/failure.ts';
 import type { Classifying } from './task/take-vote.ts';
 import { type Task, taskOf } from './task/task.ts';
+import { Total } from './task/total.ts';
 
 /** What is to be labelled by a batch. */
 export interface BatchWork {
@@ -177,10 +178,5 @@ export function noteCost(
 ): void {
   const { line } = c.get('entry');
   line.cost_usd = toUsd(nanodollars);
-  line.tokens = {
-    input: usage.input_tokens,
-    output: usage.output_tokens,
-    cache_read: usage.cache_read_input_tokens,
-    cache_write: usage.cache_creation_input_tokens,
-  };
+  line.tokens = loggedTokens(usage);
 }

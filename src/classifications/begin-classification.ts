@@ -13,9 +13,10 @@ import { faultInInput, taskHash } from '../classification/task/classify.ts';
 import { classificationRequest } from '../classification/task/prompt.ts';
 import type { Task } from '../classification/task/task.ts';
 import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
-import { encoder, sha256Hex, utf8 } from '../http/bytes.ts';
+import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { invalidRequest, tryAgain } from '../http/errors.ts';
 import { createRequestId } from '../http/request-id.ts';
+import { streamOfTexts } from '../http/stream-of-texts.ts';
 import { API_VERSION } from '../upstream/ask-message.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { type ClassificationPlace, callClassification } from './call-classification.ts';
@@ -134,37 +135,29 @@ function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): Bat
   const request = new Request(`${origin}${mount}${BATCHES_PATH}`, {
     method: 'POST',
     headers,
-    body: bodyOfBatch(place, task),
+    body: streamOfTexts(bodyOfBatch(place, task)),
     signal: c.req.raw.signal,
   });
   return { req: new HonoRequest(request), env: c.env, get: c.get };
 }
 
-/** @returns the body of the batch, written as it is read */
-function bodyOfBatch(place: MakingPlace, task: Task): ReadableStream<Uint8Array> {
+/** Yields the body of the batch. */
+async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<string> {
   // Limits may allow a model by its alias, so they see the name that was asked for.
   const prompt = { ...task.prompt, model: task.modelAsked };
   let last = -1;
-  let isFirst = true;
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const after = last;
-        const page = await callClassification(place, (job) => job.unknown(place.batch, after));
-        for (const { n, input } of page) {
-          for (let vote = 0; vote < task.votes; vote += 1) {
-            const { text } = classificationRequest(prompt, input);
-            const item = `{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
-            controller.enqueue(encoder.encode((isFirst ? '{"requests":[' : ',') + item));
-            isFirst = false;
-          }
-          last = n;
-        }
-        if (page.length > 0) return;
-        controller.enqueue(encoder.encode(']}'));
-        controller.close();
-      },
-    },
-    { highWaterMark: 0 },
-  );
+  for (;;) {
+    const after = last;
+    const page = await callClassification(place, (job) => job.unknown(place.batch, after));
+    if (page.length === 0) break;
+    for (const { n, input } of page) {
+      for (let vote = 0; vote < task.votes; vote += 1) {
+        const { text } = classificationRequest(prompt, input);
+        const before = last < 0 && vote === 0 ? '{"requests":[' : ',';
+        yield `${before}{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
+      }
+      last = n;
+    }
+  }
+  yield ']}';
 }

@@ -1,13 +1,11 @@
 // Longer than other files: each step reads the job anew after what it awaited, and all of them share its private state.
 // What needs no state (rows, results, the pass over votes, the shown form) is in files of its own.
 
-import { DurableObject } from 'cloudflare:workers';
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { deliverEnded } from '../batches/deliver-end.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
 import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
-import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchState, UpstreamBatch } from '../durable/contracts/batch.ts';
@@ -19,12 +17,11 @@ import type {
   TakenInput,
   UnknownInput,
 } from '../durable/contracts/classification.ts';
+import { EdgeObject } from '../durable/edge-object.ts';
 import { logFailure } from '../http/log.ts';
 import type * as z from '../http/zod.ts';
 import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
 import { fromUsd } from '../pricing/cost.ts';
-import { type Settings, settingsOf } from '../settings/settings.ts';
-import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import type { classificationEnded } from './classifications-answers.schema.ts';
 import { NO_COUNTS, shownJob } from './job-report.ts';
 import { electedOf, resultOfParts } from './job-results.ts';
@@ -53,8 +50,7 @@ const NOT_MADE = 'This classification is not being made any more.';
  * The object of one classification by batch: its inputs, the answers that are known, and those that its batch gives. Money is
  * the batch's: what dies here loses nothing, since the batch's results can be read again.
  */
-export class ClassificationJob extends DurableObject<Bindings> implements ClassificationObject {
-  readonly #alarm: Alarm;
+export class ClassificationJob extends EdgeObject implements ClassificationObject {
   readonly #tables: JobTables;
   #job: Job | undefined;
   #polledAt = 0;
@@ -63,25 +59,8 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
-    this.#alarm = new Alarm(ctx.storage);
     this.#tables = new JobTables(ctx.storage);
     this.#job = this.#tables.load();
-    void ctx.blockConcurrencyWhile(() => this.#alarm.load());
-  }
-
-  /** The clock; tests put their own in its place. */
-  protected now(): number {
-    return Date.now();
-  }
-
-  /** The settings; tests put their own in their place. */
-  protected settings(): Settings {
-    return settingsOf(this.env);
-  }
-
-  /** Where the upstream is reached; tests put their own in its place. */
-  protected upstream(): Upstream {
-    return upstreamOf(this.settings());
   }
 
   async open(opening: ClassificationOpening): Promise<OpenedClassification> {
@@ -97,7 +76,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
       this.#tables.create();
       this.#save({ ...opening, phase: 'taking', createdAt: now, touchedAt: now, recalledTo: -1, counts: NO_COUNTS });
     }
-    this.#alarm.wakeFor(now + JOB_MAKING_MS);
+    this.around.alarm.wakeFor(now + JOB_MAKING_MS);
     // Before it holds any input, so that erasing the account reaches it.
     await this.#callAccount(account, (object) => object.noteClassification(id, true));
     return { state: 'new' };
@@ -156,7 +135,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     if (job.phase !== 'sending') return;
     const abandoned = { ...job, isAbandoned: true };
     this.#save(abandoned);
-    this.#alarm.wakeFor(this.now() + FIRST_POLL_MS);
+    this.around.alarm.wakeFor(this.now() + FIRST_POLL_MS);
     await this.#recover(abandoned);
   }
 
@@ -165,7 +144,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     // Nobody was told yet of one that is being made.
     if (!job || job.phase === 'taking' || job.phase === 'sending') return undefined;
     const now = this.now();
-    if (job.phase === 'running' && now - this.#polledAt > POLLED_MS) this.#alarm.wakeFor(now);
+    if (job.phase === 'running' && now - this.#polledAt > POLLED_MS) this.around.alarm.wakeFor(now);
     return shownJob(job);
   }
 
@@ -184,7 +163,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     if (job?.phase === 'running') {
       await callBatch(this.#placeOf(job), (batch) => batch.cancel());
       if (this.#job?.phase === 'running') this.#save({ ...this.#job, cancelAt: this.#job.cancelAt ?? this.now() });
-      this.#alarm.wakeFor(this.now());
+      this.around.alarm.wakeFor(this.now());
     }
     return this.read();
   }
@@ -193,17 +172,17 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     this.#job = undefined;
     // What is on its way into the cache must be there before the account empties that.
     await this.#keeping;
-    await this.#deleteAll();
+    await this.around.deleteAll();
   }
 
   /** Does what is due: it never throws, and sets itself again as long as anything is open. */
   override async alarm(): Promise<void> {
-    this.#alarm.fired();
+    this.around.alarm.fired();
     try {
       await this.#work();
     } catch (thrown) {
       logFailure({ classification: this.#job?.id ?? '' }, thrown);
-      this.#alarm.wakeFor(this.now() + JOB_AGAIN_MS);
+      this.around.alarm.wakeFor(this.now() + JOB_AGAIN_MS);
     }
     this.#wakeForNext();
   }
@@ -212,7 +191,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     const job = this.#job;
     switch (job?.phase) {
       case undefined:
-        return await this.#deleteAll();
+        return await this.around.deleteAll();
       case 'taking':
         if (this.now() >= job.touchedAt + JOB_MAKING_MS) await this.#forget(job);
         return;
@@ -288,7 +267,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
   #run(job: Job): void {
     this.#tables.forgetTexts();
     this.#save({ ...job, phase: 'running' });
-    this.#alarm.wakeFor(this.now() + FIRST_POLL_MS);
+    this.around.alarm.wakeFor(this.now() + FIRST_POLL_MS);
   }
 
   /** Counts what the inputs have come to: from now on there are results. */
@@ -305,7 +284,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     const endedAt = this.now();
     const delivery = url === undefined ? {} : { delivery: { failures: 0, nextAt: endedAt } };
     this.#save({ ...job, ...sums, counts, phase: 'ended', endedAt, ...delivery });
-    this.#alarm.wakeFor(endedAt);
+    this.around.alarm.wakeFor(endedAt);
   }
 
   async #deliver(job: Job): Promise<void> {
@@ -340,7 +319,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     await keeping;
     if (!this.#job) return;
     this.#tables.noteKept(page.map(({ n }) => n));
-    if (page.length > 0) this.#alarm.wakeFor(this.now());
+    if (page.length > 0) this.around.alarm.wakeFor(this.now());
   }
 
   #wakeForNext(): void {
@@ -349,10 +328,11 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     const now = this.now();
     const age = now - job.createdAt;
     if (job.phase === 'running')
-      this.#alarm.wakeFor(now + Math.min(LONGEST_POLL_MS, Math.max(FIRST_POLL_MS, age / 10)));
-    else if (job.phase === 'ended') this.#alarm.wakeFor(job.delivery?.nextAt ?? (job.endedAt ?? now) + RESULTS_MS);
+      this.around.alarm.wakeFor(now + Math.min(LONGEST_POLL_MS, Math.max(FIRST_POLL_MS, age / 10)));
+    else if (job.phase === 'ended')
+      this.around.alarm.wakeFor(job.delivery?.nextAt ?? (job.endedAt ?? now) + RESULTS_MS);
     else
-      this.#alarm.wakeFor(
+      this.around.alarm.wakeFor(
         job.isAbandoned ? now + JOB_AGAIN_MS : Math.max(now + JOB_AGAIN_MS, job.touchedAt + JOB_MAKING_MS),
       );
   }
@@ -392,13 +372,7 @@ export class ClassificationJob extends DurableObject<Bindings> implements Classi
     await this.#callAccount(account, (object) => object.noteClassification(id, false));
     if (this.#job !== leaving) return await this.#callAccount(account, (object) => object.noteClassification(id, true));
     this.#job = undefined;
-    await this.#deleteAll();
-  }
-
-  async #deleteAll(): Promise<void> {
-    await this.ctx.storage.deleteAlarm();
-    await this.ctx.storage.deleteAll();
-    this.#alarm.fired();
+    await this.around.deleteAll();
   }
 
   async #callAccount(account: string, call: Parameters<typeof callAccount<void>>[1]): Promise<void> {

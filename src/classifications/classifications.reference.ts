@@ -24,7 +24,7 @@ export const classifications: Resource = {
       operation: 'getClassification',
       summary: 'How far it is, and what it has cost',
       needs: 'classify',
-      answers: { 200: jsonAnswer('The classification.', classificationBatch, ended) },
+      answer: jsonAnswer('The classification.', classificationBatch, ended),
       errors: [404, 503],
     },
     'GET /classifications/:id/results': {
@@ -33,11 +33,9 @@ export const classifications: Resource = {
       description:
         'JSON lines in the order of the inputs, each as `/classify` says it, and at the end a `summary`: without it the stream was cut. Kept for 29 days.',
       needs: 'classify',
-      answers: {
-        200: {
-          description: 'The results.',
-          content: [linesContent([label, { type: 'summary', usage, cost_usd: ended.cost_usd, model: ended.model }])],
-        },
+      answer: {
+        description: 'The results.',
+        content: [linesContent([label, { type: 'summary', usage, cost_usd: ended.cost_usd, model: ended.model }])],
       },
       errors: [404, 503],
     },
@@ -46,9 +44,7 @@ export const classifications: Resource = {
       summary: 'Cancel what no model has begun to label',
       description: 'It still has to end. What was labelled until then stays, and what was not says so.',
       needs: 'classify',
-      answers: {
-        200: jsonAnswer('The classification.', classificationBatch, { ...runningClassification, status: 'canceling' }),
-      },
+      answer: jsonAnswer('The classification.', classificationBatch, { ...runningClassification, status: 'canceling' }),
       errors: [404, 503],
     },
   },

@@ -3,9 +3,9 @@ import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import type { BatchWork } from '../classification/classify.route.ts';
 import type { ClassificationReport } from '../durable/contracts/classification.ts';
-import { encoder } from '../http/bytes.ts';
 import { notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
+import { streamOfTexts } from '../http/stream-of-texts.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { beginClassification } from './begin-classification.ts';
 import { type ClassificationPlace, callClassification } from './call-classification.ts';
@@ -21,7 +21,8 @@ export function classificationsRoutes() {
       if (report.status !== 'ended') {
         throw notFound('This classification has no results yet. Wait until its status is ended.');
       }
-      return new Response(resultsOf(placeIn(c), report), { headers: { 'content-type': 'application/jsonl' } });
+      const lines = streamOfTexts(resultsOf(placeIn(c), report));
+      return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })
     .post(`${PATH}/:id/cancel`, requireScope('classify'), async (c) => {
       const report = await callClassification(placeIn(c), (job) => job.cancel());
@@ -37,25 +38,18 @@ export function classifyByBatch(fetchUpstream: Fetch | undefined) {
   };
 }
 
-/** @returns the results in the order of the inputs, and at the end their sum */
-function resultsOf(place: ClassificationPlace, { usage, cost_usd, model }: ClassificationReport) {
-  let after = -1;
-  return new ReadableStream<Uint8Array>(
-    {
-      async pull(controller) {
-        const from = after;
-        const { lines, last } = await callClassification(place, (job) => job.results(from));
-        if (last !== null) {
-          after = last;
-          controller.enqueue(encoder.encode(lines));
-          return;
-        }
-        controller.enqueue(encoder.encode(`${JSON.stringify({ type: 'summary', usage, cost_usd, model })}\n`));
-        controller.close();
-      },
-    },
-    { highWaterMark: 0 },
-  );
+/** Yields the results in the order of the inputs, and at the end their sum. */
+async function* resultsOf(
+  place: ClassificationPlace,
+  { usage, cost_usd, model }: ClassificationReport,
+): AsyncGenerator<string> {
+  for (let after: number | null = -1; after !== null; ) {
+    const from: number = after;
+    const { lines, last } = await callClassification(place, (job) => job.results(from));
+    if (last !== null) yield lines;
+    after = last;
+  }
+  yield `${JSON.stringify({ type: 'summary', usage, cost_usd, model })}\n`;
 }
 
 async function reportIn(c: Context<AppEnv>): Promise<ClassificationReport> {

@@ -1,7 +1,8 @@
 /** How a classification is shown. No I/O. */
 
-import { Total } from '../classification/task/classify-all.ts';
+import { Total } from '../classification/task/total.ts';
 import type { ClassificationReport } from '../durable/contracts/classification.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { Job } from './job-tables.ts';
 
@@ -22,7 +23,7 @@ export function shownJob(job: Job): ClassificationReport {
     usage: ended ? (usage ?? new Total().usage) : null,
     cost_usd: ended && cost !== undefined ? toUsd(cost) : null,
     created_at: new Date(createdAt).toISOString(),
-    ended_at: endedAt === undefined ? null : new Date(endedAt).toISOString(),
+    ended_at: isoTimeOrNull(endedAt),
     results_url: null,
   };
 }

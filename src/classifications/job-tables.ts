@@ -101,10 +101,7 @@ export class JobTables {
   }
 
   save(job: Job): void {
-    this.#tables.write(
-      'insert or replace into job (one, value) values (1, ?)',
-      writeFormat('classification_batch', job),
-    );
+    this.#tables.insert('job', { one: 1, value: writeFormat('classification_batch', job) }, 'insert or replace');
   }
 
   /** Adds inputs; those that are there already stay. @param from the place of the first one */
@@ -112,16 +109,9 @@ export class JobTables {
     this.#tables.together(() => {
       for (const [index, { id, input, hash, fault }] of inputs.entries()) {
         const n = from + index;
-        if (this.#tables.read('select 1 from inputs where n = ?', n).length > 0) continue;
+        if (this.#tables.has('inputs where n = ?', n)) continue;
         const item = fault ? null : this.#itemOf(n, input, hash);
-        const faultText = fault && JSON.stringify(fault);
-        this.#tables.write(
-          'insert into inputs (n, id, item, fault) values (?, ?, ?, ?)',
-          n,
-          JSON.stringify(id),
-          item,
-          faultText,
-        );
+        this.#tables.insert('inputs', { n, id: JSON.stringify(id), item, fault: fault && JSON.stringify(fault) });
       }
     });
   }
@@ -130,8 +120,8 @@ export class JobTables {
   #itemOf(n: number, input: string, hash: string | null): number {
     const [same] = hash === null ? [] : this.#tables.read<{ n: number }>('select n from items where hash = ?', hash);
     if (same) return same.n;
-    this.#tables.write('insert into items (n, hash) values (?, ?)', n, hash);
-    this.#tables.write('insert into texts (n, text) values (?, ?)', n, input);
+    this.#tables.insert('items', { n, hash });
+    this.#tables.insert('texts', { n, text: input });
     return n;
   }
 
@@ -178,21 +168,19 @@ export class JobTables {
   addVotes(votes: readonly { item: number; vote: number; answer: VoteAnswer }[]): void {
     this.#tables.together(() => {
       for (const { item, vote, answer } of votes) {
-        const text = JSON.stringify(answer);
-        this.#tables.write('insert or replace into votes (item, vote, answer) values (?, ?, ?)', item, vote, text);
+        this.#tables.insert('votes', { item, vote, answer: JSON.stringify(answer) }, 'insert or replace');
       }
     });
   }
 
   /** @returns how many inputs there are: all, those whose answer is known, those that share one, and texts to send */
   counts(): { inputs: number; cached: number; repeated: number; texts: number } {
-    const count = (query: string) =>
-      this.#tables.read<{ rows: number }>(`select count(*) as rows from ${query}`)[0]?.rows;
+    const count = (from: string) => this.#tables.number(`select count(*) from ${from}`);
     return {
-      inputs: count('inputs') ?? 0,
-      cached: count('inputs join items on items.n = inputs.item where known is not null') ?? 0,
-      repeated: count('inputs join items on items.n = inputs.item where known is null and inputs.n != items.n') ?? 0,
-      texts: count('texts') ?? 0,
+      inputs: count('inputs'),
+      cached: count('inputs join items on items.n = inputs.item where known is not null'),
+      repeated: count('inputs join items on items.n = inputs.item where known is null and inputs.n != items.n'),
+      texts: count('texts'),
     };
   }
 

@@ -3,7 +3,7 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { resultLines } from '../batches/read-results.ts';
 import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
-import { Total } from '../classification/task/classify-all.ts';
+import { Total } from '../classification/task/total.ts';
 import { parseObject } from '../json/object.ts';
 import { interrupted } from '../upstream/failure.ts';
 import { readVote, type VoteLine } from './job-results.ts';
@@ -29,8 +29,7 @@ export async function readVotes(
   }: { store: (votes: readonly VoteLine[]) => void; controller: AbortController; idleMs: number },
 ): Promise<ClassifyUsage> {
   const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
-  const { usage } = new Total();
-  const kinds = Object.keys(usage) as (keyof typeof usage)[];
+  const total = new Total();
   let votes: VoteLine[] = [];
   try {
     for await (const bytes of resultLines(response, () => watchdog.touch())) {
@@ -38,7 +37,7 @@ export async function readVotes(
       const vote = line && readVote(line, job);
       if (!vote) continue;
       votes.push(vote);
-      for (const kind of kinds) usage[kind] += vote.usage[kind] ?? 0;
+      total.add({ nanodollars: 0, usage: vote.usage });
       if (votes.length < VOTES_AT_ONCE) continue;
       store(votes);
       votes = [];
@@ -47,5 +46,5 @@ export async function readVotes(
     watchdog.stop();
   }
   store(votes);
-  return usage;
+  return total.usage;
 }

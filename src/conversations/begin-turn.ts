@@ -14,7 +14,8 @@ import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
-import { type TurnContext, TurnRunner } from './turn/turn-runner.ts';
+import type { TurnContext } from './turn/turn-context.ts';
+import { TurnRunner } from './turn/turn-runner.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -83,10 +84,11 @@ export function beginTurn(
       const { model, maxTokens, system, tools } = planned.defaults;
       if (system !== undefined) transcript.freeze('system', system);
       if (tools !== undefined) transcript.freeze('tools', tools);
+      if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
       transcript.save({ ...profile, model, maxTokens, prefix: taken?.held ?? null });
     });
   }
-  maintenance.alarm.wakeFor(now + WATCH_MS);
+  context.alarm.wakeFor(now + WATCH_MS);
   const row = newTurnRow(transcript, request, planned, now);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
   const turn = storeTurn(context, row, planned);
@@ -123,13 +125,14 @@ function beginRun(
 
 /** Lets a run go on with what a crash has left of it. @returns undefined where it cannot */
 export function resumeRun(context: ConversationContext, crashed: CrashedRun, hooks: TurnHooks): Run | undefined {
-  const { transcript, maintenance, now } = context;
+  const { transcript, now } = context;
   const { row } = crashed.turn;
   const stored = parseObject(transcript.calls.requestOf(row.seq));
   const rest = String(stored?.rest ?? '{}');
   const planned = plannedRun(rest, transcript);
   if (!stored || !planned) return undefined;
-  maintenance.alarm.wakeFor(now() + WATCH_MS);
+  context.alarm.wakeFor(now() + WATCH_MS);
+  context.maintenance.settlements.resumeRun(row);
   const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks), crashed);
   // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
   context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
@@ -148,6 +151,7 @@ function runContextOf(
   return {
     transcript,
     settings,
+    env: context.env,
     account: place.account,
     conversation: place.id,
     requestId,
@@ -163,7 +167,11 @@ function runContextOf(
         events: step.logged,
       };
       const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
-      const turn = storeTurn(context, row, plan, { logOf: step.logOf, isLater: step.number > 1 });
+      const turn = storeTurn(context, row, plan, {
+        logOf: step.logOf,
+        callsIn: step.callsIn,
+        isLater: step.number > 1,
+      });
       return runnerOf(context, { ...request, requestId: step.requestId }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
@@ -172,7 +180,11 @@ function runContextOf(
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    onEnd,
+    onEnd: () => {
+      onEnd();
+      maintenance.settlements.endRun(run);
+      maintenance.reportSoon();
+    },
     onBroken,
   };
 }
@@ -189,7 +201,7 @@ function storeTurn(
   { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequest,
-  options: Pick<TurnOptions, 'logOf' | 'isLater'> = {},
+  options: Pick<TurnOptions, 'logOf' | 'callsIn' | 'isLater'> = {},
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');

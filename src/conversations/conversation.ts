@@ -1,4 +1,3 @@
-import { DurableObject } from 'cloudflare:workers';
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -13,14 +12,13 @@ import type {
   TurnAnswer,
   TurnRequest,
 } from '../durable/contracts/conversation.ts';
+import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
-import { type Settings, settingsOf } from '../settings/settings.ts';
-import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import { answerOf, answerRepeated, findRepeatedTurn } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
-import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from './conversations.schema.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { releaseUnused, type TakenPrefix, takePrefix } from './held-prefix.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
 import type { NextRequest } from './history/next-request.ts';
@@ -57,7 +55,7 @@ const STOP_MS = 10_000;
  * The object owns a turn before anything goes up, and the turn goes on when its caller leaves. Whether a turn may begin
  * is decided in one step, without waiting. A turn that a crash interrupts is ended from its log when the object wakes.
  */
-export class Conversation extends DurableObject<Bindings> implements ConversationObject {
+export class Conversation extends EdgeObject implements ConversationObject {
   readonly #transcript: Transcript;
   readonly #maintenance: Maintenance;
   readonly #context: ConversationContext;
@@ -75,31 +73,10 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
     this.#transcript = new Transcript(ctx.storage);
-    const shared = {
-      transcript: this.#transcript,
-      env,
-      settings: () => this.settings(),
-      upstream: () => this.upstream(),
-      now: () => this.now(),
-      waitUntil: (work: Promise<unknown>) => ctx.waitUntil(work),
-    };
+    const shared = { ...this.around, transcript: this.#transcript };
     const isBusy = () => this.#runner !== undefined || this.#isCopying;
-    this.#maintenance = new Maintenance({ ...shared, storage: ctx.storage, isBusy, erase: () => this.erase() });
+    this.#maintenance = new Maintenance({ ...shared, isBusy, erase: () => this.erase() });
     this.#context = { ...shared, maintenance: this.#maintenance };
-    void ctx.blockConcurrencyWhile(() => this.#maintenance.alarm.load());
-  }
-
-  /** The clock, which tests replace; milliseconds since 1970. */
-  protected now(): number {
-    return Date.now();
-  }
-
-  protected settings(): Settings {
-    return settingsOf(this.env);
-  }
-
-  protected upstream(): Upstream {
-    return upstreamOf(this.settings());
   }
 
   /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
@@ -178,9 +155,9 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
   }
 
   /** @returns the whole conversation as lines of JSON. */
-  export(): Result<ReadableStream<Uint8Array>> {
+  export(view?: View): Result<ReadableStream<Uint8Array>> {
     const profile = this.#currentProfile();
-    return profile ? { ok: true, value: exportLines(profile, this.#transcript) } : unknownConversation();
+    return profile ? { ok: true, value: exportLines(profile, this.#transcript, view) } : unknownConversation();
   }
 
   /** Creates the conversation, empty, with the defaults of its turns. */
@@ -262,14 +239,14 @@ export class Conversation extends DurableObject<Bindings> implements Conversatio
       await within(this.#runner.done, STOP_MS);
     }
     storeDeletion(this.#context, this.#transcript.profile ?? profile);
-    this.#maintenance.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
+    this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
     await this.#maintenance.clear();
     return existed;
   }
 
   /** Renews the hold of the running turn, repeats what was not confirmed, and deletes what has expired. */
   override async alarm(): Promise<void> {
-    const { alarm } = this.#maintenance;
+    const { alarm } = this.around;
     alarm.fired();
     const now = this.now();
     // The settings cannot be read: neither the retention nor the account's address is known.

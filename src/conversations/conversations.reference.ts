@@ -5,6 +5,7 @@ import { eventStream } from '../reference/event-stream.ts';
 import type { Resource } from '../reference/resource.ts';
 import {
   createConversation,
+  exportQuery,
   forkRequest,
   historyQuery,
   patchConversation,
@@ -49,10 +50,13 @@ const message = {
   role: 'assistant',
   content: [{ type: 'text', text: 'To Lisbon.' }],
   model: 'claude-haiku-5-5',
+  stop_reason: 'max_tokens',
+  paused: null,
   usage: { input_tokens: 14, output_tokens: 12 },
   cost_usd: 0.0000074,
   created_at: '2026-11-20T10:06:16.780Z',
   status: 'complete',
+  turn: 'turn_2m4gmfejmm3a',
 };
 
 const turn = {
@@ -97,7 +101,7 @@ export const conversations: Resource = {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       query: pageSchema,
-      answers: { 200: pageAnswer(namedList('ConversationList', rowSchema), row, row.id) },
+      answer: pageAnswer(namedList('ConversationList', rowSchema), row, row.id),
     },
     'POST /conversations': {
       ...route,
@@ -122,7 +126,7 @@ export const conversations: Resource = {
       ...route,
       operation: 'getConversation',
       summary: 'Read a conversation: state, defaults, totals',
-      answers: { 200: conversation('The conversation, without its messages.') },
+      answer: conversation('The conversation, without its messages.'),
       errors: [503],
     },
     'PATCH /conversations/:id': {
@@ -134,7 +138,7 @@ export const conversations: Resource = {
         schema: z.withMeta(patchConversation, { id: 'ConversationPatch' }),
         example: { title: 'Lisbon', history: { max_tokens: 50_000, strategy: 'truncate' } },
       },
-      answers: { 200: conversation('The conversation as it is now.') },
+      answer: conversation('The conversation as it is now.'),
       errors: [429, 503],
     },
     'GET /conversations/:id/messages': {
@@ -142,25 +146,24 @@ export const conversations: Resource = {
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
       query: z.extend(pageSchema, historyQuery.shape),
-      answers: { 200: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id) },
+      answer: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id),
       errors: [503],
     },
     'GET /conversations/:id/turns/:turn': {
       ...route,
       operation: 'getTurn',
       summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
-      answers: { 200: jsonAnswer('The turn.', z.withMeta(turnAccount, { id: 'ConversationTurn' }), turn) },
+      answer: jsonAnswer('The turn.', z.withMeta(turnAccount, { id: 'ConversationTurn' }), turn),
       errors: [503],
     },
     'GET /conversations/:id/export': {
       ...route,
       operation: 'exportConversation',
       summary: 'Export a conversation',
-      answers: {
-        200: {
-          description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
-          content: [linesContent([report, message, { type: 'end', messages: 1 }])],
-        },
+      query: exportQuery,
+      answer: {
+        description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
+        content: [linesContent([report, message, { type: 'end', messages: 1 }])],
       },
       errors: [503],
     },
@@ -183,7 +186,7 @@ export const conversations: Resource = {
       operation: 'stopTurn',
       summary: 'Stop the running turn, and keep what was said',
       query: stopQuery,
-      answers: { 200: conversation('The conversation; where nothing ran, nothing has changed.') },
+      answer: conversation('The conversation; where nothing ran, nothing has changed.'),
       errors: [503],
     },
     'POST /conversations/:id/rewind': {
@@ -191,7 +194,7 @@ export const conversations: Resource = {
       operation: 'rewindConversation',
       summary: 'Rewind to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
-      answers: { 200: conversation('The conversation without that message’s turn and all that followed.') },
+      answer: conversation('The conversation without that message’s turn and all that followed.'),
       errors: [409, 503],
     },
     'POST /conversations/:id/fork': {
@@ -206,7 +209,7 @@ export const conversations: Resource = {
       ...route,
       operation: 'deleteConversation',
       summary: 'Delete a conversation and all that it holds',
-      answers: { 200: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }) },
+      answer: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
       errors: [503],
     },
   },

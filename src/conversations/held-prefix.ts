@@ -14,7 +14,7 @@ import { parseRef } from '../versions/versions.schema.ts';
 import { type PrefixDefaults, tooLargeToSend } from './history/next-request.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type HeldPrefix, refOf } from './storage/rows.ts';
-import type { LaidBody } from './turn/turn-runner.ts';
+import type { LaidBody } from './turn/turn-context.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
 export interface TakenPrefix extends PrefixDefaults {
@@ -26,8 +26,9 @@ type Callers = Pick<ObjectContext, 'env' | 'settings'>;
 /** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
 export async function takePrefix(context: Callers, place: ConversationPlace, ref: string): Promise<TakenPrefix> {
   const found = await requireStored(PREFIXES, prefixReaderOf(context, place.account), ref);
-  const { model, max_tokens: maxTokens } = found.value.content;
-  return { held: await holdPrefix(context, place, found), model, maxTokens };
+  const { content, runs } = found.value;
+  const { model, max_tokens: maxTokens } = content;
+  return { held: await holdPrefix(context, place, found), model, maxTokens, runs };
 }
 
 /** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */

@@ -2,7 +2,6 @@
 
 import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
-import { Alarm } from '../durable/alarm.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { releasePrefix } from './held-prefix.ts';
@@ -22,7 +21,6 @@ export const CONFIRM_AGAIN_MS = 15_000;
 
 /** What maintenance needs of its object. */
 interface Maintained extends SettlingObject {
-  storage: DurableObjectStorage;
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
 }
@@ -34,13 +32,11 @@ export interface ConversationContext extends ObjectContext {
 
 /** Maintains a conversation. A crash loses nothing: what is not confirmed is in the rows, and an alarm repeats it. */
 export class Maintenance {
-  readonly alarm: Alarm;
   readonly settlements: TurnSettlements;
   readonly #object: Maintained;
 
   constructor(object: Maintained) {
     this.#object = object;
-    this.alarm = new Alarm(object.storage);
     this.settlements = new TurnSettlements(object, () => this.#wakeToConfirm());
   }
 
@@ -114,7 +110,7 @@ export class Maintenance {
 
   /** Deletes everything, once the conversation is gone and everything is confirmed. */
   async clear(): Promise<void> {
-    const { transcript, storage, isBusy } = this.#object;
+    const { transcript, isBusy, deleteAll } = this.#object;
     if (isBusy() || transcript.profile?.exists) return;
     this.#deleteExpired();
     await this.#confirmPending();
@@ -135,11 +131,10 @@ export class Maintenance {
       return;
     }
     if (isBusy() || transcript.profile?.exists) return;
-    // Both in one step: rows without an alarm would stay for ever, and a turn that begins in between would be deleted.
-    const deletions = [storage.deleteAlarm(), storage.deleteAll()];
-    this.alarm.fired();
+    // A turn that begins after a wait would be deleted.
+    const deleted = deleteAll();
     transcript.forget();
-    await Promise.all(deletions);
+    await deleted;
   }
 
   /** Releases the prefix. @returns whether its owner has confirmed it */
@@ -175,12 +170,20 @@ export class Maintenance {
     if (!profile) return;
     if (unsettledTurns(transcript).length > 0 || profile.unreported) this.#wakeToConfirm();
     const oldest = oldestToExpire(transcript);
-    if (oldest !== undefined) this.alarm.wakeFor(oldest + GRACE_MS);
-    if (profile.exists) this.alarm.wakeFor(this.expiresAt(profile));
+    if (oldest !== undefined) this.#object.alarm.wakeFor(oldest + GRACE_MS);
+    if (profile.exists) this.#object.alarm.wakeFor(this.expiresAt(profile));
   }
 
   #wakeToConfirm(): void {
-    this.alarm.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
+    this.#object.alarm.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
+  }
+
+  /** Reports a change to the account that no settlement has reported, where there is one. */
+  reportSoon(): void {
+    const { transcript, waitUntil } = this.#object;
+    if (!transcript.profile?.unreported) return;
+    this.#wakeToConfirm();
+    waitUntil(this.#report());
   }
 
   /** Changes the profile, and reports that to the account. */

@@ -66,6 +66,7 @@ export function storeCreated(
   transcript.together(() => {
     transcript.freeze('system', frozen.system);
     transcript.freeze('tools', frozen.tools);
+    transcript.freeze('runs', prefix?.runs);
     const { model = null, maxTokens = null } = prefix ?? {};
     maintenance.change({ model, maxTokens, ...changesOf(fields) });
   });
@@ -87,7 +88,7 @@ export async function storeCopy(
   try {
     startConversation(context, place);
     // After a crash in the middle the alarm deletes what was written.
-    maintenance.alarm.wakeFor(now() + GRACE_MS);
+    context.alarm.wakeFor(now() + GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {
       held = await holdPrefix(context, place, copied.prefix);
@@ -99,7 +100,7 @@ export async function storeCopy(
   } catch (thrown) {
     transcript.empty();
     if (held) releaseInBackground(context, held);
-    maintenance.alarm.wakeFor(now());
+    context.alarm.wakeFor(now());
     throw thrown;
   }
 }

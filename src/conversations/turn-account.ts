@@ -1,4 +1,5 @@
 import type { CrossingText, Result } from '../durable/contracts/conversation.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -23,7 +24,7 @@ function describeTurn(transcript: Transcript, row: TurnRow): string {
     status: statusTold(status),
     paused,
     began_at: new Date(beganAt).toISOString(),
-    ended_at: endedAt === null ? null : new Date(endedAt).toISOString(),
+    ended_at: isoTimeOrNull(endedAt),
     cost_usd: toUsd(endedAt === null ? steps.reduce((sum, step) => sum + step.cost, 0) : cost),
     steps: steps.map((step) => describeStep(transcript, step)),
   });
@@ -41,7 +42,7 @@ function describeStep(transcript: Transcript, { seq, status, model, cost, outcom
     calls: (run === null ? [] : transcript.calls.of(seq)).map(({ id, name, beganAt, endedAt, isError, bytes }) => ({
       id,
       name,
-      ms: endedAt === null ? null : endedAt - beganAt,
+      ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
       is_error: endedAt === null ? null : isError,
       bytes: endedAt === null ? null : bytes,
     })),

@@ -9,6 +9,7 @@
 import type { Alert, AlertBody } from '../alerts/alerts-answers.schema.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
+import type { Surroundings } from '../durable/edge-object.ts';
 import { inboxStub } from '../durable/stubs.ts';
 import type { Tables } from '../durable/tables.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
@@ -19,6 +20,8 @@ import type { Target } from './deliver.ts';
 export const ALERT_SOURCE = 'alert';
 
 const RETRY_MS = 10_000;
+/** Alarms of alerts are rounded up to it, whatever the grain of their object is. */
+const ALERT_GRAIN_MS = 1_000;
 const ALERT_CALL_MS = 20_000;
 const OUTBOX_KEY = 'alerts';
 
@@ -39,25 +42,17 @@ interface Stored {
   told: Record<string, number>;
 }
 
-/** What an outbox needs of the object that it is in. */
-export interface OutboxOwner {
-  tables: Pick<Tables, 'meta' | 'setMeta'>;
-  /** Has the object's alarm go off at this time, in milliseconds since 1970. */
-  wakeFor(time: number): void;
-  now(): number;
-  env(): Bindings;
-  waitUntil(work: Promise<unknown>): void;
-}
-
 /** Keeps the alerts that an object has to tell. */
 export class AlertOutbox {
-  readonly #owner: OutboxOwner;
+  readonly #tables: Pick<Tables, 'meta' | 'setMeta'>;
+  readonly #around: Surroundings;
   #stored: Stored;
   #sending: Promise<void> | undefined;
 
-  constructor(owner: OutboxOwner) {
-    this.#owner = owner;
-    this.#stored = JSON.parse(owner.tables.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as Stored;
+  constructor(tables: Pick<Tables, 'meta' | 'setMeta'>, around: Surroundings) {
+    this.#tables = tables;
+    this.#around = around;
+    this.#stored = JSON.parse(tables.meta(OUTBOX_KEY) ?? '{"due":[],"told":{}}') as Stored;
   }
 
   /**
@@ -69,12 +64,12 @@ export class AlertOutbox {
     const { due, told } = this.#stored;
     const added = alerts.filter(({ key }) => told[key] === undefined && !due.some((one) => one.key === key));
     if (added.length === 0) return;
-    const now = this.#owner.now();
+    const now = this.#around.now();
     const kept = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
     this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: kept });
     // Set first: if the object dies while the inbox is told, the alarm still comes.
-    this.#owner.wakeFor(now + RETRY_MS);
-    this.#owner.waitUntil(this.send());
+    this.#around.alarm.wakeFor(now + RETRY_MS, ALERT_GRAIN_MS);
+    this.#around.waitUntil(this.send());
   }
 
   /** Tells the inbox what it has not confirmed; the alarm calls this again. It never throws. */
@@ -93,7 +88,7 @@ export class AlertOutbox {
       try {
         await within(this.#tell(next), ALERT_CALL_MS);
       } catch {
-        this.#owner.wakeFor(this.#owner.now() + RETRY_MS);
+        this.#around.alarm.wakeFor(this.#around.now() + RETRY_MS, ALERT_GRAIN_MS);
         return;
       }
       const { due, told } = this.#stored;
@@ -102,7 +97,7 @@ export class AlertOutbox {
   }
 
   async #tell({ key, alert, account }: Stored['due'][number]): Promise<void> {
-    const env = this.#owner.env();
+    const { env } = this.#around;
     const id = `${ALERT_SOURCE}_${(await sha256Hex(utf8(key))).slice(0, 32)}`;
     const body: AlertBody = { type: 'alert', event_id: id, ...alert };
     const text = JSON.stringify(body);
@@ -112,7 +107,7 @@ export class AlertOutbox {
 
   #save(stored: Stored): void {
     this.#stored = stored;
-    this.#owner.tables.setMeta(OUTBOX_KEY, JSON.stringify(stored));
+    this.#tables.setMeta(OUTBOX_KEY, JSON.stringify(stored));
   }
 }
 

@@ -1,3 +1,4 @@
+import { finalError } from '../http/errors.ts';
 /**
  * The formats of JSON that rows hold.
  *
@@ -5,7 +6,6 @@
  * removed, makes a new version of its format. One release learns to read that version, and only the next release writes
  * it. So one can always go back by one release: it can read all that is stored.
  */
-import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 
 /** The versions of one format. */
 export interface Format {
@@ -50,10 +50,10 @@ export function readFormat<T>(name: FormatName, text: string, { reads }: Format 
   const value = JSON.parse(text) as (T & { v?: unknown }) | null;
   const version = value?.v ?? 1;
   if (typeof version === 'number' && version <= reads) return value as T;
-  throw new ApiError(
+  throw finalError(
     'api_error',
     'This was stored by a newer version of this edge. Its operator must deploy that version again.',
-    { headers: DO_NOT_RETRY, logged: `newer_format: ${name} ${String(version).slice(0, 16)}` },
+    { logged: `newer_format: ${name} ${String(version).slice(0, 16)}` },
   );
 }
 

@@ -40,14 +40,12 @@ export function conversationStub(
   settings: Jurisdiction,
   { account, id }: { account: string; id: string },
 ): DurableObjectStub<ConversationObject> {
-  const namespace = inJurisdiction(env.CONVERSATION, settings);
-  return namespace.get(namespace.idFromName(JSON.stringify([account, id])));
+  return stubOf(env.CONVERSATION, settings, JSON.stringify([account, id]));
 }
 
 /** @returns the stub of the inbox of a webhook source. */
 export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string): DurableObjectStub<InboxObject> {
-  const namespace = inJurisdiction(env.INBOX, settings);
-  return namespace.get(namespace.idFromName(source));
+  return stubOf(env.INBOX, settings, source);
 }
 
 /** @returns the stub of a batch's object. Both names are part of its id: nobody reaches another account's. */
@@ -56,8 +54,7 @@ export function batchStub(
   settings: Jurisdiction,
   { account, id }: { account: string; id: string },
 ): DurableObjectStub<BatchObject> {
-  const namespace = inJurisdiction(env.BATCH, settings);
-  return namespace.get(namespace.idFromName(JSON.stringify([account, id])));
+  return stubOf(env.BATCH, settings, JSON.stringify([account, id]));
 }
 
 /** @returns the stub of a classification by batch. Both names are part of its id: nobody reaches another account's. */
@@ -66,8 +63,7 @@ export function classificationStub(
   settings: Jurisdiction,
   { account, id }: { account: string; id: string },
 ): DurableObjectStub<ClassificationObject> {
-  const namespace = inJurisdiction(env.CLASSIFICATION, settings);
-  return namespace.get(namespace.idFromName(JSON.stringify([account, id])));
+  return stubOf(env.CLASSIFICATION, settings, JSON.stringify([account, id]));
 }
 
 /** @returns the stub of the claims on the batches of an upstream. @param upstream its name, where there are several */
@@ -76,13 +72,20 @@ export function claimsStub(
   settings: Jurisdiction,
   upstream: string | undefined,
 ): DurableObjectStub<BatchClaimsObject> {
-  const namespace = inJurisdiction(env.BATCH_CLAIMS, settings);
-  return namespace.get(namespace.idFromName(upstream ?? ''));
+  return stubOf(env.BATCH_CLAIMS, settings, upstream ?? '');
 }
 
 /** @returns the stub of a pool by its name, as `groupPool` makes it. */
 export function poolStub(env: PoolBinding, settings: Jurisdiction, name: string): DurableObjectStub<PoolObject> {
-  const namespace = inJurisdiction(env.POOL, settings);
+  return stubOf(env.POOL, settings, name);
+}
+
+function stubOf<T extends Rpc.DurableObjectBranded>(
+  everywhere: DurableObjectNamespace<T>,
+  settings: Jurisdiction,
+  name: string,
+): DurableObjectStub<T> {
+  const namespace = inJurisdiction(everywhere, settings);
   return namespace.get(namespace.idFromName(name));
 }
 

@@ -1,7 +1,19 @@
 import { getOrMake } from '../cache/get-or-make.ts';
+import { pageOfSelected } from '../http/page.ts';
+import type { PageOf } from './contracts/page.ts';
 
 /** The statements that insert rows, by their tables and columns: those of this code, so they are few. */
 const inserts = new Map<string, string>();
+
+/** A list that is paged: what is selected, and by which columns it is ordered. */
+interface PagedRows {
+  /** What stands between `select` and `order by`, with a `where`. */
+  select: string;
+  /** The last of these columns tells any two rows apart. */
+  order: readonly string[];
+  /** Selects these columns of the row whose id is `?1`. Default: that id, where they are the id alone. */
+  edge?: string;
+}
 
 /** Runs an object's SQL, synchronously, and counts the rows that are written. */
 export class Tables {
@@ -43,6 +55,29 @@ export class Tables {
   /** @returns the rows of one query. */
   read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
     return this.storage.sql.exec<Row>(query, ...bindings).toArray();
+  }
+
+  /** @returns whether there are such rows. @param from what stands behind `from`: a table and its condition */
+  has(from: string, ...bindings: SqlStorageValue[]): boolean {
+    return this.read(`select 1 from ${from} limit 1`, ...bindings).length > 0;
+  }
+
+  /** @returns a page of rows, newest first. @param bindings of `select`, from `?3` on */
+  page<Row extends Record<string, SqlStorageValue> & { id: string }>(
+    { select, order, edge = '?1' }: PagedRows,
+    { limit = 20, after_id, before_id }: PageOf,
+    ...bindings: SqlStorageValue[]
+  ) {
+    const backwards = before_id !== undefined;
+    const columns = order.map((column) => `${column} ${backwards ? 'asc' : 'desc'}`).join(', ');
+    const rows = this.read<Row>(
+      `select ${select} and (?1 is null or (${order.join(', ')}) ${backwards ? '>' : '<'} (${edge}))
+       order by ${columns} limit ?2`,
+      after_id ?? before_id ?? null,
+      limit + 1,
+      ...bindings,
+    );
+    return pageOfSelected(rows, limit, backwards, ({ id }) => id);
   }
 
   /** @returns the figure that a query selects, the first column of its first row; undefined where there is none. */

@@ -31,7 +31,7 @@ export const files: Resource = {
       summary: 'Upload a file',
       needs: 'messages',
       body: { type: 'multipart/form-data', schema: form, example: { file: 'the bytes of the file' } },
-      answers: { 200: jsonAnswer('The file.', schema, example) },
+      answer: jsonAnswer('The file.', schema, example),
       errors: [413, 429, 504, 529],
     },
     'GET /v1/files': {
@@ -39,36 +39,32 @@ export const files: Resource = {
       summary: 'List the account’s files',
       needs: 'messages',
       query: filesQuery,
-      answers: { 200: jsonAnswer('A page, newest first.', z.withMeta(fileListAnswer, { id: 'FileList' }), page) },
+      answer: jsonAnswer('A page, newest first.', z.withMeta(fileListAnswer, { id: 'FileList' }), page),
       errors: [429],
     },
     'GET /v1/files/:id': {
       ...route,
       operation: 'getFile',
       summary: 'Describe a file',
-      answers: { 200: jsonAnswer('The file.', schema, example) },
+      answer: jsonAnswer('The file.', schema, example),
     },
     'GET /v1/files/:id/content': {
       ...route,
       operation: 'downloadFile',
       summary: 'Read a file that a tool has made',
-      answers: {
-        200: {
-          description: 'Its bytes.',
-          content: [{ type: 'application/octet-stream', schema: z.string(), example: 'the bytes' }],
-        },
+      answer: {
+        description: 'Its bytes.',
+        content: [{ type: 'application/octet-stream', schema: z.string(), example: 'the bytes' }],
       },
     },
     'DELETE /v1/files/:id': {
       ...route,
       operation: 'deleteFile',
       summary: 'Delete a file',
-      answers: {
-        200: jsonAnswer('It is gone.', z.withMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
-          type: 'file_deleted',
-          id: ID,
-        }),
-      },
+      answer: jsonAnswer('It is gone.', z.withMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
+        type: 'file_deleted',
+        id: ID,
+      }),
     },
   },
 };

@@ -5,7 +5,7 @@ import { FORM_BYTES } from '../accounts/tend-files.ts';
 import { type AppEnv, contextOf, type RequestContext } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { UploadEnd, UploadReport } from '../durable/contracts/belongings.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest, tooLarge } from '../http/errors.ts';
+import { type ApiError, finalError, invalidRequest, tooLarge } from '../http/errors.ts';
 import { PieceReader } from '../http/piece-reader.ts';
 import { discard } from '../http/read-json.ts';
 import { parseOrUndefined } from '../json/parse.ts';
@@ -142,9 +142,9 @@ async function tell(context: RequestContext, report: UploadReport): Promise<void
 }
 
 function noRoom(most: number): ApiError {
-  return new ApiError(
+  return finalError(
     'invalid_request_error',
     `There is no room for this file: the account may store ${most} bytes (its limit stored_bytes). Delete files or conversations.`,
-    { headers: DO_NOT_RETRY, details: { error_code: 'storage_quota_exceeded' } },
+    { details: { error_code: 'storage_quota_exceeded' } },
   );
 }

@@ -20,7 +20,7 @@ export const health: Resource = {
       needs: 'nothing',
       description: 'With `?upstreams` an admin gets the state of each upstream.',
       query: healthQuery,
-      answers: { 200: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }) },
+      answer: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }),
     },
   },
 };

@@ -3,6 +3,7 @@ import { refuseRevoked } from '../accounts/admission/refuse-revoked.ts';
 import { type Authenticate, authenticate, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
@@ -44,7 +45,7 @@ function statesOf({ all, health }: UpstreamPool, now: number): NonNullable<Healt
       .map(({ model, state, dueAt, tries, failed }) => ({
         model,
         state,
-        due_at: dueAt === null ? null : new Date(dueAt).toISOString(),
+        due_at: isoTimeOrNull(dueAt),
         tries,
         failed,
       })),

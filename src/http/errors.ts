@@ -65,8 +65,8 @@ export class ApiError extends Error {
 export const DO_NOT_RETRY = { 'x-should-retry': 'false' };
 
 /** @returns an error that comes again however often the request is sent again. */
-export function finalError(type: ErrorType, message: string): ApiError {
-  return new ApiError(type, message, { headers: DO_NOT_RETRY });
+export function finalError(type: ErrorType, message: string, options?: Omit<ErrorOptions, 'headers'>): ApiError {
+  return new ApiError(type, message, { ...options, headers: DO_NOT_RETRY });
 }
 
 /** @returns a 400: the caller must change the request. */
@@ -115,16 +115,13 @@ export function unsupportedMediaType(): ApiError {
 
 /** @returns a 500 for the operator: the deployment itself is not set up. */
 export function misconfigured(message: string, logged = 'misconfigured'): ApiError {
-  return new ApiError('api_error', message, { headers: DO_NOT_RETRY, logged });
+  return finalError('api_error', message, { logged });
 }
 
 /** @returns the 500 that stands for the upstream's 401, 402, and a 403 about the key: only the operator can correct them. */
 export function upstreamRefusedKey(): ApiError {
-  return new ApiError(
-    'api_error',
-    'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.',
-    { headers: DO_NOT_RETRY, logged: 'upstream_auth' },
-  );
+  const message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.';
+  return finalError('api_error', message, { logged: 'upstream_auth' });
 }
 
 /** @returns whatever was thrown as an error that a caller may see; an unexpected one without its details. */

@@ -1,5 +1,5 @@
 /** The answer for a path that does not exist. Most callers get there by a wrong base URL, so the answer tells the right one. */
-import { ApiError, DO_NOT_RETRY, notFound } from './errors.ts';
+import { type ApiError, finalError, notFound } from './errors.ts';
 
 /** A longer path is cut before it is shown. */
 const LONGEST_SHOWN = 200;
@@ -25,7 +25,8 @@ export function unknownPath(path: string, edge: Edge): ApiError {
   const shown = (edge.base + path).slice(0, LONGEST_SHOWN);
   if (OF_ANOTHER_API.test(path)) {
     const { method, path: messages } = MESSAGES;
-    return notOffered(
+    return finalError(
+      'not_supported',
       `This edge speaks Anthropic’s Messages API. Send the request to ${method} ${edge.base}${messages}, in its format.`,
     );
   }
@@ -36,11 +37,7 @@ export function unknownPath(path: string, edge: Edge): ApiError {
     return notFound(`There is nothing at ${shown}. It is ${method} ${edge.base}${meant.path}.${advice}`);
   }
   if (!path.startsWith('/v1/')) return notFound(`There is nothing at ${shown}.`);
-  return notOffered(`This edge does not offer ${shown}. Of the Claude API it has ${offered(edge)}.`);
-}
-
-function notOffered(message: string): ApiError {
-  return new ApiError('not_supported', message, { headers: DO_NOT_RETRY });
+  return finalError('not_supported', `This edge does not offer ${shown}. Of the Claude API it has ${offered(edge)}.`);
 }
 
 /** @returns the path that was meant, and what is too much in the client's base URL: `/v1` of `/v1/v1/messages`. */

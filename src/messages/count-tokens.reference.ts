@@ -22,14 +22,12 @@ const route = {
     schema: body,
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },
   },
-  answers: {
-    200: jsonAnswer('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {
-      input_tokens: 13,
-      context_window: 1_000_000,
-      fits: true,
-      cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
-    }),
-  },
+  answer: jsonAnswer('The tokens, and what they mean for the model.', z.withMeta(countAnswer, { id: 'Count' }), {
+    input_tokens: 13,
+    context_window: 1_000_000,
+    fits: true,
+    cost_usd: { input: 1.3e-6, cache_write_5m: 1.625e-6, cache_write_1h: 2.6e-6, cache_read: 1.3e-7 },
+  }),
   errors: [404, 429, 501, 503, 504, 529],
 } as const;
 

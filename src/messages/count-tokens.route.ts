@@ -6,13 +6,16 @@ import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
+import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
+import { edgeToolsIn } from '../conversations/history/edge-tools.ts';
+import { checkRun } from '../conversations/runs/check-tools.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
 import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { withOneReading, withText } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
-import { edit } from '../json/edit.ts';
+import { edit, memberTexts } from '../json/edit.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
 import { countRequest } from '../upstream/messages.schema.ts';
@@ -78,12 +81,21 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
 /** @returns the prompt to count: the request, with its conversation's history and its prefix before it. */
 async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody> {
   const id = conversationOf(c.req.raw.headers, sent.json);
-  if (id === undefined) return (await withPrefix(c, sent, { counts: true })).body;
+  checkRun(sent.json, c.get('identity'), c.get('settings'));
+  if (id === undefined) return (await withPrefix(c, asTold(sent), { counts: true })).body;
   validate(conversationRequest, sent.json);
   const prompt = await countedPromptOf(c, sent, id);
   if (prompt) return prompt;
   // The conversation does not exist yet: it would begin with this request.
   const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
   const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
-  return (await withPrefix(c, withText(sent, text, json), { counts: true })).body;
+  return (await withPrefix(c, asTold(withText(sent, text, json)), { counts: true })).body;
+}
+
+/** @returns a prompt as the model is told it: without how the edge calls its tools, or has shown their calls */
+function asTold(given: JsonBody): JsonBody {
+  const body = withoutEdgeBlocksIn(given);
+  const sent = edgeToolsIn(memberTexts(body.text).get('tools'))?.sent;
+  if (sent === undefined) return body;
+  return withText(body, edit(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });
 }

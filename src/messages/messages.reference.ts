@@ -1,5 +1,5 @@
 import { namedConversation } from '../conversations/conversations.schema.ts';
-import { runLimits, runSchema } from '../conversations/runs/runs.schema.ts';
+import { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
 import { eventStream } from '../reference/event-stream.ts';
@@ -37,8 +37,8 @@ const body = z.withMeta(
         'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
       ),
       tools: z.described(
-        z.optional(z.array(z.looseObject({ run: z.optional(runSchema) }))),
-        'Tools. In a conversation the edge itself calls those with `run` (scope `tools`), step after step.',
+        z.optional(z.array(z.looseObject({ run: z.optional(anyRunSchema) }))),
+        'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
       ),
       ...z.partial(runLimits).shape,
     }),
@@ -121,7 +121,7 @@ export const messages: Resource = {
       summary: 'Stream a message',
       description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
       body: { schema: body, example: ask },
-      answers: { 200: { ...answer, content: [eventStream, whole] } },
+      answer: { ...answer, content: [eventStream, whole] },
     },
     'POST /v1/messages': {
       ...route,
@@ -129,7 +129,7 @@ export const messages: Resource = {
       summary: 'Create a message',
       description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
       body: { schema: body, example: ask },
-      answers: { 200: { ...answer, content: [whole, eventStream] } },
+      answer: { ...answer, content: [whole, eventStream] },
     },
   },
 };

@@ -9,6 +9,7 @@ import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { refuseRun } from '../conversations/runs/check-tools.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
@@ -17,7 +18,7 @@ import { withOneReading } from '../http/read-json.ts';
 import { commonHeaders } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
-import { type Nanodollars, toUsd } from '../pricing/cost.ts';
+import { loggedTokens, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { retiresSoon } from '../pricing/models.ts';
 import { isEventStream } from '../upstream/content-type.ts';
 import type { BodyMaker } from '../upstream/kinds/kind.ts';
@@ -65,7 +66,7 @@ async function answerMessage(
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
   refuseRun(sent.json);
-  const { ids, body: own } = namedIds(sent);
+  const { ids, body: own } = namedIds(withoutEdgeBlocksIn(sent));
   const only = ids.length === 0 ? undefined : await checkOwned(context, ids);
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;
@@ -183,14 +184,7 @@ export function logOutcome(c: Context<AppEnv>): (outcome: RequestOutcome, nanodo
     line.ttft_ms = ttft_ms;
     if (end !== 'complete') line.error_type = error_type ?? (end === 'client_gone' ? end : `upstream_${end}`);
     if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);
-    if (usage) {
-      line.tokens = {
-        input: usage.input_tokens ?? 0,
-        output: usage.output_tokens ?? 0,
-        cache_read: usage.cache_read_input_tokens ?? 0,
-        cache_write: usage.cache_creation_input_tokens ?? 0,
-      };
-    }
+    if (usage) line.tokens = loggedTokens(usage);
     entry.end();
   };
 }

@@ -1,13 +1,8 @@
 import * as z from '../http/zod.ts';
+import { pricesOf } from '../settings/prices.ts';
 
 const usdPerMillion = z.described(z.number(), 'US dollars per million tokens.');
-const tokenPrices = z.object({
-  input: usdPerMillion,
-  output: usdPerMillion,
-  cache_write_5m: usdPerMillion,
-  cache_write_1h: usdPerMillion,
-  cache_read: usdPerMillion,
-});
+const tokenPrices = z.object(pricesOf(usdPerMillion));
 
 const modelPrices = z.extend(tokenPrices, {
   long_prompt: z.optional(z.extend(tokenPrices, { above_tokens: z.int() })),

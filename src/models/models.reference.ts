@@ -22,21 +22,19 @@ const list = {
   summary: 'List the models',
   needs: 'messages',
   query: pageSchema,
-  answers: {
-    200: pageAnswer(
-      namedList('ModelList', schema),
-      example,
-      example.id,
-      'The upstream’s models that the account may use, with limits and prices.',
-    ),
-  },
+  answer: pageAnswer(
+    namedList('ModelList', schema),
+    example,
+    example.id,
+    'The upstream’s models that the account may use, with limits and prices.',
+  ),
   errors: [429, 504, 529],
 } as const;
 
 const one = {
   summary: 'Read a model',
   needs: 'messages',
-  answers: { 200: jsonAnswer('The model.', schema, example) },
+  answer: jsonAnswer('The model.', schema, example),
   errors: [404, 429, 504, 529],
 } as const;
 

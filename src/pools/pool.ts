@@ -1,10 +1,8 @@
-import { DurableObject } from 'cloudflare:workers';
 import { MINUTE_MS } from '../async/durations.ts';
 import { rulesOf } from '../budget/rules.ts';
 import { thresholdsReached } from '../budget/thresholds.ts';
 import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../budget/windows.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../delivery/alert-outbox.ts';
-import { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Page } from '../durable/contracts/page.ts';
@@ -16,8 +14,10 @@ import type {
   SharedUsageQuery,
   SpendQuery,
 } from '../durable/contracts/pool.ts';
+import { EdgeObject } from '../durable/edge-object.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { pageOfRows } from '../http/page.ts';
+import { isoTimeOrNull } from '../http/times.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import { settingsOf } from '../settings/settings.ts';
@@ -37,7 +37,6 @@ const ASKED_AT_ONCE = 300;
 const ASKED_TOGETHER = 5;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
-const ALERT_GRAIN_MS = 1_000;
 
 /** The windows that accounts are listed with. */
 const LISTED_PERIODS = ['day', 'week', 'month'] as const;
@@ -49,12 +48,11 @@ type Listed = (typeof LISTED_PERIODS)[number];
  *
  * Grants are made in memory, which is rebuilt from the rows when the object wakes; a row is written before it is answered.
  */
-export class Pool extends DurableObject<Bindings> implements PoolObject {
+export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
   readonly #recount: AccountRecount;
   readonly #name: string;
-  readonly #alarm: Alarm;
   readonly #alerts: AlertOutbox;
   readonly #books: LeaseBooks<PoolLease>;
   #own: PoolLimits | null;
@@ -63,27 +61,14 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
   readonly #asked = new Map<string, { at: number; waitMs: number }>();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
-    super(ctx, env);
+    super(ctx, env, ASK_GRAIN_MS);
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
     this.#store = new PoolStore(ctx.storage);
     this.#used = new UsedSums(this.#store);
     this.#recount = new AccountRecount(this.#store);
-    this.#alarm = new Alarm(ctx.storage, ASK_GRAIN_MS);
-    this.#alerts = new AlertOutbox({
-      tables: this.#store,
-      wakeFor: (time) => this.#alarm.wakeFor(time, ALERT_GRAIN_MS),
-      now: () => this.now(),
-      env: () => this.env,
-      waitUntil: (work) => ctx.waitUntil(work),
-    });
+    this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#books = booksOf(this.#store.leases());
     this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
-    void ctx.blockConcurrencyWhile(() => this.#alarm.load());
-  }
-
-  /** The clock; tests put their own in its place. */
-  protected now(): number {
-    return Date.now();
   }
 
   /** Takes what an account tells and grants what it may have, by text. A call that is not newer changes nothing. */
@@ -154,7 +139,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
         group: lease.group,
         spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spentIn(lease, each))),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
-        last_seen_at: lease.seenAt === null ? null : new Date(lease.seenAt).toISOString(),
+        last_seen_at: isoTimeOrNull(lease.seenAt),
       }),
     );
     return { ...rows, data };
@@ -178,13 +163,13 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     });
     for (const { id } of named) this.#asked.set(id, { at: 0, waitMs: 0 });
     this.#recount.begin();
-    this.#alarm.wakeFor(this.now() + ASK_ON_MS, 1);
+    this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     return { accounts: named.length };
   }
 
   /** Asks accounts that have something leased and have been silent. */
   override async alarm(): Promise<void> {
-    this.#alarm.fired();
+    this.around.alarm.fired();
     const now = this.now();
     await this.#alerts.send();
     const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
@@ -193,8 +178,8 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
       await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
     await this.#goOnRecounting();
-    if (asked.length < silent.length) this.#alarm.wakeFor(this.now() + ASK_ON_MS, 1);
-    for (const lease of this.#open()) this.#alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
+    if (asked.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
+    for (const lease of this.#open()) this.around.alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
 
   #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {
@@ -232,9 +217,9 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
     if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
     if (this.#name === DEPLOYMENT_POOL && this.#recount.isDue) {
       this.#recount.begin();
-      this.#alarm.wakeFor(this.now() + ASK_GRAIN_MS);
+      this.around.alarm.wakeFor(this.now() + ASK_GRAIN_MS);
     }
-    if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));
+    if (lease.open) this.around.alarm.wakeFor(this.#askAt(lease));
     this.#raiseAlerts(call.windows);
     return lease;
   }
@@ -266,7 +251,7 @@ export class Pool extends DurableObject<Bindings> implements PoolObject {
       }
       return !done.includes(false);
     });
-    if (wait !== undefined) this.#alarm.wakeFor(this.now() + wait, 1);
+    if (wait !== undefined) this.around.alarm.wakeFor(this.now() + wait, 1);
   }
 
   /** Has an account tell the pool where it stands. @returns whether it could be reached */

@@ -63,20 +63,18 @@ export const groups: Resource = {
       operation: 'listGroups',
       summary: 'List the groups that were given limits',
       query: pageSchema,
-      answers: {
-        200: pageAnswer(
-          namedList('GroupList', groupAnswer),
-          groupExample,
-          'research',
-          'A page of them, in the order of their names, with where each stands.',
-        ),
-      },
+      answer: pageAnswer(
+        namedList('GroupList', groupAnswer),
+        groupExample,
+        'research',
+        'A page of them, in the order of their names, with where each stands.',
+      ),
     },
     'GET /groups/:id': {
       ...route,
       operation: 'getGroup',
       summary: 'See where a group stands',
-      answers: { 200: group('Its limits, and what its accounts have spent and leased.') },
+      answer: group('Its limits, and what its accounts have spent and leased.'),
     },
     'PUT /groups/:id/limits': {
       ...route,
@@ -84,42 +82,40 @@ export const groups: Resource = {
       summary: 'Replace the limits of a group',
       description: 'A lowered limit is felt within a minute: what accounts have leased may be used for so long.',
       body: limitsBody,
-      answers: { 200: group('Where it stands under the new limits.') },
+      answer: group('Where it stands under the new limits.'),
     },
     'DELETE /groups/:id': {
       ...route,
       operation: 'deleteGroup',
       summary: 'Take the limits of a group away',
       description: 'Its accounts stay in it until they are moved.',
-      answers: { 200: group('Where it stands without limits.') },
+      answer: group('Where it stands without limits.'),
     },
     'GET /groups/:id/accounts': {
       ...route,
       operation: 'listGroupAccounts',
       summary: 'List the accounts of a group by what they have spent of it',
       query: z.extend(pageSchema, membersQuery.shape),
-      answers: {
-        200: pageAnswer(
-          namedList('AccountSpendList', accountSpendRow),
-          spendRow,
-          'alice',
-          'A page of those that have asked for something, the dearest first.',
-        ),
-      },
+      answer: pageAnswer(
+        namedList('AccountSpendList', accountSpendRow),
+        spendRow,
+        'alice',
+        'A page of those that have asked for something, the dearest first.',
+      ),
     },
     'PUT /groups/:id/accounts/:account': {
       ...route,
       operation: 'putGroupAccount',
       summary: 'Put an account into a group',
       description: 'Whatever its credentials say. Requests that run stay with the group before.',
-      answers: { 200: membership('It is in this group.', 'research') },
+      answer: membership('It is in this group.', 'research'),
     },
     'DELETE /groups/:id/accounts/:account': {
       ...route,
       operation: 'deleteGroupAccount',
       summary: 'Take an account out of a group',
       description: 'Then its credentials say in which group it is. One that is in another group stays there.',
-      answers: { 200: membership('No group is chosen for it.', null) },
+      answer: membership('No group is chosen for it.', null),
     },
   },
 };
@@ -133,7 +129,7 @@ export const deploymentPools: Resource = {
       operation: 'getDeploymentPool',
       summary: 'See where the deployment stands',
       description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then all of it is null.',
-      answers: { 200: deployment('Its limits, and what all accounts have spent and leased.') },
+      answer: deployment('Its limits, and what all accounts have spent and leased.'),
     },
     'POST /pools/deployment/recount': {
       ...route,
@@ -155,7 +151,7 @@ export const deploymentPools: Resource = {
       summary: 'Replace the limits of the deployment',
       description: 'They win over the setting. A lowered limit is felt within a minute.',
       body: limitsBody,
-      answers: { 200: deployment('Where it stands under the new limits.') },
+      answer: deployment('Where it stands under the new limits.'),
     },
   },
 };

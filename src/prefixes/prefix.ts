@@ -14,6 +14,7 @@ import { LongBody } from '../http/long-body.ts';
 import { parseLong } from '../http/read-json.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject, type Json } from '../json/object.ts';
+import { toldTool } from '../tools/worker-tools.ts';
 import type { BodyMaker } from '../upstream/kinds/kind.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
 import type { CacheTtl, PrefixFields } from './prefixes.schema.ts';
@@ -39,6 +40,8 @@ export interface Prefix {
   json: Record<Part, readonly unknown[]>;
   /** The parts that have a breakpoint at their end. */
   marked: readonly Part[];
+  /** The tools that the edge calls itself, each with its name and its `run`, as a JSON list; undefined where it has none. */
+  runs: string | undefined;
   /** The long strings that are replaced by stand-ins in `content` and `json`. */
   sources: readonly PieceSource[];
   /** Its size in memory, in bytes. */
@@ -100,7 +103,11 @@ export function readPrefix(stored: Uint8Array): Prefix {
   const body = parseLong(stored);
   const content = body.json as unknown as PrefixContent;
   const sources = body instanceof LongBody ? body.sources : [];
-  const { json, marked } = markedLists(content);
+  const { json, marked } = markedLists({
+    ...content,
+    tools: content.tools.map(toldTool).filter((tool) => tool !== undefined),
+  });
+  const runs = content.tools.filter((tool) => Object.hasOwn(tool, 'run')).map(({ name, run }) => ({ name, run }));
   const jsonPieces = (list: readonly unknown[]) => piecesOf(JSON.stringify(list).slice(1, -1), sources);
   const pieces = {
     tools: jsonPieces(json.tools),
@@ -109,7 +116,8 @@ export function readPrefix(stored: Uint8Array): Prefix {
   };
   // Long strings stay in the stored bytes. The rest is in memory twice: as bytes and parsed.
   const bytes = sources.length > 0 ? stored.length : lengthOf(PARTS.flatMap((part) => pieces[part]));
-  return { content, pieces, json, marked, sources, held: bytes + body.text.length * PARSED_TIMES };
+  const held = bytes + body.text.length * PARSED_TIMES;
+  return { content, pieces, json, marked, runs: runs.length > 0 ? JSON.stringify(runs) : undefined, sources, held };
 }
 
 function markedLists(content: PrefixContent): Pick<Prefix, 'json' | 'marked'> {
@@ -199,6 +207,14 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
   const { readings = { text: body.text, json: body.json } } = body;
   const sources = [stored, ...prefix.sources, ...(body instanceof LongBody ? body.sources : [])];
   return new LongBody({ text, json, readings }, sources);
+}
+
+/** @throws ApiError 400 for a prefix whose tools the edge is to call, where there is no conversation that keeps the steps */
+export function refuseRuns({ runs }: Prefix): void {
+  if (runs === undefined) return;
+  throw invalidRequest(
+    'prefix: it has tools with `run`, which need a conversation. Send `conversation`, with an id of your own.',
+  );
 }
 
 const FILLER = { role: 'user', content: '.' };

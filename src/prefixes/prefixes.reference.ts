@@ -77,16 +77,14 @@ export const prefixes: Resource = {
       summary: 'See what caching it has saved',
       needs: 'messages',
       query: daysQuery,
-      answers: {
-        200: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
-          name: 'support',
-          owner: 'account',
-          from: null,
-          to: null,
-          data: [{ day: '2026-11-20', version, ...savings }],
-          total: savings,
-        }),
-      },
+      answer: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
+        name: 'support',
+        owner: 'account',
+        from: null,
+        to: null,
+        data: [{ day: '2026-11-20', version, ...savings }],
+        total: savings,
+      }),
     },
   },
 };

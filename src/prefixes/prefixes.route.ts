@@ -14,6 +14,7 @@ import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
+import { checkTools } from '../tools/check-tools.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { idsNamed } from '../upstream/request/named-ids.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -44,6 +45,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         maxBytes: MAX_PREFIX_BYTES,
         readBody: async (c) => {
           const { json } = await readJson(c, 'count');
+          checkTools(json.tools, c.get('identity'), c.get('settings'));
           await checkOwned(contextOf(c), idsNamed(json));
           return json;
         },
@@ -57,8 +59,12 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
     .get('/prefixes/:name/stats', requireScope('messages'), async (c) => c.json(await stats(c)));
 }
 
-function showPrefix(_: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
-  const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...value.content };
+function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
+  const { content } = value;
+  // An address may be a secret of whoever has stored it, and its headers too.
+  const isShown = hasScope(c.get('identity'), 'tools');
+  const tools = isShown ? content.tools : content.tools.map(({ run: _, ...tool }) => tool);
+  const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...content, tools };
   const body = streamOfPieces(piecesOf(JSON.stringify(told), value.sources));
   return new Response(body, { headers: { 'content-type': 'application/json' } });
 }

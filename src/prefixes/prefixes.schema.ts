@@ -20,7 +20,10 @@ const prefixFields = z.strictObject({
   system: z.optional(
     z.union([z.string(), z.array(block)], { error: 'Input should be a string or a list of text blocks' }),
   ),
-  tools: z.optional(z.array(z.looseObject({}, { error: lists }), { error: lists })),
+  tools: z.described(
+    z.optional(z.array(z.looseObject({}, { error: lists }), { error: lists })),
+    'Tools. The edge itself calls those with `run`, in conversations; to store one with an address needs the scope `tools`.',
+  ),
   messages: z.optional(
     z.array(z.looseObject({ role: z.string(), content: z.union([z.string(), z.array(block)]) }), { error: lists }),
   ),

@@ -8,7 +8,7 @@ import { validate } from '../http/validate.ts';
 import { defaultedRequest } from '../upstream/messages.schema.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import { readerOf } from '../versions/named-routes.ts';
-import { expand } from './prefix.ts';
+import { expand, refuseRuns } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
 import { namedPrefix } from './prefixes.schema.ts';
 
@@ -67,6 +67,7 @@ async function behindPrefix(
 ): Promise<PrefixedBody> {
   validate(defaultedRequest, body.json);
   const { name, hash, value } = await requireStored(PREFIXES, readerOf(c), ref);
+  if (!counts) refuseRuns(value);
   const { model, max_tokens, fallback_models: fallbacks } = value.content;
   const expanded = expand(body, value, { model, ...(counts ? {} : { max_tokens }), ...defaults });
   const { MAX_BODY_BYTES } = c.get('settings');

@@ -1,3 +1,4 @@
+import type { LogLine } from '../http/log.ts';
 import type { Model, TokenPrices } from './models.ts';
 
 /** Integer billionths of a US dollar: a token's price is a whole number of them. */
@@ -102,6 +103,16 @@ function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
 /** @returns every token of the prompt, cached or not: what decides the price tier. */
 export function promptTokens(usage: TokenCounts): number {
   return wholeCount(usage.input_tokens) + wholeCount(usage.cache_read_input_tokens) + cacheWrites(usage).total;
+}
+
+/** @returns token counts as the log has them. */
+export function loggedTokens(usage: TokenCounts): NonNullable<LogLine['tokens']> {
+  return {
+    input: usage.input_tokens ?? 0,
+    output: usage.output_tokens ?? 0,
+    cache_read: usage.cache_read_input_tokens ?? 0,
+    cache_write: usage.cache_creation_input_tokens ?? 0,
+  };
 }
 
 /** @returns the dollars a price table row means for one token, in nanodollars (exact for three decimals). */

@@ -43,7 +43,10 @@ export interface Route {
   /** Request headers beside the credential. */
   headers?: z.ZodMiniObject;
   body?: Content;
-  answers: Readonly<Record<number, Answer>>;
+  /** The answer with the status 200. */
+  answer?: Answer;
+  /** The answers with other statuses, and with 200 where there are such. */
+  answers?: Readonly<Record<number, Answer>>;
   /** Errors beside those that every body and every credential can cause. */
   errors?: readonly ErrorStatus[];
 }
@@ -55,4 +58,9 @@ export interface Resource {
   /** The parameters of its paths, with an example of each. */
   parameters?: Readonly<Record<string, { description: string; example: string }>>;
   routes: Readonly<Record<`${Method} /${string}`, Route>>;
+}
+
+/** @returns the answers of a route by their statuses. */
+export function answersOf({ answer, answers }: Route): Readonly<Record<number, Answer>> {
+  return { ...(answer && { 200: answer }), ...answers };
 }

@@ -5,7 +5,8 @@ const pricePerMillion = z.number().check(
   z.gte(0),
   z.refine((price) => Math.round(price * 1_000) / 1_000 === price, 'must have at most three decimals'),
 );
-const pricesOf = <T extends z.ZodMiniType>(price: T) => ({
+/** @returns the members of a table's prices, each of the same form. */
+export const pricesOf = <T extends z.ZodMiniType>(price: T) => ({
   input: price,
   output: price,
   cache_write_5m: price,

@@ -20,6 +20,7 @@ export type { Identity } from '../identity/caller.ts';
 export type { Caller, Scope } from '../identity/identity.ts';
 export { Pool } from '../pools/pool.ts';
 export type { Prices } from '../settings/prices.ts';
+export type { ToolContext, ToolSchema, WorkerTool, WorkerTools } from '../tools/worker-tools.ts';
 export { Inbox } from '../webhooks/inbox/inbox.ts';
 export { defineWebhook, type Webhook } from '../webhooks/sources/define-webhook.ts';
 export { shippedWebhooks } from '../webhooks/sources/shipped.ts';

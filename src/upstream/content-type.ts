@@ -1,5 +1,5 @@
+import { finalError } from '../http/errors.ts';
 /** The form in which an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
-import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
 
 export const EVENT_STREAM = 'text/event-stream';
 
@@ -24,9 +24,9 @@ export function refuseEncoding(response: Response): void {
   if (!response.ok || READABLE.has(encoding)) return;
   // The body is not needed, and an error of the cancelled body is expected.
   response.body?.cancel().catch(() => undefined);
-  throw new ApiError(
+  throw finalError(
     'api_error',
     'The upstream answered in an encoding that was not asked for. The operator of this edge finds it in the log.',
-    { headers: DO_NOT_RETRY, logged: `upstream_encoding: ${encoding.slice(0, 64)}` },
+    { logged: `upstream_encoding: ${encoding.slice(0, 64)}` },
   );
 }

@@ -1,5 +1,5 @@
 /** The ways in which an answer fails to come, or to come to its end. */
-import { ApiError, DO_NOT_RETRY, type ErrorType } from '../http/errors.ts';
+import { ApiError, type ErrorType, finalError } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 
 interface FailureOptions {
@@ -58,9 +58,9 @@ export function endOf(thrown: unknown): FailureOptions['end'] {
 
 /** @returns the error for an upstream that answers with a redirect: following it would hand the key to another host. */
 export function redirected(): ApiError {
-  return new ApiError(
+  return finalError(
     'api_error',
     'The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL to the final address.',
-    { headers: DO_NOT_RETRY, logged: 'upstream_redirect' },
+    { logged: 'upstream_redirect' },
   );
 }

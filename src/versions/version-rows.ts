@@ -87,8 +87,7 @@ export class Versions {
     const used = usesKind(kind);
     if (this.#used.has(used + name)) return false;
     this.#used.add(used + name);
-    const [known] = this.#tables.read(`select 1 from names where ${NAMED} and hash is not null`, used, name);
-    if (known) return false;
+    if (this.#tables.has(`names where ${NAMED} and hash is not null`, used, name)) return false;
     this.#point({ kind: used, name, hash: '' }, now);
     return true;
   }
@@ -133,8 +132,7 @@ export class Versions {
 
   /** Deletes a name, and those of its versions that nobody holds. @returns whether the name existed */
   remove(kind: string, name: string, now: number): boolean {
-    const [known] = this.#tables.read(`select 1 from names where ${NAMED}`, kind, name);
-    if (!known) return false;
+    if (!this.#tables.has(`names where ${NAMED}`, kind, name)) return false;
     this.#tables.together(() => {
       this.#tables.write(`update names set hash = null, at = ?, told = 0 where ${NAMED}`, now, kind, name);
       const isHeld = 'exists (select 1 from version_holds h where (h.kind, h.name, h.hash) = (v.kind, v.name, v.hash))';
@@ -165,8 +163,8 @@ export class Versions {
   /** Ends a hold. A version that nobody else holds is deleted, if its name is deleted too. */
   release(id: VersionId, holder: string): void {
     this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...versionKey(id), holder);
-    const [held] = this.#tables.read(`select 1 from version_holds where ${THIS} limit 1`, ...versionKey(id));
-    if (!held && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
+    const isHeld = this.#tables.has(`version_holds where ${THIS}`, ...versionKey(id));
+    if (!isHeld && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
   }
 
   /** @returns whether there is anything that KV has not been told. */

@@ -47,9 +47,7 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       summary: `List the ${plural} that one can use`,
       needs,
       query: pageSchema,
-      answers: {
-        200: pageAnswer(nameList, row, name, 'A page of them, in the order of their names.'),
-      },
+      answer: pageAnswer(nameList, row, name, 'A page of them, in the order of their names.'),
     },
     [`PUT /${plural}/:name`]: {
       operation: `put${title}`,
@@ -60,14 +58,14 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
         schema: z.withMeta(z.union([fields, pointer]), { id: `${title}Request` }),
         example: put.example,
       },
-      answers: { 200: put.answer },
+      answer: put.answer,
       errors: put.errors,
     },
     [`GET /${plural}/:name`]: {
       operation: `get${title}`,
       summary: 'Read a version',
       needs,
-      answers: { 200: jsonAnswer('All that it is made of.', content.schema, content.example) },
+      answer: jsonAnswer('All that it is made of.', content.schema, content.example),
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
@@ -75,13 +73,13 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       summary: 'Page through its versions, newest first',
       needs,
       query: pageSchema,
-      answers: { 200: pageAnswer(versionList, versionExample, version) },
+      answer: pageAnswer(versionList, versionExample, version),
     },
     [`DELETE /${plural}/:name`]: {
       operation: `delete${title}`,
       ...remove,
       needs: 'prefixes',
-      answers: { 200: jsonAnswer('It is gone.', deleted, { type: `${kind}_deleted`, name }) },
+      answer: jsonAnswer('It is gone.', deleted, { type: `${kind}_deleted`, name }),
       errors: [503],
     },
   };

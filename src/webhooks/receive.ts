@@ -4,7 +4,7 @@ import type { Verdict } from '../delivery/signature.ts';
 import type { NewEvent } from '../durable/contracts/inbox.ts';
 import { Place, room } from '../http/body-room.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { ApiError, DO_NOT_RETRY } from '../http/errors.ts';
+import { type ApiError, finalError } from '../http/errors.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
 import type { IncomingEvent, Webhook } from './sources/define-webhook.ts';
 
@@ -101,5 +101,5 @@ const REFUSALS: Record<Exclude<Verdict, 'valid'>, string> = {
 
 function refusedError(verdict: keyof typeof REFUSALS): ApiError {
   const logged = `webhook_signature_${verdict}`;
-  return new ApiError('authentication_error', REFUSALS[verdict], { headers: DO_NOT_RETRY, logged });
+  return finalError('authentication_error', REFUSALS[verdict], { logged });
 }

@@ -1,13 +1,10 @@
+import { classifiedFields } from '../classification/classify-answers.schema.ts';
 import * as z from '../http/zod.ts';
 import { eventState } from './webhooks.schema.ts';
 
 /** The labels of a text, and what they cost. */
 export const classification = z.object({
-  label: z.optional(z.nullable(z.string())),
-  labels: z.described(z.optional(z.array(z.string())), 'In place of `label`, where several may hold.'),
-  confidence: z.nullable(z.number()),
-  fields: z.nullable(z.record(z.string(), z.unknown())),
-  cached: z.boolean(),
+  ...classifiedFields,
   model: z.string(),
   classifier: z.described(z.nullable(z.string()), 'The version of a stored classifier: name@version.'),
   usage: z.record(z.string(), z.number()),

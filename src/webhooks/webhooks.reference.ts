@@ -69,15 +69,13 @@ export const webhooks: Resource = {
       summary: 'List the events of a source',
       needs: 'admin',
       query: z.extend(pageSchema, eventsQuery.shape),
-      answers: {
-        200: pageAnswer(namedList('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
-      },
+      answer: pageAnswer(namedList('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
     },
     'GET /webhooks/:source/events/:id': {
       operation: 'getWebhookEvent',
       summary: 'See what became of an event',
       needs: 'admin',
-      answers: { 200: jsonAnswer('Its result, and every attempt.', eventSchema, report) },
+      answer: jsonAnswer('Its result, and every attempt.', eventSchema, report),
     },
     'POST /webhooks/:source/events/:id/replay': {
       operation: 'replayWebhookEvent',

@@ -1,22 +1,22 @@
 import { reset } from 'cloudflare:test';
-import { afterEach } from 'vitest';
+import { onTestFinished } from 'vitest';
 import { type Sent, type TestApp, testApp } from '../support/app.ts';
 import { DEPLOYED } from '../support/tokens.ts';
 import { MESSAGE } from './small-request.ts';
 
-let apps: TestApp[] = [];
+/** Those of the test that runs: all of them are settled before anything is emptied. */
+const apps: TestApp[] = [];
 
-/** @returns an edge whose upstream gives the small answer. After each test it is settled, and all storage is emptied. */
+/** @returns an edge whose upstream gives the small answer. After the test it is settled, and all storage is emptied. */
 export function smallEdge(vars: Record<string, unknown> = {}): TestApp {
   const answer = ({ url }: Sent) =>
     Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 9 } : MESSAGE);
   const app = testApp(answer, { ...DEPLOYED, ...vars });
+  // A hook of this file would hold for the first test file alone that imports it: others share its isolate.
   apps.push(app);
+  onTestFinished(async () => {
+    for (const one of apps.splice(0)) await one.settled();
+    await reset();
+  });
   return app;
 }
-
-afterEach(async () => {
-  for (const app of apps) await app.settled();
-  apps = [];
-  await reset();
-});

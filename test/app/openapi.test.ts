@@ -7,6 +7,7 @@ import { SCOPES } from '../../src/identity/identity.ts';
 import { createReference, RESOURCES } from '../../src/openapi.ts';
 import { ERRORS } from '../../src/reference/errors.ts';
 import type { Content, Resource, Route } from '../../src/reference/resource.ts';
+import { answersOf } from '../../src/reference/resource.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { resetAll, simulate } from '../support/conversations.ts';
@@ -52,7 +53,7 @@ const held = ({ schema, example }: Content) => schema.parse(example);
 
 test('every example holds to its schema, which knows all of it', () => {
   for (const { key, route } of described) {
-    const contents = Object.values(route.answers).flatMap(({ content = [] }) => content);
+    const contents = Object.values(answersOf(route)).flatMap(({ content = [] }) => content);
     for (const content of contents) expect(held(content), key).toEqual(content.example);
     // A default may join what was given.
     if (route.body) expect(held(route.body), key).toMatchObject(route.body.example as object);
@@ -101,7 +102,7 @@ describe('the edge answers as it is described', () => {
 
   async function expectDescribed({ key, route }: Described, response: Response): Promise<unknown> {
     const text = new TextDecoder().decode(await response.arrayBuffer());
-    const answer = route.answers[response.status];
+    const answer = answersOf(route)[response.status];
     expect(answer, `${key} answers ${response.status}: ${text}`).toBeDefined();
     expect(response.headers.get('sluice-request-id'), key).toMatch(/^req_/);
     const type = response.headers.get('content-type')?.split(';')[0] ?? null;

@@ -5,22 +5,17 @@ import { mintToken } from '../../src/auth/mint.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { SCOPES, type Scope } from '../../src/identity/identity.ts';
 import { errorOf, testApp } from '../support/app.ts';
+import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
-const MESSAGE = {
-  type: 'message',
-  model: 'claude-haiku-5-5',
-  content: [],
-  usage: { input_tokens: 1, output_tokens: 1 },
-};
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 
 const answering = (vars: Record<string, unknown> = {}) =>
   testApp(
     ({ url }) => {
       if (url.pathname.includes('models')) return Response.json({ data: [] });
-      return Response.json(url.pathname.includes('count') ? { input_tokens: 1 } : MESSAGE);
+      return Response.json(url.pathname.includes('count') ? { input_tokens: 1 } : SMALL_MESSAGE);
     },
     // Some routes are only there where accounts share a budget.
     { ...DEPLOYED, DEPLOYMENT_LIMITS: '{}', ...vars },

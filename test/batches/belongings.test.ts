@@ -8,8 +8,9 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import type { Scope } from '../../src/identity/identity.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
-import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
+import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
+import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -29,7 +30,7 @@ function start(vars: Record<string, string> = {}): void {
     if (url.pathname === '/v1/files') return Response.json(FILE);
     if (url.pathname.endsWith('/count_tokens')) return Response.json({ input_tokens: 20 });
     if (url.pathname.startsWith(PATH)) return api.handle(method, url.pathname + url.search, text);
-    return Response.json({ ...MESSAGE, model: (JSON.parse(text) as { model: string }).model });
+    return Response.json({ ...SMALL_MESSAGE, model: (JSON.parse(text) as { model: string }).model });
   };
   app = testApp(answer, { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...vars });
   batchesReach(async (to, { method = '', body }) => {
@@ -46,15 +47,6 @@ const FILE = {
   size_bytes: 3,
   created_at: '2026-11-20T12:00:00Z',
   downloadable: false,
-};
-const MESSAGE = {
-  id: 'msg_1',
-  type: 'message',
-  role: 'assistant',
-  content: [{ type: 'text', text: 'Hi' }],
-  stop_reason: 'end_turn',
-  stop_sequence: null,
-  usage: { input_tokens: 5, output_tokens: 1 },
 };
 const upstreams = (...names: string[]) => ({
   UPSTREAMS: JSON.stringify(names.map((name) => ({ name, kind: 'anthropic', base_url: `https://${name}.test` }))),
@@ -80,14 +72,6 @@ async function make(account: string, ...requests: object[]): Promise<string> {
   return ((await response.json()) as MessageBatch).id;
 }
 
-async function end(id: string, account: string): Promise<void> {
-  api.end();
-  await eventually(async () => {
-    await wakeBatch(id, account);
-    expect((await object(account).standing({})).day.held_usd).toBe(0);
-  });
-}
-
 async function putPrefix(name: string, content: object, account = 'alice', scopes?: Scope[]): Promise<void> {
   const headers = { 'content-type': 'application/json', ...(await as(account, scopes)) };
   const response = await app.fetch(`/prefixes/${name}`, { method: 'PUT', headers, body: JSON.stringify(content) });
@@ -102,7 +86,7 @@ test('what a batch’s answers give out is its account’s, once it has ended', 
   const id = await make('alice', item('coding', says('Plot it.', CODE)), item('plain', says('Hi')));
   const made = ['file_coding', 'container_coding'];
   expect(await object('alice').belongings(made)).toEqual([]);
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   expect(await object('alice').belongings([...made, 'file_other'])).toEqual([
     { id: 'container_coding', kind: 'container', upstream: '' },
     { id: 'file_coding', kind: 'file', upstream: '' },
@@ -117,7 +101,7 @@ test('more ids than are noted at once are all noted', async () => {
   start();
   const ids = Array.from({ length: 450 }, (_, nth) => `item${nth}`);
   const id = await make('alice', ...ids.map((custom_id) => item(custom_id, says('Plot it.', CODE))));
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   const files = ids.map((one) => `file_${one}`);
   expect(await object('alice').belongings(files)).toHaveLength(ids.length);
 });
@@ -125,7 +109,7 @@ test('more ids than are noted at once are all noted', async () => {
 test('no id is read where no item can make anything', async () => {
   start();
   const id = await make('alice', item('plain', says('Hi')));
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   expect(await object('alice').belongings(['msg_plain'])).toEqual([]);
 });
 

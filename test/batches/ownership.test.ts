@@ -7,7 +7,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
-import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
+import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -50,16 +50,6 @@ async function make(account: string, body: unknown): Promise<string> {
   const response = await app.post(PATH, body, await as(account));
   expect(response.status, await response.clone().text()).toBe(200);
   return ((await response.json()) as MessageBatch).id;
-}
-
-/** Has the upstream end what it has, and the batch see it. */
-async function end(id: string, account: string): Promise<void> {
-  api.end();
-  // The runtime may be at its alarm just now.
-  await eventually(async () => {
-    await wakeBatch(id, account);
-    expect((await object(account).standing({})).day.held_usd).toBe(0);
-  });
 }
 
 /** Moves the clock of every batch on. */
@@ -152,7 +142,7 @@ test('nobody reaches the batch of another account', async () => {
   };
   await reach();
   expect([...api.batches.values()][0]).toMatchObject({ status: 'in_progress', canceled: false });
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   await reach();
   const own = await app.fetch(`${PATH}/${id}/results`, { headers: await as('alice') });
   expect((await own.text()).trim().split('\n')).toHaveLength(1);
@@ -171,7 +161,7 @@ test('the end of a batch is told until the receiver has taken it, under one id',
   const secret = `whsec_${btoa('the-secret-of-the-deliveries-of-tests')}`;
   start({ DELIVER_HOSTS: 'hooks.example.com', DELIVERY_SIGNING_SECRET: secret });
   const id = await make('alice', { requests: [plain], deliver_url: url });
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   await eventually(() => expect(told).toHaveLength(1));
   for (const minutes of [1, 2, 3]) {
     later(minutes * 60_000);
@@ -195,7 +185,7 @@ test('an erased account’s batch is cancelled upstream, settled, and deleted th
     await wakeBatch(id, 'alice');
     expect([...api.batches.values()][0]).toMatchObject({ canceled: true });
   });
-  await end(id, 'alice');
+  await endBatch(api, id, 'alice');
   // What it has cost stays in the sums, without a name.
   expect((await object('alice').standing({})).day.settled_usd).toBeGreaterThan(0);
   await eventually(async () => {

@@ -5,9 +5,9 @@ import { Conversation } from '../../src/conversations/conversation.ts';
 import { Maintenance } from '../../src/conversations/maintenance.ts';
 import type { Profile } from '../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
+import type { Surroundings } from '../../src/durable/edge-object.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { parseSettings } from '../../src/settings/settings.ts';
-import { type Upstream, upstreamOf } from '../../src/upstream/upstream.ts';
+import type { Upstream } from '../../src/upstream/upstream.ts';
 import {
   atRest,
   bindings,
@@ -22,6 +22,7 @@ import {
   stubOf,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { alternatingRoles } from '../support/roles.ts';
 
 beforeEach(() => {
   simulate();
@@ -225,17 +226,13 @@ test('a conversation that sleeps between its turns does not ask again whether th
 test('what the account says of a turn’s cost is taken once, however often it says it', async () => {
   await say(bodyOf('Hello'));
   await atRest();
-  const { total, once } = await runInDurableObject(stubOf(), async (_, { storage }) => {
+  const { total, once } = await runInDurableObject(stubOf(), async (inside, { storage }) => {
     const transcript = new Transcript(storage);
     const [row] = transcript.turns();
     if (!row) throw new TypeError('no turn');
     const maintenance = new Maintenance({
+      ...(inside as unknown as { around: Surroundings }).around,
       transcript,
-      storage,
-      env: bindings,
-      settings: () => parseSettings({}),
-      upstream: () => upstreamOf(parseSettings({})),
-      now: () => Date.now(),
       waitUntil: () => {},
       isBusy: () => true,
       erase: async () => {},
@@ -261,14 +258,7 @@ test('a turn whose end cannot be stored is closed by the object that wakes, and 
   await eventually(async () => expect(await rowsOf()).toHaveLength(4));
   expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'interrupted' });
   await say(question('Go on'));
-  expect((await rowsOf()).map(({ role }) => role)).toEqual([
-    'user',
-    'assistant',
-    'user',
-    'assistant',
-    'user',
-    'assistant',
-  ]);
+  expect((await rowsOf()).map(({ role }) => role)).toEqual(alternatingRoles(6));
   await eventually(async () => expect((await account().standing()).running_requests).toBe(0));
   const totals = (await readOf()) as { turns: number; messages: number };
   expect(totals).toMatchObject({ turns: 3, messages: 6 });

@@ -7,24 +7,15 @@ import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.sc
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, type Received, startUpstream, streamBytes } from '../support/upstream.ts';
 
-const MODEL = 'claude-haiku-4-5-20251001';
 // $1 and $5 for a million tokens; a hold adds a tenth for a geography that the workspace may have set.
 const [INPUT, OUTPUT] = [1_000, 5_000];
 const nano = (usd: number) => Math.round(usd * 1e9);
 const ask = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user' as const, content: 'Hi' }] };
-const message = (usage: object) =>
-  JSON.stringify({
-    id: 'msg_01',
-    type: 'message',
-    role: 'assistant',
-    model: MODEL,
-    content: [{ type: 'text', text: 'Hi' }],
-    stop_reason: 'end_turn',
-    usage,
-  });
+const message = (usage: object) => JSON.stringify({ ...SMALL_MESSAGE, usage });
 const json = { 'content-type': 'application/json' };
 const isCount = ({ path }: Received) => path.endsWith('/count_tokens');
 

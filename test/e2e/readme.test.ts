@@ -29,7 +29,7 @@ async function readExamples(): Promise<Example[]> {
 /** Ids, times and counts differ from run to run; everything else must be what the README shows. */
 function settle(text: string): string {
   return text
-    .replace(/\b(msg|req|toolu|srvtoolu)_\w+/g, '$1_…')
+    .replace(/\b(msg|req|turn|toolu|srvtoolu)_\w+/g, '$1_…')
     .replace(/eyJ[\w-]+\.eyJ\S+/g, 'token')
     .replace(/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, 'uuid')
     .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'time')

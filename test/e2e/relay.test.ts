@@ -26,12 +26,17 @@ let edge: Edge;
 /** All that came back over HTTP in this file: the key must not be in it. */
 const seen: string[] = [];
 
+/** The settings of an edge in development before the test's upstream. */
+const beforeUpstream = () => ({
+  MODE: 'development',
+  ANTHROPIC_API_KEY: KEY,
+  ANTHROPIC_BASE_URL: upstream.url,
+});
+
 beforeAll(async () => {
   upstream = await startUpstream(() => {});
   edge = await startEdge(inject('worker'), {
-    MODE: 'development',
-    ANTHROPIC_API_KEY: KEY,
-    ANTHROPIC_BASE_URL: upstream.url,
+    ...beforeUpstream(),
     STREAM_IDLE_MS: String(IDLE_MS),
     UPSTREAM_TIMEOUT_MS: String(TIMEOUT_MS),
     MAX_BODY_BYTES: '100000',
@@ -443,9 +448,7 @@ test('outside development a request without a credential is refused, and nothing
 
 test('a malformed setting is a 500 on every route that names it, and the edge calls nobody', async () => {
   const broken = await startEdge(inject('worker'), {
-    MODE: 'development',
-    ANTHROPIC_API_KEY: KEY,
-    ANTHROPIC_BASE_URL: upstream.url,
+    ...beforeUpstream(),
     MAX_BODY_BYTES: 'lots',
   });
   try {
@@ -474,9 +477,7 @@ test('the upstream’s key goes up, and comes down in no answer, error or log', 
     (_, response) => void streamBytes(response, [half], 'cut'),
   ];
   const hasty = await startEdge(inject('worker'), {
-    MODE: 'development',
-    ANTHROPIC_API_KEY: KEY,
-    ANTHROPIC_BASE_URL: upstream.url,
+    ...beforeUpstream(),
     UPSTREAM_MAX_RETRIES: '0',
   });
   try {

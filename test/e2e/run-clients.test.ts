@@ -12,6 +12,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import type { Json } from '../../src/json/object.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { alternatingRoles } from '../support/roles.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
 const MODEL = 'claude-haiku-4-5';
@@ -116,16 +117,7 @@ async function rows(): Promise<{ role: string; content: unknown }[]> {
 async function expectOneMore(before: number): Promise<void> {
   const all = await rows();
   expect(before).toBe(4);
-  expect(all.map(({ role }) => role)).toEqual([
-    'user',
-    'assistant',
-    'user',
-    'assistant',
-    'user',
-    'assistant',
-    'user',
-    'assistant',
-  ]);
+  expect(all.map(({ role }) => role)).toEqual(alternatingRoles(8));
   expect(JSON.stringify(all[4]?.content)).toContain(NEXT);
 }
 

@@ -4,17 +4,11 @@ import { parseSettings } from '../../src/settings/settings.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
+import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
-const MESSAGE = {
-  type: 'message',
-  role: 'assistant',
-  model: 'claude-haiku-5-5',
-  content: [{ type: 'text', text: '{"label":"a"}' }],
-  stop_reason: 'end_turn',
-  usage: { input_tokens: 1, output_tokens: 1 },
-};
 const MODEL = 'claude-haiku-5-5';
+const MESSAGE = { ...SMALL_MESSAGE, model: MODEL, content: [{ type: 'text', text: '{"label":"a"}' }] };
 const ASK = { model: MODEL, max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 
 /** Every way by which something of an account goes up to be answered. */

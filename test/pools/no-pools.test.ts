@@ -5,8 +5,8 @@ import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { testApp } from '../support/app.ts';
 import { bindings, countRows, resetAll } from '../support/conversations.ts';
+import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
-import { MODEL, SMALL_MESSAGE } from './small-message.ts';
 
 afterEach(resetAll);
 

@@ -1,12 +1,14 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { onTestFinished, vi } from 'vitest';
+import { expect, onTestFinished, vi } from 'vitest';
 import { Batch } from '../../src/batches/batch.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { batchStub } from '../../src/durable/stubs.ts';
+import { accountStub, batchStub } from '../../src/durable/stubs.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import type { Fetch, Upstream } from '../../src/upstream/upstream.ts';
 import { TEST_KEY } from './app.ts';
+import type { FakeBatchApi } from './batch-api.ts';
+import { eventually } from './eventually.ts';
 
 /** The protected methods of the object that a test may replace: they are the same for every instance, also after a crash. */
 interface Inside {
@@ -36,6 +38,17 @@ export function batchesReach(fetchUpstream: Fetch, vars: Record<string, string> 
   ];
   onTestFinished(() => {
     for (const spy of spies) spy.mockRestore();
+  });
+}
+
+/** Has the upstream end what it has, and the batch see it. */
+export async function endBatch(api: FakeBatchApi, id: string, account: string): Promise<void> {
+  api.end();
+  // The runtime may be at its alarm just now.
+  await eventually(async () => {
+    await wakeBatch(id, account);
+    const { day } = await accountStub(env as unknown as Bindings, {}, account).standing({});
+    expect(day.held_usd).toBe(0);
   });
 }
 

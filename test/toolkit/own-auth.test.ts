@@ -5,6 +5,7 @@ import type { AppEnv } from '../../src/auth/context.ts';
 import { ApiError } from '../../src/http/errors.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
+import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 type Authenticate = NonNullable<AppOptions['authenticate']>;
@@ -16,12 +17,6 @@ declare module 'hono' {
   }
 }
 
-const MESSAGE = {
-  type: 'message',
-  model: 'claude-haiku-5-5',
-  content: [],
-  usage: { input_tokens: 1, output_tokens: 1 },
-};
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 
 /** A credential of the test's own kind. */
@@ -31,7 +26,7 @@ const byHeader: Authenticate = (request) => {
   return account === null ? undefined : { account };
 };
 const withAuth = (authenticate: Authenticate, vars: Record<string, unknown> = DEPLOYED) =>
-  testApp(() => Response.json(MESSAGE), vars, { options: { authenticate } });
+  testApp(() => Response.json(SMALL_MESSAGE), vars, { options: { authenticate } });
 
 afterEach(resetAll);
 
@@ -136,7 +131,7 @@ test('it may read the body of a clone, and is told when it has taken the request
 });
 
 test('it sees what the Worker’s own middleware has found out', async () => {
-  const app = testApp(() => Response.json(MESSAGE), DEPLOYED, {
+  const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED, {
     options: { authenticate: (_, c) => ({ account: c.get('user') }) },
     around: (edge) =>
       new Hono<AppEnv>()

@@ -236,6 +236,12 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
   });
 });
 
+/** The rows of a request that west has answered after east. */
+const WEST_AFTER_EAST = [
+  ['west', 'complete'],
+  ['east', 'retried'],
+];
+
 test('what the caller can correct is the answer of the first upstream, and no breaker counts it', async () => {
   const app = edge(TWO);
   for (const [status, type] of [
@@ -356,10 +362,7 @@ test('a stream whose first byte is late is asked for elsewhere; what may have ru
   expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
   await response.text();
   const rows = await rowsOf(app);
-  expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual([
-    ['west', 'complete'],
-    ['east', 'retried'],
-  ]);
+  expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(WEST_AFTER_EAST);
   for (const { cost_usd, hold_usd } of rows) {
     expect(cost_usd).toBeGreaterThan(0);
     expect(cost_usd).toBeLessThanOrEqual(hold_usd);
@@ -689,10 +692,7 @@ test('an answer that breaks behind its headers may have run, however soon: it is
     expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
     await response.text();
     const rows = await rowsOf(app);
-    expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual([
-      ['west', 'complete'],
-      ['east', 'retried'],
-    ]);
+    expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(WEST_AFTER_EAST);
     expect(rows[1]?.cost_usd).toBeGreaterThan(0);
   }
 });

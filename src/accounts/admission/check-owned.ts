@@ -3,7 +3,7 @@
 import { pause } from '../../async/pause.ts';
 import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
 import type { Belonging } from '../../durable/contracts/belongings.ts';
-import { ApiError, DO_NOT_RETRY, invalidRequest } from '../../http/errors.ts';
+import { type ApiError, finalError, invalidRequest } from '../../http/errors.ts';
 import type { MadeId, MadeKind } from '../../upstream/usage/made-ids.ts';
 
 /** An answer has given out an id a moment ago, and the account is still being told of it: so it is asked once more. */
@@ -20,7 +20,7 @@ const UNKNOWN: Readonly<Record<MadeKind, (id: string) => string>> = {
 export function unknownMade({ kind, id }: MadeId): ApiError {
   // By this code the official client knows that it must send the whole conversation again.
   const details = kind === 'thread' ? { error_code: 'thread_not_found' } : undefined;
-  return new ApiError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { headers: DO_NOT_RETRY, details });
+  return finalError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { details });
 }
 
 /**

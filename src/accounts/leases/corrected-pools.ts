@@ -1,13 +1,13 @@
+import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
 
 /** Keeps the names of pools that have to be told something although nothing is leased from them. */
-export class CorrectedPools {
-  readonly #tables: Tables;
+export class CorrectedPools extends Rows {
   /** By name: how often that came up. */
   readonly #times: Map<string, number>;
 
   constructor(tables: Tables) {
-    this.#tables = tables;
+    super(tables);
     this.#times = new Map((JSON.parse(tables.meta('corrected') ?? '[]') as string[]).map((name) => [name, 1]));
   }
 
@@ -41,6 +41,6 @@ export class CorrectedPools {
 
   #store(): void {
     const names = [...this.#times.keys()];
-    this.#tables.setMeta('corrected', names.length === 0 ? undefined : JSON.stringify(names));
+    this.tables.setMeta('corrected', names.length === 0 ? undefined : JSON.stringify(names));
   }
 }

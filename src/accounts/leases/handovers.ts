@@ -1,6 +1,7 @@
 import { DAY_MS } from '../../async/durations.ts';
 import type { Hold } from '../../budget/state.ts';
 import type { Handover, SumRow, SumsReport } from '../../durable/contracts/pool.ts';
+import { Rows } from '../../durable/rows.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import type { Tables } from '../../durable/tables.ts';
 import { packSums } from '../../pricing/usage-sums.ts';
@@ -15,12 +16,11 @@ interface PoolHandover extends Handover {
  * Keeps what pools are still to be handed over of an erased account. The first for a pool may be under way, and never
  * changes: a pool takes each number once.
  */
-export class Handovers {
-  readonly #tables: Tables;
+export class Handovers extends Rows {
   #left: PoolHandover[];
 
   constructor(tables: Tables) {
-    this.#tables = tables;
+    super(tables);
     this.#left = readFormat<PoolHandover[]>('handovers', tables.meta('handovers') ?? '[]');
   }
 
@@ -67,13 +67,13 @@ export class Handovers {
   /** @returns a number above all that were given before. */
   #after(pool: string, now: number): number {
     const key = `epoch:${pool}`;
-    const epoch = Math.max(now, Number(this.#tables.meta(key) ?? 0) + 1);
-    this.#tables.setMeta(key, String(epoch));
+    const epoch = Math.max(now, Number(this.tables.meta(key) ?? 0) + 1);
+    this.tables.setMeta(key, String(epoch));
     return epoch;
   }
 
   #set(left: PoolHandover[]): void {
     this.#left = left;
-    this.#tables.setMeta('handovers', left.length === 0 ? undefined : writeFormat('handovers', left));
+    this.tables.setMeta('handovers', left.length === 0 ? undefined : writeFormat('handovers', left));
   }
 }

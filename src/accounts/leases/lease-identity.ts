@@ -1,3 +1,4 @@
+import { Rows } from '../../durable/rows.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import type { Tables } from '../../durable/tables.ts';
 
@@ -11,13 +12,12 @@ interface StoredIdentity {
 }
 
 /** Keeps by which name and in which life an account speaks to its pools. It is stored before a pool hears of it. */
-export class LeaseIdentity {
-  readonly #tables: Tables;
+export class LeaseIdentity extends Rows {
   #stored: StoredIdentity | undefined;
   #isIncarnate = false;
 
   constructor(tables: Tables) {
-    this.#tables = tables;
+    super(tables);
     const stored = tables.meta('lease');
     this.#stored = stored === undefined ? undefined : readFormat<StoredIdentity>('lease', stored);
   }
@@ -44,7 +44,7 @@ export class LeaseIdentity {
   }
 
   #store(identity: StoredIdentity): StoredIdentity {
-    this.#tables.setMeta('lease', writeFormat('lease', identity));
+    this.tables.setMeta('lease', writeFormat('lease', identity));
     this.#stored = identity;
     this.#isIncarnate = true;
     return identity;

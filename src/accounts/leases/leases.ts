@@ -2,10 +2,9 @@
 
 import { SharedCall } from '../../async/shared-call.ts';
 import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
-import type { Alarm } from '../../durable/alarm.ts';
-import type { Bindings } from '../../durable/bindings.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { LeaseAnswer, LeaseCall, SumsReport } from '../../durable/contracts/pool.ts';
+import type { Surroundings } from '../../durable/edge-object.ts';
 import { callPool } from '../../pools/call-pool.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -30,16 +29,13 @@ const MOST_REPORTS = 20;
 const CORRECTED_MS = 5_000;
 const CORRECT_AGAIN_MS = 30_000;
 
-interface Surroundings {
+/** The account whose leases they are. */
+interface Leaseholder {
   /** The account's name; undefined where the platform does not tell it. */
   account: string | undefined;
   tables: Ledger;
   budget: Budget;
-  alarm: Alarm;
   limits: () => Limits;
-  env: () => Bindings;
-  now: () => number;
-  waitUntil: (work: Promise<unknown>) => void;
 }
 
 /** A lease, and the calls that are made for it. */
@@ -55,6 +51,7 @@ interface OpenLease {
  * pools anew with a higher incarnation, and what it holds are rows.
  */
 export class Leases {
+  readonly #holder: Leaseholder;
   readonly #around: Surroundings;
   readonly #handovers: Handovers;
   readonly #open = new Map<string, OpenLease>();
@@ -68,9 +65,10 @@ export class Leases {
   #uses = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(around: Surroundings) {
+  constructor(holder: Leaseholder, around: Surroundings) {
+    this.#holder = holder;
     this.#around = around;
-    const { tables } = around;
+    const { tables } = holder;
     this.#identity = new LeaseIdentity(tables);
     this.#group = tables.meta('group');
     this.#corrected = new CorrectedPools(tables);
@@ -88,7 +86,7 @@ export class Leases {
   /** Chooses the account's group, whatever its credentials say; undefined leaves it to them. */
   setGroup(group: string | undefined): void {
     if (group === this.#group) return;
-    this.#around.tables.setMeta('group', group);
+    this.#holder.tables.setMeta('group', group);
     this.#group = group;
   }
 
@@ -102,7 +100,7 @@ export class Leases {
     const group = this.groupOf(request);
     if (group === undefined && !request.pools?.deployment) return NO_LEASES;
     this.#name();
-    this.#seenAt = this.#around.budget.last;
+    this.#seenAt = this.#holder.budget.last;
     const leases: OpenLease[] = [];
     if (request.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
     if (group !== undefined) leases.push(this.#lease(groupPool(group)));
@@ -209,14 +207,14 @@ export class Leases {
     if (this.#isNamed) return;
     this.#isNamed = true;
     // The next life of the object hands over what was erased, and must not say that nobody has used the account since.
-    if (this.isHandingOver) this.#around.tables.setMeta(USED_SINCE_ERASURE, '1');
+    if (this.isHandingOver) this.#holder.tables.setMeta(USED_SINCE_ERASURE, '1');
   }
 
   /** Takes down what is handed over to the pools, before the rows go that it is made of. */
   beginErasure(now: number): void {
     this.setGroup(undefined);
     this.#isNamed = false;
-    this.#around.tables.setMeta(USED_SINCE_ERASURE, undefined);
+    this.#holder.tables.setMeta(USED_SINCE_ERASURE, undefined);
     this.#seenAt = undefined;
     this.#corrected.clear();
     for (const name of this.#identity.pools) {
@@ -225,7 +223,7 @@ export class Leases {
   }
 
   #leftSums(): SumsReport {
-    const { tables } = this.#around;
+    const { tables } = this.#holder;
     const { told = Number.POSITIVE_INFINITY } = this.#sums;
     // A report that is under way may be lost: only what the pool has confirmed is left out.
     return namelessSums(tables, told > tables.seq ? -1 : told);
@@ -246,7 +244,7 @@ export class Leases {
     const known = this.#open.get(name);
     if (known) return known;
     const id = poolOf(name);
-    const { budget } = this.#around;
+    const { budget } = this.#holder;
     const { group } = id;
     const lease = new Lease(id, () => (group === undefined ? budget.windows : windowsOfGroup(budget, group)));
     const calls = new SharedCall(() => this.#call(open));
@@ -276,20 +274,19 @@ export class Leases {
     const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
     const call: LeaseCall = {
       lease: identity.id,
-      account: this.#around.account,
+      account: this.#holder.account,
       nameless: !this.#isNamed,
       incarnation: identity.incarnation,
       ...lease.compose(demand, sentAt, isIdle),
       seenAt: this.#seenAt,
       group: this.#group,
-      limits: limitsInUsd(this.#around.limits()),
+      limits: limitsInUsd(this.#holder.limits()),
       sums: sent?.report,
       owes: !sent?.isLast && this.#isUnreported(name),
       handover,
     };
     const text = JSON.stringify(call);
-    const bindings = env();
-    const place = { pools: bindings, settings: settingsOf(bindings), name };
+    const place = { pools: env, settings: settingsOf(env), name };
     const answer = JSON.parse(await callPool(place, (pool) => pool.leaseJson(text))) as LeaseAnswer;
     if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
     if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);

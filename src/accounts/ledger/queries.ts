@@ -5,7 +5,7 @@ import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import { spanId } from '../../budget/windows.ts';
 import type { UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
-import { pageOfSelected } from '../../http/page.ts';
+import { isoTimeOrNull } from '../../http/times.ts';
 import { readTags } from '../../identity/tags.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import {
@@ -75,16 +75,9 @@ export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): S
 }
 
 /** @returns a page of the requests, newest first. */
-export function requestsOf(ledger: Ledger, { limit = 20, after_id, before_id }: PageOf): Page<LedgerRow> {
-  const backwards = after_id === undefined && before_id !== undefined;
-  const rows = ledger.read<LedgerTableRow>(
-    `select * from ledger where (?1 is null or id < ?1) and (?2 is null or id > ?2)
-     order by id ${backwards ? 'asc' : 'desc'} limit ?3`,
-    after_id ?? null,
-    before_id ?? null,
-    limit + 1,
-  );
-  return pageOfSelected(rows.map(ledgerRow), limit, backwards, (row) => row.request_id);
+export function requestsOf(ledger: Ledger, page: PageOf): Page<LedgerRow> {
+  const rows = ledger.page<LedgerTableRow>({ select: '* from ledger where true', order: ['id'] }, page);
+  return { ...rows, data: rows.data.map(ledgerRow) };
 }
 
 /** @returns rows for an export, oldest first, and the cursor of the next page or null. */
@@ -172,7 +165,7 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
   return {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),
-    settled_at: row.settled_at === null ? null : new Date(row.settled_at).toISOString(),
+    settled_at: isoTimeOrNull(row.settled_at),
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as ShownColumns),
     tags: readTags(row.tags),
     hold_usd: toUsd(row.hold),

@@ -6,10 +6,11 @@ import { toUsd } from '../../pricing/cost.ts';
 import type { EvaluateRequest } from '../evaluation.schema.ts';
 import type { CandidateReport } from '../evaluation-answers.schema.ts';
 import type { ClassificationResult } from '../task/classify.ts';
-import { classifyAll, Total } from '../task/classify-all.ts';
+import { classifyAll } from '../task/classify-all.ts';
 import type { Reason } from '../task/failure.ts';
 import type { Classifying } from '../task/take-vote.ts';
 import type { Task } from '../task/task.ts';
+import { Total } from '../task/total.ts';
 import { hasSameLabels, type Judged, metricsOf } from './metrics.ts';
 
 /** An example. `expected` has its labels as a list, which is empty for no label. */

@@ -1,30 +1,13 @@
 /** Labels many texts: several at a time, results in their order, each text paid for by itself. */
 
 import { anotherRequestId } from '../../http/request-id.ts';
-import type { Nanodollars } from '../../pricing/cost.ts';
-import type { ClassifyUsage } from '../classify-answers.schema.ts';
 import { type ClassificationResult, classify, createLimiter } from './classify.ts';
 import type { Classifying } from './take-vote.ts';
 import type { Task } from './task.ts';
+import { Total } from './total.ts';
 
 /** How many inputs are in work at a time. Their calls share one limiter. */
 const AHEAD = 24;
-
-/** Adds up what several inputs have cost. */
-export class Total {
-  nanodollars: Nanodollars = 0;
-  readonly usage: ClassifyUsage = {
-    input_tokens: 0,
-    output_tokens: 0,
-    cache_read_input_tokens: 0,
-    cache_creation_input_tokens: 0,
-  };
-
-  add({ nanodollars, usage }: Pick<ClassificationResult, 'nanodollars' | 'usage'>): void {
-    this.nanodollars += nanodollars;
-    for (const kind of Object.keys(this.usage) as (keyof ClassifyUsage)[]) this.usage[kind] += usage[kind];
-  }
-}
 
 /**
  * Labels inputs. Of equal inputs only the first is sent, and the others share its answer, unless `cacheSeconds` is 0.

@@ -13,6 +13,7 @@ import { type FailedCall, type NotClassified, unlabelled } from './failure.ts';
 import type { Choice } from './prompt.ts';
 import { type Call, type Classifying, takeVote } from './take-vote.ts';
 import type { Task } from './task.ts';
+import { totalOfCalls } from './total.ts';
 
 export interface Classified {
   outcome: 'classified';
@@ -124,16 +125,11 @@ function failed(task: Task, failure: FailedCall, calls: readonly Call[]): Classi
 }
 
 function totalCost({ model }: Task, calls: readonly Call[]) {
-  const sum = (kind: keyof ClassifyUsage) => calls.reduce((total, { usage }) => total + Number(usage?.[kind] ?? 0), 0);
+  const { usage, nanodollars } = totalOfCalls(calls);
   return {
     model: calls.at(-1)?.model ?? model,
-    usage: {
-      input_tokens: sum('input_tokens'),
-      output_tokens: sum('output_tokens'),
-      cache_read_input_tokens: sum('cache_read_input_tokens'),
-      cache_creation_input_tokens: sum('cache_creation_input_tokens'),
-    },
-    nanodollars: calls.reduce((total, { nanodollars }) => total + nanodollars, 0),
+    usage,
+    nanodollars,
     headers: calls.at(-1)?.headers ?? {},
     upstreamRequestId: calls.at(-1)?.upstreamRequestId,
     upstream: calls.at(-1)?.upstream,

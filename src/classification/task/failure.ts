@@ -1,6 +1,6 @@
 /** Why a text was not labelled, and when it can be tried again. */
 import type { Refusal } from '../../durable/contracts/admission.ts';
-import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+import { ApiError, finalError } from '../../http/errors.ts';
 
 /** Why there is no label. `budget`, `limited` and `unavailable` pass with time; the others do not. */
 export type Reason = 'budget' | 'limited' | 'unavailable' | 'input' | 'answer' | 'operator' | 'cancelled';
@@ -21,10 +21,10 @@ const SECOND_MS = 1_000;
 
 /** @returns the error for a model that twice gave no usable label */
 export function unlabelled(fault: string): ApiError {
-  return new ApiError(
+  return finalError(
     'api_error',
     `The model gave no usable answer, not even when it was corrected: ${fault}. Try another model, or describe the labels better.`,
-    { headers: DO_NOT_RETRY, logged: 'no_answer' },
+    { logged: 'no_answer' },
   );
 }
 

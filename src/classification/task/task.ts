@@ -6,7 +6,7 @@ import { PREFIXES } from '../../prefixes/prefix-kind.ts';
 import { defaultModel } from '../../pricing/default-model.ts';
 import { MODELS } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
-import { findStored } from '../../versions/find-stored.ts';
+import { requireStored } from '../../versions/find-stored.ts';
 import type { TaskAsked } from '../classify.schema.ts';
 import { type Classifier, classifierOf } from './classifier.ts';
 import { CLASSIFIERS } from './classifier-kind.ts';
@@ -45,11 +45,9 @@ export async function taskOf(
   const reader = { account: identity.account, accounts, store, settings };
   const { classifier: ref, prefix: prefixRef, ...parts } = asked;
   const [found, prefix] = await Promise.all([
-    ref === undefined ? undefined : findStored(CLASSIFIERS, reader, ref),
-    prefixRef === undefined ? undefined : findStored(PREFIXES, reader, prefixRef),
+    ref === undefined ? undefined : requireStored(CLASSIFIERS, reader, ref),
+    prefixRef === undefined ? undefined : requireStored(PREFIXES, reader, prefixRef),
   ]);
-  if (prefixRef !== undefined && !prefix) throw PREFIXES.unknown(prefixRef);
-  if (ref !== undefined && !found) throw CLASSIFIERS.unknown(ref);
   if (found) refuseParts(parts);
   const { model, votes, cache_seconds } = asked;
   const classifier = found ? found.value : classifierOf(parts);

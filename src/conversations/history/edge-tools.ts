@@ -2,33 +2,54 @@
 
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
-import type { ToolRun } from '../runs/runs.schema.ts';
+import { filledTool, IN_WORKER, markOfTools, workerTool } from '../../tools/worker-tools.ts';
+import type { HttpRun, ToolRun } from '../runs/runs.schema.ts';
 
 /** The tools of a request. */
 export interface EdgeTools {
-  /** The list as it goes up. */
-  sent: string;
+  /** The list as it goes up; undefined where the request has none, and all are its prefix's. */
+  sent: string | undefined;
   /** How those that the edge calls are called, by their names. */
   runs: ReadonlyMap<string, ToolRun>;
+  /** A mark of what the Worker's own code says of its tools; empty where there are none. */
+  mark: string;
 }
 
 /**
  * Finds the tools that the edge calls itself; they were checked when they came.
  *
  * @param tools the JSON text of a list of tools
+ * @param ofPrefix the same of those that stand in a prefix, which itself has them as they go up
  * @returns undefined where there are none, as in most requests
  */
-export function edgeToolsIn(tools: string | undefined): EdgeTools | undefined {
+export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
+  const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
   // In a JSON text its quotes would be escaped in a string.
-  if (tools === undefined || !tools.includes('"run"') || !tools.startsWith('[')) return undefined;
+  const given = tools?.startsWith('[') && tools.includes('"run"') ? ownEdgeTools(tools) : undefined;
+  if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
+  return { sent: given.sent, runs: new Map([...stored.runs, ...given.runs]), mark: stored.mark + given.mark };
+}
+
+function ownEdgeTools(tools: string): EdgeTools | undefined {
   const runs = new Map<string, ToolRun>();
-  const sent = itemTexts(tools).map((text) => {
+  const own: string[] = [];
+  const sent = itemTexts(tools).flatMap((text) => {
     const tool = JSON.parse(text) as unknown;
-    if (!isObject(tool) || !isObject(tool.run)) return text;
-    runs.set(String(tool.name), tool.run as unknown as ToolRun);
+    if (!isObject(tool)) return text;
+    const name = String(tool.name);
+    if (tool.run === IN_WORKER) {
+      own.push(name);
+      const { once, timeout_seconds } = workerTool(name) ?? {};
+      runs.set(name, { worker: true, once, timeout_seconds });
+      // A tool that a deploy has removed is not told to the model any more.
+      return filledTool(name, edit(text, { run: undefined })) ?? [];
+    }
+    if (!isObject(tool.run)) return text;
+    runs.set(name, tool.run as HttpRun);
     return edit(text, { run: undefined });
   });
-  return runs.size === 0 ? undefined : { sent: `[${sent.join(',')}]`, runs };
+  if (runs.size === 0) return undefined;
+  return { sent: `[${sent.join(',')}]`, runs, mark: own.length === 0 ? '' : markOfTools(own) };
 }
 
 /** The calls of the last answer that the edge has made: their results are not in the history yet. */

@@ -1,4 +1,5 @@
 /** Rewinds a history, and copies it into another conversation. */
+import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import type { Profile, TurnRow } from '../storage/rows.ts';
@@ -13,7 +14,6 @@ import {
 } from '../storage/turn-queries.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
-import { streamOf } from './views.ts';
 
 /**
  * Deletes the turn of a message and all later ones. An import is one turn: there the deletion begins at the message itself,
@@ -31,9 +31,13 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   return transcript.together(() => {
     transcript.deleteMessages('seq >= ?', cut);
     const emptied = turnsWithoutMessages(transcript, turn);
+    const unsettledRuns = new Set(emptied.flatMap(({ seq, run, settled }) => (run === seq && !settled ? [seq] : [])));
     for (const turn of emptied) {
       transcript.log.delete(turn.seq);
-      if (turn.settled) transcript.deleteTurn(turn.seq);
+      if (turn.run !== null && unsettledRuns.has(turn.run) && turn.status === 'complete') {
+        // Its run has said whether it is settled, and is no part of the history any more.
+        transcript.changeTurn(turn, { status: 'failed', key: null, settled: false });
+      } else if (turn.settled) transcript.deleteTurn(turn.seq);
       // It is no part of the history then, and its key is free.
       else transcript.changeTurn(turn, { status: 'failed', key: null });
     }
@@ -93,7 +97,10 @@ export function forkTo(
       yield line('turn', JSON.stringify({ ...turn, key: null, grant: null, settled: true }));
       const calls = turn.run === null ? [] : transcript.calls.of(turn.seq);
       const results = calls.length === 0 ? undefined : transcript.calls.results(turn.seq);
-      for (const call of calls) yield line('call', JSON.stringify(call), results?.get(call.id) ?? 'null');
+      for (const call of calls) {
+        const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
+        yield line('call', JSON.stringify(copied), results?.get(call.id) ?? unansweredCall(call));
+      }
       for (const seq of messagesOf(transcript, turn.seq)) {
         for (const { id, role, createdAt, text } of transcript.history({ from: seq, to: seq })) {
           yield line('message', JSON.stringify({ seq, turn: turn.seq, id, role, createdAt }), text);
@@ -103,7 +110,7 @@ export function forkTo(
     const isComplete = transcript.profile?.exists === true && hasAll(transcript, version, turns);
     yield line(isComplete ? 'end' : 'changed', 'null');
   }
-  return streamOf(lines());
+  return streamOfTexts(lines());
 }
 
 /** @returns whether all turns that were copied are still there. */
@@ -111,6 +118,18 @@ function hasAll(transcript: Transcript, version: number, turns: readonly TurnRow
   if (transcript.profile?.version === version) return true;
   const last = turns.at(-1);
   return last === undefined || turnAt(transcript, last.seq) !== undefined;
+}
+
+/** @returns the result of a call that is still made: only the conversation that is copied gets its answer. */
+function unansweredCall({ id }: CallRow): string {
+  const content = 'This conversation was copied while the call was made.';
+  return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });
+}
+
+/** @returns the times of a call, also of one that had not ended when it was copied. */
+function timesOf({ beganAt, endedAt }: CallRow): { beganAt: number; endedAt: number } {
+  const began = beganAt ?? endedAt ?? 0;
+  return { beganAt: began, endedAt: endedAt ?? began };
 }
 
 function line(kind: string, ...texts: string[]): string {
@@ -139,6 +158,7 @@ export async function storeCopiedLines(
       if (kind === '"profile"') copied = JSON.parse(first) as Partial<Profile>;
       else if (kind === '"system"') transcript.freeze('system', first);
       else if (kind === '"tools"') transcript.freeze('tools', first);
+      else if (kind === '"runs"') transcript.freeze('runs', first);
       else if (kind === '"turn"') {
         const copy = JSON.parse(first) as TurnRow;
         const turn = { ...copy, seq: taken + copy.seq, run: typeof copy.run === 'number' ? taken + copy.run : null };
@@ -148,8 +168,7 @@ export async function storeCopiedLines(
       } else if (kind === '"call"') {
         const call = JSON.parse(first) as CallRow;
         const copy = { ...call, turn: taken + call.turn };
-        transcript.calls.begin(copy);
-        if (copy.endedAt !== null) transcript.calls.end(copy, { ...copy, endedAt: copy.endedAt, result: second });
+        transcript.calls.end({ ...copy, ...timesOf(copy), result: second });
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as { seq: number; turn: number; id: string; role: string; createdAt: number };
         transcript.addMessage({ ...message, turn: taken + message.turn, text: second });

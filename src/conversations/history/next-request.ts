@@ -26,6 +26,7 @@ import {
 } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
+import { frameOf } from './frame.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
 import { firstMessageSent } from './truncate.ts';
@@ -57,28 +58,12 @@ export interface PlannedRun {
   rest: string;
 }
 
-/** Members that do not change the length of the prompt. */
-const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
-  'messages',
-  'conversation',
-  'stream',
-  'max_tokens',
-  'metadata',
-  'stop_sequences',
-  'temperature',
-  'top_p',
-  'top_k',
-  'cache_control',
-  'service_tier',
-  ...RUN_MEMBERS,
-]);
-/** The most characters of a frame; longer ones are not stored. */
-const LONGEST_FRAME = 4_000;
-
 /** The defaults that a prefix gives to a new conversation. */
 export interface PrefixDefaults {
   model: string | undefined;
   maxTokens: number | undefined;
+  /** Its tools that the edge calls itself, with their names, as a JSON list. */
+  runs: string | undefined;
 }
 
 interface RequestOptions {
@@ -134,18 +119,19 @@ export function nextRequest(
   };
   if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
   if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
-  const run = runIn(members, json, frozen?.tools);
+  const run = runIn(members, json, { tools: frozen?.tools, runs: frozen?.runs ?? prefix?.runs });
   if (run) {
-    changes.tools = run.tools.sent;
+    if (run.tools.sent !== undefined) changes.tools = run.tools.sent;
     for (const name of RUN_MEMBERS) changes[name] = undefined;
   }
   const marked = [text, changes.system, changes.tools];
   const hasOwnCaching = marked.some((part) => part && hasBreakpoint(part));
   // The caller's breakpoints stand before the results that a step adds. The API allows four in all.
-  const hasRoom = isStep && marked.join('').split('"cache_control"').length <= BREAKPOINTS_ALLOWED;
+  const free = BREAKPOINTS_ALLOWED - (profile?.prefix ? MOST_IN_PREFIX : 0);
+  const hasRoom = isStep && marked.join('').split('"cache_control"').length <= free;
   if (!hasOwnCaching || hasRoom) changes.cache_control = '{"type":"ephemeral"}';
 
-  const frame = frameOf(members, frozen, model, betas);
+  const frame = frameOf(members, frozen, model, betas, run?.tools.mark);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
   const sentFrom = firstMessageSent(transcript, profile, newCharacters, follows);
@@ -175,7 +161,7 @@ export function nextRequest(
 
 /** @returns a run from what is left of its request. @throws ApiError 400 for a malformed limit */
 export function plannedRun(rest: string, transcript: Transcript): PlannedRun | undefined {
-  const run = runIn(memberTexts(rest), JSON.parse(rest) as Json, transcript.frozen.tools);
+  const run = runIn(memberTexts(rest), JSON.parse(rest) as Json, transcript.frozen);
   return run && { ...run, rest };
 }
 
@@ -183,9 +169,9 @@ export function plannedRun(rest: string, transcript: Transcript): PlannedRun | u
 function runIn(
   members: Map<string, string>,
   json: Json,
-  frozen: string | undefined,
+  frozen: { tools: string | undefined; runs: string | undefined },
 ): Omit<PlannedRun, 'rest'> | undefined {
-  const tools = edgeToolsIn(members.get('tools') ?? frozen);
+  const tools = edgeToolsIn(members.get('tools') ?? frozen.tools, frozen.runs);
   return tools && { tools, limits: validate(runLimits, json) };
 }
 
@@ -196,6 +182,8 @@ function given(members: Map<string, string>, name: string): string | undefined {
 
 /** The most cache breakpoints of a request. */
 const BREAKPOINTS_ALLOWED = 4;
+/** Those that a prefix has at most. */
+const MOST_IN_PREFIX = 2;
 
 const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
 
@@ -300,26 +288,6 @@ function sentHistory(transcript: Transcript, from: number, limit: number): SentH
     texts.push(text);
   }
   return SentHistory.EMPTY.plus(texts);
-}
-
-/** @returns what decides the length of a prompt beside its messages; null where that is too long to be stored. */
-function frameOf(
-  members: Map<string, string>,
-  frozen: { system: string | undefined; tools: string | undefined } | undefined,
-  model: string,
-  betas: string | undefined,
-): string | null {
-  const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
-  for (const [name, text] of members) {
-    if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
-    // What the first turn sends is frozen for the later ones, so it is no difference.
-    if (name === 'system' || name === 'tools') {
-      if (!frozen || frozen[name] === text) continue;
-    }
-    parts.push(`${name}:${text}`);
-  }
-  const frame = parts.sort().join('\n');
-  return frame.length <= LONGEST_FRAME ? frame : null;
 }
 
 /** @returns the most tokens that new messages can have; undefined where that is not limited. */

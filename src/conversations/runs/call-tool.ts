@@ -1,34 +1,24 @@
-/** Calls a tool of the edge: a signed POST to a host that the operator has allowed. It never throws. */
+/** Calls a tool of the edge: one of the Worker's own, or by a signed POST to a host that the operator has allowed. */
 
 import { toBase64 } from '../../delivery/signature.ts';
 import { signStandard } from '../../delivery/standard-webhooks.ts';
 import { decoder } from '../../http/bytes.ts';
-import { deliverFault } from '../../http/hosts.ts';
 import type { Json } from '../../json/object.ts';
-import type { Settings } from '../../settings/settings.ts';
-import type { ToolRun } from './runs.schema.ts';
+import { faultOfAddress, type ToolSettings } from '../../tools/check-tools.ts';
+import { type CallContext, callOwnTool } from './call-own-tool.ts';
+import type { HttpRun, ToolRun } from './runs.schema.ts';
+import {
+  failedCall,
+  IMAGES,
+  MOST_IMAGE_BYTES,
+  MOST_TEXT_BYTES,
+  NO_CONTENT,
+  type ToolCall,
+  type ToolResult,
+} from './tool-result.ts';
 
-/** What a tool is told with its call. */
-export interface ToolCall {
-  tool_use_id: string;
-  name: string;
-  input: unknown;
-  account: string;
-  conversation: string;
-  turn: string;
-}
-
-/** What has come back from a call. */
-export interface ToolResult {
-  /** As it goes up in a `tool_result`: a text, or blocks. */
-  content: string | Json[];
-  isError: boolean;
-  /** Bytes that the tool has answered. */
-  bytes: number;
-}
-
-export interface CallOptions {
-  settings: Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET' | 'toolSecrets' | 'development'>;
+export interface CallOptions extends Pick<CallContext, 'env'> {
+  settings: ToolSettings;
   /** Takes the place of `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
@@ -40,46 +30,21 @@ export interface CallOptions {
 }
 
 const DEFAULT_SECONDS = 30;
-/** A longer text would fill the context window of most models. */
-const MOST_TEXT_BYTES = 1_000_000;
-/** The API takes images of 5 MB in base64, which is a third longer. */
-const MOST_IMAGE_BYTES = 3_750_000;
-const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
-
-/** @returns why a tool cannot be called there, as the end of a sentence; undefined where it can */
-export function faultOfTool(
-  { url, headers = {} }: ToolRun,
-  { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development }: CallOptions['settings'],
-): string | undefined {
-  if (TOOL_SIGNING_SECRET === undefined)
-    return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
-  const fault = deliverFault(url, development);
-  if (fault !== undefined) return `run.url: ${fault}`;
-  const { host = '' } = URL.parse(url) ?? {};
-  if (!TOOL_HOSTS.includes(host)) return `run.url: its host ${host} is not in TOOL_HOSTS; its operator can add it`;
-  for (const [name, value] of Object.entries(headers)) {
-    if (typeof value === 'string') continue;
-    const secret = Object.hasOwn(toolSecrets, value.secret) ? toolSecrets[value.secret] : undefined;
-    if (secret?.host !== host) {
-      return `run.headers.${name}: this edge has no TOOL_SECRET_${value.secret} for ${host}; its operator can set it, as host=value`;
-    }
-  }
-  return undefined;
-}
 
 /**
- * Calls a tool once.
+ * Calls a tool once. It never throws.
  *
  * @returns its result; where it failed, one with `isError` that says how, so that the model can go on
  */
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
-  const { settings, leftMs, signal } = options;
-  const fault = faultOfTool(run, settings);
+  const { settings, env, leftMs, signal } = options;
+  const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
   if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const late = AbortSignal.timeout(ms);
   try {
-    return await postCall(call, run, options, AbortSignal.any([signal, late]));
+    const both = AbortSignal.any([signal, late]);
+    return 'url' in run ? await postCall(call, run, options, both) : await callOwnTool(call, { env, signal: both });
   } catch {
     if (signal.aborted) return failedCall('stopped');
     if (late.aborted) return failedCall(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
@@ -88,14 +53,9 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
   }
 }
 
-/** @returns a result that tells the model how a call has failed */
-export function failedCall(content: string): ToolResult {
-  return { content, isError: true, bytes: 0 };
-}
-
 async function postCall(
   call: ToolCall,
-  { url, headers = {} }: ToolRun,
+  { url, headers = {} }: HttpRun,
   { settings, fetch, now }: CallOptions,
   signal: AbortSignal,
 ): Promise<ToolResult> {
@@ -121,7 +81,7 @@ async function postCall(
   if (bytes === undefined) return failedCall(`The tool answered with more than ${most} bytes.`);
   if (isImage) return { content: [imageOf(type, bytes)], isError, bytes: bytes.length };
   const text = decoder.decode(bytes);
-  const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : '(no content)') : text;
+  const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
   return { content, isError, bytes: bytes.length };
 }
 

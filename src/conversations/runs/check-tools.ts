@@ -1,18 +1,13 @@
-/** Checks the tools with `run` in a request, before anything is stored or goes up. */
+/** Checks what a request says of runs, before anything is stored or goes up. */
 
-import { hasScope } from '../../auth/authenticate.ts';
-import { finalError, invalidRequest } from '../../http/errors.ts';
+import { invalidRequest } from '../../http/errors.ts';
 import { validate } from '../../http/validate.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { isObject } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
-import { faultOfTool } from './call-tool.ts';
-import { runLimits, runTool } from './runs.schema.ts';
-
-/** @returns whether a list of tools has one that the edge is to call itself. */
-function hasRun(tools: unknown): boolean {
-  return Array.isArray(tools) && tools.some((tool) => isObject(tool) && Object.hasOwn(tool, 'run'));
-}
+import { checkTools, hasRun } from '../../tools/check-tools.ts';
+import { EDGE } from '../history/edge-blocks.ts';
+import { runLimits } from './runs.schema.ts';
 
 /**
  * Checks what a request to a conversation says of runs.
@@ -20,35 +15,23 @@ function hasRun(tools: unknown): boolean {
  * @throws ApiError 400 for a malformed tool or limit, 403 for a caller who may bring no such tools
  */
 export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
-  const { tools, mcp_servers: servers } = body;
-  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === 'edge')) {
+  const { tools } = body;
+  refuseEdgeServer(body);
+  if (hasRun(tools)) validate(runLimits, body);
+  checkTools(tools, identity, settings);
+}
+
+/** @throws ApiError 400 for an MCP server of the caller's that has the name by which the edge's tools are shown */
+export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
+  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE)) {
     throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
-  }
-  if (!hasRun(tools)) return;
-  if (!hasScope(identity, 'tools')) {
-    throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
-  }
-  validate(runLimits, body);
-  const names = new Set<unknown>();
-  for (const [index, tool] of (tools as unknown[]).entries()) {
-    if (isObject(tool)) {
-      if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
-      names.add(tool.name);
-    }
-    if (!isObject(tool) || !Object.hasOwn(tool, 'run')) continue;
-    const { error, data } = runTool.safeParse(tool);
-    if (error) {
-      const [issue] = error.issues;
-      throw invalidRequest(`${['tools', index, ...(issue?.path ?? [])].join('.')}: ${issue?.message}`);
-    }
-    const fault = faultOfTool(data.run, settings);
-    if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}.`);
   }
 }
 
 /** @throws ApiError 400 for a request whose tools the edge is to call, and that names no conversation */
-export function refuseRun({ tools }: Readonly<Record<string, unknown>>): void {
-  if (!hasRun(tools)) return;
+export function refuseRun(body: Readonly<Record<string, unknown>>): void {
+  refuseEdgeServer(body);
+  if (!hasRun(body.tools)) return;
   throw invalidRequest(
     'tools: `run` needs a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
   );

@@ -42,7 +42,16 @@ export const runSchema = z.strictObject({
     'The call is never made a second time, also where a crash hides whether it was made.',
   ),
 });
-export type ToolRun = z.output<typeof runSchema>;
+export type HttpRun = z.output<typeof runSchema>;
+
+/** How the edge calls a tool, or that the tool is one of its Worker's own. */
+export const anyRunSchema = z.union([
+  z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
+  runSchema,
+]);
+
+/** How a call is made: over HTTP, or in the Worker itself. */
+export type ToolRun = HttpRun | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
 
 /** A tool that the edge calls itself, as far as the edge reads it. */
 export const runTool = z.looseObject({ name: z.string().check(z.minLength(1), z.maxLength(128)), run: runSchema });

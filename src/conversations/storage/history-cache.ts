@@ -17,7 +17,7 @@ export interface CachedHistory {
   /** The last answer and what came after it, oldest first. */
   tail: readonly MessageText[];
   last: TurnRow | undefined;
-  frozen: { system: string | undefined; tools: string | undefined };
+  frozen: { system: string | undefined; tools: string | undefined; runs: string | undefined };
   /** The messages of the running turn; part of the history once it is committed. */
   fresh?: { turn: number; messages: readonly MessageText[] };
 }
@@ -30,7 +30,7 @@ export const historyCache = new LruCache<object, CachedHistory>({
   largest: 4_000_000,
   sizeOf({ history, tail, frozen, fresh }) {
     const messages = [...tail, ...(fresh?.messages ?? [])];
-    const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? ''];
+    const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? '', frozen.runs ?? ''];
     // A character counts as two bytes.
     return history.size + texts.reduce((sum, text) => sum + 2 * text.length, 0);
   },

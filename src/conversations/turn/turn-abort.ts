@@ -1,4 +1,4 @@
-import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
+import { type ApiError, finalError } from '../../http/errors.ts';
 
 /** Ends everything that a turn waits for: the request to the upstream, the readers of its stream, any other promise. */
 export class TurnAbort {
@@ -36,8 +36,5 @@ export class TurnAbort {
 
 /** @returns the reason for a turn that was ended on purpose. */
 export function stopped(): ApiError {
-  return new ApiError('api_error', 'This turn was stopped before anything was said.', {
-    headers: DO_NOT_RETRY,
-    logged: 'stopped',
-  });
+  return finalError('api_error', 'This turn was stopped before anything was said.', { logged: 'stopped' });
 }

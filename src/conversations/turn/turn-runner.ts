@@ -4,65 +4,31 @@ import type { Admission, MeterRequest, RequestMeter } from '../../accounts/admis
 import { payForTries } from '../../accounts/admission/payments.ts';
 import { requestMeterOf } from '../../accounts/admission/request-meter.ts';
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
-import type { RequestContext } from '../../auth/context.ts';
-import type { Settled } from '../../durable/contracts/settlement.ts';
 import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import type { Sendable } from '../../http/sendable.ts';
 import { retiresSoon } from '../../pricing/models.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
-import { type PlainHeaders, upstreamRequestId } from '../../upstream/headers.ts';
+import { upstreamRequestId } from '../../upstream/headers.ts';
 import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 import { idsInTurn, makesThings } from '../../upstream/request/named-ids.ts';
 import { ownedIn } from '../../upstream/request/owned.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { send } from '../../upstream/send.ts';
-import type { Upstream } from '../../upstream/upstream.ts';
 import { idsMade } from '../../upstream/usage/made-ids.ts';
 import type { NextRequest } from '../history/next-request.ts';
-import type { Transcript } from '../storage/transcript.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
 import { callerHeaders, readBufferedAnswer, type Started } from './read-buffered-answer.ts';
 import type { Runner } from './running-turn.ts';
 import type { Turn } from './turn.ts';
 import { stopped, TurnAbort } from './turn-abort.ts';
+import type { TurnContext } from './turn-context.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import { unansweredOutcome } from './turn-report.ts';
 import { TurnTimer } from './turn-timer.ts';
-
-/** The body of a turn behind its prefix. */
-export interface LaidBody {
-  body: JsonBody;
-  /** The models that the prefix says may step in. */
-  fallbacks: readonly string[] | undefined;
-}
-
-/** What a turn needs of the request that began it, and of the object that it runs in. */
-export interface TurnContext extends RequestContext {
-  conversation: string;
-  /** Bytes of the new messages. */
-  adds: number;
-  most?: MeterRequest['most'];
-  /** Puts the conversation's prefix before the turn's body. */
-  prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
-  upstream: Upstream;
-  /** Where there are several: the name of the one that answered the turn before. */
-  stays?: string | undefined;
-  /** The models that the caller says may step in. */
-  fallbacks?: readonly string[] | undefined;
-  transcript: Transcript;
-  /** The caller's headers and query, which go up. */
-  headers: PlainHeaders;
-  query: string;
-  now(): number;
-  /** Called once, with what confirms the settlement; undefined where nothing is to be settled. */
-  onEnd(settled: Promise<Settled> | undefined): void;
-  /** The end could not be stored: the object must start anew, and then ends the turn from its log. */
-  onBroken(thrown: unknown): void;
-}
 
 /** An account that does not answer must not lock a conversation for ever. */
 const ADMIT_MS = 45_000;

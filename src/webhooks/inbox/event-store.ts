@@ -6,7 +6,6 @@ import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { type Migration, migrate } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
-import { pageOfSelected } from '../../http/page.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
 
@@ -190,11 +189,11 @@ export class EventStore extends Tables {
 
   /** @returns whether events of an account are stored */
   hasAny(account: string): boolean {
-    return this.read('select 1 from events where account = ? limit 1', account).length > 0;
+    return this.has('events where account = ?', account);
   }
 
   /** @returns a page of the events, newest first */
-  page(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
+  list(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
     const rows = this.#pageOf(page, LISTED);
     return { ...rows, data: rows.data.map((row) => this.#listed(row)) };
   }
@@ -210,19 +209,10 @@ export class EventStore extends Tables {
     return { ...rows, data };
   }
 
-  #pageOf({ limit = 20, after_id, before_id, state }: PageOf & { state?: EventState | undefined }, columns: string) {
-    const backwards = before_id !== undefined;
-    const order = backwards ? 'asc' : 'desc';
-    const rows = this.read(
-      `select ${columns} from events
-       where (?1 is null or seq ${backwards ? '>' : '<'} (select seq from events where id = ?1))
-         and (?2 is null or state = ?2)
-       order by seq ${order} limit ?3`,
-      after_id ?? before_id ?? null,
-      state ?? null,
-      limit + 1,
-    );
-    return pageOfSelected(rows, limit, backwards, ({ id }) => String(id));
+  #pageOf({ state = null, ...page }: PageOf & { state?: EventState | null | undefined }, columns: string) {
+    const select = `${columns} from events where (?3 is null or state = ?3)`;
+    const list = { select, order: ['seq'], edge: 'select seq from events where id = ?1' };
+    return this.page<EventTableRow & { id: string }>(list, page, state);
   }
 
   /** @returns one event with its result and its attempts */

@@ -1,15 +1,14 @@
-import { DurableObject } from 'cloudflare:workers';
 import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import { HOUR_MS } from '../../async/durations.ts';
 import { within } from '../../async/timeout.ts';
 import { parkedAlert } from '../../budget/thresholds.ts';
 import { MAX_INPUT_BYTES } from '../../classification/classify.schema.ts';
 import { ALERT_SOURCE, AlertOutbox, hasAlertUrl, OF_NO_ACCOUNT } from '../../delivery/alert-outbox.ts';
-import { Alarm } from '../../durable/alarm.ts';
 import type { Bindings } from '../../durable/bindings.ts';
 import { callAccount } from '../../durable/call-account.ts';
 import type { Conclusion, InboxObject, NewEvent, Work } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
+import { EdgeObject } from '../../durable/edge-object.ts';
 import { retentionOf } from '../../settings/retention.ts';
 import { settingsOf } from '../../settings/settings.ts';
 import type { EventState } from '../webhooks.schema.ts';
@@ -38,7 +37,7 @@ const ANNOUNCED = 'announced:';
  * the queue again. Events that must wait are held here, for any time. A job takes a lease on its event, so that a message
  * that comes twice is not worked on twice. Of two results the first is kept.
  */
-export class Inbox extends DurableObject<Bindings> implements InboxObject {
+export class Inbox extends EdgeObject implements InboxObject {
   readonly #events: EventStore;
   readonly #alerts: AlertOutbox;
   /** When the lease of each event ends. Not stored: after a crash the stored `due_at`, never before it, takes over. */
@@ -46,25 +45,11 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   /** Accounts that know this inbox, so that erasing them reaches it. */
   readonly #announced = new Set<string>();
   #erasures = 0;
-  readonly #alarm: Alarm;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
-    super(ctx, env);
+    super(ctx, env, WAKE_GRAIN_MS);
     this.#events = new EventStore(ctx.storage, ctx.id.name ?? '');
-    this.#alarm = new Alarm(ctx.storage, WAKE_GRAIN_MS);
-    this.#alerts = new AlertOutbox({
-      tables: this.#events,
-      wakeFor: (time) => this.#alarm.wakeFor(time),
-      now: () => this.now(),
-      env: () => this.env,
-      waitUntil: (work) => ctx.waitUntil(work),
-    });
-    void ctx.blockConcurrencyWhile(() => this.#alarm.load());
-  }
-
-  /** Tells the time, in milliseconds since 1970; tests replace it. */
-  protected now(): number {
-    return Date.now();
+    this.#alerts = new AlertOutbox(this.#events, this.around);
   }
 
   /** Puts events on the queue; tests replace it. */
@@ -117,7 +102,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     this.#leases.set(id, lease);
     if (event.dueAt < lease) {
       this.#events.change(event, { dueAt: lease, held: false });
-      this.#alarm.wakeFor(lease);
+      this.around.alarm.wakeFor(lease);
     }
     const { account, text, subject, receivedAt, result, failures } = event;
     const kind = result === null ? 'classify' : 'deliver';
@@ -143,7 +128,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       const state: EventState = last ? 'classified' : 'delivering';
       this.#events.change(event, { ...ended, state, result: classification, failures: 0 });
       if (last) this.#leases.delete(id);
-      if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.#alarm.wakeFor(now);
+      if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.around.alarm.wakeFor(now);
       return classification;
     }
     if (last) this.conclude(id, { ...last, to: { state: 'classified' } });
@@ -162,10 +147,10 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       const state = event.result === null ? 'accepted' : 'delivering';
       const dueAt = Math.max(this.now() + to.pause, to.notBefore ?? 0);
       this.#events.change(event, { state, runs, attempts, failures: event.failures + 1, dueAt, held: true });
-      this.#alarm.wakeFor(dueAt);
+      this.around.alarm.wakeFor(dueAt);
     } else if (to.state === 'waiting') {
       this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, held: true });
-      this.#alarm.wakeFor(to.at);
+      this.around.alarm.wakeFor(to.at);
     } else {
       this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, held: false });
       if (to.state === 'parked') this.#raiseParked(event, runs);
@@ -174,7 +159,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
 
   /** @returns a page of the events, newest first. */
   list(page: PageOf & { state?: EventState | undefined }): Page<EventRow> {
-    return this.#events.page(page);
+    return this.#events.list(page);
   }
 
   /** @returns a page of the alerts, if this is their inbox, newest first. */
@@ -213,13 +198,13 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     // Events that came after the erasure began belong to the new account, which must be told of this inbox again.
     const hasNewer = remaining === 0 && this.#events.hasAny(account);
     this.#events.setMeta(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
-    if (hasNewer) this.#alarm.wakeFor(this.now() + REPEAT_MS);
+    if (hasNewer) this.around.alarm.wakeFor(this.now() + REPEAT_MS);
     return { remaining };
   }
 
   /** Enqueues events that are due, repeats announcements that were not confirmed, deletes events that are too old. */
   override async alarm(): Promise<void> {
-    this.#alarm.fired();
+    this.around.alarm.fired();
     const now = this.now();
     for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
     const isEnqueued = await this.#enqueueDue(now);
@@ -227,7 +212,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
     await this.#alerts.send();
     const retention = retentionOf(() => settingsOf(this.env));
     if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
-      this.#alarm.wakeFor(now + WAKE_GRAIN_MS);
+      this.around.alarm.wakeFor(now + WAKE_GRAIN_MS);
     }
     // If the queue failed, it is not asked again at once.
     this.#wakeNext(isEnqueued ? 0 : this.now() + REPEAT_MS);
@@ -255,7 +240,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   async #announce(account: string): Promise<void> {
     const erasures = this.#erasures;
     this.#events.setMeta(ANNOUNCED + account, 'pending');
-    this.#alarm.wakeFor(this.now() + REPEAT_MS);
+    this.around.alarm.wakeFor(this.now() + REPEAT_MS);
     try {
       const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
       const source = this.ctx.id.name ?? '';
@@ -268,7 +253,7 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
       this.#announced.add(account);
     } catch {
       // The announcement stays pending, and the alarm repeats it.
-      this.#alarm.wakeFor(this.now() + REPEAT_MS);
+      this.around.alarm.wakeFor(this.now() + REPEAT_MS);
     }
   }
 
@@ -297,10 +282,12 @@ export class Inbox extends DurableObject<Bindings> implements InboxObject {
   /** @param earliest the alarm comes no earlier than this for events that are due */
   #wakeNext(earliest = 0): void {
     const due = this.#events.nextDue();
-    if (due !== undefined) this.#alarm.wakeFor(Math.max(due, earliest));
+    if (due !== undefined) this.around.alarm.wakeFor(Math.max(due, earliest));
     const oldest = this.#events.oldestDone();
     if (oldest !== undefined)
-      this.#alarm.wakeFor(Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS));
+      this.around.alarm.wakeFor(
+        Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS),
+      );
   }
 }
 

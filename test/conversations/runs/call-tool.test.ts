@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type CallOptions, callTool } from '../../../src/conversations/runs/call-tool.ts';
+import type { Bindings } from '../../../src/durable/bindings.ts';
 import { TOOL_SECRET, TOOL_URL } from '../../support/scripted-runs.ts';
 
 const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 'a', conversation: 'c', turn: 't' };
@@ -17,7 +18,7 @@ const settings: CallOptions['settings'] = {
 /** Calls the tool, which is answered by `answer`. */
 async function calling(run: object, answer: CallOptions['fetch'], more: Partial<CallOptions> = {}) {
   const { signal } = new AbortController();
-  const options = { settings, fetch: answer, now: Date.now(), leftMs: 60_000, signal, ...more };
+  const options = { settings, env: {} as Bindings, fetch: answer, now: Date.now(), leftMs: 60_000, signal, ...more };
   return await callTool(call, { url: TOOL_URL, ...run }, options);
 }
 

@@ -15,7 +15,7 @@ const cachedHistory = (bytes: number): CachedHistory => ({
   history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes))]),
   tail: [],
   last: undefined,
-  frozen: { system: undefined, tools: undefined },
+  frozen: { system: undefined, tools: undefined, runs: undefined },
 });
 
 test('cached histories stay within their limit: the least recently used go first', () => {

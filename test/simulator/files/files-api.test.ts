@@ -119,35 +119,31 @@ test('files are listed newest first, page by page, by ids, and to their owner al
   for (const id of made) await expect(stranger.files.delete(id)).rejects.toThrow(NotFoundError);
 });
 
+/** Uploads a form that is to be refused, and to leave nothing behind. @returns the text of the refusal */
+async function refusedForm(body: string): Promise<string> {
+  const store = new MemoryStore();
+  const { simulator } = clocked(store);
+  const headers = {
+    'x-api-key': 'k',
+    'anthropic-version': '2023-06-01',
+    'content-type': 'multipart/form-data; boundary=x',
+  };
+  const response = await simulator(new Request('https://api.test/v1/files', { method: 'POST', headers, body }));
+  expect(response.status).toBe(400);
+  expect(await store.keys('')).toEqual([]);
+  return await response.text();
+}
+
 test.each([
   ['no file', 'name="other"; filename="a"', 'other: Extra inputs'],
   ['a field in place of a file', 'name="file"', 'file: Expected UploadFile'],
   ['too long a name', `name="file"; filename="${'a'.repeat(501)}"`, 'filename: String should have at most 500'],
 ])('a form with %s is refused, and leaves nothing behind', async (_, disposition, message) => {
-  const store = new MemoryStore();
-  const { simulator } = clocked(store);
-  const body = `--x\r\nContent-Disposition: form-data; ${disposition}\r\n\r\nabc\r\n--x--\r\n`;
-  const headers = {
-    'x-api-key': 'k',
-    'anthropic-version': '2023-06-01',
-    'content-type': 'multipart/form-data; boundary=x',
-  };
-  const response = await simulator(new Request('https://api.test/v1/files', { method: 'POST', headers, body }));
-  expect(response.status).toBe(400);
-  expect(await response.text()).toContain(message);
-  expect(await store.keys('')).toEqual([]);
+  const text = await refusedForm(`--x\r\nContent-Disposition: form-data; ${disposition}\r\n\r\nabc\r\n--x--\r\n`);
+  expect(text).toContain(message);
 });
 
 test('a form that is cut leaves nothing behind', async () => {
-  const store = new MemoryStore();
-  const { simulator } = clocked(store);
-  const body = `--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n${'a'.repeat(5_000_000)}`;
-  const headers = {
-    'x-api-key': 'k',
-    'anthropic-version': '2023-06-01',
-    'content-type': 'multipart/form-data; boundary=x',
-  };
-  const response = await simulator(new Request('https://api.test/v1/files', { method: 'POST', headers, body }));
-  expect(response.status).toBe(400);
-  expect(await store.keys('')).toEqual([]);
+  const text = 'a'.repeat(5_000_000);
+  await refusedForm(`--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n${text}`);
 });

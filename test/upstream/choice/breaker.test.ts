@@ -1,16 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Breaker, type BreakerOptions, type Leave } from '../../../src/upstream/choice/breaker.ts';
+import { BREAKER_OPTIONS, Breaker, type BreakerOptions, type Leave } from '../../../src/upstream/choice/breaker.ts';
 
-const OPTIONS: BreakerOptions = {
-  failures: 5,
-  windowMs: 30_000,
-  leastTries: 10,
-  firstWaitMs: 1_000,
-  longestWaitMs: 60_000,
-  probeMs: 60_000,
-  random: () => 0,
-};
+const OPTIONS = { ...BREAKER_OPTIONS, random: () => 0 };
 
 /** What callers do, each after some milliseconds: ask for leave, and later say how a try of theirs has ended. */
 const happening = fc.record({

@@ -1,0 +1,116 @@
+import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createSimulator } from '../src/toolkit/simulator.ts';
+import type { Exchange, StepUsage } from './runs.ts';
+
+/** The upstream of runs and the server of their tools, in one process with one clock. It tells its parent its port. */
+
+/** What the upstream was asked for: steps of a run, and calls in each of them. */
+const ORDER = /^(\d+)x(\d+)$/;
+/** The run that a request belongs to. */
+const RUN = 'x-bench-run';
+
+interface Asked {
+  messages: { role: string }[];
+  [member: string]: unknown;
+}
+
+/** Its cache is what tells how much of a prompt is read from one. */
+const simulate = createSimulator();
+const exchanges = new Map<string, Exchange[]>();
+
+async function textOf(request: IncomingMessage): Promise<string> {
+  const pieces: Buffer[] = [];
+  for await (const piece of request) pieces.push(piece as Buffer);
+  return Buffer.concat(pieces).toString();
+}
+
+function note(run: string, exchange: Exchange): void {
+  exchanges.set(run, [...(exchanges.get(run) ?? []), exchange]);
+}
+
+/** @returns what the simulator says that a prompt has used */
+async function usageOf(body: Asked): Promise<StepUsage> {
+  const answer = await simulate('https://api.anthropic.com/v1/messages', {
+    method: 'POST',
+    headers: { 'x-api-key': 'bench', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
+    body: JSON.stringify({ ...body, stream: false, max_tokens: 1, tool_choice: { type: 'none' } }),
+  });
+  const { usage, error } = (await answer.json()) as { usage?: StepUsage; error?: { message: string } };
+  if (!usage) throw new Error(`the simulator refuses a step: ${error?.message}`);
+  return usage;
+}
+
+function eventsOf(content: object[], stop_reason: string, usage: object): string {
+  const event = (type: string, fields: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...fields })}\n\n`;
+  const message = { id: 'msg_bench', type: 'message', role: 'assistant', model: 'claude-haiku-5-5', content: [] };
+  const blocks = content.flatMap((block, index) => [
+    event('content_block_start', {
+      index,
+      content_block: 'input' in block ? { ...block, input: {} } : { ...block, text: '' },
+    }),
+    event('content_block_delta', {
+      index,
+      delta:
+        'input' in block
+          ? { type: 'input_json_delta', partial_json: JSON.stringify(block.input) }
+          : { type: 'text_delta', text: 'text' in block ? block.text : '' },
+    }),
+    event('content_block_stop', { index }),
+  ]);
+  return [
+    event('message_start', { message: { ...message, usage: { ...usage, output_tokens: 1 } } }),
+    ...blocks,
+    event('message_delta', { delta: { stop_reason, stop_sequence: null }, usage: { output_tokens: 20 } }),
+    event('message_stop', {}),
+  ].join('');
+}
+
+/** Answers a step with calls, and the last one with a text. The time in which the simulator counts is none of the run's. */
+async function answerStep(request: IncomingMessage, response: ServerResponse): Promise<void> {
+  const body = JSON.parse(await textOf(request)) as Asked;
+  const began = performance.now();
+  const run = String(request.headers[RUN]);
+  const [, steps, tools] = ORDER.exec(String(request.headers['x-bench'])) ?? [];
+  const step = body.messages.filter(({ role }) => role === 'assistant').length + 1;
+  const usage = await usageOf(body);
+  const isLast = step >= Number(steps);
+  const calls = Array.from({ length: Number(tools) }, (_, n) => ({
+    type: 'tool_use',
+    id: `toolu_${step}_${n}`,
+    name: 'look_up',
+    input: { what: `${step}.${n}` },
+  }));
+  const text = { type: 'text', text: isLast ? 'That is all that there is to know.' : 'I look that up.' };
+  const sent = eventsOf(isLast ? [text] : [text, ...calls], isLast ? 'end_turn' : 'tool_use', usage);
+  response.writeHead(200, { 'content-type': 'text/event-stream', 'request-id': 'req_011BenchBenchBenchBenchB' });
+  response.end(sent, () => note(run, { kind: 'step', began, ended: performance.now(), usage }));
+}
+
+async function answerCall(request: IncomingMessage, response: ServerResponse, ms: number): Promise<void> {
+  const { conversation } = JSON.parse(await textOf(request)) as { conversation: string };
+  const began = performance.now();
+  if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
+  response.writeHead(200, { 'content-type': 'text/plain' });
+  response.end('what was looked up', () => note(conversation, { kind: 'call', began, ended: performance.now() }));
+}
+
+const server = createServer({ noDelay: true, keepAlive: true, keepAliveTimeout: 60_000 }, (request, response) => {
+  const { pathname, searchParams } = new URL(request.url ?? '/', 'http://127.0.0.1');
+  const answer = async () => {
+    if (pathname === '/v1/messages') return await answerStep(request, response);
+    if (pathname === '/tool') return await answerCall(request, response, Number(searchParams.get('ms') ?? 0));
+    const run = searchParams.get('run') ?? '';
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify(exchanges.get(run) ?? []));
+    exchanges.delete(run);
+  };
+  answer().catch((error: unknown) => {
+    response.writeHead(400, { 'content-type': 'application/json' });
+    const message = error instanceof Error ? error.message : String(error);
+    response.end(JSON.stringify({ type: 'error', error: { type: 'invalid_request_error', message } }));
+  });
+});
+
+server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as AddressInfo).port }));
+process.once('disconnect', () => process.exit());

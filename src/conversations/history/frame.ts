@@ -1,0 +1,44 @@
+import { RUN_MEMBERS } from '../runs/runs.schema.ts';
+
+/** Members that do not change the length of the prompt. */
+const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
+  'messages',
+  'conversation',
+  'stream',
+  'max_tokens',
+  'metadata',
+  'stop_sequences',
+  'temperature',
+  'top_p',
+  'top_k',
+  'cache_control',
+  'service_tier',
+  ...RUN_MEMBERS,
+]);
+/** The most characters of a frame; longer ones are not stored. */
+const LONGEST_FRAME = 4_000;
+
+/**
+ * @param mark changes when the Worker's own tools do
+ * @returns what decides the length of a prompt beside its messages; null where that is too long to be stored
+ */
+export function frameOf(
+  members: Map<string, string>,
+  frozen: { system: string | undefined; tools: string | undefined } | undefined,
+  model: string,
+  betas: string | undefined,
+  mark = '',
+): string | null {
+  const parts = betas === undefined ? [model] : [model, `anthropic-beta:${betas}`];
+  if (mark !== '') parts.push(`worker-tools:${mark}`);
+  for (const [name, text] of members) {
+    if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
+    // What the first turn sends is frozen for the later ones, so it is no difference.
+    if (name === 'system' || name === 'tools') {
+      if (!frozen || frozen[name] === text) continue;
+    }
+    parts.push(`${name}:${text}`);
+  }
+  const frame = parts.sort().join('\n');
+  return frame.length <= LONGEST_FRAME ? frame : null;
+}

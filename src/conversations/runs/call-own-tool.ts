@@ -1,0 +1,123 @@
+/** Calls a tool of the Worker's own, and makes what it gives a result that the API takes. */
+
+import type { Bindings } from '../../durable/bindings.ts';
+import { encoder } from '../../http/bytes.ts';
+import { isObject, type Json } from '../../json/object.ts';
+import { type Checked, workerTool } from '../../tools/worker-tools.ts';
+import { bytesOfBase64 } from '../history/edge-blocks.ts';
+import {
+  failedCall,
+  IMAGES,
+  MOST_IMAGE_BYTES,
+  MOST_TEXT_BYTES,
+  NO_CONTENT,
+  type ToolCall,
+  type ToolResult,
+} from './tool-result.ts';
+
+export interface CallContext {
+  /** The Worker's bindings. */
+  env: Bindings;
+  /** Aborted when the call must end. */
+  signal: AbortSignal;
+}
+
+const LONGEST_MESSAGE = 4_000;
+
+/**
+ * Calls a tool of the Worker's own.
+ *
+ * @returns its result; where it throws, an error with its message
+ * @throws the reason of `signal`, whether the tool heeds it or not
+ */
+export async function callOwnTool(call: ToolCall, { env, signal }: CallContext): Promise<ToolResult> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener('abort', abort, { once: true });
+  try {
+    return await Promise.race([ownAnswer(call, { env, signal }), aborted.promise]);
+  } finally {
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+async function ownAnswer({ name, input, ...place }: ToolCall, context: CallContext): Promise<ToolResult> {
+  const tool = workerTool(name);
+  if (!tool) return failedCall('This edge does not have this tool any more.');
+  try {
+    const checked = await tool.schema['~standard'].validate(input);
+    if (checked.issues) return failedCall(`The input does not fit the tool. ${faultsIn(checked)}`);
+    return resultFrom(await tool.run(checked.value, { ...place, ...context }));
+  } catch (thrown) {
+    const message = thrown instanceof Error ? thrown.message : String(thrown);
+    return failedCall(message.slice(0, LONGEST_MESSAGE).toWellFormed() || 'The tool has failed.');
+  }
+}
+
+function faultsIn({ issues = [] }: Checked<unknown>): string {
+  const keyOf = (step: unknown) => String(isObject(step) ? step.key : step);
+  return issues
+    .map(({ path = [], message }) => (path.length > 0 ? `${path.map(keyOf).join('.')}: ${message}` : message))
+    .join('; ')
+    .slice(0, LONGEST_MESSAGE);
+}
+
+function resultFrom(given: unknown): ToolResult {
+  if (given === undefined || given === null) return { content: NO_CONTENT, isError: false, bytes: 0 };
+  if (Array.isArray(given) && given.length > 0 && given.every(isBlock)) return blocksResult(given);
+  const text = typeof given === 'string' ? given : jsonOf(given);
+  if (text === undefined) {
+    return failedCall('The tool has given something that is neither a text, nor JSON, nor a list of blocks.');
+  }
+  const bytes = encoder.encode(text).length;
+  if (bytes > MOST_TEXT_BYTES) return tooMuch(MOST_TEXT_BYTES);
+  return { content: text.trim() === '' ? NO_CONTENT : text.toWellFormed(), isError: false, bytes };
+}
+
+/** @returns whether a value is meant as a block of a result. */
+function isBlock(value: unknown): value is Json {
+  return isObject(value) && (value.type === 'text' || value.type === 'image');
+}
+
+/** @returns the JSON text of a value; undefined where it has none, or only by chance, as a Response or a Map has. */
+function jsonOf(value: unknown): string | undefined {
+  const text = JSON.stringify(value) as string | undefined;
+  if (text !== '{}') return text;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype ? text : undefined;
+}
+
+function blocksResult(blocks: readonly Json[]): ToolResult {
+  const content: Json[] = [];
+  let bytes = 0;
+  for (const [index, { type, text, source }] of blocks.entries()) {
+    if (type === 'text' && typeof text === 'string') {
+      content.push({ type, text: text.trim() === '' ? NO_CONTENT : text.toWellFormed() });
+      bytes += encoder.encode(text).length;
+      continue;
+    }
+    const { type: kind, media_type, data } = isObject(source) ? source : {};
+    const isImage = kind === 'base64' && IMAGES.has(String(media_type)) && typeof data === 'string' && isBase64(data);
+    if (type !== 'image' || !isImage) {
+      return failedCall(
+        `Block ${index + 1} of the tool’s result is malformed. It must be {"type":"text","text":…} or {"type":"image","source":{"type":"base64","media_type":"image/png","data":…}}.`,
+      );
+    }
+    if (bytesOfBase64(data) > MOST_IMAGE_BYTES) return tooMuch(MOST_IMAGE_BYTES);
+    content.push({ type, source: { type: kind, media_type, data } });
+    bytes += bytesOfBase64(data);
+  }
+  return bytes > MOST_RESULT_BYTES ? tooMuch(MOST_RESULT_BYTES) : { content, isError: false, bytes };
+}
+
+/** What a request can carry beside its history. */
+const MOST_RESULT_BYTES = 3 * MOST_IMAGE_BYTES;
+
+function isBase64(data: string): boolean {
+  return data !== '' && data.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(data);
+}
+
+function tooMuch(most: number): ToolResult {
+  return failedCall(`The tool answered with more than ${most} bytes.`);
+}

@@ -1,0 +1,33 @@
+import type { Json } from '../../json/object.ts';
+
+/** What a tool is told with its call. */
+export interface ToolCall {
+  tool_use_id: string;
+  name: string;
+  input: unknown;
+  account: string;
+  conversation: string;
+  turn: string;
+}
+
+/** What has come back from a call. */
+export interface ToolResult {
+  /** As it goes up in a `tool_result`: a text, or blocks. */
+  content: string | Json[];
+  isError: boolean;
+  /** Bytes that the tool has answered. */
+  bytes: number;
+}
+
+/** A longer text would fill the context window of most models. */
+export const MOST_TEXT_BYTES = 1_000_000;
+/** The API takes images of 5 MB in base64, which is a third longer. */
+export const MOST_IMAGE_BYTES = 3_750_000;
+/** What the API takes as an image. */
+export const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
+export const NO_CONTENT = '(no content)';
+
+/** @returns a result that tells the model how a call has failed */
+export function failedCall(content: string): ToolResult {
+  return { content, isError: true, bytes: 0 };
+}

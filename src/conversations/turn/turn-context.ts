@@ -1,0 +1,38 @@
+import type { MeterRequest } from '../../accounts/admission/metered-request.ts';
+import type { RequestContext } from '../../auth/context.ts';
+import type { Settled } from '../../durable/contracts/settlement.ts';
+import type { JsonBody } from '../../http/json-body.ts';
+import type { PlainHeaders } from '../../upstream/headers.ts';
+import type { Upstream } from '../../upstream/upstream.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/** The body of a turn behind its prefix. */
+export interface LaidBody {
+  body: JsonBody;
+  /** The models that the prefix says may step in. */
+  fallbacks: readonly string[] | undefined;
+}
+
+/** What a turn needs of the request that began it, and of the object that it runs in. */
+export interface TurnContext extends RequestContext {
+  conversation: string;
+  /** Bytes of the new messages. */
+  adds: number;
+  most?: MeterRequest['most'];
+  /** Puts the conversation's prefix before the turn's body. */
+  prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
+  upstream: Upstream;
+  /** Where there are several: the name of the one that answered the turn before. */
+  stays?: string | undefined;
+  /** The models that the caller says may step in. */
+  fallbacks?: readonly string[] | undefined;
+  transcript: Transcript;
+  /** The caller's headers and query, which go up. */
+  headers: PlainHeaders;
+  query: string;
+  now(): number;
+  /** Called once, with what confirms the settlement; undefined where nothing is to be settled. */
+  onEnd(settled: Promise<Settled> | undefined): void;
+  /** The end could not be stored: the object must start anew, and then ends the turn from its log. */
+  onBroken(thrown: unknown): void;
+}

@@ -1,0 +1,76 @@
+/** Checks tools with `run`, before anything is stored or goes up. */
+
+import { hasScope } from '../auth/authenticate.ts';
+import { type HttpRun, runTool } from '../conversations/runs/runs.schema.ts';
+import { finalError, invalidRequest } from '../http/errors.ts';
+import { deliverFault } from '../http/hosts.ts';
+import type { Identity } from '../identity/caller.ts';
+import { isObject, type Json } from '../json/object.ts';
+import type { Settings } from '../settings/settings.ts';
+import { IN_WORKER, workerTool, workerToolNames } from './worker-tools.ts';
+
+/** The settings that tools are called by. */
+export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET' | 'toolSecrets' | 'development'>;
+
+/** @returns whether a list of tools has one that the edge is to call itself. */
+export function hasRun(tools: unknown): boolean {
+  return Array.isArray(tools) && tools.some((tool) => isObject(tool) && Object.hasOwn(tool, 'run'));
+}
+
+/**
+ * Checks a list of tools of which the edge is to call some. One that has none of these is the upstream's to judge.
+ *
+ * @throws ApiError 400 for a malformed tool, 403 for a caller who may bring none with an address
+ */
+export function checkTools(tools: unknown, identity: Identity, settings: Settings): void {
+  if (!hasRun(tools)) return;
+  const names = new Set<unknown>();
+  for (const [index, tool] of (tools as unknown[]).entries()) {
+    if (!isObject(tool)) continue;
+    if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    names.add(tool.name);
+    if (!Object.hasOwn(tool, 'run')) continue;
+    const fault = tool.run === IN_WORKER ? faultOfName(tool.name) : faultOfRun(tool, identity, settings);
+    if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
+  }
+}
+
+/** @throws ApiError 403 for a caller who may bring no such tools */
+function faultOfRun(tool: Json, identity: Identity, settings: Settings): string | undefined {
+  if (!hasScope(identity, 'tools')) {
+    throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
+  }
+  const { error, data } = runTool.safeParse(tool);
+  const fault = data && faultOfAddress(data.run, settings);
+  if (fault !== undefined) return `${fault}.`;
+  const [issue] = error?.issues ?? [];
+  return issue && `${issue.path.join('.')}: ${issue.message}`;
+}
+
+function faultOfName(name: unknown): string | undefined {
+  if (typeof name === 'string' && workerTool(name)) return undefined;
+  const names = workerToolNames();
+  const told = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';
+  return `name: this edge has no tool of its own of this name. ${told}`;
+}
+
+/** @returns why a tool cannot be called there, as the end of a sentence; undefined where it can */
+export function faultOfAddress(
+  { url, headers = {} }: HttpRun,
+  { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development }: ToolSettings,
+): string | undefined {
+  if (TOOL_SIGNING_SECRET === undefined)
+    return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
+  const fault = deliverFault(url, development);
+  if (fault !== undefined) return `run.url: ${fault}`;
+  const { host = '' } = URL.parse(url) ?? {};
+  if (!TOOL_HOSTS.includes(host)) return `run.url: its host ${host} is not in TOOL_HOSTS; its operator can add it`;
+  for (const [name, value] of Object.entries(headers)) {
+    if (typeof value === 'string') continue;
+    const secret = Object.hasOwn(toolSecrets, value.secret) ? toolSecrets[value.secret] : undefined;
+    if (secret?.host !== host) {
+      return `run.headers.${name}: this edge has no TOOL_SECRET_${value.secret} for ${host}; its operator can set it, as host=value`;
+    }
+  }
+  return undefined;
+}

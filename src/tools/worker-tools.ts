@@ -1,0 +1,146 @@
+/**
+ * The tools that a Worker has in its own code. A request names one of them by `run: "worker"`; what the model is told of it
+ * is filled in here.
+ */
+
+import type { Bindings } from '../durable/bindings.ts';
+import { edit } from '../json/edit.ts';
+import type { Json } from '../json/object.ts';
+
+/** What a tool knows of its call. */
+export interface ToolContext {
+  account: string;
+  conversation: string;
+  turn: string;
+  /** The id of the call: the same where a crash has it made a second time. */
+  tool_use_id: string;
+  /** Aborted when the run is stopped, or the tool has used up its time. */
+  signal: AbortSignal;
+  /** The Worker's bindings, settings and secrets. */
+  env: Bindings;
+}
+
+/** What a schema says of a value, after Standard Schema. */
+export type Checked<Value> =
+  | { readonly value: Value; readonly issues?: undefined }
+  | { readonly issues: readonly { readonly message: string; readonly path?: readonly unknown[] | undefined }[] };
+
+/** A schema of `zod`, or of another library that follows Standard Schema and tells its JSON Schema. */
+export interface ToolSchema<Input = unknown> {
+  readonly '~standard': {
+    readonly version: 1;
+    readonly vendor: string;
+    readonly validate: (value: unknown) => Checked<Input> | Promise<Checked<Input>>;
+    readonly jsonSchema?: { input(options: { target: 'draft-2020-12' }): Json };
+  };
+}
+
+/** A tool of the Worker's own. */
+export interface WorkerTool<Input = unknown> {
+  /** What the model is told: what the tool does, and when to call it. */
+  description: string;
+  /** Of its input: an object. */
+  schema: ToolSchema<Input>;
+  /**
+   * Does the work.
+   *
+   * @returns a text; a list of blocks `{type: "text", text}` and `{type: "image", source}`; or anything else that JSON has
+   * @throws what the model is told as an error, by its message
+   */
+  run(input: Input, context: ToolContext): unknown;
+  /** The call is never made a second time, also where a crash hides whether it was made. */
+  once?: boolean;
+  /** How long a call may take, in seconds: 1 to 600. Default: 30. */
+  timeout_seconds?: number;
+}
+
+/** Tools by their names; `Inputs` are what their schemas give. */
+export type WorkerTools<Inputs extends object = Record<string, unknown>> = {
+  [Name in keyof Inputs]: WorkerTool<Inputs[Name]>;
+};
+
+/** What a request says in place of an address. */
+export const IN_WORKER = 'worker';
+
+interface KnownTool {
+  tool: WorkerTool;
+  /** What the model is told of it, as JSON texts. */
+  told: Readonly<Record<'description' | 'input_schema', { ifAbsent: string }>>;
+}
+
+/** The tools of all apps of this Worker. Its Durable Objects call them, and may start without an app. */
+const sharedTools = new Map<string, KnownTool>();
+
+/** @throws Error for a malformed tool, and for a second one of the same name */
+export function shareTools<Inputs extends object>(tools: WorkerTools<Inputs>): void {
+  for (const [name, tool] of Object.entries(tools as Record<string, WorkerTool>)) {
+    const before = sharedTools.get(name)?.tool;
+    if (before && before !== tool) {
+      throw new Error(`tools.${name}: apps of this Worker have different tools of this name, and its objects one.`);
+    }
+    const fault = faultOf(name, tool);
+    if (fault !== undefined) throw new Error(`tools.${name}: ${fault}`);
+    const { $schema: _, ...schema } = schemaOf(tool) ?? {};
+    if (schema.type !== 'object') throw new Error(`tools.${name}.schema: must be of an object, which the input is.`);
+    const told = { input_schema: absent(schema), description: absent(tool.description) };
+    sharedTools.set(name, { tool, told });
+  }
+}
+
+function absent(value: unknown): { ifAbsent: string } {
+  return { ifAbsent: JSON.stringify(value) };
+}
+
+function faultOf(name: string, { description, run, timeout_seconds: seconds = 1, ...tool }: WorkerTool) {
+  if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) return 'a name has 1 to 128 letters, digits, _ and -.';
+  if (typeof description !== 'string' || description === '') return 'needs a description: the model goes by it.';
+  if (typeof run !== 'function') return 'run must be a function.';
+  if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600) {
+    return 'timeout_seconds must be an integer from 1 to 600.';
+  }
+  if (schemaOf(tool) === undefined)
+    return 'schema must tell its JSON Schema, as those of `zod` do (not of `zod/mini`).';
+  return undefined;
+}
+
+function schemaOf({ schema }: Pick<WorkerTool, 'schema'>): Json | undefined {
+  return schema?.['~standard']?.jsonSchema?.input({ target: 'draft-2020-12' });
+}
+
+/** @returns a tool of the Worker's own by its name; undefined where there is none */
+export function workerTool(name: string): WorkerTool | undefined {
+  return sharedTools.get(name)?.tool;
+}
+
+/** @returns the names of all of them. */
+export function workerToolNames(): string[] {
+  return [...sharedTools.keys()];
+}
+
+/**
+ * Fills in what the model is told of a tool, where the request itself does not say it.
+ *
+ * @param text the tool as JSON text, with its name
+ * @returns undefined for a tool that this Worker does not have: an earlier one had it
+ */
+export function filledTool(name: string, text: string): string | undefined {
+  const told = sharedTools.get(name)?.told;
+  return told && edit(text, told);
+}
+
+/** @returns a tool as the model is told of it, without `run`; undefined for one of the Worker's that it has no more */
+export function toldTool(tool: Json): Json | undefined {
+  const { run, ...told } = tool;
+  if (run !== IN_WORKER) return told;
+  const text = filledTool(String(tool.name), JSON.stringify(told));
+  return text === undefined ? undefined : (JSON.parse(text) as Json);
+}
+
+/** @returns a mark of what the model is told of some tools, which changes when a deploy changes that. */
+export function markOfTools(names: Iterable<string>): string {
+  let mark = 0;
+  const texts = [...names].sort().map((name) => JSON.stringify(sharedTools.get(name)?.told));
+  // FNV-1a: it needs to notice a change, not to withstand an attack.
+  for (const character of texts.join()) mark = Math.imul(mark ^ character.charCodeAt(0), 0x01000193);
+  return mark.toString(36);
+}

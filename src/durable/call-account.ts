@@ -35,7 +35,7 @@ interface AnswerWithSettled {
 /** For so long a settlement waits for a call that goes to its account anyway. */
 export const RIDE_MS = 20;
 /** Pauses after which a settlement that was taken along is looked at again, before it is sent by itself. */
-const LOOK_AGAIN_MS = [20, 40, 80, 160, 320];
+const LOOK_AT_TAKEN_MS = [20, 40, 80, 160, 320];
 
 /**
  * Calls an account's object, and again if the call was lost on the way: every call here may be repeated. What waits in this
@@ -100,7 +100,7 @@ async function settleWaiting(request: AccountRequest, settlement: string): Promi
   const { own, mayWait } = leaveSettlement(request, settlement);
   try {
     if (mayWait) await pause(RIDE_MS);
-    for (const wait of LOOK_AGAIN_MS) {
+    for (const wait of LOOK_AT_TAKEN_MS) {
       // Whoever took it along tells it here; a promise of theirs must not be waited for.
       if (own.takenAt === undefined) break;
       await pause(wait);

@@ -23,7 +23,7 @@ export interface WaitingSettlement {
 }
 
 /** Whose settlements are meant. */
-interface Place {
+interface SettledPlace {
   identity: Pick<Identity, 'account'>;
   accounts: AccountBinding;
   settings: Pick<Settings, 'JURISDICTION'>;
@@ -42,18 +42,18 @@ type Waiting = Set<WaitingSettlement>;
 const waiting = new WeakMap<object, LruCache<string, Waiting>>();
 
 /** Leaves a settlement to the next call to its account. @returns it, and whether there was room to wait */
-export function leaveSettlement(place: Place, text: string): { own: WaitingSettlement; mayWait: boolean } {
+export function leaveSettlement(place: SettledPlace, text: string): { own: WaitingSettlement; mayWait: boolean } {
   const own: WaitingSettlement = { text, takenAt: undefined, settled: undefined, isAlone: false };
   const lists = getOrMake(waiting, place.accounts.ACCOUNT, () => new LruCache({ most: MOST_ACCOUNTS }));
-  const list = getOrMake(lists, keyOf(place), (): Waiting => new Set());
+  const list = getOrMake(lists, accountKey(place), (): Waiting => new Set());
   const mayWait = list.size < MOST_WAITING;
   if (mayWait) list.add(own);
   return { own, mayWait };
 }
 
 /** Takes along what waits for an account. Whoever takes must say what came of it: `confirmTaken` or `releaseTaken`. */
-export function takeWaiting(place: Place): WaitingSettlement[] {
-  const list = listOf(place);
+export function takeWaiting(place: SettledPlace): WaitingSettlement[] {
+  const list = waitingAt(place);
   if (list === undefined) return NOTHING;
   const now = Date.now();
   const taken: WaitingSettlement[] = [];
@@ -77,7 +77,7 @@ export function textsOf(taken: readonly WaitingSettlement[]): string | undefined
  * a version that takes none
  */
 export function confirmTaken(
-  place: Place,
+  place: SettledPlace,
   taken: readonly WaitingSettlement[],
   answers: readonly (Settled | null)[] | undefined,
 ): void {
@@ -97,17 +97,17 @@ export function releaseTaken(taken: readonly WaitingSettlement[]): void {
 }
 
 /** Forgets a settlement that is confirmed, or that nobody is to take along any more. */
-export function forgetWaiting(place: Place, own: WaitingSettlement): void {
-  const list = listOf(place);
+export function forgetWaiting(place: SettledPlace, own: WaitingSettlement): void {
+  const list = waitingAt(place);
   if (!list?.delete(own) || list.size > 0) return;
-  waiting.get(place.accounts.ACCOUNT)?.delete(keyOf(place));
+  waiting.get(place.accounts.ACCOUNT)?.delete(accountKey(place));
 }
 
-function listOf(place: Place): Waiting | undefined {
-  return waiting.get(place.accounts.ACCOUNT)?.get(keyOf(place));
+function waitingAt(place: SettledPlace): Waiting | undefined {
+  return waiting.get(place.accounts.ACCOUNT)?.get(accountKey(place));
 }
 
-function keyOf({ identity, settings }: Place): string {
+function accountKey({ identity, settings }: SettledPlace): string {
   return `${settings.JURISDICTION ?? ''}/${identity.account}`;
 }
 

@@ -7,6 +7,7 @@ import { encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { type Frame, FrameReader } from '../../sse/frames.ts';
+import { EDGE } from '../history/edge-blocks.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, turnsOfRun } from '../storage/turn-queries.ts';
@@ -17,7 +18,7 @@ import { Turn } from '../turn/turn.ts';
 import { inputTokens } from '../turn/turn-report.ts';
 import { endRun, type RunTurn } from './end-run.ts';
 import type { SpentSoFar } from './limits.ts';
-import { EDGE, ShownRun, StepLog } from './shown-run.ts';
+import { ShownRun, StepLog } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';

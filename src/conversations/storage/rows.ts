@@ -103,7 +103,7 @@ export interface TurnRow {
   calls?: string | null;
 }
 
-/** A message, with the status, cost and model of its turn. */
+/** A message, and what is told of its turn. */
 export interface MessageRow {
   seq: number;
   turn: number;
@@ -115,6 +115,14 @@ export interface MessageRow {
   cost: number;
   outcome: RequestOutcome | null;
   model: string;
+  run: number | null;
+  /** Of a step the id of its run, which clients know. */
+  turnId: string;
+}
+
+/** What decides how a message is shown. `text` reads a user's, and nothing of an answer. */
+export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'run'> {
+  text(): string;
 }
 
 /** A message as it is stored when its turn begins. */

@@ -15,6 +15,7 @@ import { LogRows } from './log-rows.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import {
   columnsOf,
+  type MessageOutline,
   type MessageRow,
   messageRowOf,
   type NewMessage,
@@ -206,21 +207,44 @@ export class Transcript extends Tables {
 
   /** Reads the history in order, one message at a time. */
   *history(range: Range = {}): Generator<MessageRow> {
-    const columns = 'm.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome, t.model';
+    const turn = 't.status, t.cost, t.outcome, t.model, t.run';
+    const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
+    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, ${turn}, ${turnId}`;
     for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
   }
 
   /** Reads only role, text and status of the history: in a long one each further column costs time. */
-  *texts(range: Range = {}): Generator<MessageText & { status: TurnStatus; run: number | null }> {
-    const columns = 'm.seq, m.role, m.text, t.status, t.run';
-    for (const [seq, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
+  *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
+    const columns = 'm.seq, m.turn, m.role, m.text, t.status, t.run';
+    for (const [seq, turn, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
       yield {
+        turn: Number(turn),
         run: typeof run === 'number' ? run : null,
         role: String(role),
         text: typeof text === 'string' ? text : this.#pieces(Number(seq)),
         status: String(status) as TurnStatus,
       };
     }
+  }
+
+  /** Reads what decides how messages are shown; of the texts only the user's, which may be results of the edge alone. */
+  *outlines(range: Range = {}): Generator<MessageOutline> {
+    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end";
+    for (const [seq, turn, id, role, run, text] of this.#select(columns, range)?.raw() ?? []) {
+      yield {
+        seq: Number(seq),
+        turn: Number(turn),
+        id: String(id),
+        role: String(role),
+        run: typeof run === 'number' ? run : null,
+        text: () => (typeof text === 'string' ? text : this.#pieces(Number(seq))),
+      };
+    }
+  }
+
+  /** @returns the number of the turn of the next message behind a number, of whatever status. */
+  turnBehind(seq: number): number | undefined {
+    return this.figure('select turn from messages where seq > ? order by seq limit 1', seq);
   }
 
   /** @returns the numbers and ids of messages, without their texts. */

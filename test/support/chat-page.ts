@@ -21,7 +21,11 @@ const weather = {
 };
 const transport = createChatTransport({
   client,
-  request: { model: 'claude-haiku-4-5', max_tokens: Number(asked.get('max_tokens') ?? 2_000), tools: edgeTools ?? [weather] },
+  request: {
+    model: 'claude-haiku-4-5',
+    max_tokens: Number(asked.get('max_tokens') ?? 2_000),
+    tools: edgeTools ?? [weather],
+  },
 });
 const picture =
   'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';

@@ -81,10 +81,14 @@ export class Account extends EdgeObject implements AccountObject {
   /**
    * Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. Where a pool
    * has to be asked, others are admitted meanwhile.
+   *
+   * @param along settlements that are made first, as a JSON list; the answer tells in `along` what came of each
    */
-  admitJson(request: string): string | Promise<string> {
+  admitJson(request: string, along?: string): string | Promise<string> {
+    const settled = this.#settleAlong(along);
+    const textOf = (decided: AdmissionDecision) => JSON.stringify({ ...decided, ...settled });
     const decision = decideAdmission(this.#state, JSON.parse(request) as AdmissionRequest);
-    return decision instanceof Promise ? decision.then((text) => JSON.stringify(text)) : JSON.stringify(decision);
+    return decision instanceof Promise ? decision.then(textOf) : textOf(decision);
   }
 
   /**
@@ -96,9 +100,23 @@ export class Account extends EdgeObject implements AccountObject {
     return JSON.stringify(refusalOfCaller(this.#state, JSON.parse(request) as Parameters<typeof refusalOfCaller>[1]));
   }
 
-  /** Does what `settle` does, by text. */
-  settleJson(settlement: string): string {
-    return JSON.stringify(this.settle(JSON.parse(settlement) as Settlement));
+  /** Does what `settle` does, by text. @param along more of them, as `admitJson` takes them */
+  settleJson(settlement: string, along?: string): string {
+    return JSON.stringify({ ...this.settle(JSON.parse(settlement) as Settlement), ...this.#settleAlong(along) });
+  }
+
+  /** @returns what came of each settlement; null for one that could not be made: who it belongs to makes it by itself. */
+  #settleAlong(along: string | undefined): { along?: (Settled | null)[] } {
+    if (along === undefined) return {};
+    const settleOne = (settlement: Settlement) => {
+      try {
+        return this.settle(settlement);
+      } catch {
+        // It must not fail those that it came with. Made by itself it throws again, where it is heard.
+        return null;
+      }
+    };
+    return { along: (JSON.parse(along) as Settlement[]).map(settleOne) };
   }
 
   /** Replaces a request's hold by what it cost: once, however often it is called. */
@@ -109,7 +127,8 @@ export class Account extends EdgeObject implements AccountObject {
     if (outcome !== 'duplicate') raiseAlerts(this.#state, overHold ? settlement.requestId : undefined);
     if (conversation && !this.#isErased(conversation)) {
       this.#state.storage.arrived(conversation.id);
-      this.#state.conversations.note(conversation, outcome === 'duplicate' || outcome === 'erased' ? 0 : cost);
+      const isNoted = conversation.cost === undefined && (outcome === 'duplicate' || outcome === 'erased');
+      this.#state.conversations.note(conversation, isNoted ? 0 : cost);
     }
     return settled;
   }

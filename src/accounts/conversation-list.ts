@@ -53,7 +53,11 @@ export class ConversationList extends Rows {
     return this.tables.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
   }
 
-  /** Stores what a conversation reports, and adds to its cost. A report older than the stored one adds only the cost. */
+  /**
+   * Stores what a conversation reports. A report older than the stored one changes nothing.
+   *
+   * @param cost of the request that the report comes with
+   */
   note(report: ConversationReport, cost: Nanodollars): void {
     const { id } = report;
     const before = this.bytesOf(id);
@@ -62,18 +66,20 @@ export class ConversationList extends Rows {
   }
 
   #write(report: ConversationReport, cost: Nanodollars): void {
-    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0 } = report;
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before } = report;
     if (gone) {
       this.#known.delete(id);
       this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
       return;
     }
     const newer = 'excluded.version >= version';
+    // An object of the version before tells no sum: its costs are added up here.
+    const costs = before === undefined ? 'cost + excluded.cost' : `iif(${newer}, excluded.cost, cost)`;
     this.tables.write(
       `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes)
        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
        on conflict (id) do update set
-         cost = cost + excluded.cost,
+         cost = ${costs},
          created_at = iif(${newer}, excluded.created_at, created_at),
          updated_at = iif(${newer}, excluded.updated_at, updated_at),
          title = iif(${newer}, excluded.title, title),
@@ -88,7 +94,7 @@ export class ConversationList extends Rows {
       title,
       turns,
       messages,
-      cost,
+      (before ?? 0) + cost,
       bytes,
     );
   }

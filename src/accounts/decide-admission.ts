@@ -167,7 +167,7 @@ function placeHold(
     if (request.counted) takeCount(budget, rules);
     return refuse(state, decision, now, token?.jti);
   }
-  const { nanodollars, inputTokens, outputTokens, maxTokens } = decision;
+  const { nanodollars, inputTokens, outputTokens, maxTokens, isRoomy } = decision;
   const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
   if (lacking.length > 0) {
     const { least } = rangeOf(worstCase, rules);
@@ -201,10 +201,16 @@ function placeHold(
   state.leases.noteHold(leases);
   state.leases.renew(leases, now);
   state.alarm.wakeFor(hold.deadline);
-  return admitHeld(state, hold, worstCase, now);
+  return admitHeld(state, hold, worstCase, now, isRoomy);
 }
 
-function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
+function admitHeld(
+  state: AccountState,
+  hold: Hold,
+  worstCase: WorstCase,
+  now: number,
+  isRoomy = false,
+): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
   const quotaStatus = quotaStatusNow(state, now, hold.token ?? undefined);
   const fallbacks = fallbacksOf(state);
@@ -214,6 +220,7 @@ function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: n
     ...lowered,
     ...fallbacks,
     standing: quotaStatus,
+    ...(isRoomy ? { roomy: true } : {}),
     unlisted: !state.listed,
   };
 }

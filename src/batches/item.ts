@@ -3,6 +3,8 @@
 import type { Context } from 'hono';
 import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
+import { refuseEdgeServer } from '../conversations/runs/check-tools.ts';
 import { piecesOf } from '../http/body-pieces.ts';
 import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
@@ -130,7 +132,7 @@ export class ItemReader {
   }
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
-    const { ids, body: given } = namedIds(paramsOf(item));
+    const { ids, body: given } = namedIds(withoutEdgeBlocksIn(paramsOf(item)));
     // Then a text is as long as its bytes, and they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);
@@ -281,6 +283,7 @@ function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
   const own = ['conversation', 'agent'].find((name) => params[name] !== undefined);
   const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
   if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);
+  refuseEdgeServer(params);
 }
 
 /** @returns the same error, with the words that say which item it is about. */

@@ -24,6 +24,8 @@ interface Admitted {
   inputTokens: number;
   outputTokens: number;
   maxTokens: number;
+  /** Whether as much is left as `ROOMY` more of them need: this one keeps nobody out for the moment. */
+  isRoomy: boolean;
 }
 
 export type Decision = Admitted | Refusal | { kind: 'count_needed' };
@@ -32,6 +34,9 @@ export type Decision = Admitted | Refusal | { kind: 'count_needed' };
 const COMFORT = 16;
 /** The input is not counted where it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
+
+/** An account with room for so many more of a request notices no hold that is let go of some milliseconds late. */
+const ROOMY = 16;
 
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
@@ -145,15 +150,21 @@ export function decide(
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
   let maxTokens = Math.min(asked, Math.max(least, affordable));
+  let isRoomy = running + ROOMY < rules.concurrent;
+  if (rules.input !== undefined) {
+    isRoomy &&= inputTokens * (ROOMY + 1) <= level(fullAt.input, rules.input, time) - budget.heldInput;
+  }
   if (rules.output !== undefined) {
     const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
     if (room < least) {
       return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, budget.heldOutput);
     }
     maxTokens = Math.min(maxTokens, rules.clamp ? Math.max(least, Math.floor(room / 2)) : room);
+    isRoomy &&= asked * (ROOMY + 1) <= room;
   }
   const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
-  return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
+  isRoomy &&= nanodollars * (ROOMY + 1) <= free && maxTokens === asked;
+  return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens, isRoomy };
 }
 
 /** @returns what a request costs at the least that is worth an answer, and at the most; nanodollars. */

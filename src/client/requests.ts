@@ -85,6 +85,8 @@ export interface PageRequest {
 export interface HistoryRequest extends PageRequest {
   /** Whether to add the question of the running turn, as rows with the status `running`. */
   pending?: boolean;
+  /** `shown`: the steps of a run as the one message that it was. */
+  view?: 'stored' | 'shown';
 }
 
 export type Page<T> = ReturnType<typeof listOf<T>>;

@@ -132,6 +132,7 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   const planned = plannedRun(rest, transcript);
   if (!stored || !planned) return undefined;
   context.alarm.wakeFor(now() + WATCH_MS);
+  context.maintenance.settlements.resumeRun(row);
   const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks), crashed);
   // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
   context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
@@ -166,7 +167,11 @@ function runContextOf(
         events: step.logged,
       };
       const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
-      const turn = storeTurn(context, row, plan, { logOf: step.logOf, isLater: step.number > 1 });
+      const turn = storeTurn(context, row, plan, {
+        logOf: step.logOf,
+        callsIn: step.callsIn,
+        isLater: step.number > 1,
+      });
       return runnerOf(context, { ...request, requestId: step.requestId }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
@@ -175,7 +180,11 @@ function runContextOf(
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    onEnd,
+    onEnd: () => {
+      onEnd();
+      maintenance.settlements.endRun(run);
+      maintenance.reportSoon();
+    },
     onBroken,
   };
 }
@@ -192,7 +201,7 @@ function storeTurn(
   { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequest,
-  options: Pick<TurnOptions, 'logOf' | 'isLater'> = {},
+  options: Pick<TurnOptions, 'logOf' | 'callsIn' | 'isLater'> = {},
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');

@@ -18,7 +18,7 @@ import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { answerOf, answerRepeated, findRepeatedTurn } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
-import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery } from './conversations.schema.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { releaseUnused, type TakenPrefix, takePrefix } from './held-prefix.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
 import type { NextRequest } from './history/next-request.ts';
@@ -155,9 +155,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** @returns the whole conversation as lines of JSON. */
-  export(): Result<ReadableStream<Uint8Array>> {
+  export(view?: View): Result<ReadableStream<Uint8Array>> {
     const profile = this.#currentProfile();
-    return profile ? { ok: true, value: exportLines(profile, this.#transcript) } : unknownConversation();
+    return profile ? { ok: true, value: exportLines(profile, this.#transcript, view) } : unknownConversation();
   }
 
   /** Creates the conversation, empty, with the defaults of its turns. */

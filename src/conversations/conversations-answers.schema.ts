@@ -35,6 +35,8 @@ export const messageRow = z.object({
   role: z.enum(['user', 'assistant', 'system']),
   content: z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
   model: z.described(z.nullable(z.string()), 'The model of an answer.'),
+  stop_reason: z.described(z.nullable(z.string()), 'Why an answer ended; null where it did not end by itself.'),
+  paused: z.described(z.nullable(z.string()), 'Why a run has paused whose answer this is; only with `view=shown`.'),
   usage: z.described(
     z.nullable(z.looseObject({ input_tokens: z.int(), output_tokens: z.int() })),
     'As the upstream reported it, on the last message of an answer. If that did not end: the output that it cost.',
@@ -45,6 +47,7 @@ export const messageRow = z.object({
     z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running']),
     'How its turn has ended; what was refused is not sent again.',
   ),
+  turn: z.described(z.string(), 'The turn that it belongs to, as the header `sluice-turn` names it.'),
 });
 
 /** What a turn did. */

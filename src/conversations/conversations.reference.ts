@@ -5,6 +5,7 @@ import { eventStream } from '../reference/event-stream.ts';
 import type { Resource } from '../reference/resource.ts';
 import {
   createConversation,
+  exportQuery,
   forkRequest,
   historyQuery,
   patchConversation,
@@ -49,10 +50,13 @@ const message = {
   role: 'assistant',
   content: [{ type: 'text', text: 'To Lisbon.' }],
   model: 'claude-haiku-5-5',
+  stop_reason: 'max_tokens',
+  paused: null,
   usage: { input_tokens: 14, output_tokens: 12 },
   cost_usd: 0.0000074,
   created_at: '2026-11-20T10:06:16.780Z',
   status: 'complete',
+  turn: 'turn_2m4gmfejmm3a',
 };
 
 const turn = {
@@ -156,6 +160,7 @@ export const conversations: Resource = {
       ...route,
       operation: 'exportConversation',
       summary: 'Export a conversation',
+      query: exportQuery,
       answer: {
         description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
         content: [linesContent([report, message, { type: 'end', messages: 1 }])],

@@ -15,6 +15,7 @@ import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
 import {
   createConversation,
+  exportQuery,
   forkRequest,
   historyQuery,
   isConversationId,
@@ -71,8 +72,8 @@ export function conversationsRoutes() {
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {
-      const pending = validate(historyQuery, c.req.query()).pending === 'true';
-      const page = { ...readPage(c.req.query()), pending };
+      const { pending, view } = validate(historyQuery, c.req.query());
+      const page = { ...readPage(c.req.query()), pending: pending === 'true', view };
       const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
       return new Response(body, { headers: { 'content-type': 'application/json' } });
     })
@@ -80,7 +81,8 @@ export function conversationsRoutes() {
       json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnAccount(c.req.param('turn')))),
     )
     .get('/conversations/:id/export', async (c) => {
-      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export());
+      const { view } = validate(exportQuery, c.req.query());
+      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export(view));
       const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
       return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })

@@ -81,8 +81,18 @@ export const forkRequest = z.strictObject({
   id: z.optional(conversationId),
 });
 
+const view = z.described(
+  z.optional(z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' })),
+  '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
+);
+export type View = z.output<typeof view>;
+
+/** What `GET …/export` takes. */
+export const exportQuery = z.object({ view });
+
 /** What `GET …/messages` takes beside what every list does. */
 export const historyQuery = z.object({
+  view,
   pending: z.described(
     z._default(z.enum(['true', 'false'], { error: 'Input should be true or false' }), 'false'),
     'Also what the running turn was asked: it is not part of the history yet.',
@@ -95,6 +105,6 @@ export const stopQuery = z.object({
 });
 export type StopQuery = z.infer<typeof stopQuery>;
 
-export type HistoryQuery = PageQuery & { pending?: boolean };
+export type HistoryQuery = PageQuery & { pending?: boolean; view?: View };
 export type ConversationFields = z.output<typeof createConversation>;
 export type ConversationPatch = z.output<typeof patchConversation>;

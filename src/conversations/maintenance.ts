@@ -178,6 +178,14 @@ export class Maintenance {
     this.#object.alarm.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
   }
 
+  /** Reports a change to the account that no settlement has reported, where there is one. */
+  reportSoon(): void {
+    const { transcript, waitUntil } = this.#object;
+    if (!transcript.profile?.unreported) return;
+    this.#wakeToConfirm();
+    waitUntil(this.#report());
+  }
+
   /** Changes the profile, and reports that to the account. */
   change(change: Partial<Profile>): void {
     const { transcript, now, waitUntil } = this.#object;

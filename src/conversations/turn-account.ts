@@ -42,7 +42,7 @@ function describeStep(transcript: Transcript, { seq, status, model, cost, outcom
     calls: (run === null ? [] : transcript.calls.of(seq)).map(({ id, name, beganAt, endedAt, isError, bytes }) => ({
       id,
       name,
-      ms: endedAt === null ? null : endedAt - beganAt,
+      ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
       is_error: endedAt === null ? null : isError,
       bytes: endedAt === null ? null : bytes,
     })),

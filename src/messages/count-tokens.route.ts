@@ -6,6 +6,7 @@ import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
+import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { edgeToolsIn } from '../conversations/history/edge-tools.ts';
 import { checkRun } from '../conversations/runs/check-tools.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
@@ -91,8 +92,9 @@ async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody
   return (await withPrefix(c, asTold(withText(sent, text, json)), { counts: true })).body;
 }
 
-/** @returns a prompt with its tools as the model is told of them: without how the edge calls them */
-function asTold(body: JsonBody): JsonBody {
+/** @returns a prompt as the model is told it: without how the edge calls its tools, or has shown their calls */
+function asTold(given: JsonBody): JsonBody {
+  const body = withoutEdgeBlocksIn(given);
   const sent = edgeToolsIn(memberTexts(body.text).get('tools'))?.sent;
   if (sent === undefined) return body;
   return withText(body, edit(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });

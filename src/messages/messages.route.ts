@@ -9,6 +9,7 @@ import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { refuseRun } from '../conversations/runs/check-tools.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
@@ -65,7 +66,7 @@ async function answerMessage(
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
   refuseRun(sent.json);
-  const { ids, body: own } = namedIds(sent);
+  const { ids, body: own } = namedIds(withoutEdgeBlocksIn(sent));
   const only = ids.length === 0 ? undefined : await checkOwned(context, ids);
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;

@@ -1,7 +1,6 @@
-import { reset } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
 import { errorOf } from '../support/app.ts';
-import { simulate } from '../support/conversations.ts';
+import { resetAll, simulate } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import {
   as,
@@ -16,7 +15,7 @@ import {
 
 afterEach(async () => {
   await settleEdges();
-  await reset();
+  await resetAll();
 });
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', max_tokens: 64 };

@@ -1,4 +1,4 @@
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,7 @@ import { build } from 'esbuild';
 import { publint } from 'publint';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
+import { freePort } from '../support/processes.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const CLIENT_LIMIT_BYTES = 6_000;
@@ -228,6 +229,45 @@ test('the example Worker runs, with its own route, middleware and names of class
     const labelled = () => edge.log.find((line) => line.ticket === 'tickets_t1');
     await expect.poll(labelled).toMatchObject({ label: 'billing' });
   } finally {
+    await edge.stop();
+  }
+});
+
+test('the example with tools calls its own and one at an address, in one run', async () => {
+  await cp(join(root, 'examples/tools'), join(project, 'tools'), { recursive: true });
+  await typeCheck('tools/index.ts', { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
+  const TOOL_SIGNING_SECRET = `whsec_${btoa('a secret that both of them know')}`;
+  const port = await freePort();
+  const env = { ...process.env, TOOL_SIGNING_SECRET, PORT: String(port) };
+  const server = spawn(process.execPath, [join(root, 'examples/tools/server.mjs')], { env, stdio: 'inherit' });
+  const TOOL_HOSTS = `localhost:${port}`;
+  const edge = await startOwn('tools', {
+    MODE: 'development',
+    SIMULATOR_TTFT_MS: '0',
+    TOOL_HOSTS,
+    TOOL_SIGNING_SECRET,
+  });
+  try {
+    await expect.poll(() => fetch(`http://${TOOL_HOSTS}`).catch(() => undefined)).toBeDefined();
+    const input_schema = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+    const weather = { name: 'get_weather', input_schema, run: { url: `http://${TOOL_HOSTS}/` } };
+    const answer = await post(`${edge.url}/v1/messages`, {
+      ...ASK,
+      max_tokens: 500,
+      conversation: 'c1',
+      tools: [weather, { name: 'get_time', run: 'worker' }],
+      messages: [{ role: 'user', content: 'What do get_weather and get_time say of Bern?' }],
+    });
+    const { content, stop_reason } = (await answer.json()) as { content: { content?: object }[]; stop_reason: string };
+    expect(stop_reason).toBe('end_turn');
+    expect(content.flatMap((block) => block.content ?? [])).toEqual(
+      expect.arrayContaining([
+        { type: 'text', text: '{"sky":"clear"}' },
+        { type: 'text', text: expect.stringMatching(/^\{"time":"\d+:\d\d/) },
+      ]),
+    );
+  } finally {
+    server.kill();
     await edge.stop();
   }
 });

@@ -74,6 +74,11 @@ export class AccountModel {
     this.#ledger = new LedgerModel(account);
   }
 
+  /** @returns the rows of its ledger. */
+  rows(): ReturnType<LedgerModel['rows']> {
+    return this.#ledger.rows();
+  }
+
   /** Something was billed beyond what was held for it. */
   allow(nanodollars: number): void {
     this.#allowed += nanodollars;

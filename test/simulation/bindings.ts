@@ -110,12 +110,19 @@ export const env = {
   QUEUE: { sendBatch: (messages: { body: string }[]) => now().enqueue(messages.map(({ body }) => body)) },
 } as unknown as Bindings;
 
+/** @returns the accounts as another isolate is bound to them: what waits there to be settled is that isolate's alone */
+export function accountsOfIsolate(): Pick<Bindings, 'ACCOUNT'> {
+  return { ACCOUNT: namespace('ACCOUNT') as unknown as Bindings['ACCOUNT'] };
+}
+
 /** Puts a world behind the bindings until the work has ended. */
 export async function inWorld<T>(
   world: World,
   given: Partial<Omit<Running, 'world'>>,
   work: () => Promise<T>,
 ): Promise<T> {
+  // What still waits to be settled is of the world before.
+  Object.assign(env, accountsOfIsolate());
   running = { world, makers: {}, upstream: undefined, store: new Map(), enqueue: async () => {}, ...given };
   try {
     return await work();

@@ -6,7 +6,7 @@ export const FOUND = 7;
 export interface Mutation {
   name: string;
   /** What is simulated. */
-  object: 'conversation' | 'account' | 'inbox' | 'pool';
+  object: 'conversation' | 'account' | 'settling' | 'inbox' | 'pool';
   file: string;
   /** What stands there, once, and what is put in its place. */
   edits: readonly (readonly [right: string, wrong: string])[];
@@ -77,6 +77,28 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'account',
     file: 'src/accounts/settle-hold.ts',
     edits: [["if (row.status !== 'orphaned') return { outcome: 'duplicate', ...unchanged };", '']],
+  },
+  {
+    name: 'a settlement that counts as made before its account has said so',
+    object: 'settling',
+    file: 'src/durable/waiting-settlements.ts',
+    edits: [
+      [
+        '    one.takenAt = now;\n',
+        "    one.settled = { outcome: 'settled', cost: JSON.parse(one.text).cost, overHold: false };\n",
+      ],
+    ],
+  },
+  {
+    name: 'a settlement that nobody sends whose call was lost',
+    object: 'settling',
+    file: 'src/durable/call-account.ts',
+    edits: [
+      [
+        'return own.settled ?? (await settleOwn(request, own));',
+        'return own.settled ?? (JSON.parse(settlement) as Settled);',
+      ],
+    ],
   },
   {
     name: 'a hold that nothing wakes for',

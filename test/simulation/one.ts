@@ -6,6 +6,7 @@ import { FOUND } from './mutations.ts';
 const objects = {
   conversation: () => import('./conversation.ts'),
   account: () => import('./account.ts'),
+  settling: () => import('./settling.ts'),
   inbox: () => import('./inbox.ts'),
   pool: () => import('./pool.ts'),
 };

@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { type AddressInfo, createServer } from 'node:net';
 import { promisify } from 'node:util';
 
 /** @returns the processes that one has started, and theirs, and so on. */
@@ -8,6 +10,16 @@ export async function descendantsOf(pid: number): Promise<number[]> {
   const found = await promisify(execFile)('pgrep', ['-P', String(pid)]).catch(() => undefined);
   const children = found?.stdout.trim().split('\n').map(Number) ?? [];
   return [...children, ...(await Promise.all(children.map(descendantsOf))).flat()];
+}
+
+/** @returns a port that nobody listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
 }
 
 /** @returns whether a process runs; one that has ended, and that nobody has asked about yet, does not. */

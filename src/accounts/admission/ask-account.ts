@@ -2,7 +2,7 @@
 
 import { pause } from '../../async/pause.ts';
 import { accountMark } from '../../auth/account-mark.ts';
-import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
+import { type AccountRequest, callAccount, callAccountAlong } from '../../durable/call-account.ts';
 import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
 import { type ApiError, finalError } from '../../http/errors.ts';
@@ -46,7 +46,7 @@ export async function askForAdmission(
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   const text = JSON.stringify(admissionRequest);
-  return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
+  return await callAccountAlong<AdmissionDecision>(request, (account, along) => account.admitJson(text, along));
 }
 
 /** Pauses, in milliseconds, before a request asks again that only the holds of others keep out. */

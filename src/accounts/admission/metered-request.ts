@@ -48,8 +48,12 @@ export interface RequestMeter {
   maxTokens: number | undefined;
   /** Headers for the response: the account's quota status. */
   headers: Record<string, string>;
-  /** Replaces the hold by what the request cost. Safe to be called again. */
-  settle(outcome: RequestOutcome, extra?: Partial<Settlement>): Booking;
+  /**
+   * Replaces the hold by what the request cost. Safe to be called again.
+   *
+   * @param isAwaited whether something waits for the confirmation, so that it must not wait for another call
+   */
+  settle(outcome: RequestOutcome, extra?: Partial<Settlement>, isAwaited?: boolean): Booking;
   /** Says that the request still runs, at which stage. */
   renew(stage?: string): Promise<boolean>;
   /** Lets go of the body: no further try will be admitted. */

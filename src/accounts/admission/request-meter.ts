@@ -1,6 +1,6 @@
 /** Settles an admitted request: by what its upstream has reported, or by what it can have cost. */
 
-import { callAccount } from '../../durable/call-account.ts';
+import { callAccount, settleNow, settleSoon } from '../../durable/call-account.ts';
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
 import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
@@ -13,7 +13,7 @@ import { type StoredGrant, settlementOf } from './settle.ts';
 export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {
   const { requestId, model, settings } = request;
   return {
-    settle: (outcome, extra) => {
+    settle: (outcome, extra, isAwaited = false) => {
       const { startedAt } = grant;
       const models = pricesAt(settings, outcome.upstream);
       const priced = settlementOf({ requestId, model, models }, outcome, grantAt(settings, outcome.upstream, grant));
@@ -22,7 +22,10 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
       return {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
-        done: settleSurely(request, settlement),
+        done:
+          grant.roomy && !isAwaited
+            ? settleSoon(request, JSON.stringify(settlement))
+            : settleSurely(request, settlement),
       };
     },
     renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
@@ -32,7 +35,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
 export function grantOf(
   worstCase: WorstCase,
   terms: Terms,
-  { hold, maxTokens }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
+  { hold, maxTokens, roomy }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
   { CANCEL_STOPS }: Settings,
 ): StoredGrant {
   const isOne = terms.steps === 'one' && worstCase.models.length === 1;
@@ -43,6 +46,7 @@ export function grantOf(
     models: worstCase.models,
     cancelStops: doesStop(CANCEL_STOPS, terms.streams),
     terms,
+    ...(roomy ? { roomy } : {}),
   };
 }
 
@@ -59,6 +63,5 @@ function doesStop(stops: Settings['CANCEL_STOPS'], streams: boolean): boolean {
 /** Settles a request, by all means: what cannot be settled here, the account's alarm settles at the whole hold. */
 export async function settleSurely(request: MeteredRequest, settlement: Settlement): Promise<Settled> {
   // JSON writes null for what is no number. The account takes that as a cost that nobody knows.
-  const text = JSON.stringify(settlement);
-  return JSON.parse(await callAccount(request, (account) => account.settleJson(text), 'persistent')) as Settled;
+  return await settleNow(request, JSON.stringify(settlement));
 }

@@ -32,6 +32,8 @@ export interface StoredGrant {
   cancelStops?: boolean | undefined;
   /** Absent where they are not known here. */
   terms?: Terms | undefined;
+  /** Whether its hold keeps nobody out for the moment, so that its settlement may wait for another call. */
+  roomy?: boolean;
 }
 
 /** The request that is settled. */

@@ -1,10 +1,38 @@
-/** Answers of a run in a history that this conversation does not know: an import, or one of another edge. */
+/** Calls of the edge as clients see them, and back: in a history that is not known here, as an import or of another edge. */
 
-import { isObject, type Json } from '../../json/object.ts';
+import type { JsonBody } from '../../http/json-body.ts';
+import { withText } from '../../http/read-json.ts';
+import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
+import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { SentMessage } from './continuation.ts';
+import { objectText } from './message-json.ts';
 import { messageOf } from './shown-messages.ts';
 
+/** The name of the server that the edge's tools are shown to be of. */
+export const EDGE = 'edge';
 const NO_RESULT = 'The result of this call is not known.';
+
+/** @returns a call as it is shown. Clients lose an input that comes in deltas, so it is whole from the beginning. */
+export function shownCall({ id, name, input }: Json): Json {
+  return { type: 'mcp_tool_use', id, name, input, server_name: EDGE };
+}
+
+/** @returns what a call has given as it is shown: a list of texts, since some clients take nothing else. */
+export function shownResult(id: string, content: unknown, isError: boolean): Json {
+  const blocks = Array.isArray(content) ? content.filter(isObject) : [{ text: content }];
+  const texts = blocks.map(({ text, source }) => (isObject(source) ? shownImage(source) : text));
+  const shown = texts.map((text) => ({ type: 'text', text: String(text ?? '') }));
+  return { type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown };
+}
+
+function shownImage({ media_type, data }: Json): string {
+  return `[${media_type}, ${Math.ceil(bytesOfBase64(String(data)) / 1_000)} kB]`;
+}
+
+/** @returns how many bytes a text in base64 stands for. */
+export function bytesOfBase64(text: string): number {
+  return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
+}
 
 /**
  * Turns the blocks by which an edge has shown its calls back into calls and their results, as the API takes them: an
@@ -13,50 +41,123 @@ const NO_RESULT = 'The result of this call is not known.';
 export function withoutEdgeBlocks<Some extends { fresh: readonly SentMessage[]; news: readonly string[] }>(
   all: Some,
 ): Some {
-  // In a JSON text its quotes would be escaped in a string.
-  if (!all.news.some((text) => text.includes('"mcp_tool_use"'))) return all;
-  const news = all.news.flatMap((text, index) => {
-    const { role, content } = all.fresh[index] ?? {};
-    if (role !== 'assistant' || !Array.isArray(content) || !content.some(isEdgeCall)) return [text];
-    return stepsOf(content.filter(isObject)).map((message) => JSON.stringify(message));
-  });
+  if (!all.fresh.some(hasEdgeCall)) return all;
+  const news = replayable(all.news);
   return {
     ...all,
     news,
-    fresh: news.map((text) => messageOf({ role: String((JSON.parse(text) as Json).role), text })),
+    fresh: news.map((text) => messageOf({ role: String(parseObject(text)?.role), text })),
   };
 }
 
-function stepsOf(blocks: readonly Json[]): SentMessage[] {
-  const messages: SentMessage[] = [];
-  const own = new Set(blocks.filter(isEdgeCall).map(({ id }) => String(id)));
-  let answer: Json[] = [];
-  let results = new Map<string, Json>();
-  const endStep = () => {
-    const calls = answer
-      .filter(({ type, id }) => type === 'tool_use' && own.has(String(id)))
-      .map(({ id }) => String(id));
-    if (answer.length > 0) messages.push({ role: 'assistant', content: answer });
-    const unknown = (id: string) => ({ type: 'tool_result', tool_use_id: id, content: NO_RESULT, is_error: true });
-    if (calls.length > 0) messages.push({ role: 'user', content: calls.map((id) => results.get(id) ?? unknown(id)) });
-    answer = [];
-    results = new Map();
-  };
-  for (const block of blocks) {
-    const { type, tool_use_id, content, is_error, id, name, input } = block;
-    if (type === 'mcp_tool_result' && own.has(String(tool_use_id))) {
-      const told = { type: 'tool_result', tool_use_id, content, ...(is_error === true ? { is_error } : {}) };
-      results.set(String(tool_use_id), told);
-      continue;
+/** The same for a request that no conversation keeps. @returns the body itself where there are none, as in almost all */
+export function withoutEdgeBlocksIn(body: JsonBody): JsonBody {
+  const { messages } = body.json;
+  if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
+  const texts = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
+  const replayed = `[${replayable(texts).join(',')}]`;
+  return withText(body, edit(body.text, { messages: replayed }), { ...body.json, messages: JSON.parse(replayed) });
+}
+
+/** A block of a message, and its JSON text. */
+interface TextBlock {
+  block: Json;
+  text: string;
+}
+
+/** @param texts messages as JSON texts, and so is what is returned */
+function replayable(texts: readonly string[]): string[] {
+  const messages = texts.map((text) => ({ text, role: parseObject(text)?.role, blocks: blocksOf(text) }));
+  const calls = new Set(
+    messages.flatMap(({ blocks }) => blocks.flatMap(({ block }) => (isEdgeCall(block) ? [String(block.id)] : []))),
+  );
+  const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
+    type === 'mcp_tool_result' && calls.has(String(tool_use_id));
+  // Some clients move results behind what the model said of them, or into another message.
+  const results = new Map(
+    messages.flatMap(({ blocks }) => blocks.filter(isResult).map((one) => [String(one.block.tool_use_id), one])),
+  );
+  const all: string[] = [];
+  /** The results of the last step, with which the user's next message begins. */
+  let owed: string[] = [];
+  for (const { text, role, blocks } of messages) {
+    if (owed.length > 0 && role === 'user') {
+      const said = blocks.filter((one) => !isResult(one)).map((one) => one.text);
+      all.push(edit(text, { content: `[${[...owed, ...said].join(',')}]` }));
+      owed = [];
+    } else if (role === 'assistant' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
+      for (const step of stepsOf(blocks, isResult)) {
+        if (owed.length > 0) all.push(messageOfBlocks('user', owed));
+        all.push(
+          messageOfBlocks(
+            'assistant',
+            step.map(({ block, text }) => (isEdgeCall(block) ? callText(text) : text)),
+          ),
+        );
+        owed = step.flatMap(({ block }) =>
+          isEdgeCall(block) ? [resultText(String(block.id), results.get(String(block.id)))] : [],
+        );
+      }
+    } else {
+      if (owed.length > 0) all.push(messageOfBlocks('user', owed));
+      owed = [];
+      all.push(text);
     }
-    // What comes behind results is of the next step.
-    if (results.size > 0) endStep();
-    answer.push(isEdgeCall(block) ? { type: 'tool_use', id, name, input } : block);
   }
-  endStep();
-  return messages;
+  if (owed.length > 0) all.push(messageOfBlocks('user', owed));
+  return all;
+}
+
+/** @returns the blocks of a message, without those that are no objects; a text is one block */
+function blocksOf(message: string): TextBlock[] {
+  const content = memberTexts(message).get('content') ?? '[]';
+  const texts = content.startsWith('"')
+    ? [`{"type":"text","text":${content}}`]
+    : content.startsWith('[')
+      ? itemTexts(content)
+      : [];
+  return texts.flatMap((text) => {
+    const block = parseObject(text);
+    return block ? [{ block, text }] : [];
+  });
+}
+
+/** @returns the blocks of each step of an answer, without the results: what comes behind them is of the next step. */
+function stepsOf(blocks: readonly TextBlock[], isResult: (block: TextBlock) => boolean): TextBlock[][] {
+  const steps: TextBlock[][] = [];
+  let isOpen = false;
+  for (const one of blocks) {
+    if (isResult(one)) isOpen = false;
+    else if (isOpen) steps.at(-1)?.push(one);
+    else {
+      steps.push([one]);
+      isOpen = true;
+    }
+  }
+  return steps;
+}
+
+function callText(text: string): string {
+  const { id, name } = parseObject(text) ?? {};
+  const input = memberTexts(text).get('input') ?? '{}';
+  return objectText({ type: '"tool_use"', id: JSON.stringify(id), name: JSON.stringify(name), input });
+}
+
+function resultText(id: string, result: TextBlock | undefined): string {
+  const content = result ? (memberTexts(result.text).get('content') ?? '""') : JSON.stringify(NO_RESULT);
+  const error = !result || result.block.is_error === true ? { is_error: 'true' } : {};
+  return objectText({ type: '"tool_result"', tool_use_id: JSON.stringify(id), content, ...error });
+}
+
+function messageOfBlocks(role: string, blocks: readonly string[]): string {
+  return objectText({ role: JSON.stringify(role), content: `[${blocks.join(',')}]` });
+}
+
+function hasEdgeCall(message: unknown): boolean {
+  if (!isObject(message) || message.role !== 'assistant') return false;
+  return Array.isArray(message.content) && message.content.some(isEdgeCall);
 }
 
 function isEdgeCall(block: unknown): boolean {
-  return isObject(block) && block.type === 'mcp_tool_use' && block.server_name === 'edge';
+  return isObject(block) && block.type === 'mcp_tool_use' && block.server_name === EDGE;
 }

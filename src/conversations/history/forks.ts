@@ -31,9 +31,13 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   return transcript.together(() => {
     transcript.deleteMessages('seq >= ?', cut);
     const emptied = turnsWithoutMessages(transcript, turn);
+    const unsettledRuns = new Set(emptied.flatMap(({ seq, run, settled }) => (run === seq && !settled ? [seq] : [])));
     for (const turn of emptied) {
       transcript.log.delete(turn.seq);
-      if (turn.settled) transcript.deleteTurn(turn.seq);
+      if (turn.run !== null && unsettledRuns.has(turn.run) && turn.status === 'complete') {
+        // Its run has said whether it is settled, and is no part of the history any more.
+        transcript.changeTurn(turn, { status: 'failed', key: null, settled: false });
+      } else if (turn.settled) transcript.deleteTurn(turn.seq);
       // It is no part of the history then, and its key is free.
       else transcript.changeTurn(turn, { status: 'failed', key: null });
     }
@@ -93,7 +97,10 @@ export function forkTo(
       yield line('turn', JSON.stringify({ ...turn, key: null, grant: null, settled: true }));
       const calls = turn.run === null ? [] : transcript.calls.of(turn.seq);
       const results = calls.length === 0 ? undefined : transcript.calls.results(turn.seq);
-      for (const call of calls) yield line('call', JSON.stringify(call), results?.get(call.id) ?? 'null');
+      for (const call of calls) {
+        const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
+        yield line('call', JSON.stringify(copied), results?.get(call.id) ?? unansweredCall(call));
+      }
       for (const seq of messagesOf(transcript, turn.seq)) {
         for (const { id, role, createdAt, text } of transcript.history({ from: seq, to: seq })) {
           yield line('message', JSON.stringify({ seq, turn: turn.seq, id, role, createdAt }), text);
@@ -111,6 +118,18 @@ function hasAll(transcript: Transcript, version: number, turns: readonly TurnRow
   if (transcript.profile?.version === version) return true;
   const last = turns.at(-1);
   return last === undefined || turnAt(transcript, last.seq) !== undefined;
+}
+
+/** @returns the result of a call that is still made: only the conversation that is copied gets its answer. */
+function unansweredCall({ id }: CallRow): string {
+  const content = 'This conversation was copied while the call was made.';
+  return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });
+}
+
+/** @returns the times of a call, also of one that had not ended when it was copied. */
+function timesOf({ beganAt, endedAt }: CallRow): { beganAt: number; endedAt: number } {
+  const began = beganAt ?? endedAt ?? 0;
+  return { beganAt: began, endedAt: endedAt ?? began };
 }
 
 function line(kind: string, ...texts: string[]): string {
@@ -149,8 +168,7 @@ export async function storeCopiedLines(
       } else if (kind === '"call"') {
         const call = JSON.parse(first) as CallRow;
         const copy = { ...call, turn: taken + call.turn };
-        transcript.calls.begin(copy);
-        if (copy.endedAt !== null) transcript.calls.end(copy, { ...copy, endedAt: copy.endedAt, result: second });
+        transcript.calls.end({ ...copy, ...timesOf(copy), result: second });
       } else if (kind === '"message"') {
         const message = JSON.parse(first) as { seq: number; turn: number; id: string; role: string; createdAt: number };
         transcript.addMessage({ ...message, turn: taken + message.turn, text: second });

@@ -9,10 +9,13 @@ import type { SentMessage, StoredMessage } from './continuation.ts';
 /** Reads the messages as they were shown, to be compared with what a client sends. `sent`: without refused turns. */
 export function* shownMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
   let calls: ReadonlySet<string> | undefined;
-  let answer: (StoredMessage & { run: number; content: unknown[] }) | undefined;
+  let answer: (StoredMessage & { run: number; turn: number; content: unknown[] }) | undefined;
   for (const message of transcript.texts({ sent })) {
-    const { status, run, role } = message;
-    if (answer && answer.run !== run) {
+    const { status, run, turn, role } = message;
+    // Of a step its answer is the last message: one that another follows was imported with the question.
+    const isImported = answer?.turn === turn;
+    if (answer && (answer.run !== run || isImported)) {
+      if (isImported) answer.isPartial = false;
       yield answer;
       answer = undefined;
     }
@@ -26,7 +29,8 @@ export function* shownMessages(transcript: Transcript, sent: boolean): Generator
     const own = withoutCalls(content, calls ?? NO_CALLS);
     if (run !== null && role === 'assistant') {
       // What went wrong between two steps stands in the run's own row.
-      answer ??= { role, run, content: [], isPartial: isPartial(transcript.statusOf(run)) };
+      answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.statusOf(run)) };
+      answer.turn = turn;
       answer.content.push(...own);
     } else if (!answer && own.length > 0) yield { role, content: own, isPartial: false };
   }

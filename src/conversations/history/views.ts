@@ -2,19 +2,17 @@
 
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { isoTime } from '../../http/times.ts';
-import { memberTexts } from '../../json/edit.ts';
-import { toUsd, type Usage } from '../../pricing/cost.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
-import type { HistoryQuery } from '../conversations.schema.ts';
-import { type MessageRow, type Profile, refOf } from '../storage/rows.ts';
+import { toUsd } from '../../pricing/cost.ts';
+import type { HistoryQuery, View } from '../conversations.schema.ts';
+import { type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-
-const ROWS_AT_ONCE = 50;
+import { messageText, objectText, rowsBetween } from './message-json.ts';
+import { type ShownPlace, shownPlaces, shownText } from './shown-rows.ts';
 
 /** @returns the JSON text of a conversation without its messages; `turn` is the one that runs. */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
   const { frozen } = transcript;
-  return object({
+  return objectText({
     type: '"conversation"',
     id: JSON.stringify(profile.id),
     title: JSON.stringify(profile.title),
@@ -37,88 +35,90 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
   });
 }
 
-/** @returns a page of the messages, oldest first, as a stream of JSON text. */
+/** The rows of a page: their ids, and the text of each in pieces. */
+interface PageRows {
+  hasMore: boolean;
+  ids: readonly string[];
+  texts: Iterable<Iterable<string>>;
+}
+
+/** @returns a page of the messages, oldest first, as a stream of JSON text; undefined where the cursor is no message */
 export function pageOfMessages(transcript: Transcript, page: HistoryQuery): ReadableStream<Uint8Array> | undefined {
-  const { limit, after_id, before_id, pending = false } = page;
+  const { after_id, before_id } = page;
   const edge = after_id ?? before_id;
   const at = edge === undefined ? undefined : transcript.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
-  const backwards = before_id !== undefined;
-  const range = backwards ? { to: (at?.seq ?? 0) - 1 } : { from: (at?.seq ?? 0) + 1 };
-  const rows = transcript.places({ ...range, backwards, pending, limit: limit + 1 });
-  const hasMore = rows.length > limit;
-  const ids = rows.slice(0, limit);
-  if (backwards) ids.reverse();
-  const [first, last] = [ids[0], ids.at(-1)];
-  function* texts(): Generator<string> {
-    yield '{"data":[';
-    let between = '';
-    if (first && last) {
-      for (const row of rowsBetween(transcript, first.seq, last.seq, pending)) {
-        yield between + messageText(row);
-        between = ',';
-      }
+  const rowsOf = page.view === 'shown' ? shownPage : storedPage;
+  return streamOfTexts(pageText(rowsOf(transcript, at?.seq, page)));
+}
+function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
+  yield '{"data":[';
+  let between = '';
+  for (const pieces of texts) {
+    for (const piece of pieces) {
+      yield between + piece;
+      between = '';
     }
-    const [firstId, lastId] = [JSON.stringify(first?.id ?? null), JSON.stringify(last?.id ?? null)];
-    yield `],"has_more":${hasMore},"first_id":${firstId},"last_id":${lastId}}`;
+    between = ',';
   }
-  return streamOfTexts(texts());
+  const [firstId, lastId] = [JSON.stringify(ids[0] ?? null), JSON.stringify(ids.at(-1) ?? null)];
+  yield `],"has_more":${hasMore},"first_id":${firstId},"last_id":${lastId}}`;
+}
+
+/** @param at the number of the message behind which the page begins, or before which it ends */
+function storedPage(transcript: Transcript, at = 0, { limit, before_id, pending = false }: HistoryQuery): PageRows {
+  const backwards = before_id !== undefined;
+  const range = backwards ? { to: at - 1 } : { from: at + 1 };
+  const rows = transcript.places({ ...range, backwards, pending, limit: limit + 1 });
+  const places = rows.slice(0, limit);
+  if (backwards) places.reverse();
+  const [first, last] = [places[0], places.at(-1)];
+  const texts = first && last ? storedTexts(transcript, first.seq, last.seq, pending) : [];
+  return { hasMore: rows.length > limit, ids: places.map(({ id }) => id), texts };
+}
+
+function shownPage(transcript: Transcript, at: number | undefined, page: HistoryQuery): PageRows {
+  const { limit, before_id, pending = false } = page;
+  const backwards = before_id !== undefined;
+  const rows = shownPlaces(transcript, at, { backwards, pending, limit: limit + 1 });
+  const places = rows.slice(0, limit);
+  if (backwards) places.reverse();
+  const texts = shownTexts(transcript, places, pending);
+  return { hasMore: rows.length > limit, ids: places.map(({ id }) => id), texts };
+}
+
+function* storedTexts(transcript: Transcript, from: number, to: number, pending = false): Generator<string[]> {
+  for (const row of rowsBetween(transcript, from, to, pending)) yield [messageText(row)];
+}
+
+function* shownTexts(
+  transcript: Transcript,
+  places: readonly ShownPlace[],
+  pending = false,
+): Generator<Iterable<string>> {
+  for (const place of places) yield shownText(transcript, place, pending);
 }
 
 /**
  * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
  * (an interrupted stream looks complete).
  */
-export function exportLines(profile: Profile, transcript: Transcript): ReadableStream<Uint8Array> {
+export function exportLines(profile: Profile, transcript: Transcript, view?: View): ReadableStream<Uint8Array> {
   const own = describe(profile, transcript, undefined);
+  const all = { backwards: false, pending: false, limit: Number.POSITIVE_INFINITY };
   function* lines(): Generator<string> {
     yield `${own}\n`;
     let messages = 0;
-    for (const row of rowsBetween(transcript, 0, Number.MAX_SAFE_INTEGER)) {
+    const rows =
+      view === 'shown'
+        ? shownTexts(transcript, shownPlaces(transcript, undefined, all))
+        : storedTexts(transcript, 0, Number.MAX_SAFE_INTEGER);
+    for (const pieces of rows) {
       messages += 1;
-      yield `${messageText(row)}\n`;
+      yield* pieces;
+      yield '\n';
     }
     yield `${JSON.stringify({ type: 'end', messages })}\n`;
   }
   return streamOfTexts(lines());
-}
-
-/**
- * Reads rows in steps, when the caller takes them: a page need not fit into memory, and no query stays open while the
- * object does other work.
- */
-function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
-  for (let next = from; next <= to; ) {
-    const rows = transcript.places({ from: next, to, pending, limit: ROWS_AT_ONCE });
-    for (const { seq } of rows) yield* transcript.history({ from: seq, to: seq, pending });
-    const last = rows.at(-1);
-    if (!last) return;
-    next = last.seq + 1;
-  }
-}
-
-function messageText({ id, role, text, createdAt, status, cost, outcome, model }: MessageRow): string {
-  const isAnswer = role === 'assistant' && outcome !== null;
-  return object({
-    type: '"message"',
-    id: JSON.stringify(id),
-    role: JSON.stringify(role),
-    content: memberTexts(text).get('content') ?? '[]',
-    model: isAnswer ? JSON.stringify(model) : 'null',
-    usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
-    cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
-    created_at: JSON.stringify(isoTime(createdAt)),
-    status: JSON.stringify(status === 'empty' ? 'complete' : status),
-  });
-}
-
-/** @returns the usage as the upstream told it; of an answer that did not end, with the output that it was settled at */
-function shownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
-  if (usage === undefined) return null;
-  return estimated_output === undefined ? usage : { ...usage, output_tokens: estimated_output };
-}
-
-function object(fields: Record<string, string>): string {
-  const members = Object.entries(fields).map(([name, text]) => `${JSON.stringify(name)}:${text}`);
-  return `{${members.join(',')}}`;
 }

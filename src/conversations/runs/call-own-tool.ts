@@ -4,8 +4,8 @@ import type { Bindings } from '../../durable/bindings.ts';
 import { encoder } from '../../http/bytes.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { type Checked, workerTool } from '../../tools/worker-tools.ts';
+import { bytesOfBase64 } from '../history/edge-blocks.ts';
 import {
-  bytesOfBase64,
   failedCall,
   IMAGES,
   MOST_IMAGE_BYTES,

@@ -6,6 +6,7 @@ import type { Identity } from '../../identity/caller.ts';
 import { isObject } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { checkTools, hasRun } from '../../tools/check-tools.ts';
+import { EDGE } from '../history/edge-blocks.ts';
 import { runLimits } from './runs.schema.ts';
 
 /**
@@ -14,17 +15,23 @@ import { runLimits } from './runs.schema.ts';
  * @throws ApiError 400 for a malformed tool or limit, 403 for a caller who may bring no such tools
  */
 export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
-  const { tools, mcp_servers: servers } = body;
-  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === 'edge')) {
-    throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
-  }
+  const { tools } = body;
+  refuseEdgeServer(body);
   if (hasRun(tools)) validate(runLimits, body);
   checkTools(tools, identity, settings);
 }
 
+/** @throws ApiError 400 for an MCP server of the caller's that has the name by which the edge's tools are shown */
+export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
+  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE)) {
+    throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
+  }
+}
+
 /** @throws ApiError 400 for a request whose tools the edge is to call, and that names no conversation */
-export function refuseRun({ tools }: Readonly<Record<string, unknown>>): void {
-  if (!hasRun(tools)) return;
+export function refuseRun(body: Readonly<Record<string, unknown>>): void {
+  refuseEdgeServer(body);
+  if (!hasRun(body.tools)) return;
   throw invalidRequest(
     'tools: `run` needs a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
   );

@@ -7,16 +7,19 @@ import { encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { type Frame, FrameReader } from '../../sse/frames.ts';
+import { EDGE } from '../history/edge-blocks.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { turnsOfRun } from '../storage/turn-queries.ts';
+import { messagesOf, turnsOfRun } from '../storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import { MessageBuilder } from '../turn/message-builder.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../turn/restore-turn.ts';
 import { Turn } from '../turn/turn.ts';
+import { inputTokens } from '../turn/turn-report.ts';
 import { endRun, type RunTurn } from './end-run.ts';
 import type { SpentSoFar } from './limits.ts';
-import { EDGE, ShownRun, StepLog } from './shown-run.ts';
+import { ShownRun, StepLog } from './shown-run.ts';
+import type { ToolResult } from './tool-result.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
 /** How often a run goes on after a crash, which it may itself be the cause of. */
@@ -53,6 +56,8 @@ export function closeCrashedRun(
   row: TurnRow,
   { transcript, now, error, meterOf, onSettled }: CrashedObject,
 ): CrashedRun {
+  restoreResults(transcript, row);
+  restoreProfile(transcript, row);
   const { text, rows } = transcript.log.of(row);
   const frames = new FrameReader().push(encoder.encode(text));
   // After an earlier crash the numbers have a gap.
@@ -99,15 +104,61 @@ export function endCrashedRun(
   { transcript, now, error }: Pick<CrashedObject, 'transcript' | 'now' | 'error'>,
 ): void {
   for (const step of turnsOfRun(transcript, turn.row.seq)) {
-    for (const { turn, n, id, endedAt } of transcript.calls.of(step.seq)) {
-      if (endedAt !== null) continue;
-      const result = JSON.stringify({ type: 'tool_result', tool_use_id: id, content: HIDDEN_BY_CRASH, is_error: true });
-      transcript.calls.end({ turn, n }, { endedAt: now, isError: true, bytes: 0, result });
+    for (const call of transcript.calls.of(step.seq)) {
+      if (call.endedAt !== null) continue;
+      const { id: tool_use_id, beganAt } = call;
+      const result = JSON.stringify({ type: 'tool_result', tool_use_id, content: HIDDEN_BY_CRASH, is_error: true });
+      transcript.calls.end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
     }
   }
+  turn.isUnreported = true;
   const shown = new ShownRun(turn.log, () => false, blocks, true);
   const { requestId } = turn.row;
   endRun(turn, { kind: 'error', error }, { transcript, shown, spent: spent.cost, now, requestId });
+}
+
+/** Adds to a run's log the results of calls that were shown, and that only the rows of their calls have. */
+function restoreResults(transcript: Transcript, row: TurnRow): void {
+  const { text, rows } = transcript.log.of(row);
+  const events = lastNumberIn(text);
+  const log = new EventLog(transcript, row, { events, rows });
+  const blocks = text.match(/^event: content_block_start$/gm)?.length ?? 0;
+  const shown = new ShownRun(log, () => false, blocks, true);
+  const last = turnsOfRun(transcript, row.seq).findLast(({ calls }) => typeof calls === 'string');
+  if (!last) return;
+  const results = transcript.calls.results(last.seq);
+  const ended = transcript.calls.of(last.seq).filter(({ event }) => event !== null && event > events);
+  for (const { id, isError, bytes } of ended.sort((one, other) => Number(one.event) - Number(other.event))) {
+    const { content = '' } = parseObject(results.get(id) ?? '{}') ?? {};
+    shown.expect(id);
+    shown.showResult(id, { content: content as ToolResult['content'], isError, bytes });
+  }
+  log.store({ at: Math.max(...ended.map(({ endedAt }) => endedAt ?? 0)), unseenMs: 0 });
+}
+
+/** Adds to the profile what the steps have changed in it since it was stored. */
+function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
+  const { profile } = transcript;
+  if (profile?.through === undefined) return;
+  const next = { ...profile };
+  for (const step of turnsOfRun(transcript, seq).slice(1)) {
+    // With every other end it was saved.
+    if (step.status !== 'complete' || step.seq <= profile.through) continue;
+    const messages = messagesOf(transcript, step.seq);
+    next.through = step.seq;
+    next.cost += step.cost;
+    next.inputTokens += inputTokens(step.outcome?.usage ?? undefined);
+    next.outputTokens += step.outcome?.usage?.output_tokens ?? 0;
+    next.messages += messages.length;
+    next.nextMessage = Math.max(next.nextMessage, (messages.at(-1) ?? 0) + 1);
+  }
+  if (next.through !== profile.through) transcript.keep(next);
+}
+
+/** After a crash the numbers of events have a gap. */
+function lastNumberIn(log: string): number {
+  const [, last] = [...log.matchAll(/^id: [\w-]+-(\d+)$/gm)].at(-1) ?? [];
+  return Number(last ?? 0);
 }
 
 /** @param frames the events that were stored of it */

@@ -30,6 +30,8 @@ export interface RunTurn extends RunningTurn {
   last?: { outcome: RequestOutcome; delta: Json | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
+  /** Whether the last step was settled without a report of the conversation. */
+  isUnreported?: boolean;
 }
 
 /** How a run ends. */
@@ -74,10 +76,16 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   const outcome: RequestOutcome = { ...known, usage: usages.length > 0 ? usage : known.usage };
   const summary = { outcome, nanodollars: spent };
   const paused = end.kind === 'paused' ? { paused: end.reason } : {};
-  const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled: true, ...paused };
+  // The steps that are part of the history may still be on their way to the account.
+  const settled = status === 'failed';
+  const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled, ...paused };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
   transcript.calls.deleteRequest(row.seq);
+  const { profile } = transcript;
+  if (turn.isUnreported && profile) {
+    transcript.save({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
+  } else transcript.saveKept();
   // Last, because it shows the end: everything before it has succeeded then.
   log.store();
   Object.assign(row, ended);

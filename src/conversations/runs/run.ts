@@ -3,8 +3,8 @@
  *
  * Each step is a turn by itself: admitted, sent, stored and settled as any other. The run has a row of its own, which
  * clients know it by, and one log, in which all steps are shown as one message. A step's answer is stored before its tools
- * are called; a call has a row before it is made, and its result stands in that row until it goes up with the next message.
- * So whatever ends a run leaves a history that can go on.
+ * are called, with the calls in its row; what a call has given stands in a row of its own until it goes up with the next
+ * message. So whatever ends a run leaves a history that can go on.
  */
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
@@ -21,13 +21,13 @@ import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { Started } from '../turn/read-buffered-answer.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
-import { callTool } from './call-tool.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, costOf, pauseBy, toolsAskedIn } from './next-step.ts';
+import { type PlannedCall, RunCalls } from './run-calls.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
-import { failedCall, type ToolResult } from './tool-result.ts';
+import { failedCall } from './tool-result.ts';
 
 /** What a run needs of its object. */
 export interface RunContext {
@@ -59,14 +59,8 @@ export interface NewStep {
   /** The number of the last event before it. */
   logged: number;
   logOf(builder: MessageBuilder): StepLog;
+  callsIn(content: readonly Json[]): string | null;
   onEnd(settled: Promise<Settled> | undefined): void;
-}
-
-/** A call that is to be made. */
-interface PlannedCall {
-  turn: number;
-  n: number;
-  block: Json;
 }
 
 /** What follows a step: calls of its tools, the next step, the same step again, or nothing. */
@@ -91,6 +85,7 @@ export class Run implements Runner {
   readonly #planned: PlannedRun;
   readonly #shown: ShownRun;
   readonly #meter: RunMeter;
+  readonly #calls: RunCalls;
   readonly #abort = new AbortController();
   #step: { runner: TurnRunner; log: StepLog } | undefined;
   /** The number in the ledger's name of the next step's first try. */
@@ -109,6 +104,11 @@ export class Run implements Runner {
     this.turn = crashed?.turn ?? { row, log, ended: undefined, usages: [] };
     this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed !== undefined);
     this.#meter = new RunMeter(planned.limits, row.beganAt, context.isStreaming, crashed?.spent);
+    const { transcript, settings, env, account, conversation, now } = context;
+    this.#calls = new RunCalls({
+      ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
+      ...{ shown: this.#shown, meter: this.#meter, signal: this.#abort.signal },
+    });
   }
 
   /** Begins the first step at once: the caller takes the lock with it. */
@@ -171,6 +171,7 @@ export class Run implements Runner {
         log = new StepLog(this.#shown, builder);
         return log;
       },
+      callsIn: (content) => this.#shown.callsIn(content),
       onEnd: (settled) => this.#step && this.#endStep(this.#step, settled),
     });
     if (!log) throw new TypeError('A step without a log.');
@@ -188,6 +189,7 @@ export class Run implements Runner {
     if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
     this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
     this.turn.isCommitted ||= isAnswer;
+    this.turn.isUnreported = typeof row.calls === 'string';
     this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) this.#isInterrupted = false;
     this.#following = this.#followingOf(runner, log);
@@ -203,18 +205,17 @@ export class Run implements Runner {
           .filter(({ value, broken }) => value.type === 'tool_use' && !broken)
           .map(({ value }) => value);
         const own = asked.filter((block) => this.#shown.isOfEdge(block));
-        const calls = own.map((block, n) => ({ turn: row.seq, n, block }));
-        const { transcript, now } = this.#context;
-        for (const { turn, n, block } of calls) {
-          transcript.calls.begin({ turn, n, id: String(block.id), name: String(block.name), beganAt: now() });
-        }
+        // Those that its row names are in the history.
+        const calls = this.#context.transcript.calls.of(row.seq).flatMap(({ turn, n, id, tries }) => {
+          const block = own.find((one) => one.id === id);
+          return block ? [{ turn, n, block, tries }] : [];
+        });
         if (stopReason === 'tool_use' && calls.length > 0 && !this.#abort.signal.aborted) {
-          const allowed = calls.filter(
-            (call) => this.#meter.addCall(call.block) || this.#answer(call, failedCall(NOT_CALLED)),
-          );
+          const allowed = calls.filter((call) => this.#meter.addCall(call.block));
+          for (const call of calls) if (!allowed.includes(call)) this.#calls.answer(call, failedCall(NOT_CALLED));
           return { kind: 'calls', calls: allowed, asksClient: own.length < asked.length };
         }
-        for (const call of calls) this.#answer(call, failedCall(CUT_SHORT));
+        for (const call of calls) this.#calls.answer(call, failedCall(CUT_SHORT));
         if (stopReason === 'pause_turn' && !this.#abort.signal.aborted) return { kind: 'step' };
         this.#finish({ kind: 'complete' });
         return undefined;
@@ -251,7 +252,7 @@ export class Run implements Runner {
     this.#isWaiting = true;
     let asksClient = false;
     if (following.kind === 'calls') {
-      await this.#call(following.calls);
+      await this.#calls.makeAll(following.calls);
       asksClient = following.asksClient;
     } else if (following.kind === 'again') await this.#pause();
     this.#isWaiting = false;
@@ -293,49 +294,20 @@ export class Run implements Runner {
     const rows = transcript.calls.of(last.seq);
     if (rows.length === 0) return;
     const asked = toolsAskedIn(transcript, last.seq);
-    const calls = rows.flatMap(({ turn, n, id, endedAt }) => {
+    const calls = rows.flatMap((row) => {
+      const { turn, n, id, endedAt, tries } = row;
       const block = asked.find((one) => one.id === id);
-      if (!block) return [];
+      if (!block || endedAt !== null) return [];
       if (this.#shown.isOfEdge(block)) this.#shown.expect(id);
-      if (endedAt !== null) return [];
-      if (!this.#planned.tools.runs.get(String(block.name))?.once) return [{ turn, n, block }];
-      this.#answer({ turn, n, block }, failedCall(HIDDEN_BY_CRASH));
+      const call = { turn, n, block, tries: tries + 1 };
+      if (!this.#planned.tools.runs.get(String(block.name))?.once) {
+        transcript.calls.beginAgain(row, now());
+        return [call];
+      }
+      this.#calls.answer({ ...call, tries }, failedCall(HIDDEN_BY_CRASH));
       return [];
     });
     this.#following = { kind: 'calls', calls, asksClient: asked.length > rows.length };
-  }
-
-  /** Makes the calls of a step, some at the same time. */
-  async #call(calls: readonly PlannedCall[]): Promise<void> {
-    const waiting = [...calls];
-    const work = async () => {
-      for (let call = waiting.shift(); call; call = waiting.shift()) this.#answer(call, await this.#callOne(call));
-    };
-    await Promise.all(Array.from({ length: Math.min(this.#meter.parallel, calls.length) }, work));
-  }
-
-  async #callOne({ block }: PlannedCall): Promise<ToolResult> {
-    const { settings, env, account, conversation, now } = this.#context;
-    const { id, name, input } = block;
-    const run = this.#planned.tools.runs.get(String(name));
-    if (!run || this.#abort.signal.aborted) return failedCall('stopped');
-    const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn: this.turn.row.id };
-    const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
-    const leftMs = this.#meter.leftMs(now());
-    const options = { settings, env, fetch: fetchTool, now: now(), leftMs, signal: this.#abort.signal };
-    return await callTool(call, run, options);
-  }
-
-  /** Stores a call's result, and shows it. @returns false */
-  #answer({ turn, n, block }: PlannedCall, result: ToolResult): false {
-    const { transcript, now } = this.#context;
-    const { content, isError, bytes } = result;
-    const id = String(block.id);
-    const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
-    transcript.calls.end({ turn, n }, { endedAt: now(), isError, bytes, result: JSON.stringify(told) });
-    this.#shown.showResult(id, result);
-    this.#shown.log.store({ at: now(), unseenMs: 0 });
-    return false;
   }
 
   async #pause(): Promise<void> {

@@ -5,13 +5,13 @@
 
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
+import { shownCall, shownResult } from '../history/edge-blocks.ts';
+import { writeCalls } from '../storage/call-rows.ts';
 import type { EventLog, TurnLog } from '../turn/event-log.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import { eventsSoFar } from '../turn/message-events.ts';
-import { shownContent, type ToolResult } from './tool-result.ts';
+import type { ToolResult } from './tool-result.ts';
 
-/** The name of the server that the edge's tools are shown to be of. */
-export const EDGE = 'edge';
 const INDEX = /^\{"type":"content_block_delta","index":(\d+),/;
 
 export class ShownRun {
@@ -53,20 +53,32 @@ export class ShownRun {
     return type === 'tool_use' && this.#isOfEdge(String(name));
   }
 
+  /** @returns the calls of the edge's tools in an answer, as its step's row has them; null where there are none */
+  callsIn(content: readonly Json[]): string | null {
+    const calls = content.filter((block) => this.isOfEdge(block));
+    return calls.length === 0
+      ? null
+      : writeCalls(calls.map(({ id, name }) => ({ id: String(id), name: String(name) })));
+  }
+
   add(type: string, fields: object, remark?: string): void {
     this.log.add({ event: type, data: JSON.stringify({ type, ...fields }) }, remark);
   }
 
-  /** Shows a call of the edge. Clients lose an input that comes in deltas, so it stands in the block from its beginning. */
-  showCall({ id, name, input }: Json): void {
-    this.#open.add(String(id));
-    this.#showBlock({ type: 'mcp_tool_use', id, name, input, server_name: EDGE });
+  /** Shows a call of the edge. */
+  showCall(block: Json): void {
+    this.#open.add(String(block.id));
+    this.#showBlock(shownCall(block));
   }
 
-  /** Shows what a call has given; an image by its kind and size. */
+  /** Shows what a call has given. */
   showResult(id: string, { content, isError }: ToolResult): void {
-    if (!this.#open.delete(id)) return;
-    this.#showBlock({ type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shownContent(content) });
+    if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError));
+  }
+
+  /** @returns whether a call was shown, and its result not. */
+  isExpected(id: string): boolean {
+    return this.#open.has(id);
   }
 
   /** Notes a call that was shown before a crash. */

@@ -1,4 +1,4 @@
-import { isObject, type Json } from '../../json/object.ts';
+import type { Json } from '../../json/object.ts';
 
 /** What a tool is told with its call. */
 export interface ToolCall {
@@ -30,23 +30,4 @@ export const NO_CONTENT = '(no content)';
 /** @returns a result that tells the model how a call has failed */
 export function failedCall(content: string): ToolResult {
   return { content, isError: true, bytes: 0 };
-}
-
-/**
- * Writes a result as clients are shown it: some of them take only a list of text blocks.
- *
- * @returns its texts; in place of an image its kind and size
- */
-export function shownContent(content: ToolResult['content']): Json[] {
-  const blocks = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
-  return blocks.map(({ text, source }) => ({ type: 'text', text: isObject(source) ? shownImage(source) : text }));
-}
-
-function shownImage({ media_type, data }: Json): string {
-  return `[${media_type}, ${Math.ceil(bytesOfBase64(String(data)) / 1_000)} kB]`;
-}
-
-/** @returns how many bytes a text in base64 stands for. */
-export function bytesOfBase64(text: string): number {
-  return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }

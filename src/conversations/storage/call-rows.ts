@@ -9,27 +9,44 @@ export interface CallRow {
   /** The id of its `tool_use`. */
   id: string;
   name: string;
-  beganAt: number;
+  /** Null where it is not known: only a call that has come back, or is made again, has a row of its own. */
+  beganAt: number | null;
   /** Null while it is made, or after a crash has hidden whether it was. */
   endedAt: number | null;
   isError: boolean;
   /** Bytes of the tool's answer. */
   bytes: number;
+  /** The number of the event that shows its result; null where it is not shown, or where the log has it. */
+  event: number | null;
+  /** How often it was made. */
+  tries: number;
 }
 
-/** How a call has ended. */
-export type CallEnd = Pick<CallRow, 'isError' | 'bytes'> & {
-  endedAt: number;
-  /** The block `tool_result` as JSON text. */
-  result: string;
-};
+/** A call that is to be made. */
+export type NewCall = Pick<CallRow, 'id' | 'name'>;
+
+/** A call that has come back. `result` is the block `tool_result` as JSON text. */
+export type EndedCall = Omit<CallRow, 'beganAt' | 'endedAt'> & { beganAt: number; endedAt: number; result: string };
 
 /** An answer has far fewer calls than this. */
 const MOST_IN_A_STEP = 10_000;
 /** The pieces of results have numbers below those of everything else. */
 const FIRST_OWNER = -1_000;
 
-/** The rows of calls: one is written before a call is made, and again once its result is there. */
+/** @returns the calls of a step as its own row has them. */
+export function writeCalls(calls: readonly NewCall[]): string {
+  return JSON.stringify(calls.map(({ id, name }) => [id, name]));
+}
+
+function readCalls(text: unknown): NewCall[] {
+  if (typeof text !== 'string') return [];
+  return (JSON.parse(text) as [string, string][]).map(([id, name]) => ({ id, name }));
+}
+
+/**
+ * The rows of calls. All calls of a step stand in its own row before one of them is made: that is written anyway. Each has a
+ * row of its own once it has come back.
+ */
 export class CallRows {
   readonly #tables: Tables;
 
@@ -37,32 +54,54 @@ export class CallRows {
     this.#tables = tables;
   }
 
-  begin({ turn, n, id, name, beganAt }: Pick<CallRow, 'turn' | 'n' | 'id' | 'name' | 'beganAt'>): void {
-    this.#tables.insert('calls', { turn, n, id, name, began_at: beganAt });
+  /** Writes that a call is made once more. */
+  beginAgain({ turn, n, id, name, tries }: CallRow, beganAt: number): void {
+    this.#tables.insert('calls', { turn, n, id, name, began_at: beganAt, tries: tries + 1 }, 'insert or replace');
   }
 
-  end({ turn, n }: Pick<CallRow, 'turn' | 'n'>, { endedAt, isError, bytes, result }: CallEnd): void {
+  end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
-    this.#tables.write(
-      'update calls set ended_at = ?, is_error = ?, bytes = ?, result = ? where turn = ? and n = ?',
-      ...[endedAt, Number(isError), bytes, isDivided ? null : result, turn, n],
-    );
+    const row = {
+      turn,
+      n,
+      id,
+      name,
+      began_at: beganAt,
+      ended_at: endedAt,
+      is_error: Number(isError),
+      bytes,
+      event,
+      tries,
+    };
+    this.#tables.insert('calls', { ...row, result: isDivided ? null : result }, 'insert or replace');
     if (isDivided) this.#writePieces(resultOwner(turn, n), result);
   }
 
   /** @returns the calls of a step, in their order. */
   of(turn: number): CallRow[] {
-    const columns = 'turn, n, id, name, began_at, ended_at, is_error, bytes';
-    return this.#tables.read(`select ${columns} from calls where turn = ? order by n`, turn).map((row) => ({
-      turn,
-      n: Number(row.n),
-      id: String(row.id),
-      name: String(row.name),
-      beganAt: Number(row.began_at),
-      endedAt: row.ended_at === null ? null : Number(row.ended_at),
-      isError: row.is_error === 1,
-      bytes: Number(row.bytes ?? 0),
-    }));
+    const [step] = this.#tables.read('select calls from turns where seq = ?', turn);
+    const rows = new Map<number, CallRow>();
+    for (const [n, call] of readCalls(step?.calls).entries()) {
+      const unknown = { beganAt: null, endedAt: null, isError: false, bytes: 0, event: null, tries: 1 };
+      rows.set(n, { turn, n, ...call, ...unknown });
+    }
+    const columns = 'n, id, name, began_at, ended_at, is_error, bytes, event, tries';
+    for (const row of this.#tables.read(`select ${columns} from calls where turn = ? order by n`, turn)) {
+      const n = Number(row.n);
+      rows.set(n, {
+        turn,
+        n,
+        id: String(row.id),
+        name: String(row.name),
+        beganAt: Number(row.began_at),
+        endedAt: row.ended_at === null ? null : Number(row.ended_at),
+        isError: row.is_error === 1,
+        bytes: Number(row.bytes ?? 0),
+        event: row.event === null ? null : Number(row.event),
+        tries: Number(row.tries ?? 1),
+      });
+    }
+    return [...rows.values()];
   }
 
   /** @returns the results of a step's calls, each a block as JSON text, by the ids of the calls. */
@@ -81,7 +120,9 @@ export class CallRows {
 
   /** @returns the ids of all calls that the edge has made in this conversation. */
   get ids(): Set<string> {
-    return new Set(this.#tables.read('select id from calls').map(({ id }) => String(id)));
+    const planned = this.#tables.read('select calls from turns where calls is not null');
+    const ids = planned.flatMap(({ calls }) => readCalls(calls).map(({ id }) => id));
+    return new Set([...ids, ...this.#tables.read('select id from calls').map(({ id }) => String(id))]);
   }
 
   /** Stores what a run needs to go on after a crash, as JSON text. A run itself makes no calls: their place is free. */

@@ -51,6 +51,11 @@ export interface Profile {
   outputTokens: number;
   nextTurn: number;
   nextMessage: number;
+  /**
+   * The number of the newest turn whose messages, cost and tokens are in here: of a run the steps after its first are stored
+   * with its end. Absent in what an earlier version stored.
+   */
+  through?: number;
   /** The number of the first message that is sent; earlier ones are left out. */
   sentFrom: number;
   /** Whether it is deleted, and the row only waits until the account has confirmed that. */
@@ -75,6 +80,7 @@ export interface TurnRow {
   /** Until when the stored rows limit the cost of a turn that a crash interrupts. */
   coversUntil: number | null;
   outcome: RequestOutcome | null;
+  /** Whether nothing is to be settled any more. Of a complete step its run's own row says it, for all of them together. */
   settled: boolean;
   cost: number;
   /** Input and output tokens as the upstream reported them. */
@@ -93,9 +99,11 @@ export interface TurnRow {
   run: number | null;
   /** Why its run has paused; absent where nothing is known of that. */
   paused?: string | null;
+  /** Of a step the calls that the edge makes, as JSON text: stored with its end, before any of them is made. */
+  calls?: string | null;
 }
 
-/** A message, with the status, cost and model of its turn. */
+/** A message, and what is told of its turn. */
 export interface MessageRow {
   seq: number;
   turn: number;
@@ -107,6 +115,14 @@ export interface MessageRow {
   cost: number;
   outcome: RequestOutcome | null;
   model: string;
+  run: number | null;
+  /** Of a step the id of its run, which clients know. */
+  turnId: string;
+}
+
+/** What decides how a message is shown. `text` reads a user's, and nothing of an answer. */
+export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'run'> {
+  text(): string;
 }
 
 /** A message as it is stored when its turn begins. */

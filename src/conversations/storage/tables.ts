@@ -76,6 +76,13 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         primary key (turn, n)
       ) strict, without rowid;`,
   },
+  {
+    version: 4,
+    sql: `
+      alter table turns add column calls text;
+      alter table calls add column event integer;
+      alter table calls add column tries integer;`,
+  },
 ];
 
 /** The statuses of turns that are part of the history. */
@@ -86,3 +93,7 @@ export const SHOWN = "('complete', 'interrupted', 'stopped', 'refused', 'empty',
 
 /** Unsettled turns are among the newest: so a search for them takes no longer in a long conversation. */
 export const RECENT = 'seq > (select max(seq) - 200 from turns)';
+
+/** Whether a turn is a step of a run that is not settled yet. */
+export const OF_UNSETTLED_RUN =
+  'exists (select 1 from turns r where r.seq = turns.run and r.seq != turns.seq and r.settled = 0)';

@@ -15,6 +15,7 @@ import { LogRows } from './log-rows.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import {
   columnsOf,
+  type MessageOutline,
   type MessageRow,
   messageRowOf,
   type NewMessage,
@@ -24,7 +25,7 @@ import {
   type TurnStatus,
   turnOf,
 } from './rows.ts';
-import { COMMITTED, CONVERSATION_MIGRATIONS, SHOWN } from './tables.ts';
+import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
 
 /** `runs` are the tools of its prefix that the edge calls itself. */
 type FrozenOwner = 'system' | 'tools' | 'runs';
@@ -46,6 +47,8 @@ export class Transcript extends Tables {
   readonly calls: CallRows;
   readonly #key = {};
   #profile: Profile | undefined;
+  /** Whether the profile in memory is newer than the stored one. */
+  #isKept = false;
   /** The number of the newest turn, while that is known. */
   #newest: number | undefined;
 
@@ -100,6 +103,18 @@ export class Transcript extends Tables {
     const saved = { ...profile, bytes: bytes + this.#growth(profile) };
     this.setMeta('profile', writeFormat('profile', saved));
     this.#profile = saved;
+    this.#isKept = false;
+  }
+
+  /** Keeps a profile in memory until the next one is saved. What it has more follows from the rows: see `through`. */
+  keep(profile: Profile): void {
+    this.#profile = profile;
+    this.#isKept = true;
+  }
+
+  /** Saves the profile, where it is newer than the stored one. */
+  saveKept(): void {
+    if (this.#isKept && this.#profile) this.save(this.#profile);
   }
 
   /** @returns how many bytes the profile's row will have more: the size of the database does not have them yet. */
@@ -153,8 +168,9 @@ export class Transcript extends Tables {
   /** Stores the end of a turn, and drops the cached history, which lacks it. */
   endTurn(turn: TurnRow): void {
     historyCache.delete(this.#key);
-    const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model } = turn;
-    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model });
+    const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, calls = null } = turn;
+    const called = calls === null ? {} : { calls };
+    this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...called });
   }
 
   deleteTurn(seq: number): void {
@@ -191,21 +207,44 @@ export class Transcript extends Tables {
 
   /** Reads the history in order, one message at a time. */
   *history(range: Range = {}): Generator<MessageRow> {
-    const columns = 'm.seq, m.turn, m.id, m.role, m.created_at, m.text, t.status, t.cost, t.outcome, t.model';
+    const turn = 't.status, t.cost, t.outcome, t.model, t.run';
+    const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
+    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, ${turn}, ${turnId}`;
     for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
   }
 
   /** Reads only role, text and status of the history: in a long one each further column costs time. */
-  *texts(range: Range = {}): Generator<MessageText & { status: TurnStatus; run: number | null }> {
-    const columns = 'm.seq, m.role, m.text, t.status, t.run';
-    for (const [seq, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
+  *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
+    const columns = 'm.seq, m.turn, m.role, m.text, t.status, t.run';
+    for (const [seq, turn, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
       yield {
+        turn: Number(turn),
         run: typeof run === 'number' ? run : null,
         role: String(role),
         text: typeof text === 'string' ? text : this.#pieces(Number(seq)),
         status: String(status) as TurnStatus,
       };
     }
+  }
+
+  /** Reads what decides how messages are shown; of the texts only the user's, which may be results of the edge alone. */
+  *outlines(range: Range = {}): Generator<MessageOutline> {
+    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end";
+    for (const [seq, turn, id, role, run, text] of this.#select(columns, range)?.raw() ?? []) {
+      yield {
+        seq: Number(seq),
+        turn: Number(turn),
+        id: String(id),
+        role: String(role),
+        run: typeof run === 'number' ? run : null,
+        text: () => (typeof text === 'string' ? text : this.#pieces(Number(seq))),
+      };
+    }
+  }
+
+  /** @returns the number of the turn of the next message behind a number, of whatever status. */
+  turnBehind(seq: number): number | undefined {
+    return this.figure('select turn from messages where seq > ? order by seq limit 1', seq);
   }
 
   /** @returns the numbers and ids of messages, without their texts. */
@@ -242,7 +281,7 @@ export class Transcript extends Tables {
   empty(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'log', 'calls']) this.write(`delete from ${table}`);
-    this.write('delete from turns where settled = 1');
+    this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
   }
 
   /** Deletes what an interrupted copy has left. A failed first turn stays, so that it can be resumed. */

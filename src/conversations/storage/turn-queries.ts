@@ -101,3 +101,9 @@ export function turnSizes(transcript: Transcript): TurnSize[] {
 export function turnsOfRun(transcript: Transcript, run: number): TurnRow[] {
   return transcript.turns('run = ? and seq >= ?', run, run);
 }
+
+/** @returns the number of a run's first step that is part of the history: the one that has the question. */
+export function firstStepOf(transcript: Transcript, run: number): number | undefined {
+  const first = `select seq from turns where run = ? and seq > ? and status in ${COMMITTED} order by seq limit 1`;
+  return transcript.figure(first, run, run);
+}

@@ -111,10 +111,11 @@ export function repairPaused(
   });
 }
 
-/** @returns the report of a conversation for its account. */
-export function conversationReportOf(profile: Profile): ConversationReport {
+/** @returns the report of a conversation for its account; `own` of its cost is that of the request which it comes with. */
+export function conversationReportOf(profile: Profile, own: Nanodollars = 0): ConversationReport {
   const { id, version, createdAt, updatedAt, title, turns, messages, bytes, exists, deleted } = profile;
-  return { id, version, createdAt, updatedAt, title, turns, messages, bytes, gone: deleted || !exists };
+  const cost = profile.cost - own;
+  return { id, version, createdAt, updatedAt, title, turns, messages, bytes, cost, gone: deleted || !exists };
 }
 
 /** @returns a conversation's profile after a turn with so many new messages, its answer with them. */

@@ -43,6 +43,8 @@ export const COVER_MS = 20_000;
 export interface TurnOptions {
   /** Of a step: makes its side of the log of its run. */
   logOf?: (builder: MessageBuilder) => TurnLog;
+  /** Of a step: its calls of the edge's tools, as its row stores them; null where there are none. */
+  callsIn?: (content: readonly Json[]) => string | null;
   /** Whether it is a further step of a run, which is one turn. */
   isLater?: boolean;
   /** How many new messages the turn has; absent where that must be looked up. */
@@ -193,7 +195,11 @@ export class Turn {
     const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
     const mayResume = complete && isPending(stopReason);
     const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
+    const calls = (status === 'complete' && this.#options.callsIn?.(content)) || null;
+    const isOfRun = this.row.run !== null && status === 'complete';
     const next = nextProfile(profile, committed, newMessages + (hasAnswer ? 1 : 0), now);
+    // The number of a failed one may be used again.
+    if (committed) next.through = this.row.seq;
     if (committed && this.#options.isLater) next.turns -= 1;
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
     const { bytes } = this.#transcript;
@@ -202,7 +208,8 @@ export class Turn {
       ms: now - this.row.beganAt,
       opening: { route: this.row.route, model: this.row.model, conversation: profile.id },
       startedAt: this.row.beganAt,
-      conversation: conversationReportOf({ ...next, bytes }),
+      // What calls tools goes on: the conversation is reported with the last step, or by its run.
+      ...(calls === null ? { conversation: conversationReportOf({ ...next, bytes }) } : {}),
     });
     // A cost that only the account knows comes with its answer to the settlement.
     const cost = Number.isFinite(settlement?.nanodollars) ? (settlement?.nanodollars ?? 0) : 0;
@@ -221,8 +228,9 @@ export class Turn {
       tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
       frame: complete && content.length === blocks.length ? this.row.frame : null,
       events: this.log.events,
-      settled: meter === undefined,
+      settled: meter === undefined || isOfRun,
       model: outcome.model ?? this.row.model,
+      calls,
     };
     const text = hasAnswer ? JSON.stringify({ role: 'assistant', content }) : undefined;
     const cached = this.#transcript.cachedHistory;
@@ -239,7 +247,8 @@ export class Turn {
       this.#transcript.addMessage({ ...message, text: JSON.stringify({ role: 'assistant', content }) });
     }
     this.#transcript.endTurn(row);
-    this.#transcript.save(next, bytes);
+    if (isOfRun && this.#options.isLater) this.#transcript.keep(next);
+    else this.#transcript.save(next, bytes);
     // Last, because it shows the end: everything before it has succeeded then.
     this.log.store();
     Object.assign(this.row, row);

@@ -20,10 +20,10 @@ import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 /** An account's object, as others call it; what each method does stands at the object. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
   admit(request: AdmissionRequest): AdmissionDecision;
-  admitJson(request: string): string | Promise<string>;
+  admitJson(request: string, along?: string): string | Promise<string>;
   mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;
-  settleJson(settlement: string): string;
+  settleJson(settlement: string, along?: string): string;
   stage(requestId: string, stage: string): void;
   renew(requestId: string, stage?: string): boolean;
   standing(defaults?: Limits, jti?: string): QuotaReport;

@@ -53,6 +53,11 @@ export type AdmissionDecision =
       standing: QuotaStatus;
       /** The models that may step in, by the account's limits. */
       fallbacks?: readonly string[];
+      /**
+       * Whether so much is left beside this hold that it keeps nobody out for the moment: its settlement may wait for the
+       * next call that goes to the account. Absent where it does not, and from an object of an earlier version.
+       */
+      roomy?: boolean;
       /** Whether this account is not on the list of accounts yet. Who puts it there calls `listed()`. */
       unlisted: boolean;
     };

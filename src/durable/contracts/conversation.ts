@@ -3,6 +3,7 @@ import type {
   ConversationPatch,
   HistoryQuery,
   StopQuery,
+  View,
 } from '../../conversations/conversations.schema.ts';
 import type { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
@@ -19,7 +20,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   read(): Result<CrossingText>;
   turnAccount(id: string): Result<CrossingText>;
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
-  export(): Result<ReadableStream<Uint8Array>>;
+  export(view?: View): Result<ReadableStream<Uint8Array>>;
   create(
     place: ConversationPlace,
     fields: Omit<ConversationFields, 'system' | 'tools'>,

@@ -76,6 +76,8 @@ export interface ConversationReport {
   messages: number;
   /** What its object takes up, as the platform counts it; a version before this one did not tell. */
   bytes?: number | undefined;
+  /** What it has cost, without the request that the report comes with; a version before this one did not tell. */
+  cost?: Nanodollars | undefined;
   /** Whether it does not exist: it was deleted, or its first turn failed. */
   gone: boolean;
 }

@@ -224,7 +224,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
       }
       expect(new Set(own.map(({ body: sent }) => sent.tool_use_id)).size).toBe(byId.size);
       for (const sent of byId.values()) if (sent[0]?.name === 'book') expect(sent).toHaveLength(1);
-      expect(await readOf(conversation)).toMatchObject({ state: 'idle', turns: 1 });
+      expect(await readOf(conversation)).toMatchObject({ state: 'idle', turns: 1, messages: messages.length });
       await eventually(async () => {
         // What it was booked at is never less than what was billed, and never more than was allowed.
         const { cost_usd } = (await readOf(conversation)) ?? {};

@@ -1,0 +1,16 @@
+import { createApp } from 'sluice';
+import * as z from 'zod';
+
+export { Account, Conversation } from 'sluice';
+
+const zones = { Bern: 'Europe/Zurich', Lima: 'America/Lima' } as const;
+
+export default createApp({
+  tools: {
+    get_time: {
+      description: 'Tells the time in a city.',
+      schema: z.object({ city: z.enum(['Bern', 'Lima']) }),
+      run: async ({ city }) => ({ time: new Date().toLocaleTimeString('en', { timeZone: zones[city] }) }),
+    },
+  },
+});

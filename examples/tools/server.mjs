@@ -1,0 +1,18 @@
+import { createServer } from 'node:http';
+import { Webhook } from 'standardwebhooks';
+
+const webhook = new Webhook(process.env.TOOL_SIGNING_SECRET);
+const skies = { Bern: 'clear', Oslo: 'rain' };
+
+createServer(async (request, response) => {
+  let body = '';
+  for await (const text of request.setEncoding('utf8')) body += text;
+  try {
+    const { input } = webhook.verify(body, request.headers);
+    // From status 400 on the model is told that the tool has failed, and the text says why.
+    if (!Object.hasOwn(skies, input.city)) response.writeHead(404).end(`No weather of ${input.city} is known.`);
+    else response.end(JSON.stringify({ sky: skies[input.city] }));
+  } catch {
+    response.writeHead(401).end('This call was not signed by the edge.');
+  }
+}).listen(Number(process.env.PORT ?? 3000));

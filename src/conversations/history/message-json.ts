@@ -1,0 +1,68 @@
+/** A message as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
+
+import { isoTime } from '../../http/times.ts';
+import { memberTexts } from '../../json/edit.ts';
+import { toUsd, type Usage } from '../../pricing/cost.ts';
+import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { MessageRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/** What is told of a message beside its content. */
+export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run'> & { paused?: string | null };
+
+const ROWS_AT_ONCE = 50;
+
+/**
+ * Reads rows in steps, when the caller takes them: a page need not fit into memory, and no query stays open while the
+ * object does other work.
+ */
+export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
+  for (let next = from; next <= to; ) {
+    const rows = transcript.places({ from: next, to, pending, limit: ROWS_AT_ONCE });
+    for (const { seq } of rows) yield* transcript.history({ from: seq, to: seq, pending });
+    const last = rows.at(-1);
+    if (!last) return;
+    next = last.seq + 1;
+  }
+}
+
+/** @returns a row as JSON text */
+export function messageText(row: MessageRow, content = contentOf(row)): string {
+  const { before, after } = aroundContent(row);
+  return before + content + after;
+}
+
+/** @returns the JSON text of a row's content */
+export function contentOf({ text }: Pick<MessageRow, 'text'>): string {
+  return memberTexts(text).get('content') ?? '[]';
+}
+
+/** @returns the JSON text of a message before its content, and behind it */
+export function aroundContent(head: MessageHead): { before: string; after: string } {
+  const { id, role, createdAt, status, cost, outcome, model, turnId, paused = null } = head;
+  const isAnswer = role === 'assistant' && outcome !== null;
+  const before = objectText({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
+  const after = objectText({
+    model: isAnswer ? JSON.stringify(model) : 'null',
+    stop_reason: isAnswer ? JSON.stringify(paused === null ? outcome.stop_reason : 'pause_turn') : 'null',
+    paused: JSON.stringify(paused),
+    usage: isAnswer ? JSON.stringify(shownUsage(outcome)) : 'null',
+    cost_usd: isAnswer ? String(toUsd(cost)) : 'null',
+    created_at: JSON.stringify(isoTime(createdAt)),
+    status: JSON.stringify(status === 'empty' ? 'complete' : status),
+    turn: JSON.stringify(turnId),
+  });
+  return { before: `${before.slice(0, -1)},"content":`, after: `,${after.slice(1)}` };
+}
+
+/** @returns the usage as the upstream told it; of an answer that did not end, with the output that it was settled at */
+function shownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
+  if (usage === undefined) return null;
+  return estimated_output === undefined ? usage : { ...usage, output_tokens: estimated_output };
+}
+
+/** @returns a JSON object of members that are JSON texts */
+export function objectText(fields: Record<string, string>): string {
+  const members = Object.entries(fields).map(([name, text]) => `${JSON.stringify(name)}:${text}`);
+  return `{${members.join(',')}}`;
+}

@@ -1,0 +1,190 @@
+/** The history as clients see it, as JSON: the steps of a run are one row, with the calls of the edge as they were shown. */
+
+import { getOrMake } from '../../cache/get-or-make.ts';
+import { itemTexts } from '../../json/edit.ts';
+import { parseObject } from '../../json/object.ts';
+import type { CallRow } from '../storage/call-rows.ts';
+import type { MessageOutline, MessageRow, TurnStatus } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { firstStepOf, turnAt } from '../storage/turn-queries.ts';
+import { shownCall, shownResult } from './edge-blocks.ts';
+import { aroundContent, contentOf, messageText, rowsBetween } from './message-json.ts';
+
+/** A row that is shown: a message, or from the first to the last message of a run's answer. */
+export interface ShownPlace {
+  from: number;
+  to: number;
+  id: string;
+  /** The run whose answer this is. */
+  run: number | null;
+}
+
+interface PlaceQuery {
+  backwards: boolean;
+  /** Adds what the running turn was asked. */
+  pending: boolean;
+  limit: number;
+}
+
+/**
+ * Finds the rows that are shown behind a message, or before it.
+ *
+ * @param cursor the number of any stored message; undefined for the beginning
+ */
+export function shownPlaces(transcript: Transcript, cursor: number | undefined, query: PlaceQuery): ShownPlace[] {
+  const places: ShownPlace[] = [];
+  for (const place of placesFrom(transcript, cursor, query)) {
+    // The search begins with the cursor itself, which may stand in the middle of an answer.
+    if (cursor !== undefined && place.from <= cursor && cursor <= place.to) continue;
+    places.push(place);
+    if (places.length >= query.limit) break;
+  }
+  return places;
+}
+
+function* placesFrom(
+  transcript: Transcript,
+  cursor: number | undefined,
+  { backwards, pending }: PlaceQuery,
+): Generator<ShownPlace> {
+  const range = cursor === undefined ? {} : backwards ? { to: cursor } : { from: cursor };
+  const rows = transcript.outlines({ ...range, backwards, pending });
+  const behind = backwards ? transcript.turnBehind(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
+  const { ids } = transcript.calls;
+  const runs = new Map<number, { first: number | undefined; status: TurnStatus | undefined }>();
+  let answer: ShownPlace | undefined;
+  for (const { row, next } of backwards ? inReverse(rows, behind) : inOrder(rows)) {
+    const { seq, id, turn, role, run } = row;
+    const known = run === null ? undefined : getOrMake(runs, run, () => stateOf(transcript, run));
+    // The first step has the question too, and may have a whole history that was imported.
+    const isAnswer =
+      known?.first !== undefined && (turn !== known.first || (role === 'assistant' && turn !== next?.turn));
+    if (answer && !(isAnswer && answer.run === run)) {
+      yield answer;
+      answer = undefined;
+    }
+    // Of an answer that is not whole yet, nothing is shown, as of any other.
+    if (known?.status === 'running' && (isAnswer || !pending)) continue;
+    if (isAnswer)
+      answer = {
+        from: Math.min(seq, answer?.from ?? seq),
+        to: Math.max(seq, answer?.to ?? seq),
+        run,
+        id: backwards ? id : (answer?.id ?? id),
+      };
+    else if (!isOfEdgeAlone(row, ids)) yield { from: seq, to: seq, id, run: null };
+  }
+  if (answer) yield answer;
+}
+
+function stateOf(transcript: Transcript, run: number) {
+  return { first: firstStepOf(transcript, run), status: transcript.statusOf(run) };
+}
+
+type WithNext = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;
+
+/** @returns messages with the ones behind them. */
+function* inOrder(rows: Iterable<MessageOutline>): WithNext {
+  let row: MessageOutline | undefined;
+  for (const next of rows) {
+    if (row) yield { row, next };
+    row = next;
+  }
+  if (row) yield { row, next: undefined };
+}
+
+/** The same from the end. @param turn of the message behind the last one */
+function* inReverse(rows: Iterable<MessageOutline>, turn: number | undefined): WithNext {
+  let next = turn === undefined ? undefined : { turn };
+  for (const row of rows) {
+    yield { row, next };
+    next = row;
+  }
+}
+
+/** @returns whether a message has results of the edge's calls, and nothing that the user has sent. */
+function isOfEdgeAlone({ role, text }: MessageOutline, calls: ReadonlySet<string>): boolean {
+  if (role !== 'user' || calls.size === 0) return false;
+  const content = contentOf({ text: text() });
+  return content.includes('"tool_result"') && ownBlocks(content, calls).length === 0;
+}
+
+/** @returns the blocks of a user's content without the results of some calls, as JSON texts */
+function ownBlocks(content: string, calls: ReadonlySet<string>): string[] {
+  return itemTexts(content).filter((text) => !calls.has(answeredBy(text) ?? ''));
+}
+
+function answeredBy(text: string): string | undefined {
+  if (!text.includes('"tool_result"')) return undefined;
+  const { type, tool_use_id } = parseObject(text) ?? {};
+  return type === 'tool_result' ? String(tool_use_id) : undefined;
+}
+
+/** Writes a row as JSON text, in pieces: an answer of many steps may be long. Nothing, where it was deleted meanwhile. */
+export function* shownText(transcript: Transcript, place: ShownPlace, pending: boolean): Generator<string> {
+  if (place.run !== null) {
+    yield* answerText(transcript, place, place.run);
+    return;
+  }
+  for (const row of transcript.history({ from: place.from, to: place.to, pending })) {
+    const status = row.run === null ? row.status : (transcript.statusOf(row.run) ?? row.status);
+    const content = contentOf(row);
+    const isList = row.role === 'user' && content.startsWith('[') && content.includes('"tool_result"');
+    const own = isList ? `[${ownBlocks(content, transcript.calls.ids).join(',')}]` : content;
+    yield messageText({ ...row, status }, own);
+  }
+}
+
+function* answerText(transcript: Transcript, { from, to, id }: ShownPlace, run: number): Generator<string> {
+  const turn = turnAt(transcript, run);
+  if (!turn) return;
+  const { beganAt, endedAt, paused = null } = turn;
+  const head = { ...turn, id, role: 'assistant', createdAt: endedAt ?? beganAt, turnId: turn.id, paused };
+  const { before, after } = aroundContent(head);
+  yield `${before}[`;
+  let between = '';
+  for (const block of answerBlocks(transcript, from, to)) {
+    yield between + block;
+    between = ',';
+  }
+  yield `]${after}`;
+}
+
+function* answerBlocks(transcript: Transcript, from: number, to: number): Generator<string> {
+  /** The calls of the last step whose results have not been shown. */
+  let open: CallRow[] = [];
+  for (const row of rowsBetween(transcript, from, to)) {
+    if (row.role === 'assistant') {
+      yield* resultTexts(open, pendingResults(transcript, open));
+      open = transcript.calls.of(row.turn);
+      yield* stepTexts(row, new Set(open.map(({ id }) => id)));
+    } else {
+      const results = itemTexts(contentOf(row)).map((text) => [answeredBy(text) ?? '', text] as const);
+      yield* resultTexts(open, new Map(results));
+      open = [];
+    }
+  }
+  yield* resultTexts(open, pendingResults(transcript, open));
+}
+
+/** @returns the results that have not gone up yet: they stand with their calls. */
+function pendingResults(transcript: Transcript, [call]: readonly CallRow[]): ReadonlyMap<string, string> {
+  return call ? transcript.calls.results(call.turn) : new Map();
+}
+
+function stepTexts(row: MessageRow, calls: ReadonlySet<string>): string[] {
+  return itemTexts(contentOf(row)).map((text) => {
+    if (calls.size === 0 || !text.includes('"tool_use"')) return text;
+    const block = parseObject(text) ?? {};
+    return block.type === 'tool_use' && calls.has(String(block.id)) ? JSON.stringify(shownCall(block)) : text;
+  });
+}
+
+/** @returns results in the order in which they came, as they were shown. */
+function resultTexts(calls: readonly CallRow[], results: ReadonlyMap<string, string>): string[] {
+  const inOrder = calls.toSorted((one, other) => (one.endedAt ?? 0) - (other.endedAt ?? 0));
+  return inOrder.flatMap(({ id }) => {
+    const result = parseObject(results.get(id) ?? '');
+    return result ? JSON.stringify(shownResult(id, result.content, result.is_error === true)) : [];
+  });
+}

@@ -1,0 +1,88 @@
+/** The calls of a run: makes them, some at the same time, stores what they have given, and shows it. */
+
+import type { Bindings } from '../../durable/bindings.ts';
+import type { Json } from '../../json/object.ts';
+import type { Settings } from '../../settings/settings.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { callTool } from './call-tool.ts';
+import type { RunMeter } from './limits.ts';
+import type { ToolRun } from './runs.schema.ts';
+import type { ShownRun } from './shown-run.ts';
+import { failedCall, type ToolResult } from './tool-result.ts';
+
+/** A call that is to be made. */
+export interface PlannedCall {
+  /** The number of the step whose answer called it, and which of its calls this is. */
+  turn: number;
+  n: number;
+  block: Json;
+  tries: number;
+}
+
+/** What making calls needs of their run. */
+export interface CallingRun {
+  transcript: Transcript;
+  settings: Settings;
+  env: Bindings;
+  account: string;
+  conversation: string;
+  /** The id of the run's turn. */
+  turn: string;
+  tools: ReadonlyMap<string, ToolRun>;
+  shown: ShownRun;
+  meter: RunMeter;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+  now(): number;
+}
+
+/** Characters of results that may wait in memory until the log is written next; they stand in the rows of their calls too. */
+const MOST_UNSTORED = 16_384;
+
+export class RunCalls {
+  readonly #run: CallingRun;
+
+  constructor(run: CallingRun) {
+    this.#run = run;
+  }
+
+  /** Makes the calls of a step. Never rejects. */
+  async makeAll(calls: readonly PlannedCall[]): Promise<void> {
+    const waiting = [...calls];
+    const work = async () => {
+      for (let call = waiting.shift(); call; call = waiting.shift()) {
+        const beganAt = this.#run.now();
+        this.answer(call, await this.#make(call), beganAt);
+      }
+    };
+    await Promise.all(Array.from({ length: Math.min(this.#run.meter.parallel, calls.length) }, work));
+  }
+
+  async #make({ block }: PlannedCall): Promise<ToolResult> {
+    const { settings, env, account, conversation, turn, tools, meter, signal, now } = this.#run;
+    const { id, name, input } = block;
+    const run = tools.get(String(name));
+    if (!run || signal.aborted) return failedCall('stopped');
+    const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
+    const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
+    const leftMs = meter.leftMs(now());
+    return await callTool(call, run, { settings, env, fetch: fetchTool, now: now(), leftMs, signal });
+  }
+
+  /** Stores a call's result, and shows it. */
+  answer({ turn, n, block, tries }: PlannedCall, result: ToolResult, beganAt = this.#run.now()): void {
+    const { transcript, shown, now } = this.#run;
+    const { content, isError, bytes } = result;
+    const id = String(block.id);
+    const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
+    const event = shown.isExpected(id) ? shown.log.events + 1 : null;
+    transcript.calls.end({
+      ...{ turn, n, id, name: String(block.name), beganAt, endedAt: now(), isError, bytes, event, tries },
+      result: JSON.stringify(told),
+    });
+    shown.showResult(id, result);
+    // The call's row has what is shown here: the log need not have it at once.
+    if (shown.log.unstored > MOST_UNSTORED) shown.log.store({ at: now(), unseenMs: 0 });
+    else shown.log.show();
+  }
+}

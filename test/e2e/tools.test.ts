@@ -1,0 +1,72 @@
+import { execFile, spawn } from 'node:child_process';
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Json } from '../../src/json/object.ts';
+import { eventually } from '../support/eventually.ts';
+import { freePort } from '../support/processes.ts';
+import { npmStart, type Started } from '../support/start.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const readme = await readFile(join(root, 'README.md'), 'utf8');
+const [, guide = ''] = /### Tools that the edge calls\n([\s\S]*?)\n## /.exec(readme) ?? [];
+/** The guide's blocks of one language. */
+const blocksOf = (language: string) =>
+  [...guide.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(([, code = '']) => code);
+const [start = '', ask = ''] = blocksOf('sh');
+
+let edge: Started;
+let port: string;
+const stops: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  port = String(await freePort());
+  const own = start.replaceAll('localhost:3000', `localhost:${port}`);
+  const secret = await promisify(execFile)('bash', ['-c', `${own.split('\n')[0]}; echo -n $TOOL_SIGNING_SECRET`]);
+  const env = { ...process.env, TOOL_SIGNING_SECRET: secret.stdout, PORT: port };
+  const [, server = ''] = /^node (\S+) &$/m.exec(own) ?? [];
+  const child = spawn(process.execPath, [join(root, server)], { env, stdio: 'inherit' });
+  stops.push(() => child.kill());
+  const [, args = ''] = /^npm start -- (.*)$/m.exec(own) ?? [];
+  edge = await npmStart(args.replace('$TOOL_SIGNING_SECRET', secret.stdout).split(' '));
+  stops.push(() => edge.stop());
+  await eventually(async () => void (await fetch(`http://localhost:${port}`)));
+});
+
+afterAll(async () => {
+  for (const stop of stops) await stop();
+});
+
+/** Asks as the README does. @returns the blocks of the answer */
+async function asked(content: string, conversation: string): Promise<Json[]> {
+  const command = ask
+    .replace('http://localhost:8787', edge.url)
+    .replaceAll('localhost:3000', `localhost:${port}`)
+    .replace('What is the weather in Bern?', content)
+    .replace('"trip"', `"${conversation}"`);
+  const { stdout } = await promisify(execFile)('bash', ['-c', command]);
+  return (JSON.parse(stdout) as { content: Json[] }).content;
+}
+
+test('the README shows the example as it is', async () => {
+  expect(blocksOf('javascript')).toEqual([await readFile(join(root, 'examples/tools/server.mjs'), 'utf8')]);
+});
+
+test('its tool is called, signed, and its result is in the answer; an error of its is one to the model', async () => {
+  expect(await asked('What is the weather in Bern?', 'trip')).toMatchObject([
+    { type: 'text' },
+    { type: 'mcp_tool_use', name: 'get_weather', input: { city: 'Bern' }, server_name: 'edge' },
+    { type: 'mcp_tool_result', is_error: false, content: [{ text: '{"sky":"clear"}' }] },
+    { type: 'text', text: expect.stringContaining('clear') },
+  ]);
+  expect(await asked('What is the weather in Lima?', 'other')).toMatchObject([
+    {},
+    { input: { city: 'Lima' } },
+    { is_error: true, content: [{ text: 'No weather of Lima is known.' }] },
+    {},
+  ]);
+  const forged = await fetch(`http://localhost:${port}`, { method: 'POST', body: '{"input":{"city":"Bern"}}' });
+  expect(forged.status).toBe(401);
+});

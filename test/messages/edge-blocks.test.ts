@@ -1,0 +1,185 @@
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { withoutEdgeBlocksIn } from '../../src/conversations/history/edge-blocks.ts';
+import { parseJson, parseLong } from '../../src/http/read-json.ts';
+import type { Json } from '../../src/json/object.ts';
+import { brokenRule } from '../support/api-rules.ts';
+import { errorOf, type TestApp, testApp } from '../support/app.ts';
+import { batchesReach } from '../support/batch-objects.ts';
+import { resetAll } from '../support/conversations.ts';
+
+const MODEL = 'claude-haiku-5-5';
+const use = (id: string, input: unknown = { city: 'Bern' }) => ({
+  type: 'mcp_tool_use',
+  id,
+  name: 'get_weather',
+  input,
+  server_name: 'edge',
+});
+const result = (id: string, text: string, is_error = false) => ({
+  type: 'mcp_tool_result',
+  tool_use_id: id,
+  is_error,
+  content: [{ type: 'text', text }],
+});
+const text = (said: string) => ({ type: 'text', text: said });
+const question = { role: 'user', content: 'How is the weather?' };
+
+const SHOWN = [
+  question,
+  {
+    role: 'assistant',
+    content: [
+      text('I look. '),
+      use('toolu_1'),
+      use('toolu_2'),
+      result('toolu_2', 'no such city', true),
+      result('toolu_1', 'sun'),
+      text('Once more. '),
+      use('toolu_3'),
+      { type: 'tool_use', id: 'toolu_4', name: 'ask_user', input: {} },
+    ],
+  },
+  { role: 'user', content: [{ type: 'tool_result', tool_use_id: 'toolu_4', content: 'yes' }] },
+];
+const called = (id: string) => ({ type: 'tool_use', id, name: 'get_weather', input: { city: 'Bern' } });
+const REPLAYED = [
+  question,
+  { role: 'assistant', content: [text('I look. '), called('toolu_1'), called('toolu_2')] },
+  {
+    role: 'user',
+    content: [
+      { type: 'tool_result', tool_use_id: 'toolu_1', content: [text('sun')] },
+      { type: 'tool_result', tool_use_id: 'toolu_2', content: [text('no such city')], is_error: true },
+    ],
+  },
+  {
+    role: 'assistant',
+    content: [text('Once more. '), called('toolu_3'), { type: 'tool_use', id: 'toolu_4', name: 'ask_user', input: {} }],
+  },
+  {
+    role: 'user',
+    content: [
+      {
+        type: 'tool_result',
+        tool_use_id: 'toolu_3',
+        content: 'The result of this call is not known.',
+        is_error: true,
+      },
+      { type: 'tool_result', tool_use_id: 'toolu_4', content: 'yes' },
+    ],
+  },
+];
+
+let app: TestApp;
+beforeEach(() => {
+  const message = { type: 'message', role: 'assistant', model: MODEL, content: [], stop_reason: 'end_turn' };
+  app = testApp(({ url }) =>
+    url.pathname.endsWith('count_tokens')
+      ? Response.json({ input_tokens: 3 })
+      : Response.json({ ...message, usage: { input_tokens: 1, output_tokens: 1 } }),
+  );
+});
+afterEach(async () => {
+  await app.settled();
+  await resetAll();
+});
+
+describe('the edge’s calls in a history that no conversation keeps', () => {
+  test.each(['/v1/messages', '/messages', '/v1/messages/count_tokens', '/count-tokens'])(
+    'go up by %s as calls and results',
+    async (path) => {
+      const more = path.endsWith('messages') ? { max_tokens: 10, stream: false } : {};
+      const response = await app.post(path, { model: MODEL, ...more, messages: SHOWN });
+      expect(response.status, await response.clone().text()).toBe(200);
+      expect(JSON.parse(app.sent.at(-1)?.text ?? '')).toEqual({ model: MODEL, ...more, messages: REPLAYED });
+      expect(brokenRule(REPLAYED as never)).toBeUndefined();
+    },
+  );
+
+  test('go up in a batch as calls and results', async () => {
+    const sent: string[] = [];
+    batchesReach(async (_, { body }) => {
+      sent.push(await new Response(body ?? '').text());
+      return Response.json({ error: { type: 'api_error', message: 'not today' } }, { status: 500 });
+    });
+    const params = { model: MODEL, max_tokens: 10, messages: SHOWN };
+    await app.post('/v1/messages/batches', { requests: [{ custom_id: 'a', params }] });
+    const bodies = [...sent, ...app.sent.map(({ text }) => text)].filter((body) => body.includes('custom_id'));
+    expect(JSON.parse(bodies[0] ?? '')).toEqual({
+      requests: [{ custom_id: 'a', params: { ...params, messages: REPLAYED } }],
+    });
+  });
+
+  test('are of this edge alone: a server of that name is refused, another one goes up as it came', async () => {
+    const ask = { model: MODEL, max_tokens: 10, stream: false, messages: [question] };
+    const server = { type: 'url', url: 'https://mcp.example.com', name: 'edge' };
+    const items = { requests: [{ custom_id: 'a', params: { ...ask, mcp_servers: [server] } }] };
+    for (const [path, body] of [
+      ['/v1/messages', { ...ask, mcp_servers: [server] }],
+      ['/v1/messages/count_tokens', { model: MODEL, messages: [question], mcp_servers: [server] }],
+      ['/v1/messages/batches', items],
+    ] as const) {
+      const { type, message } = await errorOf(await app.post(path, body));
+      expect([type, message]).toEqual(['invalid_request_error', expect.stringContaining('mcp_servers: ')]);
+    }
+    expect(app.sent).toEqual([]);
+    const others = [{ ...use('mcptoolu_1'), server_name: 'other' }, result('mcptoolu_1', 'sun'), text('Sun.')];
+    const body = ` ${JSON.stringify({ ...ask, messages: [question, { role: 'assistant', content: others }, question] }, undefined, 1)} `;
+    await app.post('/v1/messages', body);
+    expect(app.sent.at(-1)?.text).toBe(body);
+  });
+
+  test('become what they were, however long, and whatever is between them', () => {
+    const said = fc.constantFrom('I look.', 'Well. ', 'x'.repeat(3_000));
+    const call = fc.record({ input: fc.jsonValue({ maxDepth: 3 }), result: said, isError: fc.boolean() });
+    const step = fc.record({ text: said, calls: fc.array(call, { minLength: 1, maxLength: 3 }) });
+    const run = fc.record({ steps: fc.array(step, { maxLength: 3 }), end: said, next: said });
+    fc.assert(
+      fc.property(fc.array(run, { minLength: 1, maxLength: 3 }), fc.boolean(), (runs, isLong) => {
+        let ids = 0;
+        const shown: Json[] = [];
+        const stored: Json[] = [];
+        for (const { steps, end, next } of runs) {
+          const blocks: Json[] = [];
+          for (const user of [{ role: 'user', content: next }]) {
+            shown.push(user);
+            stored.push(user);
+          }
+          for (const { text: told, calls } of steps) {
+            const all = calls.map((one) => {
+              ids += 1;
+              return { ...one, id: `toolu_${ids}` };
+            });
+            blocks.push(text(told), ...all.map(({ id, input }) => use(id, { input })));
+            blocks.push(...all.map(({ id, result: given, isError }) => result(id, given, isError)).reverse());
+            stored.push(
+              {
+                role: 'assistant',
+                content: [text(told), ...all.map(({ id, input }) => ({ ...called(id), input: { input } }))],
+              },
+              {
+                role: 'user',
+                content: all.map(({ id, result: given, isError }) => ({
+                  type: 'tool_result',
+                  tool_use_id: id,
+                  content: [text(given)],
+                  ...(isError ? { is_error: true } : {}),
+                })),
+              },
+            );
+          }
+          shown.push({ role: 'assistant', content: [...blocks, text(end)] });
+          stored.push({ role: 'assistant', content: [text(end)] });
+        }
+        const document = isLong ? [{ role: 'user', content: 'y'.repeat(200_000) }] : [];
+        const sent = { model: MODEL, messages: [...document, ...shown], note: '\u2028 "edge"' };
+        const bytes = new TextEncoder().encode(JSON.stringify(sent));
+        const body = withoutEdgeBlocksIn(isLong ? parseLong(bytes) : parseJson(bytes));
+        const up = JSON.parse(new TextDecoder().decode(body.bytes)) as Json;
+        expect(up).toEqual({ ...sent, messages: [...document, ...stored] });
+        expect(brokenRule(up.messages as never)).toBeUndefined();
+      }),
+    );
+  });
+});

@@ -1,0 +1,170 @@
+/** Settlements that wait in their isolates for other calls: requests and isolates die, calls are lost and come twice. */
+import fc from 'fast-check';
+import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
+import { type AccountRequest, callAccount, settleSoon } from '../../src/durable/call-account.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { AccountModel, LIMIT } from './account-model.ts';
+import { accountsOfIsolate, env, hostOf, inWorld } from './bindings.ts';
+import { type Host, Violation } from './host.ts';
+import { mishaps } from './mishaps.ts';
+import { findFailure, type Search } from './property.ts';
+import { type Mishaps, type Scheduler, World } from './world.ts';
+
+type Command =
+  /** A request, from its admission to its settlement; `share` is what it costs of its hold. */
+  | { kind: 'request'; isolate: number; share: number }
+  /** Something else that is asked of the account. */
+  | { kind: 'read'; isolate: number }
+  /** An isolate is gone, with all requests in it and all that waits there. */
+  | { kind: 'die'; isolate: number };
+
+interface Scenario extends Mishaps {
+  commands: readonly Command[];
+}
+
+const ACCOUNT = 'alice';
+const STEPS = 400;
+const REST_MS = 60 * 60_000;
+const ISOLATES = 2;
+const WORST_CASE = worstCaseWith({ outputTokens: 800 });
+const DEFAULTS = { usd_per_day: LIMIT / 1e9, on_shortfall: 'refuse' as const };
+
+const isolate = fc.integer({ min: 0, max: ISOLATES - 1 });
+const request = fc.record({
+  kind: fc.constant('request' as const),
+  isolate,
+  share: fc.constantFrom(0, 0.25, 0.5, 3),
+}) as fc.Arbitrary<Command>;
+const other = fc.record({ kind: fc.constantFrom('read', 'die'), isolate }) as fc.Arbitrary<Command>;
+
+const scenarios: fc.Arbitrary<Scenario> = fc.record({
+  commands: fc.array(fc.oneof({ arbitrary: request, weight: 5 }, { arbitrary: other, weight: 1 }), {
+    minLength: 2,
+    maxLength: 8,
+  }),
+  ...mishaps,
+});
+
+/** Looks for a schedule under which something does not hold. */
+export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+
+/** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
+async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+  const world = new World(scheduler, scenario);
+  const store = new Map<string, string>();
+  await inWorld(world, { store }, async () => {
+    const account = hostOf('ACCOUNT', ACCOUNT);
+    const model = new AccountModel(account, world, store);
+    const requests = new Requests(world, account, model);
+    const look = () => {
+      model.look();
+      requests.look();
+    };
+    requests.issue(scenario.commands);
+    await world.run(STEPS, look);
+    await world.rest(REST_MS, look);
+    model.lookAtRest();
+    requests.lookAtRest();
+  });
+}
+
+/** One of the requests. */
+interface Course {
+  hold: number | undefined;
+  cost: number | undefined;
+  /** Whether it has been told that the account has settled it. */
+  isSettled: boolean;
+}
+
+/** Requests of some isolates, each of which may die by itself. */
+class Requests {
+  readonly #world: World;
+  readonly #model: AccountModel;
+  readonly #account: Host;
+  /** How the account has them, as was seen last. */
+  readonly #known = new Map<string, { status: string; cost: number }>();
+  #seen = 0;
+  readonly #courses = new Map<string, Course>();
+  readonly #isolates = Array.from({ length: ISOLATES }, () => new Isolate());
+
+  constructor(world: World, account: Host, model: AccountModel) {
+    this.#world = world;
+    this.#account = account;
+    this.#model = model;
+  }
+
+  /** Issues commands one after the other, without waiting for what comes of them. */
+  issue(commands: readonly Command[]): void {
+    void (async () => {
+      for (const command of commands) {
+        await this.#world.wait(`client: ${command.kind}`);
+        this.#do(command);
+      }
+    })();
+  }
+
+  /** Notes what the account has of each request: in the end its rows are too old and are deleted. */
+  look(): void {
+    if (this.#seen === this.#account.storage.changes) return;
+    this.#seen = this.#account.storage.changes;
+    for (const { id, status, cost } of this.#model.rows()) this.#known.set(id, { status, cost });
+  }
+
+  /** What was told to be settled is, at its cost; of those that died before, the account may know no more than the hold. */
+  lookAtRest(): void {
+    for (const [id, course] of this.#courses) {
+      const row = this.#known.get(id);
+      const isRight = row?.status === 'complete' && row.cost === course.cost;
+      if (isRight || (!course.isSettled && (row === undefined || row.status === 'orphaned'))) continue;
+      throw new Violation(`${id} was ${JSON.stringify(course)}, and is ${JSON.stringify(row)}`);
+    }
+  }
+
+  #do({ kind, ...command }: Command): void {
+    const place = this.#isolates[command.isolate];
+    if (!place) throw new Error('There is no such isolate.');
+    if (kind === 'die') {
+      for (const host of place.hosts) host.crash(false);
+      this.#isolates[command.isolate] = new Isolate();
+      return;
+    }
+    const id = `req_${String(this.#courses.size + 1).padStart(24, '0')}`;
+    const course: Course = { hold: undefined, cost: undefined, isSettled: false };
+    if (kind === 'request') this.#courses.set(id, course);
+    const run =
+      'share' in command
+        ? () => this.#ask(id, course, command.share, place.request())
+        : () => callAccount(place.request(), (account) => account.standing());
+    const host = this.#world.host('request', `${kind} ${this.#world.hosts.length}`, () => ({ run }));
+    place.hosts.push(host);
+    // What an account that cannot be reached leaves undone is its own to see to.
+    host.invoke('run', []).catch(() => {});
+  }
+
+  async #ask(requestId: string, course: Course, share: number, place: AccountRequest): Promise<void> {
+    const startedAt = this.#world.clock.now;
+    const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: WORST_CASE, defaults: DEFAULTS };
+    const decision = await askForAdmission(place, asked);
+    if (decision.outcome !== 'admitted') return;
+    await this.#world.hop(`${requestId} is answered`);
+    const { hold } = decision;
+    const cost = Math.floor(hold * share);
+    Object.assign(course, { hold, cost });
+    if (cost > hold) this.#model.allow(cost);
+    const { cost: told } = await settleSoon(place, JSON.stringify({ requestId, status: 'complete', cost, startedAt }));
+    if (told !== cost) throw new TypeError(`${requestId} was told that it has cost ${told}, not ${cost}`);
+    course.isSettled = true;
+  }
+}
+
+/** An isolate: what waits in it waits in no other one. */
+class Isolate {
+  readonly hosts: Host[] = [];
+  readonly #accounts = accountsOfIsolate();
+
+  /** @returns what one request calls the account by */
+  request(): AccountRequest {
+    return { identity: { account: ACCOUNT }, accounts: this.#accounts, settings: settingsOf(env) };
+  }
+}

@@ -213,7 +213,9 @@ function newMessages(
   // An empty turn has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
-  if ((paused || pending.size > 0) && (fresh.length === 0 || isAgain(fresh, answers))) {
+  const isRun = typeof answer?.run === 'number';
+  const again = () => isAgain(fresh, isRun ? lastShown(transcript) : answers);
+  if ((paused || pending.size > 0) && (fresh.length === 0 || again())) {
     return { ...continued, fresh: [], news: [] };
   }
   if (fresh.length === 0) {
@@ -263,6 +265,13 @@ function stateAfter(tail: readonly MessageText[]): { at: HistoryState; answers: 
   const at = emptyHistoryState();
   for (const message of messages) addToState(at, message);
   return { at, answers: messages.filter(({ role }) => role === 'assistant') };
+}
+
+/** @returns the answer of a run as its client has it, which is more than its last step */
+function lastShown(transcript: Transcript): SentMessage[] {
+  let last: SentMessage | undefined;
+  for (const message of shownMessages(transcript, true)) last = message;
+  return last ? [last] : [];
 }
 
 function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[]): boolean {

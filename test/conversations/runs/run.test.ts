@@ -342,6 +342,28 @@ describe('the limits of a run', () => {
     ]);
   });
 
+  test('pause it, and the answer that was shown lets it go on: with the history before it, or alone', async () => {
+    const bodies = answeringBy((_, number) =>
+      number < 4 ? calls({ type: 'text', text: 'Well. ' }, call(`toolu_${number}`, `city ${number}`)) : says('Done.'),
+    );
+    servingTools(() => new Response('sun'));
+    await say(asked({ max_turns: 2 }));
+    const shown = async () => {
+      const page = await stubOf().messages({ limit: 100, view: 'shown' });
+      if (!page.ok) throw new Error(page.error.message);
+      const { data } = await new Response(page.value as ReadableStream).json<{
+        data: { role: string; content: unknown }[];
+      }>();
+      return data.map(({ role, content }) => ({ role, content }));
+    };
+    const on = { ...bodyOf('', { tools: [weather()], max_turns: 1 }) };
+    await say({ ...on, messages: (await shown()).slice(-1) });
+    expect(bodies[2]?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user']);
+    await say({ ...on, messages: await shown() });
+    expect(bodies[3]?.messages).toHaveLength(7);
+    expect((await shown()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant', 'assistant']);
+  });
+
   test('pause it at the third call that is the same', async () => {
     const bodies = answeringBy((_, number) => calls(call(`toolu_${number}`, 'Bern')));
     servingTools(() => new Response('sun'));

@@ -75,6 +75,8 @@ interface RequestOptions {
   counts?: boolean;
   /** Whether it is a further step of a run. */
   isStep?: boolean;
+  /** Whether its messages are planned once more: they have the edge's results already. */
+  isAgain?: boolean;
 }
 
 /**
@@ -87,7 +89,7 @@ export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, betas, counts = false, isStep = false }: RequestOptions = {},
+  { prefix, betas, counts = false, isStep = false, isAgain = false }: RequestOptions = {},
 ): NextRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const json = JSON.parse(text) as Record<string, unknown>;
@@ -106,7 +108,8 @@ export function nextRequest(
   const cached = transcript.cachedHistory;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const tail = cached?.tail ?? tailIn(transcript);
-  const continued = joinedResults(newMessages(incoming, texts, transcript, last, tail));
+  const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
+  const continued = isAgain ? incomingOnly : joinedResults(incomingOnly);
   const { fresh, at, news } = withoutEdgeBlocks(continued);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const frozen = profile && (cached?.frozen ?? transcript.frozen);

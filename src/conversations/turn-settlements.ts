@@ -8,7 +8,7 @@ import { getOrMake } from '../cache/get-or-make.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import type { TurnRow } from './storage/rows.ts';
-import { turnAt, turnsOfRun, unsettledTurns } from './storage/turn-queries.ts';
+import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from './storage/turn-queries.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
 
 /** How long a confirmation is waited for. */
@@ -170,6 +170,7 @@ export class TurnSettlements {
       const { done } = this.meterOf(turn).settle(outcome, {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
         ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
+        tools: status === 'failed' ? undefined : toolsTakenUp(transcript, turn),
         conversation: conversationReportOf(profile, turn.cost),
       });
       if (isRun) await this.#noteSettled(turn, await within(done, CONFIRM_MS));

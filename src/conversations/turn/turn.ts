@@ -14,7 +14,7 @@ import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { messagesOf } from '../storage/turn-queries.ts';
+import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import {
@@ -209,6 +209,7 @@ export class Turn {
       ms: now - this.row.beganAt,
       opening: { route: this.row.route, model: this.row.model, conversation: profile.id },
       startedAt: this.row.beganAt,
+      tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
       // What calls tools goes on: the conversation is reported with the last step, or by its run.
       ...(calls === null ? { conversation: conversationReportOf({ ...next, bytes }) } : {}),
     });

@@ -1,11 +1,12 @@
 /** The batches of an account, as they have reported themselves. */
 
+import { DAY_MS } from '../async/durations.ts';
 import type { MessageBatch } from '../batches/batches-answers.schema.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { Rows } from '../durable/rows.ts';
 
-/** For so long a create that is sent again finds the batch that was made. */
-const ATTACHES_MS = 24 * 60 * 60_000;
+/** A create that is sent again within this time finds the batch that was made. */
+const ATTACHES_MS = DAY_MS;
 
 /** Keeps the rows of an account's batches. */
 export class BatchList extends Rows {

@@ -28,9 +28,9 @@ export type DueRow = Record<string, SqlStorageValue> & {
   tries: number;
 };
 
-/** So long after its beginning an upload has ended, however it went: in milliseconds. */
+/** How long after its beginning an upload has certainly ended, however it went; milliseconds. */
 export const UPLOAD_MS = 20 * 60_000;
-/** What is gone is remembered for so long. */
+/** How long what is gone is remembered. */
 const GONE_MS = 90 * 86_400_000;
 
 /** Keeps these rows. */

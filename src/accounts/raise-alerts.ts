@@ -1,6 +1,6 @@
 import { pursesOf } from '../budget/purses.ts';
-import { type DueAlert, overHoldAlert, thresholdsReached } from '../budget/thresholds.ts';
-import { hasAlertUrl } from '../delivery/alert-outbox.ts';
+import { overHoldAlert, thresholdsReached } from '../budget/thresholds.ts';
+import { type DueAlert, hasAlertUrl } from '../delivery/alert-outbox.ts';
 import type { AccountState } from './account-state.ts';
 
 /**

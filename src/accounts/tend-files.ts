@@ -1,5 +1,6 @@
 /** What the account's alarm does for its files: it deletes them upstream, and finds out how uploads have ended. */
 
+import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { UploadDecision, UploadReport, UploadRequest } from '../durable/contracts/belongings.ts';
 import { parseObject } from '../json/object.ts';
 import { readBuffered } from '../upstream/buffered-answer.ts';
@@ -12,9 +13,9 @@ import { type DueRow, UPLOAD_MS } from './belonging-list.ts';
 /** An object may have six connections open. */
 const AT_ONCE = 5;
 const FIRST_TEND_MS = 1_000;
-const LONGEST_TEND_MS = 3_600_000;
+const LONGEST_TEND_MS = HOUR_MS;
 /** An upload of which nobody knows how it ended is looked for once a day. */
-const LOOK_AGAIN_MS = 86_400_000;
+const LOOK_AGAIN_MS = DAY_MS;
 const UPSTREAM_CALL_MS = 30_000;
 /** What a form has beside the file, at the most. */
 export const FORM_BYTES = 4_096;

@@ -142,7 +142,15 @@ export const usageReportSchema = z.object({
   to: z.nullable(z.iso.date()),
   group_by: usageGroupSchema,
   data: z.array(
-    z.extend(usageTotalSchema, { key: z.described(z.nullable(z.string()), 'The day, model, … of this group.') }),
+    z.extend(usageTotalSchema, {
+      key: z.described(z.nullable(z.string()), 'The day, model, … of this group.'),
+      calls: z.described(
+        z.optional(count),
+        'By tool: how often the edge has called it. `requests` are the steps that have taken up its results.',
+      ),
+      errors: z.described(z.optional(count), 'By tool: how many of these calls have failed.'),
+      ms: z.described(z.optional(count), 'By tool: how long all of them took, in milliseconds.'),
+    }),
   ),
   total: usageTotalSchema,
 });

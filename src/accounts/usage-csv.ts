@@ -4,14 +4,16 @@ import type { UsageReport } from './usage-answers.schema.ts';
 /** @returns a report's groups as CSV (RFC 4180): a line each, the first with the names of the columns. */
 export function csvResponse({ group_by, data, total }: UsageReport): Response {
   const kinds = Object.keys(total.usage) as (keyof typeof total.usage)[];
+  const calls = group_by === 'tool' ? (['calls', 'errors', 'ms'] as const) : [];
   const lines = [
-    [group_by, 'requests', 'cost_usd', ...kinds],
-    ...data.map(({ key, requests, cost_usd, usage }) => [
+    [group_by, 'requests', 'cost_usd', ...kinds, ...calls],
+    ...data.map(({ key, requests, cost_usd, usage, ...called }) => [
       key ?? '',
       requests,
       // Plain decimals: a spreadsheet may read 1e-7 as text.
       cost_usd.toFixed(9).replace(/\.?0+$/, ''),
       ...kinds.map((kind) => usage[kind]),
+      ...calls.map((name) => called[name] ?? 0),
     ]),
   ];
   const text = lines.map((cells) => `${cells.map(cellOf).join(',')}\r\n`).join('');

@@ -112,7 +112,7 @@ async function usageOfAll(
 ): Promise<UsageReport> {
   const accounts: string[] = [];
   for await (const name of accountList.all(c.env.STORE)) accounts.push(name);
-  const sums = new Map<string | null, UsageReport['total']>();
+  const sums = new Map<string | null, UsageGroupSums>();
   let total = NO_TOTAL;
   for (let at = 0; at < accounts.length; at += ACCOUNTS_AT_ONCE) {
     const reports = await Promise.all(
@@ -120,7 +120,10 @@ async function usageOfAll(
     );
     for (const report of reports) {
       total = addTotals(total, report.total);
-      for (const { key, ...group } of report.data) sums.set(key, addTotals(sums.get(key) ?? NO_TOTAL, group));
+      for (const { key, ...group } of report.data) {
+        const before = sums.get(key);
+        sums.set(key, before ? addGroups(before, group) : group);
+      }
     }
   }
   const data = [...sums].map(([key, group]) => ({ key, ...group }));
@@ -131,6 +134,20 @@ async function usageOfAll(
 function byKey({ key: left }: { key: string | null }, { key: right }: { key: string | null }): number {
   if (left === right) return 0;
   return left === null || (right !== null && left < right) ? -1 : 1;
+}
+
+type UsageGroupSums = Omit<UsageReport['data'][number], 'key'>;
+
+function addGroups(left: UsageGroupSums, right: UsageGroupSums): UsageGroupSums {
+  const { calls, errors, ms } = left;
+  const total = addTotals(left, right);
+  if (calls === undefined) return total;
+  return {
+    ...total,
+    calls: calls + (right.calls ?? 0),
+    errors: (errors ?? 0) + (right.errors ?? 0),
+    ms: (ms ?? 0) + (right.ms ?? 0),
+  };
 }
 
 function addTotals(left: UsageReport['total'], right: UsageReport['total']): UsageReport['total'] {

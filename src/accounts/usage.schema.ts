@@ -9,6 +9,7 @@ export const usageGroupSchema = z.enum([
   'conversation',
   'prefix',
   'upstream',
+  'tool',
   'account',
   'group',
 ]);

@@ -1,7 +1,7 @@
 /** The mark of an account in the ids of its requests: whoever runs the edge can tell from an id whose it is. */
 
 import { LruCache } from '../cache/lru.ts';
-import { utf8 } from '../http/bytes.ts';
+import { hmacOf, utf8 } from '../http/bytes.ts';
 import { createRequestId, markFromBytes, withMark } from '../http/request-id.ts';
 import type { Settings } from '../settings/settings.ts';
 
@@ -45,9 +45,7 @@ function markBy(secret: string, account: string): string | Promise<string> {
 }
 
 async function computed(name: string, secret: string, account: string): Promise<string> {
-  const algorithm = { name: 'HMAC', hash: 'SHA-256' };
-  const key = await crypto.subtle.importKey('raw', utf8(secret), algorithm, false, ['sign']);
-  const mark = markFromBytes(new Uint8Array(await crypto.subtle.sign('HMAC', key, utf8(`sluice request ${account}`))));
+  const mark = markFromBytes(await hmacOf(utf8(`sluice request ${account}`), utf8(secret), 'SHA-256'));
   marks.set(name, mark);
   return mark;
 }

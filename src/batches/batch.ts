@@ -11,16 +11,16 @@ import { isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
 import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
 import { keptUntil, REFUSAL_MS, tellEnd, tidyBatch } from './tidy-batch.ts';
 
-/** Between the journal and the last byte there is one call of the account: after so long whoever made it is dead. */
+/** Between the journal and the last byte there is one call of the account: if it takes longer, its maker is dead. */
 const PREPARED_MS = 5 * MINUTE_MS;
-/** The upstream's answer to a create is looked for in its list from then on. */
+/** How long to wait for the upstream's answer to a create before it is looked for in the upstream's list. */
 const ANSWER_MS = 30_000;
 /** Polls: a tenth of the batch's age, within these bounds. */
 const LEAST_POLL_MS = 5_000;
 const MOST_POLL_MS = 5 * MINUTE_MS;
-/** Somebody who asks has the upstream asked, if that was not just done. */
+/** A request for the state has the upstream asked for it, unless that was done less than this ago. */
 const ASKED_POLL_MS = 2_000;
-/** After a failure that nothing else says anything about. */
+/** The pause after a failure that says nothing about when to try again. */
 const FAILED_MS = 30_000;
 
 /**

@@ -52,7 +52,7 @@ export const NO_OUTCOMES: Readonly<OutcomeCounts> = { succeeded: 0, errored: 0, 
 
 /** The upstream gives a batch a day. */
 const EXPIRES_MS = DAY_MS;
-/** For so long it keeps the results. */
+/** How long the upstream keeps the results. */
 export const RESULTS_MS = 29 * DAY_MS;
 
 /** @returns a batch as the API shows it. */

@@ -6,7 +6,7 @@ import { deliverEnd } from './deliver-end.ts';
 import { batchOf, isOpen, type Journal, RESULTS_MS } from './journal.ts';
 import { rowsWithoutResults } from './poll-batch.ts';
 
-/** So long a refusal is kept for those who have sent the same. */
+/** How long a refusal is kept for those who have sent the same. */
 export const REFUSAL_MS = 10 * MINUTE_MS;
 
 /** Does all that is due now. Each part may come twice, and the batch may be forgotten while it waits. */

@@ -11,7 +11,7 @@ import { LONG_ITEM, type OuterMember } from './batch-body.ts';
 const MOST_UPLOADED = 256 * 1024 * 1024;
 /** Nothing goes up before so much has been bounded: what is refused early has not called the upstream at all. */
 const FIRST_BYTES = 1024 * 1024;
-/** An upstream that takes nothing for so long takes nothing any more. */
+/** An upstream that takes no byte for this time will take none any more. */
 const STALLED_MS = 120_000;
 /** Short items go up together, in pieces of so many bytes. */
 const TOGETHER_BYTES = LONG_ITEM;

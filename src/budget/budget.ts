@@ -8,7 +8,7 @@
 
 import type { Refusal } from '../durable/contracts/admission.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
-import type { ServedWorstCase, WorstCase } from '../pricing/hold-terms.ts';
+import type { WorstCase } from '../pricing/hold-terms.ts';
 import { undated } from '../pricing/models.ts';
 import { capacity, level, take } from './bucket.ts';
 import { freeIn, type Purse, pursesOf } from './purses.ts';
@@ -38,22 +38,20 @@ const WORTH_COUNTING = 4;
 /** An account with room for so many more of a request notices no hold that is let go of some milliseconds late. */
 const ROOMY = 16;
 
+/** The decision on a request that costs nothing. */
+type FreeDecision = { kind: 'admitted' } | Refusal;
+
 /** Decides on a token count, which costs nothing but its own bucket, and takes it if there is one. */
-export function takeCountRequest(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
+export function takeCountRequest(budget: Budget, rules: Rules, now: number): FreeDecision {
   return admitFrom('counts', budget, rules, now);
 }
 
 /** Decides on another request that costs nothing, and takes it from the bucket of all requests if there is one. */
-export function takeFreeRequest(budget: Budget, rules: Rules, now: number): { kind: 'admitted' } | Refusal {
+export function takeFreeRequest(budget: Budget, rules: Rules, now: number): FreeDecision {
   return admitFrom('requests', budget, rules, now);
 }
 
-function admitFrom(
-  bucket: 'counts' | 'requests',
-  budget: Budget,
-  rules: Rules,
-  now: number,
-): { kind: 'admitted' } | Refusal {
+function admitFrom(bucket: 'counts' | 'requests', budget: Budget, rules: Rules, now: number): FreeDecision {
   const time = advance(budget, now);
   const limit = rules[bucket];
   if (limit === undefined) return { kind: 'admitted' };
@@ -90,7 +88,7 @@ export function decide(
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
-  const worstCase = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
+  const worstCase = asHeld(exact, rules);
   for (const [by, allowed] of [['account', rules.models] as const, ['token', models] as const]) {
     const barred = allowed && worstCase.models.find((names) => !isAllowed(names, allowed));
     if (!barred) continue;
@@ -171,7 +169,7 @@ export function decide(
 
 /** @returns what a request costs at the least that is worth an answer, and at the most; nanodollars. */
 export function rangeOf(exact: WorstCase, rules: Rules): { least: Nanodollars; most: Nanodollars } {
-  const worstCase = rules.estimatesServed && exact.served ? { ...exact, ...costsOf(exact.served) } : exact;
+  const worstCase = asHeld(exact, rules);
   const { inputCost, outputPrice, outputTokens } = worstCase;
   const least = inputCost + leastTokens(worstCase, rules) * outputPrice;
   return { least, most: inputCost + outputTokens * outputPrice };
@@ -181,8 +179,11 @@ function leastTokens({ outputTokens, leastOutput }: WorstCase, rules: Rules): nu
   return rules.clamp ? Math.min(outputTokens, Math.max(rules.leastOutput, leastOutput)) : outputTokens;
 }
 
-function costsOf({ inputTokens, inputCost }: ServedWorstCase): Pick<WorstCase, 'inputTokens' | 'inputCost'> {
-  return { inputTokens, inputCost };
+/** @returns the worst case, or its estimate where the rules hold steps of the API's own tools at that. */
+function asHeld(exact: WorstCase, { estimatesServed }: Rules): WorstCase {
+  if (!estimatesServed || !exact.served) return exact;
+  const { inputTokens, inputCost } = exact.served;
+  return { ...exact, inputTokens, inputCost };
 }
 
 /** @returns whether a model is allowed. A name with a date or `-latest` means its model, in the request and in the limit. */

@@ -8,7 +8,7 @@ import { level } from './bucket.ts';
 import { limitIn } from './purses.ts';
 import type { Rules } from './rules.ts';
 import { advance, type Buckets, type Budget } from './state.ts';
-import { byPeriod, CALENDAR, PERIODS, type Period, spanId } from './windows.ts';
+import { byPeriod, CALENDAR, NEVER, PERIODS, type Period, spanId } from './windows.ts';
 
 /** @returns the status of every limit that is set. Holds count as used. */
 export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaStatus {
@@ -75,5 +75,5 @@ function reportRate(value: RateStatus | undefined): QuotaReport['requests'] {
   if (!value) return null;
   const { limit, remaining, resetsAt } = value;
   // A large debt at a tiny limit takes longer to pay back than a date can express.
-  return { limit, remaining, resets_at: new Date(Math.min(resetsAt, 8.64e15)).toISOString() };
+  return { limit, remaining, resets_at: new Date(Math.min(resetsAt, NEVER)).toISOString() };
 }

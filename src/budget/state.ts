@@ -110,7 +110,7 @@ function roll(windows: Record<Period, WindowTotal>, now: number): void {
 function windowsAt(budget: Budget, at: number, group: string | undefined): WindowTotal[] {
   const own = PERIODS.map((period) => budget.windows[period]);
   const all = group === undefined ? own : [...own, ...Object.values(windowsOfGroup(budget, group))];
-  return all.filter((window) => contains(window, at));
+  return all.filter(({ start, end }) => at >= start && at < end);
 }
 
 /** Takes a token count out of its bucket: the one made for a request that was refused all the same. */
@@ -162,8 +162,4 @@ export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: 
 /** Adds to the settled sums of the windows that `at` lies in: for a request without a hold, or as a correction, which may be negative. */
 export function correct(budget: Budget, at: number, difference: Nanodollars, group?: string): void {
   for (const window of windowsAt(budget, at, group)) window.settled += difference;
-}
-
-function contains({ start, end }: Span, time: number): boolean {
-  return time >= start && time < end;
 }

@@ -1,21 +1,14 @@
 /** When a share of a limit is spent that its owner wants to hear of. */
+
 import type { Alert } from '../alerts/alerts-answers.schema.ts';
 import { DAY_MS } from '../async/durations.ts';
+import type { DueAlert } from '../delivery/alert-outbox.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { Purse } from './purses.ts';
 import { limitName, PERIODS, spanAt, spanId } from './windows.ts';
 
 /** An event that was parked has ended: the same end cannot come again. */
 const PARKED_MS = DAY_MS;
-
-/** An alert that is due, with what makes it the same as another. */
-export interface DueAlert {
-  /** Alerts with the same key are one, and told once. */
-  key: string;
-  /** From when on the key cannot come again, in milliseconds since 1970. */
-  until: number;
-  alert: Alert;
-}
 
 /**
  * Finds the shares of limits that are spent, by what is settled: what is only held may come back.
@@ -52,6 +45,9 @@ export function thresholdsReached(
   });
 }
 
+/** The members of an alert that tells of no limit. */
+const OF_NO_LIMIT = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null };
+
 /** @returns the alert that a request was billed at more than was set aside for it: one a node and day. */
 export function overHoldAlert(node: Alert['node'], requestId: string, now: number): DueAlert {
   const { start, end } = spanAt('day', now);
@@ -63,11 +59,8 @@ export function overHoldAlert(node: Alert['node'], requestId: string, now: numbe
       kind: 'over_hold',
       node,
       created_at: new Date(now).toISOString(),
-      limit: null,
+      ...OF_NO_LIMIT,
       window,
-      threshold: null,
-      limit_usd: null,
-      settled_usd: null,
       subject: requestId,
     },
   };
@@ -82,11 +75,7 @@ export function parkedAlert(source: string, eventId: string, runs: number, now: 
       kind: 'webhook_parked',
       node: { type: 'webhook', id: source },
       created_at: new Date(now).toISOString(),
-      limit: null,
-      window: null,
-      threshold: null,
-      limit_usd: null,
-      settled_usd: null,
+      ...OF_NO_LIMIT,
       subject: eventId,
     },
   };

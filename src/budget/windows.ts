@@ -1,4 +1,5 @@
 /** The calendar that budgets follow: hours, days, weeks from Monday, and months, all in UTC; and all time. */
+
 import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 
 export type Period = (typeof CALENDAR)[number] | 'total';
@@ -28,13 +29,13 @@ export interface Span {
 /** @returns the window of this kind that `time` lies in. */
 export function spanAt(period: Period, time: number): Span {
   if (period === 'total') return { start: 0, end: NEVER };
-  if (period === 'hour') {
-    const hour = Math.floor(time / HOUR_MS);
-    return { start: hour * HOUR_MS, end: (hour + 1) * HOUR_MS };
+  if (period === 'hour' || period === 'day') {
+    const length = period === 'hour' ? HOUR_MS : DAY_MS;
+    const start = Math.floor(time / length) * length;
+    return { start, end: start + length };
   }
-  const day = Math.floor(time / DAY_MS);
-  if (period === 'day') return { start: day * DAY_MS, end: (day + 1) * DAY_MS };
   if (period === 'week') {
+    const day = Math.floor(time / DAY_MS);
     // Day 0 was a Thursday.
     const monday = day - ((((day + 3) % 7) + 7) % 7);
     return { start: monday * DAY_MS, end: (monday + 7) * DAY_MS };

@@ -28,13 +28,13 @@ import { electedOf, resultOfParts } from './job-results.ts';
 import { type Job, type JobPhase, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
 
-/** While inputs come, their maker says something more often than this, or is dead. */
+/** While inputs come in, the request that brings them reports more often than this, or it is dead. */
 const TAKING_SILENT_MS = MINUTE_MS;
-/** It may take so long until the upstream has answered to a batch. */
+/** How long the upstream may take to answer the request that makes a batch. */
 const JOB_MAKING_MS = 15 * MINUTE_MS;
 const FIRST_POLL_MS = 2_000;
 const LONGEST_POLL_MS = MINUTE_MS;
-/** Somebody who asks has the batch asked, if that was not just done. */
+/** A request for the state has the batch asked for its own, unless that was done less than this ago. */
 const POLLED_MS = 1_000;
 const JOB_AGAIN_MS = 30_000;
 /** Reads of KV in one call: an invocation may make a thousand. */
@@ -216,7 +216,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'sending' || this.#job.batch !== job.batch) return;
     if (state.kind === 'known') {
-      // Until the upstream has it, its last bytes may be withheld; one that is known for so long was not given up.
+      // Until the upstream has it, its last bytes may be withheld; one that is still known by then was not given up.
       if (isLate || state.upstream || state.batch.processing_status === 'ended') this.#run(this.#job);
     } else if (isLate || job.isAbandoned) await this.#forget(this.#job);
   }

@@ -187,7 +187,7 @@ async function rowsOf(client: Client, conversation: string): Promise<Conversatio
   do {
     const place = page?.last_id ? { after_id: page.last_id } : {};
     page = await client.conversations
-      .messages(conversation, { limit: 1_000, pending: true, ...place })
+      .messages(conversation, { limit: 1_000, pending: true, view: 'shown', ...place })
       .catch(unlessUnknown);
     rows.push(...(page?.data ?? []));
   } while (page?.has_more);

@@ -8,6 +8,7 @@ import type {
   ConversationMessage,
   ConversationPatch,
   ConversationRow,
+  ConversationTurn,
   HistoryRequest,
   Page,
   PageRequest,
@@ -53,6 +54,11 @@ export class Conversations {
   /** Lists the messages, oldest first. */
   messages(id: string, page?: HistoryRequest): Promise<Page<ConversationMessage>> {
     return this.#transport.json(at(id, '/messages'), { query: page });
+  }
+
+  /** Gets what a turn did: its steps, what they cost, and the calls of tools that the edge made. */
+  turn(id: string, turn: string): Promise<ConversationTurn> {
+    return this.#transport.json(at(id, `/turns/${encodeURIComponent(turn)}`));
   }
 
   /**

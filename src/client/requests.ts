@@ -1,5 +1,10 @@
 /** The types of requests and answers, taken from the server's schemas and the API's types. */
-import type { MessageCountTokensParams, MessageCreateParamsBase } from '@anthropic-ai/sdk/resources/messages';
+import type {
+  MessageCountTokensParams,
+  MessageCreateParamsBase,
+  Tool,
+  ToolUnion,
+} from '@anthropic-ai/sdk/resources/messages';
 import type { MessageBatchIndividualResponse } from '@anthropic-ai/sdk/resources/messages/batches';
 import type { usageGroupSchema } from '../accounts/usage.schema.ts';
 import type { LedgerRow, UsageReport } from '../accounts/usage-answers.schema.ts';
@@ -11,7 +16,13 @@ import type { ClassifyAnswer, classifyResults } from '../classification/classify
 import type { evaluateRequest } from '../classification/evaluation.schema.ts';
 import type { evaluation } from '../classification/evaluation-answers.schema.ts';
 import type { ConversationPatch, createConversation, forkRequest } from '../conversations/conversations.schema.ts';
-import type { ConversationRow, conversationReport, messageRow } from '../conversations/conversations-answers.schema.ts';
+import type {
+  ConversationRow,
+  conversationReport,
+  messageRow,
+  turnAccount,
+} from '../conversations/conversations-answers.schema.ts';
+import type { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
 import type { listOf } from '../http/page.ts';
 import type * as z from '../http/zod.ts';
 import type { CountAnswer } from '../messages/count-tokens-answers.schema.ts';
@@ -40,16 +51,46 @@ interface Extension {
   prefix?: string;
 }
 
+/** A tool that the edge calls itself: by a URL, or by its name in the edge's own code; of that the edge knows the rest. */
+export type EdgeTool =
+  | (Tool & { run: z.input<typeof anyRunSchema> })
+  | (Partial<Tool> & Pick<Tool, 'name'> & { run: 'worker' });
+
+/** The limits of a run: of an answer whose tools the edge calls. */
+export type RunLimits = z.input<typeof runLimits>;
+
 /** A request to the Messages API; a conversation or a prefix may give the model and `max_tokens`. */
 export interface MessageRequest
-  extends Omit<MessageCreateParamsBase, 'model' | 'max_tokens' | 'stream'>,
+  extends Omit<MessageCreateParamsBase, 'model' | 'max_tokens' | 'stream' | 'tools'>,
     Partial<Pick<MessageCreateParamsBase, 'model' | 'max_tokens'>>,
-    Extension {}
+    RunLimits,
+    Extension {
+  tools?: (ToolUnion | EdgeTool)[];
+}
 
 export interface CountRequest
-  extends Omit<MessageCountTokensParams, 'model'>,
+  extends Omit<MessageCountTokensParams, 'model' | 'tools'>,
     Partial<Pick<MessageCountTokensParams, 'model'>>,
-    Pick<Extension, 'prefix'> {}
+    Pick<Extension, 'prefix'> {
+  tools?: MessageRequest['tools'];
+}
+
+/** A call of the edge, as an answer shows it. */
+export interface EdgeCall {
+  type: 'mcp_tool_use';
+  id: string;
+  name: string;
+  input: unknown;
+  server_name: 'edge';
+}
+
+/** What a call of the edge has given: a list of texts. An image is shown by its kind and size. */
+export interface EdgeResult {
+  type: 'mcp_tool_result';
+  tool_use_id: string;
+  is_error: boolean;
+  content: { type: 'text'; text: string }[];
+}
 
 /** One request of a batch. */
 export interface BatchItem {
@@ -95,6 +136,8 @@ export type ConversationCreation = z.input<typeof createConversation>;
 export type ConversationFork = z.input<typeof forkRequest>;
 export type Conversation = z.output<typeof conversationReport>;
 export type ConversationMessage = z.output<typeof messageRow>;
+/** What a turn did: its requests to the model, and the calls of tools that the edge made. */
+export type ConversationTurn = z.output<typeof turnAccount>;
 /** The lines of an export, without the one that says that it is complete. */
 export type ConversationLine = Conversation | ConversationMessage;
 

@@ -6,7 +6,7 @@ import type {
   ToolUseBlock,
 } from '@anthropic-ai/sdk/resources/messages';
 import { SluiceError } from './errors.ts';
-import type { MessageRequest } from './requests.ts';
+import type { EdgeTool, MessageRequest } from './requests.ts';
 import { SdkReader } from './sdk-reader.ts';
 import type { MessageStream, StreamOptions } from './stream.ts';
 
@@ -23,9 +23,17 @@ export interface RunnableTool extends Tool {
 }
 
 export interface RunRequest extends Omit<MessageRequest, 'tools'> {
-  tools: RunnableTool[];
+  /** Tools that run here, and tools that the edge calls. */
+  tools: (RunnableTool | EdgeTool)[];
   /** The most requests (10). The last one forbids tool calls, so that a run ends with an answer. */
   max_turns?: number;
+  /**
+   * Decides whether an answer goes on that paused because the edge's calls have reached a limit, which counts anew then.
+   * Default: it does not, and the run ends with it.
+   *
+   * @param reason the name of the limit, such as `max_usd`
+   */
+  goesOn?(reason: string, run: Run): Awaitable<boolean>;
 }
 
 /** One request of a run, and the results of its tools. */
@@ -90,8 +98,9 @@ export class Run extends SdkReader {
     await this.#stream?.stop();
   }
 
-  async #run({ tools, max_turns = 10, messages: given, ...rest }: RunRequest): Promise<void> {
-    const definitions = tools.map(({ run: _, ...definition }) => definition);
+  async #run({ tools, max_turns = 10, messages: given, goesOn, ...rest }: RunRequest): Promise<void> {
+    // JSON leaves out what is undefined.
+    const definitions = tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool)) as EdgeTool[];
     let messages = given;
     for (let turn = 1; !this.#over; turn += 1) {
       const last = turn >= max_turns && definitions.length > 0 ? { tool_choice: { type: 'none' as const } } : {};
@@ -111,6 +120,7 @@ export class Run extends SdkReader {
         step.results = await Promise.all(calls.map((call) => toolResult(tools, call)));
       } else if (message.stop_reason !== 'pause_turn') return;
       this.#owed = step.results;
+      if (stream.paused !== undefined && !(await goesOn?.(stream.paused, this))) return;
       if (turn >= max_turns) return;
       const next: MessageParam[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
       // A conversation has the history. To go on with a paused answer, that answer is sent again.
@@ -120,11 +130,15 @@ export class Run extends SdkReader {
   }
 }
 
-async function toolResult(tools: readonly RunnableTool[], call: ToolUseBlock): Promise<ToolResultBlockParam> {
+function isRunnable(tool: RunnableTool | EdgeTool): tool is RunnableTool {
+  return typeof tool.run === 'function';
+}
+
+async function toolResult(tools: RunRequest['tools'], call: ToolUseBlock): Promise<ToolResultBlockParam> {
   const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
   const tool = tools.find(({ name }) => name === call.name);
   try {
-    if (!tool) throw new Error(`There is no tool ${call.name}.`);
+    if (!tool || !isRunnable(tool)) throw new Error(`There is no tool ${call.name}.`);
     const content = await tool.run(call.input, call);
     return content === undefined ? result : { ...result, content };
   } catch (thrown) {

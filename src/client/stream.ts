@@ -47,6 +47,8 @@ export class MessageStream extends SdkReader {
   headers: Headers | undefined;
   /** The cost of the answer in US dollars; known at its end, unless it is incomplete. */
   costUsd: number | undefined;
+  /** Why a run has paused, which its next message lets go on; undefined where it has not, or the reason did not come. */
+  paused: string | undefined;
   /** Whether `stop()` has ended it, here or in another client. */
   stopped = false;
   readonly #transport: Transport;
@@ -306,6 +308,7 @@ export class MessageStream extends SdkReader {
   #remark(comment: string): void {
     const [, price] = /^sluice-cost-usd=([\d.]+)/.exec(comment) ?? [];
     if (price !== undefined) this.costUsd = Number(price);
+    this.paused = /^sluice-paused=(.+)/.exec(comment)?.[1] ?? this.paused;
     if (comment === 'sluice-stopped') this.stopped = true;
   }
 

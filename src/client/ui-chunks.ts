@@ -3,13 +3,15 @@ import type { RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages
 import type { FinishReason, UIMessageChunk } from 'ai';
 import { parse } from './errors.ts';
 import type { MessageStream } from './stream.ts';
-import { type SluiceMetadata, sumOf } from './ui-messages.ts';
+import { plainText, plainTextOf, type SluiceMetadata, sumOf } from './ui-messages.ts';
 
 type Chunk = UIMessageChunk<SluiceMetadata>;
 type StreamedBlock = Record<string, unknown> & { type: string };
 
 const FINISH: Readonly<Record<string, FinishReason>> = {
   end_turn: 'stop',
+  // As the AI SDK's own provider has it: the message is whole, and the next one goes on.
+  pause_turn: 'stop',
   stop_sequence: 'stop',
   max_tokens: 'length',
   model_context_window_exceeded: 'length',
@@ -37,16 +39,18 @@ export async function* chunksOf(stream: MessageStream, before?: SluiceMetadata):
       yield { type: 'start-step' };
     } else yield* blocks.take(event);
   }
-  const stopReason = stream.message?.stop_reason ?? null;
-  if (stopReason === null) return;
+  const { stop_reason: stopReason = null, usage } = stream.message ?? {};
+  if (stopReason === null || !usage) return;
   yield { type: 'finish-step' };
-  const { costUsd, stopped } = stream;
+  const { costUsd, stopped, paused } = stream;
   yield {
     type: 'finish',
     finishReason: FINISH[stopReason] ?? 'other',
     messageMetadata: {
       stopReason,
       stopped,
+      usage: { ...usage },
+      ...(paused === undefined ? {} : { paused }),
       ...(costUsd === undefined ? {} : { costUsd: sumOf(before?.costUsd, costUsd) }),
     },
   };
@@ -129,5 +133,7 @@ function resultChunks(block: StreamedBlock): Chunk {
   const { error_code: code } = (block.content ?? {}) as { error_code?: string };
   const settled = { toolCallId, providerExecuted: true };
   if (code !== undefined) return { type: 'tool-output-error', ...settled, errorText: code };
-  return { type: 'tool-output-available', ...settled, output: block.content };
+  const output = plainText(block.content);
+  if (block.is_error === true) return { type: 'tool-output-error', ...settled, errorText: plainTextOf(output) };
+  return { type: 'tool-output-available', ...settled, output };
 }

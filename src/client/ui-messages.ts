@@ -9,6 +9,10 @@ export interface SluiceMetadata {
   /** The id of its last turn. */
   turn?: string;
   stopReason?: string | null;
+  /** Why its run has paused; the next message goes on. */
+  paused?: string;
+  /** The tokens of its last turn, as the API tells them; of a run those of all its steps. */
+  usage?: ConversationMessage['usage'];
   /** The cost of all its turns, in US dollars. */
   costUsd?: number;
   /** Whether its last turn was stopped. */
@@ -48,7 +52,8 @@ function isToolPart(part: { type: string }): part is ToolPart {
   return part.type === 'dynamic-tool' || part.type.startsWith('tool-');
 }
 
-function plainTextOf(output: unknown): string {
+/** @returns what a tool gave as one text */
+export function plainTextOf(output: unknown): string {
   return typeof output === 'string' ? output : (JSON.stringify(output) ?? '');
 }
 
@@ -89,7 +94,7 @@ function bytesOf(base64: string): Uint8Array {
  */
 export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<SluiceMetadata>[] {
   const messages: UIMessage<SluiceMetadata>[] = [];
-  for (const { id, role, content, cost_usd, status } of rows) {
+  for (const { id, role, content, cost_usd, status, stop_reason, turn, paused, usage } of rows) {
     const blocks: StoredBlock[] = typeof content === 'string' ? [{ type: 'text', text: content }] : content;
     const last = messages.at(-1);
     if (role !== 'assistant') {
@@ -103,7 +108,10 @@ export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<Sl
     answer.parts.push({ type: 'step-start' }, ...blocks.flatMap(answerParts));
     const calls = blocks.some(({ type }) => type === 'tool_use') && status === 'complete';
     answer.metadata = {
-      stopReason: calls ? 'tool_use' : 'end_turn',
+      stopReason: calls ? 'tool_use' : (stop_reason ?? 'end_turn'),
+      turn,
+      ...(paused ? { paused } : {}),
+      usage,
       costUsd: sumOf(answer.metadata?.costUsd, cost_usd ?? 0),
       stopped: status === 'stopped',
     };
@@ -146,7 +154,7 @@ function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error
   for (const { parts } of messages) {
     for (const part of parts) {
       if (!isToolPart(part) || part.toolCallId !== tool_use_id) continue;
-      const text = Array.isArray(content) ? plainText(content as StoredBlock[]) : content;
+      const text = plainText(content);
       Object.assign(
         part,
         is_error === true
@@ -158,6 +166,7 @@ function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error
 }
 
 /** @returns content of only text blocks as one string, which is what the tool gave; other content as it is */
-function plainText(content: StoredBlock[]): unknown {
-  return content.every(({ type }) => type === 'text') ? content.map(({ text }) => text).join('') : content;
+export function plainText(content: unknown): unknown {
+  if (!Array.isArray(content)) return content;
+  return content.every(({ type }) => type === 'text') ? content.map(({ text }) => String(text)).join('') : content;
 }

@@ -157,7 +157,18 @@ function runContextOf(
     requestId,
     isStreaming: request.stream,
     now,
-    plan: (body) => nextRequest(body, transcript, settings, { betas: headers['anthropic-beta'], isStep: true }),
+    plan: (body, isAgain) => {
+      // A conversation whose first step died does not exist yet, and has its defaults.
+      const { model = null, maxTokens = null } = transcript.profile ?? {};
+      const { runs } = transcript.frozen;
+      const prefix = { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs };
+      return nextRequest(body, transcript, settings, {
+        prefix,
+        betas: headers['anthropic-beta'],
+        isStep: true,
+        isAgain,
+      });
+    },
     begin: (plan, step) => {
       const own = {
         requestId: step.requestId,
@@ -170,7 +181,7 @@ function runContextOf(
       const turn = storeTurn(context, row, plan, {
         logOf: step.logOf,
         callsIn: step.callsIn,
-        isLater: step.number > 1,
+        isLater: step.isLater,
       });
       return runnerOf(context, { ...request, requestId: step.requestId }, turn, plan, {
         headers: headersOfStep(headers, step.number),

@@ -74,7 +74,9 @@ export const turnAccount = z.object({
             z.object({
               id: z.string(),
               name: z.string(),
+              input: z.described(z.unknown(), 'What the model has called it with; absent where that is not stored.'),
               ms: z.nullable(z.number()),
+              tries: z.described(z.int(), 'How often it was made: more than once only after a crash.'),
               is_error: z.nullable(z.boolean()),
               bytes: z.described(z.nullable(z.int()), 'Of what the tool has answered.'),
             }),

@@ -76,7 +76,17 @@ const turn = {
       usage: { input_tokens: 400, output_tokens: 40 },
       cost_usd: 0.0002,
       ttft_ms: 310,
-      calls: [{ id: 'toolu_01A', name: 'get_weather', ms: 120, is_error: false, bytes: 14 }],
+      calls: [
+        {
+          id: 'toolu_01A',
+          name: 'get_weather',
+          input: { city: 'Bern' },
+          ms: 120,
+          tries: 1,
+          is_error: false,
+          bytes: 14,
+        },
+      ],
     },
   ],
 };

@@ -49,13 +49,15 @@ export class Maintenance {
     const { transcript, now, waitUntil } = this.#object;
     const unsettled = unsettledTurns(transcript);
     const running = unsettled.filter(({ status }) => status === 'running');
+    let goesOn = false;
     for (const row of running.filter(({ run, seq }) => run === seq)) {
       const meterOf = (step: TurnRow) => this.settlements.meterOf(step);
       const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) =>
         this.settlements.follow(step, settled);
       const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
       const crashed = transcript.together(() => closeCrashedRun(row, closing));
-      if (!crashed.mayGoOn || !goOn(crashed)) transcript.together(() => endCrashedRun(crashed, closing));
+      if (crashed.mayGoOn && goOn(crashed)) goesOn = true;
+      else transcript.together(() => endCrashedRun(crashed, closing));
     }
     for (const row of running.filter(({ run }) => run === null)) {
       const turn = restoreCrashed(transcript, row);
@@ -67,7 +69,7 @@ export class Maintenance {
     }
     const { profile } = transcript;
     // A first turn must not continue a copy that was interrupted.
-    if (profile && !profile.exists && !profile.deleted) transcript.dropUnborn();
+    if (profile && !profile.exists && !profile.deleted && !goesOn) transcript.dropUnborn();
     if (unsettled.length === 0 && !profile?.unreported) return;
     this.#wakeToConfirm();
     waitUntil(this.#confirmPending());

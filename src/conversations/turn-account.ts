@@ -1,9 +1,10 @@
 import type { CrossingText, Result } from '../durable/contracts/conversation.ts';
 import { isoTimeOrNull } from '../http/times.ts';
+import { isObject, parseObject } from '../json/object.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { turnsOfRun, turnWithId } from './storage/turn-queries.ts';
+import { messagesOf, turnsOfRun, turnWithId } from './storage/turn-queries.ts';
 import { crossingText, noTurn } from './turn-answer.ts';
 
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
@@ -39,14 +40,36 @@ function describeStep(transcript: Transcript, { seq, status, model, cost, outcom
     usage: outcome?.usage ?? null,
     cost_usd: toUsd(cost),
     ttft_ms: outcome?.ttft_ms ?? null,
-    calls: (run === null ? [] : transcript.calls.of(seq)).map(({ id, name, beganAt, endedAt, isError, bytes }) => ({
-      id,
-      name,
-      ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
-      is_error: endedAt === null ? null : isError,
-      bytes: endedAt === null ? null : bytes,
-    })),
+    calls: run === null ? [] : describeCalls(transcript, seq),
   };
+}
+
+function describeCalls(transcript: Transcript, step: number) {
+  const calls = transcript.calls.of(step);
+  const inputs = calls.length === 0 ? undefined : inputsIn(transcript, step);
+  return calls.map(({ id, name, beganAt, endedAt, isError, bytes, tries }) => ({
+    id,
+    name,
+    input: inputs?.get(id),
+    ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
+    is_error: endedAt === null ? null : isError,
+    bytes: endedAt === null ? null : bytes,
+    tries,
+  }));
+}
+
+/** @returns the inputs of a step's calls, by their ids */
+function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
+  const inputs = new Map<string, unknown>();
+  for (const seq of messagesOf(transcript, step)) {
+    for (const { role, text } of transcript.history({ from: seq, to: seq })) {
+      const { content } = role === 'assistant' ? (parseObject(text) ?? {}) : {};
+      for (const { type, id, input } of Array.isArray(content) ? content.filter(isObject) : []) {
+        if (type === 'tool_use') inputs.set(String(id), input);
+      }
+    }
+  }
+  return inputs;
 }
 
 function statusTold(status: TurnRow['status']): string {

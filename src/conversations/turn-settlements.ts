@@ -2,14 +2,14 @@
 
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { requestMeterOf } from '../accounts/admission/request-meter.ts';
+import { UNKNOWN_GRANT } from '../accounts/admission/settle.ts';
 import { within } from '../async/timeout.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import type { TurnRow } from './storage/rows.ts';
-import { turnAt, turnsOfRun, unsettledTurns } from './storage/turn-queries.ts';
+import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from './storage/turn-queries.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
-import { UNKNOWN_GRANT } from './turn/turn-runner.ts';
 
 /** How long a confirmation is waited for. */
 export const CONFIRM_MS = 60_000;
@@ -170,6 +170,7 @@ export class TurnSettlements {
       const { done } = this.meterOf(turn).settle(outcome, {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
         ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
+        tools: status === 'failed' ? undefined : toolsTakenUp(transcript, turn),
         conversation: conversationReportOf(profile, turn.cost),
       });
       if (isRun) await this.#noteSettled(turn, await within(done, CONFIRM_MS));

@@ -28,16 +28,18 @@ const OUTBOX_KEY = 'alerts';
 /** In place of an account's name, for alerts that no account is erased with. */
 export const OF_NO_ACCOUNT = '';
 
-/** An alert that is to be told, as `budget/thresholds.ts` makes them. */
-interface StoredAlert {
+/** An alert that is due, with what makes it the same as another. */
+export interface DueAlert {
+  /** Alerts with the same key are one, and told once. */
   key: string;
+  /** From when on the key cannot come again, in milliseconds since 1970. */
   until: number;
   alert: Alert;
 }
 
 interface Stored {
   /** With the account that each is erased with. */
-  due: (StoredAlert & { account: string })[];
+  due: (DueAlert & { account: string })[];
   /** Keys that were told, and from when on each cannot come again. */
   told: Record<string, number>;
 }
@@ -60,7 +62,7 @@ export class AlertOutbox {
    *
    * @param account they are erased with this account; `OF_NO_ACCOUNT` where they are of none
    */
-  raise(alerts: readonly StoredAlert[], account: string): void {
+  raise(alerts: readonly DueAlert[], account: string): void {
     const { due, told } = this.#stored;
     const added = alerts.filter(({ key }) => told[key] === undefined && !due.some((one) => one.key === key));
     if (added.length === 0) return;

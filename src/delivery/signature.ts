@@ -1,9 +1,6 @@
 /** What all signature schemes share: an HMAC of the raw bytes, compared in constant time. */
 
-import { encoder } from '../http/bytes.ts';
-
-/** Bytes in a buffer that is not shared: Web Crypto takes no others. */
-type Bytes = Uint8Array<ArrayBuffer>;
+import { type Bytes, base64Bytes, hmacOf, toBase64, utf8 } from '../http/bytes.ts';
 
 /** A request whose signature is not yet verified. */
 export interface Unverified {
@@ -69,7 +66,7 @@ export function schemeOf(
     ...scheme
   }: { hash?: HashName; keyOf?: (secret: string) => Bytes } & Pick<SignatureScheme, 'covers'>,
 ): SignatureScheme {
-  const { keyOf = (secret) => encode(secret), ...rest } = scheme;
+  const { keyOf = utf8, ...rest } = scheme;
   const judge = (headers: Headers, now: number): Shortcoming | Claim => {
     const claim = read(headers);
     if (!claim || claim.signatures.length === 0) return 'missing';
@@ -124,8 +121,8 @@ export async function sign(
   secret: string | Bytes,
   hash: HashName = 'SHA-256',
 ): Promise<Bytes> {
-  const bytes = typeof body === 'string' ? encode(body) : body;
-  return await hmacOf(signedContent(before, bytes), typeof secret === 'string' ? encode(secret) : secret, hash);
+  const bytes = typeof body === 'string' ? utf8(body) : body;
+  return await hmacOf(signedContent(before, bytes), typeof secret === 'string' ? utf8(secret) : secret, hash);
 }
 
 /** @returns the seconds of a timestamp in a header; undefined if it is not a plain number */
@@ -143,16 +140,6 @@ function fromBase64(text: string): Bytes | undefined {
   }
 }
 
-/** @returns the bytes of base64 text in any form. @throws DOMException for any other text */
-export function base64Bytes(text: string): Bytes {
-  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
-}
-
-/** @returns bytes as base64 text */
-export function toBase64(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes));
-}
-
 /** @returns the bytes of hexadecimal text; undefined for any other text, and for mixed case, which no sender writes */
 function fromHex(text: string): Bytes | undefined {
   if (!/^(?:[0-9a-f]+|[0-9A-F]+)$/.test(text)) return undefined;
@@ -164,11 +151,6 @@ function isFresh(seconds: number, now: number): boolean {
   return Math.abs(now / 1_000 - seconds) <= TOLERANCE_SECONDS;
 }
 
-/** Encodes text. The cast is safe: the buffer of an encoder is never shared. */
-function encode(text: string): Bytes {
-  return encoder.encode(text) as Bytes;
-}
-
 /** Compares two hashes of equal length in constant time, so that the time does not show where they differ. */
 function isEqual(one: Bytes, other: Bytes): boolean {
   let difference = 0;
@@ -176,15 +158,10 @@ function isEqual(one: Bytes, other: Bytes): boolean {
   return difference === 0 && one.length === other.length;
 }
 
-async function hmacOf(content: Bytes, secret: Bytes, hash: HashName): Promise<Bytes> {
-  const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash }, false, ['sign']);
-  return new Uint8Array(await crypto.subtle.sign('HMAC', key, content));
-}
-
 function signedContent(before: string, bytes: Uint8Array): Bytes {
   // Without a text before it the body is not copied: the longest bodies, GitHub's, are signed like this.
   if (before === '') return bytes as Bytes;
-  const start = encode(before);
+  const start = utf8(before);
   const content = new Uint8Array(start.length + bytes.length);
   content.set(start);
   content.set(bytes, start.length);

@@ -1,5 +1,6 @@
+import { base64Bytes, toBase64 } from '../http/bytes.ts';
 import { misconfigured } from '../http/errors.ts';
-import { base64Bytes, candidates, schemeOf, secondsOf, sign, toBase64 } from './signature.ts';
+import { candidates, schemeOf, secondsOf, sign } from './signature.ts';
 
 /** The headers that the specification names. The timestamp is in seconds since 1970. */
 const ID_HEADER = 'webhook-id';

@@ -4,6 +4,7 @@ import { type Authenticate, authenticate, requireScope } from '../auth/authentic
 import type { AppEnv } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
 import { isoTimeOrNull } from '../http/times.ts';
+import { workerToolNames } from '../tools/worker-tools.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
@@ -22,6 +23,7 @@ export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
     const { simulated, pool } = upstreamOf(c.get('settings'), fetchUpstream);
     const isSimulated = pool?.all.every((one) => one.simulated) ?? simulated;
     const answer: HealthAnswer = { status: 'ok', upstream: isSimulated ? 'simulator' : 'anthropic' };
+    if (c.get('settings').development) answer.tools = workerToolNames();
     if (c.req.query('upstreams') !== undefined) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
     return c.json(answer);
   });

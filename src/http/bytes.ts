@@ -1,3 +1,6 @@
+/** Bytes in a buffer that is not shared: Web Crypto takes no others. */
+export type Bytes = Uint8Array<ArrayBuffer>;
+
 /** Decodes bytes that are known to be text, and keeps a byte order mark: without it the bytes would be others. */
 export const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
@@ -12,7 +15,7 @@ export const encoder = new TextEncoder();
 
 /** @returns the SHA-256 of bytes as 64 hexadecimal digits in lower case. */
 export async function sha256Hex(bytes: Uint8Array): Promise<string> {
-  return toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Uint8Array<ArrayBuffer>)));
+  return toHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes as Bytes)));
 }
 
 /** @returns bytes as hexadecimal digits in lower case. (Node, where scripts and tests run, has no `toHex` of its own.) */
@@ -22,7 +25,23 @@ export function toHex(bytes: Uint8Array): string {
   return digits;
 }
 
-/** @returns the bytes of a text. */
-export function utf8(text: string): Uint8Array {
-  return encoder.encode(text);
+/** @returns the bytes of a text. The cast is safe: the buffer of an encoder is never shared. */
+export function utf8(text: string): Bytes {
+  return encoder.encode(text) as Bytes;
+}
+
+/** @returns bytes as base64 text */
+export function toBase64(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes));
+}
+
+/** @returns the bytes of base64 text in any form. @throws DOMException for any other text */
+export function base64Bytes(text: string): Bytes {
+  return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+}
+
+/** @returns the HMAC of a content by a secret */
+export async function hmacOf(content: Bytes, secret: Bytes, hash: string): Promise<Bytes> {
+  const key = await crypto.subtle.importKey('raw', secret, { name: 'HMAC', hash }, false, ['sign']);
+  return new Uint8Array(await crypto.subtle.sign('HMAC', key, content));
 }

@@ -28,7 +28,7 @@ import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { UsedSums } from './used-sums.ts';
 
-/** An account that has told nothing for so long, and has something leased, is asked. */
+/** An account with something leased that has told nothing for longer than this is asked. */
 const SILENT_MS = MINUTE_MS;
 /** One whose request runs on is asked less and less often. */
 const MOST_SILENT_MS = 15 * MINUTE_MS;

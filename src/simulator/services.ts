@@ -147,7 +147,7 @@ async function fromVertex(
 }
 
 const SERVICE_NAMES = { aws: 'aws-external-anthropic', bedrock: 'bedrock-mantle' };
-/** A signature holds for so long before and after its date, in milliseconds. */
+/** How long before and after its date a signature holds, in milliseconds. */
 const SKEW_MS = 15 * 60_000;
 
 /** Checks an API key, or all of a signature that can be checked without its secret. The access key becomes the account. */

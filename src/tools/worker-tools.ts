@@ -80,7 +80,7 @@ export function shareTools<Inputs extends object>(tools: WorkerTools<Inputs>): v
     }
     const fault = faultOf(name, tool);
     if (fault !== undefined) throw new Error(`tools.${name}: ${fault}`);
-    const { $schema: _, ...schema } = schemaOf(tool) ?? {};
+    const { $schema: _, ...schema } = jsonSchemaOf(tool) ?? {};
     if (schema.type !== 'object') throw new Error(`tools.${name}.schema: must be of an object, which the input is.`);
     const told = { input_schema: absent(schema), description: absent(tool.description) };
     sharedTools.set(name, { tool, told });
@@ -98,12 +98,12 @@ function faultOf(name: string, { description, run, timeout_seconds: seconds = 1,
   if (!Number.isInteger(seconds) || seconds < 1 || seconds > 600) {
     return 'timeout_seconds must be an integer from 1 to 600.';
   }
-  if (schemaOf(tool) === undefined)
+  if (jsonSchemaOf(tool) === undefined)
     return 'schema must tell its JSON Schema, as those of `zod` do (not of `zod/mini`).';
   return undefined;
 }
 
-function schemaOf({ schema }: Pick<WorkerTool, 'schema'>): Json | undefined {
+function jsonSchemaOf({ schema }: Pick<WorkerTool, 'schema'>): Json | undefined {
   return schema?.['~standard']?.jsonSchema?.input({ target: 'draft-2020-12' });
 }
 

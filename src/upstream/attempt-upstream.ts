@@ -16,7 +16,7 @@ import { takeBuffer } from './tee-reader.ts';
 
 /** The answer to a count comes at once, or not at all. */
 const QUICK_MS = 5_000;
-/** For so long the words of an error are waited for. */
+/** How long to wait for the text of an error. */
 const ERROR_BODY_MS = 5_000;
 
 /** A try that has failed. Its response, or what was thrown, is the answer if there is no other. */

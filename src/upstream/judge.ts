@@ -18,7 +18,7 @@ export type UpstreamVerdict =
 
 export type FailedVerdict = Exclude<UpstreamVerdict, { kind: 'answer' }>;
 
-/** For so long an upstream that refuses this deployment is left alone: it does not change by itself. */
+/** How long an upstream that refuses this deployment is left alone: that does not change by itself. */
 export const REFUSED_MS = 30_000;
 
 /**

@@ -86,6 +86,41 @@ test('an answer becomes parts of each kind, and tells its turn and cost', async 
   });
 });
 
+test('the edge’s calls have their results as text, failed ones as failed, and a pause its reason', async () => {
+  const edge = (id: string) => ({ type: 'mcp_tool_use', id, name: 'save', input: { a: 1 }, server_name: 'edge' });
+  const given = (id: string, is_error: boolean, text: string) => ({
+    type: 'mcp_tool_result',
+    tool_use_id: id,
+    is_error,
+    content: [{ type: 'text', text }],
+  });
+  const blocks = [edge('t1'), edge('t2'), given('t2', true, 'No room.'), given('t1', false, 'Saved.')];
+  const events = [
+    start,
+    ...blocks.flatMap((block, index) => [begins(index, block), stops(index)]),
+    { type: 'message_delta', delta: { stop_reason: 'pause_turn' }, usage: { output_tokens: 5 } },
+  ] as { type: string }[];
+  const frames = framesOf('turn_a', [...events, { type: 'message_stop' }]);
+  const text = [...frames.slice(0, -1), ': sluice-paused=max_usd\n\n', ...frames.slice(-1)].join('') + PRICE;
+  const { client, until } = fakeEdge(() => streamed(bytesOf(text)));
+  const transport = createChatTransport({ client });
+  const message = await until(messageOf(await transport.sendMessages(sending([hello]))));
+  const parts = [
+    { type: 'step-start' },
+    { type: 'tool-save', state: 'output-available', input: { a: 1 }, output: 'Saved.', providerExecuted: true },
+    { type: 'tool-save', state: 'output-error', input: { a: 1 }, errorText: 'No room.', providerExecuted: true },
+  ];
+  const metadata = { turn: 'turn_a', stopReason: 'pause_turn', paused: 'max_usd', usage: { output_tokens: 5 } };
+  expect(message).toMatchObject({ metadata, parts });
+  // The history tells the same, and the next message answers none of these calls.
+  const { turn, ...told } = { turn: 'turn_a', stop_reason: 'pause_turn', paused: 'max_usd' };
+  const read = toUIMessages([
+    row('m1', 'assistant', blocks, { ...told, turn, usage: { input_tokens: 3, output_tokens: 5 } }),
+  ]);
+  expect(read).toMatchObject([{ metadata, parts }]);
+  expect(contentOf([...read, hello])).toEqual([{ type: 'text', text: 'Hello' }]);
+});
+
 test('what tools gave goes before what is said next, and only for an answer that ended with calls', () => {
   const call = { type: 'tool-save' as const, toolCallId: 't1', input: {} };
   const answer = (stopReason: string, ...parts: unknown[]) =>

@@ -119,3 +119,38 @@ test('breaks with what a turn breaks with, and keeps the steps before it', async
   await expect(until(run.finalMessage())).rejects.toBeInstanceOf(SluiceError);
   expect(run.steps).toHaveLength(1);
 });
+
+test('a run of the edge that has paused goes on only where that is asked for', async () => {
+  const paused = (stop_reason: string) =>
+    answerOf('Well. ').map((event) => (event.type === 'message_delta' ? { ...event, delta: { stop_reason } } : event));
+  const pausing = () =>
+    fakeEdge((_, count) => {
+      const frames = framesOf(`turn_${count}`, paused(count < 3 ? 'pause_turn' : 'end_turn'));
+      const remark = count < 3 ? [': sluice-paused=max_turns\n\n'] : [];
+      const text = [...frames.slice(0, -1), ...remark, ...frames.slice(-1)].join('') + PRICE;
+      return streamed(bytesOf(text), 'end', `turn_${count}`);
+    });
+  const edgeTool = { name: 'get_time', run: 'worker' as const };
+  const asked = { ...request, conversation: 'c1', tools: [weather, edgeTool] };
+  const first = pausing();
+  const ended = first.client.messages.run(asked);
+  expect(await first.until(ended.finalMessage())).toMatchObject({ stop_reason: 'pause_turn' });
+  expect(first.sent).toHaveLength(1);
+  expect(first.sent[0]?.body?.tools).toEqual([{ ...weather, run: undefined }, edgeTool]);
+  const second = pausing();
+  const reasons: string[] = [];
+  const gone = second.client.messages.run({
+    ...asked,
+    goesOn: (reason, { costUsd }) => {
+      reasons.push(reason);
+      return costUsd < 1;
+    },
+  });
+  expect(await second.until(gone.finalMessage())).toMatchObject({ stop_reason: 'end_turn' });
+  expect(reasons).toEqual(['max_turns', 'max_turns']);
+  expect(second.sent.map((one) => messagesOf(one).map(({ role }) => role))).toEqual([
+    ['user'],
+    ['assistant'],
+    ['assistant'],
+  ]);
+});

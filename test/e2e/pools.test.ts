@@ -78,7 +78,7 @@ async function api<T>(path: string): Promise<T> {
   return (await response.json()) as T;
 }
 
-/** So long nobody is answered, and all give up: what is left is held for requests that were killed. */
+/** How long nobody is answered, so that all give up: what is left is held for requests that were killed. */
 const PATIENCE_MS = 8_000;
 
 /** Those who call until the shared budget is spent, and wait where they are asked to. */

@@ -8,11 +8,14 @@ import { ChatAnthropic } from '@langchain/anthropic';
 import { AIMessageChunk, type BaseMessage, HumanMessage } from '@langchain/core/messages';
 import { type ModelMessage, streamText } from 'ai';
 import AnthropicOld from 'anthropic-sdk-0';
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import type { Json } from '../../src/json/object.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
+import { bundle } from '../support/bundle.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { alternatingRoles } from '../support/roles.ts';
+import { startSite } from '../support/site.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
 const MODEL = 'claude-haiku-4-5';
@@ -94,16 +97,16 @@ beforeEach(async () => {
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({
       id: conversation,
-      tools: [
-        {
-          name: 'get_weather',
-          input_schema: { type: 'object' },
-          run: { url: `http://127.0.0.1:${(tools.address() as AddressInfo).port}/weather` },
-        },
-      ],
+      tools: [weather()],
     }),
   });
   expect(created.status).toBe(201);
+});
+
+const weather = () => ({
+  name: 'get_weather',
+  input_schema: { type: 'object' },
+  run: { url: `http://127.0.0.1:${(tools.address() as AddressInfo).port}/weather` },
 });
 
 /** The rows of the conversation, without what the edge adds to them. */
@@ -121,7 +124,11 @@ async function expectOneMore(before: number): Promise<void> {
   expect(JSON.stringify(all[4]?.content)).toContain(NEXT);
 }
 
-const SUM = { input_tokens: 200, output_tokens: 40, cache_read_input_tokens: 10 };
+const SUM = { input_tokens: 200, output_tokens: 40, cache_read_input_tokens: 10, cache_creation_input_tokens: 0 };
+const ITERATIONS = [
+  { type: 'message', ...USAGE },
+  { type: 'message', ...USAGE },
+];
 
 describe('one message for a run', () => {
   const sdks = [
@@ -143,7 +150,10 @@ describe('one message for a run', () => {
       { type: 'mcp_tool_result', tool_use_id: id, is_error: false, content: [{ type: 'text', text: RESULT }] },
       { type: 'text', text: 'Yes, 21 degrees.' },
     ]);
-    expect(message).toMatchObject({ id: 'msg_1', stop_reason: 'end_turn', usage: SUM });
+    expect(message).toMatchObject({ id: 'msg_1', stop_reason: 'end_turn' });
+    // Of a stream these SDKs take the members of a usage that they know.
+    const { iterations = ITERATIONS, ...sum } = message.usage as unknown as Json;
+    expect([sum, iterations]).toEqual([SUM, ITERATIONS]);
     const before = (await rows()).length;
     const whole = await client.messages.create(
       {
@@ -158,6 +168,7 @@ describe('one message for a run', () => {
       'mcp_tool_result',
       'text',
     ]);
+    expect(whole.usage).toEqual({ ...SUM, iterations: ITERATIONS });
     await expectOneMore(before);
   });
 
@@ -179,13 +190,24 @@ describe('one message for a run', () => {
     };
     const question: ModelMessage = { role: 'user', content: QUESTION };
     const first = await ask([question]);
-    expect(first.text).toContain('Yes, 21 degrees.');
-    const parts = first.content as unknown as Json[];
-    expect(parts.find(({ type }) => type === 'tool-call')).toMatchObject({ toolName: 'get_weather', input: INPUT });
-    expect(parts.find(({ type }) => type === 'tool-result')).toMatchObject({
-      output: [{ type: 'text', text: RESULT }],
-    });
-    expect(first.usage.outputTokens).toBe(40);
+    expect(first.text).toBe('I look. Yes, 21 degrees.');
+    const call = {
+      toolCallId: `toolu_${conversation}_1`,
+      toolName: 'get_weather',
+      input: INPUT,
+      providerExecuted: true,
+      dynamic: true,
+      providerMetadata: { anthropic: { type: 'mcp-tool-use', serverName: 'edge' } },
+    };
+    expect(first.content).toEqual([
+      { type: 'text', text: 'I look. ' },
+      { type: 'tool-call', ...call },
+      { type: 'tool-result', ...call, output: [{ type: 'text', text: RESULT }] },
+      { type: 'text', text: 'Yes, 21 degrees.' },
+    ]);
+    expect(first.usage.raw).toEqual({ ...SUM, iterations: ITERATIONS });
+    // Its sum of the input has what was read from the cache.
+    expect(first.usage).toMatchObject({ inputTokens: 210, outputTokens: 40, totalTokens: 250 });
     const before = (await rows()).length;
     await ask([question, ...(first.messages as ModelMessage[]), { role: 'user', content: NEXT }]);
     await expectOneMore(before);
@@ -208,9 +230,80 @@ describe('one message for a run', () => {
     const question = new HumanMessage(QUESTION);
     const first = await ask([question]);
     expect(first.text).toBe('I look. Yes, 21 degrees.');
-    expect(first).toMatchObject({ usage_metadata: { output_tokens: 40 } });
+    // Of a stream it takes the input from `message_start` alone, which tells the first step's.
+    expect(first.usage_metadata).toMatchObject({ input_tokens: 105, output_tokens: 40 });
     const before = (await rows()).length;
     await ask([question, first, new HumanMessage(NEXT)]);
     await expectOneMore(before);
+    // Asked for a whole answer it has all of it.
+    const whole = await model.invoke([new HumanMessage('And in Oslo?')]);
+    expect(whole.content).toEqual([
+      { type: 'text', text: 'I look. ' },
+      { type: 'mcp_tool_use', id: expect.any(String), name: 'get_weather', input: INPUT, server_name: 'edge' },
+      {
+        type: 'mcp_tool_result',
+        tool_use_id: expect.any(String),
+        is_error: false,
+        content: [{ type: 'text', text: RESULT }],
+      },
+      { type: 'text', text: 'Yes, 21 degrees.' },
+    ]);
+    expect(whole.usage_metadata).toMatchObject({ input_tokens: 210, output_tokens: 40, total_tokens: 250 });
+  });
+
+  test.skipIf(noBrowser())('is what useChat makes of it, in a browser, and comes back as that', async () => {
+    const site = await startSite(await bundle("import './test/support/chat-page.ts';"));
+    const browser = await launchBrowser();
+    onTestFinished(async () => {
+      await browser.close();
+      site.stop();
+    });
+    const page = await browser.newPage();
+    page.setDefaultTimeout(60_000);
+    const faults: string[] = [];
+    page.on('pageerror', (error) => faults.push(error.message));
+    const query = new URLSearchParams({
+      edge: edge.url,
+      id: conversation,
+      max_tokens: '100',
+      tools: JSON.stringify([weather()]),
+    });
+    await page.goto(`${site.url}?${query}`);
+    await page.waitForSelector('main[data-status=ready]');
+    const ask = async (text: string, answers: number) => {
+      await page.fill('[name=text]', text);
+      await page.press('[name=text]', 'Enter');
+      await page.waitForFunction(
+        (count) =>
+          document.querySelector('main')?.dataset.status === 'ready' &&
+          document.querySelectorAll('.assistant:not([data-metadata=null])').length === count,
+        answers,
+      );
+    };
+    const shown = async (selector: string) => await page.locator(selector).allTextContents();
+    const metadata = async () => JSON.parse((await page.getAttribute('.assistant', 'data-metadata')) ?? '{}') as Json;
+    await ask(QUESTION, 1);
+    const part = {
+      type: 'tool-get_weather',
+      toolCallId: `toolu_${conversation}_1`,
+      state: 'output-available',
+      input: INPUT,
+      output: RESULT,
+      providerExecuted: true,
+    };
+    expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as Json)).toEqual([part]);
+    expect(await shown('.assistant .text')).toEqual(['I look. ', 'Yes, 21 degrees.']);
+    const told = await metadata();
+    expect(told.usage).toEqual({ ...SUM, iterations: ITERATIONS });
+    const before = (await rows()).length;
+    // After a reload the history tells the same.
+    await page.reload();
+    await page.waitForSelector('main[data-status=ready] .assistant');
+    expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as Json)).toEqual([part]);
+    expect(await shown('.assistant .text')).toEqual(['I look. ', 'Yes, 21 degrees.']);
+    expect(await metadata()).toEqual(told);
+    await ask(NEXT, 2);
+    await expectOneMore(before);
+    expect(faults).toEqual([]);
   });
 });

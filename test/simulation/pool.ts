@@ -34,7 +34,7 @@ const ACCOUNTS = ['alice', 'bob', 'carol'];
 const POOLS = ['deployment', 'group:red', 'group:blue'];
 const STEPS = 500;
 const REST_MS = 3 * 60 * 60_000;
-/** So long a request runs that is renewed all the while, as a batch is held: beyond the window's end that it was admitted in. */
+/** How long a request runs that is renewed all the while, as a batch is held: beyond the window's end that it was admitted in. */
 const LONG_MS = 2 * 60 * 60_000;
 const RENEW_MS = 5 * 60_000;
 /** Nothing unused is leased so long after the last request. An account that dies with a long one is asked at last after this. */

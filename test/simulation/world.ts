@@ -167,7 +167,7 @@ export class World {
     }
   }
 
-  /** Lets nothing more fail, from now on for so long. */
+  /** Lets nothing more fail for some time. */
   calm(milliseconds: number): void {
     this.#calmUntil = this.clock.now + milliseconds;
   }

@@ -4,7 +4,7 @@ import { lastAssistantMessageIsCompleteWithToolCalls, type UIMessage } from 'ai'
 import { createElement as h, StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
 import { createChatTransport, loadMessages } from '../../src/client/ai-sdk.ts';
-import { createClient, SluiceError } from '../../src/client/index.ts';
+import { createClient, type EdgeTool, SluiceError } from '../../src/client/index.ts';
 
 const asked = new URLSearchParams(location.search);
 const id = asked.get('id') ?? 'chat';
@@ -12,6 +12,8 @@ const client = createClient({
   baseURL: asked.get('edge') ?? '',
   headers: { 'sluice-simulate': asked.get('simulate') ?? '' },
 });
+/** Tools of the edge, in place of the page's own. */
+const edgeTools = JSON.parse(asked.get('tools') ?? 'null') as EdgeTool[] | null;
 const weather = {
   name: 'get_weather',
   description: 'Current weather of a city',
@@ -19,7 +21,11 @@ const weather = {
 };
 const transport = createChatTransport({
   client,
-  request: { model: 'claude-haiku-4-5', max_tokens: Number(asked.get('max_tokens') ?? 2_000), tools: [weather] },
+  request: {
+    model: 'claude-haiku-4-5',
+    max_tokens: Number(asked.get('max_tokens') ?? 2_000),
+    tools: edgeTools ?? [weather],
+  },
 });
 const picture =
   'data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';

@@ -224,8 +224,8 @@ export async function atRest(): Promise<void> {
   });
 }
 
-/** Empties all objects. One that is still writing would keep what it has: it is given the time to come to rest. */
+/** Empties all objects. One that is still writing would keep what it has: it is given the time to come to rest, also for settlements that wait. */
 export async function resetAll(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 40));
+  await new Promise((resolve) => setTimeout(resolve, 100));
   await reset();
 }

@@ -205,8 +205,8 @@ describe('a request', () => {
   test('needs no scope for it, and is told which there are where it names another one', async () => {
     const refused = await post('/messages', { ...asking(own('get_whether')), conversation: 'c1' });
     expect(refused.status).toBe(400);
-    expect((await errorOf(refused)).message).toBe(
-      'tools.0.name: this edge has no tool of its own of this name. It has: get_weather, pay.',
+    expect((await errorOf(refused)).message).toMatch(
+      /^tools.0.name: this edge has no tool of its own of this name\. It has: .*get_weather, pay\.$/,
     );
     const unknown = await post('/messages', { ...asking(own('get_weather', { run: 'Worker' })), conversation: 'c1' });
     expect(unknown.status).toBe(403);

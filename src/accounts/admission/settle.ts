@@ -36,6 +36,9 @@ export interface StoredGrant {
   roomy?: boolean;
 }
 
+/** Settles at the account's own figure: the hold, where there is one. */
+export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
+
 /** The request that is settled. */
 export interface Booked {
   requestId: string;

@@ -5,7 +5,7 @@ import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../../durable/contra
 import type { PoolId } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 
-/** For so long an account may hold from a lease after it was renewed: so long a lowered limit may take to be felt. */
+/** How long an account may hold from a lease after it was renewed: a lowered limit may take as long to be felt. */
 export const USABLE_MS = 60_000;
 /** A busy account renews its leases when so much of that is over, before anybody has to wait for it. */
 const RENEW_AFTER_MS = 30_000;

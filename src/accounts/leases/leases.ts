@@ -19,7 +19,7 @@ import { type Demand, Lease, NO_DEMAND } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
 
-/** An account that was not used for so long returns what it does not hold. */
+/** An account that was not used for longer than this returns what it does not hold. */
 const IDLE_MS = 2_000;
 /** Then it has told its pools so often that it is left to their alarms. */
 const MOST_RETURNS = 3;

@@ -185,9 +185,9 @@ export class Ledger extends Tables {
       error_type: closing.errorType,
       upstream: closing.upstream,
     };
-    const { upstream } = closing;
+    const { upstream, tools } = closing;
     const more = isPlain(closing) ? upstream !== null && { upstream } : others;
-    this.update('ledger', { ...common, ...more }, 'id = ?', id);
+    this.update('ledger', { ...common, ...more, ...(tools !== null && { tools }) }, 'id = ?', id);
   }
 
   /** @returns the row of a request, or undefined. */

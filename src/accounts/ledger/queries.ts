@@ -94,10 +94,11 @@ export function ledgerPageOf(
 /**
  * Sums what was spent.
  *
- * By day and model for all time, from rollups and what is not in them yet; by conversation, prefix and upstream from the
- * rows, so only as far back as these are kept.
+ * By day and model for all time, from rollups and what is not in them yet; by conversation, prefix, upstream and tool from
+ * the rows, so only as far back as these are kept.
  */
 export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
+  if (query.group_by === 'tool') return usageByTool(ledger, query);
   const dimension = DIMENSIONS.find((one) => one === query.group_by);
   return dimension ? usageByDimension(ledger, query, dimension) : usageByRows(ledger, query);
 }
@@ -117,6 +118,27 @@ function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimensio
   );
   const data = usageByValue(groups, all, dimension);
   return { from: from ?? null, to: to ?? null, group_by: dimension, data, total: usageTotal(all) };
+}
+
+/** Sums by the tools that the edge has called. A request counts in each tool whose results it has taken up. */
+function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
+  const days = [from === undefined ? 0 : Date.parse(from), to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to)];
+  const sums = (key: string, tables: string, where: string) =>
+    ledger.read<KeyedSums & Record<'calls' | 'errors' | 'ms', number>>(
+      `select ${key}, count(*) as requests, ${USED_IN_ALL} from ${tables}
+       where status != 'held' and at >= ? and at < ? and ${where} group by 1 order by cost desc, 1 limit ${MOST_LISTED_VALUES}`,
+      ...days,
+    );
+  const calls = ['calls', 'errors', 'ms'].map((name, at) => `sum(value ->> '$[${at}]') as ${name}`).join(', ');
+  const groups = sums(`key, ${calls}`, 'ledger, json_each(ledger.tools)', 'tools is not null');
+  const without = addSums(sums('null as key', 'ledger', 'tools is null'));
+  const all = addSums([without, ...sums('null as key', 'ledger', 'tools is not null')]);
+  const data: UsageReport['data'] = groups.map(({ key, calls, errors, ms, ...used }) => ({
+    ...{ key: String(key), ...usageTotal(used), calls, errors, ms },
+  }));
+  if (without.requests > 0) data.push({ key: null, ...usageTotal(without) });
+  data.sort((left, right) => right.cost_usd - left.cost_usd);
+  return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
 }
 
 function usageByRows(ledger: Ledger, query: UsageQuery): UsageReport {

@@ -49,6 +49,7 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
     upstream: settlement.upstream ?? null,
     ttftMs: duration(settlement.ttftMs),
     ms: duration(settlement.ms),
+    tools: settlement.tools ? JSON.stringify(settlement.tools) : null,
     at: now,
   };
 }

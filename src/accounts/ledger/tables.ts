@@ -25,6 +25,8 @@ export interface Closing {
   upstream: string | null;
   ttftMs: number | null;
   ms: number | null;
+  /** The calls of tools whose results it has taken up, as JSON. */
+  tools: string | null;
   at: number;
 }
 
@@ -196,4 +198,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 11, sql: BELONGINGS_SQL },
   { version: 12, sql: BATCHES_SQL },
   { version: 13, sql: CLASSIFICATIONS_SQL },
+  { version: 14, sql: 'alter table ledger add column tools text;' },
 ];

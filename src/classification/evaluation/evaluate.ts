@@ -8,6 +8,7 @@ import type { CandidateReport } from '../evaluation-answers.schema.ts';
 import type { ClassificationResult } from '../task/classify.ts';
 import { classifyAll } from '../task/classify-all.ts';
 import type { Reason } from '../task/failure.ts';
+import { checkedLabels, labelsOf } from '../task/labels.ts';
 import type { Classifying } from '../task/take-vote.ts';
 import type { Task } from '../task/task.ts';
 import { Total } from '../task/total.ts';
@@ -37,23 +38,12 @@ const NOT_JUDGED: ReadonlySet<Reason> = new Set(['budget', 'limited', 'unavailab
  */
 export function examplesOf(
   given: EvaluateRequest['examples'],
-  { classifier: { labels, multi, allow_none }, version = '' }: Task,
+  { classifier, version = '' }: Task,
 ): EvaluationExample[] {
-  const known = new Set(labels.map(({ name }) => name));
-  const examples = given.map(({ id, input, label, labels: several }, index) => {
+  const examples = given.map((example, index) => {
     const path = `examples.${index}`;
-    if (multi ? several === undefined || label !== undefined : label === undefined || several !== undefined) {
-      throw invalidRequest(
-        `${path}: it needs \`${multi ? 'labels' : 'label'}\`, as the answers of ${version} have it.`,
-      );
-    }
-    const expected = [...new Set(several ?? (label === null || label === undefined ? [] : [label]))];
-    const other = expected.find((name) => !known.has(name));
-    if (other !== undefined)
-      throw invalidRequest(`${path}: ${JSON.stringify(other)} is none of the labels of ${version}.`);
-    if (expected.length === 0 && !allow_none) {
-      throw invalidRequest(`${path}: it has no label, which ${version} does not allow as an answer.`);
-    }
+    const { id, input } = example;
+    const expected = checkedLabels(example, path, classifier, version);
     if (input.trim() === '') throw invalidRequest(`${path}.input: it is empty.`);
     return { id: id ?? String(index), input, expected };
   });
@@ -124,6 +114,5 @@ export function evaluationReport(
 
 function answerIn(outcome: ClassificationResult): { given: readonly string[] | null; confidence: number | null } {
   if (outcome.outcome !== 'classified') return { given: null, confidence: null };
-  const { label, labels, confidence } = outcome.result;
-  return { given: labels ?? (label === null || label === undefined ? [] : [label]), confidence };
+  return { given: labelsOf(outcome.result), confidence: outcome.result.confidence };
 }

@@ -5,6 +5,7 @@ import { invalidRequest } from '../../http/errors.ts';
 import { faultInSchema } from '../../json/json-schema.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { ClassifierFields, Example, Label } from '../classifiers.schema.ts';
+import { checkedLabels } from './labels.ts';
 
 /** A classifier, its members in the order in which they are stored. */
 export interface Classifier {
@@ -55,7 +56,11 @@ export function classifierOf(given: ClassifierFields): Classifier {
     throw invalidRequest(`schema: it has ${MOST_LABELS} labels of ${LONGEST_LABEL} characters at the most.`);
   }
   if (repeated !== undefined) throw invalidRequest(`labels: ${JSON.stringify(repeated)} stands there twice.`);
-  for (const [index, example] of (given.examples ?? []).entries()) checkExample(example, index, parts);
+  for (const [index, example] of (given.examples ?? []).entries()) {
+    const path = `examples.${index}`;
+    checkedLabels(example, path, parts, 'this classifier');
+    if (example.fields && !parts.fields) throw invalidRequest(`${path}.fields: this classifier extracts none.`);
+  }
   const { labels, multi, allow_none, fields } = parts;
   const { instructions, examples, model, votes, cache_seconds, description } = given;
   return {
@@ -69,25 +74,6 @@ export function classifierOf(given: ClassifierFields): Classifier {
 /** @returns a classifier from its stored text */
 export function readClassifier(text: string): Classifier {
   return JSON.parse(text) as Classifier;
-}
-
-function checkExample(
-  { label, labels, fields }: Example,
-  index: number,
-  parts: Pick<Classifier, 'labels' | 'multi' | 'allow_none' | 'fields'>,
-): void {
-  const path = `examples.${index}`;
-  const known = new Set(parts.labels.map(({ name }) => name));
-  if (parts.multi ? labels === undefined || label !== undefined : label === undefined || labels !== undefined) {
-    throw invalidRequest(`${path}: it needs \`${parts.multi ? 'labels' : 'label'}\`, as the answer has it.`);
-  }
-  const given = labels ?? (label === null || label === undefined ? [] : [label]);
-  const other = given.find((name) => !known.has(name));
-  if (other !== undefined) throw invalidRequest(`${path}: ${JSON.stringify(other)} is none of the labels.`);
-  if (given.length === 0 && !parts.allow_none) {
-    throw invalidRequest(`${path}: it has no label, which is only an answer with \`allow_none\`.`);
-  }
-  if (fields && !parts.fields) throw invalidRequest(`${path}.fields: this classifier extracts none.`);
 }
 
 function checkedSchema(schema: Json, path: string): Json {

@@ -75,6 +75,8 @@ interface RequestOptions {
   counts?: boolean;
   /** Whether it is a further step of a run. */
   isStep?: boolean;
+  /** Whether its messages are planned once more: they have the edge's results already. */
+  isAgain?: boolean;
 }
 
 /**
@@ -87,7 +89,7 @@ export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, betas, counts = false, isStep = false }: RequestOptions = {},
+  { prefix, betas, counts = false, isStep = false, isAgain = false }: RequestOptions = {},
 ): NextRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const json = JSON.parse(text) as Record<string, unknown>;
@@ -106,7 +108,8 @@ export function nextRequest(
   const cached = transcript.cachedHistory;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const tail = cached?.tail ?? tailIn(transcript);
-  const continued = joinedResults(newMessages(incoming, texts, transcript, last, tail));
+  const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
+  const continued = isAgain ? incomingOnly : joinedResults(incomingOnly);
   const { fresh, at, news } = withoutEdgeBlocks(continued);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
@@ -213,7 +216,9 @@ function newMessages(
   // An empty turn has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
-  if ((paused || pending.size > 0) && (fresh.length === 0 || isAgain(fresh, answers))) {
+  const isRun = typeof answer?.run === 'number';
+  const again = () => isAgain(fresh, isRun ? lastShown(transcript) : answers);
+  if ((paused || pending.size > 0) && (fresh.length === 0 || again())) {
     return { ...continued, fresh: [], news: [] };
   }
   if (fresh.length === 0) {
@@ -263,6 +268,13 @@ function stateAfter(tail: readonly MessageText[]): { at: HistoryState; answers: 
   const at = emptyHistoryState();
   for (const message of messages) addToState(at, message);
   return { at, answers: messages.filter(({ role }) => role === 'assistant') };
+}
+
+/** @returns the answer of a run as its client has it, which is more than its last step */
+function lastShown(transcript: Transcript): SentMessage[] {
+  let last: SentMessage | undefined;
+  for (const message of shownMessages(transcript, true)) last = message;
+  return last ? [last] : [];
 }
 
 function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[]): boolean {

@@ -1,8 +1,7 @@
 /** Calls a tool of the edge: one of the Worker's own, or by a signed POST to a host that the operator has allowed. */
 
-import { toBase64 } from '../../delivery/signature.ts';
 import { signStandard } from '../../delivery/standard-webhooks.ts';
-import { decoder } from '../../http/bytes.ts';
+import { decoder, toBase64 } from '../../http/bytes.ts';
 import type { Json } from '../../json/object.ts';
 import { faultOfAddress, type ToolSettings } from '../../tools/check-tools.ts';
 import { type CallContext, callOwnTool } from './call-own-tool.ts';

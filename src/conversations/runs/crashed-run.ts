@@ -39,6 +39,10 @@ export interface CrashedRun {
   tries: number;
   /** Its last step whose answer is kept, whole or in part. */
   last: TurnRow | undefined;
+  /** The messages of its first step as JSON texts, where nothing of that is kept: they are sent again. */
+  question: string[];
+  /** Whether the beginning of the message was shown. */
+  hasBegun: boolean;
   mayGoOn: boolean;
 }
 
@@ -71,15 +75,22 @@ export function closeCrashedRun(
   const spent: SpentSoFar = { steps: 0, calls: 0, cost: 0 };
   const steps = turnsOfRun(transcript, row.seq).slice(1);
   const unknown: Promise<Settled>[] = [];
+  let question: string[] = [];
   for (const step of steps) {
     if (step.status === 'running') {
+      // They are deleted with a step that has said nothing.
+      const messages = messagesOf(transcript, step.seq);
+      question = messages
+        .flatMap((seq) => [...transcript.history({ from: seq, to: seq, pending: true })])
+        .map(({ text }) => text);
       const own = frames.filter((_, at) => (numbers[at] ?? 0) > step.events);
-      const turn = restoreStep(transcript, step, new ShownRun(log, () => false, 0, true), own);
+      const shown = new ShownRun(log, () => false, 0, true);
+      const turn = restoreStep(transcript, step, { shown, frames: own, isLater: spent.steps > 0 });
       const settled = turn.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now);
       onSettled(turn.row, settled);
       Object.assign(step, turn.row);
-      if (settled && step.grant === null) unknown.push(settled);
-    } else if (step.grant === null && !step.settled && step.outcome) {
+      if (settled && !isHoldKnown(step)) unknown.push(settled);
+    } else if (!isHoldKnown(step) && !step.settled && step.outcome) {
       // A crash before this one came before the account had said it. To settle again changes nothing.
       unknown.push(meterOf(step).settle(step.outcome).done);
     }
@@ -93,9 +104,15 @@ export function closeCrashedRun(
   const last = steps.findLast(({ status }) => status !== 'failed');
   const number = Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1))));
   const tries = Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId)));
-  const mayGoOn = run.isCommitted && log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
+  if (run.isCommitted) question = [];
+  const isAskedAgain = question.length > 0;
+  const mayGoOn = (run.isCommitted || isAskedAgain) && log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
   const open = started.filter((index) => !ended.includes(index));
-  return { turn: run, blocks: started.length, open, spent, unknown, number, tries, last, mayGoOn };
+  const hasBegun = events.some(({ type }) => type === 'message_start');
+  return {
+    ...{ turn: run, blocks: started.length, open, hasBegun, spent, unknown },
+    ...{ number, tries, last, question, mayGoOn },
+  };
 }
 
 /** Ends a run that does not go on. */
@@ -115,6 +132,11 @@ export function endCrashedRun(
   const shown = new ShownRun(turn.log, () => false, blocks, true);
   const { requestId } = turn.row;
   endRun(turn, { kind: 'error', error }, { transcript, shown, spent: spent.cost, now, requestId });
+}
+
+/** @returns whether a step's row says what was set aside for its last try: one that only was asked for may have a hold too. */
+function isHoldKnown({ grant }: TurnRow): boolean {
+  return grant !== null && Number.isFinite(grant.hold);
 }
 
 /** Adds to a run's log the results of calls that were shown, and that only the rows of their calls have. */
@@ -161,8 +183,12 @@ function lastNumberIn(log: string): number {
   return Number(last ?? 0);
 }
 
-/** @param frames the events that were stored of it */
-function restoreStep(transcript: Transcript, row: TurnRow, shown: ShownRun, frames: readonly Frame[]): Turn {
+/** @param stored of the step: its run as it was shown, its own events, and whether a step before it is kept */
+function restoreStep(
+  transcript: Transcript,
+  row: TurnRow,
+  { shown, frames, isLater }: { shown: ShownRun; frames: readonly Frame[]; isLater: boolean },
+): Turn {
   const builder = new MessageBuilder();
   for (const { data } of frames) {
     const event = parseObject(data) ?? {};
@@ -172,7 +198,7 @@ function restoreStep(transcript: Transcript, row: TurnRow, shown: ShownRun, fram
   const unseenMs = unseenAtCrash(transcript, row, builder);
   const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
   const recovered = { log: new StepLog(shown, builder), builder, frames: new FrameReader(), bytes, unseenMs };
-  const turn = new Turn(transcript, row, 1, { recovered, isLater: row.seq > (row.run ?? 0) + 1 });
+  const turn = new Turn(transcript, row, 1, { recovered, isLater });
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = frames.length > 0 ? 200 : undefined;
   return turn;

@@ -18,9 +18,11 @@ const GO_ON = JSON.stringify([
  * Makes the body of a further step; the results of calls are added to it from their rows.
  *
  * @param rest the caller's body without its messages
+ * @param question the messages of the first step as JSON texts, where that is asked again
  * @param isInterrupted whether the answer before was cut
  */
-export function bodyOfStep(rest: string, isInterrupted: boolean): string {
+export function bodyOfStep(rest: string, question: readonly string[], isInterrupted: boolean): string {
+  if (question.length > 0) return edit(rest, { messages: `[${question.join(',')}]` });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as Json;
   // A tool that must be called is called once.

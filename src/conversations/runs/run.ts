@@ -39,8 +39,8 @@ export interface RunContext {
   requestId: string;
   isStreaming: boolean;
   now(): number;
-  /** Plans the next step from a body; nothing is written. @throws ApiError as `nextRequest` */
-  plan(body: string): NextRequest;
+  /** Plans the next step from a body, or the first one again; nothing is written. @throws ApiError as `nextRequest` */
+  plan(body: string, isAgain: boolean): NextRequest;
   /** Stores a step and makes what runs it. */
   begin(plan: NextRequest, step: NewStep): TurnRunner;
   /** Has the settlement of a step confirmed. */
@@ -55,6 +55,8 @@ export interface NewStep {
   /** The ledger's name of its first try, and which of the run's steps it is. */
   requestId: string;
   number: number;
+  /** Whether a step before it is part of the history. */
+  isLater: boolean;
   most: number | undefined;
   /** The number of the last event before it. */
   logged: number;
@@ -91,6 +93,8 @@ export class Run implements Runner {
   /** The number in the ledger's name of the next step's first try. */
   #nextTry = 1;
   #isInterrupted = false;
+  /** The messages of a first step that is asked again, as JSON texts. */
+  #question: readonly string[] = [];
   #isWaiting = false;
   #number = 1;
   #pauses = 0;
@@ -102,7 +106,7 @@ export class Run implements Runner {
     this.#planned = planned;
     const log = crashed?.turn.log ?? new EventLog(context.transcript, row);
     this.turn = crashed?.turn ?? { row, log, ended: undefined, usages: [] };
-    this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed !== undefined);
+    this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
     this.#meter = new RunMeter(planned.limits, row.beganAt, context.isStreaming, crashed?.spent);
     const { transcript, settings, env, account, conversation, now } = context;
     this.#calls = new RunCalls({
@@ -165,6 +169,7 @@ export class Run implements Runner {
       run: this.turn.row,
       requestId,
       number: this.#number,
+      isLater: this.turn.isCommitted === true,
       most: this.#meter.most,
       logged: this.#shown.log.events,
       logOf: (builder) => {
@@ -272,20 +277,23 @@ export class Run implements Runner {
   }
 
   #beginNext(): NextRequest {
-    const plan = this.#context.plan(bodyOfStep(this.#planned.rest, this.#isInterrupted));
+    const question = this.turn.isCommitted ? [] : this.#question;
+    const body = bodyOfStep(this.#planned.rest, question, this.#isInterrupted);
+    const plan = this.#context.plan(body, question.length > 0);
     this.#step = this.#begin(plan, tryId(this.#context.requestId, this.#nextTry));
     plan.messages = [];
     return plan;
   }
 
   /** Shows that the run goes on, and finds what is left to do. */
-  #restore({ open, last, number, tries }: CrashedRun): void {
+  #restore({ open, last, number, tries, question }: CrashedRun): void {
     const { transcript, now } = this.#context;
     for (const index of open) this.#shown.add('content_block_stop', { index });
     // The first event behind the gap: whoever resumes inside it begins here.
     this.#shown.add('ping', {});
     this.#shown.log.store({ at: now(), unseenMs: 0 });
     this.#number = number + 1;
+    this.#question = question;
     // Later tries may have been admitted, and their names not stored.
     this.#nextTry = tries + SKIPPED_TRIES;
     this.#following = { kind: 'step' };

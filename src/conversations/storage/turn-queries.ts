@@ -1,5 +1,6 @@
 /** Queries about the turns of a conversation. */
 
+import type { CalledTool } from '../../durable/contracts/settlement.ts';
 import type { TurnRow, TurnStatus } from './rows.ts';
 import { COMMITTED, RECENT } from './tables.ts';
 import type { Transcript } from './transcript.ts';
@@ -44,6 +45,26 @@ export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[]
 /** @returns when the oldest turn ended that is failed or still has a log; milliseconds since 1970 */
 export function oldestToExpire(transcript: Transcript): number | undefined {
   return transcript.figure("select min(ended_at) from turns where status = 'failed' or seq in (select turn from log)");
+}
+
+/** @returns the calls whose results a turn has taken up, by their tools: those of the answer before it. */
+export function toolsTakenUp(
+  transcript: Transcript,
+  { seq, follows }: TurnRow,
+): Record<string, CalledTool> | undefined {
+  if (!follows) return undefined;
+  const tools = transcript.read(
+    `select name, count(*) as calls, sum(is_error) as errors, sum(ended_at - began_at) as ms from calls
+     where ended_at is not null and turn = (
+       select seq from turns where seq < ? and status in ('complete', 'interrupted', 'stopped', 'empty')
+         and coalesce(run != seq, true)
+       order by seq desc limit 1) group by name`,
+    seq,
+  );
+  if (tools.length === 0) return undefined;
+  return Object.fromEntries(
+    tools.map(({ name, calls, errors, ms }) => [String(name), [Number(calls), Number(errors), Number(ms)]]),
+  );
 }
 
 /** @returns the numbers of a turn's messages, in order. */

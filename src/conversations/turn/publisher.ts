@@ -57,7 +57,7 @@ export class Publisher {
     this.at = Date.now();
     if (this.#hasEnded) return;
     const now = this.#now();
-    this.#turn.storeGrant();
+    this.#turn.grants.store();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
   }
 

@@ -9,8 +9,9 @@ import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
-import { COVER_MS, Turn } from './turn.ts';
+import { Turn } from './turn.ts';
 import { type Ended, errorIn } from './turn-ending.ts';
+import { COVER_MS } from './turn-grants.ts';
 
 /** Deltas are stored at least this often, with some reserve. */
 const LONGEST_SILENCE_MS = 1_000;

@@ -3,7 +3,7 @@ import { checkOwned, noteMade } from '../../accounts/admission/check-owned.ts';
 import type { Admission, MeterRequest, RequestMeter } from '../../accounts/admission/metered-request.ts';
 import { payForTries } from '../../accounts/admission/payments.ts';
 import { requestMeterOf } from '../../accounts/admission/request-meter.ts';
-import type { StoredGrant } from '../../accounts/admission/settle.ts';
+import { UNKNOWN_GRANT } from '../../accounts/admission/settle.ts';
 import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import type { Sendable } from '../../http/sendable.ts';
@@ -35,9 +35,6 @@ const ADMIT_MS = 45_000;
 const RENEW_MS = 180_000;
 /** How long the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
-
-/** Settles at the account's own figure: the hold, where there is one. */
-export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
 
 /** Runs one turn: has it admitted, sends it, reads the answer, has it stored and shown, and ends it. */
 export class TurnRunner implements Runner {
@@ -74,7 +71,7 @@ export class TurnRunner implements Runner {
       onFirstTick: () => {
         if (!this.#isSent) return false;
         this.#storesGrants = true;
-        this.turn.storeGrant();
+        this.turn.grants.store();
         return true;
       },
     });
@@ -143,10 +140,13 @@ export class TurnRunner implements Runner {
           ...(model === plan.model ? {} : { model: JSON.stringify(model) }),
           ...more,
         });
-    const paid = payForTries(granted, bodyOf, (again) => {
+    const onAdmitted = (again: Admission) => {
       latest = again;
       this.#take(again);
-    });
+    };
+    const paid = payForTries(granted, bodyOf, onAdmitted, (earlier) =>
+      this.turn.grants.expect(earlier, this.#context.now()),
+    );
     const body = bodyOf(granted);
     // The edge has removed the other headers that do not go up.
     if (!upstream.simulated) delete headers['sluice-simulate'];
@@ -255,9 +255,9 @@ export class TurnRunner implements Runner {
       return;
     }
     this.#meter = admission;
-    this.turn.grant(admission, this.#context.now());
+    this.turn.grants.take(admission, this.turn.progress.upstream, this.#context.now());
     this.#isSent = true;
-    if (this.#storesGrants) this.turn.storeGrant();
+    if (this.#storesGrants) this.turn.grants.store();
   }
 
   async #admit(
@@ -293,7 +293,7 @@ export class TurnRunner implements Runner {
     // A caller waits for its answer no longer than until the first ping.
     this.#answerCaller();
     this.#publisher.ping();
-    this.turn.cover(this.#context.now());
+    this.turn.grants.cover(this.#context.now());
   }
 
   #end(how: TurnEnd): void {

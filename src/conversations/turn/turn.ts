@@ -1,6 +1,6 @@
 /** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is interrupted, or has died. */
 
-import type { Admission, RequestMeter } from '../../accounts/admission/metered-request.ts';
+import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { masked } from '../../http/secrets.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
@@ -14,7 +14,7 @@ import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { messagesOf } from '../storage/turn-queries.ts';
+import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import {
@@ -26,6 +26,7 @@ import {
   type TurnEnd,
   turnStatusOf,
 } from './turn-ending.ts';
+import { TurnGrants } from './turn-grants.ts';
 import { completeReport, inputTokens, partialReport } from './turn-report.ts';
 
 /** What a piece of the upstream's stream had in it. */
@@ -36,9 +37,6 @@ export interface TakenPiece {
   /** How the turn ends, where the piece ended it. */
   how?: TurnEnd;
 }
-
-/** For how long a stored row covers the cost of a running turn, which stores one at least every fifteen seconds. */
-export const COVER_MS = 20_000;
 
 export interface TurnOptions {
   /** Of a step: makes its side of the log of its run. */
@@ -62,6 +60,7 @@ export interface TurnOptions {
 
 export class Turn {
   readonly row: TurnRow;
+  readonly grants: TurnGrants;
   readonly maxTokens: number;
   readonly log: TurnLog;
   readonly builder: MessageBuilder;
@@ -78,7 +77,6 @@ export class Turn {
   /** Bytes of the upstream's stream. */
   #bytes: number;
   #clock: HiddenOutputClock | undefined;
-  #isGrantStored = true;
   /** Whether its final usage has come. */
   #hasFinalUsage = false;
   /** When the piece came that is taken now. */
@@ -89,6 +87,7 @@ export class Turn {
     const { recovered } = options;
     this.#transcript = transcript;
     this.row = row;
+    this.grants = new TurnGrants(transcript, row);
     this.maxTokens = maxTokens;
     this.#options = options;
     this.builder = recovered?.builder ?? new MessageBuilder();
@@ -183,6 +182,8 @@ export class Turn {
   ): Promise<Settled> | undefined {
     const { profile } = this.#transcript;
     if (!profile) throw new TypeError('A turn without a conversation.');
+    // The next try was not admitted: what is settled is the one before.
+    this.grants.end();
     const outcome = this.#outcome(how, now);
     const { usage } = outcome;
     const { blocks, stopReason, openIndices } = this.builder;
@@ -208,11 +209,13 @@ export class Turn {
       ms: now - this.row.beganAt,
       opening: { route: this.row.route, model: this.row.model, conversation: profile.id },
       startedAt: this.row.beganAt,
+      tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
       // What calls tools goes on: the conversation is reported with the last step, or by its run.
       ...(calls === null ? { conversation: conversationReportOf({ ...next, bytes }) } : {}),
     });
     // A cost that only the account knows comes with its answer to the settlement.
-    const cost = Number.isFinite(settlement?.nanodollars) ? (settlement?.nanodollars ?? 0) : 0;
+    const { nanodollars = Number.NaN } = settlement ?? {};
+    const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
     next.cost += cost;
     next.inputTokens += inputTokens(usage);
     next.outputTokens += usage?.output_tokens ?? 0;
@@ -261,36 +264,10 @@ export class Turn {
     return settlement?.done;
   }
 
-  /** Notes what settles a try that was admitted and sent. `storeGrant` stores it, for an object that dies. */
-  grant({ requestId, grant }: Pick<Admission, 'requestId' | 'grant'>, now: number): void {
-    const { upstream } = this.progress;
-    Object.assign(this.row, {
-      grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
-      sentAt: now,
-      coversUntil: now + COVER_MS,
-    });
-    this.#isGrantStored = false;
-  }
-
-  /** Stores what settles the try that has gone up, unless that has been done. */
-  storeGrant(): void {
-    if (this.#isGrantStored || this.ended) return;
-    this.#isGrantStored = true;
-    const { grant, sentAt, coversUntil } = this.row;
-    this.#transcript.changeTurn(this.row, { grant, sentAt, coversUntil });
-  }
-
   /** Notes that the upstream has answered the try that went up last. */
   begin(now: number): void {
     this.#clock = new HiddenOutputClock(this.progress.sentAt ?? now);
     this.#now = now;
-  }
-
-  /** Stores in a silence that the turn still runs, so that a crash is settled for this time as well. */
-  cover(now: number): void {
-    const coversUntil = now + COVER_MS;
-    this.row.coversUntil = coversUntil;
-    this.#transcript.changeTurn(this.row, { coversUntil });
   }
 
   /** @returns for how many milliseconds unseen output may have been written until a time. */

@@ -25,9 +25,14 @@ export interface Settlement {
   opening?: Partial<Opening> | undefined;
   /** When the request began, in milliseconds since 1970: one that began before an erasure is not recorded again. */
   startedAt?: number | undefined;
+  /** The calls of tools whose results it has taken up, by the names of the tools. */
+  tools?: Readonly<Record<string, CalledTool>> | undefined;
   /** The conversation after this request. It is noted in the same call, whatever the outcome of the settlement. */
   conversation?: ConversationReport | undefined;
 }
+
+/** How often a tool was called, how often that failed, and how long it took in all, in milliseconds. */
+export type CalledTool = readonly [calls: number, errors: number, ms: number];
 
 /** What an account answers to a settlement. */
 export interface Settled {

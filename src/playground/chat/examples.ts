@@ -1,15 +1,17 @@
 import { prefixes, refreshPrefixes } from '../edge/account.ts';
-import { edge } from '../edge/client.ts';
+import { edge, toolsOfEdge } from '../edge/client.ts';
 import { model } from '../edge/models.ts';
 import { exampleName } from '../ui/example-name.ts';
 import { go } from '../ui/route.ts';
 import { handbook } from './handbook.ts';
 import { begin, send } from './session/conversations.ts';
-import { prefix, tools } from './session/options.ts';
+import { edgeTools, prefix, tools } from './session/options.ts';
 
 interface Example {
   title: string;
   shows: string;
+  /** Whether it can be tried at this edge. Default: it can. */
+  isThere?(): boolean;
   run(): Promise<void>;
 }
 
@@ -27,6 +29,15 @@ export const EXAMPLES: readonly Example[] = [
     run: () => {
       tools.value = true;
       return send('Please roll three dice, and tell what came up.');
+    },
+  },
+  {
+    title: 'Have the edge call tools',
+    shows: 'A run: the edge calls a clock and dice itself, asks Claude again, and shows each step with its cost.',
+    isThere: () => toolsOfEdge.value.includes('edge_clock'),
+    run: () => {
+      edgeTools.value = true;
+      return send('Ask edge_clock and edge_dice: what time is it in Zurich, and what do three dice show?');
     },
   },
   {

@@ -16,7 +16,7 @@ export function Welcome() {
           does not. Try it:
         </p>
         <ul class="examples">
-          {EXAMPLES.map((example) => (
+          {EXAMPLES.filter(({ isThere }) => isThere?.() ?? true).map((example) => (
             <li key={example.title}>
               <button type="button" class="example" disabled={busy.value} onClick={() => void action.run(example.run)}>
                 <strong>{example.title}</strong>

@@ -30,6 +30,10 @@ export function formatShare(value: number): string {
   return `${Math.round(value * 1_000) / 10} %`;
 }
 
+export function formatBytes(value: number): string {
+  return value < 1_000 ? `${value} B` : `${integer.format(Math.round(value / 1_000))} kB`;
+}
+
 export function formatMs(value: number): string {
   return value < 1_000 ? `${Math.round(value)} ms` : `${(value / 1_000).toFixed(value < 10_000 ? 2 : 1)} s`;
 }

@@ -19,9 +19,9 @@ export interface Batch {
 }
 
 export const DAY_MS = 86_400_000;
-/** After so long a batch expires, as far as it has not been worked on. */
+/** The age at which a batch expires, as far as it has not been worked on. */
 const EXPIRES_MS = DAY_MS;
-/** For so long its results can be read. */
+/** How long its results can be read. */
 export const RESULTS_MS = 29 * DAY_MS;
 /** What is being worked on when a batch is canceled is completed: that takes this part of the batch's whole time. */
 const CANCELING_PART = 0.1;

@@ -11,7 +11,7 @@ export interface BreakerOptions {
   /** How long it stays open the first time. Each probe that fails doubles that, up to the second figure. */
   firstWaitMs: number;
   longestWaitMs: number;
-  /** A probe that has told nothing for so long is forgotten: whoever made it has gone. */
+  /** A probe without news for longer than this is forgotten: whoever made it has gone. */
   probeMs: number;
   random(): number;
 }

@@ -131,7 +131,7 @@ function lackOf(one: OpenUpstream, call: AskedCall, owned: Owned | undefined): s
   return one.lacks(call) ?? (owned === 'a file' ? one.lacks(FILES) : undefined);
 }
 
-/** For so long the API keeps what it has cached. */
+/** How long the API keeps what it has cached. */
 const HOME_MS = 5 * 60_000;
 
 /** A caller chooses the model's name: one that no table has is cut. */

@@ -1,6 +1,7 @@
 /** Access tokens of a Google service account. */
 
 import { SignJWT } from 'jose';
+import { base64Bytes } from '../../http/bytes.ts';
 import { upstreamRefusedKey } from '../../http/errors.ts';
 import { isLoopback } from '../../http/hosts.ts';
 import { keepSecrets } from '../../http/secrets.ts';
@@ -12,11 +13,11 @@ import { type Authorizing, KeyFault } from './kind.ts';
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 const GRANT = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const LIFETIME_SECONDS = 3_600;
-/** Milliseconds, as all below. So long before its end a token is renewed. */
+/** How long before its end a token is renewed; milliseconds, as all below. */
 const RENEW_BEFORE_MS = 300_000;
 /** A token that ends sooner might have ended when it arrives. */
 const LEAST_MS = 10_000;
-/** A renewal that has told nothing for so long belonged to a request that the platform ended. */
+/** A renewal without news for longer than this belonged to a request that the platform ended. */
 const RENEWAL_MS = 30_000;
 const ASK_MS = 10_000;
 
@@ -115,6 +116,6 @@ export class GoogleTokens {
 /** Imports a private key, for RS256. @param pem PKCS #8 in base64, between its two lines */
 async function importKey(pem: string): Promise<CryptoKey> {
   const base64 = pem.replaceAll(/-----[^-]*-----|\s/g, '');
-  const der = Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+  const der = base64Bytes(base64);
   return await crypto.subtle.importKey('pkcs8', der, { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }, false, ['sign']);
 }

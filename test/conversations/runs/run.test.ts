@@ -1,7 +1,11 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Account } from '../../../src/accounts/account.ts';
+import { receivedText } from '../../../src/conversations/turn-answer.ts';
 import { verifyStandard } from '../../../src/delivery/standard-webhooks.ts';
+import type { CrossingText } from '../../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
+import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
 import {
   ask,
@@ -31,6 +35,9 @@ import {
 } from '../../support/scripted-runs.ts';
 
 afterEach(resetAll);
+
+/** Longer than it takes to find that there is no connection. */
+const WORKED_ON_MS = 200;
 
 const blocksOf = (events: readonly Told[]) =>
   events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.content_block);
@@ -342,6 +349,28 @@ describe('the limits of a run', () => {
     ]);
   });
 
+  test('pause it, and the answer that was shown lets it go on: with the history before it, or alone', async () => {
+    const bodies = answeringBy((_, number) =>
+      number < 4 ? calls({ type: 'text', text: 'Well. ' }, call(`toolu_${number}`, `city ${number}`)) : says('Done.'),
+    );
+    servingTools(() => new Response('sun'));
+    await say(asked({ max_turns: 2 }));
+    const shown = async () => {
+      const page = await stubOf().messages({ limit: 100, view: 'shown' });
+      if (!page.ok) throw new Error(page.error.message);
+      const { data } = await new Response(page.value as ReadableStream).json<{
+        data: { role: string; content: unknown }[];
+      }>();
+      return data.map(({ role, content }) => ({ role, content }));
+    };
+    const on = { ...bodyOf('', { tools: [weather()], max_turns: 1 }) };
+    await say({ ...on, messages: (await shown()).slice(-1) });
+    expect(bodies[2]?.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user']);
+    await say({ ...on, messages: await shown() });
+    expect(bodies[3]?.messages).toHaveLength(7);
+    expect((await shown()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant', 'assistant']);
+  });
+
   test('pause it at the third call that is the same', async () => {
     const bodies = answeringBy((_, number) => calls(call(`toolu_${number}`, 'Bern')));
     servingTools(() => new Response('sun'));
@@ -462,16 +491,94 @@ describe('a run whose object dies', () => {
     expect(data.map(({ status }) => status).sort()).toEqual(['complete', 'complete', 'complete', 'interrupted']);
   });
 
-  test('before its first step has said anything has failed, as any other turn', async () => {
+  test('before its first step has said anything asks that again, within its limits', async () => {
     const bodies = answeringBy((_, number) =>
       number === 1 ? { ...says(''), change: () => new ReadableStream({ type: 'bytes' }) } : says('Here.'),
     );
-    const answering = ask(asked()).catch(() => undefined);
+    const body = asked({ system: 'You are kind.', max_usd: 0.05 });
+    const answering = ask(body, { key: 'one' }).catch(() => undefined);
     await eventually(() => expect(bodies).toHaveLength(1));
     await abortAllDurableObjects();
     await answering;
-    await goesOn(bodies);
-    expect(await rowsOf()).toHaveLength(2);
+    const { events, whole } = await say(body, { key: 'one' });
+    expect(whole).toBe(true);
+    expect(events.filter(({ event }) => event !== 'ping').map(({ event }) => event)).toEqual([
+      'message_start',
+      'content_block_start',
+      'content_block_delta',
+      'content_block_stop',
+      'message_delta',
+      'message_stop',
+    ]);
+    expect(bodies).toHaveLength(2);
+    expect(bodies[1]).toMatchObject({ messages: bodies[0]?.messages, system: 'You are kind.' });
+    await atRest();
+    expect(
+      (await rowsOf()).map(
+        ({ role, content }) => `${role} ${typeof content === 'string' ? content : (content as Json[])[0]?.text}`,
+      ),
+    ).toEqual(['user How is the weather?', 'assistant Here.']);
+    expect(await readOf()).toMatchObject({ state: 'idle', turns: 1, messages: 2 });
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(data).toHaveLength(2);
+    // What the lost answer can have cost at most is paid, and is part of what the run may cost.
+    const costs = data.map(({ cost_usd }) => cost_usd ?? 0);
+    expect(Math.min(...costs)).toBeGreaterThan(0);
+    expect(costs.reduce((sum, cost) => sum + cost, 0)).toBeLessThanOrEqual(0.05);
+    expect((await readOf())?.cost_usd).toBeCloseTo(
+      costs.reduce((sum, cost) => sum + cost, 0),
+      9,
+    );
+  });
+
+  test('while a step is tried again counts what was set aside for that try', async () => {
+    let asks = 0;
+    let ups = 0;
+    const bodies = answeringBy(
+      (_, number) => {
+        if (number === 1) return calls(call('toolu_1', 'Bern'));
+        if (number === 2) throw new TypeError('The connection was lost.');
+        return says('Here.');
+      },
+      {
+        vars: { UPSTREAM_MAX_RETRIES: '2' },
+        // What fails so late may have been worked on: another try is admitted by itself.
+        after: async () => {
+          ups += 1;
+          if (ups === 2) await new Promise((resolve) => setTimeout(resolve, WORKED_ON_MS));
+        },
+      },
+    );
+    servingTools(() => new Response('sun'));
+    const { admitJson } = Account.prototype;
+    const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (
+      this: Account,
+      ...of
+    ) {
+      const answer = await admitJson.apply(this, of);
+      asks += 1;
+      // The account has set it aside, and nobody is told.
+      if (asks === 3) await new Promise(() => {});
+      return answer;
+    });
+    onTestFinished(() => admitting.mockRestore());
+    const { listening } = await begun(asked({ max_usd: 0.05 }));
+    await eventually(() => expect(asks).toBe(3));
+    await abortAllDurableObjects();
+    const events = await listening;
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(bodies).toHaveLength(3);
+    await atRest();
+    const account = accountStub(bindings, {}, 'alice');
+    const { data } = await account.requests({ limit: 10 });
+    expect(data).toHaveLength(4);
+    const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
+    expect(booked).toBeLessThanOrEqual(0.05);
+    await eventually(async () => expect((await readOf())?.cost_usd).toBeCloseTo(booked, 9));
+    const told = await stubOf().turnAccount(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
+    if (!told.ok) throw new Error('no such turn');
+    const { cost_usd } = JSON.parse(await receivedText(told.value as CrossingText)) as { cost_usd: number };
+    expect(cost_usd).toBeCloseTo(booked, 9);
   });
 });
 

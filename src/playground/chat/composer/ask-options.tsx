@@ -1,9 +1,10 @@
 import { useSignal } from '@preact/signals';
 import { prefixes } from '../../edge/account.ts';
+import { toolsOfEdge } from '../../edge/client.ts';
 import { chooseModel, model, models } from '../../edge/models.ts';
 import { CheckboxChip, Select } from '../../ui/form.tsx';
 import { session } from '../session/conversations.ts';
-import { maxTokens, prefix, thinking, tools } from '../session/options.ts';
+import { edgeTools, maxTokens, prefix, thinking, tools } from '../session/options.ts';
 import { PrefixDialog } from './prefix-dialog.tsx';
 
 const NEW = '+';
@@ -46,6 +47,13 @@ export function AskOptions() {
       />
       <CheckboxChip name="Thinking" value={thinking} />
       <CheckboxChip name="Tools" value={tools} title="A clock and dice that run in this page" />
+      {toolsOfEdge.value.length > 0 && (
+        <CheckboxChip
+          name="Edge tools"
+          value={edgeTools}
+          title={`The edge calls them itself: ${toolsOfEdge.value.join(', ')}`}
+        />
+      )}
       {asks.value && (
         <PrefixDialog
           onClose={() => (asks.value = false)}

@@ -6,8 +6,8 @@ import { edge, state } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import type { Content } from '../session/content.ts';
 import { session } from '../session/conversations.ts';
-import { prefix, thinking, tools } from '../session/options.ts';
-import { toolDefinitions } from '../session/tools.ts';
+import { prefix, thinking } from '../session/options.ts';
+import { offeredTools } from '../session/tools.ts';
 import type { Picture } from './images.ts';
 
 export const draftText = signal('');
@@ -71,6 +71,7 @@ function countRequest() {
   const id = model.value?.id;
   if (state.value !== 'ready' || isEmpty.value || id === undefined) return undefined;
   const current = session.value;
+  const offered = offeredTools();
   const held = current ? (current.report.value?.prefix ?? undefined) : prefix.value || undefined;
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editing.value);
@@ -83,6 +84,6 @@ function countRequest() {
     messages: messages as MessageParam[],
     ...(held === undefined ? {} : { prefix: held }),
     ...(thinking.value ? { thinking: { type: 'adaptive' as const } } : {}),
-    ...(tools.value ? { tools: toolDefinitions } : {}),
+    ...(offered.length > 0 ? { tools: offered } : {}),
   };
 }

@@ -11,7 +11,8 @@ export function Figures({ row, stream }: { row: ConversationMessage | undefined;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   return (
     <span class="figures">
-      <span>{formatCount(input_tokens ?? 0)} in</span>
+      {/* One text: of two the second moves when the sum of a run's steps is longer. */}
+      <span>{`${formatCount(input_tokens ?? 0)} in`}</span>
       {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
       {written ? <span>{formatCount(written)} to cache</span> : null}
       {row && <span>{formatCount(output_tokens ?? 0)} out</span>}

@@ -2,9 +2,12 @@ import { nameOf } from '../../edge/models.ts';
 import { type Part, textOf } from '../session/content.ts';
 import { type Entry, entriesOf, resultsOf } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
+import { stepsIn } from '../session/steps.ts';
 import { Figures } from './figures.tsx';
 import { MessageActions } from './message-actions.tsx';
 import { MessagePart } from './message-part.tsx';
+import { PauseNote } from './pause-note.tsx';
+import { RunTimeline } from './run-timeline.tsx';
 
 const ENDINGS: Record<string, string> = {
   stopped: 'Stopped. What was said is kept.',
@@ -20,10 +23,11 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
   if (stream) void session.grown.value;
   const parts: readonly Part[] = stream ? ((stream.message?.content ?? []) as unknown as Part[]) : entry.parts;
   const shown = parts.filter(({ type }) => type !== 'tool_result');
+  const results = resultsOf([...entriesOf(session), ...(stream ? [{ parts }] : [])]);
+  const ending = row && role === 'assistant' ? (ENDINGS[row.status] ?? ENDINGS[row.stop_reason ?? '']) : undefined;
+  const steps = role === 'assistant' ? stepsIn(parts) : undefined;
+  const turn = row?.turn ?? stream?.turn;
   if (!stream && shown.length === 0) return null;
-  const results = resultsOf(entriesOf(session));
-  const ending =
-    row && role === 'assistant' ? (ENDINGS[row.status] ?? ENDINGS[session.stopReasons.get(row.id) ?? '']) : undefined;
   return (
     <article class={`message ${role}`} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (
@@ -35,7 +39,10 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
         </header>
       )}
       <div class="message-body">
-        {shown.map((part, index) => (
+        {steps && (
+          <RunTimeline steps={steps} turn={turn} session={session} results={results} isLive={stream !== undefined} />
+        )}
+        {(steps ? [] : shown).map((part, index) => (
           <MessagePart
             // biome-ignore lint/suspicious/noArrayIndexKey: parts are only ever added at the end.
             key={index}
@@ -51,6 +58,9 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
           </p>
         )}
         {ending && <p class="aside-note">{ending}</p>}
+        {row?.stop_reason === 'pause_turn' && (
+          <PauseNote reason={row.paused ?? undefined} session={session} isLast={session.rows.value.at(-1) === row} />
+        )}
       </div>
       <footer class="message-actions">
         {row && <MessageActions row={row} session={session} text={() => textOf(shown)} />}

@@ -32,7 +32,7 @@ export function entriesOf(session: Session): Entry[] {
 }
 
 /** @returns the results of tools, by the ids of their calls */
-export function resultsOf(entries: readonly Entry[]): Map<string, Part> {
+export function resultsOf(entries: readonly Pick<Entry, 'parts'>[]): Map<string, Part> {
   const results = entries.flatMap(({ parts }) => parts.filter(({ tool_use_id }) => typeof tool_use_id === 'string'));
   return new Map(results.map((result) => [String(result.tool_use_id), result]));
 }

@@ -4,6 +4,7 @@ import {
   type Conversation,
   type ConversationMessage,
   type ConversationPatch,
+  type ConversationTurn,
   type MessageStream,
   SluiceError,
 } from '../../../client/index.ts';
@@ -13,8 +14,8 @@ import { model } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { type Branch, branchIn, branchMetadata, choicesIn, originOf } from './branches.ts';
 import { type Content, type Part, partsOf } from './content.ts';
-import { maxTokens, thinking, tools } from './options.ts';
-import { callsOurTools, toolDefinitions, toolResults } from './tools.ts';
+import { maxTokens, thinking } from './options.ts';
+import { callsOurTools, offeredTools, toolResults } from './tools.ts';
 
 /** An answer that is coming, and its question; after a reload the history has the question already. */
 export interface Live {
@@ -39,8 +40,8 @@ export class Session {
   /** Counts up when the answer has grown, at most once a frame. */
   readonly grown = signal(0);
   readonly failure = signal<Failure | undefined>(undefined);
-  /** The stop reasons of answers that came while this was shown, by their ids. The history does not have them. */
-  readonly stopReasons = new Map<string, string>();
+  /** What the edge tells of the runs that are shown, by the ids of their turns. */
+  readonly runs = signal<ReadonlyMap<string, ConversationTurn>>(new Map());
   readonly connected = signal(true);
   /** Whether the history is loaded, and the running turn is known. */
   readonly loaded = signal(false);
@@ -79,6 +80,22 @@ export class Session {
       this.failure.value = undefined;
       next = await this.#turn(next);
     }
+  }
+
+  /** Lets a paused answer go on. */
+  async goOn(): Promise<void> {
+    const last = this.rows.value.at(-1);
+    if (last?.role !== 'assistant') return;
+    this.failure.value = undefined;
+    const stream = this.#stream([{ role: 'assistant', content: last.content } as MessageParam]);
+    const next = await this.#follow({ asked: undefined, stream });
+    if (next !== undefined) await this.send(next);
+  }
+
+  /** Reads what a run did so far, where it is not known, or may have changed. */
+  async readRun(turn: string): Promise<void> {
+    const run = await edge().conversations.turn(this.id, turn).catch(ignoreDeleted);
+    if (run && !this.#left) this.runs.value = new Map(this.runs.peek()).set(turn, run);
   }
 
   /**
@@ -131,18 +148,23 @@ export class Session {
 
   async #turn(said: Content): Promise<Content | undefined> {
     const asked = this.#withResults(said);
-    const stream = edge().messages.stream(
+    const stream = this.#stream([{ role: 'user', content: asked } as MessageParam]);
+    return await this.#follow({ asked, stream });
+  }
+
+  #stream(messages: MessageParam[]): MessageStream {
+    const offered = offeredTools();
+    return edge().messages.stream(
       {
         conversation: this.id,
         model: model.value?.id ?? '',
         max_tokens: maxTokens.value,
-        messages: [{ role: 'user', content: asked } as MessageParam],
+        messages,
         ...(thinking.value ? { thinking: { type: 'adaptive', display: 'summarized' } } : {}),
-        ...(tools.value ? { tools: toolDefinitions } : {}),
+        ...(offered.length > 0 ? { tools: offered } : {}),
       },
       { onConnection: (state) => this.#connection(state) },
     );
-    return await this.#follow({ asked, stream });
   }
 
   /** Finds calls without results, because the page was closed in between. Their results go with the next question. */
@@ -176,7 +198,6 @@ export class Session {
     }
     if (this.#left) return undefined;
     const { message } = live.stream;
-    if (message?.stop_reason) this.stopReasons.set(message.id, message.stop_reason);
     const before = this.rows.value.length;
     await this.#readRows().catch((thrown: unknown) => {
       error ??= thrown;
@@ -207,6 +228,7 @@ export class Session {
       const page = await edge().conversations.messages(this.id, {
         limit: MESSAGES_A_PAGE,
         pending: true,
+        view: 'shown',
         ...(after === undefined ? {} : { after_id: after }),
       });
       rows.push(...page.data);

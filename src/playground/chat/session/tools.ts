@@ -1,5 +1,8 @@
 /** Defines tools that run in this page, to show how a call looks. */
 import type { Tool, ToolResultBlockParam, ToolUseBlock } from '@anthropic-ai/sdk/resources/messages';
+import type { MessageRequest } from '../../../client/index.ts';
+import { toolsOfEdge } from '../../edge/client.ts';
+import { edgeTools, tools } from './options.ts';
 
 interface PageTool extends Tool {
   run(input: Record<string, unknown>): string;
@@ -32,7 +35,13 @@ const TOOLS: readonly PageTool[] = [
   },
 ];
 
-export const toolDefinitions: Tool[] = TOOLS.map(({ run: _, ...definition }) => definition);
+const definitions: Tool[] = TOOLS.map(({ run: _, ...definition }) => definition);
+
+/** @returns the tools of the next question: the page's, and the edge's own, of which the edge knows the rest */
+export function offeredTools(): NonNullable<MessageRequest['tools']> {
+  const own = toolsOfEdge.value.map((name) => ({ name, run: 'worker' as const }));
+  return [...(tools.value ? definitions : []), ...(edgeTools.value ? own : [])];
+}
 
 /** @returns whether a message calls tools, and all of them are tools of this page */
 export function callsOurTools(content: readonly { type: string }[]): boolean {

@@ -1,0 +1,71 @@
+/** What a turn's row says of its tries: what was set aside for the last one, and until when that covers its cost. */
+
+import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
+import type { Admission } from '../../accounts/admission/metered-request.ts';
+import { type StoredGrant, UNKNOWN_GRANT } from '../../accounts/admission/settle.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/** For how long a stored row covers the cost of a running turn, which stores one at least every fifteen seconds. */
+export const COVER_MS = 20_000;
+
+/** Keeps what settles a turn in its row, so that a turn whose object dies can be settled. Times are milliseconds since 1970. */
+export class TurnGrants {
+  readonly #transcript: Transcript;
+  readonly #row: TurnRow;
+  #isStored = true;
+  #hasEnded = false;
+  /** While the account is asked for a further try: the grant of the one before. */
+  #before: StoredGrant | null | undefined;
+
+  constructor(transcript: Transcript, row: TurnRow) {
+    this.#transcript = transcript;
+    this.#row = row;
+  }
+
+  /**
+   * Stores the name of the next try before the account is asked for it: if the object dies, what the account holds for it is
+   * settled by that name.
+   */
+  expect(earlier: Nanodollars, startedAt: number): void {
+    if (this.#hasEnded) return;
+    const before = this.#row.grant?.requestId ?? this.#row.requestId;
+    const grant = { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), earlier, startedAt };
+    this.#before = this.#row.grant;
+    this.#row.grant = grant;
+    this.#transcript.changeTurn(this.#row, { grant });
+  }
+
+  /** Notes what settles a try that was admitted and sent. `store` stores it, for an object that dies. */
+  take({ requestId, grant }: Pick<Admission, 'requestId' | 'grant'>, upstream: string | undefined, now: number): void {
+    this.#before = undefined;
+    Object.assign(this.#row, {
+      grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
+      sentAt: now,
+      coversUntil: now + COVER_MS,
+    });
+    this.#isStored = false;
+  }
+
+  /** Stores what settles the try that has gone up, unless that has been done. */
+  store(): void {
+    if (this.#isStored || this.#hasEnded) return;
+    this.#isStored = true;
+    const { grant, sentAt, coversUntil } = this.#row;
+    this.#transcript.changeTurn(this.#row, { grant, sentAt, coversUntil });
+  }
+
+  /** Stores in a silence that the turn still runs, so that a crash is settled for this time as well. */
+  cover(now: number): void {
+    const coversUntil = now + COVER_MS;
+    this.#row.coversUntil = coversUntil;
+    this.#transcript.changeTurn(this.#row, { coversUntil });
+  }
+
+  /** Goes back to the last try that was admitted: the turn ends with it. */
+  end(): void {
+    if (this.#before !== undefined) this.#row.grant = this.#before;
+    this.#hasEnded = true;
+  }
+}

@@ -1,0 +1,48 @@
+import type { ConversationTurn } from '../../../client/index.ts';
+import { formatBytes, formatMs } from '../../ui/format.ts';
+import { Icon } from '../../ui/icon.tsx';
+import type { Part } from '../session/content.ts';
+import { resultText } from '../session/steps.ts';
+
+interface EdgeCallProps {
+  part: Part;
+  result: Part | undefined;
+  /** What the edge tells of it; not before its step has ended. */
+  told: ConversationTurn['steps'][number]['calls'][number] | undefined;
+  /** Whether the run goes on: what has no result is on its way. */
+  isLive: boolean;
+}
+
+/** Shows a tool's call by the edge, which opens in place. */
+export function EdgeCall({ part, result, told, isLive }: EdgeCallProps) {
+  const failed = result?.is_error === true;
+  const state = failed ? 'failed' : result ? 'done' : isLive ? 'running' : 'without a result';
+  return (
+    <details class="aside call edge-call" data-state={failed ? 'failed' : result ? 'done' : 'open'}>
+      <summary>
+        <Icon name="tool" />
+        <code>{String(part.name)}</code>
+        <span class="edge-call-state">{state}</span>
+        <span class="edge-call-figures">
+          {told && told.tries > 1 && <span>{told.tries} tries</span>}
+          {told?.ms != null && <span>{formatMs(told.ms)}</span>}
+          {told?.bytes ? <span>{formatBytes(told.bytes)}</span> : null}
+        </span>
+      </summary>
+      <dl>
+        <dt class="quiet">Input</dt>
+        <dd>
+          <pre class="raw">{JSON.stringify(part.input, undefined, 2)}</pre>
+        </dd>
+        {result && (
+          <>
+            <dt class="quiet">{failed ? 'Error' : 'Result'}</dt>
+            <dd>
+              <pre class="raw">{resultText(result)}</pre>
+            </dd>
+          </>
+        )}
+      </dl>
+    </details>
+  );
+}

@@ -1,0 +1,36 @@
+import { SmallButton } from '../../ui/button.tsx';
+import { go } from '../../ui/route.ts';
+import type { Session } from '../session/session.ts';
+
+const REASONS: Record<string, string> = {
+  max_turns: 'Paused: the model was asked as often as max_turns allows.',
+  max_usd: 'Paused: its max_usd is spent.',
+  max_seconds: 'Paused: its max_seconds are over.',
+  max_tool_calls: 'Paused: it has made as many calls as max_tool_calls allows.',
+  repeated_call: 'Paused: the same tool was called with the same input three times in a row.',
+  budget: 'Paused: the budget does not cover the next step.',
+  revoked: 'Paused: the token was revoked.',
+};
+
+interface PauseNoteProps {
+  /** Why it has paused; undefined where the API itself has, in a tool of its own. */
+  reason: string | undefined;
+  session: Session;
+  /** Whether nothing has been said since. */
+  isLast: boolean;
+}
+
+/** Says why an answer has paused, and lets it go on. */
+export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
+  return (
+    <div class="pause">
+      <p>{reason === undefined ? 'Paused by the API.' : (REASONS[reason] ?? `Paused: ${reason}.`)}</p>
+      {isLast && (
+        <p class="row">
+          <SmallButton kind="first" name="Go on" disabled={session.busy.value} onClick={() => void session.goOn()} />
+          {reason === 'budget' && <SmallButton name="See the budget" onClick={() => go('budget')} />}
+        </p>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,89 @@
+import type { Usage } from '@anthropic-ai/sdk/resources/messages';
+import { useEffect } from 'preact/hooks';
+import type { ConversationTurn } from '../../../client/index.ts';
+import { nameOf } from '../../edge/models.ts';
+import { formatCount, formatMs, formatUsd } from '../../ui/format.ts';
+import type { Part } from '../session/content.ts';
+import type { Session } from '../session/session.ts';
+import { isEdgeCall, type Step } from '../session/steps.ts';
+import { EdgeCall } from './edge-call.tsx';
+import { MessagePart } from './message-part.tsx';
+
+interface RunTimelineProps {
+  steps: readonly Step[];
+  /** The id of the run's turn, once it is known. */
+  turn: string | undefined;
+  session: Session;
+  results: ReadonlyMap<string, Part>;
+  isLive: boolean;
+}
+
+/** Shows a run: each step with its figures, what was said in it, and its calls. */
+export function RunTimeline({ steps, turn, session, results, isLive }: RunTimelineProps) {
+  const over = steps.filter(({ isOver }) => isOver).length;
+  // With each step that has ended there is more to tell.
+  const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
+  useEffect(() => {
+    if (stage === '' || turn === undefined) return;
+    session.readRun(turn).catch((thrown: unknown) => session.fail(thrown));
+  }, [stage, turn, session]);
+  const account = turn === undefined ? undefined : session.runs.value.get(turn);
+  // A step that was asked again, since the API was busy, has said nothing.
+  const told = account?.steps.filter(({ status }) => status !== 'failed') ?? [];
+  return (
+    <ol class="run">
+      {steps.map(({ parts }, index) => {
+        const isLast = isLive && index === steps.length - 1;
+        return (
+          // biome-ignore lint/suspicious/noArrayIndexKey: steps are only ever added at the end.
+          <li key={index} class="run-step" data-live={isLast}>
+            <StepFigures number={index + 1} told={told[index]} />
+            {parts.map((part, at) =>
+              isEdgeCall(part) ? (
+                <EdgeCall
+                  key={String(part.id)}
+                  part={part}
+                  result={results.get(String(part.id))}
+                  told={told[index]?.calls.find(({ id }) => id === part.id)}
+                  isLive={isLive}
+                />
+              ) : (
+                <MessagePart
+                  // biome-ignore lint/suspicious/noArrayIndexKey: parts are only ever added at the end.
+                  key={at}
+                  part={part}
+                  result={results.get(String(part.id))}
+                  plain={false}
+                  growing={isLast && at === parts.length - 1}
+                />
+              ),
+            )}
+          </li>
+        );
+      })}
+    </ol>
+  );
+}
+
+/** The line is there from the start, so that nothing moves when the figures come. */
+function StepFigures({ number, told }: { number: number; told: ConversationTurn['steps'][number] | undefined }) {
+  const usage = (told?.usage ?? {}) as Partial<Usage>;
+  const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
+  const isOver = told !== undefined && told.status !== 'running';
+  return (
+    <p class="figures run-figures">
+      <span class="run-number">Step {number}</span>
+      {told && <span>{nameOf(told.model)}</span>}
+      {isOver && (
+        <>
+          <span>{formatCount(input_tokens ?? 0)} in</span>
+          {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
+          {written ? <span>{formatCount(written)} to cache</span> : null}
+          <span>{formatCount(output_tokens ?? 0)} out</span>
+          {told.ttft_ms !== null && <span title="Time to the first byte">first after {formatMs(told.ttft_ms)}</span>}
+          <span class="cost">{formatUsd(told.cost_usd)}</span>
+        </>
+      )}
+    </p>
+  );
+}

@@ -1,0 +1,131 @@
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Browser, BrowserContextOptions } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Client, createClient } from '../../../src/client/index.ts';
+import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { answered, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
+import { npmStart, type Started } from '../../support/start.ts';
+
+describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
+  let server: Started;
+  let browser: Browser;
+  let shop: Server;
+  let client: Client;
+  let shopUrl = '';
+
+  beforeAll(async () => {
+    shop = createServer((request, response) => {
+      request.resume();
+      response.writeHead(503).end('The shop is closed.');
+    });
+    await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve));
+    const host = `127.0.0.1:${(shop.address() as AddressInfo).port}`;
+    shopUrl = `http://${host}/order`;
+    const secret = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
+    const vars = {
+      SIMULATOR_TTFT_MS: '50',
+      SIMULATOR_TOKENS_PER_SECOND: '100',
+      TOOL_HOSTS: host,
+      TOOL_SIGNING_SECRET: secret,
+    };
+    const args = Object.entries(vars).flatMap(([name, value]) => ['--var', `${name}:${value}`]);
+    [server, browser] = await Promise.all([npmStart(args), launchBrowser()]);
+    client = createClient({ baseURL: server.url });
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+    shop?.close();
+  });
+
+  async function inPage(work: (opened: OpenPage) => Promise<void>, path = '/', options?: BrowserContextOptions) {
+    const opened = await openPage(browser, server.url + path, options);
+    try {
+      await work(opened);
+      expect(opened.faults).toEqual([]);
+      expect([...opened.origins]).toEqual([server.url]);
+    } finally {
+      await opened.close();
+    }
+  }
+
+  const shot = async ({ page }: OpenPage, name: string) => {
+    const folder = process.env.SHOTS;
+    if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
+  };
+
+  test('is a timeline while it comes, whose tools open in place, and the same after a reload', () =>
+    inPage(async (opened) => {
+      const { page } = opened;
+      await page.getByRole('button', { name: 'Have the edge call tools' }).click();
+      const steps = lastAnswer(page).locator('.run-step');
+      await steps.first().waitFor();
+      await shot(opened, 'live');
+      await answered(page);
+      await expect.poll(() => steps.count()).toBe(2);
+      const figures = /^Step \d[A-Z].*\d+ in.*\d+ outfirst after \d+.*\$0\.0/;
+      await expect.poll(() => steps.nth(1).locator('.run-figures').textContent()).toMatch(figures);
+      expect(await steps.nth(0).locator('.run-figures').textContent()).toMatch(figures);
+      // By the keyboard alone.
+      const calls = steps.nth(0).locator('.edge-call');
+      expect(await calls.locator('summary code').allTextContents()).toEqual(['edge_clock', 'edge_dice']);
+      await calls.nth(1).locator('summary').focus();
+      await page.keyboard.press('Enter');
+      expect(await calls.nth(1).getAttribute('open')).not.toBeNull();
+      expect(await calls.nth(1).locator('dl').textContent()).toMatch(
+        /Input\{\s*"dice": \d+\s*\}Result\{"rolled":\[[\d,]+\]\}/,
+      );
+      await expect.poll(() => calls.nth(1).locator('summary').textContent()).toMatch(/edge_dicedone\d+ ms\d+ B/);
+      await shot(opened, 'open');
+      const shown = await steps.allTextContents();
+      expect(await opened.shifts()).toEqual({ value: 0, moved: [] });
+      await page.reload();
+      await answered(page);
+      await expect.poll(() => lastAnswer(page).locator('.run-step').allTextContents()).toEqual(shown);
+    }));
+
+  test('shows what has failed, why it has paused, and goes on', async () => {
+    const order = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const } };
+    const tools = [
+      { ...order, run: { url: shopUrl } },
+      { name: 'edge_dice', run: 'worker' as const },
+    ];
+    const { id } = await client.conversations.create({
+      title: 'Bread',
+      model: 'claude-haiku-5-5',
+      max_tokens: 500,
+      tools,
+    });
+    const messages = [{ role: 'user' as const, content: 'Call order_bread and edge_dice, please.' }];
+    await client.messages.stream({ conversation: id, messages, max_turns: 1 }).finalMessage();
+    const narrow = { viewport: { width: 360, height: 740 }, colorScheme: 'dark' as const };
+    await inPage(
+      async (opened) => {
+        const { page } = opened;
+        await page.getByText('Paused: the model was asked as often as max_turns allows.').waitFor();
+        const failed = page.locator('.edge-call[data-state=failed]');
+        expect(await failed.locator('summary code').textContent()).toBe('order_bread');
+        await failed.locator('summary').click();
+        await failed.getByText('The shop is closed.').waitFor();
+        await shot(opened, 'paused');
+        const isWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
+        expect(isWide).toBe(false);
+        await page.getByRole('button', { name: 'Go on' }).click();
+        await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(2);
+        await answered(page);
+        expect(await page.getByRole('button', { name: 'Go on' }).count()).toBe(0);
+        await shot(opened, 'gone-on');
+      },
+      `/#/chat/${id}`,
+      narrow,
+    );
+    const { data } = await client.conversations.messages(id, { view: 'shown' });
+    expect(data.map(({ role, paused }) => [role, paused])).toEqual([
+      ['user', null],
+      ['assistant', 'max_turns'],
+      ['assistant', null],
+    ]);
+  });
+});

@@ -3,21 +3,18 @@
 import { DAY_MS } from '../async/durations.ts';
 import type { MessageBatch } from '../batches/batches-answers.schema.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
-import { Rows } from '../durable/rows.ts';
+import { ListedRows } from './listed-rows.ts';
 
 /** A create that is sent again within this time finds the batch that was made. */
 const ATTACHES_MS = DAY_MS;
 
 /** Keeps the rows of an account's batches. */
-export class BatchList extends Rows {
+export class BatchList extends ListedRows {
+  protected readonly table = 'batches';
+
   /** Adds a batch, in the step that sets aside what it can cost. */
   begin({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {
     this.tables.insert('batches', { id, created_at: now, key: key ?? null, digest });
-  }
-
-  /** @returns whether there is a batch. */
-  has(id: string): boolean {
-    return this.tables.has('batches where id = ?', id);
   }
 
   /** @returns the batch that was made of what is sent again: by its key, or by its bytes where the client says so. */
@@ -41,22 +38,10 @@ export class BatchList extends Rows {
     this.tables.write('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
   }
 
-  /** Takes a batch off the list. */
-  forget(id: string): void {
-    this.tables.write('delete from batches where id = ?', id);
-  }
-
   /** @returns a page of the batches that the upstream has, or may have, newest first. */
   page(page: PageOf): Page<MessageBatch> {
     const select = 'id, report from batches where report is not null';
     const rows = this.tables.page<{ id: string; report: string }>({ select, order: ['id'] }, page);
     return { ...rows, data: rows.data.map(({ report }) => JSON.parse(report) as MessageBatch) };
-  }
-
-  /** @returns ids of batches that were made until then, so many of them. */
-  until(time: number, limit: number): string[] {
-    return this.tables
-      .read<{ id: string }>('select id from batches where created_at <= ? limit ?', time, limit)
-      .map(({ id }) => id);
   }
 }

@@ -1,5 +1,6 @@
 /** What an account has made at upstreams, by id: its files, with their bytes, and the containers and threads of its answers. */
 
+import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import type {
   Belonging,
   FileDescription,
@@ -8,7 +9,7 @@ import type {
   UploadRequest,
 } from '../durable/contracts/belongings.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
-import { Rows } from '../durable/rows.ts';
+import { ListedRows } from './listed-rows.ts';
 
 /**
  * `uploading`: nobody has said yet whether there is a file; its id is that of the request. `kept`: it is there. `gone`: it was
@@ -29,12 +30,13 @@ export type DueRow = Record<string, SqlStorageValue> & {
 };
 
 /** How long after its beginning an upload has certainly ended, however it went; milliseconds. */
-export const UPLOAD_MS = 20 * 60_000;
+export const UPLOAD_MS = 20 * MINUTE_MS;
 /** How long what is gone is remembered. */
-const GONE_MS = 90 * 86_400_000;
+const GONE_MS = 90 * DAY_MS;
 
 /** Keeps these rows. */
-export class BelongingList extends Rows {
+export class BelongingList extends ListedRows {
+  protected readonly table = 'belongings';
   /** Of what counts; undefined until somebody asks. */
   #bytes: number | undefined;
 
@@ -152,11 +154,6 @@ export class BelongingList extends Rows {
     );
   }
 
-  /** @returns how many rows are to be erased that were made until then. */
-  count(until: number): number {
-    return this.tables.number('select count(*) from belongings where created_at <= ?', until);
-  }
-
   /** @returns some of the files that work is due for. */
   due(now: number, limit: number): DueRow[] {
     return this.tables.read<DueRow>(
@@ -177,9 +174,8 @@ export class BelongingList extends Rows {
     this.tables.write('update belongings set due_at = ?, tries = tries + 1 where id = ?', at, id);
   }
 
-  /** Deletes a row. */
-  forget(id: string): void {
-    this.tables.write('delete from belongings where id = ?', id);
+  override forget(id: string): void {
+    super.forget(id);
     this.#bytes = undefined;
   }
 

@@ -3,8 +3,8 @@
 import type { ConversationRow } from '../conversations/conversations-answers.schema.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport } from '../durable/contracts/settlement.ts';
-import { Rows } from '../durable/rows.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
+import { ListedRows } from './listed-rows.ts';
 
 type ConversationTableRow = Record<string, SqlStorageValue> & {
   id: string;
@@ -19,7 +19,8 @@ type ConversationTableRow = Record<string, SqlStorageValue> & {
 const MOST_KNOWN = 1_000;
 
 /** Keeps the rows of an account's conversations. */
-export class ConversationList extends Rows {
+export class ConversationList extends ListedRows {
+  protected readonly table = 'conversations';
   /** The bytes of those that were looked at lately, by their ids: to look again would cost each turn two queries. */
   readonly #known = new Map<string, number>();
   /** Of all rows; undefined until somebody asks. */
@@ -119,23 +120,10 @@ export class ConversationList extends Rows {
     return { ...rows, data: rows.data.map((row) => conversationRowOf(row, running)) };
   }
 
-  /** @returns ids of conversations that began until then, some of them. */
-  until(time: number, limit: number): string[] {
-    return this.tables
-      .read<{ id: string }>('select id from conversations where created_at <= ? limit ?', time, limit)
-      .map(({ id }) => id);
-  }
-
-  /** @returns how many began until then. */
-  count(time: number): number {
-    return this.tables.number('select count(*) from conversations where created_at <= ?', time);
-  }
-
-  /** Deletes a conversation's row. */
-  forget(id: string): void {
+  override forget(id: string): void {
     const before = this.bytesOf(id);
     this.#known.delete(id);
-    this.tables.write('delete from conversations where id = ?', id);
+    super.forget(id);
     this.#count(before, undefined);
   }
 
@@ -146,8 +134,7 @@ export class ConversationList extends Rows {
     this.#totals.bytes += (after ?? 0) - (before ?? 0);
   }
 
-  /** @returns whether a conversation is in the list. */
-  has(id: string): boolean {
+  override has(id: string): boolean {
     return this.bytesOf(id) !== undefined;
   }
 }

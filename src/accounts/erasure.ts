@@ -5,16 +5,12 @@ import { batchStub, classificationStub, conversationStub, inboxStub } from '../d
 import { forgetAnswers } from '../kv/classified-answers.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { AccountState } from './account-state.ts';
-import type { BatchList } from './batch-list.ts';
-import type { ClassificationList } from './classification-list.ts';
-import type { ConversationList } from './conversation-list.ts';
 import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
+import type { ListedRows } from './listed-rows.ts';
 
 const CONTINUE_MS = 1_000;
 /** In `answers_kept`, where the next page of KV keys begins: this stands for the first. */
 const FIRST_PAGE = '1';
-/** More batches than these are told as so many: they go one after the other anyway. */
-const MOST_COUNTED_BATCHES = 1_000;
 /** Conversations that are erased at the same time: an object may have six connections open. */
 const ERASED_AT_ONCE = 5;
 
@@ -34,8 +30,8 @@ export function eraseAccount(state: AccountState): Erasure {
     conversations.count(until) +
     inboxes.until(until).length +
     belongings.count(until) +
-    batches.until(until, MOST_COUNTED_BATCHES).length +
-    classifications.until(until, MOST_COUNTED_BATCHES).length;
+    batches.count(until) +
+    classifications.count(until);
   if (more || others > 0 || versions.untold || ledger.meta('answers_kept') || state.leases.isHandingOver) {
     wakeSoon(state, now);
   }
@@ -92,7 +88,7 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
 /** Has some of a list erase themselves; each stays in the list until its object has answered. */
 async function eraseSome(
   state: AccountState,
-  list: ConversationList | BatchList | ClassificationList,
+  list: ListedRows,
   erase: (id: string) => Promise<unknown>,
 ): Promise<void> {
   const ids = list.until(state.erasedUntil, ERASED_AT_ONCE);

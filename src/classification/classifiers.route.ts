@@ -7,6 +7,7 @@ import { encoder } from '../http/bytes.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
+import { withoutUndefined } from '../json/object.ts';
 import { fromUsd, toUsd } from '../pricing/cost.ts';
 import type { Fetch } from '../upstream/upstream.ts';
 import type { Found } from '../versions/kv-copies.ts';
@@ -64,7 +65,7 @@ async function evaluateClassifier(c: Context<AppEnv>, fetchUpstream?: Fetch): Pr
     if (found.name !== name) throw invalidRequest(`versions: ${ref} is none of ${name}. Evaluate it by its own name.`);
     for (const model of models ?? [found.value.model]) {
       const task = prepare(
-        { ...found.value, ...(model === undefined ? {} : { model }), ...(votes === undefined ? {} : { votes }) },
+        { ...found.value, ...withoutUndefined({ model, votes }) },
         { settings: by.settings, version: `${name}@${found.hash}` },
       );
       candidates.push({ task, examples: examplesOf(examples, task) });

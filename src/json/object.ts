@@ -8,6 +8,14 @@ export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** The same members, but for those that are undefined. */
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** @returns an object without the members that are undefined, the others in their order. */
+export function withoutUndefined<T extends object>(value: T): Given<T> {
+  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Given<T>;
+}
+
 /** @returns the JSON object that a text, or its bytes, holds; undefined if they hold anything else. */
 export function parseObject(json: Uint8Array | string): Json | undefined {
   const value = parseOrUndefined(typeof json === 'string' ? json : new TextDecoder().decode(json));

@@ -13,7 +13,7 @@ import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { parseLong } from '../http/read-json.ts';
 import { edit, memberTexts } from '../json/edit.ts';
-import { isObject, type Json } from '../json/object.ts';
+import { isObject, type Json, withoutUndefined } from '../json/object.ts';
 import { toldTool } from '../tools/worker-tools.ts';
 import type { BodyMaker } from '../upstream/kinds/kind.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
@@ -88,11 +88,9 @@ export function canonicalText(fields: PrefixFields): string {
     tools,
     system: blocks,
     messages,
-    ...(model === undefined ? {} : { model }),
-    ...(max_tokens === undefined ? {} : { max_tokens }),
-    ...(fallback_models === undefined ? {} : { fallback_models }),
+    ...withoutUndefined({ model, max_tokens, fallback_models }),
     cache_ttl,
-    ...(description === undefined ? {} : { description }),
+    ...withoutUndefined({ description }),
   };
   markedLists(content);
   return JSON.stringify(content);

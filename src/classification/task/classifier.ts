@@ -3,7 +3,7 @@
  */
 import { invalidRequest } from '../../http/errors.ts';
 import { faultInSchema } from '../../json/json-schema.ts';
-import { isObject, type Json } from '../../json/object.ts';
+import { isObject, type Json, withoutUndefined } from '../../json/object.ts';
 import type { ClassifierFields, Example, Label } from '../classifiers.schema.ts';
 import { checkedLabels } from './labels.ts';
 
@@ -125,10 +125,4 @@ function choicesOf(schema: unknown): Pick<Classifier, 'labels' | 'allow_none'> |
     labels.push(typeof description === 'string' ? { name, description } : { name });
   }
   return labels.length === 0 ? undefined : { labels, allow_none: labels.length < choices.length };
-}
-
-type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
-
-function withoutUndefined<T extends object>(value: T): Given<T> {
-  return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Given<T>;
 }

@@ -37,7 +37,7 @@ export function checkedLabels(
     throw invalidRequest(`${path}: ${JSON.stringify(unknown)} is none of the labels of ${name}.`);
   }
   if (given.length === 0 && !allow_none) {
-    throw invalidRequest(`${path}: it has no label, which is an answer of ${name} only with \`allow_none\`.`);
+    throw invalidRequest(`${path}: it has no label, which ${name} does not allow as an answer without \`allow_none\`.`);
   }
   return given;
 }

@@ -4,6 +4,7 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
+import { LongestFirst } from './test/support/longest-first.ts';
 import { putTemporaryFilesInMemory } from './test/support/memory-folder.ts';
 import { testsOfRuntime } from './test/support/runtime.ts';
 
@@ -61,12 +62,13 @@ const workerd = () => ({
 
 export default defineConfig({
   test: {
-    // Servers and browsers are waited for more than they compute.
-    maxWorkers: availableParallelism() + 2,
+    // Servers, browsers and alarms are waited for more than they compute.
+    maxWorkers: availableParallelism() + 3,
+    sequence: { sequencer: LongestFirst },
     // What a test prints is of interest where it fails.
     silent: 'passed-only',
     reporters: ['default', './test/support/counting-reporter.ts'],
-    // They run in the order of their names: first those that take longest.
+    // In which order they run says test/support/longest-first.ts.
     projects: [
       {
         test: {

@@ -8,7 +8,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { unstable_readConfig } from 'wrangler';
 import { descriptionOf } from '../src/http/zod.ts';
 import { isUpstreamKey, parseSettings, type Settings, settingsSchema } from '../src/settings/settings.ts';
 import { isToolSecret } from '../src/settings/tool-secrets.ts';
@@ -17,6 +16,7 @@ import { build } from './build.ts';
 import { bundleWorker } from './bundle.ts';
 import { checkDeployOptions, deployHelp } from './deploy-options.ts';
 import { misspeltSettings } from './misspelt-settings.ts';
+import { readConfig } from './read-config.ts';
 
 /** How long a new address may take until resolvers and certificates know it. */
 const HEALTH_TIMEOUT_MS = Number(process.env.HEALTH_TIMEOUT_MS ?? 90_000);
@@ -53,7 +53,7 @@ try {
 }
 
 async function deploy(): Promise<void> {
-  const config = unstable_readConfig({ config: join(root, 'wrangler.toml'), env: environment }, { hideWarnings: true });
+  const config = readConfig(join(root, 'wrangler.toml'), environment);
   const settings = checkSettings(config.vars);
   for (const remark of misspeltSettings(Object.keys(config.vars))) console.error(remark);
   await build();

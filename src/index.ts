@@ -5,7 +5,7 @@ import { createConsumer } from './webhooks/webhook-job.ts';
 /** Says whether this is built for development. What only that needs is left out of a deploy. */
 declare const SLUICE_SIMULATOR: boolean | undefined;
 
-const tools = typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR ? demonstrationTools : undefined;
+const tools = typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR ? demonstrationTools() : undefined;
 
 export default { fetch: createApp({ ...(tools ? { tools } : {}) }).fetch, queue: createConsumer() };
 export { Account } from './accounts/account.ts';

@@ -49,6 +49,8 @@ interface Extension {
   conversation?: string;
   /** `name` or `name@version`: the stored beginning of the prompt. */
   prefix?: string;
+  /** In a conversation: `cancel` answers calls that have no result with an error, so that a plain message goes on. */
+  on_pending_tools?: 'refuse' | 'cancel';
 }
 
 /** A tool that the edge calls itself: by a URL, or by its name in the edge's own code; of that the edge knows the rest. */

@@ -219,7 +219,8 @@ function storeTurn(
   if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
   const messages = planned.messages.map(({ role, text }, index) => {
     const id = `msg_${row.id}_${index + 1}`;
-    return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: row.beganAt, text };
+    const origin = options.isLater && role === 'user' ? 'edge' : null;
+    return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: row.beganAt, text, origin } as const;
   });
   transcript.beginTurn(row, messages);
   const cached = transcript.cachedHistory;

@@ -48,6 +48,10 @@ export const messageRow = z.object({
     'How its turn has ended; what was refused is not sent again.',
   ),
   turn: z.described(z.string(), 'The turn that it belongs to, as the header `sluice-turn` names it.'),
+  origin: z.described(
+    z.optional(z.literal('edge')),
+    'A message that no client has sent: the edge has put it between two steps of a run.',
+  ),
 });
 
 /** What a turn did. */

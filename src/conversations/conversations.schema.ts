@@ -13,6 +13,14 @@ const conversationId = z
 /** The extension field of a Messages request. */
 export const namedConversation = z.object({ conversation: conversationId });
 
+/** What becomes of calls of the client's own tools that a new message leaves without results. */
+export const pendingTools = z.object({
+  on_pending_tools: z.described(
+    z.optional(z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' })),
+    '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
+  ),
+});
+
 /** @returns whether a string can name a conversation. */
 export function isConversationId(id: string): boolean {
   return ID.test(id);

@@ -1,4 +1,4 @@
-import { namedConversation } from '../conversations/conversations.schema.ts';
+import { namedConversation, pendingTools } from '../conversations/conversations.schema.ts';
 import { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
@@ -41,6 +41,7 @@ const body = z.withMeta(
         'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
       ),
       ...z.partial(runLimits).shape,
+      ...pendingTools.shape,
     }),
     'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
   ),

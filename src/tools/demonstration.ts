@@ -6,10 +6,13 @@ import type { ToolSchema, WorkerTools } from './worker-tools.ts';
 const MOST_DICE = 10;
 const ZONES = ['UTC', 'Europe/Zurich', 'America/New_York', 'Asia/Tokyo'];
 
-export const demonstrationTools: WorkerTools<{ edge_clock: { time_zone: string }; edge_dice: { dice: number } }> = {
+type Tools = WorkerTools<{ edge_clock: { time_zone: string }; edge_dice: { dice: number } }>;
+
+/** @returns a clock and dice. A function, so that a build that does not call it leaves all of it out */
+export const demonstrationTools = (): Tools => ({
   edge_clock: {
     description: 'Tells the date and time in a time zone, by the clock of the edge.',
-    schema: schemaOf<{ time_zone: string }>({ time_zone: { type: 'string', enum: ZONES } }, ({ time_zone }) =>
+    schema: inputSchema<{ time_zone: string }>({ time_zone: { type: 'string', enum: ZONES } }, ({ time_zone }) =>
       ZONES.includes(String(time_zone)) ? undefined : `must be one of ${ZONES.join(', ')}`,
     ),
     run: ({ time_zone }) =>
@@ -17,7 +20,7 @@ export const demonstrationTools: WorkerTools<{ edge_clock: { time_zone: string }
   },
   edge_dice: {
     description: 'Rolls dice with six sides at the edge, and tells what came up.',
-    schema: schemaOf<{ dice: number }>({ dice: { type: 'integer', minimum: 1, maximum: MOST_DICE } }, ({ dice }) =>
+    schema: inputSchema<{ dice: number }>({ dice: { type: 'integer', minimum: 1, maximum: MOST_DICE } }, ({ dice }) =>
       Number.isInteger(dice) && Number(dice) >= 1 && Number(dice) <= MOST_DICE
         ? undefined
         : `must be 1 to ${MOST_DICE}`,
@@ -27,10 +30,10 @@ export const demonstrationTools: WorkerTools<{ edge_clock: { time_zone: string }
       return { rolled: [...rolled].map((number) => (number % 6) + 1) };
     },
   },
-};
+});
 
 /** @param faultOf what is wrong with an input's only member, if anything is */
-function schemaOf<Input extends object>(
+function inputSchema<Input extends object>(
   properties: { [Name in keyof Input]: Json },
   faultOf: (input: Partial<Record<string, unknown>>) => string | undefined,
 ): ToolSchema<Input> {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
-import { unstable_readConfig } from 'wrangler';
+import { readConfig } from '../../scripts/read-config.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -42,6 +42,13 @@ let address = '';
 const QUICK = {
   'scripts/build.ts': 'export const build = async () => {};',
   'scripts/bundle.ts': "export const bundleWorker = async () => ({ code: 'export default {};', map: '{}' });",
+  // What it reads is read beforehand, by the same words: to load wrangler is most of what a deployment computes.
+  'scripts/read-config.ts': `import { readFileSync } from 'node:fs';
+const { config, fault } = JSON.parse(readFileSync(new URL('../config.json', import.meta.url), 'utf8'));
+export const readConfig = () => {
+  if (fault !== undefined) throw new Error(fault);
+  return config;
+};`,
 };
 
 beforeAll(async () => {
@@ -70,6 +77,16 @@ beforeEach(async () => {
   await writeFile(join(checkout, 'wrangler.toml'), configuration);
 });
 
+/** Reads the wrangler.toml of the checkout for a deployment. @returns the configuration, or why it cannot be read */
+function configFor(args: readonly string[]): { config: unknown } | { fault: string } {
+  const env = args.includes('--env') ? args[args.indexOf('--env') + 1] : undefined;
+  try {
+    return { config: readConfig(join(checkout, 'wrangler.toml'), env === '' ? undefined : env) };
+  } catch (thrown) {
+    return { fault: thrown instanceof Error ? thrown.message : String(thrown) };
+  }
+}
+
 async function deploy(cloud: Partial<Cloud> = {}, args: string[] = []) {
   const file = join(checkout, 'cloud.json');
   const all: Cloud = {
@@ -81,6 +98,7 @@ async function deploy(cloud: Partial<Cloud> = {}, args: string[] = []) {
     ...cloud,
   };
   await writeFile(file, JSON.stringify(all));
+  await writeFile(join(checkout, 'config.json'), JSON.stringify(configFor(args)));
   const child = spawn('node', ['scripts/deploy.ts', ...args], {
     cwd: checkout,
     env: {
@@ -257,7 +275,7 @@ describe('wrangler.toml', () => {
   const { definedEnvironments = [] } = read() as { definedEnvironments?: string[] };
 
   function read(env?: string) {
-    return unstable_readConfig({ config: join(root, 'wrangler.toml'), env }, { hideWarnings: true });
+    return readConfig(join(root, 'wrangler.toml'), env);
   }
 
   /** What the code can count on, without the names that differ between deployments. */

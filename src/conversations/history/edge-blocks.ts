@@ -67,7 +67,7 @@ interface TextBlock {
 
 /** @param texts messages as JSON texts, and so is what is returned */
 function replayable(texts: readonly string[]): string[] {
-  const messages = texts.map((text) => ({ text, role: parseObject(text)?.role, blocks: blocksOf(text) }));
+  const messages = texts.map((text) => ({ text, role: parseObject(text)?.role, blocks: textBlocks(text) }));
   const calls = new Set(
     messages.flatMap(({ blocks }) => blocks.flatMap(({ block }) => (isEdgeCall(block) ? [String(block.id)] : []))),
   );
@@ -109,7 +109,7 @@ function replayable(texts: readonly string[]): string[] {
 }
 
 /** @returns the blocks of a message, without those that are no objects; a text is one block */
-function blocksOf(message: string): TextBlock[] {
+function textBlocks(message: string): TextBlock[] {
   const content = memberTexts(message).get('content') ?? '[]';
   const texts = content.startsWith('"')
     ? [`{"type":"text","text":${content}}`]

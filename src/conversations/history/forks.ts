@@ -2,7 +2,7 @@
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
-import type { Profile, TurnRow } from '../storage/rows.ts';
+import type { NewMessage, Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import {
   committedTurns,
@@ -102,8 +102,8 @@ export function forkTo(
         yield line('call', JSON.stringify(copied), results?.get(call.id) ?? unansweredCall(call));
       }
       for (const seq of messagesOf(transcript, turn.seq)) {
-        for (const { id, role, createdAt, text } of transcript.history({ from: seq, to: seq })) {
-          yield line('message', JSON.stringify({ seq, turn: turn.seq, id, role, createdAt }), text);
+        for (const { id, role, createdAt, text, origin } of transcript.history({ from: seq, to: seq })) {
+          yield line('message', JSON.stringify({ seq, turn: turn.seq, id, role, createdAt, origin }), text);
         }
       }
     }
@@ -170,7 +170,7 @@ export async function storeCopiedLines(
         const copy = { ...call, turn: taken + call.turn };
         transcript.calls.end({ ...copy, ...timesOf(copy), result: second });
       } else if (kind === '"message"') {
-        const message = JSON.parse(first) as { seq: number; turn: number; id: string; role: string; createdAt: number };
+        const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
         transcript.addMessage({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
       } else isComplete = kind === '"end"';

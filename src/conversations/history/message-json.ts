@@ -8,7 +8,8 @@ import type { MessageRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
 /** What is told of a message beside its content. */
-export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run'> & { paused?: string | null };
+export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run' | 'origin'> &
+  Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
 const ROWS_AT_ONCE = 50;
 
@@ -39,7 +40,7 @@ export function contentOf({ text }: Pick<MessageRow, 'text'>): string {
 
 /** @returns the JSON text of a message before its content, and behind it */
 export function aroundContent(head: MessageHead): { before: string; after: string } {
-  const { id, role, createdAt, status, cost, outcome, model, turnId, paused = null } = head;
+  const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null } = head;
   const isAnswer = role === 'assistant' && outcome !== null;
   const before = objectText({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
   const after = objectText({
@@ -51,6 +52,7 @@ export function aroundContent(head: MessageHead): { before: string; after: strin
     created_at: JSON.stringify(isoTime(createdAt)),
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
     turn: JSON.stringify(turnId),
+    ...(origin === null ? {} : { origin: JSON.stringify(origin) }),
   });
   return { before: `${before.slice(0, -1)},"content":`, after: `,${after.slice(1)}` };
 }

@@ -10,12 +10,14 @@ import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
 import { SentHistory } from '../../upstream/request/sent-history.ts';
+import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import { hasBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
+import { withCancelled } from './cancelled-calls.ts';
 import {
   addToState,
   checkContinuation,
@@ -108,14 +110,16 @@ export function nextRequest(
   const cached = transcript.cachedHistory;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const tail = cached?.tail ?? tailIn(transcript);
+  const { on_pending_tools } = validate(pendingTools, json);
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
-  const continued = isAgain ? incomingOnly : joinedResults(incomingOnly);
+  const continued = isAgain ? incomingOnly : joinedResults(incomingOnly, on_pending_tools === 'cancel');
   const { fresh, at, news } = withoutEdgeBlocks(continued);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
+    on_pending_tools: undefined,
     stream: counts ? undefined : 'true',
     model: JSON.stringify(model),
     max_tokens: counts ? undefined : String(maxTokens),
@@ -241,9 +245,10 @@ function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: His
   return new Map(results.filter(([id]) => at.called.has(id)));
 }
 
-/** Puts the edge's results before what the user says next. */
-function joinedResults(continued: Continued): Continued {
-  const { fresh, news, at, pending } = continued;
+/** Puts the edge's results before what the user says next; `cancels`: also an error for each call without any result. */
+function joinedResults(continued: Continued, cancels: boolean): Continued {
+  const { fresh, news, at } = continued;
+  const pending = cancels && at.role === 'assistant' ? withCancelled(at, continued.pending, fresh) : continued.pending;
   if (pending.size === 0 || fresh[0]?.role === 'assistant') return continued;
   const text = withResults(at.called, pending, news[0]);
   return {

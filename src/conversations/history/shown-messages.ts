@@ -4,6 +4,7 @@ import { isObject, type Json } from '../../json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { withoutCancelled } from './cancelled-calls.ts';
 import type { SentMessage, StoredMessage } from './continuation.ts';
 
 /** Reads the messages as they were shown, to be compared with what a client sends. `sent`: without refused turns. */
@@ -21,7 +22,8 @@ export function* shownMessages(transcript: Transcript, sent: boolean): Generator
     }
     // Results of the edge may stand in a later turn too, which is no run itself.
     if (run !== null) calls ??= transcript.calls.ids;
-    const { content } = messageOf(message);
+    const stored = messageOf(message).content;
+    const content = role === 'user' ? withoutCancelled(stored) : stored;
     if (run === null && (calls === undefined || role === 'assistant')) {
       yield { role, content, isPartial: isPartial(status) };
       continue;

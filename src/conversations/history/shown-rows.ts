@@ -53,9 +53,9 @@ function* placesFrom(
   const { ids } = transcript.calls;
   const runs = new Map<number, { first: number | undefined; status: TurnStatus | undefined }>();
   let answer: ShownPlace | undefined;
-  for (const { row, next } of backwards ? inReverse(rows, behind) : inOrder(rows)) {
+  for (const { row, next } of backwards ? fromTheEnd(rows, behind) : forwards(rows)) {
     const { seq, id, turn, role, run } = row;
-    const known = run === null ? undefined : getOrMake(runs, run, () => stateOf(transcript, run));
+    const known = run === null ? undefined : getOrMake(runs, run, () => stateOfRun(transcript, run));
     // The first step has the question too, and may have a whole history that was imported.
     const isAnswer =
       known?.first !== undefined && (turn !== known.first || (role === 'assistant' && turn !== next?.turn));
@@ -77,14 +77,14 @@ function* placesFrom(
   if (answer) yield answer;
 }
 
-function stateOf(transcript: Transcript, run: number) {
+function stateOfRun(transcript: Transcript, run: number) {
   return { first: firstStepOf(transcript, run), status: transcript.statusOf(run) };
 }
 
 type WithNext = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;
 
 /** @returns messages with the ones behind them. */
-function* inOrder(rows: Iterable<MessageOutline>): WithNext {
+function* forwards(rows: Iterable<MessageOutline>): WithNext {
   let row: MessageOutline | undefined;
   for (const next of rows) {
     if (row) yield { row, next };
@@ -94,7 +94,7 @@ function* inOrder(rows: Iterable<MessageOutline>): WithNext {
 }
 
 /** The same from the end. @param turn of the message behind the last one */
-function* inReverse(rows: Iterable<MessageOutline>, turn: number | undefined): WithNext {
+function* fromTheEnd(rows: Iterable<MessageOutline>, turn: number | undefined): WithNext {
   let next = turn === undefined ? undefined : { turn };
   for (const row of rows) {
     yield { row, next };
@@ -121,7 +121,7 @@ function answeredBy(text: string): string | undefined {
 }
 
 /** Writes a row as JSON text, in pieces: an answer of many steps may be long. Nothing, where it was deleted meanwhile. */
-export function* shownText(transcript: Transcript, place: ShownPlace, pending: boolean): Generator<string> {
+export function* rowText(transcript: Transcript, place: ShownPlace, pending: boolean): Generator<string> {
   if (place.run !== null) {
     yield* answerText(transcript, place, place.run);
     return;

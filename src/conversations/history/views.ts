@@ -7,7 +7,7 @@ import type { HistoryQuery, View } from '../conversations.schema.ts';
 import { type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
-import { type ShownPlace, shownPlaces, shownText } from './shown-rows.ts';
+import { rowText, type ShownPlace, shownPlaces } from './shown-rows.ts';
 
 /** @returns the JSON text of a conversation without its messages; `turn` is the one that runs. */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
@@ -96,7 +96,7 @@ function* shownTexts(
   places: readonly ShownPlace[],
   pending = false,
 ): Generator<Iterable<string>> {
-  for (const place of places) yield shownText(transcript, place, pending);
+  for (const place of places) yield rowText(transcript, place, pending);
 }
 
 /**

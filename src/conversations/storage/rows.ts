@@ -111,6 +111,8 @@ export interface MessageRow {
   role: string;
   createdAt: number;
   text: string;
+  /** `edge`: a user's message that no client has sent, between two steps of a run; null otherwise. */
+  origin: 'edge' | null;
   status: TurnStatus;
   cost: number;
   outcome: RequestOutcome | null;
@@ -126,7 +128,8 @@ export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' |
 }
 
 /** A message as it is stored when its turn begins. */
-export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'>;
+export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
+  Partial<Pick<MessageRow, 'origin'>>;
 
 /** A row as SQLite gives it. */
 export type RawRow = Record<string, SqlStorageValue>;

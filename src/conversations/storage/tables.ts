@@ -83,6 +83,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
       alter table calls add column event integer;
       alter table calls add column tries integer;`,
   },
+  { version: 5, sql: 'alter table messages add column origin text;' },
 ];
 
 /** The statuses of turns that are part of the history. */

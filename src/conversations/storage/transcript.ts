@@ -190,10 +190,10 @@ export class Transcript extends Tables {
     return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
   }
 
-  addMessage({ seq, turn, id, role, createdAt, text }: NewMessage): void {
+  addMessage({ seq, turn, id, role, createdAt, text, origin }: NewMessage): void {
     const isDivided = text.length > PIECE_CHARACTERS;
     const row = { seq, turn, id, role, created_at: createdAt, characters: text.length, text: isDivided ? null : text };
-    this.insert('messages', row);
+    this.insert('messages', origin ? { ...row, origin } : row);
     if (isDivided) this.#writePieces(seq, text);
   }
 
@@ -209,7 +209,7 @@ export class Transcript extends Tables {
   *history(range: Range = {}): Generator<MessageRow> {
     const turn = 't.status, t.cost, t.outcome, t.model, t.run';
     const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
-    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, ${turn}, ${turnId}`;
+    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.origin, ${turn}, ${turnId}`;
     for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
   }
 

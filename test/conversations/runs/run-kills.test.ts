@@ -20,6 +20,7 @@ import {
   textOf,
 } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
+import { runs } from '../../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 
 /** Where an object dies: the waits of a step. Between two of them everything is stored as one. */
@@ -34,7 +35,8 @@ const POINTS = [
 ] as const;
 type Point = (typeof POINTS)[number];
 
-const RUNS = 210;
+/** Of a fifth of them each point still gets six. */
+const RUNS = runs(210);
 const STEPS = 5;
 const MOST_USD = 0.06;
 /** What the API bills for a step, at the prices of claude-opus-5-5. */

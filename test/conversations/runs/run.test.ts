@@ -477,7 +477,12 @@ describe('a run whose object dies', () => {
     await say({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
     expect(brokenRule((bodies.at(-1)?.messages ?? []) as never)).toBeUndefined();
     await atRest();
-    expect((await rowsOf()).map(({ role, status }) => `${role} ${status}`)).toEqual([
+    const rows = (await rowsOf()) as { role: string; status: string; origin?: string }[];
+    // Results, and that the connection broke: no client has sent these.
+    expect(rows.map(({ origin }) => origin)).toEqual(
+      Array.from({ length: 8 }, (_, row) => (row === 2 || row === 4 ? 'edge' : undefined)),
+    );
+    expect(rows.map(({ role, status }) => `${role} ${status}`)).toEqual([
       'user complete',
       'assistant complete',
       'user interrupted',
@@ -638,5 +643,65 @@ describe('a client that resends everything', () => {
     await say({ ...asked(), messages: [...shown, { role: 'user', content: 'And tomorrow?' }] });
     expect(await rowsOf()).toHaveLength(6);
     expect(bodies.at(-1)?.messages).toHaveLength(5);
+  });
+});
+
+describe('calls of the client’s own tools that are left behind', () => {
+  const own = { name: 'ask_user', input_schema: { type: 'object' } };
+
+  test.each([
+    ['in a run', [weather(), own]],
+    ['in any conversation', [own]],
+  ])('are cancelled where the request says so, %s', async (_, tools) => {
+    const isRun = tools.length > 1;
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? calls(...(isRun ? [call('toolu_1', 'Bern')] : []), call('toolu_2', 'Oslo', 'ask_user'))
+        : says('As you like.'),
+    );
+    servingTools(() => new Response('sun'));
+    await say(bodyOf('Hi', { tools }));
+    const next = bodyOf('Never mind.', { tools });
+    const refused = await ask(next);
+    expect(refused).toMatchObject({ kind: 'error', error: { type: 'invalid_request_error' } });
+    expect(await ask({ ...next, on_pending_tools: 'perhaps' })).toMatchObject({
+      kind: 'error',
+      error: { type: 'invalid_request_error' },
+    });
+    expect(bodies).toHaveLength(1);
+    await say({ ...next, on_pending_tools: 'cancel' });
+    expect(bodies[1]).not.toHaveProperty('on_pending_tools');
+    const cancelled = { tool_use_id: 'toolu_2', is_error: true, content: expect.stringContaining('cancelled') };
+    expect(bodies[1]?.messages.at(-1)).toMatchObject({
+      role: 'user',
+      content: [...(isRun ? [{ tool_use_id: 'toolu_1', content: 'sun' }] : []), cancelled, { text: 'Never mind.' }],
+    });
+
+    // A client that resends everything knows nothing of the result that was given for it.
+    const asked = { type: 'tool_use', id: 'toolu_2', name: 'ask_user', input: { city: 'Oslo' } };
+    const history = [
+      { role: 'user', content: 'Hi' },
+      { role: 'assistant', content: [asked] },
+      { role: 'user', content: 'Never mind.' },
+      { role: 'assistant', content: 'As you like.' },
+    ];
+    const before = (await rowsOf()).length;
+    await say({ ...next, messages: [...history, { role: 'user', content: 'Thanks.' }] });
+    expect((await rowsOf()).length).toBe(before + 2);
+  });
+
+  test('are answered where the client has only some of the results', async () => {
+    const bodies = answeringBy((_, number) =>
+      number === 1
+        ? calls(call('toolu_1', 'Bern', 'ask_user'), call('toolu_2', 'Oslo', 'ask_user'))
+        : says('As you like.'),
+    );
+    await say(bodyOf('Hi', { tools: [own] }));
+    const content = [{ type: 'tool_result', tool_use_id: 'toolu_2', content: 'yes' }];
+    await say(bodyOf(content, { tools: [own], on_pending_tools: 'cancel' }));
+    expect(bodies[1]?.messages.at(-1)?.content).toMatchObject([
+      { tool_use_id: 'toolu_1', is_error: true },
+      { tool_use_id: 'toolu_2', content: 'yes' },
+    ]);
   });
 });

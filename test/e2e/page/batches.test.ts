@@ -1,7 +1,7 @@
 import { text } from 'node:stream/consumers';
-import axe from 'axe-core';
 import type { Browser, Page, Route } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { seriousBarriersOn } from '../../support/axe.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { openPage } from '../../support/page.ts';
 import { npmStart, type Started } from '../../support/start.ts';
@@ -347,10 +347,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     async (colorScheme) => {
       const { page, faults, close, fake, shifts } = await opened({ viewport: NARROW, colorScheme });
       const check = async (what: string) => {
-        await page.evaluate(axe.source);
-        const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run());
-        const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
-        expect(serious.map(({ id, nodes }) => `${what}: ${id}: ${nodes[0]?.html}`)).toEqual([]);
+        expect(await seriousBarriersOn(page), what).toEqual([]);
         const beside = await page.evaluate(
           () =>
             Math.max(document.documentElement.scrollWidth, document.querySelector('main')?.scrollWidth ?? 0) -

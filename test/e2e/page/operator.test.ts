@@ -1,6 +1,6 @@
-import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { barriersOn } from '../../support/axe.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { openPage } from '../../support/page.ts';
 import { npmStart, type Started } from '../../support/start.ts';
@@ -119,12 +119,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await up.getByText('well', { exact: true }).waitFor();
       await up.getByText('0 of 5').waitFor();
       expect(await page.content()).not.toContain('key-of-nobody');
-      await page.evaluate(axe.source);
-      const violations = await page.evaluate(async () => {
-        const { run } = (globalThis as unknown as { axe: typeof axe }).axe;
-        return (await run()).violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
-      });
-      expect(violations).toEqual([]);
+      expect(await barriersOn(page)).toEqual([]);
       expect(faults).toEqual([]);
       await close();
     } finally {
@@ -251,13 +246,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await withAccounts(page, server.url);
       await page.goto(`${server.url}/#/budget`);
       await page.getByText(/of 1,001/).waitFor();
-      await page.evaluate(axe.source);
-      const violations = await page.evaluate(async () => {
-        const { run } = (globalThis as unknown as { axe: typeof axe }).axe;
-        const { violations } = await run({ include: ['.operator'] });
-        return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' | ')}`);
-      });
-      expect(violations).toEqual([]);
+      expect(await barriersOn(page, '.operator')).toEqual([]);
       const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       expect(wider).toBeLessThanOrEqual(0);
       if (process.env.SCREENSHOTS) {

@@ -2,11 +2,11 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import axe from 'axe-core';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { signGithub } from '../../../scripts/sign-webhook.ts';
 import { refusalTrigger } from '../../../src/simulator/answer/answer.ts';
+import { seriousBarriersOn } from '../../support/axe.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { startEdge } from '../../support/edge.ts';
 import { answered, ask, lastAnswer, openPage } from '../../support/page.ts';
@@ -146,10 +146,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     async (colorScheme) => {
       const { page, faults, close } = await openPage(browser, server.url, { viewport: NARROW, colorScheme });
       const check = async (what: string) => {
-        await page.evaluate(axe.source);
-        const { violations } = await page.evaluate(() => (globalThis as unknown as { axe: typeof axe }).axe.run());
-        const serious = violations.filter(({ impact }) => impact === 'serious' || impact === 'critical');
-        expect(serious.map(({ id, nodes }) => `${what}: ${id}: ${nodes[0]?.html}`)).toEqual([]);
+        expect(await seriousBarriersOn(page), what).toEqual([]);
         expect(await beside(page), what).toBe(0);
       };
       await page.getByText('Your own edge in front of Claude.').waitFor();

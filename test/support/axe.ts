@@ -1,0 +1,33 @@
+import axe from 'axe-core';
+import type { Page } from 'playwright-core';
+
+/** What somebody cannot use. */
+export interface Barrier {
+  /** The name of the rule. */
+  id: string;
+  impact: axe.ImpactValue | undefined;
+  /** The elements, as they stand in the page. */
+  html: string[];
+}
+
+/**
+ * Has axe look at a page for what breaks its rules. What it finds right is not described: that takes as long again.
+ *
+ * @param within selects a part of the page; absent for all of it
+ */
+export async function barriersOn(page: Page, within?: string): Promise<Barrier[]> {
+  if (!(await page.evaluate(() => 'axe' in globalThis))) await page.evaluate(axe.source);
+  return await page.evaluate(async (selector) => {
+    const { run } = (globalThis as unknown as { axe: typeof axe }).axe;
+    const { violations } = await run(selector === undefined ? document : { include: [selector] }, {
+      resultTypes: ['violations'],
+    });
+    return violations.map(({ id, impact, nodes }) => ({ id, impact, html: nodes.map(({ html }) => html) }));
+  }, within);
+}
+
+/** Those that keep somebody from using the page. @returns a line for each, with its first element */
+export async function seriousBarriersOn(page: Page): Promise<string[]> {
+  const serious = (await barriersOn(page)).filter(({ impact }) => impact === 'serious' || impact === 'critical');
+  return serious.map(({ id, html }) => `${id}: ${html[0]}`);
+}

@@ -1,0 +1,60 @@
+import { existsSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { BaseSequencer, type TestSpecification } from 'vitest/node';
+
+/**
+ * The order in which projects begin: what waits for servers and browsers while there is other work, and at the end the
+ * many small files, so that no processor waits for the last of the long ones.
+ */
+const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'node'];
+
+/** The files that take longest, by a measured run. The size says it of the others. */
+const LONGEST = [
+  'test/scripts/deploy.test.ts',
+  'test/e2e/start-options.test.ts',
+  'test/checks.test.ts',
+  'test/e2e/pools.test.ts',
+  'test/e2e/page/chat.test.ts',
+  'test/e2e/page/parts.test.ts',
+  'test/e2e/page/operator.test.ts',
+  'test/e2e/webhooks.test.ts',
+  'test/e2e/failover.test.ts',
+  'test/e2e/cuts.test.ts',
+  'test/e2e/conversations.test.ts',
+  'test/e2e/page/batches.test.ts',
+  'test/e2e/use-chat.test.ts',
+  'test/simulation/hunt.test.ts',
+  'test/simulation/batch-crowd.test.ts',
+  'test/simulation/pool.test.ts',
+  'test/simulation/conversation.test.ts',
+  'test/app/bad-input.test.ts',
+  'test/pools/pools.route.test.ts',
+  'test/upstream/failover.test.ts',
+  'test/classifications/classification-job.test.ts',
+  'test/app/fuzz.test.ts',
+  'test/accounts/admission/books.test.ts',
+  'test/conversations/runs/run-kills.test.ts',
+  'test/batches/batch-kills.test.ts',
+  'test/auth/authenticate.test.ts',
+  'test/files/files.route.test.ts',
+];
+
+/** Orders files by their projects, and within one the longest first. */
+export class LongestFirst extends BaseSequencer {
+  /**
+   * @param files those of a run, of several projects
+   * @throws Error where a file of the list is not there any more
+   */
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const { root } = this.ctx.config;
+    const gone = LONGEST.filter((path) => !existsSync(join(root, path)));
+    if (gone.length > 0) throw new Error(`${gone.join(', ')}: take it out of test/support/longest-first.ts.`);
+    const place = (list: readonly string[], name: string) => (list.includes(name) ? list.indexOf(name) : list.length);
+    const bySize = await super.sort(files);
+    return bySize.sort(
+      (one, other) =>
+        place(PROJECTS, one.project.name) - place(PROJECTS, other.project.name) ||
+        place(LONGEST, relative(root, one.moduleId)) - place(LONGEST, relative(root, other.moduleId)),
+    );
+  }
+}

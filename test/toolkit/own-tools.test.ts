@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { afterEach, describe, expect, expectTypeOf, test, vi } from 'vitest';
 import * as z from 'zod';
 import { createApp } from '../../src/app.ts';
+import { edgeToolsIn } from '../../src/conversations/history/edge-tools.ts';
 import { callOwnTool } from '../../src/conversations/runs/call-own-tool.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { ToolContext } from '../../src/tools/worker-tools.ts';
@@ -271,6 +272,20 @@ describe('a request', () => {
     }
     expect(counting.sent).toHaveLength(2);
   });
+});
+
+test('one that a deploy has removed is not told to the model any more, and its calls fail', async () => {
+  const frozen = JSON.stringify([own('get_weather'), own('removed_tool')]);
+  const { sent = '', runs, mark } = edgeToolsIn(frozen) ?? {};
+  expect(JSON.parse(sent)).toMatchObject([{ name: 'get_weather', description: 'Tells the weather.' }]);
+  expect([...(runs?.keys() ?? [])]).toEqual(['get_weather', 'removed_tool']);
+  const place = { tool_use_id: 't', name: 'removed_tool', input: {}, account: 'a', conversation: 'c', turn: 't' };
+  const { signal } = new AbortController();
+  expect(await callOwnTool(place, { env: {} as Bindings, signal })).toMatchObject({ isError: true });
+  // Its deploy changes how many tokens the prompt has.
+  const described = { description: 'Was there.', schema: z.object({}), run: () => 1 };
+  createApp({ tools: { removed_tool: described } });
+  expect(edgeToolsIn(frozen)?.mark).not.toBe(mark);
 });
 
 test('it stands in a prefix by its name, and is told to the model as the Worker has it', async () => {

@@ -4,7 +4,9 @@
  * They go up by the same `send` as a caller's own. The SDK's client retries as well, but it would take a fifth of the
  * size that the Worker may have.
  */
+
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
+import { memberOf, stringOrUndefined } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
 import { notTheApi, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
@@ -16,7 +18,7 @@ import { send } from './send.ts';
 import type { Payment, SendProgress } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
-import { memberOf, nothingSeen, reportOf, stringOrUndefined } from './usage/usage-report.ts';
+import { nothingSeen, reportOf } from './usage/usage-report.ts';
 
 /** The `anthropic-version` by which the edge's own requests are written. */
 export const API_VERSION = '2026-10-21';

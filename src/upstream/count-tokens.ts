@@ -1,6 +1,6 @@
 import { ApiError, upstreamRefusedKey } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
-import { parseObject } from '../json/object.ts';
+import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
 import { NoUpstream } from './choice/pool.ts';
 import { timedOut, typeOfStatus } from './failure.ts';
@@ -9,7 +9,6 @@ import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
 import type { SendProgress } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
-import { memberOf, stringOrUndefined } from './usage/usage-report.ts';
 
 /** How a count is asked for. */
 export interface CountOptions {

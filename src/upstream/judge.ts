@@ -1,8 +1,7 @@
 /** What an upstream's answer, or its failure, means for the choice between upstreams. */
 
-import { parseObject } from '../json/object.ts';
+import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
-import { memberOf, stringOrUndefined } from './usage/usage-report.ts';
 
 /**
  * An upstream may answer; it may take no more at the moment; it may be broken; or it refuses this deployment, or does not

@@ -6,6 +6,7 @@ import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/support/longest-first.ts';
 import { putTemporaryFilesInMemory } from './test/support/memory-folder.ts';
+import { quietKilledRuntimes } from './test/support/quiet-runtime.ts';
 import { testsOfRuntime } from './test/support/runtime.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
@@ -48,6 +49,8 @@ putTemporaryFilesInMemory();
 subscribe('http.client.request.created', (message) => {
   (message as { request: ClientRequest }).request.removeHeader('sec-websocket-extensions');
 });
+
+quietKilledRuntimes();
 
 // Wrangler says where it reads secrets whenever a runtime starts. What tests start in processes says all that it does.
 const log = process.env.WRANGLER_LOG ?? 'log';

@@ -2,14 +2,22 @@
  * Runs a writing assistant in the terminal: it streams, keeps its conversation at the edge, and saves drafts.
  *
  * node examples/writing-assistant.ts [conversation]. Set SLUICE_URL and SLUICE_TOKEN for an edge that is not local.
+ * With SAVE_URL, such as that of examples/tools/drafts.mjs, the edge saves drafts itself: also when this has ended.
  * Ctrl+C stops an answer; Ctrl+D ends.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { createInterface } from 'node:readline/promises';
 // In a project of your own: from 'sluice/client'.
-import { createClient, type Run, type RunnableTool, SluiceError } from '../src/client/index.ts';
+import {
+  createClient,
+  type EdgeResult,
+  type EdgeTool,
+  type Run,
+  type RunnableTool,
+  SluiceError,
+} from '../src/client/index.ts';
 
-const { SLUICE_URL = 'http://localhost:8787', SLUICE_TOKEN } = process.env;
+const { SLUICE_URL = 'http://localhost:8787', SLUICE_TOKEN, SAVE_URL } = process.env;
 const sluice = createClient({ baseURL: SLUICE_URL, ...(SLUICE_TOKEN ? { token: SLUICE_TOKEN } : {}) });
 const conversation = process.argv[2] ?? 'writing';
 
@@ -29,6 +37,22 @@ const saveDraft: RunnableTool = {
     return `Saved as ${path}.`;
   },
 };
+
+const saveAtEdge = (url: string): EdgeTool => ({ ...saveDraft, run: { url } });
+
+/** Writes what is said, and what the edge's calls have given. */
+async function show(run: Run): Promise<void> {
+  for await (const event of run) {
+    if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') {
+      process.stdout.write(event.delta.text);
+    } else if (event.type === 'content_block_start') {
+      // The types of the SDK do not know this block in a message.
+      const block = event.content_block as unknown as EdgeResult;
+      if (block.type === 'mcp_tool_result')
+        process.stdout.write(`\n[${block.content.map(({ text }) => text).join()}]\n`);
+    }
+  }
+}
 
 /**
  * Comes back to a conversation, and shows the running answer, if an earlier session ended during it.
@@ -65,11 +89,11 @@ for await (const line of terminal) {
       model: 'claude-haiku-5-5',
       max_tokens: 4_000,
       system: 'You help a writer: short answers, no flattery. Save a draft when asked to.',
-      tools: [saveDraft],
+      tools: [SAVE_URL ? saveAtEdge(SAVE_URL) : saveDraft],
       messages: [{ role: 'user', content: [...owed, { type: 'text', text: line }] }],
     });
     try {
-      for await (const text of run.textDeltas()) process.stdout.write(text);
+      await show(run);
     } catch (error) {
       process.stdout.write(String(error));
     }

@@ -21,18 +21,15 @@ const MOST_KNOWN = 1_000;
 /** Keeps the rows of an account's conversations. */
 export class ConversationList extends ListedRows {
   protected readonly table = 'conversations';
-  /** Ids that are known to be in the list. */
-  readonly #known = new Set<string>();
+  /** The bytes of those that were looked at lately, by their ids: to look again would cost each turn two queries. */
+  readonly #known = new Map<string, number>();
   /** Of all rows; undefined until somebody asks. */
   #totals: { count: number; bytes: number } | undefined;
 
   /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
   begin(id: string, now: number): void {
-    if (this.#known.has(id)) return;
-    const isListed = this.has(id);
-    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
-    this.#known.add(id);
-    if (isListed) return;
+    if (this.bytesOf(id) !== undefined) return;
+    this.#know(id, 0);
     const nothing = { version: 0, turns: 0, messages: 0, cost: 0 };
     this.tables.insert('conversations', { id, created_at: now, updated_at: now, ...nothing });
     this.#count(undefined, 0);
@@ -51,7 +48,16 @@ export class ConversationList extends ListedRows {
 
   /** @returns the bytes that a conversation has reported; undefined where it is not in the list. */
   bytesOf(id: string): number | undefined {
-    return this.tables.read<{ bytes: number }>('select bytes from conversations where id = ?', id)[0]?.bytes;
+    const known = this.#known.get(id);
+    if (known !== undefined) return known;
+    const bytes = this.tables.figure('select bytes from conversations where id = ?', id);
+    if (bytes !== undefined) this.#know(id, bytes);
+    return bytes;
+  }
+
+  #know(id: string, bytes: number): void {
+    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    this.#known.set(id, bytes);
   }
 
   /**
@@ -62,21 +68,23 @@ export class ConversationList extends ListedRows {
   note(report: ConversationReport, cost: Nanodollars): void {
     const { id } = report;
     const before = this.bytesOf(id);
-    this.#write(report, cost);
+    const after = this.#write(report, cost);
+    if (after !== undefined) this.#know(id, after);
     this.#count(before, this.bytesOf(id));
   }
 
-  #write(report: ConversationReport, cost: Nanodollars): void {
+  /** @returns the bytes that it has now; undefined where it may be gone */
+  #write(report: ConversationReport, cost: Nanodollars): number | undefined {
     const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before } = report;
     if (gone) {
       this.#known.delete(id);
       this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
-      return;
+      return undefined;
     }
     const newer = 'excluded.version >= version';
     // An object of the version before tells no sum: its costs are added up here.
     const costs = before === undefined ? 'cost + excluded.cost' : `iif(${newer}, excluded.cost, cost)`;
-    this.tables.write(
+    return this.tables.figure(
       `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes)
        values (?, ?, ?, ?, ?, ?, ?, ?, ?)
        on conflict (id) do update set
@@ -87,7 +95,8 @@ export class ConversationList extends ListedRows {
          turns = iif(${newer}, excluded.turns, turns),
          messages = iif(${newer}, excluded.messages, messages),
          bytes = iif(${newer}, excluded.bytes, bytes),
-         version = max(version, excluded.version)`,
+         version = max(version, excluded.version)
+       returning bytes`,
       id,
       version,
       createdAt,
@@ -126,7 +135,7 @@ export class ConversationList extends ListedRows {
   }
 
   override has(id: string): boolean {
-    return this.#known.has(id) || super.has(id);
+    return this.bytesOf(id) !== undefined;
   }
 }
 

@@ -183,7 +183,9 @@ function runContextOf(
         callsIn: step.callsIn,
         isLater: step.isLater,
       });
-      return runnerOf(context, { ...request, requestId: step.requestId }, turn, plan, {
+      // Another model may step in for a run, and not between two of its steps.
+      const fallbacks = step.isLater ? [] : request.fallbacks;
+      return runnerOf(context, { ...request, requestId: step.requestId, fallbacks }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
         onEnd: step.onEnd,

@@ -80,9 +80,11 @@ export class Tables {
     return pageOfSelected(rows, limit, backwards, ({ id }) => id);
   }
 
-  /** @returns the figure that a query selects, the first column of its first row; undefined where there is none. */
+  /** @returns the figure that a statement selects or returns, the first column of its first row; undefined where there is none. */
   figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
-    const [row = []] = [...this.storage.sql.exec(query, ...bindings).raw()];
+    const cursor = this.storage.sql.exec(query, ...bindings);
+    const [row = []] = [...cursor.raw()];
+    this.rowsWritten += cursor.rowsWritten;
     const [figure = null] = row;
     return figure === null ? undefined : Number(figure);
   }

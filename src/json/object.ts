@@ -8,6 +8,16 @@ export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/** @returns a member of a value; undefined if it is no object. */
+export function memberOf(value: unknown, name: string): unknown {
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
+}
+
+/** @returns the value if it is a string. */
+export function stringOrUndefined(value: unknown): string | undefined {
+  return typeof value === 'string' ? value : undefined;
+}
+
 /** The same members, but for those that are undefined. */
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 

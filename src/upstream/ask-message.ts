@@ -4,11 +4,13 @@
  * They go up by the same `send` as a caller's own. The SDK's client retries as well, but it would take a fifth of the
  * size that the Worker may have.
  */
+
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
+import { memberOf, stringOrUndefined } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
 import { notTheApi, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
-import { callerLeft, endOf, interrupted, redirected } from './failure.ts';
+import { callerLeft, endOf, interrupted, redirected, typeOfStatus } from './failure.ts';
 import { upstreamRequestId } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './relay.ts';
@@ -122,24 +124,12 @@ function refusalOf(
   const status = ok && errorType !== undefined ? statusOfType(errorType) : given;
   if (status === 401 || status === 402 || status === 403) return upstreamRefusedKey();
   if (status >= 300 && status < 400) return redirected();
-  const words = (body?.error as { message?: unknown } | undefined)?.message;
-  const message = typeof words === 'string' ? words : `The upstream answered ${status} without an explanation.`;
+  if (status === 429) return upstreamLimited(headers);
+  const words = stringOrUndefined(memberOf(body?.error, 'message'));
+  const message = words ?? `The upstream answered ${status} without an explanation.`;
   const wait = headers.get('retry-after');
   const after = wait ? { 'retry-after': wait } : {};
-  switch (status) {
-    case 400:
-      return new ApiError('invalid_request_error', message);
-    case 404:
-      return new ApiError('not_found_error', message);
-    case 413:
-      return new ApiError('request_too_large', message);
-    case 429:
-      return upstreamLimited(headers);
-    case 504:
-      return new ApiError('timeout_error', message, { headers: after });
-    case 529:
-      return new ApiError('overloaded_error', message, { headers: after });
-    default:
-      return new ApiError('api_error', message, { headers: after, logged: `upstream_${status}` });
-  }
+  const type = typeOfStatus(status);
+  if (type !== undefined) return new ApiError(type, message, { headers: after });
+  return new ApiError('api_error', message, { headers: after, logged: `upstream_${status}` });
 }

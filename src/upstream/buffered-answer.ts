@@ -7,7 +7,7 @@ import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
-import { interrupted, redirected, UpstreamFailure } from './failure.ts';
+import { interrupted, redirected, typeOfStatus, UpstreamFailure } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { mayHaveRun } from './retry.ts';
 import type { SendProgress } from './send-request.ts';
@@ -145,7 +145,8 @@ export function bufferedResponse(
   if (isReadable) return new Response(body, { status, headers });
   // Something between here and the API has answered. Its words are replaced by an error that clients can read.
   headers['content-type'] = 'application/json';
-  const error = { type: typeOfStatus(status), message: `The upstream answered ${status} without an explanation.` };
+  const type = typeOfStatus(status) ?? (status < 500 ? 'invalid_request_error' : 'api_error');
+  const error = { type, message: `The upstream answered ${status} without an explanation.` };
   return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
 }
 
@@ -161,12 +162,4 @@ export function notTheApi(): UpstreamFailure {
     'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',
     { sent: false, end: 'cut', logged: 'upstream_no_answer' },
   );
-}
-
-function typeOfStatus(status: number): string {
-  if (status === 404) return 'not_found_error';
-  if (status === 413) return 'request_too_large';
-  if (status === 529) return 'overloaded_error';
-  if (status === 504) return 'timeout_error';
-  return status < 500 ? 'invalid_request_error' : 'api_error';
 }

@@ -1,8 +1,9 @@
-import { ApiError, type ErrorType, upstreamRefusedKey } from '../http/errors.ts';
+import { ApiError, upstreamRefusedKey } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
+import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
 import { NoUpstream } from './choice/pool.ts';
-import { timedOut } from './failure.ts';
+import { timedOut, typeOfStatus } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { send } from './send.ts';
@@ -28,12 +29,6 @@ export type Count =
 
 /** Milliseconds for all tries together, to the end of the answer. */
 const COUNT_TIMEOUT_MS = 20_000;
-/** Errors that the caller can correct, by status: the upstream's own words are passed on. */
-const CALLERS: ReadonlyMap<number, ErrorType> = new Map([
-  [400, 'invalid_request_error'],
-  [404, 'not_found_error'],
-  [413, 'request_too_large'],
-]);
 
 /**
  * Asks the upstream how many tokens a prompt has.
@@ -88,7 +83,8 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
   if (count.tokens !== null) return count.tokens;
   const { status, message } = count;
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
-  const type = CALLERS.get(status);
+  // What the caller can correct is told in the upstream's own words.
+  const type = status < 500 ? typeOfStatus(status) : undefined;
   if (type !== undefined && message !== undefined) throw new ApiError(type, message);
   throw cannotCount(status);
 }
@@ -103,17 +99,11 @@ export function cannotCount(status: number): ApiError {
 }
 
 function readCount(text: string): { tokens?: number; message?: string } {
-  let json: { input_tokens?: unknown; error?: { message?: unknown } } | null;
-  try {
-    json = JSON.parse(text);
-  } catch {
-    // Something else than the API has answered, not in JSON: only the status is known.
-    return {};
-  }
-  const tokens = json?.input_tokens;
-  const message = json?.error?.message;
+  // What something else than the API has answered may be no JSON: then only the status is known.
+  const { input_tokens: tokens, error } = parseObject(text) ?? {};
+  const message = stringOrUndefined(memberOf(error, 'message'));
   return {
     ...(typeof tokens === 'number' && Number.isSafeInteger(tokens) && tokens >= 0 && { tokens }),
-    ...(typeof message === 'string' && { message }),
+    ...(message !== undefined && { message }),
   };
 }

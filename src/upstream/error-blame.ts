@@ -12,7 +12,7 @@ const OF_THE_DEPLOYMENT =
  * @param body of an upstream's 403
  * @returns whether it is about the request, such as a model or a feature that may not be used: then the caller can change it
  */
-export function isAboutRequest(body: Uint8Array): boolean {
+export function isAboutRequest(body: Uint8Array | string): boolean {
   const { type, error } = (parseObject(body) ?? {}) as {
     type?: unknown;
     error?: { type?: unknown; message?: unknown };

@@ -2,6 +2,20 @@
 import { ApiError, type ErrorType, finalError } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 
+/** The types of the API's errors that are passed on, by their status. */
+const TYPES: ReadonlyMap<number, ErrorType> = new Map([
+  [400, 'invalid_request_error'],
+  [404, 'not_found_error'],
+  [413, 'request_too_large'],
+  [504, 'timeout_error'],
+  [529, 'overloaded_error'],
+]);
+
+/** @returns the type of the API's error with a status that is passed on; undefined for any other status */
+export function typeOfStatus(status: number): ErrorType | undefined {
+  return TYPES.get(status);
+}
+
 interface FailureOptions {
   /** Whether the upstream may have begun to work on the request, and bills it. */
   sent: boolean;

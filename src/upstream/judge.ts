@@ -1,9 +1,7 @@
 /** What an upstream's answer, or its failure, means for the choice between upstreams. */
 
-import { encoder } from '../http/bytes.ts';
-import { parseObject } from '../json/object.ts';
+import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
-import { memberOf, stringOrUndefined } from './usage/usage-report.ts';
 
 /**
  * An upstream may answer; it may take no more at the moment; it may be broken; or it refuses this deployment, or does not
@@ -34,7 +32,7 @@ export function judge(
   if (status === 429 || status === 529 || status === 503) return { kind: 'overloaded', waitMs };
   if (status === 408 || status >= 500) return { kind: 'down', waitMs };
   if (status === 401 || status === 402 || status < 400) return { kind: 'refused', waitMs: REFUSED_MS };
-  if (status === 403 && !isAboutRequest(encoder.encode(text))) return { kind: 'refused', waitMs: REFUSED_MS };
+  if (status === 403 && !isAboutRequest(text)) return { kind: 'refused', waitMs: REFUSED_MS };
   if (status === 409 || headers.get('x-should-retry') === 'true') return { kind: 'again', waitMs };
   return { kind: 'answer' };
 }
@@ -59,7 +57,7 @@ export function judgeWhole(text: string): UpstreamVerdict {
 }
 
 function judgeError(json: string): UpstreamVerdict {
-  switch (stringOrUndefined(memberOf(memberOf(parseObject(encoder.encode(json)), 'error'), 'type'))) {
+  switch (stringOrUndefined(memberOf(memberOf(parseObject(json), 'error'), 'type'))) {
     case 'overloaded_error':
     case 'rate_limit_error':
       return { kind: 'overloaded' };

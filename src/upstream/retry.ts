@@ -1,3 +1,4 @@
+import { parseObject } from '../json/object.ts';
 /** When a request is sent again: whether the try before can have run, and how long to wait. */
 
 /** If the upstream asks to wait longer than this, its answer goes to the caller, who can wait. */
@@ -71,11 +72,7 @@ export async function readStart({ body }: Response): Promise<string> {
 
 /** @returns whether a text is an error as the API writes it. */
 export function isApiError(text: string): boolean {
-  try {
-    return (JSON.parse(text) as { type?: unknown } | null)?.type === 'error';
-  } catch {
-    return false;
-  }
+  return parseObject(text)?.type === 'error';
 }
 
 /** @returns milliseconds to wait before the next try; undefined if there must be no other try. */

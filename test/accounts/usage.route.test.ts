@@ -84,7 +84,7 @@ describe('the sum of all accounts', () => {
     await fc.assert(
       fc.asyncProperty(ledgers, range, async (accounts, days) => {
         await reset();
-        for (const [index, rows] of accounts.entries()) await spend(`account-${index}`, rows);
+        for (const [index, rows] of accounts.entries()) await spend(`book-${index}`, rows);
         const from = days.includes('from') ? 1 : 0;
         const to = /to=2026-11-(\d\d)/.exec(days)?.[1];
         const end = to === undefined ? Number.POSITIVE_INFINITY : Number(to) - 20;
@@ -95,7 +95,7 @@ describe('the sum of all accounts', () => {
           // The very number, not one that is near it: nine decimals at most.
           expect(all.total).toMatchObject({ cost_usd: expected.cost / 1e9, requests: expected.requests });
           const own = await Promise.all(
-            accounts.map((_, index) => report(`?account=account-${index}&group_by=${group}${days}`)),
+            accounts.map((_, index) => report(`?account=book-${index}&group_by=${group}${days}`)),
           );
           expect(own.reduce((sum, { total }) => sum + nano(total.cost_usd), 0)).toBe(expected.cost);
           const keys = new Set(own.flatMap(({ data }) => data.map(({ key }) => key)));

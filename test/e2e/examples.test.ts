@@ -64,6 +64,41 @@ describe('the writing assistant', () => {
     }
   });
 
+  test('has the edge save a draft, in the same answer', async () => {
+    const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
+    const secret = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
+    const env = { ...process.env, NO_COLOR: '1', TERM: 'dumb', PORT: '0', TOOL_SIGNING_SECRET: secret };
+    const drafts = startTerminal(`"${process.execPath}" "${join(root, 'examples/tools/drafts.mjs')}"`, { cwd, env });
+    const [, url = ''] = /saved at (http:\S+)/.exec(await drafts.see(/saved at http:\S+\/\s/)) ?? [];
+    const own = await startEdge(inject('worker'), {
+      MODE: 'development',
+      UPSTREAM: 'simulator',
+      SIMULATOR_TTFT_MS: '50',
+      SIMULATOR_TOKENS_PER_SECOND: '150',
+      TOOL_HOSTS: new URL(url).host,
+      TOOL_SIGNING_SECRET: secret,
+    });
+    try {
+      const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" edge`;
+      const terminal = startTerminal(command, { cwd, env: { ...env, SLUICE_URL: own.url, SAVE_URL: url } });
+      await terminal.see(/> $/);
+      terminal.type('Please save this as a draft\n');
+      const seen = await terminal.see(/in 1 turns\][^>]*> $/);
+      const [, path = ''] = /\[Saved as (drafts\/.+\.md)\.\]/.exec(seen) ?? [];
+      expect(await readFile(join(cwd, path), 'utf8')).toMatch(/^# .+\n\n/);
+      expect(await terminal.end()).toBe(0);
+      // A call that the edge has not signed saves nothing.
+      const forged = await fetch(url, { method: 'POST', body: JSON.stringify({ input: { title: 'x', text: 'y' } }) });
+      expect(forged.status).toBe(401);
+      expect(await readdir(join(cwd, 'drafts'))).toHaveLength(1);
+    } finally {
+      await own.stop();
+      drafts.type('\u0003');
+      await drafts.end();
+      await rm(cwd, { recursive: true, force: true });
+    }
+  });
+
   test('stops an answer at Ctrl+C, and goes on', async () => {
     const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
     const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };

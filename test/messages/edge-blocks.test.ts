@@ -130,6 +130,38 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     expect(app.sent.at(-1)?.text).toBe(body);
   });
 
+  test('may be whatever: what goes up is JSON, and what is no message is judged as ever', async () => {
+    const member = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('toolu_1', 'edge', 'assistant'));
+    const kinds = fc.constantFrom('mcp_tool_use', 'mcp_tool_result', 'tool_use', 'text', 7);
+    const block = fc.record(
+      {
+        type: kinds,
+        id: member,
+        tool_use_id: member,
+        name: member,
+        input: member,
+        content: member,
+        text: member,
+        server_name: fc.constant('edge'),
+      },
+      { requiredKeys: ['type'] },
+    );
+    const content = fc.oneof(fc.array(fc.oneof(block, member)), member);
+    const message = fc.record({ role: fc.constantFrom('user', 'assistant', 3), content }, { requiredKeys: [] });
+    fc.assert(
+      fc.property(fc.array(fc.oneof(message, member)), (messages) => {
+        const body = withoutEdgeBlocksIn(
+          parseJson(new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }))),
+        );
+        expect(JSON.parse(body.text)).toEqual(body.json);
+      }),
+    );
+    const nothing = { role: 'user', content: 5 };
+    const messages = [question, { role: 'assistant', content: [use('toolu_1')] }, nothing];
+    const { type } = await errorOf(await app.post('/v1/messages', { model: MODEL, max_tokens: 10, messages }));
+    expect([type, app.sent]).toEqual(['invalid_request_error', []]);
+  });
+
   test('become what they were, however long, and whatever is between them', () => {
     const said = fc.constantFrom('I look.', 'Well. ', 'x'.repeat(3_000));
     const call = fc.record({ input: fc.jsonValue({ maxDepth: 3 }), result: said, isError: fc.boolean() });

@@ -27,7 +27,7 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/conversations/conversation.ts',
     edits: [
       [
-        '    this.#maintenance.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);\n    await this.#maintenance.clear();',
+        '    this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);\n    await this.#maintenance.clear();',
         '    await this.#maintenance.clear();',
       ],
     ],
@@ -36,7 +36,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a turn that nothing watches over',
     object: 'conversation',
     file: 'src/conversations/begin-turn.ts',
-    edits: [['  maintenance.alarm.wakeFor(now + WATCH_MS);\n  const row', '  const row']],
+    edits: [['  context.alarm.wakeFor(now + WATCH_MS);\n  const row', '  const row']],
   },
   {
     name: 'a crash that nobody cleans up behind',
@@ -47,10 +47,10 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'rows that go after their alarm',
     object: 'conversation',
-    file: 'src/conversations/maintenance.ts',
+    file: 'src/durable/edge-object.ts',
     edits: [
-      ['const deletions = [storage.deleteAlarm(), storage.deleteAll()];', ''],
-      ['await Promise.all(deletions);', 'await storage.deleteAlarm();\n    await storage.deleteAll();'],
+      ['const deletions = [ctx.storage.deleteAlarm(), ctx.storage.deleteAll()];', ''],
+      ['await Promise.all(deletions);', 'await ctx.storage.deleteAlarm();\n        await ctx.storage.deleteAll();'],
     ],
   },
   {
@@ -64,7 +64,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a settlement that is not repeated',
     object: 'conversation',
     file: 'src/conversations/turn-settlements.ts',
-    edits: [['if (this.#object.now() - (this.#settling.get(row.seq) ?? 0) < CONFIRM_MS) continue;', 'continue;']],
+    edits: [['if (this.#object.now() - since < CONFIRM_MS) continue;', 'continue;']],
   },
   {
     name: 'a hold that is settled twice',
@@ -110,7 +110,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a store that is told without an alarm',
     object: 'account',
     file: 'src/accounts/publish-versions.ts',
-    edits: [['if (this.#versions.untold) this.#alarm.wakeFor(this.#now() + TOLD_MS);', '']],
+    edits: [['if (this.#versions.untold) this.#around.alarm.wakeFor(this.#around.now() + TOLD_MS);', '']],
   },
   {
     name: 'a pointer that is written before its value',
@@ -134,7 +134,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a pool that nothing wakes for',
     object: 'pool',
     file: 'src/pools/pool.ts',
-    edits: [['    if (lease.open) this.#alarm.wakeFor(this.#askAt(lease));\n', '']],
+    edits: [['    if (lease.open) this.around.alarm.wakeFor(this.#askAt(lease));\n', '']],
   },
   {
     name: 'an erasure whose sums are handed over twice',

@@ -1,12 +1,17 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
+import fc from 'fast-check';
 import { afterEach, describe, expect, expectTypeOf, test, vi } from 'vitest';
 import * as z from 'zod';
 import { createApp } from '../../src/app.ts';
+import { edgeToolsIn } from '../../src/conversations/history/edge-tools.ts';
+import { callOwnTool } from '../../src/conversations/runs/call-own-tool.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
 import type { ToolContext } from '../../src/tools/worker-tools.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { ask, bodyOf, listen, resetAll, rowsOf, say, stubOf, type Told } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as, put, simulatedEdge } from '../support/prefixes.ts';
+import { runs } from '../support/runs.ts';
 import { answeringBy, call, calls, says } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -134,6 +139,44 @@ describe('a tool of the Worker’s own', () => {
     expect((await rowsOf()).at(-1)).toMatchObject({ role: 'assistant', status: 'complete' });
   });
 
+  test('may give anything: JSON comes back as it was, and what has none is an error', async () => {
+    const place = {
+      tool_use_id: 't',
+      name: 'get_weather',
+      input: { city: 'Bern' },
+      account: 'a',
+      conversation: 'c',
+      turn: 't',
+    };
+    const given = async (value: unknown) => {
+      work.mockResolvedValue(value);
+      const { signal } = new AbortController();
+      return await callOwnTool(place, { env: {} as Bindings, signal });
+    };
+    await fc.assert(
+      fc.asyncProperty(fc.jsonValue({ noUnicodeString: false }), async (value) => {
+        const { content, isError } = await given(value);
+        expect(isError).toBe(false);
+        if (typeof value === 'string')
+          expect(content).toBe(value.trim() === '' ? '(no content)' : value.toWellFormed());
+        else if (value !== null) expect(JSON.parse(String(content))).toEqual(JSON.parse(JSON.stringify(value)));
+      }),
+      { numRuns: runs(500) },
+    );
+    await fc.assert(
+      fc.asyncProperty(
+        fc.anything({ withBigInt: true, withMap: true, withDate: true, withNullPrototype: true }),
+        async (value) => {
+          const { content, bytes } = await given(value);
+          expect(content).not.toHaveLength(0);
+          expect(bytes).toBeGreaterThanOrEqual(0);
+          expect(JSON.stringify(content)).not.toMatch(/\\ud[89a-f]/i);
+        },
+      ),
+      { numRuns: runs(500) },
+    );
+  });
+
   test('goes up with its images whole', async () => {
     const bodies = callingOnce();
     const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: btoa('image') } };
@@ -144,12 +187,17 @@ describe('a tool of the Worker’s own', () => {
     ]);
   });
 
-  test('that throws is an error by its message, and never by its stack', async () => {
+  test.each<[string, unknown, string]>([
+    ['an error', new Error('There is no such city.'), 'There is no such city.'],
+    ['a text', 'There is no such city.', 'There is no such city.'],
+    ['nothing', undefined, 'The tool has failed.'],
+    ['what has no text', Object.create(null), 'The tool has failed.'],
+  ])('that throws %s is an error by its message, and never by its stack', async (_, thrown, told) => {
     callingOnce();
     work.mockImplementation(() => {
-      throw new Error('There is no such city.');
+      throw thrown;
     });
-    expect(resultsIn((await say(asking(own()))).events)).toEqual([[true, 'There is no such city.']]);
+    expect(resultsIn((await say(asking(own()))).events)).toEqual([[true, told]]);
   });
 
   test('is not called with an input that does not fit; the model is told what is wrong', async () => {
@@ -224,6 +272,20 @@ describe('a request', () => {
     }
     expect(counting.sent).toHaveLength(2);
   });
+});
+
+test('one that a deploy has removed is not told to the model any more, and its calls fail', async () => {
+  const frozen = JSON.stringify([own('get_weather'), own('removed_tool')]);
+  const { sent = '', runs, mark } = edgeToolsIn(frozen) ?? {};
+  expect(JSON.parse(sent)).toMatchObject([{ name: 'get_weather', description: 'Tells the weather.' }]);
+  expect([...(runs?.keys() ?? [])]).toEqual(['get_weather', 'removed_tool']);
+  const place = { tool_use_id: 't', name: 'removed_tool', input: {}, account: 'a', conversation: 'c', turn: 't' };
+  const { signal } = new AbortController();
+  expect(await callOwnTool(place, { env: {} as Bindings, signal })).toMatchObject({ isError: true });
+  // Its deploy changes how many tokens the prompt has.
+  const described = { description: 'Was there.', schema: z.object({}), run: () => 1 };
+  createApp({ tools: { removed_tool: described } });
+  expect(edgeToolsIn(frozen)?.mark).not.toBe(mark);
 });
 
 test('it stands in a prefix by its name, and is told to the model as the Worker has it', async () => {

@@ -81,7 +81,7 @@ function replayable(texts: readonly string[]): string[] {
   /** The results of the last step, with which the user's next message begins. */
   let owed: string[] = [];
   for (const { text, role, blocks } of messages) {
-    if (owed.length > 0 && role === 'user') {
+    if (owed.length > 0 && role === 'user' && hasContent(text)) {
       const said = blocks.filter((one) => !isResult(one)).map((one) => one.text);
       all.push(edit(text, { content: `[${[...owed, ...said].join(',')}]` }));
       owed = [];
@@ -106,6 +106,11 @@ function replayable(texts: readonly string[]): string[] {
   }
   if (owed.length > 0) all.push(messageOfBlocks('user', owed));
   return all;
+}
+
+/** @returns whether a message has a content that blocks can be added to. */
+function hasContent(message: string): boolean {
+  return /^["[]/.test(memberTexts(message).get('content') ?? '');
 }
 
 /** @returns the blocks of a message, without those that are no objects; a text is one block */
@@ -138,9 +143,9 @@ function stepsOf(blocks: readonly TextBlock[], isResult: (block: TextBlock) => b
 }
 
 function callText(text: string): string {
-  const { id, name } = parseObject(text) ?? {};
-  const input = memberTexts(text).get('input') ?? '{}';
-  return objectText({ type: '"tool_use"', id: JSON.stringify(id), name: JSON.stringify(name), input });
+  const given = memberTexts(text);
+  const member = (name: string) => given.get(name) ?? '{}';
+  return objectText({ type: '"tool_use"', id: member('id'), name: member('name'), input: member('input') });
 }
 
 function resultText(id: string, result: TextBlock | undefined): string {
@@ -158,6 +163,8 @@ function hasEdgeCall(message: unknown): boolean {
   return Array.isArray(message.content) && message.content.some(isEdgeCall);
 }
 
+/** A malformed one is the upstream's to judge. */
 function isEdgeCall(block: unknown): boolean {
-  return isObject(block) && block.type === 'mcp_tool_use' && block.server_name === EDGE;
+  if (!isObject(block) || block.type !== 'mcp_tool_use' || block.server_name !== EDGE) return false;
+  return typeof block.id === 'string' && typeof block.name === 'string';
 }

@@ -50,8 +50,9 @@ async function ownAnswer({ name, input, ...place }: ToolCall, context: CallConte
     if (checked.issues) return failedCall(`The input does not fit the tool. ${faultsIn(checked)}`);
     return resultFrom(await tool.run(checked.value, { ...place, ...context }));
   } catch (thrown) {
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    return failedCall(message.slice(0, LONGEST_MESSAGE).toWellFormed() || 'The tool has failed.');
+    const message = thrown instanceof Error ? thrown.message : thrown;
+    const told = typeof message === 'string' ? message.slice(0, LONGEST_MESSAGE).toWellFormed().trim() : '';
+    return failedCall(told || 'The tool has failed.');
   }
 }
 

@@ -17,12 +17,20 @@ const GO_ON = JSON.stringify([
 /**
  * Makes the body of a further step; the results of calls are added to it from their rows.
  *
- * @param rest the caller's body without its messages
- * @param question the messages of the first step as JSON texts, where that is asked again
- * @param isInterrupted whether the answer before was cut
+ * @param asked the caller's body without its messages
+ * @param step `question`: the messages of the first step as JSON texts, where that is asked again; whether the answer before
+ * was cut; the model that has stepped in
  */
-export function bodyOfStep(rest: string, question: readonly string[], isInterrupted: boolean): string {
-  if (question.length > 0) return edit(rest, { messages: `[${question.join(',')}]` });
+export function bodyOfStep(
+  asked: string,
+  {
+    question,
+    isInterrupted,
+    model,
+  }: { question: readonly string[]; isInterrupted: boolean; model: string | undefined },
+): string {
+  if (question.length > 0) return edit(asked, { messages: `[${question.join(',')}]` });
+  const rest = model === undefined ? asked : edit(asked, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as Json;
   // A tool that must be called is called once.

@@ -69,7 +69,8 @@ export interface NewStep {
 type Following = { kind: 'calls'; calls: PlannedCall[]; asksClient: boolean } | { kind: 'step' | 'again' };
 
 const PING_EVERY_MS = 15_000;
-const NOT_CALLED = 'This tool was not called: the run has made as many calls as its max_tool_calls allows.';
+const NOT_CALLED =
+  'This tool was not called: the run has made as many calls as its max_tool_calls allows. Call it again if it is still needed.';
 const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
 /** Pauses before a step is asked again that an upstream or the account was too busy for; milliseconds. */
 const FIRST_PAUSE_MS = 1_000;
@@ -93,6 +94,8 @@ export class Run implements Runner {
   /** The number in the ledger's name of the next step's first try. */
   #nextTry = 1;
   #isInterrupted = false;
+  /** The model that has stepped in for the one that was asked for: it answers all steps. */
+  #model: string | undefined;
   /** The messages of a first step that is asked again, as JSON texts. */
   #question: readonly string[] = [];
   #isWaiting = false;
@@ -193,6 +196,7 @@ export class Run implements Runner {
     this.#meter.addStep(ended.summary.nanodollars, isAnswer);
     if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
     this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
+    if (isAnswer && !this.turn.isCommitted) this.#model = this.#otherModel(runner.model);
     this.turn.isCommitted ||= isAnswer;
     this.turn.isUnreported = typeof row.calls === 'string';
     this.#nextTry = numberOfTry(row.grant?.requestId ?? row.requestId) + 1;
@@ -278,7 +282,7 @@ export class Run implements Runner {
 
   #beginNext(): NextRequest {
     const question = this.turn.isCommitted ? [] : this.#question;
-    const body = bodyOfStep(this.#planned.rest, question, this.#isInterrupted);
+    const body = bodyOfStep(this.#planned.rest, { question, isInterrupted: this.#isInterrupted, model: this.#model });
     const plan = this.#context.plan(body, question.length > 0);
     this.#step = this.#begin(plan, tryId(this.#context.requestId, this.#nextTry));
     plan.messages = [];
@@ -294,6 +298,7 @@ export class Run implements Runner {
     this.#shown.log.store({ at: now(), unseenMs: 0 });
     this.#number = number + 1;
     this.#question = question;
+    this.#model = this.#otherModel(last?.model);
     // Later tries may have been admitted, and their names not stored.
     this.#nextTry = tries + SKIPPED_TRIES;
     this.#following = { kind: 'step' };
@@ -316,6 +321,13 @@ export class Run implements Runner {
       return [];
     });
     this.#following = { kind: 'calls', calls, asksClient: asked.length > rows.length };
+  }
+
+  /** @returns a model, where it is another one than the run asked for */
+  #otherModel(model: string | undefined): string | undefined {
+    const { models } = this.#context.settings;
+    if (model === undefined || models.find(model)?.id === models.find(this.turn.row.model)?.id) return undefined;
+    return model;
   }
 
   async #pause(): Promise<void> {

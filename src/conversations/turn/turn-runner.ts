@@ -41,6 +41,8 @@ export class TurnRunner implements Runner {
   readonly turn: Turn;
   /** Why the turn has failed before the upstream answered. */
   failure: ApiError | undefined;
+  /** The model that was admitted last, as the upstream knows it: another one may have stepped in. */
+  model: string | undefined;
   readonly #started = Promise.withResolvers<Started>();
   readonly #done = Promise.withResolvers<void>();
   readonly #context: TurnContext;
@@ -255,6 +257,7 @@ export class TurnRunner implements Runner {
       return;
     }
     this.#meter = admission;
+    this.model = admission.model;
     this.turn.grants.take(admission, this.turn.progress.upstream, this.#context.now());
     this.#isSent = true;
     if (this.#storesGrants) this.turn.grants.store();

@@ -1,10 +1,11 @@
 import { decoder, utf8 } from '../../http/bytes.ts';
 import { BACKSLASH, QUOTE } from '../../json/characters.ts';
+import { memberOf, stringOrUndefined } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { mostTokens, mostTokensOf } from '../../pricing/most-tokens.ts';
 import { isDigit, startsWith } from '../../sse/bytes.ts';
 import { ADVISOR, HiddenOutputClock, isThinkingType } from './hidden-output.ts';
-import { fallbacksIn, memberOf, type Seen, stringOrUndefined, type Timing } from './usage-report.ts';
+import { fallbacksIn, type Seen, type Timing } from './usage-report.ts';
 
 const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');

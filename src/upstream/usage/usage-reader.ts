@@ -1,5 +1,6 @@
 import { decoder, utf8 } from '../../http/bytes.ts';
 import { LINE_FEED } from '../../json/characters.ts';
+import { memberOf, stringOrUndefined } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { isCount } from '../../pricing/cost.ts';
 import { skipOneSpace, startsWith } from '../../sse/bytes.ts';
@@ -7,7 +8,7 @@ import type { StreamEnd } from '../../sse/endings.ts';
 import { LineReader } from '../../sse/lines.ts';
 import { MadeIds } from './made-ids.ts';
 import { ObservedOutput } from './observed-output.ts';
-import { checkedUsage, errorType, memberOf, mergedUsage, type Report, stringOrUndefined } from './usage-report.ts';
+import { checkedUsage, errorType, mergedUsage, type Report } from './usage-report.ts';
 
 const EVENT = utf8('event:');
 const DATA = utf8('data:');

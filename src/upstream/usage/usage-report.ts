@@ -1,3 +1,4 @@
+import { memberOf, stringOrUndefined } from '../../json/object.ts';
 import { isCount, type Usage } from '../../pricing/cost.ts';
 import type { MadeId } from './made-ids.ts';
 
@@ -131,14 +132,4 @@ export function fallbacksIn(content: unknown): string[] | undefined {
 /** @returns the type of an `error` event or body. */
 export function errorType(body: unknown): string {
   return stringOrUndefined(memberOf(memberOf(body, 'error'), 'type')) ?? 'api_error';
-}
-
-/** @returns a member of a value; undefined if it is no object. */
-export function memberOf(value: unknown, name: string): unknown {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
-}
-
-/** @returns the value if it is a string. */
-export function stringOrUndefined(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
 }

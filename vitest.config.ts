@@ -65,8 +65,8 @@ const workerd = () => ({
 
 export default defineConfig({
   test: {
-    // Servers, browsers and alarms are waited for more than they compute.
-    maxWorkers: availableParallelism() + 3,
+    // Servers, browsers and alarms are waited for; each more in workerd loads and compiles all of the code once more.
+    maxWorkers: availableParallelism() + 2,
     sequence: { sequencer: LongestFirst },
     // What a test prints is of interest where it fails.
     silent: 'passed-only',

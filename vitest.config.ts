@@ -6,6 +6,7 @@ import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/support/longest-first.ts';
 import { putTemporaryFilesInMemory } from './test/support/memory-folder.ts';
+import { quietKilledRuntimes } from './test/support/quiet-runtime.ts';
 import { testsOfRuntime } from './test/support/runtime.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
@@ -49,6 +50,8 @@ subscribe('http.client.request.created', (message) => {
   (message as { request: ClientRequest }).request.removeHeader('sec-websocket-extensions');
 });
 
+quietKilledRuntimes();
+
 // Wrangler says where it reads secrets whenever a runtime starts. What tests start in processes says all that it does.
 const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
@@ -62,8 +65,8 @@ const workerd = () => ({
 
 export default defineConfig({
   test: {
-    // Servers, browsers and alarms are waited for more than they compute.
-    maxWorkers: availableParallelism() + 3,
+    // Servers, browsers and alarms are waited for; each more in workerd loads and compiles all of the code once more.
+    maxWorkers: availableParallelism() + 2,
     sequence: { sequencer: LongestFirst },
     // What a test prints is of interest where it fails.
     silent: 'passed-only',

@@ -7,12 +7,14 @@ const skies = { Bern: 'clear', Oslo: 'rain' };
 createServer(async (request, response) => {
   let body = '';
   for await (const text of request.setEncoding('utf8')) body += text;
+  let call;
   try {
-    const { input } = webhook.verify(body, request.headers);
-    // From status 400 on the model is told that the tool has failed, and the text says why.
-    if (!Object.hasOwn(skies, input.city)) response.writeHead(404).end(`No weather of ${input.city} is known.`);
-    else response.end(JSON.stringify({ sky: skies[input.city] }));
+    call = webhook.verify(body, request.headers);
   } catch {
-    response.writeHead(401).end('This call was not signed by the edge.');
+    return response.writeHead(401).end('This call was not signed by the edge.');
   }
+  const city = call.input?.city;
+  // From status 400 on the model is told that the tool has failed, and the text says why.
+  if (!Object.hasOwn(skies, city)) return response.writeHead(404).end(`No weather of ${city} is known.`);
+  response.end(JSON.stringify({ sky: skies[city] }));
 }).listen(Number(process.env.PORT ?? 3000));

@@ -127,20 +127,17 @@ export interface SavingsQuery extends Days {
 
 export type SavingsRow = PrefixStats['data'][number];
 
-/** A version as it is put. */
-export interface NewVersion {
-  kind: string;
-  name: string;
-  hash: string;
-  bytes: Uint8Array;
-  description: string | null;
-}
-
 /** What identifies a version within its owner's object. */
 export interface VersionId {
   kind: string;
   name: string;
   hash: string;
+}
+
+/** A version as it is put. */
+export interface NewVersion extends VersionId {
+  bytes: Uint8Array;
+  description: string | null;
 }
 
 /** `published` is false where KV has not taken it yet: it is written again later. */

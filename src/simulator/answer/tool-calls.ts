@@ -55,8 +55,9 @@ function isNamed(tool: JsonObject, text: string): boolean {
   return false;
 }
 
-/** @returns a word that a text shares with a tool's name or description; undefined if there is none */
+/** @returns a tool's name if a text has it, or a word that it shares with the name or description; undefined without either */
 export function sharedWord(tool: JsonObject, text: string): string | undefined {
+  if (isNamed(tool, text)) return nameOf(tool);
   const about = contentStems(textAbout(tool));
   const words = contentWords(text);
   const full = new Set(contentWords(textAbout(tool)));

@@ -48,6 +48,9 @@ describe('a tool call', () => {
     const text = 'Call get_weather and current_time for that city, not get_weather_2';
     const message = await ask(text, { tools });
     expect(called(message).toSorted()).toEqual(['current_time', 'get_weather']);
+    expect(textOf(message)).toContain(
+      'get_weather (you wrote “get_weather”) and current_time (you wrote “current_time”)',
+    );
     expect(new Set(message.content.flatMap((block) => (block.type === 'tool_use' ? [block.id] : []))).size).toBe(2);
     expect(
       called(await ask(text, { tools, tool_choice: { type: 'auto', disable_parallel_tool_use: true } })),

@@ -13,7 +13,7 @@ import { SentHistory } from '../../upstream/request/sent-history.ts';
 import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
 import type { MessageText } from '../storage/history-cache.ts';
-import { hasBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import { hasBreakpoint, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
@@ -135,8 +135,8 @@ export function nextRequest(
   const hasOwnCaching = marked.some((part) => part && hasBreakpoint(part));
   // The caller's breakpoints stand before the results that a step adds. The API allows four in all.
   const free = BREAKPOINTS_ALLOWED - (profile?.prefix ? MOST_IN_PREFIX : 0);
-  const hasRoom = isStep && marked.join('').split('"cache_control"').length <= free;
-  if (!hasOwnCaching || hasRoom) changes.cache_control = '{"type":"ephemeral"}';
+  const used = marked.join('').split('"cache_control"').length - 1;
+  if (!hasOwnCaching || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
 
   const frame = frameOf(members, frozen, model, betas, run?.tools.mark);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
@@ -145,7 +145,7 @@ export function nextRequest(
   const history =
     cached?.from === sentFrom ? cached.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, tail, last, frozen });
-  changes.messages = `[${news.join(',')}]`;
+  changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
   const prompt = new RequestBody(edit(text, changes), history);
   if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLargeToSend(settings.MAX_BODY_BYTES, prompt.hasHistory);
   // The upstream has reported how many tokens the prompt has without the new messages, if only they are new.

@@ -13,6 +13,23 @@ export function withoutBreakpoints(message: string): string {
   return hasBreakpoint(message) ? withoutThem(message) : message;
 }
 
+/** From a breakpoint the API looks back over twenty blocks: an answer with so many calls, and their results, are more. */
+const MANY_RESULTS = 8;
+
+/**
+ * Adds a breakpoint to the first block of a message with many: behind it, what was cached before the message is found.
+ *
+ * @returns the text, otherwise unchanged
+ */
+export function withBreakpoint(message: string): string {
+  const content = memberTexts(message).get('content') ?? '';
+  if (!content.startsWith('[')) return message;
+  const [first, ...rest] = itemTexts(content);
+  if (first === undefined || rest.length + 1 < MANY_RESULTS) return message;
+  const marked = edit(first, { cache_control: '{"type":"ephemeral"}' });
+  return edit(message, { content: `[${[marked, ...rest].join(',')}]` });
+}
+
 /** @returns whether a JSON text has a member `cache_control`; within a JSON string its quotes would be escaped. */
 export function hasBreakpoint(text: string): boolean {
   return text.includes('"cache_control"');

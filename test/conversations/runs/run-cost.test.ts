@@ -35,31 +35,33 @@ test('a step writes few rows, and a further call in it two', async () => {
   expect((more - two) / 2).toBeLessThanOrEqual(2);
 });
 
-test('each step reads from the cache what the step before has had up', async () => {
-  const simulator = upstreamOf(simulate());
-  const steps = 4;
-  const tools = 6;
-  const bodies = answeringBy((_, step) => {
-    const asked = Array.from({ length: tools }, (_, n) => call(`toolu_${step}_${n}`, `city ${step} ${n}`));
-    return step === steps ? says('Done.') : calls({ type: 'text', text: 'I look.' }, ...asked);
-  });
-  servingTools(() => new Response('sun'));
-  await say(bodyOf('Hi', { tools: [weather()], system: 'You know the weather of every city. '.repeat(1_000) }));
-  expect(bodies).toHaveLength(steps);
-  let before = 0;
-  for (const body of bodies) {
-    const answer = await simulator.fetch('https://api.anthropic.com/v1/messages', {
-      method: 'POST',
-      headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
-      body: JSON.stringify({ ...body, stream: false, max_tokens: 1 }),
+test.each([1, 6, 15])(
+  'each step reads from the cache what the step before has had up, with %i tools',
+  async (tools) => {
+    const simulator = upstreamOf(simulate());
+    const steps = 4;
+    const bodies = answeringBy((_, step) => {
+      const asked = Array.from({ length: tools }, (_, n) => call(`toolu_${step}_${n}`, `city ${step} ${n}`));
+      return step === steps ? says('Done.') : calls({ type: 'text', text: 'I look.' }, ...asked);
     });
-    const { usage } = (await answer.json()) as { usage: Record<string, number> };
-    const { input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 } = usage;
-    expect(cache_read_input_tokens).toBeGreaterThanOrEqual(before);
-    before = input_tokens + cache_read_input_tokens + cache_creation_input_tokens;
-    expect(before).toBeGreaterThan(4_096);
-  }
-});
+    servingTools(() => new Response('sun'));
+    await say(bodyOf('Hi', { tools: [weather()], system: 'You know the weather of every city. '.repeat(1_000) }));
+    expect(bodies).toHaveLength(steps);
+    let before = 0;
+    for (const body of bodies) {
+      const answer = await simulator.fetch('https://api.anthropic.com/v1/messages', {
+        method: 'POST',
+        headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
+        body: JSON.stringify({ ...body, stream: false, max_tokens: 1 }),
+      });
+      const { usage } = (await answer.json()) as { usage: Record<string, number> };
+      const { input_tokens = 0, cache_read_input_tokens = 0, cache_creation_input_tokens = 0 } = usage;
+      expect(cache_read_input_tokens).toBeGreaterThanOrEqual(before);
+      before = input_tokens + cache_read_input_tokens + cache_creation_input_tokens;
+      expect(before).toBeGreaterThan(4_096);
+    }
+  },
+);
 
 test('six calls take about as long as one', async () => {
   const waiting = 300;

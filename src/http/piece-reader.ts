@@ -34,7 +34,8 @@ export class PieceReader {
     const { value, done } = this.#bytes
       ? await this.#bytes.read(new Uint8Array(this.#buffer))
       : await (this.#chunks as ReadableStreamDefaultReader<Uint8Array>).read();
-    if (this.#bytes && value) this.#buffer = value.buffer as ArrayBuffer;
+    // A read that was cancelled keeps the buffer.
+    if (this.#bytes) this.#buffer = (value?.buffer as ArrayBuffer | undefined) ?? new ArrayBuffer(BUFFER_BYTES);
     if (done || !value) return undefined;
     this.#sinceTurn += value.length;
     return value;

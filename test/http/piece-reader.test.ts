@@ -61,3 +61,11 @@ describe.each([
     await expect(reader.read()).rejects.toThrow('cut');
   });
 });
+
+test('a stream that is given up in the middle of a read has ended, however often it is read', async () => {
+  const reader = new PieceReader(new ReadableStream({ type: 'bytes', pull: () => new Promise(() => {}) }));
+  const read = reader.read();
+  await reader.cancel();
+  expect(await read).toBeUndefined();
+  expect(await reader.read()).toBeUndefined();
+});

@@ -62,6 +62,7 @@ export class TurnSettlements {
 
   /** Marks a run as settled as soon as all its steps are; its row must say that it has ended. */
   endRun({ seq }: Pick<TurnRow, 'seq'>): void {
+    for (const step of turnsOfRun(this.#object.transcript, seq)) this.forgetFailed(step);
     this.#runOf(seq).hasEnded = true;
     this.#settleRun(seq);
   }
@@ -141,11 +142,13 @@ export class TurnSettlements {
     this.#wake();
   }
 
-  /** Deletes the row of a failed turn that is settled and has shown no event. */
+  /** Deletes the row of a failed turn that is settled and has shown no event; of a run's steps, once the run has ended. */
   forgetFailed({ seq, id }: TurnRow): void {
     const { transcript } = this.#object;
     const stored = turnAt(transcript, seq);
     if (stored?.id !== id || stored.status !== 'failed' || !stored.settled) return;
+    // After a crash the rows of its steps say what a run has spent, and which names in the ledger are taken.
+    if (stored.run !== null && turnAt(transcript, stored.run)?.status === 'running') return;
     if (transcript.log.count(seq) === 0) transcript.deleteTurn(seq);
   }
 

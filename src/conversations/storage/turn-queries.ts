@@ -36,15 +36,18 @@ export function unsettledTurns(transcript: Transcript): TurnRow[] {
   return transcript.turns(`settled = 0 and ${RECENT}`);
 }
 
+/** Failed turns, and those with a log. A running run needs all of its steps. */
+const EXPIRES = `(status = 'failed' or seq in (select turn from log))
+  and (run is null or run not in (select seq from turns where status = 'running'))`;
+
 /** @returns turns that ended by `endedBy`, and whose rows or logs can be deleted. */
 export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[] {
-  const expires = "(status = 'failed' or seq in (select turn from log))";
-  return transcript.turns(`status != 'running' and ended_at <= ? and ${expires}`, endedBy);
+  return transcript.turns(`status != 'running' and ended_at <= ? and ${EXPIRES}`, endedBy);
 }
 
 /** @returns when the oldest turn ended that is failed or still has a log; milliseconds since 1970 */
 export function oldestToExpire(transcript: Transcript): number | undefined {
-  return transcript.figure("select min(ended_at) from turns where status = 'failed' or seq in (select turn from log)");
+  return transcript.figure(`select min(ended_at) from turns where ${EXPIRES}`);
 }
 
 /** @returns the calls whose results a turn has taken up, by their tools: those of the answer before it. */

@@ -146,13 +146,19 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
     { before: () => killer.at('step committed'), after: () => killer.at('last byte sent up') },
   );
   const { admitJson, settleJson } = Account.prototype;
-  const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, text) {
-    const answer = await admitJson.call(this, text);
+  const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (
+    this: Account,
+    ...request
+  ) {
+    const answer = await admitJson.apply(this, request);
     await killer.at('hold stands');
     return answer;
   });
-  const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (this: Account, text) {
-    const answer = settleJson.call(this, text);
+  const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(function (
+    this: Account,
+    ...settlement
+  ) {
+    const answer = settleJson.apply(this, settlement);
     // As a call it is awaited, whatever it returns.
     return killer.at('in mid-settlement').then(() => answer) as never;
   });
@@ -203,12 +209,13 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
       expect(billed.get(conversation) ?? 0).toBeLessThanOrEqual(MOST_USD);
       const messages = (await rowsOf(conversation)).map(({ role, content }) => ({ role, content }));
       expect(brokenRule(messages as never)).toBeUndefined();
+      const question = { type: 'text', text: 'And?' };
       const counted = await simulator.fetch('https://api.anthropic.com/v1/messages/count_tokens', {
         method: 'POST',
         headers: { 'x-api-key': 'k', 'anthropic-version': '2023-06-01', 'content-type': 'application/json' },
         body: JSON.stringify({
           model: 'claude-opus-5-5',
-          messages: [...messages, { role: 'user', content: 'And?' }],
+          messages: [...messages, { role: 'user', content: [...resultsOf(messages.at(-1)), question] }],
           tools: [
             { name: 'get_weather', input_schema: { type: 'object' } },
             { name: 'book', input_schema: { type: 'object' } },
@@ -243,6 +250,14 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
   const account = accountStub(bindings, {}, 'alice');
   await eventually(async () => expect((await account.standing()).running_requests).toBe(0));
 }, 600_000);
+
+/** @returns results for the calls of a run that has paused: they go up with its next message */
+function resultsOf(last: { role: string; content: unknown } | undefined): Json[] {
+  const blocks = last?.role === 'assistant' ? (last.content as Json[]) : [];
+  return blocks.flatMap(({ type, id }) =>
+    type === 'tool_use' ? [{ type: 'tool_result', tool_use_id: id, content: 'sun' }] : [],
+  );
+}
 
 /** A stream that stays open before its last event, where its reader dies there. */
 function dyingIn(text: string, dies: () => Promise<void>): ReadableStream<Uint8Array> {

@@ -585,6 +585,43 @@ describe('a run whose object dies', () => {
     const { cost_usd } = JSON.parse(await receivedText(told.value as CrossingText)) as { cost_usd: number };
     expect(cost_usd).toBeCloseTo(booked, 9);
   });
+
+  test('again and again counts what each try was set aside for', async () => {
+    const bodies = answeringBy((_, number) =>
+      number < 3 ? calls(call(`toolu_${number}`, `${number}`)) : says('Here.'),
+    );
+    servingTools(() => new Response('sun'));
+    const { admitJson } = Account.prototype;
+    const dying = new Set([2, 3, 5]);
+    let asks = 0;
+    const admitting = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (
+      this: Account,
+      ...of
+    ) {
+      const answer = await admitJson.apply(this, of);
+      asks += 1;
+      if (dying.has(asks)) await new Promise(() => {});
+      return answer;
+    });
+    onTestFinished(() => admitting.mockRestore());
+    const { listening } = await begun(asked({ max_usd: 1 }));
+    for (const death of dying) {
+      await eventually(() => expect(asks).toBe(death));
+      await abortAllDurableObjects();
+    }
+    const events = await listening;
+    expect(events.at(-1)?.event).toBe('message_stop');
+    expect(bodies).toHaveLength(3);
+    await atRest();
+    const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
+    expect(new Set(data.map(({ request_id }) => request_id)).size).toBe(6);
+    const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
+    const told = await stubOf().turnAccount(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
+    if (!told.ok) throw new Error('no such turn');
+    const { cost_usd } = JSON.parse(await receivedText(told.value as CrossingText)) as { cost_usd: number };
+    expect(cost_usd).toBeCloseTo(booked, 9);
+    await eventually(async () => expect((await readOf())?.cost_usd).toBeCloseTo(booked, 9));
+  });
 });
 
 /** A stream that says all but its end, and stays open. */

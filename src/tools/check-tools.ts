@@ -40,6 +40,10 @@ function faultOfRun(tool: Json, identity: Identity, settings: Settings): string 
   if (!hasScope(identity, 'tools')) {
     throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
   }
+  // The schema takes no notice of a header of this name, and the call would send it.
+  if (isObject(tool.run) && isObject(tool.run.headers) && Object.hasOwn(tool.run.headers, '__proto__')) {
+    return 'run.headers: must be names of headers, and __proto__ is none';
+  }
   const { error, data } = runTool.safeParse(tool);
   const fault = data && faultOfAddress(data.run, settings);
   if (fault !== undefined) return `${fault}.`;

@@ -24,11 +24,13 @@ export interface EdgeTools {
  */
 export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
   const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
-  // In a JSON text its quotes would be escaped in a string.
-  const given = tools?.startsWith('[') && tools.includes('"run"') ? ownEdgeTools(tools) : undefined;
+  const given = tools?.startsWith('[') && MAY_HAVE_RUN.test(tools) ? ownEdgeTools(tools) : undefined;
   if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
   return { sent: given.sent, runs: new Map([...stored.runs, ...given.runs]), mark: stored.mark + given.mark };
 }
+
+/** A member `run`, whose quotes would be escaped in a string; or a letter of it, escaped. Most requests need no parsing. */
+const MAY_HAVE_RUN = /"run"|\\u00(?:72|75|6e)/i;
 
 function ownEdgeTools(tools: string): EdgeTools | undefined {
   const runs = new Map<string, ToolRun>();
@@ -77,8 +79,9 @@ export function withResults(called: Iterable<string>, pending: PendingResults, m
       else results.set(id, text);
     }
   } else if (JSON.parse(content) !== '') rest.push(`{"type":"text","text":${content}}`);
-  const ordered = [...called].flatMap((id) => results.get(id) ?? []);
-  const strays = [...results].filter(([id]) => ![...called].includes(id)).map(([, text]) => text);
+  const calls = new Set(called);
+  const ordered = [...calls].flatMap((id) => results.get(id) ?? []);
+  const strays = [...results].filter(([id]) => !calls.has(id)).map(([, text]) => text);
   const all = `[${[...ordered, ...strays, ...rest].join(',')}]`;
   return message === undefined ? `{"role":"user","content":${all}}` : edit(message, { content: all });
 }

@@ -37,11 +37,11 @@ const DEFAULT_SECONDS = 30;
  */
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
   const { settings, env, leftMs, signal } = options;
-  const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
-  if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const late = AbortSignal.timeout(ms);
   try {
+    const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
+    if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
     const both = AbortSignal.any([signal, late]);
     return 'url' in run ? await postCall(call, run, options, both) : await callOwnTool(call, { env, signal: both });
   } catch {
@@ -78,7 +78,8 @@ async function postCall(
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
   const bytes = await readAtMost(response, most);
   if (bytes === undefined) return failedCall(`The tool answered with more than ${most} bytes.`);
-  if (isImage) return { content: [imageOf(type, bytes)], isError, bytes: bytes.length };
+  // The API refuses an image without bytes, and all that is sent with it.
+  if (isImage && bytes.length > 0) return { content: [imageOf(type, bytes)], isError, bytes: bytes.length };
   const text = decoder.decode(bytes);
   const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
   return { content, isError, bytes: bytes.length };

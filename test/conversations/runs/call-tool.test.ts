@@ -27,6 +27,11 @@ describe('what a tool answers', () => {
     ['text', new Response('sun'), { content: 'sun', isError: false, bytes: 3 }],
     ['JSON', Response.json({ sun: true }), { content: '{"sun":true}', isError: false, bytes: 12 }],
     ['nothing', new Response(null, { status: 204 }), { content: '(no content)', isError: false, bytes: 0 }],
+    [
+      'an image without a byte',
+      new Response(null, { headers: { 'content-type': 'image/png' } }),
+      { content: '(no content)', isError: false, bytes: 0 },
+    ],
     ['an error', new Response('no', { status: 404 }), { content: 'no', isError: true, bytes: 2 }],
     [
       'an empty error',
@@ -106,6 +111,11 @@ describe('a tool is called', () => {
     ['not a URL', 'https'],
   ])('never at %s', async (url, why) => {
     expect(await calling({ url }, never)).toMatchObject({ isError: true, content: expect.stringContaining(why) });
+  });
+
+  test('not where its headers are malformed, and the run goes on', async () => {
+    const headers = JSON.parse('{"__proto__": null}') as object;
+    expect(await calling({ headers }, never)).toMatchObject({ isError: true });
   });
 
   test('on this machine in development, where TOOL_HOSTS names it', async () => {

@@ -3,7 +3,7 @@ import { checkRun, refuseRun } from '../../../src/conversations/runs/check-tools
 import { ApiError } from '../../../src/http/errors.ts';
 import type { Scope } from '../../../src/identity/identity.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
-import { TOOL_SECRET, weather } from '../../support/scripted-runs.ts';
+import { TOOL_SECRET, TOOL_URL, weather } from '../../support/scripted-runs.ts';
 
 const SETTINGS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
 
@@ -37,6 +37,10 @@ test.each([
   [
     { tools: [weather({ headers: { 'x-a': { secret: 'NONE' } } })] },
     'tools.0.run.headers.x-a: this edge has no TOOL_SECRET_NONE',
+  ],
+  [
+    { tools: [JSON.parse(`{"name":"a","run":{"url":"${TOOL_URL}","headers":{"__proto__":null}}}`)] },
+    'tools.0.run.headers: ',
   ],
   [{ tools: [{ ...weather(), name: '' }] }, 'tools.0.name: '],
   [{ tools: [weather(), weather()] }, 'tools.1.name: '],

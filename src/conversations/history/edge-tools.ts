@@ -1,7 +1,7 @@
 /** Tools that the edge calls itself: those with a member `run`, which never goes up. */
 
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
-import { isObject } from '../../json/object.ts';
+import { isObject, parseObject } from '../../json/object.ts';
 import { filledTool, IN_WORKER, markOfTools, workerTool } from '../../tools/worker-tools.ts';
 import type { HttpRun, ToolRun } from '../runs/runs.schema.ts';
 
@@ -52,6 +52,20 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
   });
   if (runs.size === 0) return undefined;
   return { sent: `[${sent.join(',')}]`, runs, mark: own.length === 0 ? '' : markOfTools(own) };
+}
+
+/**
+ * Takes out of a list of tools where those of the edge are and what they are sent: an address may be a secret of whoever
+ * has brought it, and its headers too. Whoever reads a conversation need not be the same.
+ *
+ * @param tools the JSON text of a list, as what is returned
+ */
+export function withoutAddresses(tools: string): string {
+  if (!tools.startsWith('[') || !MAY_HAVE_RUN.test(tools)) return tools;
+  const shown = itemTexts(tools).map((text) =>
+    isObject(parseObject(text)?.run) ? edit(text, { run: undefined }) : text,
+  );
+  return `[${shown.join(',')}]`;
 }
 
 /** The calls of the last answer that the edge has made: their results are not in the history yet. */

@@ -12,6 +12,8 @@ import {
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
+  noRoom,
+  type ResultRoom,
   type ToolCall,
   type ToolResult,
 } from './tool-result.ts';
@@ -26,6 +28,8 @@ export interface CallOptions extends Pick<CallContext, 'env'> {
   leftMs: number;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
+  /** What is left for the answer; the call takes from it what it has got. */
+  room: ResultRoom;
 }
 
 const DEFAULT_SECONDS = 30;
@@ -43,7 +47,11 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
     const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
     if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
     const both = AbortSignal.any([signal, late]);
-    return 'url' in run ? await postCall(call, run, options, both) : await callOwnTool(call, { env, signal: both });
+    if ('url' in run) return await postCall(call, run, options, both);
+    const result = await callOwnTool(call, { env, signal: both });
+    if (result.bytes > options.room.left) return noRoom();
+    options.room.left -= result.bytes;
+    return result;
   } catch {
     if (signal.aborted) return failedCall('stopped');
     if (late.aborted) return failedCall(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
@@ -55,7 +63,7 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
 async function postCall(
   call: ToolCall,
   { url, headers = {} }: HttpRun,
-  { settings, fetch, now }: CallOptions,
+  { settings, fetch, now, room }: CallOptions,
   signal: AbortSignal,
 ): Promise<ToolResult> {
   const body = JSON.stringify(call);
@@ -76,8 +84,9 @@ async function postCall(
   const type = (response.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   const isImage = IMAGES.has(type) && !isError;
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
-  const bytes = await readAtMost(response, most);
-  if (bytes === undefined) return failedCall(`The tool answered with more than ${most} bytes.`);
+  const bytes = await readAtMost(response, most, room);
+  if (bytes === 'too much') return failedCall(`The tool answered with more than ${most} bytes.`);
+  if (bytes === 'no room') return noRoom();
   // The API refuses an image without bytes, and all that is sent with it.
   if (isImage && bytes.length > 0) return { content: [imageOf(type, bytes)], isError, bytes: bytes.length };
   const text = decoder.decode(bytes);
@@ -85,16 +94,28 @@ async function postCall(
   return { content, isError, bytes: bytes.length };
 }
 
-/** @returns the bytes of an answer; undefined where it has more than `most`, of which the rest is not read */
-async function readAtMost({ body }: Response, most: number): Promise<Uint8Array | undefined> {
+/** @returns the bytes of an answer; a few words where it has too many, of which the rest is not read */
+async function readAtMost(
+  { body }: Response,
+  most: number,
+  room: ResultRoom,
+): Promise<Uint8Array | 'too much' | 'no room'> {
   if (!body) return new Uint8Array(0);
   const pieces: Uint8Array[] = [];
   let length = 0;
-  for await (const piece of body as ReadableStream<Uint8Array>) {
-    length += piece.length;
-    // To leave the loop cancels the stream.
-    if (length > most) return undefined;
-    pieces.push(piece);
+  let isWhole = false;
+  try {
+    for await (const piece of body as ReadableStream<Uint8Array>) {
+      length += piece.length;
+      room.left -= piece.length;
+      // To leave the loop cancels the stream.
+      if (length > most) return 'too much';
+      if (room.left < 0) return 'no room';
+      pieces.push(piece);
+    }
+    isWhole = true;
+  } finally {
+    if (!isWhole) room.left += length;
   }
   return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type CallOptions, callTool } from '../../../src/conversations/runs/call-tool.ts';
+import { MOST_STEP_BYTES } from '../../../src/conversations/runs/tool-result.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import { TOOL_SECRET, TOOL_URL } from '../../support/scripted-runs.ts';
 
@@ -18,7 +19,17 @@ const settings: CallOptions['settings'] = {
 /** Calls the tool, which is answered by `answer`. */
 async function calling(run: object, answer: CallOptions['fetch'], more: Partial<CallOptions> = {}) {
   const { signal } = new AbortController();
-  const options = { settings, env: {} as Bindings, fetch: answer, now: Date.now(), leftMs: 60_000, signal, ...more };
+  const room = { left: MOST_STEP_BYTES };
+  const options = {
+    settings,
+    env: {} as Bindings,
+    fetch: answer,
+    now: Date.now(),
+    leftMs: 60_000,
+    signal,
+    room,
+    ...more,
+  };
   return await callTool(call, { url: TOOL_URL, ...run }, options);
 }
 
@@ -68,6 +79,17 @@ describe('what a tool answers', () => {
       content: 'The tool answered with more than 1000000 bytes.',
     });
     expect(read).toBeLessThan(20);
+  });
+
+  test('takes room that all calls of a step share, and gives it back where it is not kept', async () => {
+    const room = { left: 250 };
+    const answering = (bytes: number) => calling({}, async () => new Response('a'.repeat(bytes)), { room });
+    const all = await Promise.all([answering(100), answering(100), answering(100), answering(2_000_000)]);
+    expect(all.filter(({ isError }) => !isError)).toHaveLength(2);
+    expect(all.filter(({ content }) => String(content).includes('again by itself'))).not.toHaveLength(0);
+    expect(room.left).toBe(50);
+    expect(await answering(50)).toMatchObject({ isError: false });
+    expect(room.left).toBe(0);
   });
 
   test('is waited for no longer than it may take', async () => {

@@ -33,6 +33,8 @@ test.each([
   [{ tools: [weather({ timeout_seconds: 0 })] }, 'tools.0.run.timeout_seconds: '],
   [{ tools: [weather({ headers: { host: 'x' } })] }, 'tools.0.run.headers: '],
   [{ tools: [weather({ headers: { 'webhook-id': 'x' } })] }, 'tools.0.run.headers: '],
+  // A server's answer to it would be read as the tool's.
+  [{ tools: [weather({ headers: { Expect: '100-continue' } })] }, 'tools.0.run.headers: '],
   [{ tools: [weather({ headers: { 'x-a': 'a\nb' } })] }, 'tools.0.run.headers.x-a: '],
   [
     { tools: [weather({ headers: { 'x-a': { secret: 'NONE' } } })] },

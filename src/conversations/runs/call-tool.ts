@@ -87,8 +87,12 @@ async function postCall(
   const bytes = await readAtMost(response, most, room);
   if (bytes === 'too much') return failedCall(`The tool answered with more than ${most} bytes.`);
   if (bytes === 'no room') return noRoom();
-  // The API refuses an image without bytes, and all that is sent with it.
-  if (isImage && bytes.length > 0) return { content: [imageOf(type, bytes)], isError, bytes: bytes.length };
+  if (isImage && bytes.length > 0) {
+    // The API refuses a wrong type, and with it all that goes up beside it: the run could not go on.
+    const found = imageTypeOf(bytes);
+    if (found === undefined) return failedCall(`The tool answered with ${type} that is none.`);
+    return { content: [imageOf(found, bytes)], isError, bytes: bytes.length };
+  }
   const text = decoder.decode(bytes);
   const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
   return { content, isError, bytes: bytes.length };
@@ -119,6 +123,20 @@ async function readAtMost(
   }
   return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
 }
+
+/** @returns the type of an image, by how it begins; undefined for anything else */
+function imageTypeOf(bytes: Uint8Array): string | undefined {
+  const begin = String.fromCharCode(...bytes.subarray(0, 12));
+  if (begin.startsWith('RIFF') && begin.endsWith('WEBP')) return 'image/webp';
+  return IMAGE_BEGINS.find(([, text]) => begin.startsWith(text))?.[0];
+}
+
+/** How the other images begin, a character for each byte. */
+const IMAGE_BEGINS = [
+  ['image/png', '\x89PNG\r\n\x1a\n'],
+  ['image/jpeg', '\xff\xd8\xff'],
+  ['image/gif', 'GIF8'],
+] as const;
 
 function imageOf(media_type: string, bytes: Uint8Array): Json {
   let data = '';

@@ -33,6 +33,8 @@ async function calling(run: object, answer: CallOptions['fetch'], more: Partial<
   return await callTool(call, { url: TOOL_URL, ...run }, options);
 }
 
+const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+
 describe('what a tool answers', () => {
   test.each([
     ['text', new Response('sun'), { content: 'sun', isError: false, bytes: 3 }],
@@ -55,15 +57,31 @@ describe('what a tool answers', () => {
 
   test('may be an image of any length, which goes up byte for byte', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 60_000 }), async (image) => {
+      fc.asyncProperty(fc.uint8Array({ maxLength: 60_000 }), async (rest) => {
+        const image = new Uint8Array([...PNG, ...rest]);
         const headers = { 'content-type': 'image/png; charset=binary' };
-        const { content } = await calling({}, async () => new Response(image as Uint8Array<ArrayBuffer>, { headers }));
+        const { content } = await calling({}, async () => new Response(image, { headers }));
         const [{ source }] = content as unknown as [{ source: { data: string } }];
         expect(source).toMatchObject({ type: 'base64', media_type: 'image/png' });
         expect(Uint8Array.from(atob(source.data), (character) => character.charCodeAt(0))).toEqual(image);
       }),
       { numRuns: 20 },
     );
+  });
+
+  test('goes up under the type that an image really has, and not as an image where it is none', async () => {
+    const headers = { 'content-type': 'image/webp' };
+    const answering = (body: BodyInit) => calling({}, async () => new Response(body, { headers }));
+    for (const [bytes, media_type] of [
+      [PNG, 'image/png'],
+      [[0xff, 0xd8, 0xff, 0xe0], 'image/jpeg'],
+      [[...'GIF89a'].map((one) => one.charCodeAt(0)), 'image/gif'],
+      [[...'RIFF\n\0\0\0WEBP'].map((one) => one.charCodeAt(0)), 'image/webp'],
+    ] as const) {
+      const { content } = await answering(new Uint8Array(bytes));
+      expect(content).toMatchObject([{ type: 'image', source: { media_type } }]);
+    }
+    expect(await answering('<html>')).toMatchObject({ isError: true, content: expect.stringContaining('image/webp') });
   });
 
   test('is not read further than it may be long', async () => {

@@ -204,6 +204,7 @@ test('the results of one step have a limit together, and the model is told which
     number === 1 ? calls(...names.map((name) => call(`toolu_${name}`, name))) : says('Big.'),
   );
   const image = new Uint8Array(3_000_000);
+  image.set([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
   servingTools(() => new Response(image, { headers: { 'content-type': 'image/png' } }));
   const { text } = await runOf(requestOf(asked({ parallel_tools: 2 })));
   expect(text).toContain('Big.');

@@ -12,10 +12,10 @@ import {
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
-  noRoom,
   type ResultRoom,
   type ToolCall,
   type ToolResult,
+  tooMuchTogether,
 } from './tool-result.ts';
 
 export interface CallOptions extends Pick<CallContext, 'env'> {
@@ -49,7 +49,7 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
     const both = AbortSignal.any([signal, late]);
     if ('url' in run) return await postCall(call, run, options, both);
     const result = await callOwnTool(call, { env, signal: both });
-    if (result.bytes > options.room.left) return noRoom();
+    if (result.bytes > options.room.left) return tooMuchTogether();
     options.room.left -= result.bytes;
     return result;
   } catch {
@@ -86,7 +86,7 @@ async function postCall(
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
   const bytes = await readAtMost(response, most, room);
   if (bytes === 'too much') return failedCall(`The tool answered with more than ${most} bytes.`);
-  if (bytes === 'no room') return noRoom();
+  if (bytes === 'no room') return tooMuchTogether();
   if (isImage && bytes.length > 0) {
     // The API refuses a wrong type, and with it all that goes up beside it: the run could not go on.
     const found = imageTypeOf(bytes);

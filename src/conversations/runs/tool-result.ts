@@ -40,6 +40,6 @@ export interface ResultRoom {
 }
 
 /** @returns the result of a call for whose answer there is no room beside the others of its step. */
-export function noRoom(): ToolResult {
+export function tooMuchTogether(): ToolResult {
   return failedCall('The tools that were called together have answered too much. Call this one again by itself.');
 }

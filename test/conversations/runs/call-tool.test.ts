@@ -150,7 +150,10 @@ describe('a tool is called', () => {
     ['http://127.0.0.1:3000/', 'https'],
     ['not a URL', 'https'],
   ])('never at %s', async (url, why) => {
-    expect(await calling({ url }, never)).toMatchObject({ isError: true, content: expect.stringContaining(why) });
+    const { content, isError } = await calling({ url }, never);
+    expect({ content, isError }).toMatchObject({ isError: true, content: expect.stringContaining(why) });
+    // The model and clients are told it, who need not know where a tool is.
+    expect(content).not.toMatch(/example\.com|10\.0\.0\.1|127\.0\.0\.1/);
   });
 
   test('not where its headers are malformed, and the run goes on', async () => {

@@ -20,7 +20,7 @@ export const conversationReport = z.extend(conversationRow, {
   model: z.nullable(z.string()),
   max_tokens: z.nullable(z.int()),
   system: z.unknown(),
-  tools: z.unknown(),
+  tools: z.described(z.unknown(), 'Without the addresses of those that the edge calls.'),
   prefix: z.described(z.nullable(z.string()), 'name@version: held since it was created.'),
   metadata: z.nullable(z.record(z.string(), z.unknown())),
   retention_seconds: z.nullable(z.int()),

@@ -40,6 +40,10 @@ function faultOfRun(tool: Json, identity: Identity, settings: Settings): string 
   if (!hasScope(identity, 'tools')) {
     throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
   }
+  // The schema takes no notice of a header of this name, and the call would send it.
+  if (isObject(tool.run) && isObject(tool.run.headers) && Object.hasOwn(tool.run.headers, '__proto__')) {
+    return 'run.headers: must be names of headers, and __proto__ is none';
+  }
   const { error, data } = runTool.safeParse(tool);
   const fault = data && faultOfAddress(data.run, settings);
   if (fault !== undefined) return `${fault}.`;
@@ -54,7 +58,12 @@ function faultOfName(name: unknown): string | undefined {
   return `name: this edge has no tool of its own of this name. ${told}`;
 }
 
-/** @returns why a tool cannot be called there, as the end of a sentence; undefined where it can */
+/**
+ * Says why a tool cannot be called there. The words do not say where that is: at a call they go to the model and to clients,
+ * who need not know it.
+ *
+ * @returns the end of a sentence; undefined where it can be called
+ */
 export function faultOfAddress(
   { url, headers = {} }: HttpRun,
   { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development }: ToolSettings,
@@ -64,13 +73,16 @@ export function faultOfAddress(
   const fault = deliverFault(url, development);
   if (fault !== undefined) return `run.url: ${fault}`;
   const { host = '' } = URL.parse(url) ?? {};
-  if (!TOOL_HOSTS.includes(host)) return `run.url: its host ${host} is not in TOOL_HOSTS; its operator can add it`;
+  if (!TOOL_HOSTS.includes(host)) return NOT_ALLOWED;
   for (const [name, value] of Object.entries(headers)) {
     if (typeof value === 'string') continue;
     const secret = Object.hasOwn(toolSecrets, value.secret) ? toolSecrets[value.secret] : undefined;
     if (secret?.host !== host) {
-      return `run.headers.${name}: this edge has no TOOL_SECRET_${value.secret} for ${host}; its operator can set it, as host=value`;
+      return `run.headers.${name}: this edge has no TOOL_SECRET_${value.secret} for this host; its operator can set it, as host=value`;
     }
   }
   return undefined;
 }
+
+const NOT_ALLOWED =
+  'run.url: its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';

@@ -1,7 +1,7 @@
 /** Tools that the edge calls itself: those with a member `run`, which never goes up. */
 
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
-import { isObject } from '../../json/object.ts';
+import { isObject, parseObject } from '../../json/object.ts';
 import { filledTool, IN_WORKER, markOfTools, workerTool } from '../../tools/worker-tools.ts';
 import type { HttpRun, ToolRun } from '../runs/runs.schema.ts';
 
@@ -24,11 +24,13 @@ export interface EdgeTools {
  */
 export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
   const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
-  // In a JSON text its quotes would be escaped in a string.
-  const given = tools?.startsWith('[') && tools.includes('"run"') ? ownEdgeTools(tools) : undefined;
+  const given = tools?.startsWith('[') && MAY_HAVE_RUN.test(tools) ? ownEdgeTools(tools) : undefined;
   if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
   return { sent: given.sent, runs: new Map([...stored.runs, ...given.runs]), mark: stored.mark + given.mark };
 }
+
+/** A member `run`, whose quotes would be escaped in a string; or a letter of it, escaped. Most requests need no parsing. */
+const MAY_HAVE_RUN = /"run"|\\u00(?:72|75|6e)/i;
 
 function ownEdgeTools(tools: string): EdgeTools | undefined {
   const runs = new Map<string, ToolRun>();
@@ -50,6 +52,20 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
   });
   if (runs.size === 0) return undefined;
   return { sent: `[${sent.join(',')}]`, runs, mark: own.length === 0 ? '' : markOfTools(own) };
+}
+
+/**
+ * Takes out of a list of tools where those of the edge are and what they are sent: an address may be a secret of whoever
+ * has brought it, and its headers too. Whoever reads a conversation need not be the same.
+ *
+ * @param tools the JSON text of a list, as what is returned
+ */
+export function withoutAddresses(tools: string): string {
+  if (!tools.startsWith('[') || !MAY_HAVE_RUN.test(tools)) return tools;
+  const shown = itemTexts(tools).map((text) =>
+    isObject(parseObject(text)?.run) ? edit(text, { run: undefined }) : text,
+  );
+  return `[${shown.join(',')}]`;
 }
 
 /** The calls of the last answer that the edge has made: their results are not in the history yet. */
@@ -77,8 +93,9 @@ export function withResults(called: Iterable<string>, pending: PendingResults, m
       else results.set(id, text);
     }
   } else if (JSON.parse(content) !== '') rest.push(`{"type":"text","text":${content}}`);
-  const ordered = [...called].flatMap((id) => results.get(id) ?? []);
-  const strays = [...results].filter(([id]) => ![...called].includes(id)).map(([, text]) => text);
+  const calls = new Set(called);
+  const ordered = [...calls].flatMap((id) => results.get(id) ?? []);
+  const strays = [...results].filter(([id]) => !calls.has(id)).map(([, text]) => text);
   const all = `[${[...ordered, ...strays, ...rest].join(',')}]`;
   return message === undefined ? `{"role":"user","content":${all}}` : edit(message, { content: all });
 }

@@ -6,6 +6,7 @@ import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery, View } from '../conversations.schema.ts';
 import { type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { withoutAddresses } from './edge-tools.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownPlace, shownPlaces } from './shown-rows.ts';
 
@@ -23,7 +24,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     model: JSON.stringify(profile.model),
     max_tokens: String(profile.maxTokens),
     system: frozen.system ?? 'null',
-    tools: frozen.tools ?? 'null',
+    tools: withoutAddresses(frozen.tools ?? 'null'),
     prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
     metadata: JSON.stringify(profile.metadata),
     retention_seconds: String(profile.retentionSeconds),

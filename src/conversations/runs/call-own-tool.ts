@@ -9,6 +9,7 @@ import {
   failedCall,
   IMAGES,
   MOST_IMAGE_BYTES,
+  MOST_STEP_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
   type ToolCall,
@@ -109,11 +110,8 @@ function blocksResult(blocks: readonly Json[]): ToolResult {
     content.push({ type, source: { type: kind, media_type, data } });
     bytes += bytesOfBase64(data);
   }
-  return bytes > MOST_RESULT_BYTES ? tooMuch(MOST_RESULT_BYTES) : { content, isError: false, bytes };
+  return bytes > MOST_STEP_BYTES ? tooMuch(MOST_STEP_BYTES) : { content, isError: false, bytes };
 }
-
-/** What a request can carry beside its history. */
-const MOST_RESULT_BYTES = 3 * MOST_IMAGE_BYTES;
 
 function isBase64(data: string): boolean {
   return data !== '' && data.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(data);

@@ -12,8 +12,10 @@ import {
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
+  type ResultRoom,
   type ToolCall,
   type ToolResult,
+  tooMuchTogether,
 } from './tool-result.ts';
 
 export interface CallOptions extends Pick<CallContext, 'env'> {
@@ -26,6 +28,8 @@ export interface CallOptions extends Pick<CallContext, 'env'> {
   leftMs: number;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
+  /** What is left for the answer; the call takes from it what it has got. */
+  room: ResultRoom;
 }
 
 const DEFAULT_SECONDS = 30;
@@ -37,13 +41,17 @@ const DEFAULT_SECONDS = 30;
  */
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
   const { settings, env, leftMs, signal } = options;
-  const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
-  if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const late = AbortSignal.timeout(ms);
   try {
+    const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
+    if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
     const both = AbortSignal.any([signal, late]);
-    return 'url' in run ? await postCall(call, run, options, both) : await callOwnTool(call, { env, signal: both });
+    if ('url' in run) return await postCall(call, run, options, both);
+    const result = await callOwnTool(call, { env, signal: both });
+    if (result.bytes > options.room.left) return tooMuchTogether();
+    options.room.left -= result.bytes;
+    return result;
   } catch {
     if (signal.aborted) return failedCall('stopped');
     if (late.aborted) return failedCall(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
@@ -55,7 +63,7 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
 async function postCall(
   call: ToolCall,
   { url, headers = {} }: HttpRun,
-  { settings, fetch, now }: CallOptions,
+  { settings, fetch, now, room }: CallOptions,
   signal: AbortSignal,
 ): Promise<ToolResult> {
   const body = JSON.stringify(call);
@@ -76,27 +84,59 @@ async function postCall(
   const type = (response.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
   const isImage = IMAGES.has(type) && !isError;
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
-  const bytes = await readAtMost(response, most);
-  if (bytes === undefined) return failedCall(`The tool answered with more than ${most} bytes.`);
-  if (isImage) return { content: [imageOf(type, bytes)], isError, bytes: bytes.length };
+  const bytes = await readAtMost(response, most, room);
+  if (bytes === 'too much') return failedCall(`The tool answered with more than ${most} bytes.`);
+  if (bytes === 'no room') return tooMuchTogether();
+  if (isImage && bytes.length > 0) {
+    // The API refuses a wrong type, and with it all that goes up beside it: the run could not go on.
+    const found = imageTypeOf(bytes);
+    if (found === undefined) return failedCall(`The tool answered with ${type} that is none.`);
+    return { content: [imageOf(found, bytes)], isError, bytes: bytes.length };
+  }
   const text = decoder.decode(bytes);
   const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
   return { content, isError, bytes: bytes.length };
 }
 
-/** @returns the bytes of an answer; undefined where it has more than `most`, of which the rest is not read */
-async function readAtMost({ body }: Response, most: number): Promise<Uint8Array | undefined> {
+/** @returns the bytes of an answer; a few words where it has too many, of which the rest is not read */
+async function readAtMost(
+  { body }: Response,
+  most: number,
+  room: ResultRoom,
+): Promise<Uint8Array | 'too much' | 'no room'> {
   if (!body) return new Uint8Array(0);
   const pieces: Uint8Array[] = [];
   let length = 0;
-  for await (const piece of body as ReadableStream<Uint8Array>) {
-    length += piece.length;
-    // To leave the loop cancels the stream.
-    if (length > most) return undefined;
-    pieces.push(piece);
+  let isWhole = false;
+  try {
+    for await (const piece of body as ReadableStream<Uint8Array>) {
+      length += piece.length;
+      room.left -= piece.length;
+      // To leave the loop cancels the stream.
+      if (length > most) return 'too much';
+      if (room.left < 0) return 'no room';
+      pieces.push(piece);
+    }
+    isWhole = true;
+  } finally {
+    if (!isWhole) room.left += length;
   }
   return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
 }
+
+/** @returns the type of an image, by how it begins; undefined for anything else */
+function imageTypeOf(bytes: Uint8Array): string | undefined {
+  const begin = String.fromCharCode(...bytes.subarray(0, 12));
+  if (begin.startsWith('RIFF') && begin.endsWith('WEBP')) return 'image/webp';
+  return IMAGE_BEGINS.find(([, text]) => begin.startsWith(text))?.[0];
+}
+
+/** How the other images begin, a character for each byte. */
+const IMAGE_BEGINS = [
+  ['image/png', '\x89PNG\r\n\x1a\n'],
+  ['image/jpeg', '\xff\xd8\xff'],
+  ['image/gif', 'GIF8'],
+] as const;
 
 function imageOf(media_type: string, bytes: Uint8Array): Json {
   let data = '';

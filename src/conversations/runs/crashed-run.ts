@@ -31,6 +31,8 @@ export interface CrashedRun {
   /** How many blocks were shown, and which of them were not ended. */
   blocks: number;
   open: number[];
+  /** The ids of calls that were shown, and never made: their step was not stored. */
+  unmade: string[];
   spent: SpentSoFar;
   /** Steps that may have gone up, and whose hold is not known here: what they have cost is what the account says. */
   unknown: Promise<Settled>[];
@@ -75,6 +77,11 @@ export function closeCrashedRun(
   const spent: SpentSoFar = { steps: 0, calls: 0, cost: 0 };
   const steps = turnsOfRun(transcript, row.seq).slice(1);
   const unknown: Promise<Settled>[] = [];
+  const unmade = new Set(
+    idsShown(events, ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE && id),
+  );
+  for (const id of idsShown(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
+    unmade.delete(id);
   let question: string[] = [];
   for (const step of steps) {
     if (step.status === 'running') {
@@ -95,7 +102,9 @@ export function closeCrashedRun(
       unknown.push(meterOf(step).settle(step.outcome).done);
     }
     spent.cost += step.cost;
-    spent.calls += transcript.calls.of(step.seq).length;
+    const calls = transcript.calls.of(step.seq);
+    for (const { id } of calls) unmade.delete(id);
+    spent.calls += calls.length;
     if (step.status !== 'failed') spent.steps += 1;
     if (step.outcome) run.last = { outcome: step.outcome, delta: undefined };
     if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
@@ -110,7 +119,7 @@ export function closeCrashedRun(
   const open = started.filter((index) => !ended.includes(index));
   const hasBegun = events.some(({ type }) => type === 'message_start');
   return {
-    ...{ turn: run, blocks: started.length, open, hasBegun, spent, unknown },
+    ...{ turn: run, blocks: started.length, open, unmade: [...unmade], hasBegun, spent, unknown },
     ...{ number, tries, last, question, mayGoOn },
   };
 }
@@ -202,6 +211,14 @@ function restoreStep(
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = frames.length > 0 ? 200 : undefined;
   return turn;
+}
+
+/** @returns the ids that the blocks of a log are chosen by. */
+function idsShown(events: readonly Json[], idOf: (block: Json) => unknown): string[] {
+  return events.flatMap(({ content_block: block }) => {
+    const id = isObject(block) && idOf(block);
+    return typeof id === 'string' ? [id] : [];
+  });
 }
 
 function isOfEdge({ content_block: block }: Json): boolean {

@@ -8,7 +8,7 @@ import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
 import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
-import { failedCall, type ToolResult } from './tool-result.ts';
+import { failedCall, MOST_STEP_BYTES, type ResultRoom, type ToolResult } from './tool-result.ts';
 
 /** A call that is to be made. */
 export interface PlannedCall {
@@ -49,16 +49,20 @@ export class RunCalls {
   /** Makes the calls of a step. Never rejects. */
   async makeAll(calls: readonly PlannedCall[]): Promise<void> {
     const waiting = [...calls];
+    const [first] = calls;
+    // Before a crash some may have come back already.
+    const before = first ? this.#run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
+    const room = { left: MOST_STEP_BYTES - before };
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
         const beganAt = this.#run.now();
-        this.answer(call, await this.#make(call), beganAt);
+        this.answer(call, await this.#make(call, room), beganAt);
       }
     };
     await Promise.all(Array.from({ length: Math.min(this.#run.meter.parallel, calls.length) }, work));
   }
 
-  async #make({ block }: PlannedCall): Promise<ToolResult> {
+  async #make({ block }: PlannedCall, room: ResultRoom): Promise<ToolResult> {
     const { settings, env, account, conversation, turn, tools, meter, signal, now } = this.#run;
     const { id, name, input } = block;
     const run = tools.get(String(name));
@@ -66,7 +70,7 @@ export class RunCalls {
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
-    return await callTool(call, run, { settings, env, fetch: fetchTool, now: now(), leftMs, signal });
+    return await callTool(call, run, { settings, env, fetch: fetchTool, now: now(), leftMs, signal, room });
   }
 
   /** Stores a call's result, and shows it. */

@@ -290,11 +290,15 @@ export class Run implements Runner {
   }
 
   /** Shows that the run goes on, and finds what is left to do. */
-  #restore({ open, last, number, tries, question }: CrashedRun): void {
+  #restore({ open, unmade, last, number, tries, question }: CrashedRun): void {
     const { transcript, now } = this.#context;
     for (const index of open) this.#shown.add('content_block_stop', { index });
     // The first event behind the gap: whoever resumes inside it begins here.
     this.#shown.add('ping', {});
+    for (const id of unmade) {
+      this.#shown.expect(id);
+      this.#shown.showResult(id, failedCall(CUT_SHORT));
+    }
     this.#shown.log.store({ at: now(), unseenMs: 0 });
     this.#number = number + 1;
     this.#question = question;

@@ -3,7 +3,7 @@ import * as z from '../../http/zod.ts';
 const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
 /** Headers that the edge sets itself, or that belong to the connection. */
 const RESERVED =
-  /^(webhook-.*|host|content-(length|type|encoding)|connection|transfer-encoding|te|trailer|upgrade|keep-alive|proxy-.*|cf-.*|user-agent)$/;
+  /^(webhook-.*|host|content-(length|type|encoding)|connection|transfer-encoding|te|trailer|expect|upgrade|keep-alive|proxy-.*|cf-.*|user-agent)$/;
 
 const headerValue = z.union(
   [

@@ -23,6 +23,8 @@ export interface ToolResult {
 export const MOST_TEXT_BYTES = 1_000_000;
 /** The API takes images of 5 MB in base64, which is a third longer. */
 export const MOST_IMAGE_BYTES = 3_750_000;
+/** What the results of one step may have together: they are in memory at the same time, and go up in one request. */
+export const MOST_STEP_BYTES = 3 * MOST_IMAGE_BYTES;
 /** What the API takes as an image. */
 export const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
 export const NO_CONTENT = '(no content)';
@@ -30,4 +32,14 @@ export const NO_CONTENT = '(no content)';
 /** @returns a result that tells the model how a call has failed */
 export function failedCall(content: string): ToolResult {
   return { content, isError: true, bytes: 0 };
+}
+
+/** The bytes that the results of a step may still have; calls that are made at the same time share it. */
+export interface ResultRoom {
+  left: number;
+}
+
+/** @returns the result of a call for whose answer there is no room beside the others of its step. */
+export function tooMuchTogether(): ToolResult {
+  return failedCall('The tools that were called together have answered too much. Call this one again by itself.');
 }

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type CallOptions, callTool } from '../../../src/conversations/runs/call-tool.ts';
+import { MOST_STEP_BYTES } from '../../../src/conversations/runs/tool-result.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import { TOOL_SECRET, TOOL_URL } from '../../support/scripted-runs.ts';
 
@@ -18,15 +19,32 @@ const settings: CallOptions['settings'] = {
 /** Calls the tool, which is answered by `answer`. */
 async function calling(run: object, answer: CallOptions['fetch'], more: Partial<CallOptions> = {}) {
   const { signal } = new AbortController();
-  const options = { settings, env: {} as Bindings, fetch: answer, now: Date.now(), leftMs: 60_000, signal, ...more };
+  const room = { left: MOST_STEP_BYTES };
+  const options = {
+    settings,
+    env: {} as Bindings,
+    fetch: answer,
+    now: Date.now(),
+    leftMs: 60_000,
+    signal,
+    room,
+    ...more,
+  };
   return await callTool(call, { url: TOOL_URL, ...run }, options);
 }
+
+const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
 
 describe('what a tool answers', () => {
   test.each([
     ['text', new Response('sun'), { content: 'sun', isError: false, bytes: 3 }],
     ['JSON', Response.json({ sun: true }), { content: '{"sun":true}', isError: false, bytes: 12 }],
     ['nothing', new Response(null, { status: 204 }), { content: '(no content)', isError: false, bytes: 0 }],
+    [
+      'an image without a byte',
+      new Response(null, { headers: { 'content-type': 'image/png' } }),
+      { content: '(no content)', isError: false, bytes: 0 },
+    ],
     ['an error', new Response('no', { status: 404 }), { content: 'no', isError: true, bytes: 2 }],
     [
       'an empty error',
@@ -39,15 +57,31 @@ describe('what a tool answers', () => {
 
   test('may be an image of any length, which goes up byte for byte', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 60_000 }), async (image) => {
+      fc.asyncProperty(fc.uint8Array({ maxLength: 60_000 }), async (rest) => {
+        const image = new Uint8Array([...PNG, ...rest]);
         const headers = { 'content-type': 'image/png; charset=binary' };
-        const { content } = await calling({}, async () => new Response(image as Uint8Array<ArrayBuffer>, { headers }));
+        const { content } = await calling({}, async () => new Response(image, { headers }));
         const [{ source }] = content as unknown as [{ source: { data: string } }];
         expect(source).toMatchObject({ type: 'base64', media_type: 'image/png' });
         expect(Uint8Array.from(atob(source.data), (character) => character.charCodeAt(0))).toEqual(image);
       }),
       { numRuns: 20 },
     );
+  });
+
+  test('goes up under the type that an image really has, and not as an image where it is none', async () => {
+    const headers = { 'content-type': 'image/webp' };
+    const answering = (body: BodyInit) => calling({}, async () => new Response(body, { headers }));
+    for (const [bytes, media_type] of [
+      [PNG, 'image/png'],
+      [[0xff, 0xd8, 0xff, 0xe0], 'image/jpeg'],
+      [[...'GIF89a'].map((one) => one.charCodeAt(0)), 'image/gif'],
+      [[...'RIFF\n\0\0\0WEBP'].map((one) => one.charCodeAt(0)), 'image/webp'],
+    ] as const) {
+      const { content } = await answering(new Uint8Array(bytes));
+      expect(content).toMatchObject([{ type: 'image', source: { media_type } }]);
+    }
+    expect(await answering('<html>')).toMatchObject({ isError: true, content: expect.stringContaining('image/webp') });
   });
 
   test('is not read further than it may be long', async () => {
@@ -63,6 +97,17 @@ describe('what a tool answers', () => {
       content: 'The tool answered with more than 1000000 bytes.',
     });
     expect(read).toBeLessThan(20);
+  });
+
+  test('takes room that all calls of a step share, and gives it back where it is not kept', async () => {
+    const room = { left: 250 };
+    const answering = (bytes: number) => calling({}, async () => new Response('a'.repeat(bytes)), { room });
+    const all = await Promise.all([answering(100), answering(100), answering(100), answering(2_000_000)]);
+    expect(all.filter(({ isError }) => !isError)).toHaveLength(2);
+    expect(all.filter(({ content }) => String(content).includes('again by itself'))).not.toHaveLength(0);
+    expect(room.left).toBe(50);
+    expect(await answering(50)).toMatchObject({ isError: false });
+    expect(room.left).toBe(0);
   });
 
   test('is waited for no longer than it may take', async () => {
@@ -105,7 +150,15 @@ describe('a tool is called', () => {
     ['http://127.0.0.1:3000/', 'https'],
     ['not a URL', 'https'],
   ])('never at %s', async (url, why) => {
-    expect(await calling({ url }, never)).toMatchObject({ isError: true, content: expect.stringContaining(why) });
+    const { content, isError } = await calling({ url }, never);
+    expect({ content, isError }).toMatchObject({ isError: true, content: expect.stringContaining(why) });
+    // The model and clients are told it, who need not know where a tool is.
+    expect(content).not.toMatch(/example\.com|10\.0\.0\.1|127\.0\.0\.1/);
+  });
+
+  test('not where its headers are malformed, and the run goes on', async () => {
+    const headers = JSON.parse('{"__proto__": null}') as object;
+    expect(await calling({ headers }, never)).toMatchObject({ isError: true });
   });
 
   test('on this machine in development, where TOOL_HOSTS names it', async () => {

@@ -3,7 +3,7 @@ import { checkRun, refuseRun } from '../../../src/conversations/runs/check-tools
 import { ApiError } from '../../../src/http/errors.ts';
 import type { Scope } from '../../../src/identity/identity.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
-import { TOOL_SECRET, weather } from '../../support/scripted-runs.ts';
+import { TOOL_SECRET, TOOL_URL, weather } from '../../support/scripted-runs.ts';
 
 const SETTINGS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
 
@@ -33,10 +33,16 @@ test.each([
   [{ tools: [weather({ timeout_seconds: 0 })] }, 'tools.0.run.timeout_seconds: '],
   [{ tools: [weather({ headers: { host: 'x' } })] }, 'tools.0.run.headers: '],
   [{ tools: [weather({ headers: { 'webhook-id': 'x' } })] }, 'tools.0.run.headers: '],
+  // A server's answer to it would be read as the tool's.
+  [{ tools: [weather({ headers: { Expect: '100-continue' } })] }, 'tools.0.run.headers: '],
   [{ tools: [weather({ headers: { 'x-a': 'a\nb' } })] }, 'tools.0.run.headers.x-a: '],
   [
     { tools: [weather({ headers: { 'x-a': { secret: 'NONE' } } })] },
     'tools.0.run.headers.x-a: this edge has no TOOL_SECRET_NONE',
+  ],
+  [
+    { tools: [JSON.parse(`{"name":"a","run":{"url":"${TOOL_URL}","headers":{"__proto__":null}}}`)] },
+    'tools.0.run.headers: ',
   ],
   [{ tools: [{ ...weather(), name: '' }] }, 'tools.0.name: '],
   [{ tools: [weather(), weather()] }, 'tools.1.name: '],

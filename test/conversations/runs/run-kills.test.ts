@@ -204,6 +204,11 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
       expect(numbers).toEqual([...numbers].sort((one, other) => one - other));
       const starts = events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.index);
       expect(starts).toEqual(starts.map((_, index) => index));
+      const blocks = events.flatMap(({ data: { content_block } }) => (content_block ? [content_block as Json] : []));
+      const idsOf = (type: string, name: string) =>
+        blocks.filter((block) => block.type === type).map((block) => String(block[name]));
+      // Each call that was shown has its result once, also one that was lost with its step.
+      expect(idsOf('mcp_tool_result', 'tool_use_id').toSorted()).toEqual(idsOf('mcp_tool_use', 'id').toSorted());
 
       expect(faults).toEqual([]);
       expect(billed.get(conversation) ?? 0).toBeLessThanOrEqual(MOST_USD);

@@ -197,3 +197,20 @@ test('a step whose upstream fails goes to the next one, and the run is one messa
   expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
   expect(await readOf()).toMatchObject({ turns: 1 });
 });
+
+test('the results of one step have a limit together, and the model is told which of them are missing', async () => {
+  const names = ['Bern', 'Oslo', 'Rome', 'Lima', 'Bonn', 'Kiev'];
+  const bodies = answeringBy((_, number) =>
+    number === 1 ? calls(...names.map((name) => call(`toolu_${name}`, name))) : says('Big.'),
+  );
+  const image = new Uint8Array(3_000_000);
+  image.set([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
+  servingTools(() => new Response(image, { headers: { 'content-type': 'image/png' } }));
+  const { text } = await runOf(requestOf(asked({ parallel_tools: 2 })));
+  expect(text).toContain('Big.');
+  const results = bodies[1]?.messages.at(-1)?.content as { is_error?: boolean; content: unknown }[];
+  expect(results).toHaveLength(6);
+  const [missing, kept] = [results.filter(({ is_error }) => is_error), results.filter(({ is_error }) => !is_error)];
+  expect(kept).toHaveLength(3);
+  for (const { content } of missing) expect(content).toContain('Call this one again by itself');
+});

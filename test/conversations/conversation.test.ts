@@ -652,6 +652,8 @@ describe('working with history', () => {
     expect(await rowsOf()).toHaveLength(2);
     await stubOf().patch({ title: 'Another', metadata: { a: 1 } });
     expect(await readOf()).toMatchObject({ title: 'Another', metadata: { a: 1 }, system: 'Be brief.', turns: 1 });
+    // What is not settled yet is deleted a little later.
+    await atRest();
     await eventually(async () => expect((await account().conversations({})).data[0]?.title).toBe('Another'));
     expect(await stubOf().erase()).toBe(true);
     expect(await readOf()).toBeUndefined();

@@ -180,7 +180,7 @@ test('a step whose upstream fails goes to the next one, and the run is one messa
   });
   const upstream = vi
     .spyOn(Conversation.prototype as unknown as { upstream(): unknown }, 'upstream')
-    .mockReturnValue(upstreamOf(settings));
+    .mockReturnValue(upstreamOf(settings, (url, init) => fetch(url, init)));
   onTestFinished(() => {
     fetching.mockRestore();
     upstream.mockRestore();

@@ -90,7 +90,7 @@ async function postCall(
   if (isImage && bytes.length > 0) {
     // The API refuses a wrong type, and with it all that goes up beside it: the run could not go on.
     const found = imageTypeOf(bytes);
-    if (found === undefined) return failedCall(`The tool answered with ${type} that is none.`);
+    if (found === undefined) return failedCall(`The tool said ${type}, but what it sent is no such image.`);
     return { content: [imageOf(found, bytes)], isError, bytes: bytes.length };
   }
   const text = decoder.decode(bytes);

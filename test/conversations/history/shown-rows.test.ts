@@ -27,6 +27,9 @@ async function list(page: Partial<HistoryQuery> = {}, id = 'c1'): Promise<Listed
   return (await new Response(result.value as ReadableStream).json()) as Listed;
 }
 
+/** How a PNG image begins. */
+const PNG = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
+
 /** The content of the message that a listener has got. */
 function contentIn(events: readonly Told[]): unknown[] {
   const builder = new MessageBuilder();
@@ -55,7 +58,7 @@ async function severalRuns(): Promise<Told[][]> {
     const { city } = body.input as { city: string };
     if (city === 'Oslo') return new Response('no such city', { status: 404 });
     return city === 'Rome'
-      ? new Response(new Uint8Array(1_500), { headers: { 'content-type': 'image/png' } })
+      ? new Response(new Uint8Array([...PNG, ...new Uint8Array(1_500)]), { headers: { 'content-type': 'image/png' } })
       : new Response('sun');
   });
   const first = await say({

@@ -88,8 +88,10 @@ test('an official client uploads, lists, describes, reads, uses and deletes its 
   for await (const one of client.files.list({ limit: 2 })) listed.push(one);
   expect(listed).toEqual(made);
   expect((await client.files.list({ ids: [file.id, 'file_none'] })).data).toEqual([file]);
-  const content = new Uint8Array(await (await client.files.download(file.id)).arrayBuffer());
-  expect(content).toEqual(new Uint8Array(1_004).fill(7));
+  for (const _ of ['once', 'again']) {
+    const content = new Uint8Array(await (await client.files.download(file.id)).arrayBuffer());
+    expect(content).toEqual(new Uint8Array(1_004).fill(7));
+  }
   const answer = await app.post('/v1/messages', using(file.id), await headersOf('alice'));
   expect(answer.status).toBe(200);
   expect(await client.files.delete(file.id)).toEqual({ id: file.id, type: 'file_deleted' });

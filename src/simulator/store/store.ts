@@ -18,7 +18,8 @@ export class MemoryStore implements SimulatorStore {
   readonly #values = new Map<string, Uint8Array>();
 
   async get(key: string): Promise<Uint8Array | undefined> {
-    return this.#values.get(key);
+    // A copy: who streams a value gives its buffer away.
+    return this.#values.get(key)?.slice();
   }
 
   async put(key: string, value: Uint8Array): Promise<void> {

@@ -76,7 +76,8 @@ export function callAccountAlong<T>(
 }
 
 /**
- * Settles at once, and takes along what waits. It is tried for seconds.
+ * Settles at once, and takes along what waits. It is tried for seconds: what cannot be settled here, the account's alarm
+ * settles at the whole hold.
  *
  * @param settlement as JSON
  * @throws ObjectUnreachable as `callAccount`

@@ -18,6 +18,7 @@ import { validate } from '../http/validate.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
+import { hasRun } from '../tools/check-tools.ts';
 import { countRequest } from '../upstream/messages.schema.ts';
 import { relay } from '../upstream/relay.ts';
 import { bodyUp } from '../upstream/request/body-up.ts';
@@ -95,6 +96,7 @@ async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody
 /** @returns a prompt as the model is told it: without how the edge calls its tools, or has shown their calls */
 function asTold(given: JsonBody): JsonBody {
   const body = withoutEdgeBlocksIn(given);
+  if (!hasRun(body.json.tools)) return body;
   const sent = edgeToolsIn(memberTexts(body.text).get('tools'))?.sent;
   if (sent === undefined) return body;
   return withText(body, edit(body.text, { tools: sent }), { ...body.json, tools: JSON.parse(sent) });

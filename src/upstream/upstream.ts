@@ -1,3 +1,4 @@
+import { orAborted } from '../async/or-aborted.ts';
 import { type ApiError, misconfigured } from '../http/errors.ts';
 import { keepSecrets } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -103,10 +104,7 @@ const callFetch: Fetch = (url, init) => fetch(url, init);
 function likeFetch(own: Fetch): Fetch {
   return async (url, { signal, ...init }) => {
     signal?.throwIfAborted();
-    const aborted = new Promise<never>((_, reject) => {
-      signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
-    });
-    const response = await Promise.race([own(url, signal ? { ...init, signal } : init), aborted]);
+    const response = await (signal ? orAborted(own(url, { ...init, signal }), signal) : own(url, init));
     // Only a response of the network has a URL. Any other stream may be of a kind that cannot be relayed as it is.
     return byteBody(response, response.url !== '' || !isEventStream(response));
   };

@@ -1,5 +1,6 @@
 /** Admits requests: each is asked about in its account, and has its cost set aside, before it goes up. */
 
+import { settleNow } from '../../durable/call-account.ts';
 import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
 import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { ApiError } from '../../http/errors.ts';
@@ -10,7 +11,7 @@ import { askForModel } from './ask-for-model.ts';
 import { quotaHeaders } from './limit-headers.ts';
 import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
 import { ModelChoice } from './model-choice.ts';
-import { grantOf, requestMeterOf, settleSurely } from './request-meter.ts';
+import { grantOf, requestMeterOf } from './request-meter.ts';
 
 /**
  * Asks the account to admit a request: one call to its object, and a second one if only the exact count of the input
@@ -25,7 +26,7 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
   } catch (thrown) {
     // The account may have placed the hold, and only its answer was lost. Nothing goes up, so the hold is settled at 0.
     if (thrown instanceof ObjectUnreachable && !isOverloaded(thrown.cause)) {
-      request.waitUntil(settleSurely(request, unsent(request)));
+      request.waitUntil(settleNow(request, JSON.stringify(unsent(request))));
     }
     throw thrown;
   }

@@ -2,7 +2,6 @@
 
 import { callAccount, settleNow, settleSoon } from '../../durable/call-account.ts';
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
-import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
@@ -22,10 +21,8 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
       return {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
-        done:
-          grant.roomy && !isAwaited
-            ? settleSoon(request, JSON.stringify(settlement))
-            : settleSurely(request, settlement),
+        // JSON writes null for what is no number. The account takes that as a cost that nobody knows.
+        done: (grant.roomy && !isAwaited ? settleSoon : settleNow)(request, JSON.stringify(settlement)),
       };
     },
     renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
@@ -58,10 +55,4 @@ function grantAt(settings: Settings, upstream: string | undefined, grant: Stored
 
 function doesStop(stops: Settings['CANCEL_STOPS'], streams: boolean): boolean {
   return stops === 'always' || (stops === 'streams' && streams);
-}
-
-/** Settles a request, by all means: what cannot be settled here, the account's alarm settles at the whole hold. */
-export async function settleSurely(request: MeteredRequest, settlement: Settlement): Promise<Settled> {
-  // JSON writes null for what is no number. The account takes that as a cost that nobody knows.
-  return await settleNow(request, JSON.stringify(settlement));
 }

@@ -29,21 +29,8 @@ const LONGEST_MESSAGE = 4_000;
  * Calls a tool of the Worker's own.
  *
  * @returns its result; where it throws, an error with its message
- * @throws the reason of `signal`, whether the tool heeds it or not
  */
-export async function callOwnTool(call: ToolCall, { env, signal }: CallContext): Promise<ToolResult> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason);
-  signal.addEventListener('abort', abort, { once: true });
-  try {
-    return await Promise.race([ownAnswer(call, { env, signal }), aborted.promise]);
-  } finally {
-    signal.removeEventListener('abort', abort);
-  }
-}
-
-async function ownAnswer({ name, input, ...place }: ToolCall, context: CallContext): Promise<ToolResult> {
+export async function callOwnTool({ name, input, ...place }: ToolCall, context: CallContext): Promise<ToolResult> {
   const tool = workerTool(name);
   if (!tool) return failedCall('This edge does not have this tool any more.');
   try {

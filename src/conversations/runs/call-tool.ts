@@ -1,5 +1,6 @@
 /** Calls a tool of the edge: one of the Worker's own, or by a signed POST to a host that the operator has allowed. */
 
+import { orAborted } from '../../async/or-aborted.ts';
 import { signStandard } from '../../delivery/standard-webhooks.ts';
 import { decoder, toBase64 } from '../../http/bytes.ts';
 import type { Json } from '../../json/object.ts';
@@ -47,8 +48,10 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
     const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
     if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
     const both = AbortSignal.any([signal, late]);
-    if ('url' in run) return await postCall(call, run, options, both);
-    const result = await callOwnTool(call, { env, signal: both });
+    both.throwIfAborted();
+    const calling = 'url' in run ? postCall(call, run, options, both) : callOwnTool(call, { env, signal: both });
+    const result = await orAborted(calling, both);
+    if ('url' in run) return result;
     if (result.bytes > options.room.left) return tooMuchTogether();
     options.room.left -= result.bytes;
     return result;

@@ -168,6 +168,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
   });
   const tools = servingTools(async ({ body }, number) => {
     await killer.at('before a call’s answer');
+    if (number % 97 === 0) await new Promise(() => {});
     if (number % 7 === 0) throw new TypeError('connection refused');
     if (number % 5 === 0) await new Promise((resolve) => setTimeout(resolve, 20));
     await killer.at('after a call’s answer');
@@ -184,7 +185,7 @@ test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well,
       const sure = { point: POINTS[number % POINTS.length] ?? POINTS[0], after: number % 3 };
       killer.plan([sure, ...kills]);
       const body = bodyOf('Plan my day.', {
-        tools: [weather({}, 'get_weather'), weather({ once: true }, 'book')],
+        tools: [weather({ timeout_seconds: 1 }, 'get_weather'), weather({ once: true, timeout_seconds: 1 }, 'book')],
         max_usd: MOST_USD,
         max_tokens: 300,
         max_turns: 20,

@@ -17,6 +17,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Batches: 'batches',
   Files: 'files',
   Conversations: 'conversations',
+  Agents: 'agents',
   Prefixes: 'prefixes',
   Classification: 'classification',
   Classifications: 'classifications',

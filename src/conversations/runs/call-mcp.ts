@@ -27,7 +27,7 @@ export interface McpContext extends Omit<PostContext, 'now'> {
 /** What one answer may have as it comes: the largest image, which is longer in base64, and the longest text. */
 const MOST_ANSWER_BYTES = 6_500_000;
 /** The name of the idempotency key in what MCP calls metadata. */
-const KEY = 'sluice/idempotency-key';
+const IDEMPOTENCY_KEY = 'sluice/idempotency-key';
 /** These mean that the call was not made: the server does not know the session, after a restart, say. */
 const SESSION_LOST: readonly unknown[] = [404];
 /** Some servers say so with this status, which may also mean anything else. */
@@ -46,7 +46,7 @@ export async function callMcp(call: ToolCall, run: McpRun, context: McpContext, 
   const params = {
     name: run.tool,
     arguments: isObject(call.input) ? call.input : {},
-    _meta: { [KEY]: `${call.turn}_${call.tool_use_id}` },
+    _meta: { [IDEMPOTENCY_KEY]: `${call.turn}_${call.tool_use_id}` },
   };
   let used = 0;
   let result: ToolResult | undefined;
@@ -61,7 +61,7 @@ export async function callMcp(call: ToolCall, run: McpRun, context: McpContext, 
     for (let tries = 1; ; tries += 1) {
       const session = await sessions.get(key, server, signal);
       try {
-        result = resultOf(await session.request('tools/call', params, { signal, take }));
+        result = toolResultOf(await session.request('tools/call', params, { signal, take }));
         return result;
       } catch (thrown) {
         const status = thrown instanceof McpFault ? thrown.status : undefined;
@@ -86,7 +86,7 @@ class NoRoom extends McpFault {
 }
 
 /** @returns what a call has given, as the API takes it */
-function resultOf({ content, structuredContent, isError }: Json): ToolResult {
+function toolResultOf({ content, structuredContent, isError }: Json): ToolResult {
   const given = Array.isArray(content) ? content.filter(isObject) : [];
   const blocks = given.flatMap(blockOf);
   // A server should say the same as text; one that does not has said nothing else.
@@ -96,14 +96,14 @@ function resultOf({ content, structuredContent, isError }: Json): ToolResult {
   for (const { text, source } of blocks) {
     if (typeof text === 'string') texts += encoder.encode(text).length;
     const image = isObject(source) ? bytesOfBase64(String(source.data)) : 0;
-    if (image > MOST_IMAGE_BYTES) return tooLong(MOST_IMAGE_BYTES);
+    if (image > MOST_IMAGE_BYTES) return overLimit(MOST_IMAGE_BYTES);
     images += image;
   }
-  if (texts > MOST_TEXT_BYTES) return tooLong(MOST_TEXT_BYTES);
+  if (texts > MOST_TEXT_BYTES) return overLimit(MOST_TEXT_BYTES);
   return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: texts + images };
 }
 
-function tooLong(most: number): ToolResult {
+function overLimit(most: number): ToolResult {
   return failedCall(`The tool answered with more than ${most} bytes.`);
 }
 

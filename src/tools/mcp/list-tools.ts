@@ -12,10 +12,10 @@ export interface ListedTool {
 }
 
 /** Each tool is in the prompt of every request; more than these nobody can want there. */
-export const MOST_LISTED = 200;
+const MOST_SERVER_TOOLS = 200;
 /** Of all pages together, as they come. */
 const MOST_LIST_BYTES = 1_000_000;
-const MOST_PAGES = 100;
+const MOST_LIST_PAGES = 100;
 
 /**
  * Lists the tools of a server, page after page.
@@ -26,16 +26,16 @@ export async function listTools(session: McpSession, signal: AbortSignal): Promi
   const take = upTo(MOST_LIST_BYTES);
   const listed: ListedTool[] = [];
   let cursor: unknown;
-  for (let page = 0; page < MOST_PAGES; page += 1) {
+  for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
     const params = cursor === undefined ? {} : { cursor };
     const { tools, nextCursor } = await session.request('tools/list', params, { signal, take });
     if (!Array.isArray(tools)) throw new McpFault('Its list of tools is none.');
     listed.push(...tools.map(toolIn));
-    if (listed.length > MOST_LISTED) throw new McpFault(`It has more than ${MOST_LISTED} tools.`);
+    if (listed.length > MOST_SERVER_TOOLS) throw new McpFault(`It has more than ${MOST_SERVER_TOOLS} tools.`);
     if (nextCursor === undefined || nextCursor === null) return listed;
     cursor = nextCursor;
   }
-  throw new McpFault(`Its list of tools has more than ${MOST_PAGES} pages.`);
+  throw new McpFault(`Its list of tools has more than ${MOST_LIST_PAGES} pages.`);
 }
 
 function toolIn(tool: unknown): ListedTool {

@@ -45,10 +45,10 @@ export async function* messagesIn(response: Response, take: Take, place: StreamP
     });
     for (const event of events) {
       const data = dataOf(event, place);
-      if (data !== '') yield* messagesOf(data);
+      if (data !== '') yield* rpcMessages(data);
     }
   }
-  if (!isStream) yield* messagesOf(decoder.decode(await new Blob(pieces).arrayBuffer()));
+  if (!isStream) yield* rpcMessages(decoder.decode(await new Blob(pieces).arrayBuffer()));
 }
 
 /** @returns the data of an event, whatever its name; empty where it has none, as the one that only says where to go on */
@@ -63,7 +63,7 @@ function dataOf(event: string, place: StreamPlace): string {
   return data.join('\n');
 }
 
-function messagesOf(text: string): Json[] {
+function rpcMessages(text: string): Json[] {
   let json: unknown;
   try {
     json = JSON.parse(text);

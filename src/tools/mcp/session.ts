@@ -15,7 +15,7 @@ export interface McpServer {
 }
 
 /** How an answer is waited for and read. */
-export interface Asking {
+export interface RpcOptions {
   signal: AbortSignal;
   take: Take;
 }
@@ -62,7 +62,7 @@ export class McpSession {
       throw new McpFault(`It speaks none of the versions of MCP that this edge does: ${VERSIONS.join(', ')}.`);
     }
     this.#version = String(protocolVersion);
-    await discard(await this.#post({ method: 'notifications/initialized' }, signal));
+    await dropBody(await this.#post({ method: 'notifications/initialized' }, signal));
   }
 
   /**
@@ -71,7 +71,7 @@ export class McpSession {
    * @returns the result
    * @throws McpFault for an error of the server's, and for what is no answer; what `fetch` and `take` throw
    */
-  async request(method: string, params: Json, asking: Asking): Promise<Json> {
+  async request(method: string, params: Json, asking: RpcOptions): Promise<Json> {
     this.#requests += 1;
     const id = this.#requests;
     const { signal } = asking;
@@ -94,7 +94,7 @@ export class McpSession {
   }
 
   /** @returns the message that answers a request, wherever it comes */
-  async #answer(first: Response, id: number, asking: Asking): Promise<Json> {
+  async #answer(first: Response, id: number, asking: RpcOptions): Promise<Json> {
     this.#id ??= first.headers.get('mcp-session-id') ?? undefined;
     const { signal, take } = asking;
     let response = first;
@@ -128,7 +128,7 @@ export class McpSession {
 
   #inBackground(send: (signal: AbortSignal) => Promise<Response>): void {
     void send(AbortSignal.timeout(NOTICE_MS))
-      .then(discard)
+      .then(dropBody)
       .catch(() => {});
   }
 
@@ -151,7 +151,7 @@ export class McpSession {
     const response = await fetch(url, { method, headers, body, redirect: 'manual', signal });
     const { status } = response;
     if (status < 300) return response;
-    await discard(response);
+    await dropBody(response);
     if (status < 400) throw new McpFault('It answered with a redirect, which is not followed.', { status });
     throw new McpFault(`It answered ${status}.`, { status, mayPass: status >= 500 || status === 429 });
   }
@@ -166,7 +166,7 @@ export function upTo(most: number): Take {
   };
 }
 
-async function discard({ body }: Response): Promise<void> {
+async function dropBody({ body }: Response): Promise<void> {
   await body?.cancel();
 }
 

@@ -44,7 +44,7 @@ export function App() {
         To the content
       </button>
       <header class="top">
-        <a class="brand" href="#/chat">
+        <a class="inline brand" href="#/chat">
           <img src="/page/icon.svg" alt="" width="24" height="24" />
           Sluice
         </a>
@@ -55,7 +55,7 @@ export function App() {
             </a>
           ))}
         </nav>
-        <div class="top-end">
+        <div class="inline top-end">
           <Spent />
           <a class="docs" href="/docs">
             Docs

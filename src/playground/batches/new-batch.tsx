@@ -18,7 +18,7 @@ export function NewBatch() {
   const busy = draftBusy.value;
   return (
     <section class="panel stack new-batch" aria-labelledby={heading} aria-busy={busy}>
-      <header class="page-head">
+      <header class="apart page-head">
         <h2 id={heading}>New batch</h2>
         {!read && <SmallButton name="Try it with twelve tickets" disabled={busy} onClick={chooseSample} />}
       </header>

@@ -44,7 +44,6 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
     <>
       <input
         ref={field}
-        class="limit-field"
         type="number"
         min={0}
         step="any"

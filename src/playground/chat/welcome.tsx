@@ -16,7 +16,7 @@ export function Welcome() {
         <ul class="examples">
           {EXAMPLES.filter(({ isThere }) => isThere?.() ?? true).map((example) => (
             <li key={example.title}>
-              <button type="button" class="example" disabled={busy.value} onClick={() => void run(example.run)}>
+              <button type="button" class="panel example" disabled={busy.value} onClick={() => void run(example.run)}>
                 <strong>{example.title}</strong>
                 <span class="quiet">{example.shows}</span>
               </button>

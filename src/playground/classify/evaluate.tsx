@@ -40,7 +40,7 @@ export function Evaluate() {
   const names = classifiers.value.map((row) => row.name);
   return (
     <section class="stack evaluate" aria-labelledby="evaluate">
-      <header class="page-head">
+      <header class="apart page-head">
         <h2 id="evaluate">How good is a classifier?</h2>
         <SmallButton name="Try it with twelve tickets" disabled={busy.value} onClick={() => void runSample()} />
       </header>

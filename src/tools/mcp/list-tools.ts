@@ -15,7 +15,7 @@ export interface ListedTool {
 const MOST_SERVER_TOOLS = 200;
 /** Of all pages together, as they come. */
 const MOST_LIST_BYTES = 1_000_000;
-const MOST_LIST_PAGES = 100;
+const MOST_TOOL_PAGES = 100;
 
 /**
  * Lists the tools of a server, page after page.
@@ -26,7 +26,7 @@ export async function listTools(session: McpSession, signal: AbortSignal): Promi
   const take = upTo(MOST_LIST_BYTES);
   const listed: ListedTool[] = [];
   let cursor: unknown;
-  for (let page = 0; page < MOST_LIST_PAGES; page += 1) {
+  for (let page = 0; page < MOST_TOOL_PAGES; page += 1) {
     const params = cursor === undefined ? {} : { cursor };
     const { tools, nextCursor } = await session.request('tools/list', params, { signal, take });
     if (!Array.isArray(tools)) throw new McpFault('Its list of tools is none.');
@@ -35,7 +35,7 @@ export async function listTools(session: McpSession, signal: AbortSignal): Promi
     if (nextCursor === undefined || nextCursor === null) return listed;
     cursor = nextCursor;
   }
-  throw new McpFault(`Its list of tools has more than ${MOST_LIST_PAGES} pages.`);
+  throw new McpFault(`Its list of tools has more than ${MOST_TOOL_PAGES} pages.`);
 }
 
 function toolIn(tool: unknown): ListedTool {

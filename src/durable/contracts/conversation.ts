@@ -57,6 +57,7 @@ export interface TurnRequest {
   again: boolean;
   stream: boolean;
   prefix?: string | undefined;
+  agent?: string | undefined;
   /** The models that it says may step in. */
   fallbacks?: readonly string[] | undefined;
   /** As they go up, but for the deployment's key. */
@@ -65,7 +66,7 @@ export interface TurnRequest {
 }
 
 /** The request for a conversation's next prompt, which is to be counted. */
-export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix'>;
+export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix' | 'agent'>;
 
 /** An error as it crosses from the object to the edge. */
 export interface WireError {

@@ -8,6 +8,7 @@ import type { Transcript } from './storage/transcript.ts';
 import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
 import { restoreEnded } from './turn/restore-turn.ts';
 import type { Runner } from './turn/running-turn.ts';
+import { describeTurn } from './turn-account.ts';
 import { bufferedAnswer, interruptedCall, turnHasEnded, wireError } from './turn-answer.ts';
 
 /**
@@ -48,6 +49,21 @@ export async function answerOf(runner: Runner, stream: boolean): Promise<TurnAns
   }
   await runner.done;
   return bufferedAnswer(runner.turn, started.headers);
+}
+
+/** Waits until a turn in the background has gone up. What is refused before is the answer; later errors are told. */
+export async function backgroundAnswerOf(transcript: Transcript, runner: Runner): Promise<TurnAnswer> {
+  await runner.admitted;
+  const { row, ended } = runner.turn;
+  if (ended?.status === 'failed' && !ended.summary.outcome.sent) return await answerOf(runner, true);
+  return turnReport(transcript, turnAt(transcript, row.seq) ?? row);
+}
+
+/** @returns the answer 202 for a turn that nobody waits for, as it is now */
+export function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
+  const report = describeTurn(transcript, row);
+  const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
+  return { kind: 'whole', turn: row.id, status: 202, headers, body: JSON.stringify(report) };
 }
 
 /**

@@ -97,6 +97,7 @@ export function beginTurn(
     headers: request.headers,
     onEnd: (settled) => {
       hooks.onEnd();
+      maintenance.events.noteEnd(turn);
       settlements.follow(row, settled);
     },
     onBroken: hooks.onBroken,
@@ -176,6 +177,8 @@ function runContextOf(
         id: `${run.id}_${step.number}`,
         run: run.seq,
         events: step.logged,
+        background: null,
+        deliverUrl: null,
       };
       const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
       const turn = storeTurn(context, row, plan, {
@@ -193,8 +196,9 @@ function runContextOf(
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    onEnd: () => {
+    onEnd: (ended) => {
       onEnd();
+      maintenance.events.noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.reportSoon();
     },
@@ -288,5 +292,7 @@ function newTurnRow(transcript: Transcript, request: RunRequest, planned: NextRe
     follows,
     events: 0,
     run: null,
+    background: request.background ? 1 : null,
+    deliverUrl: request.deliverUrl ?? null,
   };
 }

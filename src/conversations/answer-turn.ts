@@ -10,6 +10,7 @@ import { restoreEnded } from './turn/restore-turn.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { describeTurn } from './turn-account.ts';
 import { bufferedAnswer, interruptedCall, turnHasEnded, wireError } from './turn-answer.ts';
+import { isRefused } from './turn-events.ts';
 
 /**
  * Finds the turn that the same request began before: one that runs, or one that ended not long ago.
@@ -54,8 +55,8 @@ export async function answerOf(runner: Runner, stream: boolean): Promise<TurnAns
 /** Waits until a turn in the background has gone up. What is refused before is the answer; later errors are told. */
 export async function backgroundAnswerOf(transcript: Transcript, runner: Runner): Promise<TurnAnswer> {
   await runner.admitted;
-  const { row, ended } = runner.turn;
-  if (ended?.status === 'failed' && !ended.summary.outcome.sent) return await answerOf(runner, true);
+  const { row } = runner.turn;
+  if (isRefused(transcript, runner.turn)) return await answerOf(runner, true);
   return turnReport(transcript, turnAt(transcript, row.seq) ?? row);
 }
 

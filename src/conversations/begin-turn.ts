@@ -16,6 +16,7 @@ import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
+import { isRefused } from './turn-events.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -97,7 +98,7 @@ export function beginTurn(
     headers: request.headers,
     onEnd: (settled) => {
       hooks.onEnd();
-      maintenance.events.noteEnd(turn);
+      if (!isRefused(transcript, turn)) maintenance.events.noteEnd(turn);
       settlements.follow(row, settled);
     },
     onBroken: hooks.onBroken,
@@ -198,7 +199,7 @@ function runContextOf(
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
     onEnd: (ended) => {
       onEnd();
-      maintenance.events.noteEnd(ended);
+      if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.reportSoon();
     },

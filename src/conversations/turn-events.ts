@@ -11,6 +11,8 @@ import type * as z from '../http/zod.ts';
 import type { turnEnded } from './conversations-answers.schema.ts';
 import type { ObjectContext } from './object-context.ts';
 import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { turnsOfRun } from './storage/turn-queries.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
 import { describeTurn } from './turn-account.ts';
 
@@ -21,6 +23,13 @@ const MOST_CHARACTERS = 262_144;
 
 type TurnEnded = z.output<typeof turnEnded>;
 
+/** @returns whether a turn failed before the account admitted it: then its caller gets the error as the answer. */
+export function isRefused(transcript: Transcript, { row, ended }: RunningTurn): boolean {
+  if (ended?.status !== 'failed') return false;
+  const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
+  return steps.every(({ grant }) => grant === null);
+}
+
 export class TurnEvents {
   readonly #object: ObjectContext;
   #sending: Promise<void> | undefined;
@@ -29,13 +38,9 @@ export class TurnEvents {
     this.#object = object;
   }
 
-  /**
-   * Stores that a turn in the background has ended, and begins to tell it. Call it in the step that stores the end. Where
-   * the turn never went up, its caller has got the error as the answer.
-   */
+  /** Stores that a turn in the background has ended, and begins to tell it. Call it in the step that stores the end. */
   noteEnd({ row, ended }: RunningTurn): void {
     if (!row.background || !ended) return;
-    if (ended.status === 'failed' && !ended.summary.outcome.sent) return;
     const { transcript, now } = this.#object;
     const { account = '', id: conversation = '' } = transcript.profile ?? {};
     const event: TurnEnded = {

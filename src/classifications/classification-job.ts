@@ -255,13 +255,10 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const settings = this.settings();
     const controller = new AbortController();
     const response = await new UpstreamBatches(this.upstream(), settings, upstream).results(upstream.id, controller);
-    return await readVotes(response, job, {
-      store: (votes) => {
-        if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
-      },
-      controller,
-      idleMs: settings.STREAM_IDLE_MS,
-    });
+    const store = (votes: Parameters<JobTables['addVotes']>[0]) => {
+      if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
+    };
+    return await readVotes(response, job, store, { controller, idleMs: settings.STREAM_IDLE_MS });
   }
 
   #run(job: Job): void {

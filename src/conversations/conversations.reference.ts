@@ -2,7 +2,7 @@ import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, linesContent, namedList, pageAnswer } from '../reference/answers.ts';
 import { eventStream } from '../reference/event-stream.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import {
   createConversation,
   exportQuery,
@@ -96,25 +96,24 @@ const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
 
-const route = { needs: 'messages' } as const;
-
-export const conversations: Resource = {
+export const conversations: Resource = resource({
   tag: 'Conversations',
   description: 'Histories that the edge keeps. A turn goes on when its client has left.',
   parameters: {
     id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' },
     turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
   },
+  needs: 'messages',
+  errors: [503],
   routes: {
     'GET /conversations': {
-      ...route,
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       query: pageSchema,
       answer: pageAnswer(namedList('ConversationList', rowSchema), row, row.id),
+      errors: [],
     },
     'POST /conversations': {
-      ...route,
       operation: 'createConversation',
       summary: 'Create a conversation with defaults',
       description: 'A conversation also comes to be by its first turn: `conversation` in a Messages request.',
@@ -133,14 +132,11 @@ export const conversations: Resource = {
       errors: [404, 409, 429, 503],
     },
     'GET /conversations/:id': {
-      ...route,
       operation: 'getConversation',
       summary: 'Read a conversation: state, defaults, totals',
       answer: conversation('The conversation, without its messages.'),
-      errors: [503],
     },
     'PATCH /conversations/:id': {
-      ...route,
       operation: 'updateConversation',
       summary: 'Change its title, metadata, retention or limits',
       description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
@@ -152,22 +148,17 @@ export const conversations: Resource = {
       errors: [429, 503],
     },
     'GET /conversations/:id/messages': {
-      ...route,
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
       query: z.extend(pageSchema, historyQuery.shape),
       answer: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id),
-      errors: [503],
     },
     'GET /conversations/:id/turns/:turn': {
-      ...route,
       operation: 'getTurn',
       summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
       answer: jsonAnswer('The turn.', z.withMeta(turnAccount, { id: 'ConversationTurn' }), turn),
-      errors: [503],
     },
     'GET /conversations/:id/export': {
-      ...route,
       operation: 'exportConversation',
       summary: 'Export a conversation',
       query: exportQuery,
@@ -175,10 +166,8 @@ export const conversations: Resource = {
         description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
         content: [linesContent([report, message, { type: 'end', messages: 1 }])],
       },
-      errors: [503],
     },
     'GET /conversations/:id/stream': {
-      ...route,
       operation: 'resumeTurn',
       summary: 'Resume a stream, and follow it live',
       description:
@@ -192,15 +181,12 @@ export const conversations: Resource = {
       errors: [410, 503],
     },
     'POST /conversations/:id/stop': {
-      ...route,
       operation: 'stopTurn',
       summary: 'Stop the running turn, and keep what was said',
       query: stopQuery,
       answer: conversation('The conversation; where nothing ran, nothing has changed.'),
-      errors: [503],
     },
     'POST /conversations/:id/rewind': {
-      ...route,
       operation: 'rewindConversation',
       summary: 'Rewind to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
@@ -208,7 +194,6 @@ export const conversations: Resource = {
       errors: [409, 503],
     },
     'POST /conversations/:id/fork': {
-      ...route,
       operation: 'forkConversation',
       summary: 'Fork a conversation',
       body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
@@ -216,11 +201,9 @@ export const conversations: Resource = {
       errors: [409, 429, 503],
     },
     'DELETE /conversations/:id': {
-      ...route,
       operation: 'deleteConversation',
       summary: 'Delete a conversation and all that it holds',
       answer: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
-      errors: [503],
     },
   },
-};
+});

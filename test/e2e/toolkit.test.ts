@@ -11,6 +11,7 @@ import { build } from 'esbuild';
 import { publint } from 'publint';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
+import { blocksOf, readGuide } from '../support/guides.ts';
 import { freePort } from '../support/processes.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -144,7 +145,7 @@ test('the client type-checks without skipLibCheck, with the types of a browser a
   await typeCheck('page.ts', { lib: ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [] });
 });
 
-test('the README’s Worker, the example and a test type-check without skipLibCheck', async () => {
+test('the guide’s Worker, the example and a test type-check without skipLibCheck', async () => {
   await cp(join(root, 'examples/worker'), join(project, 'example'), { recursive: true });
   await write(
     'own.test-d.ts',
@@ -168,16 +169,15 @@ test('the README’s Worker, the example and a test type-check without skipLibCh
     export default edge;`,
   );
   await typeCheck('own.test-d.ts', { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
-  const readme = await readFile(join(root, 'README.md'), 'utf8');
-  const [, shown = ''] = /## Build on it[\s\S]*?```ts\n([\s\S]*?)```/.exec(readme) ?? [];
+  const [shown = ''] = blocksOf(await readGuide('toolkit'), 'ts');
   expect(shown).toContain('createApp');
-  await mkdir(join(project, 'readme'));
-  await write('readme/index.ts', shown);
+  await mkdir(join(project, 'guide'));
+  await write('guide/index.ts', shown);
   await write(
-    'readme/session.ts',
+    'guide/session.ts',
     'export const sessionOf = async (request: Request) => (request.headers.has("cookie") ? { user: "u" } : undefined);',
   );
-  await typeCheck('readme/index.ts', {
+  await typeCheck('guide/index.ts', {
     lib: ['es2024'],
     types: ['@cloudflare/workers-types'],
     allowImportingTsExtensions: true,

@@ -6,11 +6,13 @@ import { turnAccount, turnEnded } from '../../src/conversations/conversations-an
 import { receivedText } from '../../src/conversations/turn-answer.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
 import type { Json } from '../../src/json/object.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import {
   type Asked,
   atRest,
+  bindings,
   bodyOf,
   requestOf,
   resetAll,
@@ -135,13 +137,16 @@ describe('a turn in the background', () => {
     expect(await turnNow(String(id))).toMatchObject(failed);
   });
 
-  test('that never goes up is refused to its caller, and nothing is told', async () => {
-    answeringBy(() => says('never'), { vars: VARS });
+  test('that its budget refuses is refused to its caller, and nothing is told', async () => {
+    const bodies = answeringBy(() => says('never'), { vars: VARS });
     const came = servingTools(() => new Response());
-    const request = requestOf({ ...bodyOf('Do it.'), model: 'no-model-of-ours', max_tokens: -1 });
-    const answer = await turnOf({ ...request, fallbacks: [], background: true, body: request.body });
-    expect(answer.kind === 'error' || answer.kind === 'whole').toBe(true);
-    if (answer.kind === 'error') expect(told(came)).toEqual([]);
+    await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
+    for (const more of [{}, { tools: [weather()] }]) {
+      const answer = await turnOf({ ...requestOf(bodyOf('Do it.', more)), background: true });
+      expect(answer).toMatchObject({ kind: 'error', error: { status: 429, type: 'billing_error' } });
+    }
+    await runDurableObjectAlarm(stubOf());
+    expect([bodies.length, told(came)]).toEqual([0, []]);
   });
 
   test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
@@ -244,7 +249,9 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
     }),
     { numRuns: KILLED },
   );
-  console.log(`killed: ${JSON.stringify(counts)}`);
+  expect(Object.keys(counts)).toHaveLength(4);
+  // biome-ignore lint/suspicious/noConsole: the table of the kills.
+  console.log(`turns in the background, killed: ${JSON.stringify(counts)}`);
 });
 
 describe('POST /messages', () => {

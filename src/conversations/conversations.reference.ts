@@ -95,7 +95,8 @@ const turn = {
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
 const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
-const turnSchema = z.withMeta(turnAccount, { id: 'ConversationTurn' });
+/** A turn in the reference: also what a request in the background is answered with. */
+export const turnSchema = z.withMeta(turnAccount, { id: 'ConversationTurn' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
 

@@ -1,5 +1,5 @@
+import { turnSchema } from '../conversations/conversations.reference.ts';
 import { backgroundTurn, namedConversation, pendingTools } from '../conversations/conversations.schema.ts';
-import { turnAccount } from '../conversations/conversations-answers.schema.ts';
 import { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
@@ -118,7 +118,7 @@ const begun = {
     description: 'The turn in the background, as `GET /conversations/:id/turns/:turn` tells it.',
     content: [
       {
-        schema: z.withMeta(turnAccount, { id: 'ConversationTurn' }),
+        schema: turnSchema,
         example: {
           type: 'turn',
           id: 'turn_2m4gmfejmm3a',

@@ -70,7 +70,7 @@ export class Conversations {
    * Follows the running turn from its first event, for example after a reload, or in another window.
    *
    * @returns null if no turn runs; then the history is complete
-   * @throws SluiceError 404 for an unknown conversation
+   * @throws SluiceError 404 for an unknown conversation, without `ifAbsent`
    */
   async resume(id: string, options?: StreamOptions): Promise<MessageStream | null> {
     const stream = new MessageStream(this.#transport, { conversation: id }, options);

@@ -135,6 +135,8 @@ export interface PageRequest {
 export interface HistoryRequest extends PageRequest {
   /** Whether to add the question of the running turn, as rows with the status `running`. */
   pending?: boolean;
+  /** `empty`: a conversation that does not exist yet has no messages, and is no error. */
+  if_absent?: 'empty';
   /** `shown`: the steps of a run as the one message that it was. */
   view?: 'stored' | 'shown';
 }

@@ -9,6 +9,7 @@ import {
   forkRequest,
   historyQuery,
   patchConversation,
+  resumeQuery,
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
@@ -182,7 +183,7 @@ export const conversations: Resource = resource({
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
       headers: z.object({ 'last-event-id': z.described(z.optional(z.string()), 'The last event that was received.') }),
-      query: z.object({ after: z.described(z.optional(z.string()), 'The same, where no header can be sent.') }),
+      query: resumeQuery,
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },

@@ -110,13 +110,25 @@ export type View = z.output<typeof view>;
 /** What `GET …/export` takes. */
 export const exportQuery = z.object({ view });
 
+const if_absent = z.described(
+  z.optional(z.literal('empty')),
+  '`empty`: a conversation that is not there counts as one without messages, and is no 404.',
+);
+
 /** What `GET …/messages` takes beside what every list does. */
 export const historyQuery = z.object({
   view,
+  if_absent,
   pending: z.described(
     z._default(z.enum(['true', 'false'], { error: 'Input should be true or false' }), 'false'),
     'Also what the running turn was asked: it is not part of the history yet.',
   ),
+});
+
+/** What `GET …/stream` takes. */
+export const resumeQuery = z.object({
+  after: z.described(z.optional(z.string()), 'The same, where no header can be sent.'),
+  if_absent,
 });
 
 export const stopQuery = z.object({

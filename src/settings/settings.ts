@@ -182,7 +182,7 @@ export const settingsSchema = z.object({
   ),
   TOOL_SIGNING_SECRET: z.described(
     z.optional(standardSecret),
-    'Secret. Signs the calls of such tools, after Standard Webhooks: `whsec_…`; without it there are none.',
+    'Secret. Signs the calls of such tools, after Standard Webhooks: `whsec_…`; without it only MCP servers are called.',
   ),
   SIMULATOR_TTFT_MS: z.described(countSetting(300), 'The simulator’s time to the first token.'),
   SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'The simulator’s pace; 0 is unpaced.'),

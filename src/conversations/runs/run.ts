@@ -162,6 +162,7 @@ export class Run implements Runner {
       this.#context.onBroken(thrown);
     } finally {
       clearInterval(pings);
+      this.#calls.close();
       this.#done.resolve();
     }
   }
@@ -274,8 +275,7 @@ export class Run implements Runner {
       asksClient = following.asksClient;
     } else if (following.kind === 'again') await this.#pause();
     this.#isWaiting = false;
-    const { now } = this.#context;
-    const reason = this.#meter.pause(now());
+    const reason = this.#meter.pause(this.#context.now());
     if (this.#abort.signal.aborted) this.#finish({ kind: 'stopped' });
     else if (asksClient) this.#finish({ kind: 'complete' });
     else if (reason) this.#finish({ kind: 'paused', reason });

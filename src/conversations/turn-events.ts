@@ -19,7 +19,7 @@ import { describeTurn } from './turn-account.ts';
 /** While an event is told, nobody else tells it; if the object dies meanwhile, it is told again after so long. */
 const LEASE_MS = 2 * SCHEDULE.deliveryTimeout;
 /** A longer event is told without its message, and then without its steps: receivers take no body of any length. */
-const MOST_CHARACTERS = 262_144;
+const MOST_EVENT_CHARACTERS = 262_144;
 
 type TurnEnded = z.output<typeof turnEnded>;
 
@@ -52,8 +52,8 @@ export class TurnEvents {
       turn: describeTurn(transcript, row),
       message: (ended.message as TurnEnded['message'] | undefined) ?? null,
     };
-    if (JSON.stringify(event).length > MOST_CHARACTERS) event.message = null;
-    if (JSON.stringify(event).length > MOST_CHARACTERS) event.turn.steps = [];
+    if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) event.message = null;
+    if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) event.turn.steps = [];
     this.#add(event, row);
   }
 

@@ -22,6 +22,10 @@ export const conversationReport = z.extend(conversationRow, {
   system: z.unknown(),
   tools: z.described(z.unknown(), 'Without the addresses of those that the edge calls.'),
   prefix: z.described(z.nullable(z.string()), 'name@version: held since it was created.'),
+  agent: z.described(
+    z.nullable(z.object({ name: z.string(), version: z.string() })),
+    'Its name, and name@version: copied when it was created.',
+  ),
   metadata: z.nullable(z.record(z.string(), z.unknown())),
   retention_seconds: z.nullable(z.int()),
   history,

@@ -1,3 +1,4 @@
+import { agentRef } from '../agents/agents.schema.ts';
 import type { PageQuery } from '../http/page.ts';
 import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
@@ -76,6 +77,7 @@ export const createConversation = z.strictObject({
   ),
   tools: z.optional(z.array(z.looseObject({}))),
   prefix: z.described(z.optional(prefixRef), 'The version that it means now is held.'),
+  agent: z.described(z.optional(agentRef), 'The version that it means now is copied; it takes no prefix then.'),
   model: z.optional(
     z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),
   ),

@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import { agentNamed } from '../agents/named-agent.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import { isOverloaded, ObjectUnreachable } from '../durable/call-object.ts';
@@ -88,6 +89,7 @@ export async function proxyTurn(
     background,
     deliverUrl: deliver_url,
     prefix: prefixNamed(caller, body.json),
+    agent: agentNamed(caller, body.json),
     fallbacks: fallbacksNamed(caller),
     headers: await headersToObject(c),
     query: queryOf(c.req.raw.url),
@@ -162,9 +164,10 @@ export async function countedPromptOf(
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
   const prefix = prefixNamed(c.req.raw.headers, request.json);
+  const agent = agentNamed(c.req.raw.headers, request.json);
   const place = { account: identity.account, id };
   const prompt = await callOwn<Result<ReadableStream<Uint8Array>> | undefined>(c, id, (object) =>
-    object.prompt({ place, identity, prefix, body: bodyFor(request) }),
+    object.prompt({ place, identity, prefix, agent, body: bodyFor(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw apiErrorOf(c, prompt.error);

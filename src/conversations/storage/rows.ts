@@ -17,7 +17,14 @@ export interface HeldPrefix {
   holder: string;
 }
 
-/** @returns the version of a prefix as requests and ledgers name it. */
+/** The version of an agent that a conversation has a copy of. */
+export interface HeldAgent {
+  owner: string;
+  name: string;
+  hash: string;
+}
+
+/** @returns a version as requests and ledgers name it. */
 export function refOf({ name, hash }: Pick<HeldPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
 }
@@ -40,6 +47,8 @@ export interface Profile {
   maxTokens: number | null;
   /** Absent in conversations that are older than prefixes. */
   prefix?: HeldPrefix | null;
+  /** Absent in conversations that are older than agents. */
+  agent?: HeldAgent | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
   turns: number;

@@ -28,9 +28,9 @@ import {
 } from './rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
 
-/** `runs` are the tools of its prefix that the edge calls itself. */
-type FrozenOwner = 'system' | 'tools' | 'runs';
-const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3 };
+/** `runs` are the tools of its prefix that the edge calls itself; `agent` is its agent. */
+type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
+const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
 
 /** Some of the messages of the history, by their numbers. */
 interface Range {
@@ -134,9 +134,14 @@ export class Transcript extends Tables {
   }
 
   /** The JSON texts of the frozen `system` and `tools`. */
-  get frozen(): Record<FrozenOwner, string | undefined> {
+  get frozen(): Record<Exclude<FrozenOwner, 'agent'>, string | undefined> {
     const piece = (owner: FrozenOwner) => this.#pieces(OWNERS[owner]) || undefined;
     return { system: piece('system'), tools: piece('tools'), runs: this.#profile?.prefix ? piece('runs') : undefined };
+  }
+
+  /** The JSON text of its agent. */
+  get frozenAgent(): string {
+    return this.#pieces(OWNERS.agent);
   }
 
   freeze(owner: FrozenOwner, text: string | undefined): void {

@@ -62,6 +62,7 @@ export interface TurnRequest {
   /** Where that is told, and what waits for approval; absent where the setting TURN_DELIVER_URL says it. */
   deliverUrl?: string | undefined;
   prefix?: string | undefined;
+  agent?: string | undefined;
   /** The models that it says may step in. */
   fallbacks?: readonly string[] | undefined;
   /** As they go up, but for the deployment's key. */
@@ -70,7 +71,7 @@ export interface TurnRequest {
 }
 
 /** The request for a conversation's next prompt, which is to be counted. */
-export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix'>;
+export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix' | 'agent'>;
 
 /** An error as it crosses from the object to the edge. */
 export interface WireError {

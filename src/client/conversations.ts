@@ -61,6 +61,11 @@ export class Conversations {
     return this.#transport.json(at(id, `/turns/${encodeURIComponent(turn)}`));
   }
 
+  /** Stops a turn, and keeps the part of the answer that has come. One that has ended stays as it is. */
+  cancel(id: string, turn: string): Promise<ConversationTurn> {
+    return this.#transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' });
+  }
+
   /**
    * Follows the running turn from its first event, for example after a reload, or in another window.
    *

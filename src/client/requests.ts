@@ -70,6 +70,13 @@ export interface MessageRequest
   tools?: (ToolUnion | EdgeTool)[];
 }
 
+/** A request for a turn that nobody waits for. */
+export interface BackgroundRequest extends MessageRequest {
+  conversation: string;
+  /** Where its end is told, signed; the edge must allow its host. */
+  deliver_url?: string;
+}
+
 export interface CountRequest
   extends Omit<MessageCountTokensParams, 'model' | 'tools'>,
     Partial<Pick<MessageCountTokensParams, 'model'>>,

@@ -17,6 +17,7 @@ import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
+import { isRefused } from './turn-events.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -112,6 +113,7 @@ export function beginTurn(
     most: planned.most,
     onEnd: (settled) => {
       hooks.onEnd();
+      if (!isRefused(transcript, turn)) maintenance.events.noteEnd(turn);
       settlements.follow(row, settled);
     },
     onBroken: hooks.onBroken,
@@ -192,6 +194,8 @@ function runContextOf(
         id: `${run.id}_${step.number}`,
         run: run.seq,
         events: step.logged,
+        background: null,
+        deliverUrl: null,
       };
       const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
       const turn = storeTurn(context, row, plan, {
@@ -209,8 +213,9 @@ function runContextOf(
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    onEnd: () => {
+    onEnd: (ended) => {
       onEnd();
+      if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.reportSoon();
     },
@@ -304,5 +309,7 @@ function newTurnRow(transcript: Transcript, request: RunRequest, planned: NextRe
     follows,
     events: 0,
     run: null,
+    background: request.background ? 1 : null,
+    deliverUrl: request.deliverUrl ?? null,
   };
 }

@@ -16,7 +16,7 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
-import { answerOf, answerRepeated, findRepeatedTurn } from './answer-turn.ts';
+import { answerOf, answerRepeated, backgroundAnswerOf, findRepeatedTurn, turnReport } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed } from './held-agent.ts';
@@ -144,9 +144,16 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return { ok: true, value: crossingText(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
   }
 
-  /** @returns what a turn did, as JSON text. */
+  /** @returns what a turn did, as JSON text: also a first one that has failed, and left no conversation. */
   turnAccount(id: string): Result<CrossingText> {
-    return this.#currentProfile() ? accountOfTurn(this.#transcript, id) : unknownConversation();
+    this.#recover();
+    return this.#transcript.profile ? accountOfTurn(this.#transcript, id) : unknownConversation();
+  }
+
+  /** Stops a turn, and keeps what has come; one that has ended stays as it is. @returns what it did */
+  async cancel(turn: string): Promise<Result<CrossingText>> {
+    await this.stop({ turn });
+    return this.turnAccount(turn);
   }
 
   /** @returns a page of messages as JSON text. */
@@ -257,6 +264,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return;
+    this.ctx.waitUntil(this.#maintenance.events.send());
     if (this.#runner) {
       alarm.wakeFor(now + WATCH_MS);
       // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
@@ -274,6 +282,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       // While the account was asked, the other turn may have ended or failed: look again.
       const repeated = findRepeated();
       if (repeated && repeated.hash !== request.hash) throw keyReused();
+      if (repeated && request.background) return turnReport(this.#transcript, repeated);
       if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request.stream);
       if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
       if (this.#isInTransit) throw inTransit();
@@ -294,7 +303,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
     request.body = '';
     planned.messages = [];
     this.ctx.waitUntil(runner.go(planned));
-    return await answerOf(runner, request.stream);
+    return request.background
+      ? await backgroundAnswerOf(this.#transcript, runner)
+      : await answerOf(runner, request.stream);
   }
 
   /** Ends the turns that a crash has interrupted, and lets runs go on: once, before anything else is done. */

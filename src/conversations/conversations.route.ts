@@ -88,6 +88,9 @@ export function conversationsRoutes() {
     .get('/conversations/:id/turns/:turn', async (c) =>
       json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnAccount(c.req.param('turn')))),
     )
+    .delete('/conversations/:id/turns/:turn', async (c) =>
+      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
+    )
     .get('/conversations/:id/export', async (c) => {
       const { view } = validate(exportQuery, c.req.query());
       const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.export(view));

@@ -22,6 +22,18 @@ export const pendingTools = z.object({
   ),
 });
 
+/** Turns that nobody waits for, and who is told of them. */
+export const backgroundTurn = z.object({
+  background: z.described(
+    z.optional(z.boolean({ error: 'Input should be a valid boolean' })),
+    '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
+  ),
+  deliver_url: z.described(
+    z.optional(z.string({ error: 'Input should be a valid string' })),
+    'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
+  ),
+});
+
 /** @returns whether a string can name a conversation. */
 export function isConversationId(id: string): boolean {
   return ID.test(id);

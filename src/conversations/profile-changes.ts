@@ -113,6 +113,7 @@ export async function storeCopy(
 export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
   transcript.together(() => {
     transcript.empty();
+    transcript.deliveries.clear();
     const version = Math.max(profile.version + 1, now());
     const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
     transcript.save({ ...profile, version, ...deletion });

@@ -134,6 +134,8 @@ export function nextRequest(
     conversation: undefined,
     prefix: undefined,
     on_pending_tools: undefined,
+    background: undefined,
+    deliver_url: undefined,
     stream: counts ? undefined : 'true',
     model: JSON.stringify(model),
     max_tokens: counts ? undefined : String(maxTokens),

@@ -108,6 +108,10 @@ export interface TurnRow {
   run: number | null;
   /** Why its run has paused; absent where nothing is known of that. */
   paused?: string | null;
+  /** 1 where nobody waits for its answer: its end is told. */
+  background?: 1 | null;
+  /** Where that is told, if the request has said so. */
+  deliverUrl?: string | null;
   /** Of a step the calls that the edge makes, as JSON text: stored with its end, before any of them is made. */
   calls?: string | null;
 }

@@ -10,6 +10,7 @@ import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { CallRows } from './call-rows.ts';
+import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
@@ -45,6 +46,7 @@ interface Range {
 export class Transcript extends Tables {
   readonly log: LogRows;
   readonly calls: CallRows;
+  readonly deliveries: DeliveryRows;
   readonly #key = {};
   #profile: Profile | undefined;
   /** Whether the profile in memory is newer than the stored one. */
@@ -56,6 +58,7 @@ export class Transcript extends Tables {
     super(storage);
     this.log = new LogRows(this);
     this.calls = new CallRows(this);
+    this.deliveries = new DeliveryRows(this);
     // A read of an unknown id must store nothing, so the tables are made by the first write.
     const meta = readMeta(storage.sql);
     if (meta.size > 0) this.#open(meta);
@@ -154,7 +157,7 @@ export class Transcript extends Tables {
   beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
-    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows };
+    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...toldOf(turn) };
     this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       for (const message of messages) this.addMessage(message);
@@ -311,6 +314,11 @@ export class Transcript extends Tables {
   #writePieces(owner: number, text: string): void {
     for (const [n, piece] of divideText(text).entries()) this.insert('pieces', { owner, n, text: piece });
   }
+}
+
+/** @returns who is told of a turn, where that is somebody. Most turns have fewer columns to be written. */
+function toldOf({ background, deliverUrl }: TurnRow): Partial<TurnRow> {
+  return { ...(background ? { background } : {}), ...(deliverUrl ? { deliverUrl } : {}) };
 }
 
 /** @returns the bytes of the members that a caller may make long. */

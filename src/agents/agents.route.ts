@@ -5,7 +5,7 @@ import { readJson } from '../accounts/admission/read-body.ts';
 import { hasScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
-import { checkTools } from '../tools/check-tools.ts';
+import { storedTools } from '../tools/stored-tools.ts';
 import { idsNamed } from '../upstream/request/named-ids.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
@@ -26,9 +26,9 @@ export function agentsRoutes() {
       maxBytes: MAX_AGENT_BYTES,
       readBody: async (c) => {
         const { json } = await readJson(c, 'free');
-        checkTools(json.tools, c.get('identity'), c.get('settings'));
         await checkOwned(contextOf(c), idsNamed(json));
-        return json;
+        const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'));
+        return { ...json, ...(tools === undefined ? {} : { tools }) };
       },
       write: agentBytes,
       show: (c, found) => c.json(agentContentOf(c, found)),

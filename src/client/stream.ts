@@ -13,6 +13,8 @@ export interface StreamOptions {
   headers?: Record<string, string> | undefined;
   /** Called when the connection is open, and each time it is lost; `retryAt` says when it is tried again. */
   onConnection?: ((state: 'open' | 'lost', retryAt?: Date) => void) | undefined;
+  /** `empty`: following a conversation that does not exist yet is no error, and finds no turn. */
+  ifAbsent?: 'empty' | undefined;
 }
 
 /** What a stream starts with: a request, or a turn that is already running. */
@@ -211,6 +213,7 @@ export class MessageStream extends SdkReader {
         this.turn === undefined ? {} : { 'last-event-id': `${this.turn}-${last}` };
       return this.#transport.send(`/conversations/${encodeURIComponent(conversation ?? '')}/stream`, {
         headers,
+        query: { if_absent: this.#options.ifAbsent },
         signal,
       });
     };

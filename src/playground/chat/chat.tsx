@@ -51,7 +51,7 @@ export function Chat() {
             >
               <Icon name="menu" />
             </button>
-            <h1>{current ? titleFor(current.id, current.report.value?.title) : 'New conversation'}</h1>
+            <h1 class="clipped">{current ? titleFor(current.id, current.report.value?.title) : 'New conversation'}</h1>
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
           </div>
         </header>

@@ -61,7 +61,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   return (
     <li class="item" data-current={current}>
       <a ref={link} href={`#/chat/${encodeURIComponent(row.id)}`} aria-current={current ? 'page' : undefined}>
-        <span class="item-title">{title}</span>
+        <span class="clipped">{title}</span>
         <span class="item-note">
           {row.state === 'running' || (session.value?.id === row.id && session.value.live.value)
             ? 'answering…'

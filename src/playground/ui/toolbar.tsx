@@ -19,7 +19,7 @@ export function Toolbar({ label, children }: { label: string; children: Componen
     const step = STEPS[event.key];
     if (step === undefined) return;
     const buttons = enabled();
-    const at = buttons.findIndex((button) => button === document.activeElement);
+    const at = buttons.indexOf(document.activeElement as HTMLButtonElement);
     const next = buttons[(at + step + buttons.length) % buttons.length];
     stopAt(next);
     next?.focus();

@@ -4,6 +4,7 @@ import { sentenceOf } from '../../edge/client.ts';
 import { chooseModel, model, models } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
+import { useFileDrop } from '../../ui/file-drop.ts';
 import { Select } from '../../ui/form.tsx';
 import { formatCount, formatUsd } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
@@ -22,7 +23,6 @@ export function Composer() {
     void conversationId.value;
     if (matchMedia('(hover: hover)').matches) draft.current?.focus();
   });
-  const over = useSignal(false);
   const current = session.value;
   const running = current?.live.value !== undefined;
   const ready = !isEmpty.value && !current?.busy.value;
@@ -65,20 +65,10 @@ export function Composer() {
   return (
     <form
       class="composer"
-      data-over={over.value}
+      {...useFileDrop((files) => void take(files))}
       onSubmit={(event) => {
         event.preventDefault();
         submit();
-      }}
-      onDragOver={(event) => {
-        event.preventDefault();
-        over.value = true;
-      }}
-      onDragLeave={() => (over.value = false)}
-      onDrop={(event) => {
-        event.preventDefault();
-        over.value = false;
-        void take(event.dataTransfer?.files ?? []);
       }}
     >
       <div class="column">

@@ -21,7 +21,7 @@ export function FailureNote({ failure, session }: { failure: Failure; session: S
   };
   return (
     <Fault text={sayTimes(error.message)}>
-      <p class="fault-kind">
+      <p class="quiet fault-kind">
         <code>{error.type}</code>
         {error.status !== undefined && <span>HTTP {error.status}</span>}
         {error.requestId !== undefined && <code>{error.requestId}</code>}

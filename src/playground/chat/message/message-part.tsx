@@ -41,13 +41,13 @@ export function MessagePart({ part, result, thought, plain, growing }: MessagePa
         </details>
       );
     case 'redacted_thinking':
-      return <p class="aside-note">This thought is encrypted: only Claude can read it.</p>;
+      return <p class="quiet aside-note">This thought is encrypted: only Claude can read it.</p>;
     case 'image': {
       const address = pictureAddress(part);
       return address ? (
         <img class="picture" src={address} alt="Sent with the message" />
       ) : (
-        <p class="aside-note">A picture that is stored elsewhere.</p>
+        <p class="quiet aside-note">A picture that is stored elsewhere.</p>
       );
     }
     case 'document':

@@ -1,7 +1,7 @@
 import { untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
-import { sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
@@ -15,16 +15,14 @@ import { Welcome } from './welcome.tsx';
 
 export function Chat() {
   const listOpen = useSignal(false);
-  const fault = useSignal<string | undefined>(undefined);
+  const { fault, run } = useAction();
   useEffect(() => {
-    Promise.all([refreshConversations(), refreshPrefixes()]).catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-    });
+    void run(() => Promise.all([refreshConversations(), refreshPrefixes()]));
     const stops = [keepCounting(), keepListed()];
     return () => {
       for (const stop of stops) stop();
     };
-  }, [fault]);
+  }, [run]);
   useSignalEffect(() => {
     const id = conversationId.value;
     untracked(() => show(id));

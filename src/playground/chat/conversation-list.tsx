@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { formatDayOf } from '../ui/format.ts';
@@ -10,14 +10,10 @@ import { hasMore, listed, loadAll, loadMore, removal, removalFault, undoRemoval 
 import { titleFor } from './session/titles.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
-  const fault = useSignal<string | undefined>(undefined);
   const wanted = useSignal('');
-  const attempt = (work: () => Promise<void>) => {
-    fault.value = undefined;
-    work().catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-      announce(fault.value);
-    });
+  const { fault, run } = useAction();
+  const attempt = async (work: () => Promise<void>) => {
+    if (!(await run(work))) announce(fault.value ?? '');
   };
   const words = wanted.value.toLowerCase().split(/\s+/);
   const rows = listed.value.filter(({ id, title }) => {
@@ -51,7 +47,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           value={wanted.value}
           onInput={(event) => {
             wanted.value = event.currentTarget.value;
-            if (hasMore.value) attempt(loadAll);
+            if (hasMore.value) void attempt(loadAll);
           }}
         />
       </div>

@@ -31,6 +31,11 @@ import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './t
 type FrozenOwner = 'system' | 'tools' | 'runs';
 const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3 };
 
+/** So many bytes may have come before the size of the database is asked for again. */
+const ASK_SIZE_AFTER = 32_768;
+/** About what a row takes beside its text: a turn's takes most. */
+const ROW_BYTES = 400;
+
 /** Some of the messages of the history, by their numbers. */
 interface Range {
   from?: number;
@@ -51,6 +56,8 @@ export class Transcript extends Tables {
   #isKept = false;
   /** The number of the newest turn, while that is known. */
   #newest: number | undefined;
+  /** The size of the database when it was asked for last, and about how much has come since; bytes. */
+  #size: { asked: number; added: number } | undefined;
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
@@ -90,6 +97,7 @@ export class Transcript extends Tables {
   create(profile: Profile): void {
     this.#forgetHistory();
     this.#open(readMeta(this.storage.sql));
+    this.#size = undefined;
     this.save(profile);
   }
 
@@ -97,6 +105,7 @@ export class Transcript extends Tables {
   forget(): void {
     this.#forgetHistory();
     this.#profile = undefined;
+    this.#size = undefined;
   }
 
   save(profile: Profile, bytes = this.bytes): void {
@@ -125,9 +134,20 @@ export class Transcript extends Tables {
     return Math.max(0, profileSizeOf(profile) - (before ? profileSizeOf(before) : 0));
   }
 
-  /** The bytes of the database with its tables and logs, as the platform bills them. To ask for them takes time. */
+  /**
+   * The bytes of the database with its tables and logs, as the platform bills them; what has come since they were asked for
+   * is estimated. To ask takes as long as a statement.
+   */
   get bytes(): number {
-    return this.storage.sql.databaseSize;
+    if (this.#size === undefined || this.#size.added > ASK_SIZE_AFTER) {
+      this.#size = { asked: this.storage.sql.databaseSize, added: 0 };
+    }
+    return this.#size.asked + this.#size.added;
+  }
+
+  override insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb?: string): void {
+    super.insert(table, row, verb);
+    if (this.#size) this.#size.added += ROW_BYTES + (typeof row.text === 'string' ? row.text.length : 0);
   }
 
   /** The JSON texts of the frozen `system` and `tools`. */

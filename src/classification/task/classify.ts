@@ -13,7 +13,7 @@ import { type FailedCall, type NotClassified, unlabelled } from './failure.ts';
 import type { Choice } from './prompt.ts';
 import { type Call, type Classifying, takeVote } from './take-vote.ts';
 import type { Task } from './task.ts';
-import { totalOfCalls } from './total.ts';
+import { Total } from './total.ts';
 
 export interface Classified {
   outcome: 'classified';
@@ -124,14 +124,8 @@ function failed(task: Task, failure: FailedCall, calls: readonly Call[]): Classi
   return { outcome: 'unclassified', ...failure, ...totalCost(task, calls) };
 }
 
-function totalCost({ model }: Task, calls: readonly Call[]) {
-  const { usage, nanodollars } = totalOfCalls(calls);
-  return {
-    model: calls.at(-1)?.model ?? model,
-    usage,
-    nanodollars,
-    headers: calls.at(-1)?.headers ?? {},
-    upstreamRequestId: calls.at(-1)?.upstreamRequestId,
-    upstream: calls.at(-1)?.upstream,
-  };
+function totalCost({ model: asked }: Task, calls: readonly Call[]) {
+  const { usage, nanodollars } = calls.reduce((total, call) => total.add(call), new Total());
+  const { model = asked, headers = {}, upstreamRequestId, upstream } = calls.at(-1) ?? {};
+  return { model, usage, nanodollars, headers, upstreamRequestId, upstream };
 }

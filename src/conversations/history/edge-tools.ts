@@ -3,7 +3,7 @@
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject, parseObject } from '../../json/object.ts';
 import { filledTool, IN_WORKER, markOfTools, workerTool } from '../../tools/worker-tools.ts';
-import type { HttpRun, ToolRun } from '../runs/runs.schema.ts';
+import type { ToolRun } from '../runs/runs.schema.ts';
 
 /** The tools of a request. */
 export interface EdgeTools {
@@ -47,7 +47,7 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
       return filledTool(name, edit(text, { run: undefined })) ?? [];
     }
     if (!isObject(tool.run)) return text;
-    runs.set(name, tool.run as HttpRun);
+    runs.set(name, tool.run as ToolRun);
     return edit(text, { run: undefined });
   });
   if (runs.size === 0) return undefined;

@@ -3,6 +3,7 @@
 import type { Bindings } from '../../durable/bindings.ts';
 import type { Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
+import { McpSessions } from '../../tools/mcp/sessions.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
@@ -41,6 +42,7 @@ const MOST_UNSTORED = 16_384;
 
 export class RunCalls {
   readonly #run: CallingRun;
+  readonly #sessions = new McpSessions();
 
   constructor(run: CallingRun) {
     this.#run = run;
@@ -70,7 +72,21 @@ export class RunCalls {
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
-    return await callTool(call, run, { settings, env, fetch: fetchTool, now: now(), leftMs, signal, room });
+    return await callTool(call, run, {
+      settings,
+      env,
+      fetch: fetchTool,
+      now: now(),
+      leftMs,
+      signal,
+      room,
+      sessions: this.#sessions,
+    });
+  }
+
+  /** Ends what was opened for the calls. */
+  close(): void {
+    this.#sessions.close();
   }
 
   /** Stores a call's result, and shows it. */

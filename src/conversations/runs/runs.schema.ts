@@ -17,9 +17,8 @@ const headerValue = z.union(
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
 );
 
-/** How the edge calls a tool. */
-export const runSchema = z.strictObject({
-  url: z.described(z.string().check(z.maxLength(2_048)), 'Where the call is posted; its host must be in TOOL_HOSTS.'),
+/** What all calls over HTTP may have. */
+const overHttp = {
   headers: z.described(
     z.optional(
       z.record(z.string(), headerValue).check(
@@ -41,8 +40,34 @@ export const runSchema = z.strictObject({
     z.optional(z.boolean()),
     'The call is never made a second time, also where a crash hides whether it was made.',
   ),
+};
+const address = z.string().check(z.maxLength(2_048));
+
+/** How the edge calls a tool. */
+export const runSchema = z.strictObject({
+  url: z.described(address, 'Where the call is posted; its host must be in TOOL_HOSTS.'),
+  ...overHttp,
 });
 export type HttpRun = z.output<typeof runSchema>;
+
+/** How the edge calls a tool of an MCP server. */
+const mcpRunSchema = z.strictObject({
+  mcp: z.described(address, 'An MCP server, by Streamable HTTP; its host must be in TOOL_HOSTS.'),
+  tool: z.described(z.string().check(z.minLength(1), z.maxLength(1_024)), 'What the server itself calls the tool.'),
+  ...overHttp,
+});
+export type McpRun = z.output<typeof mcpRunSchema>;
+
+/** An MCP server whose tools are listed when it is stored, and then stand there in its place. */
+const mcpServerSchema = z.strictObject({
+  mcp: mcpRunSchema.shape.mcp,
+  tools: z.described(
+    z.optional(z.array(z.string()).check(z.minLength(1))),
+    'Which of its tools, by its own names; all where it is absent.',
+  ),
+  ...overHttp,
+});
+export type McpServerRun = z.output<typeof mcpServerSchema>;
 
 /** How the edge calls a tool, or that the tool is one of its Worker's own. */
 export const anyRunSchema = z.union([
@@ -50,11 +75,19 @@ export const anyRunSchema = z.union([
   runSchema,
 ]);
 
-/** How a call is made: over HTTP, or in the Worker itself. */
-export type ToolRun = HttpRun | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
+/** How a call is made: over HTTP, of an MCP server, or in the Worker itself. */
+export type ToolRun =
+  | HttpRun
+  | McpRun
+  | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
 
 /** A tool that the edge calls itself, as far as the edge reads it. */
 export const runTool = z.looseObject({ name: z.string().check(z.minLength(1), z.maxLength(128)), run: runSchema });
+
+const shortName = z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -'));
+/** The same, of an MCP server, and a server with all of its tools: what may be stored. */
+export const mcpTool = z.looseObject({ name: shortName, run: mcpRunSchema });
+export const mcpServer = z.looseObject({ name: shortName, run: mcpServerSchema });
 
 /** The limits of a run: members of its request. */
 export const runLimits = z.object({

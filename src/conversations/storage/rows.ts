@@ -1,8 +1,8 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
-import { getOrMake } from '../../cache/get-or-make.ts';
-import { type FormatName, readFormat, writeFormat } from '../../durable/stored-format.ts';
+import { membersOf, type RawRow } from '../../durable/columns.ts';
+import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 
 /** The status of a turn. A `failed` one is no part of the history; its row stays until it is settled and its log expires. */
@@ -17,7 +17,14 @@ export interface HeldPrefix {
   holder: string;
 }
 
-/** @returns the version of a prefix as requests and ledgers name it. */
+/** The version of an agent that a conversation has a copy of. */
+export interface HeldAgent {
+  owner: string;
+  name: string;
+  hash: string;
+}
+
+/** @returns a version as requests and ledgers name it. */
 export function refOf({ name, hash }: Pick<HeldPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
 }
@@ -40,6 +47,8 @@ export interface Profile {
   maxTokens: number | null;
   /** Absent in conversations that are older than prefixes. */
   prefix?: HeldPrefix | null;
+  /** Absent in conversations that are older than agents. */
+  agent?: HeldAgent | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
   turns: number;
@@ -99,6 +108,10 @@ export interface TurnRow {
   run: number | null;
   /** Why its run has paused; absent where nothing is known of that. */
   paused?: string | null;
+  /** 1 where nobody waits for its answer: its end is told. */
+  background?: 1 | null;
+  /** Where that is told, if the request has said so. */
+  deliverUrl?: string | null;
   /** Of a step the calls that the edge makes, as JSON text: stored with its end, before any of them is made. */
   calls?: string | null;
 }
@@ -131,9 +144,6 @@ export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' |
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
   Partial<Pick<MessageRow, 'origin'>>;
 
-/** A row as SQLite gives it. */
-export type RawRow = Record<string, SqlStorageValue>;
-
 /** @returns a turn from its row. */
 export function turnOf(row: RawRow): TurnRow {
   const turn = membersOf(row) as unknown as TurnRow;
@@ -151,34 +161,6 @@ export function messageRowOf(row: RawRow, divided: (seq: number) => string): Mes
   const text = message.text ?? divided(message.seq);
   return { ...message, text, outcome: storedJson<RequestOutcome>('outcome', row.outcome) };
 }
-
-/** @returns the columns of some members of a turn. */
-export function columnsOf(turn: Partial<TurnRow>): RawRow {
-  const columns: RawRow = {};
-  for (const [member, value] of Object.entries(turn)) {
-    const isFormat = value !== null && typeof value === 'object';
-    const stored = isFormat ? writeFormat(member as FormatName, value) : value;
-    columns[columnName(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
-  }
-  return columns;
-}
-
-/** @returns the values of a row by the names of members: `began_at` is `beganAt`. */
-function membersOf(row: RawRow): RawRow {
-  const named: RawRow = {};
-  for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
-  return named;
-}
-
-/** @returns what spells each name once: a turn has many columns, and is written several times. */
-function spellingOnce(spell: (name: string) => string): (name: string) => string {
-  const known = new Map<string, string>();
-  return (name) => getOrMake(known, name, () => spell(name));
-}
-
-/** @returns the column of a member: that of `beganAt` is `began_at`. */
-const columnName = spellingOnce((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
-const memberName = spellingOnce((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
 
 function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {
   return typeof value === 'string' ? readFormat<T | null>(name, value) : null;

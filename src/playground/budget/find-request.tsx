@@ -1,21 +1,19 @@
 import { useSignal } from '@preact/signals';
-import { useMemo } from 'preact/hooks';
 import type { LedgerRequest } from '../../accounts/usage-answers.schema.ts';
-import { AsyncAction } from '../edge/async-action.ts';
+import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Form } from '../ui/form.tsx';
+import { Form, SubmitButton } from '../ui/form.tsx';
 import { formatMoment, formatUsd } from '../ui/format.ts';
 
 /** Finds a request by its id, whosever it is, and says what it cost or why it was refused. */
 export function FindRequest() {
   const found = useSignal<LedgerRequest | undefined>(undefined);
-  const action = useMemo(() => new AsyncAction(), []);
-  const { fault } = action;
+  const { fault, run } = useAction();
   const find = async (id: string) => {
     found.value = undefined;
-    await action.run(async () => {
+    await run(async () => {
       if (id !== '') found.value = await readJson<LedgerRequest>(`/usage/requests/${encodeURIComponent(id)}`);
     });
   };
@@ -31,9 +29,7 @@ export function FindRequest() {
           spellcheck={false}
           required
         />
-        <button type="submit" class="button plain">
-          Find
-        </button>
+        <SubmitButton name="Find" kind="plain" />
       </Form>
       {fault.value && <Fault text={fault.value} />}
       {found.value && <Found request={found.value} />}

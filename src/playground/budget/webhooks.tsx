@@ -2,12 +2,14 @@ import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { EventRow } from '../../webhooks/webhooks-answers.schema.ts';
-import { edge, readJson, sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
+import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
+import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
-import { RowButton, Table } from '../ui/table.tsx';
+import { Table } from '../ui/table.tsx';
 
 /** The sources that are shipped. A deployment may have others. */
 const SOURCES = ['github', 'stripe', 'slack', 'standard'];
@@ -19,20 +21,17 @@ const EVENTS_EVERY_MS = 2_000;
 export function Webhooks() {
   const source = useSignal(SOURCES[0] ?? '');
   const rows = useSignal<EventRow[] | undefined>(undefined);
-  const fault = useSignal<string | undefined>(undefined);
+  const { fault, run } = useAction();
   const path = `/webhooks/${encodeURIComponent(source.value)}/events`;
   const attempt = useCallback(
     async (work?: () => Promise<unknown>) => {
-      fault.value = undefined;
-      try {
+      const done = await run(async () => {
         await work?.();
         rows.value = (await readJson<Page<EventRow>>(path, { query: { limit: MOST_EVENTS } })).data;
-      } catch (thrown) {
-        rows.value = undefined;
-        fault.value = sentenceOf(thrown);
-      }
+      });
+      if (!done) rows.value = undefined;
     },
-    [path, fault, rows],
+    [path, run, rows],
   );
   useEffect(() => {
     fault.value = undefined;
@@ -62,7 +61,7 @@ export function Webhooks() {
               <td>{attempts}</td>
               <td>
                 {ENDED.includes(state) && (
-                  <RowButton
+                  <SmallButton
                     name="Replay"
                     onClick={() =>
                       void attempt(() =>

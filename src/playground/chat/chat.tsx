@@ -1,7 +1,7 @@
 import { untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
-import { sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
@@ -14,13 +14,11 @@ import { Welcome } from './welcome.tsx';
 
 export function Chat() {
   const listOpen = useSignal(false);
-  const fault = useSignal<string | undefined>(undefined);
+  const { fault, run } = useAction();
   useEffect(() => {
-    Promise.all([refreshConversations(), refreshPrefixes()]).catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-    });
+    void run(() => Promise.all([refreshConversations(), refreshPrefixes()]));
     return keepCounting();
-  }, [fault]);
+  }, [run]);
   useSignalEffect(() => {
     const id = conversationId.value;
     untracked(() => show(id));
@@ -42,7 +40,7 @@ export function Chat() {
           >
             <Icon name="menu" />
           </button>
-          <h1>{current?.report.value?.title ?? (current ? 'Conversation' : 'New conversation')}</h1>
+          <h1 class="clipped">{current?.report.value?.title ?? (current ? 'Conversation' : 'New conversation')}</h1>
           {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
         </header>
         {fault.value && <Fault text={fault.value} />}

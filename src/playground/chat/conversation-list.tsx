@@ -1,5 +1,4 @@
-import { useSignal } from '@preact/signals';
-import { sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Icon, IconButton } from '../ui/icon.tsx';
@@ -8,13 +7,9 @@ import { ConversationItem } from './conversation-item.tsx';
 import { hasMore, listed, loadMore, removal, removalFault, undoRemoval } from './session/conversations.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
-  const fault = useSignal<string | undefined>(undefined);
-  const attempt = (work: () => Promise<void>) => {
-    fault.value = undefined;
-    work().catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-      announce(fault.value);
-    });
+  const { fault, run } = useAction();
+  const attempt = async (work: () => Promise<void>) => {
+    if (!(await run(work))) announce(fault.value ?? '');
   };
   const startNew = () => {
     go('chat');

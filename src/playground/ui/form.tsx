@@ -24,6 +24,21 @@ export function Form({ id, class: name = 'stack', onSubmit, children }: FormProp
   );
 }
 
+interface SubmitButtonProps {
+  name: string;
+  disabled?: boolean;
+  kind?: '' | 'plain' | 'small';
+}
+
+/** Shows the button of a form. */
+export function SubmitButton({ name, disabled = false, kind = '' }: SubmitButtonProps) {
+  return (
+    <button type="submit" class={`button ${kind}`} disabled={disabled}>
+      {name}
+    </button>
+  );
+}
+
 interface TextAreaProps {
   label: string;
   rows: number;

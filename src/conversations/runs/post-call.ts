@@ -1,0 +1,105 @@
+/** Calls a tool by a signed POST to a host that the operator has allowed. */
+
+import { signStandard } from '../../delivery/standard-webhooks.ts';
+import { decoder, toBase64 } from '../../http/bytes.ts';
+import type { Json } from '../../json/object.ts';
+import { headersOf, type ToolSettings } from '../../tools/check-tools.ts';
+import { imageTypeOf } from './image-type.ts';
+import type { HttpRun } from './runs.schema.ts';
+import {
+  failedCall,
+  IMAGES,
+  MOST_IMAGE_BYTES,
+  MOST_TEXT_BYTES,
+  NO_CONTENT,
+  type ResultRoom,
+  type ToolCall,
+  type ToolResult,
+  tooMuchTogether,
+} from './tool-result.ts';
+
+/** What a call over HTTP needs. */
+export interface PostContext {
+  settings: ToolSettings;
+  /** Takes the place of `fetch`. */
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+  /** Milliseconds since 1970. */
+  now: number;
+  /** What is left for the answer; the call takes from it what it has got. */
+  room: ResultRoom;
+}
+
+/**
+ * Calls a tool by a signed POST.
+ *
+ * @returns its result
+ * @throws what `fetch` throws, and the reason of the signal
+ */
+export async function postCall(
+  call: ToolCall,
+  run: HttpRun,
+  { settings, fetch, now, room }: PostContext,
+  signal: AbortSignal,
+): Promise<ToolResult> {
+  const body = JSON.stringify(call);
+  const id = `${call.turn}_${call.tool_use_id}`;
+  const sent = await signStandard(body, settings.TOOL_SIGNING_SECRET ?? '', id, now);
+  for (const [name, value] of headersOf(run, settings)) sent.set(name, value);
+  sent.set('content-type', 'application/json');
+  sent.set('user-agent', 'sluice');
+  const response = await fetch(run.url, { method: 'POST', headers: sent, body, redirect: 'manual', signal });
+  const { status } = response;
+  if (status >= 300 && status < 400) {
+    await response.body?.cancel();
+    return failedCall('The tool answered with a redirect, which is not followed.');
+  }
+  const isError = status >= 400;
+  const type = (response.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+  const isImage = IMAGES.has(type) && !isError;
+  const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
+  const bytes = await readAtMost(response, most, room);
+  if (bytes === 'too much') return failedCall(`The tool answered with more than ${most} bytes.`);
+  if (bytes === 'no room') return tooMuchTogether();
+  if (isImage && bytes.length > 0) {
+    // The API refuses a wrong type, and with it all that goes up beside it: the run could not go on.
+    const found = imageTypeOf(bytes);
+    if (found === undefined) return failedCall(`The tool said ${type}, but what it sent is no such image.`);
+    return { content: [imageOf(found, bytes)], isError, bytes: bytes.length };
+  }
+  const text = decoder.decode(bytes);
+  const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
+  return { content, isError, bytes: bytes.length };
+}
+
+/** @returns the bytes of an answer; a few words where it has too many, of which the rest is not read */
+async function readAtMost(
+  { body }: Response,
+  most: number,
+  room: ResultRoom,
+): Promise<Uint8Array | 'too much' | 'no room'> {
+  if (!body) return new Uint8Array(0);
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  let isWhole = false;
+  try {
+    for await (const piece of body as ReadableStream<Uint8Array>) {
+      length += piece.length;
+      room.left -= piece.length;
+      // To leave the loop cancels the stream.
+      if (length > most) return 'too much';
+      if (room.left < 0) return 'no room';
+      pieces.push(piece);
+    }
+    isWhole = true;
+  } finally {
+    if (!isWhole) room.left += length;
+  }
+  return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+}
+
+function imageOf(media_type: string, bytes: Uint8Array): Json {
+  let data = '';
+  // Three bytes are four characters, so that the parts can be joined.
+  for (let at = 0; at < bytes.length; at += 24_576) data += toBase64(bytes.subarray(at, at + 24_576));
+  return { type: 'image', source: { type: 'base64', media_type, data } };
+}

@@ -56,6 +56,8 @@ export class Transcript extends Tables {
   #profile: Profile | undefined;
   /** Whether the profile in memory is newer than the stored one. */
   #isKept = false;
+  /** Whether there are no tables. */
+  #isEmpty: boolean;
   /** The number of the newest turn, while that is known. */
   #newest: number | undefined;
   /** The size of the database when it was asked for last, and about how much has come since; bytes. */
@@ -68,7 +70,8 @@ export class Transcript extends Tables {
     this.deliveries = new DeliveryRows(this);
     // A read of an unknown id must store nothing, so the tables are made by the first write.
     const meta = readMeta(storage.sql);
-    if (meta.size > 0) this.#open(meta);
+    this.#isEmpty = meta.size === 0;
+    if (!this.#isEmpty) this.#open(meta);
   }
 
   get profile(): Profile | undefined {
@@ -96,12 +99,16 @@ export class Transcript extends Tables {
     this.#newest = undefined;
   }
 
-  /** Makes the tables and writes a new conversation's profile. */
-  create(profile: Profile): void {
+  /** Makes the tables and writes a new conversation's profile. @returns whether there was nothing here before */
+  create(profile: Profile): boolean {
+    const isNew = this.#isEmpty;
     this.#forgetHistory();
-    this.#open(readMeta(this.storage.sql));
+    this.#open(isNew ? new Map() : readMeta(this.storage.sql));
+    this.#isEmpty = false;
+    if (isNew) this.#newest = 0;
     this.#size = undefined;
     this.save(profile);
+    return isNew;
   }
 
   /** Forgets everything in memory, after the rows and tables were deleted. */
@@ -109,6 +116,7 @@ export class Transcript extends Tables {
     this.#forgetHistory();
     this.#profile = undefined;
     this.#size = undefined;
+    this.#isEmpty = true;
   }
 
   save(profile: Profile, bytes = this.bytes): void {

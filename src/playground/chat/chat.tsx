@@ -8,7 +8,8 @@ import { conversationId } from '../ui/route.ts';
 import { Composer } from './composer/composer.tsx';
 import { keepCounting } from './composer/draft.ts';
 import { ConversationList } from './conversation-list.tsx';
-import { refreshConversations, session, show } from './session/conversations.ts';
+import { keepListed, refreshConversations, session, show } from './session/conversations.ts';
+import { makeTitle, titleFor } from './session/titles.ts';
 import { Transcript } from './transcript.tsx';
 import { Welcome } from './welcome.tsx';
 
@@ -17,7 +18,10 @@ export function Chat() {
   const { fault, run } = useAction();
   useEffect(() => {
     void run(() => Promise.all([refreshConversations(), refreshPrefixes()]));
-    return keepCounting();
+    const stops = [keepCounting(), keepListed()];
+    return () => {
+      for (const stop of stops) stop();
+    };
   }, [run]);
   useSignalEffect(() => {
     const id = conversationId.value;
@@ -25,23 +29,29 @@ export function Chat() {
     // In a narrow window the list covers the chat, until a conversation is chosen.
     listOpen.value = false;
   });
+  useSignalEffect(() => {
+    const opened = session.value;
+    if (opened?.report.value?.title === null) void makeTitle(opened.id);
+  });
   const current = session.value;
   return (
     <div class="chat" data-list-open={listOpen.value}>
       <ConversationList onClose={() => (listOpen.value = false)} />
       <section class="talk" aria-label="Conversation">
         <header class="talk-head">
-          <button
-            type="button"
-            class="icon-button list-toggle"
-            aria-label="Conversations"
-            aria-expanded={listOpen.value}
-            onClick={() => (listOpen.value = !listOpen.value)}
-          >
-            <Icon name="menu" />
-          </button>
-          <h1 class="clipped">{current?.report.value?.title ?? (current ? 'Conversation' : 'New conversation')}</h1>
-          {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
+          <div class="column">
+            <button
+              type="button"
+              class="icon-button list-toggle"
+              aria-label="Conversations"
+              aria-expanded={listOpen.value}
+              onClick={() => (listOpen.value = !listOpen.value)}
+            >
+              <Icon name="menu" />
+            </button>
+            <h1 class="clipped">{current ? titleFor(current.id, current.report.value?.title) : 'New conversation'}</h1>
+            {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
+          </div>
         </header>
         {fault.value && <Fault text={fault.value} />}
         {current ? <Transcript key={current.id} session={current} /> : <Welcome />}

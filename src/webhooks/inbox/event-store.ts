@@ -1,13 +1,13 @@
 /** The rows of an inbox: one for each event that has been received. */
 
 import type { AlertBody, AlertRow } from '../../alerts/alerts-answers.schema.ts';
-import type { NewEvent } from '../../durable/contracts/inbox.ts';
+import type { AgentTurn, NewEvent } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { type Migration, migrate } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { EventState } from '../webhooks.schema.ts';
-import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
+import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
 export const EVENT_MIGRATIONS: readonly Migration[] = [
   {
@@ -42,6 +42,14 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
       create unique index bodies on events (only_body) where only_body is not null;
     `,
   },
+  {
+    version: 3,
+    // Where an agent works on it.
+    sql: `
+      alter table events add column conversation text;
+      alter table events add column turn text;
+    `,
+  },
 ];
 
 /** How many attempts of an event are kept: the newest. */
@@ -60,8 +68,10 @@ export interface StoredEvent extends NewEvent {
   failures: number;
   /** How many attempts there were, also those that are no longer kept. */
   runs: number;
-  result: Classification | null;
+  result: EventResult | null;
   attempts: Attempt[];
+  /** Where an agent works on it; null where none does. */
+  place: AgentTurn | null;
 }
 
 type EventTableRow = Record<string, SqlStorageValue>;
@@ -71,13 +81,15 @@ const ALERT_STATES: Record<EventState, AlertRow['state']> = {
   accepted: 'pending',
   delivering: 'pending',
   waiting: 'pending',
+  running: 'pending',
   delivered: 'delivered',
   classified: 'kept',
+  answered: 'kept',
   parked: 'parked',
   failed: 'parked',
 };
 
-const LISTED = 'seq, id, account, state, received_at, runs, label';
+const LISTED = 'seq, id, account, state, received_at, runs, label, conversation, turn';
 
 /** Stores the events of one source: the only SQL of an inbox. */
 export class EventStore extends Tables {
@@ -132,8 +144,10 @@ export class EventStore extends Tables {
     if (change.attempts !== undefined) columns.attempts = JSON.stringify(change.attempts.slice(-ATTEMPTS_KEPT));
     if (change.result) {
       columns.result = writeFormat('classification', change.result);
-      columns.label = JSON.stringify(change.result.label ?? change.result.labels ?? null);
+      const { label, labels } = 'agent' in change.result ? {} : change.result;
+      columns.label = JSON.stringify(label ?? labels ?? null);
     }
+    if (change.place) Object.assign(columns, change.place);
     this.update('events', columns, 'seq = ?', event.seq);
   }
 
@@ -232,6 +246,8 @@ export class EventStore extends Tables {
       source: this.#source,
       state: row.state as EventState,
       label: JSON.parse(String(row.label ?? 'null')) as EventRow['label'],
+      conversation: row.conversation as string | null,
+      turn: row.turn as string | null,
       received_at: new Date(Number(row.received_at)).toISOString(),
       attempts: Number(row.runs),
     };
@@ -257,8 +273,9 @@ function storedOf(row: EventTableRow): StoredEvent {
     runs: Number(row.runs),
     subject: row.subject as string | null,
     digest: String(row.digest),
-    result: readFormat<Classification | null>('classification', String(row.result ?? 'null')),
+    result: readFormat<EventResult | null>('classification', String(row.result ?? 'null')),
     attempts: JSON.parse(String(row.attempts)) as Attempt[],
+    place: row.turn === null ? null : { conversation: String(row.conversation), turn: String(row.turn) },
     text: row.text as string | null,
   };
 }

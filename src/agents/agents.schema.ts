@@ -12,6 +12,20 @@ export const agentRef = refSchema('agent');
 /** The extension field of a request. */
 export const namedAgent = z.object({ agent: agentRef });
 
+/** By which a request narrows its agent; it never goes up. */
+export const narrowedTools = z.object({
+  agent_tools: z.described(
+    z.optional(
+      z
+        .array(z.string({ error: 'Input should be the name of a tool of the agent' }), {
+          error: 'Input should be a list of names of tools of the agent',
+        })
+        .check(z.maxLength(1_000)),
+    ),
+    'Of the agent’s tools only these are offered; without it all are.',
+  ),
+});
+
 const anything = z.looseObject({});
 const number = z.optional(z.number());
 const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));

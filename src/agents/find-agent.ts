@@ -8,7 +8,10 @@ import { AGENTS } from './agent-kind.ts';
 
 /** An agent that was found, of which nothing may be changed: others share it. */
 export interface FoundAgent extends Readonly<Agent> {
+  /** The account that has stored it, or what stands for the deployment. */
+  owner: string;
   name: string;
+  hash: string;
   /** name@version: for ever the same. */
   version: string;
 }
@@ -24,6 +27,6 @@ export async function findAgent(
   ref: string,
 ): Promise<FoundAgent> {
   const reader = { account, accounts: env, store: env.STORE, settings };
-  const { name, hash, value } = await requireStored(AGENTS, reader, ref);
-  return { ...value, name, version: `${name}@${hash}` };
+  const { owner, name, hash, value } = await requireStored(AGENTS, reader, ref);
+  return { ...value, owner, name, hash, version: `${name}@${hash}` };
 }

@@ -9,6 +9,7 @@ import {
   forkRequest,
   historyQuery,
   patchConversation,
+  resumeQuery,
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
@@ -62,8 +63,10 @@ const message = {
 const turn = {
   type: 'turn',
   id: 'turn_2m4gmfejmm3a',
+  conversation: 'trip',
   status: 'complete',
   paused: null,
+  error: null,
   began_at: '2026-11-20T10:06:16.310Z',
   ended_at: '2026-11-20T10:06:18.780Z',
   cost_usd: 0.0002,
@@ -93,6 +96,8 @@ const turn = {
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
 const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
+/** A turn in the reference: also what a request in the background is answered with. */
+export const turnSchema = z.withMeta(turnAccount, { id: 'ConversationTurn' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
 
@@ -156,7 +161,12 @@ export const conversations: Resource = resource({
     'GET /conversations/:id/turns/:turn': {
       operation: 'getTurn',
       summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
-      answer: jsonAnswer('The turn.', z.withMeta(turnAccount, { id: 'ConversationTurn' }), turn),
+      answer: jsonAnswer('The turn.', turnSchema, turn),
+    },
+    'DELETE /conversations/:id/turns/:turn': {
+      operation: 'cancelTurn',
+      summary: 'Cancel a turn, and keep what was said',
+      answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turn),
     },
     'GET /conversations/:id/export': {
       operation: 'exportConversation',
@@ -173,7 +183,7 @@ export const conversations: Resource = resource({
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
       headers: z.object({ 'last-event-id': z.described(z.optional(z.string()), 'The last event that was received.') }),
-      query: z.object({ after: z.described(z.optional(z.string()), 'The same, where no header can be sent.') }),
+      query: resumeQuery,
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },

@@ -26,6 +26,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     system: frozen.system ?? 'null',
     tools: withoutAddresses(frozen.tools ?? 'null'),
     prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
+    agent: JSON.stringify(profile.agent ? { name: profile.agent.name, version: refOf(profile.agent) } : null),
     metadata: JSON.stringify(profile.metadata),
     retention_seconds: String(profile.retentionSeconds),
     history: JSON.stringify(profile.history),

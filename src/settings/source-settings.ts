@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 import { checkDelivery, malformed } from './setting-faults.ts';
-import { httpUrl, senderSecrets } from './setting-forms.ts';
+import { agentName, httpUrl, senderSecrets } from './setting-forms.ts';
 import type { Settings } from './settings.ts';
 
 /** The settings of one source of webhooks, shipped or defined in code. */
@@ -12,12 +12,10 @@ export interface SourceSettings {
   agent: string | undefined;
 }
 
-const AGENT = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/;
-
 const sourceSchema = z.object({
   secret: z._default(senderSecrets, []),
   url: z.optional(httpUrl),
-  agent: z.optional(z.string().check(z.regex(AGENT, 'must be the name of an agent, or name@version'))),
+  agent: z.optional(agentName),
 });
 
 /** @returns the beginning of the names of a source's settings: `SUPPORT_DESK_WEBHOOK` for `support-desk`. */

@@ -4,14 +4,13 @@
  */
 
 import { within } from '../async/timeout.ts';
+import { errorIn } from '../conversations/turn/turn-ending.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callObject } from '../durable/call-object.ts';
 import type { ConversationObject, PackedAnswer, TurnOutcome, TurnRequest } from '../durable/contracts/conversation.ts';
 import type { AgentTurn } from '../durable/contracts/inbox.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
-import { parseObject } from '../json/object.ts';
-import { toUsd } from '../pricing/cost.ts';
 import type { Settings } from '../settings/settings.ts';
 import { headersUp } from '../upstream/headers.ts';
 import type { AgentAnswer } from './webhooks-answers.schema.ts';
@@ -65,28 +64,33 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   const place = { account: task.account, id };
   const call = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>
     callObject('conversation', async () => (await method(conversationStub(env, settings, place))) as T);
-  let outcome = await call<TurnOutcome | undefined>((object) => object.turnOutcome(task.event, false));
+  const look = (isAwaited: boolean) =>
+    call<TurnOutcome | undefined>((object) => object.turnOutcome(task.event, isAwaited));
+  let outcome = await look(false);
   if (!outcome || outcome.status === 'failed') {
     const body = JSON.stringify({ messages: [{ role: 'user', content: task.text }] });
     const request = await requestOf(task, body, place, context);
-    const error = await call<PackedAnswer>((object) => object.turn(JSON.stringify(request), body)).then(errorIn);
+    const error = await call<PackedAnswer>((object) => object.turn(JSON.stringify(request), body)).then(errorOf);
     if (error) return { kind: 'failed', error };
-    outcome = await call<TurnOutcome | undefined>((object) => object.turnOutcome(task.event, false));
+    outcome = await look(false);
   }
   if (outcome && outcome.status !== 'failed') await onBegun({ conversation: id, turn: outcome.turn });
+  // If it takes longer, or its object dies, a later job looks again.
   if (outcome?.status === 'running') {
-    const waiting = call<TurnOutcome | undefined>((object) => object.turnOutcome(task.event, true));
-    outcome = await within(waiting, Math.max(0, until - Date.now())).catch(() => outcome);
-    // Nobody waits for it any more: what it throws is of no use.
-    waiting.catch(() => {});
+    outcome = await within(look(true), Math.max(0, until - Date.now())).catch(() => outcome);
   }
-  if (outcome?.status === 'running') return { kind: 'running' };
-  return outcome && outcome.status !== 'failed'
-    ? { kind: 'ended', answer: answerFrom(task.agent, id, outcome) }
-    : { kind: 'failed', error: { type: 'api_error', message: FAILED, status: 500, headers: {}, ...outcome?.error } };
+  const { status = 'failed' } = outcome ?? {};
+  if (status === 'running') return { kind: 'running' };
+  if (!outcome || status === 'failed') {
+    return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: {} } };
+  }
+  const { text, ...rest } = outcome;
+  const answered_at = new Date().toISOString();
+  const said = text.slice(0, MOST_TEXT).toWellFormed();
+  return { kind: 'ended', answer: { agent: task.agent, conversation: id, ...rest, status, text: said, answered_at } };
 }
 
-const FAILED = 'The agent’s turn has failed before it said anything.';
+const UNSAID = { type: 'api_error', message: 'The agent’s turn has failed before it said anything.' };
 
 async function requestOf(
   { agent, event: key }: AgentTask,
@@ -106,26 +110,11 @@ async function requestOf(
 }
 
 /** @returns why a turn has not begun, or has failed at once; undefined where it has begun */
-async function errorIn(answer: PackedAnswer): Promise<AgentError | undefined> {
+async function errorOf(answer: PackedAnswer): Promise<AgentError | undefined> {
   if (typeof answer === 'string') return undefined;
   if (answer.kind === 'error') return answer.error;
   if (answer.kind === 'stream') await answer.body.cancel();
   if (answer.kind !== 'whole' || answer.status < 400) return undefined;
-  const { error } = parseObject(answer.body) ?? {};
-  const { type, message } = (error ?? {}) as { type?: unknown; message?: unknown };
   const { status, headers } = answer;
-  return { type: String(type ?? 'api_error'), message: String(message ?? FAILED), status, headers };
-}
-
-function answerFrom(agent: string, conversation: string, outcome: TurnOutcome): AgentAnswer {
-  const { turn, status, paused, stopReason, text, error, cost } = outcome;
-  return {
-    ...{ agent, conversation, turn, paused },
-    status: status as AgentAnswer['status'],
-    stop_reason: stopReason,
-    text: text.slice(0, MOST_TEXT).toWellFormed(),
-    error: error ?? null,
-    cost_usd: cost === null ? null : toUsd(cost),
-    answered_at: new Date().toISOString(),
-  };
+  return { ...errorIn(answer.body), status, headers };
 }

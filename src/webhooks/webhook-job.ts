@@ -147,7 +147,7 @@ class WebhookJob {
       );
       switch (progress.kind) {
         case 'ended':
-          if (progress.answer.cost_usd !== null) this.#line.cost_usd = progress.answer.cost_usd;
+          this.#line.cost_usd = progress.answer.cost_usd;
           return { result: progress.answer };
         case 'running': {
           // The longer it has taken, the longer it may still take.

@@ -22,7 +22,7 @@ export const agentAnswer = z.object({
   stop_reason: z.nullable(z.string()),
   text: z.described(z.string(), 'What it said last: the first 100,000 characters.'),
   error: z.nullable(z.object({ type: z.string(), message: z.string() })),
-  cost_usd: z.described(z.nullable(z.number()), 'Null where the account has not said it yet.'),
+  cost_usd: z.number(),
   answered_at: z.iso.datetime(),
 });
 

@@ -180,7 +180,7 @@ test('an upstream that is down is asked again, until the event is parked; a repl
   expect(bodies.length).toBe(asked + 1);
 });
 
-/** What the edge itself logs is kept from the console. */
+// biome-ignore lint/suspicious/noConsole: where it died is what one wants to know; what the edge logs is kept from it.
 const print = console.log;
 
 /** Where everything dies: in the agent's turn, at its tool's call, at a delivery, and between two jobs. */

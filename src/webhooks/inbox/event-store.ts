@@ -1,7 +1,8 @@
 /** The rows of an inbox: one for each event that has been received. */
 
 import type { AlertBody, AlertRow } from '../../alerts/alerts-answers.schema.ts';
-import type { AgentTurn, NewEvent } from '../../durable/contracts/inbox.ts';
+import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
+import type { NewEvent } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { type Migration, migrate } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
@@ -71,10 +72,9 @@ export interface StoredEvent extends NewEvent {
   result: EventResult | null;
   attempts: Attempt[];
   /** Where an agent works on it; null where none does. */
-  place: AgentTurn | null;
+  conversation: string | null;
+  turn: string | null;
 }
-
-type EventTableRow = Record<string, SqlStorageValue>;
 
 /** An alert needs no label: it is delivered, or it is not. */
 const ALERT_STATES: Record<EventState, AlertRow['state']> = {
@@ -134,21 +134,18 @@ export class EventStore extends Tables {
   }
 
   /** Changes an event. Members that are absent stay as they are. */
-  change(event: StoredEvent, change: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>): void {
-    const columns: EventTableRow = {};
-    if (change.state !== undefined) columns.state = change.state;
-    if (change.dueAt !== undefined) columns.due_at = change.dueAt;
-    if (change.held !== undefined) columns.held = change.held ? 1 : 0;
-    if (change.failures !== undefined) columns.failures = change.failures;
-    if (change.runs !== undefined) columns.runs = change.runs;
-    if (change.attempts !== undefined) columns.attempts = JSON.stringify(change.attempts.slice(-ATTEMPTS_KEPT));
-    if (change.result) {
-      columns.result = writeFormat('classification', change.result);
-      const { label, labels } = 'agent' in change.result ? {} : change.result;
+  change(
+    { seq }: StoredEvent,
+    { result, attempts, ...changed }: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>,
+  ): void {
+    const columns = columnsOf(changed);
+    if (attempts !== undefined) columns.attempts = JSON.stringify(attempts.slice(-ATTEMPTS_KEPT));
+    if (result) {
+      columns.result = writeFormat('classification', result);
+      const { label, labels } = 'agent' in result ? {} : result;
       columns.label = JSON.stringify(label ?? labels ?? null);
     }
-    if (change.place) Object.assign(columns, change.place);
-    this.update('events', columns, 'seq = ?', event.seq);
+    this.update('events', columns, 'seq = ?', seq);
   }
 
   /** @returns events that are due, those that have waited longest first */
@@ -226,7 +223,7 @@ export class EventStore extends Tables {
   #pageOf({ state = null, ...page }: PageOf & { state?: EventState | null | undefined }, columns: string) {
     const select = `${columns} from events where (?3 is null or state = ?3)`;
     const list = { select, order: ['seq'], edge: 'select seq from events where id = ?1' };
-    return this.page<EventTableRow & { id: string }>(list, page, state);
+    return this.page<RawRow & { id: string }>(list, page, state);
   }
 
   /** @returns one event with its result and its attempts */
@@ -239,7 +236,7 @@ export class EventStore extends Tables {
     return { ...listed, account, subject, digest, result, attempts, next_attempt_at: next };
   }
 
-  #listed(row: EventTableRow): EventRow {
+  #listed(row: RawRow): EventRow {
     return {
       type: 'webhook_event',
       event_id: String(row.id),
@@ -260,22 +257,11 @@ export class EventStore extends Tables {
   }
 }
 
-function storedOf(row: EventTableRow): StoredEvent {
+function storedOf(row: RawRow): StoredEvent {
   return {
-    seq: Number(row.seq),
-    id: String(row.id),
-    account: String(row.account),
-    state: row.state as EventState,
-    receivedAt: Number(row.received_at),
-    dueAt: row.due_at === null ? null : Number(row.due_at),
+    ...(membersOf(row) as unknown as StoredEvent),
     held: row.held === 1,
-    failures: Number(row.failures),
-    runs: Number(row.runs),
-    subject: row.subject as string | null,
-    digest: String(row.digest),
     result: readFormat<EventResult | null>('classification', String(row.result ?? 'null')),
     attempts: JSON.parse(String(row.attempts)) as Attempt[],
-    place: row.turn === null ? null : { conversation: String(row.conversation), turn: String(row.turn) },
-    text: row.text as string | null,
   };
 }

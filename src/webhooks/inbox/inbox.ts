@@ -112,7 +112,7 @@ export class Inbox extends EdgeObject implements InboxObject {
   /** Notes where an agent works on an event: as long as it does, its row tells that. */
   noteTurn(id: string, place: AgentTurn): void {
     const event = this.#events.find(id);
-    if (event && event.result === null) this.#events.change(event, { state: 'running', place });
+    if (event && event.result === null) this.#events.change(event, { state: 'running', ...place });
   }
 
   /**

@@ -36,7 +36,7 @@ export function findRepeatedTurn(
 }
 
 /** Waits until the upstream has answered, and for a caller who does not stream until the turn has ended. */
-export async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
+async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
@@ -52,8 +52,16 @@ export async function answerOf(runner: Runner, stream: boolean): Promise<TurnAns
   return bufferedAnswer(runner.turn, started.headers);
 }
 
-/** Waits until a turn in the background has gone up. What is refused before is the answer; later errors are told. */
-export async function backgroundAnswerOf(transcript: Transcript, runner: Runner): Promise<TurnAnswer> {
+/**
+ * Answers the request that has begun a turn. One that nobody waits for is answered as soon as it has gone up: what is refused
+ * before is the answer, and later errors are told.
+ */
+export async function answerBegun(
+  transcript: Transcript,
+  runner: Runner,
+  { background = false, stream }: TurnRequest,
+): Promise<TurnAnswer> {
+  if (!background) return await answerOf(runner, stream);
   await runner.admitted;
   const { row } = runner.turn;
   if (isRefused(transcript, runner.turn)) return await answerOf(runner, true);
@@ -61,7 +69,7 @@ export async function backgroundAnswerOf(transcript: Transcript, runner: Runner)
 }
 
 /** @returns the answer 202 for a turn that nobody waits for, as it is now */
-export function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
+function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
   const report = describeTurn(transcript, row);
   const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
   return { kind: 'whole', turn: row.id, status: 202, headers, body: JSON.stringify(report) };
@@ -77,8 +85,9 @@ export async function answerRepeated(
   transcript: Transcript,
   running: Runner | undefined,
   row: TurnRow,
-  stream: boolean,
+  { background = false, stream }: TurnRequest,
 ): Promise<TurnAnswer> {
+  if (background) return turnReport(transcript, row);
   if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
   const stored = turnAt(transcript, row.seq);
   const log = stored && storedLogOf(transcript, stored);

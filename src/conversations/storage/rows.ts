@@ -177,7 +177,7 @@ export function columnsOf(turn: Partial<TurnRow>): RawRow {
 }
 
 /** @returns the values of a row by the names of members: `began_at` is `beganAt`. */
-function membersOf(row: RawRow): RawRow {
+export function membersOf(row: RawRow): RawRow {
   const named: RawRow = {};
   for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
   return named;

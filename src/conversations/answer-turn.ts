@@ -1,6 +1,7 @@
 /** Answers from a turn that runs or has ended: to the request that began it, and to the same request again. */
 
 import type { TurnAnswer, TurnRequest } from '../durable/contracts/conversation.ts';
+import { awaitsApproval } from './decide.ts';
 import { GRACE_MS } from './maintenance.ts';
 import { storedLogOf } from './resume-turn.ts';
 import type { TurnRow } from './storage/rows.ts';
@@ -9,7 +10,15 @@ import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-q
 import { restoreEnded } from './turn/restore-turn.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { describeTurn } from './turn-account.ts';
-import { bufferedAnswer, interruptedCall, turnHasEnded, wireError } from './turn-answer.ts';
+import {
+  bufferedAnswer,
+  conflict,
+  inTransit,
+  interruptedCall,
+  keyReused,
+  turnHasEnded,
+  wireError,
+} from './turn-answer.ts';
 import { isRefused } from './turn-events.ts';
 
 /**
@@ -79,14 +88,15 @@ function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
  * Answers a repeated request from the turn that it began before.
  *
  * @param running the turn that runs now, whether it is this one or another
- * @throws ApiError 409 where the turn's events are deleted already
+ * @throws ApiError 400 where the body is another one, 409 where the turn's events are deleted already
  */
 export async function answerRepeated(
   transcript: Transcript,
   running: Runner | undefined,
   row: TurnRow,
-  { background = false, stream }: TurnRequest,
+  { background = false, stream, hash }: TurnRequest,
 ): Promise<TurnAnswer> {
+  if (row.hash !== hash) throw keyReused();
   if (background) return turnReport(transcript, row);
   if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
   const stored = turnAt(transcript, row.seq);
@@ -96,4 +106,12 @@ export async function answerRepeated(
   const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
   if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
   return bufferedAnswer(restoreEnded(transcript, stored), headers);
+}
+
+/** @throws ApiError 409 where a turn runs, or waits for approval, or where the conversation is copied or deleted */
+export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
+  if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
+  if (isInTransit) throw inTransit();
+  const waiting = awaitsApproval(transcript);
+  if (waiting) throw waiting;
 }

@@ -18,7 +18,7 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
-import { answerBegun, answerRepeated, findRepeatedTurn } from './answer-turn.ts';
+import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
 import { decideOn } from './continue-run.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
@@ -41,9 +41,7 @@ import {
   crossingText,
   failedResult,
   idTaken,
-  inTransit,
   interruptedCall,
-  keyReused,
   noMessage,
   pack,
   receivedText,
@@ -299,12 +297,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       // While the account was asked, the other turn may have ended or failed: look again.
       const repeated = findRepeated();
-      if (repeated && repeated.hash !== request.hash) throw keyReused();
       if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request);
-      if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
-      if (this.#isInTransit) throw inTransit();
-      const waiting = awaitsApproval(this.#transcript);
-      if (waiting) throw waiting;
+      refuseBusy(this.#transcript, this.#runner, this.#isInTransit);
       // Nothing was taken, because a first turn was running; that turn has failed meanwhile.
       if (namesBeginning(request) && !taken && !this.#present()) throw interruptedCall();
     }

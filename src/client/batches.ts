@@ -1,6 +1,6 @@
 import { isRetryable, SluiceError } from './errors.ts';
 import { readLines } from './lines.ts';
-import { pause } from './pause.ts';
+import { pause, pauseBefore } from './pause.ts';
 import type { Batch, BatchDeletion, BatchEstimate, BatchRequest, BatchResult, Page, PageRequest } from './requests.ts';
 import { connectionError, newKey, type Transport } from './transport.ts';
 
@@ -104,7 +104,7 @@ export class Batches {
       const batch = await patiently(() => this.#retrieveSoon(id, signal), mayPass, MOST_FAILURES, signal);
       onProgress?.(batch);
       if (batch.processing_status === 'ended') return batch;
-      await pause(asked, 0, signal, MOST_PAUSE_MS);
+      await pause(pauseBefore(asked, 0, MOST_PAUSE_MS), signal);
     }
   }
 
@@ -139,7 +139,7 @@ async function patiently<T>(
       return await work();
     } catch (thrown) {
       if (!mayPassAway(thrown) || failures >= most) throw thrown;
-      await pause(failures, (thrown.retryAfter ?? 0) * 1_000, signal, MOST_PAUSE_MS);
+      await pause(pauseBefore(failures, (thrown.retryAfter ?? 0) * 1_000, MOST_PAUSE_MS), signal);
     }
   }
 }

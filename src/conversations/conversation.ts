@@ -23,7 +23,7 @@ import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS
 import { decideOn } from './continue-run.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
-import { checkBeside, namesBeginning, type Taken, takeNamed } from './held-agent.ts';
+import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
 import type { NextRequest } from './history/next-request.ts';
@@ -97,7 +97,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
           ? await takeNamed(this.#context, request.place, request)
           : undefined;
       try {
-        return await this.#turn(read, taken);
+        return withAgentNamed(await this.#turn(read, taken), this.#transcript);
       } finally {
         releaseUnused(this.#context, taken?.held);
       }

@@ -16,9 +16,12 @@ import type { MeterRequest } from './metered-request.ts';
 
 /** @returns what every request tells its account. */
 export function admissionRequestOf(
-  request: Pick<MeterRequest, 'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'identity' | 'settings'>,
+  request: Pick<
+    MeterRequest,
+    'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'agent' | 'identity' | 'settings'
+  >,
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, prefix, identity, settings } = request;
+  const { requestId, route, model, conversation, prefix, agent, identity, settings } = request;
   const { token } = identity;
   return {
     requestId,
@@ -26,6 +29,7 @@ export function admissionRequestOf(
     model,
     conversation,
     prefix,
+    agent,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
     tags: identity.tags,
     user: identity.user,

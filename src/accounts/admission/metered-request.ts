@@ -27,6 +27,8 @@ export interface MeterRequest extends RequestContext {
   headers: Headers | PlainHeaders;
   conversation?: string | undefined;
   prefix?: string | undefined;
+  /** The agent that it stands behind, as the ledger names it: name@version. */
+  agent?: string | undefined;
   /** The most tokens that the input can have, where the caller knows it. */
   count?: number | undefined;
   /** What it may cost at the most, with all its tries, by itself. */

@@ -199,4 +199,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 12, sql: BATCHES_SQL },
   { version: 13, sql: CLASSIFICATIONS_SQL },
   { version: 14, sql: 'alter table ledger add column tools text;' },
+  { version: 15, sql: 'alter table ledger add column agent text;' },
 ];

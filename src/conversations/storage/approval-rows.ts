@@ -1,5 +1,5 @@
+import { membersOf, type RawRow } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
-import { membersOf, type RawRow } from './rows.ts';
 
 /** Who decides on a call: the account whose conversation it is, or an admin alone. */
 export type Approvers = 'owner' | 'admin';

@@ -15,6 +15,7 @@ export interface AdmissionRequest {
   bound?: WorstCase | undefined;
   conversation?: string | undefined;
   prefix?: string | undefined;
+  agent?: string | undefined;
   /** The credential that asks; absent in development without one. */
   token?: CredentialUse | undefined;
   /** What the request is for, as `identity/tags.ts` writes it. */

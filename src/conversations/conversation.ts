@@ -12,6 +12,7 @@ import type {
   Result,
   Resumed,
   TurnAnswer,
+  TurnOutcome,
   TurnRequest,
 } from '../durable/contracts/conversation.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
@@ -48,6 +49,7 @@ import {
   unknownConversation,
   wireError,
 } from './turn-answer.ts';
+import { outcomeOfTurn } from './turn-outcome.ts';
 
 /** How long a stop or a deletion waits for the turn to end. */
 const STOP_MS = 10_000;
@@ -150,6 +152,13 @@ export class Conversation extends EdgeObject implements ConversationObject {
   turnAccount(id: string): Result<CrossingText> {
     this.#recover();
     return this.#transcript.profile ? accountOfTurn(this.#transcript, id) : unknownConversation();
+  }
+
+  /** @returns what the turn with an idempotency key has come to, once it has ended if that is waited for */
+  async turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined> {
+    this.#recover();
+    if (isAwaited && this.#runner?.turn.row.key === key) await this.#runner.done;
+    return this.#transcript.profile && outcomeOfTurn(this.#transcript, key);
   }
 
   /** Stops a turn, and keeps what has come; one that has ended stays as it is. @returns what it did */

@@ -20,6 +20,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   stop(only?: StopQuery): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;
   turnAccount(id: string): Result<CrossingText>;
+  turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
   approvals(): Result<CrossingText>;
   decide(decision: CalledDecision): Result<DecisionAnswer>;
@@ -56,6 +57,19 @@ export interface DecisionAnswer {
 export interface ConversationPlace {
   account: string;
   id: string;
+}
+
+/** What a turn has come to, for whoever has begun it and is no client. */
+export interface TurnOutcome {
+  turn: string;
+  status: 'complete' | 'stopped' | 'interrupted' | 'refused' | 'running' | 'failed';
+  /** Why its run has paused. */
+  paused: string | null;
+  stop_reason: string | null;
+  /** What was said last. */
+  text: string;
+  error: { type: string; message: string } | null;
+  cost_usd: number;
 }
 
 /** A turn's request, as the edge sends it to a conversation. */

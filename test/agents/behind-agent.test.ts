@@ -16,7 +16,7 @@ const AGENT = {
   ...SKY,
   max_tokens: 600,
   thinking: { type: 'enabled', budget_tokens: 32 },
-  tools: [weather({ headers: { 'x-team': 'sky' }, once: true }), weather({}, 'get_tides')],
+  tools: [weather({ headers: { 'x-team': 'sky' }, once: true }), weather({ approval: 'always' }, 'get_tides')],
   // A step costs 0.0017 US dollars, or 0.0124 where it says all that it may: so each of these limits something.
   limits: { max_turns: 4, max_usd: 0.02, max_tool_calls: 3, parallel_tools: 1, max_seconds: 60 },
 };
@@ -67,7 +67,15 @@ const WISHES: Readonly<Record<string, readonly unknown[]>> = {
   parallel_tools: [1, 32],
   max_seconds: [86_400],
   agent: ['sky', 'other', { name: 'sky' }],
-  agent_tools: [['get_weather'], ['get_tides', 'get_weather'], [], ['note'], [{ name: 'get_weather', run: address }]],
+  agent_tools: [
+    ['get_weather'],
+    ['get_tides', 'get_weather'],
+    [],
+    ['note'],
+    [{ name: 'get_weather', run: address }],
+    [{ name: 'get_tides', approval: 'never' }],
+    [{ name: 'get_tides' }],
+  ],
   approvers: ['owner'],
   prefix: ['wide'],
   speed: ['fast'],
@@ -145,7 +153,8 @@ test('an agent that an admin stored cannot be widened by any request', { timeout
     max_tokens === undefined
       ? Response.json({ input_tokens: 100 })
       : {
-          ...calls(call(`toolu_${number}`, `${number}`)),
+          // Of these two the second one waits for an approval, which nobody gives.
+          ...calls(call(`toolu_${number}`, `${number}`, number % 7 === 0 ? 'get_tides' : 'get_weather')),
           usage: { input_tokens: 100, output_tokens: stories % 2 === 0 ? 64 : Number(max_tokens) },
         },
   );
@@ -214,8 +223,8 @@ test('an agent that an admin stored cannot be widened by any request', { timeout
           expect(tools.slice(0, ofAgent.length)).toEqual(ofAgent);
           expect(JSON.stringify(tools)).not.toContain('"run"');
         }
-        for (const { url, headers: sentTo } of made) {
-          expect([url, sentTo.get('x-team')]).toEqual([TOOL_URL, 'sky']);
+        for (const { url, headers: sentTo, body } of made) {
+          expect([url, sentTo.get('x-team'), body.name]).toEqual([TOOL_URL, 'sky', 'get_weather']);
         }
       }
     }),

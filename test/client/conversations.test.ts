@@ -23,7 +23,7 @@ test('an export is whole, or an error', async () => {
 
 test('every route is asked as it is meant', async () => {
   const { client, sent } = fakeEdge(() => Response.json({}));
-  const { conversations, messages, prefixes } = client;
+  const { agents, conversations, messages, prefixes } = client;
   await conversations.create({ title: 'A' });
   await conversations.list({ limit: 5 });
   await conversations.get('a/b');
@@ -32,6 +32,8 @@ test('every route is asked as it is meant', async () => {
   await conversations.messages('c1', { after_id: 'm1', pending: true });
   await conversations.turn('c1', 't/1');
   await conversations.cancel('c1', 't/1');
+  await conversations.approvals('c1');
+  await conversations.approve('c1', 'a/1', { decision: 'deny', reason: 'No.' }, { account: 'bob' });
   await conversations.stop('c1');
   await conversations.rewind('c1', 'm1');
   await conversations.fork('c1', { id: 'c2' });
@@ -41,6 +43,8 @@ test('every route is asked as it is meant', async () => {
   await prefixes.versions('p.1');
   await prefixes.stats('p.1', { from: '2026-11-01' });
   await prefixes.delete('p.1');
+  await agents.put('a.1', { model: 'm', max_tokens: 9, tools: [{ name: 'look', run: 'worker' }] });
+  await agents.get('a.1');
   await client.classify({ labels: ['a', 'b'], input: 'text' });
   await client.classifiers.put('t', { labels: ['a'] });
   await client.classifiers.evaluate('t', { examples: [] });
@@ -60,6 +64,8 @@ test('every route is asked as it is meant', async () => {
     ['GET', '/conversations/c1/messages?after_id=m1&pending=true', null],
     ['GET', '/conversations/c1/turns/t%2F1', null],
     ['DELETE', '/conversations/c1/turns/t%2F1', null],
+    ['GET', '/conversations/c1/approvals', null],
+    ['POST', '/conversations/c1/approvals/a%2F1?account=bob', { decision: 'deny', reason: 'No.' }],
     ['POST', '/conversations/c1/stop', null],
     ['POST', '/conversations/c1/rewind', { before: 'm1' }],
     ['POST', '/conversations/c1/fork', { id: 'c2' }],
@@ -69,6 +75,8 @@ test('every route is asked as it is meant', async () => {
     ['GET', '/prefixes/p.1/versions', null],
     ['GET', '/prefixes/p.1/stats?from=2026-11-01', null],
     ['DELETE', '/prefixes/p.1', null],
+    ['PUT', '/agents/a.1', { model: 'm', max_tokens: 9, tools: [{ name: 'look', run: 'worker' }] }],
+    ['GET', '/agents/a.1', null],
     ['POST', '/classify', { labels: ['a', 'b'], input: 'text' }],
     ['PUT', '/classifiers/t', { labels: ['a'] }],
     ['POST', '/classifiers/t/evaluate', { examples: [] }],

@@ -1,6 +1,6 @@
 /** The beginning of a turn: what is stored before anything goes up. */
 
-import type { PromptRequest, TurnRequest } from '../durable/contracts/conversation.ts';
+import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { parseObject } from '../json/object.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
 import { checkHeldAgent, heldAgent, type Taken } from './held-agent.ts';
@@ -9,7 +9,9 @@ import { type NextRequest, nextRequest, type PlannedRun, plannedRun } from './hi
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
 import type { CrashedRun } from './runs/crashed-run.ts';
-import { Run, type RunContext } from './runs/run.ts';
+import type { CarriedLimits } from './runs/limits.ts';
+import { Run } from './runs/run.ts';
+import type { RunContext } from './runs/run-context.ts';
 import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
@@ -48,27 +50,13 @@ export function planTurn(
 }
 
 /** @throws ApiError 400 where a request names another beginning than the conversation has */
-function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
+export function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
   if (agent !== undefined) checkHeldAgent(held.agent, agent);
   if (prefix !== undefined) checkHeld(held.prefix, prefix);
 }
 
-/** Builds the prompt of a conversation's next turn as it would go up, to be counted. @throws ApiError as `planTurn` */
-export async function buildPrompt(
-  context: ConversationContext,
-  profile: Profile,
-  asked: PromptRequest & { body: string },
-): Promise<ReadableStream<Uint8Array>> {
-  checkNamed(profile, asked);
-  const { account, prefix: held } = profile;
-  const agent = heldAgent(context);
-  const request = nextRequest(asked.body, context.transcript, context.settings(), { agent, counts: true });
-  const { bytes } = held ? (await layHeld(context, account, held, request.body)).body : request.body;
-  return new Blob([bytes]).stream();
-}
-
 /** Called when a turn has ended and is stored, and where that failed: the object must be aborted then. */
-type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
+export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 
 /**
  * Stores a turn and its messages, and makes its runner. Nothing is waited for: the caller takes the lock with the result.
@@ -128,7 +116,7 @@ function startWithDefaults(
 }
 
 /** What a run needs of its request, also after a crash. */
-type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
+export type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
 
 /** Stores a run, and begins its first step. */
 function beginRun(
@@ -157,17 +145,20 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   if (!stored || !planned) return undefined;
   context.alarm.wakeFor(now() + WATCH_MS);
   context.maintenance.settlements.resumeRun(row);
-  const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks), crashed);
+  const carried = stored.carried as CarriedLimits | undefined;
+  const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks, carried), crashed);
   // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
   context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
   return run;
 }
 
-function runContextOf(
+/** Makes what a run needs of its object. @param carried where it goes on behind approvals: what was used before */
+export function runContextOf(
   context: ConversationContext,
   request: RunRequest,
   run: TurnRow,
   { onEnd, onBroken }: TurnHooks,
+  carried?: CarriedLimits,
 ): RunContext {
   const { transcript, maintenance, now } = context;
   const { place, requestId, headers } = request;
@@ -180,6 +171,8 @@ function runContextOf(
     conversation: place.id,
     requestId,
     isStreaming: request.stream,
+    approvers: heldAgent(context)?.definition.approvers ?? 'owner',
+    carried,
     now,
     plan: (body, isAgain) => {
       // A conversation whose first step died does not exist yet, and has its defaults.
@@ -209,6 +202,7 @@ function runContextOf(
         logOf: step.logOf,
         callsIn: step.callsIn,
         isLater: step.isLater,
+        isOfEdge: step.isOfEdge,
       });
       // Another model may step in for a run, and not between two of its steps.
       const fallbacks = step.isLater ? [] : request.fallbacks;
@@ -242,14 +236,14 @@ function storeTurn(
   { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequest,
-  options: Pick<TurnOptions, 'logOf' | 'callsIn' | 'isLater'> = {},
+  { isOfEdge, ...options }: Pick<TurnOptions, 'logOf' | 'callsIn' | 'isLater'> & { isOfEdge?: boolean } = {},
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
   if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
   const messages = planned.messages.map(({ role, text }, index) => {
     const id = `msg_${row.id}_${index + 1}`;
-    const origin = options.isLater && role === 'user' ? 'edge' : null;
+    const origin = isOfEdge && role === 'user' ? 'edge' : null;
     return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: row.beganAt, text, origin } as const;
   });
   transcript.beginTurn(row, messages);
@@ -291,7 +285,13 @@ function runnerOf(
   });
 }
 
-function newTurnRow(transcript: Transcript, request: RunRequest, planned: NextRequest, now: number): TurnRow {
+/** @returns the row of a turn that begins */
+export function newTurnRow(
+  transcript: Transcript,
+  request: RunRequest,
+  planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
+  now: number,
+): TurnRow {
   const { requestId, hash, route } = request;
   const { model, frame, sentFrom, follows } = planned;
   return {

@@ -1,13 +1,20 @@
 /** Checks tools with `run`, before anything is stored or goes up. */
 
 import { hasScope } from '../auth/authenticate.ts';
-import { type HttpRun, type McpRun, mcpServer, mcpTool, runTool } from '../conversations/runs/runs.schema.ts';
+import {
+  type HttpRun,
+  type McpRun,
+  mcpServer,
+  mcpTool,
+  runTool,
+  workerToolEntry,
+} from '../conversations/runs/runs.schema.ts';
 import { finalError, invalidRequest } from '../http/errors.ts';
 import { deliverFault } from '../http/hosts.ts';
 import type { Identity } from '../identity/caller.ts';
 import { isObject, type Json } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
-import { IN_WORKER, workerTool, workerToolNames } from './worker-tools.ts';
+import { IN_WORKER, isWorkerRun, workerTool, workerToolNames } from './worker-tools.ts';
 
 /** The settings that tools are called by. */
 export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET' | 'toolSecrets' | 'development'>;
@@ -38,7 +45,8 @@ export function checkTools(
     if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
     names.add(tool.name);
     if (!Object.hasOwn(tool, 'run')) continue;
-    const fault = tool.run === IN_WORKER ? faultOfName(tool.name) : faultOfRun(tool, identity, settings, place);
+    const fault =
+      tool.run === IN_WORKER || isWorkerRun(tool.run) ? faultOfOwn(tool) : faultOfRun(tool, identity, settings, place);
     if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
   }
 }
@@ -66,7 +74,10 @@ function faultOfRun(tool: Json, identity: Identity, settings: Settings, place: P
 const MCP_IS_STORED =
   'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
 
-function faultOfName(name: unknown): string | undefined {
+function faultOfOwn(tool: Json): string | undefined {
+  const { name, run } = tool;
+  const [issue] = run === IN_WORKER ? [] : (workerToolEntry.safeParse(tool).error?.issues ?? []);
+  if (issue) return `${issue.path.join('.')}: ${issue.message}`;
   if (typeof name === 'string' && workerTool(name)) return undefined;
   const names = workerToolNames();
   const told = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';

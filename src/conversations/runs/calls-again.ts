@@ -1,6 +1,7 @@
 /** After a crash: which calls of the last step are made again, and which must not be. */
 
 import type { Transcript } from '../storage/transcript.ts';
+import { approvedCall, needsApproval } from './approval.ts';
 import { HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { toolsAskedIn } from './next-step.ts';
 import type { PlannedCall } from './run-calls.ts';
@@ -29,12 +30,17 @@ export function callsAgain(
   const rows = transcript.calls.of(step);
   if (rows.length === 0) return undefined;
   const asked = toolsAskedIn(transcript, step);
-  const calls = rows.flatMap((row) => {
+  const approvals = transcript.approvals.ofStep(step);
+  const calls = rows.flatMap((row): PlannedCall[] => {
     const { turn, n, id, endedAt, tries } = row;
     const block = asked.find((one) => one.id === id);
     if (!block || endedAt !== null) return [];
     if (shown.isOfEdge(block)) shown.expect(id);
-    const call = { turn, n, block, tries: tries + 1 };
+    const decided = approvals.find(({ toolUseId }) => toolUseId === id);
+    const planned = { turn, n, block, tries };
+    // It waits for a person, and was not made.
+    if (!decided && needsApproval(tools.get(String(block.name)), block.input)) return [planned];
+    const call = decided ? approvedCall({ ...planned, tries: tries + 1 }, decided) : { ...planned, tries: tries + 1 };
     if (!tools.get(String(block.name))?.once) {
       transcript.calls.beginAgain(row, now());
       return [call];

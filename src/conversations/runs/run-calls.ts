@@ -5,6 +5,7 @@ import type { Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { needsApproval, withNote } from './approval.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
 import type { ToolRun } from './runs.schema.ts';
@@ -18,6 +19,10 @@ export interface PlannedCall {
   n: number;
   block: Json;
   tries: number;
+  /** Whether a person has approved it. */
+  isApproved?: boolean;
+  /** What the model is told before its result. */
+  note?: string;
 }
 
 /** What making calls needs of their run. */
@@ -58,10 +63,15 @@ export class RunCalls {
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
         const beganAt = this.#run.now();
-        this.answer(call, await this.#make(call, room), beganAt);
+        this.answer(call, withNote(await this.#make(call, room), call.note), beganAt);
       }
     };
     await Promise.all(Array.from({ length: Math.min(this.#run.meter.parallel, calls.length) }, work));
+  }
+
+  /** @returns whether a call waits until a person has approved it. */
+  needsApproval({ block, isApproved = false }: PlannedCall): boolean {
+    return !isApproved && needsApproval(this.#run.tools.get(String(block.name)), block.input);
   }
 
   async #make({ block }: PlannedCall, room: ResultRoom): Promise<ToolResult> {

@@ -17,6 +17,21 @@ const headerValue = z.union(
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
 );
 
+const approval = z.described(
+  z.optional(
+    z.union(
+      [
+        z.literal('always'),
+        z.strictObject({
+          over: z.strictObject({ field: z.string().check(z.minLength(1), z.maxLength(256)), above: z.number() }),
+        }),
+      ],
+      { error: 'must be "always", or {"over": {"field": "amount", "above": 100}}' },
+    ),
+  ),
+  'A person must approve each call, or those whose `field` (a number in the input) is above a figure, or is no number.',
+);
+
 /** What all calls over HTTP may have. */
 const overHttp = {
   headers: z.described(
@@ -40,6 +55,7 @@ const overHttp = {
     z.optional(z.boolean()),
     'The call is never made a second time, also where a crash hides whether it was made.',
   ),
+  approval,
 };
 const address = z.string().check(z.maxLength(2_048));
 
@@ -69,20 +85,29 @@ const mcpServerSchema = z.strictObject({
 });
 export type McpServerRun = z.output<typeof mcpServerSchema>;
 
+/** The same for a tool of the Worker's own code; what is absent is as the code says. */
+export const workerRunSchema = z.strictObject({
+  worker: z.literal(true),
+  timeout_seconds: overHttp.timeout_seconds,
+  once: overHttp.once,
+  approval,
+});
+
 /** How the edge calls a tool, or that the tool is one of its Worker's own. */
 export const anyRunSchema = z.union([
   z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
+  workerRunSchema,
   runSchema,
 ]);
 
 /** How a call is made: over HTTP, of an MCP server, or in the Worker itself. */
-export type ToolRun =
-  | HttpRun
-  | McpRun
-  | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
+export type ToolRun = HttpRun | McpRun | z.output<typeof workerRunSchema>;
 
 /** A tool that the edge calls itself, as far as the edge reads it. */
 export const runTool = z.looseObject({ name: z.string().check(z.minLength(1), z.maxLength(128)), run: runSchema });
+
+/** A tool of the Worker's own. */
+export const workerToolEntry = z.looseObject({ name: runTool.shape.name, run: workerRunSchema });
 
 const shortName = z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -'));
 /** The same, of an MCP server, and a server with all of its tools: what may be stored. */

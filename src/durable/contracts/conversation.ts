@@ -1,3 +1,4 @@
+import type { DecisionRequest } from '../../conversations/approvals.schema.ts';
 import type {
   ConversationFields,
   ConversationPatch,
@@ -21,6 +22,8 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   turnAccount(id: string): Result<CrossingText>;
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
+  approvals(): Result<CrossingText>;
+  decide(decision: CalledDecision): Result<DecisionAnswer>;
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Result<ReadableStream<Uint8Array>>;
   create(
@@ -33,6 +36,21 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   fork(to: string, at: string | undefined): Promise<Result<CrossingText>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
   erase(): Promise<boolean>;
+}
+
+/** A decision about a call that waits for approval. */
+export interface CalledDecision extends DecisionRequest {
+  /** The id of the approval. */
+  id: string;
+  isAdmin: boolean;
+  requestId: string;
+}
+
+/** The answer to a decision: the call, or with 202 the turn that goes on. */
+export interface DecisionAnswer {
+  status: 200 | 202;
+  turn: string;
+  body: string;
 }
 
 /** Which conversation is meant, and by whom. */

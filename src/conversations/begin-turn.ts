@@ -15,6 +15,7 @@ import { latestTurn } from './storage/turn-queries.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
+import { listedParentOf } from './turn/turn-ending.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
 
 /** A turn's request whose body has been read. */
@@ -41,7 +42,12 @@ export function planTurn(
 ): NextRequest {
   if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
   const betas = request.headers['anthropic-beta'];
-  return nextRequest(request.body, transcript, settings(), { prefix, betas });
+  return nextRequest(request.body, transcript, settings(), { prefix, betas, isRun: isRun(request) });
+}
+
+/** @returns whether a turn is a run also without tools of the edge: a subagent keeps the limits that it was given. */
+function isRun({ parent }: Pick<TurnRequest, 'parent'>): boolean {
+  return parent !== undefined;
 }
 
 /** Builds the prompt of a conversation's next turn as it would go up, to be counted. @throws ApiError as `planTurn` */
@@ -76,7 +82,7 @@ export function beginTurn(
   context.upstream();
   const now = context.now();
   const isNew = !transcript.profile?.exists;
-  if (isNew) startConversation(context, request.place);
+  if (isNew) startConversation(context, request.place, ofParent(request));
   const profile = transcript.profile;
   if (!profile) throw new TypeError('A conversation without a profile.');
   if (isNew) {
@@ -101,6 +107,11 @@ export function beginTurn(
     },
     onBroken: hooks.onBroken,
   });
+}
+
+/** @returns what a subagent's conversation has of the call that it answers. */
+function ofParent({ parent }: TurnRequest): Partial<Profile> {
+  return parent ? { parent, retentionSeconds: parent.retentionSeconds } : {};
 }
 
 /** What a run needs of its request, also after a crash. */
@@ -129,7 +140,7 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   const { row } = crashed.turn;
   const stored = parseObject(transcript.calls.requestOf(row.seq));
   const rest = String(stored?.rest ?? '{}');
-  const planned = plannedRun(rest, transcript);
+  const planned = plannedRun(rest, transcript, isRun(stored?.request as RunRequest));
   if (!stored || !planned) return undefined;
   context.alarm.wakeFor(now() + WATCH_MS);
   context.maintenance.settlements.resumeRun(row);
@@ -155,6 +166,11 @@ function runContextOf(
     account: place.account,
     conversation: place.id,
     requestId,
+    caller: {
+      ...{ identity: request.identity, headers, query: request.query, route: request.route },
+      depth: request.parent?.depth ?? 1,
+      retentionSeconds: transcript.profile?.retentionSeconds ?? null,
+    },
     isStreaming: request.stream,
     now,
     plan: (body, isAgain) => {
@@ -167,6 +183,7 @@ function runContextOf(
         betas: headers['anthropic-beta'],
         isStep: true,
         isAgain,
+        isRun: isRun(request),
       });
     },
     begin: (plan, step) => {
@@ -250,6 +267,7 @@ function runnerOf(
     store: env.STORE,
     waitUntil,
     conversation: place.id,
+    parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
     prefix: prefix ? { ref: refOf(prefix), lay: (body) => layHeld(context, place.account, prefix, body) } : undefined,
     settings: context.settings(),

@@ -1,7 +1,7 @@
 /** Checks tools with `run`, before anything is stored or goes up. */
 
 import { hasScope } from '../auth/authenticate.ts';
-import { type HttpRun, runTool } from '../conversations/runs/runs.schema.ts';
+import { agentTool, type HttpRun, runTool } from '../conversations/runs/runs.schema.ts';
 import { finalError, invalidRequest } from '../http/errors.ts';
 import { deliverFault } from '../http/hosts.ts';
 import type { Identity } from '../identity/caller.ts';
@@ -30,9 +30,22 @@ export function checkTools(tools: unknown, identity: Identity, settings: Setting
     if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
     names.add(tool.name);
     if (!Object.hasOwn(tool, 'run')) continue;
-    const fault = tool.run === IN_WORKER ? faultOfName(tool.name) : faultOfRun(tool, identity, settings);
+    const fault = faultOfTool(tool, identity, settings);
     if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
   }
+}
+
+/** @throws ApiError 403 for a caller who may bring no tools with an address */
+function faultOfTool(tool: Json, identity: Identity, settings: Settings): string | undefined {
+  if (tool.run === IN_WORKER) return faultOfName(tool.name);
+  // Who uses an agent needs no scope, so this needs none either.
+  if (isObject(tool.run) && Object.hasOwn(tool.run, 'agent')) return faultIn(agentTool.safeParse(tool));
+  return faultOfRun(tool, identity, settings);
+}
+
+function faultIn({ error }: { error?: { issues: readonly { path: PropertyKey[]; message: string }[] } | undefined }) {
+  const [issue] = error?.issues ?? [];
+  return issue && `${issue.path.join('.')}: ${issue.message}`;
 }
 
 /** @throws ApiError 403 for a caller who may bring no such tools */
@@ -44,11 +57,9 @@ function faultOfRun(tool: Json, identity: Identity, settings: Settings): string 
   if (isObject(tool.run) && isObject(tool.run.headers) && Object.hasOwn(tool.run.headers, '__proto__')) {
     return 'run.headers: must be names of headers, and __proto__ is none';
   }
-  const { error, data } = runTool.safeParse(tool);
-  const fault = data && faultOfAddress(data.run, settings);
-  if (fault !== undefined) return `${fault}.`;
-  const [issue] = error?.issues ?? [];
-  return issue && `${issue.path.join('.')}: ${issue.message}`;
+  const checked = runTool.safeParse(tool);
+  const fault = checked.data && faultOfAddress(checked.data.run, settings);
+  return fault === undefined ? faultIn(checked) : `${fault}.`;
 }
 
 function faultOfName(name: unknown): string | undefined {

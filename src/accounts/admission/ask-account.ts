@@ -16,15 +16,19 @@ import type { MeterRequest } from './metered-request.ts';
 
 /** @returns what every request tells its account. */
 export function admissionRequestOf(
-  request: Pick<MeterRequest, 'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'identity' | 'settings'>,
+  request: Pick<
+    MeterRequest,
+    'requestId' | 'route' | 'model' | 'conversation' | 'parent' | 'prefix' | 'identity' | 'settings'
+  >,
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, prefix, identity, settings } = request;
+  const { requestId, route, model, conversation, parent, prefix, identity, settings } = request;
   const { token } = identity;
   return {
     requestId,
     route,
     model,
     conversation,
+    parent,
     prefix,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
     tags: identity.tags,

@@ -3,7 +3,7 @@
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject, parseObject } from '../../json/object.ts';
 import { filledTool, IN_WORKER, markOfTools, workerTool } from '../../tools/worker-tools.ts';
-import type { HttpRun, ToolRun } from '../runs/runs.schema.ts';
+import type { ToolRun } from '../runs/runs.schema.ts';
 
 /** The tools of a request. */
 export interface EdgeTools {
@@ -14,6 +14,9 @@ export interface EdgeTools {
   /** A mark of what the Worker's own code says of its tools; empty where there are none. */
   mark: string;
 }
+
+/** The tools of a run that has none. */
+export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark: '' };
 
 /**
  * Finds the tools that the edge calls itself; they were checked when they came.
@@ -47,12 +50,26 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
       return filledTool(name, edit(text, { run: undefined })) ?? [];
     }
     if (!isObject(tool.run)) return text;
-    runs.set(name, tool.run as HttpRun);
-    return edit(text, { run: undefined });
+    runs.set(name, tool.run as ToolRun);
+    return edit(text, { run: undefined, ...('agent' in tool.run ? TASK : {}) });
   });
   if (runs.size === 0) return undefined;
   return { sent: `[${sent.join(',')}]`, runs, mark: own.length === 0 ? '' : markOfTools(own) };
 }
+
+/** What the model is told of a tool that is an agent, where nothing else is said. */
+const TASK = {
+  description: {
+    ifAbsent: JSON.stringify('Gives a task to another agent, which works on it by itself, and returns what it answers.'),
+  },
+  input_schema: {
+    ifAbsent: JSON.stringify({
+      type: 'object',
+      properties: { task: { type: 'string', description: 'The task, with all that the agent has to know.' } },
+      required: ['task'],
+    }),
+  },
+};
 
 /**
  * Takes out of a list of tools where those of the edge are and what they are sent: an address may be a secret of whoever

@@ -27,7 +27,7 @@ import {
   type SentMessage,
 } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
-import { type EdgeTools, edgeToolsIn, NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
+import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS, NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
 import { frameOf } from './frame.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
@@ -77,6 +77,8 @@ interface RequestOptions {
   counts?: boolean;
   /** Whether it is a further step of a run. */
   isStep?: boolean;
+  /** Whether it is a run also without tools that the edge calls. */
+  isRun?: boolean;
   /** Whether its messages are planned once more: they have the edge's results already. */
   isAgain?: boolean;
 }
@@ -91,7 +93,7 @@ export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, betas, counts = false, isStep = false, isAgain = false }: RequestOptions = {},
+  { prefix, betas, counts = false, isStep = false, isAgain = false, isRun = false }: RequestOptions = {},
 ): NextRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const json = JSON.parse(text) as Record<string, unknown>;
@@ -126,7 +128,7 @@ export function nextRequest(
   };
   if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
   if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
-  const run = runIn(members, json, { tools: frozen?.tools, runs: frozen?.runs ?? prefix?.runs });
+  const run = runIn(members, json, { tools: frozen?.tools, runs: frozen?.runs ?? prefix?.runs }, isRun);
   if (run) {
     if (run.tools.sent !== undefined) changes.tools = run.tools.sent;
     for (const name of RUN_MEMBERS) changes[name] = undefined;
@@ -167,18 +169,22 @@ export function nextRequest(
 }
 
 /** @returns a run from what is left of its request. @throws ApiError 400 for a malformed limit */
-export function plannedRun(rest: string, transcript: Transcript): PlannedRun | undefined {
-  const run = runIn(memberTexts(rest), JSON.parse(rest) as Json, transcript.frozen);
+export function plannedRun(rest: string, transcript: Transcript, isRun: boolean): PlannedRun | undefined {
+  const run = runIn(memberTexts(rest), JSON.parse(rest) as Json, transcript.frozen, isRun);
   return run && { ...run, rest };
 }
 
-/** @returns the tools of a request that the edge calls, and its limits; undefined where there are no such tools */
+/**
+ * @param isRun whether it is a run also without such tools
+ * @returns the tools of a request that the edge calls, and its limits; undefined where there are no such tools
+ */
 function runIn(
   members: Map<string, string>,
   json: Json,
   frozen: { tools: string | undefined; runs: string | undefined },
+  isRun: boolean,
 ): Omit<PlannedRun, 'rest'> | undefined {
-  const tools = edgeToolsIn(members.get('tools') ?? frozen.tools, frozen.runs);
+  const tools = edgeToolsIn(members.get('tools') ?? frozen.tools, frozen.runs) ?? (isRun ? NO_EDGE_TOOLS : undefined);
   return tools && { tools, limits: validate(runLimits, json) };
 }
 

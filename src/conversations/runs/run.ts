@@ -21,6 +21,7 @@ import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { Started } from '../turn/read-buffered-answer.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
+import type { RunCaller } from './call-agent.ts';
 import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { RunMeter } from './limits.ts';
@@ -37,6 +38,7 @@ export interface RunContext {
   account: string;
   conversation: string;
   requestId: string;
+  caller: RunCaller;
   isStreaming: boolean;
   now(): number;
   /** Plans the next step from a body, or the first one again; nothing is written. @throws ApiError as `nextRequest` */
@@ -111,10 +113,10 @@ export class Run implements Runner {
     this.turn = crashed?.turn ?? { row, log, ended: undefined, usages: [] };
     this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
     this.#meter = new RunMeter(planned.limits, row.beganAt, context.isStreaming, crashed?.spent);
-    const { transcript, settings, env, account, conversation, now } = context;
+    const { transcript, settings, env, account, conversation, caller, now } = context;
     this.#calls = new RunCalls({
       ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
-      ...{ shown: this.#shown, meter: this.#meter, signal: this.#abort.signal },
+      ...{ shown: this.#shown, meter: this.#meter, caller, signal: this.#abort.signal },
     });
   }
 
@@ -312,12 +314,13 @@ export class Run implements Runner {
     if (rows.length === 0) return;
     const asked = toolsAskedIn(transcript, last.seq);
     const calls = rows.flatMap((row) => {
-      const { turn, n, id, endedAt, tries } = row;
+      const { turn, n, id, endedAt, tries, subagent } = row;
       const block = asked.find((one) => one.id === id);
       if (!block || endedAt !== null) return [];
       if (this.#shown.isOfEdge(block)) this.#shown.expect(id);
-      const call = { turn, n, block, tries: tries + 1 };
-      if (!this.#planned.tools.runs.get(String(block.name))?.once) {
+      const call = { turn, n, block, tries: tries + 1, subagent };
+      const run = this.#planned.tools.runs.get(String(block.name));
+      if (!run || 'agent' in run || !run.once) {
         transcript.calls.beginAgain(row, now());
         return [call];
       }

@@ -1,4 +1,5 @@
 import * as z from '../../http/zod.ts';
+import { refSchema } from '../../versions/versions.schema.ts';
 
 const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
 /** Headers that the edge sets itself, or that belong to the connection. */
@@ -44,17 +45,36 @@ export const runSchema = z.strictObject({
 });
 export type HttpRun = z.output<typeof runSchema>;
 
+/** Which agent a tool is: its task goes to a conversation of its own. */
+export const agentRunSchema = z.strictObject({
+  agent: z.described(
+    refSchema('agent'),
+    'The agent that works on the task, in a conversation of its own; no scope is needed.',
+  ),
+  timeout_seconds: z.described(
+    z.optional(z.int().check(z.gte(1), z.lte(86_400))),
+    'After so many seconds it is stopped. Default: what is left of the run’s `max_seconds`.',
+  ),
+});
+export type AgentRun = z.output<typeof agentRunSchema>;
+
 /** How the edge calls a tool, or that the tool is one of its Worker's own. */
 export const anyRunSchema = z.union([
   z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
   runSchema,
+  agentRunSchema,
 ]);
 
-/** How a call is made: over HTTP, or in the Worker itself. */
-export type ToolRun = HttpRun | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
+/** How a call is made: over HTTP, in the Worker itself, or as the task of an agent. */
+export type ToolRun = HttpRun | AgentRun | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
+
+const toolName = z.string().check(z.minLength(1), z.maxLength(128));
 
 /** A tool that the edge calls itself, as far as the edge reads it. */
-export const runTool = z.looseObject({ name: z.string().check(z.minLength(1), z.maxLength(128)), run: runSchema });
+export const runTool = z.looseObject({ name: toolName, run: runSchema });
+
+/** A tool that is an agent. */
+export const agentTool = z.looseObject({ name: toolName, run: agentRunSchema });
 
 /** The limits of a run: members of its request. */
 export const runLimits = z.object({

@@ -1,4 +1,5 @@
 import type { Tables } from '../../durable/tables.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
@@ -20,6 +21,18 @@ export interface CallRow {
   event: number | null;
   /** How often it was made. */
   tries: number;
+  /** What is set aside for its subagent; absent where it has none, or was not begun. */
+  subagent?: SubagentShare | undefined;
+}
+
+/** What a run sets aside for one of its subagents, and what that has cost. */
+export interface SubagentShare {
+  /** What it may cost, with its own subagents; null where nothing limits it. */
+  most: Nanodollars | null;
+  /** What its tries have cost, as far as that is known. */
+  cost: Nanodollars;
+  /** How often it was begun anew, because it had failed before it said anything. */
+  attempt: number;
 }
 
 /** A call that is to be made. */
@@ -27,6 +40,9 @@ export type NewCall = Pick<CallRow, 'id' | 'name'>;
 
 /** A call that has come back. `result` is the block `tool_result` as JSON text. */
 export type EndedCall = Omit<CallRow, 'beganAt' | 'endedAt'> & { beganAt: number; endedAt: number; result: string };
+
+/** A call that is made now. */
+export type BegunCall = Pick<CallRow, 'turn' | 'n' | 'id' | 'name' | 'tries' | 'subagent'>;
 
 /** An answer has far fewer calls than this. */
 const MOST_IN_A_STEP = 10_000;
@@ -36,6 +52,11 @@ const FIRST_OWNER = -1_000;
 /** @returns the calls of a step as its own row has them. */
 export function writeCalls(calls: readonly NewCall[]): string {
   return JSON.stringify(calls.map(({ id, name }) => [id, name]));
+}
+
+/** Most calls have none, and write nothing of it. */
+function subagentColumn(share: SubagentShare | undefined): { subagent?: string } {
+  return share ? { subagent: JSON.stringify(share) } : {};
 }
 
 function readCalls(text: unknown): NewCall[] {
@@ -55,11 +76,17 @@ export class CallRows {
   }
 
   /** Writes that a call is made once more. */
-  beginAgain({ turn, n, id, name, tries }: CallRow, beganAt: number): void {
-    this.#tables.insert('calls', { turn, n, id, name, began_at: beganAt, tries: tries + 1 }, 'insert or replace');
+  beginAgain({ tries, ...call }: CallRow, beganAt: number): void {
+    this.begin({ ...call, tries: tries + 1 }, beganAt);
   }
 
-  end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result }: EndedCall): void {
+  /** Writes that a call is made: it has a row of its own then also before it has come back. */
+  begin({ turn, n, id, name, tries, subagent }: BegunCall, beganAt: number): void {
+    const row = { turn, n, id, name, began_at: beganAt, tries, ...subagentColumn(subagent) };
+    this.#tables.insert('calls', row, 'insert or replace');
+  }
+
+  end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result, subagent }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
     const row = {
       turn,
@@ -72,6 +99,7 @@ export class CallRows {
       bytes,
       event,
       tries,
+      ...subagentColumn(subagent),
     };
     this.#tables.insert('calls', { ...row, result: isDivided ? null : result }, 'insert or replace');
     if (isDivided) this.#writePieces(resultOwner(turn, n), result);
@@ -85,7 +113,7 @@ export class CallRows {
       const unknown = { beganAt: null, endedAt: null, isError: false, bytes: 0, event: null, tries: 1 };
       rows.set(n, { turn, n, ...call, ...unknown });
     }
-    const columns = 'n, id, name, began_at, ended_at, is_error, bytes, event, tries';
+    const columns = 'n, id, name, began_at, ended_at, is_error, bytes, event, tries, subagent';
     for (const row of this.#tables.read(`select ${columns} from calls where turn = ? order by n`, turn)) {
       const n = Number(row.n);
       rows.set(n, {
@@ -99,6 +127,7 @@ export class CallRows {
         bytes: Number(row.bytes ?? 0),
         event: row.event === null ? null : Number(row.event),
         tries: Number(row.tries ?? 1),
+        ...(typeof row.subagent === 'string' ? { subagent: JSON.parse(row.subagent) as SubagentShare } : {}),
       });
     }
     return [...rows.values()];

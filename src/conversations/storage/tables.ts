@@ -84,6 +84,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
       alter table calls add column tries integer;`,
   },
   { version: 5, sql: 'alter table messages add column origin text;' },
+  { version: 6, sql: 'alter table calls add column subagent text;' },
 ];
 
 /** The statuses of turns that are part of the history. */

@@ -10,6 +10,7 @@ import type { Identity } from '../../identity/caller.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { ListedParent } from './settlement.ts';
 
 /** A conversation's object, as others call it; what each method does stands at the object. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {
@@ -31,12 +32,37 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   fork(to: string, at: string | undefined): Promise<Result<CrossingText>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
   erase(): Promise<boolean>;
+  subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
+  stopSubagent(key: string): Promise<SubagentOutcome | undefined>;
 }
 
 /** Which conversation is meant, and by whom. */
 export interface ConversationPlace {
   account: string;
   id: string;
+}
+
+/** The call that a subagent's conversation answers. */
+export interface ParentCall extends ListedParent {
+  /** How deep it is: a run that a client has begun is at 1, its subagents are at 2. */
+  depth: number;
+  /** How long that conversation is kept: its subagents no longer. Null takes the deployment's time. */
+  retentionSeconds: number | null;
+}
+
+/** How a subagent's turn has ended, or how far it has come. */
+export interface SubagentOutcome {
+  /** As its row says it. */
+  status: string;
+  /** Why its run has paused. */
+  paused: string | null;
+  stopReason: string | null;
+  /** The last text that it has said. */
+  text: string;
+  /** Where it ended with an error. */
+  error?: { type: string; message: string } | undefined;
+  /** With its own subagents; null where the account has not said it yet. */
+  cost: Nanodollars | null;
 }
 
 /** A turn's request, as the edge sends it to a conversation. */
@@ -62,6 +88,8 @@ export interface TurnRequest {
   /** As they go up, but for the deployment's key. */
   headers: PlainHeaders;
   query: string;
+  /** The call of a run that it answers; absent in what a client has sent. */
+  parent?: ParentCall | undefined;
 }
 
 /** The request for a conversation's next prompt, which is to be counted. */

@@ -1,0 +1,41 @@
+/** Agents that call agents: stored by a test, and answered by its script. */
+
+import type { Json } from '../../src/json/object.ts';
+import { as, put, simulatedEdge } from './prefixes.ts';
+import type { Asked } from './scripted-runs.ts';
+
+/** A tool that is an agent. */
+export const agentTool = (agent: string, run: object = {}, name = agent) => ({ name, run: { agent, ...run } });
+
+/** A call of it. */
+export const task = (id: string, name: string, text = `Do ${id}.`): Json => ({
+  type: 'tool_use',
+  id,
+  name,
+  input: { task: text },
+});
+
+/** Stores agents of alice's; the system of each is its name, so that a script can tell them apart. */
+export async function storeAgents(agents: Record<string, { tools?: object[]; limits?: object }>): Promise<void> {
+  const app = simulatedEdge();
+  const alice = await as('alice', 'admin');
+  for (const [name, { tools }] of Object.entries(agents)) {
+    await put(app, name, { system: name, model: 'claude-opus-5-5', max_tokens: 200, tools }, alice);
+  }
+  await app.settled();
+}
+
+/** @returns the agent that a request comes from; undefined for a run of a client's own */
+export function agentOf({ system }: Asked): string | undefined {
+  const blocks = Array.isArray(system) ? (system as Json[]).map(({ text }) => text) : [system];
+  return blocks.length > 0 && blocks[0] !== undefined ? String(blocks[0]) : undefined;
+}
+
+/** @returns the contents of the results that a request's last message has, by the ids of their calls */
+export function resultsIn({ messages }: Asked): Map<string, Json> {
+  const { content } = messages.at(-1) ?? {};
+  const blocks = Array.isArray(content) ? content : [];
+  return new Map(
+    blocks.filter(({ type }) => type === 'tool_result').map((block) => [String(block.tool_use_id), block]),
+  );
+}

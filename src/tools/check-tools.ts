@@ -7,6 +7,7 @@ import { deliverFault } from '../http/hosts.ts';
 import type { Identity } from '../identity/caller.ts';
 import { isObject, type Json } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
+import { isAgentRun } from './agent-tools.ts';
 import { IN_WORKER, workerTool, workerToolNames } from './worker-tools.ts';
 
 /** The settings that tools are called by. */
@@ -39,7 +40,7 @@ export function checkTools(tools: unknown, identity: Identity, settings: Setting
 function faultOfTool(tool: Json, identity: Identity, settings: Settings): string | undefined {
   if (tool.run === IN_WORKER) return faultOfName(tool.name);
   // Who uses an agent needs no scope, so this needs none either.
-  if (isObject(tool.run) && Object.hasOwn(tool.run, 'agent')) return faultIn(agentTool.safeParse(tool));
+  if (isAgentRun(tool.run)) return faultIn(agentTool.safeParse(tool));
   return faultOfRun(tool, identity, settings);
 }
 

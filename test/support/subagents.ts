@@ -16,8 +16,11 @@ export const task = (id: string, name: string, text = `Do ${id}.`): Json => ({
 });
 
 /** Stores agents of alice's; the system of each is its name, so that a script can tell them apart. */
-export async function storeAgents(agents: Record<string, { tools?: object[]; limits?: object }>): Promise<void> {
-  const app = simulatedEdge();
+export async function storeAgents(
+  agents: Record<string, { tools?: object[]; limits?: object }>,
+  vars: Record<string, unknown> = {},
+): Promise<void> {
+  const app = simulatedEdge(vars);
   const alice = await as('alice', 'admin');
   for (const [name, { tools }] of Object.entries(agents)) {
     await put(app, name, { system: name, model: 'claude-opus-5-5', max_tokens: 200, tools }, alice);

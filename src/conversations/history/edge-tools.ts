@@ -2,6 +2,7 @@
 
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject, parseObject } from '../../json/object.ts';
+import { filledAgentTool, isAgentRun } from '../../tools/agent-tools.ts';
 import { filledTool, IN_WORKER, markOfTools, workerTool } from '../../tools/worker-tools.ts';
 import type { ToolRun } from '../runs/runs.schema.ts';
 
@@ -51,25 +52,12 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
     }
     if (!isObject(tool.run)) return text;
     runs.set(name, tool.run as ToolRun);
-    return edit(text, { run: undefined, ...('agent' in tool.run ? TASK : {}) });
+    const sent = edit(text, { run: undefined });
+    return isAgentRun(tool.run) ? filledAgentTool(sent) : sent;
   });
   if (runs.size === 0) return undefined;
   return { sent: `[${sent.join(',')}]`, runs, mark: own.length === 0 ? '' : markOfTools(own) };
 }
-
-/** What the model is told of a tool that is an agent, where nothing else is said. */
-const TASK = {
-  description: {
-    ifAbsent: JSON.stringify('Gives a task to another agent, which works on it by itself, and returns what it answers.'),
-  },
-  input_schema: {
-    ifAbsent: JSON.stringify({
-      type: 'object',
-      properties: { task: { type: 'string', description: 'The task, with all that the agent has to know.' } },
-      required: ['task'],
-    }),
-  },
-};
 
 /**
  * Takes out of a list of tools where those of the edge are and what they are sent: an address may be a secret of whoever

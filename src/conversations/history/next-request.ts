@@ -27,7 +27,14 @@ import {
   type SentMessage,
 } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
-import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS, NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
+import {
+  type EdgeTools,
+  edgeToolsIn,
+  NO_EDGE_TOOLS,
+  NOTHING_PENDING,
+  type PendingResults,
+  withResults,
+} from './edge-tools.ts';
 import { frameOf } from './frame.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';

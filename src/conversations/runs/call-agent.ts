@@ -6,11 +6,18 @@
 import { orAborted } from '../../async/or-aborted.ts';
 import { pause } from '../../async/pause.ts';
 import { callObject } from '../../durable/call-object.ts';
-import type { ConversationObject, ConversationPlace, SubagentOutcome, TurnRequest } from '../../durable/contracts/conversation.ts';
+import type {
+  ConversationObject,
+  ConversationPlace,
+  PackedAnswer,
+  SubagentOutcome,
+  TurnRequest,
+} from '../../durable/contracts/conversation.ts';
 import { createRequestId } from '../../http/request-id.ts';
 import { isObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { SubagentShare } from '../storage/call-rows.ts';
+import { errorIn } from '../turn/turn-ending.ts';
 import type { AgentRun } from './runs.schema.ts';
 import { resultOfSubagent, subagentId } from './subagent-result.ts';
 import { failedCall, type ToolCall, type ToolResult } from './tool-result.ts';
@@ -63,7 +70,8 @@ const NO_MONEY = 'There is no money left for this task: the run has used up its 
 export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOptions): Promise<ToolResult> {
   const { caller, leftMs, signal, share, isAgain } = options;
   const { task } = isObject(call.input) ? call.input : {};
-  if (typeof task !== 'string' || task.trim() === '') return failedCall('The input must be {"task": "…"}, with a text.');
+  if (typeof task !== 'string' || task.trim() === '')
+    return failedCall('The input must be {"task": "…"}, with a text.');
   if (caller.depth >= MOST_DEPTH) {
     return failedCall('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
   }
@@ -91,7 +99,11 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     await waitBefore(share.attempt, ended);
     if (ended.aborted) break;
   }
-  const whyStopped = signal.aborted ? 'It was stopped.' : late?.aborted ? `Its ${Math.ceil(ms / 1_000)} s were over.` : '';
+  const whyStopped = signal.aborted
+    ? 'It was stopped.'
+    : late?.aborted
+      ? `Its ${Math.ceil(ms / 1_000)} s were over.`
+      : '';
   return { ...resultOfSubagent(outcome, whyStopped), cost: share.cost };
 }
 
@@ -117,15 +129,12 @@ async function follow(
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
-      let error: SubagentOutcome['error'];
-      if (typeof answer !== 'string') {
-        if (answer.kind === 'error') error = { type: answer.error.type, message: answer.error.message };
-        // Whoever wants to see it follows its conversation.
-        if (answer.kind === 'stream') await answer.body.cancel();
-        (answer as Partial<Disposable>)[Symbol.dispose]?.();
-      }
-      const outcome = await reach().subagentOutcome(request.key);
-      return outcome ?? { status: 'failed', paused: null, stopReason: null, text: '', cost: 0, error };
+      const error = typeof answer === 'string' ? undefined : errorOf(answer);
+      // Whoever wants to see it follows its conversation.
+      if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
+      (answer as Partial<Disposable>)[Symbol.dispose]?.();
+      const outcome = (await reach().subagentOutcome(request.key)) ?? UNBEGUN;
+      return outcome.status === 'failed' && error ? { ...outcome, error } : outcome;
     } catch (thrown) {
       lost += 1;
       if (lost > MOST_LOST || ended.aborted) throw thrown;
@@ -134,11 +143,18 @@ async function follow(
   }
 }
 
+const UNBEGUN: SubagentOutcome = { status: 'failed', paused: null, stopReason: null, text: '', cost: 0 };
+
+/** @returns why a turn was refused, by this edge or by the upstream; undefined where it was not */
+function errorOf(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
+  if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
+  return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : undefined;
+}
+
 /** Stops a subagent, or keeps it from being begun. @returns undefined where it cannot be reached */
 async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefined> {
-  const unbegun = { status: 'failed', paused: null, stopReason: null, text: '', cost: 0 };
   try {
-    return await callObject('conversation', async () => (await reach().stopSubagent(key)) ?? unbegun, 'persistent');
+    return await callObject('conversation', async () => (await reach().stopSubagent(key)) ?? UNBEGUN, 'persistent');
   } catch {
     return undefined;
   }

@@ -66,7 +66,10 @@ export const anyRunSchema = z.union([
 ]);
 
 /** How a call is made: over HTTP, in the Worker itself, or as the task of an agent. */
-export type ToolRun = HttpRun | AgentRun | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
+export type ToolRun =
+  | HttpRun
+  | AgentRun
+  | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
 
 const toolName = z.string().check(z.minLength(1), z.maxLength(128));
 

@@ -1,9 +1,10 @@
-/** Builds the assets of the Worker in `build/`: the reference and the page. Run by start, test and deploy. */
+/** Builds the assets of the Worker in `build/`: the reference, the guides and the page. Run by start, test and deploy. */
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import scalar from '@scalar/fastify-api-reference';
 import { createReference } from '../src/openapi.ts';
+import { bundleGuides } from './guides.ts';
 import { bundlePage } from './page.ts';
 
 const SOURCE = fileURLToPath(new URL('../src', import.meta.url));
@@ -16,6 +17,7 @@ export async function build(): Promise<void> {
   const source = async (path: string) => await readFile(join(SOURCE, path), 'utf8');
   const files: Record<string, string | Uint8Array> = {
     ...(await bundlePage()),
+    ...(await bundleGuides()),
     _headers: await source('_headers'),
     'docs.html': await source('reference/docs.html'),
     'docs/docs.js': await source('reference/docs.js'),

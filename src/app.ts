@@ -4,6 +4,7 @@ import { accountsRoutes } from './accounts/accounts.route.ts';
 import { refuseRevoked } from './accounts/admission/refuse-revoked.ts';
 import { tokensRoutes } from './accounts/tokens.route.ts';
 import { usageRoutes } from './accounts/usage.route.ts';
+import { agentsRoutes } from './agents/agents.route.ts';
 import { alertsRoutes } from './alerts/alerts.route.ts';
 import { type Authenticate, authenticate } from './auth/authenticate.ts';
 import type { AppEnv } from './auth/context.ts';
@@ -66,6 +67,7 @@ const CLOSED = [
   '/pools/*',
   '/alerts/*',
   '/conversations/*',
+  '/agents/*',
   '/prefixes/*',
   '/classifiers/*',
   '/classify',
@@ -111,6 +113,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   app.use(refuseRevoked);
   app.route('/', batchesRoutes(options.fetch));
   app.route('/', conversationsRoutes());
+  app.route('/', agentsRoutes());
   app.route('/', prefixesRoutes(options.fetch));
   app.route('/', classifyRoutes(options.fetch, classifyByBatch(options.fetch)));
   app.route('/', classificationsRoutes());

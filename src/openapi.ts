@@ -9,6 +9,7 @@ import {
 import { accounts } from './accounts/accounts.reference.ts';
 import { tokens } from './accounts/tokens.reference.ts';
 import { usage } from './accounts/usage.reference.ts';
+import { agents } from './agents/agents.reference.ts';
 import { alerts } from './alerts/alerts.reference.ts';
 import { batches } from './batches/batches.reference.ts';
 import { classification } from './classification/classification.reference.ts';
@@ -37,6 +38,7 @@ export const RESOURCES: readonly Resource[] = [
   batches,
   files,
   conversations,
+  agents,
   prefixes,
   classification,
   classifications,

@@ -47,6 +47,7 @@ const ORDER = [
   'agents',
   'prefixes',
   'tools',
+  'tools/mcp',
   'accounts',
   'accounts/admission',
   'accounts/leases',

@@ -1,7 +1,7 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { accountAnswer, accountRow, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
@@ -45,15 +45,15 @@ const creditExample = {
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
 const account = (description: string) => jsonAnswer(description, accountSchema, quotaExample);
 
-export const accounts: Resource = {
+export const accounts: Resource = resource({
   tag: 'Accounts',
   description: 'Who may spend how much.',
   parameters: { id: { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' } },
+  needs: 'admin',
   routes: {
     'GET /accounts': {
       operation: 'listAccounts',
       summary: 'List the accounts',
-      needs: 'admin',
       query: pageSchema,
       answer: pageAnswer(
         namedList('AccountList', accountRow),
@@ -73,7 +73,6 @@ export const accounts: Resource = {
       operation: 'setLimits',
       summary: 'Replace the limits of an account',
       description: 'What is absent is the deployment’s default.',
-      needs: 'admin',
       body: { schema: z.withMeta(limitsSchema, { id: 'Limits' }), example: limits },
       answer: account('Where it stands under the new limits.'),
     },
@@ -81,7 +80,6 @@ export const accounts: Resource = {
       operation: 'changeLimits',
       summary: 'Change some limits of an account',
       description: 'What is null is removed, what is absent stays.',
-      needs: 'admin',
       body: { schema: z.withMeta(limitsPatch, { id: 'LimitsPatch' }), example: { usd_per_day: 2, models: null } },
       answer: account('Where it stands under the new limits.'),
     },
@@ -90,7 +88,6 @@ export const accounts: Resource = {
       summary: 'Give an account credit beside its limit usd_total',
       description:
         'The earliest to expire is spent first; what has expired is gone. Repeated with the same header `idempotency-key`, it is given once. Where no usd_total is in force it limits nothing.',
-      needs: 'admin',
       body: {
         schema: z.withMeta(creditRequest, { id: 'CreditRequest' }),
         example: { usd: 20, expires_at: '2027-01-01T00:00:00Z', note: 'Invoice 2026-117' },
@@ -124,7 +121,6 @@ export const accounts: Resource = {
     'DELETE /accounts/:id': {
       operation: 'eraseAccount',
       summary: 'Erase an account: ledger, conversations, prefixes, tokens',
-      needs: 'admin',
       answers: {
         202: jsonAnswer('It has begun, and goes on by itself.', z.withMeta(erasureAnswer, { id: 'Erasure' }), {
           ...row,
@@ -134,4 +130,4 @@ export const accounts: Resource = {
       },
     },
   },
-};
+});

@@ -1,7 +1,7 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { mintRequest } from './tokens.schema.ts';
 import { mintedToken } from './tokens-answers.schema.ts';
 import { revokedAnswer, tokenRowSchema } from './usage-answers.schema.ts';
@@ -22,19 +22,19 @@ const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
 const revoked = (description: string, what: string) =>
   jsonAnswer(description, revokedSchema, { account: 'alice', revoked: what });
 
-export const tokens: Resource = {
+export const tokens: Resource = resource({
   tag: 'Tokens',
   description: 'Credentials: JWTs that name an account and what it may do.',
   parameters: {
     id: { description: 'The account.', example: 'alice' },
     jti: { description: 'The id of the token.', example: jti },
   },
+  needs: 'admin',
   routes: {
     'POST /tokens': {
       operation: 'mintToken',
       summary: 'Mint a token',
       description: 'It is shown once, and never again.',
-      needs: 'admin',
       body: {
         schema: z.withMeta(mintRequest, { id: 'TokenRequest' }),
         example: {
@@ -60,7 +60,6 @@ export const tokens: Resource = {
     'GET /accounts/:id/tokens': {
       operation: 'listTokens',
       summary: 'List the tokens of an account, newest first',
-      needs: 'admin',
       query: pageSchema,
       answer: pageAnswer(
         namedList('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
@@ -72,14 +71,12 @@ export const tokens: Resource = {
     'DELETE /accounts/:id/tokens': {
       operation: 'revokeTokens',
       summary: 'Revoke every token of an account',
-      needs: 'admin',
       answer: revoked('None that was issued until now holds any more.', 'all'),
     },
     'DELETE /accounts/:id/tokens/:jti': {
       operation: 'revokeToken',
       summary: 'Revoke a token',
-      needs: 'admin',
       answer: revoked('It holds no more.', jti),
     },
   },
-};
+});

@@ -1,7 +1,7 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { accountQuery, usageQuery } from './usage.schema.ts';
 import { ledgerRequestSchema, ledgerRowSchema, usageReportSchema } from './usage-answers.schema.ts';
 
@@ -51,19 +51,19 @@ const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.sh
   id: 'LedgerRequest',
 });
 
-export const usage: Resource = {
+export const usage: Resource = resource({
   tag: 'Usage',
   description: 'Where the money went. Everybody sees their own, an admin that of any account.',
   parameters: {
     request_id: { description: 'As the header `sluice-request-id` said it.', example: row.request_id },
   },
+  needs: 'credential',
   routes: {
     'GET /usage': {
       operation: 'getUsage',
       summary: 'Sum what was spent',
       description:
         'An admin who names no account gets the sum of all. By token, user and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
-      needs: 'credential',
       query: usageQuery,
       answer: {
         description: 'The sums, and their total.',
@@ -86,7 +86,6 @@ export const usage: Resource = {
     'GET /usage/requests': {
       operation: 'listRequests',
       summary: 'Page through the ledger, newest first',
-      needs: 'credential',
       query: z.extend(pageSchema, accountQuery.shape),
       answer: pageAnswer(namedList('LedgerPage', rowSchema), row, row.request_id, 'A page of requests.'),
       errors: [404],
@@ -96,9 +95,8 @@ export const usage: Resource = {
       summary: 'Read what one request was and cost, or why it was refused',
       description:
         'An admin needs not say whose it was: the id tells. One from before ids told so needs `account`. Of a flood of refusals some are forgotten.',
-      needs: 'credential',
       query: accountQuery,
       answer: jsonAnswer('The request, and each of its tries.', requestSchema, { ...row, tries: [row], refusal: null }),
     },
   },
-};
+});

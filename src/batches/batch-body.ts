@@ -209,12 +209,11 @@ export class BatchBody {
       if (bytes.length > LONG_ITEM) this.#held = new Uint8Array(0);
       return;
     }
-    const text = textOf(bytes);
+    const { text, value } = readMember(bytes);
     if (what === 'key') {
-      this.#key = String(parsedOr(text, notABatch));
+      this.#key = String(value);
       this.#expect('colon');
     } else {
-      parsedOr(text, notABatch);
       this.#otherBytes += bytes.length;
       this.#checkLength(0, 'other');
       this.#others.push({ key: this.#key, text });
@@ -258,18 +257,12 @@ function notABatch(): ApiError {
   return invalidRequest('The request body is not valid JSON, with one list `requests`. Send one JSON object in UTF-8.');
 }
 
-function textOf(bytes: Uint8Array): string {
+/** @throws ApiError 400 for what is no JSON in UTF-8 */
+function readMember(bytes: Uint8Array): { text: string; value: unknown } {
   try {
-    return strictDecoder.decode(bytes);
+    const text = strictDecoder.decode(bytes);
+    return { text, value: JSON.parse(text) };
   } catch {
     throw notABatch();
-  }
-}
-
-function parsedOr(text: string, otherwise: () => ApiError): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    throw otherwise();
   }
 }

@@ -1,7 +1,7 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { batchQuery, createBatchRequest } from './batches.schema.ts';
 import { batchEstimate, deletedBatch, messageBatch } from './batches-answers.schema.ts';
 
@@ -41,18 +41,18 @@ const body = {
   ],
 };
 
-export const batches: Resource = {
+export const batches: Resource = resource({
   tag: 'Batches',
   description:
     'Many requests at half price, as the API has them. A batch belongs to the account that made it. Its end is told, signed after Standard Webhooks: `batch.ended`, under one id however often it is tried.',
   parameters: { id: { description: 'A batch’s id.', example: id } },
+  needs: 'messages',
   routes: {
     'POST /v1/messages/batches': {
       operation: 'createBatch',
       summary: 'Make a batch, or tell what it would cost',
       description:
         'At most MAX_BATCH_BYTES; an item has at most 16 MB, and may name a `prefix`. The whole is held at half price until it has ended. To send it again with the same `idempotency-key` answers the same batch.',
-      needs: 'messages',
       query: batchQuery,
       body: { schema: createBatchRequest, example: body },
       answer: {
@@ -66,27 +66,23 @@ export const batches: Resource = {
     'GET /v1/messages/batches': {
       operation: 'listBatches',
       summary: 'List the batches, newest first',
-      needs: 'messages',
       query: pageSchema,
       answer: pageAnswer(namedList('MessageBatchList', schema), example, example.id, 'A page of them.'),
     },
     'GET /v1/messages/batches/:id': {
       operation: 'getBatch',
       summary: 'Read a batch',
-      needs: 'messages',
       answer: jsonAnswer('The batch.', schema, example),
     },
     'DELETE /v1/messages/batches/:id': {
       operation: 'deleteBatch',
       summary: 'Delete a batch that has ended, with its results',
-      needs: 'messages',
       answer: jsonAnswer('What is left of it.', deletedBatch, { id, type: 'message_batch_deleted' }),
       errors: [400, 503],
     },
     'POST /v1/messages/batches/:id/cancel': {
       operation: 'cancelBatch',
       summary: 'Cancel what no model has begun to answer',
-      needs: 'messages',
       answer: jsonAnswer('The batch.', schema, {
         ...running,
         processing_status: 'canceling',
@@ -96,7 +92,6 @@ export const batches: Resource = {
     'GET /v1/messages/batches/:id/results': {
       operation: 'getBatchResults',
       summary: 'Read the results of a batch that has ended, a line each, in any order',
-      needs: 'messages',
       answer: {
         description: 'One JSON object a line.',
         content: [
@@ -110,4 +105,4 @@ export const batches: Resource = {
       errors: [503],
     },
   },
-};
+});

@@ -7,6 +7,7 @@ import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/
 import { mayAsk } from '../accounts/admission/may-ask.ts';
 import { pause } from '../async/pause.ts';
 import { contextOf, type RequestContext } from '../auth/context.ts';
+import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
@@ -28,7 +29,6 @@ import type { batchEstimate } from './batches-answers.schema.ts';
 import { BodyDigest } from './body-digest.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
-import { checkedDeliverUrl } from './deliver-end.ts';
 import { type BatchContext, ItemReader } from './item.ts';
 import { streamBody } from './stream-body.ts';
 import { BatchTotal } from './total.ts';
@@ -138,7 +138,7 @@ function outerMembers(members: readonly OuterMember[], { context }: Creation) {
   const others = members.filter(({ key }) => key !== DELIVER_URL);
   const own = members.findLast(({ key }) => key === DELIVER_URL);
   const given: unknown = own && JSON.parse(own.text);
-  return { url: checkedDeliverUrl(given ?? undefined, context.settings), others };
+  return { url: checkedDeliverUrl(given ?? undefined, context.settings.BATCH_DELIVER_URL, context.settings), others };
 }
 
 async function orderOf({ c, context, id, total, isDry }: Creation, digest: string): Promise<BatchOrder> {

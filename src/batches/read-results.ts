@@ -1,5 +1,7 @@
 /** The one pass over the results of a batch: what each item has cost, and whose results they are. */
 
+import { tokensOf } from '../accounts/admission/settle.ts';
+import { NO_TOKENS } from '../accounts/ledger/settlement.ts';
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import type { Tokens } from '../durable/contracts/settlement.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
@@ -65,34 +67,35 @@ const NOTED_AT_ONCE = 500;
 export async function readResults(
   response: Response,
   batch: ReadBatch,
-  { models, controller, idleMs, note }: ResultsReading,
+  { models, note, ...reading }: ResultsReading,
 ): Promise<ResultSums> {
   const sums = new Sums(batch, models, note !== undefined);
-  const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
-  try {
-    for await (const line of resultLines(response, () => watchdog.touch())) {
-      sums.add(line);
-      if (!note || sums.made.length < NOTED_AT_ONCE) continue;
-      watchdog.pause();
-      await note(sums.made.splice(0));
-      watchdog.touch();
-    }
-    if (note && sums.made.length > 0) await note(sums.made.splice(0));
-  } finally {
-    watchdog.stop();
+  for await (const line of resultLines(response, reading)) {
+    sums.add(line);
+    if (note && sums.made.length >= NOTED_AT_ONCE) await note(sums.made.splice(0));
   }
+  if (note && sums.made.length > 0) await note(sums.made.splice(0));
   return sums.end();
 }
 
-/** Gives the lines of results as they come. @param onPiece called whenever bytes have come */
-export async function* resultLines({ body }: Response, onPiece: () => void): AsyncGenerator<Uint8Array, void> {
+/** Gives the lines of results as they come. Only the upstream's silence counts, not the time that a line is worked on. */
+export async function* resultLines(
+  { body }: Response,
+  { controller, idleMs }: Pick<ResultsReading, 'controller' | 'idleMs'>,
+): AsyncGenerator<Uint8Array, void> {
   if (!body) return;
   let held: Uint8Array[] = [];
   let heldBytes = 0;
   const reader = new PieceReader(body);
+  const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
+  const read = async () => {
+    watchdog.touch();
+    const piece = await reader.read();
+    watchdog.pause();
+    return piece;
+  };
   try {
-    for (let piece = await reader.read(); piece; piece = await reader.read()) {
-      onPiece();
+    for (let piece = await read(); piece; piece = await read()) {
       let start = 0;
       for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
         const rest = piece.subarray(start, end);
@@ -108,6 +111,7 @@ export async function* resultLines({ body }: Response, onPiece: () => void): Asy
     }
     if (heldBytes > 0) yield joinedPieces(held);
   } finally {
+    watchdog.stop();
     // What has ended, or broken, has nothing to cancel.
     reader.cancel().catch(() => undefined);
   }
@@ -133,7 +137,7 @@ class Sums {
       model,
       cost: 0,
       estimated: false,
-      tokens: noTokens(),
+      tokens: { ...NO_TOKENS },
       outcomes: { ...NO_OUTCOMES },
     }));
   }
@@ -186,32 +190,11 @@ class Sums {
     const priceOf = (name: string) => this.#models.price(name).row;
     const { cacheTtl } = this.#batch;
     row.cost += cost(used, priceOf(typeof model === 'string' ? model : row.model), { batch: true, priceOf, cacheTtl });
-    addTokens(row.tokens, used, cacheTtl);
+    const kinds = Object.entries(tokensOf(used, cacheTtl)) as [keyof Tokens, number][];
+    for (const [kind, count] of kinds) row.tokens[kind] += count;
   }
 }
 
 function outcomeOf({ type }: Json): keyof OutcomeCounts {
   return type === 'succeeded' || type === 'canceled' || type === 'expired' ? type : 'errored';
-}
-
-function noTokens(): Tokens {
-  return { input: 0, output: 0, cacheRead: 0, cacheWrite5m: 0, cacheWrite1h: 0, thinking: 0, webSearches: 0 };
-}
-
-function addTokens(sum: Tokens, usage: Usage, cacheTtl: '5m' | '1h'): void {
-  const written = counted(usage.cache_creation_input_tokens);
-  const five = counted(usage.cache_creation?.ephemeral_5m_input_tokens);
-  const hour = counted(usage.cache_creation?.ephemeral_1h_input_tokens);
-  const untold = Math.max(0, written - five - hour);
-  sum.input += counted(usage.input_tokens);
-  sum.output += counted(usage.output_tokens);
-  sum.cacheRead += counted(usage.cache_read_input_tokens);
-  sum.cacheWrite5m += five + (cacheTtl === '5m' ? untold : 0);
-  sum.cacheWrite1h += hour + (cacheTtl === '1h' ? untold : 0);
-  sum.thinking += counted(usage.output_tokens_details?.thinking_tokens);
-  sum.webSearches += counted(usage.server_tool_use?.web_search_requests);
-}
-
-function counted(value: number | null | undefined): number {
-  return value ?? 0;
 }

@@ -1,5 +1,6 @@
 /** Sends results one by one, as server-sent events or as JSON lines, while the next ones are made. */
 import type { Context } from 'hono';
+import { pause } from '../async/pause.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { errorBody, toApiError } from '../http/errors.ts';
 
@@ -48,7 +49,7 @@ export function streamResults(
       async pull(controller) {
         try {
           waiting ??= results.next();
-          const taken = await (format === 'sse' ? Promise.race([waiting, silence()]) : waiting);
+          const taken = await (format === 'sse' ? Promise.race([waiting, pause(SILENCE_MS)]) : waiting);
           if (taken === undefined) {
             controller.enqueue(encoder.encode(': working\n\n'));
             return;
@@ -81,9 +82,4 @@ export function streamResults(
       'x-accel-buffering': 'no',
     },
   });
-}
-
-async function silence(): Promise<undefined> {
-  await new Promise((resolve) => setTimeout(resolve, SILENCE_MS));
-  return undefined;
 }

@@ -5,13 +5,13 @@ import { HonoRequest } from 'hono/request';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { MOST_ITEMS } from '../batches/batches.schema.ts';
 import { createBatch, keyUsed, newBatchId } from '../batches/create-batch.ts';
-import { checkedDeliverUrl } from '../batches/deliver-end.ts';
 import type { BatchContext } from '../batches/item.ts';
 import { BATCHES_PATH } from '../batches/upstream-batches.ts';
 import type { BatchWork } from '../classification/classify.route.ts';
 import { faultInInput, taskHash } from '../classification/task/classify.ts';
 import { classificationRequest } from '../classification/task/prompt.ts';
 import type { Task } from '../classification/task/task.ts';
+import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { invalidRequest, tryAgain } from '../http/errors.ts';
@@ -50,7 +50,7 @@ export async function beginClassification(
   fetchUpstream: Fetch | undefined,
 ): Promise<ClassificationReport | Response> {
   const { identity, settings, waitUntil } = contextOf(c);
-  const url = checkedDeliverUrl(deliverUrl, settings);
+  const url = checkedDeliverUrl(deliverUrl, settings.BATCH_DELIVER_URL, settings);
   const { account } = identity;
   const key = c.req.header('idempotency-key');
   const id = await classificationIdOf(account, key);

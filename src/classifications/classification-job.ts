@@ -3,9 +3,9 @@
 
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
-import { deliverEnded } from '../batches/deliver-end.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
 import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
+import { deliverEvent } from '../delivery/deliver-event.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchState, UpstreamBatch } from '../durable/contracts/batch.ts';
@@ -255,13 +255,10 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const settings = this.settings();
     const controller = new AbortController();
     const response = await new UpstreamBatches(this.upstream(), settings, upstream).results(upstream.id, controller);
-    return await readVotes(response, job, {
-      store: (votes) => {
-        if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
-      },
-      controller,
-      idleMs: settings.STREAM_IDLE_MS,
-    });
+    const store = (votes: Parameters<JobTables['addVotes']>[0]) => {
+      if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
+    };
+    return await readVotes(response, job, store, { controller, idleMs: settings.STREAM_IDLE_MS });
   }
 
   #run(job: Job): void {
@@ -297,7 +294,11 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       classification: shownJob(job),
     };
     const by = { settings: this.settings(), env: this.env, now: this.now() };
-    const next = await deliverEnded(result, { url, failures: delivery.failures }, by);
+    const next = await deliverEvent(
+      result,
+      { url, usual: by.settings.BATCH_DELIVER_URL, failures: delivery.failures },
+      by,
+    );
     if (!this.#job) return;
     const { delivery: _, ...rest } = this.#job;
     this.#save(next ? { ...rest, delivery: next } : rest);

@@ -1,6 +1,6 @@
 import { classificationBatch, runningClassification } from '../classification/classification.reference.ts';
 import { jsonAnswer, linesContent } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
 const ended = {
@@ -14,38 +14,34 @@ const ended = {
 };
 const label = { type: 'result', id: 'a', label: 'billing', confidence: null, fields: null, cached: false, error: null };
 
-export const classifications: Resource = {
+export const classifications: Resource = resource({
   tag: 'Classifications',
   description:
     'Labels for up to 100,000 texts at half price: `POST /classify` with `batch: true`. The end is told, signed after Standard Webhooks: `classification.ended`, under one id however often it is tried.',
   parameters: { id: { description: 'Its id.', example: runningClassification.id } },
+  needs: 'classify',
+  errors: [404, 503],
   routes: {
     'GET /classifications/:id': {
       operation: 'getClassification',
       summary: 'How far it is, and what it has cost',
-      needs: 'classify',
       answer: jsonAnswer('The classification.', classificationBatch, ended),
-      errors: [404, 503],
     },
     'GET /classifications/:id/results': {
       operation: 'getClassificationResults',
       summary: 'Its results',
       description:
         'JSON lines in the order of the inputs, each as `/classify` says it, and at the end a `summary`: without it the stream was cut. Kept for 29 days.',
-      needs: 'classify',
       answer: {
         description: 'The results.',
         content: [linesContent([label, { type: 'summary', usage, cost_usd: ended.cost_usd, model: ended.model }])],
       },
-      errors: [404, 503],
     },
     'POST /classifications/:id/cancel': {
       operation: 'cancelClassification',
       summary: 'Cancel what no model has begun to label',
       description: 'It still has to end. What was labelled until then stays, and what was not says so.',
-      needs: 'classify',
       answer: jsonAnswer('The classification.', classificationBatch, { ...runningClassification, status: 'canceling' }),
-      errors: [404, 503],
     },
   },
-};
+});

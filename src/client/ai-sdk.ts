@@ -1,7 +1,6 @@
 /** `sluice/client/ai-sdk`: the Vercel AI SDK's `useChat` over conversations of the edge. */
 import type { ChatTransport, UIMessage, UIMessageChunk } from 'ai';
 import type { Client } from './client.ts';
-import type { SluiceError } from './errors.ts';
 import type { ConversationMessage, MessageRequest, Page } from './requests.ts';
 import type { MessageStream } from './stream.ts';
 import { chunksOf } from './ui-chunks.ts';
@@ -140,7 +139,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       const state = stateOf(chatId);
       state.resumes += 1;
       const { read, failed } = state;
-      const opening = client.conversations.resume(conversationOf(chatId)).catch(unlessUnknown);
+      const opening = client.conversations.resume(conversationOf(chatId), { ifAbsent: 'empty' });
       endOnAbort(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
       // If a message was sent meanwhile, wait until its answer is read: the hook would take the result of this resume,
@@ -186,11 +185,11 @@ async function rowsOf(client: Client, conversation: string): Promise<Conversatio
   let page: Page<ConversationMessage> | undefined;
   do {
     const place = page?.last_id ? { after_id: page.last_id } : {};
-    page = await client.conversations
-      .messages(conversation, { limit: 1_000, pending: true, view: 'shown', ...place })
-      .catch(unlessUnknown);
-    rows.push(...(page?.data ?? []));
-  } while (page?.has_more);
+    // A chat without a message has no conversation yet.
+    const asked = { limit: 1_000, pending: true, view: 'shown', if_absent: 'empty', ...place } as const;
+    page = await client.conversations.messages(conversation, asked);
+    rows.push(...page.data);
+  } while (page.has_more);
   return rows;
 }
 
@@ -218,11 +217,6 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted) resolve();
     signal?.addEventListener('abort', () => resolve(), { once: true });
   });
-}
-
-/** Handles a 404: a chat without a message has no conversation yet. */
-function unlessUnknown(thrown: unknown): undefined {
-  if (!(thrown instanceof Error && (thrown as SluiceError).status === 404)) throw thrown;
 }
 
 /** @param onEnd called when nothing more is read */

@@ -1,9 +1,11 @@
 import { Batches } from './batches.ts';
 import { Conversations } from './conversations.ts';
 import type {
+  BackgroundRequest,
   Classified,
   ClassifierPut,
   ClassifyRequest,
+  ConversationTurn,
   CountAnswer,
   CountRequest,
   EvaluateRequest,
@@ -25,7 +27,7 @@ import type {
 } from './requests.ts';
 import { Run, type RunRequest } from './run.ts';
 import { MessageStream, type StreamOptions } from './stream.ts';
-import { type Call, type ClientOptions, Transport } from './transport.ts';
+import { type Call, type ClientOptions, newKey, Transport } from './transport.ts';
 
 /** A client of one edge. */
 export type Client = ReturnType<typeof createClient>;
@@ -49,7 +51,14 @@ export function createClient(options: ClientOptions) {
        * it is the error `connection_error`.
        */
       stream,
-      /** The same, with tools that run here: sends their results and asks again, until an answer calls no tool. */
+      /** Begins a turn that nobody waits for; its end is told to `deliver_url`. A conversation is needed. */
+      begin: (request: BackgroundRequest, idempotencyKey = newKey()): Promise<ConversationTurn> =>
+        transport.json('/messages', {
+          method: 'POST',
+          body: { ...request, background: true },
+          headers: { 'idempotency-key': idempotencyKey },
+        }),
+      /** The same as `stream`, with tools that run here: sends their results and asks again, until an answer calls no tool. */
       run: (request: RunRequest, how?: StreamOptions) => new Run((turn) => stream(turn, how), request, how),
     },
     batches: new Batches(transport),

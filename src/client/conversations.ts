@@ -61,11 +61,16 @@ export class Conversations {
     return this.#transport.json(at(id, `/turns/${encodeURIComponent(turn)}`));
   }
 
+  /** Stops a turn, and keeps the part of the answer that has come. One that has ended stays as it is. */
+  cancel(id: string, turn: string): Promise<ConversationTurn> {
+    return this.#transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' });
+  }
+
   /**
    * Follows the running turn from its first event, for example after a reload, or in another window.
    *
    * @returns null if no turn runs; then the history is complete
-   * @throws SluiceError 404 for an unknown conversation
+   * @throws SluiceError 404 for an unknown conversation, without `ifAbsent`
    */
   async resume(id: string, options?: StreamOptions): Promise<MessageStream | null> {
     const stream = new MessageStream(this.#transport, { conversation: id }, options);

@@ -70,6 +70,13 @@ export interface MessageRequest
   tools?: (ToolUnion | EdgeTool)[];
 }
 
+/** A request for a turn that nobody waits for. */
+export interface BackgroundRequest extends MessageRequest {
+  conversation: string;
+  /** Where its end is told, signed; the edge must allow its host. */
+  deliver_url?: string;
+}
+
 export interface CountRequest
   extends Omit<MessageCountTokensParams, 'model' | 'tools'>,
     Partial<Pick<MessageCountTokensParams, 'model'>>,
@@ -128,6 +135,8 @@ export interface PageRequest {
 export interface HistoryRequest extends PageRequest {
   /** Whether to add the question of the running turn, as rows with the status `running`. */
   pending?: boolean;
+  /** `empty`: a conversation that does not exist yet has no messages, and is no error. */
+  if_absent?: 'empty';
   /** `shown`: the steps of a run as the one message that it was. */
   view?: 'stored' | 'shown';
 }

@@ -13,6 +13,8 @@ export interface StreamOptions {
   headers?: Record<string, string> | undefined;
   /** Called when the connection is open, and when it is lost and will be tried again. */
   onConnection?: ((state: 'open' | 'lost') => void) | undefined;
+  /** `empty`: following a conversation that does not exist yet is no error, and finds no turn. */
+  ifAbsent?: 'empty' | undefined;
 }
 
 /** What a stream starts with: a request, or a turn that is already running. */
@@ -210,6 +212,7 @@ export class MessageStream extends SdkReader {
         this.turn === undefined ? {} : { 'last-event-id': `${this.turn}-${last}` };
       return this.#transport.send(`/conversations/${encodeURIComponent(conversation ?? '')}/stream`, {
         headers,
+        query: { if_absent: this.#options.ifAbsent },
         signal,
       });
     };

@@ -8,7 +8,9 @@ import type { Transcript } from './storage/transcript.ts';
 import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
 import { restoreEnded } from './turn/restore-turn.ts';
 import type { Runner } from './turn/running-turn.ts';
+import { describeTurn } from './turn-account.ts';
 import { bufferedAnswer, interruptedCall, turnHasEnded, wireError } from './turn-answer.ts';
+import { isRefused } from './turn-events.ts';
 
 /**
  * Finds the turn that the same request began before: one that runs, or one that ended not long ago.
@@ -48,6 +50,21 @@ export async function answerOf(runner: Runner, stream: boolean): Promise<TurnAns
   }
   await runner.done;
   return bufferedAnswer(runner.turn, started.headers);
+}
+
+/** Waits until a turn in the background has gone up. What is refused before is the answer; later errors are told. */
+export async function backgroundAnswerOf(transcript: Transcript, runner: Runner): Promise<TurnAnswer> {
+  await runner.admitted;
+  const { row } = runner.turn;
+  if (isRefused(transcript, runner.turn)) return await answerOf(runner, true);
+  return turnReport(transcript, turnAt(transcript, row.seq) ?? row);
+}
+
+/** @returns the answer 202 for a turn that nobody waits for, as it is now */
+export function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
+  const report = describeTurn(transcript, row);
+  const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
+  return { kind: 'whole', turn: row.id, status: 202, headers, body: JSON.stringify(report) };
 }
 
 /**

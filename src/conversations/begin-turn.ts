@@ -3,7 +3,8 @@
 import type { PromptRequest, TurnRequest } from '../durable/contracts/conversation.ts';
 import { parseObject } from '../json/object.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
-import { checkHeld, layHeld, type TakenPrefix } from './held-prefix.ts';
+import { checkHeldAgent, heldAgent, type Taken } from './held-agent.ts';
+import { checkHeld, layHeld } from './held-prefix.ts';
 import { type NextRequest, nextRequest, type PlannedRun, plannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
@@ -17,6 +18,7 @@ import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
 import { listedParentOf } from './turn/turn-ending.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
+import { isRefused } from './turn-events.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -31,18 +33,21 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  * Plans a turn; nothing is written or waited for.
  *
  * @param present the conversation's profile, where it exists
- * @param prefix the one that a new conversation has taken
+ * @param taken what a new conversation begins with
  * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
  */
 export function planTurn(
-  { transcript, settings }: ConversationContext,
+  context: ConversationContext,
   present: Profile | undefined,
   request: ReadRequest,
-  prefix: TakenPrefix | undefined,
+  taken: Taken | undefined,
 ): NextRequest {
-  if (present && request.prefix !== undefined) checkHeld(present.prefix, request.prefix);
+  if (present) checkNamed(present, request);
   const betas = request.headers['anthropic-beta'];
-  return nextRequest(request.body, transcript, settings(), { prefix, betas, isRun: isRun(request) });
+  const agent = present ? heldAgent(context) : taken?.agent && taken.stored;
+  return nextRequest(request.body, context.transcript, context.settings(), {
+    ...{ prefix: taken, agent, betas, isRun: isRun(request) },
+  });
 }
 
 /** @returns whether a turn is a run also without tools of the edge: a subagent keeps the limits that it was given. */
@@ -50,14 +55,22 @@ function isRun({ parent }: Pick<TurnRequest, 'parent'>): boolean {
   return parent !== undefined;
 }
 
+/** @throws ApiError 400 where a request names another beginning than the conversation has */
+function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
+  if (agent !== undefined) checkHeldAgent(held.agent, agent);
+  if (prefix !== undefined) checkHeld(held.prefix, prefix);
+}
+
 /** Builds the prompt of a conversation's next turn as it would go up, to be counted. @throws ApiError as `planTurn` */
 export async function buildPrompt(
   context: ConversationContext,
-  { account, prefix: held }: Profile,
-  { prefix, body }: PromptRequest & { body: string },
+  profile: Profile,
+  asked: PromptRequest & { body: string },
 ): Promise<ReadableStream<Uint8Array>> {
-  if (prefix !== undefined) checkHeld(held, prefix);
-  const request = nextRequest(body, context.transcript, context.settings(), { counts: true });
+  checkNamed(profile, asked);
+  const { account, prefix: held } = profile;
+  const agent = heldAgent(context);
+  const request = nextRequest(asked.body, context.transcript, context.settings(), { agent, counts: true });
   const { bytes } = held ? (await layHeld(context, account, held, request.body)).body : request.body;
   return new Blob([bytes]).stream();
 }
@@ -74,7 +87,7 @@ export function beginTurn(
   context: ConversationContext,
   request: TurnRequest,
   planned: NextRequest,
-  taken: TakenPrefix | undefined,
+  taken: Taken | undefined,
   hooks: TurnHooks,
 ): Runner {
   const { transcript, maintenance } = context;
@@ -91,9 +104,13 @@ export function beginTurn(
       if (system !== undefined) transcript.freeze('system', system);
       if (tools !== undefined) transcript.freeze('tools', tools);
       if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
-      transcript.save({ ...profile, model, maxTokens, prefix: taken?.held ?? null });
+      if (taken?.agent) transcript.freeze('agent', taken.stored.text);
+      const { held: prefix = null, agent = null } = taken ?? {};
+      transcript.save({ ...profile, model, maxTokens, prefix, agent });
     });
   }
+  const agent = heldAgent(context);
+  if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.wakeFor(now + WATCH_MS);
   const row = newTurnRow(transcript, request, planned, now);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
@@ -101,8 +118,10 @@ export function beginTurn(
   const { settlements } = maintenance;
   return runnerOf(context, request, turn, planned, {
     headers: request.headers,
+    most: planned.most,
     onEnd: (settled) => {
       hooks.onEnd();
+      if (!isRefused(transcript, turn)) maintenance.events.noteEnd(turn);
       settlements.follow(row, settled);
     },
     onBroken: hooks.onBroken,
@@ -140,7 +159,7 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   const { row } = crashed.turn;
   const stored = parseObject(transcript.calls.requestOf(row.seq));
   const rest = String(stored?.rest ?? '{}');
-  const planned = plannedRun(rest, transcript, isRun(stored?.request as RunRequest));
+  const planned = plannedRun(rest, transcript, heldAgent(context), isRun(stored?.request as RunRequest));
   if (!stored || !planned) return undefined;
   context.alarm.wakeFor(now() + WATCH_MS);
   context.maintenance.settlements.resumeRun(row);
@@ -180,6 +199,7 @@ function runContextOf(
       const prefix = { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs };
       return nextRequest(body, transcript, settings, {
         prefix,
+        agent: heldAgent(context),
         betas: headers['anthropic-beta'],
         isStep: true,
         isAgain,
@@ -193,6 +213,8 @@ function runContextOf(
         id: `${run.id}_${step.number}`,
         run: run.seq,
         events: step.logged,
+        background: null,
+        deliverUrl: null,
       };
       const row = { ...newTurnRow(transcript, request, plan, now()), ...own };
       const turn = storeTurn(context, row, plan, {
@@ -210,8 +232,9 @@ function runContextOf(
       });
     },
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
-    onEnd: () => {
+    onEnd: (ended) => {
       onEnd();
+      if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.reportSoon();
     },
@@ -306,5 +329,7 @@ function newTurnRow(transcript: Transcript, request: RunRequest, planned: NextRe
     follows,
     events: 0,
     run: null,
+    background: request.background ? 1 : null,
+    deliverUrl: request.deliverUrl ?? null,
   };
 }

@@ -17,10 +17,11 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
-import { answerOf, answerRepeated, findRepeatedTurn } from './answer-turn.ts';
+import { answerOf, answerRepeated, backgroundAnswerOf, findRepeatedTurn, turnReport } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
-import { releaseUnused, type TakenPrefix, takePrefix } from './held-prefix.ts';
+import { checkBeside, namesBeginning, type Taken, takeNamed } from './held-agent.ts';
+import { releaseUnused } from './held-prefix.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
@@ -92,15 +93,16 @@ export class Conversation extends EdgeObject implements ConversationObject {
   async #answerTo(request: TurnRequest): Promise<TurnAnswer> {
     try {
       const read: ReadRequest = Object.assign(request, { body: await receivedText(request.body) });
-      const { prefix } = request;
       this.#recover();
-      // The prefix is taken before the lock is: from the lock on nothing is waited for.
+      // What it begins with is taken before the lock is: from the lock on nothing is waited for.
       const taken =
-        prefix === undefined || this.#present() ? undefined : await takePrefix(this.#context, request.place, prefix);
+        namesBeginning(request) && !this.#present()
+          ? await takeNamed(this.#context, request.place, request)
+          : undefined;
       try {
         return await this.#turn(read, taken);
       } finally {
-        if (taken) releaseUnused(this.#context, taken);
+        releaseUnused(this.#context, taken?.held);
       }
     } catch (thrown) {
       return { kind: 'error', error: wireError(toApiError(thrown)) };
@@ -147,9 +149,16 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return { ok: true, value: crossingText(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
   }
 
-  /** @returns what a turn did, as JSON text. */
+  /** @returns what a turn did, as JSON text: also a first one that has failed, and left no conversation. */
   turnAccount(id: string): Result<CrossingText> {
-    return this.#currentProfile() ? accountOfTurn(this.#transcript, id) : unknownConversation();
+    this.#recover();
+    return this.#transcript.profile ? accountOfTurn(this.#transcript, id) : unknownConversation();
+  }
+
+  /** Stops a turn, and keeps what has come; one that has ended stays as it is. @returns what it did */
+  async cancel(turn: string): Promise<Result<CrossingText>> {
+    await this.stop({ turn });
+    return this.turnAccount(turn);
   }
 
   /** @returns a page of messages as JSON text. */
@@ -175,17 +184,18 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const tools = texts.tools && (await receivedText(texts.tools));
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
-    let prefix: TakenPrefix | undefined;
+    let taken: Taken | undefined;
     try {
-      if (fields.prefix !== undefined) prefix = await takePrefix(this.#context, place, fields.prefix);
+      taken = await takeNamed(this.#context, place, fields);
+      if (taken?.agent) checkBeside(taken, { system, tools });
     } catch (thrown) {
       return failedResult(thrown);
     }
     if (!this.#isFree()) {
-      if (prefix) releaseUnused(this.#context, prefix);
+      releaseUnused(this.#context, taken?.held);
       return idTaken(place.id);
     }
-    storeCreated(this.#context, place, fields, { system, tools }, prefix);
+    storeCreated(this.#context, place, fields, { system, tools }, taken);
     return this.read();
   }
 
@@ -259,6 +269,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return;
+    this.ctx.waitUntil(this.#maintenance.events.send());
     if (this.#runner) {
       alarm.wakeFor(now + WATCH_MS);
       // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
@@ -283,7 +294,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return subagentOutcomeOf(this.#transcript, key);
   }
 
-  async #turn(request: ReadRequest, prefix: TakenPrefix | undefined): Promise<TurnAnswer> {
+  async #turn(request: ReadRequest, taken: Taken | undefined): Promise<TurnAnswer> {
     this.#recover();
     const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
     if (findRepeated() || this.#runner || this.#isInTransit) {
@@ -291,28 +302,31 @@ export class Conversation extends EdgeObject implements ConversationObject {
       // While the account was asked, the other turn may have ended or failed: look again.
       const repeated = findRepeated();
       if (repeated && repeated.hash !== request.hash) throw keyReused();
+      if (repeated && request.background) return turnReport(this.#transcript, repeated);
       if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request.stream);
       if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
       if (this.#isInTransit) throw inTransit();
-      // No prefix was taken, because a first turn was running; that turn has failed meanwhile.
-      if (request.prefix !== undefined && prefix === undefined && !this.#present()) throw interruptedCall();
+      // Nothing was taken, because a first turn was running; that turn has failed meanwhile.
+      if (namesBeginning(request) && !taken && !this.#present()) throw interruptedCall();
     }
     let planned: NextRequest;
     try {
-      planned = planTurn(this.#context, this.#present(), request, prefix);
+      planned = planTurn(this.#context, this.#present(), request, taken);
     } catch (thrown) {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       throw thrown;
     }
     if (request.parent && this.#stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
     // This takes the lock: from here on no other turn begins.
-    const runner = beginTurn(this.#context, request, planned, prefix, this.#hooks);
+    const runner = beginTurn(this.#context, request, planned, taken, this.#hooks);
     this.#runner = runner;
     // A long prompt must not stay in memory for as long as the answer takes.
     request.body = '';
     planned.messages = [];
     this.ctx.waitUntil(runner.go(planned));
-    return await answerOf(runner, request.stream);
+    return request.background
+      ? await backgroundAnswerOf(this.#transcript, runner)
+      : await answerOf(runner, request.stream);
   }
 
   /** Ends the turns that a crash has interrupted, and lets runs go on: once, before anything else is done. */

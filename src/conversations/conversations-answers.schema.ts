@@ -24,6 +24,10 @@ export const conversationReport = z.extend(conversationRow, {
   system: z.unknown(),
   tools: z.described(z.unknown(), 'Without the addresses of those that the edge calls.'),
   prefix: z.described(z.nullable(z.string()), 'name@version: held since it was created.'),
+  agent: z.described(
+    z.nullable(z.object({ name: z.string(), version: z.string() })),
+    'Its name, and name@version: copied when it was created.',
+  ),
   metadata: z.nullable(z.record(z.string(), z.unknown())),
   retention_seconds: z.nullable(z.int()),
   history,
@@ -60,8 +64,13 @@ export const messageRow = z.object({
 export const turnAccount = z.object({
   type: z.literal('turn'),
   id: z.string(),
+  conversation: z.string(),
   status: z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running', 'failed']),
   paused: z.described(z.nullable(z.string()), 'Why a run has paused: a limit of its own, `budget` or `revoked`.'),
+  error: z.described(
+    z.nullable(z.object({ type: z.string(), message: z.string() })),
+    'What it has ended with, as long as its events are kept.',
+  ),
   began_at: z.iso.datetime(),
   ended_at: z.nullable(z.iso.datetime()),
   cost_usd: z.number(),
@@ -92,6 +101,20 @@ export const turnAccount = z.object({
       }),
     ),
     'The requests that went up: one, or the steps of a run.',
+  ),
+});
+
+/** What is told once a turn in the background has ended. */
+export const turnEnded = z.object({
+  type: z.literal('turn.ended'),
+  event_id: z.described(z.string(), 'The same however often it is told.'),
+  created_at: z.iso.datetime(),
+  account: z.string(),
+  conversation: z.string(),
+  turn: turnAccount,
+  message: z.described(
+    z.nullable(z.looseObject({ content: z.array(z.looseObject({ type: z.string() })) })),
+    'The answer, as a caller gets it who does not stream; null where there is none, or where it is very long.',
   ),
 });
 

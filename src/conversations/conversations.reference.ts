@@ -2,13 +2,14 @@ import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, linesContent, namedList, pageAnswer } from '../reference/answers.ts';
 import { eventStream } from '../reference/event-stream.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import {
   createConversation,
   exportQuery,
   forkRequest,
   historyQuery,
   patchConversation,
+  resumeQuery,
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
@@ -62,8 +63,10 @@ const message = {
 const turn = {
   type: 'turn',
   id: 'turn_2m4gmfejmm3a',
+  conversation: 'trip',
   status: 'complete',
   paused: null,
+  error: null,
   began_at: '2026-11-20T10:06:16.310Z',
   ended_at: '2026-11-20T10:06:18.780Z',
   cost_usd: 0.0002,
@@ -93,28 +96,29 @@ const turn = {
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
 const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
+/** A turn in the reference: also what a request in the background is answered with. */
+export const turnSchema = z.withMeta(turnAccount, { id: 'ConversationTurn' });
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
 
-const route = { needs: 'messages' } as const;
-
-export const conversations: Resource = {
+export const conversations: Resource = resource({
   tag: 'Conversations',
   description: 'Histories that the edge keeps. A turn goes on when its client has left.',
   parameters: {
     id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' },
     turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
   },
+  needs: 'messages',
+  errors: [503],
   routes: {
     'GET /conversations': {
-      ...route,
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
       query: pageSchema,
       answer: pageAnswer(namedList('ConversationList', rowSchema), row, row.id),
+      errors: [],
     },
     'POST /conversations': {
-      ...route,
       operation: 'createConversation',
       summary: 'Create a conversation with defaults',
       description: 'A conversation also comes to be by its first turn: `conversation` in a Messages request.',
@@ -133,14 +137,11 @@ export const conversations: Resource = {
       errors: [404, 409, 429, 503],
     },
     'GET /conversations/:id': {
-      ...route,
       operation: 'getConversation',
       summary: 'Read a conversation: state, defaults, totals',
       answer: conversation('The conversation, without its messages.'),
-      errors: [503],
     },
     'PATCH /conversations/:id': {
-      ...route,
       operation: 'updateConversation',
       summary: 'Change its title, metadata, retention or limits',
       description: '`system`, `tools` and `model` are frozen, so that the upstream’s prompt cache keeps hitting.',
@@ -152,22 +153,22 @@ export const conversations: Resource = {
       errors: [429, 503],
     },
     'GET /conversations/:id/messages': {
-      ...route,
       operation: 'listMessages',
       summary: 'Page through its messages, oldest first',
       query: z.extend(pageSchema, historyQuery.shape),
       answer: pageAnswer(namedList('ConversationMessageList', messageSchema), message, message.id),
-      errors: [503],
     },
     'GET /conversations/:id/turns/:turn': {
-      ...route,
       operation: 'getTurn',
       summary: 'Read what a turn did: its steps, their costs, the calls of the edge',
-      answer: jsonAnswer('The turn.', z.withMeta(turnAccount, { id: 'ConversationTurn' }), turn),
-      errors: [503],
+      answer: jsonAnswer('The turn.', turnSchema, turn),
+    },
+    'DELETE /conversations/:id/turns/:turn': {
+      operation: 'cancelTurn',
+      summary: 'Cancel a turn, and keep what was said',
+      answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turn),
     },
     'GET /conversations/:id/export': {
-      ...route,
       operation: 'exportConversation',
       summary: 'Export a conversation',
       query: exportQuery,
@@ -175,16 +176,14 @@ export const conversations: Resource = {
         description: 'JSON lines: itself, its messages, and a last line that says that nothing is missing.',
         content: [linesContent([report, message, { type: 'end', messages: 1 }])],
       },
-      errors: [503],
     },
     'GET /conversations/:id/stream': {
-      ...route,
       operation: 'resumeTurn',
       summary: 'Resume a stream, and follow it live',
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
       headers: z.object({ 'last-event-id': z.described(z.optional(z.string()), 'The last event that was received.') }),
-      query: z.object({ after: z.described(z.optional(z.string()), 'The same, where no header can be sent.') }),
+      query: resumeQuery,
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },
         204: { description: 'No turn is running.' },
@@ -192,15 +191,12 @@ export const conversations: Resource = {
       errors: [410, 503],
     },
     'POST /conversations/:id/stop': {
-      ...route,
       operation: 'stopTurn',
       summary: 'Stop the running turn, and keep what was said',
       query: stopQuery,
       answer: conversation('The conversation; where nothing ran, nothing has changed.'),
-      errors: [503],
     },
     'POST /conversations/:id/rewind': {
-      ...route,
       operation: 'rewindConversation',
       summary: 'Rewind to before a message',
       body: { schema: rewindRequest, example: { before: 'msg_01rUJBfm6UUf8pMu1YjVbpeB' } },
@@ -208,7 +204,6 @@ export const conversations: Resource = {
       errors: [409, 503],
     },
     'POST /conversations/:id/fork': {
-      ...route,
       operation: 'forkConversation',
       summary: 'Fork a conversation',
       body: { schema: forkRequest, example: { id: 'trip-by-boat' } },
@@ -216,11 +211,9 @@ export const conversations: Resource = {
       errors: [409, 429, 503],
     },
     'DELETE /conversations/:id': {
-      ...route,
       operation: 'deleteConversation',
       summary: 'Delete a conversation and all that it holds',
       answer: jsonAnswer('It is gone.', conversationDeleted, { type: 'conversation_deleted', id: 'trip' }),
-      errors: [503],
     },
   },
-};
+});

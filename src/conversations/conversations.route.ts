@@ -9,7 +9,7 @@ import type { CrossingText, Result, Resumed } from '../durable/contracts/convers
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
-import { readPage } from '../http/page.ts';
+import { listOf, readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
@@ -21,6 +21,7 @@ import {
   historyQuery,
   isConversationId,
   patchConversation,
+  resumeQuery,
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
@@ -73,13 +74,23 @@ export function conversationsRoutes() {
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {
-      const { pending, view } = validate(historyQuery, c.req.query());
+      const { pending, view, if_absent } = validate(historyQuery, c.req.query());
       const page = { ...readPage(c.req.query()), pending: pending === 'true', view };
-      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page));
+      const mayBeAbsent = if_absent && page.after_id === undefined && page.before_id === undefined;
+      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) =>
+        object.messages(page),
+      ).catch((thrown: unknown) => {
+        if (mayBeAbsent && thrown instanceof ApiError && thrown.status === 404) return undefined;
+        throw thrown;
+      });
+      if (!body) return c.json(listOf([], false, String));
       return new Response(body, { headers: { 'content-type': 'application/json' } });
     })
     .get('/conversations/:id/turns/:turn', async (c) =>
       json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnAccount(c.req.param('turn')))),
+    )
+    .delete('/conversations/:id/turns/:turn', async (c) =>
+      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
     )
     .get('/conversations/:id/export', async (c) => {
       const { view } = validate(exportQuery, c.req.query());
@@ -110,7 +121,8 @@ export function conversationsRoutes() {
 
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = idOf(c);
-  const after = c.req.header('last-event-id') ?? c.req.query('after');
+  const { after: queried, if_absent } = validate(resumeQuery, c.req.query());
+  const after = c.req.header('last-event-id') ?? queried;
   const resumed = await callOwn<Resumed>(c, id, (object) => object.resume(after === '' ? undefined : after));
   switch (resumed.kind) {
     case 'stream': {
@@ -128,6 +140,7 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
         { status: 410, headers: { location: mountedPath(c, `/conversations/${id}/messages`) } },
       );
     case 'unknown':
+      if (if_absent) return c.body(null, 204);
       throw noConversation();
     case 'error':
       throw apiErrorOf(c, resumed.error);

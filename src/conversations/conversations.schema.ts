@@ -1,3 +1,4 @@
+import { agentRef } from '../agents/agents.schema.ts';
 import type { PageQuery } from '../http/page.ts';
 import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
@@ -27,6 +28,18 @@ export const pendingTools = z.object({
   on_pending_tools: z.described(
     z.optional(z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' })),
     '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
+  ),
+});
+
+/** Turns that nobody waits for, and who is told of them. */
+export const backgroundTurn = z.object({
+  background: z.described(
+    z.optional(z.boolean({ error: 'Input should be a valid boolean' })),
+    '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
+  ),
+  deliver_url: z.described(
+    z.optional(z.string({ error: 'Input should be a valid string' })),
+    'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
   ),
 });
 
@@ -73,6 +86,7 @@ export const createConversation = z.strictObject({
   ),
   tools: z.optional(z.array(z.looseObject({}))),
   prefix: z.described(z.optional(prefixRef), 'The version that it means now is held.'),
+  agent: z.described(z.optional(agentRef), 'The version that it means now is copied; it takes no prefix then.'),
   model: z.optional(
     z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),
   ),
@@ -112,13 +126,25 @@ export const conversationsQuery = z.object({
 /** What `GET …/export` takes. */
 export const exportQuery = z.object({ view });
 
+const if_absent = z.described(
+  z.optional(z.literal('empty')),
+  '`empty`: a conversation that is not there counts as one without messages, and is no 404.',
+);
+
 /** What `GET …/messages` takes beside what every list does. */
 export const historyQuery = z.object({
   view,
+  if_absent,
   pending: z.described(
     z._default(z.enum(['true', 'false'], { error: 'Input should be true or false' }), 'false'),
     'Also what the running turn was asked: it is not part of the history yet.',
   ),
+});
+
+/** What `GET …/stream` takes. */
+export const resumeQuery = z.object({
+  after: z.described(z.optional(z.string()), 'The same, where no header can be sent.'),
+  if_absent,
 });
 
 export const stopQuery = z.object({

@@ -57,8 +57,8 @@ export function releaseInBackground(context: Callers & Pick<ObjectContext, 'wait
 }
 
 /** Releases a prefix that was taken for a conversation which was not created, or which existed already. */
-export function releaseUnused(context: ObjectContext, { held }: TakenPrefix): void {
-  if (context.transcript.profile?.prefix?.holder !== held.holder) releaseInBackground(context, held);
+export function releaseUnused(context: ObjectContext, held: HeldPrefix | undefined): void {
+  if (held && context.transcript.profile?.prefix?.holder !== held.holder) releaseInBackground(context, held);
 }
 
 /**

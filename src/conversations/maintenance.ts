@@ -12,6 +12,7 @@ import { expiredTurns, oldestToExpire, unsettledTurns } from './storage/turn-que
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
 import { turnInterrupted } from './turn-answer.ts';
+import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** How long a turn can be resumed and attached to after its end. */
@@ -33,10 +34,12 @@ export interface ConversationContext extends ObjectContext {
 /** Maintains a conversation. A crash loses nothing: what is not confirmed is in the rows, and an alarm repeats it. */
 export class Maintenance {
   readonly settlements: TurnSettlements;
+  readonly events: TurnEvents;
   readonly #object: Maintained;
 
   constructor(object: Maintained) {
     this.#object = object;
+    this.events = new TurnEvents(object);
     this.settlements = new TurnSettlements(object, () => this.#wakeToConfirm());
   }
 
@@ -57,14 +60,20 @@ export class Maintenance {
       const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
       const crashed = transcript.together(() => closeCrashedRun(row, closing));
       if (crashed.mayGoOn && goOn(crashed)) goesOn = true;
-      else transcript.together(() => endCrashedRun(crashed, closing));
+      else
+        transcript.together(() => {
+          endCrashedRun(crashed, closing);
+          this.events.noteEnd(crashed.turn);
+        });
     }
     for (const row of running.filter(({ run }) => run === null)) {
       const turn = restoreCrashed(transcript, row);
       const meter = this.settlements.meterOf(turn.row);
-      const settled = transcript.together(() =>
-        turn.end({ kind: 'cut', error: turnInterrupted(), end: 'cut' }, meter, now()),
-      );
+      const settled = transcript.together(() => {
+        const confirmed = turn.end({ kind: 'cut', error: turnInterrupted(), end: 'cut' }, meter, now());
+        this.events.noteEnd(turn);
+        return confirmed;
+      });
       if (settled !== undefined) waitUntil(this.settlements.confirm(turn.row, settled));
     }
     const { profile } = transcript;
@@ -132,6 +141,11 @@ export class Maintenance {
       this.#wakeToConfirm();
       return;
     }
+    const nextDelivery = transcript.deliveries.next();
+    if (nextDelivery !== undefined) {
+      this.#object.alarm.wakeFor(nextDelivery);
+      return;
+    }
     if (isBusy() || transcript.profile?.exists) return;
     // A turn that begins after a wait would be deleted.
     const deleted = deleteAll();
@@ -171,6 +185,8 @@ export class Maintenance {
     const { profile } = transcript;
     if (!profile) return;
     if (unsettledTurns(transcript).length > 0 || profile.unreported) this.#wakeToConfirm();
+    const nextDelivery = transcript.deliveries.next();
+    if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);
     const oldest = oldestToExpire(transcript);
     if (oldest !== undefined) this.#object.alarm.wakeFor(oldest + GRACE_MS);
     if (profile.exists) this.#object.alarm.wakeFor(this.expiresAt(profile));

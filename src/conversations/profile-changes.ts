@@ -3,7 +3,8 @@
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
 import { ApiError } from '../http/errors.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
-import { holdPrefix, releaseInBackground, type TakenPrefix } from './held-prefix.ts';
+import type { Taken } from './held-agent.ts';
+import { holdPrefix, releaseInBackground } from './held-prefix.ts';
 import { storeCopiedLines } from './history/forks.ts';
 import { type ConversationContext, GRACE_MS } from './maintenance.ts';
 import type { HeldPrefix, Profile } from './storage/rows.ts';
@@ -39,6 +40,7 @@ function newProfile(place: ConversationPlace, now: number, version: number): Pro
     model: null,
     maxTokens: null,
     prefix: null,
+    agent: null,
     retentionSeconds: null,
     history: null,
     turns: 0,
@@ -59,16 +61,18 @@ export function storeCreated(
   place: ConversationPlace,
   fields: Omit<ConversationFields, 'system' | 'tools'>,
   frozen: { system: string | undefined; tools: string | undefined },
-  prefix: TakenPrefix | undefined,
+  taken: Taken | undefined,
 ): void {
   const { transcript, maintenance } = context;
-  startConversation(context, place, { exists: true, unreported: true, prefix: prefix?.held ?? null });
+  startConversation(context, place, { exists: true, unreported: true, prefix: taken?.held ?? null });
   transcript.together(() => {
     transcript.freeze('system', frozen.system);
     transcript.freeze('tools', frozen.tools);
-    transcript.freeze('runs', prefix?.runs);
-    const { model = null, maxTokens = null } = prefix ?? {};
-    maintenance.change({ model, maxTokens, ...changesOf(fields) });
+    transcript.freeze('runs', taken?.runs);
+    transcript.freeze('agent', taken?.agent && taken.stored.text);
+    const { model = null, maxTokens = null, agent = null } = taken ?? {};
+    const defaults = { model, maxTokens };
+    maintenance.change({ ...defaults, ...changesOf(fields), ...(agent && { ...defaults, agent }) });
   });
 }
 
@@ -109,6 +113,7 @@ export async function storeCopy(
 export function storeDeletion({ transcript, now }: ConversationContext, profile: Profile): void {
   transcript.together(() => {
     transcript.empty();
+    transcript.deliveries.clear();
     const version = Math.max(profile.version + 1, now());
     const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
     transcript.save({ ...profile, version, ...deletion });

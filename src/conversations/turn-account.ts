@@ -1,10 +1,13 @@
 import type { CrossingText, Result } from '../durable/contracts/conversation.ts';
 import { isoTimeOrNull } from '../http/times.ts';
+import type * as z from '../http/zod.ts';
 import { isObject, parseObject } from '../json/object.ts';
 import { toUsd } from '../pricing/cost.ts';
+import type { turnAccount } from './conversations-answers.schema.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { messagesOf, turnsOfRun, turnWithId } from './storage/turn-queries.ts';
+import { errorIn } from './turn/turn-ending.ts';
 import { crossingText, noTurn } from './turn-answer.ts';
 
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
@@ -12,23 +15,33 @@ export function accountOfTurn(transcript: Transcript, id: string): Result<Crossi
   const row = turnWithId(transcript, id);
   // Clients know a run, and not its steps by themselves.
   if (!row || (row.run ?? row.seq) !== row.seq) return noTurn(id);
-  return { ok: true, value: crossingText(describeTurn(transcript, row)) };
+  return { ok: true, value: crossingText(JSON.stringify(describeTurn(transcript, row))) };
 }
 
-/** A turn that is no run is one step. */
-function describeTurn(transcript: Transcript, row: TurnRow): string {
+/** Describes what a turn did. One that is no run is one step. */
+export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnAccount> {
   const { id, status, beganAt, endedAt, cost, paused = null, run, seq } = row;
   const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
-  return JSON.stringify({
+  return {
     type: 'turn',
     id,
+    conversation: transcript.profile?.id ?? '',
     status: statusTold(status),
     paused,
+    error: status === 'failed' || status === 'interrupted' ? errorShown(transcript, row) : null,
     began_at: new Date(beganAt).toISOString(),
     ended_at: isoTimeOrNull(endedAt),
     cost_usd: toUsd(endedAt === null ? steps.reduce((sum, step) => sum + step.cost, 0) : cost),
     steps: steps.map((step) => describeStep(transcript, step)),
-  });
+  };
+}
+
+/** @returns the error that a turn has ended with, as long as its events are kept */
+function errorShown(transcript: Transcript, row: TurnRow): { type: string; message: string } | null {
+  const { text } = transcript.log.of(row);
+  const [, data] =
+    /\nevent: error\ndata: (.*)\n/.exec(text.slice(Math.max(0, text.lastIndexOf('\nevent: error\n')))) ?? [];
+  return data === undefined ? null : errorIn(data);
 }
 
 function describeStep(transcript: Transcript, { seq, status, model, cost, outcome, grant, requestId, run }: TurnRow) {
@@ -37,7 +50,7 @@ function describeStep(transcript: Transcript, { seq, status, model, cost, outcom
     status: statusTold(status),
     model,
     stop_reason: outcome?.stop_reason ?? null,
-    usage: outcome?.usage ?? null,
+    usage: outcome?.usage ? { ...outcome.usage } : null,
     cost_usd: toUsd(cost),
     ttft_ms: outcome?.ttft_ms ?? null,
     calls: run === null ? [] : describeCalls(transcript, seq),
@@ -72,6 +85,6 @@ function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
   return inputs;
 }
 
-function statusTold(status: TurnRow['status']): string {
+function statusTold(status: TurnRow['status']): Exclude<TurnRow['status'], 'empty'> {
   return status === 'empty' ? 'complete' : status;
 }

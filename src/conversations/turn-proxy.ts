@@ -3,7 +3,9 @@ import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import { agentNamed } from '../agents/named-agent.ts';
 import type { AppEnv } from '../auth/context.ts';
+import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import { isOverloaded, ObjectUnreachable } from '../durable/call-object.ts';
 import type { PackedAnswer, Result, TurnAnswer, TurnRequest, WireError } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
@@ -19,7 +21,7 @@ import { toUsd } from '../pricing/cost.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
 import { queryOf } from '../upstream/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
-import { conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
+import { backgroundTurn, conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
 import { checkRun } from './runs/check-tools.ts';
 import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
@@ -69,7 +71,11 @@ export async function proxyTurn(
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
-  const stream = fields.stream === undefined ? streamByDefault : fields.stream === true;
+  const { background = false, deliver_url } = validate(backgroundTurn, body.json);
+  const { TURN_DELIVER_URL } = c.get('settings');
+  if (deliver_url !== undefined) checkedDeliverUrl(deliver_url, TURN_DELIVER_URL, c.get('settings'));
+  // Nobody waits for it, as little as for a stream that its reader has left.
+  const stream = background || (fields.stream === undefined ? streamByDefault : fields.stream === true);
   const place = { account: identity.account, id };
   const caller = c.req.raw.headers;
   const request: Omit<TurnRequest, 'body' | 'again'> = {
@@ -81,7 +87,10 @@ export async function proxyTurn(
     key: idempotencyKeyOf(caller),
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
     stream,
+    background,
+    deliverUrl: deliver_url,
     prefix: prefixNamed(caller, body.json),
+    agent: agentNamed(caller, body.json),
     fallbacks: fallbacksNamed(caller),
     headers: await headersToObject(c),
     query: queryOf(c.req.raw.url),
@@ -103,6 +112,7 @@ export async function proxyTurn(
     log()(outcome, nanodollars);
   }
   headers['content-type'] = 'application/json';
+  if (background && headers.location !== undefined) headers.location = mountedPath(c, headers.location);
   return new Response(answer.body, { status: answer.status, headers });
 }
 
@@ -163,9 +173,10 @@ export async function countedPromptOf(
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
   const prefix = prefixNamed(c.req.raw.headers, request.json);
+  const agent = agentNamed(c.req.raw.headers, request.json);
   const place = { account: identity.account, id };
   const prompt = await callOwn<Result<ReadableStream<Uint8Array>> | undefined>(c, id, (object) =>
-    object.prompt({ place, identity, prefix, body: bodyFor(request) }),
+    object.prompt({ place, identity, prefix, agent, body: bodyFor(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw apiErrorOf(c, prompt.error);

@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 import { jsonAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { filesQuery } from './files.schema.ts';
 import { deletedFileAnswer, fileAnswer, fileListAnswer } from './files-answers.schema.ts';
 
@@ -19,17 +19,16 @@ const example = {
 const page = { data: [example], has_more: false, first_id: ID, last_id: ID, next_page: null };
 const form = z.described(z.object({ file: z.string(), expires_in_seconds: z.optional(z.int()) }), 'A form.');
 
-const route = { needs: 'messages', errors: [404, 429, 504, 529] } as const;
-
-export const files: Resource = {
+export const files: Resource = resource({
   tag: 'Files',
   description: 'Files for messages, as the Claude API has them; each belongs to the account that made it.',
   parameters: { id: { description: 'A file’s id.', example: ID } },
+  needs: 'messages',
+  errors: [404, 429, 504, 529],
   routes: {
     'POST /v1/files': {
       operation: 'uploadFile',
       summary: 'Upload a file',
-      needs: 'messages',
       body: { type: 'multipart/form-data', schema: form, example: { file: 'the bytes of the file' } },
       answer: jsonAnswer('The file.', schema, example),
       errors: [413, 429, 504, 529],
@@ -37,19 +36,16 @@ export const files: Resource = {
     'GET /v1/files': {
       operation: 'listFiles',
       summary: 'List the account’s files',
-      needs: 'messages',
       query: filesQuery,
       answer: jsonAnswer('A page, newest first.', z.withMeta(fileListAnswer, { id: 'FileList' }), page),
       errors: [429],
     },
     'GET /v1/files/:id': {
-      ...route,
       operation: 'getFile',
       summary: 'Describe a file',
       answer: jsonAnswer('The file.', schema, example),
     },
     'GET /v1/files/:id/content': {
-      ...route,
       operation: 'downloadFile',
       summary: 'Read a file that a tool has made',
       answer: {
@@ -58,7 +54,6 @@ export const files: Resource = {
       },
     },
     'DELETE /v1/files/:id': {
-      ...route,
       operation: 'deleteFile',
       summary: 'Delete a file',
       answer: jsonAnswer('It is gone.', z.withMeta(deletedFileAnswer, { id: 'DeletedFile' }), {
@@ -67,4 +62,4 @@ export const files: Resource = {
       }),
     },
   },
-};
+});

@@ -3,9 +3,13 @@ import { admitTokenCount } from '../accounts/admission/admission.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
+import { behindAgent } from '../agents/behind-agent.ts';
+import { findAgent } from '../agents/find-agent.ts';
+import { agentNamed, refuseAgent } from '../agents/named-agent.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
+import { refuseBoth } from '../conversations/held-agent.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { edgeToolsIn } from '../conversations/history/edge-tools.ts';
 import { checkRun } from '../conversations/runs/check-tools.ts';
@@ -16,7 +20,7 @@ import type { JsonBody } from '../http/json-body.ts';
 import { withOneReading, withText } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { edit, memberTexts } from '../json/edit.ts';
-import { withPrefix } from '../prefixes/resolve.ts';
+import { prefixNamed, withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
 import { hasRun } from '../tools/check-tools.ts';
 import { countRequest } from '../upstream/messages.schema.ts';
@@ -83,6 +87,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
 async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody> {
   const id = conversationOf(c.req.raw.headers, sent.json);
   checkRun(sent.json, c.get('identity'), c.get('settings'));
+  if (id === undefined) refuseAgent(c.req.raw.headers, sent.json);
   if (id === undefined) return (await withPrefix(c, asTold(sent), { counts: true })).body;
   validate(conversationRequest, sent.json);
   const prompt = await countedPromptOf(c, sent, id);
@@ -90,7 +95,19 @@ async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody
   // The conversation does not exist yet: it would begin with this request.
   const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
   const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
+  const agent = agentNamed(c.req.raw.headers, sent.json);
+  if (agent !== undefined) return await behindNamed(c, withText(sent, text, json), agent);
   return (await withPrefix(c, asTold(withText(sent, text, json)), { counts: true })).body;
+}
+
+/** @returns a prompt behind the agent that it names. @throws ApiError 400 where it names a prefix too */
+async function behindNamed(c: Context<AppEnv>, sent: JsonBody, agent: string): Promise<JsonBody> {
+  refuseBoth({ agent, prefix: prefixNamed(c.req.raw.headers, sent.json) });
+  const { account } = c.get('identity');
+  const found = await findAgent({ env: c.env, settings: c.get('settings') }, account, agent);
+  const own = { system: undefined, tools: undefined };
+  const text = behindAgent(memberTexts(sent.text), found, own, { breakpoints: 0, counts: true });
+  return asTold(withText(sent, text, JSON.parse(text)));
 }
 
 /** @returns a prompt as the model is told it: without how the edge calls its tools, or has shown their calls */

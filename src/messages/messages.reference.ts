@@ -1,4 +1,5 @@
-import { namedConversation, pendingTools } from '../conversations/conversations.schema.ts';
+import { turnSchema } from '../conversations/conversations.reference.ts';
+import { backgroundTurn, namedConversation, pendingTools } from '../conversations/conversations.schema.ts';
 import { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
@@ -42,6 +43,7 @@ const body = z.withMeta(
       ),
       ...z.partial(runLimits).shape,
       ...pendingTools.shape,
+      ...backgroundTurn.shape,
     }),
     'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
   ),
@@ -110,6 +112,31 @@ const answer = {
   headers,
 };
 
+/** With `background`: the turn, which goes on by itself. */
+const begun = {
+  202: {
+    description: 'The turn in the background, as `GET /conversations/:id/turns/:turn` tells it.',
+    content: [
+      {
+        schema: turnSchema,
+        example: {
+          type: 'turn',
+          id: 'turn_2m4gmfejmm3a',
+          conversation: 'trip',
+          status: 'running',
+          paused: null,
+          error: null,
+          began_at: '2026-11-20T10:06:16.310Z',
+          ended_at: null,
+          cost_usd: 0,
+          steps: [],
+        },
+      },
+    ],
+    headers: ['sluice-turn'],
+  },
+} as const;
+
 const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 429, 503, 504, 529] } as const;
 
 export const messages: Resource = {
@@ -123,6 +150,7 @@ export const messages: Resource = {
       description: 'The same as `POST /v1/messages`, but it streams unless `"stream": false` says otherwise.',
       body: { schema: body, example: ask },
       answer: { ...answer, content: [eventStream, whole] },
+      answers: begun,
     },
     'POST /v1/messages': {
       ...route,
@@ -131,6 +159,7 @@ export const messages: Resource = {
       description: 'As Anthropic’s API has it: with `"stream": true` the answer is a stream of events.',
       body: { schema: body, example: ask },
       answer: { ...answer, content: [whole, eventStream] },
+      answers: begun,
     },
   },
 };

@@ -7,6 +7,7 @@ import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-r
 import { payForTries } from '../accounts/admission/payments.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
+import { refuseAgent } from '../agents/named-agent.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
@@ -65,6 +66,7 @@ async function answerMessage(
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
+  refuseAgent(c.req.raw.headers, sent.json);
   refuseRun(sent.json);
   const { ids, body: own } = namedIds(withoutEdgeBlocksIn(sent));
   const only = ids.length === 0 ? undefined : await checkOwned(context, ids);

@@ -18,32 +18,25 @@ import { IconButton } from './ui/icon.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
 import { Wire } from './wire/wire.tsx';
 
-const VIEWS: Record<PagePart, ComponentType> = {
-  chat: Chat,
-  classify: Classify,
-  batches: Batches,
-  budget: Budget,
-  wire: Wire,
-};
-const NAMES: Record<PagePart, string> = {
-  chat: 'Chat',
-  classify: 'Classify',
-  batches: 'Batches',
-  budget: 'Budget',
-  wire: 'Wire',
+const VIEWS: Record<PagePart, readonly [title: string, view: ComponentType]> = {
+  chat: ['Chat', Chat],
+  classify: ['Classify', Classify],
+  batches: ['Batches', Batches],
+  budget: ['Budget', Budget],
+  wire: ['Wire', Wire],
 };
 const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 
 export function App() {
   const asksToken = useSignal(false);
-  const View = VIEWS[part.value];
+  const [, View] = VIEWS[part.value];
   const ready = state.value === 'ready';
   useEffect(() => {
     // A failure is not shown here: the page of the budget shows it.
     if (ready) refreshQuota().catch(() => {});
   }, [ready]);
   useSignalEffect(() => {
-    document.title = `${NAMES[part.value]} · Sluice`;
+    document.title = `${VIEWS[part.value][0]} · Sluice`;
   });
   return (
     <>
@@ -51,18 +44,18 @@ export function App() {
         To the content
       </button>
       <header class="top">
-        <a class="brand" href="#/chat">
+        <a class="inline brand" href="#/chat">
           <img src="/page/icon.svg" alt="" width="24" height="24" />
           Sluice
         </a>
         <nav class="parts" aria-label="Parts">
           {PARTS.map((name) => (
             <a key={name} href={`#/${name}`} aria-current={name === part.value ? 'page' : undefined}>
-              {NAMES[name]}
+              {VIEWS[name][0]}
             </a>
           ))}
         </nav>
-        <div class="top-end">
+        <div class="inline top-end">
           <Spent />
           <a class="docs" href="/docs">
             Docs

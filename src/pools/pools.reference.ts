@@ -1,7 +1,7 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { poolLimitsSchema } from '../settings/limits.schema.ts';
 import { membersQuery } from './pools.schema.ts';
 import {
@@ -47,9 +47,7 @@ const spendRow = {
   last_seen_at: '2026-11-20T10:06:14.000Z',
 };
 
-const route = { needs: 'admin', errors: [503] } as const;
-
-export const groups: Resource = {
+export const groups: Resource = resource({
   tag: 'Groups',
   description:
     'Budgets that the accounts of a group share. An account is in the group that an admin has chosen, or in the one that the claim JWT_GROUP_CLAIM of its credential names.',
@@ -57,9 +55,10 @@ export const groups: Resource = {
     id: { description: 'The group, 1 to 128 characters.', example: 'research' },
     account: { description: 'The account, 1 to 128 characters.', example: 'alice' },
   },
+  needs: 'admin',
+  errors: [503],
   routes: {
     'GET /groups': {
-      ...route,
       operation: 'listGroups',
       summary: 'List the groups that were given limits',
       query: pageSchema,
@@ -71,13 +70,11 @@ export const groups: Resource = {
       ),
     },
     'GET /groups/:id': {
-      ...route,
       operation: 'getGroup',
       summary: 'See where a group stands',
       answer: group('Its limits, and what its accounts have spent and leased.'),
     },
     'PUT /groups/:id/limits': {
-      ...route,
       operation: 'setGroupLimits',
       summary: 'Replace the limits of a group',
       description: 'A lowered limit is felt within a minute: what accounts have leased may be used for so long.',
@@ -85,14 +82,12 @@ export const groups: Resource = {
       answer: group('Where it stands under the new limits.'),
     },
     'DELETE /groups/:id': {
-      ...route,
       operation: 'deleteGroup',
       summary: 'Take the limits of a group away',
       description: 'Its accounts stay in it until they are moved.',
       answer: group('Where it stands without limits.'),
     },
     'GET /groups/:id/accounts': {
-      ...route,
       operation: 'listGroupAccounts',
       summary: 'List the accounts of a group by what they have spent of it',
       query: z.extend(pageSchema, membersQuery.shape),
@@ -104,35 +99,33 @@ export const groups: Resource = {
       ),
     },
     'PUT /groups/:id/accounts/:account': {
-      ...route,
       operation: 'putGroupAccount',
       summary: 'Put an account into a group',
       description: 'Whatever its credentials say. Requests that run stay with the group before.',
       answer: membership('It is in this group.', 'research'),
     },
     'DELETE /groups/:id/accounts/:account': {
-      ...route,
       operation: 'deleteGroupAccount',
       summary: 'Take an account out of a group',
       description: 'Then its credentials say in which group it is. One that is in another group stays there.',
       answer: membership('No group is chosen for it.', null),
     },
   },
-};
+});
 
-export const deploymentPools: Resource = {
+export const deploymentPools: Resource = resource({
   tag: 'Deployment',
   description: 'The budget that all accounts share. It is there where the setting DEPLOYMENT_LIMITS is.',
+  needs: 'admin',
+  errors: [503],
   routes: {
     'GET /pools/deployment': {
-      ...route,
       operation: 'getDeploymentPool',
       summary: 'See where the deployment stands',
       description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then all of it is null.',
       answer: deployment('Its limits, and what all accounts have spent and leased.'),
     },
     'POST /pools/deployment/recount': {
-      ...route,
       operation: 'recountDeployment',
       summary: 'Have every account report again what it has spent',
       description:
@@ -146,7 +139,6 @@ export const deploymentPools: Resource = {
       },
     },
     'PUT /pools/deployment/limits': {
-      ...route,
       operation: 'setDeploymentLimits',
       summary: 'Replace the limits of the deployment',
       description: 'They win over the setting. A lowered limit is felt within a minute.',
@@ -154,4 +146,4 @@ export const deploymentPools: Resource = {
       answer: deployment('Where it stands under the new limits.'),
     },
   },
-};
+});

@@ -14,7 +14,7 @@ import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
-import { checkTools } from '../tools/check-tools.ts';
+import { storedTools } from '../tools/stored-tools.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { idsNamed } from '../upstream/request/named-ids.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
@@ -45,9 +45,9 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         maxBytes: MAX_PREFIX_BYTES,
         readBody: async (c) => {
           const { json } = await readJson(c, 'count');
-          checkTools(json.tools, c.get('identity'), c.get('settings'));
           await checkOwned(contextOf(c), idsNamed(json));
-          return json;
+          const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'));
+          return { ...json, ...(tools === undefined ? {} : { tools }) };
         },
         write: (fields) => encoder.encode(canonicalText(fields)),
         show: showPrefix,

@@ -57,7 +57,20 @@ export interface Resource {
   description: string;
   /** The parameters of its paths, with an example of each. */
   parameters?: Readonly<Record<string, { description: string; example: string }>>;
-  routes: Readonly<Record<`${Method} /${string}`, Route>>;
+  routes: Readonly<Record<RouteName, Route>>;
+}
+
+type RouteName = `${Method} /${string}`;
+
+/** A resource as its file describes it: `needs` and `errors` are those of each route that says nothing else. */
+interface ResourceTexts extends Omit<Resource, 'routes'>, Pick<Route, 'needs' | 'errors'> {
+  routes: Readonly<Record<RouteName, Partial<Pick<Route, 'needs'>> & Omit<Route, 'needs'>>>;
+}
+
+/** Describes a resource. */
+export function resource({ needs, errors = [], routes, ...texts }: ResourceTexts): Resource {
+  const described = Object.entries(routes).map(([name, route]) => [name, { needs, errors, ...route }]);
+  return { ...texts, routes: Object.fromEntries(described) };
 }
 
 /** @returns the answers of a route by their statuses. */

@@ -168,6 +168,10 @@ export const settingsSchema = z.object({
   DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
   ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
   BATCH_DELIVER_URL: z.described(z.optional(httpUrl), 'Where the end of a batch is told that has no `deliver_url`.'),
+  TURN_DELIVER_URL: z.described(
+    z.optional(httpUrl),
+    'Where the end of a turn in the background and what waits for approval are told, without `deliver_url`.',
+  ),
   DELIVERY_SIGNING_SECRET: z.described(
     z.optional(standardSecret),
     'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
@@ -178,7 +182,7 @@ export const settingsSchema = z.object({
   ),
   TOOL_SIGNING_SECRET: z.described(
     z.optional(standardSecret),
-    'Secret. Signs the calls of such tools, after Standard Webhooks: `whsec_…`; without it there are none.',
+    'Secret. Signs the calls of such tools, after Standard Webhooks: `whsec_…`; without it only MCP servers are called.',
   ),
   SIMULATOR_TTFT_MS: z.described(countSetting(300), 'The simulator’s time to the first token.'),
   SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'The simulator’s pace; 0 is unpaced.'),
@@ -262,6 +266,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   }
   checkDelivery('ALERT_URL', settings.ALERT_URL, settings, development);
   checkDelivery('BATCH_DELIVER_URL', settings.BATCH_DELIVER_URL, settings, development);
+  checkDelivery('TURN_DELIVER_URL', settings.TURN_DELIVER_URL, settings, development);
   return {
     ...settings,
     // The local runtime has one place only, and throws when it is asked for another.

@@ -1,7 +1,14 @@
 /** Checks tools with `run`, before anything is stored or goes up. */
 
 import { hasScope } from '../auth/authenticate.ts';
-import { agentTool, type HttpRun, runTool } from '../conversations/runs/runs.schema.ts';
+import {
+  agentTool,
+  type HttpRun,
+  type McpRun,
+  mcpServer,
+  mcpTool,
+  runTool,
+} from '../conversations/runs/runs.schema.ts';
 import { finalError, invalidRequest } from '../http/errors.ts';
 import { deliverFault } from '../http/hosts.ts';
 import type { Identity } from '../identity/caller.ts';
@@ -18,12 +25,20 @@ export function hasRun(tools: unknown): boolean {
   return Array.isArray(tools) && tools.some((tool) => isObject(tool) && Object.hasOwn(tool, 'run'));
 }
 
+/** Where a list of tools stands: an MCP server's tools are listed when it is stored. */
+export type PlaceOfTools = 'request' | 'stored';
+
 /**
  * Checks a list of tools of which the edge is to call some. One that has none of these is the upstream's to judge.
  *
  * @throws ApiError 400 for a malformed tool, 403 for a caller who may bring none with an address
  */
-export function checkTools(tools: unknown, identity: Identity, settings: Settings): void {
+export function checkTools(
+  tools: unknown,
+  identity: Identity,
+  settings: Settings,
+  place: PlaceOfTools = 'request',
+): void {
   if (!hasRun(tools)) return;
   const names = new Set<unknown>();
   for (const [index, tool] of (tools as unknown[]).entries()) {
@@ -31,17 +46,17 @@ export function checkTools(tools: unknown, identity: Identity, settings: Setting
     if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
     names.add(tool.name);
     if (!Object.hasOwn(tool, 'run')) continue;
-    const fault = faultOfTool(tool, identity, settings);
+    const fault = faultOfTool(tool, identity, settings, place);
     if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
   }
 }
 
 /** @throws ApiError 403 for a caller who may bring no tools with an address */
-function faultOfTool(tool: Json, identity: Identity, settings: Settings): string | undefined {
+function faultOfTool(tool: Json, identity: Identity, settings: Settings, place: PlaceOfTools): string | undefined {
   if (tool.run === IN_WORKER) return faultOfName(tool.name);
   // Who uses an agent needs no scope, so this needs none either.
   if (isAgentRun(tool.run)) return faultIn(agentTool.safeParse(tool));
-  return faultOfRun(tool, identity, settings);
+  return faultOfRun(tool, identity, settings, place);
 }
 
 function faultIn({ error }: { error?: { issues: readonly { path: PropertyKey[]; message: string }[] } | undefined }) {
@@ -50,18 +65,25 @@ function faultIn({ error }: { error?: { issues: readonly { path: PropertyKey[]; 
 }
 
 /** @throws ApiError 403 for a caller who may bring no such tools */
-function faultOfRun(tool: Json, identity: Identity, settings: Settings): string | undefined {
+function faultOfRun(tool: Json, identity: Identity, settings: Settings, place: PlaceOfTools): string | undefined {
   if (!hasScope(identity, 'tools')) {
     throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
   }
+  const run = isObject(tool.run) ? tool.run : {};
   // The schema takes no notice of a header of this name, and the call would send it.
-  if (isObject(tool.run) && isObject(tool.run.headers) && Object.hasOwn(tool.run.headers, '__proto__')) {
+  if (isObject(run.headers) && Object.hasOwn(run.headers, '__proto__')) {
     return 'run.headers: must be names of headers, and __proto__ is none';
   }
-  const checked = runTool.safeParse(tool);
+  const isMcp = Object.hasOwn(run, 'mcp');
+  if (isMcp && place === 'request') return MCP_IS_STORED;
+  const schema = !isMcp ? runTool : Object.hasOwn(run, 'tool') ? mcpTool : mcpServer;
+  const checked = schema.safeParse(tool);
   const fault = checked.data && faultOfAddress(checked.data.run, settings);
   return fault === undefined ? faultIn(checked) : `${fault}.`;
 }
+
+const MCP_IS_STORED =
+  'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
 
 function faultOfName(name: unknown): string | undefined {
   if (typeof name === 'string' && workerTool(name)) return undefined;
@@ -76,17 +98,17 @@ function faultOfName(name: unknown): string | undefined {
  *
  * @returns the end of a sentence; undefined where it can be called
  */
-export function faultOfAddress(
-  { url, headers = {} }: HttpRun,
-  { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development }: ToolSettings,
-): string | undefined {
-  if (TOOL_SIGNING_SECRET === undefined)
+export function faultOfAddress(run: AddressedRun, settings: ToolSettings): string | undefined {
+  const { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development } = settings;
+  const isMcp = 'mcp' in run;
+  if (TOOL_SIGNING_SECRET === undefined && !isMcp)
     return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
+  const [member, url] = isMcp ? ['mcp', run.mcp] : ['url', run.url];
   const fault = deliverFault(url, development);
-  if (fault !== undefined) return `run.url: ${fault}`;
+  if (fault !== undefined) return `run.${member}: ${fault}`;
   const { host = '' } = URL.parse(url) ?? {};
-  if (!TOOL_HOSTS.includes(host)) return NOT_ALLOWED;
-  for (const [name, value] of Object.entries(headers)) {
+  if (!TOOL_HOSTS.includes(host)) return `run.${member}: ${NOT_ALLOWED}`;
+  for (const [name, value] of Object.entries(run.headers ?? {})) {
     if (typeof value === 'string') continue;
     const secret = Object.hasOwn(toolSecrets, value.secret) ? toolSecrets[value.secret] : undefined;
     if (secret?.host !== host) {
@@ -96,5 +118,17 @@ export function faultOfAddress(
   return undefined;
 }
 
+/** What is called at an address. */
+type AddressedRun = Pick<HttpRun, 'url' | 'headers'> | Pick<McpRun, 'mcp' | 'headers'>;
+
 const NOT_ALLOWED =
-  'run.url: its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';
+  'its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';
+
+/** @returns the headers of a call that its tool has, with their secrets; the address was checked before */
+export function headersOf({ headers = {} }: Pick<HttpRun, 'headers'>, { toolSecrets }: ToolSettings): Headers {
+  const sent = new Headers();
+  for (const [name, value] of Object.entries(headers)) {
+    sent.set(name, typeof value === 'string' ? value : (toolSecrets[value.secret]?.value ?? ''));
+  }
+  return sent;
+}

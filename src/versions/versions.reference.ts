@@ -12,10 +12,10 @@ const versionList = namedList('VersionList', z.withMeta(versionRow, { id: 'Versi
 const storedAt = '2026-11-20T10:06:16.310Z';
 
 interface StoredReference {
-  kind: 'prefix' | 'classifier';
+  kind: 'prefix' | 'classifier' | 'agent';
   /** The kind as it stands in operations and schemas: `Prefix`. */
   title: string;
-  plural: 'prefixes' | 'classifiers';
+  plural: 'prefixes' | 'classifiers' | 'agents';
   /** The scope that reads need. */
   needs: Scope;
   /** A stored version, as lists show it. */

@@ -1,7 +1,7 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 import { eventReport, eventRow, received } from './webhooks-answers.schema.ts';
 
@@ -38,7 +38,7 @@ const report = {
 const receivedSchema = z.withMeta(received, { id: 'WebhookReceived' });
 const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
 
-export const webhooks: Resource = {
+export const webhooks: Resource = resource({
   tag: 'Webhooks',
   description: 'Signed events come in, are labelled once each, and their labels go out signed.',
   parameters: {
@@ -48,6 +48,7 @@ export const webhooks: Resource = {
     },
     id: { description: 'The event, as it was answered when it came.', example: id },
   },
+  needs: 'admin',
   routes: {
     'POST /webhooks/:source': {
       operation: 'receiveWebhook',
@@ -67,22 +68,19 @@ export const webhooks: Resource = {
     'GET /webhooks/:source/events': {
       operation: 'listWebhookEvents',
       summary: 'List the events of a source',
-      needs: 'admin',
       query: z.extend(pageSchema, eventsQuery.shape),
       answer: pageAnswer(namedList('WebhookEventList', eventRow), row, id, 'A page of them, newest first.'),
     },
     'GET /webhooks/:source/events/:id': {
       operation: 'getWebhookEvent',
       summary: 'See what became of an event',
-      needs: 'admin',
       answer: jsonAnswer('Its result, and every attempt.', eventSchema, report),
     },
     'POST /webhooks/:source/events/:id/replay': {
       operation: 'replayWebhookEvent',
       summary: 'Have an event worked on again',
       description: 'It is labelled if it is not, and else delivered again under the same id.',
-      needs: 'admin',
       answers: { 202: jsonAnswer('As it stands now.', eventSchema, report) },
     },
   },
-};
+});

@@ -41,6 +41,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'PATCH /conversations/:id': {},
   'POST /conversations/:id/rewind': { before: 'x' },
   'POST /conversations/:id/fork': {},
+  'PUT /agents/:name': { model: 'claude-haiku-5-5', max_tokens: 10 },
   'PUT /prefixes/:name': { system: 'Be brief.' },
   'PUT /classifiers/:name': { labels: ['a'] },
   'POST /classifiers/:name/evaluate': { examples: [{ input: 'x', label: 'a' }] },
@@ -168,7 +169,7 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
   const app = answering();
   const needed = ({ method, path }: { method: string; path: string }): Scope | undefined => {
     if (path.startsWith('/classif')) return method === 'PUT' ? 'prefixes' : 'classify';
-    if (path.startsWith('/prefixes')) return method === 'GET' ? 'messages' : 'prefixes';
+    if (/^\/(agents|prefixes)/.test(path)) return method === 'GET' ? 'messages' : 'prefixes';
     if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
     const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
     if (method === 'GET' && path === '/accounts/:id/credit') return undefined;

@@ -23,13 +23,15 @@ test('an export is whole, or an error', async () => {
 
 test('every route is asked as it is meant', async () => {
   const { client, sent } = fakeEdge(() => Response.json({}));
-  const { conversations, prefixes } = client;
+  const { conversations, messages, prefixes } = client;
   await conversations.create({ title: 'A' });
   await conversations.list({ limit: 5 });
   await conversations.get('a/b');
   await conversations.update('c1', { title: null });
   await conversations.delete('c1');
   await conversations.messages('c1', { after_id: 'm1', pending: true });
+  await conversations.turn('c1', 't/1');
+  await conversations.cancel('c1', 't/1');
   await conversations.stop('c1');
   await conversations.rewind('c1', 'm1');
   await conversations.fork('c1', { id: 'c2' });
@@ -46,6 +48,9 @@ test('every route is asked as it is meant', async () => {
   await client.usage({ group_by: 'model' });
   await client.requests({ limit: 1 });
   await client.fetch('/models');
+  const messagesAsked = [{ role: 'user' as const, content: 'Hi' }];
+  await messages.begin({ conversation: 'c1', messages: messagesAsked }, 'k1');
+  expect(sent.at(-1)?.headers.get('idempotency-key')).toBe('k1');
   expect(sent.map(({ method, path, body }) => [method, path, body ?? null])).toEqual([
     ['POST', '/conversations', { title: 'A' }],
     ['GET', '/conversations?limit=5', null],
@@ -53,6 +58,8 @@ test('every route is asked as it is meant', async () => {
     ['PATCH', '/conversations/c1', { title: null }],
     ['DELETE', '/conversations/c1', null],
     ['GET', '/conversations/c1/messages?after_id=m1&pending=true', null],
+    ['GET', '/conversations/c1/turns/t%2F1', null],
+    ['DELETE', '/conversations/c1/turns/t%2F1', null],
     ['POST', '/conversations/c1/stop', null],
     ['POST', '/conversations/c1/rewind', { before: 'm1' }],
     ['POST', '/conversations/c1/fork', { id: 'c2' }],
@@ -69,6 +76,7 @@ test('every route is asked as it is meant', async () => {
     ['GET', '/usage?group_by=model', null],
     ['GET', '/usage/requests?limit=1', null],
     ['GET', '/models', null],
+    ['POST', '/messages', { conversation: 'c1', messages: messagesAsked, background: true }],
   ]);
 });
 

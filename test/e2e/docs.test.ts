@@ -1,4 +1,7 @@
+import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { listGuides } from '../../scripts/guides.ts';
+import { barriersOn } from '../support/axe.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { sharedEdge } from '../support/shared-start.ts';
 
@@ -31,6 +34,34 @@ describe('what the assets serve', () => {
     const missing = await fetch(`${url}/docs/nothing`);
     expect(missing.status).toBe(404);
     expect(await missing.json()).toMatchObject({ type: 'error', error: { type: 'not_found_error' } });
+  });
+
+  test('has the guides beside the reference, each linked from each', async () => {
+    const guides = listGuides(await readFile(new URL('../../README.md', import.meta.url), 'utf8'));
+    for (const file of ['', ...guides.map((guide) => guide.file)]) {
+      const response = await fetch(`${url}/docs/guides/${file}`.replace(/\/$/, ''));
+      expect(response.status, file).toBe(200);
+      const page = await response.text();
+      for (const guide of guides) expect(page, file).toContain(`href="/docs/guides/${guide.file}"`);
+      expect(page, file).not.toContain('.md"');
+    }
+  });
+
+  test.skipIf(noBrowser())('shows the guides without a violation, and nothing wider than a phone', async () => {
+    const browser = await launchBrowser();
+    try {
+      for (const colorScheme of ['light', 'dark'] as const) {
+        const page = await browser.newPage({ viewport: { width: 390, height: 844 }, colorScheme });
+        for (const path of ['/docs/guides', '/docs/guides/operating']) {
+          await page.goto(url + path);
+          expect(await barriersOn(page), path).toEqual([]);
+          expect(await page.evaluate('document.documentElement.scrollWidth'), path).toBe(390);
+        }
+        await page.close();
+      }
+    } finally {
+      await browser.close();
+    }
   });
 
   test.skipIf(noBrowser())('shows the reference in a browser, without a word to another host', async () => {

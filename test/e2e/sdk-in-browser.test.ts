@@ -1,5 +1,3 @@
-import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import type AnthropicSdk from '@anthropic-ai/sdk';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -7,11 +5,12 @@ import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { readGuide } from '../support/guides.ts';
 import { type Site, startSite } from '../support/site.ts';
 import { SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
-const README_LINE = 'new Anthropic({ baseURL, authToken: token, dangerouslyAllowBrowser: true })';
+const SHOWN_LINE = 'new Anthropic({ baseURL, authToken: token, dangerouslyAllowBrowser: true })';
 
 describe.skipIf(noBrowser())('the official SDK in a page', () => {
   let upstream: FakeUpstream;
@@ -82,8 +81,7 @@ describe.skipIf(noBrowser())('the official SDK in a page', () => {
     expect(upstream.received.length).toBe(before);
   });
 
-  test('is shown so in the README', async () => {
-    const readme = await readFile(fileURLToPath(new URL('../../README.md', import.meta.url)), 'utf8');
-    expect(readme.includes(README_LINE)).toBe(true);
+  test('is shown so in the guide', async () => {
+    expect(await readGuide('clients')).toContain(SHOWN_LINE);
   });
 });

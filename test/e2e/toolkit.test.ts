@@ -2,19 +2,23 @@ import { execFile, spawn } from 'node:child_process';
 import { createHmac } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { gzipSync } from 'node:zlib';
 import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
 import { build } from 'esbuild';
 import { publint } from 'publint';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createServer } from 'vite';
+import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { barriersOn } from '../support/axe.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
+import { blocksOf, readGuide } from '../support/guides.ts';
 import { freePort } from '../support/processes.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const CLIENT_LIMIT_BYTES = 6_000;
+const CLIENT_LIMIT_BYTES = 6_500;
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
 
 /** An empty folder, in which the package is installed and nothing else but what it brings. */
@@ -144,7 +148,7 @@ test('the client type-checks without skipLibCheck, with the types of a browser a
   await typeCheck('page.ts', { lib: ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [] });
 });
 
-test('the README’s Worker, the example and a test type-check without skipLibCheck', async () => {
+test('the guide’s Worker, the example and a test type-check without skipLibCheck', async () => {
   await cp(join(root, 'examples/worker'), join(project, 'example'), { recursive: true });
   await write(
     'own.test-d.ts',
@@ -168,16 +172,15 @@ test('the README’s Worker, the example and a test type-check without skipLibCh
     export default edge;`,
   );
   await typeCheck('own.test-d.ts', { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
-  const readme = await readFile(join(root, 'README.md'), 'utf8');
-  const [, shown = ''] = /## Build on it[\s\S]*?```ts\n([\s\S]*?)```/.exec(readme) ?? [];
+  const [shown = ''] = blocksOf(await readGuide('toolkit'), 'ts');
   expect(shown).toContain('createApp');
-  await mkdir(join(project, 'readme'));
-  await write('readme/index.ts', shown);
+  await mkdir(join(project, 'guide'));
+  await write('guide/index.ts', shown);
   await write(
-    'readme/session.ts',
+    'guide/session.ts',
     'export const sessionOf = async (request: Request) => (request.headers.has("cookie") ? { user: "u" } : undefined);',
   );
-  await typeCheck('readme/index.ts', {
+  await typeCheck('guide/index.ts', {
     lib: ['es2024'],
     types: ['@cloudflare/workers-types'],
     allowImportingTsExtensions: true,
@@ -344,3 +347,66 @@ test('the simulator is a fetch in plain Node, for the official SDK, and the same
   expect(rest.models).toBeGreaterThan(5);
   expect(outcomes[1]).toBe(outcomes[0]);
 });
+
+test.skipIf(noBrowser())(
+  'the React page of its guide chats, goes on after a reload, and says when it is offline',
+  async () => {
+    const folder = join(project, 'chat');
+    await mkdir(join(folder, 'src'), { recursive: true });
+    const guide = await readGuide('react');
+    const files = { 'index.html': 'html', 'src/main.jsx': 'jsx', 'src/style.css': 'css' };
+    for (const [file, language] of Object.entries(files)) {
+      expect(guide).toContain(`\`${file}\`:`);
+      await write(`chat/${file}`, blocksOf(guide, language).join('\n'));
+    }
+    // What its install line brings beside the package.
+    const [, installed = ''] = /npm install \.\.\/sluice\/\S+ (.*) && npm install -D vite\n/.exec(guide) ?? [];
+    for (const name of installed.split(' ').filter((one) => one !== 'hono')) {
+      await mkdir(dirname(join(project, 'node_modules', name)), { recursive: true });
+      await symlink(join(root, 'node_modules', name), join(project, 'node_modules', name));
+    }
+    const port = await freePort();
+    const site = `http://localhost:${port}`;
+    const edge = await startEdge(inject('worker'), {
+      MODE: 'development',
+      UPSTREAM: 'simulator',
+      ALLOWED_ORIGINS: site,
+      SIMULATOR_TTFT_MS: '20',
+      SIMULATOR_TOKENS_PER_SECOND: '40',
+    });
+    vi.stubEnv('VITE_EDGE', edge.url);
+    const vite = await createServer({ root: folder, server: { port, host: 'localhost' }, logLevel: 'error' });
+    const browser = await launchBrowser();
+    try {
+      await vite.listen();
+      const page = await browser.newPage();
+      const faults: string[] = [];
+      page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
+      page.on('pageerror', ({ message }) => faults.push(message));
+      await page.goto(site);
+      await page.getByText('Ask something.').waitFor();
+      await page.getByRole('textbox').fill('Tell me about rivers');
+      await page.keyboard.press('Enter');
+      await page.getByText('This is').waitFor();
+      await page.reload();
+      await page.getByText('Tell me about rivers', { exact: true }).waitFor();
+      await page.getByRole('button', { name: 'Stop' }).waitFor();
+      await page.getByRole('button', { name: 'Send' }).waitFor();
+      expect(await page.locator('article').count()).toBe(2);
+      expect(await barriersOn(page)).toEqual([]);
+      expect(faults).toEqual([]);
+
+      await page.route(`${edge.url}/**`, (route) => route.abort());
+      await page.reload();
+      await page.getByRole('alert').getByText('The edge cannot be reached').waitFor();
+      await page.unroute(`${edge.url}/**`);
+      await page.getByRole('button', { name: 'Try again' }).click();
+      await page.getByText('Tell me about rivers', { exact: true }).waitFor();
+    } finally {
+      await browser.close();
+      await vite.close();
+      await edge.stop();
+    }
+  },
+  60_000,
+);

@@ -6,16 +6,13 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { eventually } from '../support/eventually.ts';
+import { blocksOf, readGuide } from '../support/guides.ts';
 import { freePort } from '../support/processes.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-const readme = await readFile(join(root, 'README.md'), 'utf8');
-const [, guide = ''] = /### Tools that the edge calls\n([\s\S]*?)\n## /.exec(readme) ?? [];
-/** The guide's blocks of one language. */
-const blocksOf = (language: string) =>
-  [...guide.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(([, code = '']) => code);
-const [start = '', ask = ''] = blocksOf('sh');
+const guide = await readGuide('runs');
+const [start = '', ask = ''] = blocksOf(guide, 'sh');
 
 let edge: Started;
 let port: string;
@@ -39,7 +36,7 @@ afterAll(async () => {
   for (const stop of stops) await stop();
 });
 
-/** Asks as the README does. @returns the blocks of the answer */
+/** Asks as the guide does. @returns the blocks of the answer */
 async function asked(content: string, conversation: string): Promise<Json[]> {
   const command = ask
     .replace('http://localhost:8787', edge.url)
@@ -50,8 +47,8 @@ async function asked(content: string, conversation: string): Promise<Json[]> {
   return (JSON.parse(stdout) as { content: Json[] }).content;
 }
 
-test('the README shows the example as it is', async () => {
-  expect(blocksOf('javascript')).toEqual([await readFile(join(root, 'examples/tools/server.mjs'), 'utf8')]);
+test('the guide shows the example as it is', async () => {
+  expect(blocksOf(guide, 'javascript')).toEqual([await readFile(join(root, 'examples/tools/server.mjs'), 'utf8')]);
 });
 
 test('its tool is called, signed, and its result is in the answer; an error of its is one to the model', async () => {

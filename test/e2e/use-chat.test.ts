@@ -37,7 +37,7 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
     const held = new Promise<void>((resolve) => {
       go = resolve;
     });
-    const path = `**/conversations/${id}/stream`;
+    const path = `**/conversations/${id}/stream?*`;
     await page.route(path, async (route) => {
       await held;
       await route.continue();
@@ -91,6 +91,16 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
     await send(page, 'And again');
     await done(page, 2);
     expect((await rowsOf('sends')).map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
+  });
+
+  test('of a conversation that does not exist yet shows nothing, and the console says nothing of it', async () => {
+    const page = await browser.newPage();
+    const said: string[] = [];
+    page.on('console', (message) => said.push(message.text()));
+    await open('unheard-of', {}, page);
+    await page.waitForTimeout(300);
+    expect(await page.locator('.assistant').count()).toBe(0);
+    expect(said.filter((text) => text.includes('404'))).toEqual([]);
   });
 
   test('stops the turn, keeps what was said, and goes on', async () => {

@@ -1,7 +1,7 @@
 /** Agents that call agents: stored by a test, and answered by its script. */
 
 import type { Json } from '../../src/json/object.ts';
-import { as, put, simulatedEdge } from './prefixes.ts';
+import { as, simulatedEdge } from './prefixes.ts';
 import type { Asked } from './scripted-runs.ts';
 
 /** A tool that is an agent. */
@@ -17,13 +17,18 @@ export const task = (id: string, name: string, text = `Do ${id}.`): Json => ({
 
 /** Stores agents of alice's; the system of each is its name, so that a script can tell them apart. */
 export async function storeAgents(
-  agents: Record<string, { tools?: object[]; limits?: object }>,
+  agents: Record<string, { tools?: object[]; limits?: object; description?: string }>,
   vars: Record<string, unknown> = {},
 ): Promise<void> {
   const app = simulatedEdge(vars);
   const alice = await as('alice', 'admin');
-  for (const [name, { tools }] of Object.entries(agents)) {
-    await put(app, name, { system: name, model: 'claude-opus-5-5', max_tokens: 200, tools }, alice);
+  for (const [name, own] of Object.entries(agents)) {
+    const response = await app.fetch(`/agents/${name}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', ...alice },
+      body: JSON.stringify({ system: name, model: 'claude-opus-5-5', max_tokens: 200, ...own }),
+    });
+    if (response.status !== 200) throw new Error(`PUT ${name}: ${response.status} ${await response.text()}`);
   }
   await app.settled();
 }

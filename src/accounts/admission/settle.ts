@@ -79,14 +79,14 @@ export function settlementOf(
     const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
     const rows = tellsFallback(usage) ? [row] : [row, ...others];
     const dearest = Math.max(...rows.map((one) => cost(usage, one, options)));
-    return { ...settlement, cost: dearest, tokens: tokenCountsOf(usage, cacheTtl) };
+    return { ...settlement, cost: dearest, tokens: tokensOf(usage, cacheTtl) };
   }
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
   const estimate = interruptedCost(
     { usage, seen, fallbacks: others, row },
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
   );
-  return { ...settlement, cost: estimate.cost, tokens: tokenCountsOf(estimate.usage, cacheTtl), estimated: true };
+  return { ...settlement, cost: estimate.cost, tokens: tokensOf(estimate.usage, cacheTtl), estimated: true };
 }
 
 /** @returns whether the usage is final. It can be, although the end of the stream never came. */
@@ -100,7 +100,7 @@ function statusOf({ end, status, sent }: RequestOutcome): string {
 }
 
 /** @returns tokens by kind, those that were not used left out: every member costs time when it is passed to the object. */
-function tokenCountsOf(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
+export function tokensOf(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
   const { ephemeral_5m_input_tokens: five, ephemeral_1h_input_tokens: hour } = usage.cache_creation ?? {};
   const written = usage.cache_creation_input_tokens ?? 0;
   const untold = Math.max(0, written - (five ?? 0) - (hour ?? 0));

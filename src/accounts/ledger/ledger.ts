@@ -23,7 +23,6 @@ export interface Memory {
   last: number;
   fullAt: Omit<Buckets, 'counts'>;
   holds: Hold[];
-  unfolded: number;
 }
 
 /** As much of a row as settling it needs. */
@@ -326,7 +325,6 @@ export class Ledger extends Tables {
         output: Math.max(output, seen?.output ?? 0),
       },
       holds,
-      unfolded: this.#unfolded,
     };
   }
 

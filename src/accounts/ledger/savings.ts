@@ -8,20 +8,14 @@ import { fromUsd, nanodollarsPerToken, toUsd } from '../../pricing/cost.ts';
 import type { ModelTable } from '../../pricing/models.ts';
 import type { Ledger } from './ledger.ts';
 
-type Group = Record<string, SqlStorageValue> & {
-  day: number;
-  version: string;
-  model: string;
-  long: number;
-  requests: number;
-  answered: number;
-  writes: number;
-  reads: number;
-  input: number;
-  read: number;
-  five: number;
-  hour: number;
-};
+/** What the requests of a day by one version and model have used, those with a long prompt apart. */
+type Group = Record<string, SqlStorageValue> &
+  Omit<Savings, 'hit_rate' | 'tokens_saved' | 'saved_usd'> & {
+    day: number;
+    version: string;
+    model: string;
+    long: number;
+  };
 
 /** @returns what was saved by each day and version, in this order. Rows are kept for a while only, and so is this. */
 export function savingsOf(ledger: Ledger, { versions, from, to }: SavingsQuery, models: ModelTable): SavingsRow[] {
@@ -35,9 +29,9 @@ export function savingsOf(ledger: Ledger, { versions, from, to }: SavingsQuery, 
          > coalesce((select value from json_each(?4) where key = coalesce(answered_by, ledger.model)), 1e18) as long,
        count(*) as requests,
        sum(input_tokens + cache_read_tokens + cache_write_5m_tokens + cache_write_1h_tokens > 0) as answered,
-       sum(cache_write_5m_tokens + cache_write_1h_tokens > 0) as writes, sum(cache_read_tokens > 0) as reads,
-       sum(input_tokens) as input, sum(cache_read_tokens) as read, sum(cache_write_5m_tokens) as five,
-       sum(cache_write_1h_tokens) as hour
+       sum(cache_write_5m_tokens + cache_write_1h_tokens > 0) as cache_writes, sum(cache_read_tokens > 0) as cache_reads,
+       sum(input_tokens) as input_tokens, sum(cache_read_tokens) as cache_read_input_tokens,
+       sum(cache_write_5m_tokens) as cache_write_5m_input_tokens, sum(cache_write_1h_tokens) as cache_write_1h_input_tokens
      from ledger where prefix in (select value from json_each(?1)) and status != 'held' and at >= ?2 and at < ?3
      group by 1, 2, 3, 4 order by 1, 2`,
     JSON.stringify(versions),
@@ -46,32 +40,27 @@ export function savingsOf(ledger: Ledger, { versions, from, to }: SavingsQuery, 
     JSON.stringify(tiered),
   );
   return addUp(
-    groups.map((group) => ({
-      day: spanId('day', group.day * DAY_MS),
-      version: group.version,
-      requests: group.requests,
-      answered: group.answered,
-      cache_writes: group.writes,
-      cache_reads: group.reads,
-      hit_rate: rate(group.reads, group.answered),
-      input_tokens: group.input,
-      cache_read_input_tokens: group.read,
-      cache_write_5m_input_tokens: group.five,
-      cache_write_1h_input_tokens: group.hour,
-      tokens_saved: group.read,
-      saved_usd: savedUsd(group, models),
-    })),
+    groups.map((group) => {
+      const { day, model: _, long: __, ...used } = group;
+      return {
+        ...used,
+        day: spanId('day', day * DAY_MS),
+        hit_rate: rate(used.cache_reads, used.answered),
+        tokens_saved: used.cache_read_input_tokens,
+        saved_usd: savedUsd(group, models),
+      };
+    }),
   );
 }
 
-function savedUsd({ model, long, read, five, hour }: Group, models: ModelTable): number {
+function savedUsd({ model, long, ...used }: Group, models: ModelTable): number {
   const { prices } = models.price(model).row;
   const price = long && prices.long_prompt ? prices.long_prompt : prices;
   const input = nanodollarsPerToken(price.input);
   const saved =
-    read * (input - nanodollarsPerToken(price.cache_read)) -
-    five * (nanodollarsPerToken(price.cache_write_5m) - input) -
-    hour * (nanodollarsPerToken(price.cache_write_1h) - input);
+    used.cache_read_input_tokens * (input - nanodollarsPerToken(price.cache_read)) -
+    used.cache_write_5m_input_tokens * (nanodollarsPerToken(price.cache_write_5m) - input) -
+    used.cache_write_1h_input_tokens * (nanodollarsPerToken(price.cache_write_1h) - input);
   return toUsd(saved);
 }
 

@@ -6,7 +6,7 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Closing } from './tables.ts';
 
 const MOST_COST: Nanodollars = 1e15;
-const NO_TOKENS: Tokens = {
+export const NO_TOKENS: Readonly<Tokens> = {
   input: 0,
   output: 0,
   cacheRead: 0,

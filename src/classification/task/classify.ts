@@ -13,7 +13,7 @@ import { type FailedCall, type NotClassified, unlabelled } from './failure.ts';
 import type { Choice } from './prompt.ts';
 import { type Call, type Classifying, takeVote } from './take-vote.ts';
 import type { Task } from './task.ts';
-import { totalOfCalls } from './total.ts';
+import { Total } from './total.ts';
 
 export interface Classified {
   outcome: 'classified';
@@ -125,7 +125,7 @@ function failed(task: Task, failure: FailedCall, calls: readonly Call[]): Classi
 }
 
 function totalCost({ model }: Task, calls: readonly Call[]) {
-  const { usage, nanodollars } = totalOfCalls(calls);
+  const { usage, nanodollars } = calls.reduce((total, call) => total.add(call), new Total());
   return {
     model: calls.at(-1)?.model ?? model,
     usage,

@@ -11,15 +11,9 @@ export class Total {
     cache_creation_input_tokens: 0,
   };
 
-  add({ nanodollars, usage }: { nanodollars: Nanodollars; usage: Usage | undefined }): void {
+  add({ nanodollars, usage }: { nanodollars: Nanodollars; usage: Usage | undefined }): this {
     this.nanodollars += nanodollars;
     for (const kind of Object.keys(this.usage) as (keyof ClassifyUsage)[]) this.usage[kind] += usage?.[kind] ?? 0;
+    return this;
   }
-}
-
-/** @returns what these have cost together. */
-export function totalOfCalls(parts: Iterable<Parameters<Total['add']>[0]>): Total {
-  const total = new Total();
-  for (const part of parts) total.add(part);
-  return total;
 }

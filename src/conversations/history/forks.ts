@@ -86,12 +86,14 @@ export function forkTo(
   // A rewind during the copy makes it incomplete; the last line says so then.
   const { version } = profile;
   function* lines(): Generator<string> {
-    const { title, metadata, model, maxTokens, prefix = null, retentionSeconds, history, sentFrom } = profile;
-    const copied = { title, metadata, model, maxTokens, prefix, retentionSeconds, history, sentFrom };
+    const { title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
+    const { retentionSeconds, history, sentFrom } = others;
+    const copied = { title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
     yield line('profile', JSON.stringify(copied));
     for (const [owner, text] of Object.entries(transcript.frozen)) {
       if (text !== undefined) yield line(owner, text);
     }
+    if (agent) yield line('agent', transcript.frozenAgent);
     const turns = committedTurns(transcript, until);
     for (const turn of turns) {
       yield line('turn', JSON.stringify({ ...turn, key: null, grant: null, settled: true }));
@@ -159,6 +161,7 @@ export async function storeCopiedLines(
       else if (kind === '"system"') transcript.freeze('system', first);
       else if (kind === '"tools"') transcript.freeze('tools', first);
       else if (kind === '"runs"') transcript.freeze('runs', first);
+      else if (kind === '"agent"') transcript.freeze('agent', first);
       else if (kind === '"turn"') {
         const copy = JSON.parse(first) as TurnRow;
         const turn = { ...copy, seq: taken + copy.seq, run: typeof copy.run === 'number' ? taken + copy.run : null };

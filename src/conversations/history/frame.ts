@@ -4,6 +4,7 @@ import { RUN_MEMBERS } from '../runs/runs.schema.ts';
 const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
   'messages',
   'conversation',
+  'agent',
   'on_pending_tools',
   'stream',
   'max_tokens',

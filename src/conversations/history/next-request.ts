@@ -1,11 +1,14 @@
 /** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
 
+import type { Agent } from '../../agents/agent.ts';
+import { behindAgent } from '../../agents/behind-agent.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { validate } from '../../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject, type Json } from '../../json/object.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
@@ -13,7 +16,7 @@ import { SentHistory } from '../../upstream/request/sent-history.ts';
 import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
 import type { MessageText } from '../storage/history-cache.ts';
-import { hasBreakpoint, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import { countBreakpoints, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
@@ -36,6 +39,7 @@ import {
   withResults,
 } from './edge-tools.ts';
 import { frameOf } from './frame.ts';
+import { inheritedParts } from './inherited-parts.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
 import { firstMessageSent } from './truncate.ts';
@@ -55,6 +59,8 @@ export interface NextRequest {
   follows: boolean;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
+  /** What an answer of an agent may cost that is no run; undefined where that is not limited. */
+  most: Nanodollars | undefined;
   /** Where the request has tools that the edge calls: they, and the limits of the run. */
   run?: PlannedRun | undefined;
 }
@@ -78,6 +84,8 @@ export interface PrefixDefaults {
 interface RequestOptions {
   /** Of a new conversation. */
   prefix?: PrefixDefaults | undefined;
+  /** Behind which the request stands. */
+  agent?: Agent | undefined;
   /** The header `anthropic-beta`, which can change how the API counts a prompt. */
   betas?: string | undefined;
   /** Whether the prompt is only counted: members about the answer are left out then. */
@@ -100,11 +108,19 @@ export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, betas, counts = false, isStep = false, isAgain = false, isRun = false }: RequestOptions = {},
+  { prefix, agent, betas, counts = false, isStep = false, isAgain = false, isRun = false }: RequestOptions = {},
 ): NextRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
-  const json = JSON.parse(text) as Record<string, unknown>;
-  const members = memberTexts(text);
+  const cached = transcript.cachedHistory;
+  const frozen = profile && (cached?.frozen ?? transcript.frozen);
+  const sent = memberTexts(text);
+  const inherited = inheritedParts(sent, frozen);
+  // The caller's breakpoints stand before the results that a step adds. The API allows four in all.
+  const used = countBreakpoints(text, inherited.system, inherited.tools);
+  const room = { breakpoints: Math.min(BREAKPOINTS_ALLOWED - used, MOST_IN_PREFIX), counts };
+  const asked = agent ? behindAgent(sent, agent, inherited, room) : text;
+  const json = JSON.parse(asked) as Json;
+  const members = agent ? memberTexts(asked) : sent;
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)
     throw invalidRequest('model: Field required: this conversation has no default.');
@@ -116,7 +132,6 @@ export function nextRequest(
   const model = settings.models.resolve(name);
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
-  const cached = transcript.cachedHistory;
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const tail = cached?.tail ?? tailIn(transcript);
   const { on_pending_tools } = validate(pendingTools, json);
@@ -124,30 +139,25 @@ export function nextRequest(
   const continued = isAgain ? incomingOnly : joinedResults(incomingOnly, on_pending_tools === 'cancel');
   const { fresh, at, news } = withoutEdgeBlocks(continued);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
-  const frozen = profile && (cached?.frozen ?? transcript.frozen);
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
     on_pending_tools: undefined,
+    background: undefined,
+    deliver_url: undefined,
     stream: counts ? undefined : 'true',
     model: JSON.stringify(model),
     max_tokens: counts ? undefined : String(maxTokens),
   };
-  if (frozen?.system !== undefined && !members.has('system')) changes.system = frozen.system;
-  if (frozen?.tools !== undefined && !members.has('tools')) changes.tools = frozen.tools;
-  const run = runIn(members, json, { tools: frozen?.tools, runs: frozen?.runs ?? prefix?.runs }, isRun);
-  if (run) {
-    if (run.tools.sent !== undefined) changes.tools = run.tools.sent;
-    for (const name of RUN_MEMBERS) changes[name] = undefined;
-  }
-  const marked = [text, changes.system, changes.tools];
-  const hasOwnCaching = marked.some((part) => part && hasBreakpoint(part));
-  // The caller's breakpoints stand before the results that a step adds. The API allows four in all.
-  const free = BREAKPOINTS_ALLOWED - (profile?.prefix ? MOST_IN_PREFIX : 0);
-  const used = marked.join('').split('"cache_control"').length - 1;
-  if (!hasOwnCaching || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
+  if (!agent && inherited.system !== undefined) changes.system = inherited.system;
+  if (!agent && inherited.tools !== undefined) changes.tools = inherited.tools;
+  const run = runIn(members, json, { tools: inherited.tools, runs: frozen?.runs ?? prefix?.runs }, isRun);
+  if (run?.tools.sent !== undefined) changes.tools = run.tools.sent;
+  if (run || agent) for (const name of RUN_MEMBERS) changes[name] = undefined;
+  const free = BREAKPOINTS_ALLOWED - (profile?.prefix || agent ? MOST_IN_PREFIX : 0);
+  if (used === 0 || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
 
-  const frame = frameOf(members, frozen, model, betas, run?.tools.mark);
+  const frame = frameOf(sent, frozen, model, betas, run?.tools.mark);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
   const sentFrom = firstMessageSent(transcript, profile, newCharacters, follows);
@@ -155,7 +165,7 @@ export function nextRequest(
     cached?.from === sentFrom ? cached.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, tail, last, frozen });
   changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
-  const prompt = new RequestBody(edit(text, changes), history);
+  const prompt = new RequestBody(edit(asked, changes), history);
   if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLargeToSend(settings.MAX_BODY_BYTES, prompt.hasHistory);
   // The upstream has reported how many tokens the prompt has without the new messages, if only they are new.
   const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
@@ -170,14 +180,23 @@ export function nextRequest(
     frame,
     sentFrom,
     follows,
-    defaults: { model: name, maxTokens, system: given(members, 'system'), tools: given(members, 'tools') },
+    defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
+    most: agent && !run && typeof json.max_usd === 'number' ? Math.floor(json.max_usd * 1e9) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
   };
 }
 
 /** @returns a run from what is left of its request. @throws ApiError 400 for a malformed limit */
-export function plannedRun(rest: string, transcript: Transcript, isRun: boolean): PlannedRun | undefined {
-  const run = runIn(memberTexts(rest), JSON.parse(rest) as Json, transcript.frozen, isRun);
+export function plannedRun(
+  rest: string,
+  transcript: Transcript,
+  agent: Agent | undefined,
+  isRun: boolean,
+): PlannedRun | undefined {
+  const sent = memberTexts(rest);
+  const { frozen } = transcript;
+  const asked = agent ? behindAgent(sent, agent, inheritedParts(sent, frozen), { breakpoints: 0 }) : rest;
+  const run = runIn(memberTexts(asked), JSON.parse(asked) as Json, frozen, isRun);
   return run && { ...run, rest };
 }
 
@@ -202,7 +221,7 @@ function given(members: Map<string, string>, name: string): string | undefined {
 
 /** The most cache breakpoints of a request. */
 const BREAKPOINTS_ALLOWED = 4;
-/** Those that a prefix has at most. */
+/** Those that a prefix, or an agent, has at most. */
 const MOST_IN_PREFIX = 2;
 
 const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;

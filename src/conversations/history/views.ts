@@ -28,6 +28,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     tools: withoutAddresses(frozen.tools ?? 'null'),
     ...(profile.parent ? parentTexts(profile.parent) : {}),
     prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
+    agent: JSON.stringify(profile.agent ? { name: profile.agent.name, version: refOf(profile.agent) } : null),
     metadata: JSON.stringify(profile.metadata),
     retention_seconds: String(profile.retentionSeconds),
     history: JSON.stringify(profile.history),

@@ -178,7 +178,7 @@ function requestOf(
     ...caller,
     place,
     headers: others,
-    prefix: agent,
+    agent,
     retried: false,
     again: false,
     stream: true,

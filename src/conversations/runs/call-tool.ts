@@ -1,14 +1,15 @@
-/** Calls a tool of the edge: one of the Worker's own, an agent, or by a signed POST to a host that the operator has allowed. */
+/** Calls a tool of the edge: one of the Worker's own, an agent, or one at a host that the operator has allowed. */
 
 import { orAborted } from '../../async/or-aborted.ts';
 import { faultOfAddress } from '../../tools/check-tools.ts';
 import { callAgent, type SubagentCall } from './call-agent.ts';
+import { callMcp, type McpContext } from './call-mcp.ts';
 import { type CallContext, callOwnTool } from './call-own-tool.ts';
 import { type PostContext, postCall } from './post-call.ts';
 import type { AgentRun, ToolRun } from './runs.schema.ts';
 import { failedCall, type ToolCall, type ToolResult, tooMuchTogether } from './tool-result.ts';
 
-export interface CallOptions extends Pick<CallContext, 'env'>, PostContext {
+export interface CallOptions extends Pick<CallContext, 'env'>, PostContext, McpContext {
   /** Milliseconds that are left of the run; the call takes no longer. */
   leftMs: number;
   /** Aborted when the run is stopped. */
@@ -34,7 +35,7 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const late = AbortSignal.timeout(ms);
   try {
-    const fault = 'url' in run ? faultOfAddress(run, settings) : undefined;
+    const fault = 'worker' in run ? undefined : faultOfAddress(run, settings);
     if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
     const both = AbortSignal.any([signal, late]);
     both.throwIfAborted();
@@ -55,6 +56,7 @@ async function makeCall(
   signal: AbortSignal,
 ): Promise<ToolResult> {
   if ('url' in run) return await postCall(call, run, options, signal);
+  if ('mcp' in run) return await callMcp(call, run, options, signal);
   const result = await callOwnTool(call, { env: options.env, signal });
   // Nobody waits for it any more, so it takes no room.
   signal.throwIfAborted();

@@ -28,9 +28,14 @@ export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<strin
   }
 }
 
-/** @throws ApiError 400 for a request whose tools the edge is to call, and that names no conversation */
+/** @throws ApiError 400 for a request whose tools the edge is to call, or that nobody waits for, and that names no conversation */
 export function refuseRun(body: Readonly<Record<string, unknown>>): void {
   refuseEdgeServer(body);
+  if (body.background === true) {
+    throw invalidRequest(
+      'background: it needs a conversation, which keeps the answer. Send `conversation`, with an id of your own.',
+    );
+  }
   if (!hasRun(body.tools)) return;
   throw invalidRequest(
     'tools: `run` needs a conversation, which keeps the steps. Send `conversation`, with an id of your own.',

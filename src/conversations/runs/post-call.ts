@@ -3,7 +3,7 @@
 import { signStandard } from '../../delivery/standard-webhooks.ts';
 import { decoder, toBase64 } from '../../http/bytes.ts';
 import type { Json } from '../../json/object.ts';
-import type { ToolSettings } from '../../tools/check-tools.ts';
+import { headersOf, type ToolSettings } from '../../tools/check-tools.ts';
 import { imageTypeOf } from './image-type.ts';
 import type { HttpRun } from './runs.schema.ts';
 import {
@@ -37,19 +37,17 @@ export interface PostContext {
  */
 export async function postCall(
   call: ToolCall,
-  { url, headers = {} }: HttpRun,
+  run: HttpRun,
   { settings, fetch, now, room }: PostContext,
   signal: AbortSignal,
 ): Promise<ToolResult> {
   const body = JSON.stringify(call);
   const id = `${call.turn}_${call.tool_use_id}`;
   const sent = await signStandard(body, settings.TOOL_SIGNING_SECRET ?? '', id, now);
-  for (const [name, value] of Object.entries(headers)) {
-    sent.set(name, typeof value === 'string' ? value : (settings.toolSecrets[value.secret]?.value ?? ''));
-  }
+  for (const [name, value] of headersOf(run, settings)) sent.set(name, value);
   sent.set('content-type', 'application/json');
   sent.set('user-agent', 'sluice');
-  const response = await fetch(url, { method: 'POST', headers: sent, body, redirect: 'manual', signal });
+  const response = await fetch(run.url, { method: 'POST', headers: sent, body, redirect: 'manual', signal });
   const { status } = response;
   if (status >= 300 && status < 400) {
     await response.body?.cancel();

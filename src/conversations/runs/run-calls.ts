@@ -4,6 +4,7 @@ import type { Bindings } from '../../durable/bindings.ts';
 import { conversationStub } from '../../durable/stubs.ts';
 import type { Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
+import { McpSessions } from '../../tools/mcp/sessions.ts';
 import type { BegunCall, SubagentShare } from '../storage/call-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { RunCaller } from './call-agent.ts';
@@ -47,6 +48,7 @@ const MOST_UNSTORED = 16_384;
 
 export class RunCalls {
   readonly #run: CallingRun;
+  readonly #sessions = new McpSessions();
 
   constructor(run: CallingRun) {
     this.#run = run;
@@ -94,11 +96,19 @@ export class RunCalls {
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
-    const options = { settings, env, fetch: fetchTool, now: now(), leftMs, signal, room };
     const noteShare = () => transcript.calls.begin(rowOf(planned), now());
     const reach = (id: string) => conversationStub(env, settings, { account, id });
     const own = subagent && { caller, reach, share: subagent, noteShare, isAgain: planned.tries > 1 };
-    return await callTool(call, run, { ...options, subagent: own });
+    return await callTool(call, run, {
+      ...{ settings, env, fetch: fetchTool, now: now(), leftMs, signal, room },
+      sessions: this.#sessions,
+      subagent: own,
+    });
+  }
+
+  /** Ends what was opened for the calls. */
+  close(): void {
+    this.#sessions.close();
   }
 
   /** Stores a call's result, and shows it. */

@@ -22,10 +22,11 @@ import type { Started } from '../turn/read-buffered-answer.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
 import type { RunCaller } from './call-agent.ts';
-import { type CrashedRun, HIDDEN_BY_CRASH } from './crashed-run.ts';
+import { callsAgain } from './calls-again.ts';
+import type { CrashedRun } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { RunMeter } from './limits.ts';
-import { bodyOfStep, costOf, pauseBy, toolsAskedIn } from './next-step.ts';
+import { bodyOfStep, costOf, pauseBy } from './next-step.ts';
 import { type PlannedCall, RunCalls } from './run-calls.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall } from './tool-result.ts';
@@ -47,7 +48,8 @@ export interface RunContext {
   begin(plan: NextRequest, step: NewStep): TurnRunner;
   /** Has the settlement of a step confirmed. */
   settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
-  onEnd(): void;
+  /** Called in the step in which the run has ended. */
+  onEnd(turn: RunTurn): void;
   onBroken(thrown: unknown): void;
 }
 
@@ -85,6 +87,7 @@ const BUSY: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error
 export class Run implements Runner {
   readonly turn: RunTurn;
   readonly #started = Promise.withResolvers<Started>();
+  #admitted: Promise<void> = Promise.resolve();
   readonly #done = Promise.withResolvers<void>();
   readonly #context: RunContext;
   readonly #planned: PlannedRun;
@@ -124,11 +127,17 @@ export class Run implements Runner {
   begin(plan: NextRequest): this {
     this.#step = this.#begin(plan, this.#context.requestId);
     this.#started.resolve(this.#step.runner.started);
+    this.#admitted = this.#step.runner.admitted;
     return this;
   }
 
   get started(): Promise<Started> {
     return this.#started.promise;
+  }
+
+  /** Of the first step: what refuses a later one pauses the run. */
+  get admitted(): Promise<void> {
+    return this.#admitted;
   }
 
   get done(): Promise<void> {
@@ -155,6 +164,7 @@ export class Run implements Runner {
       this.#context.onBroken(thrown);
     } finally {
       clearInterval(pings);
+      this.#calls.close();
       this.#done.resolve();
     }
   }
@@ -267,8 +277,7 @@ export class Run implements Runner {
       asksClient = following.asksClient;
     } else if (following.kind === 'again') await this.#pause();
     this.#isWaiting = false;
-    const { now } = this.#context;
-    const reason = this.#meter.pause(now());
+    const reason = this.#meter.pause(this.#context.now());
     if (this.#abort.signal.aborted) this.#finish({ kind: 'stopped' });
     else if (asksClient) this.#finish({ kind: 'complete' });
     else if (reason) this.#finish({ kind: 'paused', reason });
@@ -310,24 +319,11 @@ export class Run implements Runner {
     this.#following = { kind: 'step' };
     if (!last) return;
     this.#isInterrupted = last.status === 'interrupted';
-    const rows = transcript.calls.of(last.seq);
-    if (rows.length === 0) return;
-    const asked = toolsAskedIn(transcript, last.seq);
-    const calls = rows.flatMap((row) => {
-      const { turn, n, id, endedAt, tries, subagent } = row;
-      const block = asked.find((one) => one.id === id);
-      if (!block || endedAt !== null) return [];
-      if (this.#shown.isOfEdge(block)) this.#shown.expect(id);
-      const call = { turn, n, block, tries: tries + 1, subagent };
-      const run = this.#planned.tools.runs.get(String(block.name));
-      if (!run || 'agent' in run || !run.once) {
-        transcript.calls.beginAgain(row, now());
-        return [call];
-      }
-      this.#calls.answer({ ...call, tries }, failedCall(HIDDEN_BY_CRASH));
-      return [];
+    const again = callsAgain(last.seq, {
+      ...{ transcript, now, shown: this.#shown, tools: this.#planned.tools.runs },
+      answer: (call, result) => this.#calls.answer(call, result),
     });
-    this.#following = { kind: 'calls', calls, asksClient: asked.length > rows.length };
+    if (again) this.#following = { kind: 'calls', ...again };
   }
 
   /** @returns a model, where it is another one than the run asked for */
@@ -348,6 +344,6 @@ export class Run implements Runner {
   #finish(end: EndOfRun): void {
     const { transcript, now, requestId, onEnd } = this.#context;
     endRun(this.turn, end, { transcript, shown: this.#shown, spent: this.#meter.spent, now: now(), requestId });
-    onEnd();
+    onEnd(this.turn);
   }
 }

@@ -18,9 +18,8 @@ const headerValue = z.union(
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
 );
 
-/** How the edge calls a tool. */
-export const runSchema = z.strictObject({
-  url: z.described(z.string().check(z.maxLength(2_048)), 'Where the call is posted; its host must be in TOOL_HOSTS.'),
+/** What all calls over HTTP may have. */
+const overHttp = {
   headers: z.described(
     z.optional(
       z.record(z.string(), headerValue).check(
@@ -42,6 +41,13 @@ export const runSchema = z.strictObject({
     z.optional(z.boolean()),
     'The call is never made a second time, also where a crash hides whether it was made.',
   ),
+};
+const address = z.string().check(z.maxLength(2_048));
+
+/** How the edge calls a tool. */
+export const runSchema = z.strictObject({
+  url: z.described(address, 'Where the call is posted; its host must be in TOOL_HOSTS.'),
+  ...overHttp,
 });
 export type HttpRun = z.output<typeof runSchema>;
 
@@ -58,6 +64,25 @@ export const agentRunSchema = z.strictObject({
 });
 export type AgentRun = z.output<typeof agentRunSchema>;
 
+/** How the edge calls a tool of an MCP server. */
+const mcpRunSchema = z.strictObject({
+  mcp: z.described(address, 'An MCP server, by Streamable HTTP; its host must be in TOOL_HOSTS.'),
+  tool: z.described(z.string().check(z.minLength(1), z.maxLength(1_024)), 'What the server itself calls the tool.'),
+  ...overHttp,
+});
+export type McpRun = z.output<typeof mcpRunSchema>;
+
+/** An MCP server whose tools are listed when it is stored, and then stand there in its place. */
+const mcpServerSchema = z.strictObject({
+  mcp: mcpRunSchema.shape.mcp,
+  tools: z.described(
+    z.optional(z.array(z.string()).check(z.minLength(1))),
+    'Which of its tools, by its own names; all where it is absent.',
+  ),
+  ...overHttp,
+});
+export type McpServerRun = z.output<typeof mcpServerSchema>;
+
 /** How the edge calls a tool, or that the tool is one of its Worker's own. */
 export const anyRunSchema = z.union([
   z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
@@ -65,9 +90,10 @@ export const anyRunSchema = z.union([
   agentRunSchema,
 ]);
 
-/** How a call is made: over HTTP, in the Worker itself, or as the task of an agent. */
+/** How a call is made: over HTTP, of an MCP server, as the task of an agent, or in the Worker itself. */
 export type ToolRun =
   | HttpRun
+  | McpRun
   | AgentRun
   | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
 
@@ -78,6 +104,11 @@ export const runTool = z.looseObject({ name: toolName, run: runSchema });
 
 /** A tool that is an agent. */
 export const agentTool = z.looseObject({ name: toolName, run: agentRunSchema });
+
+const shortName = z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -'));
+/** The same, of an MCP server, and a server with all of its tools: what may be stored. */
+export const mcpTool = z.looseObject({ name: shortName, run: mcpRunSchema });
+export const mcpServer = z.looseObject({ name: shortName, run: mcpServerSchema });
 
 /** The limits of a run: members of its request. */
 export const runLimits = z.object({

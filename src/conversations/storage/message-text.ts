@@ -35,6 +35,14 @@ export function hasBreakpoint(text: string): boolean {
   return text.includes('"cache_control"');
 }
 
+/** @returns how many breakpoints some JSON texts have, about: a member of a tool's schema may have the same name. */
+export function countBreakpoints(...texts: readonly (string | undefined)[]): number {
+  return texts.reduce(
+    (sum, text = '') => sum + (hasBreakpoint(text) ? text.split('"cache_control"').length - 1 : 0),
+    0,
+  );
+}
+
 function withoutThem(object: string): string {
   const changes: Record<string, string | undefined> = { cache_control: undefined };
   const members = memberTexts(object);

@@ -18,7 +18,14 @@ export interface HeldPrefix {
   holder: string;
 }
 
-/** @returns the version of a prefix as requests and ledgers name it. */
+/** The version of an agent that a conversation has a copy of. */
+export interface HeldAgent {
+  owner: string;
+  name: string;
+  hash: string;
+}
+
+/** @returns a version as requests and ledgers name it. */
 export function refOf({ name, hash }: Pick<HeldPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
 }
@@ -41,6 +48,8 @@ export interface Profile {
   maxTokens: number | null;
   /** Absent in conversations that are older than prefixes. */
   prefix?: HeldPrefix | null;
+  /** Absent in conversations that are older than agents. */
+  agent?: HeldAgent | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
   turns: number;
@@ -102,6 +111,10 @@ export interface TurnRow {
   run: number | null;
   /** Why its run has paused; absent where nothing is known of that. */
   paused?: string | null;
+  /** 1 where nobody waits for its answer: its end is told. */
+  background?: 1 | null;
+  /** Where that is told, if the request has said so. */
+  deliverUrl?: string | null;
   /** Of a step the calls that the edge makes, as JSON text: stored with its end, before any of them is made. */
   calls?: string | null;
 }

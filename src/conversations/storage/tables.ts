@@ -84,7 +84,20 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
       alter table calls add column tries integer;`,
   },
   { version: 5, sql: 'alter table messages add column origin text;' },
-  { version: 6, sql: 'alter table calls add column subagent text;' },
+  {
+    version: 6,
+    sql: `
+      alter table turns add column background integer;
+      alter table turns add column deliver_url text;
+      create table deliveries (
+        id text primary key,
+        url text,
+        body text not null,
+        failures integer not null default 0,
+        next_at integer not null
+      ) strict, without rowid;`,
+  },
+  { version: 7, sql: 'alter table calls add column subagent text;' },
 ];
 
 /** The statuses of turns that are part of the history. */

@@ -10,6 +10,7 @@ import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { CallRows } from './call-rows.ts';
+import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
@@ -27,9 +28,9 @@ import {
 } from './rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
 
-/** `runs` are the tools of its prefix that the edge calls itself. */
-type FrozenOwner = 'system' | 'tools' | 'runs';
-const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3 };
+/** `runs` are the tools of its prefix that the edge calls itself; `agent` is its agent. */
+type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
+const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
 
 /** Some of the messages of the history, by their numbers. */
 interface Range {
@@ -45,6 +46,7 @@ interface Range {
 export class Transcript extends Tables {
   readonly log: LogRows;
   readonly calls: CallRows;
+  readonly deliveries: DeliveryRows;
   readonly #key = {};
   #profile: Profile | undefined;
   /** Whether the profile in memory is newer than the stored one. */
@@ -56,6 +58,7 @@ export class Transcript extends Tables {
     super(storage);
     this.log = new LogRows(this);
     this.calls = new CallRows(this);
+    this.deliveries = new DeliveryRows(this);
     // A read of an unknown id must store nothing, so the tables are made by the first write.
     const meta = readMeta(storage.sql);
     if (meta.size > 0) this.#open(meta);
@@ -131,9 +134,14 @@ export class Transcript extends Tables {
   }
 
   /** The JSON texts of the frozen `system` and `tools`. */
-  get frozen(): Record<FrozenOwner, string | undefined> {
+  get frozen(): Record<Exclude<FrozenOwner, 'agent'>, string | undefined> {
     const piece = (owner: FrozenOwner) => this.#pieces(OWNERS[owner]) || undefined;
     return { system: piece('system'), tools: piece('tools'), runs: this.#profile?.prefix ? piece('runs') : undefined };
+  }
+
+  /** The JSON text of its agent. */
+  get frozenAgent(): string {
+    return this.#pieces(OWNERS.agent);
   }
 
   freeze(owner: FrozenOwner, text: string | undefined): void {
@@ -149,7 +157,7 @@ export class Transcript extends Tables {
   beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
-    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows };
+    const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...toldOf(turn) };
     this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       for (const message of messages) this.addMessage(message);
@@ -306,6 +314,11 @@ export class Transcript extends Tables {
   #writePieces(owner: number, text: string): void {
     for (const [n, piece] of divideText(text).entries()) this.insert('pieces', { owner, n, text: piece });
   }
+}
+
+/** @returns who is told of a turn, where that is somebody. Most turns have fewer columns to be written. */
+function toldOf({ background, deliverUrl }: TurnRow): Partial<TurnRow> {
+  return { ...(background ? { background } : {}), ...(deliverUrl ? { deliverUrl } : {}) };
 }
 
 /** @returns the bytes of the members that a caller may make long. */

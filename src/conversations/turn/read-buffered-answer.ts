@@ -1,5 +1,6 @@
 import { encoder } from '../../http/bytes.ts';
 import { type ApiError, toApiError } from '../../http/errors.ts';
+import { isObject, parseObject } from '../../json/object.ts';
 import { bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
 import { interrupted } from '../../upstream/failure.ts';
 import { headersDown, type PlainHeaders } from '../../upstream/headers.ts';
@@ -15,6 +16,8 @@ export type Started =
 
 /** Response headers of the upstream that describe the connection to it, not the answer. */
 const OF_THE_CONNECTION = ['date', 'content-type', 'cache-control', 'vary', 'server', 'via'];
+
+const REFUSED = 'The upstream refused this turn: it has not become part of the conversation.';
 
 interface BufferedTurnOptions {
   /** The headers of the account's limits. */
@@ -56,15 +59,17 @@ export async function readBufferedAnswer(
       errorType,
       requestId,
     });
+    const text = await answer.text();
+    const { error: told } = parseObject(text) ?? {};
     const headers = { ...Object.fromEntries(answer.headers), ...quotaStatus };
     const error = {
       type: (errorType ?? 'api_error') as ApiError['type'],
       logged: errorType ?? `upstream_${response.status}`,
-      message: 'The upstream refused this turn: it has not become part of the conversation.',
+      message: isObject(told) && typeof told.message === 'string' ? told.message : REFUSED,
     };
     return {
       how: { kind: 'cut', error, end: 'error' },
-      started: { kind: 'refused', status: answer.status, headers, body: await answer.text() },
+      started: { kind: 'refused', status: answer.status, headers, body: text },
     };
   } catch (thrown) {
     const error = toApiError(thrown);

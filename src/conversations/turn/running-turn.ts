@@ -16,6 +16,8 @@ export interface Runner {
   readonly turn: RunningTurn;
   /** Settles when the upstream has answered, or will not. Never rejects. */
   readonly started: Promise<Started>;
+  /** Settles when its request has gone up, or will not. Never rejects. */
+  readonly admitted: Promise<void>;
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
   /** Runs the turn to its end. Never rejects. */

@@ -44,6 +44,7 @@ export class TurnRunner implements Runner {
   /** The model that was admitted last, as the upstream knows it: another one may have stepped in. */
   model: string | undefined;
   readonly #started = Promise.withResolvers<Started>();
+  readonly #admitted = Promise.withResolvers<void>();
   readonly #done = Promise.withResolvers<void>();
   readonly #context: TurnContext;
   readonly #publisher: Publisher;
@@ -85,6 +86,10 @@ export class TurnRunner implements Runner {
     return this.#started.promise;
   }
 
+  get admitted(): Promise<void> {
+    return this.#admitted.promise;
+  }
+
   /** Settles when the turn has ended. Never rejects. */
   get done(): Promise<void> {
     return this.#done.promise;
@@ -103,6 +108,7 @@ export class TurnRunner implements Runner {
     } finally {
       // A timer that is left running wakes the isolate once more for nothing.
       if (!this.#isDraining) this.#timer.clear();
+      this.#admitted.resolve();
       this.#done.resolve();
     }
   }
@@ -175,6 +181,7 @@ export class TurnRunner implements Runner {
     );
     // The request has gone up: a crash would cost something now. What settles that is stored meanwhile.
     this.#take(granted);
+    this.#admitted.resolve();
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;
     latest.release();

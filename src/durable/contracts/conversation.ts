@@ -20,6 +20,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   stop(only?: StopQuery): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;
   turnAccount(id: string): Result<CrossingText>;
+  cancel(turn: string): Promise<Result<CrossingText>>;
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Result<ReadableStream<Uint8Array>>;
   create(
@@ -82,7 +83,12 @@ export interface TurnRequest {
   /** The same call was lost before: it must not begin a second turn. */
   again: boolean;
   stream: boolean;
+  /** Nobody waits for the answer: it is told when it has ended. */
+  background?: boolean | undefined;
+  /** Where that is told, and what waits for approval; absent where the setting TURN_DELIVER_URL says it. */
+  deliverUrl?: string | undefined;
   prefix?: string | undefined;
+  agent?: string | undefined;
   /** The models that it says may step in. */
   fallbacks?: readonly string[] | undefined;
   /** As they go up, but for the deployment's key. */
@@ -93,7 +99,7 @@ export interface TurnRequest {
 }
 
 /** The request for a conversation's next prompt, which is to be counted. */
-export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix'>;
+export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix' | 'agent'>;
 
 /** An error as it crosses from the object to the edge. */
 export interface WireError {

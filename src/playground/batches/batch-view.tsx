@@ -53,7 +53,7 @@ export function BatchView({ id }: { id: string }) {
         <p>
           <a href="#/batches">All batches</a>
         </p>
-        <div class="page-head">
+        <div class="apart page-head">
           <h1 class="batch-id">{id}</h1>
           {known && <BatchActions batch={known} onDeleted={() => go('batches')} />}
         </div>

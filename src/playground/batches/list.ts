@@ -19,7 +19,7 @@ let wanted = FIRST_ROWS;
 let questions = 0;
 
 /** Loads the newest batches. If several loads overlap, the last one counts. */
-export async function refreshBatches(): Promise<void> {
+async function refreshBatches(): Promise<void> {
   questions += 1;
   const question = questions;
   const rows: Batch[] = [];
@@ -38,13 +38,13 @@ export async function refreshBatches(): Promise<void> {
 /** Shows older ones too. */
 export function showMore(): void {
   wanted += FIRST_ROWS;
-  void attemptRefresh();
+  void change();
 }
 
-/** Does something with a batch, and shows how the list is then. */
-export async function change(work: () => Promise<unknown>): Promise<void> {
+/** Does something with a batch, if anything, and shows how the list is then. */
+export async function change(work?: () => Promise<unknown>): Promise<void> {
   try {
-    await work();
+    await work?.();
     await refreshBatches();
   } catch (thrown) {
     listFault.value = sentenceOf(thrown);
@@ -54,11 +54,5 @@ export async function change(work: () => Promise<unknown>): Promise<void> {
 /** Keeps the list up to date while the page is visible. */
 export function keepBatches(): () => void {
   const runs = () => batches.value?.some(({ processing_status }) => processing_status !== 'ended');
-  return poll(attemptRefresh, () => (runs() ? AGAIN_WHILE_RUNNING_MS : AGAIN_MS));
-}
-
-async function attemptRefresh(): Promise<void> {
-  await refreshBatches().catch((thrown: unknown) => {
-    listFault.value = sentenceOf(thrown);
-  });
+  return poll(refreshBatches, () => (runs() ? AGAIN_WHILE_RUNNING_MS : AGAIN_MS), listFault);
 }

@@ -1,7 +1,7 @@
-import { useSignal } from '@preact/signals';
 import { useId, useRef } from 'preact/hooks';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
+import { useFileDrop } from '../ui/file-drop.ts';
 import { Form } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { IconButton } from '../ui/icon.tsx';
@@ -18,7 +18,7 @@ export function NewBatch() {
   const busy = draftBusy.value;
   return (
     <section class="panel stack new-batch" aria-labelledby={heading} aria-busy={busy}>
-      <header class="page-head">
+      <header class="apart page-head">
         <h2 id={heading}>New batch</h2>
         {!read && <SmallButton name="Try it with twelve tickets" disabled={busy} onClick={chooseSample} />}
       </header>
@@ -58,31 +58,15 @@ function Chosen({ read }: { read: Upload }) {
 
 /** Takes a file: chosen, or dropped. */
 function FileField() {
-  const over = useSignal(false);
   const field = useRef<HTMLInputElement>(null);
-  const take = (files: FileList | null | undefined) => {
-    over.value = false;
+  const take = (files: FileList | null) => {
     const file = files?.[0];
     if (file) void choose(file);
     // The same file can be chosen again, once it was corrected.
     if (field.current) field.current.value = '';
   };
   return (
-    <label
-      class="file-field"
-      data-over={over.value}
-      onDragOver={(event) => {
-        event.preventDefault();
-        over.value = true;
-      }}
-      onDragLeave={() => {
-        over.value = false;
-      }}
-      onDrop={(event) => {
-        event.preventDefault();
-        take(event.dataTransfer?.files);
-      }}
-    >
+    <label class="file-field" {...useFileDrop(take)}>
       <span>{draftBusy.value ? 'Reading…' : 'A file with a request, a row or a text in each line'}</span>
       <input
         ref={field}

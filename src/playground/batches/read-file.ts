@@ -1,6 +1,6 @@
 /** Reads a file that was chosen: CSV, JSON lines, or lines of text. */
 import { readCsv } from './csv.ts';
-import { BodyBuilder, type ItemsUpload, MOST_REQUESTS, type RowsUpload, type Upload, UploadError } from './upload.ts';
+import { BodyBuilder, MOST_REQUESTS, type Upload, UploadError } from './upload.ts';
 
 /** The column of a file that has only lines. */
 const TEXT = 'text';
@@ -10,11 +10,13 @@ export async function readUpload(file: File): Promise<Upload> {
   if (/\.(csv|tsv)$/i.test(file.name) || /^text\/(csv|tab-separated-values)$/.test(file.type)) {
     return await readCsv(file.name, file);
   }
-  const lines = numbered(file.stream());
-  const { value: first } = await lines.next();
-  if (!first) throw new UploadError('The file is empty. Choose one that has a request or a text in each line.');
-  const hasItems = looksLikeItem(parsed(first.text));
-  return hasItems ? await readItems(file.name, first, lines) : await readTexts(file.name, first, lines);
+  let reader: LineReader | undefined;
+  for await (const line of numbered(file.stream())) {
+    reader ??= looksLikeItem(parsed(line.text)) ? itemReader(file.name) : textReader(file.name);
+    reader.add(line);
+  }
+  if (!reader) throw new UploadError('The file is empty. Choose one that has a request or a text in each line.');
+  return reader.end();
 }
 
 interface NumberedLine {
@@ -42,46 +44,42 @@ async function* numbered(stream: ReadableStream<Uint8Array>): AsyncGenerator<Num
   }
 }
 
-async function readItems(
-  name: string,
-  first: NumberedLine,
-  lines: AsyncGenerator<NumberedLine, undefined, void>,
-): Promise<ItemsUpload> {
-  const body = new BodyBuilder();
-  const add = ({ number, text }: NumberedLine) => {
-    const where = `Line ${number}`;
-    const item = parsed(text);
-    if (typeof item !== 'object' || item === null) body.fault(where, 'it is no JSON object.');
-    else {
-      const { custom_id, params } = item as Record<string, unknown>;
-      if (typeof params !== 'object' || params === null) body.fault(where, 'it has no params, the request itself.');
-      else body.add(where, custom_id, () => text);
-    }
-  };
-  add(first);
-  for await (const line of lines) add(line);
-  return { kind: 'items', name, ...body.end() };
+/** Takes the lines of a file one after the other. */
+interface LineReader {
+  add(line: NumberedLine): void;
+  end(): Upload;
 }
 
-async function readTexts(
-  name: string,
-  first: NumberedLine,
-  lines: AsyncGenerator<NumberedLine, undefined, void>,
-): Promise<RowsUpload> {
-  const rows: string[][] = [];
-  const add = ({ text }: NumberedLine) => {
-    // A line may be a text, or a JSON string, which can have line ends in it.
-    const value = text.startsWith('"') ? parsed(text) : undefined;
-    rows.push([typeof value === 'string' ? value : text]);
+function itemReader(name: string): LineReader {
+  const body = new BodyBuilder();
+  return {
+    add({ number, text }) {
+      const where = `Line ${number}`;
+      const item = parsed(text);
+      if (typeof item !== 'object' || item === null) body.fault(where, 'it is no JSON object.');
+      else {
+        const { custom_id, params } = item as Record<string, unknown>;
+        if (typeof params !== 'object' || params === null) body.fault(where, 'it has no params, the request itself.');
+        else body.add(where, custom_id, () => text);
+      }
+    },
+    end: () => ({ kind: 'items', name, ...body.end() }),
   };
-  add(first);
-  for await (const line of lines) {
-    if (rows.length === MOST_REQUESTS) {
-      throw new UploadError(`There are more than ${MOST_REQUESTS} lines, the most of a batch. Split the file.`);
-    }
-    add(line);
-  }
-  return { kind: 'rows', name, columns: [TEXT], rows };
+}
+
+function textReader(name: string): LineReader {
+  const rows: string[][] = [];
+  return {
+    add({ text }) {
+      if (rows.length === MOST_REQUESTS) {
+        throw new UploadError(`There are more than ${MOST_REQUESTS} lines, the most of a batch. Split the file.`);
+      }
+      // A line may be a text, or a JSON string, which can have line ends in it.
+      const value = text.startsWith('"') ? parsed(text) : undefined;
+      rows.push([typeof value === 'string' ? value : text]);
+    },
+    end: () => ({ kind: 'rows', name, columns: [TEXT], rows }),
+  };
 }
 
 function looksLikeItem(value: unknown): boolean {

@@ -100,7 +100,7 @@ function ResultLine({ row, show }: { row: ResultRow; show(): Promise<unknown> })
     <tr>
       <th scope="row">{id}</th>
       <td>{outcome}</td>
-      <td class="answer-cell">{text}</td>
+      <td class="answer-cell clipped">{text}</td>
       <td>{inputTokens === null ? '' : formatCount(inputTokens)}</td>
       <td>{outputTokens === null ? '' : formatCount(outputTokens)}</td>
       <td>{stopReason}</td>

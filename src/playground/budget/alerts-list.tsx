@@ -18,7 +18,7 @@ export function AlertsList() {
       {rows.length === 0 ? (
         <p class="quiet">None. Name shares in the limits: alerts: [0.5, 0.8, 1].</p>
       ) : (
-        <ul class="alerts">
+        <ul class="stack alerts">
           {rows.map((row) => (
             <li key={row.event_id} data-kind={row.kind}>
               <strong>{sentenceFor(row)}</strong>

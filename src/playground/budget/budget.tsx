@@ -16,7 +16,7 @@ export function Budget() {
   const { admin } = identity.value;
   return (
     <div class="page budget">
-      <header class="page-head">
+      <header class="apart page-head">
         <h1>Budget</h1>
         {admin ? <AccountPicker /> : <span class="tag">{account.value}</span>}
       </header>

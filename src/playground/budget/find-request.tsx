@@ -1,7 +1,6 @@
 import { useSignal } from '@preact/signals';
-import { useMemo } from 'preact/hooks';
 import type { LedgerRequest } from '../../accounts/usage-answers.schema.ts';
-import { AsyncAction } from '../edge/async-action.ts';
+import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
@@ -11,11 +10,10 @@ import { formatMoment, formatUsd } from '../ui/format.ts';
 /** Finds a request by its id, whosever it is, and says what it cost or why it was refused. */
 export function FindRequest() {
   const found = useSignal<LedgerRequest | undefined>(undefined);
-  const action = useMemo(() => new AsyncAction(), []);
-  const { fault } = action;
+  const { fault, run } = useAction();
   const find = async (id: string) => {
     found.value = undefined;
-    await action.run(async () => {
+    await run(async () => {
       if (id !== '') found.value = await readJson<LedgerRequest>(`/usage/requests/${encodeURIComponent(id)}`);
     });
   };

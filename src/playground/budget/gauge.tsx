@@ -46,8 +46,8 @@ export function partOf(figure: number, limit: number): number {
 /** Shows a bar for a limit. The text beside it says the same. */
 export function Gauge({ title, value, of, full, held, note }: GaugeProps) {
   return (
-    <li class="gauge" data-nearly={full !== undefined && full + held >= NEARLY}>
-      <h2>{title}</h2>
+    <li class="panel gauge" data-nearly={full !== undefined && full + held >= NEARLY}>
+      <h2 class="quiet">{title}</h2>
       <p>
         <strong>{value}</strong> <span class="quiet">{of}</span>
       </p>

@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
-import { sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
 import { formatUsd } from '../ui/format.ts';
 import { changeLimit, type Period, type Spender } from './overview.ts';
@@ -8,7 +8,7 @@ import { changeLimit, type Period, type Spender } from './overview.ts';
 /** Shows a limit that is edited in its place: Enter saves, Escape leaves it as it was, an empty field removes it. */
 export function LimitCell({ row, period }: { row: Spender; period: Period }) {
   const editing = useSignal(false);
-  const fault = useSignal<string | undefined>(undefined);
+  const { fault, run } = useAction();
   const button = useRef<HTMLButtonElement>(null);
   const field = useRef<HTMLInputElement>(null);
   const limit = row.limit?.[period] ?? null;
@@ -20,14 +20,10 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
     requestAnimationFrame(() => button.current?.focus());
   };
   const save = async (text: string) => {
-    fault.value = undefined;
-    try {
-      await changeLimit(row, period, text.trim() === '' ? null : Number(text));
-      announce(`The limit of ${row.id} is saved.`);
-      close();
-    } catch (thrown) {
-      fault.value = sentenceOf(thrown);
-    }
+    const usd = text.trim() === '' ? null : Number(text);
+    if (!(await run(() => changeLimit(row, period, usd)))) return;
+    announce(`The limit of ${row.id} is saved.`);
+    close();
   };
   if (!editing.value) {
     const shown = row.limit === undefined ? 'change' : limit === null ? 'none' : formatUsd(limit);
@@ -48,7 +44,6 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
     <>
       <input
         ref={field}
-        class="limit-field"
         type="number"
         min={0}
         step="any"

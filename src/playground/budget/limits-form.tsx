@@ -1,7 +1,6 @@
-import { useMemo } from 'preact/hooks';
 import type { Limits } from '../../settings/limits.schema.ts';
 import type { AccountQuota } from '../edge/account.ts';
-import { AsyncAction } from '../edge/async-action.ts';
+import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
@@ -27,8 +26,7 @@ const FIELDS: readonly [NumberLimit, string][] = [
 
 /** Edits an account's own limits. An empty field means the deployment's default. */
 export function LimitsForm() {
-  const action = useMemo(() => new AsyncAction(), []);
-  const { fault } = action;
+  const { fault, run } = useAction();
   const stands = reportedQuota.value;
   if (!stands) return <p class="quiet">…</p>;
   const own = stands.own_limits ?? {};
@@ -40,7 +38,7 @@ export function LimitsForm() {
         return [name, value === '' ? null : Number(value)];
       }),
     );
-    await action.run(async () => {
+    await run(async () => {
       const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
       reportedQuota.value = await readJson<AccountQuota>(path, { method: 'PATCH', body: limits });
       announce('Saved.');

@@ -4,7 +4,7 @@ import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
 import type { AccountSpendRow, PoolQuotaReport } from '../../pools/pools-answers.schema.ts';
 import type { AccountQuota } from '../edge/account.ts';
-import { readJson, sentenceOf } from '../edge/client.ts';
+import { readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
 
 export const PERIODS = ['day', 'week', 'month'] as const;
@@ -37,19 +37,15 @@ const ALERTS = 10;
 
 /** Keeps the overview up to date while the page is visible. */
 export function keepOverview(): () => void {
-  return poll(async (isCurrent) => {
-    try {
-      const [shared, told] = await Promise.all([sharedBudget(), listOf<AlertRow>('/alerts', { limit: ALERTS })]);
-      const rows = await everySpender(shared !== undefined);
-      if (!isCurrent()) return;
-      deployment.value = shared;
-      alerts.value = told.data;
-      spenders.value = withKnown(rows);
-      overviewFault.value = undefined;
-    } catch (thrown) {
-      if (isCurrent()) overviewFault.value = sentenceOf(thrown);
-    }
-  }, OVERVIEW_EVERY_MS);
+  const look = async (isCurrent: () => boolean) => {
+    const [shared, told] = await Promise.all([sharedBudget(), listOf<AlertRow>('/alerts', { limit: ALERTS })]);
+    const rows = await everySpender(shared !== undefined);
+    if (!isCurrent()) return;
+    deployment.value = shared;
+    alerts.value = told.data;
+    spenders.value = withKnown(rows);
+  };
+  return poll(look, OVERVIEW_EVERY_MS, overviewFault);
 }
 
 /** Keeps what a change of a limit has told of accounts that the list only names. */

@@ -1,8 +1,8 @@
 import { useSignal } from '@preact/signals';
-import { useEffect, useMemo } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 import { PrefixDialog } from '../chat/composer/prefix-dialog.tsx';
 import { prefixes, refreshPrefixes } from '../edge/account.ts';
-import { AsyncAction } from '../edge/async-action.ts';
+import { useAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
@@ -11,11 +11,10 @@ import { RowButton, Table } from '../ui/table.tsx';
 /** Shows the stored prefixes, and lets the user add and delete some. */
 export function PrefixesTable() {
   const asks = useSignal(false);
-  const action = useMemo(() => new AsyncAction(), []);
-  const { fault } = action;
+  const { fault, run } = useAction();
   useEffect(() => {
-    void action.run(refreshPrefixes);
-  }, [action]);
+    void run(refreshPrefixes);
+  }, [run]);
   return (
     <div class="stack">
       <p class="row">
@@ -39,7 +38,7 @@ export function PrefixesTable() {
                 <RowButton
                   name="Delete"
                   onClick={() =>
-                    void action.run(async () => {
+                    void run(async () => {
                       await edge().prefixes.delete(name);
                       await refreshPrefixes();
                     })

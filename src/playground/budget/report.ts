@@ -2,7 +2,7 @@
 import { effect, signal, untracked } from '@preact/signals';
 import type { LedgerRow, UsageReport } from '../../client/index.ts';
 import { type AccountQuota, quota as ownQuota, readQuota } from '../edge/account.ts';
-import { edge, sentenceOf } from '../edge/client.ts';
+import { edge } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { poll } from '../edge/poll.ts';
 import { type Saving, savingsOf } from './savings.ts';
@@ -34,29 +34,24 @@ export function keepReporting(): () => void {
 
 function keepReportOf(name: string): () => void {
   let settled: number | undefined;
-  return poll(async (isCurrent) => {
-    try {
-      const [stands, page] = await Promise.all([readQuota(name), edge().requests({ limit: REQUESTS, account: name })]);
-      if (!isCurrent()) return;
-      reportedQuota.value = stands;
-      requests.value = page.data;
-      if (name === identity.value.account) ownQuota.value = stands;
-      // The sums change only when a request is settled.
-      if (stands.month.settled_usd !== settled) {
-        const [days, models, saved] = await Promise.all([
-          spendPerDay(name),
-          edge().usage({ group_by: 'model', account: name }),
-          savingsOf(),
-        ]);
-        if (!isCurrent()) return;
-        settled = stands.month.settled_usd;
-        spend.value = days;
-        byModel.value = models;
-        savings.value = saved;
-      }
-      reportFault.value = undefined;
-    } catch (thrown) {
-      if (isCurrent()) reportFault.value = sentenceOf(thrown);
-    }
-  }, REPORT_EVERY_MS);
+  const look = async (isCurrent: () => boolean) => {
+    const [stands, page] = await Promise.all([readQuota(name), edge().requests({ limit: REQUESTS, account: name })]);
+    if (!isCurrent()) return;
+    reportedQuota.value = stands;
+    requests.value = page.data;
+    if (name === identity.value.account) ownQuota.value = stands;
+    // The sums change only when a request is settled.
+    if (stands.month.settled_usd === settled) return;
+    const [days, models, saved] = await Promise.all([
+      spendPerDay(name),
+      edge().usage({ group_by: 'model', account: name }),
+      savingsOf(),
+    ]);
+    if (!isCurrent()) return;
+    settled = stands.month.settled_usd;
+    spend.value = days;
+    byModel.value = models;
+    savings.value = saved;
+  };
+  return poll(look, REPORT_EVERY_MS, reportFault);
 }

@@ -53,9 +53,9 @@ export function SpendChart() {
           </tbody>
         </table>
       )}
-      <ul class="legend">
+      <ul class="row legend">
         {models.map((model) => (
-          <li key={model}>
+          <li key={model} class="inline">
             <span style={{ background: colorOf(model) }} />
             {nameOf(model)}
           </li>

@@ -1,9 +1,9 @@
 import { useSignal } from '@preact/signals';
-import { useCallback, useEffect, useMemo } from 'preact/hooks';
+import { useCallback, useEffect } from 'preact/hooks';
 import type { MintedTokenAnswer } from '../../accounts/tokens-answers.schema.ts';
 import type { TokenRow } from '../../accounts/usage-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
-import { AsyncAction } from '../edge/async-action.ts';
+import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
@@ -18,16 +18,15 @@ const MOST_CREDENTIALS = 100;
 export function Tokens() {
   const rows = useSignal<TokenRow[]>([]);
   const minted = useSignal<string | undefined>(undefined);
-  const action = useMemo(() => new AsyncAction(), []);
-  const { fault } = action;
+  const { fault, run } = useAction();
   const path = `/accounts/${encodeURIComponent(account.value)}/tokens`;
   const attempt = useCallback(
     (work?: () => Promise<unknown>) =>
-      action.run(async () => {
+      run(async () => {
         await work?.();
         rows.value = (await readJson<Page<TokenRow>>(path, { query: { limit: MOST_CREDENTIALS } })).data;
       }),
-    [path, action, rows],
+    [path, run, rows],
   );
   useEffect(() => {
     void attempt();

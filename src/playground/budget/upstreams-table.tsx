@@ -1,7 +1,8 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { HealthAnswer } from '../../health/health-answers.schema.ts';
-import { readJson, sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
+import { readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
@@ -24,19 +25,14 @@ export async function readUpstreams(): Promise<UpstreamStates> {
 /** Shows how each upstream is. */
 export function UpstreamsTable() {
   const states = useSignal<UpstreamStates>([]);
-  const fault = useSignal<string | undefined>(undefined);
+  const { fault, run } = useAction();
   useEffect(() => {
     const look = async () => {
       // After a failure it asks no more.
-      if (fault.peek() !== undefined) return;
-      try {
-        states.value = await readUpstreams();
-      } catch (thrown) {
-        fault.value = sentenceOf(thrown);
-      }
+      if (fault.peek() === undefined) await run(async () => (states.value = await readUpstreams()));
     };
     return poll(look, STATES_EVERY_MS);
-  }, [states, fault]);
+  }, [states, fault, run]);
   return (
     <div class="stack">
       {fault.value && <Fault text={fault.value} />}

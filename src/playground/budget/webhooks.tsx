@@ -2,7 +2,8 @@ import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { EventRow } from '../../webhooks/webhooks-answers.schema.ts';
-import { edge, readJson, sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
+import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
@@ -19,20 +20,17 @@ const EVENTS_EVERY_MS = 2_000;
 export function Webhooks() {
   const source = useSignal(SOURCES[0] ?? '');
   const rows = useSignal<EventRow[] | undefined>(undefined);
-  const fault = useSignal<string | undefined>(undefined);
+  const { fault, run } = useAction();
   const path = `/webhooks/${encodeURIComponent(source.value)}/events`;
   const attempt = useCallback(
     async (work?: () => Promise<unknown>) => {
-      fault.value = undefined;
-      try {
+      const done = await run(async () => {
         await work?.();
         rows.value = (await readJson<Page<EventRow>>(path, { query: { limit: MOST_EVENTS } })).data;
-      } catch (thrown) {
-        rows.value = undefined;
-        fault.value = sentenceOf(thrown);
-      }
+      });
+      if (!done) rows.value = undefined;
     },
-    [path, fault, rows],
+    [path, run, rows],
   );
   useEffect(() => {
     fault.value = undefined;

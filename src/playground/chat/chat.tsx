@@ -42,7 +42,7 @@ export function Chat() {
           >
             <Icon name="menu" />
           </button>
-          <h1>{current?.report.value?.title ?? (current ? 'Conversation' : 'New conversation')}</h1>
+          <h1 class="clipped">{current?.report.value?.title ?? (current ? 'Conversation' : 'New conversation')}</h1>
           {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
         </header>
         {fault.value && <Fault text={fault.value} />}

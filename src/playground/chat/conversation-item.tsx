@@ -48,7 +48,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   return (
     <li class="item" data-current={current}>
       <a href={`#/chat/${encodeURIComponent(row.id)}`} aria-current={current ? 'page' : undefined}>
-        <span class="item-title">{title}</span>
+        <span class="clipped">{title}</span>
         <span class="item-note">
           {row.state === 'running'
             ? 'answering…'

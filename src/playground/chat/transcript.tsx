@@ -59,7 +59,7 @@ export function Transcript({ session }: { session: Session }) {
       {away.value && (
         <button
           type="button"
-          class="to-end"
+          class="inline to-end"
           onClick={() => {
             atEnd.current = true;
             toEnd(scroller.current);

@@ -1,12 +1,10 @@
-import { useMemo } from 'preact/hooks';
-import { AsyncAction } from '../edge/async-action.ts';
+import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { EXAMPLES } from './examples.ts';
 
 /** Shows a newcomer what this is, with examples to click. */
 export function Welcome() {
-  const action = useMemo(() => new AsyncAction(), []);
-  const { busy, fault } = action;
+  const { busy, fault, run } = useAction();
   return (
     <div class="welcome">
       <div class="column">
@@ -18,7 +16,7 @@ export function Welcome() {
         <ul class="examples">
           {EXAMPLES.filter(({ isThere }) => isThere?.() ?? true).map((example) => (
             <li key={example.title}>
-              <button type="button" class="example" disabled={busy.value} onClick={() => void action.run(example.run)}>
+              <button type="button" class="panel example" disabled={busy.value} onClick={() => void run(example.run)}>
                 <strong>{example.title}</strong>
                 <span class="quiet">{example.shows}</span>
               </button>

@@ -1,8 +1,7 @@
 import { useSignal } from '@preact/signals';
-import { useMemo } from 'preact/hooks';
 import type { Evaluation } from '../../client/index.ts';
 import { refreshQuota } from '../edge/account.ts';
-import { AsyncAction } from '../edge/async-action.ts';
+import { useAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
@@ -20,11 +19,10 @@ export function Evaluate() {
   const name = useSignal('');
   const examples = useSignal('');
   const report = useSignal<Evaluation | undefined>(undefined);
-  const action = useMemo(() => new AsyncAction(), []);
-  const { busy, fault } = action;
+  const { busy, fault, run: attempt } = useAction();
   const chosen = name.value || stored.value || classifiers.value[0]?.name || '';
   const run = (classifier: string) =>
-    action.run(async () => {
+    attempt(async () => {
       report.value = undefined;
       report.value = await edge().classifiers.evaluate(classifier, { examples: examplesIn(examples.value) });
       announce('The evaluation is complete.');
@@ -42,7 +40,7 @@ export function Evaluate() {
   const names = classifiers.value.map((row) => row.name);
   return (
     <section class="stack evaluate" aria-labelledby="evaluate">
-      <header class="page-head">
+      <header class="apart page-head">
         <h2 id="evaluate">How good is a classifier?</h2>
         <SmallButton name="Try it with twelve tickets" disabled={busy.value} onClick={() => void runSample()} />
       </header>

@@ -26,7 +26,7 @@ export function EvaluationReport({ report }: { report: Report }) {
           <summary>
             {mistakes.length} {mistakes.length === 1 ? 'mistake' : 'mistakes'}
           </summary>
-          <ul class="mistakes">
+          <ul class="stack mistakes">
             {mistakes.map(({ id, input, expected, given }) => (
               <li key={id}>
                 <span>{input}</span>

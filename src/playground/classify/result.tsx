@@ -8,7 +8,7 @@ import { answer, busy, formFault, labelsOf } from './form.ts';
 export function Result() {
   const found = answer.value;
   return (
-    <section class="result" aria-label="Result" aria-busy={busy.value}>
+    <section class="panel result" aria-label="Result" aria-busy={busy.value}>
       {formFault.value && <Fault text={formFault.value} />}
       {found ? (
         <>

@@ -1,4 +1,5 @@
 import { signal } from '@preact/signals';
+import { useMemo } from 'preact/hooks';
 import { sentenceOf } from './client.ts';
 
 /** Runs some work, and shows whether it is under way and why it has failed. */
@@ -7,7 +8,7 @@ export class AsyncAction {
   readonly fault = signal<string | undefined>(undefined);
 
   /** Does some work. @returns whether it succeeded */
-  async run(work: () => Promise<unknown>): Promise<boolean> {
+  readonly run = async (work: () => Promise<unknown>): Promise<boolean> => {
     this.busy.value = true;
     this.fault.value = undefined;
     try {
@@ -19,5 +20,10 @@ export class AsyncAction {
     } finally {
       this.busy.value = false;
     }
-  }
+  };
+}
+
+/** Keeps an action for as long as its component is shown. */
+export function useAction(): AsyncAction {
+  return useMemo(() => new AsyncAction(), []);
 }

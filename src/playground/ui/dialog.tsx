@@ -18,7 +18,7 @@ export function Dialog({ title, onClose, children }: DialogProps) {
     ref.current?.querySelector<HTMLElement>('form :is(input, textarea, select)')?.focus();
   }, []);
   return (
-    <dialog ref={ref} class="dialog" aria-labelledby={heading} onClose={onClose}>
+    <dialog ref={ref} class="panel dialog" aria-labelledby={heading} onClose={onClose}>
       <header class="apart">
         <h2 id={heading}>{title}</h2>
         <IconButton icon="close" label="Close" onClick={() => ref.current?.close()} />

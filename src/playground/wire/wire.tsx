@@ -31,7 +31,7 @@ export function Wire() {
   const snippets = snippetsOf(recording, location.origin, token.value !== undefined);
   return (
     <div class="page wire">
-      <header class="page-head">
+      <header class="apart page-head">
         <h1>Wire</h1>
         <label class="inline">
           <span class="quiet">Call</span>

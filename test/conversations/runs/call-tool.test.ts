@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { type CallOptions, callTool } from '../../../src/conversations/runs/call-tool.ts';
 import { MOST_STEP_BYTES } from '../../../src/conversations/runs/tool-result.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
+import { McpSessions } from '../../../src/tools/mcp/sessions.ts';
 import { TOOL_SECRET, TOOL_URL } from '../../support/scripted-runs.ts';
 
 const call = { tool_use_id: 'toolu_1', name: 'get_weather', input: {}, account: 'a', conversation: 'c', turn: 't' };
@@ -28,6 +29,7 @@ async function calling(run: object, answer: CallOptions['fetch'], more: Partial<
     leftMs: 60_000,
     signal,
     room,
+    sessions: new McpSessions(),
     ...more,
   };
   return await callTool(call, { url: TOOL_URL, ...run }, options);

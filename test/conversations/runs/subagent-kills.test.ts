@@ -98,7 +98,6 @@ test(`${TREES} trees of depth three with six subagents each, under kills, end, c
       const events = await killer.during(followed(body, tree));
       killer.plan([]);
 
-
       const { delta } = events.findLast(({ event }) => event === 'message_delta')?.data ?? {};
       const reason = (delta as { stop_reason?: string } | undefined)?.stop_reason;
       if (events.at(-1)?.event !== 'message_stop') ends.failed += 1;

@@ -22,7 +22,7 @@ export function AskOptions() {
     else prefix.value = value;
   };
   return (
-    <div class="ask-options">
+    <div class="row ask-options">
       <Select
         label="Model"
         value={model.value?.id}

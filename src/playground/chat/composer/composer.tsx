@@ -3,6 +3,7 @@ import { useRef } from 'preact/hooks';
 import { sentenceOf } from '../../edge/client.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
+import { useFileDrop } from '../../ui/file-drop.ts';
 import { formatCount, formatUsd } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
 import { askInstead, send, session } from '../session/conversations.ts';
@@ -13,7 +14,6 @@ import { ACCEPTED, pictureAddress, readPicture } from './images.ts';
 export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
   const fault = useSignal<string | undefined>(undefined);
-  const over = useSignal(false);
   const current = session.value;
   const running = current?.live.value !== undefined;
   const ready = !isEmpty.value && !current?.busy.value;
@@ -56,20 +56,10 @@ export function Composer() {
   return (
     <form
       class="composer"
-      data-over={over.value}
+      {...useFileDrop((files) => void take(files))}
       onSubmit={(event) => {
         event.preventDefault();
         submit();
-      }}
-      onDragOver={(event) => {
-        event.preventDefault();
-        over.value = true;
-      }}
-      onDragLeave={() => (over.value = false)}
-      onDrop={(event) => {
-        event.preventDefault();
-        over.value = false;
-        void take(event.dataTransfer?.files ?? []);
       }}
     >
       <div class="column">

@@ -1,6 +1,5 @@
-import { useMemo } from 'preact/hooks';
 import { refreshPrefixes } from '../../edge/account.ts';
-import { AsyncAction } from '../../edge/async-action.ts';
+import { useAction } from '../../edge/async-action.ts';
 import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { Dialog } from '../../ui/dialog.tsx';
@@ -14,7 +13,7 @@ interface PrefixDialogProps {
 }
 
 export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
-  const action = useMemo(() => new AsyncAction(), []);
+  const { busy, fault, run } = useAction();
   const store = async (form: FormData) => {
     const name = String(form.get('name')).trim();
     await edge().prefixes.put(name, {
@@ -27,7 +26,7 @@ export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
   };
   return (
     <Dialog title="New prefix" onClose={onClose}>
-      <Form onSubmit={(data) => void action.run(() => store(data))}>
+      <Form onSubmit={(data) => void run(() => store(data))}>
         <p class="quiet">
           A beginning of the prompt that many requests share. It is stored once, put in front of each, and read from
           Claude’s cache at a tenth of the price.
@@ -43,8 +42,8 @@ export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
         <label class="chip">
           <input type="checkbox" name="hour" /> Cached for an hour, not five minutes
         </label>
-        {action.fault.value && <Fault text={action.fault.value} />}
-        <button type="submit" class="button" disabled={action.busy.value}>
+        {fault.value && <Fault text={fault.value} />}
+        <button type="submit" class="button" disabled={busy.value}>
           Store
         </button>
       </Form>

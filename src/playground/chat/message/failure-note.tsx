@@ -8,7 +8,7 @@ const SPENT = ['billing_error', 'rate_limit_error'];
 export function FailureNote({ failure: { asked, error }, session }: { failure: Failure; session: Session }) {
   return (
     <Fault text={error.message}>
-      <p class="fault-kind">
+      <p class="quiet fault-kind">
         <code>{error.type}</code>
         {error.status !== undefined && <span>HTTP {error.status}</span>}
         {error.requestId !== undefined && <code>{error.requestId}</code>}

@@ -25,13 +25,13 @@ export function MessagePart({ part, result, plain, growing }: MessagePartProps) 
         </details>
       );
     case 'redacted_thinking':
-      return <p class="aside-note">Thought, in a form that only Claude can read.</p>;
+      return <p class="quiet aside-note">Thought, in a form that only Claude can read.</p>;
     case 'image': {
       const address = pictureAddress(part);
       return address ? (
         <img class="picture" src={address} alt="Sent with the message" />
       ) : (
-        <p class="aside-note">A picture that is kept elsewhere.</p>
+        <p class="quiet aside-note">A picture that is kept elsewhere.</p>
       );
     }
     case 'tool_use':

@@ -57,7 +57,7 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
             {session.connected.value ? 'Waiting for the first word' : 'The connection was lost: resuming'}
           </p>
         )}
-        {ending && <p class="aside-note">{ending}</p>}
+        {ending && <p class="quiet aside-note">{ending}</p>}
         {row?.stop_reason === 'pause_turn' && (
           <PauseNote reason={row.paused ?? undefined} session={session} isLast={session.rows.value.at(-1) === row} />
         )}

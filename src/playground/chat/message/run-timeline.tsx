@@ -31,12 +31,12 @@ export function RunTimeline({ steps, turn, session, results, isLive }: RunTimeli
   // A step that was asked again, since the API was busy, has said nothing.
   const told = account?.steps.filter(({ status }) => status !== 'failed') ?? [];
   return (
-    <ol class="run">
+    <ol class="stack run">
       {steps.map(({ parts }, index) => {
         const isLast = isLive && index === steps.length - 1;
         return (
           // biome-ignore lint/suspicious/noArrayIndexKey: steps are only ever added at the end.
-          <li key={index} class="run-step" data-live={isLast}>
+          <li key={index} class="stack run-step" data-live={isLast}>
             <StepFigures number={index + 1} told={told[index]} />
             {parts.map((part, at) =>
               isEdgeCall(part) ? (

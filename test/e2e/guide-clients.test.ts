@@ -1,12 +1,10 @@
-import { readFile } from 'node:fs/promises';
-import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { createClient } from '../../src/client/index.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { blocksOf, readGuide } from '../support/guides.ts';
 
-const readme = await readFile(fileURLToPath(new URL('../../README.md', import.meta.url)), 'utf8');
-const examples = [...readme.matchAll(/```js\n([\s\S]*?)```/g)].map(([, code = '']) => code);
+const examples = blocksOf(await readGuide('clients'), 'js');
 
 let edge: Edge;
 beforeAll(async () => {
@@ -41,23 +39,23 @@ async function run(code: string, content: string): Promise<unknown[]> {
   return shown;
 }
 
-test('the README has an example for each client', () => {
+test('the guide has an example for each client', () => {
   expect(examples).toHaveLength(4);
 });
 
-test('the official SDK, as the README uses it, shows the events', async () => {
+test('the official SDK, as the guide uses it, shows the events', async () => {
   // Node is no browser; there, the SDK only looks for one.
   const shown = await run(examples[0] ?? '', 'Hello');
   expect(shown.at(-1)).toMatchObject({ type: 'message_stop' });
 });
 
-test('the client, as the README uses it, shows text and its cost', async () => {
+test('the client, as the guide uses it, shows text and its cost', async () => {
   const shown = await run(examples[1] ?? '', 'Hello');
   expect(shown.slice(0, -1).join('')).toContain('simulator');
   expect(shown.at(-1)).toBeGreaterThan(0);
 });
 
-test('the loop over tools, as the README uses it, answers with what the tool gave', async () => {
+test('the loop over tools, as the guide uses it, answers with what the tool gave', async () => {
   const [text, costUsd, steps] = await run(examples[2] ?? '', 'What is the weather in Bern?');
   expect(text).toContain('It is sunny in Bern.');
   expect([costUsd, steps]).toEqual([
@@ -66,6 +64,6 @@ test('the loop over tools, as the README uses it, answers with what the tool gav
   ]);
 });
 
-test('the hook, as the README uses it, can be built and loads its history', async () => {
+test('the hook, as the guide uses it, can be built and loads its history', async () => {
   expect(await run(examples[3] ?? '', 'Hello')).toEqual([]);
 });

@@ -1,17 +1,17 @@
 import { execFile } from 'node:child_process';
-import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { descriptionOf } from '../../src/http/zod.ts';
 import { settingsSchema } from '../../src/settings/settings.ts';
+import { readGuide, readGuides } from '../support/guides.ts';
 import { sharedEdge } from '../support/shared-start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const README_URL = 'http://localhost:8787';
 
 /** What starts, tests, measures or deploys the product is tried elsewhere: it does not end, or not soon. */
-const NOT_TOOLS = /^(npm install|npm start|npm run (bench|deploy)|npx wrangler)/;
+const NOT_TOOLS = /^(npm install|npm start|npm pack|npm run (bench|deploy)|npx wrangler)/;
 
 interface Example {
   command: string;
@@ -20,9 +20,9 @@ interface Example {
 
 /** Every `sh` block, with the `text` block behind it that shows what it prints. */
 async function readExamples(): Promise<Example[]> {
-  const readme = await readFile(`${root}/README.md`, 'utf8');
+  const text = [...(await readGuides()).values()].join('\n');
   return (
-    [...readme.matchAll(/```sh\n([\s\S]*?)```(?:\n+```text\n([\s\S]*?)```)?/g)]
+    [...text.matchAll(/```sh\n([\s\S]*?)```(?:\n+```text\n([\s\S]*?)```)?/g)]
       .map(([, command = '', shown = '']) => ({ command: command.trim(), shown }))
       // What needs a server of tools beside it is tried with one, in tools.test.ts.
       .filter(
@@ -31,7 +31,7 @@ async function readExamples(): Promise<Example[]> {
   );
 }
 
-/** Ids, times and counts differ from run to run; everything else must be what the README shows. */
+/** Ids, times and counts differ from run to run; everything else must be what is shown. */
 function settle(text: string): string {
   return text
     .replace(/\b(msg|req|turn|toolu|srvtoolu)_\w+/g, '$1_…')
@@ -49,12 +49,12 @@ beforeAll(async () => {
   url = await sharedEdge();
 });
 
-test('every request and small tool of the README prints what the README shows', async () => {
+test('every request and small tool of the README and the guides prints what they show', async () => {
   const examples = await readExamples();
-  expect(examples.length).toBeGreaterThanOrEqual(5);
+  expect(examples.length).toBeGreaterThanOrEqual(17);
   // In the order of the page: later ones may build on what earlier ones made.
   for (const { command, shown } of examples) {
-    expect(shown, `the README shows nothing below: ${command}`).not.toBe('');
+    expect(shown, `nothing is shown below: ${command}`).not.toBe('');
     const run = command.replaceAll(README_URL, url).replaceAll('npm run ', 'npm run --silent ');
     const { stdout } = await promisify(execFile)('bash', ['-c', run], {
       cwd: root,
@@ -64,9 +64,9 @@ test('every request and small tool of the README prints what the README shows', 
   }
 });
 
-test('the settings of the README are those of the code, with their defaults and meanings', async () => {
-  const readme = await readFile(`${root}/README.md`, 'utf8');
-  const rows = [...readme.matchAll(/^\| `([A-Z0-9_]+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(([, ...cells]) => cells);
+test('the settings of the guide are those of the code, with their defaults and meanings', async () => {
+  const guide = await readGuide('operating');
+  const rows = [...guide.matchAll(/^\| `([A-Z0-9_]+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(([, ...cells]) => cells);
   const defaults = settingsSchema.parse({}) as Record<string, unknown>;
   const expected = Object.entries(settingsSchema.shape)
     // Nobody sets them by hand: the start script passes them.

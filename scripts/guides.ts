@@ -1,0 +1,123 @@
+/** Makes pages of the guides: README.md and what it links to in docs/. */
+import { readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+import { Marked } from 'marked';
+
+const ROOT = new URL('../', import.meta.url);
+const STYLE = fileURLToPath(new URL('../src/reference/guides.css', import.meta.url));
+
+/** A guide: its file below docs/, and the name that the README gives it. */
+interface Guide {
+  file: string;
+  name: string;
+}
+
+/** @returns the pages and their style, by their paths below the root */
+export async function bundleGuides(): Promise<Record<string, string | Uint8Array>> {
+  const readme = await readFile(new URL('README.md', ROOT), 'utf8');
+  const guides = listGuides(readme);
+  const pages = await Promise.all(
+    guides.map(async ({ file, name }) => {
+      const text = await readFile(new URL(`docs/${file}.md`, ROOT), 'utf8');
+      return [`docs/guides/${file}.html`, pageOf(text, { file, name }, guides)] as const;
+    }),
+  );
+  const { outputFiles } = await build({
+    entryPoints: [STYLE],
+    bundle: true,
+    minify: true,
+    write: false,
+    external: ['/page/*'],
+    logLevel: 'silent',
+  });
+  return {
+    'docs/guides.html': pageOf(readme, { file: '', name: 'Sluice' }, guides),
+    'docs/guides/page.png': await readFile(new URL('docs/page.png', ROOT)),
+    'docs/guides.css': outputFiles[0]?.contents ?? '',
+    ...Object.fromEntries(pages),
+  };
+}
+
+/** @returns the guides in the order of the README's table */
+export function listGuides(readme: string): Guide[] {
+  return [...readme.matchAll(/^\| \[(.+?)\]\(docs\/([\w-]+)\.md\) /gm)].map(([, name = '', file = '']) => ({
+    name,
+    file,
+  }));
+}
+
+function pageOf(markdown: string, { file, name }: Guide, guides: readonly Guide[]): string {
+  const links = guides.map((guide) => {
+    const current = guide.file === file ? ' aria-current="page"' : '';
+    return `<li><a href="/docs/guides/${guide.file}"${current}>${escaped(guide.name)}</a></li>`;
+  });
+  const title = file === '' ? 'Sluice: guides' : `${escaped(name)}: Sluice`;
+  return `<!doctype html>
+<html lang="en">
+  <head>
+    <meta charset="utf-8" />
+    <meta name="viewport" content="width=device-width, initial-scale=1" />
+    <meta name="color-scheme" content="light dark" />
+    <title>${title}</title>
+    <link rel="icon" href="/page/icon.svg" type="image/svg+xml" />
+    <link rel="stylesheet" href="/docs/guides.css" />
+  </head>
+  <body>
+    <a class="skip" href="#guide">Skip to the guide</a>
+    <header>
+      <a class="home" href="/">Sluice</a>
+      <a href="/docs/guides" aria-current="true">Guides</a>
+      <a href="/docs">Reference</a>
+    </header>
+    <nav aria-label="Guides"><ul>${links.join('')}</ul></nav>
+    <main id="guide">${htmlOf(markdown)}</main>
+  </body>
+</html>
+`;
+}
+
+function htmlOf(markdown: string): string {
+  const marked = new Marked({
+    gfm: true,
+    renderer: {
+      heading({ tokens, depth, text }) {
+        return `<h${depth} id="${anchorOf(text)}">${this.parser.parseInline(tokens)}</h${depth}>\n`;
+      },
+      // A wide table scrolls in its own frame, which the keyboard reaches.
+      table(token) {
+        const cells = (row: typeof token.header, tag: 'th' | 'td') =>
+          `<tr>${row.map(({ tokens }) => `<${tag}>${this.parser.parseInline(tokens)}</${tag}>`).join('')}</tr>`;
+        const body = token.rows.map((row) => cells(row, 'td')).join('');
+        const name = escaped(`Table: ${token.header.map(({ text }) => text).join(', ')}`);
+        return `<div class="wide" tabindex="0" role="group" aria-label="${name}"><table><thead>${cells(token.header, 'th')}</thead><tbody>${body}</tbody></table></div>\n`;
+      },
+      code({ text }) {
+        return `<pre tabindex="0"><code>${escaped(text)}</code></pre>\n`;
+      },
+    },
+    walkTokens(token) {
+      if (token.type === 'link' || token.type === 'image') token.href = placeOf(String(token.href));
+    },
+  });
+  return marked.parse(markdown, { async: false });
+}
+
+/** @returns where a link of a guide leads on the served pages; what is not served stands as it is */
+function placeOf(href: string): string {
+  return href
+    .replace(/^(?:docs\/)?([\w-]+)\.md(#.*)?$/, '/docs/guides/$1$2')
+    .replace(/^(?:docs\/)?([\w-]+\.png)$/, '/docs/guides/$1');
+}
+
+/** @returns the anchor that hosts of repositories give a heading */
+export function anchorOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N}\s_-]/gu, '')
+    .replace(/\s/g, '-');
+}
+
+function escaped(text: string): string {
+  return text.replace(/[&<>"]/g, (character) => `&#${character.charCodeAt(0)};`);
+}

@@ -1,0 +1,75 @@
+/** The stored form of a run: who answers, with which beginning of the prompt, which tools, and within which limits. */
+
+import { runLimits } from '../conversations/runs/runs.schema.ts';
+import { encoder } from '../http/bytes.ts';
+import { invalidRequest } from '../http/errors.ts';
+import { validate } from '../http/validate.ts';
+import type { Json } from '../json/object.ts';
+import type { AgentFields } from './agents.schema.ts';
+
+/** A block of a system prompt. */
+type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];
+
+/** A version as it is stored: with all its limits, and its system as blocks. */
+export interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 'limits'> {
+  system: SystemBlock[];
+  tools: Json[];
+  limits: NonNullable<AgentFields['limits']>;
+}
+
+/** A version as requests use it. */
+export interface Agent {
+  definition: AgentDefinition;
+  /** The JSON text that it is read from: its parts go up in these bytes, so that the upstream's cache finds them. */
+  text: string;
+}
+
+/** An estimate: parsed JSON takes at most this many times the length of its text. */
+const PARSED_SIZE = 4;
+
+/**
+ * Brings what was sent into the one form that is stored. Equal agents get equal bytes, even if their members were ordered,
+ * spaced or escaped differently. Within a tool or a block the order stays: a model reads a schema in its order.
+ *
+ * @throws ApiError 400 for tools of the same name, and for breakpoints, which the edge places
+ */
+export function agentBytes(fields: AgentFields): Uint8Array {
+  const { description, model, max_tokens, system = [], tools = [], limits = {}, approvers, ...shaping } = fields;
+  const blocks = typeof system === 'string' ? systemBlocks(system) : system;
+  refuseBreakpoints('system', blocks);
+  refuseBreakpoints('tools', tools);
+  const names = new Set<unknown>();
+  for (const [index, { name }] of tools.entries()) {
+    if (name !== undefined && names.has(name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    names.add(name);
+  }
+  const ordered = Object.fromEntries(Object.entries(shaping).sort(([left], [right]) => (left < right ? -1 : 1)));
+  const definition: AgentDefinition = {
+    ...{ model, max_tokens, system: blocks, tools, ...ordered },
+    limits: validate(runLimits, limits),
+    ...{ approvers, description },
+  };
+  return encoder.encode(JSON.stringify(definition));
+}
+
+function systemBlocks(text: string): SystemBlock[] {
+  return text === '' ? [] : [{ type: 'text', text }];
+}
+
+function refuseBreakpoints(part: string, list: readonly Json[]): void {
+  const at = list.findIndex((item) => Object.hasOwn(item, 'cache_control'));
+  if (at < 0) return;
+  throw invalidRequest(
+    `${part}.${at}.cache_control: an agent has none of its own: this edge places its breakpoint. Leave it out.`,
+  );
+}
+
+/** @returns an agent from its stored text */
+export function agentOf(text: string): Agent {
+  return { definition: JSON.parse(text) as AgentDefinition, text };
+}
+
+/** @returns what an agent takes up in memory, in bytes. */
+export function sizeOfAgent({ text }: Agent): number {
+  return text.length * (1 + PARSED_SIZE);
+}

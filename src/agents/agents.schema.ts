@@ -1,0 +1,80 @@
+import { runLimits } from '../conversations/runs/runs.schema.ts';
+import * as z from '../http/zod.ts';
+import { fallbackModels } from '../settings/limits.schema.ts';
+import { messagesRequest } from '../upstream/messages.schema.ts';
+import { refSchema } from '../versions/versions.schema.ts';
+
+/** The largest version, in the bytes of its stored form: each conversation keeps a copy of its own. */
+export const MAX_AGENT_BYTES = 512 * 1024;
+
+export const agentRef = refSchema('agent');
+
+/** The extension field of a request. */
+export const namedAgent = z.object({ agent: agentRef });
+
+/** By which a request narrows its agent; it never goes up. */
+export const narrowedTools = z.object({
+  agent_tools: z.described(
+    z.optional(
+      z
+        .array(z.string({ error: 'Input should be the name of a tool of the agent' }), {
+          error: 'Input should be a list of names of tools of the agent',
+        })
+        .check(z.maxLength(1_000)),
+    ),
+    'Of the agent’s tools only these are offered; without it all are.',
+  ),
+});
+
+const anything = z.looseObject({});
+const number = z.optional(z.number());
+const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));
+
+/** The parts of a version. What the API alone knows is checked by it. */
+const agentFields = z.strictObject({
+  description: z.optional(z.string().check(z.maxLength(1_000))),
+  model: z.described(messagesRequest.shape.model.check(z.maxLength(256)), 'Who answers, whatever a request says.'),
+  max_tokens: z.described(messagesRequest.shape.max_tokens, 'Of each answer, whatever a request says.'),
+  system: z.described(
+    z.optional(
+      z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
+        error: 'Input should be a string or a list of text blocks',
+      }),
+    ),
+    'What a request says here comes behind it.',
+  ),
+  tools: z.described(
+    z.optional(z.array(anything)),
+    'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
+  ),
+  thinking: z.optional(anything),
+  tool_choice: z.optional(anything),
+  output_config: z.optional(anything),
+  context_management: z.optional(anything),
+  stop_sequences: z.optional(z.array(z.string())),
+  temperature: number,
+  top_p: number,
+  top_k: number,
+  service_tier: word,
+  speed: word,
+  inference_geo: word,
+  fallback_models: z.described(
+    z.optional(fallbackModels),
+    'Models that step in where its own is overloaded, or the budget does not pay for it.',
+  ),
+  limits: z.described(
+    z.optional(z.strictObject(runLimits.shape)),
+    'Of each of its runs. A request may say lower ones, never higher ones.',
+  ),
+  approvers: z.described(
+    z._default(z.enum(['owner', 'admin'], { error: "Input should be 'owner' or 'admin'" }), 'owner'),
+    'Who decides on calls that need an approval: the account whose conversation it is, or an admin alone.',
+  ),
+});
+export type AgentFields = z.output<typeof agentFields>;
+
+/** Points the name to a version that is already stored, newer or older. */
+const agentPointer = z.strictObject({ version: agentRef });
+
+/** The two bodies of `PUT /agents/:name`. */
+export const putAgent = { fields: agentFields, pointer: agentPointer };

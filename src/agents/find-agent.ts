@@ -1,0 +1,32 @@
+/** Finds a stored agent for a Worker's object, or for a request. */
+
+import type { Bindings } from '../durable/bindings.ts';
+import type { Settings } from '../settings/settings.ts';
+import { requireStored } from '../versions/find-stored.ts';
+import type { Agent } from './agent.ts';
+import { AGENTS } from './agent-kind.ts';
+
+/** An agent that was found, of which nothing may be changed: others share it. */
+export interface FoundAgent extends Readonly<Agent> {
+  /** The account that has stored it, or what stands for the deployment. */
+  owner: string;
+  name: string;
+  hash: string;
+  /** name@version: for ever the same. */
+  version: string;
+}
+
+/**
+ * Finds what an account means by the name of an agent, or by `name@version`: its own before the deployment's.
+ *
+ * @throws ApiError 404 for what does not exist, 503 while it cannot be asked for
+ */
+export async function findAgent(
+  { env, settings }: { env: Bindings; settings: Settings },
+  account: string,
+  ref: string,
+): Promise<FoundAgent> {
+  const reader = { account, accounts: env, store: env.STORE, settings };
+  const { owner, name, hash, value } = await requireStored(AGENTS, reader, ref);
+  return { ...value, owner, name, hash, version: `${name}@${hash}` };
+}

@@ -1,0 +1,96 @@
+/** The agent of a conversation: a copy of the version that its name had at creation, in rows of the conversation's own. */
+
+import { type Agent, agentOf } from '../agents/agent.ts';
+import { AGENTS } from '../agents/agent-kind.ts';
+import { behindAgent, type InheritedParts } from '../agents/behind-agent.ts';
+import { findAgent } from '../agents/find-agent.ts';
+import type { ConversationPlace } from '../durable/contracts/conversation.ts';
+import { invalidRequest } from '../http/errors.ts';
+import { memoryOf } from '../versions/find-stored.ts';
+import { parseRef } from '../versions/versions.schema.ts';
+import { type TakenPrefix, takePrefix } from './held-prefix.ts';
+import type { PrefixDefaults } from './history/next-request.ts';
+import type { ObjectContext } from './object-context.ts';
+import { type HeldAgent, refOf } from './storage/rows.ts';
+
+/** An agent with the defaults that it gives to a new conversation. */
+export interface TakenAgent extends PrefixDefaults {
+  held?: undefined;
+  agent: HeldAgent;
+  stored: Agent;
+}
+
+/** What a new conversation begins with: one of the two. */
+export type Taken = (TakenPrefix & { agent?: undefined }) | TakenAgent;
+
+/** What a request names for a new conversation. */
+interface NamedBeginning {
+  prefix?: string | undefined;
+  agent?: string | undefined;
+}
+
+const NOT_BOTH = 'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
+
+/** @returns whether a request names what a new conversation would begin with. */
+export function namesBeginning({ prefix, agent }: NamedBeginning): boolean {
+  return prefix !== undefined || agent !== undefined;
+}
+
+/** @throws ApiError 400 for a request that names a prefix and an agent */
+export function refuseBoth({ prefix, agent }: NamedBeginning): void {
+  if (prefix !== undefined && agent !== undefined) throw invalidRequest(NOT_BOTH);
+}
+
+/**
+ * Finds what a new conversation begins with: an agent, or a prefix on whose version a hold is placed.
+ *
+ * @returns undefined where it names none
+ * @throws ApiError 400 where it names both, 404 for what there is not
+ */
+export async function takeNamed(
+  context: Pick<ObjectContext, 'env' | 'settings'>,
+  place: ConversationPlace,
+  named: NamedBeginning,
+): Promise<Taken | undefined> {
+  refuseBoth(named);
+  const { prefix, agent } = named;
+  if (prefix !== undefined) return await takePrefix(context, place, prefix);
+  if (agent === undefined) return undefined;
+  const found = await findAgent({ env: context.env, settings: context.settings() }, place.account, agent);
+  const { owner, name, hash, text, definition } = found;
+  const { model, max_tokens: maxTokens } = definition;
+  return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, runs: undefined };
+}
+
+/** @throws ApiError 400 for defaults of a conversation that do not go with its agent */
+export function checkBeside({ stored }: TakenAgent, defaults: InheritedParts): void {
+  behindAgent(new Map(), stored, defaults, { breakpoints: 0 });
+}
+
+/**
+ * Checks that the agent that a request names is the conversation's; a name without a version means that one.
+ *
+ * @throws ApiError 400 where they differ
+ */
+export function checkHeldAgent(held: HeldAgent | null | undefined, ref: string): void {
+  const named = parseRef(ref);
+  if (!held) {
+    throw invalidRequest('agent: this conversation was created without one, and takes none later. Leave it out.');
+  }
+  if (named?.name === held.name && (named.hash === undefined || named.hash === held.hash)) return;
+  throw invalidRequest(`agent: this conversation holds ${refOf(held)}, and takes no other. Leave it out.`);
+}
+
+/** @returns the agent of a conversation; undefined where it has none */
+export function heldAgent({ transcript, settings }: Pick<ObjectContext, 'transcript' | 'settings'>): Agent | undefined {
+  const held = transcript.profile?.agent;
+  if (!held) return undefined;
+  const place = { kind: AGENTS.kind, owner: held.owner, name: held.name };
+  // Conversations of one agent share what this isolate remembers of it.
+  const memory = memoryOf(AGENTS, settings());
+  const known = memory.value(place, held.hash);
+  if (known) return known;
+  const agent = agentOf(transcript.frozenAgent);
+  memory.remember(place, held.hash, agent, AGENTS.held(agent, agent.text.length));
+  return agent;
+}

@@ -1,0 +1,152 @@
+/** Calls a tool of an MCP server, and makes what it answers a result that the API takes. */
+
+import { base64Bytes, encoder } from '../../http/bytes.ts';
+import { isObject, type Json, stringOrUndefined } from '../../json/object.ts';
+import { headersOf } from '../../tools/check-tools.ts';
+import { McpFault } from '../../tools/mcp/mcp-fault.ts';
+import type { McpSessions } from '../../tools/mcp/sessions.ts';
+import { bytesOfBase64 } from '../history/edge-blocks.ts';
+import { imageTypeOf } from './image-type.ts';
+import type { PostContext } from './post-call.ts';
+import type { McpRun } from './runs.schema.ts';
+import {
+  failedCall,
+  MOST_IMAGE_BYTES,
+  MOST_TEXT_BYTES,
+  NO_CONTENT,
+  type ToolCall,
+  type ToolResult,
+  tooMuchTogether,
+} from './tool-result.ts';
+
+/** What a call of an MCP server needs. */
+export interface McpContext extends Omit<PostContext, 'now'> {
+  sessions: McpSessions;
+}
+
+/** What one answer may have as it comes: the largest image, which is longer in base64, and the longest text. */
+const MOST_ANSWER_BYTES = 6_500_000;
+/** The name of the idempotency key in what MCP calls metadata. */
+const IDEMPOTENCY_KEY = 'sluice/idempotency-key';
+/** These mean that the call was not made: the server does not know the session, after a restart, say. */
+const SESSION_LOST: readonly unknown[] = [404];
+/** Some servers say so with this status, which may also mean anything else. */
+const MAYBE_LOST: readonly unknown[] = [400, 404];
+
+/**
+ * Calls a tool of an MCP server. A session that its server has lost is opened anew, once.
+ *
+ * @returns its result; an error that says how where the server does not answer as it should
+ * @throws what `fetch` throws, and the reason of the signal
+ */
+export async function callMcp(call: ToolCall, run: McpRun, context: McpContext, signal: AbortSignal) {
+  const { settings, fetch, room, sessions } = context;
+  const key = JSON.stringify([run.mcp, run.headers]);
+  const server = { url: run.mcp, headers: headersOf(run, settings), fetch };
+  const params = {
+    name: run.tool,
+    arguments: isObject(call.input) ? call.input : {},
+    _meta: { [IDEMPOTENCY_KEY]: `${call.turn}_${call.tool_use_id}` },
+  };
+  let used = 0;
+  let result: ToolResult | undefined;
+  const take = (bytes: number) => {
+    used += bytes;
+    room.left -= bytes;
+    if (used > MOST_ANSWER_BYTES) throw new McpFault(`It answered with more than ${MOST_ANSWER_BYTES} bytes.`);
+    if (room.left < 0) throw new NoRoom();
+  };
+  const lost = run.once ? SESSION_LOST : MAYBE_LOST;
+  try {
+    for (let tries = 1; ; tries += 1) {
+      const session = await sessions.get(key, server, signal);
+      try {
+        result = toolResultOf(await session.request('tools/call', params, { signal, take }));
+        return result;
+      } catch (thrown) {
+        const status = thrown instanceof McpFault ? thrown.status : undefined;
+        if (MAYBE_LOST.includes(status)) await sessions.drop(key, session);
+        if (tries > 1 || !lost.includes(status)) throw thrown;
+      }
+    }
+  } catch (thrown) {
+    if (thrown instanceof NoRoom) return tooMuchTogether();
+    if (thrown instanceof McpFault) return failedCall(`The server of this tool failed. ${thrown.message}`);
+    throw thrown;
+  } finally {
+    // What was read and is not kept takes no room.
+    room.left += used - (result?.bytes ?? 0);
+  }
+}
+
+class NoRoom extends McpFault {
+  constructor() {
+    super('There is no room for its answer.');
+  }
+}
+
+/** @returns what a call has given, as the API takes it */
+function toolResultOf({ content, structuredContent, isError }: Json): ToolResult {
+  const given = Array.isArray(content) ? content.filter(isObject) : [];
+  const blocks = given.flatMap(blockOf);
+  // A server should say the same as text; one that does not has said nothing else.
+  if (blocks.length === 0 && structuredContent !== undefined) blocks.push(textBlock(JSON.stringify(structuredContent)));
+  let texts = 0;
+  let images = 0;
+  for (const { text, source } of blocks) {
+    if (typeof text === 'string') texts += encoder.encode(text).length;
+    const image = isObject(source) ? bytesOfBase64(String(source.data)) : 0;
+    if (image > MOST_IMAGE_BYTES) return overLimit(MOST_IMAGE_BYTES);
+    images += image;
+  }
+  if (texts > MOST_TEXT_BYTES) return overLimit(MOST_TEXT_BYTES);
+  return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: texts + images };
+}
+
+function overLimit(most: number): ToolResult {
+  return failedCall(`The tool answered with more than ${most} bytes.`);
+}
+
+/** @returns a block of a result as the API takes it; none for an empty text */
+function blockOf(block: Json): Json[] {
+  switch (block.type) {
+    case 'text':
+      return typeof block.text === 'string' && block.text.trim() !== '' ? [textBlock(block.text)] : [];
+    case 'image':
+      return [imageBlock(block.data) ?? notShown('image', block.mimeType)];
+    case 'resource_link':
+      return [textBlock(JSON.stringify(linkOf(block)))];
+    case 'resource': {
+      const { uri, mimeType, text, blob } = isObject(block.resource) ? block.resource : {};
+      if (typeof text === 'string') return [textBlock(`${said(uri)}\n${text}`)];
+      return [imageBlock(blob) ?? notShown('resource', mimeType)];
+    }
+    default:
+      return [notShown(said(block.type), block.mimeType)];
+  }
+}
+
+function textBlock(text: string): Json {
+  return { type: 'text', text: text.toWellFormed() };
+}
+
+/** @returns an image under the type that it really has; undefined for what is none that the API takes */
+function imageBlock(data: unknown): Json | undefined {
+  if (typeof data !== 'string' || data.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(data)) return undefined;
+  const media_type = imageTypeOf(base64Bytes(data.slice(0, 16)));
+  if (media_type === undefined) return undefined;
+  return { type: 'image', source: { type: 'base64', media_type, data } };
+}
+
+function notShown(what: string, mimeType: unknown): Json {
+  return textBlock(`[The tool has answered with ${what} ${said(mimeType)}, which cannot be shown here.]`);
+}
+
+function linkOf({ uri, name, title, description, mimeType }: Json): Json {
+  return { uri, name, title, description, mimeType };
+}
+
+/** @returns a short text of a server; empty for anything else */
+function said(text: unknown): string {
+  return (stringOrUndefined(text) ?? '').slice(0, 2_048);
+}

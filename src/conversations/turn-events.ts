@@ -1,0 +1,98 @@
+/**
+ * The events that a conversation tells: that a turn in the background has ended.
+ *
+ * An event is stored with what it tells of, in the same step. Its row goes once the receiver has it, and the alarm repeats
+ * what is left. So none is lost, whatever dies, and one that is told twice has the same id.
+ */
+
+import { deliverEvent } from '../delivery/deliver-event.ts';
+import { SCHEDULE } from '../delivery/schedule.ts';
+import type * as z from '../http/zod.ts';
+import type { turnEnded } from './conversations-answers.schema.ts';
+import type { ObjectContext } from './object-context.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { turnsOfRun } from './storage/turn-queries.ts';
+import type { RunningTurn } from './turn/running-turn.ts';
+import { describeTurn } from './turn-account.ts';
+
+/** While an event is told, nobody else tells it; if the object dies meanwhile, it is told again after so long. */
+const LEASE_MS = 2 * SCHEDULE.deliveryTimeout;
+/** A longer event is told without its message, and then without its steps: receivers take no body of any length. */
+const MOST_EVENT_CHARACTERS = 262_144;
+
+type TurnEnded = z.output<typeof turnEnded>;
+
+/** @returns whether a turn failed before the account admitted it: then its caller gets the error as the answer. */
+export function isRefused(transcript: Transcript, { row, ended }: RunningTurn): boolean {
+  if (ended?.status !== 'failed') return false;
+  const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
+  return steps.every(({ grant }) => grant === null);
+}
+
+export class TurnEvents {
+  readonly #object: ObjectContext;
+  #sending: Promise<void> | undefined;
+
+  constructor(object: ObjectContext) {
+    this.#object = object;
+  }
+
+  /** Stores that a turn in the background has ended, and begins to tell it. Call it in the step that stores the end. */
+  noteEnd({ row, ended }: RunningTurn): void {
+    if (!row.background || !ended) return;
+    const { transcript, now } = this.#object;
+    const { account = '', id: conversation = '' } = transcript.profile ?? {};
+    const event: TurnEnded = {
+      type: 'turn.ended',
+      event_id: `evt_${row.requestId.replace(/^req_/, '')}`,
+      created_at: new Date(now()).toISOString(),
+      account,
+      conversation,
+      turn: describeTurn(transcript, row),
+      message: (ended.message as TurnEnded['message'] | undefined) ?? null,
+    };
+    if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) event.message = null;
+    if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) event.turn.steps = [];
+    this.#add(event, row);
+  }
+
+  #add(event: { event_id: string }, { deliverUrl: url = null }: TurnRow): void {
+    const { transcript, alarm, now, settings, waitUntil } = this.#object;
+    if (url === null && settings().TURN_DELIVER_URL === undefined) return;
+    transcript.deliveries.add({ id: event.event_id, url, body: JSON.stringify(event), failures: 0, nextAt: now() });
+    alarm.wakeFor(now() + LEASE_MS);
+    // A moment later: what is told belongs to one step with its event.
+    waitUntil(Promise.resolve().then(() => this.send()));
+  }
+
+  /** Tells what is due. Never rejects. */
+  async send(): Promise<void> {
+    this.#sending ??= this.#sendDue().finally(() => {
+      this.#sending = undefined;
+    });
+    await this.#sending;
+  }
+
+  async #sendDue(): Promise<void> {
+    const { transcript, alarm, now, settings, env } = this.#object;
+    for (let row = this.#due(); row; row = this.#due()) {
+      const { id, url, failures } = row;
+      transcript.deliveries.postpone(id, failures, now() + LEASE_MS);
+      alarm.wakeFor(now() + LEASE_MS);
+      const to = { url: url ?? undefined, usual: settings().TURN_DELIVER_URL, failures };
+      const event = JSON.parse(row.body) as { event_id: string };
+      const again = await deliverEvent(event, to, { settings: settings(), env, now: now() });
+      if (!transcript.profile) return;
+      if (again) {
+        transcript.deliveries.postpone(id, again.failures, again.nextAt);
+        alarm.wakeFor(again.nextAt);
+      } else transcript.deliveries.delete(id);
+    }
+  }
+
+  #due() {
+    const { transcript, now } = this.#object;
+    return transcript.profile && transcript.deliveries.due(now());
+  }
+}

@@ -1,0 +1,66 @@
+/** Tells a receiver that something has happened: signed, under one id however often it is tried. */
+
+import type { Bindings } from '../durable/bindings.ts';
+import { invalidRequest } from '../http/errors.ts';
+import { deliverFault } from '../http/hosts.ts';
+import type { Settings } from '../settings/settings.ts';
+import { deliver, type Target } from './deliver.ts';
+import { pauseAfter, SCHEDULE } from './schedule.ts';
+
+/** A delivery that is to be made: how often it has failed, and when it is tried next; milliseconds since 1970. */
+export interface PendingDelivery {
+  failures: number;
+  nextAt: number;
+}
+
+/**
+ * Checks the member `deliver_url` of a request.
+ *
+ * @param url as the caller says it
+ * @param usual the setting that holds for requests that name none
+ * @returns where it is told; undefined where nobody is
+ * @throws ApiError 400 for a URL to which nothing is delivered
+ */
+export function checkedDeliverUrl(url: unknown, usual: string | undefined, settings: Settings): string | undefined {
+  if (url === undefined) return usual;
+  if (typeof url !== 'string') throw invalidRequest('deliver_url: Input should be a valid string');
+  const fault = deliverFault(url, settings.development);
+  if (fault !== undefined) throw invalidRequest(`deliver_url: it ${fault}`);
+  if (!hostsBeside(usual, settings).has(URL.parse(url)?.host ?? '') || settings.DELIVERY_SIGNING_SECRET === undefined) {
+    throw invalidRequest('deliver_url: its host must be in DELIVER_HOSTS, and DELIVERY_SIGNING_SECRET be set.');
+  }
+  return url;
+}
+
+/**
+ * Delivers an event once.
+ *
+ * @param to its own URL, and the setting that holds where it has none; how often it has failed
+ * @returns when to try again; undefined where it is told, or given up
+ */
+export async function deliverEvent<Event extends { event_id: string }>(
+  event: Event,
+  { url: own, usual, failures }: { url: string | undefined; usual: string | undefined; failures: number },
+  { settings, env, now }: { settings: Settings; env: Bindings; now: number },
+): Promise<PendingDelivery | undefined> {
+  const url = own ?? usual;
+  if (url === undefined) return undefined;
+  const target: Target<Event> = { kind: 'url', url, hosts: hostsBeside(usual, settings) };
+  const failed = await deliver(event, target, {
+    env,
+    settings,
+    fetch: (to, init) => fetch(to, init),
+    now,
+    timeoutMs: SCHEDULE.deliveryTimeout,
+  });
+  if (!failed || failed.final) return undefined;
+  const pause = pauseAfter(SCHEDULE.delivery, failures + 1);
+  return pause === undefined
+    ? undefined
+    : { failures: failures + 1, nextAt: now + Math.max(pause, failed.retryAfter ?? 0) };
+}
+
+function hostsBeside(usual: string | undefined, { DELIVER_HOSTS }: Settings): ReadonlySet<string> {
+  const own = usual === undefined ? [] : [URL.parse(usual)?.host ?? ''];
+  return new Set([...own, ...DELIVER_HOSTS]);
+}

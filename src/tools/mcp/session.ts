@@ -1,0 +1,185 @@
+/** Speaks MCP with a server over Streamable HTTP: as a client that has no more than tools to ask for. */
+
+import { pause } from '../../async/pause.ts';
+import { isObject, type Json } from '../../json/object.ts';
+import { McpFault, wordsOf } from './mcp-fault.ts';
+import { messagesIn, type StreamPlace, type Take } from './messages-in.ts';
+
+/** A server, and how it is reached. */
+export interface McpServer {
+  url: string;
+  /** The caller's own headers, with their secrets. */
+  headers: Headers;
+  /** Takes the place of `fetch`. */
+  fetch: (url: string, init: RequestInit) => Promise<Response>;
+}
+
+/** How an answer is waited for and read. */
+export interface RpcOptions {
+  signal: AbortSignal;
+  take: Take;
+}
+
+/** The versions of the protocol whose tools are listed and called in this way; the first is offered. */
+const VERSIONS: readonly unknown[] = ['2025-11-25', '2025-06-18', '2025-03-26'];
+/** What a server may say before it is asked for tools. */
+const MOST_GREETING_BYTES = 256 * 1024;
+/** How long a message may take for which nobody waits. */
+const NOTICE_MS = 5_000;
+/** What a server may ask during one call: each is answered, so a server must not have us send without end. */
+const MOST_ASKED = 100;
+const SHORTEST_RETRY_MS = 1_000;
+const METHOD_NOT_FOUND = -32_601;
+
+export class McpSession {
+  readonly #server: McpServer;
+  #id: string | undefined;
+  #version: string | undefined;
+  #requests = 0;
+
+  private constructor(server: McpServer) {
+    this.#server = server;
+  }
+
+  /** Opens a session. @throws McpFault; what `fetch` throws; the reason of the signal */
+  static async open(server: McpServer, signal: AbortSignal): Promise<McpSession> {
+    const session = new McpSession(server);
+    try {
+      await session.#greet(signal);
+    } catch (thrown) {
+      session.close();
+      throw thrown;
+    }
+    return session;
+  }
+
+  async #greet(signal: AbortSignal): Promise<void> {
+    const clientInfo = { name: 'sluice', version: '0.1.0' };
+    const params = { protocolVersion: VERSIONS[0], capabilities: {}, clientInfo };
+    const asking = { signal, take: upTo(MOST_GREETING_BYTES) };
+    const { protocolVersion } = await this.request('initialize', params, asking);
+    if (!VERSIONS.includes(protocolVersion)) {
+      throw new McpFault(`It speaks none of the versions of MCP that this edge does: ${VERSIONS.join(', ')}.`);
+    }
+    this.#version = String(protocolVersion);
+    await dropBody(await this.#post({ method: 'notifications/initialized' }, signal));
+  }
+
+  /**
+   * Asks the server for something.
+   *
+   * @returns the result
+   * @throws McpFault for an error of the server's, and for what is no answer; what `fetch` and `take` throw
+   */
+  async request(method: string, params: Json, asking: RpcOptions): Promise<Json> {
+    this.#requests += 1;
+    const id = this.#requests;
+    const { signal } = asking;
+    signal.throwIfAborted();
+    try {
+      return resultIn(await this.#answer(await this.#post({ id, method, params }, signal), id, asking));
+    } catch (thrown) {
+      // A connection that closes is no cancellation to MCP. To cancel `initialize` is not allowed.
+      if (signal.aborted && this.#version !== undefined) {
+        this.#notify({ method: 'notifications/cancelled', params: { requestId: id, reason: 'no longer needed' } });
+      }
+      throw thrown;
+    }
+  }
+
+  /** Ends the session, where there is one. Nobody waits for it: a server forgets its sessions by itself. */
+  close(): void {
+    if (this.#id === undefined) return;
+    this.#inBackground((signal) => this.#send('DELETE', signal));
+  }
+
+  /** @returns the message that answers a request, wherever it comes */
+  async #answer(first: Response, id: number, asking: RpcOptions): Promise<Json> {
+    this.#id ??= first.headers.get('mcp-session-id') ?? undefined;
+    const { signal, take } = asking;
+    let response = first;
+    let asked = 0;
+    const place: StreamPlace = {};
+    for (;;) {
+      try {
+        for await (const message of messagesIn(response, take, place)) {
+          const isAsked = typeof message.method === 'string';
+          if (!isAsked && message.id === id) return message;
+          if (!isAsked || message.id === undefined || asked >= MOST_ASKED) continue;
+          asked += 1;
+          this.#notify(answerTo(message));
+        }
+      } catch (thrown) {
+        // A stream that breaks goes on where one that ends does.
+        if (thrown instanceof McpFault || signal.aborted || place.lastId === undefined) throw thrown;
+      }
+      // A server may end its stream and answer on the next one.
+      const { lastId, retryMs = 0 } = place;
+      if (lastId === undefined) throw new McpFault('It ended without an answer.', { mayPass: true });
+      await pause(Math.max(SHORTEST_RETRY_MS, retryMs), signal);
+      response = await this.#send('GET', signal, { 'last-event-id': lastId });
+    }
+  }
+
+  /** Sends what needs no answer, and for which nobody waits: if it is lost, the server helps itself. */
+  #notify(message: Json): void {
+    this.#inBackground((signal) => this.#post(message, signal));
+  }
+
+  #inBackground(send: (signal: AbortSignal) => Promise<Response>): void {
+    void send(AbortSignal.timeout(NOTICE_MS))
+      .then(dropBody)
+      .catch(() => {});
+  }
+
+  #post(message: Json, signal: AbortSignal): Promise<Response> {
+    return this.#send('POST', signal, { 'content-type': 'application/json' }, { jsonrpc: '2.0', ...message });
+  }
+
+  async #send(method: string, signal: AbortSignal, more: Record<string, string> = {}, message?: Json) {
+    const { url, fetch } = this.#server;
+    const headers = new Headers(this.#server.headers);
+    const own = {
+      accept: method === 'GET' ? 'text/event-stream' : 'application/json, text/event-stream',
+      'user-agent': 'sluice',
+      ...more,
+      ...(this.#id === undefined ? {} : { 'mcp-session-id': this.#id }),
+      ...(this.#version === undefined ? {} : { 'mcp-protocol-version': this.#version }),
+    };
+    for (const [name, value] of Object.entries(own)) headers.set(name, value);
+    const body = message === undefined ? null : JSON.stringify(message);
+    const response = await fetch(url, { method, headers, body, redirect: 'manual', signal });
+    const { status } = response;
+    if (status < 300) return response;
+    await dropBody(response);
+    if (status < 400) throw new McpFault('It answered with a redirect, which is not followed.', { status });
+    throw new McpFault(`It answered ${status}.`, { status, mayPass: status >= 500 || status === 429 });
+  }
+}
+
+/** @returns what counts the bytes of an answer, and throws a McpFault for too many. */
+export function upTo(most: number): Take {
+  let left = most;
+  return (bytes) => {
+    left -= bytes;
+    if (left < 0) throw new McpFault(`It answered with more than ${most} bytes.`);
+  };
+}
+
+async function dropBody({ body }: Response): Promise<void> {
+  await body?.cancel();
+}
+
+/** @returns what a server is told that asks this client for something. */
+function answerTo({ id, method }: Json): Json {
+  if (method === 'ping') return { id, result: {} };
+  return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
+}
+
+function resultIn({ result, error }: Json): Json {
+  if (isObject(error)) {
+    throw new McpFault(`It answered with an error: ${wordsOf(error.message) || wordsOf(String(error.code))}`);
+  }
+  if (!isObject(result)) throw new McpFault('It answered with something that is not JSON-RPC.');
+  return result;
+}

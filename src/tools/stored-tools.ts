@@ -1,0 +1,101 @@
+/** Makes of tools what is stored of them: in the place of an MCP server stand its tools, as they are now. */
+
+import type { McpServerRun } from '../conversations/runs/runs.schema.ts';
+import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
+import type { Identity } from '../identity/caller.ts';
+import { isObject, type Json, withoutUndefined } from '../json/object.ts';
+import type { Settings } from '../settings/settings.ts';
+import { checkTools, headersOf } from './check-tools.ts';
+import { type ListedTool, listTools } from './mcp/list-tools.ts';
+import { McpFault } from './mcp/mcp-fault.ts';
+import { McpSession } from './mcp/session.ts';
+
+/** Listing is quick work: whoever stores something waits for it. */
+const LISTING_SECONDS = 30;
+/** They are listed at the same time. */
+const MOST_SERVERS = 10;
+const LONGEST_NAME = 128;
+
+/**
+ * Checks a list of tools that is to be stored, and lists those of its MCP servers.
+ *
+ * @returns the list as it is stored; what is no list of tools with `run` as it came
+ * @throws ApiError 400 for a malformed tool, and for a server that cannot be listed so; 403 for a caller who may bring no
+ * tools with an address; 502 for a server that may be listed later
+ */
+export async function storedTools(tools: unknown, identity: Identity, settings: Settings): Promise<unknown> {
+  checkTools(tools, identity, settings, 'stored');
+  if (!Array.isArray(tools)) return tools;
+  const servers = tools.filter(isServer).length;
+  if (servers === 0) return tools;
+  if (servers > MOST_SERVERS) throw invalidRequest(`tools: at most ${MOST_SERVERS} MCP servers.`);
+  const lists = tools.map((tool, index) => (isServer(tool) ? toolsOf(tool, index, settings) : [tool]));
+  const stored = (await Promise.all(lists)).flat();
+  const names = new Set<unknown>();
+  for (const tool of stored) {
+    const name = isObject(tool) ? tool.name : undefined;
+    if (name !== undefined && names.has(name)) {
+      throw invalidRequest(`tools: two of them would be named ${String(name)}, tools of MCP servers among them.`);
+    }
+    names.add(name);
+  }
+  return stored;
+}
+
+/** A tool that stands for an MCP server; it was checked. */
+interface ServerEntry extends Json {
+  name: string;
+  run: McpServerRun;
+}
+
+function isServer(tool: unknown): tool is ServerEntry {
+  return isObject(tool) && isObject(tool.run) && Object.hasOwn(tool.run, 'mcp') && !Object.hasOwn(tool.run, 'tool');
+}
+
+async function toolsOf({ name: server, run, ...entry }: ServerEntry, index: number, settings: Settings) {
+  const { tools: wanted, ...call } = run;
+  const path = `tools.${index}.run`;
+  const listed = await listedBy(run, path, settings);
+  const unknown = wanted?.find((name) => !listed.some((tool) => tool.name === name));
+  if (unknown !== undefined) {
+    const names = listed.map(({ name }) => name).join(', ');
+    throw invalidRequest(`${path}.tools: this server has no tool ${unknown}. It has: ${names}.`);
+  }
+  const chosen = wanted ? listed.filter(({ name }) => wanted.includes(name)) : listed;
+  if (chosen.length === 0) throw invalidRequest(`${path}.mcp: this server has no tools.`);
+  return chosen.map(({ name, description, input_schema, isRepeatable }) => ({
+    ...entry,
+    name: `${server}_${name}`.replace(/[^a-zA-Z0-9_-]/g, '_').slice(0, LONGEST_NAME),
+    ...withoutUndefined({ description }),
+    input_schema,
+    run: { ...call, tool: name, once: run.once ?? !isRepeatable },
+  }));
+}
+
+async function listedBy(run: McpServerRun, path: string, settings: Settings): Promise<ListedTool[]> {
+  const seconds = Math.min(run.timeout_seconds ?? LISTING_SECONDS, LISTING_SECONDS);
+  const signal = AbortSignal.timeout(seconds * 1_000);
+  const server = {
+    url: run.mcp,
+    headers: headersOf(run, settings),
+    fetch: (url: string, init: RequestInit) => fetch(url, init),
+  };
+  try {
+    const session = await McpSession.open(server, signal);
+    try {
+      return await listTools(session, signal);
+    } finally {
+      session.close();
+    }
+  } catch (thrown) {
+    const begin = `${path}.mcp: the tools of this server could not be listed.`;
+    if (thrown instanceof McpFault && !thrown.mayPass)
+      throw finalError('invalid_request_error', `${begin} ${thrown.message}`);
+    const why = signal.aborted
+      ? `It did not answer within ${seconds} s.`
+      : thrown instanceof McpFault
+        ? thrown.message
+        : 'It could not be reached.';
+    throw new ApiError('api_error', `${begin} ${why} Try again later.`, { status: 502, cause: thrown });
+  }
+}

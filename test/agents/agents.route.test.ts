@@ -1,0 +1,113 @@
+import { reset } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, expect, test } from 'vitest';
+import { agentContent, agentDeleted } from '../../src/agents/agents-answers.schema.ts';
+import { findAgent } from '../../src/agents/find-agent.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { nameRow } from '../../src/versions/versions-answers.schema.ts';
+import { as, type SimulatedEdge, settleEdges, simulatedEdge } from '../support/prefixes.ts';
+import { TOOL_SECRET, TOOL_URL, weather } from '../support/scripted-runs.ts';
+
+afterEach(async () => {
+  await settleEdges();
+  await reset();
+});
+
+const VARS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
+const AGENT = { model: 'claude-opus-5-5', max_tokens: 64, system: 'Be kind.', description: 'Weather' };
+type Headers = Record<string, string>;
+
+/** Sends a request. @returns its status and its body */
+async function ask(app: SimulatedEdge, method: string, path: string, headers: Headers, body?: unknown) {
+  const sent = { method, headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const response = await app.fetch(path, sent);
+  return { status: response.status, body: (await response.json()) as Record<string, unknown> };
+}
+
+test('an agent is stored with all its limits, and read by name and by version', async () => {
+  const app = simulatedEdge(VARS);
+  const alice = await as('alice');
+  const put = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, limits: { max_usd: 0.5 } });
+  expect(put.status).toBe(200);
+  const stored = agentContent.parse(put.body);
+  expect(stored).toEqual({
+    ...{ type: 'agent', name: 'support', version: stored.version, owner: 'account', ...AGENT, tools: [] },
+    system: [{ type: 'text', text: 'Be kind.' }],
+    limits: { max_turns: 10, max_usd: 0.5, max_tool_calls: 100, parallel_tools: 6 },
+    approvers: 'owner',
+  });
+  for (const path of ['/agents/support', `/agents/${stored.version}`]) {
+    expect((await ask(app, 'GET', path, alice)).body).toEqual(put.body);
+  }
+});
+
+test('equal agents are one version, however they are written; a name goes back to an older one', async () => {
+  const app = simulatedEdge(VARS);
+  const alice = await as('alice');
+  const first = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, top_k: 5, temperature: 1 });
+  const { description, ...rest } = AGENT;
+  const system = [{ type: 'text', text: 'Be kind.' }];
+  const same = { temperature: 1, approvers: 'owner', description, limits: {}, ...rest, system, top_k: 5 };
+  expect((await ask(app, 'PUT', '/agents/support', alice, same)).body.version).toBe(first.body.version);
+  const second = await ask(app, 'PUT', '/agents/support', alice, { ...same, system: 'Be brief.' });
+  expect(second.body.version).not.toBe(first.body.version);
+  const back = await ask(app, 'PUT', '/agents/support', alice, { version: first.body.version });
+  expect(back).toEqual(first);
+  const history = await ask(app, 'GET', '/agents/support/versions', alice);
+  expect(history.body.data).toHaveLength(2);
+  const list = await ask(app, 'GET', '/agents', alice);
+  const [row] = list.body.data as unknown[];
+  expect(nameRow.parse(row)).toMatchObject({ type: 'agent', name: 'support', version: first.body.version });
+  agentDeleted.parse((await ask(app, 'DELETE', '/agents/support', alice)).body);
+  expect((await ask(app, 'GET', '/agents/support', alice)).status).toBe(404);
+});
+
+test('what an admin stores is everybody’s, an account’s own comes first, and nobody reads another account’s', async () => {
+  const app = simulatedEdge(VARS);
+  const [root, alice, bob] = [await as('root', 'admin'), await as('alice'), await as('bob')];
+  await ask(app, 'PUT', '/agents/support', root, AGENT);
+  const own = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, system: 'Hers.' });
+  const seen = async (headers: Headers, ref = 'support') => (await ask(app, 'GET', `/agents/${ref}`, headers)).body;
+  expect((await seen(alice)).owner).toBe('account');
+  expect((await seen(bob)).owner).toBe('deployment');
+  expect((await ask(app, 'GET', `/agents/${own.body.version}`, bob)).status).toBe(404);
+  const context = { env: env as unknown as Bindings, settings: settingsOf({ ...env, ...VARS }) };
+  await app.settled();
+  expect(await findAgent(context, 'alice', 'support')).toMatchObject({ name: 'support', version: own.body.version });
+  expect((await findAgent(context, 'bob', 'support')).definition).toMatchObject({ model: AGENT.model, limits: {} });
+  await expect(findAgent(context, 'bob', String(own.body.version))).rejects.toThrow('There is no agent support@');
+});
+
+test('to store tools with an address needs the scope `tools`, and without it nobody reads the address', async () => {
+  const app = simulatedEdge(VARS);
+  const plain = await as('alice');
+  const trusted = await as('alice', 'messages', 'prefixes', 'tools');
+  const body = { ...AGENT, tools: [weather()] };
+  const refused = await ask(app, 'PUT', '/agents/sky', plain, body);
+  expect(refused).toMatchObject({ status: 403, body: { error: { type: 'permission_error' } } });
+  expect(JSON.stringify(refused.body)).toContain('the scope `tools`');
+  const stored = await ask(app, 'PUT', '/agents/sky', trusted, body);
+  expect(stored.body.tools).toEqual([weather()]);
+  const { run: _, ...told } = weather();
+  const read = await ask(app, 'GET', '/agents/sky', plain);
+  expect(read.body.tools).toEqual([told]);
+  expect(JSON.stringify(read.body)).not.toContain(TOOL_URL);
+});
+
+test.each([
+  [{ ...AGENT, model: undefined }, 'model: Field required'],
+  [{ ...AGENT, max_tokens: undefined }, 'max_tokens: Field required'],
+  [{ ...AGENT, messages: [] }, 'messages'],
+  [{ ...AGENT, limits: { max_turns: 0 } }, 'limits.max_turns'],
+  [{ ...AGENT, limits: { max_dollars: 1 } }, 'max_dollars'],
+  [{ ...AGENT, approvers: 'anybody' }, "'owner' or 'admin'"],
+  [{ ...AGENT, tools: [{ name: 'a' }, { name: 'a' }] }, 'tools.1.name: Tool names must be unique.'],
+  [{ ...AGENT, system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] }, 'system.0.cache_control'],
+  [{ ...AGENT, tools: [{ name: 'a', run: 'worker' }] }, 'no tool of its own of this name'],
+])('what is no agent is a 400 that names the member: %j', async (body, words) => {
+  const app = simulatedEdge(VARS);
+  const answer = await ask(app, 'PUT', '/agents/support', await as('alice'), body);
+  expect(answer.status).toBe(400);
+  expect(JSON.stringify(answer.body)).toContain(words);
+});

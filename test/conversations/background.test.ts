@@ -1,0 +1,282 @@
+import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
+import fc from 'fast-check';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { turnAccount, turnEnded } from '../../src/conversations/conversations-answers.schema.ts';
+import { receivedText } from '../../src/conversations/turn-answer.ts';
+import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
+import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import type { Json } from '../../src/json/object.ts';
+import { errorOf, testApp } from '../support/app.ts';
+import {
+  type Asked,
+  atRest,
+  bindings,
+  bodyOf,
+  requestOf,
+  resetAll,
+  rowsOf,
+  simulate,
+  stubOf,
+  turnOf,
+} from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
+import { runs } from '../support/runs.ts';
+import {
+  answeringBy,
+  type Called,
+  call,
+  calls,
+  says,
+  servingTools,
+  TOOL_URL,
+  weather,
+} from '../support/scripted-runs.ts';
+
+afterEach(resetAll);
+
+const HOOK = 'https://hooks.example.com/turns';
+const SECRET = `whsec_${btoa('the secret of the deliveries 123')}`;
+const VARS = { DELIVERY_SIGNING_SECRET: SECRET, TURN_DELIVER_URL: HOOK };
+const HOUR_MS = 3_600_000;
+
+/** Begins a turn that nobody waits for. */
+async function begin(body: object, asked: Asked & { deliverUrl?: string } = {}): Promise<Json> {
+  const { deliverUrl, ...others } = asked;
+  const answer = await turnOf({ ...requestOf(body, others), background: true, deliverUrl });
+  if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
+  expect(answer.status).toBe(202);
+  expect(answer.headers.location).toBe(`/conversations/${asked.id ?? 'c1'}/turns/${answer.turn}`);
+  return JSON.parse(answer.body) as Json;
+}
+
+async function turnNow(id: string, conversation = 'c1'): Promise<Json> {
+  const result = await stubOf(conversation).turnAccount(id);
+  if (!result.ok) throw new Error(result.error.message);
+  return JSON.parse(await receivedText(result.value as CrossingText)) as Json;
+}
+
+/** @returns the events that a receiver got, of all that came in */
+const told = (came: readonly Called[]) => came.filter(({ url }) => url !== TOOL_URL);
+
+/** Lets the hours pass in which a failed delivery waits. */
+function clock() {
+  let passed = 0;
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
+    .mockImplementation(() => Date.now() + passed);
+  onTestFinished(() => spy.mockRestore());
+  return (ms: number) => {
+    passed += ms;
+  };
+}
+
+describe('a turn in the background', () => {
+  test('goes on by itself, and its end is told: signed, with the answer', async () => {
+    answeringBy(() => says('It is done.'), { vars: VARS });
+    const came = servingTools(() => new Response(null, { status: 204 }));
+    const turn = await begin(bodyOf('Do it.'));
+    expect(turnAccount.parse(turn)).toMatchObject({ type: 'turn', conversation: 'c1', error: null });
+    await eventually(() => expect(told(came)).toHaveLength(1));
+
+    const [{ url, headers, text, body } = {} as Called] = came;
+    const verdict = await verifyStandard.verify({ headers, bytes: new TextEncoder().encode(text), now: Date.now() }, [
+      SECRET,
+    ]);
+    expect([url, verdict]).toEqual([HOOK, 'valid']);
+    expect(headers.get('webhook-id')).toBe(body.event_id);
+    expect(turnEnded.parse(body)).toMatchObject({
+      account: 'alice',
+      conversation: 'c1',
+      turn: { id: turn.id, status: 'complete', error: null },
+      message: { role: 'assistant', content: [{ type: 'text', text: 'It is done.' }], stop_reason: 'end_turn' },
+    });
+    expect((await rowsOf()).map(({ role, status }) => [role, status])).toEqual([
+      ['user', 'complete'],
+      ['assistant', 'complete'],
+    ]);
+    await atRest();
+  });
+
+  test('is followed like any other, and one that has ended can be read again from its first event', async () => {
+    const answered = Promise.withResolvers<void>();
+    answeringBy(() => says('Here.'), { vars: VARS, after: () => answered.promise });
+    servingTools(() => new Response());
+    const { id } = await begin(bodyOf('Where?'));
+    expect(await turnNow(String(id))).toMatchObject({ status: 'running', ended_at: null });
+    const live = await stubOf().resume(undefined);
+    answered.resolve();
+    if (live.kind !== 'stream') throw new Error(live.kind);
+    const text = await new Response(live.body as ReadableStream).text();
+    expect(text).toContain('message_stop');
+    const again = await stubOf().resume(`${id}-0`);
+    if (again.kind !== 'stream') throw new Error(again.kind);
+    expect(await new Response(again.body as ReadableStream).text()).toBe(text);
+  });
+
+  test('that the same key begins again is the same one, also after its end', async () => {
+    const bodies = answeringBy(() => says('Once.'), { vars: VARS });
+    const came = servingTools(() => new Response());
+    const asked = { key: 'k1', hash: 'h' };
+    const [one, other] = await Promise.all([begin(bodyOf('Do it.'), asked), begin(bodyOf('Do it.'), asked)]);
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    const later = await begin(bodyOf('Do it.'), asked);
+    expect([other.id, later.id, later.status]).toEqual([one.id, one.id, 'complete']);
+    expect(bodies).toHaveLength(1);
+  });
+
+  test('that the API refuses is told with the error, and can be read for a while though no conversation came of it', async () => {
+    const error = { type: 'error', error: { type: 'invalid_request_error', message: 'no such thing' } };
+    answeringBy(() => Response.json(error, { status: 400 }), { vars: VARS });
+    const came = servingTools(() => new Response());
+    const { id } = await begin(bodyOf('Do it.'));
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    const failed = { status: 'failed', error: { type: 'invalid_request_error', message: 'no such thing' } };
+    expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id, ...failed }, message: null });
+    expect(await turnNow(String(id))).toMatchObject(failed);
+  });
+
+  test('that its budget refuses is refused to its caller, and nothing is told', async () => {
+    const bodies = answeringBy(() => says('never'), { vars: VARS });
+    const came = servingTools(() => new Response());
+    await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
+    for (const more of [{}, { tools: [weather()] }]) {
+      const answer = await turnOf({ ...requestOf(bodyOf('Do it.', more)), background: true });
+      expect(answer).toMatchObject({ kind: 'error', error: { status: 429, type: 'billing_error' } });
+    }
+    await runDurableObjectAlarm(stubOf());
+    expect([bodies.length, told(came)]).toEqual([0, []]);
+  });
+
+  test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
+    simulate({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
+    const came = servingTools(() => new Response());
+    const { id } = await begin(bodyOf('Tell me a long story.', { max_tokens: 2_000 }));
+    const live = await stubOf().resume(undefined);
+    if (live.kind !== 'stream') throw new Error(live.kind);
+    const reader = (live.body as ReadableStream<Uint8Array>).getReader();
+    let text = '';
+    while (!text.includes('text_delta')) text += new TextDecoder().decode((await reader.read()).value);
+    await reader.cancel();
+
+    const cancelled = await stubOf().cancel(String(id));
+    const again = await stubOf().cancel(String(id));
+    if (!cancelled.ok || !again.ok) throw new Error('not cancelled');
+    const [first, second] = [
+      await receivedText(cancelled.value as CrossingText),
+      await receivedText(again.value as CrossingText),
+    ];
+    expect(JSON.parse(first)).toMatchObject({ id, status: 'stopped' });
+    expect(second).toBe(first);
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    expect(came[0]?.body).toMatchObject({ turn: { id, status: 'stopped' } });
+    expect(await stubOf().cancel('turn_unknown')).toMatchObject({ ok: false, error: { status: 404 } });
+  });
+
+  test('whose receiver fails is told again after a while, under the same id and with the same words', async () => {
+    answeringBy(() => says('Done.'), { vars: VARS });
+    const pass = clock();
+    const came = servingTools((_, number) => new Response(null, { status: number < 3 ? 500 : 200 }));
+    await begin(bodyOf('Do it.'), { deliverUrl: 'https://hooks.example.com/own' });
+    await eventually(() => expect(told(came)).toHaveLength(1));
+    for (const times of [2, 3]) {
+      await atRest();
+      pass(HOUR_MS);
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf());
+        expect(told(came)).toHaveLength(times);
+      });
+    }
+    pass(HOUR_MS);
+    await runDurableObjectAlarm(stubOf());
+    expect(came.map(({ url }) => url)).toEqual(Array(3).fill('https://hooks.example.com/own'));
+    expect(new Set(came.map(({ text }) => text)).size).toBe(1);
+    expect(new Set(came.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+  });
+});
+
+const KILLED = runs(100);
+
+test(`${KILLED} turns in the background, plain ones and runs, end and are told under one id, whenever the object dies`, async () => {
+  let isReached = false;
+  // An object that is killed waits for ever; the next one does not.
+  const waits = async () => {
+    isReached = true;
+    await new Promise(() => {});
+  };
+  answeringBy(
+    (body) =>
+      Array.isArray(body.tools) && !JSON.stringify(body.messages).includes('tool_result')
+        ? calls({ type: 'text', text: 'I look. ' }, call('toolu_1', 'Bern'))
+        : says('Sun.'),
+    { vars: VARS, before: () => (point === 'before the answer' ? waits() : Promise.resolve()) },
+  );
+  let point = '';
+  const came = servingTools(async ({ url }) => {
+    if (url === TOOL_URL && point === 'in a call') await waits();
+    if (url === HOOK && point === 'in the delivery') await waits();
+    return new Response('sun');
+  });
+  const points = fc.constantFrom('at once', 'before the answer', 'in a call', 'in the delivery');
+  const counts: Record<string, number> = {};
+  let number = 0;
+  await fc.assert(
+    fc.asyncProperty(points, fc.boolean(), async (where, isRun) => {
+      number += 1;
+      const id = `k${number}`;
+      counts[where] = (counts[where] ?? 0) + 1;
+      point = where;
+      isReached = false;
+      const turn = await begin(bodyOf('How is it?', isRun ? { tools: [weather()] } : {}), { id });
+      // An object cannot be aborted from inside: what it says is looked at from out here.
+      const isMet = where !== 'at once' && (where !== 'in a call' || isRun);
+      while (isMet && !isReached) await new Promise((resolve) => setTimeout(resolve, 2));
+      point = '';
+      await abortAllDurableObjects();
+      // Nobody asks: only its alarm wakes it.
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf(id));
+        const own = told(came).filter(({ body }) => body.conversation === id);
+        expect(own.length).toBeGreaterThan(0);
+      });
+      const own = told(came).filter(({ body }) => body.conversation === id);
+      expect(new Set(own.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+      const ended = own.at(-1)?.body.turn as Json;
+      expect(ended.id).toBe(turn.id);
+      expect(ended.status).not.toBe('running');
+      expect(await turnNow(String(turn.id), id)).toMatchObject({ status: ended.status });
+    }),
+    { numRuns: KILLED },
+  );
+  expect(Object.keys(counts)).toHaveLength(4);
+  // biome-ignore lint/suspicious/noConsole: the table of the kills.
+  console.log(`turns in the background, killed: ${JSON.stringify(counts)}`);
+});
+
+describe('POST /messages', () => {
+  test('begins a turn in the background, which DELETE cancels; without a conversation it is a 400', async () => {
+    answeringBy(() => says('Done.'), { vars: VARS });
+    servingTools(() => new Response());
+    const app = testApp(() => Response.json({}));
+    const response = await app.post('/v1/messages', { ...bodyOf('Do it.'), conversation: 'c1', background: true });
+    expect(response.status).toBe(202);
+    const turn = turnAccount.parse(await response.json());
+    expect(response.headers.get('location')).toBe(`/conversations/c1/turns/${turn.id}`);
+    expect(response.headers.get('sluice-turn')).toBe(turn.id);
+    const cancelled = await app.fetch(`/conversations/c1/turns/${turn.id}`, { method: 'DELETE' });
+    expect(cancelled.status).toBe(200);
+    expect(await cancelled.json()).toMatchObject({ id: turn.id, conversation: 'c1' });
+
+    for (const [body, said] of [
+      [{ ...bodyOf('Do it.'), background: true }, /background: it needs a conversation/],
+      [{ ...bodyOf('Do it.'), conversation: 'c2', background: 'yes' }, /background: Input should be a valid boolean/],
+      [{ ...bodyOf('Do it.'), conversation: 'c2', deliver_url: 'https://a.test/' }, /deliver_url: its host/],
+    ] as const) {
+      const refused = await app.post('/messages', body);
+      expect(refused.status).toBe(400);
+      expect((await errorOf(refused)).message).toMatch(said);
+    }
+    await app.settled();
+  });
+});

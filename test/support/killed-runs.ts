@@ -36,7 +36,8 @@ export class Killer<Point extends string> {
     if (next.after >= 0) return;
     this.#planned.shift();
     this.done.set(point, (this.done.get(point) ?? 0) + 1);
-    this.#due = next.one ?? 'all';
+    // What waits here for its end must get it.
+    if (this.#due !== 'all') this.#due = next.one ?? 'all';
     if (next.one === undefined) await new Promise(() => {});
   }
 

@@ -17,6 +17,7 @@ interface Refused {
   model: string;
   conversation?: string | undefined;
   prefix?: string | undefined;
+  agent?: string | undefined;
   token?: string | undefined;
   tags?: string | undefined;
   user?: string | undefined;
@@ -39,11 +40,12 @@ export class RefusalLog extends Rows {
 
   /** Notes a refused request. */
   add(request: AdmissionRequest, refusal: Refused['refusal'], now: number): void {
-    const { requestId: id, route, model, conversation, prefix, token, tags, user } = request;
+    const { requestId: id, route, model, conversation, prefix, agent, token, tags, user } = request;
     // What is free of charge has no id of its own.
     if (id === '') return;
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
-    this.#unwritten.push({ id, at: now, route, model, conversation, prefix, token: token?.jti, tags, user, refusal });
+    const named = { route, model, conversation, prefix, agent };
+    this.#unwritten.push({ id, at: now, ...named, token: token?.jti, tags, user, refusal });
     if (now - this.#writtenAt >= WRITE_EVERY_MS) this.#write(now);
   }
 
@@ -88,13 +90,13 @@ export class RefusalLog extends Rows {
 }
 
 function refusedRequestOf({ id, at, tags, refusal, ...request }: Refused): LedgerRequest {
-  const { route, model, conversation = null, prefix = null, token = null, user = null } = request;
+  const { route, model, conversation = null, prefix = null, agent = null, token = null, user = null } = request;
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
   const row: LedgerRow = {
     request_id: id,
     created_at: new Date(at).toISOString(),
     settled_at: null,
-    ...{ route, model, conversation, prefix, token, user },
+    ...{ route, model, conversation, prefix, agent, token, user },
     answered_by: null,
     tags: readTags(tags ?? null),
     status: 'refused',

@@ -87,6 +87,7 @@ export const ledgerRowSchema = z.object({
   answered_by: z.described(z.nullable(z.string()), 'The model that the upstream says it was.'),
   conversation: z.nullable(z.string()),
   prefix: z.nullable(z.string()),
+  agent: z.nullable(z.string()),
   token: z.described(z.nullable(z.string()), 'The jti of the credential.'),
   tags: z.described(
     z.record(z.string(), z.string()),

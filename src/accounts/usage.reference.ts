@@ -24,6 +24,7 @@ const row = {
   answered_by: 'claude-haiku-5-5',
   conversation: 'trip',
   prefix: null,
+  agent: null,
   token: null,
   tags: { feature: 'search' },
   user: null,

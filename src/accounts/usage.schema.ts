@@ -8,6 +8,7 @@ export const usageGroupSchema = z.enum([
   'tag',
   'conversation',
   'prefix',
+  'agent',
   'upstream',
   'tool',
   'account',

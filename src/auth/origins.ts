@@ -27,6 +27,7 @@ const EXPOSED_HEADERS = [
   'sluice-max-tokens',
   'sluice-cost-usd',
   'sluice-turn',
+  'sluice-agent',
   'sluice-paused',
 ];
 

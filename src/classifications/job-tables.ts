@@ -74,60 +74,51 @@ type InputRow = { n: number; id: string; item: number | null; fault: string | nu
 type VoteRow = { item: number; answer: string };
 
 /** Reads and writes the rows of a classification. */
-export class JobTables {
-  readonly #tables: Tables;
-  readonly #storage: DurableObjectStorage;
-
-  constructor(storage: DurableObjectStorage) {
-    this.#storage = storage;
-    this.#tables = new Tables(storage);
-  }
-
+export class JobTables extends Tables {
   /** Makes the tables, or empties them. */
   create(): void {
-    migrate(this.#storage, MIGRATIONS);
-    this.#tables.together(() => {
-      for (const table of ['inputs', 'items', 'texts', 'votes']) this.#tables.write(`delete from ${table}`);
+    migrate(this.storage, MIGRATIONS);
+    this.together(() => {
+      for (const table of ['inputs', 'items', 'texts', 'votes']) this.write(`delete from ${table}`);
     });
   }
 
   /** @returns the job; undefined where there is none */
   load(): Job | undefined {
-    const { sql } = this.#storage;
-    if (sql.exec("select 1 from sqlite_master where name = 'job'").toArray().length === 0) return undefined;
-    migrate(this.#storage, MIGRATIONS);
-    const [row] = sql.exec<{ value: string }>('select value from job').toArray();
+    if (!this.has("sqlite_master where name = 'job'")) return undefined;
+    migrate(this.storage, MIGRATIONS);
+    const [row] = this.read<{ value: string }>('select value from job');
     return row && readFormat<Job>('classification_batch', row.value);
   }
 
   save(job: Job): void {
-    this.#tables.insert('job', { one: 1, value: writeFormat('classification_batch', job) }, 'insert or replace');
+    this.insert('job', { one: 1, value: writeFormat('classification_batch', job) }, 'insert or replace');
   }
 
   /** Adds inputs; those that are there already stay. @param from the place of the first one */
   add(from: number, inputs: readonly TakenInput[]): void {
-    this.#tables.together(() => {
+    this.together(() => {
       for (const [index, { id, input, hash, fault }] of inputs.entries()) {
         const n = from + index;
-        if (this.#tables.has('inputs where n = ?', n)) continue;
+        if (this.has('inputs where n = ?', n)) continue;
         const item = fault ? null : this.#itemOf(n, input, hash);
-        this.#tables.insert('inputs', { n, id: JSON.stringify(id), item, fault: fault && JSON.stringify(fault) });
+        this.insert('inputs', { n, id: JSON.stringify(id), item, fault: fault && JSON.stringify(fault) });
       }
     });
   }
 
   /** @returns the item that an input shares with those that are equal, made for the first of them */
   #itemOf(n: number, input: string, hash: string | null): number {
-    const [same] = hash === null ? [] : this.#tables.read<{ n: number }>('select n from items where hash = ?', hash);
+    const [same] = hash === null ? [] : this.read<{ n: number }>('select n from items where hash = ?', hash);
     if (same) return same.n;
-    this.#tables.insert('items', { n, hash });
-    this.#tables.insert('texts', { n, text: input });
+    this.insert('items', { n, hash });
+    this.insert('texts', { n, text: input });
     return n;
   }
 
   /** @returns the next items whose answers may be known */
   hashesAfter(n: number, limit: number): { n: number; hash: string }[] {
-    return this.#tables.read<{ n: number; hash: string }>(
+    return this.read<{ n: number; hash: string }>(
       'select n, hash from items where n > ? and hash is not null order by n limit ?',
       n,
       limit,
@@ -136,10 +127,10 @@ export class JobTables {
 
   /** Notes answers that are known: their texts need not go up. */
   noteKnown(answers: ReadonlyMap<number, KeptAnswer>): void {
-    this.#tables.together(() => {
+    this.together(() => {
       for (const [n, answer] of answers) {
-        this.#tables.write('update items set known = ?, kept = 1 where n = ?', JSON.stringify(answer), n);
-        this.#tables.write('delete from texts where n = ?', n);
+        this.write('update items set known = ?, kept = 1 where n = ?', JSON.stringify(answer), n);
+        this.write('delete from texts where n = ?', n);
       }
     });
   }
@@ -148,7 +139,7 @@ export class JobTables {
   textsAfter(n: number, mostBytes: number): UnknownInput[] {
     const page: UnknownInput[] = [];
     let bytes = 0;
-    for (const row of this.#storage.sql.exec<{ n: number; text: string }>(
+    for (const row of this.storage.sql.exec<{ n: number; text: string }>(
       'select n, text from texts where n > ? order by n',
       n,
     )) {
@@ -161,21 +152,21 @@ export class JobTables {
 
   /** Lets go of the texts: they have gone up. */
   forgetTexts(): void {
-    this.#tables.write('delete from texts');
+    this.write('delete from texts');
   }
 
   /** Stores answers of the batch; one that comes again replaces itself. */
   addVotes(votes: readonly { item: number; vote: number; answer: VoteAnswer }[]): void {
-    this.#tables.together(() => {
+    this.together(() => {
       for (const { item, vote, answer } of votes) {
-        this.#tables.insert('votes', { item, vote, answer: JSON.stringify(answer) }, 'insert or replace');
+        this.insert('votes', { item, vote, answer: JSON.stringify(answer) }, 'insert or replace');
       }
     });
   }
 
   /** @returns how many inputs there are: all, those whose answer is known, those that share one, and texts to send */
   counts(): { inputs: number; cached: number; repeated: number; texts: number } {
-    const count = (from: string) => this.#tables.number(`select count(*) from ${from}`);
+    const count = (from: string) => this.number(`select count(*) from ${from}`);
     return {
       inputs: count('inputs'),
       cached: count('inputs join items on items.n = inputs.item where known is not null'),
@@ -186,7 +177,7 @@ export class JobTables {
 
   /** @returns the next inputs with what their results are made of */
   partsAfter(n: number, limit: number): ResultParts[] {
-    const rows = this.#tables.read<InputRow>(
+    const rows = this.read<InputRow>(
       `select inputs.n, id, item, fault, known from inputs left join items on items.n = item
          where inputs.n > ? order by inputs.n limit ?`,
       n,
@@ -203,14 +194,14 @@ export class JobTables {
   }
 
   votesOf(item: number): VoteAnswer[] {
-    return this.#tables
-      .read<VoteRow>('select item, answer from votes where item = ? order by vote', item)
-      .map(({ answer }) => JSON.parse(answer) as VoteAnswer);
+    return this.read<VoteRow>('select item, answer from votes where item = ? order by vote', item).map(
+      ({ answer }) => JSON.parse(answer) as VoteAnswer,
+    );
   }
 
   /** @returns items whose answers are not in the cache yet */
   unkept(limit: number): { n: number; hash: string }[] {
-    return this.#tables.read<{ n: number; hash: string }>(
+    return this.read<{ n: number; hash: string }>(
       'select n, hash from items where kept = 0 and hash is not null order by n limit ?',
       limit,
     );
@@ -218,8 +209,8 @@ export class JobTables {
 
   /** Notes that the answers of items are in the cache, or do not belong there. */
   noteKept(items: readonly number[]): void {
-    this.#tables.together(() => {
-      for (const n of items) this.#tables.write('update items set kept = 1 where n = ?', n);
+    this.together(() => {
+      for (const n of items) this.write('update items set kept = 1 where n = ?', n);
     });
   }
 }

@@ -1,6 +1,6 @@
 import { isRetryable, SluiceError } from './errors.ts';
 import { readLines } from './lines.ts';
-import { pause } from './pause.ts';
+import { pause, pauseBefore } from './pause.ts';
 import type { Batch, BatchDeletion, BatchEstimate, BatchRequest, BatchResult, Page, PageRequest } from './requests.ts';
 import { connectionError, newKey, type Transport } from './transport.ts';
 
@@ -28,104 +28,89 @@ export interface BatchWaitOptions extends BatchOptions {
   onProgress?: ((batch: Batch) => void) | undefined;
 }
 
-/** The batches of the account: many requests that go up together, at half price. */
-export class Batches {
-  readonly #transport: Transport;
-
-  constructor(transport: Transport) {
-    this.#transport = transport;
-  }
-
-  /**
-   * Creates a batch. Where the connection fails it is sent again, under the same key: never two batches.
-   *
-   * @param batch its requests, or a `Blob` of the JSON of all that: a large one need not be a string
-   */
-  create(batch: BatchRequest | Blob, { signal, idempotencyKey = newKey() }: BatchCreateOptions = {}): Promise<Batch> {
-    const headers = { 'idempotency-key': idempotencyKey };
-    const send = () => this.#transport.json<Batch>(PATH, { method: 'POST', body: batch, headers, signal });
-    return patiently(send, isRetryable, MOST_CREATE_RETRIES, signal);
-  }
-
-  /** Says what a batch costs at most, and whether the account's budget has room for it. Nothing is sent to Claude. */
-  dryRun(batch: BatchRequest | Blob, { signal }: BatchOptions = {}): Promise<BatchEstimate> {
-    return this.#transport.json(PATH, { method: 'POST', body: batch, query: { dry_run: true }, signal });
-  }
-
-  /** Gets a batch. */
-  retrieve(id: string, { signal }: BatchOptions = {}): Promise<Batch> {
-    return this.#transport.json(pathOf(id), { signal });
-  }
-
-  /** Gives the batches, newest first. @param page how many to ask for at a time, and behind which one to begin */
-  async *list(page: Omit<PageRequest, 'before_id'> = {}): AsyncGenerator<Batch, void, void> {
-    for (let query = page; ; ) {
-      const { data, has_more, last_id } = await this.#transport.json<Page<Batch>>(PATH, { query });
-      yield* data;
-      if (!has_more || last_id === null) return;
-      query = { ...page, after_id: last_id };
-    }
-  }
-
-  /** Cancels what no model has begun to answer. The batch still has to end. */
-  cancel(id: string): Promise<Batch> {
-    return this.#transport.json(pathOf(id, '/cancel'), { method: 'POST' });
-  }
-
-  /** Deletes a batch that has ended. */
-  delete(id: string): Promise<BatchDeletion> {
-    return this.#transport.json(pathOf(id), { method: 'DELETE' });
-  }
-
-  /**
-   * Gives the results of a batch that has ended, as they come, in any order.
-   *
-   * @throws SluiceError `connection_error` if they break off, also where that looks like their end
-   */
-  async *results(id: string, { signal }: BatchOptions = {}): AsyncGenerator<BatchResult, void, void> {
-    const { request_counts } = await this.retrieve(id, { signal });
-    let missing = Object.values(request_counts).reduce((sum, count) => sum + count, 0);
-    const response = await this.#transport.send(pathOf(id, '/results'), { signal });
-    for await (const result of readLines<BatchResult>(response, signal)) {
-      missing -= 1;
-      yield result;
-    }
-    if (missing > 0) throw connectionError(new Error(`${missing} results are missing. Ask for them again.`));
-  }
-
-  /**
-   * Waits until a batch has ended. It asks less and less often, waits as long as the edge asks it to, and goes on when the
-   * network fails.
-   *
-   * @throws SluiceError `closed` if the signal is aborted; what the edge says, if asking again cannot help
-   */
-  async waitFor(id: string, { signal, onProgress }: BatchWaitOptions = {}): Promise<Batch> {
-    for (let asked = 0; ; asked += 1) {
-      const batch = await patiently(() => this.#retrieveSoon(id, signal), mayPass, MOST_FAILURES, signal);
-      onProgress?.(batch);
-      if (batch.processing_status === 'ended') return batch;
-      await pause(asked, 0, signal, MOST_PAUSE_MS);
-    }
-  }
+/** Gives the batches of the account: many requests that go up together, at half price. */
+export function batchesOf(transport: Transport) {
+  const retrieve = (id: string, { signal }: BatchOptions = {}): Promise<Batch> =>
+    transport.json(pathOf(id), { signal });
 
   /** Gets a batch, or gives up a connection that stays silent. */
-  async #retrieveSoon(id: string, signal: AbortSignal | undefined): Promise<Batch> {
+  async function retrieveSoon(id: string, signal: AbortSignal | undefined): Promise<Batch> {
     const connection = new AbortController();
     const abort = () => connection.abort();
-    const timer = setTimeout(
-      () => connection.abort(connectionError(new Error('no answer'))),
-      this.#transport.patience.silenceMs,
-    );
+    const silence = connectionError(new Error('no answer'));
+    const timer = setTimeout(() => connection.abort(silence), transport.patience.silenceMs);
     signal?.addEventListener('abort', abort);
     if (signal?.aborted) abort();
     try {
-      return await this.retrieve(id, { signal: connection.signal });
+      return await retrieve(id, { signal: connection.signal });
     } finally {
       clearTimeout(timer);
       signal?.removeEventListener('abort', abort);
     }
   }
+
+  return {
+    /**
+     * Creates a batch. Where the connection fails it is sent again, under the same key: never two batches.
+     *
+     * @param batch its requests, or a `Blob` of the JSON of all that: a large one need not be a string
+     */
+    create(batch: BatchRequest | Blob, { signal, idempotencyKey = newKey() }: BatchCreateOptions = {}): Promise<Batch> {
+      const headers = { 'idempotency-key': idempotencyKey };
+      const send = () => transport.json<Batch>(PATH, { method: 'POST', body: batch, headers, signal });
+      return patiently(send, isRetryable, MOST_CREATE_RETRIES, signal);
+    },
+    /** Says what a batch costs at most, and whether the account's budget has room for it. Nothing is sent to Claude. */
+    dryRun: (batch: BatchRequest | Blob, { signal }: BatchOptions = {}): Promise<BatchEstimate> =>
+      transport.json(PATH, { method: 'POST', body: batch, query: { dry_run: true }, signal }),
+    /** Gets a batch. */
+    retrieve,
+    /** Gives the batches, newest first. @param page how many to ask for at a time, and behind which one to begin */
+    async *list(page: Omit<PageRequest, 'before_id'> = {}): AsyncGenerator<Batch, void, void> {
+      for (let query = page; ; ) {
+        const { data, has_more, last_id } = await transport.json<Page<Batch>>(PATH, { query });
+        yield* data;
+        if (!has_more || last_id === null) return;
+        query = { ...page, after_id: last_id };
+      }
+    },
+    /** Cancels what no model has begun to answer. The batch still has to end. */
+    cancel: (id: string): Promise<Batch> => transport.json(pathOf(id, '/cancel'), { method: 'POST' }),
+    /** Deletes a batch that has ended. */
+    delete: (id: string): Promise<BatchDeletion> => transport.json(pathOf(id), { method: 'DELETE' }),
+    /**
+     * Gives the results of a batch that has ended, as they come, in any order.
+     *
+     * @throws SluiceError `connection_error` if they break off, also where that looks like their end
+     */
+    async *results(id: string, { signal }: BatchOptions = {}): AsyncGenerator<BatchResult, void, void> {
+      const { request_counts } = await retrieve(id, { signal });
+      let missing = Object.values(request_counts).reduce((sum, count) => sum + count, 0);
+      const response = await transport.send(pathOf(id, '/results'), { signal });
+      for await (const result of readLines<BatchResult>(response, signal)) {
+        missing -= 1;
+        yield result;
+      }
+      if (missing > 0) throw connectionError(new Error(`${missing} results are missing. Ask for them again.`));
+    },
+    /**
+     * Waits until a batch has ended. It asks less and less often, waits as long as the edge asks it to, and goes on when the
+     * network fails.
+     *
+     * @throws SluiceError `closed` if the signal is aborted; what the edge says, if asking again cannot help
+     */
+    async waitFor(id: string, { signal, onProgress }: BatchWaitOptions = {}): Promise<Batch> {
+      for (let asked = 0; ; asked += 1) {
+        const batch = await patiently(() => retrieveSoon(id, signal), mayPass, MOST_FAILURES, signal);
+        onProgress?.(batch);
+        if (batch.processing_status === 'ended') return batch;
+        await pause(pauseBefore(asked, 0, MOST_PAUSE_MS), signal);
+      }
+    },
+  };
 }
+
+export type Batches = ReturnType<typeof batchesOf>;
 
 /** Does some work again while it fails in a way that may pass, with pauses. */
 async function patiently<T>(
@@ -139,7 +124,7 @@ async function patiently<T>(
       return await work();
     } catch (thrown) {
       if (!mayPassAway(thrown) || failures >= most) throw thrown;
-      await pause(failures, (thrown.retryAfter ?? 0) * 1_000, signal, MOST_PAUSE_MS);
+      await pause(pauseBefore(failures, (thrown.retryAfter ?? 0) * 1_000, MOST_PAUSE_MS), signal);
     }
   }
 }

@@ -1,5 +1,5 @@
-import { Batches } from './batches.ts';
-import { Conversations } from './conversations.ts';
+import { batchesOf } from './batches.ts';
+import { conversationsOf } from './conversations.ts';
 import type {
   BackgroundRequest,
   Classified,
@@ -61,8 +61,8 @@ export function createClient(options: ClientOptions) {
       /** The same as `stream`, with tools that run here: sends their results and asks again, until an answer calls no tool. */
       run: (request: RunRequest, how?: StreamOptions) => new Run((turn) => stream(turn, how), request, how),
     },
-    batches: new Batches(transport),
-    conversations: new Conversations(transport),
+    batches: batchesOf(transport),
+    conversations: conversationsOf(transport),
     /** Counts a prompt, and says whether it fits its model and what it costs as input. */
     countTokens: (request: CountRequest): Promise<CountAnswer> =>
       transport.json('/count-tokens', { method: 'POST', body: request }),

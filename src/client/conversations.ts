@@ -19,97 +19,71 @@ import type { Transport } from './transport.ts';
 const at = (id: string, rest = '') => `/conversations/${encodeURIComponent(id)}${rest}`;
 
 /** The conversations of the account. */
-export class Conversations {
-  readonly #transport: Transport;
-
-  constructor(transport: Transport) {
-    this.#transport = transport;
-  }
-
-  /** Creates an empty conversation. Only needed to set defaults for its turns: a first turn creates one as well. */
-  create(fields: ConversationCreation = {}): Promise<Conversation> {
-    return this.#transport.json('/conversations', { method: 'POST', body: fields });
-  }
-
-  /** Lists the conversations, newest first. */
-  list(page?: PageRequest): Promise<Page<ConversationRow>> {
-    return this.#transport.json('/conversations', { query: page });
-  }
-
-  /** Gets one conversation. */
-  get(id: string): Promise<Conversation> {
-    return this.#transport.json(at(id));
-  }
-
-  /** Changes fields of a conversation; those that are absent stay. */
-  update(id: string, fields: ConversationPatch): Promise<Conversation> {
-    return this.#transport.json(at(id), { method: 'PATCH', body: fields });
-  }
-
-  /** Deletes a conversation. */
-  async delete(id: string): Promise<void> {
-    await this.#transport.send(at(id), { method: 'DELETE' });
-  }
-
-  /** Lists the messages, oldest first. */
-  messages(id: string, page?: HistoryRequest): Promise<Page<ConversationMessage>> {
-    return this.#transport.json(at(id, '/messages'), { query: page });
-  }
-
-  /** Gets what a turn did: its steps, what they cost, and the calls of tools that the edge made. */
-  turn(id: string, turn: string): Promise<ConversationTurn> {
-    return this.#transport.json(at(id, `/turns/${encodeURIComponent(turn)}`));
-  }
-
-  /** Stops a turn, and keeps the part of the answer that has come. One that has ended stays as it is. */
-  cancel(id: string, turn: string): Promise<ConversationTurn> {
-    return this.#transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' });
-  }
-
-  /**
-   * Follows the running turn from its first event, for example after a reload, or in another window.
-   *
-   * @returns null if no turn runs; then the history is complete
-   * @throws SluiceError 404 for an unknown conversation, without `ifAbsent`
-   */
-  async resume(id: string, options?: StreamOptions): Promise<MessageStream | null> {
-    const stream = new MessageStream(this.#transport, { conversation: id }, options);
-    if (await stream.opened()) return stream;
-    // If opening has failed, reading throws its error.
-    for await (const _ of stream);
-    return null;
-  }
-
-  /**
-   * Stops the running turn, if there is one. The part of the answer that has come is kept.
-   *
-   * @param only stops only this turn; another one goes on
-   */
-  stop(id: string, only: { turn?: string } = {}): Promise<Conversation> {
-    return this.#transport.json(at(id, '/stop'), { method: 'POST', query: only });
-  }
-
-  /** Goes back to before the turn of a message, so that something else can be asked. */
-  rewind(id: string, before: string): Promise<Conversation> {
-    return this.#transport.json(at(id, '/rewind'), { method: 'POST', body: { before } });
-  }
-
-  /** Copies a conversation into a new one: all of it, or up to the turn of a message. */
-  fork(id: string, fields: ConversationFork = {}): Promise<Conversation> {
-    return this.#transport.json(at(id, '/fork'), { method: 'POST', body: fields });
-  }
-
-  /**
-   * Exports a conversation: first the conversation itself, then its messages.
-   *
-   * @throws SluiceError `connection_error` if the export is incomplete
-   */
-  async *export(id: string): AsyncGenerator<ConversationLine, void, void> {
-    const response = await this.#transport.send(at(id, '/export'));
-    for await (const row of readLines<ConversationLine | { type: 'end' }>(response)) {
-      if (row.type === 'end') return;
-      yield row;
-    }
-    throw new SluiceError('connection_error', 'The export was cut before its end. Ask for it again.');
-  }
+export function conversationsOf(transport: Transport) {
+  return {
+    /** Creates an empty conversation. Only needed to set defaults for its turns: a first turn creates one as well. */
+    create: (fields: ConversationCreation = {}): Promise<Conversation> =>
+      transport.json('/conversations', { method: 'POST', body: fields }),
+    /** Lists the conversations, newest first. */
+    list: (page?: PageRequest): Promise<Page<ConversationRow>> => transport.json('/conversations', { query: page }),
+    /** Gets one conversation. */
+    get: (id: string): Promise<Conversation> => transport.json(at(id)),
+    /** Changes fields of a conversation; those that are absent stay. */
+    update: (id: string, fields: ConversationPatch): Promise<Conversation> =>
+      transport.json(at(id), { method: 'PATCH', body: fields }),
+    /** Deletes a conversation. */
+    async delete(id: string): Promise<void> {
+      await transport.send(at(id), { method: 'DELETE' });
+    },
+    /** Lists the messages, oldest first. */
+    messages: (id: string, page?: HistoryRequest): Promise<Page<ConversationMessage>> =>
+      transport.json(at(id, '/messages'), { query: page }),
+    /** Gets what a turn did: its steps, what they cost, and the calls of tools that the edge made. */
+    turn: (id: string, turn: string): Promise<ConversationTurn> =>
+      transport.json(at(id, `/turns/${encodeURIComponent(turn)}`)),
+    /** Stops a turn, and keeps the part of the answer that has come. One that has ended stays as it is. */
+    cancel: (id: string, turn: string): Promise<ConversationTurn> =>
+      transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' }),
+    /**
+     * Follows the running turn from its first event, for example after a reload, or in another window.
+     *
+     * @returns null if no turn runs; then the history is complete
+     * @throws SluiceError 404 for an unknown conversation, without `ifAbsent`
+     */
+    async resume(id: string, options?: StreamOptions): Promise<MessageStream | null> {
+      const stream = new MessageStream(transport, { conversation: id }, options);
+      if (await stream.opened()) return stream;
+      // If opening has failed, reading throws its error.
+      for await (const _ of stream);
+      return null;
+    },
+    /**
+     * Stops the running turn, if there is one. The part of the answer that has come is kept.
+     *
+     * @param only stops only this turn; another one goes on
+     */
+    stop: (id: string, only: { turn?: string } = {}): Promise<Conversation> =>
+      transport.json(at(id, '/stop'), { method: 'POST', query: only }),
+    /** Goes back to before the turn of a message, so that something else can be asked. */
+    rewind: (id: string, before: string): Promise<Conversation> =>
+      transport.json(at(id, '/rewind'), { method: 'POST', body: { before } }),
+    /** Copies a conversation into a new one: all of it, or up to the turn of a message. */
+    fork: (id: string, fields: ConversationFork = {}): Promise<Conversation> =>
+      transport.json(at(id, '/fork'), { method: 'POST', body: fields }),
+    /**
+     * Exports a conversation: first the conversation itself, then its messages.
+     *
+     * @throws SluiceError `connection_error` if the export is incomplete
+     */
+    async *export(id: string): AsyncGenerator<ConversationLine, void, void> {
+      const response = await transport.send(at(id, '/export'));
+      for await (const row of readLines<ConversationLine | { type: 'end' }>(response)) {
+        if (row.type === 'end') return;
+        yield row;
+      }
+      throw new SluiceError('connection_error', 'The export was cut before its end. Ask for it again.');
+    },
+  };
 }
+
+export type Conversations = ReturnType<typeof conversationsOf>;

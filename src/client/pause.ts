@@ -30,15 +30,20 @@ export function onReturn(call: (why: 'online' | 'visible') => void): () => void 
 }
 
 /**
- * Waits before the next attempt: twice as long each time, with jitter. It ends early if the page is online or visible again.
+ * Says how long to wait before the next attempt: twice as long each time, with jitter.
  *
  * @param attempt the number of attempts before, from 0
  * @param leastMs the time that the edge has asked to wait
  * @param mostMs the longest pause
+ * @returns milliseconds
  */
-export async function pause(attempt: number, leastMs: number, signal?: AbortSignal, mostMs = MOST_MS): Promise<void> {
+export function pauseBefore(attempt: number, leastMs: number, mostMs = MOST_MS): number {
   const most = Math.min(mostMs, FIRST_MS * 2 ** attempt);
-  const wait = Math.max(leastMs, most * (0.5 + Math.random() / 2));
+  return Math.max(leastMs, most * (0.5 + Math.random() / 2));
+}
+
+/** Waits, and no longer once the page is online or visible again. */
+export async function pause(ms: number, signal?: AbortSignal): Promise<void> {
   await new Promise<void>((resolve) => {
     const end = () => {
       clearTimeout(timer);
@@ -46,7 +51,7 @@ export async function pause(attempt: number, leastMs: number, signal?: AbortSign
       signal?.removeEventListener('abort', end);
       resolve();
     };
-    const timer = setTimeout(end, wait);
+    const timer = setTimeout(end, ms);
     const forget = onReturn(end);
     signal?.addEventListener('abort', end);
     if (signal?.aborted) end();

@@ -2,7 +2,7 @@ import type { Message, RawMessageStreamEvent } from '@anthropic-ai/sdk/resources
 import { errorOf, isRetryable, parse, SluiceError } from './errors.ts';
 import { numberOf, readEvents, type ServerSentEvent } from './events.ts';
 import { MessageBuilder } from './message.ts';
-import { onReturn, pause } from './pause.ts';
+import { onReturn, pause, pauseBefore } from './pause.ts';
 import { SdkReader } from './sdk-reader.ts';
 import { connectionError, newKey, type Transport } from './transport.ts';
 
@@ -11,8 +11,8 @@ export interface StreamOptions {
   signal?: AbortSignal | undefined;
   /** Headers of the request that starts the turn. */
   headers?: Record<string, string> | undefined;
-  /** Called when the connection is open, and when it is lost and will be tried again. */
-  onConnection?: ((state: 'open' | 'lost') => void) | undefined;
+  /** Called when the connection is open, and each time it is lost; `retryAt` says when it is tried again. */
+  onConnection?: ((state: 'open' | 'lost', retryAt?: Date) => void) | undefined;
   /** `empty`: following a conversation that does not exist yet is no error, and finds no turn. */
   ifAbsent?: 'empty' | undefined;
 }
@@ -169,8 +169,9 @@ export class MessageStream extends SdkReader {
       error ??= new SluiceError('connection_error', 'The answer was cut before its end.', { headers: this.headers });
       if (this.conversation === undefined) return error;
       if (Date.now() - this.#lastEventAt > (this.headers === undefined ? beginMs : resumeMs)) return error;
-      if (this.#attempts === 0) this.#options.onConnection?.('lost');
-      await pause(this.#complete ? 0 : this.#attempts, wait, signal);
+      const waitMs = pauseBefore(this.#complete ? 0 : this.#attempts, wait);
+      if (!this.#complete) this.#options.onConnection?.('lost', new Date(Date.now() + waitMs));
+      await pause(waitMs, signal);
       this.#attempts += 1;
       // A turn that was stopped must not be started again.
       if (this.turn === undefined && this.#isStopped()) return undefined;

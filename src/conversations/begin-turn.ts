@@ -281,7 +281,7 @@ function runnerOf(
   const { transcript, env, waitUntil } = context;
   const upstream = context.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
-  const prefix = transcript.profile?.prefix;
+  const { prefix, agent } = transcript.profile ?? {};
   return new TurnRunner(turn, {
     requestId,
     identity,
@@ -293,6 +293,7 @@ function runnerOf(
     parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
     prefix: prefix ? { ref: refOf(prefix), lay: (body) => layHeld(context, place.account, prefix, body) } : undefined,
+    agent: agent ? refOf(agent) : undefined,
     settings: context.settings(),
     upstream,
     stays,

@@ -20,7 +20,7 @@ import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { answerOf, answerRepeated, backgroundAnswerOf, findRepeatedTurn, turnReport } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
-import { checkBeside, namesBeginning, type Taken, takeNamed } from './held-agent.ts';
+import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
 import type { NextRequest } from './history/next-request.ts';
@@ -100,7 +100,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
           ? await takeNamed(this.#context, request.place, request)
           : undefined;
       try {
-        return await this.#turn(read, taken);
+        return withAgentNamed(await this.#turn(read, taken), this.#transcript);
       } finally {
         releaseUnused(this.#context, taken?.held);
       }

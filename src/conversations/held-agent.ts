@@ -4,7 +4,7 @@ import { type Agent, agentOf } from '../agents/agent.ts';
 import { AGENTS } from '../agents/agent-kind.ts';
 import { behindAgent, type InheritedParts } from '../agents/behind-agent.ts';
 import { findAgent } from '../agents/find-agent.ts';
-import type { ConversationPlace } from '../durable/contracts/conversation.ts';
+import type { ConversationPlace, TurnAnswer } from '../durable/contracts/conversation.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { memoryOf } from '../versions/find-stored.ts';
 import { parseRef } from '../versions/versions.schema.ts';
@@ -12,6 +12,7 @@ import { type TakenPrefix, takePrefix } from './held-prefix.ts';
 import type { PrefixDefaults } from './history/next-request.ts';
 import type { ObjectContext } from './object-context.ts';
 import { type HeldAgent, refOf } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */
 export interface TakenAgent extends PrefixDefaults {
@@ -79,6 +80,12 @@ export function checkHeldAgent(held: HeldAgent | null | undefined, ref: string):
   }
   if (named?.name === held.name && (named.hash === undefined || named.hash === held.hash)) return;
   throw invalidRequest(`agent: this conversation holds ${refOf(held)}, and takes no other. Leave it out.`);
+}
+
+/** @returns an answer that names the conversation's agent in a header, where it has one */
+export function withAgentNamed(answer: TurnAnswer, { profile }: Pick<Transcript, 'profile'>): TurnAnswer {
+  if (!profile?.agent || answer.kind === 'error') return answer;
+  return { ...answer, headers: { ...answer.headers, 'sluice-agent': refOf(profile.agent) } };
 }
 
 /** @returns the agent of a conversation; undefined where it has none */

@@ -100,6 +100,7 @@ export async function proxyTurn(
   if (answer.kind === 'error') throw apiErrorOf(c, answer.error);
   entry.line.model = typeof fields.model === 'string' ? fields.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
+  entry.line.agent = headers['sluice-agent'];
   if (answer.kind === 'stream') return streamedTurn(c, answer, headers, log());
   if (answer.kind === 'ended') {
     log()(answer.trailer.outcome, answer.trailer.nanodollars);

@@ -10,6 +10,8 @@ export interface LogLine {
   route: string;
   account?: string | undefined;
   conversation?: string | undefined;
+  /** The agent of the conversation: name@version. */
+  agent?: string | undefined;
   event_id?: string | undefined;
   model?: string | undefined;
   status?: number | undefined;

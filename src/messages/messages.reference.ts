@@ -77,6 +77,7 @@ const headers = [
   'sluice-cost-usd',
   'sluice-max-tokens',
   'sluice-turn',
+  'sluice-agent',
   'sluice-paused',
   'sluice-model-retires',
   'sluice-upstream',

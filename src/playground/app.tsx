@@ -57,7 +57,7 @@ export function App() {
         </nav>
         <div class="inline top-end">
           <Spent />
-          <a class="docs" href="/docs">
+          <a class="docs" href="/docs" title="The reference and the guides">
             Docs
           </a>
           <IconButton icon={THEME_ICONS[theme.value]} label={`Theme: ${theme.value}. Change it`} onClick={nextTheme} />
@@ -101,11 +101,11 @@ function Spent() {
     <a
       class="spent"
       href="#/budget"
-      title="Spent today, and what is held for requests that run"
+      title="Spent today, with what is set aside for running requests"
       data-known={day !== undefined}
     >
-      {formatUsd(day ? day.settled_usd + day.held_usd : 0)}
-      <span> today</span>
+      {/* One text, which begins where it began: nothing moves when it gets longer. */}
+      {day && `${formatUsd(day.settled_usd + day.held_usd)} today`}
     </a>
   );
 }

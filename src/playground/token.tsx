@@ -2,7 +2,7 @@ import { refusal, takeToken, token } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Dialog } from './ui/dialog.tsx';
 import { Fault } from './ui/fault.tsx';
-import { Form } from './ui/form.tsx';
+import { Form, SubmitButton } from './ui/form.tsx';
 
 /** Asks for a token and uses it. */
 function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
@@ -19,9 +19,7 @@ function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
         <input name="token" type="password" autocomplete="off" spellcheck={false} required />
       </label>
       <p class="quiet">It is kept in this tab until you close it, and sent to this edge alone.</p>
-      <button type="submit" class="button">
-        Use it
-      </button>
+      <SubmitButton name="Use it" />
     </Form>
   );
 }

@@ -171,7 +171,7 @@ function tokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'
  * Splits cache writes by lifetime. Only `message_start` has the split. What is written later, in a loop of served tools,
  * is priced at the longest lifetime that was asked for.
  */
-function cacheWrites(
+export function cacheWrites(
   usage: TokenCounts,
   cacheTtl: '5m' | '1h' = '5m',
 ): { fiveMinutes: number; oneHour: number; total: number } {
@@ -193,6 +193,6 @@ export function isCount(value: unknown): value is number {
 }
 
 /** @returns a count as it is, and 0 for any other value: an odd report must not become a price. */
-function wholeCount(value: unknown): number {
+export function wholeCount(value: unknown): number {
   return isCount(value) ? value : 0;
 }

@@ -207,7 +207,8 @@ function dearestPrices(rows: readonly Model[]): Model {
   return modelRow('unknown', 'Unknown model', 512, { ...highest(usual), fast: highest([...usual, ...fast]) });
 }
 
-function highest(rows: readonly TokenPrices[]): TokenPrices {
+/** @returns of each kind the highest price. */
+export function highest(rows: readonly TokenPrices[]): TokenPrices {
   const most = (kind: keyof TokenPrices) => Math.max(...rows.map((row) => row[kind]));
   return prices(most('input'), most('output'), most('cache_write_5m'), most('cache_write_1h'), most('cache_read'));
 }

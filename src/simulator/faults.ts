@@ -1,5 +1,6 @@
 import { forcibleStopReasons } from './answer/answer.ts';
 import { ApiError, invalid } from './request/errors.ts';
+import { putLast } from './store/recent.ts';
 
 /**
  * The faults that the request header `sluice-simulate` asks for: entries `name` or `name=value`, separated by `;`, in any
@@ -119,12 +120,7 @@ export class FaultCounter {
     if (faults.times === undefined) return faults;
     const key = faults.key ?? '';
     const seen = this.#seen.get(key) ?? 0;
-    this.#seen.delete(key);
-    this.#seen.set(key, seen + 1);
-    if (this.#seen.size > 10_000) {
-      const [oldest] = this.#seen.keys();
-      this.#seen.delete(oldest ?? '');
-    }
+    putLast(this.#seen, key, seen + 1, 10_000);
     return seen < faults.times ? faults : {};
   }
 }

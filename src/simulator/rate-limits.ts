@@ -1,3 +1,5 @@
+import { putLast } from './store/recent.ts';
+
 /** The limits of an account for a minute. The simulator reports them, and never refuses a request for them. */
 const limits = { requests: 4000, input: 2_000_000, output: 400_000 };
 
@@ -25,12 +27,7 @@ export class RateLimits {
     minute.requests += 1;
     minute.input += input;
     minute.output += output;
-    this.#minutes.delete(account);
-    this.#minutes.set(account, minute);
-    if (this.#minutes.size > 1000) {
-      const [oldest] = this.#minutes.keys();
-      this.#minutes.delete(oldest ?? '');
-    }
+    putLast(this.#minutes, account, minute, 1_000);
 
     // A time after the year 9999 has no RFC 3339 form.
     const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;

@@ -3,7 +3,7 @@
  * than a screen shows is gathered for some milliseconds and goes down in one piece.
  */
 
-import { keepBuffer, type Piece, pumpStream, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, pausesOf, pumpStream, takeBuffer } from './tee-reader.ts';
 
 /** How long what has come is held at most, so that more can join it. */
 const GATHER_MS = 8;
@@ -71,7 +71,7 @@ export async function gather(body: ReadableStream<Uint8Array>, sink: PieceSink):
   let taken = 0;
   let goOn: (() => void) | undefined;
   let isOver = false;
-  let wake: (() => void) | undefined;
+  const { pause, wake } = pausesOf(GATHER_MS);
   // The runtime itself fetches what comes; JavaScript finds it together in the copy.
   const { reader: driving, whole } = pumpStream(stream, (driven) =>
     driven <= taken
@@ -84,16 +84,8 @@ export async function gather(body: ReadableStream<Uint8Array>, sink: PieceSink):
   );
   void whole.then(() => {
     isOver = true;
-    wake?.();
+    wake();
   });
-  const pause = () =>
-    new Promise<void>((resolve) => {
-      const pausing = setTimeout(resolve, GATHER_MS);
-      wake = () => {
-        clearTimeout(pausing);
-        resolve();
-      };
-    });
   const reader = copy.getReader({ mode: 'byob' });
   let buffer = takeBuffer();
   let sparse = 0;

@@ -67,16 +67,13 @@ async function sendUntil(
       throw upstreamUnreachable(sent, failure);
     };
     if (!again || (sent && !(payment && isHelped('may_have_run')))) return endHere();
-    if (!sent || payment === undefined || payment === 'free') {
-      course.sentAt = undefined;
-      await pause(wait, signal);
-      continue;
-    }
-    await payment.settle();
+    const paid = sent && payment !== 'free' ? payment : undefined;
+    await paid?.settle();
     course.sentAt = undefined;
     await pause(wait, signal);
+    if (!paid) continue;
     try {
-      sendable = (await payment.admit())({});
+      sendable = (await paid.admit())({});
     } catch {
       // The try that failed has been paid for, and the budget does not allow another.
       return endHere();

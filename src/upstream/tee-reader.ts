@@ -27,6 +27,22 @@ export function keepBuffer({ buffer }: Uint8Array): void {
     spareBuffers.push(buffer as ArrayBuffer);
 }
 
+/** @returns what pauses, and what ends a pause: a timer that is left to run out costs the isolate a turn of its own. */
+export function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
+  let end: (() => void) | undefined;
+  let timer: ReturnType<typeof setTimeout>;
+  const pause = () =>
+    new Promise<void>((resolve) => {
+      end = resolve;
+      timer = setTimeout(resolve, ms);
+    });
+  const wake = () => {
+    clearTimeout(timer);
+    end?.();
+  };
+  return { pause, wake };
+}
+
 /**
  * Reads a copy of a stream to its end, looking at it now and then.
  *
@@ -41,20 +57,11 @@ export async function readTee(
   take: (piece: Uint8Array, isAll: boolean) => boolean,
 ): Promise<void> {
   let end = 'open' as 'open' | 'whole' | 'broken';
-  let wake: (() => void) | undefined;
+  const { pause, wake } = pausesOf(pauseMs);
   void carried.then((whole) => {
     end = whole ? 'whole' : 'broken';
-    wake?.();
+    wake();
   });
-  // A timer that is left to run out costs the isolate a turn of its own.
-  const pause = () =>
-    new Promise<void>((resolve) => {
-      const pausing = setTimeout(resolve, pauseMs);
-      wake = () => {
-        clearTimeout(pausing);
-        resolve();
-      };
-    });
   let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let needsLarge = false;
   let hasMore = false;

@@ -171,8 +171,11 @@ async function expectRefusal(app: TestApp, response: Response, status: number, t
   expect(app.sent).toHaveLength(0);
 }
 
+// Two routes each read a body by the same code: by day each of them tries half.
+const MUTATED = runs(10_000, 0.5);
+
 test.each(ROUTES)(
-  `${count(runs(10_000))} mutated requests to %s are refused for what the design names, and for nothing else`,
+  `${count(MUTATED)} mutated requests to %s are refused for what the design names, and for nothing else`,
   async (route) => {
     const app = accepting();
     const counts = route.includes('count');
@@ -193,7 +196,7 @@ test.each(ROUTES)(
           expect(app.sent).toHaveLength(1);
         }
       }),
-      { numRuns: runs(10_000) },
+      { numRuns: MUTATED },
     );
     expect(parseable / tried).toBeGreaterThan(1 / 3);
     // Neither all nor none: both answers are tried.

@@ -1,5 +1,5 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, partsOf, SKY, turnWith } from '../support/agents.ts';
 import { resetAll } from '../support/conversations.ts';
@@ -32,6 +32,37 @@ test('a message names an agent, and its tools are called for a caller who may br
   const told = await ask(app, 'GET', '/conversations/c1', bob);
   expect(told.body).toMatchObject({ agent: { name: 'sky', version }, prefix: null, system: null, tools: null });
   expect(JSON.stringify([said, told])).not.toContain(TOOL_URL);
+});
+
+test('the answer, the log and the ledger name its version, and usage can be grouped by it', async () => {
+  const { app, bob, version } = await edgeWithSky();
+  servingTools(() => new Response('sun'));
+  const lines: Json[] = [];
+  const log = vi.spyOn(console, 'log').mockImplementation((line: string) => void lines.push(JSON.parse(line) as Json));
+  const asked = { conversation: 'c1', agent: 'sky', messages: [{ role: 'user', content: 'Is it sunny?' }] };
+  const first = await app.post('/v1/messages', asked, bob);
+  expect(first.headers.get('sluice-agent')).toBe(version);
+  await first.text();
+  const { agent: _agent, ...later } = asked;
+  const streamed = await app.post('/messages', later, bob);
+  expect(streamed.headers.get('sluice-agent')).toBe(version);
+  await streamed.text();
+  await turnWith(app, bob, { conversation: 'plain', model: SKY.model, max_tokens: 10 });
+  await app.settled();
+  log.mockRestore();
+  const turns = lines.filter(({ route }) => String(route).endsWith('/messages'));
+  expect(turns.map(({ conversation, agent }) => [conversation, agent])).toEqual([
+    ['c1', version],
+    ['c1', version],
+    ['plain', undefined],
+  ]);
+  const { body } = await ask(app, 'GET', '/usage?group_by=agent', bob);
+  const data = body.data as { key: string | null; requests: number; cost_usd: number }[];
+  expect(data.map(({ key, requests }) => [key, requests]).sort()).toEqual([
+    [null, 1],
+    [version, 4],
+  ]);
+  for (const { cost_usd } of data) expect(cost_usd).toBeGreaterThan(0);
 });
 
 test('the header names it too; a difference, or no conversation, is a 400 that says what to do', async () => {

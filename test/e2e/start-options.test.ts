@@ -90,18 +90,6 @@ async function filesOfStarts(pid?: number): Promise<string[]> {
   return (await readdir(join(root, '.wrangler'))).filter((name) => name.startsWith(prefix));
 }
 
-test('what a start has left that was killed with all of its processes, the next one removes, and no other', async () => {
-  const gone = spawn('true');
-  await once(gone, 'exit');
-  const [left, used] = [`start-${gone.pid}-left`, `start-${process.pid}-used`];
-  for (const name of [left, used]) await mkdir(join(root, '.wrangler', name), { recursive: true });
-  const next = await npmStart();
-  await next.stop();
-  const names = await filesOfStarts();
-  expect([names.includes(left), names.includes(used)]).toEqual([false, true]);
-  await rm(join(root, '.wrangler', used), { recursive: true });
-});
-
 /** Runs the script to its end. */
 async function start(args: string[]): Promise<{ code: number | null; said: string }> {
   // Node itself, as npm runs it: npm takes as long as the refusal.
@@ -115,9 +103,12 @@ async function start(args: string[]): Promise<{ code: number | null; said: strin
   return { code, said };
 }
 
+// Each way in which one can be written is refused by test/scripts/start-options.test.ts: all of them end here.
 test('what would let others in is refused in a sentence, before anything is started', async () => {
   const refused = Object.values(WRANGLER_OPTIONS).filter(({ fate }) => fate === 'refused');
-  for (const args of [...refused.map((option) => option.args), ['--ip', '0.0.0.0'], ['--inspector-ip', '0.0.0.0']]) {
+  expect(refused.length).toBeGreaterThan(5);
+  const [first = { args: [] }] = refused;
+  for (const args of [first.args, ['--ip', '0.0.0.0'], ['--inspector-ip', '0.0.0.0']]) {
     const { code, said } = await start(['--port', '0', ...args]);
     expect([args, code]).toEqual([args, 1]);
     expect(said.trim().split('\n'), said).toHaveLength(1);
@@ -125,14 +116,33 @@ test('what would let others in is refused in a sentence, before anything is star
   }
 });
 
-test('with the flag that says what it means it is open to the network, by addresses alone, and says so', async () => {
-  const server = await npmStart(['--ip', '0.0.0.0', '--open-to-the-network']);
-  try {
+describe('a start that is open to the network by its flag, beside what others have left', () => {
+  let server: Started;
+  let left: string;
+  const used = `start-${process.pid}-used`;
+
+  beforeAll(async () => {
+    const gone = spawn('true');
+    await once(gone, 'exit');
+    left = `start-${gone.pid}-left`;
+    for (const name of [left, used]) await mkdir(join(root, '.wrangler', name), { recursive: true });
+    server = await npmStart(['--ip', '0.0.0.0', '--open-to-the-network']);
+  });
+
+  afterAll(async () => {
+    await server.stop();
+    await rm(join(root, '.wrangler', used), { recursive: true });
+  });
+
+  test('is so by addresses alone, and says so', async () => {
     expect(server.output()).toContain('Everybody on your network');
     expect((await fetch(`${server.url}/health`)).status).toBe(200);
-  } finally {
-    await server.stop();
-  }
+  });
+
+  test('removes what one has left that was killed with all of its processes, and no other', async () => {
+    const names = await filesOfStarts();
+    expect([names.includes(left), names.includes(used)]).toEqual([false, true]);
+  });
 });
 
 test.each(['SIGKILL', 'SIGTERM'] as const)(

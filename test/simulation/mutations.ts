@@ -150,7 +150,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['handover !== undefined && handover.epoch > (before?.epoch ?? 0)', 'handover !== undefined']],
-    seed: '2',
+    seed: '75',
   },
   {
     name: 'a pool that asks silent accounts late',
@@ -198,6 +198,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/account-state.ts',
     edits: [["period === 'hour' ? ledger.settledOfGroupsInHour(window.start) :", "period === 'hour' ? [] :"]],
+    seed: '22',
   },
   {
     name: 'a classification that replaces another',

@@ -128,8 +128,14 @@ export function tryId(requestId: string, number: number): string {
 }
 
 /** @returns the settlement of a request that was never sent: it costs nothing. */
-function unsent({ requestId, route, model, conversation, prefix }: MeterRequest): Settlement {
+function unsent({ requestId, route, model, conversation, prefix, agent }: MeterRequest): Settlement {
   const name = model.slice(0, LONGEST_MODEL_NAME);
-  const opening = { route, model: name, conversation: conversation ?? null, prefix: prefix ?? null };
+  const opening = {
+    route,
+    model: name,
+    conversation: conversation ?? null,
+    prefix: prefix ?? null,
+    agent: agent ?? null,
+  };
   return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
 }

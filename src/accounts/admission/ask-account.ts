@@ -18,10 +18,10 @@ import type { MeterRequest } from './metered-request.ts';
 export function admissionRequestOf(
   request: Pick<
     MeterRequest,
-    'requestId' | 'route' | 'model' | 'conversation' | 'parent' | 'prefix' | 'identity' | 'settings'
+    'requestId' | 'route' | 'model' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'identity' | 'settings'
   >,
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, parent, prefix, identity, settings } = request;
+  const { requestId, route, model, conversation, parent, prefix, agent, identity, settings } = request;
   const { token } = identity;
   return {
     requestId,
@@ -30,6 +30,7 @@ export function admissionRequestOf(
     conversation,
     parent,
     prefix,
+    agent,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
     tags: identity.tags,
     user: identity.user,

@@ -8,6 +8,7 @@ import {
   promptTokens,
   type Usage,
   WEB_SEARCH_NANODOLLARS,
+  wholeCount,
 } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { Model } from '../../pricing/models.ts';
@@ -63,7 +64,7 @@ export function interruptedCost(
   const silent = Math.ceil((seen.silent_ms * terms.tokensPerSecond) / 1_000);
   // Thinking that was shown may be a summary of more.
   const written = seen.said + silent + Math.max(seen.thinking, unseen) + (seen.said > 0 ? IN_FLIGHT : 0);
-  const output = Math.max(Math.min(written, mostOutput ?? written), tokensIn(usage?.output_tokens));
+  const output = Math.max(Math.min(written, mostOutput ?? written), wholeCount(usage?.output_tokens));
   // What cannot be told from what came may have come to all that was set aside.
   const isCounted = cancelStops && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
@@ -86,7 +87,7 @@ export function interruptedCost(
     fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : cost(priced, row, { cacheTtl });
   const summarized = terms.compacts ? terms.promptTokens : 0;
   const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
-  const searched = Math.max(0, seen.searches - tokensIn(usage.server_tool_use?.web_search_requests));
+  const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
   const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
   const beside = later + summarized * terms.inputPrice + advice;
   const more = Math.ceil((beside * geographyOf(usage)) / 10);
@@ -96,20 +97,21 @@ export function interruptedCost(
     cost: Math.max(told, isCounted ? Math.min(estimate, hold) : hold),
     usage: {
       ...priced,
-      input_tokens: tokensIn(usage.input_tokens) + reread,
+      input_tokens: wholeCount(usage.input_tokens) + reread,
       server_tool_use: { ...usage.server_tool_use, web_search_requests: seen.searches },
     },
   };
 }
 
 /**
- * Each model that declined has read the prompt, and written what came before another stepped in.
+ * Prices an answer that several models had a part in. Each that declined has read the prompt, and written what came before
+ * another stepped in.
  *
  * @param rows every model that had a part in it, the last one being the one that answers
  * @param before tokens that were written before it stepped in
  */
 function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, cacheTtl: '5m' | '1h'): Nanodollars {
-  const output = tokensIn(usage.output_tokens);
+  const output = wholeCount(usage.output_tokens);
   const first = { ...usage, output_tokens: Math.min(output, before) };
   const stepped = rows.length > 1 ? rows.slice(0, -1) : rows;
   const declined = Math.max(...stepped.map((row) => cost(first, row, { cacheTtl })));
@@ -123,7 +125,7 @@ function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, ca
   return others.reduce((sum, one) => sum + one, declined);
 }
 
-/** A prompt may become a long one in a later step, whose every token is dearer then. */
+/** Prices what later steps read. The prompt may become a long one in one of them, whose every token is dearer then. */
 function costOfLaterSteps(
   { prices }: Model,
   { inputPrice, cache }: Terms,
@@ -140,7 +142,7 @@ function costOfLaterSteps(
   return read + (becomesLong && long ? output * nanodollarsPerToken(Math.max(0, long.output - prices.output)) : 0);
 }
 
-/** Each advice is a request of its own, which reads what the model has read and written until then. */
+/** Prices advice: each is a request of its own, which reads what the model has read and written until then. */
 function adviceCost(
   { inputPrice, outputPrice }: NonNullable<Terms['advisor']>,
   { advised, advised_tokens }: Seen,
@@ -153,8 +155,4 @@ function adviceCost(
 
 function geographyOf({ inference_geo }: Usage): number {
   return inference_geo === 'us' ? 11 : 10;
-}
-
-function tokensIn(value: unknown): number {
-  return isCount(value) ? value : 0;
 }

@@ -29,6 +29,8 @@ export interface MeterRequest extends RequestContext {
   /** Of a subagent's conversation. */
   parent?: ListedParent | undefined;
   prefix?: string | undefined;
+  /** The agent that it stands behind, as the ledger names it: name@version. */
+  agent?: string | undefined;
   /** The most tokens that the input can have, where the caller knows it. */
   count?: number | undefined;
   /** What it may cost at the most, with all its tries, by itself. */

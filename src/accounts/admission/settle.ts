@@ -1,7 +1,7 @@
 /** What a request is booked at once its answer has ended, in whatever way. */
 
 import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
-import { cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
+import { cacheWrites, cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { ModelTable } from '../../pricing/models.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
@@ -101,11 +101,7 @@ function statusOf({ end, status, sent }: RequestOutcome): string {
 
 /** @returns tokens by kind, those that were not used left out: every member costs time when it is passed to the object. */
 export function tokensOf(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
-  const { ephemeral_5m_input_tokens: five, ephemeral_1h_input_tokens: hour } = usage.cache_creation ?? {};
-  const written = usage.cache_creation_input_tokens ?? 0;
-  const untold = Math.max(0, written - (five ?? 0) - (hour ?? 0));
-  const fiveMinutes = (five ?? 0) + (cacheTtl === '5m' ? untold : 0);
-  const oneHour = (hour ?? 0) + (cacheTtl === '1h' ? untold : 0);
+  const { fiveMinutes, oneHour } = cacheWrites(usage, cacheTtl);
   const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
   if (usage.cache_read_input_tokens) tokens.cacheRead = usage.cache_read_input_tokens;
   if (fiveMinutes > 0) tokens.cacheWrite5m = fiveMinutes;

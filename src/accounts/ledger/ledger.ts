@@ -158,12 +158,10 @@ export class Ledger extends Tables {
   }
 
   #update(id: string, closing: Closing, buckets: Buckets): void {
-    const { tokens } = closing;
-    const { status, stage, cost, ms } = closing;
+    const { status, stage, ms, upstream, tools } = closing;
+    const { requests: _, cost, input_tokens, output_tokens, ...otherTokens } = sumsOfClosing(closing);
     const common = {
-      ...{ status, stage, cost, ms },
-      input_tokens: tokens.input,
-      output_tokens: tokens.output,
+      ...{ status, stage, cost, ms, input_tokens, output_tokens },
       answered_by: closing.answeredBy,
       stop_reason: closing.stopReason,
       upstream_request_id: closing.upstreamRequestId,
@@ -173,18 +171,13 @@ export class Ledger extends Tables {
       output_full_at: buckets.output,
     };
     const others = {
-      cache_read_tokens: tokens.cacheRead,
-      cache_write_5m_tokens: tokens.cacheWrite5m,
-      cache_write_1h_tokens: tokens.cacheWrite1h,
-      thinking_tokens: tokens.thinking,
-      web_searches: tokens.webSearches,
+      ...otherTokens,
       estimated: Number(closing.estimated),
       over_hold: Number(closing.overHold),
       late: Number(closing.late),
       error_type: closing.errorType,
-      upstream: closing.upstream,
+      upstream,
     };
-    const { upstream, tools } = closing;
     const more = isPlain(closing) ? upstream !== null && { upstream } : others;
     this.update('ledger', { ...common, ...more, ...(tools !== null && { tools }) }, 'id = ?', id);
   }
@@ -201,11 +194,7 @@ export class Ledger extends Tables {
   fold(atOnce = false): void {
     if (this.#unfolded < (atOnce ? 1 : FOLD_EVERY)) return;
     const { marker } = this.#fold;
-    const [seen] = this.read<{ id: string } & Record<'latest' | 'last' | 'requests' | 'input' | 'output', number>>(
-      `select max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
-         max(input_full_at) as input, max(output_full_at) as output from ledger where id > ?`,
-      marker,
-    );
+    const seen = this.#seen();
     if (!seen?.id) return;
     const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
     const hour = Math.max(hourOf(seen.latest), this.#fold.hour?.start ?? 0);
@@ -303,11 +292,7 @@ export class Ledger extends Tables {
   /** @returns what must be known after waking; reads the rows that are not folded, and no others. */
   recall(): Memory {
     const { marker, last, requests, input, output, open } = this.#fold;
-    const [seen] = this.read<Record<'unfolded' | 'last' | 'requests' | 'input' | 'output', number | null>>(
-      `select count(*) as unfolded, max(max(at, coalesce(settled_at, 0))) as last, max(requests_full_at) as requests,
-         max(input_full_at) as input, max(output_full_at) as output from ledger where id > ?`,
-      marker,
-    );
+    const seen = this.#seen();
     this.#unfolded = seen?.unfolded ?? 0;
     const columns = `id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
       max_tokens as maxTokens, stage, token, pool_group as "group"`;
@@ -326,6 +311,16 @@ export class Ledger extends Tables {
       },
       holds,
     };
+  }
+
+  /** @returns how many rows are not folded, and the highest of their figures: null where there are none. */
+  #seen() {
+    return this.read<{ id: string } & Record<'unfolded' | 'latest' | 'last' | keyof Memory['fullAt'], number>>(
+      `select count(*) as unfolded, max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last,
+         max(requests_full_at) as requests, max(input_full_at) as input, max(output_full_at) as output
+       from ledger where id > ?`,
+      this.#fold.marker,
+    )[0];
   }
 
   /** @returns what was settled by requests admitted since `start`, a day's beginning. */

@@ -28,7 +28,18 @@ import { ROLLUP_MODEL } from './tables.ts';
 
 /** The columns that answers have as they are. */
 const SHOWN_COLUMNS = [
-  ...(['route', 'model', 'answered_by', 'conversation', 'prefix', 'token', 'user', 'status', 'stage'] as const),
+  ...([
+    'route',
+    'model',
+    'answered_by',
+    'conversation',
+    'prefix',
+    'agent',
+    'token',
+    'user',
+    'status',
+    'stage',
+  ] as const),
   ...([
     'max_tokens',
     'stop_reason',
@@ -94,7 +105,7 @@ export function ledgerPageOf(
 /**
  * Sums what was spent.
  *
- * By day and model for all time, from rollups and what is not in them yet; by conversation, prefix, upstream and tool from
+ * By day and model for all time, from rollups and what is not in them yet; by conversation, prefix, agent, upstream and tool from
  * the rows, so only as far back as these are kept.
  */
 export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {

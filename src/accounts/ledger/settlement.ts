@@ -24,6 +24,7 @@ export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undef
     unpriced: known.unpriced ?? false,
     conversation: known.conversation ?? null,
     prefix: known.prefix ?? null,
+    agent: known.agent ?? null,
     token: known.token ?? null,
     group: known.group ?? null,
     tags: known.tags || null,

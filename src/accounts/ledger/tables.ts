@@ -205,5 +205,6 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 12, sql: BATCHES_SQL },
   { version: 13, sql: CLASSIFICATIONS_SQL },
   { version: 14, sql: 'alter table ledger add column tools text;' },
-  { version: 15, sql: SUBAGENTS_SQL },
+  { version: 15, sql: 'alter table ledger add column agent text;' },
+  { version: 16, sql: SUBAGENTS_SQL },
 ];

@@ -124,14 +124,8 @@ function failed(task: Task, failure: FailedCall, calls: readonly Call[]): Classi
   return { outcome: 'unclassified', ...failure, ...totalCost(task, calls) };
 }
 
-function totalCost({ model }: Task, calls: readonly Call[]) {
+function totalCost({ model: asked }: Task, calls: readonly Call[]) {
   const { usage, nanodollars } = calls.reduce((total, call) => total.add(call), new Total());
-  return {
-    model: calls.at(-1)?.model ?? model,
-    usage,
-    nanodollars,
-    headers: calls.at(-1)?.headers ?? {},
-    upstreamRequestId: calls.at(-1)?.upstreamRequestId,
-    upstream: calls.at(-1)?.upstream,
-  };
+  const { model = asked, headers = {}, upstreamRequestId, upstream } = calls.at(-1) ?? {};
+  return { model, usage, nanodollars, headers, upstreamRequestId, upstream };
 }

@@ -1,6 +1,8 @@
-import type { Tables } from '../../durable/tables.ts';
+import { columnsOf, membersOf } from '../../durable/columns.ts';
+import { Rows } from '../../durable/rows.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import { divideText, PIECE_CHARACTERS } from './message-text.ts';
+import { PIECE_CHARACTERS } from './message-text.ts';
+import { readPieces, writePieces } from './pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {
@@ -68,13 +70,7 @@ function readCalls(text: unknown): NewCall[] {
  * The rows of calls. All calls of a step stand in its own row before one of them is made: that is written anyway. Each has a
  * row of its own once it has come back.
  */
-export class CallRows {
-  readonly #tables: Tables;
-
-  constructor(tables: Tables) {
-    this.#tables = tables;
-  }
-
+export class CallRows extends Rows {
   /** Writes that a call is made once more. */
   beginAgain({ tries, ...call }: CallRow, beganAt: number): void {
     this.begin({ ...call, tries: tries + 1 }, beganAt);
@@ -83,104 +79,75 @@ export class CallRows {
   /** Writes that a call is made: it has a row of its own then also before it has come back. */
   begin({ turn, n, id, name, tries, subagent }: BegunCall, beganAt: number): void {
     const row = { turn, n, id, name, began_at: beganAt, tries, ...subagentColumn(subagent) };
-    this.#tables.insert('calls', row, 'insert or replace');
+    this.tables.insert('calls', row, 'insert or replace');
   }
 
   end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result, subagent }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
-    const row = {
-      turn,
-      n,
-      id,
-      name,
-      began_at: beganAt,
-      ended_at: endedAt,
-      is_error: Number(isError),
-      bytes,
-      event,
-      tries,
-      ...subagentColumn(subagent),
-    };
-    this.#tables.insert('calls', { ...row, result: isDivided ? null : result }, 'insert or replace');
-    if (isDivided) this.#writePieces(resultOwner(turn, n), result);
+    const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
+    const all = { ...row, ...subagentColumn(subagent), result: isDivided ? null : result };
+    this.tables.insert('calls', all, 'insert or replace');
+    if (isDivided) writePieces(this.tables, resultOwner(turn, n), result);
   }
 
   /** @returns the calls of a step, in their order. */
   of(turn: number): CallRow[] {
-    const [step] = this.#tables.read('select calls from turns where seq = ?', turn);
+    const [step] = this.tables.read('select calls from turns where seq = ?', turn);
     const rows = new Map<number, CallRow>();
     for (const [n, call] of readCalls(step?.calls).entries()) {
       const unknown = { beganAt: null, endedAt: null, isError: false, bytes: 0, event: null, tries: 1 };
       rows.set(n, { turn, n, ...call, ...unknown });
     }
-    const columns = 'n, id, name, began_at, ended_at, is_error, bytes, event, tries, subagent';
-    for (const row of this.#tables.read(`select ${columns} from calls where turn = ? order by n`, turn)) {
-      const n = Number(row.n);
-      rows.set(n, {
-        turn,
-        n,
-        id: String(row.id),
-        name: String(row.name),
-        beganAt: Number(row.began_at),
-        endedAt: row.ended_at === null ? null : Number(row.ended_at),
-        isError: row.is_error === 1,
-        bytes: Number(row.bytes ?? 0),
-        event: row.event === null ? null : Number(row.event),
-        tries: Number(row.tries ?? 1),
-        ...(typeof row.subagent === 'string' ? { subagent: JSON.parse(row.subagent) as SubagentShare } : {}),
-      });
+    const columns = 'turn, n, id, name, began_at, ended_at, is_error, bytes, event, tries';
+    for (const row of this.tables.read(`select ${columns}, subagent from calls where turn = ? order by n`, turn)) {
+      const { subagent, ...known } = row;
+      const call = membersOf(known) as unknown as CallRow;
+      const { n, bytes, tries } = call;
+      const share = typeof subagent === 'string' ? { subagent: JSON.parse(subagent) as SubagentShare } : {};
+      rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, tries: tries ?? 1, ...share });
     }
     return [...rows.values()];
   }
 
   /** @returns the results of a step's calls, each a block as JSON text, by the ids of the calls. */
   results(turn: number): Map<string, string> {
-    const rows = this.#tables.read(
+    const rows = this.tables.read(
       'select n, id, result from calls where turn = ? and ended_at is not null order by n',
       turn,
     );
     return new Map(
       rows.map(({ n, id, result }) => [
         String(id),
-        typeof result === 'string' ? result : this.#pieces(resultOwner(turn, Number(n))),
+        typeof result === 'string' ? result : readPieces(this.tables, resultOwner(turn, Number(n))),
       ]),
     );
   }
 
   /** @returns the ids of all calls that the edge has made in this conversation. */
   get ids(): Set<string> {
-    const planned = this.#tables.read('select calls from turns where calls is not null');
+    const planned = this.tables.read('select calls from turns where calls is not null');
     const ids = planned.flatMap(({ calls }) => readCalls(calls).map(({ id }) => id));
-    return new Set([...ids, ...this.#tables.read('select id from calls').map(({ id }) => String(id))]);
+    return new Set([...ids, ...this.tables.read('select id from calls').map(({ id }) => String(id))]);
   }
 
   /** Stores what a run needs to go on after a crash, as JSON text. A run itself makes no calls: their place is free. */
   saveRequest(run: number, text: string): void {
-    this.#writePieces(resultOwner(run, 0), text);
+    writePieces(this.tables, resultOwner(run, 0), text);
   }
 
   /** @returns what was stored of a run's request; empty where it has ended */
   requestOf(run: number): string {
-    return this.#pieces(resultOwner(run, 0));
+    return readPieces(this.tables, resultOwner(run, 0));
   }
 
   deleteRequest(run: number): void {
-    this.#tables.write('delete from pieces where owner = ?', resultOwner(run, 0));
+    this.tables.write('delete from pieces where owner = ?', resultOwner(run, 0));
   }
 
   delete(turn: number): void {
     const range = [resultOwner(turn, MOST_IN_A_STEP), resultOwner(turn, 0)];
-    this.#tables.write('delete from pieces where owner > ? and owner <= ?', ...range);
-    this.#tables.write('delete from calls where turn = ?', turn);
-  }
-
-  #writePieces(owner: number, whole: string): void {
-    for (const [n, text] of divideText(whole).entries()) this.#tables.insert('pieces', { owner, n, text });
-  }
-
-  #pieces(owner: number): string {
-    const rows = this.#tables.read('select text from pieces where owner = ? order by n', owner);
-    return rows.map(({ text }) => text).join('');
+    this.tables.write('delete from pieces where owner > ? and owner <= ?', ...range);
+    this.tables.write('delete from calls where turn = ?', turn);
   }
 }
 

@@ -1,9 +1,9 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
-import { getOrMake } from '../../cache/get-or-make.ts';
+import { membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
-import { type FormatName, readFormat, writeFormat } from '../../durable/stored-format.ts';
+import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 
 /** The status of a turn. A `failed` one is no part of the history; its row stays until it is settled and its log expires. */
@@ -147,9 +147,6 @@ export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' |
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
   Partial<Pick<MessageRow, 'origin'>>;
 
-/** A row as SQLite gives it. */
-export type RawRow = Record<string, SqlStorageValue>;
-
 /** @returns a turn from its row. */
 export function turnOf(row: RawRow): TurnRow {
   const turn = membersOf(row) as unknown as TurnRow;
@@ -167,34 +164,6 @@ export function messageRowOf(row: RawRow, divided: (seq: number) => string): Mes
   const text = message.text ?? divided(message.seq);
   return { ...message, text, outcome: storedJson<RequestOutcome>('outcome', row.outcome) };
 }
-
-/** @returns the columns of some members of a turn. */
-export function columnsOf(turn: Partial<TurnRow>): RawRow {
-  const columns: RawRow = {};
-  for (const [member, value] of Object.entries(turn)) {
-    const isFormat = value !== null && typeof value === 'object';
-    const stored = isFormat ? writeFormat(member as FormatName, value) : value;
-    columns[columnName(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
-  }
-  return columns;
-}
-
-/** @returns the values of a row by the names of members: `began_at` is `beganAt`. */
-function membersOf(row: RawRow): RawRow {
-  const named: RawRow = {};
-  for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
-  return named;
-}
-
-/** @returns what spells each name once: a turn has many columns, and is written several times. */
-function spellingOnce(spell: (name: string) => string): (name: string) => string {
-  const known = new Map<string, string>();
-  return (name) => getOrMake(known, name, () => spell(name));
-}
-
-/** @returns the column of a member: that of `beganAt` is `began_at`. */
-const columnName = spellingOnce((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
-const memberName = spellingOnce((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));
 
 function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {
   return typeof value === 'string' ? readFormat<T | null>(name, value) : null;

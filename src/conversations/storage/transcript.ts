@@ -5,6 +5,7 @@
  * turn's own row says how it ended. So nothing is written twice, and a turn is in the history whole or not at all.
  */
 
+import { columnsOf, type RawRow } from '../../durable/columns.ts';
 import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
@@ -13,15 +14,14 @@ import { CallRows } from './call-rows.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
-import { divideText, PIECE_CHARACTERS } from './message-text.ts';
+import { PIECE_CHARACTERS } from './message-text.ts';
+import { readPieces, writePieces } from './pieces.ts';
 import {
-  columnsOf,
   type MessageOutline,
   type MessageRow,
   messageRowOf,
   type NewMessage,
   type Profile,
-  type RawRow,
   type TurnRow,
   type TurnStatus,
   turnOf,
@@ -147,7 +147,7 @@ export class Transcript extends Tables {
   freeze(owner: FrozenOwner, text: string | undefined): void {
     this.#forgetHistory();
     this.write('delete from pieces where owner = ?', OWNERS[owner]);
-    if (text !== undefined) this.#writePieces(OWNERS[owner], text);
+    if (text !== undefined) writePieces(this, OWNERS[owner], text);
   }
 
   /**
@@ -202,7 +202,7 @@ export class Transcript extends Tables {
     const isDivided = text.length > PIECE_CHARACTERS;
     const row = { seq, turn, id, role, created_at: createdAt, characters: text.length, text: isDivided ? null : text };
     this.insert('messages', origin ? { ...row, origin } : row);
-    if (isDivided) this.#writePieces(seq, text);
+    if (isDivided) writePieces(this, seq, text);
   }
 
   /** Deletes messages by a condition on their columns. */
@@ -306,13 +306,7 @@ export class Transcript extends Tables {
   }
 
   #pieces(owner: number): string {
-    if (!this.#profile) return '';
-    const rows = this.read('select text from pieces where owner = ? order by n', owner);
-    return rows.map(({ text }) => text).join('');
-  }
-
-  #writePieces(owner: number, text: string): void {
-    for (const [n, piece] of divideText(text).entries()) this.insert('pieces', { owner, n, text: piece });
+    return this.#profile ? readPieces(this, owner) : '';
   }
 }
 

@@ -23,6 +23,8 @@ export interface TurnContext extends RequestContext {
   most?: MeterRequest['most'];
   /** Puts the conversation's prefix before the turn's body. */
   prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
+  /** The conversation's agent, as the ledger names it: name@version. */
+  agent?: string | undefined;
   upstream: Upstream;
   /** Where there are several: the name of the one that answered the turn before. */
   stays?: string | undefined;

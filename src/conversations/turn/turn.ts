@@ -12,7 +12,7 @@ import type { SendProgress } from '../../upstream/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
-import type { TurnRow, TurnStatus } from '../storage/rows.ts';
+import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
@@ -207,7 +207,10 @@ export class Turn {
     const settlement = meter?.settle(outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
-      opening: { route: this.row.route, model: this.row.model, conversation: profile.id },
+      opening: {
+        ...{ route: this.row.route, model: this.row.model, conversation: profile.id },
+        agent: profile.agent ? refOf(profile.agent) : null,
+      },
       startedAt: this.row.beganAt,
       tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
       // What calls tools goes on: the conversation is reported with the last step, or by its run.

@@ -18,6 +18,7 @@ export interface AdmissionRequest {
   /** Of a subagent's conversation. */
   parent?: ListedParent | undefined;
   prefix?: string | undefined;
+  agent?: string | undefined;
   /** The credential that asks; absent in development without one. */
   token?: CredentialUse | undefined;
   /** What the request is for, as `identity/tags.ts` writes it. */

@@ -60,6 +60,7 @@ export interface Opening {
   unpriced: boolean;
   conversation: string | null;
   prefix: string | null;
+  agent: string | null;
   token: string | null;
   /** The group whose pool pays too. */
   group: string | null;

@@ -5,7 +5,7 @@ import { edge } from '../edge/client.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
-import { RowButton, Table } from '../ui/table.tsx';
+import { Table } from '../ui/table.tsx';
 import { batches, change, hasOlder, keepBatches, listFault, showMore } from './list.ts';
 import { batchStateOf, totalOf } from './progress.ts';
 
@@ -70,7 +70,7 @@ export function BatchActions({ batch, onDeleted = () => {} }: { batch: Batch; on
           },
         ] as const)
       : (['Cancel', 'Cancel what is left', () => edge().batches.cancel(id)] as const);
-  if (!asks.value) return <RowButton name={name} onClick={() => (asks.value = true)} />;
+  if (!asks.value) return <SmallButton name={name} onClick={() => (asks.value = true)} />;
   return (
     <span class="inline">
       <SmallButton
@@ -81,7 +81,7 @@ export function BatchActions({ batch, onDeleted = () => {} }: { batch: Batch; on
           void change(work);
         }}
       />
-      <RowButton name="Keep" onClick={() => (asks.value = false)} />
+      <SmallButton name="Keep" onClick={() => (asks.value = false)} />
     </span>
   );
 }

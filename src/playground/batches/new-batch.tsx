@@ -2,7 +2,7 @@ import { useId, useRef } from 'preact/hooks';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { useFileDrop } from '../ui/file-drop.ts';
-import { Form } from '../ui/form.tsx';
+import { Form, SubmitButton } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { IconButton } from '../ui/icon.tsx';
 import { choose, chooseSample, draftBusy, draftFault, forget, price, priced, submit, upload } from './draft.ts';
@@ -29,9 +29,10 @@ export function NewBatch() {
           {read.kind === 'rows' && <PromptFields upload={read} />}
           {ready && <Estimate estimate={ready.estimate} />}
           <p class="row">
-            <button type="submit" class="button" disabled={busy || ready?.estimate.fits === false}>
-              {ready ? `Send ${formatCount(ready.count)} requests` : busy ? 'Pricing…' : 'See the price'}
-            </button>
+            <SubmitButton
+              name={ready ? `Send ${formatCount(ready.count)} requests` : busy ? 'Pricing…' : 'See the price'}
+              disabled={busy || ready?.estimate.fits === false}
+            />
             {!ready && <span class="quiet">Nothing is sent to Claude yet.</span>}
           </p>
         </Form>

@@ -9,7 +9,7 @@ import { Fault } from '../ui/fault.tsx';
 import { FilterField, Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
-import { RowButton, Table } from '../ui/table.tsx';
+import { Table } from '../ui/table.tsx';
 import { resultsCsv, saveFile } from './download.ts';
 import type { BatchResults, ResultRow } from './results.ts';
 
@@ -105,7 +105,7 @@ function ResultLine({ row, show }: { row: ResultRow; show(): Promise<unknown> })
       <td>{outputTokens === null ? '' : formatCount(outputTokens)}</td>
       <td>{stopReason}</td>
       <td>
-        <RowButton name="Show" onClick={() => void show()} />
+        <SmallButton name="Show" onClick={() => void show()} />
       </td>
     </tr>
   );

@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import { readJson, sentenceOf } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
-import { Form } from '../ui/form.tsx';
+import { Form, SubmitButton } from '../ui/form.tsx';
 import { account, reportFault } from './report.ts';
 
 const MOST_ACCOUNTS = 1_000;
@@ -34,9 +34,7 @@ export function AccountPicker() {
           <option key={name} value={name} />
         ))}
       </datalist>
-      <button type="submit" class="button plain">
-        Show
-      </button>
+      <SubmitButton name="Show" kind="plain" />
     </Form>
   );
 }

@@ -4,7 +4,7 @@ import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Form } from '../ui/form.tsx';
+import { Form, SubmitButton } from '../ui/form.tsx';
 import { formatMoment, formatUsd } from '../ui/format.ts';
 
 /** Finds a request by its id, whosever it is, and says what it cost or why it was refused. */
@@ -29,9 +29,7 @@ export function FindRequest() {
           spellcheck={false}
           required
         />
-        <button type="submit" class="button plain">
-          Find
-        </button>
+        <SubmitButton name="Find" kind="plain" />
       </Form>
       {fault.value && <Fault text={fault.value} />}
       {found.value && <Found request={found.value} />}

@@ -4,7 +4,7 @@ import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Form } from '../ui/form.tsx';
+import { Form, SubmitButton } from '../ui/form.tsx';
 import { account, reportedQuota } from './report.ts';
 
 type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
@@ -63,9 +63,7 @@ export function LimitsForm() {
       </div>
       {fault.value && <Fault text={fault.value} />}
       <p class="row">
-        <button type="submit" class="button">
-          Save the limits of {account.value}
-        </button>
+        <SubmitButton name={`Save the limits of ${account.value}`} />
       </p>
     </Form>
   );

@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { Form } from '../ui/form.tsx';
+import { Form, SubmitButton } from '../ui/form.tsx';
 import { account } from './report.ts';
 import { SCOPE_NAMES } from './scopes.ts';
 
@@ -46,9 +46,7 @@ export function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
             {scope}
           </label>
         ))}
-        <button type="submit" class="button small" disabled={busy.value}>
-          Mint a token for {account.value}
-        </button>
+        <SubmitButton name={`Mint a token for ${account.value}`} kind="small" disabled={busy.value} />
       </fieldset>
     </Form>
   );

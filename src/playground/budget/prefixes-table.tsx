@@ -4,9 +4,10 @@ import { PrefixDialog } from '../chat/composer/prefix-dialog.tsx';
 import { prefixes, refreshPrefixes } from '../edge/account.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge } from '../edge/client.ts';
+import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
-import { RowButton, Table } from '../ui/table.tsx';
+import { Table } from '../ui/table.tsx';
 
 /** Shows the stored prefixes, and lets the user add and delete some. */
 export function PrefixesTable() {
@@ -35,7 +36,7 @@ export function PrefixesTable() {
               <td>{formatCount(bytes)}</td>
               <td>{formatMoment(updated_at)}</td>
               <td>
-                <RowButton
+                <SmallButton
                   name="Delete"
                   onClick={() =>
                     void run(async () => {

@@ -5,10 +5,11 @@ import type { TokenRow } from '../../accounts/usage-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
+import { SmallButton } from '../ui/button.tsx';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
-import { RowButton, Table } from '../ui/table.tsx';
+import { Table } from '../ui/table.tsx';
 import { MintForm } from './mint-form.tsx';
 import { account } from './report.ts';
 
@@ -57,7 +58,7 @@ export function Tokens() {
               <td>{revoked_at ? 'revoked' : expires_at ? formatMoment(expires_at) : 'never'}</td>
               <td>
                 {!revoked_at && (
-                  <RowButton
+                  <SmallButton
                     name="Revoke"
                     onClick={() =>
                       void attempt(() => edge().fetch(`${path}/${encodeURIComponent(jti)}`, { method: 'DELETE' }))

@@ -5,10 +5,11 @@ import type { EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
+import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
-import { RowButton, Table } from '../ui/table.tsx';
+import { Table } from '../ui/table.tsx';
 
 /** The sources that are shipped. A deployment may have others. */
 const SOURCES = ['github', 'stripe', 'slack', 'standard'];
@@ -60,7 +61,7 @@ export function Webhooks() {
               <td>{attempts}</td>
               <td>
                 {ENDED.includes(state) && (
-                  <RowButton
+                  <SmallButton
                     name="Replay"
                     onClick={() =>
                       void attempt(() =>

@@ -1,31 +1,37 @@
 import { untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
-import { sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
 import { Composer } from './composer/composer.tsx';
 import { keepCounting } from './composer/draft.ts';
 import { ConversationList } from './conversation-list.tsx';
-import { refreshConversations, session, show } from './session/conversations.ts';
+import { keepListed, refreshConversations, session, show } from './session/conversations.ts';
+import { makeTitle, titleFor } from './session/titles.ts';
 import { Transcript } from './transcript.tsx';
 import { Welcome } from './welcome.tsx';
 
 export function Chat() {
   const listOpen = useSignal(false);
-  const fault = useSignal<string | undefined>(undefined);
+  const { fault, run } = useAction();
   useEffect(() => {
-    Promise.all([refreshConversations(), refreshPrefixes()]).catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-    });
-    return keepCounting();
-  }, [fault]);
+    void run(() => Promise.all([refreshConversations(), refreshPrefixes()]));
+    const stops = [keepCounting(), keepListed()];
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }, [run]);
   useSignalEffect(() => {
     const id = conversationId.value;
     untracked(() => show(id));
     // In a narrow window the list covers the chat, until a conversation is chosen.
     listOpen.value = false;
+  });
+  useSignalEffect(() => {
+    const opened = session.value;
+    if (opened?.report.value?.title === null) void makeTitle(opened.id);
   });
   const current = session.value;
   return (
@@ -33,17 +39,19 @@ export function Chat() {
       <ConversationList onClose={() => (listOpen.value = false)} />
       <section class="talk" aria-label="Conversation">
         <header class="talk-head">
-          <button
-            type="button"
-            class="icon-button list-toggle"
-            aria-label="Conversations"
-            aria-expanded={listOpen.value}
-            onClick={() => (listOpen.value = !listOpen.value)}
-          >
-            <Icon name="menu" />
-          </button>
-          <h1 class="clipped">{current?.report.value?.title ?? (current ? 'Conversation' : 'New conversation')}</h1>
-          {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
+          <div class="column">
+            <button
+              type="button"
+              class="icon-button list-toggle"
+              aria-label="Conversations"
+              aria-expanded={listOpen.value}
+              onClick={() => (listOpen.value = !listOpen.value)}
+            >
+              <Icon name="menu" />
+            </button>
+            <h1 class="clipped">{current ? titleFor(current.id, current.report.value?.title) : 'New conversation'}</h1>
+            {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
+          </div>
         </header>
         {fault.value && <Fault text={fault.value} />}
         {current ? <Transcript key={current.id} session={current} /> : <Welcome />}

@@ -5,8 +5,10 @@ import { Form } from '../ui/form.tsx';
 import { formatUsd } from '../ui/format.ts';
 import { IconButton } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
+import { Toolbar } from '../ui/toolbar.tsx';
 import { familyOf } from './session/branches.ts';
-import { fork, remove, rename } from './session/conversations.ts';
+import { fork, remove, rename, session } from './session/conversations.ts';
+import { makeTitle, titleFor } from './session/titles.ts';
 
 interface ConversationItemProps {
   row: ConversationRow;
@@ -17,10 +19,21 @@ interface ConversationItemProps {
 export function ConversationItem({ row, attempt }: ConversationItemProps) {
   const mode = useSignal<'shown' | 'renamed'>('shown');
   const field = useRef<HTMLInputElement>(null);
-  const title = row.title ?? 'Untitled';
+  const link = useRef<HTMLAnchorElement>(null);
+  const title = titleFor(row.id, row.title);
   useEffect(() => {
     if (mode.value === 'renamed') field.current?.select();
   }, [mode.value]);
+  useEffect(() => {
+    const element = link.current;
+    if (row.title !== null || !element) return;
+    // Its first message is read only if somebody sees it here.
+    const observer = new IntersectionObserver(([entry]) => {
+      if (entry?.isIntersecting) void makeTitle(row.id);
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [row.id, row.title]);
   const save = () => {
     const next = field.current?.value.trim();
     mode.value = 'shown';
@@ -47,19 +60,21 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   const current = conversationId.value !== undefined && familyOf(conversationId.value) === familyOf(row.id);
   return (
     <li class="item" data-current={current}>
-      <a href={`#/chat/${encodeURIComponent(row.id)}`} aria-current={current ? 'page' : undefined}>
+      <a ref={link} href={`#/chat/${encodeURIComponent(row.id)}`} aria-current={current ? 'page' : undefined}>
         <span class="clipped">{title}</span>
         <span class="item-note">
-          {row.state === 'running'
+          {row.state === 'running' || (session.value?.id === row.id && session.value.live.value)
             ? 'answering…'
             : `${row.turns} ${row.turns === 1 ? 'turn' : 'turns'} · ${formatUsd(row.cost_usd)}`}
         </span>
       </a>
-      <span class="item-actions">
-        <IconButton icon="edit" label={`Rename ${title}`} onClick={() => (mode.value = 'renamed')} />
-        <IconButton icon="fork" label={`Fork ${title}`} onClick={() => attempt(() => fork(row.id))} />
-        <IconButton icon="trash" label={`Delete ${title}`} onClick={() => remove(row.id, title)} />
-      </span>
+      <div class="item-actions">
+        <Toolbar label={`Actions for ${title}`}>
+          <IconButton icon="edit" label={`Rename ${title}`} onClick={() => (mode.value = 'renamed')} />
+          <IconButton icon="fork" label={`Fork ${title}`} onClick={() => attempt(() => fork(row.id))} />
+          <IconButton icon="trash" label={`Delete ${title}`} onClick={() => remove(row.id, title)} />
+        </Toolbar>
+      </div>
     </li>
   );
 }

@@ -1,21 +1,26 @@
 import { useSignal } from '@preact/signals';
-import { sentenceOf } from '../edge/client.ts';
+import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
+import { formatDayOf } from '../ui/format.ts';
 import { Icon, IconButton } from '../ui/icon.tsx';
 import { go } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
-import { hasMore, listed, loadMore, removal, removalFault, undoRemoval } from './session/conversations.ts';
+import { hasMore, listed, loadAll, loadMore, removal, removalFault, undoRemoval } from './session/conversations.ts';
+import { titleFor } from './session/titles.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
-  const fault = useSignal<string | undefined>(undefined);
-  const attempt = (work: () => Promise<void>) => {
-    fault.value = undefined;
-    work().catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-      announce(fault.value);
-    });
+  const wanted = useSignal('');
+  const { fault, run } = useAction();
+  const attempt = async (work: () => Promise<void>) => {
+    if (!(await run(work))) announce(fault.value ?? '');
   };
+  const words = wanted.value.toLowerCase().split(/\s+/);
+  const rows = listed.value.filter(({ id, title }) => {
+    const shown = titleFor(id, title).toLowerCase();
+    return words.every((word) => shown.includes(word));
+  });
+  const days = [...Map.groupBy(rows, ({ updated_at }) => formatDayOf(updated_at))];
   const startNew = () => {
     go('chat');
     onClose();
@@ -33,15 +38,39 @@ export function ConversationList({ onClose }: { onClose(): void }) {
         </span>
       </div>
       {(fault.value ?? removalFault.value) && <p class="list-fault">{fault.value ?? removalFault.value}</p>}
-      <ul>
-        {listed.value.map((row) => (
-          <ConversationItem key={row.id} row={row} attempt={attempt} />
-        ))}
-      </ul>
-      {listed.value.length === 0 && <p class="quiet list-empty">What you ask is kept here, at the edge.</p>}
+      <div class="list-search">
+        <Icon name="search" />
+        <input
+          type="search"
+          aria-label="Search conversations"
+          placeholder="Search"
+          value={wanted.value}
+          onInput={(event) => {
+            wanted.value = event.currentTarget.value;
+            if (hasMore.value) void attempt(loadAll);
+          }}
+        />
+      </div>
+      {days.map(([day, group]) => (
+        <section key={day} aria-label={day}>
+          <h2>{day}</h2>
+          <ul>
+            {group.map((row) => (
+              <ConversationItem key={row.id} row={row} attempt={attempt} />
+            ))}
+          </ul>
+        </section>
+      ))}
+      {rows.length === 0 && (
+        <p class="quiet list-empty">
+          {wanted.value === ''
+            ? 'Your conversations are stored at the edge, and listed here.'
+            : 'No title has these words.'}
+        </p>
+      )}
       {hasMore.value && (
-        <button type="button" class="button plain wide" onClick={() => attempt(loadMore)}>
-          Older ones
+        <button type="button" class="button plain wide" onClick={() => attempt(() => loadMore())}>
+          Show older ones
         </button>
       )}
       {removal.value && (

@@ -1,4 +1,4 @@
-import { CheckboxChip, Form, Select, TextArea } from '../ui/form.tsx';
+import { CheckboxChip, Form, Select, SubmitButton, TextArea } from '../ui/form.tsx';
 import { allowNone, busy, classifiers, formText, labels, multi, run, store, stored } from './form.ts';
 
 export function ClassifyForm() {
@@ -30,9 +30,7 @@ export function ClassifyForm() {
           </>
         )}
         <p class="row">
-          <button type="submit" class="button" disabled={busy.value}>
-            Classify
-          </button>
+          <SubmitButton name="Classify" disabled={busy.value} />
         </p>
       </Form>
       {inline && labels.value.trim() !== '' && <StoreForm />}
@@ -52,9 +50,7 @@ function StoreForm() {
         maxLength={64}
         autocomplete="off"
       />
-      <button type="submit" class="button plain">
-        Store these labels
-      </button>
+      <SubmitButton name="Store these labels" kind="plain" />
     </Form>
   );
 }

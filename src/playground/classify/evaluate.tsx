@@ -7,7 +7,7 @@ import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { exampleName } from '../ui/example-name.ts';
 import { Fault } from '../ui/fault.tsx';
-import { Form, Select, TextArea } from '../ui/form.tsx';
+import { Form, Select, SubmitButton, TextArea } from '../ui/form.tsx';
 import { EvaluationReport } from './evaluation-report.tsx';
 import { classifiers, fill, store, stored } from './form.ts';
 import { SAMPLES, TICKET_EXAMPLES } from './samples.ts';
@@ -61,9 +61,7 @@ export function Evaluate() {
           value={examples}
         />
         <p class="row">
-          <button type="submit" class="button" disabled={busy.value || chosen === ''}>
-            {busy.value ? 'Evaluating…' : 'Evaluate'}
-          </button>
+          <SubmitButton name={busy.value ? 'Evaluating…' : 'Evaluate'} disabled={busy.value || chosen === ''} />
         </p>
       </Form>
       {fault.value && <Fault text={fault.value} />}

@@ -1,5 +1,6 @@
 import type { Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
+import { useId } from 'preact/hooks';
 
 interface FormProps {
   id?: string;
@@ -21,6 +22,21 @@ export function Form({ id, class: name = 'stack', onSubmit, children }: FormProp
     >
       {children}
     </form>
+  );
+}
+
+interface SubmitButtonProps {
+  name: string;
+  disabled?: boolean;
+  kind?: '' | 'plain' | 'small';
+}
+
+/** Shows the button of a form. */
+export function SubmitButton({ name, disabled = false, kind = '' }: SubmitButtonProps) {
+  return (
+    <button type="submit" class={`button ${kind}`} disabled={disabled}>
+      {name}
+    </button>
   );
 }
 
@@ -50,7 +66,6 @@ export function TextArea({ label, rows, placeholder, value }: TextAreaProps) {
 interface SelectProps {
   /** The name for screen readers, where no label stands beside it. */
   label?: string;
-  title?: string;
   disabled?: boolean;
   required?: boolean;
   value: string | number | undefined;
@@ -89,12 +104,27 @@ export function FilterField({ label, value, first }: { label: string; value: Sig
   );
 }
 
-/** Shows a checkbox that sets a signal. `title` explains it when the pointer rests on it. */
-export function CheckboxChip({ name, value, title }: { name: string; value: Signal<boolean>; title?: string }) {
-  return (
-    <label class="chip" title={title}>
-      <input type="checkbox" checked={value.value} onChange={(event) => (value.value = event.currentTarget.checked)} />
+/** Shows a checkbox that sets a signal. */
+export function CheckboxChip({ name, value, note }: { name: string; value: Signal<boolean>; note?: string }) {
+  const id = useId();
+  const chip = (
+    <label class="chip">
+      <input
+        type="checkbox"
+        checked={value.value}
+        aria-describedby={note && id}
+        onChange={(event) => (value.value = event.currentTarget.checked)}
+      />
       {name}
     </label>
+  );
+  if (note === undefined) return chip;
+  return (
+    <div class="option">
+      {chip}
+      <span id={id} class="quiet">
+        {note}
+      </span>
+    </div>
   );
 }

@@ -14,6 +14,13 @@ const moment = new Intl.DateTimeFormat('en', {
   hourCycle: 'h23',
 });
 
+const hour = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
+const weekday = new Intl.DateTimeFormat('en', { weekday: 'long' });
+const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long' });
+const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
+const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const DAY_MS = 86_400_000;
+
 export function formatCount(value: number): string {
   return integer.format(value);
 }
@@ -49,4 +56,31 @@ export function formatDay(date: string): string {
 
 export function formatMoment(time: string): string {
   return moment.format(new Date(time));
+}
+
+/** @returns when something will be, as one says it: `today at 18:00`, `on Monday at 01:00`, `on 1 December at 01:00` */
+export function formatWhen(time: string, now = new Date()): string {
+  const then = new Date(time);
+  const days = Math.round((startOfDay(then) - startOfDay(now)) / DAY_MS);
+  const word = days === 0 || days === 1 ? relative.format(days, 'day') : undefined;
+  return `${word ?? `on ${(days > 0 && days < 7 ? weekday : date).format(then)}`} at ${hour.format(then)}`;
+}
+
+/** @returns the day of a moment in the past, as a heading: `Today`, `Last 7 days`, `May 2026` */
+export function formatDayOf(time: string, now = new Date()): string {
+  const then = new Date(time);
+  const days = Math.round((startOfDay(then) - startOfDay(now)) / DAY_MS);
+  if (days === 0 || days === -1) return days === 0 ? 'Today' : 'Yesterday';
+  if (days > -7) return 'Last 7 days';
+  if (days > -30) return 'Last 30 days';
+  return month.format(then);
+}
+
+/** Says the times in a sentence of the edge as one says them. */
+export function sayTimes(text: string): string {
+  return text.replace(/(?:at |on )?(\d{4}-\d\d-\d\dT[\d:.]+Z)/g, (_, time: string) => formatWhen(time));
+}
+
+function startOfDay(time: Date): number {
+  return Date.UTC(time.getFullYear(), time.getMonth(), time.getDate());
 }

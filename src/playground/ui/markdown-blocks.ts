@@ -13,6 +13,8 @@ const marked = new Marked({
     image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
     // HTML is shown as text: an answer must not become part of the page.
     html: ({ text }) => escapeHtml(text),
+    // A box that nobody can tick is a sign, not a control.
+    checkbox: ({ checked }) => `<span class="tick">${checked ? '☑' : '☐'}</span> `,
     code: ({ text, lang }) => `<pre><code>${highlight(text, languageOf(lang)) ?? escapeHtml(text)}</code></pre>`,
   },
 });

@@ -26,6 +26,10 @@ const Prose = memo(({ raw }: { raw: string }) => {
   const ref = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     ref.current?.replaceChildren(sanitize(markdownToHtml(raw)));
+    // What scrolls has to be reached by the keyboard; what does not is no stop on its way.
+    for (const table of ref.current?.querySelectorAll('table') ?? []) {
+      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
+    }
   }, [raw]);
   return <div ref={ref} class="prose" />;
 });

@@ -17,8 +17,8 @@ DOMPurify.addHook('afterSanitizeAttributes', (node) => {
     node.setAttribute('target', '_blank');
     node.setAttribute('rel', 'noopener noreferrer');
   }
-  // Only the classes of highlighting stay, so that no answer can look like a part of the page.
-  const classes = [...node.classList].filter((name) => name.startsWith('hljs'));
+  // Only the classes of highlighting and of ticks stay, so that no answer can look like a part of the page.
+  const classes = [...node.classList].filter((name) => name.startsWith('hljs') || name === 'tick');
   if (node.hasAttribute('class')) node.setAttribute('class', classes.join(' '));
 });
 

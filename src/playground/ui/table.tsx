@@ -1,7 +1,5 @@
 import type { ComponentChildren } from 'preact';
 
-export { SmallButton as RowButton } from './button.tsx';
-
 interface TableProps {
   /** The headings of the columns, in their order. */
   columns: readonly string[];

@@ -55,12 +55,7 @@ export class AnswerWriter {
     this.thinkingTokens += tokens.length;
     const shown = isShown ? tokens.join('') : '';
     const signature = sign(shown);
-    const deltas: Delta[] = isShown
-      ? this.#groups(tokens).map((group) => ({
-          delta: { type: 'thinking_delta', thinking: group.join('') },
-          tokens: group.length,
-        }))
-      : [];
+    const deltas = isShown ? this.#deltas(tokens, (thinking) => ({ type: 'thinking_delta', thinking })) : [];
     const unseen = isShown ? 0 : tokens.length;
     deltas.push({ delta: { type: 'signature_delta', signature }, tokens: unseen });
     const start = { type: 'thinking', thinking: '', signature: '' };
@@ -81,10 +76,7 @@ export class AnswerWriter {
     const tokens = this.#tokens(stop === undefined ? text : text.slice(0, stop.at));
     if (this.end === undefined && stop !== undefined) this.end = { reason: 'stop_sequence', sequence: stop.sequence };
     if (tokens.length === 0) return;
-    const deltas: Delta[] = this.#groups(tokens).map((group) => ({
-      delta: { type: 'text_delta', text: group.join('') },
-      tokens: group.length,
-    }));
+    const deltas = this.#deltas(tokens, (text) => ({ type: 'text_delta', text }));
     const written = tokens.join('');
     if (citations.length === 0) {
       this.blocks.push({ start: { type: 'text', text: '' }, deltas, final: { type: 'text', text: written } });
@@ -103,11 +95,8 @@ export class AnswerWriter {
     }
     this.outputTokens += forName;
     const json = JSON.stringify(input);
-    const groups = this.#groups(this.#tokens(json));
-    const deltas: Delta[] = [{ delta: { type: 'input_json_delta', partial_json: '' }, tokens: forName }];
-    for (const group of groups) {
-      deltas.push({ delta: { type: 'input_json_delta', partial_json: group.join('') }, tokens: group.length });
-    }
+    const deltaOf = (partial_json: string) => ({ type: 'input_json_delta', partial_json });
+    const deltas = [{ delta: deltaOf(''), tokens: forName }, ...this.#deltas(this.#tokens(json), deltaOf)];
     const start = { type, id, name, input: {}, caller };
     // An incomplete input is not JSON. It can be a part of a stream, but not of a JSON answer.
     this.blocks.push({ start, deltas, final: { ...start, input: this.end === undefined ? input : {} } });
@@ -132,14 +121,15 @@ export class AnswerWriter {
     return tokens;
   }
 
-  #groups(tokens: string[]): string[][] {
-    const groups: string[][] = [];
+  /** Divides tokens into deltas of one to five. */
+  #deltas(tokens: string[], deltaOf: (text: string) => JsonObject): Delta[] {
+    const deltas: Delta[] = [];
     for (let at = 0; at < tokens.length; ) {
-      const size = 1 + Math.floor(this.#random() * 5);
-      groups.push(tokens.slice(at, at + size));
-      at += size;
+      const some = tokens.slice(at, at + 1 + Math.floor(this.#random() * 5));
+      deltas.push({ delta: deltaOf(some.join('')), tokens: some.length });
+      at += some.length;
     }
-    return groups;
+    return deltas;
   }
 
   #earliestStop(text: string): { at: number; sequence: string } | undefined {

@@ -1,9 +1,10 @@
 import { judgeMessage } from '../answer/compose-message.ts';
 import { PromptCache } from '../prompt/prompt-cache.ts';
 import { ApiError, invalid } from '../request/errors.ts';
-import { requiredList, requiredObject, requiredString } from '../request/fields.ts';
-import { isNestedWithin, type Json, type JsonObject, member } from '../request/json.ts';
+import { refuseExtras, requiredList, requiredObject, requiredString } from '../request/fields.ts';
+import { type Json, type JsonObject, member } from '../request/json.ts';
 import type { Judgement } from '../request/message-params.ts';
+import { checkJsonType, parsedJson, strictDecoder } from '../request/request-body.ts';
 import type { PieceWriter } from '../store/pieces.ts';
 import { encoder } from '../text/utf8.ts';
 import type { Outcome } from './batch.ts';
@@ -12,7 +13,6 @@ import { ItemSplitter } from './item-splitter.ts';
 /** The API's limits of a batch. */
 const MOST_BATCH_BYTES = 256 * 1024 * 1024;
 const MOST_ITEMS = 100_000;
-const DEEPEST_ITEM = 200;
 /** After so many items others have their turn. */
 const IN_ONE_GO = 200;
 
@@ -22,24 +22,9 @@ export interface Item {
   params: JsonObject;
 }
 
-const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
-
 /** The text in an item by which a test says how it ends. */
 const MARK = /sluice-simulate: (errored|canceled|expired)\b/;
 const MARKED: Readonly<Record<string, Outcome>> = { errored: 'e', canceled: 'c', expired: 'x' };
-
-/** Reads JSON whose nesting can be walked. @throws ApiError 400 for anything else */
-function parsedJson(bytes: Uint8Array, path: string): Json {
-  let value: Json;
-  try {
-    value = JSON.parse(strictDecoder.decode(bytes));
-  } catch {
-    const detail = bytes.byteLength === 0 ? 'unexpected end of data' : 'unexpected character';
-    throw invalid(`The request body is not valid JSON: ${path === '' ? detail : `${detail} in ${path}`}`);
-  }
-  if (isNestedWithin(value, DEEPEST_ITEM)) return value;
-  throw invalid(`The request body is nested too deeply: at most ${DEEPEST_ITEM} levels are allowed`);
-}
 
 /** @throws ApiError 400 for what is no item of a batch. What its `params` are is judged when it is worked on. */
 function readItem(bytes: Uint8Array, index: number): Item {
@@ -50,8 +35,7 @@ function readItem(bytes: Uint8Array, index: number): Item {
     throw invalid(`${path}.custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'`);
   }
   const params = requiredObject(item.params, `${path}.params`);
-  const extra = Object.keys(item).find((key) => key !== 'custom_id' && key !== 'params');
-  if (extra !== undefined) throw invalid(`${path}.${extra.slice(0, 100)}: Extra inputs are not permitted`);
+  refuseExtras(item, new Set(['custom_id', 'params']), path);
   return { custom_id: id, params };
 }
 
@@ -93,10 +77,7 @@ export async function readItems(
   judgement: Judgement,
   obeysMarks: boolean,
 ): Promise<string> {
-  const type = headers.get('content-type');
-  if (type !== null && !/^application\/([\w.+-]+\+)?json\s*(;|$)/i.test(type)) {
-    throw invalid(`Content-Type must be application/json, got ${type.slice(0, 100)}`);
-  }
+  checkJsonType(headers);
   const splitter = new ItemSplitter();
   const ids = new Set<string>();
   let outcomes = '';
@@ -127,6 +108,5 @@ function checkRest(rest: Json): void {
   const requests = requiredList(body.requests, 'requests');
   for (const [index, item] of requests.entries()) requiredObject(item, `requests.${index}`);
   if (requests.length === 0) throw invalid('requests: List should have at least 1 item after validation, not 0');
-  const extra = Object.keys(body).find((key) => key !== 'requests');
-  if (extra !== undefined) throw invalid(`${extra.slice(0, 100)}: Extra inputs are not permitted`);
+  refuseExtras(body, new Set(['requests']), '');
 }

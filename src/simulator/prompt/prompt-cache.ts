@@ -1,6 +1,7 @@
 import { type Digest, digest, hex } from '../random/digest.ts';
 import { invalid } from '../request/errors.ts';
 import type { CacheLifetime } from '../request/message-request.ts';
+import { putLast } from '../store/recent.ts';
 import type { PromptBlock } from './prompt-blocks.ts';
 
 /** The tokens of a prompt by what the cache does with them. Their sum is the answer of `count_tokens`. */
@@ -124,13 +125,6 @@ export class PromptCache {
   #write(key: string | undefined, lifetime: CacheLifetime, now: number): void {
     if (key === undefined) return;
     const expiresAt = Math.max(now + milliseconds[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
-    // Deleted first, so that the map stays in the order of the last use.
-    this.#entries.delete(key);
-    this.#entries.set(key, { lifetime, expiresAt });
-    while (this.#entries.size > this.#capacity) {
-      const [oldest] = this.#entries.keys();
-      if (oldest === undefined) break;
-      this.#entries.delete(oldest);
-    }
+    putLast(this.#entries, key, { lifetime, expiresAt }, this.#capacity);
   }
 }

@@ -7,6 +7,9 @@ const maximumBytes = 32 * 1024 * 1024;
 /** Far above what a request needs and far below what a recursive function over it would need to exhaust the stack. */
 const deepestBody = 200;
 
+/** Refuses what is not UTF-8. */
+export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
+
 const tooLarge = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');
 
 async function readBytes({ headers, body }: Request): Promise<Uint8Array> {
@@ -22,26 +25,33 @@ async function readBytes({ headers, body }: Request): Promise<Uint8Array> {
   return new Uint8Array(await new Response(body?.pipeThrough(limit)).arrayBuffer());
 }
 
+/** @throws ApiError 400 for a content type that is not JSON */
+export function checkJsonType(headers: Headers): void {
+  const type = headers.get('content-type');
+  if (type === null || /^application\/([\w.+-]+\+)?json\s*(;|$)/i.test(type)) return;
+  throw invalid(`Content-Type must be application/json, got ${type.slice(0, 100)}`);
+}
+
+/** Reads JSON whose nesting can be walked. @param path where it stands, for the error. @throws ApiError 400 for anything else */
+export function parsedJson(bytes: Uint8Array, path = ''): Json {
+  let value: Json;
+  try {
+    value = JSON.parse(strictDecoder.decode(bytes));
+  } catch {
+    const detail = bytes.byteLength === 0 ? 'unexpected end of data' : 'unexpected character';
+    throw invalid(`The request body is not valid JSON: ${path === '' ? detail : `${detail} in ${path}`}`);
+  }
+  if (isNestedWithin(value, deepestBody)) return value;
+  throw invalid(`The request body is nested too deeply: at most ${deepestBody} levels are allowed`);
+}
+
 /**
  * Reads a request's body as a JSON object.
  * @throws ApiError 413 above 32 MB; 400 for a content type that is not JSON, for what is not UTF-8, not JSON or not an object, and for nesting too deep to walk.
  */
 export async function readJsonObject(request: Request): Promise<JsonObject> {
-  const contentType = request.headers.get('content-type');
-  if (contentType !== null && !/^application\/([\w.+-]+\+)?json\s*(;|$)/i.test(contentType)) {
-    throw invalid(`Content-Type must be application/json, got ${contentType.slice(0, 100)}`);
-  }
-  const bytes = await readBytes(request);
-  let body: Json;
-  try {
-    body = JSON.parse(new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(bytes));
-  } catch {
-    const detail = bytes.byteLength === 0 ? 'unexpected end of data' : 'unexpected character';
-    throw invalid(`The request body is not valid JSON: ${detail}`);
-  }
-  if (!isObject(body)) throw invalid('Input should be a valid dictionary or object to extract fields from');
-  if (!isNestedWithin(body, deepestBody)) {
-    throw invalid(`The request body is nested too deeply: at most ${deepestBody} levels are allowed`);
-  }
-  return body;
+  checkJsonType(request.headers);
+  const body = parsedJson(await readBytes(request));
+  if (isObject(body)) return body;
+  throw invalid('Input should be a valid dictionary or object to extract fields from');
 }

@@ -1,7 +1,7 @@
 /** What models cost at each upstream. */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
-import { type Model, type ModelOverride, ModelTable, type TokenPrices } from '../../pricing/models.ts';
+import { highest, type Model, type ModelOverride, ModelTable, type TokenPrices } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { type OpenUpstream, openUpstreams } from '../kinds/entry.ts';
 
@@ -75,25 +75,19 @@ function scaledPrices(prices: Model['prices'], factor: number): Model['prices'] 
 
 /** Three decimals are a whole number of nanodollars a token. What is tiny beyond them came by the multiplication. */
 function scaled(prices: TokenPrices, factor: number): TokenPrices {
-  return eachKind((kind) => Math.ceil(Number((prices[kind] * factor * 1_000).toFixed(6))) / 1_000);
+  const times = (kind: (typeof KINDS_OF_TOKEN)[number]) =>
+    Math.ceil(Number((prices[kind] * factor * 1_000).toFixed(6))) / 1_000;
+  return Object.fromEntries(KINDS_OF_TOKEN.map((kind) => [kind, times(kind)])) as unknown as TokenPrices;
 }
 
 function dearer(left: Model['prices'], right: Model['prices']): Model['prices'] {
   const long = [left.long_prompt, right.long_prompt].flatMap((one) => one ?? []);
   const fast = [left.fast, right.fast].flatMap((one) => one ?? []);
   return {
-    ...highestOf([left, right]),
+    ...highest([left, right]),
     ...(long.length > 0 && {
-      long_prompt: { ...highestOf(long), above_tokens: Math.min(...long.map((one) => one.above_tokens)) },
+      long_prompt: { ...highest(long), above_tokens: Math.min(...long.map((one) => one.above_tokens)) },
     }),
-    ...(fast.length > 0 && { fast: highestOf(fast) }),
+    ...(fast.length > 0 && { fast: highest(fast) }),
   };
-}
-
-function highestOf(rows: readonly TokenPrices[]): TokenPrices {
-  return eachKind((kind) => Math.max(...rows.map((row) => row[kind])));
-}
-
-function eachKind(value: (kind: (typeof KINDS_OF_TOKEN)[number]) => number): TokenPrices {
-  return Object.fromEntries(KINDS_OF_TOKEN.map((kind) => [kind, value(kind)])) as unknown as TokenPrices;
 }

@@ -1,6 +1,7 @@
 /** The rows of an inbox: one for each event that has been received. */
 
 import type { AlertBody, AlertRow } from '../../alerts/alerts-answers.schema.ts';
+import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import type { NewEvent } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { type Migration, migrate } from '../../durable/migrations.ts';
@@ -64,8 +65,6 @@ export interface StoredEvent extends NewEvent {
   attempts: Attempt[];
 }
 
-type EventTableRow = Record<string, SqlStorageValue>;
-
 /** An alert needs no label: it is delivered, or it is not. */
 const ALERT_STATES: Record<EventState, AlertRow['state']> = {
   accepted: 'pending',
@@ -122,19 +121,17 @@ export class EventStore extends Tables {
   }
 
   /** Changes an event. Members that are absent stay as they are. */
-  change(event: StoredEvent, change: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>): void {
-    const columns: EventTableRow = {};
-    if (change.state !== undefined) columns.state = change.state;
-    if (change.dueAt !== undefined) columns.due_at = change.dueAt;
-    if (change.held !== undefined) columns.held = change.held ? 1 : 0;
-    if (change.failures !== undefined) columns.failures = change.failures;
-    if (change.runs !== undefined) columns.runs = change.runs;
-    if (change.attempts !== undefined) columns.attempts = JSON.stringify(change.attempts.slice(-ATTEMPTS_KEPT));
-    if (change.result) {
-      columns.result = writeFormat('classification', change.result);
-      columns.label = JSON.stringify(change.result.label ?? change.result.labels ?? null);
+  change(
+    { seq }: StoredEvent,
+    { result, attempts, ...changed }: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>,
+  ): void {
+    const columns = columnsOf(changed);
+    if (attempts !== undefined) columns.attempts = JSON.stringify(attempts.slice(-ATTEMPTS_KEPT));
+    if (result) {
+      columns.result = writeFormat('classification', result);
+      columns.label = JSON.stringify(result.label ?? result.labels ?? null);
     }
-    this.update('events', columns, 'seq = ?', event.seq);
+    this.update('events', columns, 'seq = ?', seq);
   }
 
   /** @returns events that are due, those that have waited longest first */
@@ -212,7 +209,7 @@ export class EventStore extends Tables {
   #pageOf({ state = null, ...page }: PageOf & { state?: EventState | null | undefined }, columns: string) {
     const select = `${columns} from events where (?3 is null or state = ?3)`;
     const list = { select, order: ['seq'], edge: 'select seq from events where id = ?1' };
-    return this.page<EventTableRow & { id: string }>(list, page, state);
+    return this.page<RawRow & { id: string }>(list, page, state);
   }
 
   /** @returns one event with its result and its attempts */
@@ -225,7 +222,7 @@ export class EventStore extends Tables {
     return { ...listed, account, subject, digest, result, attempts, next_attempt_at: next };
   }
 
-  #listed(row: EventTableRow): EventRow {
+  #listed(row: RawRow): EventRow {
     return {
       type: 'webhook_event',
       event_id: String(row.id),
@@ -244,21 +241,11 @@ export class EventStore extends Tables {
   }
 }
 
-function storedOf(row: EventTableRow): StoredEvent {
+function storedOf(row: RawRow): StoredEvent {
   return {
-    seq: Number(row.seq),
-    id: String(row.id),
-    account: String(row.account),
-    state: row.state as EventState,
-    receivedAt: Number(row.received_at),
-    dueAt: row.due_at === null ? null : Number(row.due_at),
+    ...(membersOf(row) as unknown as StoredEvent),
     held: row.held === 1,
-    failures: Number(row.failures),
-    runs: Number(row.runs),
-    subject: row.subject as string | null,
-    digest: String(row.digest),
     result: readFormat<Classification | null>('classification', String(row.result ?? 'null')),
     attempts: JSON.parse(String(row.attempts)) as Attempt[],
-    text: row.text as string | null,
   };
 }

@@ -1,5 +1,6 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createClient } from '../../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { answered, ask, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
 import { npmStart, type Started } from '../../support/start.ts';
@@ -43,6 +44,12 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
     return text;
   };
 
+  /** The history of the conversation that is shown, as the edge has it. */
+  const sentIn = async (page: OpenPage['page']) => {
+    const id = new URL(page.url()).hash.split('/').at(-1) ?? '';
+    return await createClient({ baseURL: server.url }).conversations.messages(decodeURIComponent(id));
+  };
+
   test('counts a draft before it is sent, and streams the answer without anything moving', () =>
     inPage(async (opened) => {
       const { page } = opened;
@@ -73,7 +80,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const text = await begun(opened);
       await page.getByRole('button', { name: 'Stop' }).click();
       await answered(page);
-      await page.getByText('Stopped. What was said is kept.').waitFor();
+      await page.getByText('Stopped. The text so far is kept.').waitFor();
       const kept = ((await text.textContent()) ?? '').trim();
       // The whole answer has 985.
       expect(kept.length).toBeLessThan(900);
@@ -213,7 +220,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       expect(faults.splice(0).every((fault) => fault.includes('429'))).toBe(true);
     }));
 
-  test('shows Markdown without what could harm, code in colours, and a thought folded away', () =>
+  test('shows Markdown without what could harm, code in colours, and a thought with its time', () =>
     inPage(async ({ page }) => {
       const answer = [
         '# Gates\n\nA **bold** [link](https://example.com) and [another](javascript:alert(1)).',
@@ -237,14 +244,25 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       expect(await page.title()).toBe('Chat · Sluice');
       await page.unroute('**/messages');
 
+      await page.getByRole('button', { name: 'Options' }).click();
       await page.getByRole('checkbox', { name: 'Thinking' }).check();
+      await page.keyboard.press('Escape');
       await ask(page, 'In one sentence: what is a pond?');
-      await lastAnswer(page).getByText('Thought').waitFor();
+      const thought = lastAnswer(page).locator('details');
+      await thought.getByText(/^Thinking… \d+ s$/).waitFor();
+      await thought.getByText(/^Thought for \d+(\.\d+)? m?s$/).waitFor();
       await answered(page);
-      expect(await lastAnswer(page).locator('details').getAttribute('open')).toBeNull();
+      expect(await thought.getAttribute('open')).toBeNull();
+      const { length } = (await thought.locator('.typed').textContent()) ?? '';
+      expect(length).toBeGreaterThan(10);
+      await thought.locator('summary').click();
+      expect(await thought.locator('.typed').isVisible()).toBe(true);
+      // The history does not tell how long it took.
+      await page.reload();
+      await lastAnswer(page).getByText('Thought', { exact: true }).waitFor();
     }));
 
-  test('runs a tool that is called, and takes pictures', () =>
+  test('runs a tool that is called, and takes pictures and PDFs', () =>
     inPage(async ({ page }) => {
       await page.getByRole('button', { name: /^Roll three dice/ }).click();
       await page.getByText(/roll_dice answered/).waitFor();
@@ -253,18 +271,40 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
 
       const pixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
       const file = { name: 'gate.png', mimeType: 'image/png', buffer: Buffer.from(pixel, 'base64') };
-      await page.getByLabel('Pictures', { exact: true }).setInputFiles(file);
+      const pdf = { name: 'locks.pdf', mimeType: 'application/pdf', buffer: Buffer.from('%PDF-1.4\n%%EOF') };
+      await page.getByLabel('Files', { exact: true }).setInputFiles([file, pdf]);
       await page.getByRole('button', { name: 'Remove gate.png' }).waitFor();
-      await ask(page, 'What is on this picture?');
+      await page.getByRole('button', { name: 'Remove locks.pdf' }).waitFor();
+      await ask(page, 'What is in these files?');
       await lastAnswer(page)
         .getByText(/I see 1 image/)
         .waitFor();
-      expect(await page.getByRole('article', { name: 'You' }).last().getByRole('img').count()).toBe(1);
+      const question = page.getByRole('article', { name: 'You' }).last();
+      expect(await question.getByRole('img').count()).toBe(1);
+      await question.getByText('locks.pdf').waitFor();
       await answered(page);
+      const { data } = await sentIn(page);
+      const sent = data.findLast(({ role }) => role === 'user')?.content;
+      expect(sent).toMatchObject([
+        { type: 'image', source: { data: pixel } },
+        {
+          type: 'document',
+          title: 'locks.pdf',
+          source: { media_type: 'application/pdf', data: btoa('%PDF-1.4\n%%EOF') },
+        },
+        { type: 'text' },
+      ]);
+      // What is edited has its files again.
+      await question.getByRole('button', { name: 'Edit and ask again' }).click();
+      await page.getByRole('button', { name: 'Remove locks.pdf' }).waitFor();
+      const text = { name: 'notes.zip', mimeType: 'application/zip', buffer: Buffer.from('PK') };
+      await page.getByLabel('Files', { exact: true }).setInputFiles(text);
+      await page.getByText('Claude cannot read notes.zip. Attach a PNG, JPEG, GIF, WebP or PDF file.').waitFor();
     }));
 
   test('stores a prefix, and shows that the second question reads it from the cache', () =>
     inPage(async ({ page }) => {
+      await page.getByRole('button', { name: 'Options' }).click();
       await page.getByRole('combobox', { name: 'Prefix' }).selectOption('New prefix…');
       const dialog = page.getByRole('dialog', { name: 'New prefix' });
       await dialog.getByRole('textbox', { name: 'Name' }).fill('gates');
@@ -273,7 +313,9 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
         .fill('Each gate has a keeper and a key. '.repeat(800));
       await dialog.getByRole('button', { name: 'Store' }).click();
       await dialog.waitFor({ state: 'hidden' });
+      await page.getByRole('button', { name: 'Options' }).filter({ hasText: '1' }).click();
       expect(await page.getByRole('combobox', { name: 'Prefix' }).inputValue()).toBe('gates');
+      await page.keyboard.press('Escape');
       await ask(page, 'In one sentence: who has the key?');
       await lastAnswer(page)
         .getByText(/[\d,]+ to cache/)

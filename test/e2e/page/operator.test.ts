@@ -83,16 +83,28 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await close();
   });
 
-  test('shows how each of several upstreams is, and that one is left alone while it is down', async () => {
-    const upstreams = [
-      // Nothing listens there.
-      { name: 'east', kind: 'anthropic', base_url: 'http://127.0.0.1:9' },
-      { name: 'simulator-west', kind: 'simulator', as: 'bedrock', max_concurrent: 7 },
-    ];
-    const vars = ['UPSTREAM:', `UPSTREAMS:${JSON.stringify(upstreams)}`, 'UPSTREAM_EAST_KEY:key-of-nobody'];
-    const several = await npmStart([...QUICK, ...vars.flatMap((one) => ['--var', one])]);
-    try {
-      const { page, faults, close } = await openPage(browser, `${several.url}/#/budget`);
+  describe('with several upstreams and a shared budget', () => {
+    let deployment: Started;
+
+    beforeAll(async () => {
+      const upstreams = [
+        // Nothing listens there.
+        { name: 'east', kind: 'anthropic', base_url: 'http://127.0.0.1:9' },
+        { name: 'simulator-west', kind: 'simulator', as: 'bedrock', max_concurrent: 7 },
+      ];
+      const vars = [
+        'UPSTREAM:',
+        `UPSTREAMS:${JSON.stringify(upstreams)}`,
+        'UPSTREAM_EAST_KEY:key-of-nobody',
+        'DEPLOYMENT_LIMITS:{"usd_per_day":200}',
+      ];
+      deployment = await npmStart([...QUICK, ...vars.flatMap((one) => ['--var', one])]);
+    });
+
+    afterAll(() => deployment?.stop());
+
+    test('shows how each of several upstreams is, and that one is left alone while it is down', async () => {
+      const { page, faults, close } = await openPage(browser, `${deployment.url}/#/budget`);
       await page.getByRole('tab', { name: 'Upstreams' }).click();
       const table = page.getByRole('region', { name: 'Upstreams' });
       const rowOf = (name: string, model: string) =>
@@ -106,9 +118,9 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await rowOf('simulator-west', '–').getByText('0 of 7').waitFor();
       for (let nth = 0; nth < 5; nth += 1) {
         // Each account is asked for the first time: it has its cache nowhere.
-        const minted = await send('POST', '/tokens', { account: `new-${nth}`, scopes: ['messages'] }, several.url);
+        const minted = await send('POST', '/tokens', { account: `new-${nth}`, scopes: ['messages'] }, deployment.url);
         const { token } = (await minted.json()) as { token: string };
-        const answer = await ask(several.url, { authorization: `Bearer ${token}` });
+        const answer = await ask(deployment.url, { authorization: `Bearer ${token}` });
         expect([answer.status, answer.headers.get('sluice-upstream')]).toEqual([200, 'simulator-west']);
         await answer.text();
       }
@@ -122,28 +134,26 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       expect(await barriersOn(page)).toEqual([]);
       expect(faults).toEqual([]);
       await close();
-    } finally {
-      await several.stop();
-    }
-  });
+    });
 
-  test('shows what accounts and groups spend of the shared budget, and changes their limits', async () => {
-    const shared = await npmStart([...QUICK, '--var', 'DEPLOYMENT_LIMITS:{"usd_per_day":200}']);
-    try {
+    test('shows what accounts and groups spend of the shared budget, and changes their limits', async () => {
       for (const [index, account] of ['alice', 'bob', 'carol'].entries()) {
-        const minted = await send('POST', '/tokens', { account, scopes: ['messages'] }, shared.url);
+        const minted = await send('POST', '/tokens', { account, scopes: ['messages'] }, deployment.url);
         const { token } = (await minted.json()) as { token: string };
-        if (account !== 'carol') await send('PUT', `/groups/red/accounts/${account}`, undefined, shared.url);
+        if (account !== 'carol') await send('PUT', `/groups/red/accounts/${account}`, undefined, deployment.url);
         for (let i = 0; i <= index; i += 1) {
-          const answer = await ask(shared.url, { authorization: `Bearer ${token}` });
+          const answer = await ask(deployment.url, { authorization: `Bearer ${token}` });
           expect(answer.status).toBe(200);
           await answer.text();
         }
       }
-      await send('PUT', '/groups/red/limits', { usd_per_month: 50, usd_per_day: 20 }, shared.url);
+      await send('PUT', '/groups/red/limits', { usd_per_month: 50, usd_per_day: 20 }, deployment.url);
       for (const colorScheme of ['light', 'dark'] as const) {
         for (const viewport of [{ width: 1_280, height: 900 }, NARROW]) {
-          const { page, faults, close } = await openPage(browser, `${shared.url}/#/budget`, { colorScheme, viewport });
+          const { page, faults, close } = await openPage(browser, `${deployment.url}/#/budget`, {
+            colorScheme,
+            viewport,
+          });
           const everybody = page.getByRole('listitem').filter({ hasText: 'Everybody, today' });
           await everybody.getByText('of $200.00').waitFor();
           const table = page.getByRole('region', { name: 'Accounts and groups' });
@@ -160,7 +170,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
           await close();
         }
       }
-      const { page, faults, close } = await openPage(browser, `${shared.url}/#/budget`);
+      const { page, faults, close } = await openPage(browser, `${deployment.url}/#/budget`);
       const change = async (name: string, usd: string) => {
         await page.getByRole('button', { name: new RegExp(`^Change the limit of ${name},`) }).focus();
         await page.keyboard.press('Enter');
@@ -171,15 +181,13 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       };
       await change('red', '42.50');
       await change('carol', '7.50');
-      const { limits } = (await (await fetch(`${shared.url}/groups/red`)).json()) as { limits: object };
+      const { limits } = (await (await fetch(`${deployment.url}/groups/red`)).json()) as { limits: object };
       expect(limits).toEqual({ usd_per_month: 42.5, usd_per_day: 20 });
       // The pool hears of the account's own limit with its next request; the list does not take it back until then.
       await page.getByRole('button', { name: 'Change the limit of carol, $7.50 a month' }).waitFor();
       expect(faults).toEqual([]);
       await close();
-    } finally {
-      await shared.stop();
-    }
+    });
   });
 
   test('a thousand accounts are used by keyboard, and no frame is dropped', async () => {

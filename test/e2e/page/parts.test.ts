@@ -115,8 +115,12 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     // The browser itself notes an answer of 429 as an error, and it is the only one.
     expect(faults.filter((fault) => !/status of 429/.test(fault))).toEqual([]);
     // The question is not lost: with a budget again, it is asked again.
+    expect(await why.getByRole('button', { name: /Try again/ }).count()).toBe(0);
+    await page.getByRole('article', { name: 'You' }).getByText('Not sent').waitFor();
     await limit('1');
-    await why.getByRole('button', { name: 'Try again' }).click();
+    await why.getByRole('button', { name: 'Edit' }).click();
+    await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ruin');
+    await page.getByRole('button', { name: 'Send' }).click();
     await answered(page);
     expect(admin.faults).toEqual([]);
     await close();
@@ -187,7 +191,10 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   test('is used by the keyboard alone, with its focus to be seen', async () => {
     const { page, faults, close } = await openPage(browser, server.url);
     await page.getByText('Your own edge in front of Claude.').waitFor();
-    await page.keyboard.press('Tab');
+    // One can type at once.
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('draft');
+    await page.getByRole('link', { name: 'Sluice' }).focus();
+    await page.keyboard.press('Shift+Tab');
     expect(await page.evaluate(() => document.activeElement?.textContent?.trim())).toBe('To the content');
     await page.keyboard.press('Enter');
     const focused = () =>

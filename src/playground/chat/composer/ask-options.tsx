@@ -1,16 +1,16 @@
 import { useSignal } from '@preact/signals';
 import { prefixes } from '../../edge/account.ts';
 import { toolsOfEdge } from '../../edge/client.ts';
-import { chooseModel, model, models } from '../../edge/models.ts';
 import { CheckboxChip, Select } from '../../ui/form.tsx';
+import { Popover } from '../../ui/popover.tsx';
 import { session } from '../session/conversations.ts';
-import { edgeTools, maxTokens, prefix, thinking, tools } from '../session/options.ts';
+import { changedOptions, edgeTools, maxTokens, prefix, thinking, tools } from '../session/options.ts';
 import { PrefixDialog } from './prefix-dialog.tsx';
 
 const NEW = '+';
 const MOST_TOKENS = [256, 1_024, 4_096, 16_384];
 
-/** Shows the options of the next question: model, prefix, and more. */
+/** Shows the options of the next question behind one button: prefix, length, thinking, tools. */
 export function AskOptions() {
   const asks = useSignal(false);
   const current = session.value;
@@ -22,38 +22,35 @@ export function AskOptions() {
     else prefix.value = value;
   };
   return (
-    <div class="row ask-options">
-      <Select
-        label="Model"
-        value={model.value?.id}
-        options={models.value.map(({ id, display_name }) => [id, display_name])}
-        onChoose={chooseModel}
-      />
-      <Select
-        label="Prefix"
-        // A conversation keeps the prefix that it began with.
-        disabled={current !== undefined}
-        title={current ? 'A conversation holds the prefix that it began with' : 'A stored beginning of the prompt'}
-        value={current ? (held ?? '') : prefix.value}
-        options={[['', 'No prefix'], ...names, [NEW, 'New prefix…']]}
-        onChoose={choosePrefix}
-      />
-      <Select
-        label="Most tokens of an answer"
-        title="max_tokens"
-        value={maxTokens.value}
-        options={MOST_TOKENS.map((most) => [most, `≤ ${most.toLocaleString('en')}`])}
-        onChoose={(most) => (maxTokens.value = Number(most))}
-      />
-      <CheckboxChip name="Thinking" value={thinking} />
-      <CheckboxChip name="Tools" value={tools} title="A clock and dice that run in this page" />
-      {toolsOfEdge.value.length > 0 && (
-        <CheckboxChip
-          name="Edge tools"
-          value={edgeTools}
-          title={`The edge calls them itself: ${toolsOfEdge.value.join(', ')}`}
-        />
-      )}
+    <>
+      <Popover icon="options" name="Options" changed={changedOptions.value}>
+        <label class="labelled">
+          Prefix
+          <Select
+            // A conversation keeps the prefix that it began with.
+            disabled={current !== undefined}
+            value={current ? (held ?? '') : prefix.value}
+            options={[['', 'None'], ...names, [NEW, 'New prefix…']]}
+            onChoose={choosePrefix}
+          />
+          <span class="quiet">
+            {current ? 'A conversation keeps the prefix it began with.' : 'The stored start of the prompt.'}
+          </span>
+        </label>
+        <label class="labelled">
+          Longest answer
+          <Select
+            value={maxTokens.value}
+            options={MOST_TOKENS.map((most) => [most, `${most.toLocaleString('en')} tokens`])}
+            onChoose={(most) => (maxTokens.value = Number(most))}
+          />
+        </label>
+        <CheckboxChip name="Thinking" value={thinking} note="Think before answering" />
+        <CheckboxChip name="Tools" value={tools} note="A clock and dice that run in this page" />
+        {toolsOfEdge.value.length > 0 && (
+          <CheckboxChip name="Edge tools" value={edgeTools} note={`Run by the edge: ${toolsOfEdge.value.join(', ')}`} />
+        )}
+      </Popover>
       {asks.value && (
         <PrefixDialog
           onClose={() => (asks.value = false)}
@@ -63,6 +60,6 @@ export function AskOptions() {
           }}
         />
       )}
-    </div>
+    </>
   );
 }

@@ -1,27 +1,36 @@
-import { useSignal } from '@preact/signals';
+import { useSignal, useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import { sentenceOf } from '../../edge/client.ts';
+import { chooseModel, model, models } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
 import { useFileDrop } from '../../ui/file-drop.ts';
+import { Select } from '../../ui/form.tsx';
 import { formatCount, formatUsd } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
+import { conversationId } from '../../ui/route.ts';
 import { askInstead, send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
-import { clearDraft, counted, draftContent, draftText, editing, isEmpty, pictures } from './draft.ts';
-import { ACCEPTED, pictureAddress, readPicture } from './images.ts';
+import { ACCEPTED, pictureAddress, readAttachment } from './attachments.ts';
+import { attachments, clearDraft, counted, draftContent, draftText, editing, isEmpty } from './draft.ts';
 
 export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
+  const draft = useRef<HTMLTextAreaElement>(null);
   const fault = useSignal<string | undefined>(undefined);
+  // Where there is a keyboard, one can type at once. On a phone its own would cover half of the page.
+  useSignalEffect(() => {
+    void conversationId.value;
+    if (matchMedia('(hover: hover)').matches) draft.current?.focus();
+  });
   const current = session.value;
   const running = current?.live.value !== undefined;
   const ready = !isEmpty.value && !current?.busy.value;
   const take = async (files: Iterable<File>) => {
     fault.value = undefined;
-    const read = await Promise.allSettled([...files].map(readPicture));
+    const read = await Promise.allSettled([...files].map(readAttachment));
     for (const result of read) {
-      if (result.status === 'fulfilled') pictures.value = [...pictures.value, result.value];
+      if (result.status === 'fulfilled') attachments.value = [...attachments.value, result.value];
       else fault.value = sentenceOf(result.reason);
     }
   };
@@ -29,7 +38,7 @@ export function Composer() {
     if (!ready) return;
     const content = draftContent();
     const before = editing.value;
-    const kept = { text: draftText.value, pictures: pictures.value };
+    const kept = { text: draftText.value, attachments: attachments.value };
     clearDraft();
     fault.value = undefined;
     const asked = before !== undefined && current ? askInstead(current, before, content) : send(content);
@@ -37,7 +46,7 @@ export function Composer() {
       fault.value = sentenceOf(thrown);
       announce(fault.value);
       draftText.value = kept.text;
-      pictures.value = kept.pictures;
+      attachments.value = kept.attachments;
       editing.value = before;
     });
   };
@@ -65,7 +74,7 @@ export function Composer() {
       <div class="column">
         {editing.value !== undefined && (
           <p class="editing apart">
-            <span>Asking again from here, in a copy: what was said stays.</span>
+            <span>Asking again from here, in a copy. The original stays.</span>
             <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
         )}
@@ -74,22 +83,10 @@ export function Composer() {
             {fault.value}
           </p>
         )}
-        {pictures.value.length > 0 && (
-          <ul class="row pictures">
-            {pictures.value.map((picture) => (
-              <li key={picture}>
-                <img src={pictureAddress(picture.block)} alt={picture.name} />
-                <IconButton
-                  icon="close"
-                  label={`Remove ${picture.name}`}
-                  onClick={() => (pictures.value = pictures.value.filter((other) => other !== picture))}
-                />
-              </li>
-            ))}
-          </ul>
-        )}
+        {attachments.value.length > 0 && <Attached />}
         <div class="field">
           <textarea
+            ref={draft}
             id="draft"
             aria-label="Message"
             placeholder="Ask something"
@@ -105,41 +102,83 @@ export function Composer() {
             accept={ACCEPTED}
             multiple
             hidden
-            aria-label="Pictures"
+            aria-label="Files"
             onChange={(event) => {
               void take(event.currentTarget.files ?? []);
               event.currentTarget.value = '';
             }}
           />
-          <IconButton icon="image" label="Add pictures" onClick={() => picker.current?.click()} />
-          {running ? (
-            <button type="button" class="send" aria-label="Stop" title="Stop" onClick={() => void current?.stop()}>
-              <Icon name="stop" />
-            </button>
-          ) : (
-            <button type="submit" class="send" aria-label="Send" title="Send" disabled={!ready}>
-              <Icon name="send" />
-            </button>
-          )}
+          <div class="field-foot">
+            <IconButton icon="attach" label="Attach pictures or PDFs" onClick={() => picker.current?.click()} />
+            <Select
+              label="Model"
+              value={model.value?.id}
+              options={models.value.map(({ id, display_name }) => [id, display_name])}
+              onChoose={chooseModel}
+            />
+            <AskOptions />
+            {running ? (
+              <button type="button" class="send" aria-label="Stop" title="Stop" onClick={() => void current?.stop()}>
+                <Icon name="stop" />
+              </button>
+            ) : (
+              <button type="submit" class="send" aria-label="Send" title="Send" disabled={!ready}>
+                <Icon name="send" />
+              </button>
+            )}
+          </div>
         </div>
-        <div class="composer-foot apart">
-          <AskOptions />
-          <DraftCount />
-        </div>
+        <DraftCount />
       </div>
     </form>
+  );
+}
+
+/** Shows the files that go with the question. */
+function Attached() {
+  return (
+    <ul class="row attached">
+      {attachments.value.map((attachment) => {
+        const { name, block } = attachment;
+        const address = pictureAddress(block);
+        return (
+          <li key={attachment}>
+            {address ? (
+              <img src={address} alt={name} />
+            ) : (
+              <span class="file">
+                <Icon name="file" />
+                <span>{name}</span>
+              </span>
+            )}
+            <IconButton
+              icon="close"
+              label={`Remove ${name}`}
+              onClick={() => (attachments.value = attachments.value.filter((other) => other !== attachment))}
+            />
+          </li>
+        );
+      })}
+    </ul>
   );
 }
 
 /** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent. */
 function DraftCount() {
   const count = counted.value;
-  if (!count) return <p class="draft-count quiet" />;
+  if (!count) {
+    const hint = draftText.value === '' ? 'Enter sends, Shift + Enter starts a new line' : '';
+    return (
+      <p class="draft-count quiet">
+        <span class="draft-hint">{hint}</span>
+      </p>
+    );
+  }
   const { input_tokens, cost_usd, fits, context_window } = count;
   return (
     <p class="draft-count quiet" data-fits={fits !== false}>
       {fits === false
-        ? `${formatCount(input_tokens)} tokens: the model takes ${formatCount(context_window ?? 0)}`
+        ? `${formatCount(input_tokens)} tokens: more than this model’s ${formatCount(context_window ?? 0)}`
         : `${formatCount(input_tokens)} tokens${cost_usd ? ` · ${formatUsd(cost_usd.input)}` : ''} to ask`}
     </p>
   );

@@ -4,33 +4,42 @@ import { computed, effect, signal } from '@preact/signals';
 import type { CountAnswer } from '../../../client/index.ts';
 import { edge, state } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
-import type { Content } from '../session/content.ts';
+import { type Content, partsOf, textOf } from '../session/content.ts';
 import { session } from '../session/conversations.ts';
 import { prefix, thinking } from '../session/options.ts';
 import { offeredTools } from '../session/tools.ts';
-import type { Picture } from './images.ts';
+import { type Attachment, attachmentsIn } from './attachments.ts';
 
 export const draftText = signal('');
-export const pictures = signal<Picture[]>([]);
+export const attachments = signal<Attachment[]>([]);
 /** The message that is replaced; undefined: the draft is added at the end. */
 export const editing = signal<string | undefined>(undefined);
 export const counted = signal<CountAnswer | undefined>(undefined);
 
 const QUIET_MS = 400;
 
-export const isEmpty = computed(() => draftText.value.trim() === '' && pictures.value.length === 0);
+export const isEmpty = computed(() => draftText.value.trim() === '' && attachments.value.length === 0);
 
 /** @returns the draft as the content of a message */
 export function draftContent(): Content {
-  const blocks = pictures.value.map(({ block }) => block);
+  const blocks = attachments.value.map(({ block }) => block);
   const said = draftText.value.trim();
   if (blocks.length === 0) return said;
   return said === '' ? blocks : [...blocks, { type: 'text', text: said }];
 }
 
+/** Puts what was asked into the composer. @param before the message that it will replace, if any */
+export function editDraft(content: Content, before?: string): void {
+  const parts = partsOf(content);
+  draftText.value = textOf(parts);
+  attachments.value = attachmentsIn(parts);
+  editing.value = before;
+  document.getElementById('draft')?.focus();
+}
+
 export function clearDraft(): void {
   draftText.value = '';
-  pictures.value = [];
+  attachments.value = [];
   editing.value = undefined;
 }
 

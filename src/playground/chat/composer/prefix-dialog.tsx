@@ -4,7 +4,7 @@ import { edge } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { Dialog } from '../../ui/dialog.tsx';
 import { Fault } from '../../ui/fault.tsx';
-import { Form } from '../../ui/form.tsx';
+import { Form, SubmitButton } from '../../ui/form.tsx';
 
 interface PrefixDialogProps {
   onClose(): void;
@@ -43,9 +43,7 @@ export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
           <input type="checkbox" name="hour" /> Cached for an hour, not five minutes
         </label>
         {fault.value && <Fault text={fault.value} />}
-        <button type="submit" class="button" disabled={busy.value}>
-          Store
-        </button>
+        <SubmitButton name="Store" disabled={busy.value} />
       </Form>
     </Dialog>
   );

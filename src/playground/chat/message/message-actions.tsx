@@ -2,10 +2,9 @@ import type { ConversationMessage } from '../../../client/index.ts';
 import { CopyButton } from '../../ui/copy-button.tsx';
 import { IconButton } from '../../ui/icon.tsx';
 import { go } from '../../ui/route.ts';
-import { draftText as draft, editing, pictures } from '../composer/draft.ts';
-import type { ImageBlock } from '../composer/images.ts';
+import { Toolbar } from '../../ui/toolbar.tsx';
+import { editDraft } from '../composer/draft.ts';
 import type { Choice } from '../session/branches.ts';
-import { partsOf, textOf } from '../session/content.ts';
 import { askInstead, fork, session as shownSession } from '../session/conversations.ts';
 import type { Session } from '../session/session.ts';
 
@@ -21,20 +20,18 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
   const choice = session.choices.value.get(rows.indexOf(row));
   const showFault = (thrown: unknown) => shownSession.value?.fail(thrown);
   const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === 'user');
-  const edit = () => {
-    const parts = partsOf(row.content);
-    draft.value = textOf(parts);
-    pictures.value = parts
-      .filter(({ type }) => type === 'image')
-      .map((block) => ({ name: 'Picture', block: block as unknown as ImageBlock }));
-    editing.value = row.id;
-    document.getElementById('draft')?.focus();
-  };
   return (
-    <>
+    <Toolbar label="Actions">
       {choice && <Branches choice={choice} />}
-      <CopyButton text={text} label="Copy message" />
-      {row.role === 'user' && <IconButton icon="edit" label="Edit and ask again" disabled={busy} onClick={edit} />}
+      <CopyButton text={text} label="Copy" />
+      {row.role === 'user' && (
+        <IconButton
+          icon="edit"
+          label="Edit and ask again"
+          disabled={busy}
+          onClick={() => editDraft(row.content, row.id)}
+        />
+      )}
       {row.role === 'assistant' && question && (
         <IconButton
           icon="again"
@@ -51,7 +48,7 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           onClick={() => void fork(session.id, row.id).catch(showFault)}
         />
       )}
-    </>
+    </Toolbar>
   );
 }
 

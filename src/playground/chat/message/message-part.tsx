@@ -1,39 +1,62 @@
+import { useEverySecond } from '../../ui/every-second.ts';
+import { formatMs } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
 import { Markdown } from '../../ui/markdown.tsx';
-import { pictureAddress } from '../composer/images.ts';
+import { pictureAddress } from '../composer/attachments.ts';
 import type { Part } from '../session/content.ts';
+import type { Thought } from '../session/thoughts.ts';
 
 interface MessagePartProps {
   part: Part;
   /** The result of a tool's call. */
   result: Part | undefined;
+  /** When Claude thought it; undefined where this page has not seen that. */
+  thought: Thought | undefined;
   /** Whether the text is shown as it was typed, without Markdown. */
   plain: boolean;
   growing: boolean;
 }
 
+/** Tells how long Claude has been thinking. */
+function Thinking({ from }: { from: number | undefined }) {
+  useEverySecond();
+  if (from === undefined) return <>Thinking…</>;
+  return <>Thinking… {Math.floor((performance.now() - from) / 1_000)} s</>;
+}
+
+function thoughtFor(thought: Thought | undefined): string {
+  return thought?.to === undefined ? 'Thought' : `Thought for ${formatMs(thought.to - thought.from)}`;
+}
+
 /** Shows one content block. */
-export function MessagePart({ part, result, plain, growing }: MessagePartProps) {
+export function MessagePart({ part, result, thought, plain, growing }: MessagePartProps) {
   switch (part.type) {
     case 'text':
       return plain ? <p class="typed">{String(part.text)}</p> : <Markdown text={String(part.text)} />;
     case 'thinking':
       return (
         <details class="aside">
-          <summary>{growing ? 'Thinking…' : 'Thought'}</summary>
-          <p class="typed">{String(part.thinking) || 'What was thought is not shown.'}</p>
+          <summary>{growing ? <Thinking from={thought?.from} /> : thoughtFor(thought)}</summary>
+          <p class="typed">{String(part.thinking) || 'Claude did not share this thought.'}</p>
         </details>
       );
     case 'redacted_thinking':
-      return <p class="quiet aside-note">Thought, in a form that only Claude can read.</p>;
+      return <p class="quiet aside-note">This thought is encrypted: only Claude can read it.</p>;
     case 'image': {
       const address = pictureAddress(part);
       return address ? (
         <img class="picture" src={address} alt="Sent with the message" />
       ) : (
-        <p class="quiet aside-note">A picture that is kept elsewhere.</p>
+        <p class="quiet aside-note">A picture that is stored elsewhere.</p>
       );
     }
+    case 'document':
+      return (
+        <p class="file">
+          <Icon name="file" />
+          {String(part.title ?? 'Document')}
+        </p>
+      );
     case 'tool_use':
     case 'server_tool_use':
       return (
@@ -42,11 +65,7 @@ export function MessagePart({ part, result, plain, growing }: MessagePartProps) 
             <Icon name="tool" />
             <code>{String(part.name)}</code>
             <span>
-              {result || part.type === 'server_tool_use'
-                ? 'called'
-                : growing
-                  ? 'is being called'
-                  : 'waits for its result'}
+              {result || part.type === 'server_tool_use' ? 'called' : growing ? 'calling…' : 'waiting for its result'}
             </span>
           </summary>
           <dl>

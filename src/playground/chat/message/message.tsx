@@ -7,14 +7,15 @@ import { Figures } from './figures.tsx';
 import { MessageActions } from './message-actions.tsx';
 import { MessagePart } from './message-part.tsx';
 import { PauseNote } from './pause-note.tsx';
+import { Reconnecting } from './reconnecting.tsx';
 import { RunTimeline } from './run-timeline.tsx';
 
 const ENDINGS: Record<string, string> = {
-  stopped: 'Stopped. What was said is kept.',
-  interrupted: 'Interrupted. What was said is kept.',
+  stopped: 'Stopped. The text so far is kept.',
+  interrupted: 'Interrupted. The text so far is kept.',
   refused: 'Claude declined to answer. This turn is not sent again.',
-  max_tokens: 'Ended by max_tokens: raise it, or ask to go on.',
-  model_context_window_exceeded: 'Ended by the context window.',
+  max_tokens: 'Cut off at the longest answer you allow. Raise it under Options, or ask Claude to go on.',
+  model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
 };
 
 export function Message({ entry, session }: { entry: Entry; session: Session }) {
@@ -27,9 +28,10 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
   const ending = row && role === 'assistant' ? (ENDINGS[row.status] ?? ENDINGS[row.stop_reason ?? '']) : undefined;
   const steps = role === 'assistant' ? stepsIn(parts) : undefined;
   const turn = row?.turn ?? stream?.turn;
+  const thoughtOf = (part: Part) => session.thoughts.find(turn, parts.indexOf(part));
   if (!stream && shown.length === 0) return null;
   return (
-    <article class={`message ${role}`} aria-label={role === 'user' ? 'You' : 'Answer'}>
+    <article class={`message ${role}`} data-live={stream !== undefined} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (
         <header class="message-head">
           <span class="message-name">
@@ -40,7 +42,14 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
       )}
       <div class="message-body">
         {steps && (
-          <RunTimeline steps={steps} turn={turn} session={session} results={results} isLive={stream !== undefined} />
+          <RunTimeline
+            steps={steps}
+            turn={turn}
+            session={session}
+            results={results}
+            thoughtOf={thoughtOf}
+            isLive={stream !== undefined}
+          />
         )}
         {(steps ? [] : shown).map((part, index) => (
           <MessagePart
@@ -48,21 +57,20 @@ export function Message({ entry, session }: { entry: Entry; session: Session }) 
             key={index}
             part={part}
             result={results.get(String(part.id))}
+            thought={thoughtOf(part)}
             plain={role === 'user'}
             growing={stream !== undefined && index === shown.length - 1}
           />
         ))}
-        {stream && shown.length === 0 && (
-          <p class="waiting">
-            {session.connected.value ? 'Waiting for the first word' : 'The connection was lost: resuming'}
-          </p>
-        )}
+        {stream && shown.length === 0 && <p class="waiting">Waiting for the first word</p>}
         {ending && <p class="quiet aside-note">{ending}</p>}
         {row?.stop_reason === 'pause_turn' && (
           <PauseNote reason={row.paused ?? undefined} session={session} isLast={session.rows.value.at(-1) === row} />
         )}
       </div>
-      <footer class="message-actions">
+      <footer class="message-foot">
+        {stream && session.reconnectsAt.value !== undefined && <Reconnecting at={session.reconnectsAt.value} />}
+        {entry.unsent && <p class="unsent">{entry.unsent}</p>}
         {row && <MessageActions row={row} session={session} text={() => textOf(shown)} />}
       </footer>
     </article>

@@ -6,6 +6,7 @@ import { formatCount, formatMs, formatUsd } from '../../ui/format.ts';
 import type { Part } from '../session/content.ts';
 import type { Session } from '../session/session.ts';
 import { isEdgeCall, type Step } from '../session/steps.ts';
+import type { Thought } from '../session/thoughts.ts';
 import { EdgeCall } from './edge-call.tsx';
 import { MessagePart } from './message-part.tsx';
 
@@ -15,11 +16,13 @@ interface RunTimelineProps {
   turn: string | undefined;
   session: Session;
   results: ReadonlyMap<string, Part>;
+  /** Says when Claude thought a block. */
+  thoughtOf(part: Part): Thought | undefined;
   isLive: boolean;
 }
 
 /** Shows a run: each step with its figures, what was said in it, and its calls. */
-export function RunTimeline({ steps, turn, session, results, isLive }: RunTimelineProps) {
+export function RunTimeline({ steps, turn, session, results, thoughtOf, isLive }: RunTimelineProps) {
   const over = steps.filter(({ isOver }) => isOver).length;
   // With each step that has ended there is more to tell.
   const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
@@ -53,6 +56,7 @@ export function RunTimeline({ steps, turn, session, results, isLive }: RunTimeli
                   key={at}
                   part={part}
                   result={results.get(String(part.id))}
+                  thought={thoughtOf(part)}
                   plain={false}
                   growing={isLast && at === parts.length - 1}
                 />

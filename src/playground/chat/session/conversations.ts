@@ -3,11 +3,13 @@ import { computed, signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
 import { edge, sentenceOf, token } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
+import { poll } from '../../edge/poll.ts';
 import { go } from '../../ui/route.ts';
 import { familyOf, membersOf, nextBranchId, oneOfEach } from './branches.ts';
 import type { Content } from './content.ts';
 import { prefix } from './options.ts';
 import { ignoreDeleted, Session } from './session.ts';
+import { titleOf } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
 /** What was deleted a moment ago, and can still be brought back. */
@@ -22,8 +24,10 @@ export const hasMore = signal(false);
 export const session = signal<Session | undefined>(undefined);
 
 const CONVERSATIONS_A_PAGE = 50;
-const TITLE_CHARACTERS = 60;
 const UNDO_MS = 8_000;
+const LIST_EVERY_MS = 10_000;
+/** The other windows of this browser. They are told that something has changed, and nothing of what. */
+const others = new BroadcastChannel('sluice');
 
 interface Removal {
   family: string;
@@ -46,11 +50,39 @@ export async function refreshConversations(): Promise<void> {
   });
   conversations.value = page.data;
   hasMore.value = page.has_more;
+  const shown = session.peek();
+  const row = shown && page.data.find(({ id }) => id === shown.id);
+  if (row) await shown.catchUp(row);
 }
 
-export async function loadMore(): Promise<void> {
+/** Keeps the list, and what is shown, up to date while the page is visible: another window may have changed it. */
+export function keepListed(): () => void {
+  const refresh = () =>
+    refreshConversations()
+      // The list stays as it was; the next refresh may succeed.
+      .catch(() => {});
+  others.onmessage = () => void refresh();
+  const stop = poll(refresh, LIST_EVERY_MS);
+  return () => {
+    others.onmessage = null;
+    stop();
+  };
+}
+
+/** Refreshes the list after a change, here and in other windows of this browser. */
+async function tellChange(): Promise<void> {
+  others.postMessage('changed');
+  await refreshConversations();
+}
+
+/** Loads the whole list, to search in it. */
+export async function loadAll(): Promise<void> {
+  while (hasMore.value) await loadMore(1_000);
+}
+
+export async function loadMore(limit = CONVERSATIONS_A_PAGE): Promise<void> {
   const last = conversations.value.at(-1);
-  const page = await edge().conversations.list({ limit: CONVERSATIONS_A_PAGE, ...(last ? { after_id: last.id } : {}) });
+  const page = await edge().conversations.list({ limit, ...(last ? { after_id: last.id } : {}) });
   conversations.value = [...conversations.value, ...page.data];
   hasMore.value = page.has_more;
 }
@@ -59,7 +91,7 @@ export async function loadMore(): Promise<void> {
 export function show(id: string | undefined): void {
   if (session.value?.id === id) return;
   session.value?.leave();
-  session.value = id === undefined ? undefined : new Session(id, refreshConversations);
+  session.value = id === undefined ? undefined : new Session(id, tellChange);
   const opened = session.value;
   void opened?.open();
   refreshConversations()
@@ -86,7 +118,7 @@ export async function begin(title: string, prefixName = prefix.value): Promise<S
     ...(model.value ? { model: model.value.id } : {}),
     ...(prefixName === '' ? {} : { prefix: prefixName }),
   });
-  const created = new Session(report.id, refreshConversations);
+  const created = new Session(report.id, tellChange);
   created.report.value = report;
   created.loaded.value = true;
   showCreated(created);
@@ -171,12 +203,4 @@ export async function fork(id: string, at?: string): Promise<void> {
   await edge().conversations.update(copy.id, { title: `${copy.title ?? 'Conversation'} (fork)` });
   await refreshConversations();
   go('chat', copy.id);
-}
-
-function titleOf(content: Content): string {
-  const texts =
-    typeof content === 'string' ? [content] : content.map((block) => ('text' in block ? String(block.text) : ''));
-  const line = texts.join(' ').replace(/\s+/g, ' ').trim();
-  if (line === '') return 'Picture';
-  return line.length <= TITLE_CHARACTERS ? line : `${line.slice(0, TITLE_CHARACTERS).toWellFormed()}…`;
 }

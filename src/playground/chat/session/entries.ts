@@ -1,4 +1,4 @@
-import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
+import type { ConversationMessage, MessageStream, SluiceError } from '../../../client/index.ts';
 import { type Part, partsOf } from './content.ts';
 import type { Session } from './session.ts';
 
@@ -11,6 +11,8 @@ export interface Entry {
   row: ConversationMessage | undefined;
   /** The stream of an answer that is coming. */
   stream: MessageStream | undefined;
+  /** What is said of a question that got no answer. */
+  unsent?: string;
 }
 
 /** @returns the history, then the running question and its answer */
@@ -28,7 +30,14 @@ export function entriesOf(session: Session): Entry[] {
     entries.push({ key: entries.length, role, parts, row: undefined, stream });
   if (asked !== undefined) add('user', partsOf(asked));
   if (live) add('assistant', [], live.stream);
+  else if (asked !== undefined)
+    Object.assign(entries.at(-1) ?? {}, { unsent: unsentNote(session.failure.value?.error) });
   return entries;
+}
+
+/** What was refused has not left the edge. Of what broke on the way nobody here knows how far it came. */
+function unsentNote(error: SluiceError | undefined): string {
+  return error?.status === undefined ? 'No answer' : 'Not sent';
 }
 
 /** @returns the results of tools, by the ids of their calls */

@@ -4,6 +4,7 @@ import {
   type Conversation,
   type ConversationMessage,
   type ConversationPatch,
+  type ConversationRow,
   type ConversationTurn,
   type MessageStream,
   SluiceError,
@@ -15,18 +16,23 @@ import { announce } from '../../ui/announcer.tsx';
 import { type Branch, branchIn, branchMetadata, choicesIn, originOf } from './branches.ts';
 import { type Content, type Part, partsOf } from './content.ts';
 import { maxTokens, thinking } from './options.ts';
+import { Thoughts } from './thoughts.ts';
 import { callsOurTools, offeredTools, toolResults } from './tools.ts';
 
 /** An answer that is coming, and its question; after a reload the history has the question already. */
 export interface Live {
   asked: Content | undefined;
   stream: MessageStream;
+  /** Whether its beginning was seen elsewhere, or before a reload. */
+  resumed: boolean;
 }
 
 /** A question that got no answer. */
 export interface Failure {
   asked: Content | undefined;
   error: SluiceError;
+  /** When it failed, in milliseconds since 1970. */
+  at: number;
 }
 
 const MESSAGES_A_PAGE = 1_000;
@@ -42,7 +48,9 @@ export class Session {
   readonly failure = signal<Failure | undefined>(undefined);
   /** What the edge tells of the runs that are shown, by the ids of their turns. */
   readonly runs = signal<ReadonlyMap<string, ConversationTurn>>(new Map());
-  readonly connected = signal(true);
+  /** When a lost connection is tried again, in milliseconds since 1970; undefined while there is one. */
+  readonly reconnectsAt = signal<number | undefined>(undefined);
+  readonly thoughts = new Thoughts();
   /** Whether the history is loaded, and the running turn is known. */
   readonly loaded = signal(false);
   /** This conversation and its copies, where there are any. */
@@ -51,14 +59,16 @@ export class Session {
   readonly #branching = signal(false);
   /** Whether no question can be asked now. */
   readonly busy = computed(() => !this.loaded.value || this.#branching.value || this.live.value !== undefined);
-  readonly #onSettled: () => Promise<void>;
+  readonly #onChange: () => Promise<void>;
+  /** When the conversation had changed last, by the list; undefined after a change of its own. */
+  #readAt: string | undefined;
   #left = false;
   #frame = 0;
 
-  /** @param onSettled called whenever a turn has ended and is settled */
-  constructor(id: string, onSettled: () => Promise<void>) {
+  /** @param onChange called whenever a turn has begun, and when it has ended and is settled */
+  constructor(id: string, onChange: () => Promise<void>) {
     this.id = id;
-    this.#onSettled = onSettled;
+    this.#onChange = onChange;
   }
 
   /** Reads the history, and follows the running turn, if there is one. */
@@ -68,10 +78,29 @@ export class Session {
       const asked = await this.#readRows();
       if (this.report.value.state === 'running') await this.#resume(asked);
     } catch (thrown) {
-      this.fail(thrown);
+      this.fail(thrown, this.failure.value?.asked);
     } finally {
       this.loaded.value = true;
     }
+  }
+
+  /** Reads again what another window has changed. @param row the conversation in the list */
+  async catchUp({ state, updated_at }: ConversationRow): Promise<void> {
+    if (this.busy.value || this.failure.value) return;
+    const known = this.#readAt;
+    this.#readAt = updated_at;
+    if (state === 'running' || (known !== undefined && known !== updated_at)) await this.open();
+  }
+
+  /** Tries again what has failed. A question that has arrived all the same is not asked twice. */
+  async retry(): Promise<void> {
+    const failed = this.failure.value;
+    const before = this.rows.value.length;
+    await this.open();
+    // It was followed, or has failed again.
+    if (this.failure.value !== failed) return;
+    this.failure.value = undefined;
+    if (failed?.asked !== undefined && this.rows.value.length === before) await this.send(failed.asked);
   }
 
   /** Asks a question, and shows the answer while it comes. Tools of the page run in between. */
@@ -88,7 +117,7 @@ export class Session {
     if (last?.role !== 'assistant') return;
     this.failure.value = undefined;
     const stream = this.#stream([{ role: 'assistant', content: last.content } as MessageParam]);
-    const next = await this.#follow({ asked: undefined, stream });
+    const next = await this.#follow({ asked: undefined, stream, resumed: false });
     if (next !== undefined) await this.send(next);
   }
 
@@ -117,7 +146,7 @@ export class Session {
       const known = this.branches.value.length > 0 ? this.branches.value : [branchIn({ id: this.id, metadata: null })];
       const origin = originOf(this.id, known, this.rows.value, rows.length);
       const metadata = branchMetadata(copy.metadata, origin) as ConversationPatch['metadata'];
-      const created = new Session(copy.id, this.#onSettled);
+      const created = new Session(copy.id, this.#onChange);
       created.report.value = await conversations.update(copy.id, { metadata });
       created.rows.value = rows;
       created.branches.value = [...known, { ...origin, id: copy.id }];
@@ -149,7 +178,7 @@ export class Session {
   async #turn(said: Content): Promise<Content | undefined> {
     const asked = this.#withResults(said);
     const stream = this.#stream([{ role: 'user', content: asked } as MessageParam]);
-    return await this.#follow({ asked, stream });
+    return await this.#follow({ asked, stream, resumed: false });
   }
 
   #stream(messages: MessageParam[]): MessageStream {
@@ -163,7 +192,7 @@ export class Session {
         ...(thinking.value ? { thinking: { type: 'adaptive', display: 'summarized' } } : {}),
         ...(offered.length > 0 ? { tools: offered } : {}),
       },
-      { onConnection: (state) => this.#connection(state) },
+      { onConnection: (_, retryAt) => this.#connection(retryAt) },
     );
   }
 
@@ -176,13 +205,16 @@ export class Session {
   }
 
   async #resume(asked: Content | undefined): Promise<void> {
-    const stream = await edge().conversations.resume(this.id, { onConnection: (state) => this.#connection(state) });
+    const stream = await edge().conversations.resume(this.id, {
+      onConnection: (_, retryAt) => this.#connection(retryAt),
+    });
     // It has ended meanwhile.
     if (!stream) {
       await this.#readRows();
       return;
     }
-    const next = await this.#follow({ asked, stream });
+    this.failure.value = undefined;
+    const next = await this.#follow({ asked, stream, resumed: true });
     if (next !== undefined) await this.send(next);
   }
 
@@ -192,7 +224,11 @@ export class Session {
     this.loaded.value = true;
     let error: unknown;
     try {
-      for await (const _ of live.stream) this.#paint();
+      for await (const event of live.stream) {
+        if (event.type === 'message_start') this.#tell();
+        if (!live.resumed) this.thoughts.take(live.stream.turn, event);
+        this.#paint();
+      }
     } catch (thrown) {
       error = thrown;
     }
@@ -203,14 +239,19 @@ export class Session {
       error ??= thrown;
     });
     this.live.value = undefined;
-    this.connected.value = true;
+    this.reconnectsAt.value = undefined;
     // What was asked is in the history if anything came of it.
     const kept = this.rows.value.length > before;
     if (error !== undefined) this.fail(error, kept ? undefined : live.asked);
     else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
-    void Promise.all([this.#onSettled(), refreshQuota()]).catch((thrown: unknown) => this.fail(thrown));
+    this.#tell();
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
     return callsOurTools(message.content) ? (toolResults(message.content) as object[] as Content) : undefined;
+  }
+
+  #tell(): void {
+    this.#readAt = undefined;
+    void Promise.all([this.#onChange(), refreshQuota()]).catch((thrown: unknown) => this.fail(thrown));
   }
 
   #paint(): void {
@@ -239,8 +280,8 @@ export class Session {
     return asked;
   }
 
-  #connection(state: 'open' | 'lost'): void {
-    this.connected.value = state === 'open';
+  #connection(retryAt: Date | undefined): void {
+    this.reconnectsAt.value = retryAt?.getTime();
   }
 
   /** Shows an error. @param asked the question that got no answer */
@@ -248,7 +289,7 @@ export class Session {
     if (this.#left) return;
     const error =
       thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });
-    this.failure.value = { asked, error };
+    this.failure.value = { asked, error, at: Date.now() };
   }
 }
 

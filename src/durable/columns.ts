@@ -1,0 +1,34 @@
+/** The members of objects as columns of rows, and back: `beganAt` is the column `began_at`. */
+
+import { getOrMake } from '../cache/get-or-make.ts';
+import { type FormatName, writeFormat } from './stored-format.ts';
+
+/** A row as SQLite gives it. */
+export type RawRow = Record<string, SqlStorageValue>;
+
+/** @returns the columns of an object's members; one that is an object itself is stored in the format of its name. */
+export function columnsOf(members: object): RawRow {
+  const columns: RawRow = {};
+  for (const [member, value] of Object.entries(members)) {
+    const isFormat = value !== null && typeof value === 'object';
+    const stored = isFormat ? writeFormat(member as FormatName, value) : value;
+    columns[columnName(member)] = typeof stored === 'boolean' ? Number(stored) : stored;
+  }
+  return columns;
+}
+
+/** @returns the values of a row by the names of members. */
+export function membersOf(row: RawRow): RawRow {
+  const named: RawRow = {};
+  for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
+  return named;
+}
+
+/** @returns what spells each name once: a turn has many columns, and is written several times. */
+function spellingOnce(spell: (name: string) => string): (name: string) => string {
+  const known = new Map<string, string>();
+  return (name) => getOrMake(known, name, () => spell(name));
+}
+
+const columnName = spellingOnce((name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+const memberName = spellingOnce((name) => name.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase()));

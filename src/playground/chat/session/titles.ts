@@ -1,0 +1,37 @@
+/** Makes titles from first messages, also for conversations that have none: those that SDKs began. */
+import { signal } from '@preact/signals';
+import { edge } from '../../edge/client.ts';
+import type { Content } from './content.ts';
+
+const TITLE_CHARACTERS = 60;
+
+const made = signal<ReadonlyMap<string, string>>(new Map());
+const asked = new Set<string>();
+
+/** @returns the title of a conversation: its own, or the one that its first message gives */
+export function titleFor(id: string, title: string | null | undefined): string {
+  return title ?? made.value.get(id) ?? 'Untitled';
+}
+
+/** Makes the title of a conversation that has none. If that fails, it is tried again when it is shown again. */
+export async function makeTitle(id: string): Promise<void> {
+  if (asked.has(id)) return;
+  asked.add(id);
+  try {
+    const { data } = await edge().conversations.messages(id, { limit: 1 });
+    const first = data[0];
+    if (first) made.value = new Map(made.peek()).set(id, titleOf(first.content));
+  } catch {
+    // What is wrong with it is told where it is opened.
+    asked.delete(id);
+  }
+}
+
+/** @returns the first words of a message */
+export function titleOf(content: Content): string {
+  const texts =
+    typeof content === 'string' ? [content] : content.map((block) => ('text' in block ? String(block.text) : ''));
+  const line = texts.join(' ').replace(/\s+/g, ' ').trim();
+  if (line === '') return 'Files';
+  return line.length <= TITLE_CHARACTERS ? line : `${line.slice(0, TITLE_CHARACTERS).toWellFormed()}…`;
+}

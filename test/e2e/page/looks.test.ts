@@ -1,0 +1,181 @@
+import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Client, createClient } from '../../../src/client/index.ts';
+import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { answered, ask, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
+import { npmStart, type Started } from '../../support/start.ts';
+
+const PHONE = { viewport: { width: 390, height: 844 } };
+
+describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
+  let server: Started;
+  let browser: Browser;
+  let client: Client;
+
+  beforeAll(async () => {
+    const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', 'SIMULATOR_TOKENS_PER_SECOND:60'];
+    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
+    client = createClient({ baseURL: server.url });
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  async function inPage(work: (opened: OpenPage) => Promise<void>, options?: BrowserContextOptions, path = '/') {
+    const opened = await openPage(browser, server.url + path, options);
+    try {
+      await work(opened);
+      expect(opened.faults).toEqual([]);
+    } finally {
+      await opened.close();
+    }
+  }
+
+  /** Asks, and has the simulator answer with a text of the test. */
+  const answerWith = async (page: Page, answer: string) => {
+    await page.route('**/messages', (route) => {
+      const headers = { ...route.request().headers(), 'sluice-simulate': `answer=${encodeURIComponent(answer)}` };
+      return route.continue({ headers });
+    });
+    await ask(page, 'Show me.');
+    await answered(page);
+    await page.unroute('**/messages');
+  };
+
+  const edges = (page: Page, selector: string) =>
+    page.locator(selector).evaluate((element) => {
+      const { left, right } = element.getBoundingClientRect();
+      return [Math.round(left), Math.round(right)];
+    });
+
+  test.each([
+    ['wide', { viewport: { width: 1280, height: 640 } }],
+    ['as narrow as the column', { viewport: { width: 1060, height: 640 } }],
+    ['on a phone', PHONE],
+  ])('title, answer and composer share one column in a window that is %s', (_, options) =>
+    inPage(async ({ page }) => {
+      await ask(page, 'Explain in 170 words what a lock gate is.');
+      await answered(page);
+      const column = await edges(page, '.message.assistant');
+      const head = await edges(page, '.talk-head .column');
+      const field = await edges(page, '.field');
+      for (const [left, right] of [head, field]) {
+        expect(Math.abs((left ?? 0) - (column[0] ?? 0))).toBeLessThanOrEqual(4);
+        expect(Math.abs((right ?? 0) - (column[1] ?? 0))).toBeLessThanOrEqual(4);
+      }
+    }, options),
+  );
+
+  test('has one button for its options, which opens above it, and closes with Escape', () =>
+    inPage(async ({ page }) => {
+      const draft = page.getByRole('textbox', { name: 'Message' });
+      expect(await draft.evaluate((element) => element === document.activeElement)).toBe(true);
+      const options = page.getByRole('button', { name: 'Options' });
+      const thinking = page.getByRole('checkbox', { name: 'Thinking' });
+      expect(await thinking.isVisible()).toBe(false);
+      // Attach, model, options: what is between the text and the button that sends it.
+      for (const _ of [1, 2, 3]) await page.keyboard.press('Tab');
+      expect(await options.evaluate((element) => element === document.activeElement)).toBe(true);
+      await page.keyboard.press('Enter');
+      await thinking.waitFor();
+      await thinking.check();
+      await options.getByText('1').waitFor();
+      const [panel, button] = await Promise.all([page.locator('.popover').boundingBox(), options.boundingBox()]);
+      expect((panel?.y ?? 0) + (panel?.height ?? 0)).toBeLessThanOrEqual(button?.y ?? 0);
+      await page.keyboard.press('Escape');
+      await thinking.waitFor({ state: 'hidden' });
+    }));
+
+  test('keeps its options within the window of a phone', () =>
+    inPage(async ({ page }) => {
+      await page.getByRole('button', { name: 'Options' }).click();
+      const box = await page.locator('.popover').boundingBox();
+      expect(box?.x).toBeGreaterThanOrEqual(0);
+      expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(PHONE.viewport.width);
+      expect(box?.y).toBeGreaterThanOrEqual(0);
+    }, PHONE));
+
+  test('shows a caret where an answer grows, and none when it has ended', () =>
+    inPage(async ({ page }) => {
+      await ask(page, 'Explain in 100 words what a weir is.');
+      const caret = () =>
+        lastAnswer(page)
+          .locator('.prose p')
+          .last()
+          .evaluate((element) => {
+            const { content, top } = getComputedStyle(element, '::after');
+            const frame = element.closest('.markdown')?.getBoundingClientRect();
+            return { there: content === '""', within: Number.parseFloat(top) < (frame?.height ?? 0) };
+          });
+      await lastAnswer(page).locator('.prose p').last().waitFor();
+      // Each piece of text is a new paragraph, which has no style once it is replaced.
+      await expect.poll(caret).toEqual({ there: true, within: true });
+      await answered(page);
+      await expect.poll(async () => (await caret()).there).toBe(false);
+    }));
+
+  test('scrolls a wide table, breaks none of its words, and shows what is ticked', () =>
+    inPage(async ({ page }) => {
+      const words = ['Incomprehensibilities', 'Exactness', 'Internationalization', 'Straightforwardness'];
+      const table = `| ${words.join(' | ')} |\n|${'---|'.repeat(words.length)}\n| ${words.join(' | ')} |`;
+      await answerWith(page, `${table}\n\n- [x] Build the gate\n- [ ] Open it`);
+      const cells = lastAnswer(page).getByRole('cell');
+      // Of a broken word some letters stand on a second line.
+      const lines = await cells.evaluateAll((all) =>
+        all.map((cell) => {
+          const range = document.createRange();
+          range.selectNodeContents(cell);
+          return range.getClientRects().length;
+        }),
+      );
+      expect(lines).toEqual([1, 1, 1, 1]);
+      const [inner, outer] = await lastAnswer(page)
+        .locator('table')
+        .evaluate((element) => [element.scrollWidth, element.clientWidth]);
+      expect(inner).toBeGreaterThan(outer ?? 0);
+      expect(await lastAnswer(page).locator('table').getAttribute('tabindex')).toBe('0');
+      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(PHONE.viewport.width);
+      expect(await lastAnswer(page).getByRole('listitem').allTextContents()).toEqual(['☑ Build the gate', '☐ Open it']);
+    }, PHONE));
+
+  test('shows what can be done with a message where the pointer is, and always at the last answer, as one stop of Tab', () =>
+    inPage(async ({ page }) => {
+      await ask(page, 'In one sentence: what is a weir?');
+      await answered(page);
+      await page.mouse.move(0, 0);
+      const bars = page.locator('.message .toolbar');
+      const opacity = (index: number) => bars.nth(index).evaluate((bar) => getComputedStyle(bar).opacity);
+      await expect.poll(() => opacity(1)).toBe('1');
+      await expect.poll(() => opacity(0)).toBe('0');
+      await page.getByRole('article', { name: 'You' }).hover();
+      await expect.poll(() => opacity(0)).toBe('1');
+      const stops = await bars.nth(1).evaluate((bar) => bar.querySelectorAll('[tabindex="0"]').length);
+      expect(stops).toBe(1);
+      await bars.nth(1).getByRole('button').first().focus();
+      await page.keyboard.press('ArrowRight');
+      const focused = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label'));
+      expect(await focused()).toBe('Regenerate');
+      await page.keyboard.press('ArrowLeft');
+      expect(await focused()).toBe('Copy');
+    }));
+
+  test('lists conversations by day, finds them by their words, and names those of SDKs by their first message', () =>
+    inPage(async ({ page }) => {
+      const messages = [{ role: 'user' as const, content: 'Why do herons stand on one leg?' }];
+      const model = 'claude-haiku-5-5';
+      await client.messages.stream({ conversation: 'of-an-sdk', model, max_tokens: 50, messages }).finalMessage();
+      await client.conversations.create({ id: 'a-mill', title: 'A mill' });
+      await page.reload();
+      const list = page.getByRole('navigation', { name: 'Conversations' });
+      const today = list.getByRole('region', { name: 'Today' });
+      await today.getByRole('link', { name: /Why do herons stand on one leg\?/ }).waitFor();
+      await list.getByRole('searchbox', { name: 'Search conversations' }).fill('leg HERONS');
+      await expect.poll(() => list.getByRole('listitem').count()).toBe(1);
+      await list.getByRole('link', { name: /herons/ }).click();
+      await page.getByRole('heading', { level: 1, name: 'Why do herons stand on one leg?' }).waitFor();
+      await list.getByRole('searchbox').fill('nothing of the kind');
+      await list.getByText('No title has these words.').waitFor();
+    }));
+});

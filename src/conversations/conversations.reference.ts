@@ -4,6 +4,7 @@ import { jsonAnswer, linesContent, namedList, pageAnswer } from '../reference/an
 import { eventStream } from '../reference/event-stream.ts';
 import { type Resource, resource } from '../reference/resource.ts';
 import {
+  conversationsQuery,
   createConversation,
   exportQuery,
   forkRequest,
@@ -114,7 +115,8 @@ export const conversations: Resource = resource({
     'GET /conversations': {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
-      query: pageSchema,
+      description: 'Those of subagents are left out, unless their `parent` is named.',
+      query: z.extend(pageSchema, conversationsQuery.shape),
       answer: pageAnswer(namedList('ConversationList', rowSchema), row, row.id),
       errors: [],
     },

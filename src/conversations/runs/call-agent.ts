@@ -57,8 +57,8 @@ const BUSY_TYPES: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded
 const MOST_ATTEMPTS = 8;
 /** How often an object is called again that was lost. */
 const MOST_LOST = 20;
-const FIRST_WAIT_MS = 100;
-const LONGEST_WAIT_MS = 10_000;
+const FIRST_PAUSE_LOST_MS = 100;
+const LONGEST_PAUSE_LOST_MS = 10_000;
 const NO_MONEY = 'There is no money left for this task: the run has used up its max_usd.';
 
 /**
@@ -86,7 +86,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     const left = share.most === null ? undefined : share.most - share.cost;
     if (left !== undefined && left <= 0) return { ...failedCall(NO_MONEY), cost: share.cost };
     const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
-    const request = { ...requestOf(call, run, caller, place), key, hash: key, body: bodyOf(task, left, ms) };
+    const request = { ...requestOf(call, run, caller, place), key, hash: key, body: taskBody(task, left, ms) };
     const working = follow(reach, request, mayHaveBegun, ended);
     outcome = await orAborted(working, ended).catch(() => stop(reach, key));
     // Nobody waits for it any more: what it throws is of no use.
@@ -161,7 +161,7 @@ async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefi
 }
 
 async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
-  const longest = Math.min(LONGEST_WAIT_MS, FIRST_WAIT_MS * 2 ** tries);
+  const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
   // Who waits looks at the signal afterwards.
   await pause(longest * (0.75 + Math.random() / 2), signal).catch(() => {});
 }
@@ -187,7 +187,7 @@ function requestOf(
 }
 
 /** @param ms how long it may take; infinite where nothing limits that */
-function bodyOf(task: string, most: Nanodollars | undefined, ms: number): string {
+function taskBody(task: string, most: Nanodollars | undefined, ms: number): string {
   return JSON.stringify({
     messages: [{ role: 'user', content: task }],
     ...(most === undefined ? {} : { max_usd: most / 1e9 }),

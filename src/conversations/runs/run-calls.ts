@@ -65,7 +65,7 @@ export class RunCalls {
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
         const beganAt = this.#run.now();
-        if (call.subagent) this.#run.transcript.calls.begin(rowOf(call), beganAt);
+        if (call.subagent) this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
         this.answer(call, await this.#make(call, room), beganAt);
       }
     };
@@ -96,7 +96,7 @@ export class RunCalls {
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
-    const noteShare = () => transcript.calls.begin(rowOf(planned), now());
+    const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
     const reach = (id: string) => conversationStub(env, settings, { account, id });
     const own = subagent && { caller, reach, share: subagent, noteShare, isAgain: planned.tries > 1 };
     return await callTool(call, run, {
@@ -115,7 +115,7 @@ export class RunCalls {
   answer(call: PlannedCall, result: ToolResult, beganAt = this.#run.now()): void {
     const { transcript, shown, meter, now } = this.#run;
     const { content, isError, bytes, cost = 0 } = result;
-    const { id, subagent, ...row } = rowOf(call);
+    const { id, subagent, ...row } = rowOfCall(call);
     meter.addSubagent(cost);
     const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
     const event = shown.isExpected(id) ? shown.log.events + 1 : null;
@@ -131,6 +131,6 @@ export class RunCalls {
   }
 }
 
-function rowOf({ turn, n, block, tries, subagent }: PlannedCall): BegunCall {
+function rowOfCall({ turn, n, block, tries, subagent }: PlannedCall): BegunCall {
   return { turn, n, id: String(block.id), name: String(block.name), tries, subagent };
 }

@@ -16,7 +16,7 @@ export async function subagentId({ conversation, turn, tool_use_id }: ToolCall):
  * @param whyStopped a sentence, where its run has ended it; empty otherwise
  */
 export function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
-  const fault = outcome ? faultOf(outcome, whyStopped) : `The subagent could not be reached. ${whyStopped}`.trim();
+  const fault = outcome ? whyUndone(outcome, whyStopped) : `The subagent could not be reached. ${whyStopped}`.trim();
   const { text = '' } = outcome ?? {};
   const said = text.trim() === '' ? '' : text;
   const content = fault === undefined ? said || NO_CONTENT : fault + (said && ` What it said:\n\n${said}`);
@@ -26,7 +26,7 @@ export function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStoppe
 }
 
 /** @returns why a subagent has not done its task; undefined where it has */
-function faultOf({ status, paused, stopReason, error }: SubagentOutcome, whyStopped: string): string | undefined {
+function whyUndone({ status, paused, stopReason, error }: SubagentOutcome, whyStopped: string): string | undefined {
   if (status === 'running' || status === 'stopped') return `The subagent was stopped. ${whyStopped}`.trim();
   if (status === 'refused') return 'The subagent has refused the task.';
   if (status !== 'complete') return `The subagent has failed. ${error?.message ?? whyStopped}`.trim();

@@ -84,22 +84,8 @@ export class ConversationList extends ListedRows {
       this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
       return undefined;
     }
-    const newer = 'excluded.version >= version';
-    // An object of the version before tells no sum: its costs are added up here.
-    const costs = before === undefined ? 'cost + excluded.cost' : `iif(${newer}, excluded.cost, cost)`;
     return this.tables.figure(
-      `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes, parent, tool_use_id)
-       values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-       on conflict (id) do update set
-         cost = ${costs},
-         created_at = iif(${newer}, excluded.created_at, created_at),
-         updated_at = iif(${newer}, excluded.updated_at, updated_at),
-         title = iif(${newer}, excluded.title, title),
-         turns = iif(${newer}, excluded.turns, turns),
-         messages = iif(${newer}, excluded.messages, messages),
-         bytes = iif(${newer}, excluded.bytes, bytes),
-         version = max(version, excluded.version)
-       returning bytes`,
+      before === undefined ? NOTE_ONE_COST : NOTE_SUM,
       id,
       version,
       createdAt,
@@ -144,6 +130,28 @@ export class ConversationList extends ListedRows {
   override has(id: string): boolean {
     return this.bytesOf(id) !== undefined;
   }
+}
+
+const NEWER = 'excluded.version >= version';
+const NOTE_SUM = noting(`iif(${NEWER}, excluded.cost, cost)`);
+/** An object of the version before tells no sum: its costs are added up here. */
+const NOTE_ONE_COST = noting('cost + excluded.cost');
+
+/** @returns the statement that stores what a conversation reports. @param costs what it has cost then */
+function noting(costs: string): string {
+  return `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes,
+      parent, tool_use_id)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    on conflict (id) do update set
+      cost = ${costs},
+      created_at = iif(${NEWER}, excluded.created_at, created_at),
+      updated_at = iif(${NEWER}, excluded.updated_at, updated_at),
+      title = iif(${NEWER}, excluded.title, title),
+      turns = iif(${NEWER}, excluded.turns, turns),
+      messages = iif(${NEWER}, excluded.messages, messages),
+      bytes = iif(${NEWER}, excluded.bytes, bytes),
+      version = max(version, excluded.version)
+    returning bytes`;
 }
 
 function conversationRowOf(row: ConversationTableRow, running: ReadonlySet<string>): ConversationRow {

@@ -13,6 +13,8 @@ export class LruCache<K, V> {
   readonly #entries = new Map<K, { value: V; size: number }>();
   readonly #options: Required<LruOptions<V>>;
   #size = 0;
+  /** The most recently used key, while it has a value: to move it would have the map made anew every few times. */
+  #newest: K | undefined;
 
   constructor({ most, largest = most, sizeOf = () => 1 }: LruOptions<V>) {
     this.#options = { most, largest, sizeOf };
@@ -22,8 +24,10 @@ export class LruCache<K, V> {
   get(key: K): V | undefined {
     const entry = this.#entries.get(key);
     if (!entry) return undefined;
+    if (key === this.#newest) return entry.value;
     this.#entries.delete(key);
     this.#entries.set(key, entry);
+    this.#newest = key;
     return entry.value;
   }
 
@@ -39,6 +43,7 @@ export class LruCache<K, V> {
     const size = sizeOf(value);
     if (size > largest) return;
     this.#entries.set(key, { value, size });
+    this.#newest = key;
     this.#size += size;
     for (const oldest of this.#entries.keys()) {
       if (this.#size <= most) return;

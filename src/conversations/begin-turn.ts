@@ -95,20 +95,7 @@ export function beginTurn(
   context.upstream();
   const now = context.now();
   const isNew = !transcript.profile?.exists;
-  if (isNew) startConversation(context, request.place, ofParent(request));
-  const profile = transcript.profile;
-  if (!profile) throw new TypeError('A conversation without a profile.');
-  if (isNew) {
-    transcript.together(() => {
-      const { model, maxTokens, system, tools } = planned.defaults;
-      if (system !== undefined) transcript.freeze('system', system);
-      if (tools !== undefined) transcript.freeze('tools', tools);
-      if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
-      if (taken?.agent) transcript.freeze('agent', taken.stored.text);
-      const { held: prefix = null, agent = null } = taken ?? {};
-      transcript.save({ ...profile, model, maxTokens, prefix, agent });
-    });
-  }
+  if (isNew) startWithDefaults(context, request, planned, taken);
   const agent = heldAgent(context);
   if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.wakeFor(now + WATCH_MS);
@@ -131,6 +118,26 @@ export function beginTurn(
 /** @returns what a subagent's conversation has of the call that it answers. */
 function ofParent({ parent }: TurnRequest): Partial<Profile> {
   return parent ? { parent, retentionSeconds: parent.retentionSeconds } : {};
+}
+
+/** Starts a conversation with what its first turn says of all its turns. */
+function startWithDefaults(
+  context: ConversationContext,
+  request: TurnRequest,
+  { defaults: { model, maxTokens, system, tools } }: NextRequest,
+  taken: Taken | undefined,
+): void {
+  const { transcript } = context;
+  startConversation(context, request.place, { model, maxTokens, ...ofParent(request) });
+  const { profile } = transcript;
+  if (!profile || (system === undefined && tools === undefined && !taken)) return;
+  transcript.together(() => {
+    if (system !== undefined) transcript.freeze('system', system);
+    if (tools !== undefined) transcript.freeze('tools', tools);
+    if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
+    if (taken?.agent) transcript.freeze('agent', taken.stored.text);
+    if (taken) transcript.save({ ...profile, prefix: taken.held ?? null, agent: taken.agent ?? null });
+  });
 }
 
 /** What a run needs of its request, also after a crash. */

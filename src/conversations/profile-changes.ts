@@ -19,7 +19,7 @@ export function startConversation(
   const { prefix, nextTurn = 1, version = 0 } = transcript.profile ?? {};
   if (prefix) releaseInBackground(context, prefix);
   const profile: Profile = { ...newProfile(place, now(), version), ...fields };
-  transcript.create(profile);
+  if (transcript.create(profile)) return;
   // A listener of a failed turn must not hear another turn that has its number.
   const next = Math.max(nextTurn, transcript.newestTurn + 1);
   transcript.empty();

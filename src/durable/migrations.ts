@@ -1,14 +1,18 @@
+import { getOrMake } from '../cache/get-or-make.ts';
+
 /** One step that brings an object's tables to a version. */
 export interface Migration {
   version: number;
   sql: string;
 }
 
+const META = 'create table if not exists meta (key text primary key, value text not null) strict, without rowid';
+
 /**
  * Brings an object's tables to the newest version; does nothing where they have it already.
  *
  * The version stands in a table, since `PRAGMA user_version` is not available. Each step runs in the constructor, before
- * any request, and is stored with its version as one.
+ * any request, and is stored with its version as one. Where there are no tables yet, all steps are one.
  *
  * @param meta what `readMeta` has returned
  */
@@ -18,15 +22,49 @@ export function migrate(
   meta = readMeta(storage.sql),
 ): void {
   const { sql } = storage;
+  const newest = migrations.at(-1);
+  if (meta.size === 0 && newest) {
+    const all = getOrMake(joined, newest, () => joinedSteps(migrations.map((step) => step.sql)));
+    const version = `insert into meta (key, value) values ('schema_version', '${newest.version}')`;
+    storage.transactionSync(() => sql.exec(`${META};${all};${version}`));
+    return;
+  }
   const current = Number(meta.get('schema_version') ?? 0);
   for (const { version, sql: step } of migrations) {
     if (version <= current) continue;
     storage.transactionSync(() => {
-      sql.exec('create table if not exists meta (key text primary key, value text not null) strict, without rowid');
+      sql.exec(META);
       sql.exec(step);
       sql.exec("insert or replace into meta (key, value) values ('schema_version', ?)", String(version));
     });
   }
+}
+
+/** The steps of a schema as one, by the last of them. */
+const joined = new WeakMap<Migration, string>();
+
+/** Matches a step that adds a column: the table's name, and the column. */
+const ADDED_COLUMN = /^alter table (\w+) add column (.+)$/s;
+/** Matches a statement that makes a table: its name, its columns, and what stands behind them. */
+const MADE_TABLE = /^(create table (\w+) \(.+?)(,\s*primary key \(.+|\s*\) strict.*)$/s;
+
+/** @returns the steps as one, whose tables are made with all of their columns: to add one takes as long as to make several. */
+function joinedSteps(steps: readonly string[]): string {
+  const statements: string[] = [];
+  const places = new Map<string, number>();
+  for (const statement of steps.flatMap((sql) => sql.split(';')).map((part) => part.trim())) {
+    const [, table = '', column] = ADDED_COLUMN.exec(statement) ?? [];
+    const place = places.get(table);
+    const made = place === undefined ? null : MADE_TABLE.exec(statements[place] ?? '');
+    if (place !== undefined && made) {
+      statements[place] = `${made[1]}, ${column}${made[3]}`;
+      continue;
+    }
+    const name = MADE_TABLE.exec(statement)?.[2];
+    if (name !== undefined) places.set(name, statements.length);
+    statements.push(statement);
+  }
+  return statements.filter((statement) => statement !== '').join(';');
 }
 
 /**

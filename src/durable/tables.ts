@@ -2,8 +2,26 @@ import { getOrMake } from '../cache/get-or-make.ts';
 import { pageOfSelected } from '../http/page.ts';
 import type { PageOf } from './contracts/page.ts';
 
-/** The statements that insert rows, by their tables and columns: those of this code, so they are few. */
-const inserts = new Map<string, string>();
+/** A statement, and those whose words go on behind its own. */
+interface StatementNode {
+  statement: string | undefined;
+  readonly next: Map<string, StatementNode>;
+}
+
+const newNode = (): StatementNode => ({ statement: undefined, next: new Map() });
+/** The statements that are made of words: those of this code, so they are few. */
+const statements = newNode();
+
+/**
+ * @param words what tells the statement from all others
+ * @returns the same string for the same words: the runtime finds a statement by its string, and has to read a new one whole
+ */
+function statementOf(words: readonly string[], make: () => string): string {
+  let node = statements;
+  for (const word of words) node = getOrMake(node.next, word, newNode);
+  node.statement ??= make();
+  return node.statement;
+}
 
 /** A list that is paged: what is selected, and by which columns it is ordered. */
 interface PagedRows {
@@ -35,8 +53,9 @@ export class Tables {
   /** Adds a row, given by the names of its columns. */
   insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb = 'insert'): void {
     const names = Object.keys(row);
-    const into = `${verb} into ${table} (${names.join(', ')})`;
-    const statement = getOrMake(inserts, into, () => `${into} values (${names.map(() => '?').join(', ')})`);
+    const statement = statementOf([verb, table, ...names], () => {
+      return `${verb} into ${table} (${names.join(', ')}) values (${names.map(() => '?').join(', ')})`;
+    });
     this.write(statement, ...Object.values(row));
   }
 
@@ -47,9 +66,12 @@ export class Tables {
     where: string,
     ...by: SqlStorageValue[]
   ): void {
-    const changes = Object.keys(change).map((name) => `${name} = ?`);
-    if (changes.length > 0)
-      this.write(`update ${table} set ${changes.join(', ')} where ${where}`, ...Object.values(change), ...by);
+    const names = Object.keys(change);
+    if (names.length === 0) return;
+    const statement = statementOf(['update', table, where, ...names], () => {
+      return `update ${table} set ${names.map((name) => `${name} = ?`).join(', ')} where ${where}`;
+    });
+    this.write(statement, ...Object.values(change), ...by);
   }
 
   /** @returns the rows of one query. */

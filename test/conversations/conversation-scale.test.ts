@@ -84,6 +84,16 @@ test('the 2,000th turn writes as many rows as the 10th', async () => {
   expect(await readOf()).toMatchObject({ turns: 2_000, messages: 4_000 });
 });
 
+test('the bytes that the account is told of are those of the database, but for ten pages', async () => {
+  await say(bodyOf('Hello'));
+  for (let turn = 1; turn <= 25; turn += 1) await say(question('What is said is stored. '.repeat(turn * 30)));
+  await atRest();
+  const stored = await runInDurableObject(stubOf(), (_, { storage }) => storage.sql.databaseSize);
+  const { used: told } = (await account().standing()).stored_bytes;
+  expect(stored).toBeGreaterThan(200_000);
+  expect(Math.abs(told - stored)).toBeLessThanOrEqual(40_960);
+});
+
 test('a turn holds the tokens that the last one told of and a bound of what is new, not the bytes of everything', async () => {
   await say(bodyOf('word '.repeat(8_000), { max_tokens: 10 }));
   await say(question('And?'));

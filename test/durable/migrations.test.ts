@@ -1,10 +1,46 @@
+import { runInDurableObject } from 'cloudflare:test';
 import { expect, test } from 'vitest';
 import { LEDGER_MIGRATIONS } from '../../src/accounts/ledger/tables.ts';
 import { CONVERSATION_MIGRATIONS } from '../../src/conversations/storage/tables.ts';
-import type { Migration } from '../../src/durable/migrations.ts';
+import { type Migration, migrate } from '../../src/durable/migrations.ts';
+import { POOL_MIGRATIONS } from '../../src/pools/tables.ts';
 import { EVENT_MIGRATIONS } from '../../src/webhooks/inbox/event-store.ts';
+import { stubOf } from '../support/conversations.ts';
 
-const ALL: readonly (readonly Migration[])[] = [LEDGER_MIGRATIONS, CONVERSATION_MIGRATIONS, EVENT_MIGRATIONS];
+const ALL: readonly (readonly Migration[])[] = [
+  LEDGER_MIGRATIONS,
+  CONVERSATION_MIGRATIONS,
+  EVENT_MIGRATIONS,
+  POOL_MIGRATIONS,
+];
+
+test.each(ALL.map((migrations) => [migrations]))(
+  'tables that are made at once are those of all steps',
+  async (migrations) => {
+    await runInDurableObject(stubOf(), async (_, { storage }) => {
+      migrate(storage, migrations);
+      const atOnce = schemaIn(storage.sql);
+      await storage.deleteAll();
+      migrate(storage, migrations, new Map([['schema_version', '0']]));
+      expect(atOnce).toEqual(schemaIn(storage.sql));
+      expect(atOnce.map(({ name }) => name)).toContain('meta');
+      await storage.deleteAll();
+    });
+  },
+);
+
+/** @returns the tables and indexes with their columns, and the version that is stored */
+function schemaIn(sql: SqlStorage) {
+  const query = "select name, type, tbl_name from sqlite_master where name not like '\\_cf%' escape '\\' order by name";
+  return [...sql.exec<{ name: string; type: string; tbl_name: string }>(query)].map(({ name, type, tbl_name }) => ({
+    name,
+    type,
+    columns: [...sql.exec(`select * from ${type === 'table' ? 'pragma_table_info' : 'pragma_index_info'}(?)`, name)],
+    indexes: [...sql.exec('select name, "unique", partial from pragma_index_list(?)', tbl_name)],
+    strict: [...sql.exec('select wr, strict from pragma_table_list(?)', tbl_name)],
+    version: name === 'meta' ? [...sql.exec('select * from meta')] : undefined,
+  }));
+}
 
 test('versions of a schema follow one another', () => {
   for (const migrations of ALL) {

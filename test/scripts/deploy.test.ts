@@ -53,7 +53,7 @@ export const readConfig = () => {
 
 beforeAll(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'sluice-deploy-test-'));
-  for (const name of ['src', 'scripts', 'package.json', 'wrangler.toml']) {
+  for (const name of ['src', 'scripts', 'docs', 'README.md', 'package.json', 'wrangler.toml']) {
     await cp(join(root, name), join(checkout, name), { recursive: true });
   }
   for (const [name, code] of Object.entries(QUICK)) await writeFile(join(checkout, name), code);

@@ -134,9 +134,9 @@ export function nextRequest(
   const texts = itemTexts(members.get('messages') ?? '[]');
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const tail = cached?.tail ?? tailIn(transcript);
-  const { on_pending_tools } = validate(pendingTools, json);
+  const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
-  const continued = isAgain ? incomingOnly : joinedResults(incomingOnly, on_pending_tools === 'cancel');
+  const continued = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
   const { fresh, at, news } = withoutEdgeBlocks(continued);
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const changes: Record<string, string | undefined> = {

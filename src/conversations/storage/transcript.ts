@@ -32,6 +32,11 @@ import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './t
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
 const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
 
+/** So many bytes may have come before the size of the database is asked for again. */
+const ASK_SIZE_AFTER = 32_768;
+/** About what a row takes beside its text: a turn's takes most. */
+const ROW_BYTES = 400;
+
 /** Some of the messages of the history, by their numbers. */
 interface Range {
   from?: number;
@@ -51,8 +56,12 @@ export class Transcript extends Tables {
   #profile: Profile | undefined;
   /** Whether the profile in memory is newer than the stored one. */
   #isKept = false;
+  /** Whether there are no tables. */
+  #isEmpty: boolean;
   /** The number of the newest turn, while that is known. */
   #newest: number | undefined;
+  /** The size of the database when it was asked for last, and about how much has come since; bytes. */
+  #size: { asked: number; added: number } | undefined;
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
@@ -61,7 +70,8 @@ export class Transcript extends Tables {
     this.deliveries = new DeliveryRows(this);
     // A read of an unknown id must store nothing, so the tables are made by the first write.
     const meta = readMeta(storage.sql);
-    if (meta.size > 0) this.#open(meta);
+    this.#isEmpty = meta.size === 0;
+    if (!this.#isEmpty) this.#open(meta);
   }
 
   get profile(): Profile | undefined {
@@ -89,17 +99,24 @@ export class Transcript extends Tables {
     this.#newest = undefined;
   }
 
-  /** Makes the tables and writes a new conversation's profile. */
-  create(profile: Profile): void {
+  /** Makes the tables and writes a new conversation's profile. @returns whether there was nothing here before */
+  create(profile: Profile): boolean {
+    const isNew = this.#isEmpty;
     this.#forgetHistory();
-    this.#open(readMeta(this.storage.sql));
+    this.#open(isNew ? new Map() : readMeta(this.storage.sql));
+    this.#isEmpty = false;
+    if (isNew) this.#newest = 0;
+    this.#size = undefined;
     this.save(profile);
+    return isNew;
   }
 
   /** Forgets everything in memory, after the rows and tables were deleted. */
   forget(): void {
     this.#forgetHistory();
     this.#profile = undefined;
+    this.#size = undefined;
+    this.#isEmpty = true;
   }
 
   save(profile: Profile, bytes = this.bytes): void {
@@ -128,9 +145,20 @@ export class Transcript extends Tables {
     return Math.max(0, profileSizeOf(profile) - (before ? profileSizeOf(before) : 0));
   }
 
-  /** The bytes of the database with its tables and logs, as the platform bills them. To ask for them takes time. */
+  /**
+   * The bytes of the database with its tables and logs, as the platform bills them; what has come since they were asked for
+   * is estimated. To ask takes as long as a statement.
+   */
   get bytes(): number {
-    return this.storage.sql.databaseSize;
+    if (this.#size === undefined || this.#size.added > ASK_SIZE_AFTER) {
+      this.#size = { asked: this.storage.sql.databaseSize, added: 0 };
+    }
+    return this.#size.asked + this.#size.added;
+  }
+
+  override insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb?: string): void {
+    super.insert(table, row, verb);
+    if (this.#size) this.#size.added += ROW_BYTES + (typeof row.text === 'string' ? row.text.length : 0);
   }
 
   /** The JSON texts of the frozen `system` and `tools`. */

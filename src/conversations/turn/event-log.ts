@@ -116,10 +116,12 @@ export class EventLog {
     this.#batch.addDeltaStrings(head, strings);
     const around = DELTA_LINES.length + head.length + DELTA_END.length;
     let at = start;
+    const frames = this.#frames;
     for (const { length } of strings) {
-      this.#push(text.slice(at, at + around + length));
+      frames.push(text.slice(at, at + around + length));
       at += around + length;
     }
+    this.#characters += at - start + strings.length * this.#idLine.length;
     return at;
   }
 
@@ -130,11 +132,10 @@ export class EventLog {
 
   /** @returns events that are not stored yet, as they are shown: with their ids before them. */
   #shownText(from: number, to = this.#frames.length): string {
-    const parts: string[] = [];
-    for (let at = from; at < to; at += 1) {
-      parts.push(this.#idLine, String(this.#stored + at + 1), '\n', this.#frames[at] ?? '');
-    }
-    return parts.join('');
+    let text = '';
+    // Added up and not joined: the runtime makes one string of all parts when it is read first.
+    for (let at = from; at < to; at += 1) text += `${this.#idLine}${this.#stored + at + 1}\n${this.#frames[at] ?? ''}`;
+    return text;
   }
 
   /**

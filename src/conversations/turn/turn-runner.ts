@@ -128,7 +128,8 @@ export class TurnRunner implements Runner {
 
   async #go(plan: NextRequest): Promise<void> {
     const { settings, upstream, headers, query, prefix, identity, stays } = this.#context;
-    const only = await this.#abort.race(checkOwned(this.#context, idsInTurn(plan.body)));
+    const named = idsInTurn(plan.body);
+    const only = named.length > 0 ? await this.#abort.race(checkOwned(this.#context, named)) : undefined;
     const readsIds = makesThings(plan.body instanceof RequestBody ? plan.body.own : plan.body.json);
     let { fallbacks } = this.#context;
     if (prefix) {

@@ -1,12 +1,12 @@
 import { useEffect } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
-import { Fault } from '../ui/fault.tsx';
 import { AccountPicker } from './account-picker.tsx';
 import { Admin } from './admin.tsx';
 import { Gauges } from './gauges.tsx';
 import { Operator } from './operator.tsx';
 import { account, keepReporting, reportFault } from './report.ts';
 import { RequestsTable } from './requests-table.tsx';
+import { RetryFault } from './retry-fault.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
 
@@ -21,7 +21,7 @@ export function Budget() {
         {admin ? <AccountPicker /> : <span class="tag">{account.value}</span>}
       </header>
       {admin && <Operator />}
-      {reportFault.value && <Fault text={reportFault.value} />}
+      {reportFault.value && <RetryFault text={reportFault.value} />}
       <Gauges />
       <div class="budget-columns">
         <SpendChart />

@@ -1,4 +1,4 @@
-import { formatMoment, formatUsd } from '../ui/format.ts';
+import { formatUsd, formatWhen } from '../ui/format.ts';
 
 interface GaugeProps {
   title: string;
@@ -15,16 +15,17 @@ const NEARLY = 0.9;
 
 interface SpendGaugeProps {
   title: string;
-  limit: number | null;
-  spent: number;
-  held: number;
+  /** Undefined where nothing is known yet. */
+  window: { limit: number | null; spent: number; held: number; resetsAt: string } | undefined;
   /** What is said of the held part. */
   heldIs: string;
-  resetsAt: string | undefined;
 }
 
 /** Shows a gauge for a window of a budget. Money is US dollars. */
-export function SpendGauge({ title, limit, spent, held, heldIs, resetsAt }: SpendGaugeProps) {
+export function SpendGauge({ title, window, heldIs }: SpendGaugeProps) {
+  // What is not known is not zero.
+  if (!window) return <Gauge title={title} value="–" of="" full={undefined} held={0} note="" />;
+  const { limit, spent, held, resetsAt } = window;
   return (
     <Gauge
       title={title}
@@ -32,7 +33,7 @@ export function SpendGauge({ title, limit, spent, held, heldIs, resetsAt }: Spen
       of={limit === null ? 'no limit' : `of ${formatUsd(limit)}`}
       full={limit === null ? undefined : partOf(spent, limit)}
       held={limit === null ? 0 : partOf(held, limit)}
-      note={`${held > 0 ? `${formatUsd(held)} ${heldIs} · ` : ''}${resetsAt ? `resets ${formatMoment(resetsAt)}` : ''}`}
+      note={`${held > 0 ? `${formatUsd(held)} ${heldIs} · ` : ''}resets ${formatWhen(resetsAt)}`}
     />
   );
 }

@@ -30,11 +30,15 @@ export function Gauges() {
             <SpendGauge
               key={key}
               title={title}
-              limit={window?.limit_usd ?? null}
-              spent={window?.settled_usd ?? 0}
-              held={window?.held_usd ?? 0}
+              window={
+                window && {
+                  limit: window.limit_usd,
+                  spent: window.settled_usd,
+                  held: window.held_usd,
+                  resetsAt: window.resets_at,
+                }
+              }
               heldIs="held"
-              resetsAt={window?.resets_at}
             />
           );
         })}
@@ -49,7 +53,7 @@ export function Gauges() {
               of={`of ${formatCount(limit)}`}
               full={partOf(limit - remaining, limit)}
               held={0}
-              note="refills continuously"
+              note="refills all the time"
             />
           ))}
         </ul>

@@ -1,9 +1,9 @@
 import { useEffect } from 'preact/hooks';
-import { Fault } from '../ui/fault.tsx';
 import { AlertsList } from './alerts-list.tsx';
 import { FindRequest } from './find-request.tsx';
 import { SpendGauge } from './gauge.tsx';
 import { deployment, keepOverview, overviewFault, PERIODS } from './overview.ts';
+import { RetryFault } from './retry-fault.tsx';
 import { SpendersTable } from './spenders-table.tsx';
 
 const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;
@@ -15,7 +15,7 @@ export function Operator() {
   return (
     <section class="stack operator" aria-labelledby="operator">
       <h2 id="operator">The deployment</h2>
-      {overviewFault.value && <Fault text={overviewFault.value} />}
+      {overviewFault.value && <RetryFault text={overviewFault.value} />}
       {shared && (
         <ul class="gauges">
           {PERIODS.map((period) => {
@@ -24,11 +24,8 @@ export function Operator() {
               <SpendGauge
                 key={period}
                 title={TITLES[period]}
-                limit={limit_usd}
-                spent={spent_usd}
-                held={leased_usd}
+                window={{ limit: limit_usd, spent: spent_usd, held: leased_usd, resetsAt: resets_at }}
                 heldIs="set aside"
-                resetsAt={resets_at}
               />
             );
           })}

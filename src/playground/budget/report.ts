@@ -11,7 +11,8 @@ import { type DaySpend, spendPerDay } from './spend.ts';
 /** The account that is shown. */
 export const account = signal(identity.peek().account);
 export const reportedQuota = signal<AccountQuota | undefined>(undefined);
-export const requests = signal<LedgerRow[]>([]);
+/** The last requests; undefined until they are known. */
+export const requests = signal<LedgerRow[] | undefined>(undefined);
 export const spend = signal<DaySpend[]>([]);
 export const byModel = signal<UsageReport | undefined>(undefined);
 export const savings = signal<Saving[]>([]);
@@ -33,6 +34,11 @@ export function keepReporting(): () => void {
 }
 
 function keepReportOf(name: string): () => void {
+  // What is known of another account is not shown as this one's.
+  reportedQuota.value = undefined;
+  requests.value = undefined;
+  spend.value = [];
+  byModel.value = undefined;
   let settled: number | undefined;
   const look = async (isCurrent: () => boolean) => {
     const [stands, page] = await Promise.all([readQuota(name), edge().requests({ limit: REQUESTS, account: name })]);

@@ -1,57 +1,80 @@
 import { nameOf } from '../edge/models.ts';
-import { formatDay, formatUsd } from '../ui/format.ts';
+import { formatDay, formatUsd, usdColumn } from '../ui/format.ts';
 import { spend } from './report.ts';
 
 const SERIES = 5;
+/** What an axis may end with, times a power of ten: halves of these are short numbers too. */
+const CEILINGS = [1, 1.6, 2, 3, 4, 6, 8, 10];
 
 /** Shows the spending of two weeks: a column for each day, a colour for each model. It is a table to screen readers too. */
 export function SpendChart() {
   const days = spend.value;
   const most = Math.max(...days.map(({ usd }) => usd), 0);
+  const top = ceilingOf(most);
+  const format = usdColumn(days.flatMap((day) => day.models.map(({ usd }) => usd)));
+  const usd = usdColumn([top / 2]);
+  const sum = days.reduce((all, day) => all + day.usd, 0);
   const models = [...new Set(days.flatMap((day) => day.models.map(({ model }) => model)))].sort();
   const colorOf = (model: string) => `var(--series-${(models.indexOf(model) % SERIES) + 1})`;
   return (
     <section class="panel stack" aria-labelledby="spend">
-      <h2 id="spend">Spent per day</h2>
+      <div class="apart">
+        <h2 id="spend">Spent per day</h2>
+        {days.length > 0 && (
+          <span class="quiet">
+            {formatUsd(sum)} in {days.length} days
+          </span>
+        )}
+      </div>
       {most === 0 ? (
         <p class="quiet chart-empty">
           {days.length === 0 ? '' : 'Nothing in the last two weeks. Ask something in Chat.'}
         </p>
       ) : (
-        <table class="charts-css column multiple stacked hide-data show-labels show-primary-axis data-spacing-3 spend-chart">
-          <caption class="unseen">US dollars per day and model, in UTC</caption>
-          <thead class="unseen">
-            <tr>
-              <th scope="col">Day</th>
-              {models.map((model) => (
-                <th key={model} scope="col">
-                  {nameOf(model)}
-                </th>
-              ))}
-            </tr>
-          </thead>
-          <tbody>
-            {days.map(({ day, models: parts }, index) => (
-              <tr key={day}>
-                <th scope="row">
-                  {(days.length - 1 - index) % 3 === 0 ? formatDay(day) : <span class="unseen">{formatDay(day)}</span>}
-                </th>
-                {models.map((model) => {
-                  const usd = parts.find((part) => part.model === model)?.usd ?? 0;
-                  return (
-                    <td
-                      key={model}
-                      style={{ '--size': usd / most, '--color': colorOf(model) }}
-                      title={`${nameOf(model)}: ${formatUsd(usd)}`}
-                    >
-                      <span class="data">{formatUsd(usd)}</span>
-                    </td>
-                  );
-                })}
-              </tr>
+        <div class="chart">
+          <ol class="chart-axis" aria-hidden="true">
+            {[top, top / 2, 0].map((tick) => (
+              <li key={tick}>{usd(tick)}</li>
             ))}
-          </tbody>
-        </table>
+          </ol>
+          <table class="charts-css column multiple stacked hide-data show-labels show-primary-axis show-2-secondary-axes data-spacing-3 spend-chart">
+            <caption class="unseen">US dollars per day and model, in UTC</caption>
+            <thead class="unseen">
+              <tr>
+                <th scope="col">Day</th>
+                {models.map((model) => (
+                  <th key={model} scope="col">
+                    {nameOf(model)}
+                  </th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {days.map(({ day, models: parts }, index) => (
+                <tr key={day}>
+                  <th scope="row">
+                    {(days.length - 1 - index) % 3 === 0 ? (
+                      formatDay(day)
+                    ) : (
+                      <span class="unseen">{formatDay(day)}</span>
+                    )}
+                  </th>
+                  {models.map((model) => {
+                    const usd = parts.find((part) => part.model === model)?.usd ?? 0;
+                    return (
+                      <td key={model} style={{ '--size': usd / top, '--color': colorOf(model) }}>
+                        <span class="data">{format(usd)}</span>
+                        {usd > 0 && (
+                          <span class="tooltip">{`${formatDay(day)} · ${nameOf(model)}: ${format(usd)}`}</span>
+                        )}
+                      </td>
+                    );
+                  })}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
       )}
       <ul class="row legend">
         {models.map((model) => (
@@ -63,4 +86,11 @@ export function SpendChart() {
       </ul>
     </section>
   );
+}
+
+/** @returns the round number at which the axis ends */
+function ceilingOf(most: number): number {
+  if (most === 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(most));
+  return (CEILINGS.find((one) => one * power >= most) ?? 10) * power;
 }

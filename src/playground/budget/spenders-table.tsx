@@ -2,7 +2,7 @@
 import { useComputed, useSignal } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { FilterField, Select } from '../ui/form.tsx';
-import { formatMoment, formatUsd } from '../ui/format.ts';
+import { formatMoment, usdColumn } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { LimitCell } from './limit-cell.tsx';
 import { deployment, PERIODS, type Period, type Spender, spenders } from './overview.ts';
@@ -67,6 +67,7 @@ export function SpendersTable() {
     }
     focusNext.current = undefined;
   });
+  const usd = usdColumn(rows.flatMap(({ spent }) => spent?.[period.value] ?? []));
   return (
     <section class="stack" aria-labelledby="spenders">
       <div class="apart">
@@ -82,14 +83,19 @@ export function SpendersTable() {
         </div>
       </div>
       {deployment.value === undefined && (
-        <p class="quiet">What each has spent is listed where the setting DEPLOYMENT_LIMITS is set: {'{}'} is enough.</p>
+        <p class="quiet">To see what each has spent, set DEPLOYMENT_LIMITS; {'{}'} is enough.</p>
       )}
       <div class="table-frame spenders">
         <table class="table">
           <thead>
             <tr>
               {COLUMNS.map(([column, name]) => (
-                <th key={column} scope="col" aria-sort={sortOf(column, order.value)}>
+                <th
+                  key={column}
+                  scope="col"
+                  class={column === 'spent' ? 'number' : undefined}
+                  aria-sort={sortOf(column, order.value)}
+                >
                   <button type="button" class="sort" onClick={() => sortBy(column)}>
                     {name}
                   </button>
@@ -99,7 +105,7 @@ export function SpendersTable() {
           </thead>
           <tbody ref={body} onKeyDown={move}>
             {rows.slice(first.value, first.value + ROWS).map((row) => (
-              <SpenderRow key={`${row.kind} ${row.id}`} row={row} period={period.value} />
+              <SpenderRow key={`${row.kind} ${row.id}`} row={row} period={period.value} usd={usd} />
             ))}
           </tbody>
         </table>
@@ -109,7 +115,14 @@ export function SpendersTable() {
   );
 }
 
-function SpenderRow({ row, period }: { row: Spender; period: Period }) {
+interface SpenderRowProps {
+  row: Spender;
+  period: Period;
+  /** Formats what was spent. */
+  usd(value: number): string;
+}
+
+function SpenderRow({ row, period, usd }: SpenderRowProps) {
   const { kind, id, group, spent, limit, seen } = row;
   const most = limit?.[period] ?? null;
   const used = spent?.[period];
@@ -128,7 +141,9 @@ function SpenderRow({ row, period }: { row: Spender; period: Period }) {
         )}
       </th>
       <td>{group ?? ''}</td>
-      <td data-nearly={nearly}>{used === undefined ? '–' : formatUsd(used)}</td>
+      <td class="number" data-nearly={nearly}>
+        {used === undefined ? '–' : usd(used)}
+      </td>
       <td>
         <LimitCell key={period} row={row} period={period} />
       </td>

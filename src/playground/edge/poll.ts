@@ -1,6 +1,14 @@
 import type { Signal } from '@preact/signals';
 import { sentenceOf } from './client.ts';
 
+const NOW = 'now';
+const retries = new EventTarget();
+
+/** Has everything that is polled asked at once. */
+export function pollNow(): void {
+  retries.dispatchEvent(new Event(NOW));
+}
+
 /**
  * Asks at once, and again after each answer, while the page is visible.
  *
@@ -15,8 +23,12 @@ export function poll(
   fault?: Signal<string | undefined>,
 ): () => void {
   let stopped = false;
+  let asking = false;
   let timer: ReturnType<typeof setTimeout> | undefined;
   const round = async () => {
+    if (asking) return;
+    asking = true;
+    clearTimeout(timer);
     try {
       if (document.visibilityState === 'visible') await ask(() => !stopped);
       if (fault && !stopped) fault.value = undefined;
@@ -24,11 +36,15 @@ export function poll(
       if (!fault) throw thrown;
       if (!stopped) fault.value = sentenceOf(thrown);
     }
+    asking = false;
     if (!stopped) timer = setTimeout(() => void round(), typeof everyMs === 'number' ? everyMs : everyMs());
   };
-  void round();
+  const now = () => void round();
+  now();
+  retries.addEventListener(NOW, now);
   return () => {
     stopped = true;
+    retries.removeEventListener(NOW, now);
     clearTimeout(timer);
   };
 }

@@ -19,6 +19,7 @@ const weekday = new Intl.DateTimeFormat('en', { weekday: 'long' });
 const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long' });
 const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+const shortDate = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short' });
 const DAY_MS = 86_400_000;
 
 export function formatCount(value: number): string {
@@ -31,6 +32,14 @@ export function formatUsd(value: number): string {
   const sign = value < 0 ? '−' : '';
   const amount = Math.abs(value);
   return `${sign}$${amount >= 0.1 ? cents.format(amount) : small.format(amount)}`;
+}
+
+/** @returns what formats a column of US dollars in one precision, in which none of its figures is lost */
+export function usdColumn(values: readonly number[]): (value: number) => string {
+  const least = Math.min(...values.filter((value) => value !== 0).map(Math.abs), 1);
+  const digits = Math.min(9, Math.max(2, 1 - Math.floor(Math.log10(least))));
+  const format = new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return (value) => `${value < 0 ? '−' : ''}$${format.format(Math.abs(value))}`;
 }
 
 export function formatShare(value: number): string {
@@ -47,6 +56,12 @@ export function formatMs(value: number): string {
 
 export function formatClock(time: Date | string): string {
   return clock.format(typeof time === 'string' ? new Date(time) : time);
+}
+
+/** @returns the time of something in the past, with its date unless that is today's */
+export function formatStamp(time: string, now = new Date()): string {
+  const then = new Date(time);
+  return startOfDay(then) === startOfDay(now) ? clock.format(then) : `${shortDate.format(then)}, ${clock.format(then)}`;
 }
 
 /** @param date `YYYY-MM-DD` */

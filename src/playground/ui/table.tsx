@@ -1,8 +1,13 @@
 import type { ComponentChildren } from 'preact';
 
+/** A column of numbers, which stand right in it: its cells have the class `number`. */
+interface NumberColumn {
+  number: string;
+}
+
 interface TableProps {
   /** The headings of the columns, in their order. */
-  columns: readonly string[];
+  columns: readonly (string | NumberColumn)[];
   /** What the buttons in the last column do; its heading is for screen readers alone. */
   action?: string;
   /** The name of a table that has nothing to focus in it: with a name, the keyboard can reach it and scroll it. */
@@ -17,11 +22,14 @@ export function Table({ columns, action, label, children }: TableProps) {
     <table class="table">
       <thead>
         <tr>
-          {columns.map((name) => (
-            <th key={name} scope="col">
-              {name}
-            </th>
-          ))}
+          {columns.map((column) => {
+            const name = typeof column === 'string' ? column : column.number;
+            return (
+              <th key={name} scope="col" class={typeof column === 'string' ? undefined : 'number'}>
+                {name}
+              </th>
+            );
+          })}
           {action && (
             <th scope="col">
               <span class="unseen">{action}</span>

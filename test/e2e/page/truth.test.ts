@@ -1,0 +1,152 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { answered, ask, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
+import { npmStart, type Started } from '../../support/start.ts';
+
+const LONG = 'Explain in 200 words what a lock gate is.';
+
+describe.skipIf(noBrowser())('What the page says when something fails, in Chromium', () => {
+  let server: Started;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', 'SIMULATOR_TOKENS_PER_SECOND:30'];
+    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  /** Opens the page; what fails here is meant to, so the console may say so. */
+  async function inPage(work: (opened: OpenPage) => Promise<void>, path = '/'): Promise<void> {
+    const opened = await openPage(browser, server.url + path);
+    try {
+      await work(opened);
+    } finally {
+      await opened.close();
+    }
+  }
+
+  /** Refuses the next question with an error of the edge. */
+  const refuseOnce = async ({ page }: OpenPage, status: number, type: string, headers: Record<string, string> = {}) => {
+    const body = JSON.stringify({ type: 'error', error: { type, message: `Refused, until 2030-01-01T00:00:00Z.` } });
+    await page.route(
+      '**/messages',
+      (route) => route.fulfill({ status, headers: { 'content-type': 'application/json', ...headers }, body }),
+      { times: 1 },
+    );
+    await ask(page, 'In one sentence: what is a weir?');
+    return page.getByRole('alert');
+  };
+
+  test('counts down below a text whose connection broke, keeps the text, and goes on', () =>
+    inPage(async ({ page }) => {
+      await ask(page, LONG);
+      const text = lastAnswer(page).locator('.markdown');
+      await expect.poll(async () => ((await text.textContent().catch(() => '')) ?? '').length).toBeGreaterThan(60);
+      const said = (await text.textContent()) ?? '';
+      // The network is gone: the open connection with it, and each new one.
+      await page.context().setOffline(true);
+      await page.evaluate(() => dispatchEvent(new Event('online')));
+      const note = lastAnswer(page).getByRole('status');
+      await note.getByText(/^Connection lost\. Reconnecting in \d s…$/).waitFor();
+      expect((await text.textContent())?.startsWith(said.slice(0, -20))).toBe(true);
+      await page.context().setOffline(false);
+      await answered(page);
+      expect(await note.count()).toBe(0);
+      expect(((await text.textContent()) ?? '').split(/\s+/).length).toBeGreaterThan(150);
+    }));
+
+  test('another window sees that a conversation is answering, and the answer', () =>
+    inPage(async ({ page }) => {
+      await ask(page, 'In one sentence: what is a sluice?');
+      await answered(page);
+      const other = await page.context().newPage();
+      await other.goto(page.url());
+      await answered(other);
+      // The window that is looked at is the one that reads again.
+      await page.bringToFront();
+      await ask(page, LONG);
+      const item = (window: typeof page) =>
+        window.getByRole('navigation', { name: 'Conversations' }).getByRole('listitem').first();
+      await item(page).getByText('answering…').waitFor();
+      await other.bringToFront();
+      await item(other).getByText('answering…').waitFor();
+      await expect.poll(() => other.getByRole('article').count()).toBe(4);
+      await answered(other);
+      await item(other)
+        .getByText(/^2 turns/)
+        .waitFor();
+      await page.bringToFront();
+      await answered(page);
+      expect(await lastAnswer(other).locator('.markdown').textContent()).toBe(
+        await lastAnswer(page).locator('.markdown').textContent(),
+      );
+    }));
+
+  test('says that a question which was refused was not sent, and offers to try again only where that can help', () =>
+    inPage(async (opened) => {
+      const { page } = opened;
+      const wrong = await refuseOnce(opened, 400, 'invalid_request_error');
+      await wrong.getByText('invalid_request_error').waitFor();
+      expect(await wrong.textContent()).toContain('Refused, until on 1 January');
+      await page.getByRole('article', { name: 'You' }).getByText('Not sent').waitFor();
+      expect(await wrong.getByRole('button', { name: /Try again/ }).count()).toBe(0);
+      await wrong.getByRole('button', { name: 'Edit' }).click();
+      expect(await page.getByRole('textbox', { name: 'Message' }).inputValue()).toBe(
+        'In one sentence: what is a weir?',
+      );
+      expect(await page.getByRole('article').count()).toBe(0);
+
+      const busy = await refuseOnce(opened, 429, 'rate_limit_error', { 'retry-after': '3', 'x-should-retry': 'true' });
+      await busy.getByRole('button', { name: /^Try again in [123] s$/ }).waitFor();
+      await busy.getByRole('button', { name: 'Try again', exact: true }).click();
+      await answered(page);
+      expect(await page.getByRole('article').count()).toBe(2);
+    }));
+
+  test('shows no figures of a budget that it does not know, why, and knows them after Retry', () =>
+    inPage(async ({ page }) => {
+      await page.getByText('Your own edge in front of Claude.').waitFor();
+      await page.route(/\/(accounts|usage|pools)/, (route) => route.abort());
+      await page.getByRole('link', { name: 'Budget', exact: true }).click();
+      const alert = page.getByRole('alert').last();
+      await alert.waitFor();
+      const figures = page.locator('#quota .gauge strong');
+      expect(await figures.allTextContents()).toEqual(['–', '–', '–']);
+      expect(await page.getByText('None yet.').count()).toBe(0);
+      await page.unroute(/\/(accounts|usage|pools)/);
+      await alert.getByRole('button', { name: 'Retry' }).click();
+      await expect.poll(() => figures.first().textContent()).toMatch(/^\$/);
+      await page
+        .locator('#quota')
+        .getByText(/^resets tomorrow at \d\d:\d\d$|^resets today at \d\d:\d\d$/)
+        .waitFor();
+      await expect.poll(() => page.getByRole('alert').count()).toBe(0);
+    }));
+
+  test('draws what was spent on an axis, with values to see and numbers in line', () =>
+    inPage(async ({ page }) => {
+      await ask(page, 'In one sentence: what is a lock?');
+      await answered(page);
+      await page.getByRole('link', { name: 'Budget', exact: true }).click();
+      const axis = page.locator('.chart-axis li');
+      await axis.first().waitFor();
+      const ticks = (await axis.allTextContents()).map((tick) => Number(tick.slice(1)));
+      expect(ticks).toEqual([ticks[0], (ticks[0] ?? 0) / 2, 0]);
+      const column = page.locator('.spend-chart tbody tr').last().locator('td').last();
+      await column.hover();
+      await expect
+        .poll(() => column.locator('.tooltip').evaluate((tip) => getComputedStyle(tip).visibility))
+        .toBe('visible');
+      expect(await column.locator('.tooltip').textContent()).toMatch(/^[A-Z][a-z]{2} \d+ · Claude .*: \$0\.0\d+$/);
+      const costs = page.getByRole('region', { name: 'Last requests' }).locator('tbody td:nth-child(7)');
+      const shown = await costs.allTextContents();
+      expect(new Set(shown.map((cost) => cost.split('.')[1]?.length)).size).toBe(1);
+      const ends = await costs.evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell).textAlign));
+      expect(new Set(ends)).toEqual(new Set(['right']));
+    }));
+});

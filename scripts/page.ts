@@ -22,6 +22,9 @@ export async function bundlePage(): Promise<Record<string, string | Uint8Array>>
     },
     outdir: OUTPUT,
     bundle: true,
+    // Parts that are opened later are loaded later.
+    splitting: true,
+    chunkNames: 'page/[name]-[hash]',
     minify: true,
     write: false,
     format: 'esm',

@@ -11,6 +11,7 @@ import type {
   Resumed,
   SubagentOutcome,
   TurnAnswer,
+  TurnOutcome,
   TurnRequest,
 } from '../durable/contracts/conversation.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
@@ -49,6 +50,7 @@ import {
   unknownConversation,
   wireError,
 } from './turn-answer.ts';
+import { outcomeOfTurn } from './turn-outcome.ts';
 
 /** How long a stop or a deletion waits for the turn to end. */
 const STOP_MS = 10_000;
@@ -153,6 +155,13 @@ export class Conversation extends EdgeObject implements ConversationObject {
   turnAccount(id: string): Result<CrossingText> {
     this.#recover();
     return this.#transcript.profile ? accountOfTurn(this.#transcript, id) : unknownConversation();
+  }
+
+  /** @returns what the turn with an idempotency key has come to, once it has ended if that is waited for */
+  async turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined> {
+    this.#recover();
+    if (isAwaited && this.#runner?.turn.row.key === key) await this.#runner.done;
+    return this.#transcript.profile && outcomeOfTurn(this.#transcript, key);
   }
 
   /** Stops a turn, and keeps what has come; one that has ended stays as it is. @returns what it did */

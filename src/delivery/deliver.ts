@@ -2,12 +2,12 @@
 import type { Bindings } from '../durable/bindings.ts';
 import { deliverFault } from '../http/hosts.ts';
 import type { Settings } from '../settings/settings.ts';
-import type { Delivered } from '../webhooks/webhooks-answers.schema.ts';
+import type { Delivered, DeliveredAnswer } from '../webhooks/webhooks-answers.schema.ts';
 import { signStandard } from './standard-webhooks.ts';
 
 /** Takes a result in code. If it throws, the delivery has failed and is tried again. */
-export type Deliver = (
-  result: Delivered,
+export type Deliver<Result = Delivered> = (
+  result: Result,
   context: {
     /** The same however often the same result is delivered. */
     id: string;
@@ -18,8 +18,8 @@ export type Deliver = (
 ) => Promise<void>;
 
 /** Where the results of a source go. */
-export type Target<Result = Delivered> =
-  | { kind: 'function'; deliver: (result: Result, context: Parameters<Deliver>[1]) => Promise<void> }
+export type Target<Result = Delivered | DeliveredAnswer> =
+  | { kind: 'function'; deliver: Deliver<Result> }
   | { kind: 'url'; url: string; hosts: ReadonlySet<string> };
 
 /** Why a delivery has failed. */

@@ -1,10 +1,6 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
-import type { ComponentType } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { Batches } from './batches/batches.tsx';
-import { Budget } from './budget/budget.tsx';
 import { Chat } from './chat/chat.tsx';
-import { Classify } from './classify/classify.tsx';
 import { quota, refreshQuota } from './edge/account.ts';
 import { refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
@@ -15,28 +11,33 @@ import { SmallButton } from './ui/button.tsx';
 import { Fault } from './ui/fault.tsx';
 import { formatUsd } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
+import { Later, type Load } from './ui/later.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
-import { Wire } from './wire/wire.tsx';
 
-const VIEWS: Record<PagePart, readonly [title: string, view: ComponentType]> = {
-  chat: ['Chat', Chat],
-  classify: ['Classify', Classify],
-  batches: ['Batches', Batches],
-  budget: ['Budget', Budget],
-  wire: ['Wire', Wire],
+const NAMES: Record<PagePart, string> = {
+  chat: 'Chat',
+  classify: 'Classify',
+  batches: 'Batches',
+  budget: 'Budget',
+  wire: 'Wire',
+};
+const LATER: Record<Exclude<PagePart, 'chat'>, Load> = {
+  classify: async () => (await import('./classify/classify.tsx')).Classify,
+  batches: async () => (await import('./batches/batches.tsx')).Batches,
+  budget: async () => (await import('./budget/budget.tsx')).Budget,
+  wire: async () => (await import('./wire/wire.tsx')).Wire,
 };
 const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 
 export function App() {
   const asksToken = useSignal(false);
-  const [, View] = VIEWS[part.value];
   const ready = state.value === 'ready';
   useEffect(() => {
     // A failure is not shown here: the page of the budget shows it.
     if (ready) refreshQuota().catch(() => {});
   }, [ready]);
   useSignalEffect(() => {
-    document.title = `${VIEWS[part.value][0]} · Sluice`;
+    document.title = `${NAMES[part.value]} · Sluice`;
   });
   return (
     <>
@@ -51,7 +52,7 @@ export function App() {
         <nav class="parts" aria-label="Parts">
           {PARTS.map((name) => (
             <a key={name} href={`#/${name}`} aria-current={name === part.value ? 'page' : undefined}>
-              {VIEWS[name][0]}
+              {NAMES[name]}
             </a>
           ))}
         </nav>
@@ -92,6 +93,12 @@ export function App() {
       <Announcer />
     </>
   );
+}
+
+/** Shows the part that the URL names. */
+function View() {
+  const { value } = part;
+  return value === 'chat' ? <Chat /> : <Later load={LATER[value]} />;
 }
 
 /** Shows what was spent today. Its place is reserved, so that nothing moves when the number comes. */

@@ -41,6 +41,11 @@ export const origins = z.pipe(listed, z.array(origin));
 
 export const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
 
+/** What names a stored agent. */
+export const agentName = z
+  .string()
+  .check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, 'must be the name of an agent, or name@version'));
+
 export const senderSecrets = z.pipe(
   listed,
   z.array(z.string().check(z.minLength(16, 'must have at least 16 characters'))),

@@ -8,6 +8,7 @@ import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './prices.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
 import {
+  agentName,
   anyHttpUrl,
   countSetting,
   httpUrl,
@@ -156,15 +157,22 @@ export const settingsSchema = z.object({
     'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
   ),
   GITHUB_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go; without it they are kept.'),
+  GITHUB_WEBHOOK_AGENT: z.described(
+    z.optional(agentName),
+    'The stored agent that works on their texts, in place of labelling them.',
+  ),
   STRIPE_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
   STRIPE_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  STRIPE_WEBHOOK_AGENT: z.described(z.optional(agentName), 'The agent that works on them.'),
   SLACK_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Slack: the app’s signing secret.'),
   SLACK_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  SLACK_WEBHOOK_AGENT: z.described(z.optional(agentName), 'The agent that works on them.'),
   STANDARD_WEBHOOK_SECRET: z.described(
     z._default(standardSecrets, []),
     'Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.',
   ),
   STANDARD_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
+  STANDARD_WEBHOOK_AGENT: z.described(z.optional(agentName), 'The agent that works on them.'),
   DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
   ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
   BATCH_DELIVER_URL: z.described(z.optional(httpUrl), 'Where the end of a batch is told that has no `deliver_url`.'),

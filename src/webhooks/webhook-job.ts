@@ -1,4 +1,4 @@
-/** Consumes the queue: classifies each event once, and delivers the result. */
+/** Consumes the queue: has each event labelled, or worked on by an agent, once, and delivers the result. */
 
 import type { AlertBody } from '../alerts/alerts-answers.schema.ts';
 import { requestIdOf } from '../auth/account-mark.ts';
@@ -16,12 +16,13 @@ import { toUsd } from '../pricing/cost.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { sourceSettings } from '../settings/source-settings.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { type AgentError, workOnEvent } from './agent-work.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourceOf } from './receive.ts';
 import { type Webhook, webhooksBySource } from './sources/define-webhook.ts';
 import { shippedWebhooks } from './sources/shipped.ts';
 import { targetOf } from './target.ts';
-import type { Attempt, Classification } from './webhooks-answers.schema.ts';
+import type { Attempt, Delivered, DeliveredAnswer, EventResult } from './webhooks-answers.schema.ts';
 
 export interface ConsumerOptions {
   /** The sources, the same as for `createApp`. Default: those that are shipped. */
@@ -108,32 +109,63 @@ class WebhookJob {
       const message = `This deployment has no webhook ${this.#source} any more.`;
       return await this.#conclude(work, { state: 'parked' }, { type: 'not_found_error', message });
     }
-    const target = targetOf(webhook, sourceSettings(this.#worker.env, this.#settings, this.#source), this.#settings);
-    let { classification, failures } = work;
-    if (classification === null) {
-      const made = await this.#classify(webhook, work);
+    const settings = sourceSettings(this.#worker.env, this.#settings, this.#source);
+    const target = targetOf(webhook, settings, this.#settings);
+    const agent = webhook.agent ?? settings.agent;
+    const done = agent === undefined ? 'classified' : 'answered';
+    let { result, failures } = work;
+    if (result === null) {
+      const made =
+        agent === undefined ? await this.#classify(webhook, work) : await this.#askAgent(agent, webhook, work);
       if ('to' in made) return await this.#conclude(work, made.to, made.error);
       const last = target === undefined ? { lease: work.lease, attempt: this.#attempt(null) } : undefined;
       // Two jobs may both have a result: the first one is recorded, and it is the one that is delivered.
-      classification = await this.#inbox((inbox) => inbox.record(this.#id, made.classification, last));
+      result = await this.#inbox((inbox) => inbox.record(this.#id, made.result, last));
       failures = 0;
-      this.#line.state = 'classified';
-      // Null: the event was erased while it was classified.
-      if (classification === null || last) return;
+      this.#line.state = done;
+      // Null: the event was erased meanwhile.
+      if (result === null || last) return;
     }
-    if (target === undefined) return await this.#conclude(work, { state: 'classified' }, null);
-    await this.#deliver(webhook, target, { ...work, failures }, classification);
+    if (target === undefined) return await this.#conclude(work, { state: done }, null);
+    await this.#deliver(webhook, target, { ...work, failures }, result);
   }
 
-  async #classify(
-    webhook: Webhook,
-    { text, account, failures }: TakenWork,
-  ): Promise<{ classification: Classification } | { to: Next; error: AttemptError }> {
-    const { asked, schedule } = webhook;
-    if (text === null) {
-      const message = 'The text is longer than what can be classified.';
-      return { to: { state: 'failed' }, error: { type: 'invalid_request_error', message } };
+  async #askAgent(agent: string, { schedule }: Webhook, work: TakenWork): Promise<Made> {
+    const { text, account, failures, receivedAt } = work;
+    if (text === null) return TOO_LONG;
+    const again = (notBefore: number | null): Next => this.#again(schedule.classification, failures, notBefore);
+    try {
+      const requestId = await requestIdOf(account, this.#settings);
+      this.#line.request_id = requestId;
+      const progress = await workOnEvent(
+        { agent, event: this.#id, account, text },
+        {
+          ...{ env: this.#worker.env, settings: this.#settings, requestId },
+          waitMs: Math.min(AGENT_WAIT_MS, schedule.classificationTimeout),
+          onBegun: (place) => this.#inbox((inbox) => inbox.noteTurn(this.#id, place)),
+        },
+      );
+      switch (progress.kind) {
+        case 'ended':
+          this.#line.cost_usd = progress.answer.cost_usd;
+          return { result: progress.answer };
+        case 'running': {
+          // The longer it has taken, the longer it may still take.
+          const pause = Math.min(Math.max((Date.now() - receivedAt) / 4, SHORTEST_LOOK_MS), LONGEST_LOOK_MS);
+          return { to: { state: 'running', at: Date.now() + pause }, error: null };
+        }
+        case 'failed':
+          return { to: afterAgentError(progress.error, again), error: progress.error };
+      }
+    } catch (thrown) {
+      const { type, message } = toApiError(thrown);
+      return { to: again(null), error: { type, message } };
     }
+  }
+
+  async #classify(webhook: Webhook, { text, account, failures }: TakenWork): Promise<Made> {
+    const { asked, schedule } = webhook;
+    if (text === null) return TOO_LONG;
     const place = {
       identity: { account, scopes: [], token: undefined },
       accounts: this.#worker.env,
@@ -166,7 +198,7 @@ class WebhookJob {
     if (outcome.outcome === 'classified') {
       const { model: answered, usage, nanodollars, result } = outcome;
       const facts = { model: answered, classifier: version ?? null, usage: { ...usage }, cost_usd: toUsd(nanodollars) };
-      return { classification: { ...result, ...facts, classified_at: new Date().toISOString() } };
+      return { result: { ...result, ...facts, classified_at: new Date().toISOString() } };
     }
     const { reason, error, retryAt } = outcome;
     return { to: nextOf(reason, error, retryAt, failures, again), error: { type: error.type, message: error.message } };
@@ -179,17 +211,19 @@ class WebhookJob {
     await this.#send(JSON.parse(work.text) as AlertBody, target, ALERT_SCHEDULE, work);
   }
 
-  async #deliver(webhook: Webhook, target: Target, work: TakenWork, classification: Classification): Promise<void> {
+  async #deliver(webhook: Webhook, target: Target, work: TakenWork, result: EventResult): Promise<void> {
     const { subject, receivedAt } = work;
-    const result = {
-      type: 'webhook_event.classified' as const,
+    const event = {
       event_id: this.#id,
       source: this.#source,
       subject,
       received_at: new Date(receivedAt).toISOString(),
-      ...classification,
     };
-    await this.#send(result, target, webhook.schedule, work);
+    const told: Delivered | DeliveredAnswer =
+      'agent' in result
+        ? { type: 'webhook_event.answered', ...event, ...result }
+        : { type: 'webhook_event.classified', ...event, ...result };
+    await this.#send(told, target, webhook.schedule, work);
   }
 
   async #send<Result extends { event_id: string }>(
@@ -232,6 +266,28 @@ class WebhookJob {
   #inbox<T>(call: (inbox: Remote<InboxObject>) => Promise<T>): Promise<T> {
     return callInbox({ inboxes: this.#worker.env, settings: this.#settings, source: this.#source }, call);
   }
+}
+
+/** What one attempt to work on an event has given. */
+type Made = { result: EventResult } | { to: Next; error: AttemptError | null };
+
+const TOO_LONG: Made = {
+  to: { state: 'failed' },
+  error: { type: 'invalid_request_error', message: 'The text is longer than what can be worked on.' },
+};
+/** A job waits so long for an agent: it keeps a message of the queue from others meanwhile. */
+const AGENT_WAIT_MS = 30_000;
+const SHORTEST_LOOK_MS = 5_000;
+const LONGEST_LOOK_MS = 5 * 60_000;
+
+/** @returns the next state of an event on which an agent could not work */
+function afterAgentError({ status, headers }: AgentError, again: (notBefore: number | null) => Next): Next {
+  const seconds = Number(headers['retry-after']);
+  const retryAt = Number.isFinite(seconds) && seconds > 0 ? Date.now() + seconds * 1_000 : null;
+  const isLimited = status === 429 && headers['sluice-limited-by'] !== undefined;
+  // To reach the account's own limits, or its pools', is no failure; to reach the upstream's is.
+  if (isLimited && headers['sluice-limited-by'] !== 'upstream') return waitingUntil(retryAt);
+  return again(retryAt);
 }
 
 type NotClassifiable = Extract<ClassificationResult, { outcome: 'unclassified' }>;

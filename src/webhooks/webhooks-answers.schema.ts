@@ -12,7 +12,21 @@ export const classification = z.object({
   classified_at: z.iso.datetime(),
 });
 
-/** One attempt to classify or deliver an event. */
+/** What an agent has come to. */
+export const agentAnswer = z.object({
+  agent: z.described(z.string(), 'As the source names it.'),
+  conversation: z.string(),
+  turn: z.string(),
+  status: z.enum(['complete', 'stopped', 'interrupted', 'refused']),
+  paused: z.described(z.nullable(z.string()), 'Why its run has paused before its end, as the turn itself says it.'),
+  stop_reason: z.nullable(z.string()),
+  text: z.described(z.string(), 'What it said last: the first 100,000 characters.'),
+  error: z.nullable(z.object({ type: z.string(), message: z.string() })),
+  cost_usd: z.number(),
+  answered_at: z.iso.datetime(),
+});
+
+/** One attempt to work on an event, or to deliver its result. */
 export const attempt = z.object({
   at: z.iso.datetime(),
   ms: z.int(),
@@ -32,6 +46,8 @@ export const eventRow = z.object({
   source: z.string(),
   state: eventState,
   label: z.nullable(z.union([z.string(), z.array(z.string())])),
+  conversation: z.described(z.nullable(z.string()), 'Where an agent works on it, in the account of the source.'),
+  turn: z.nullable(z.string()),
   received_at: z.iso.datetime(),
   attempts: z.int(),
 });
@@ -41,19 +57,30 @@ export const eventReport = z.extend(z.omit(eventRow, { attempts: true }), {
   account: z.string(),
   subject: z.described(z.nullable(z.string()), 'What the text is found by at its sender.'),
   digest: z.described(z.string(), 'Of the body as it came: sha256:…'),
-  result: z.nullable(classification),
+  result: z.nullable(z.union([classification, agentAnswer])),
   attempts: z.described(z.array(attempt), 'Oldest first; the last fifty.'),
   next_attempt_at: z.nullable(z.iso.datetime()),
 });
 
-/** The body of a delivery. */
-export const delivered = z.object({
-  type: z.literal('webhook_event.classified'),
+const deliveredEvent = {
   event_id: z.string(),
   source: z.string(),
   subject: z.nullable(z.string()),
   received_at: z.iso.datetime(),
+};
+
+/** The body of a delivery. */
+export const delivered = z.object({
+  type: z.literal('webhook_event.classified'),
+  ...deliveredEvent,
   ...classification.shape,
+});
+
+/** The same, where an agent has worked on the event. */
+export const deliveredAnswer = z.object({
+  type: z.literal('webhook_event.answered'),
+  ...deliveredEvent,
+  ...agentAnswer.shape,
 });
 
 /** The answer to a sender. */
@@ -63,6 +90,10 @@ export const received = z.object({
 });
 
 export type Classification = z.output<typeof classification>;
+export type AgentAnswer = z.output<typeof agentAnswer>;
+/** What is kept of an event once it was worked on. */
+export type EventResult = Classification | AgentAnswer;
+export type DeliveredAnswer = z.output<typeof deliveredAnswer>;
 export type Attempt = z.output<typeof attempt>;
 export type EventRow = z.output<typeof eventRow>;
 export type EventReport = z.output<typeof eventReport>;

@@ -12,6 +12,8 @@ const row = {
   source: 'github',
   state: 'delivered',
   label: 'bug',
+  conversation: null,
+  turn: null,
   received_at: '2026-11-20T10:06:16.310Z',
   attempts: 1,
 };
@@ -40,7 +42,7 @@ const eventSchema = z.withMeta(eventReport, { id: 'WebhookEvent' });
 
 export const webhooks: Resource = resource({
   tag: 'Webhooks',
-  description: 'Signed events come in, are labelled once each, and their labels go out signed.',
+  description: 'Signed events come in, are labelled or worked on by an agent once each, and the results go out signed.',
   parameters: {
     source: {
       description: '`github`, `stripe`, `slack`, `standard`, or one that is defined in code.',
@@ -53,15 +55,15 @@ export const webhooks: Resource = resource({
     'POST /webhooks/:source': {
       operation: 'receiveWebhook',
       summary: 'Take an event',
-      description: 'Needs the signature of its sender alone. What is to be labelled is labelled afterwards.',
+      description: 'Needs the signature of its sender alone. It is labelled, or worked on by an agent, afterwards.',
       needs: 'signature',
       answers: {
         200: jsonAnswer(
-          'It was there already, or there is nothing to label; or what the sender’s protocol wants to hear.',
+          'It was there already, or has no text; or what the sender’s protocol wants to hear.',
           receivedSchema,
           { status: 'ignored' },
         ),
-        202: jsonAnswer('It is kept, and will be labelled.', receivedSchema, { event_id: id, status: 'accepted' }),
+        202: jsonAnswer('It is kept, and will be worked on.', receivedSchema, { event_id: id, status: 'accepted' }),
       },
       errors: [400, 413, 415, 503],
     },
@@ -79,7 +81,7 @@ export const webhooks: Resource = resource({
     'POST /webhooks/:source/events/:id/replay': {
       operation: 'replayWebhookEvent',
       summary: 'Have an event worked on again',
-      description: 'It is labelled if it is not, and else delivered again under the same id.',
+      description: 'It is worked on if it has no result, and else delivered again under the same id.',
       answers: { 202: jsonAnswer('As it stands now.', eventSchema, report) },
     },
   },

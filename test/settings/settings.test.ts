@@ -90,6 +90,7 @@ const MALFORMED: [string, string][] = [
   ['GITHUB_WEBHOOK_SECRET', 'fifteen-letters'],
   ['SLACK_WEBHOOK_SECRET', 'sixteen-letters-,qqq'],
   ['DELIVERY_SIGNING_SECRET', 'qqq not base64'],
+  ['GITHUB_WEBHOOK_AGENT', 'qqq@3'],
   ['GITHUB_WEBHOOK_DELIVER_URL', 'qqq.example.com'],
   ['GITHUB_WEBHOOK_DELIVER_URL', 'ftp://qqq.example.com/'],
   ['DELIVER_HOSTS', 'https://qqq.example.com'],

@@ -153,23 +153,24 @@ class Queue {
       };
       await onInbox((inbox) => inbox.conclude(id, { lease: work.lease, attempt, to }));
     };
-    let { classification } = work;
-    if (classification === null) {
+    let { result } = work;
+    if (result === null) {
       await this.#world.hop(`run ${run} classifies ${id}: ${fate.classify}`);
       if (fate.classify === 'dies') return;
       if (fate.classify === 'fails') {
         return await conclude({ state: 'again', pause: 30_000, notBefore: null }, 'not classified');
       }
       if (fate.classify === 'waits') return await conclude({ state: 'waiting', at: clock.now + 60_000 }, 'no money');
-      classification = await onInbox((inbox) => inbox.record(id, classificationOf(run, clock.now)));
-      if (classification === null) return;
+      result = await onInbox((inbox) => inbox.record(id, classificationOf(run, clock.now)));
+      if (result === null) return;
     }
     await this.#world.hop(`run ${run} delivers ${id}: ${fate.deliver}`);
     if (fate.deliver === 'dies') return;
     if (fate.deliver === 'fails') {
       return await conclude({ state: 'again', pause: 30_000, notBefore: null }, 'not delivered');
     }
-    this.#model.delivered(id, classification);
+    // No source of this world names an agent.
+    this.#model.delivered(id, result as Classification);
     if (fate.deliver === 'forgets') return;
     await conclude({ state: 'delivered' }, null);
   }

@@ -136,6 +136,14 @@ function serverWith({ begun, cancelled }: Pick<ServedMcp, 'begun' | 'cancelled'>
     cancelled.push('wait');
     return text('too late');
   });
+  server.registerTool('hold', { annotations: { idempotentHint: true } }, async ({ signal, _meta }) => {
+    const key = _meta?.['sluice/idempotency-key'];
+    const isAgain = begun.includes(key);
+    begun.push(key);
+    if (!isAgain)
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    return text('held at last');
+  });
   server.registerTool('ask', {}, async ({ sendRequest, sendNotification }) => {
     await sendNotification({ method: 'notifications/message', params: { level: 'info', data: 'first' } });
     await sendRequest({ method: 'ping' }, z.looseObject({}));

@@ -53,7 +53,9 @@ describe.each([true, false].flatMap((hasSessions) => [true, false].map((isJson) 
         ['w_get_weather', 'get.weather', false],
         ['w_book', 'book', true],
         ['w_look', 'look', false],
-        ...['measure', 'fail', 'wait', 'ask', 'big'].map((name) => [`w_${name}`, name, true]),
+        ...['measure', 'fail', 'wait'].map((name) => [`w_${name}`, name, true]),
+        ['w_hold', 'hold', false],
+        ...['ask', 'big'].map((name) => [`w_${name}`, name, true]),
       ]);
       expect(stored[1]).toEqual({
         name: 'w_get_weather',

@@ -129,7 +129,7 @@ async function follow(
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
-      const error = typeof answer === 'string' ? undefined : errorOf(answer);
+      const error = typeof answer === 'string' ? null : errorOf(answer);
       // Whoever wants to see it follows its conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
@@ -143,12 +143,15 @@ async function follow(
   }
 }
 
-const UNBEGUN: SubagentOutcome = { status: 'failed', paused: null, stopReason: null, text: '', cost: 0 };
+const UNBEGUN: SubagentOutcome = {
+  ...{ turn: '', status: 'failed', paused: null, stop_reason: null, text: '', error: null },
+  ...{ cost_usd: 0, cost: 0 },
+};
 
-/** @returns why a turn was refused, by this edge or by the upstream; undefined where it was not */
+/** @returns why a turn was refused, by this edge or by the upstream; null where it was not */
 function errorOf(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
   if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
-  return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : undefined;
+  return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : null;
 }
 
 /** Stops a subagent, or keeps it from being begun. @returns undefined where it cannot be reached */

@@ -26,12 +26,15 @@ export function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStoppe
 }
 
 /** @returns why a subagent has not done its task; undefined where it has */
-function whyUndone({ status, paused, stopReason, error }: SubagentOutcome, whyStopped: string): string | undefined {
+function whyUndone(
+  { status, paused, stop_reason: reason, error }: SubagentOutcome,
+  whyStopped: string,
+): string | undefined {
   if (status === 'running' || status === 'stopped') return `The subagent was stopped. ${whyStopped}`.trim();
   if (status === 'refused') return 'The subagent has refused the task.';
   if (status !== 'complete') return `The subagent has failed. ${error?.message ?? whyStopped}`.trim();
   if (paused !== null) return `The subagent has paused (${paused}) before its end.`;
-  if (stopReason === 'tool_use') return 'The subagent has asked for a tool that only a client could call.';
-  if (stopReason === 'end_turn' || stopReason === 'stop_sequence') return undefined;
-  return `The subagent’s answer was cut (${stopReason}).`;
+  if (reason === 'tool_use') return 'The subagent has asked for a tool that only a client could call.';
+  if (reason === 'end_turn' || reason === 'stop_sequence') return undefined;
+  return `The subagent’s answer was cut (${reason}).`;
 }

@@ -20,6 +20,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   stop(only?: StopQuery): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;
   turnAccount(id: string): Result<CrossingText>;
+  turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Result<ReadableStream<Uint8Array>>;
@@ -51,18 +52,22 @@ export interface ParentCall extends ListedParent {
   retentionSeconds: number | null;
 }
 
-/** How a subagent's turn has ended, or how far it has come. */
-export interface SubagentOutcome {
-  /** As its row says it. */
-  status: string;
+/** What a turn has come to, for whoever has begun it and is no client. */
+export interface TurnOutcome {
+  turn: string;
+  status: 'complete' | 'stopped' | 'interrupted' | 'refused' | 'running' | 'failed';
   /** Why its run has paused. */
   paused: string | null;
-  stopReason: string | null;
-  /** The last text that it has said. */
+  stop_reason: string | null;
+  /** What was said last. */
   text: string;
-  /** Where it ended with an error. */
-  error?: { type: string; message: string } | undefined;
-  /** With its own subagents; null where the account has not said it yet. */
+  error: { type: string; message: string } | null;
+  cost_usd: number;
+}
+
+/** What a subagent's turn has come to. */
+export interface SubagentOutcome extends TurnOutcome {
+  /** With its own subagents; null where it runs, or the account has not said it yet. */
   cost: Nanodollars | null;
 }
 

@@ -1,6 +1,6 @@
 import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import type { EventState } from '../../webhooks/webhooks.schema.ts';
-import type { Attempt, Classification, EventReport, EventRow } from '../../webhooks/webhooks-answers.schema.ts';
+import type { Attempt, EventReport, EventResult, EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import type { Page, PageOf } from './page.ts';
 
 /** The inbox of a source of webhooks, as others call it; what each method does stands at the object. */
@@ -8,7 +8,8 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
   accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string };
   acceptAlert(event: NewEvent): void;
   begin(id: string, leaseMs: number): Work;
-  record(id: string, classification: Classification, last?: { lease: number; attempt: Attempt }): Classification | null;
+  noteTurn(id: string, place: AgentTurn): void;
+  record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null;
   conclude(id: string, conclusion: Conclusion): void;
   list(page: PageOf & { state?: EventState | undefined }): Page<EventRow>;
   alerts(page: PageOf): Page<AlertRow>;
@@ -21,14 +22,14 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
 export type Work =
   | { kind: 'none' }
   | {
-      kind: 'classify' | 'deliver';
+      kind: 'work' | 'deliver';
       lease: number;
       account: string;
       text: string | null;
       subject: string | null;
       receivedAt: number;
-      classification: Classification | null;
-      /** How often in a row this, classifying or delivering, has failed. */
+      result: EventResult | null;
+      /** How often in a row this, working on it or delivering, has failed. */
       failures: number;
     };
 
@@ -37,11 +38,17 @@ export interface Conclusion {
   lease: number;
   attempt: Attempt;
   to:
-    | { state: 'delivered' | 'classified' | 'parked' | 'failed' }
+    | { state: 'delivered' | 'classified' | 'answered' | 'parked' | 'failed' }
     /** It has failed, and is tried again after a pause in milliseconds, but not before a time. */
     | { state: 'again'; pause: number; notBefore: number | null }
     /** It has not failed, and is tried again then. */
-    | { state: 'waiting'; at: number };
+    | { state: 'waiting' | 'running'; at: number };
+}
+
+/** Where an agent works on an event. */
+export interface AgentTurn {
+  conversation: string;
+  turn: string;
 }
 
 /** An event as it comes from a sender, its signature verified. */

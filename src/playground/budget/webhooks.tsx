@@ -49,15 +49,15 @@ export function Webhooks() {
       {fault.value && <Fault text={fault.value} />}
       {rows.value?.length === 0 && <p class="quiet">Nothing has come from {source.value} yet.</p>}
       {rows.value && rows.value.length > 0 && (
-        <Table columns={['Event', 'Received', 'State', 'Label', 'Attempts']} action="Replay">
-          {rows.value.map(({ event_id, received_at, state, label, attempts }) => (
+        <Table columns={['Event', 'Received', 'State', 'Label or conversation', 'Attempts']} action="Replay">
+          {rows.value.map(({ event_id, received_at, state, label, conversation, attempts }) => (
             <tr key={event_id}>
               <th scope="row">
                 <code>{event_id}</code>
               </th>
               <td>{formatMoment(received_at)}</td>
               <td>{state}</td>
-              <td>{[label ?? []].flat().join(', ')}</td>
+              <td>{[label ?? conversation ?? []].flat().join(', ')}</td>
               <td>{attempts}</td>
               <td>
                 {ENDED.includes(state) && (

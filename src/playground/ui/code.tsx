@@ -1,6 +1,6 @@
-import { useLayoutEffect, useRef } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import { CopyButton } from './copy-button.tsx';
-import { highlight } from './highlight.ts';
+import { highlighter, loadHighlighter } from './highlighter.ts';
 import { sanitize } from './sanitize.ts';
 
 interface CodeProps {
@@ -12,11 +12,14 @@ interface CodeProps {
 
 export function Code({ code, language, copied = () => code }: CodeProps) {
   const ref = useRef<HTMLElement>(null);
+  const highlight = highlighter.value;
+  useEffect(() => void loadHighlighter(), []);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once it is loaded, the code is coloured.
   useLayoutEffect(() => {
-    const html = highlight(code, language);
+    const html = highlight?.(code, language);
     if (html === undefined) ref.current?.replaceChildren(code);
     else ref.current?.replaceChildren(sanitize(html));
-  }, [code, language]);
+  }, [code, language, highlight]);
   return (
     <figure class="code">
       <figcaption class="apart">

@@ -1,5 +1,5 @@
 import { Marked, type Token } from 'marked';
-import { highlight } from './highlight.ts';
+import { highlighter } from './highlighter.ts';
 
 /** One block of Markdown. */
 export type Block =
@@ -15,7 +15,8 @@ const marked = new Marked({
     html: ({ text }) => escapeHtml(text),
     // A box that nobody can tick is a sign, not a control.
     checkbox: ({ checked }) => `<span class="tick">${checked ? '☑' : '☐'}</span> `,
-    code: ({ text, lang }) => `<pre><code>${highlight(text, languageOf(lang)) ?? escapeHtml(text)}</code></pre>`,
+    code: ({ text, lang }) =>
+      `<pre><code>${highlighter.peek()?.(text, languageOf(lang)) ?? escapeHtml(text)}</code></pre>`,
   },
 });
 

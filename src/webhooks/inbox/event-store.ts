@@ -8,7 +8,7 @@ import { type Migration, migrate } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { EventState } from '../webhooks.schema.ts';
-import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
+import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
 export const EVENT_MIGRATIONS: readonly Migration[] = [
   {
@@ -43,6 +43,14 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
       create unique index bodies on events (only_body) where only_body is not null;
     `,
   },
+  {
+    version: 3,
+    // Where an agent works on it.
+    sql: `
+      alter table events add column conversation text;
+      alter table events add column turn text;
+    `,
+  },
 ];
 
 /** How many attempts of an event are kept: the newest. */
@@ -61,8 +69,11 @@ export interface StoredEvent extends NewEvent {
   failures: number;
   /** How many attempts there were, also those that are no longer kept. */
   runs: number;
-  result: Classification | null;
+  result: EventResult | null;
   attempts: Attempt[];
+  /** Where an agent works on it; null where none does. */
+  conversation: string | null;
+  turn: string | null;
 }
 
 /** An alert needs no label: it is delivered, or it is not. */
@@ -70,13 +81,15 @@ const ALERT_STATES: Record<EventState, AlertRow['state']> = {
   accepted: 'pending',
   delivering: 'pending',
   waiting: 'pending',
+  running: 'pending',
   delivered: 'delivered',
   classified: 'kept',
+  answered: 'kept',
   parked: 'parked',
   failed: 'parked',
 };
 
-const LISTED = 'seq, id, account, state, received_at, runs, label';
+const LISTED = 'seq, id, account, state, received_at, runs, label, conversation, turn';
 
 /** Stores the events of one source: the only SQL of an inbox. */
 export class EventStore extends Tables {
@@ -129,7 +142,8 @@ export class EventStore extends Tables {
     if (attempts !== undefined) columns.attempts = JSON.stringify(attempts.slice(-ATTEMPTS_KEPT));
     if (result) {
       columns.result = writeFormat('classification', result);
-      columns.label = JSON.stringify(result.label ?? result.labels ?? null);
+      const { label, labels } = 'agent' in result ? {} : result;
+      columns.label = JSON.stringify(label ?? labels ?? null);
     }
     this.update('events', columns, 'seq = ?', seq);
   }
@@ -229,6 +243,8 @@ export class EventStore extends Tables {
       source: this.#source,
       state: row.state as EventState,
       label: JSON.parse(String(row.label ?? 'null')) as EventRow['label'],
+      conversation: row.conversation as string | null,
+      turn: row.turn as string | null,
       received_at: new Date(Number(row.received_at)).toISOString(),
       attempts: Number(row.runs),
     };
@@ -245,7 +261,7 @@ function storedOf(row: RawRow): StoredEvent {
   return {
     ...(membersOf(row) as unknown as StoredEvent),
     held: row.held === 1,
-    result: readFormat<Classification | null>('classification', String(row.result ?? 'null')),
+    result: readFormat<EventResult | null>('classification', String(row.result ?? 'null')),
     attempts: JSON.parse(String(row.attempts)) as Attempt[],
   };
 }

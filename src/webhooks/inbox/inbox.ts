@@ -6,13 +6,13 @@ import { MAX_INPUT_BYTES } from '../../classification/classify.schema.ts';
 import { ALERT_SOURCE, AlertOutbox, hasAlertUrl, OF_NO_ACCOUNT } from '../../delivery/alert-outbox.ts';
 import type { Bindings } from '../../durable/bindings.ts';
 import { callAccount } from '../../durable/call-account.ts';
-import type { Conclusion, InboxObject, NewEvent, Work } from '../../durable/contracts/inbox.ts';
+import type { AgentTurn, Conclusion, InboxObject, NewEvent, Work } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { EdgeObject } from '../../durable/edge-object.ts';
 import { retentionOf } from '../../settings/retention.ts';
 import { settingsOf } from '../../settings/settings.ts';
 import type { EventState } from '../webhooks.schema.ts';
-import type { Attempt, Classification, EventReport, EventRow } from '../webhooks-answers.schema.ts';
+import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 import { EventStore, type StoredEvent } from './event-store.ts';
 
 /** After this time a message on the queue counts as lost. It is longer than any job takes, so it covers those too. */
@@ -105,33 +105,35 @@ export class Inbox extends EdgeObject implements InboxObject {
       this.around.alarm.wakeFor(lease);
     }
     const { account, text, subject, receivedAt, result, failures } = event;
-    const kind = result === null ? 'classify' : 'deliver';
-    return { kind, lease, account, text, subject, receivedAt, classification: result, failures };
+    const kind = result === null ? 'work' : 'deliver';
+    return { kind, lease, account, text, subject, receivedAt, result, failures };
+  }
+
+  /** Notes where an agent works on an event: as long as it does, its row tells that. */
+  noteTurn(id: string, place: AgentTurn): void {
+    const event = this.#events.find(id);
+    if (event && event.result === null) this.#events.change(event, { state: 'running', ...place });
   }
 
   /**
-   * Records the classification of an event, if it has none yet.
+   * Records the result of an event, if it has none yet.
    *
    * @param last the job's lease and attempt, if the job ends here because the result is not delivered
-   * @returns the classification that counts: the first one; null if the event was erased, so that nothing is delivered
+   * @returns the result that counts: the first one; null if the event was erased, so that nothing is delivered
    */
-  record(
-    id: string,
-    classification: Classification,
-    last?: { lease: number; attempt: Attempt },
-  ): Classification | null {
+  record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null {
     const now = this.now();
     const event = this.#events.find(id);
     if (!event) return null;
     if (event.result === null) {
       const ended = last ? this.#ended(event, last.attempt) : {};
-      const state: EventState = last ? 'classified' : 'delivering';
-      this.#events.change(event, { ...ended, state, result: classification, failures: 0 });
+      const state: EventState = last ? stateWith(result) : 'delivering';
+      this.#events.change(event, { ...ended, state, result, failures: 0 });
       if (last) this.#leases.delete(id);
       if (this.#events.release(now, RELEASED_AT_ONCE) > 0) this.around.alarm.wakeFor(now);
-      return classification;
+      return result;
     }
-    if (last) this.conclude(id, { ...last, to: { state: 'classified' } });
+    if (last) this.conclude(id, { ...last, to: { state: stateWith(event.result) } });
     return event.result;
   }
 
@@ -142,6 +144,12 @@ export class Inbox extends EdgeObject implements InboxObject {
     const current = this.#leases.get(id);
     if (current !== undefined && current !== lease && to.state !== 'delivered') return;
     this.#leases.delete(id);
+    if (to.state === 'running') {
+      // To look whether an agent is done is no attempt.
+      this.#events.change(event, { state: 'running', dueAt: to.at, held: true });
+      this.around.alarm.wakeFor(to.at);
+      return;
+    }
     const { runs, attempts } = this.#ended(event, attempt);
     if (to.state === 'again') {
       const state = event.result === null ? 'accepted' : 'delivering';
@@ -173,7 +181,7 @@ export class Inbox extends EdgeObject implements InboxObject {
   }
 
   /**
-   * Starts work on an event again, in any state: it is classified if it has no result, else delivered under the same id.
+   * Starts work on an event again, in any state: it is worked on if it has no result, else delivered under the same id.
    * An event that a job works on is left to that job. The caller puts it on the queue.
    *
    * @returns the event; undefined if there is none with this id
@@ -289,6 +297,11 @@ export class Inbox extends EdgeObject implements InboxObject {
         Math.max(oldest + (retentionOf(() => settingsOf(this.env)) ?? 0), this.now() + HOUR_MS),
       );
   }
+}
+
+/** @returns the state of an event with a result that is not delivered anywhere. */
+function stateWith(result: EventResult): 'answered' | 'classified' {
+  return 'agent' in result ? 'answered' : 'classified';
 }
 
 function tooLong(now: number, bytes: number): Attempt {

@@ -4,6 +4,8 @@ import type { Deliver } from '../../delivery/deliver.ts';
 import { SCHEDULE, type Schedule } from '../../delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../delivery/signature.ts';
 import { isAccount, sourceAccount } from '../../identity/identity.ts';
+import { parseRef } from '../../versions/versions.schema.ts';
+import type { Delivered, DeliveredAnswer } from '../webhooks-answers.schema.ts';
 
 /** A request whose signature is verified. */
 export interface IncomingEvent<Body = Record<string, unknown>> {
@@ -12,12 +14,9 @@ export interface IncomingEvent<Body = Record<string, unknown>> {
   body: Body;
 }
 
-/**
- * Defines a source of webhooks. The members that say how to label are those of `POST /classify`: a stored `classifier`,
- * or `labels` or a `schema` with `instructions`, `fields` and the rest.
- */
-export interface WebhookDefinition<Body> extends TaskAsked {
-  /** Its name: `POST /webhooks/<source>`, and the settings `<SOURCE>_WEBHOOK_SECRET`, `<SOURCE>_WEBHOOK_DELIVER_URL`. */
+/** What every source of webhooks says. */
+interface WebhookSource<Body> {
+  /** Its name: `POST /webhooks/<source>`, and the settings `<SOURCE>_WEBHOOK_SECRET`, `…_DELIVER_URL`, `…_AGENT`. */
   source: string;
   /** How the sender signs. A plain function is called when the body has been read, and counts as covering only the body. */
   verify: SignatureScheme | Verify;
@@ -38,22 +37,46 @@ export interface WebhookDefinition<Body> extends TaskAsked {
   respond?: (event: IncomingEvent<Body>) => Response | undefined;
   /** The account that pays. Default `webhook-<source>`. */
   account?: string;
-  /** Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. */
-  deliver?: string | Deliver;
   /** What differs from `SCHEDULE`. */
   schedule?: Partial<Schedule>;
 }
+
+/**
+ * A source whose texts are labelled. The members that say how are those of `POST /classify`: a stored `classifier`, or
+ * `labels` or a `schema` with `instructions`, `fields` and the rest.
+ */
+interface LabelledSource<Body> extends WebhookSource<Body>, TaskAsked {
+  agent?: undefined;
+  /**
+   * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. Where the setting
+   * `<SOURCE>_WEBHOOK_AGENT` names an agent, its answers go there.
+   */
+  deliver?: string | Deliver;
+}
+
+/** A source on whose texts an agent works, each in a conversation of its own. */
+interface AgentSource<Body> extends WebhookSource<Body> {
+  /** A stored agent: `name` or `name@version`. */
+  agent: string;
+  /** Where its answers go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. */
+  deliver?: string | Deliver<DeliveredAnswer>;
+}
+
+/** Defines a source of webhooks: what it sends, who works on it, and where the results go. */
+export type WebhookDefinition<Body> = LabelledSource<Body> | AgentSource<Body>;
 
 /** The members of a definition that the edge uses as they are, or by their defaults. */
 type DefinedMembers = 'source' | 'maxBodyBytes' | 'id' | 'text' | 'subject' | 'respond' | 'account';
 
 /** A source of webhooks as the edge uses it. */
-export interface Webhook extends Required<Pick<WebhookDefinition<Record<string, unknown>>, DefinedMembers>> {
+export interface Webhook extends Required<Pick<WebhookSource<Record<string, unknown>>, DefinedMembers>> {
   signature: Pick<SignatureScheme, 'verify'> & Partial<SignatureScheme>;
   sameBodySameEvent: boolean;
-  deliver: string | Deliver | undefined;
+  deliver: string | Deliver<Delivered | DeliveredAnswer> | undefined;
   schedule: Schedule;
-  /** How to label. */
+  /** The agent that works on its texts; undefined where they are labelled, or the setting names one. */
+  agent: string | undefined;
+  /** How to label; without members where `agent` is named. */
   asked: TaskAsked;
 }
 
@@ -86,15 +109,18 @@ const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
  */
 export function defineWebhook<Body = Record<string, unknown>>(definition: WebhookDefinition<Body>): Webhook {
   const { source, verify, maxBodyBytes = MOST_BODY_BYTES, dedupe, ...read } = definition;
-  const { id, text, subject, respond, account, deliver, schedule, ...asked } = read;
+  const { id, text, subject, respond, account, deliver, schedule, agent, ...asked }: AnySource<Body> = read;
   if (!SOURCE.test(source)) {
     throw new TypeError(`A source is named by lower-case letters, digits and hyphens: ${source} is not.`);
   }
   if (source === ALERT_SOURCE)
     throw new TypeError(`No source can be named ${ALERT_SOURCE}: the edge’s own alerts are.`);
-  const given = [asked.classifier, asked.labels, asked.schema].filter((part) => part !== undefined);
+  const given = [asked.classifier, asked.labels, asked.schema, agent].filter((part) => part !== undefined);
   if (given.length !== 1) {
-    throw new TypeError(`The webhook ${source} needs a classifier, labels or a schema: one of them.`);
+    throw new TypeError(`The webhook ${source} needs a classifier, labels, a schema or an agent: one of them.`);
+  }
+  if (agent !== undefined && parseRef(agent) === undefined) {
+    throw new TypeError(`The webhook ${source} has an agent that is no name: ${agent}.`);
   }
   const task = taskAsked.safeParse(asked);
   if (!task.success) throw new TypeError(`The webhook ${source} cannot label: ${task.error.issues[0]?.message}`);
@@ -115,11 +141,17 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     subject: readingAs(subject ?? none),
     respond: readingAs(respond ?? none),
     account: payer,
-    deliver,
+    // Which of the two it gets follows from `agent`.
+    deliver: deliver as Webhook['deliver'],
+    agent,
     schedule: { ...SCHEDULE, ...schedule },
     asked: task.data,
   };
 }
+
+/** A definition of either kind, without the members that are read first. */
+type AnySource<Body> = Partial<Omit<LabelledSource<Body>, 'agent' | 'deliver'>> &
+  Pick<WebhookSource<Body>, 'text'> & { agent?: string | undefined; deliver?: WebhookDefinition<Body>['deliver'] };
 
 /** Gives a function of a definition the body in the definition's own type; that it is an object has been checked. */
 function readingAs<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {

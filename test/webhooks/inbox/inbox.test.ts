@@ -82,9 +82,9 @@ describe('an event', () => {
     const { clock } = worksOf();
     await inbox().accept(eventOf('github_1'));
     const works = await Promise.all(Array.from({ length: 4 }, () => inbox().begin('github_1', LEASE)));
-    expect(works.map(({ kind }) => kind).sort()).toEqual(['classify', 'none', 'none', 'none']);
+    expect(works.map(({ kind }) => kind).sort()).toEqual(['none', 'none', 'none', 'work']);
     clock.now += LEASE + 1;
-    expect((await begun('github_1')).kind).toBe('classify');
+    expect((await begun('github_1')).kind).toBe('work');
   });
 
   test('has one result: of two runs the first one’s counts, and both hear it', async () => {
@@ -97,7 +97,7 @@ describe('an event', () => {
     expect(await inbox().record('github_1', labelled('question'))).toMatchObject({ label: 'bug' });
     expect(await inbox().read('github_1')).toMatchObject({ state: 'delivering', label: 'bug' });
     clock.now += LEASE + 1;
-    expect(await begun('github_1')).toMatchObject({ kind: 'deliver', classification: { label: 'bug' } });
+    expect(await begun('github_1')).toMatchObject({ kind: 'deliver', result: { label: 'bug' } });
   });
 
   test('is done when there is nowhere to deliver it to', async () => {
@@ -188,7 +188,7 @@ describe('the alarm', () => {
     expect(queue.ids).toEqual([]);
     await wakeAt('github', opens);
     expect(queue.ids).toEqual(['github_1']);
-    expect(await begun('github_1')).toMatchObject({ kind: 'classify', failures: 0 });
+    expect(await begun('github_1')).toMatchObject({ kind: 'work', failures: 0 });
   });
 
   test('is set for what is due next, whatever happens in between', async () => {
@@ -251,7 +251,9 @@ test('an inbox of the first version has its events, and knows the bodies of new 
   const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
   await runInDurableObject(stub, (_, { storage }) => {
     storage.sql.exec('drop index bodies');
-    storage.sql.exec('alter table events drop column only_body');
+    for (const column of ['only_body', 'conversation', 'turn']) {
+      storage.sql.exec(`alter table events drop column ${column}`);
+    }
     storage.sql.exec("update meta set value = '1' where key = 'schema_version'");
   });
   await abortAllDurableObjects();
@@ -289,6 +291,8 @@ test('the list is newest first, paged, and by state', async () => {
       source: 'github',
       state: 'parked',
       label: null,
+      conversation: null,
+      turn: null,
       received_at: expect.any(String),
       attempts: 1,
     },

@@ -1,0 +1,16 @@
+import { signal } from '@preact/signals';
+
+/** Colours code; undefined until it is loaded, which the first block of code asks for. */
+export const highlighter = signal<((code: string, language: string | undefined) => string | undefined) | undefined>(
+  undefined,
+);
+
+/** Loads what colours code; the browser loads it once. Where that fails, code is shown without colours. */
+export async function loadHighlighter(): Promise<void> {
+  if (highlighter.peek()) return;
+  try {
+    highlighter.value = (await import('./highlight.ts')).highlight;
+  } catch {
+    // The next block of code tries again.
+  }
+}

@@ -1,0 +1,37 @@
+import { signal } from '@preact/signals';
+import type { ComponentType } from 'preact';
+import { useEffect } from 'preact/hooks';
+import { useAction } from '../edge/async-action.ts';
+import { SmallButton } from './button.tsx';
+import { Fault } from './fault.tsx';
+
+/** Loads the code of a component. */
+export type Load = () => Promise<ComponentType>;
+
+const loaded = signal<ReadonlyMap<Load, ComponentType>>(new Map());
+
+/** Shows a component whose code is loaded when it is shown for the first time. */
+export function Later({ load }: { load: Load }) {
+  const { fault, run } = useAction();
+  const Shown = loaded.value.get(load);
+  const start = () =>
+    void run(async () => {
+      const component = await load();
+      loaded.value = new Map(loaded.peek()).set(load, component);
+    });
+  // biome-ignore lint/correctness/useExhaustiveDependencies: once for each that is not loaded yet.
+  useEffect(() => {
+    if (!Shown) start();
+  }, [load]);
+  if (Shown) return <Shown />;
+  if (fault.value === undefined) return null;
+  return (
+    <div class="page">
+      <Fault text={`This part of the page could not be loaded. ${fault.value}`}>
+        <p class="row">
+          <SmallButton kind="first" name="Try again" onClick={start} />
+        </p>
+      </Fault>
+    </div>
+  );
+}

@@ -1,0 +1,88 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Json } from '../../src/json/object.ts';
+import { eventually } from '../support/eventually.ts';
+import { type ServedMcp, serveMcp } from '../support/mcp-server.ts';
+import { npmStart, type Started } from '../support/start.ts';
+
+let server: ServedMcp;
+let edge: Started;
+let state: string;
+
+const started = () =>
+  npmStart(
+    [`TOOL_HOSTS:${server.host}`, 'SIMULATOR_TTFT_MS:0', 'SIMULATOR_TOKENS_PER_SECOND:0'].flatMap((one) => [
+      '--var',
+      one,
+    ]),
+    state,
+  );
+
+beforeAll(async () => {
+  server = await serveMcp({ hasSessions: true, isJson: false });
+  state = await mkdtemp(join(tmpdir(), 'sluice-mcp-'));
+  edge = await started();
+});
+
+afterAll(async () => {
+  await edge?.stop();
+  await server?.close();
+  await rm(state, { recursive: true, force: true });
+});
+
+const sent = (method: string, path: string, body: object) =>
+  fetch(edge.url + path, { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) });
+
+/** Stores what has these tools of the server. */
+async function store(path: string, tools: string[], more: object = {}) {
+  const tool = { name: 'w', run: { mcp: server.url, tools, timeout_seconds: 60 } };
+  const answer = await sent('PUT', path, { tools: [tool], model: 'claude-haiku-5-5', max_tokens: 300, ...more });
+  expect(answer.status, await answer.clone().text()).toBe(200);
+  return (await answer.json()) as Json;
+}
+
+const question = (content: string, conversation: string) => ({
+  conversation,
+  stream: false,
+  messages: [{ role: 'user', content }],
+});
+
+test('the tools of a server that a prefix names are called in a conversation, and its session ends with the run', async () => {
+  await store('/prefixes/trips', ['get.weather']);
+  const answer = await sent('POST', '/v1/messages', { prefix: 'trips', ...question('Weather in Bern?', 'p1') });
+  expect(((await answer.json()) as Json).content).toMatchObject([
+    { type: 'text' },
+    { type: 'mcp_tool_use', name: 'w_get_weather', server_name: 'edge' },
+    { type: 'mcp_tool_result', is_error: false, content: [{ text: expect.stringContaining('sun in') }] },
+    { type: 'text' },
+  ]);
+  await eventually(() => expect(server.sessions.size).toBe(0));
+  const told = await (await fetch(`${edge.url}/conversations/p1/export`)).text();
+  expect(told).not.toContain(server.host);
+});
+
+test('after a kill a call that is made once is not made again, and one that may be repeated is, under its key', async () => {
+  server.begun.length = 0;
+  await store('/prefixes/waits', ['wait', 'hold']);
+  const answer = async (tool: string) => {
+    const body = {
+      prefix: 'waits',
+      ...question('Wait for it.', tool),
+      tool_choice: { type: 'tool', name: `w_${tool}` },
+    };
+    return await sent('POST', '/v1/messages', body).catch(() => undefined);
+  };
+  const asked = [answer('wait'), answer('hold')];
+  await eventually(() => expect(server.begun).toHaveLength(2));
+  await edge.stop('SIGKILL');
+  await Promise.all(asked);
+  edge = await started();
+  const shown = async (id: string) => (await fetch(`${edge.url}/conversations/${id}/messages?view=shown`)).text();
+  await eventually(async () => expect(await shown('wait')).toContain('It is unknown whether this call was made'));
+  await eventually(async () => expect(await shown('hold')).toContain('held at last'));
+  const [wait, ...holds] = [...server.begun].sort((left) => (left === 'wait' ? -1 : 1));
+  expect(wait).toBe('wait');
+  expect(holds).toEqual([expect.stringMatching(/^turn_\w+_toolu_\w+$/), holds[0]]);
+});

@@ -1,0 +1,275 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import fc from 'fast-check';
+import { afterEach, expect, test, vi } from 'vitest';
+import { hmac } from '../../src/delivery/hmac.ts';
+import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
+import type { DeliveredAnswer } from '../../src/webhooks/webhooks-answers.schema.ts';
+import { edgeWithSky } from '../support/agents.ts';
+import { resetAll, rowsOf, stubOf } from '../support/conversations.ts';
+import { settleEdges } from '../support/prefixes.ts';
+import { runs } from '../support/runs.ts';
+import { answeringBy, call, calls, says, servingTools } from '../support/scripted-runs.ts';
+import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
+
+afterEach(async () => {
+  await settleEdges();
+  await resetAll();
+  vi.restoreAllMocks();
+});
+
+const URL = 'https://hooks.example.com/answers';
+const VARS = { GITHUB_WEBHOOK_DELIVER_URL: URL, GITHUB_WEBHOOK_AGENT: 'sky' };
+const ACCOUNT = 'webhook-github';
+
+interface Posted {
+  id: string | null;
+  body: DeliveredAnswer;
+}
+
+/** A receiver of answers, which is called by what `around` says. */
+function receiver(around: () => Promise<void> = async () => {}) {
+  const posted: Posted[] = [];
+  return {
+    posted,
+    deliveryFetch: async (_: string, init: RequestInit) => {
+      const id = new Headers(init.headers).get('webhook-id');
+      posted.push({ id, body: JSON.parse(String(init.body)) as DeliveredAnswer });
+      await around();
+      return new Response(null, { status: 204 });
+    },
+  };
+}
+
+const accept = async (works: Works, id: string, text = 'Is it sunny?') => {
+  await inboxOf('github').accept(eventOf(id, text));
+  works.queue.ids.push(id);
+};
+
+/** Lets time pass until nothing is left to do for an event. */
+async function untilDone(works: Works, id: string, most = 40): Promise<void> {
+  for (let n = 0; n < most; n += 1) {
+    await works.consume();
+    const { next_attempt_at, state } = await works.report(id);
+    if (next_attempt_at === null && state !== 'accepted' && state !== 'running') return;
+    await works.wakeAt('github', Math.max(works.clock.now + 1_000, Date.parse(next_attempt_at ?? '') || 0));
+  }
+  throw new Error(`${id} is never done: ${JSON.stringify(await works.report(id))}`);
+}
+
+test('an event is worked on by the agent that its source names, and the answer is delivered under its id', async () => {
+  const { version } = await edgeWithSky();
+  const tools = servingTools(() => new Response('sun'));
+  const { posted, deliveryFetch } = receiver();
+  const works = worksOf({ deliveryFetch }, VARS);
+  await accept(works, 'github_1');
+  await untilDone(works, 'github_1');
+  const { conversation, turn, result, ...report } = await works.report('github_1');
+  expect(report).toMatchObject({ state: 'delivered', label: null, attempts: [{ error: null }] });
+  expect(conversation).toMatch(/^hook_[0-9a-f]{32}$/);
+  expect(posted).toEqual([
+    {
+      id: 'github_1',
+      body: {
+        ...{ type: 'webhook_event.answered', event_id: 'github_1', source: 'github', subject: report.subject },
+        ...{ received_at: report.received_at, agent: 'sky', conversation, turn, status: 'complete', paused: null },
+        ...{ stop_reason: 'end_turn', text: 'Sun.', error: null, cost_usd: expect.any(Number) },
+        answered_at: expect.any(String),
+      },
+    },
+  ]);
+  expect(result).toMatchObject({ text: 'Sun.' });
+  expect(tools).toHaveLength(1);
+  const [row] = (await inboxOf('github').list({ limit: 1 })).data;
+  expect(row).toMatchObject({ event_id: 'github_1', conversation, turn });
+  // Anybody finds it where conversations are, in the account of the source.
+  const read = await stubOf(String(conversation), ACCOUNT).read();
+  expect(JSON.parse(String(read.ok && read.value))).toMatchObject({ agent: { name: 'sky', version } });
+  const spent = await accountOf(ACCOUNT).requests({});
+  const costs = spent.data.map(({ cost_usd }) => cost_usd).reduce((sum, cost) => sum + cost, 0);
+  expect(posted[0]?.body.cost_usd).toBeCloseTo(costs, 9);
+  // Delivered again on demand, and never worked on again.
+  await inboxOf('github').replay('github_1');
+  await works.consume(['github_1']);
+  expect(posted.map(({ id }) => id)).toEqual(['github_1', 'github_1']);
+  expect((await accountOf(ACCOUNT).requests({})).data).toHaveLength(spent.data.length);
+});
+
+test('a source of one’s own names its agent in code, and takes the answer there', async () => {
+  await edgeWithSky();
+  servingTools(() => new Response('sun'));
+  const taken: DeliveredAnswer[] = [];
+  const github = defineWebhook<{ text: string }>({
+    source: 'github',
+    verify: hmac({ header: 'x-signature' }),
+    text: ({ body }) => body.text,
+    agent: 'sky',
+    deliver: async (answer) => void taken.push(answer),
+  });
+  const works = worksOf({ webhooks: [github] });
+  await accept(works, 'github_1');
+  await untilDone(works, 'github_1');
+  expect(taken).toMatchObject([{ type: 'webhook_event.answered', event_id: 'github_1', agent: 'sky', text: 'Sun.' }]);
+});
+
+test('where there is nowhere to deliver it to, the answer is kept', async () => {
+  await edgeWithSky();
+  servingTools(() => new Response('sun'));
+  const works = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'sky' });
+  await accept(works, 'github_1');
+  await untilDone(works, 'github_1');
+  expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { agent: 'sky', text: 'Sun.' } });
+});
+
+test('an agent that takes long is not waited for: the event is looked at again', async () => {
+  await edgeWithSky();
+  const held = Promise.withResolvers<void>();
+  servingTools(async () => {
+    await held.promise;
+    return new Response('sun');
+  });
+  const github = defineWebhook({
+    ...{ source: 'github', verify: hmac({ header: 'x' }), text: () => undefined, agent: 'sky' },
+    schedule: { classificationTimeout: 300 },
+  });
+  const works = worksOf({ webhooks: [github] });
+  await accept(works, 'github_1');
+  await works.consume();
+  const { state, conversation, next_attempt_at, attempts } = await works.report('github_1');
+  expect({ state, attempts }).toEqual({ state: 'running', attempts: [] });
+  expect(conversation).not.toBeNull();
+  expect(Date.parse(next_attempt_at ?? '')).toBeGreaterThan(works.clock.now);
+  held.resolve();
+  await untilDone(works, 'github_1');
+  expect(await works.report('github_1')).toMatchObject({ state: 'answered', conversation });
+});
+
+test('an agent that there is not is looked for again, and what its source may not spend waits', async () => {
+  await edgeWithSky();
+  servingTools(() => new Response('sun'));
+  const works = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'nobody' });
+  await accept(works, 'github_1');
+  await works.consume();
+  expect(await works.report('github_1')).toMatchObject({
+    state: 'accepted',
+    attempts: [{ error: { type: 'not_found_error', message: expect.stringContaining('no agent nobody') } }],
+  });
+  await accountOf(ACCOUNT).setLimits({ usd_per_day: 0.000001 });
+  const poor = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'sky' });
+  await accept(poor, 'github_2');
+  await poor.consume();
+  expect(await poor.report('github_2')).toMatchObject({
+    state: 'waiting',
+    attempts: [{ error: { type: 'billing_error' } }],
+  });
+});
+
+test('an upstream that is down is asked again, until the event is parked; a replay begins anew', async () => {
+  await edgeWithSky();
+  let isDown = true;
+  const bodies = answeringBy(() => (isDown ? new Response('{}', { status: 529 }) : says('Sun.')));
+  const works = worksOf({}, { GITHUB_WEBHOOK_AGENT: 'sky' });
+  await accept(works, 'github_1');
+  await untilDone(works, 'github_1');
+  expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
+  const asked = bodies.length;
+  isDown = false;
+  await inboxOf('github').replay('github_1');
+  works.queue.ids.push('github_1');
+  await untilDone(works, 'github_1');
+  expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { text: 'Sun.' } });
+  expect(bodies.length).toBe(asked + 1);
+});
+
+// biome-ignore lint/suspicious/noConsole: where it died is what one wants to know; what the edge logs is kept from it.
+const print = console.log;
+
+/** Where everything dies: in the agent's turn, at its tool's call, at a delivery, and between two jobs. */
+const POINTS = ['asked', 'answered', 'called', 'delivered', 'between jobs'] as const;
+type Point = (typeof POINTS)[number];
+const EVENTS = runs(100);
+
+/** Kills all objects at the points that are planned, from outside: an object cannot be aborted from inside another one. */
+class Kills {
+  readonly done = new Map<Point, number>(POINTS.map((point) => [point, 0]));
+  #planned: { point: Point; after: number }[] = [];
+  #due: PromiseWithResolvers<void> | undefined;
+
+  plan(planned: readonly { point: Point; after: number }[]): void {
+    this.#planned = planned.map((one) => ({ ...one }));
+  }
+
+  /** Waits for the kill that is planned here. What an object does there never goes on. */
+  async at(point: Point, isInObject = true): Promise<void> {
+    const [next] = this.#planned;
+    if (next?.point !== point) return;
+    next.after -= 1;
+    if (next.after >= 0) return;
+    this.#planned.shift();
+    this.done.set(point, (this.done.get(point) ?? 0) + 1);
+    const due = Promise.withResolvers<void>();
+    this.#due = due;
+    await (isInObject ? new Promise(() => {}) : due.promise);
+  }
+
+  async during<T>(work: Promise<T>): Promise<T> {
+    let hasEnded = false;
+    const ended = work.finally(() => {
+      hasEnded = true;
+    });
+    while (!hasEnded) {
+      await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 2))]);
+      const due = this.#due;
+      if (!due) continue;
+      this.#due = undefined;
+      await abortAllDurableObjects();
+      due.resolve();
+    }
+    return await ended;
+  }
+}
+
+test(`${EVENTS} events whose objects are killed meanwhile are each delivered under one id, worked on in one turn`, async () => {
+  await edgeWithSky();
+  const kills = new Kills();
+  const { posted, deliveryFetch } = receiver(() => kills.at('delivered', false));
+  const works = worksOf({ deliveryFetch }, VARS);
+  await accountOf(ACCOUNT).setLimits({ usd_per_day: 1_000 });
+  servingTools(async () => {
+    await kills.at('called');
+    return new Response('sun');
+  });
+  answeringBy(({ messages }) => (messages.length === 1 ? calls(call('toolu_1', 'Bern')) : says('Sun.')), {
+    before: () => kills.at('asked'),
+    after: () => kills.at('answered'),
+  });
+  const plans = fc.array(fc.record({ point: fc.constantFrom(...POINTS), after: fc.nat(1) }), {
+    minLength: 1,
+    maxLength: 3,
+  });
+  const statuses: Record<string, number> = {};
+  for (let n = 0; n < EVENTS; n += 1) {
+    const id = `github_k${n}`;
+    kills.plan(fc.sample(plans, { numRuns: 1, seed: n })[0] ?? []);
+    await accept(works, id);
+    for (let tries = 0; tries < 30; tries += 1) {
+      works.queue.ids.push(...(await kills.during(works.consume())));
+      await kills.during(kills.at('between jobs', false));
+      if ((await works.report(id)).state === 'delivered') break;
+      await works.wakeAt('github', works.clock.now + 10 * 60_000);
+    }
+    const { state, conversation, turn, result } = await works.report(id);
+    const delivered = posted.filter(({ body }) => body.event_id === id);
+    expect({ id, state, ids: [...new Set(delivered.map((one) => one.id))] }).toEqual({
+      id,
+      state: 'delivered',
+      ids: [id],
+    });
+    for (const { body } of delivered) expect(body).toMatchObject({ conversation, turn });
+    const status = result && 'agent' in result ? result.status : 'none';
+    statuses[status] = (statuses[status] ?? 0) + 1;
+    const asked = (await rowsOf(String(conversation), ACCOUNT)).filter(({ role }) => role === 'user');
+    expect(asked.filter(({ content }) => JSON.stringify(content).includes('Is it sunny?'))).toHaveLength(1);
+  }
+  print({ kills: Object.fromEntries(kills.done), statuses });
+  expect([...kills.done.values()].every((count) => count > 0)).toBe(true);
+});

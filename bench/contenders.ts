@@ -1,13 +1,13 @@
 import { mintToken } from '../src/auth/mint.ts';
 import type { Ceiling } from './figures.ts';
-import { histories } from './workloads.ts';
+import { histories, wokenAfter } from './workloads.ts';
 
 /** The Workers that are measured, each beside the bare one. Another one is another entry. */
 
 export interface Contender {
   name: string;
-  /** A Worker of its own, or the one that wrangler.toml describes. */
-  worker: { file: URL; configured?: boolean } | 'wrangler.toml';
+  /** A Worker of its own, with the objects that it needs by their bindings, or the one that wrangler.toml describes. */
+  worker: { file: URL; configured?: boolean; objects?: Record<string, string> } | 'wrangler.toml';
   path: string;
   /** What this contender's nth request carries besides the workload's own headers, in the measurement of that number. */
   headers: (n: number, measurement: number) => Record<string, string>;
@@ -98,18 +98,51 @@ export const contenders: Contender[] = [
       ...firstEventAdded(3),
     ],
   },
-  {
-    ...deployed,
-    // Each turn is the first one of its conversation, whose object is made for it. It has no ceiling yet.
-    name: 'new',
-    worker: 'wrangler.toml',
-    // A run of many rounds begins more than an account may keep.
-    vars: { ...deployed.vars, DEFAULT_LIMITS: '{"conversations":1000000}' },
-    headers: (n: number): Record<string, string> => ({ ...deployed.headers(), 'sluice-conversation': `new-${n}` }),
-    workloads: ['burst'],
-    ceilings: [],
-  },
 ];
+
+/** In a round so many objects are woken several at once, and so many one after the other. */
+export const WAKES = 160;
+export const LATE_WAKES = 40;
+/** A round's requests go to as many objects, which as many before them have made. */
+const wokenName = (n: number): string => {
+  const objects = WAKES + LATE_WAKES;
+  return `${Math.floor(n / (2 * objects))}-${n % objects}`;
+};
+const beginningTurns = {
+  ...deployed,
+  worker: 'wrangler.toml',
+  // A run of many rounds begins more than an account may keep.
+  vars: { ...deployed.vars, DEFAULT_LIMITS: '{"conversations":1000000}' },
+  ceilings: [],
+} satisfies Partial<Contender>;
+/** Each turn is the first one of its conversation, whose object is made for it. */
+export const newTurn: Contender = {
+  ...beginningTurns,
+  name: 'new',
+  headers: (n) => ({ ...deployed.headers(), 'sluice-conversation': `new-${n}` }),
+};
+/** Turns of conversations that have had so many before, and whose objects were evicted since. */
+export const wokenTurns = wokenAfter.map((turns) => ({
+  turns,
+  contender: {
+    ...beginningTurns,
+    name: `woken ${turns}`,
+    headers: (n) => ({ ...deployed.headers(), 'sluice-conversation': `woken-${turns}-${wokenName(n)}` }),
+  } satisfies Contender,
+}));
+/** An empty object that is new, or wakes, and writes one row before the bare Worker relays. */
+const wakingObject = {
+  ...bare,
+  worker: { file: new URL('workers/waking.ts', import.meta.url), objects: { WAKING: 'Waking' } },
+};
+export const waking = {
+  fresh: { ...wakingObject, name: 'new object', headers: (n) => ({ ...apiKey(), 'x-object': `new-${n}` }) },
+  woken: {
+    ...wakingObject,
+    name: 'woken object',
+    headers: (n) => ({ ...apiKey(), 'x-object': `woken-${wokenName(n)}` }),
+  },
+} satisfies Record<string, Contender>;
 
 /** The deployed Worker with its calls and rows counted; too slow to be timed. */
 const counting = { worker: { file: new URL('workers/counted.ts', import.meta.url), configured: true }, ceilings: [] };
@@ -161,7 +194,8 @@ export const countedPrefixed: Contender = { ...withPrefix, ...counting, name: 'c
 export function findContender(name: string): Contender {
   const aged = agedTurns.flatMap(({ timed, counted }) => [timed, counted]);
   const shared = [leased, unleased, countedLeased];
-  const all = [bare, ...contenders, counted, countedTurn, prefixed, countedPrefixed, ...shared, ...aged];
+  const woken = [newTurn, waking.fresh, waking.woken, ...wokenTurns.map(({ contender }) => contender)];
+  const all = [bare, ...contenders, counted, countedTurn, prefixed, countedPrefixed, ...shared, ...aged, ...woken];
   const found = all.find((contender) => contender.name === name);
   if (found === undefined) throw new Error(`no contender ${name}`);
   return found;

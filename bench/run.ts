@@ -5,7 +5,7 @@ import { build as buildAssets } from '../scripts/build.ts';
 import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { batchTable, isOver as isBatchOver, measureBatches } from './batches.ts';
 import { classificationTable, measureClassification } from './classification.ts';
-import { bare, type Contender, contenders, counted, countedTurn, metered } from './contenders.ts';
+import { bare, type Contender, contenders, counted, countedTurn, metered, waking } from './contenders.ts';
 import { countBilled } from './counts.ts';
 import { isOver as isLeaseOver, leaseTable, measureLeases } from './leases.ts';
 import { isOver as isMemoryOver, measureMemory, memoryTable } from './memory.ts';
@@ -16,6 +16,7 @@ import { isOver as isRunOver, measureRuns, runTable } from './runs.ts';
 import { type Bundle, buildWorker } from './server.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
 import { isOver as isUpstreamOver, measureUpstreams, upstreamTable } from './upstreams.ts';
+import { isOver as isWakeOver, measureWakes, wakeTable } from './wakes.ts';
 import { measureWebhooks, webhookTable } from './webhooks.ts';
 import { burst, burst500, long, spread500, workloads } from './workloads.ts';
 
@@ -23,6 +24,7 @@ const usage = `npm run bench -- [options]
   --rounds N       how often everything is measured (7)
   --only A,B       these contenders alone: ${contenders.map(({ name }) => name).join(', ')}
   --workload A,B   these workloads alone: ${workloads.map(({ name }) => name).join(', ')}
+  --wakes          turns of conversations that are new, or were evicted, alone
   --webhooks       webhooks alone
   --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone
@@ -113,6 +115,7 @@ async function main(): Promise<void> {
       rounds: { type: 'string', default: '7' },
       only: { type: 'string' },
       workload: { type: 'string' },
+      wakes: { type: 'boolean', default: false },
       webhooks: { type: 'boolean', default: false },
       memory: { type: 'boolean', default: false },
       batches: { type: 'boolean', default: false },
@@ -143,6 +146,17 @@ async function main(): Promise<void> {
   const upstream = startChild(new URL('upstream.ts', import.meta.url));
   const { port } = await nextMessage<{ port: number }>(upstream);
   const origin = `http://127.0.0.1:${port}`;
+  if (values.wakes) {
+    const bundles = {
+      bare: await build(bare.worker),
+      waking: await build(waking.woken.worker),
+      turn: await build(metered.worker),
+    };
+    const wakes = await measureWakes(bundles, origin, rounds);
+    console.log(wakeTable(wakes));
+    if (values.check && wakes.some(isWakeOver)) process.exitCode = 1;
+    return;
+  }
   if (values.webhooks) {
     console.log(webhookTable(await measureWebhooks(rounds, origin, build)));
     return;
@@ -229,6 +243,13 @@ async function main(): Promise<void> {
   progress('the cost of a turn after many others');
   const ages = await measureAges({ ...bundles, turn: bundles.metered }, plan.upstream);
   tell(ageTable(ages));
+  progress('objects that are new or wake');
+  const wakes = await measureWakes(
+    { ...bundles, waking: await build(waking.woken.worker), turn: bundles.metered },
+    origin,
+    rounds,
+  );
+  tell(wakeTable(wakes));
   progress('the cost of a prefix');
   const prefix = await measurePrefix(bundles, plan.upstream, rounds);
   tell(prefixTable(prefix));
@@ -256,13 +277,14 @@ async function main(): Promise<void> {
   if (values.json !== undefined) {
     await writeFile(
       values.json,
-      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, prefix, classification, webhooks, leases, memory, batches, runs, starts }, null, 2)}\n`,
+      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, wakes, prefix, classification, webhooks, leases, memory, batches, runs, starts }, null, 2)}\n`,
     );
   }
   const over =
     comparisons.some(({ ceiling }) => ceiling?.over) ||
     counts.some(isOver) ||
     isAgeOver(ages) ||
+    wakes.some(isWakeOver) ||
     isPrefixOver(prefix) ||
     isLeaseOver(leases) ||
     memory.some(isMemoryOver) ||

@@ -74,6 +74,13 @@ export function newDisk(): string {
   return temporaryDirectory(existsSync(MEMORY_DISK) ? MEMORY_DISK : tmpdir());
 }
 
+function objectsOf({ worker }: Contender): Record<string, { className: string; useSQLite: boolean }> {
+  const objects = worker === 'wrangler.toml' ? {} : (worker.objects ?? {});
+  return Object.fromEntries(
+    Object.entries(objects).map(([binding, className]) => [binding, { className, useSQLite: true }]),
+  );
+}
+
 /** Starts workerd with one Worker. Two must not be started at once: the new child process is taken for this one's. */
 export async function startServer(
   contender: Contender,
@@ -91,6 +98,7 @@ export async function startServer(
     : {
         modulesRules: [],
         assets: undefined,
+        durableObjects: objectsOf(contender),
         compatibilityDate: config.compatibility_date,
         compatibilityFlags: config.compatibility_flags,
       };

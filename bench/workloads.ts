@@ -33,6 +33,8 @@ export const spread500: Workload = { ...burst, name: 'spread500', answer: 'sprea
 
 /** After so many turns the cost of the next one is measured. */
 export const histories = [10, 100, 500, 2000];
+/** After so many turns a conversation is left until its object is evicted. */
+export const wokenAfter = [2, 20, 200];
 
 /** The turn after so many: what a conversation is given to begin with, and what a client would send without one. */
 export const bringing = (turns: number): Workload => ({
@@ -56,7 +58,14 @@ export const long: Workload = {
 };
 
 /** Those that are measured for a table of their own. */
-export const special: Workload[] = [burst500, spread500, asking, long, ...histories.map(bringing)];
+export const special: Workload[] = [
+  burst500,
+  spread500,
+  asking,
+  long,
+  ...histories.map(bringing),
+  ...wokenAfter.map((turns) => bringing(turns + 1)),
+];
 
 export const workloads: Workload[] = [
   {

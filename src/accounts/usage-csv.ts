@@ -25,7 +25,7 @@ export function csvResponse({ group_by, data, total }: UsageReport): Response {
   });
 }
 
-/** A cell that begins like a formula gets an apostrophe: a spreadsheet would run it, and callers choose some names. */
+/** Writes a cell. One that begins like a formula gets an apostrophe: a spreadsheet would run it, and callers choose some names. */
 function cellOf(value: string | number): string {
   const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

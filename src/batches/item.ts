@@ -7,6 +7,7 @@ import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { refuseEdgeServer } from '../conversations/runs/check-tools.ts';
 import { piecesOf } from '../http/body-pieces.ts';
 import { decoder, encoder } from '../http/bytes.ts';
+import { commaSeparated } from '../http/comma-list.ts';
 import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
@@ -94,7 +95,7 @@ export class ItemReader {
   constructor(c: BatchContext, targetFor: TargetFor) {
     this.#c = c;
     this.#targetFor = targetFor;
-    this.#betas = (c.req.header('anthropic-beta') ?? '').split(',').map((name) => name.trim());
+    this.#betas = commaSeparated(c.req.header('anthropic-beta') ?? '');
   }
 
   /** @returns where the batch goes: undefined as long as no item has been read. */

@@ -1,6 +1,7 @@
 import { batchesOf } from './batches.ts';
 import { conversationsOf } from './conversations.ts';
 import type {
+  AgentPut,
   BackgroundRequest,
   Classified,
   ClassifierPut,
@@ -19,6 +20,7 @@ import type {
   PrefixPut,
   PrefixStats,
   PrefixStatsRequest,
+  StoredAgent,
   StoredClassifier,
   StoredPrefix,
   UsageReport,
@@ -66,6 +68,7 @@ export function createClient(options: ClientOptions) {
     /** Counts a prompt, and says whether it fits its model and what it costs as input. */
     countTokens: (request: CountRequest): Promise<CountAnswer> =>
       transport.json('/count-tokens', { method: 'POST', body: request }),
+    agents: stored<AgentPut, StoredAgent, StoredAgent>(transport, '/agents'),
     prefixes: {
       ...stored<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
       /** Gets what a prefix has saved, by day and version. */
@@ -85,7 +88,7 @@ export function createClient(options: ClientOptions) {
       evaluate: (name: string, request: EvaluateRequest): Promise<Evaluation> =>
         transport.json(`/classifiers/${encodeURIComponent(name)}/evaluate`, { method: 'POST', body: request }),
     },
-    /** Gets what was spent, as sums by day, model, conversation or prefix, in US dollars. */
+    /** Gets what was spent, as sums by day, model, conversation, prefix or agent, in US dollars. */
     usage: (request?: UsageRequest): Promise<UsageReport> => transport.json('/usage', { query: request }),
     /** Lists the rows of the ledger, one for each request, newest first. */
     requests: (page?: PageRequest & Pick<UsageRequest, 'account'>): Promise<Page<LedgerRow>> =>

@@ -8,6 +8,8 @@ import type {
 import type { MessageBatchIndividualResponse } from '@anthropic-ai/sdk/resources/messages/batches';
 import type { usageGroupSchema } from '../accounts/usage.schema.ts';
 import type { LedgerRow, UsageReport } from '../accounts/usage-answers.schema.ts';
+import type { putAgent } from '../agents/agents.schema.ts';
+import type { AgentContent } from '../agents/agents-answers.schema.ts';
 import type { batchEstimate, deletedBatch, MessageBatch } from '../batches/batches-answers.schema.ts';
 import type { putClassifier } from '../classification/classifiers.schema.ts';
 import type { classifierContent } from '../classification/classifiers-answers.schema.ts';
@@ -49,6 +51,10 @@ interface Extension {
   conversation?: string;
   /** `name` or `name@version`: the stored beginning of the prompt. */
   prefix?: string;
+  /** `name` or `name@version`: the stored agent that answers. A conversation is needed, which keeps it. */
+  agent?: string;
+  /** Of the agent’s tools only these are offered. */
+  agent_tools?: string[];
   /** In a conversation: `cancel` answers calls that have no result with an error, so that a plain message goes on. */
   on_pending_tools?: 'refuse' | 'cancel';
 }
@@ -61,7 +67,7 @@ export type EdgeTool =
 /** The limits of a run: of an answer whose tools the edge calls. */
 export type RunLimits = z.input<typeof runLimits>;
 
-/** A request to the Messages API; a conversation or a prefix may give the model and `max_tokens`. */
+/** A request to the Messages API; a conversation, a prefix or an agent may give the model and `max_tokens`. */
 export interface MessageRequest
   extends Omit<MessageCreateParamsBase, 'model' | 'max_tokens' | 'stream' | 'tools'>,
     Partial<Pick<MessageCreateParamsBase, 'model' | 'max_tokens'>>,
@@ -157,6 +163,9 @@ export type ConversationTurn = z.output<typeof turnAccount>;
 /** The lines of an export, without the one that says that it is complete. */
 export type ConversationLine = Conversation | ConversationMessage;
 
+export type AgentPut = z.input<(typeof putAgent)['fields']> | z.input<(typeof putAgent)['pointer']>;
+/** A version as it is stored: of tools with `run` only those with the scope `tools` see where they are. */
+export type StoredAgent = AgentContent;
 export type PrefixPut = z.input<(typeof putPrefix)['fields']> | z.input<(typeof putPrefix)['pointer']>;
 export type StoredPrefix = Pick<PrefixAnswer, 'type' | 'name' | 'version'> &
   Pick<NamedRow, 'owner'> &

@@ -2,6 +2,7 @@
 
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
 import { ApiError } from '../http/errors.ts';
+import { withoutUndefined } from '../json/object.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
 import type { Taken } from './held-agent.ts';
 import { holdPrefix, releaseInBackground } from './held-prefix.ts';
@@ -125,6 +126,5 @@ export function changesOf(fields: ConversationPatch & { model?: string | undefin
   const { title, metadata, model, max_tokens: maxTokens, retention_seconds: retentionSeconds, history } = fields;
   // Under another limit, turns that were left out may fit again.
   const sentFrom = history === undefined ? undefined : 0;
-  const all = { title, metadata, model, maxTokens, retentionSeconds, history, sentFrom };
-  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined));
+  return withoutUndefined({ title, metadata, model, maxTokens, retentionSeconds, history, sentFrom });
 }

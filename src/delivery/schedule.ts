@@ -1,7 +1,8 @@
 /** When a failed attempt is repeated. All pauses of the webhooks are in this file. */
+
+import { HOUR_MS as HOUR, MINUTE_MS as MINUTE } from '../async/durations.ts';
+
 const SECOND = 1_000;
-const MINUTE = 60 * SECOND;
-const HOUR = 60 * MINUTE;
 
 /** All times are milliseconds. A list has the pauses after the 1st, 2nd, … failure; after the last one an event is parked. */
 export interface Schedule {
@@ -39,7 +40,7 @@ export function leaseOf({ classificationTimeout, deliveryTimeout, margin }: Sche
  * @param failures how often it has failed, this failure included
  * @returns milliseconds, up to a quarter more or less, so that events do not all return at once; undefined: no more attempts
  */
-export function pauseAfter(pauses: readonly number[], failures: number, random = Math.random()): number | undefined {
+export function pauseAfter(pauses: readonly number[], failures: number): number | undefined {
   const pause = pauses[failures - 1];
-  return pause === undefined ? undefined : Math.round(pause * (0.75 + random / 2));
+  return pause === undefined ? undefined : Math.round(pause * (0.75 + Math.random() / 2));
 }

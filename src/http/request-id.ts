@@ -16,7 +16,8 @@ let latest = { time: Number.NaN, start: '' };
  *
  * @returns `req_`, 50 bits of milliseconds and 80 random bits, in Crockford's base 32
  */
-export function createRequestId(now = Date.now()): string {
+export function createRequestId(): string {
+  const now = Date.now();
   if (usedBytes === pool.length) {
     crypto.getRandomValues(pool);
     usedBytes = 0;

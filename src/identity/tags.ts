@@ -1,4 +1,5 @@
 /** Tags: what a request is for, so that the ledger can say who spent what. */
+import { commaSeparated } from '../http/comma-list.ts';
 import * as z from '../http/zod.ts';
 
 const MOST_TAGS = 8;
@@ -20,11 +21,7 @@ export const tagsSchema = z
  * @returns them as the ledger stores them, in the order of their names; empty for none; undefined for another form
  */
 export function parseTags(header: string): string | undefined {
-  const pairs = header
-    .split(',')
-    .map((pair) => pair.trim())
-    .filter((pair) => pair !== '')
-    .map((pair) => pair.split('='));
+  const pairs = commaSeparated(header).map((pair) => pair.split('='));
   if (pairs.some(({ length }) => length !== 2)) return undefined;
   return textOfTags(pairs.map(([name = '', value = '']) => [name.trim(), value.trim()] as const));
 }

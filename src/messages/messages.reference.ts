@@ -1,3 +1,4 @@
+import { namedAgent, narrowedTools } from '../agents/agents.schema.ts';
 import { turnSchema } from '../conversations/conversations.reference.ts';
 import { backgroundTurn, namedConversation, pendingTools } from '../conversations/conversations.schema.ts';
 import { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
@@ -18,11 +19,11 @@ const body = z.withMeta(
     z.safeExtend(defaultedRequest, {
       model: z.described(
         z.optional(messagesRequest.shape.model),
-        'A model’s id, or an alias of this deployment. A conversation or a prefix may give it.',
+        'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
       ),
       max_tokens: z.described(
         z.optional(messagesRequest.shape.max_tokens),
-        'At most so many output tokens. A conversation or a prefix may give it.',
+        'At most so many output tokens. A conversation, a prefix or an agent may give it.',
       ),
       messages: messageList,
       stream: z.described(
@@ -37,6 +38,11 @@ const body = z.withMeta(
         z.optional(namedPrefix.shape.prefix),
         'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
       ),
+      agent: z.described(
+        z.optional(namedAgent.shape.agent),
+        'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. It needs a conversation, which keeps the version. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
+      ),
+      ...narrowedTools.shape,
       tools: z.described(
         z.optional(z.array(z.looseObject({ run: z.optional(anyRunSchema) }))),
         'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',

@@ -1,5 +1,6 @@
 /** The forms that settings have: each reads a string, and says in a few words what it must be. */
 
+import { commaSeparated } from '../http/comma-list.ts';
 import * as z from '../http/zod.ts';
 
 export const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>
@@ -23,15 +24,7 @@ const parsedText = z.pipe(
 );
 export const jsonSetting = <T extends z.ZodMiniType>(schema: T) => z.pipe(parsedText, schema);
 
-export const listed = z.pipe(
-  z.string(),
-  z.transform((text) =>
-    text
-      .split(',')
-      .map((part) => part.trim())
-      .filter((part) => part !== ''),
-  ),
-);
+export const listed = z.pipe(z.string(), z.transform(commaSeparated));
 const origin = z.string().check(
   z.refine((value) => value === '*' || URL.parse(value)?.origin === value, {
     error: 'must be origins such as https://app.example.com, separated by commas, or *',

@@ -268,13 +268,10 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     );
   }
   if (!development) checkAddresses(settings);
-  for (const source of SHIPPED_SOURCES) {
-    const name = `${source.toUpperCase()}_WEBHOOK_DELIVER_URL` as const;
+  const ofSources = SHIPPED_SOURCES.map((source) => `${source.toUpperCase()}_WEBHOOK_DELIVER_URL`);
+  for (const name of [...ofSources, 'ALERT_URL', 'BATCH_DELIVER_URL', 'TURN_DELIVER_URL']) {
     checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);
   }
-  checkDelivery('ALERT_URL', settings.ALERT_URL, settings, development);
-  checkDelivery('BATCH_DELIVER_URL', settings.BATCH_DELIVER_URL, settings, development);
-  checkDelivery('TURN_DELIVER_URL', settings.TURN_DELIVER_URL, settings, development);
   return {
     ...settings,
     // The local runtime has one place only, and throws when it is asked for another.

@@ -14,6 +14,8 @@ export {
   type UsageReport,
   usageReportSchema,
 } from '../accounts/usage-answers.schema.ts';
+export { putAgent } from '../agents/agents.schema.ts';
+export { type AgentContent, agentContent } from '../agents/agents-answers.schema.ts';
 export { type ClassifierFields, putClassifier } from '../classification/classifiers.schema.ts';
 export { classifierContent } from '../classification/classifiers-answers.schema.ts';
 export { classifyRequest } from '../classification/classify.schema.ts';

@@ -35,17 +35,15 @@ export type Gathered = 'ended' | 'left' | { sparse: ReadableStream<Uint8Array> }
  * Reads the first pieces of a stream one by one until it is known how densely they come.
  *
  * @param take gets each piece at once; its buffer is used again
- * @param lastAt when the piece before the first one came; milliseconds since 1970
  * @throws what the stream broke with
  */
 export async function probeDensity(
   reader: ReadableStreamBYOBReader,
   take: (piece: Uint8Array, at: number) => void,
-  lastAt = Date.now(),
 ): Promise<'ended' | 'dense' | 'sparse'> {
   let buffer = takeBuffer();
   let density: 'ended' | 'dense' | 'sparse' = 'dense';
-  let before = lastAt;
+  let before = Date.now();
   for (let pieces = 0; pieces < DENSE_PIECES && density === 'dense'; pieces += 1) {
     const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
     if (value) buffer = value.buffer as ArrayBuffer;

@@ -23,7 +23,7 @@ test('an export is whole, or an error', async () => {
 
 test('every route is asked as it is meant', async () => {
   const { client, sent } = fakeEdge(() => Response.json({}));
-  const { conversations, messages, prefixes } = client;
+  const { agents, conversations, messages, prefixes } = client;
   await conversations.create({ title: 'A' });
   await conversations.list({ limit: 5 });
   await conversations.get('a/b');
@@ -41,6 +41,8 @@ test('every route is asked as it is meant', async () => {
   await prefixes.versions('p.1');
   await prefixes.stats('p.1', { from: '2026-11-01' });
   await prefixes.delete('p.1');
+  await agents.put('a.1', { model: 'm', max_tokens: 9, tools: [{ name: 'look', run: 'worker' }] });
+  await agents.get('a.1');
   await client.classify({ labels: ['a', 'b'], input: 'text' });
   await client.classifiers.put('t', { labels: ['a'] });
   await client.classifiers.evaluate('t', { examples: [] });
@@ -69,6 +71,8 @@ test('every route is asked as it is meant', async () => {
     ['GET', '/prefixes/p.1/versions', null],
     ['GET', '/prefixes/p.1/stats?from=2026-11-01', null],
     ['DELETE', '/prefixes/p.1', null],
+    ['PUT', '/agents/a.1', { model: 'm', max_tokens: 9, tools: [{ name: 'look', run: 'worker' }] }],
+    ['GET', '/agents/a.1', null],
     ['POST', '/classify', { labels: ['a', 'b'], input: 'text' }],
     ['PUT', '/classifiers/t', { labels: ['a'] }],
     ['POST', '/classifiers/t/evaluate', { examples: [] }],

@@ -42,15 +42,15 @@ export function admitWithGrant(request: MeterRequest): Promise<Admission> {
   return admitTry(new ModelChoice(request), numberOfTry(request.requestId));
 }
 
-async function admitTry(asking: ModelChoice, number: number, earlier = 0, isAgain = false): Promise<Admission> {
-  const { request } = asking;
-  const first = await askForModel(asking, isAgain, earlier);
+async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgain = false): Promise<Admission> {
+  const { request } = choice;
+  const first = await askForModel(choice, isAgain, earlier);
   let decided = first;
   // Where the budget does not pay for this model, it may pay for another one.
-  const isPoor = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
-  while (isPoor && decided.answer.outcome !== 'admitted') {
-    if (!asking.next()) return grantedBy(first.answer) as never;
-    decided = await askForModel(asking, isAgain, earlier);
+  const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
+  while (isTooDear && decided.answer.outcome !== 'admitted') {
+    if (!choice.next()) return grantedBy(first.answer) as never;
+    decided = await askForModel(choice, isAgain, earlier);
   }
   const { answer, worstCase, terms, startedAt } = decided;
   const admitted = grantedBy(answer);
@@ -69,28 +69,27 @@ async function admitTry(asking: ModelChoice, number: number, earlier = 0, isAgai
     ...requestMeterOf(request, grant),
     requestId: request.requestId,
     model: request.model,
-    fallbackFrom: asking.from,
     grant,
     maxTokens: lowered,
     headers: {
       ...quotaHeaders(admitted.standing),
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
-      ...(asking.from === undefined ? {} : { 'sluice-fallback-from': asking.from }),
+      ...(choice.from === undefined ? {} : { 'sluice-fallback-from': choice.from }),
     },
     release: () => {
       request.body = RELEASED;
     },
     again: (spent) => {
       next();
-      return admitTry(asking, number + 1, spent, true);
+      return admitTry(choice, number + 1, spent, true);
     },
-    hasFallback: () => asking.hasNext,
+    hasFallback: () => choice.hasNext,
     fallBack: async (spent) => {
       next();
-      const back = asking.mark();
-      while (asking.next()) {
+      const back = choice.mark();
+      while (choice.next()) {
         try {
-          return await admitTry(asking, number + 1, spent, true);
+          return await admitTry(choice, number + 1, spent, true);
         } catch (thrown) {
           // Of those that step in one may be refused, or served by nobody: then it is the next one's turn.
           if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;

@@ -1,6 +1,7 @@
 /** Asks an account about a request for one model: what it can cost there, and whether the account pays that. */
 
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
+import { commaSeparated } from '../../http/comma-list.ts';
 import { LongBody } from '../../http/long-body.ts';
 import { sizeOf } from '../../http/read-json.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -107,5 +108,5 @@ class MessagesCall {
 
 function betasOf(headers: Headers | PlainHeaders): string[] {
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
-  return betas === null || betas === undefined ? [] : betas.split(',').map((name) => name.trim());
+  return commaSeparated(betas ?? '');
 }

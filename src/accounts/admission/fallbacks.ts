@@ -1,5 +1,6 @@
 /** The models that a request says may step in for the one it asks for. */
 
+import { commaSeparated } from '../../http/comma-list.ts';
 import { invalidRequest } from '../../http/errors.ts';
 import { fallbackModels } from '../../settings/limits.schema.ts';
 
@@ -12,10 +13,7 @@ import { fallbackModels } from '../../settings/limits.schema.ts';
 export function fallbacksNamed(headers: Headers): readonly string[] | undefined {
   const header = headers.get('sluice-fallback-models');
   if (header === null) return undefined;
-  const names = header
-    .split(',')
-    .map((name) => name.trim())
-    .filter((name) => name !== '');
+  const names = commaSeparated(header);
   if (fallbackModels.safeParse(names).success) return names;
   throw invalidRequest('sluice-fallback-models: at most five models, separated by commas.');
 }

@@ -72,8 +72,6 @@ export interface RequestMeter {
   again(earlier: Nanodollars): Promise<Admission>;
   /** The model that is admitted, as the upstream knows it. */
   model: string;
-  /** The model that was asked for, where another one has stepped in for it. */
-  fallbackFrom: string | undefined;
   /** @returns whether another model may step in. */
   hasFallback(): boolean;
   /**

@@ -22,7 +22,7 @@ export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): 
   return parseJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE));
 }
 
-/** The same for a body that goes up again: the long strings of a long one stay in its bytes. */
+/** Reads as `readJson` a body that goes up again: the long strings of a long one stay in its bytes. */
 export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
   return parseLong(bytes, ({ values }) => c.get('place').grow(bytes.length + values * BYTES_OF_A_VALUE));

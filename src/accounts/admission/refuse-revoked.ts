@@ -13,8 +13,9 @@ export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
 });
 
 /**
- * For routes that admit a request: admission refuses a revoked credential in a call that is made anyway. Only where such
- * a route refuses before admission does this ask, so that a revoked credential learns nothing from that refusal.
+ * Refuses it in the end, on routes that admit a request: admission refuses a revoked credential in a call that is made
+ * anyway. Only where such a route refuses before admission does this ask, so that a revoked credential learns nothing from
+ * that refusal.
  */
 export const refuseRevokedInTheEnd = createMiddleware<AppEnv>(async (c, next) => {
   await next();

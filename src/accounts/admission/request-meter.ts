@@ -29,6 +29,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   };
 }
 
+/** @returns what is stored of an admission, so that whoever settles the request needs nothing else. */
 export function grantOf(
   worstCase: WorstCase,
   terms: Terms,

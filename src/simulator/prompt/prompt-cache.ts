@@ -27,6 +27,7 @@ interface Entry {
 }
 
 const milliseconds: Record<CacheLifetime, number> = { '5m': 300_000, '1h': 3_600_000 };
+const MOST_ENTRIES = 10_000;
 const maximumBreakpoints = 4;
 /** A breakpoint finds what was cached at itself or at one of the nineteen blocks before it. */
 const lookback = 20;
@@ -56,12 +57,6 @@ export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime
 /** Keeps the prefixes of prompts in memory. When it is full, the least recently used ones are removed. */
 export class PromptCache {
   readonly #entries = new Map<string, Entry>();
-  readonly #capacity: number;
-
-  /** @param capacity the most prefixes */
-  constructor(capacity = 10_000) {
-    this.#capacity = capacity;
-  }
 
   /**
    * Finds what a request reads and writes.
@@ -125,6 +120,6 @@ export class PromptCache {
   #write(key: string | undefined, lifetime: CacheLifetime, now: number): void {
     if (key === undefined) return;
     const expiresAt = Math.max(now + milliseconds[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
-    putLast(this.#entries, key, { lifetime, expiresAt }, this.#capacity);
+    putLast(this.#entries, key, { lifetime, expiresAt }, MOST_ENTRIES);
   }
 }

@@ -1,3 +1,4 @@
+import { stringOrUndefined } from '../../json/object.ts';
 import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
 import { verifyGithub } from './signatures.ts';
 
@@ -32,10 +33,7 @@ export const github = defineWebhook<GithubBody>({
     const parts = [written?.title, written?.body].filter((part) => typeof part === 'string' && part.trim() !== '');
     return parts.length === 0 ? undefined : parts.join('\n\n');
   },
-  subject: (event) => {
-    const url = writtenIn(event)?.html_url;
-    return typeof url === 'string' ? url : undefined;
-  },
+  subject: (event) => stringOrUndefined(writtenIn(event)?.html_url),
   labels: [
     { name: 'bug', description: 'Something does not work as it should.' },
     { name: 'feature', description: 'Something is wanted that does not exist yet.' },

@@ -1,3 +1,4 @@
+import { stringOrUndefined } from '../../json/object.ts';
 import { defineWebhook, MESSAGE_LABELS } from './define-webhook.ts';
 import { verifySlack } from './signatures.ts';
 
@@ -26,11 +27,11 @@ export const slack = defineWebhook<SlackBody>({
     body.type === 'url_verification' && typeof body.challenge === 'string'
       ? Response.json({ challenge: body.challenge })
       : undefined,
-  id: ({ body }) => (typeof body.event_id === 'string' ? body.event_id : undefined),
+  id: ({ body }) => stringOrUndefined(body.event_id),
   text: ({ body: { event } }) => {
     if (event?.type !== 'message' && event?.type !== 'app_mention') return undefined;
     if (event.bot_id !== undefined || !SAID.has(event.subtype)) return undefined;
-    return typeof event.text === 'string' ? event.text : undefined;
+    return stringOrUndefined(event.text);
   },
   subject: ({ body: { event } }) =>
     typeof event?.channel === 'string' && typeof event.ts === 'string' ? `${event.channel}/${event.ts}` : undefined,

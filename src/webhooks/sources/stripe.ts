@@ -1,3 +1,4 @@
+import { stringOrUndefined } from '../../json/object.ts';
 import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
 import { verifyStripe } from './signatures.ts';
 
@@ -44,12 +45,9 @@ function disputeText(event: IncomingEvent<StripeBody>): string | undefined {
 export const stripe = defineWebhook<StripeBody>({
   source: 'stripe',
   verify: verifyStripe,
-  id: ({ body }) => (typeof body.id === 'string' ? body.id : undefined),
+  id: ({ body }) => stringOrUndefined(body.id),
   text: disputeText,
-  subject: (event) => {
-    const id = disputeOrRefund(event)?.id;
-    return typeof id === 'string' ? id : undefined;
-  },
+  subject: (event) => stringOrUndefined(disputeOrRefund(event)?.id),
   labels: [
     { name: 'fraud', description: 'The payment was not made or allowed by who owns the card.' },
     { name: 'product', description: 'What was bought did not come, or was not as it should be.' },

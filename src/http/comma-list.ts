@@ -1,0 +1,7 @@
+/** @returns the parts of a text that commas separate, trimmed; empty ones are left out. */
+export function commaSeparated(text: string): string[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '');
+}

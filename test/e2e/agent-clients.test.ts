@@ -1,0 +1,163 @@
+/** Clients that know nothing of agents, and must send a model and `max_tokens`: a header makes a stored agent answer them. */
+
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { createAnthropic } from '@ai-sdk/anthropic';
+import AnthropicCurrent from '@anthropic-ai/sdk';
+import { ChatAnthropic } from '@langchain/anthropic';
+import { streamText } from 'ai';
+import AnthropicOld from 'anthropic-sdk-0';
+import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
+import { createClient } from '../../src/client/client.ts';
+import { eventsOf } from '../../src/conversations/turn/message-events.ts';
+import type { Json } from '../../src/json/object.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
+
+// The AI SDK warns of a result of a tool that it has not called, which is what a run is.
+Object.assign(globalThis, { AI_SDK_LOG_WARNINGS: false });
+
+const MODEL = 'claude-haiku-4-5';
+const QUESTION = 'Is it warm in Bern?';
+const SAID = 'Yes, 21 degrees.';
+
+let upstream: FakeUpstream;
+let tools: Server;
+let edge: Edge;
+let called = 0;
+let made = 0;
+let conversation = '';
+
+/** The API: it calls the tool once for each question, and then answers. */
+function answered({ model, messages }: { model: string; messages: { content: unknown }[] }): Json {
+  const hasResult = JSON.stringify(messages.at(-1)?.content).includes('tool_result');
+  const number = upstream.received.length;
+  const look = {
+    type: 'tool_use',
+    id: `toolu_${conversation}_${number}`,
+    name: 'get_weather',
+    input: { city: 'Bern' },
+  };
+  return {
+    ...{ id: `msg_${number}`, type: 'message', role: 'assistant', model, stop_sequence: null },
+    content: hasResult ? [{ type: 'text', text: SAID }] : [look],
+    stop_reason: hasResult ? 'end_turn' : 'tool_use',
+    usage: { input_tokens: 100, output_tokens: 20 },
+  };
+}
+
+beforeAll(async () => {
+  tools = createServer((request, response) => {
+    called += 1;
+    request.resume();
+    response.writeHead(200, { 'content-type': 'application/json' }).end('{"degrees":21}');
+  });
+  await new Promise<void>((resolve) => tools.listen(0, '127.0.0.1', resolve));
+  const host = `127.0.0.1:${(tools.address() as AddressInfo).port}`;
+  upstream = await startUpstream(({ body }, response) => {
+    const events = eventsOf(answered(JSON.parse(body.toString()))).split(/(?<=\n\n)/);
+    void streamBytes(
+      response,
+      events.map((event) => new TextEncoder().encode(event)),
+      'end',
+    );
+  });
+  edge = await startEdge(inject('worker'), {
+    MODE: 'development',
+    ANTHROPIC_API_KEY: 'key',
+    ANTHROPIC_BASE_URL: upstream.url,
+    TOOL_HOSTS: host,
+    TOOL_SIGNING_SECRET: `whsec_${btoa('0123456789abcdef0123456789abcdef')}`,
+  });
+  const { agents } = createClient({ baseURL: edge.url });
+  await agents.put('sky', {
+    ...{ model: MODEL, max_tokens: 300, system: 'You are Sky.', thinking: { type: 'disabled' } },
+    tools: [{ name: 'get_weather', input_schema: { type: 'object' }, run: { url: `http://${host}/weather` } }],
+    limits: { max_turns: 4 },
+  });
+});
+
+afterAll(async () => {
+  await edge?.stop();
+  await upstream?.stop();
+  tools?.close();
+});
+
+beforeEach(() => {
+  made += 1;
+  conversation = `agents-${made}`;
+  upstream.received.length = 0;
+  called = 0;
+});
+
+const headers = () => ({ 'sluice-conversation': conversation, 'sluice-agent': 'sky' });
+
+/** Two turns were the agent's: what went up says so, whatever the client had sent. */
+function expectOfAgent(): void {
+  expect([upstream.received.length, called]).toEqual([4, 2]);
+  for (const { body } of upstream.received) {
+    const sent = JSON.parse(body.toString()) as Json;
+    expect(sent).toMatchObject({ model: MODEL, max_tokens: 300, thinking: { type: 'disabled' } });
+    expect(sent).not.toHaveProperty('temperature');
+    expect((sent.system as Json[]).map(({ text }) => text)).toEqual(['You are Sky.', 'Be brief.']);
+    expect(sent.tools).toHaveLength(1);
+  }
+}
+
+const sdks = [
+  ['the SDK', AnthropicCurrent],
+  // Its methods have the same forms; of two classes the compiler finds no common one.
+  ['the SDK of long ago', AnthropicOld as unknown as typeof AnthropicCurrent],
+] as const;
+
+test.each(sdks)('%s: its model and max_tokens give way, and its system comes behind', async (_, Anthropic) => {
+  const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
+  const ask = { model: 'claude-opus-5-5', max_tokens: 9_000, system: 'Be brief.' };
+  const question = { role: 'user' as const, content: QUESTION };
+  const options = { headers: headers() };
+  const first = await client.messages.stream({ ...ask, messages: [question] }, options).finalMessage();
+  expect(first.model).toBe(MODEL);
+  expect(first.content.at(-1)).toEqual({ type: 'text', text: SAID });
+  const messages = [question, { role: 'assistant' as const, content: first.content }, question];
+  const { data, response } = await client.messages.create({ ...ask, messages }, options).withResponse();
+  expect(data.content.at(-1)).toEqual({ type: 'text', text: SAID });
+  expect(response.headers.get('sluice-agent')).toMatch(/^sky@[0-9a-f]{32}$/);
+  expectOfAgent();
+});
+
+test('the AI SDK', async () => {
+  const provider = createAnthropic({ baseURL: `${edge.url}/v1`, apiKey: 'any', headers: headers() });
+  for (const prompt of [QUESTION, 'And now?']) {
+    const result = streamText({
+      model: provider('claude-sonnet-4-5') as never,
+      ...{ system: 'Be brief.', prompt, temperature: 1, maxOutputTokens: 9_000 },
+    });
+    expect(await result.text).toBe(SAID);
+  }
+  expectOfAgent();
+});
+
+test('LangChain', async () => {
+  const model = new ChatAnthropic({
+    ...{ model: 'claude-sonnet-4-5', apiKey: 'any', anthropicApiUrl: edge.url, maxTokens: 9_000, maxRetries: 0 },
+    clientOptions: { defaultHeaders: headers() },
+  });
+  for (const question of [QUESTION, 'And now?']) {
+    const answer = await model.invoke([
+      ['system', 'Be brief.'],
+      ['human', question],
+    ]);
+    expect(answer.text).toContain(SAID);
+  }
+  expectOfAgent();
+});
+
+test('sluice/client says it in the body', async () => {
+  const { messages, conversations } = createClient({ baseURL: edge.url });
+  for (const content of [QUESTION, 'And now?']) {
+    const request = { agent: 'sky', conversation, system: 'Be brief.', messages: [{ role: 'user' as const, content }] };
+    expect((await messages.stream(request).finalMessage()).content.at(-1)).toMatchObject({ text: SAID });
+  }
+  expectOfAgent();
+  expect((await conversations.get(conversation)).agent).toMatchObject({ name: 'sky' });
+});

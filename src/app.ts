@@ -15,6 +15,7 @@ import { batchesRoutes } from './batches/batches.route.ts';
 import { classifiersRoutes } from './classification/classifiers.route.ts';
 import { classifyRoutes } from './classification/classify.route.ts';
 import { classificationsRoutes, classifyByBatch } from './classifications/classifications.route.ts';
+import { approvalsRoutes } from './conversations/approvals.route.ts';
 import { conversationsRoutes } from './conversations/conversations.route.ts';
 import { filesRoutes } from './files/files.route.ts';
 import { healthRoutes } from './health/health.route.ts';
@@ -113,6 +114,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   app.use(refuseRevoked);
   app.route('/', batchesRoutes(options.fetch));
   app.route('/', conversationsRoutes());
+  app.route('/', approvalsRoutes());
   app.route('/', agentsRoutes());
   app.route('/', prefixesRoutes(options.fetch));
   app.route('/', classifyRoutes(options.fetch, classifyByBatch(options.fetch)));

@@ -1,6 +1,8 @@
 import { SluiceError } from './errors.ts';
 import { readLines } from './lines.ts';
 import type {
+  Approval,
+  ApprovalDecision,
   Conversation,
   ConversationCreation,
   ConversationFork,
@@ -45,6 +47,23 @@ export function conversationsOf(transport: Transport) {
     /** Stops a turn, and keeps the part of the answer that has come. One that has ended stays as it is. */
     cancel: (id: string, turn: string): Promise<ConversationTurn> =>
       transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' }),
+    /** Lists the calls that wait for approval: while there are any, the conversation takes no message. */
+    approvals: (id: string, whose: { account?: string } = {}): Promise<Page<Approval>> =>
+      transport.json(at(id, '/approvals'), { query: whose }),
+    /**
+     * Decides on a call that waits for approval.
+     *
+     * @returns the turn that goes on, where this was the last call of its step; until then the call
+     */
+    approve: (
+      id: string,
+      approval: string,
+      decision: ApprovalDecision = { decision: 'approve' },
+      whose: { account?: string } = {},
+    ): Promise<ConversationTurn | Approval> => {
+      const path = at(id, `/approvals/${encodeURIComponent(approval)}`);
+      return transport.json(path, { method: 'POST', body: decision, query: whose });
+    },
     /**
      * Follows the running turn from its first event, for example after a reload, or in another window.
      *

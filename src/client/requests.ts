@@ -17,8 +17,10 @@ import type { classifyRequest } from '../classification/classify.schema.ts';
 import type { ClassifyAnswer, classifyResults } from '../classification/classify-answers.schema.ts';
 import type { evaluateRequest } from '../classification/evaluation.schema.ts';
 import type { evaluation } from '../classification/evaluation-answers.schema.ts';
+import type { decisionRequest } from '../conversations/approvals.schema.ts';
 import type { ConversationPatch, createConversation, forkRequest } from '../conversations/conversations.schema.ts';
 import type {
+  approvalRow,
   ConversationRow,
   conversationReport,
   messageRow,
@@ -160,6 +162,9 @@ export type Conversation = z.output<typeof conversationReport>;
 export type ConversationMessage = z.output<typeof messageRow>;
 /** What a turn did: its requests to the model, and the calls of tools that the edge made. */
 export type ConversationTurn = z.output<typeof turnAccount>;
+/** A call that waits for approval, or has waited. */
+export type Approval = z.output<typeof approvalRow>;
+export type ApprovalDecision = z.input<typeof decisionRequest>;
 /** The lines of an export, without the one that says that it is complete. */
 export type ConversationLine = Conversation | ConversationMessage;
 

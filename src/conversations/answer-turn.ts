@@ -1,6 +1,7 @@
 /** Answers from a turn that runs or has ended: to the request that began it, and to the same request again. */
 
 import type { TurnAnswer, TurnRequest } from '../durable/contracts/conversation.ts';
+import { awaitsApproval } from './decide.ts';
 import { GRACE_MS } from './maintenance.ts';
 import { storedLogOf } from './resume-turn.ts';
 import type { TurnRow } from './storage/rows.ts';
@@ -9,7 +10,15 @@ import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-q
 import { restoreEnded } from './turn/restore-turn.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { describeTurn } from './turn-account.ts';
-import { bufferedAnswer, interruptedCall, turnHasEnded, wireError } from './turn-answer.ts';
+import {
+  bufferedAnswer,
+  conflict,
+  inTransit,
+  interruptedCall,
+  keyReused,
+  turnHasEnded,
+  wireError,
+} from './turn-answer.ts';
 import { isRefused } from './turn-events.ts';
 
 /**
@@ -36,7 +45,7 @@ export function findRepeatedTurn(
 }
 
 /** Waits until the upstream has answered, and for a caller who does not stream until the turn has ended. */
-export async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
+async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
@@ -52,8 +61,16 @@ export async function answerOf(runner: Runner, stream: boolean): Promise<TurnAns
   return bufferedAnswer(runner.turn, started.headers);
 }
 
-/** Waits until a turn in the background has gone up. What is refused before is the answer; later errors are told. */
-export async function backgroundAnswerOf(transcript: Transcript, runner: Runner): Promise<TurnAnswer> {
+/**
+ * Answers the request that has begun a turn. One that nobody waits for is answered as soon as it has gone up: what is refused
+ * before is the answer, and later errors are told.
+ */
+export async function answerBegun(
+  transcript: Transcript,
+  runner: Runner,
+  { background = false, stream }: TurnRequest,
+): Promise<TurnAnswer> {
+  if (!background) return await answerOf(runner, stream);
   await runner.admitted;
   const { row } = runner.turn;
   if (isRefused(transcript, runner.turn)) return await answerOf(runner, true);
@@ -61,7 +78,7 @@ export async function backgroundAnswerOf(transcript: Transcript, runner: Runner)
 }
 
 /** @returns the answer 202 for a turn that nobody waits for, as it is now */
-export function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
+function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
   const report = describeTurn(transcript, row);
   const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
   return { kind: 'whole', turn: row.id, status: 202, headers, body: JSON.stringify(report) };
@@ -71,14 +88,16 @@ export function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
  * Answers a repeated request from the turn that it began before.
  *
  * @param running the turn that runs now, whether it is this one or another
- * @throws ApiError 409 where the turn's events are deleted already
+ * @throws ApiError 400 where the body is another one, 409 where the turn's events are deleted already
  */
 export async function answerRepeated(
   transcript: Transcript,
   running: Runner | undefined,
   row: TurnRow,
-  stream: boolean,
+  { background = false, stream, hash }: TurnRequest,
 ): Promise<TurnAnswer> {
+  if (row.hash !== hash) throw keyReused();
+  if (background) return turnReport(transcript, row);
   if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
   const stored = turnAt(transcript, row.seq);
   const log = stored && storedLogOf(transcript, stored);
@@ -87,4 +106,12 @@ export async function answerRepeated(
   const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };
   if (stream) return { kind: 'stream', turn: row.id, headers, body: log.follow(0) };
   return bufferedAnswer(restoreEnded(transcript, stored), headers);
+}
+
+/** @throws ApiError 409 where a turn runs, or waits for approval, or where the conversation is copied or deleted */
+export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
+  if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
+  if (isInTransit) throw inTransit();
+  const waiting = awaitsApproval(transcript);
+  if (waiting) throw waiting;
 }

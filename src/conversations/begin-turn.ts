@@ -9,7 +9,9 @@ import { type NextRequest, nextRequest, type PlannedRun, plannedRun } from './hi
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
 import type { CrashedRun } from './runs/crashed-run.ts';
-import { Run, type RunContext } from './runs/run.ts';
+import type { CarriedLimits } from './runs/limits.ts';
+import { Run } from './runs/run.ts';
+import type { RunContext } from './runs/run-context.ts';
 import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
@@ -51,8 +53,8 @@ export function planTurn(
 }
 
 /** @returns whether a turn is a run also without tools of the edge: a subagent keeps the limits that it was given. */
-function isRun({ parent }: Pick<TurnRequest, 'parent'>): boolean {
-  return parent !== undefined;
+export function isRun(request: Pick<TurnRequest, 'parent'> | undefined): boolean {
+  return request?.parent !== undefined;
 }
 
 /** @throws ApiError 400 where a request names another beginning than the conversation has */
@@ -76,7 +78,7 @@ export async function buildPrompt(
 }
 
 /** Called when a turn has ended and is stored, and where that failed: the object must be aborted then. */
-type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
+export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 
 /**
  * Stores a turn and its messages, and makes its runner. Nothing is waited for: the caller takes the lock with the result.
@@ -141,7 +143,7 @@ function startWithDefaults(
 }
 
 /** What a run needs of its request, also after a crash. */
-type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
+export type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
 
 /** Stores a run, and begins its first step. */
 function beginRun(
@@ -166,21 +168,24 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   const { row } = crashed.turn;
   const stored = parseObject(transcript.calls.requestOf(row.seq));
   const rest = String(stored?.rest ?? '{}');
-  const planned = plannedRun(rest, transcript, heldAgent(context), isRun(stored?.request as RunRequest));
+  const planned = plannedRun(rest, transcript, heldAgent(context), isRun(stored?.request as RunRequest | undefined));
   if (!stored || !planned) return undefined;
   context.alarm.wakeFor(now() + WATCH_MS);
   context.maintenance.settlements.resumeRun(row);
-  const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks), crashed);
+  const carried = stored.carried as CarriedLimits | undefined;
+  const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks, carried), crashed);
   // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
   context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
   return run;
 }
 
-function runContextOf(
+/** Makes what a run needs of its object. @param carried where it goes on behind approvals: what was used before */
+export function runContextOf(
   context: ConversationContext,
   request: RunRequest,
   run: TurnRow,
   { onEnd, onBroken }: TurnHooks,
+  carried?: CarriedLimits,
 ): RunContext {
   const { transcript, maintenance, now } = context;
   const { place, requestId, headers } = request;
@@ -198,6 +203,8 @@ function runContextOf(
       retentionSeconds: transcript.profile?.retentionSeconds ?? null,
     },
     isStreaming: request.stream,
+    approvers: heldAgent(context)?.definition.approvers ?? 'owner',
+    carried,
     now,
     plan: (body, isAgain) => {
       // A conversation whose first step died does not exist yet, and has its defaults.
@@ -228,6 +235,7 @@ function runContextOf(
         logOf: step.logOf,
         callsIn: step.callsIn,
         isLater: step.isLater,
+        isOfEdge: step.isOfEdge,
       });
       // Another model may step in for a run, and not between two of its steps.
       const fallbacks = step.isLater ? [] : request.fallbacks;
@@ -261,14 +269,14 @@ function storeTurn(
   { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequest,
-  options: Pick<TurnOptions, 'logOf' | 'callsIn' | 'isLater'> = {},
+  { isOfEdge, ...options }: Pick<TurnOptions, 'logOf' | 'callsIn' | 'isLater'> & { isOfEdge?: boolean } = {},
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
   if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
   const messages = planned.messages.map(({ role, text }, index) => {
     const id = `msg_${row.id}_${index + 1}`;
-    const origin = options.isLater && role === 'user' ? 'edge' : null;
+    const origin = isOfEdge && role === 'user' ? 'edge' : null;
     return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: row.beganAt, text, origin } as const;
   });
   transcript.beginTurn(row, messages);
@@ -311,7 +319,13 @@ function runnerOf(
   });
 }
 
-function newTurnRow(transcript: Transcript, request: RunRequest, planned: NextRequest, now: number): TurnRow {
+/** @returns the row of a turn that begins */
+export function newTurnRow(
+  transcript: Transcript,
+  request: RunRequest,
+  planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
+  now: number,
+): TurnRow {
   const { requestId, hash, route } = request;
   const { model, frame, sentFrom, follows } = planned;
   return {

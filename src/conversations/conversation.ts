@@ -2,9 +2,11 @@ import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type {
+  CalledDecision,
   ConversationObject,
   ConversationPlace,
   CrossingText,
+  DecisionAnswer,
   PackedAnswer,
   PromptRequest,
   Result,
@@ -18,9 +20,11 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
-import { answerOf, answerRepeated, backgroundAnswerOf, findRepeatedTurn, turnReport } from './answer-turn.ts';
+import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answer-turn.ts';
 import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
+import { decideOn } from './continue-run.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
 import { forkTo, rewindTo } from './history/forks.ts';
@@ -40,9 +44,7 @@ import {
   crossingText,
   failedResult,
   idTaken,
-  inTransit,
   interruptedCall,
-  keyReused,
   noMessage,
   pack,
   receivedText,
@@ -167,7 +169,21 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Stops a turn, and keeps what has come; one that has ended stays as it is. @returns what it did */
   async cancel(turn: string): Promise<Result<CrossingText>> {
     await this.stop({ turn });
+    cancelWaiting(this.#transcript, turn, this.now());
     return this.turnAccount(turn);
+  }
+
+  /** @returns the calls that wait for approval, as JSON text. */
+  approvals(): Result<CrossingText> {
+    return this.#currentProfile() ? { ok: true, value: openApprovals(this.#transcript) } : unknownConversation();
+  }
+
+  /** Decides on a call that waits for approval. The last of its step begins the turn that goes on. */
+  decide(decision: CalledDecision): Result<DecisionAnswer> {
+    if (!this.#currentProfile()) return unknownConversation();
+    const { going = this.#runner, result } = decideOn(this.#context, decision, this.#hooks);
+    this.#runner = going;
+    return result;
   }
 
   /** @returns a page of messages as JSON text. */
@@ -306,15 +322,12 @@ export class Conversation extends EdgeObject implements ConversationObject {
   async #turn(request: ReadRequest, taken: Taken | undefined): Promise<TurnAnswer> {
     this.#recover();
     const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
-    if (findRepeated() || this.#runner || this.#isInTransit) {
+    if (findRepeated() || this.#runner || this.#isInTransit || awaitsApproval(this.#transcript)) {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       // While the account was asked, the other turn may have ended or failed: look again.
       const repeated = findRepeated();
-      if (repeated && repeated.hash !== request.hash) throw keyReused();
-      if (repeated && request.background) return turnReport(this.#transcript, repeated);
-      if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request.stream);
-      if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);
-      if (this.#isInTransit) throw inTransit();
+      if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request);
+      refuseBusy(this.#transcript, this.#runner, this.#isInTransit);
       // Nothing was taken, because a first turn was running; that turn has failed meanwhile.
       if (namesBeginning(request) && !taken && !this.#present()) throw interruptedCall();
     }
@@ -333,9 +346,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     request.body = '';
     planned.messages = [];
     this.ctx.waitUntil(runner.go(planned));
-    return request.background
-      ? await backgroundAnswerOf(this.#transcript, runner)
-      : await answerOf(runner, request.stream);
+    return await answerBegun(this.#transcript, runner, request);
   }
 
   /** Ends the turns that a crash has interrupted, and lets runs go on: once, before anything else is done. */

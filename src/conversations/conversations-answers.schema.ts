@@ -60,13 +60,45 @@ export const messageRow = z.object({
   ),
 });
 
+/** What was decided about a call. */
+const decision = {
+  decision: z.described(
+    z.nullable(z.enum(['approve', 'deny', 'cancel'])),
+    'Null while nobody has decided; `cancel`: its turn was cancelled before.',
+  ),
+  reason: z.nullable(z.string()),
+  changed_input: z.described(
+    z.unknown(),
+    'What it is called with in place of `input`; null where that has not changed.',
+  ),
+  decided_at: z.nullable(z.iso.datetime()),
+};
+
+/** A call that waits for approval, or has waited. */
+export const approvalRow = z.object({
+  type: z.literal('approval'),
+  id: z.string(),
+  tool_use_id: z.string(),
+  name: z.string(),
+  input: z.described(z.unknown(), 'What the model calls it with.'),
+  turn: z.described(z.string(), 'The turn that waits.'),
+  approvers: z.described(z.enum(['owner', 'admin']), 'Who decides.'),
+  created_at: z.iso.datetime(),
+  ...decision,
+  continued_by: z.described(z.nullable(z.string()), 'The turn that has gone on with it.'),
+});
+
 /** What a turn did. */
 export const turnAccount = z.object({
   type: z.literal('turn'),
   id: z.string(),
+  continues: z.described(z.nullable(z.string()), 'The turn that has waited for approval, and that this goes on with.'),
   conversation: z.string(),
   status: z.enum(['complete', 'stopped', 'interrupted', 'refused', 'running', 'failed']),
-  paused: z.described(z.nullable(z.string()), 'Why a run has paused: a limit of its own, `budget` or `revoked`.'),
+  paused: z.described(
+    z.nullable(z.string()),
+    'Why a run has paused: a limit of its own, `approval`, `budget` or `revoked`.',
+  ),
   error: z.described(
     z.nullable(z.object({ type: z.string(), message: z.string() })),
     'What it has ended with, as long as its events are kept.',
@@ -90,6 +122,10 @@ export const turnAccount = z.object({
               id: z.string(),
               name: z.string(),
               input: z.described(z.unknown(), 'What the model has called it with; absent where that is not stored.'),
+              approval: z.described(
+                z.nullable(z.object({ id: z.string(), ...decision })),
+                'Where it needs, or needed, an approval.',
+              ),
               ms: z.nullable(z.number()),
               tries: z.described(z.int(), 'How often it was made: more than once only after a crash.'),
               is_error: z.nullable(z.boolean()),
@@ -116,6 +152,17 @@ export const turnEnded = z.object({
     z.nullable(z.looseObject({ content: z.array(z.looseObject({ type: z.string() })) })),
     'The answer, as a caller gets it who does not stream; null where there is none, or where it is very long.',
   ),
+});
+
+/** What is told once calls of a turn wait for approval. */
+export const approvalRequested = z.object({
+  type: z.literal('approval.requested'),
+  event_id: turnEnded.shape.event_id,
+  created_at: z.iso.datetime(),
+  account: z.string(),
+  conversation: z.string(),
+  turn: z.string(),
+  approvals: z.described(z.array(approvalRow), 'Very long inputs are null here.'),
 });
 
 export const conversationDeleted = z.object({ type: z.literal('conversation_deleted'), id: z.string() });

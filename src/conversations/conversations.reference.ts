@@ -3,6 +3,7 @@ import * as z from '../http/zod.ts';
 import { jsonAnswer, linesContent, namedList, pageAnswer } from '../reference/answers.ts';
 import { eventStream } from '../reference/event-stream.ts';
 import { type Resource, resource } from '../reference/resource.ts';
+import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -15,6 +16,7 @@ import {
   stopQuery,
 } from './conversations.schema.ts';
 import {
+  approvalRow,
   conversationDeleted,
   conversationReport,
   conversationRow,
@@ -64,6 +66,7 @@ const message = {
 const turn = {
   type: 'turn',
   id: 'turn_2m4gmfejmm3a',
+  continues: null,
   conversation: 'trip',
   status: 'complete',
   paused: null,
@@ -85,6 +88,7 @@ const turn = {
           id: 'toolu_01A',
           name: 'get_weather',
           input: { city: 'Bern' },
+          approval: null,
           ms: 120,
           tries: 1,
           is_error: false,
@@ -97,8 +101,27 @@ const turn = {
 
 const rowSchema = z.withMeta(conversationRow, { id: 'ConversationRow' });
 const messageSchema = z.withMeta(messageRow, { id: 'ConversationMessage' });
+const approval = {
+  type: 'approval',
+  id: 'appr_2m4gmfejmm3a_2_0',
+  tool_use_id: 'toolu_01A',
+  name: 'pay',
+  input: { amount: 500 },
+  turn: 'turn_2m4gmfejmm3a',
+  approvers: 'owner',
+  created_at: '2026-11-20T10:06:18.780Z',
+  decision: null,
+  reason: null,
+  changed_input: null,
+  decided_at: null,
+  continued_by: null,
+};
+const approvalSchema = z.withMeta(approvalRow, { id: 'Approval' });
+const approvalList = namedList('ApprovalList', approvalSchema);
+
 /** A turn in the reference: also what a request in the background is answered with. */
 export const turnSchema = z.withMeta(turnAccount, { id: 'ConversationTurn' });
+const decided = z.union([approvalSchema, turnSchema]);
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
 
@@ -107,6 +130,7 @@ export const conversations: Resource = resource({
   description: 'Histories that the edge keeps. A turn goes on when its client has left.',
   parameters: {
     id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' },
+    approval: { description: 'The id of what waits for approval.', example: 'appr_2m4gmfejmm3a_2_0' },
     turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
   },
   needs: 'messages',
@@ -169,6 +193,34 @@ export const conversations: Resource = resource({
       operation: 'cancelTurn',
       summary: 'Cancel a turn, and keep what was said',
       answer: jsonAnswer('The turn; one that had ended has not changed.', turnSchema, turn),
+    },
+    'GET /conversations/:id/approvals': {
+      operation: 'listApprovals',
+      summary: 'List the calls that wait for approval',
+      query: approvalsQuery,
+      answer: jsonAnswer('All of them, in the order of their calls.', approvalList, {
+        ...{ data: [approval], has_more: false, first_id: approval.id, last_id: approval.id },
+      }),
+    },
+    'POST /conversations/:id/approvals/:approval': {
+      operation: 'decideApproval',
+      summary: 'Approve a call, or deny it',
+      description:
+        'By `approvers` of the agent: the account itself, or an admin. The same decision again changes nothing; another one is a 409.',
+      query: approvalsQuery,
+      body: {
+        schema: z.withMeta(decisionRequest, { id: 'ApprovalDecision' }),
+        example: { decision: 'deny', reason: 'It was paid in May.' },
+      },
+      answers: {
+        200: jsonAnswer(
+          'The call: others of its step still wait. Or the turn that has gone on with it.',
+          decided,
+          approval,
+        ),
+        202: jsonAnswer('The turn that goes on: all calls of the step are decided.', turnSchema, turn),
+      },
+      errors: [409],
     },
     'GET /conversations/:id/export': {
       operation: 'exportConversation',

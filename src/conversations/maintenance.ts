@@ -20,6 +20,9 @@ export const GRACE_MS = 10 * 60_000;
 /** The time after which an unconfirmed settlement or report is repeated. */
 export const CONFIRM_AGAIN_MS = 15_000;
 
+/** A call waits so long for its approval, whatever the retention of its conversation is. */
+const APPROVAL_MS = 30 * DAY_MS;
+
 /** What maintenance needs of its object. */
 interface Maintained extends SettlingObject {
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
@@ -172,11 +175,12 @@ export class Maintenance {
     }
   }
 
-  /** @returns when a conversation's retention is over; milliseconds since 1970 */
+  /** @returns when a conversation's retention is over, which waits for what waits for approval; milliseconds since 1970 */
   expiresAt({ updatedAt, retentionSeconds }: Profile): number {
     const retentionMs =
       retentionSeconds === null ? this.#object.settings().RETENTION_DAYS * DAY_MS : retentionSeconds * 1_000;
-    return updatedAt + retentionMs;
+    const asked = this.#object.transcript.approvals.newestOpen();
+    return Math.max(updatedAt + retentionMs, asked === undefined ? 0 : asked + APPROVAL_MS);
   }
 
   /** Sets the alarm for the next thing that is due. */

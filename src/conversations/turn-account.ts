@@ -4,9 +4,10 @@ import type * as z from '../http/zod.ts';
 import { isObject, parseObject } from '../json/object.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { turnAccount } from './conversations-answers.schema.ts';
+import type { ApprovalRow } from './storage/approval-rows.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { messagesOf, turnsOfRun, turnWithId } from './storage/turn-queries.ts';
+import { messagesOf, turnAt, turnsOfRun, turnWithId } from './storage/turn-queries.ts';
 import { errorIn } from './turn/turn-ending.ts';
 import { crossingText, noTurn } from './turn-answer.ts';
 
@@ -22,9 +23,11 @@ export function accountOfTurn(transcript: Transcript, id: string): Result<Crossi
 export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnAccount> {
   const { id, status, beganAt, endedAt, cost, paused = null, run, seq } = row;
   const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
+  const [takenUp] = run === seq ? transcript.approvals.takenUpBy(seq) : [];
   return {
     type: 'turn',
     id,
+    continues: takenUp ? (turnAt(transcript, takenUp.run)?.id ?? null) : null,
     conversation: transcript.profile?.id ?? '',
     status: statusTold(status),
     paused,
@@ -60,10 +63,12 @@ function describeStep(transcript: Transcript, { seq, status, model, cost, outcom
 function describeCalls(transcript: Transcript, step: number) {
   const calls = transcript.calls.of(step);
   const inputs = calls.length === 0 ? undefined : inputsIn(transcript, step);
+  const approvals = new Map(transcript.approvals.ofStep(step).map((row) => [row.toolUseId, row]));
   return calls.map(({ id, name, beganAt, endedAt, isError, bytes, tries }) => ({
     id,
     name,
     input: inputs?.get(id),
+    approval: approvalShown(approvals.get(id)),
     ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
     is_error: endedAt === null ? null : isError,
     bytes: endedAt === null ? null : bytes,
@@ -71,8 +76,15 @@ function describeCalls(transcript: Transcript, step: number) {
   }));
 }
 
+function approvalShown(row: ApprovalRow | undefined) {
+  if (!row) return null;
+  const { id, decision, reason, decidedAt, input } = row;
+  const changed_input: unknown = input === null ? null : JSON.parse(input);
+  return { id, decision, reason, changed_input, decided_at: isoTimeOrNull(decidedAt) };
+}
+
 /** @returns the inputs of a step's calls, by their ids */
-function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
+export function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
   const inputs = new Map<string, unknown>();
   for (const seq of messagesOf(transcript, step)) {
     for (const { role, text } of transcript.history({ from: seq, to: seq })) {

@@ -1,5 +1,5 @@
 /**
- * The events that a conversation tells: that a turn in the background has ended.
+ * The events that a conversation tells: that a turn in the background has ended, that calls wait for approval.
  *
  * An event is stored with what it tells of, in the same step. Its row goes once the receiver has it, and the alarm repeats
  * what is left. So none is lost, whatever dies, and one that is told twice has the same id.
@@ -8,7 +8,8 @@
 import { deliverEvent } from '../delivery/deliver-event.ts';
 import { SCHEDULE } from '../delivery/schedule.ts';
 import type * as z from '../http/zod.ts';
-import type { turnEnded } from './conversations-answers.schema.ts';
+import type { approvalRequested, turnEnded } from './conversations-answers.schema.ts';
+import { describeApproval } from './decide.ts';
 import type { ObjectContext } from './object-context.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -38,23 +39,42 @@ export class TurnEvents {
     this.#object = object;
   }
 
-  /** Stores that a turn in the background has ended, and begins to tell it. Call it in the step that stores the end. */
+  /** Stores what is to be told of the end of a turn, and begins to tell it. Call it in the step that stores the end. */
   noteEnd({ row, ended }: RunningTurn): void {
+    if (ended?.paused === 'approval') this.#noteApprovals(row);
     if (!row.background || !ended) return;
-    const { transcript, now } = this.#object;
-    const { account = '', id: conversation = '' } = transcript.profile ?? {};
+    const { transcript } = this.#object;
     const event: TurnEnded = {
       type: 'turn.ended',
-      event_id: `evt_${row.requestId.replace(/^req_/, '')}`,
-      created_at: new Date(now()).toISOString(),
-      account,
-      conversation,
+      ...this.#about(row),
       turn: describeTurn(transcript, row),
       message: (ended.message as TurnEnded['message'] | undefined) ?? null,
     };
     if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) event.message = null;
     if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) event.turn.steps = [];
     this.#add(event, row);
+  }
+
+  #noteApprovals(row: TurnRow): void {
+    const { transcript } = this.#object;
+    const about = this.#about(row);
+    const approvals = transcript.approvals.ofRun(row.seq).map((one) => describeApproval(transcript, one));
+    const event: z.output<typeof approvalRequested> = {
+      type: 'approval.requested',
+      ...about,
+      event_id: `${about.event_id}_approval`,
+      turn: row.id,
+      approvals,
+    };
+    if (JSON.stringify(event).length > MOST_EVENT_CHARACTERS) for (const one of approvals) one.input = null;
+    this.#add(event, row);
+  }
+
+  #about({ requestId }: TurnRow) {
+    const { transcript, now } = this.#object;
+    const { account = '', id: conversation = '' } = transcript.profile ?? {};
+    const event_id = `evt_${requestId.replace(/^req_/, '')}`;
+    return { event_id, created_at: new Date(now()).toISOString(), account, conversation };
   }
 
   #add(event: { event_id: string }, { deliverUrl: url = null }: TurnRow): void {

@@ -128,14 +128,15 @@ export function refuseSubagent(id: string): void {
 /** A conversation's object, as the edge calls it. */
 type Stub = ReturnType<typeof conversationStub>;
 
-/** Calls a conversation of the caller's own account. @throws ApiError 503 while its object cannot be reached */
+/** Calls a conversation, of the caller's own account unless another one is named. @throws ApiError 503 while its object cannot be reached */
 export async function callOwn<T>(
   c: Context<AppEnv>,
   id: string,
   method: (object: Stub) => PromiseLike<unknown>,
+  account = c.get('identity').account,
 ): Promise<T> {
   try {
-    return (await method(conversationStub(c.env, c.get('settings'), { account: c.get('identity').account, id }))) as T;
+    return (await method(conversationStub(c.env, c.get('settings'), { account, id }))) as T;
   } catch (thrown) {
     throw new ObjectUnreachable('conversation', thrown);
   }

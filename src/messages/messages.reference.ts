@@ -129,6 +129,7 @@ const begun = {
         example: {
           type: 'turn',
           id: 'turn_2m4gmfejmm3a',
+          continues: null,
           conversation: 'trip',
           status: 'running',
           paused: null,

@@ -8,6 +8,7 @@ import {
   mcpServer,
   mcpTool,
   runTool,
+  workerToolEntry,
 } from '../conversations/runs/runs.schema.ts';
 import { finalError, invalidRequest } from '../http/errors.ts';
 import { deliverFault } from '../http/hosts.ts';
@@ -15,7 +16,7 @@ import type { Identity } from '../identity/caller.ts';
 import { isObject, type Json } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
 import { isAgentRun } from './agent-tools.ts';
-import { IN_WORKER, workerTool, workerToolNames } from './worker-tools.ts';
+import { IN_WORKER, isWorkerRun, workerTool, workerToolNames } from './worker-tools.ts';
 
 /** The settings that tools are called by. */
 export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET' | 'toolSecrets' | 'development'>;
@@ -53,7 +54,7 @@ export function checkTools(
 
 /** @throws ApiError 403 for a caller who may bring no tools with an address */
 function faultOfTool(tool: Json, identity: Identity, settings: Settings, place: PlaceOfTools): string | undefined {
-  if (tool.run === IN_WORKER) return faultOfName(tool.name);
+  if (tool.run === IN_WORKER || isWorkerRun(tool.run)) return faultOfOwn(tool);
   // Who uses an agent needs no scope, so this needs none either.
   if (isAgentRun(tool.run)) return faultIn(agentTool.safeParse(tool));
   return faultOfRun(tool, identity, settings, place);
@@ -85,7 +86,10 @@ function faultOfRun(tool: Json, identity: Identity, settings: Settings, place: P
 const MCP_IS_STORED =
   'run.mcp: the tools of an MCP server are listed when they are stored. Store it with PUT /prefixes/:name or PUT /agents/:name, and name that here.';
 
-function faultOfName(name: unknown): string | undefined {
+function faultOfOwn(tool: Json): string | undefined {
+  const { name, run } = tool;
+  const [issue] = run === IN_WORKER ? [] : (workerToolEntry.safeParse(tool).error?.issues ?? []);
+  if (issue) return `${issue.path.join('.')}: ${issue.message}`;
   if (typeof name === 'string' && workerTool(name)) return undefined;
   const names = workerToolNames();
   const told = names.length > 0 ? `It has: ${names.join(', ')}.` : 'It has none: they are given to createApp.';

@@ -5,7 +5,7 @@
 
 import type { Bindings } from '../durable/bindings.ts';
 import { edit } from '../json/edit.ts';
-import type { Json } from '../json/object.ts';
+import { isObject, type Json } from '../json/object.ts';
 import { filledAgentTool, isAgentRun } from './agent-tools.ts';
 
 /** What a tool knows of its call. */
@@ -62,6 +62,11 @@ export type WorkerTools<Inputs extends object = Record<string, unknown>> = {
 
 /** What a request says in place of an address. */
 export const IN_WORKER = 'worker';
+
+/** @returns whether a `run` names a tool of the Worker's own in its long form. */
+export function isWorkerRun(run: unknown): run is Json {
+  return isObject(run) && Object.hasOwn(run, 'worker');
+}
 
 interface KnownTool {
   tool: WorkerTool;
@@ -133,7 +138,7 @@ export function filledTool(name: string, text: string): string | undefined {
 export function toldTool(tool: Json): Json | undefined {
   const { run, ...told } = tool;
   if (isAgentRun(run)) return JSON.parse(filledAgentTool(JSON.stringify(told))) as Json;
-  if (run !== IN_WORKER) return told;
+  if (run !== IN_WORKER && !isWorkerRun(run)) return told;
   const text = filledTool(String(tool.name), JSON.stringify(told));
   return text === undefined ? undefined : (JSON.parse(text) as Json);
 }

@@ -32,6 +32,8 @@ test('every route is asked as it is meant', async () => {
   await conversations.messages('c1', { after_id: 'm1', pending: true });
   await conversations.turn('c1', 't/1');
   await conversations.cancel('c1', 't/1');
+  await conversations.approvals('c1');
+  await conversations.approve('c1', 'a/1', { decision: 'deny', reason: 'No.' }, { account: 'bob' });
   await conversations.stop('c1');
   await conversations.rewind('c1', 'm1');
   await conversations.fork('c1', { id: 'c2' });
@@ -62,6 +64,8 @@ test('every route is asked as it is meant', async () => {
     ['GET', '/conversations/c1/messages?after_id=m1&pending=true', null],
     ['GET', '/conversations/c1/turns/t%2F1', null],
     ['DELETE', '/conversations/c1/turns/t%2F1', null],
+    ['GET', '/conversations/c1/approvals', null],
+    ['POST', '/conversations/c1/approvals/a%2F1?account=bob', { decision: 'deny', reason: 'No.' }],
     ['POST', '/conversations/c1/stop', null],
     ['POST', '/conversations/c1/rewind', { before: 'm1' }],
     ['POST', '/conversations/c1/fork', { id: 'c2' }],

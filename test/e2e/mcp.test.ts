@@ -49,19 +49,23 @@ const question = (content: string, conversation: string) => ({
   messages: [{ role: 'user', content }],
 });
 
-test('the tools of a server that a prefix names are called in a conversation, and its session ends with the run', async () => {
-  await store('/prefixes/trips', ['get.weather']);
-  const answer = await sent('POST', '/v1/messages', { prefix: 'trips', ...question('Weather in Bern?', 'p1') });
-  expect(((await answer.json()) as Json).content).toMatchObject([
-    { type: 'text' },
-    { type: 'mcp_tool_use', name: 'w_get_weather', server_name: 'edge' },
-    { type: 'mcp_tool_result', is_error: false, content: [{ text: expect.stringContaining('sun in') }] },
-    { type: 'text' },
-  ]);
-  await eventually(() => expect(server.sessions.size).toBe(0));
-  const told = await (await fetch(`${edge.url}/conversations/p1/export`)).text();
-  expect(told).not.toContain(server.host);
-});
+test.each(['prefix', 'agent'])(
+  'the tools of a server in a stored %s are called, and its session ends with the run',
+  async (kind) => {
+    await store(kind === 'agent' ? '/agents/trips' : '/prefixes/trips', ['get.weather']);
+    const answer = await sent('POST', '/v1/messages', { [kind]: 'trips', ...question('Weather in Bern?', kind) });
+    expect(((await answer.json()) as Json).content).toMatchObject([
+      { type: 'text' },
+      { type: 'mcp_tool_use', name: 'w_get_weather', server_name: 'edge' },
+      { type: 'mcp_tool_result', is_error: false, content: [{ text: expect.stringContaining('sun in') }] },
+      { type: 'text' },
+    ]);
+    await eventually(() => expect(server.sessions.size).toBe(0));
+    const told = await (await fetch(`${edge.url}/conversations/${kind}/export`)).text();
+    expect(told).toContain('w_get_weather');
+    expect(told).not.toContain(server.host);
+  },
+);
 
 test('after a kill a call that is made once is not made again, and one that may be repeated is, under its key', async () => {
   server.begun.length = 0;

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { McpServer } from '@modelcontextprotocol/sdk/server/mcp.js';
 import { StreamableHTTPServerTransport } from '@modelcontextprotocol/sdk/server/streamableHttp.js';
 import type { CallToolResult } from '@modelcontextprotocol/sdk/types.js';
+import { createMcpHandler, McpServer as SessionlessServer } from '@modelcontextprotocol/server';
 import { z } from 'zod';
 
 /** How a server answers: with sessions or without, as JSON or as a stream of events. */
@@ -154,4 +155,31 @@ function serverWith({ begun, cancelled }: Pick<ServedMcp, 'begun' | 'cancelled'>
   });
   server.registerTool('big', { inputSchema: z.object({ bytes: z.number() }) }, ({ bytes }) => text('a'.repeat(bytes)));
   return server;
+}
+
+/** Serves MCP by the official SDK's second version, which refuses whoever begins a session. */
+export async function serveWithoutSessions() {
+  const headers: Headers[] = [];
+  const handler = createMcpHandler(
+    () => {
+      const server = new SessionlessServer({ name: 'weather', version: '1.0.0' });
+      const inputSchema = z.object({ city: z.string() });
+      server.registerTool('get.weather', { inputSchema, annotations: { readOnlyHint: true } }, ({ city }) => ({
+        content: [{ type: 'text', text: `sun in ${city}` }],
+      }));
+      return server;
+    },
+    { legacy: 'reject' },
+  );
+  const http = await serveHttp(async (request, response) => {
+    const chunks: Uint8Array[] = [];
+    for await (const chunk of request) chunks.push(chunk as Uint8Array);
+    const sent = new Headers(request.headers as Record<string, string>);
+    headers.push(sent);
+    const answer = await handler.fetch(
+      new Request(http.url, { method: 'POST', headers: sent, body: Buffer.concat(chunks) }),
+    );
+    response.writeHead(answer.status, Object.fromEntries(answer.headers)).end(await answer.text());
+  });
+  return { ...http, headers };
 }

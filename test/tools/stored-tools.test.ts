@@ -3,7 +3,7 @@ import type { Json } from '../../src/json/object.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { checkTools } from '../../src/tools/check-tools.ts';
 import { storedTools } from '../../src/tools/stored-tools.ts';
-import { serveHttp, serveMcp } from '../support/mcp-server.ts';
+import { serveHttp, serveMcp, serveWithoutSessions } from '../support/mcp-server.ts';
 
 const identity = { account: 'alice', scopes: ['messages', 'prefixes', 'tools'] as const, token: undefined };
 
@@ -74,6 +74,14 @@ describe.each([true, false].flatMap((hasSessions) => [true, false].map((isJson) 
     });
   },
 );
+
+test('a server that knows no sessions any more is listed without one', async () => {
+  const { url, host, close } = await serveWithoutSessions();
+  onTestFinished(close);
+  expect(await storing([{ name: 's', run: { mcp: url } }], host)).toMatchObject([
+    { name: 's_get_weather', run: { mcp: url, tool: 'get.weather', once: false } },
+  ]);
+});
 
 test('only the tools that are wanted are stored; one that there is not is told', async () => {
   const { url, host } = await listing(() => ({ tools: ['a', 'b', 'c'].map((name) => tool(name)) }));

@@ -98,6 +98,7 @@ export interface StoredMessage extends SentMessage {
 /**
  * Counts the messages that resend the history: many clients send all of it with each request.
  *
+ * Answers that follow each other, as those of a run that has waited for approval, may come as one: some clients join them.
  * User messages must be equal. Of answers only the text and the tool calls are compared, since clients drop thinking and
  * reorder what they do not show. A string equals one text block; cache breakpoints and nulls are ignored.
  *
@@ -105,13 +106,35 @@ export interface StoredMessage extends SentMessage {
  */
 export function countResent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
   let at = 0;
-  for (const stored of history) {
-    const message = messages[at];
-    if (stored.role === 'assistant' && stored.isPartial && message?.role !== 'assistant') continue;
-    if (!message || message.role !== stored.role || !isSameMessage(stored, message)) return 0;
-    at += 1;
+  for (const stored of withAnswersJoined(history)) {
+    const first = messages[at];
+    if (stored.role === 'assistant' && stored.isPartial && first?.role !== 'assistant') continue;
+    if (!first || first.role !== stored.role) return 0;
+    const answers = first.role === 'assistant' ? messages.slice(at).findIndex(({ role }) => role !== 'assistant') : 1;
+    const end = answers < 0 ? messages.length : at + answers;
+    if (!isSameMessage(stored, messages.slice(at, end).reduce(joinedAnswer))) return 0;
+    at = end;
   }
   return at;
+}
+
+function* withAnswersJoined(history: Iterable<StoredMessage>): Generator<StoredMessage> {
+  let answer: StoredMessage | undefined;
+  for (const message of history) {
+    if (answer && message.role === 'assistant') {
+      answer = { ...joinedAnswer(answer, message), isPartial: answer.isPartial || message.isPartial };
+      continue;
+    }
+    if (answer) yield answer;
+    answer = message.role === 'assistant' ? message : undefined;
+    if (!answer) yield message;
+  }
+  if (answer) yield answer;
+}
+
+function joinedAnswer(one: SentMessage, other: SentMessage): SentMessage {
+  const blocks = [one, other].flatMap(({ content }) => blocksOf(content) as unknown[]);
+  return { role: one.role, content: blocks };
 }
 
 function isSameMessage(stored: StoredMessage, message: SentMessage): boolean {

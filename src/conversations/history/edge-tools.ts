@@ -3,7 +3,7 @@
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject, parseObject } from '../../json/object.ts';
 import { filledAgentTool, isAgentRun } from '../../tools/agent-tools.ts';
-import { filledTool, IN_WORKER, markOfTools, workerTool } from '../../tools/worker-tools.ts';
+import { filledTool, IN_WORKER, isWorkerRun, markOfTools, workerTool } from '../../tools/worker-tools.ts';
 import type { ToolRun } from '../runs/runs.schema.ts';
 
 /** The tools of a request. */
@@ -43,10 +43,10 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
     const tool = JSON.parse(text) as unknown;
     if (!isObject(tool)) return text;
     const name = String(tool.name);
-    if (tool.run === IN_WORKER) {
+    if (tool.run === IN_WORKER || isWorkerRun(tool.run)) {
       own.push(name);
       const { once, timeout_seconds } = workerTool(name) ?? {};
-      runs.set(name, { worker: true, once, timeout_seconds });
+      runs.set(name, { once, timeout_seconds, ...(isObject(tool.run) ? tool.run : {}), worker: true });
       // A tool that a deploy has removed is not told to the model any more.
       return filledTool(name, edit(text, { run: undefined })) ?? [];
     }

@@ -30,6 +30,7 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   const cut = run === null ? boundaryAt(transcript, found) : firstOfRun(transcript, run);
   return transcript.together(() => {
     transcript.deleteMessages('seq >= ?', cut);
+    transcript.approvals.rewind(turn);
     const emptied = turnsWithoutMessages(transcript, turn);
     const unsettledRuns = new Set(emptied.flatMap(({ seq, run, settled }) => (run === seq && !settled ? [seq] : [])));
     for (const turn of emptied) {
@@ -96,12 +97,14 @@ export function forkTo(
     if (agent) yield line('agent', transcript.frozenAgent);
     const turns = committedTurns(transcript, until);
     for (const turn of turns) {
-      yield line('turn', JSON.stringify({ ...turn, key: null, grant: null, settled: true }));
+      const own = { key: null, grant: null, settled: true, background: null, deliverUrl: null };
+      yield line('turn', JSON.stringify({ ...turn, ...own }));
       const calls = turn.run === null ? [] : transcript.calls.of(turn.seq);
       const results = calls.length === 0 ? undefined : transcript.calls.results(turn.seq);
+      const waiting = new Set(transcript.approvals.ofStep(turn.seq).map(({ toolUseId }) => toolUseId));
       for (const call of calls) {
         const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
-        yield line('call', JSON.stringify(copied), results?.get(call.id) ?? unansweredCall(call));
+        yield line('call', JSON.stringify(copied), results?.get(call.id) ?? unansweredCall(call, waiting));
       }
       for (const seq of messagesOf(transcript, turn.seq)) {
         for (const { id, role, createdAt, text, origin } of transcript.history({ from: seq, to: seq })) {
@@ -122,9 +125,11 @@ function hasAll(transcript: Transcript, version: number, turns: readonly TurnRow
   return last === undefined || turnAt(transcript, last.seq) !== undefined;
 }
 
-/** @returns the result of a call that is still made: only the conversation that is copied gets its answer. */
-function unansweredCall({ id }: CallRow): string {
-  const content = 'This conversation was copied while the call was made.';
+/** @returns the result of a call that is still made, or waits for approval: only the conversation that is copied gets its answer. */
+function unansweredCall({ id }: CallRow, waiting: ReadonlySet<string>): string {
+  const content = waiting.has(id)
+    ? 'This conversation was copied while the call waited for approval. It was not made here.'
+    : 'This conversation was copied while the call was made.';
   return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });
 }
 

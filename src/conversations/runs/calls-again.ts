@@ -1,6 +1,7 @@
 /** After a crash: which calls of the last step are made again, and which must not be. */
 
 import type { Transcript } from '../storage/transcript.ts';
+import { approvedCall, needsApproval } from './approval.ts';
 import { HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { toolsAskedIn } from './next-step.ts';
 import type { PlannedCall } from './run-calls.ts';
@@ -29,13 +30,18 @@ export function callsAgain(
   const rows = transcript.calls.of(step);
   if (rows.length === 0) return undefined;
   const asked = toolsAskedIn(transcript, step);
-  const calls = rows.flatMap((row) => {
+  const approvals = transcript.approvals.ofStep(step);
+  const calls = rows.flatMap((row): PlannedCall[] => {
     const { turn, n, id, endedAt, tries, subagent } = row;
     const block = asked.find((one) => one.id === id);
     if (!block || endedAt !== null) return [];
     if (shown.isOfEdge(block)) shown.expect(id);
-    const call = { turn, n, block, tries: tries + 1, subagent };
+    const decided = approvals.find(({ toolUseId }) => toolUseId === id);
+    const planned = { turn, n, block, tries, subagent };
     const run = tools.get(String(block.name));
+    // It waits for a person, and was not made.
+    if (!decided && needsApproval(run, block.input)) return [planned];
+    const call = decided ? approvedCall({ ...planned, tries: tries + 1 }, decided) : { ...planned, tries: tries + 1 };
     // A subagent that was begun is attached to.
     if (!run || 'agent' in run || !run.once) {
       transcript.calls.beginAgain(row, now());

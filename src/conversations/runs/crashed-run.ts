@@ -10,7 +10,7 @@ import { type Frame, FrameReader } from '../../sse/frames.ts';
 import { EDGE } from '../history/edge-blocks.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { messagesOf, turnsOfRun } from '../storage/turn-queries.ts';
+import { messagesOf, turnAt, turnsOfRun } from '../storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import { MessageBuilder } from '../turn/message-builder.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../turn/restore-turn.ts';
@@ -74,6 +74,9 @@ export function closeCrashedRun(
   const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
   const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
   const run: RunTurn = { row, log, ended: undefined, usages: [] };
+  const owed = transcript.approvals.takenUpBy(row.seq);
+  const [continued] = owed;
+  if (continued) run.continues = continued.turn;
   const spent: SpentSoFar = { steps: 0, calls: 0, cost: 0 };
   const steps = turnsOfRun(transcript, row.seq).slice(1);
   const unknown: Promise<Settled>[] = [];
@@ -82,6 +85,7 @@ export function closeCrashedRun(
   );
   for (const id of idsShown(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
     unmade.delete(id);
+  for (const { toolUseId } of owed) unmade.delete(toolUseId);
   let question: string[] = [];
   for (const step of steps) {
     if (step.status === 'running') {
@@ -112,12 +116,14 @@ export function closeCrashedRun(
     if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
   }
   run.isCommitted = spent.steps > 0;
-  const last = steps.findLast(({ status }) => status !== 'failed');
+  const own = steps.findLast(({ status }) => status !== 'failed');
+  const last = own ?? (continued && turnAt(transcript, continued.turn));
   const number = Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1))));
   const tries = Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId)));
   if (run.isCommitted) question = [];
   const isAskedAgain = question.length > 0;
-  const mayGoOn = (run.isCommitted || isAskedAgain) && log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
+  const mayGoOn =
+    (run.isCommitted || continued !== undefined || isAskedAgain) && log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
   const open = started.filter((index) => !ended.includes(index));
   const hasBegun = events.some(({ type }) => type === 'message_start');
   return {
@@ -131,7 +137,11 @@ export function endCrashedRun(
   { turn, spent, blocks }: CrashedRun,
   { transcript, now, error }: Pick<CrashedObject, 'transcript' | 'now' | 'error'>,
 ): void {
-  for (const step of turnsOfRun(transcript, turn.row.seq)) {
+  const { continues } = turn;
+  for (const step of [
+    ...(continues === undefined ? [] : [{ seq: continues }]),
+    ...turnsOfRun(transcript, turn.row.seq),
+  ]) {
     for (const call of transcript.calls.of(step.seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
@@ -162,10 +172,16 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
   const log = new EventLog(transcript, row, { events, rows });
   const blocks = text.match(/^event: content_block_start$/gm)?.length ?? 0;
   const shown = new ShownRun(log, () => false, blocks, true);
-  const last = turnsOfRun(transcript, row.seq).findLast(({ calls }) => typeof calls === 'string');
-  if (!last) return;
-  const results = transcript.calls.results(last.seq);
-  const ended = transcript.calls.of(last.seq).filter(({ event }) => event !== null && event > events);
+  const own = turnsOfRun(transcript, row.seq).findLast(({ calls }) => typeof calls === 'string');
+  const owed = own ? [] : transcript.approvals.takenUpBy(row.seq);
+  const last = own?.seq ?? owed[0]?.turn;
+  if (last === undefined) return;
+  // Of the step before it, other results were shown by the run that has paused.
+  const isShownHere = (id: string) => own !== undefined || owed.some(({ toolUseId }) => toolUseId === id);
+  const results = transcript.calls.results(last);
+  const ended = transcript.calls
+    .of(last)
+    .filter(({ id, event }) => isShownHere(id) && event !== null && event > events);
   for (const { id, isError, bytes } of ended.sort((one, other) => Number(one.event) - Number(other.event))) {
     const { content = '' } = parseObject(results.get(id) ?? '{}') ?? {};
     shown.expect(id);

@@ -30,6 +30,8 @@ export interface RunTurn extends RunningTurn {
   last?: { outcome: RequestOutcome; delta: Json | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
+  /** The number of the step whose calls it has taken up, where it goes on behind approvals. */
+  continues?: number;
   /** Whether the last step was settled without a report of the conversation. */
   isUnreported?: boolean;
 }
@@ -58,14 +60,17 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     log.add({ event: 'error', data });
     error = errorIn(data);
   } else {
-    for (const id of shown.unanswered) shown.showResult(id, failedCall('stopped'));
+    const waits = end.kind === 'paused' && end.reason === 'approval';
+    for (const id of waits ? [] : shown.unanswered) shown.showResult(id, failedCall('stopped'));
     const { delta = {}, ...others } = last?.delta ?? {};
     const reason =
       end.kind === 'complete'
         ? {}
         : { stop_reason: end.kind === 'paused' ? 'pause_turn' : 'end_turn', stop_sequence: null };
     const remark = end.kind === 'paused' ? `: sluice-paused=${end.reason}\n\n` : '';
-    const stopReason = { stop_reason: null, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
+    // It has called nobody but the client, for whom the step before has left calls.
+    const ownReason = turn.continues !== undefined && last === undefined ? 'tool_use' : null;
+    const stopReason = { stop_reason: ownReason, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
     shown.add('message_delta', { ...others, delta: stopReason, usage: summedUsage(usages) }, remark);
     const stopped = end.kind === 'stopped' ? ': sluice-stopped\n\n' : '';
     shown.add('message_stop', {}, `${stopped}: sluice-cost-usd=${formatUsd(spent)}\n\n`);
@@ -81,7 +86,8 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled, ...paused };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
-  transcript.calls.deleteRequest(row.seq);
+  // A run that waits goes on with the request that it had.
+  if (paused.paused !== 'approval') transcript.calls.deleteRequest(row.seq);
   const { profile } = transcript;
   if (turn.isUnreported && profile) {
     transcript.save({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
@@ -102,8 +108,8 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   log.end();
 }
 
-function statusOfRun({ isCommitted, last }: RunTurn, { kind }: EndOfRun): TurnStatus {
-  if (!isCommitted) return 'failed';
+function statusOfRun({ isCommitted, continues, last }: RunTurn, { kind }: EndOfRun): TurnStatus {
+  if (!isCommitted && continues === undefined) return 'failed';
   if (kind === 'error') return 'interrupted';
   if (kind === 'stopped') return 'stopped';
   return last?.outcome.stop_reason === 'refusal' ? 'refused' : 'complete';

@@ -11,6 +11,7 @@ export type PauseReason =
   | 'max_seconds'
   | 'max_tool_calls'
   | 'repeated_call'
+  | 'approval'
   | 'budget'
   | 'revoked';
 
@@ -26,6 +27,17 @@ export interface SpentSoFar {
   cost: Nanodollars;
 }
 
+/** What runs have used of their limits before the one that goes on. The time of waiting for approval does not count. */
+export interface CarriedLimits extends SpentSoFar {
+  ms: number;
+}
+
+interface MeteredRun {
+  isStreaming: boolean;
+  spent?: SpentSoFar | undefined;
+  carried?: CarriedLimits | undefined;
+}
+
 export class RunMeter {
   readonly #limits: RunLimits;
   readonly #beganAt: number;
@@ -34,24 +46,27 @@ export class RunMeter {
   #calls: number;
   #refusedCalls = 0;
   #spent: Nanodollars;
+  readonly #carried: Nanodollars;
   #last = '';
   #repeats = 0;
 
   /** @param beganAt milliseconds since 1970 */
-  constructor(limits: RunLimits, beganAt: number, isStreaming: boolean, spent?: SpentSoFar) {
+  constructor(limits: RunLimits, beganAt: number, { isStreaming, spent, carried }: MeteredRun) {
     this.#limits = limits;
-    this.#beganAt = beganAt;
+    this.#beganAt = beganAt - (carried?.ms ?? 0);
     const seconds = limits.max_seconds ?? (isStreaming ? Number.POSITIVE_INFINITY : BUFFERED_SECONDS);
     this.#mostMs = seconds * 1_000;
-    this.#steps = spent?.steps ?? 0;
-    this.#calls = spent?.calls ?? 0;
+    this.#steps = (spent?.steps ?? 0) + (carried?.steps ?? 0);
+    this.#calls = (spent?.calls ?? 0) + (carried?.calls ?? 0);
     this.#spent = spent?.cost ?? 0;
+    this.#carried = carried?.cost ?? 0;
   }
 
   get parallel(): number {
     return this.#limits.parallel_tools;
   }
 
+  /** What this run itself has cost. */
   get spent(): Nanodollars {
     return this.#spent;
   }
@@ -59,7 +74,7 @@ export class RunMeter {
   /** What the next step may cost; undefined where it is not limited. */
   get most(): Nanodollars | undefined {
     const { max_usd } = this.#limits;
-    return max_usd === undefined ? undefined : Math.max(0, Math.floor(max_usd * 1e9) - this.#spent);
+    return max_usd === undefined ? undefined : Math.max(0, Math.floor(max_usd * 1e9) - this.#spent - this.#carried);
   }
 
   /** @returns the milliseconds that are left. */

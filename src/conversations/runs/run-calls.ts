@@ -7,6 +7,7 @@ import type { Settings } from '../../settings/settings.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
 import type { BegunCall, SubagentShare } from '../storage/call-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { needsApproval, withNote } from './approval.ts';
 import type { RunCaller } from './call-agent.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
@@ -23,6 +24,10 @@ export interface PlannedCall {
   tries: number;
   /** Of a subagent that was begun before a crash. */
   subagent?: SubagentShare | undefined;
+  /** Whether a person has approved it. */
+  isApproved?: boolean;
+  /** What the model is told before its result. */
+  note?: string;
 }
 
 /** What making calls needs of their run. */
@@ -66,7 +71,7 @@ export class RunCalls {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
         const beganAt = this.#run.now();
         if (call.subagent) this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
-        this.answer(call, await this.#make(call, room), beganAt);
+        this.answer(call, withNote(await this.#make(call, room), call.note), beganAt);
       }
     };
     await Promise.all(Array.from({ length: Math.min(this.#run.meter.parallel, calls.length) }, work));
@@ -84,6 +89,11 @@ export class RunCalls {
     const left = meter.most === undefined ? undefined : Math.max(0, meter.most - taken);
     const most = left === undefined ? null : Math.floor(left / (fresh.length + 1));
     for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
+  }
+
+  /** @returns whether a call waits until a person has approved it. */
+  needsApproval({ block, isApproved = false }: PlannedCall): boolean {
+    return !isApproved && needsApproval(this.#run.tools.get(String(block.name)), block.input);
   }
 
   async #make(planned: PlannedCall, room: ResultRoom): Promise<ToolResult> {

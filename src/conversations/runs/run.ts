@@ -9,65 +9,24 @@
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
 import { pause } from '../../async/pause.ts';
-import type { Bindings } from '../../durable/bindings.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
-import { isObject, type Json } from '../../json/object.ts';
-import type { Settings } from '../../settings/settings.ts';
+import { isObject } from '../../json/object.ts';
 import type { NextRequest, PlannedRun } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
 import { EventLog } from '../turn/event-log.ts';
-import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { Started } from '../turn/read-buffered-answer.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
-import type { RunCaller } from './call-agent.ts';
 import { callsAgain } from './calls-again.ts';
 import type { CrashedRun } from './crashed-run.ts';
 import { type EndOfRun, endRun, type RunTurn } from './end-run.ts';
 import { RunMeter } from './limits.ts';
 import { bodyOfStep, costOf, pauseBy } from './next-step.ts';
+import { requestApprovals, showClientCalls, takeUpCalls } from './owed-calls.ts';
 import { type PlannedCall, RunCalls } from './run-calls.ts';
+import type { RunContext } from './run-context.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
-import { failedCall } from './tool-result.ts';
-
-/** What a run needs of its object. */
-export interface RunContext {
-  transcript: Transcript;
-  settings: Settings;
-  env: Bindings;
-  account: string;
-  conversation: string;
-  requestId: string;
-  caller: RunCaller;
-  isStreaming: boolean;
-  now(): number;
-  /** Plans the next step from a body, or the first one again; nothing is written. @throws ApiError as `nextRequest` */
-  plan(body: string, isAgain: boolean): NextRequest;
-  /** Stores a step and makes what runs it. */
-  begin(plan: NextRequest, step: NewStep): TurnRunner;
-  /** Has the settlement of a step confirmed. */
-  settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
-  /** Called in the step in which the run has ended. */
-  onEnd(turn: RunTurn): void;
-  onBroken(thrown: unknown): void;
-}
-
-/** A step that is to begin. */
-export interface NewStep {
-  run: TurnRow;
-  /** The ledger's name of its first try, and which of the run's steps it is. */
-  requestId: string;
-  number: number;
-  /** Whether a step before it is part of the history. */
-  isLater: boolean;
-  most: number | undefined;
-  /** The number of the last event before it. */
-  logged: number;
-  logOf(builder: MessageBuilder): StepLog;
-  callsIn(content: readonly Json[]): string | null;
-  onEnd(settled: Promise<Settled> | undefined): void;
-}
+import { failedCall, type ToolResult } from './tool-result.ts';
 
 /** What follows a step: calls of its tools, the next step, the same step again, or nothing. */
 type Following = { kind: 'calls'; calls: PlannedCall[]; asksClient: boolean } | { kind: 'step' | 'again' };
@@ -115,7 +74,8 @@ export class Run implements Runner {
     const log = crashed?.turn.log ?? new EventLog(context.transcript, row);
     this.turn = crashed?.turn ?? { row, log, ended: undefined, usages: [] };
     this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
-    this.#meter = new RunMeter(planned.limits, row.beganAt, context.isStreaming, crashed?.spent);
+    const { isStreaming, carried } = context;
+    this.#meter = new RunMeter(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
     const { transcript, settings, env, account, conversation, caller, now } = context;
     this.#calls = new RunCalls({
       ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
@@ -129,6 +89,24 @@ export class Run implements Runner {
     this.#started.resolve(this.#step.runner.started);
     this.#admitted = this.#step.runner.admitted;
     return this;
+  }
+
+  /** Takes up the calls of a step about which was decided, and shows them; `continue` makes them. */
+  takeUp(step: number): this {
+    const { transcript, now } = this.#context;
+    this.turn.continues = step;
+    const answer = (call: PlannedCall, result: ToolResult) => this.#calls.answer(call, result);
+    this.#following = {
+      kind: 'calls',
+      ...takeUpCalls(step, { transcript, now, answer, shown: this.#shown, row: this.turn.row }),
+    };
+    this.#started.resolve({ kind: 'stream', headers: {} });
+    return this;
+  }
+
+  /** Goes on with the calls that were taken up. Never rejects. */
+  async continue(): Promise<void> {
+    await this.#run(await this.#goOn());
   }
 
   get started(): Promise<Started> {
@@ -185,6 +163,7 @@ export class Run implements Runner {
       requestId,
       number: this.#number,
       isLater: this.turn.isCommitted === true,
+      isOfEdge: this.turn.isCommitted === true || this.turn.continues !== undefined,
       most: this.#meter.most,
       logged: this.#shown.log.events,
       logOf: (builder) => {
@@ -244,7 +223,7 @@ export class Run implements Runner {
       case 'failed': {
         if (this.#abort.signal.aborted) break;
         const error = runner.failure;
-        const isLater = this.turn.isCommitted;
+        const isLater = this.#isPart;
         const reason = isLater && pauseBy(error);
         if (reason) {
           this.#finish({ kind: 'paused', reason });
@@ -259,9 +238,9 @@ export class Run implements Runner {
         return undefined;
     }
     this.#finish(
-      this.#abort.signal.aborted && this.turn.isCommitted
+      this.#abort.signal.aborted && this.#isPart
         ? { kind: 'stopped' }
-        : { kind: 'error', error: ended?.error, data: this.turn.isCommitted ? undefined : log.error },
+        : { kind: 'error', error: ended?.error, data: this.#isPart ? undefined : log.error },
     );
     return undefined;
   }
@@ -273,14 +252,19 @@ export class Run implements Runner {
     this.#isWaiting = true;
     let asksClient = false;
     if (following.kind === 'calls') {
-      await this.#calls.makeAll(following.calls);
+      const owed = following.calls.filter((call) => this.#calls.needsApproval(call));
+      await this.#calls.makeAll(following.calls.filter((call) => !owed.includes(call)));
+      this.#isWaiting = false;
+      if (owed.length > 0) return this.#waitForApproval(owed);
       asksClient = following.asksClient;
     } else if (following.kind === 'again') await this.#pause();
     this.#isWaiting = false;
     const reason = this.#meter.pause(this.#context.now());
     if (this.#abort.signal.aborted) this.#finish({ kind: 'stopped' });
-    else if (asksClient) this.#finish({ kind: 'complete' });
-    else if (reason) this.#finish({ kind: 'paused', reason });
+    else if (asksClient) {
+      showClientCalls(this.turn, this.#context.transcript, this.#shown);
+      this.#finish({ kind: 'complete' });
+    } else if (reason) this.#finish({ kind: 'paused', reason });
     else {
       try {
         return this.#beginNext();
@@ -289,6 +273,22 @@ export class Run implements Runner {
       }
     }
     return undefined;
+  }
+
+  /** Whether something of it is part of the history. */
+  get #isPart(): boolean {
+    return this.turn.isCommitted === true || this.turn.continues !== undefined;
+  }
+
+  /** Pauses the run until a person has decided on calls. */
+  #waitForApproval(owed: readonly PlannedCall[]): undefined {
+    if (this.#abort.signal.aborted) {
+      for (const call of owed) this.#calls.answer(call, failedCall('stopped'));
+      this.#finish({ kind: 'stopped' });
+      return;
+    }
+    requestApprovals(owed, { ...this.#context, row: this.turn.row });
+    this.#finish({ kind: 'paused', reason: 'approval' });
   }
 
   #beginNext(): NextRequest {

@@ -18,6 +18,21 @@ const headerValue = z.union(
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
 );
 
+const approval = z.described(
+  z.optional(
+    z.union(
+      [
+        z.literal('always'),
+        z.strictObject({
+          over: z.strictObject({ field: z.string().check(z.minLength(1), z.maxLength(256)), above: z.number() }),
+        }),
+      ],
+      { error: 'must be "always", or {"over": {"field": "amount", "above": 100}}' },
+    ),
+  ),
+  'A person must approve each call, or those whose `field` (a number in the input) is above a figure, or is no number.',
+);
+
 /** What all calls over HTTP may have. */
 const overHttp = {
   headers: z.described(
@@ -41,6 +56,7 @@ const overHttp = {
     z.optional(z.boolean()),
     'The call is never made a second time, also where a crash hides whether it was made.',
   ),
+  approval,
 };
 const address = z.string().check(z.maxLength(2_048));
 
@@ -61,6 +77,7 @@ export const agentRunSchema = z.strictObject({
     z.optional(z.int().check(z.gte(1), z.lte(86_400))),
     'After so many seconds it is stopped. Default: what is left of the run’s `max_seconds`.',
   ),
+  approval,
 });
 export type AgentRun = z.output<typeof agentRunSchema>;
 
@@ -83,19 +100,24 @@ const mcpServerSchema = z.strictObject({
 });
 export type McpServerRun = z.output<typeof mcpServerSchema>;
 
+/** The same for a tool of the Worker's own code; what is absent is as the code says. */
+export const workerRunSchema = z.strictObject({
+  worker: z.literal(true),
+  timeout_seconds: overHttp.timeout_seconds,
+  once: overHttp.once,
+  approval,
+});
+
 /** How the edge calls a tool, or that the tool is one of its Worker's own. */
 export const anyRunSchema = z.union([
   z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
+  workerRunSchema,
   runSchema,
   agentRunSchema,
 ]);
 
 /** How a call is made: over HTTP, of an MCP server, as the task of an agent, or in the Worker itself. */
-export type ToolRun =
-  | HttpRun
-  | McpRun
-  | AgentRun
-  | { worker: true; timeout_seconds?: number | undefined; once?: boolean | undefined };
+export type ToolRun = HttpRun | McpRun | AgentRun | z.output<typeof workerRunSchema>;
 
 const toolName = z.string().check(z.minLength(1), z.maxLength(128));
 
@@ -104,6 +126,9 @@ export const runTool = z.looseObject({ name: toolName, run: runSchema });
 
 /** A tool that is an agent. */
 export const agentTool = z.looseObject({ name: toolName, run: agentRunSchema });
+
+/** A tool of the Worker's own. */
+export const workerToolEntry = z.looseObject({ name: runTool.shape.name, run: workerRunSchema });
 
 const shortName = z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -'));
 /** The same, of an MCP server, and a server with all of its tools: what may be stored. */

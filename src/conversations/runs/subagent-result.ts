@@ -33,6 +33,9 @@ function whyUndone(
   if (status === 'running' || status === 'stopped') return `The subagent was stopped. ${whyStopped}`.trim();
   if (status === 'refused') return 'The subagent has refused the task.';
   if (status !== 'complete') return `The subagent has failed. ${error?.message ?? whyStopped}`.trim();
+  if (paused === 'approval') {
+    return 'The subagent waits until a person has approved one of its calls. It goes on then, and its answer stays in its own conversation.';
+  }
   if (paused !== null) return `The subagent has paused (${paused}) before its end.`;
   if (reason === 'tool_use') return 'The subagent has asked for a tool that only a client could call.';
   if (reason === 'end_turn' || reason === 'stop_sequence') return undefined;

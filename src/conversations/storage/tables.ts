@@ -97,7 +97,26 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         next_at integer not null
       ) strict, without rowid;`,
   },
-  { version: 7, sql: 'alter table calls add column subagent text;' },
+  {
+    version: 7,
+    sql: `
+      create table approvals (
+        id text primary key,
+        run integer not null,
+        turn integer not null,
+        n integer not null,
+        tool_use_id text not null,
+        name text not null,
+        approvers text not null,
+        created_at integer not null,
+        decision text,
+        reason text,
+        input text,
+        decided_at integer,
+        continued_by integer
+      ) strict, without rowid;`,
+  },
+  { version: 8, sql: 'alter table calls add column subagent text;' },
 ];
 
 /** The statuses of turns that are part of the history. */

@@ -10,6 +10,7 @@ import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
+import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
@@ -52,6 +53,7 @@ export class Transcript extends Tables {
   readonly log: LogRows;
   readonly calls: CallRows;
   readonly deliveries: DeliveryRows;
+  readonly approvals: ApprovalRows;
   readonly #key = {};
   #profile: Profile | undefined;
   /** Whether the profile in memory is newer than the stored one. */
@@ -68,6 +70,7 @@ export class Transcript extends Tables {
     this.log = new LogRows(this);
     this.calls = new CallRows(this);
     this.deliveries = new DeliveryRows(this);
+    this.approvals = new ApprovalRows(this);
     // A read of an unknown id must store nothing, so the tables are made by the first write.
     const meta = readMeta(storage.sql);
     this.#isEmpty = meta.size === 0;
@@ -316,14 +319,14 @@ export class Transcript extends Tables {
   /** Deletes everything but the profile and what is not settled yet. */
   empty(): void {
     this.#forgetHistory();
-    for (const table of ['messages', 'pieces', 'log', 'calls']) this.write(`delete from ${table}`);
+    for (const table of ['messages', 'pieces', 'log', 'calls', 'approvals']) this.write(`delete from ${table}`);
     this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
   }
 
   /** Deletes what an interrupted copy has left. A failed first turn stays, so that it can be resumed. */
   dropUnborn(): void {
     this.#forgetHistory();
-    for (const table of ['messages', 'pieces', 'calls']) this.write(`delete from ${table}`);
+    for (const table of ['messages', 'pieces', 'calls', 'approvals']) this.write(`delete from ${table}`);
     this.write(`delete from turns where status in ${COMMITTED}`);
   }
 

@@ -25,9 +25,11 @@ export function turnWithKey(transcript: Transcript, key: string): TurnRow | unde
   return transcript.turns("key = ? and status != 'failed'", key).at(-1);
 }
 
-/** @returns the newest turn, or the newest with one of some statuses. */
+/** @returns the newest turn, or the newest with one of some statuses that has messages: of a run that is a step. */
 export function latestTurn(transcript: Transcript, statuses?: readonly TurnStatus[]): TurnRow | undefined {
-  const among = statuses ? `status in (${statuses.map((status) => `'${status}'`).join(', ')})` : '1';
+  const among = statuses
+    ? `status in (${statuses.map((status) => `'${status}'`).join(', ')}) and coalesce(run != seq, true)`
+    : '1';
   return transcript.turns(`seq = (select seq from turns where ${among} order by seq desc limit 1)`).at(0);
 }
 

@@ -1,3 +1,4 @@
+import type { DecisionRequest } from '../../conversations/approvals.schema.ts';
 import type {
   ConversationFields,
   ConversationPatch,
@@ -22,6 +23,8 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   turnAccount(id: string): Result<CrossingText>;
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
+  approvals(): Result<CrossingText>;
+  decide(decision: CalledDecision): Result<DecisionAnswer>;
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Result<ReadableStream<Uint8Array>>;
   create(
@@ -36,6 +39,21 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   erase(): Promise<boolean>;
   subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
   stopSubagent(key: string): Promise<SubagentOutcome | undefined>;
+}
+
+/** A decision about a call that waits for approval. */
+export interface CalledDecision extends DecisionRequest {
+  /** The id of the approval. */
+  id: string;
+  isAdmin: boolean;
+  requestId: string;
+}
+
+/** The answer to a decision: the call, or with 202 the turn that goes on. */
+export interface DecisionAnswer {
+  status: 200 | 202;
+  turn: string;
+  body: string;
 }
 
 /** Which conversation is meant, and by whom. */

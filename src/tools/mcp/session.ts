@@ -1,6 +1,7 @@
 /** Speaks MCP with a server over Streamable HTTP: as a client that has no more than tools to ask for. */
 
 import { pause } from '../../async/pause.ts';
+import { toBase64, utf8 } from '../../http/bytes.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { McpFault, wordsOf } from './mcp-fault.ts';
 import { messagesIn, type StreamPlace, type Take } from './messages-in.ts';
@@ -22,6 +23,9 @@ export interface RpcOptions {
 
 /** The versions of the protocol whose tools are listed and called in this way; the first is offered. */
 const VERSIONS: readonly unknown[] = ['2025-11-25', '2025-06-18', '2025-03-26'];
+/** From this version on there is no session: each request says by itself what one would have agreed on. */
+const WITHOUT_SESSION = '2026-07-28';
+const META = 'io.modelcontextprotocol/';
 /** What a server may say before it is asked for tools. */
 const MOST_GREETING_BYTES = 256 * 1024;
 /** How long a message may take for which nobody waits. */
@@ -29,6 +33,7 @@ const NOTICE_MS = 5_000;
 /** What a server may ask during one call: each is answered, so a server must not have us send without end. */
 const MOST_ASKED = 100;
 const SHORTEST_RETRY_MS = 1_000;
+const CLIENT = { name: 'sluice', version: '0.1.0' };
 const METHOD_NOT_FOUND = -32_601;
 
 export class McpSession {
@@ -54,10 +59,17 @@ export class McpSession {
   }
 
   async #greet(signal: AbortSignal): Promise<void> {
-    const clientInfo = { name: 'sluice', version: '0.1.0' };
-    const params = { protocolVersion: VERSIONS[0], capabilities: {}, clientInfo };
+    const params = { protocolVersion: VERSIONS[0], capabilities: {}, clientInfo: CLIENT };
     const asking = { signal, take: upTo(MOST_GREETING_BYTES) };
-    const { protocolVersion } = await this.request('initialize', params, asking);
+    let protocolVersion: unknown;
+    try {
+      ({ protocolVersion } = await this.request('initialize', params, asking));
+    } catch (thrown) {
+      if (!(thrown instanceof McpFault) || thrown.status !== 400) throw thrown;
+      // So answers a server that knows only versions without a session. If it meant anything else, it says so again.
+      this.#version = WITHOUT_SESSION;
+      return;
+    }
     if (!VERSIONS.includes(protocolVersion)) {
       throw new McpFault(`It speaks none of the versions of MCP that this edge does: ${VERSIONS.join(', ')}.`);
     }
@@ -77,10 +89,12 @@ export class McpSession {
     const { signal } = asking;
     signal.throwIfAborted();
     try {
-      return resultIn(await this.#answer(await this.#post({ id, method, params }, signal), id, asking));
+      const message = this.#hasNoSession ? { id, method, params: withMeta(params) } : { id, method, params };
+      const mirrored = this.#hasNoSession ? mirroredIn(method, params) : {};
+      return resultIn(await this.#answer(await this.#post(message, signal, mirrored), id, asking));
     } catch (thrown) {
-      // A connection that closes is no cancellation to MCP. To cancel `initialize` is not allowed.
-      if (signal.aborted && this.#version !== undefined) {
+      // Where there is a session, a connection that closes cancels nothing. To cancel `initialize` is not allowed.
+      if (signal.aborted && this.#version !== undefined && !this.#hasNoSession) {
         this.#notify({ method: 'notifications/cancelled', params: { requestId: id, reason: 'no longer needed' } });
       }
       throw thrown;
@@ -115,10 +129,15 @@ export class McpSession {
       }
       // A server may end its stream and answer on the next one.
       const { lastId, retryMs = 0 } = place;
-      if (lastId === undefined) throw new McpFault('It ended without an answer.', { mayPass: true });
+      if (lastId === undefined || this.#hasNoSession)
+        throw new McpFault('It ended without an answer.', { mayPass: true });
       await pause(Math.max(SHORTEST_RETRY_MS, retryMs), signal);
       response = await this.#send('GET', signal, { 'last-event-id': lastId });
     }
+  }
+
+  get #hasNoSession(): boolean {
+    return this.#version === WITHOUT_SESSION;
   }
 
   /** Sends what needs no answer, and for which nobody waits: if it is lost, the server helps itself. */
@@ -132,8 +151,9 @@ export class McpSession {
       .catch(() => {});
   }
 
-  #post(message: Json, signal: AbortSignal): Promise<Response> {
-    return this.#send('POST', signal, { 'content-type': 'application/json' }, { jsonrpc: '2.0', ...message });
+  #post(message: Json, signal: AbortSignal, headers: Record<string, string> = {}): Promise<Response> {
+    const more = { 'content-type': 'application/json', ...headers };
+    return this.#send('POST', signal, more, { jsonrpc: '2.0', ...message });
   }
 
   async #send(method: string, signal: AbortSignal, more: Record<string, string> = {}, message?: Json) {
@@ -176,10 +196,32 @@ function answerTo({ id, method }: Json): Json {
   return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
 }
 
+function withMeta({ _meta, ...params }: Json): Json {
+  return {
+    ...params,
+    _meta: {
+      ...(isObject(_meta) ? _meta : {}),
+      [`${META}protocolVersion`]: WITHOUT_SESSION,
+      [`${META}clientInfo`]: CLIENT,
+      [`${META}clientCapabilities`]: {},
+    },
+  };
+}
+
+/** @returns the headers that repeat what a request asks for, so that what stands before a server need not read it. */
+function mirroredIn(method: string, { name }: Json): Record<string, string> {
+  if (typeof name !== 'string') return { 'mcp-method': method };
+  const isPlain = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(name) && !name.startsWith('=?base64?');
+  return { 'mcp-method': method, 'mcp-name': isPlain ? name : `=?base64?${toBase64(utf8(name))}?=` };
+}
+
 function resultIn({ result, error }: Json): Json {
   if (isObject(error)) {
     throw new McpFault(`It answered with an error: ${wordsOf(error.message) || wordsOf(String(error.code))}`);
   }
   if (!isObject(result)) throw new McpFault('It answered with something that is not JSON-RPC.');
+  if (result.resultType === 'input_required') {
+    throw new McpFault('It asks for something in between, which this edge cannot give.');
+  }
   return result;
 }

@@ -6,7 +6,14 @@ import { MOST_STEP_BYTES } from '../../../src/conversations/runs/tool-result.ts'
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import { McpSessions } from '../../../src/tools/mcp/sessions.ts';
 import { eventually } from '../../support/eventually.ts';
-import { type McpMode, PIXEL, type ServedMcp, serveHttp, serveMcp } from '../../support/mcp-server.ts';
+import {
+  type McpMode,
+  PIXEL,
+  type ServedMcp,
+  serveHttp,
+  serveMcp,
+  serveWithoutSessions,
+} from '../../support/mcp-server.ts';
 
 const SECRET = 'Bearer s3cret';
 
@@ -144,6 +151,24 @@ test('a server that has lost its session is greeted anew, and a call that must b
   expect(await call('book', { city: 'Rome' }, { once: true })).toMatchObject({ isError: false });
   expect(server.begun).toHaveLength(2);
   expect(server.asked.filter((asked) => asked === 'POST initialize')).toHaveLength(2);
+});
+
+test('a server that knows no sessions any more is called without one', async () => {
+  const server = await serveWithoutSessions();
+  onTestFinished(() => server.close());
+  const { call } = callsOf(server);
+  expect(await call('get.weather', { city: 'Bern' })).toMatchObject({
+    isError: false,
+    content: [{ text: 'sun in Bern' }],
+  });
+  expect(await call('wörter', {})).toMatchObject({ isError: true });
+  const [, called, other] = server.headers.map((headers) => Object.fromEntries(headers));
+  expect(called).toMatchObject({
+    'mcp-protocol-version': '2026-07-28',
+    'mcp-method': 'tools/call',
+    'mcp-name': 'get.weather',
+  });
+  expect(other).toMatchObject({ 'mcp-name': '=?base64?d8O2cnRlcg==?=' });
 });
 
 describe('a server that is not what it should be', () => {

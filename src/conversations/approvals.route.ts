@@ -1,0 +1,53 @@
+import type { Context } from 'hono';
+import { readJson } from '../accounts/admission/read-body.ts';
+import { hasScope, requireScope } from '../auth/authenticate.ts';
+import type { AppEnv } from '../auth/context.ts';
+import type { CrossingText, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
+import { finalError } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
+import { withOneReading } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
+import { isAccount } from '../identity/identity.ts';
+import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
+import { isConversationId } from './conversations.schema.ts';
+import { noConversation } from './turn-answer.ts';
+import { apiErrorOf, callOwn, mountedPath } from './turn-proxy.ts';
+
+/** Makes the routes of calls that wait for approval. */
+export function approvalsRoutes() {
+  return new Hono<AppEnv>()
+    .use('/conversations/:id/approvals/*', requireScope('messages'))
+    .get('/conversations/:id/approvals', async (c) => {
+      const text = await callNamed<CrossingText>(c, (object) => object.approvals());
+      return new Response(text, { headers: { 'content-type': 'application/json' } });
+    })
+    .post('/conversations/:id/approvals/:approval', async (c) => {
+      const decision = validate(decisionRequest, withOneReading(await readJson(c, 'free'), 'everywhere').json);
+      const { status, turn, body } = await callNamed<DecisionAnswer>(c, (object) =>
+        object.decide({
+          ...decision,
+          id: c.req.param('approval'),
+          isAdmin: hasScope(c.get('identity'), 'admin'),
+          requestId: c.get('requestId'),
+        }),
+      );
+      const headers: Record<string, string> = { 'content-type': 'application/json', 'sluice-turn': turn };
+      if (status === 202) headers.location = mountedPath(c, `/conversations/${c.req.param('id')}/turns/${turn}`);
+      return new Response(body, { status, headers });
+    });
+}
+
+/** Calls the conversation of the path, of the account that the query names. @throws ApiError as the object says, 403, 404 */
+async function callNamed<T>(c: Context<AppEnv>, method: Parameters<typeof callOwn>[2]): Promise<T> {
+  const identity = c.get('identity');
+  const { account = identity.account } = validate(approvalsQuery, c.req.query());
+  if (account !== identity.account && !hasScope(identity, 'admin')) {
+    throw finalError('permission_error', 'account: only an admin sees and decides what waits in other accounts.');
+  }
+  const id = c.req.param('id') ?? '';
+  if (!isConversationId(id) || !isAccount(account)) throw noConversation();
+  c.get('entry').line.conversation = id;
+  const result = await callOwn<Result<T>>(c, id, method, account);
+  if (!result.ok) throw apiErrorOf(c, result.error);
+  return result.value;
+}

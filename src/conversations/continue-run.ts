@@ -1,0 +1,101 @@
+/** Takes a decision about a call, and goes on with its run once all are taken. */
+
+import type { CalledDecision, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
+import { finalError } from '../http/errors.ts';
+import { parseObject } from '../json/object.ts';
+import type { PlainHeaders } from '../upstream/headers.ts';
+import { isRun, newTurnRow, type RunRequest, runContextOf, type TurnHooks, WATCH_MS } from './begin-turn.ts';
+import { answerDecision, storeDecision } from './decide.ts';
+import { heldAgent } from './held-agent.ts';
+import { plannedRun } from './history/next-request.ts';
+import type { ConversationContext } from './maintenance.ts';
+import type { CarriedLimits } from './runs/limits.ts';
+import { Run } from './runs/run.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { turnsOfRun } from './storage/turn-queries.ts';
+import { failedResult } from './turn-answer.ts';
+
+/** Stores a decision, and begins the turn that goes on where it is the last one: both, or neither. */
+export function decideOn(
+  context: ConversationContext,
+  decision: CalledDecision,
+  hooks: TurnHooks,
+): { going?: Run; result: Result<DecisionAnswer> } {
+  const { transcript, now } = context;
+  const { id, requestId } = decision;
+  try {
+    return transcript.together(() => {
+      const goesOn = storeDecision(transcript, decision, now());
+      const going = goesOn && continueRun(context, { ...goesOn, requestId }, hooks);
+      const value = answerDecision(transcript, id, goesOn !== undefined);
+      return { ...(going ? { going } : {}), result: { ok: true, value } };
+    });
+  } catch (thrown) {
+    return { result: failedResult(thrown) };
+  }
+}
+
+/**
+ * Begins the turn that goes on with a run, for the caller of that run; all of it belongs to one transaction. It runs without
+ * a listener.
+ *
+ * @param paused the run that has waited
+ * @param step the number of its step whose calls were decided
+ * @param requestId of the request that made the last decision: the name of the new turn
+ * @throws ApiError where the deployment has no upstream
+ */
+function continueRun(
+  context: ConversationContext,
+  { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
+  hooks: TurnHooks,
+): Run {
+  const { transcript, alarm, now, waitUntil } = context;
+  // Before anything is stored: this throws where the deployment has no upstream.
+  context.upstream();
+  const stored = parseObject(transcript.calls.requestOf(paused.seq));
+  const rest = String(stored?.rest ?? '{}');
+  const planned = plannedRun(rest, transcript, heldAgent(context), isRun(stored?.request as RunRequest | undefined));
+  if (!stored || !planned) {
+    throw finalError('api_error', 'This run cannot go on: its request is not there. Rewind the conversation.', {
+      logged: 'no_request_of_run',
+    });
+  }
+  const asked = stored.request as RunRequest;
+  const told = { background: true, deliverUrl: paused.deliverUrl ?? undefined };
+  const headers = withoutKey(asked.headers);
+  const request: RunRequest = { ...asked, ...told, headers, requestId, key: undefined, stream: true };
+  const { model, sentFrom } = paused;
+  const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
+  const run = { ...row, run: row.seq };
+  const carried = carriedBy(transcript, paused, stored.carried as CarriedLimits | undefined);
+  transcript.beginTurn(run, []);
+  transcript.calls.deleteRequest(paused.seq);
+  transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest, carried }));
+  transcript.approvals.takeUp(paused.seq, run.seq);
+  alarm.wakeFor(now() + WATCH_MS);
+  const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step);
+  // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
+  waitUntil(Promise.resolve().then(() => going.continue()));
+  return going;
+}
+
+/** A key that means one request must not mean another one too. */
+function withoutKey({ 'idempotency-key': _, ...headers }: PlainHeaders): PlainHeaders {
+  return headers;
+}
+
+/** @returns what a run and those before it have used of their limits; the time in which it waited does not count */
+function carriedBy(
+  transcript: Transcript,
+  { seq, cost, beganAt, endedAt }: TurnRow,
+  before?: CarriedLimits,
+): CarriedLimits {
+  const steps = turnsOfRun(transcript, seq).slice(1);
+  return {
+    steps: steps.filter(({ status }) => status !== 'failed').length + (before?.steps ?? 0),
+    calls: steps.reduce((sum, step) => sum + transcript.calls.of(step.seq).length, 0) + (before?.calls ?? 0),
+    cost: cost + (before?.cost ?? 0),
+    ms: (endedAt ?? beganAt) - beganAt + (before?.ms ?? 0),
+  };
+}

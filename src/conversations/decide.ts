@@ -1,0 +1,124 @@
+/** What waits for approval in a conversation, and what persons decide about it. */
+
+import type { CalledDecision, DecisionAnswer } from '../durable/contracts/conversation.ts';
+import { ApiError, DO_NOT_RETRY, finalError, notFound } from '../http/errors.ts';
+import { listOf } from '../http/page.ts';
+import { isoTimeOrNull } from '../http/times.ts';
+import type * as z from '../http/zod.ts';
+import type { approvalRow } from './conversations-answers.schema.ts';
+import type { ApprovalRow } from './storage/approval-rows.ts';
+import type { TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { turnAt, turnWithId } from './storage/turn-queries.ts';
+import { describeTurn, inputsIn } from './turn-account.ts';
+
+export type ShownApproval = z.output<typeof approvalRow>;
+
+/** @returns the calls about which nobody has decided, as a list in their order */
+export function openApprovals(transcript: Transcript): string {
+  const rows = transcript.profile ? transcript.approvals.open() : [];
+  return JSON.stringify(
+    listOf(
+      rows.map((row) => describeApproval(transcript, row)),
+      false,
+      ({ id }) => id,
+    ),
+  );
+}
+
+/** Describes a call that waits for approval, or has waited. */
+export function describeApproval(transcript: Transcript, row: ApprovalRow): ShownApproval {
+  const { id, toolUseId, name, approvers, decision, reason, createdAt, decidedAt, continuedBy } = row;
+  return {
+    ...{
+      type: 'approval',
+      id,
+      tool_use_id: toolUseId,
+      name,
+      input: inputsIn(transcript, row.turn).get(toolUseId) ?? null,
+    },
+    turn: turnAt(transcript, row.run)?.id ?? '',
+    approvers,
+    created_at: new Date(createdAt).toISOString(),
+    decision,
+    reason,
+    changed_input: row.input === null ? null : JSON.parse(row.input),
+    decided_at: isoTimeOrNull(decidedAt),
+    continued_by: continuedBy === null ? null : (turnAt(transcript, continuedBy)?.id ?? null),
+  };
+}
+
+/** @returns the answer to a decision: the turn that has gone on with it, where there is one, or the call itself */
+export function answerDecision(transcript: Transcript, id: string, goesOn: boolean): DecisionAnswer {
+  const row = transcript.approvals.find(id);
+  if (!row) throw notFound('This approval is not there any more.');
+  const next = row.continuedBy === null ? undefined : turnAt(transcript, row.continuedBy);
+  const told = next ? describeTurn(transcript, next) : describeApproval(transcript, row);
+  const turn = next?.id ?? turnAt(transcript, row.run)?.id ?? '';
+  return { status: goesOn ? 202 : 200, turn, body: JSON.stringify(told) };
+}
+
+/** A run of which all calls are decided: it goes on with those of its `step`. */
+type GoingOn = { paused: TurnRow; step: number };
+
+/**
+ * Stores a decision; to be called in one transaction with what follows of it.
+ *
+ * @returns the run that goes on, where this was the last of its calls
+ * @throws ApiError 404 for an unknown approval, 403 for a caller who may not decide, 409 where it was decided otherwise
+ */
+export function storeDecision(
+  transcript: Transcript,
+  { id, decision, reason: given, input, isAdmin }: CalledDecision,
+  now: number,
+): GoingOn | undefined {
+  const row = transcript.profile && transcript.approvals.find(id);
+  if (!row) throw notFound(`Nothing waits for the approval ${JSON.stringify(id).slice(0, 300)}.`);
+  if (row.approvers === 'admin' && !isAdmin) {
+    throw finalError('permission_error', 'Only an admin decides on the calls of this agent.');
+  }
+  const reason = given ?? null;
+  const changed = input === undefined ? null : JSON.stringify(input);
+  if (row.decision !== null) {
+    const isSame = row.decision === decision && row.reason === reason && row.input === changed;
+    if (isSame) return undefined;
+    const was = { approve: 'was approved', deny: 'was denied', cancel: 'was cancelled' }[row.decision];
+    throw finalError('conflict_error', `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`);
+  }
+  transcript.approvals.decide(id, { decision, reason, input: changed, decidedAt: now });
+  const paused = turnAt(transcript, row.run);
+  const isOpen = transcript.approvals.ofRun(row.run).some((one) => one.decision === null);
+  return isOpen || !paused ? undefined : { paused, step: row.turn };
+}
+
+/** Cancels a turn that waits for approval: its open calls are not made, and the conversation is free. */
+export function cancelWaiting(transcript: Transcript, id: string, now: number): void {
+  const turn = transcript.profile && turnWithId(transcript, id);
+  const open = turn ? transcript.approvals.ofRun(turn.seq).filter(({ continuedBy }) => continuedBy === null) : [];
+  if (!turn || !open.some(({ decision }) => decision === null)) return;
+  transcript.together(() => {
+    for (const { id, toolUseId: tool_use_id, name, turn: step, n } of open) {
+      transcript.approvals.decide(id, { decision: 'cancel', reason: null, input: null, decidedAt: now });
+      const content = 'This call was not made: its turn was cancelled before the call was approved.';
+      const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
+      const times = { beganAt: now, endedAt: now };
+      transcript.calls.end({
+        ...{ turn: step, n, id: tool_use_id, name, ...times, isError: true, bytes: 0, event: null, tries: 0, result },
+      });
+    }
+    transcript.calls.deleteRequest(turn.seq);
+    transcript.changeTurn(turn, { status: 'stopped', paused: null });
+  });
+}
+
+/** @returns the 409 for a conversation that waits for approval; undefined for any other */
+export function awaitsApproval(transcript: Transcript): ApiError | undefined {
+  const [first] = transcript.profile ? transcript.approvals.open() : [];
+  if (!first) return undefined;
+  const id = transcript.profile?.id ?? '';
+  const turn = turnAt(transcript, first.run)?.id ?? '';
+  const location = `/conversations/${id}/approvals`;
+  const message = `This conversation waits for a person. See at GET ${location} what is to be approved, and decide.`;
+  const headers = { ...DO_NOT_RETRY, 'sluice-paused': 'approval', 'sluice-turn': turn, location };
+  return new ApiError('conflict_error', message, { headers });
+}

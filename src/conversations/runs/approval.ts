@@ -1,0 +1,42 @@
+/** Calls that a person must approve before they are made. */
+
+import { isObject, type Json } from '../../json/object.ts';
+import type { ApprovalRow } from '../storage/approval-rows.ts';
+import type { PlannedCall } from './run-calls.ts';
+import type { ToolRun } from './runs.schema.ts';
+import { failedCall, type ToolResult } from './tool-result.ts';
+
+/** @returns whether a call needs an approval. Where the figure that decides is missing or no number, it does. */
+export function needsApproval(run: ToolRun | undefined, input: unknown): boolean {
+  const approval = run?.approval;
+  if (approval === undefined) return false;
+  if (approval === 'always') return true;
+  const { field, above } = approval.over;
+  const value = isObject(input) && Object.hasOwn(input, field) ? input[field] : undefined;
+  return typeof value !== 'number' || value > above;
+}
+
+/** @returns a call as it was approved: with the input that the approver has given, where that is another one */
+export function approvedCall(call: PlannedCall, { input }: Pick<ApprovalRow, 'input'>): PlannedCall {
+  if (input === null) return { ...call, isApproved: true };
+  const block: Json = { ...call.block, input: JSON.parse(input) };
+  const note = `[The person who approved this call has changed its input. It was called with ${input}.]`;
+  return { ...call, block, isApproved: true, note };
+}
+
+/** @returns what the model is told of a call that was not approved */
+export function deniedCall({ reason }: Pick<ApprovalRow, 'reason'>): ToolResult {
+  return failedCall(
+    reason === null
+      ? 'This call was denied by the person who was asked. It was not made.'
+      : `This call was denied by the person who was asked, and not made. The reason: ${reason}`,
+  );
+}
+
+/** @returns a result with a note in front, which the model reads first */
+export function withNote(result: ToolResult, note: string | undefined): ToolResult {
+  if (note === undefined) return result;
+  const { content } = result;
+  if (typeof content === 'string') return { ...result, content: `${note}\n${content}` };
+  return { ...result, content: [{ type: 'text', text: note }, ...content] };
+}

@@ -1,0 +1,82 @@
+/** Calls that wait for approval: at the end of the run that pauses, and at the beginning of the one that goes on. */
+
+import type { Json } from '../../json/object.ts';
+import type { Approvers } from '../storage/approval-rows.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { approvedCall, deniedCall } from './approval.ts';
+import type { RunTurn } from './end-run.ts';
+import { toolsAskedIn } from './next-step.ts';
+import type { PlannedCall } from './run-calls.ts';
+import type { ShownRun } from './shown-run.ts';
+import type { ToolResult } from './tool-result.ts';
+
+interface ContinuedRun {
+  transcript: Transcript;
+  shown: ShownRun;
+  /** Of the run that goes on. */
+  row: TurnRow;
+  now(): number;
+  /** Stores and shows what is known of a call that is not made. */
+  answer(call: PlannedCall, result: ToolResult): void;
+}
+
+/** Stores that calls of a run wait for approval. */
+export function requestApprovals(
+  calls: readonly PlannedCall[],
+  { transcript, row, approvers, now }: Pick<ContinuedRun, 'transcript' | 'row' | 'now'> & { approvers: Approvers },
+): void {
+  for (const { turn, n, block } of calls) {
+    const place = `${row.id.replace(/^turn_/, '')}_${turn}_${n}`;
+    const call = { run: row.seq, turn, n, toolUseId: String(block.id), name: String(block.name) };
+    transcript.approvals.add({ id: `appr_${place}`, ...call, approvers, createdAt: now() });
+  }
+}
+
+/**
+ * Shows the calls about which was decided, under their ids: a client knows results only of calls that the same message has.
+ * Those that were denied have their results at once.
+ *
+ * @param step the number of the step that has called them
+ * @returns the calls to make, and whether the client's own tools were called beside them
+ */
+export function takeUpCalls(
+  step: number,
+  { transcript, shown, row, now, answer }: ContinuedRun,
+): { calls: PlannedCall[]; asksClient: boolean } {
+  const asked = toolsAskedIn(transcript, step);
+  const decided = transcript.approvals.ofStep(step).flatMap((approval) => {
+    const block = asked.find(({ id }) => id === approval.toolUseId);
+    return block ? [{ approval, call: { turn: step, n: approval.n, block, tries: 1 } }] : [];
+  });
+  shown.begins();
+  shown.add('message_start', { message: emptyMessage(row) });
+  for (const { call } of decided) shown.showCall(call.block);
+  const calls: PlannedCall[] = [];
+  for (const { approval, call } of decided) {
+    if (approval.decision === 'approve') calls.push(approvedCall(call, approval));
+    else answer(call, deniedCall(approval));
+  }
+  shown.log.store({ at: now(), unseenMs: 0 });
+  return { calls, asksClient: asked.length > transcript.calls.of(step).length };
+}
+
+/** Shows the calls of the client's own tools that the step before a run has left: whoever follows it alone must answer them. */
+export function showClientCalls(turn: RunTurn, transcript: Transcript, shown: ShownRun): void {
+  if (turn.continues === undefined || turn.isCommitted) return;
+  for (const block of toolsAskedIn(transcript, turn.continues)) {
+    if (shown.isOfEdge(block)) continue;
+    const index = shown.takeIndex();
+    shown.add('content_block_start', { index, content_block: { ...block, input: {} } });
+    const delta = { type: 'input_json_delta', partial_json: JSON.stringify(block.input) };
+    shown.add('content_block_delta', { index, delta });
+    shown.add('content_block_stop', { index });
+  }
+}
+
+function emptyMessage({ id, model }: TurnRow): Json {
+  return {
+    ...{ id: `msg_${id}`, type: 'message', role: 'assistant', model, content: [] },
+    ...{ stop_reason: null, stop_sequence: null, usage: { input_tokens: 0, output_tokens: 0 } },
+  };
+}

@@ -1,0 +1,59 @@
+import type { Bindings } from '../../durable/bindings.ts';
+import type { Settled } from '../../durable/contracts/settlement.ts';
+import type { Json } from '../../json/object.ts';
+import type { Settings } from '../../settings/settings.ts';
+import type { NextRequest } from '../history/next-request.ts';
+import type { Approvers } from '../storage/approval-rows.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import type { MessageBuilder } from '../turn/message-builder.ts';
+import type { TurnRunner } from '../turn/turn-runner.ts';
+import type { RunCaller } from './call-agent.ts';
+import type { RunTurn } from './end-run.ts';
+import type { CarriedLimits } from './limits.ts';
+import type { StepLog } from './shown-run.ts';
+
+/** What a run needs of its object. */
+export interface RunContext {
+  transcript: Transcript;
+  settings: Settings;
+  env: Bindings;
+  account: string;
+  conversation: string;
+  requestId: string;
+  /** What subagents get of the run's request. */
+  caller: RunCaller;
+  isStreaming: boolean;
+  /** Who decides on its calls that need an approval. */
+  approvers: Approvers;
+  /** What the run before it has used of the same limits, where it goes on behind approvals. */
+  carried: CarriedLimits | undefined;
+  now(): number;
+  /** Plans the next step from a body, or the first one again; nothing is written. @throws ApiError as `nextRequest` */
+  plan(body: string, isAgain: boolean): NextRequest;
+  /** Stores a step and makes what runs it. */
+  begin(plan: NextRequest, step: NewStep): TurnRunner;
+  /** Has the settlement of a step confirmed. */
+  settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
+  /** Called in the step in which the run has ended. */
+  onEnd(turn: RunTurn): void;
+  onBroken(thrown: unknown): void;
+}
+
+/** A step that is to begin. */
+export interface NewStep {
+  run: TurnRow;
+  /** The ledger's name of its first try, and which of the run's steps it is. */
+  requestId: string;
+  number: number;
+  /** Whether a step before it is part of the history. */
+  isLater: boolean;
+  /** Whether no client has sent its message. */
+  isOfEdge: boolean;
+  most: number | undefined;
+  /** The number of the last event before it. */
+  logged: number;
+  logOf(builder: MessageBuilder): StepLog;
+  callsIn(content: readonly Json[]): string | null;
+  onEnd(settled: Promise<Settled> | undefined): void;
+}

@@ -1,0 +1,94 @@
+import { membersOf, type RawRow } from '../../durable/columns.ts';
+import { Rows } from '../../durable/rows.ts';
+
+/** Who decides on a call: the account whose conversation it is, or an admin alone. */
+export type Approvers = 'owner' | 'admin';
+
+/** What was decided about a call; `cancel`: its turn was cancelled before anybody had decided. */
+export type Decision = 'approve' | 'deny' | 'cancel';
+
+/** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
+export interface ApprovalRow {
+  id: string;
+  /** The number of the run that has paused. */
+  run: number;
+  /** The number of the step whose answer called it, and which of its calls this is. */
+  turn: number;
+  n: number;
+  /** The id of its `tool_use`. */
+  toolUseId: string;
+  name: string;
+  approvers: Approvers;
+  createdAt: number;
+  /** Null while nobody has decided. */
+  decision: Decision | null;
+  reason: string | null;
+  /** The input that it is called with in place of the model's, as JSON text. */
+  input: string | null;
+  decidedAt: number | null;
+  /** The number of the run that has gone on with it. */
+  continuedBy: number | null;
+}
+
+/** What is decided about a call. */
+export type Decided = Pick<ApprovalRow, 'reason' | 'input'> & { decision: Decision; decidedAt: number };
+
+/** The calls of a conversation that wait for approval. A row stays after that, as long as its call is part of the history. */
+export class ApprovalRows extends Rows {
+  add(row: Pick<ApprovalRow, 'id' | 'run' | 'turn' | 'n' | 'toolUseId' | 'name' | 'approvers' | 'createdAt'>): void {
+    const { id, run, turn, n, name, approvers } = row;
+    const shared = { id, run, turn, n, name, approvers };
+    this.tables.insert('approvals', { ...shared, tool_use_id: row.toolUseId, created_at: row.createdAt });
+  }
+
+  /** @returns those about which nobody has decided, in the order of their calls */
+  open(): ApprovalRow[] {
+    return this.#where('decision is null');
+  }
+
+  /** @returns all of a run that has paused, decided or not */
+  ofRun(run: number): ApprovalRow[] {
+    return this.#where('run = ?', run);
+  }
+
+  /** @returns all of a step, decided or not */
+  ofStep(turn: number): ApprovalRow[] {
+    return this.#where('turn = ?', turn);
+  }
+
+  /** @returns those that a run has gone on with */
+  takenUpBy(run: number): ApprovalRow[] {
+    return this.#where('continued_by = ?', run);
+  }
+
+  find(id: string): ApprovalRow | undefined {
+    return this.#where('id = ?', id).at(0);
+  }
+
+  /** @returns when the newest one was made about which nobody has decided */
+  newestOpen(): number | undefined {
+    return this.tables.figure('select max(created_at) from approvals where decision is null');
+  }
+
+  decide(id: string, { decision, reason, input, decidedAt }: Decided): void {
+    this.tables.update('approvals', { decision, reason, input, decided_at: decidedAt }, 'id = ?', id);
+  }
+
+  /** Notes that a run goes on with those of a run that has paused. */
+  takeUp(paused: number, by: number): void {
+    this.tables.update('approvals', { continued_by: by }, 'run = ? and continued_by is null', paused);
+  }
+
+  /** Forgets those of turns from a number on, which are no part of the history any more. */
+  rewind(turn: number): void {
+    this.tables.write('delete from approvals where run >= ?', turn);
+    // Numbers of turns may be used again.
+    this.tables.update('approvals', { continued_by: null }, 'continued_by >= ?', turn);
+  }
+
+  #where(condition: string, ...bindings: SqlStorageValue[]): ApprovalRow[] {
+    return this.tables
+      .read<RawRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
+      .map((row) => membersOf(row) as unknown as ApprovalRow);
+  }
+}

@@ -1,0 +1,405 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { approvalRequested, approvalRow, turnAccount } from '../../src/conversations/conversations-answers.schema.ts';
+import { receivedText } from '../../src/conversations/turn-answer.ts';
+import type { CrossingText, Result } from '../../src/durable/contracts/conversation.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { createRequestId } from '../../src/http/request-id.ts';
+import type { Json } from '../../src/json/object.ts';
+import { errorOf, testApp } from '../support/app.ts';
+import {
+  ask,
+  atRest,
+  bindings,
+  bodyOf,
+  listen,
+  readOf,
+  resetAll,
+  rowsOf,
+  say,
+  stubOf,
+  type Told,
+  textOf,
+} from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
+
+afterEach(resetAll);
+
+const HOOK = 'https://hooks.example.com/turns';
+const VARS = { DELIVERY_SIGNING_SECRET: `whsec_${btoa('the secret of the deliveries 123')}`, TURN_DELIVER_URL: HOOK };
+const DAY_MS = 86_400_000;
+
+const blocksOf = (events: readonly Told[]) =>
+  events.filter(({ event }) => event === 'content_block_start').map(({ data }) => data.content_block as Json);
+
+/** A tool that pays, for which a person must say yes. */
+const pay = (run: object = {}) => ({ ...weather({ approval: 'always', ...run }, 'pay') });
+const payment = (id: string, amount: unknown = 500) => ({ type: 'tool_use', id, name: 'pay', input: { amount } });
+const asked = (more: object = {}) => bodyOf('Pay the bill.', { tools: [pay(), weather()], ...more });
+
+async function jsonOf(result: Result<CrossingText>): Promise<Json> {
+  if (!result.ok) throw new Error(JSON.stringify(result.error));
+  return JSON.parse(await receivedText(result.value)) as Json;
+}
+
+async function waiting(id = 'c1'): Promise<Json[]> {
+  return (await jsonOf((await stubOf(id).approvals()) as Result<CrossingText>)).data as Json[];
+}
+
+async function decide(approval: Json | undefined, decision: object, { id = 'c1', isAdmin = false } = {}) {
+  const called = { ...decision, id: String(approval?.id), isAdmin, requestId: createRequestId() };
+  const result = await stubOf(id).decide(called as never);
+  if (!result.ok) return { status: result.error.status, error: result.error, body: {} as Json };
+  return { status: result.value.status as number, error: undefined, body: JSON.parse(result.value.body) as Json };
+}
+
+const approve = (approval: Json | undefined, more: object = {}) => decide(approval, { decision: 'approve', ...more });
+
+async function turnNow(turn: unknown, id = 'c1'): Promise<Json> {
+  return await jsonOf((await stubOf(id).turnAccount(String(turn))) as Result<CrossingText>);
+}
+
+async function ended(turn: unknown, id = 'c1'): Promise<Json> {
+  await eventually(async () => expect((await turnNow(turn, id)).status).not.toBe('running'));
+  return await turnNow(turn, id);
+}
+
+/** All events of a turn. */
+async function eventsOfTurn(turn: unknown, id = 'c1'): Promise<Told[]> {
+  const resumed = await stubOf(id).resume(`${turn}-0`);
+  if (resumed.kind !== 'stream') throw new Error(resumed.kind);
+  return (await listen(resumed.body as ReadableStream<Uint8Array>)).events;
+}
+
+/** An API that pays first, and then says that it has. */
+const paying = (first: readonly Json[] = [payment('toolu_1')]) =>
+  answeringBy(
+    (body) =>
+      JSON.stringify(body.messages).includes('tool_result')
+        ? says('It is paid.')
+        : calls({ type: 'text', text: 'I pay. ' }, ...first),
+    { vars: VARS },
+  );
+
+const serving = (answer = 'paid') =>
+  servingTools(({ url }) => (url === TOOL_URL ? new Response(answer) : new Response(null, { status: 204 })));
+
+function clock() {
+  let passed = 0;
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
+    .mockImplementation(() => Date.now() + passed);
+  onTestFinished(() => spy.mockRestore());
+  return (ms: number) => {
+    passed += ms;
+  };
+}
+
+describe('a call that needs an approval', () => {
+  test('pauses the run; once approved, the run goes on by itself and shows the call again', async () => {
+    const bodies = paying([payment('toolu_1'), call('toolu_2', 'Bern')]);
+    const came = serving();
+    const first = await say(asked());
+    const uses = [
+      { type: 'mcp_tool_use', id: 'toolu_1', name: 'pay', input: { amount: 500 }, server_name: 'edge' },
+      { type: 'mcp_tool_use', id: 'toolu_2', name: 'get_weather', input: { city: 'Bern' }, server_name: 'edge' },
+    ];
+    const resultOf = (tool_use_id: string) => ({
+      type: 'mcp_tool_result',
+      tool_use_id,
+      is_error: false,
+      content: [{ type: 'text', text: 'paid' }],
+    });
+    // What needs no approval is called at once.
+    expect(blocksOf(first.events)).toEqual([{ type: 'text', text: '' }, ...uses, resultOf('toolu_2')]);
+    expect(first.events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'pause_turn' },
+    });
+    expect(first.text).toContain(': sluice-paused=approval\n');
+    expect(came.filter(({ url }) => url === TOOL_URL).map(({ body }) => body.tool_use_id)).toEqual(['toolu_2']);
+
+    const [approval, ...others] = await waiting();
+    expect(others).toEqual([]);
+    expect(approvalRow.parse(approval)).toMatchObject({
+      tool_use_id: 'toolu_1',
+      name: 'pay',
+      input: { amount: 500 },
+      turn: first.turn,
+      decision: null,
+    });
+    const { status, body: turn } = await approve(approval);
+    expect(status).toBe(202);
+    expect(turnAccount.parse(turn)).toMatchObject({ type: 'turn', continues: first.turn, status: 'running' });
+    expect(await ended(turn.id)).toMatchObject({ status: 'complete', paused: null, continues: first.turn });
+    const events = await eventsOfTurn(turn.id);
+    expect(events.map(({ event }) => event).filter((name) => name.startsWith('message'))).toEqual([
+      'message_start',
+      'message_delta',
+      'message_stop',
+    ]);
+    expect(blocksOf(events)).toEqual([uses[0], resultOf('toolu_1'), { type: 'text', text: '' }]);
+    expect(textOf(events)).toBe('It is paid.');
+    expect(came.filter(({ url }) => url === TOOL_URL).map(({ body }) => [body.tool_use_id, body.input])).toEqual([
+      ['toolu_2', { city: 'Bern' }],
+      ['toolu_1', { amount: 500 }],
+    ]);
+    expect(bodies[1]?.messages.at(-1)).toMatchObject({
+      role: 'user',
+      content: [
+        { type: 'tool_result', tool_use_id: 'toolu_1', content: 'paid' },
+        { type: 'tool_result', tool_use_id: 'toolu_2', content: 'paid' },
+      ],
+    });
+    expect(await waiting()).toEqual([]);
+    // The conversation is free.
+    expect(textOf((await say({ messages: [{ role: 'user', content: 'Thanks.' }] })).events)).toBe('It is paid.');
+    expect(await readOf()).toMatchObject({ turns: 3, state: 'idle' });
+    await atRest();
+  });
+
+  test('that is denied is not made, and the model is told why', async () => {
+    const bodies = paying();
+    const came = serving();
+    const { turn } = await say(asked());
+    const [approval] = await waiting();
+    const { body } = await decide(approval, { decision: 'deny', reason: 'It was paid in May.' });
+    const told = await ended(body.id);
+    expect(told).toMatchObject({ status: 'complete', continues: turn });
+    expect(came.filter(({ url }) => url === TOOL_URL)).toEqual([]);
+    const { content: results } = bodies[1]?.messages.at(-1) ?? { content: [] };
+    const [result] = results as Json[];
+    expect(result).toMatchObject({ type: 'tool_result', tool_use_id: 'toolu_1', is_error: true });
+    expect(result?.content).toContain('It was paid in May.');
+    const [, shown] = blocksOf(await eventsOfTurn(body.id));
+    expect(shown).toMatchObject({ type: 'mcp_tool_result', tool_use_id: 'toolu_1', is_error: true });
+    expect((await turnNow(turn)).steps).toMatchObject([
+      { calls: [{ id: 'toolu_1', approval: { decision: 'deny', reason: 'It was paid in May.' } }] },
+    ]);
+  });
+
+  test('is made with the input that was approved; the history keeps the model’s own, and the result says so', async () => {
+    const bodies = paying();
+    const came = serving();
+    await say(asked());
+    const [approval] = await waiting();
+    const { body } = await approve(approval, { input: { amount: 5 } });
+    await ended(body.id);
+    expect(came.filter(({ url }) => url === TOOL_URL).map((one) => one.body.input)).toEqual([{ amount: 5 }]);
+    const [, answer, { content: results } = { content: [] }] = bodies[1]?.messages ?? [];
+    expect(answer?.content).toMatchObject([{ type: 'text' }, { type: 'tool_use', input: { amount: 500 } }]);
+    expect((results as Json[])[0]?.content).toMatch(/^\[.*\{"amount":5\}.*\]\npaid$/);
+  });
+
+  test.each([
+    [500, true],
+    [100, false],
+    ['500', true],
+    [undefined, true],
+    [null, true],
+    [{ amount: 1 }, true],
+  ])('over a figure: an amount of %j waits: %s', async (amount, waits) => {
+    paying([payment('toolu_1', amount)]);
+    serving();
+    const tools = [pay({ approval: { over: { field: 'amount', above: 100 } } })];
+    const { text } = await say(asked({ tools }));
+    expect(text.includes('sluice-paused=approval')).toBe(waits);
+    expect(await waiting()).toHaveLength(waits ? 1 : 0);
+  });
+
+  test('keeps every message away until all are decided, one by one, and the same decision changes nothing', async () => {
+    paying([payment('toolu_1'), payment('toolu_2', 7)]);
+    const came = serving();
+    const { turn } = await say(asked());
+    const refused = await ask({ messages: [{ role: 'user', content: 'And now?' }] });
+    expect(refused).toMatchObject({
+      kind: 'error',
+      error: {
+        status: 409,
+        headers: {
+          'x-should-retry': 'false',
+          'sluice-paused': 'approval',
+          'sluice-turn': turn,
+          location: '/conversations/c1/approvals',
+        },
+      },
+    });
+    const [one, other] = await waiting();
+    expect(await decide(one, { decision: 'deny' })).toMatchObject({ status: 200, body: { type: 'approval' } });
+    expect(await decide(one, { decision: 'deny' })).toMatchObject({ status: 200, body: { decision: 'deny' } });
+    expect((await approve(one)).status).toBe(409);
+    expect((await decide(one, { decision: 'deny', reason: 'No.' })).status).toBe(409);
+    expect(await waiting()).toHaveLength(1);
+    expect((await ask({ messages: [{ role: 'user', content: 'And now?' }] })).kind).toBe('error');
+    const begun = await approve(other);
+    expect(begun.status).toBe(202);
+    const again = await approve(other);
+    expect([again.status, again.body.id]).toEqual([200, begun.body.id]);
+    await ended(begun.body.id);
+    expect((await decide(one, { decision: 'deny' })).body.id).toBe(begun.body.id);
+    expect(came.filter(({ url }) => url === TOOL_URL)).toHaveLength(1);
+    expect((await decide({ id: 'appr_none' }, { decision: 'deny' })).status).toBe(404);
+  });
+
+  test('is announced, signed and once, and so is the end of the turn that goes on', async () => {
+    paying();
+    const came = serving();
+    const { turn } = await say(asked());
+    await eventually(() => expect(came).toHaveLength(1));
+    const [{ url, headers, body } = { url: '', headers: new Headers(), body: {} as Json }] = came;
+    expect([url, headers.get('webhook-id')]).toEqual([HOOK, body.event_id]);
+    expect(approvalRequested.parse(body)).toMatchObject({
+      account: 'alice',
+      conversation: 'c1',
+      turn,
+      approvals: [{ tool_use_id: 'toolu_1', input: { amount: 500 } }],
+    });
+    const { body: next } = await approve((await waiting())[0]);
+    await ended(next.id);
+    await eventually(() => expect(came.filter((one) => one.url === HOOK)).toHaveLength(2));
+    expect(came.at(-1)?.body).toMatchObject({ type: 'turn.ended', turn: { id: next.id, continues: turn } });
+  });
+
+  test('holds no money while it waits, and what goes on has what is left of the run’s limits', async () => {
+    // The first step costs all of it.
+    const usage = { input_tokens: 100, output_tokens: 980 };
+    const bodies = answeringBy(
+      (_, number) => (number === 1 ? { ...calls(payment('toolu_1')), usage } : says('It is paid.')),
+      { vars: VARS },
+    );
+    serving();
+    const account = () => accountStub(bindings, {}, 'alice');
+    const { turn } = await say(asked({ max_usd: 0.02 }));
+    await atRest();
+    expect(await account().standing()).toMatchObject({ running_requests: 0 });
+    const { body } = await approve((await waiting())[0]);
+    expect(await ended(body.id)).toMatchObject({ status: 'complete', paused: 'max_usd', continues: turn });
+    expect(bodies).toHaveLength(1);
+    // Its result is part of the history all the same.
+    expect(textOf((await say({ messages: [{ role: 'user', content: 'Well?' }] })).events)).toBe('It is paid.');
+    expect(JSON.stringify(bodies[1]?.messages)).toContain('"content":"paid"');
+  });
+
+  test('counts steps and calls on over the pause', async () => {
+    const bodies = answeringBy((_, number) => calls(payment(`toolu_${number}`)), { vars: VARS });
+    serving();
+    await say(asked({ max_turns: 2 }));
+    const second = await approve((await waiting())[0]);
+    expect(await ended(second.body.id)).toMatchObject({ paused: 'approval' });
+    const third = await approve((await waiting())[0]);
+    expect(await ended(third.body.id)).toMatchObject({ paused: 'max_turns' });
+    expect(bodies).toHaveLength(2);
+  });
+
+  test('waits for three days and a crash, wakes nobody meanwhile, and outlives the retention of its conversation', async () => {
+    paying();
+    const came = serving();
+    const pass = clock();
+    await stubOf().create({ account: 'alice', id: 'c1' }, { retention_seconds: 3_600 }, {});
+    await say(asked());
+    await eventually(() => expect(came).toHaveLength(1));
+    await atRest();
+    await abortAllDurableObjects();
+    pass(15 * 60_000);
+    await runDurableObjectAlarm(stubOf());
+    // What was due is done: the next alarm is the end of all waiting.
+    const next = await runInDurableObject(stubOf(), (_, { storage }) => storage.getAlarm());
+    expect((next ?? 0) - Date.now()).toBeGreaterThan(29 * DAY_MS);
+    pass(3 * DAY_MS);
+    await runDurableObjectAlarm(stubOf());
+    const [approval] = await waiting();
+    const { status, body } = await approve(approval);
+    expect(status).toBe(202);
+    expect(await ended(body.id)).toMatchObject({ status: 'complete' });
+    expect(came.filter(({ url }) => url === TOOL_URL)).toHaveLength(1);
+    // Nobody decides for thirty days: then it goes with its conversation.
+    await say(asked({ conversation: 'c2' }), { id: 'c2' });
+    pass(31 * DAY_MS);
+    await runDurableObjectAlarm(stubOf('c2'));
+    expect((await stubOf('c2').approvals()).ok).toBe(false);
+  });
+
+  test('is not taken along by a fork, closed by a rewind, and free again once its turn is cancelled', async () => {
+    const bodies = paying();
+    const came = serving();
+    const { turn } = await say(asked());
+    expect((await stubOf().fork('copy', undefined)).ok).toBe(true);
+    expect(await waiting('copy')).toEqual([]);
+    expect(textOf((await say({ messages: [{ role: 'user', content: 'And?' }] }, { id: 'copy' })).events)).toBe(
+      'It is paid.',
+    );
+    expect(JSON.stringify(bodies.at(-1)?.messages)).toContain('waited for approval. It was not made here.');
+
+    expect(await jsonOf((await stubOf().cancel(turn)) as Result<CrossingText>)).toMatchObject({
+      status: 'stopped',
+      paused: null,
+    });
+    expect(await waiting()).toEqual([]);
+    expect(textOf((await say({ messages: [{ role: 'user', content: 'And?' }] })).events)).toBe('It is paid.');
+    expect(JSON.stringify(bodies.at(-1)?.messages)).toContain('its turn was cancelled');
+
+    await say(asked(), { id: 'c3' });
+    const [approval] = await waiting('c3');
+    const [question] = await rowsOf('c3');
+    expect((await stubOf('c3').rewind(question?.id ?? '')).ok).toBe(true);
+    expect(await waiting('c3')).toEqual([]);
+    expect((await decide(approval, { decision: 'approve' }, { id: 'c3' })).status).toBe(404);
+    expect((await say(asked(), { id: 'c3' })).text).toContain('sluice-paused=approval');
+    expect(came.filter(({ url }) => url === TOOL_URL)).toEqual([]);
+  });
+
+  test('beside calls of the client’s own tools leaves these to the client once it is decided', async () => {
+    const own = { name: 'ask_user', input_schema: { type: 'object' } };
+    const question = { type: 'tool_use', id: 'toolu_9', name: 'ask_user', input: { text: 'Sure?' } };
+    paying([payment('toolu_1'), question]);
+    serving();
+    await say(asked({ tools: [pay(), own] }));
+    const { body } = await approve((await waiting())[0]);
+    expect(await ended(body.id)).toMatchObject({ status: 'complete', paused: null });
+    const events = await eventsOfTurn(body.id);
+    expect(blocksOf(events).map(({ type, id, tool_use_id }) => [type, id ?? tool_use_id])).toEqual([
+      ['mcp_tool_use', 'toolu_1'],
+      ['mcp_tool_result', 'toolu_1'],
+      ['tool_use', 'toolu_9'],
+    ]);
+    expect(events.find(({ event }) => event === 'message_delta')?.data).toMatchObject({
+      delta: { stop_reason: 'tool_use' },
+    });
+    const result = { type: 'tool_result', tool_use_id: 'toolu_9', content: 'Yes.' };
+    expect(textOf((await say({ messages: [{ role: 'user', content: [result] }] })).events)).toBe('It is paid.');
+  });
+});
+
+describe('the routes', () => {
+  test('show what waits, and take decisions, by an admin for another account too', async () => {
+    paying();
+    serving();
+    const app = testApp(() => Response.json({}));
+    await say(asked(), { account: 'dev' });
+    const list = (await (await app.fetch('/conversations/c1/approvals')).json()) as Json;
+    const [row] = list.data as Json[];
+    expect(list).toMatchObject({ has_more: false, first_id: row?.id, last_id: row?.id });
+    for (const [body, said] of [
+      [{ decision: 'maybe' }, /decision: Input should be approve or deny/],
+      [{ decision: 'approve', input: 'all' }, /input: Input should be an object/],
+      [{ decision: 'deny', input: {} }, /input: only with/],
+      [{}, /decision/],
+    ] as const) {
+      const refused = await app.post(`/conversations/c1/approvals/${row?.id}`, body);
+      expect(refused.status).toBe(400);
+      expect((await errorOf(refused)).message).toMatch(said);
+    }
+    expect((await app.fetch('/conversations/c1/approvals?account=bob')).status).toBe(404);
+    const begun = await app.post(`/conversations/c1/approvals/${row?.id}`, { decision: 'approve' });
+    expect(begun.status).toBe(202);
+    const turn = (await begun.json()) as Json;
+    expect(begun.headers.get('location')).toBe(`/conversations/c1/turns/${turn.id}`);
+    await app.settled();
+    await eventually(async () => {
+      expect(await (await app.fetch(`/conversations/c1/turns/${turn.id}`)).json()).toMatchObject({
+        status: 'complete',
+      });
+    });
+  });
+});

@@ -93,7 +93,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     working.catch(() => {});
     // One that waits for approval goes on by itself once that is decided: what it may spend then stays set aside.
     const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
-    share.cost += (isKnown ? outcome.cost : (left ?? outcome?.cost)) ?? 0;
+    share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
     const isBusy = outcome?.status === 'failed' && BUSY_TYPES.has(outcome.error?.type ?? '');
     if (!isBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
     share.attempt += 1;

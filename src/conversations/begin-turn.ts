@@ -1,6 +1,6 @@
 /** The beginning of a turn: what is stored before anything goes up. */
 
-import type { PromptRequest, TurnRequest } from '../durable/contracts/conversation.ts';
+import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { parseObject } from '../json/object.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
 import { checkHeldAgent, heldAgent, type Taken } from './held-agent.ts';
@@ -58,23 +58,9 @@ export function isRun(request: Pick<TurnRequest, 'parent'> | undefined): boolean
 }
 
 /** @throws ApiError 400 where a request names another beginning than the conversation has */
-function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
+export function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
   if (agent !== undefined) checkHeldAgent(held.agent, agent);
   if (prefix !== undefined) checkHeld(held.prefix, prefix);
-}
-
-/** Builds the prompt of a conversation's next turn as it would go up, to be counted. @throws ApiError as `planTurn` */
-export async function buildPrompt(
-  context: ConversationContext,
-  profile: Profile,
-  asked: PromptRequest & { body: string },
-): Promise<ReadableStream<Uint8Array>> {
-  checkNamed(profile, asked);
-  const { account, prefix: held } = profile;
-  const agent = heldAgent(context);
-  const request = nextRequest(asked.body, context.transcript, context.settings(), { agent, counts: true });
-  const { bytes } = held ? (await layHeld(context, account, held, request.body)).body : request.body;
-  return new Blob([bytes]).stream();
 }
 
 /** Called when a turn has ended and is stored, and where that failed: the object must be aborted then. */

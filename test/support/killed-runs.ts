@@ -65,9 +65,10 @@ async function abortOne(id: string | undefined): Promise<void> {
   await runInDurableObject(stubOf(id), (_, state) => state.abort('killed by the test')).catch(() => {});
 }
 
-/** Follows a run through every crash. @returns each event that a client got, and how often it had to ask again */
-export async function followed(body: object, id: string): Promise<Told[]> {
+/** Follows a run through every crash. @returns each event that a client got, and how many runs failed before they said anything */
+export async function followed(body: object, id: string): Promise<{ events: Told[]; failed: number }> {
   const events: Told[] = [];
+  let failed = 0;
   let turn: string | undefined;
   for (let tries = 0; tries < 40; tries += 1) {
     const last = events.findLast((event) => event.id)?.id;
@@ -81,7 +82,7 @@ export async function followed(body: object, id: string): Promise<Told[]> {
         stream = answer.body;
       } else {
         const resumed = await stubOf(id).resume(last);
-        if (resumed.kind === 'none') return events;
+        if (resumed.kind === 'none') return { events, failed };
         if (resumed.kind !== 'stream') throw new Error(resumed.kind);
         stream = resumed.body as ReadableStream<Uint8Array>;
       }
@@ -92,9 +93,11 @@ export async function followed(body: object, id: string): Promise<Told[]> {
     const told = await listen(stream);
     events.push(...told.events);
     const isUnsaid = events.every(({ event }) => event === 'error' || event === 'ping');
-    if (told.whole && !isUnsaid) return events;
+    if (told.whole && !isUnsaid) return { events, failed };
     // A turn that failed before it said anything is none: the request is sent again.
-    if (told.whole) events.length = 0;
+    if (!told.whole) continue;
+    events.length = 0;
+    failed += 1;
   }
   throw new Error(`it never ends: ${JSON.stringify(events.at(-1))}`);
 }

@@ -95,7 +95,7 @@ test(`${TREES} trees of depth three with six subagents each, under kills, end, c
       killer.plan([{ point: POINTS[number % POINTS.length] ?? POINTS[0], after: number % 3 }, ...kills]);
       const body = bodyOf(`Do ${tree} now.`, { tools: [agentTool('lead')], max_usd, max_tokens: 300, max_turns: 20 });
 
-      const events = await killer.during(followed(body, tree));
+      const { events } = await killer.during(followed(body, tree));
       killer.plan([]);
 
       const { delta } = events.findLast(({ event }) => event === 'message_delta')?.data ?? {};

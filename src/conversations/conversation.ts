@@ -11,6 +11,7 @@ import type {
   PromptRequest,
   Result,
   Resumed,
+  SubagentOutcome,
   TurnAnswer,
   TurnOutcome,
   TurnRequest,
@@ -20,9 +21,10 @@ import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answer-turn.ts';
-import { beginTurn, buildPrompt, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
+import { beginTurn, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
 import { decideOn } from './continue-run.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import { promptToCount } from './count-prompt.ts';
 import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
@@ -35,6 +37,7 @@ import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-cha
 import { resumeTurn } from './resume-turn.ts';
 import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
+import { subagentOutcomeOf } from './subagent-outcome.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { accountOfTurn } from './turn-account.ts';
 import {
@@ -46,6 +49,7 @@ import {
   noMessage,
   pack,
   receivedText,
+  stoppedBefore,
   unknownConversation,
   wireError,
 } from './turn-answer.ts';
@@ -74,6 +78,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
   };
   #recovered = false;
   #isCopying = false;
+  /** Of subagents that must not begin: their run has ended before they did. */
+  readonly #stoppedKeys = new Set<string>();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -111,16 +117,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
   async prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
     this.#recover();
-    try {
-      const body = await receivedText(request.body);
-      const profile = this.#present();
-      if (!profile?.exists) return undefined;
-      return { ok: true, value: await buildPrompt(this.#context, profile, { ...request, body }) };
-    } catch (thrown) {
-      // A revoked caller must learn nothing about what is here.
-      const refused = await refuseRevokedCaller(accountRequestOf(this.#context, request.identity)).catch(toApiError);
-      return failedResult(refused ?? thrown);
-    }
+    return await promptToCount(this.#context, () => this.#present(), request);
   }
 
   /** Resumes a turn behind an event, or the running turn from its beginning. */
@@ -283,20 +280,34 @@ export class Conversation extends EdgeObject implements ConversationObject {
   override async alarm(): Promise<void> {
     const { alarm } = this.around;
     alarm.fired();
-    const now = this.now();
     // The settings cannot be read: neither the retention nor the account's address is known.
-    if (retentionOf(() => this.settings()) === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
+    if (retentionOf(() => this.settings()) === undefined) return alarm.wakeFor(this.now() + UNREADABLE_MS);
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return;
     this.ctx.waitUntil(this.#maintenance.events.send());
     if (this.#runner) {
-      alarm.wakeFor(now + WATCH_MS);
+      alarm.wakeFor(this.now() + WATCH_MS);
       // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
       await within(this.#runner.renew(), STOP_MS).catch(() => {});
-    } else if (this.#isCopying) alarm.wakeFor(now + GRACE_MS);
-    else if (profile.exists && this.#maintenance.expiresAt(profile) <= now) await this.erase();
+    } else if (this.#isCopying) alarm.wakeFor(this.now() + GRACE_MS);
+    else if (profile.exists && this.#maintenance.expiresAt(profile) <= this.now()) await this.erase();
     else await this.#maintenance.tidy();
+  }
+
+  /** Waits until a subagent's turn has ended. @returns undefined where none was begun with this key */
+  async subagentOutcome(key: string): Promise<SubagentOutcome | undefined> {
+    this.#recover();
+    const runner = this.#runner;
+    if (runner?.turn.row.key === key) await runner.done;
+    return subagentOutcomeOf(this.#transcript, key);
+  }
+
+  /** Stops a subagent's turn; one that has not begun yet does not begin any more. */
+  async stopSubagent(key: string): Promise<SubagentOutcome | undefined> {
+    this.#stoppedKeys.add(key);
+    await this.stop({ key });
+    return subagentOutcomeOf(this.#transcript, key);
   }
 
   async #turn(request: ReadRequest, taken: Taken | undefined): Promise<TurnAnswer> {
@@ -318,6 +329,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       throw thrown;
     }
+    if (request.parent && this.#stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
     // This takes the lock: from here on no other turn begins.
     const runner = beginTurn(this.#context, request, planned, taken, this.#hooks);
     this.#runner = runner;

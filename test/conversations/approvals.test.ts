@@ -371,6 +371,57 @@ describe('a call that needs an approval', () => {
   });
 });
 
+describe('a crash of the turn that goes on', () => {
+  const wait = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+
+  test.each([
+    ['in the call', false, 2],
+    ['in the call, which is made once at most,', true, 1],
+    ['in its next step', true, 1],
+  ])('%s loses nothing, and pays as often as was said', async (place, once, times) => {
+    let isMet = false;
+    let isHeld = true;
+    const hold = async () => {
+      isMet = true;
+      if (isHeld) await new Promise(() => {});
+    };
+    const bodies = answeringBy(
+      (body) =>
+        JSON.stringify(body.messages).includes('tool_result') ? says('It is paid.') : calls(payment('toolu_1')),
+      {
+        vars: VARS,
+        before: async () => (place === 'in its next step' && bodies.length === 1 ? await hold() : undefined),
+      },
+    );
+    const came = servingTools(async ({ url }) => {
+      if (url === TOOL_URL && place !== 'in its next step') await hold();
+      return new Response('paid');
+    });
+    await say(asked({ tools: [pay({ once })], max_usd: 1 }));
+    const { body } = await approve((await waiting())[0]);
+    // An object cannot be aborted from inside: what it does is looked at from out here.
+    while (!isMet) await wait(2);
+    isHeld = false;
+    await abortAllDurableObjects();
+    await eventually(async () => {
+      await runDurableObjectAlarm(stubOf());
+      expect(await turnNow(body.id)).toMatchObject({ status: 'complete', paused: null });
+    });
+    const made = came.filter(({ url }) => url === TOOL_URL);
+    expect(made).toHaveLength(times);
+    expect(new Set(made.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+    const events = await eventsOfTurn(body.id);
+    expect(blocksOf(events).map(({ type }) => type)).toEqual(['mcp_tool_use', 'mcp_tool_result', 'text']);
+    expect(JSON.stringify(bodies.at(-1)?.messages)).toContain(
+      once && place !== 'in its next step' ? 'It is unknown whether this call was made' : '"content":"paid"',
+    );
+    await eventually(() => {
+      const ends = came.filter(({ url, body: event }) => url === HOOK && event.type === 'turn.ended');
+      expect(new Set(ends.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
+    });
+  });
+});
+
 describe('the routes', () => {
   test('show what waits, and take decisions, by an admin for another account too', async () => {
     paying();

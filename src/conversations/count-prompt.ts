@@ -1,0 +1,45 @@
+/** The prompt of a conversation's next turn, to be counted. */
+
+import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
+import type { PromptRequest, Result } from '../durable/contracts/conversation.ts';
+import { toApiError } from '../http/errors.ts';
+import { checkNamed } from './begin-turn.ts';
+import { heldAgent } from './held-agent.ts';
+import { layHeld } from './held-prefix.ts';
+import { nextRequest } from './history/next-request.ts';
+import type { ConversationContext } from './maintenance.ts';
+import { accountRequestOf } from './object-context.ts';
+import type { Profile } from './storage/rows.ts';
+import { failedResult, receivedText } from './turn-answer.ts';
+
+/** @returns the prompt of the next turn as it would go up; undefined where there is no conversation yet */
+export async function promptToCount(
+  context: ConversationContext,
+  present: () => Profile | undefined,
+  request: PromptRequest,
+): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
+  try {
+    const body = await receivedText(request.body);
+    const profile = present();
+    if (!profile?.exists) return undefined;
+    return { ok: true, value: await buildPrompt(context, profile, { ...request, body }) };
+  } catch (thrown) {
+    // A revoked caller must learn nothing about what is here.
+    const refused = await refuseRevokedCaller(accountRequestOf(context, request.identity)).catch(toApiError);
+    return failedResult(refused ?? thrown);
+  }
+}
+
+/** @throws ApiError as the plan of a turn does */
+async function buildPrompt(
+  context: ConversationContext,
+  profile: Profile,
+  asked: PromptRequest & { body: string },
+): Promise<ReadableStream<Uint8Array>> {
+  checkNamed(profile, asked);
+  const { account, prefix: held } = profile;
+  const agent = heldAgent(context);
+  const request = nextRequest(asked.body, context.transcript, context.settings(), { agent, counts: true });
+  const { bytes } = held ? (await layHeld(context, account, held, request.body)).body : request.body;
+  return new Blob([bytes]).stream();
+}

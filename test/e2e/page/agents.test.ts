@@ -4,7 +4,7 @@ import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { answered, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
+import { answered, type OpenPage, openPage } from '../../support/page.ts';
 import { npmStart, type Started } from '../../support/start.ts';
 
 const HAIKU = 'claude-haiku-5-5';

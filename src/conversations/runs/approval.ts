@@ -8,7 +8,7 @@ import { failedCall, type ToolResult } from './tool-result.ts';
 
 /** @returns whether a call needs an approval. Where the figure that decides is missing or no number, it does. */
 export function needsApproval(run: ToolRun | undefined, input: unknown): boolean {
-  const approval = run?.approval;
+  const approval = run && 'approval' in run ? run.approval : undefined;
   if (approval === undefined) return false;
   if (approval === 'always') return true;
   const { field, above } = approval.over;

@@ -4,7 +4,7 @@ import { AlertOutbox } from '../delivery/alert-outbox.ts';
 import type { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type { Surroundings } from '../durable/edge-object.ts';
-import { migrate } from '../durable/migrations.ts';
+import { migratedMeta } from '../durable/migrations.ts';
 import { retentionOf } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
@@ -64,9 +64,9 @@ export class AccountState {
     this.settings = around.settings;
     this.now = around.now;
     this.alarm = around.alarm;
-    migrate(ctx.storage, LEDGER_MIGRATIONS);
+    const meta = migratedMeta(ctx.storage, LEDGER_MIGRATIONS);
     this.accountId = ctx.id.name;
-    const ledger = new Ledger(ctx.storage);
+    const ledger = new Ledger(ctx.storage, meta);
     this.ledger = ledger;
     this.limitedTokens = new TokensWithLimits(ledger);
     this.alerts = new AlertOutbox(ledger, around);
@@ -89,6 +89,7 @@ export class AccountState {
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
+    ledger.awake();
   }
 
   /** @returns what is bound to the Worker. */

@@ -40,6 +40,14 @@ export function migrate(
   }
 }
 
+/** Brings an object's tables to the newest version. @returns what the table `meta` holds then, by its keys */
+export function migratedMeta(storage: DurableObjectStorage, migrations: readonly Migration[]): Map<string, string> {
+  const meta = readMeta(storage.sql);
+  migrate(storage, migrations, meta);
+  // A step may have written there.
+  return meta.get('schema_version') === String(migrations.at(-1)?.version) ? meta : readMeta(storage.sql);
+}
+
 /** The steps of a schema as one, by the last of them. */
 const joined = new WeakMap<Migration, string>();
 

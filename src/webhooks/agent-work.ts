@@ -22,6 +22,8 @@ export interface AgentTask {
   event: string;
   account: string;
   text: string;
+  /** Its turn, where it was begun before. */
+  turn: string | null;
 }
 
 export interface AgentContext {
@@ -67,6 +69,8 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   const look = (isAwaited: boolean) =>
     call<TurnOutcome | undefined>((object) => object.turnOutcome(task.event, isAwaited));
   let outcome = await look(false);
+  // The conversation was deleted since: what the agent has done is not to be done again.
+  if (!outcome && task.turn !== null) return { kind: 'failed', error: DELETED };
   if (!outcome || outcome.status === 'failed') {
     const body = JSON.stringify({ messages: [{ role: 'user', content: task.text }] });
     const request = await requestOf(task, body, place, context);
@@ -80,7 +84,8 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
     outcome = await within(look(true), Math.max(0, until - Date.now())).catch(() => outcome);
   }
   const { status = 'failed' } = outcome ?? {};
-  if (status === 'running') return { kind: 'running' };
+  // What waits for a person may do so for days.
+  if (status === 'running' || outcome?.paused === 'approval') return { kind: 'running' };
   if (!outcome || status === 'failed') {
     return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: {} } };
   }
@@ -90,6 +95,12 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   return { kind: 'ended', answer: { agent: task.agent, conversation: id, ...rest, status, text: said, answered_at } };
 }
 
+const DELETED: AgentError = {
+  type: 'not_found_error',
+  message: 'The conversation in which the agent worked on this event was deleted. A replay begins a new one.',
+  status: 410,
+  headers: {},
+};
 const UNSAID = { type: 'api_error', message: 'The agent’s turn has failed before it said anything.' };
 
 async function requestOf(

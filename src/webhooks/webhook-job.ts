@@ -131,14 +131,14 @@ class WebhookJob {
   }
 
   async #askAgent(agent: string, { schedule }: Webhook, work: TakenWork): Promise<Made> {
-    const { text, account, failures, receivedAt } = work;
+    const { text, account, turn, failures, receivedAt } = work;
     if (text === null) return TOO_LONG;
     const again = (notBefore: number | null): Next => this.#again(schedule.classification, failures, notBefore);
     try {
       const requestId = await requestIdOf(account, this.#settings);
       this.#line.request_id = requestId;
       const progress = await workOnEvent(
-        { agent, event: this.#id, account, text },
+        { agent, event: this.#id, account, text, turn },
         {
           ...{ env: this.#worker.env, settings: this.#settings, requestId },
           waitMs: Math.min(AGENT_WAIT_MS, schedule.classificationTimeout),
@@ -282,6 +282,7 @@ const LONGEST_LOOK_MS = 5 * 60_000;
 
 /** @returns the next state of an event on which an agent could not work */
 function afterAgentError({ status, headers }: AgentError, again: (notBefore: number | null) => Next): Next {
+  if (status === 410) return { state: 'parked' };
   const seconds = Number(headers['retry-after']);
   const retryAt = Number.isFinite(seconds) && seconds > 0 ? Date.now() + seconds * 1_000 : null;
   const isLimited = status === 429 && headers['sluice-limited-by'] !== undefined;

@@ -1,14 +1,16 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
+import { receivedText } from '../../src/conversations/turn-answer.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
+import { createRequestId } from '../../src/http/request-id.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { DeliveredAnswer } from '../../src/webhooks/webhooks-answers.schema.ts';
-import { edgeWithSky } from '../support/agents.ts';
+import { edgeWithSky, SKY } from '../support/agents.ts';
 import { resetAll, rowsOf, stubOf } from '../support/conversations.ts';
 import { settleEdges } from '../support/prefixes.ts';
 import { runs } from '../support/runs.ts';
-import { answeringBy, call, calls, says, servingTools } from '../support/scripted-runs.ts';
+import { answeringBy, call, calls, says, servingTools, weather } from '../support/scripted-runs.ts';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
 
 afterEach(async () => {
@@ -161,6 +163,54 @@ test('an agent that there is not is looked for again, and what its source may no
     state: 'waiting',
     attempts: [{ error: { type: 'billing_error' } }],
   });
+});
+
+test('what waits for a person is followed until it is decided, and delivered once', async () => {
+  await edgeWithSky({ ...SKY, tools: [weather({ approval: 'always' })] });
+  const tools = servingTools(() => new Response('sun'));
+  const { posted, deliveryFetch } = receiver();
+  const works = worksOf({ deliveryFetch }, VARS);
+  await accept(works, 'github_1');
+  await works.consume();
+  const { state, conversation, next_attempt_at } = await works.report('github_1');
+  expect(state).toBe('running');
+  const stub = stubOf(String(conversation), ACCOUNT);
+  await works.wakeAt('github', Date.parse(next_attempt_at ?? ''));
+  await works.consume();
+  expect(await works.report('github_1')).toMatchObject({ state: 'running', attempts: [] });
+  const open = await stub.approvals();
+  const { data } = JSON.parse(await receivedText((open as { value: string }).value)) as { data: { id: string }[] };
+  const decision = { id: data[0]?.id, decision: 'approve', isAdmin: true, requestId: createRequestId() };
+  expect(await stub.decide(decision as never)).toMatchObject({ ok: true });
+  await untilDone(works, 'github_1');
+  expect(tools).toHaveLength(1);
+  expect(posted).toMatchObject([{ id: 'github_1', body: { status: 'complete', paused: null, text: 'Sun.' } }]);
+});
+
+test('an event whose conversation is deleted meanwhile is not worked on again, unless it is replayed', async () => {
+  await edgeWithSky();
+  const held = Promise.withResolvers<void>();
+  const tools = servingTools(async () => {
+    await held.promise;
+    return new Response('sun');
+  });
+  const github = defineWebhook({
+    ...{ source: 'github', verify: hmac({ header: 'x' }), text: () => undefined, agent: 'sky' },
+    schedule: { classificationTimeout: 300 },
+  });
+  const works = worksOf({ webhooks: [github] });
+  await accept(works, 'github_1');
+  await works.consume();
+  const { conversation } = await works.report('github_1');
+  held.resolve();
+  await stubOf(String(conversation), ACCOUNT).erase();
+  await untilDone(works, 'github_1');
+  expect(await works.report('github_1')).toMatchObject({ state: 'parked', result: null });
+  expect(tools).toHaveLength(1);
+  await inboxOf('github').replay('github_1');
+  works.queue.ids.push('github_1');
+  await untilDone(works, 'github_1');
+  expect(await works.report('github_1')).toMatchObject({ state: 'answered', result: { text: 'Sun.' } });
 });
 
 test('an upstream that is down is asked again, until the event is parked; a replay begins anew', async () => {

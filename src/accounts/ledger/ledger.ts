@@ -70,13 +70,32 @@ export class Ledger extends Tables {
   /** The first day whose rollups have changed since a number; unknown when the object wakes. */
   #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
 
-  constructor(storage: DurableObjectStorage) {
+  /** What the table `meta` held when the object woke; undefined once it is awake, or has written there. */
+  #metaAtWake: ReadonlyMap<string, string> | undefined;
+
+  /** @param meta what the table `meta` holds: one read serves all parts that wake. Default: each value is read */
+  constructor(storage: DurableObjectStorage, meta?: ReadonlyMap<string, string>) {
     super(storage);
+    this.#metaAtWake = meta;
     const stored = this.meta('fold');
     this.#fold = stored
       ? readFormat<Fold>('fold', stored)
       : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
     this.#seq = this.#fold.seq ?? this.#lastSeq();
+  }
+
+  /** Notes that all parts of the object are awake: from now on each value of `meta` is read anew. */
+  awake(): void {
+    this.#metaAtWake = undefined;
+  }
+
+  override meta(key: string): string | undefined {
+    return this.#metaAtWake ? this.#metaAtWake.get(key) : super.meta(key);
+  }
+
+  override setMeta(key: string, value: string | undefined): void {
+    this.#metaAtWake = undefined;
+    super.setMeta(key, value);
   }
 
   /** @returns rows after this id are not in the rollups yet. */

@@ -166,8 +166,17 @@ export class Transcript extends Tables {
 
   /** The JSON texts of the frozen `system` and `tools`. */
   get frozen(): Record<Exclude<FrozenOwner, 'agent'>, string | undefined> {
-    const piece = (owner: FrozenOwner) => this.#pieces(OWNERS[owner]) || undefined;
-    return { system: piece('system'), tools: piece('tools'), runs: this.#profile?.prefix ? piece('runs') : undefined };
+    const texts = new Map<number, string>();
+    const pieces = this.#profile
+      ? this.read('select owner, text from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
+      : [];
+    for (const { owner, text } of pieces) texts.set(Number(owner), (texts.get(Number(owner)) ?? '') + String(text));
+    const { system, tools, runs } = OWNERS;
+    return {
+      system: texts.get(system),
+      tools: texts.get(tools),
+      runs: this.#profile?.prefix ? texts.get(runs) : undefined,
+    };
   }
 
   /** The JSON text of its agent. */

@@ -29,6 +29,8 @@ export type Work =
       subject: string | null;
       receivedAt: number;
       result: EventResult | null;
+      /** An agent's turn that was begun for it. */
+      turn: string | null;
       /** How often in a row this, working on it or delivering, has failed. */
       failures: number;
     };

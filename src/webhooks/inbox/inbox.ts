@@ -104,9 +104,9 @@ export class Inbox extends EdgeObject implements InboxObject {
       this.#events.change(event, { dueAt: lease, held: false });
       this.around.alarm.wakeFor(lease);
     }
-    const { account, text, subject, receivedAt, result, failures } = event;
+    const { account, text, subject, receivedAt, result, turn, failures } = event;
     const kind = result === null ? 'work' : 'deliver';
-    return { kind, lease, account, text, subject, receivedAt, result, failures };
+    return { kind, lease, account, text, subject, receivedAt, result, turn, failures };
   }
 
   /** Notes where an agent works on an event: as long as it does, its row tells that. */
@@ -192,7 +192,9 @@ export class Inbox extends EdgeObject implements InboxObject {
     if (!event) return undefined;
     if (!this.#isLeased(id, now)) {
       const state = event.result === null ? 'accepted' : 'delivering';
-      this.#events.change(event, { state, failures: 0, held: false, dueAt: now + this.patience() });
+      // An agent's turn that is still there is found by the event's id.
+      const begun = event.result === null ? { conversation: null, turn: null } : {};
+      this.#events.change(event, { ...begun, state, failures: 0, held: false, dueAt: now + this.patience() });
       this.#wakeNext();
     }
     return this.#events.report(id);

@@ -2,7 +2,7 @@
 
 import { isObject, type Json } from '../../json/object.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
-import type { PlannedCall } from './run-calls.ts';
+import type { PlannedCall } from './planned-call.ts';
 import type { ToolRun } from './runs.schema.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 

@@ -7,7 +7,7 @@ import type { Transcript } from '../storage/transcript.ts';
 import { approvedCall, deniedCall } from './approval.ts';
 import type { RunTurn } from './end-run.ts';
 import { toolsAskedIn } from './next-step.ts';
-import type { PlannedCall } from './run-calls.ts';
+import type { PlannedCall } from './planned-call.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
 

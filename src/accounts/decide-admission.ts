@@ -167,35 +167,24 @@ function placeHold(
     if (request.counted) takeCount(budget, rules);
     return refuse(state, decision, now, token?.jti);
   }
-  const { nanodollars, inputTokens, outputTokens, maxTokens, isRoomy } = decision;
+  const { kind: _, isRoomy, ...granted } = decision;
+  const { nanodollars } = granted;
   const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
   if (lacking.length > 0) {
     const { least } = rangeOf(worstCase, rules);
     return { outcome: 'short', leases: lacking, demand: { least, most: nanodollars } };
   }
-  const deadline = now + HOLD_MS;
-  const stage = 'admitted';
   const jti = token?.jti ?? null;
   const group = state.leases.groupOf(request);
-  const hold: Hold = {
-    id: requestId,
-    at: now,
-    deadline,
-    nanodollars,
-    inputTokens,
-    outputTokens,
-    maxTokens,
-    stage,
-    token: jti,
-    group,
-  };
+  const whose = { id: requestId, token: jti, group };
+  const hold: Hold = { ...whose, ...granted, at: now, deadline: now + HOLD_MS, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   // The row first: an id that was used before throws here, and nothing has changed.
   ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }), buckets);
   addHold(budget, hold, buckets);
   state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
-  if (conversation !== undefined) state.conversations.begin(conversation, now);
+  if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
   ledger.fold();
   state.leases.noteHold(leases);
@@ -212,14 +201,12 @@ function admitHeld(
   isRoomy = false,
 ): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
-  const quotaStatus = quotaStatusNow(state, now, hold.token ?? undefined);
-  const fallbacks = fallbacksOf(state);
   return {
     outcome: 'admitted',
     hold: hold.nanodollars,
     ...lowered,
-    ...fallbacks,
-    standing: quotaStatus,
+    ...fallbacksOf(state),
+    standing: quotaStatusNow(state, now, hold.token ?? undefined),
     ...(isRoomy ? { roomy: true } : {}),
     unlisted: !state.listed,
   };

@@ -17,12 +17,15 @@ export const narrowedTools = z.object({
   agent_tools: z.described(
     z.optional(
       z
-        .array(z.string({ error: 'Input should be the name of a tool of the agent' }), {
-          error: 'Input should be a list of names of tools of the agent',
-        })
+        .array(
+          z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
+            error: 'Input should be the name of a tool of the agent, or {"name": …, "approval": "always"}',
+          }),
+          { error: 'Input should be a list of tools of the agent' },
+        )
         .check(z.maxLength(1_000)),
     ),
-    'Of the agent’s tools only these are offered; without it all are.',
+    'Of the agent’s tools only these are offered, by their names; with `{"name", "approval": "always"}` each call of one waits for an approval. Without it all are offered.',
   ),
 });
 

@@ -10,6 +10,7 @@ import { invalidRequest } from '../http/errors.ts';
 import { validate } from '../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../json/edit.ts';
 import { type Json, parseObject } from '../json/object.ts';
+import { IN_WORKER } from '../tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, narrowedTools } from './agents.schema.ts';
 
@@ -63,13 +64,12 @@ export function behindAgent(
   put('model', own.get('model'));
   if (!counts) put('max_tokens', own.get('max_tokens'));
   for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
-  const offered = narrowed(members, definition.tools);
-  const kept = new Set<unknown>(offered);
-  const tools = itemTexts(own.get('tools') ?? '[]').filter((_, index) => kept.has(definition.tools[index]));
+  const offered = offeredTools(members, definition.tools, itemTexts(own.get('tools') ?? '[]'));
+  const tools = offered.map(({ text }) => text);
   const system = itemTexts(own.get('system') ?? '[]');
   const addedTools = addedItems('tools', members.get('tools') ?? inherited.tools);
   refuseSameNames(definition.tools, addedTools);
-  const lastTool = offered.findLastIndex(({ defer_loading }) => defer_loading !== true);
+  const lastTool = offered.findLastIndex(({ tool }) => tool.defer_loading !== true);
   const marksTools = lastTool >= 0 && breakpoints >= (system.length > 0 ? 2 : 1);
   put('tools', list(marksTools ? markedAt(tools, lastTool) : tools, addedTools));
   put(
@@ -96,19 +96,49 @@ function lowerLimits(members: ReadonlyMap<string, string>, ofAgent: RunLimits): 
   return lower;
 }
 
-function narrowed(members: ReadonlyMap<string, string>, tools: readonly Json[]): readonly Json[] {
-  const text = members.get('agent_tools');
-  if (text === undefined) return tools;
-  const { agent_tools: names = [] } = validate(narrowedTools, { agent_tools: JSON.parse(text) });
+/** A tool of the agent, and its JSON text. */
+interface OfferedTool {
+  tool: Json;
+  text: string;
+}
+
+/** @returns the tools that a request leaves the agent, some of them with an approval that it asks for */
+function offeredTools(
+  members: ReadonlyMap<string, string>,
+  tools: readonly Json[],
+  texts: readonly string[],
+): OfferedTool[] {
+  const all = tools.map((tool, index) => ({ tool, text: texts[index] ?? '' }));
+  const asked = members.get('agent_tools');
+  if (asked === undefined) return all;
+  const { agent_tools: items = [] } = validate(narrowedTools, { agent_tools: JSON.parse(asked) });
   const known = tools.map(({ name }) => name);
-  for (const [index, name] of names.entries()) {
-    if (known.includes(name)) continue;
-    throw invalidRequest(
-      `agent_tools.${index}: the agent has no tool of this name. It has: ${known.join(', ') || 'none'}.`,
-    );
+  const kept = new Map<OfferedTool, string>();
+  for (const [index, item] of items.entries()) {
+    const { name, approval = undefined } = typeof item === 'string' ? { name: item } : item;
+    const one = all[known.indexOf(name)];
+    if (!one) {
+      throw invalidRequest(
+        `agent_tools.${index}: the agent has no tool of this name. It has: ${known.join(', ') || 'none'}.`,
+      );
+    }
+    if (approval !== undefined && !Object.hasOwn(one.tool, 'run')) {
+      throw invalidRequest(
+        `agent_tools.${index}.approval: the edge does not call this tool itself. Leave the approval out.`,
+      );
+    }
+    // Named twice, the stricter one holds.
+    kept.set(one, approval === undefined ? (kept.get(one) ?? one.text) : withApproval(one));
   }
-  const wanted = new Set<unknown>(names);
-  return tools.filter(({ name }) => wanted.has(name));
+  return all.flatMap((one) => {
+    const text = kept.get(one);
+    return text === undefined ? [] : { tool: one.tool, text };
+  });
+}
+
+function withApproval({ tool: { run }, text }: OfferedTool): string {
+  const called = run === IN_WORKER ? { worker: true } : run;
+  return edit(text, { run: JSON.stringify({ ...(called as Json), approval: 'always' }) });
 }
 
 /** @throws ApiError 400 where a tool that is added has the name of one of the agent's, narrowed away or not */

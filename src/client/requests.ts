@@ -55,8 +55,8 @@ interface Extension {
   prefix?: string;
   /** `name` or `name@version`: the stored agent that answers. A conversation is needed, which keeps it. */
   agent?: string;
-  /** Of the agent’s tools only these are offered. */
-  agent_tools?: string[];
+  /** Of the agent’s tools only these are offered; with `approval` each call of one waits for an approval. */
+  agent_tools?: (string | { name: string; approval?: 'always' })[];
   /** In a conversation: `cancel` answers calls that have no result with an error, so that a plain message goes on. */
   on_pending_tools?: 'refuse' | 'cancel';
 }
@@ -138,6 +138,11 @@ export interface PageRequest {
   limit?: number;
   after_id?: string;
   before_id?: string;
+}
+
+export interface ConversationsRequest extends PageRequest {
+  /** The subagents that runs of this conversation have called; without it all conversations that are no subagent's. */
+  parent?: string;
 }
 
 export interface HistoryRequest extends PageRequest {

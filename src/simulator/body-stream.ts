@@ -11,6 +11,16 @@ export interface BodyPart {
   isFirstContent: boolean;
 }
 
+/** How a body breaks, and who reads it. */
+interface BodyOptions {
+  faults: Faults;
+  random: Random;
+  /** Aborted when the reader has left. */
+  signal: AbortSignal;
+  /** Called before the first bytes are handed out. */
+  onFirstByte?(): void;
+}
+
 export interface Pace {
   /** Milliseconds to the first token. */
   ttftMs: number;
@@ -135,44 +145,28 @@ async function* divided(
 /**
  * Makes a body that comes at the given pace, and breaks where the faults say. Parts are made only when they are read, and
  * the reader gets all of them before an error. It stops when the reader leaves or the signal is aborted.
- * @param onFirstByte is called before the first bytes are handed out.
  */
-export function bodyStream(
-  parts: Iterable<BodyPart>,
-  pace: Pace,
-  faults: Faults,
-  random: Random,
-  request: AbortSignal,
-  onFirstByte: () => void,
-): ReadableStream<Uint8Array> {
-  return streamOf((signal) => chunks(parts, pace, faults, signal), faults, random, request, onFirstByte);
+export function bodyStream(parts: Iterable<BodyPart>, pace: Pace, options: BodyOptions): ReadableStream<Uint8Array> {
+  return streamOf((gone) => chunks(parts, pace, options.faults, gone), options);
 }
 
 /**
  * Makes a body of chunks, which breaks where the faults that count bytes say. Chunks are made only when they are read, and
  * others have their turn after each.
  */
-export function chunkStream(
-  source: AsyncGenerator<Uint8Array>,
-  faults: Faults,
-  random: Random,
-  request: AbortSignal,
-): ReadableStream<Uint8Array> {
-  async function* inTurn(signal: AbortSignal): AsyncGenerator<Uint8Array> {
+export function chunkStream(source: AsyncGenerator<Uint8Array>, options: BodyOptions): ReadableStream<Uint8Array> {
+  async function* inTurn(gone: AbortSignal): AsyncGenerator<Uint8Array> {
     for await (const chunk of source) {
       yield chunk;
-      await pause(0, signal);
+      await pause(0, gone);
     }
   }
-  return streamOf(inTurn, faults, random, request, () => undefined);
+  return streamOf(inTurn, options);
 }
 
 function streamOf(
   chunksFor: (gone: AbortSignal) => AsyncGenerator<Uint8Array>,
-  faults: Faults,
-  random: Random,
-  request: AbortSignal,
-  onFirstByte: () => void,
+  { faults, random, signal, onFirstByte }: BodyOptions,
 ): ReadableStream<Uint8Array> {
   const gone = new AbortController();
   let source = upToByte(chunksFor(gone.signal), faults);
@@ -183,11 +177,11 @@ function streamOf(
     {
       start(controller) {
         const onAbort = (): void => {
-          gone.abort(request.reason);
-          controller.error(request.reason);
+          gone.abort(signal.reason);
+          controller.error(signal.reason);
         };
-        request.addEventListener('abort', onAbort);
-        leave = () => request.removeEventListener('abort', onAbort);
+        signal.addEventListener('abort', onAbort);
+        leave = () => signal.removeEventListener('abort', onAbort);
       },
       async pull(controller) {
         try {
@@ -198,7 +192,7 @@ function streamOf(
             controller.close();
             return;
           }
-          if (!hasStarted) onFirstByte();
+          if (!hasStarted) onFirstByte?.();
           hasStarted = true;
           controller.enqueue(value);
         } catch (error) {

@@ -7,7 +7,7 @@ import { FilesApi } from './files/files-api.ts';
 import { pause } from './pause.ts';
 import { promptBlocks, promptTokens } from './prompt/prompt-blocks.ts';
 import { PromptCache, placeBreakpoints } from './prompt/prompt-cache.ts';
-import { type Digest, digest, hex, identifier, randomFrom } from './random/digest.ts';
+import { type Digest, digest, hex, identifier, type Random, randomFrom } from './random/digest.ts';
 import { RateLimits } from './rate-limits.ts';
 import { ApiError, invalid } from './request/errors.ts';
 import type { JsonObject } from './request/json.ts';
@@ -212,14 +212,8 @@ class SimulatedApi {
     const answered = { ...call, headers: { ...call.headers, ...limits } };
 
     if (request.stream) {
-      const stream = bodyStream(
-        eventParts(message),
-        pace,
-        call.faults,
-        randomFrom(identity),
-        call.request.signal,
-        plan.commit,
-      );
+      const random = randomFrom(identity);
+      const stream = bodyStream(eventParts(message), pace, { ...reading(call, random), onFirstByte: plan.commit });
       const headers = {
         'content-type': 'text/event-stream; charset=utf-8',
         'cache-control': 'no-cache',
@@ -243,15 +237,18 @@ function* eventParts(message: AnsweredMessage): Generator<BodyPart> {
   }
 }
 
-function json(value: Record<string, unknown>, { headers, faults, request }: Call): Response {
+/** @returns how the body of a call's answer breaks, and who reads it. */
+function reading({ faults, request }: Call, random: Random) {
+  return { faults, random, signal: request.signal };
+}
+
+function json(value: Record<string, unknown>, call: Call): Response {
   const text = JSON.stringify(value);
-  const all = { ...headers, 'content-type': 'application/json' };
+  const all = { ...call.headers, 'content-type': 'application/json' };
   const part = { text, tokens: 0, isFirstContent: false };
   const unpaced = { ttftMs: 0, tokensPerSecond: 0 };
-  const isPlain = Object.keys(faults).length === 0;
-  const body = isPlain
-    ? text
-    : bodyStream([part], unpaced, faults, randomFrom(digest(text)), request.signal, () => undefined);
+  const isPlain = Object.keys(call.faults).length === 0;
+  const body = isPlain ? text : bodyStream([part], unpaced, reading(call, randomFrom(digest(text))));
   return new Response(body, { headers: all });
 }
 
@@ -261,9 +258,8 @@ function ownerOf({ account }: Call, { host }: URL): string {
 }
 
 function streamed(source: AsyncGenerator<Uint8Array>, own: Record<string, string>, call: Call): Response {
-  const { faults, request, headers } = call;
-  const body = chunkStream(source, faults, randomFrom(digest(request.url)), request.signal);
-  return new Response(body, { headers: { ...headers, ...own } });
+  const body = chunkStream(source, reading(call, randomFrom(digest(call.request.url))));
+  return new Response(body, { headers: { ...call.headers, ...own } });
 }
 
 /**

@@ -200,8 +200,8 @@ class WebhookJob {
       const facts = { model: answered, classifier: version ?? null, usage: { ...usage }, cost_usd: toUsd(nanodollars) };
       return { result: { ...result, ...facts, classified_at: new Date().toISOString() } };
     }
-    const { reason, error, retryAt } = outcome;
-    return { to: nextOf(reason, error, retryAt, failures, again), error: { type: error.type, message: error.message } };
+    const { type, message } = outcome.error;
+    return { to: nextOf(outcome, failures, again), error: { type, message } };
   }
 
   /** Delivers an alert: it has no label, and its text is what is delivered. */
@@ -295,9 +295,7 @@ type NotClassifiable = Extract<ClassificationResult, { outcome: 'unclassified' }
 
 /** @returns the next state of an event that could not be classified */
 function nextOf(
-  reason: NotClassifiable['reason'],
-  error: NotClassifiable['error'],
-  retryAt: number | null,
+  { reason, error, retryAt }: NotClassifiable,
   failures: number,
   again: (notBefore: number | null) => Next,
 ): Next {

@@ -14,9 +14,10 @@ afterAll(async () => {
 
 const AGENT = {
   ...SKY,
+  max_tokens: 600,
   thinking: { type: 'enabled', budget_tokens: 32 },
-  tools: [weather({ headers: { 'x-team': 'sky' }, once: true }), weather({}, 'get_tides')],
-  // A step costs 0.0017 US dollars, or 0.0133: so that one of them limits something.
+  tools: [weather({ headers: { 'x-team': 'sky' }, once: true }), weather({ approval: 'always' }, 'get_tides')],
+  // A step costs 0.0017 US dollars, or 0.0124 where it says all that it may: so each of these limits something.
   limits: { max_turns: 4, max_usd: 0.02, max_tool_calls: 3, parallel_tools: 1, max_seconds: 60 },
 };
 const TOLD = AGENT.tools.map(({ run: _, ...tool }) => tool);
@@ -66,7 +67,15 @@ const WISHES: Readonly<Record<string, readonly unknown[]>> = {
   parallel_tools: [1, 32],
   max_seconds: [86_400],
   agent: ['sky', 'other', { name: 'sky' }],
-  agent_tools: [['get_weather'], ['get_tides', 'get_weather'], [], ['note'], [{ name: 'get_weather', run: address }]],
+  agent_tools: [
+    ['get_weather'],
+    ['get_tides', 'get_weather'],
+    [],
+    ['note'],
+    [{ name: 'get_weather', run: address }],
+    [{ name: 'get_tides', approval: 'never' }],
+    [{ name: 'get_tides' }],
+  ],
   approvers: ['owner'],
   prefix: ['wide'],
   speed: ['fast'],
@@ -95,19 +104,18 @@ function spelled(key: string, how: 'plain' | 'escaped'): string {
 }
 
 /** A member of a body, as JSON text; the same key may come twice, and it may stand inside another one. */
-const member = fc
-  .constantFrom(...Object.entries(WISHES).flatMap(([key, values]) => values.map((value) => [key, value] as const)))
-  .chain(([key, value]) =>
-    fc
-      .record({
-        how: fc.constantFrom('plain', 'escaped'),
-        under: fc.constantFrom('', '', '', '__proto__', 'request', 'body'),
-      })
-      .map(({ how, under }) => {
-        const text = `${spelled(key, how)}:${JSON.stringify(value)}`;
-        return under === '' ? text : `${spelled(under, how)}:{${text}}`;
-      }),
-  );
+const member = fc.constantFrom(...Object.entries(WISHES)).chain(([key, values]) =>
+  fc
+    .record({
+      value: fc.constantFrom(...values),
+      how: fc.constantFrom('plain', 'escaped'),
+      under: fc.constantFrom('', '', '', '', '', '__proto__', 'request', 'body'),
+    })
+    .map(({ value, how, under }) => {
+      const text = `${spelled(key, how)}:${JSON.stringify(value)}`;
+      return under === '' ? text : `${spelled(under, how)}:{${text}}`;
+    }),
+);
 const messages = fc.constantFrom(
   [{ role: 'user', content: 'Is it sunny?' }],
   [
@@ -140,12 +148,15 @@ test('an agent that an admin stored cannot be widened by any request', { timeout
   await ask(app, 'PUT', '/agents/other', root, { ...AGENT, model: 'claude-fable-5', system: 'Other.' });
   await ask(app, 'PUT', '/prefixes/wide', root, { model: 'claude-fable-5', system: 'Wide.' });
   // It asks for another call in each step, until a limit of the run ends it.
-  const usageOf = (story: number) => ({ input_tokens: story % 2 === 0 ? 100 : 3_000, output_tokens: 64 });
   let stories = 0;
   const bodies = answeringBy(({ max_tokens }, number) =>
     max_tokens === undefined
       ? Response.json({ input_tokens: 100 })
-      : { ...calls(call(`toolu_${number}`, `${number}`)), usage: usageOf(stories) },
+      : {
+          // Of these two the second one waits for an approval, which nobody gives.
+          ...calls(call(`toolu_${number}`, `${number}`, number % 7 === 0 ? 'get_tides' : 'get_weather')),
+          usage: { input_tokens: 100, output_tokens: stories % 2 === 0 ? 64 : Number(max_tokens) },
+        },
   );
   const called = servingTools(() => new Response('sun'));
   const answered = { whole: 0, sooner: 0, refused: 0 };
@@ -212,12 +223,12 @@ test('an agent that an admin stored cannot be widened by any request', { timeout
           expect(tools.slice(0, ofAgent.length)).toEqual(ofAgent);
           expect(JSON.stringify(tools)).not.toContain('"run"');
         }
-        for (const { url, headers: sentTo } of made) {
-          expect([url, sentTo.get('x-team')]).toEqual([TOOL_URL, 'sky']);
+        for (const { url, headers: sentTo, body } of made) {
+          expect([url, sentTo.get('x-team'), body.name]).toEqual([TOOL_URL, 'sky', 'get_weather']);
         }
       }
     }),
-    { numRuns: runs(200) },
+    { numRuns: runs(500) },
   );
   // All ways were taken, and the checks above have something to check.
   for (const count of Object.values(answered)) expect(count, JSON.stringify(answered)).toBeGreaterThan(stories / 20);

@@ -3,6 +3,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, partsOf, SKY, turnWith } from '../support/agents.ts';
 import { resetAll } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
 import { as, settleEdges } from '../support/prefixes.ts';
 import { servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
 
@@ -173,6 +174,33 @@ test('a request narrows its tools by their names', async () => {
   expect(errorIn(await turnWith(app, bob, { agent_tools: ['get_tide'] }))).toContain('It has: get_weather, get_tides.');
   expect(errorIn(await turnWith(app, bob, { agent_tools: 'get_tides' }))).toMatch(/^400 .*agent_tools/);
   expect(typesOf(await turnWith(app, bob, {}))).toEqual(RUN);
+});
+
+test('a request has calls of its tools wait for an approval, and takes none away', async () => {
+  const always = weather({ approval: 'always' });
+  const { app, bob } = await edgeWithSky({ ...SKY, tools: [always] });
+  const called = servingTools(() => new Response('sun'));
+  expect((await turnWith(app, bob, { agent: 'sky', agent_tools: ['get_weather'] })).body.stop_reason).toBe(
+    'pause_turn',
+  );
+  const other = await edgeWithSky({ ...SKY, tools: [weather(), { name: 'note', input_schema: {} }] });
+  const agent_tools = [{ name: 'get_weather', approval: 'always' }, 'get_weather'];
+  const waiting = await turnWith(other.app, other.bob, { conversation: 'c2', agent: 'sky', agent_tools });
+  expect(waiting.body.stop_reason).toBe('pause_turn');
+  expect(called).toHaveLength(0);
+  const { body } = await ask(other.app, 'GET', '/conversations/c2/approvals', other.bob);
+  const [row] = body.data as Json[];
+  expect(row).toMatchObject({ name: 'get_weather', input: { city: 'Bern' }, decision: null });
+  const path = `/conversations/c2/approvals/${row?.id}`;
+  expect((await ask(other.app, 'POST', path, other.bob, { decision: 'approve' })).status).toBe(202);
+  await eventually(() => expect(called).toHaveLength(1));
+  for (const asked of [
+    { name: 'get_weather', approval: 'never' },
+    { name: 'note', approval: 'always' },
+  ]) {
+    const refused = await turnWith(other.app, other.bob, { conversation: 'c3', agent: 'sky', agent_tools: [asked] });
+    expect(errorIn(refused)).toMatch(/^400 .*agent_tools\.0/);
+  }
 });
 
 test.each([

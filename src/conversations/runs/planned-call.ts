@@ -1,4 +1,5 @@
 import type { Json } from '../../json/object.ts';
+import type { SubagentShare } from '../storage/call-rows.ts';
 
 /** A call that is to be made. */
 export interface PlannedCall {
@@ -7,6 +8,8 @@ export interface PlannedCall {
   n: number;
   block: Json;
   tries: number;
+  /** Of a subagent that was begun before a crash. */
+  subagent?: SubagentShare | undefined;
   /** Whether a person has approved it. */
   isApproved?: boolean;
   /** What the model is told before its result. */

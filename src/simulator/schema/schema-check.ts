@@ -1,5 +1,5 @@
 import { isObject, type Json, type JsonObject, member, stringsIn } from '../request/json.ts';
-import { type Effort, numberOf, referenced } from './schema-forms.ts';
+import { numberOf, referenced, type Search } from './schema-forms.ts';
 
 /** A schema that is deeper than this refers to itself. */
 const deepestCheck = 250;
@@ -28,7 +28,7 @@ function isNumberWithin(value: number, schema: JsonObject): boolean {
   return within(value, schema, 'minimum', 'maximum');
 }
 
-function isListWithin(value: Json[], schema: JsonObject, root: JsonObject, effort: Effort, depth: number): boolean {
+function isListWithin(value: Json[], schema: JsonObject, search: Search, depth: number): boolean {
   if (!within(value.length, schema, 'minItems', 'maxItems')) return false;
   if (schema.uniqueItems === true && new Set(value.map((entry) => JSON.stringify(entry))).size < value.length) {
     return false;
@@ -36,41 +36,35 @@ function isListWithin(value: Json[], schema: JsonObject, root: JsonObject, effor
   const first = schema.prefixItems;
   const prefix = Array.isArray(first) ? first : [];
   const rest = schema.items;
-  return value.every((entry, index) => satisfies(entry, prefix[index] ?? rest ?? true, root, effort, depth));
+  return value.every((entry, index) => satisfies(entry, prefix[index] ?? rest ?? true, search, depth));
 }
 
-function isObjectWithin(
-  value: JsonObject,
-  schema: JsonObject,
-  root: JsonObject,
-  effort: Effort,
-  depth: number,
-): boolean {
+function isObjectWithin(value: JsonObject, schema: JsonObject, search: Search, depth: number): boolean {
   const names = Object.keys(value);
   if (!within(names.length, schema, 'minProperties', 'maxProperties')) return false;
   if (stringsIn(schema.required).some((name) => !Object.hasOwn(value, name))) return false;
   const properties = schema.properties;
   const known = isObject(properties) ? properties : {};
   const other = isObject(schema.patternProperties) ? true : (schema.additionalProperties ?? true);
-  return names.every((name) => satisfies(value[name] ?? null, member(known, name) ?? other, root, effort, depth));
+  return names.every((name) => satisfies(value[name] ?? null, member(known, name) ?? other, search, depth));
 }
 
 /**
  * Tells whether a value satisfies a schema; patterns and formats are not checked. It chooses between forms of a schema,
- * above all where exactly one branch of a `oneOf` may fit. Once the effort is used up, and too deep within references, every
+ * above all where exactly one branch of a `oneOf` may fit. Once no steps are left, and too deep within references, every
  * value passes.
  */
-export function satisfies(value: Json, schema: Json, root: JsonObject, effort: Effort, depth = 0): boolean {
+export function satisfies(value: Json, schema: Json, search: Search, depth = 0): boolean {
   if (typeof schema === 'boolean') return schema;
-  if (!isObject(schema) || depth > deepestCheck || effort.left-- <= 0) return true;
-  const fits = (branch: Json): boolean => satisfies(value, branch, root, effort, depth + 1);
+  if (!isObject(schema) || depth > deepestCheck || search.left-- <= 0) return true;
+  const fits = (branch: Json): boolean => satisfies(value, branch, search, depth + 1);
   const { $ref, allOf, anyOf, oneOf, not, const: only, enum: choices, type } = schema;
 
   if (type !== undefined && ![type].flat().some((name) => isType(value, String(name)))) return false;
   if (only !== undefined && JSON.stringify(only) !== JSON.stringify(value)) return false;
   if (Array.isArray(choices) && !choices.some((choice) => JSON.stringify(choice) === JSON.stringify(value)))
     return false;
-  if (typeof $ref === 'string' && !fits(referenced($ref, root) ?? true)) return false;
+  if (typeof $ref === 'string' && !fits(referenced($ref, search.root) ?? true)) return false;
   if (Array.isArray(allOf) && !allOf.every(fits)) return false;
   if (Array.isArray(anyOf) && !anyOf.some(fits)) return false;
   if (Array.isArray(oneOf) && oneOf.filter(fits).length !== 1) return false;
@@ -78,6 +72,6 @@ export function satisfies(value: Json, schema: Json, root: JsonObject, effort: E
 
   if (typeof value === 'string') return within([...value].length, schema, 'minLength', 'maxLength');
   if (typeof value === 'number') return isNumberWithin(value, schema);
-  if (Array.isArray(value)) return isListWithin(value, schema, root, effort, depth + 1);
-  return !isObject(value) || isObjectWithin(value, schema, root, effort, depth + 1);
+  if (Array.isArray(value)) return isListWithin(value, schema, search, depth + 1);
+  return !isObject(value) || isObjectWithin(value, schema, search, depth + 1);
 }

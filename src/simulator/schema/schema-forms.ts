@@ -118,28 +118,30 @@ function mergedForms(first: JsonObject[], second: JsonObject[]): JsonObject[] {
   return forms.slice(0, maximumForms);
 }
 
-/** The steps that are left: with references, a short schema can ask for more work than there is time. */
-export interface Effort {
+/** What is known while a schema is followed. */
+export interface Search {
+  /** The document that references point into. */
+  root: JsonObject;
+  /** The steps that are left: with references, a short schema can ask for more work than there is time. */
   left: number;
 }
 
 /**
  * Makes the plain forms of a schema, the branches of alternatives in the order that `prefer` gives them. There are none
- * for `false`, for circular references, and once the effort is used up.
+ * for `false`, for circular references, and once no steps are left.
  */
 export function plainForms(
   schema: Json,
-  root: JsonObject,
+  search: Search,
   prefer: (branches: JsonObject[]) => JsonObject[],
-  effort: Effort,
   depth = 0,
 ): JsonObject[] {
   if (schema === true) return [{}];
-  if (!isObject(schema) || depth > 32 || effort.left-- <= 0) return [];
+  if (!isObject(schema) || depth > 32 || search.left-- <= 0) return [];
   const { $ref, allOf, anyOf, oneOf, if: condition, then, ...own } = schema;
-  const formsOf = (value: Json): JsonObject[] => plainForms(value, root, prefer, effort, depth + 1);
+  const formsOf = (value: Json): JsonObject[] => plainForms(value, search, prefer, depth + 1);
   let forms: JsonObject[] = [own];
-  if (typeof $ref === 'string') forms = mergedForms(forms, formsOf(referenced($ref, root) ?? true));
+  if (typeof $ref === 'string') forms = mergedForms(forms, formsOf(referenced($ref, search.root) ?? true));
   for (const part of Array.isArray(allOf) ? allOf : []) forms = mergedForms(forms, formsOf(part));
   for (const branches of [anyOf, oneOf]) {
     if (!Array.isArray(branches)) continue;

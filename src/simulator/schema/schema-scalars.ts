@@ -151,6 +151,6 @@ export function numberFor(schema: JsonObject, text: string, variant: number, isI
     );
   });
   const fits = (value: Json): boolean =>
-    satisfies(value, { ...schema, type: isInteger ? 'integer' : 'number' }, {}, { left: 8 });
+    satisfies(value, { ...schema, type: isInteger ? 'integer' : 'number' }, { root: {}, left: 8 });
   return candidates.find(fits) ?? (Number.isFinite(start) ? start : 0);
 }

@@ -3,7 +3,7 @@ import { isObject, type Json, type JsonObject, member, stringsIn } from '../requ
 import { rankLabels } from '../text/labels.ts';
 import { contentStems } from '../text/words.ts';
 import { satisfies } from './schema-check.ts';
-import { type Effort, numberOf, plainForms, typesOf } from './schema-forms.ts';
+import { numberOf, plainForms, type Search, typesOf } from './schema-forms.ts';
 import { numberFor, stringFor } from './schema-scalars.ts';
 
 /** What a value is made from, besides its schema. */
@@ -26,26 +26,25 @@ const maximumValues = 5000;
 const maximumSteps = 100_000;
 
 class ValueMaker {
-  readonly #root: JsonObject;
   readonly #source: ValueSource;
   readonly #stems: Set<string>;
-  readonly #effort: Effort = { left: maximumSteps };
+  readonly #search: Search;
   #made = 0;
 
   constructor(root: JsonObject, source: ValueSource) {
-    this.#root = root;
+    this.#search = { root, left: maximumSteps };
     this.#source = source;
     this.#stems = contentStems(source.text);
   }
 
   value(schema: Json, name: string, depth: number, variant: number): Json {
     if (this.#made > maximumValues) return null;
-    const forms = plainForms(schema, this.#root, (branches) => this.#ranked(branches, depth), this.#effort);
+    const forms = plainForms(schema, this.#search, (branches) => this.#ranked(branches, depth));
     let first: Json | undefined;
     for (const form of forms) {
       const made = this.#plain(form, name, depth, variant);
       first ??= made;
-      if (satisfies(made, schema, this.#root, this.#effort)) return made;
+      if (satisfies(made, schema, this.#search)) return made;
     }
     return first ?? null;
   }
@@ -95,7 +94,7 @@ class ValueMaker {
 
   #choice(choices: Json[], form: JsonObject, variant: number): Json {
     const { enum: _, ...rest } = form;
-    const allowed = choices.filter((choice) => satisfies(choice, rest, this.#root, this.#effort));
+    const allowed = choices.filter((choice) => satisfies(choice, rest, this.#search));
     const labels = stringsIn(allowed);
     const description = form.description;
     const descriptions = `${this.#source.descriptions}\n${typeof description === 'string' ? description : ''}`;

@@ -8,6 +8,7 @@ import {
   type ConversationTurn,
   type MessageStream,
   SluiceError,
+  type StreamOptions,
 } from '../../../client/index.ts';
 import { refreshQuota } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
@@ -59,6 +60,11 @@ export class Session {
   readonly #branching = signal(false);
   /** Whether no question can be asked now. */
   readonly busy = computed(() => !this.loaded.value || this.#branching.value || this.live.value !== undefined);
+  readonly #listening: StreamOptions = {
+    onConnection: (_, retryAt) => {
+      this.reconnectsAt.value = retryAt?.getTime();
+    },
+  };
   readonly #onChange: () => Promise<void>;
   /** When the conversation had changed last, by the list; undefined after a change of its own. */
   #readAt: string | undefined;
@@ -192,7 +198,7 @@ export class Session {
         ...(thinking.value ? { thinking: { type: 'adaptive', display: 'summarized' } } : {}),
         ...(offered.length > 0 ? { tools: offered } : {}),
       },
-      { onConnection: (_, retryAt) => this.#connection(retryAt) },
+      this.#listening,
     );
   }
 
@@ -205,9 +211,7 @@ export class Session {
   }
 
   async #resume(asked: Content | undefined): Promise<void> {
-    const stream = await edge().conversations.resume(this.id, {
-      onConnection: (_, retryAt) => this.#connection(retryAt),
-    });
+    const stream = await edge().conversations.resume(this.id, this.#listening);
     // It has ended meanwhile.
     if (!stream) {
       await this.#readRows();
@@ -278,10 +282,6 @@ export class Session {
     const asked = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
     this.rows.value = rows;
     return asked;
-  }
-
-  #connection(retryAt: Date | undefined): void {
-    this.reconnectsAt.value = retryAt?.getTime();
   }
 
   /** Shows an error. @param asked the question that got no answer */

@@ -26,7 +26,7 @@ import type {
   UploadReport,
   UploadRequest,
 } from '../durable/contracts/belongings.ts';
-import type { Page, PageOf } from '../durable/contracts/page.ts';
+import type { ConversationPage, Page, PageOf } from '../durable/contracts/page.ts';
 import type { ConversationReport, Settled, Settlement } from '../durable/contracts/settlement.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
@@ -186,8 +186,8 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.batches.page(page);
   }
 
-  /** @returns a page of the account's conversations, newest first. */
-  conversations(page: PageOf): Page<ConversationRow> {
+  /** @returns a page of the account's conversations, newest first: of its subagents' only where their parent is named. */
+  conversations(page: ConversationPage): Page<ConversationRow> {
     const { ledger, budget, conversations } = this.#state;
     return conversations.page(page, conversationsOf(ledger, budget.holds.keys()));
   }

@@ -1,8 +1,8 @@
 /** The conversations of an account, as they have reported themselves. */
 
 import type { ConversationRow } from '../conversations/conversations-answers.schema.ts';
-import type { Page, PageOf } from '../durable/contracts/page.ts';
-import type { ConversationReport } from '../durable/contracts/settlement.ts';
+import type { ConversationPage, Page } from '../durable/contracts/page.ts';
+import type { ConversationReport, ListedParent } from '../durable/contracts/settlement.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { ListedRows } from './listed-rows.ts';
 
@@ -14,6 +14,8 @@ type ConversationTableRow = Record<string, SqlStorageValue> & {
   turns: number;
   messages: number;
   cost: number;
+  parent: string | null;
+  tool_use_id: string | null;
 };
 
 const MOST_KNOWN = 1_000;
@@ -27,11 +29,12 @@ export class ConversationList extends ListedRows {
   #totals: { count: number; bytes: number } | undefined;
 
   /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
-  begin(id: string, now: number): void {
+  begin(id: string, now: number, parent?: ListedParent): void {
     if (this.bytesOf(id) !== undefined) return;
     this.#know(id, 0);
     const nothing = { version: 0, turns: 0, messages: 0, cost: 0 };
-    this.tables.insert('conversations', { id, created_at: now, updated_at: now, ...nothing });
+    const of = parent ? { parent: parent.conversation, tool_use_id: parent.toolUseId } : {};
+    this.tables.insert('conversations', { id, created_at: now, updated_at: now, ...nothing, ...of });
     this.#count(undefined, 0);
   }
 
@@ -75,7 +78,7 @@ export class ConversationList extends ListedRows {
 
   /** @returns the bytes that it has now; undefined where it may be gone */
   #write(report: ConversationReport, cost: Nanodollars): number | undefined {
-    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before } = report;
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before, parent } = report;
     if (gone) {
       this.#known.delete(id);
       this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
@@ -92,17 +95,21 @@ export class ConversationList extends ListedRows {
       messages,
       (before ?? 0) + cost,
       bytes,
+      parent?.conversation ?? null,
+      parent?.toolUseId ?? null,
     );
   }
 
   /**
+   * @param page of the subagents of `parent`; without it of all conversations that are no subagent's
    * @param running ids of conversations that have a turn running
    * @returns a page of the list, newest first
    */
-  page(page: PageOf, running: ReadonlySet<string>): Page<ConversationRow> {
+  page({ parent, ...page }: ConversationPage, running: ReadonlySet<string>): Page<ConversationRow> {
     const edge = 'select created_at, id from conversations where id = ?1';
-    const list = { select: '* from conversations where true', order: ['created_at', 'id'], edge };
-    const rows = this.tables.page<ConversationTableRow>(list, page);
+    const select = `* from conversations where ${parent === undefined ? 'parent is null' : 'parent = ?3'}`;
+    const of = parent === undefined ? [] : [parent];
+    const rows = this.tables.page<ConversationTableRow>({ select, order: ['created_at', 'id'], edge }, page, ...of);
     return { ...rows, data: rows.data.map((row) => conversationRowOf(row, running)) };
   }
 
@@ -132,8 +139,9 @@ const NOTE_ONE_COST = noting('cost + excluded.cost');
 
 /** @returns the statement that stores what a conversation reports. @param costs what it has cost then */
 function noting(costs: string): string {
-  return `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+  return `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes,
+      parent, tool_use_id)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (id) do update set
       cost = ${costs},
       created_at = iif(${NEWER}, excluded.created_at, created_at),
@@ -151,6 +159,7 @@ function conversationRowOf(row: ConversationTableRow, running: ReadonlySet<strin
     type: 'conversation',
     id: row.id,
     title: row.title,
+    ...(row.parent === null ? {} : { parent: row.parent, tool_use_id: row.tool_use_id ?? '' }),
     created_at: new Date(row.created_at).toISOString(),
     updated_at: new Date(row.updated_at).toISOString(),
     turns: row.turns,

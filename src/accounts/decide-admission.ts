@@ -184,7 +184,7 @@ function placeHold(
   addHold(budget, hold, buckets);
   state.limitedTokens.hold(jti, nanodollars);
   if (storing) storage.expect(storing, now);
-  if (conversation !== undefined) state.conversations.begin(conversation, now);
+  if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
   ledger.fold();
   state.leases.noteHold(leases);

@@ -10,10 +10,10 @@ import type {
   ConversationMessage,
   ConversationPatch,
   ConversationRow,
+  ConversationsRequest,
   ConversationTurn,
   HistoryRequest,
   Page,
-  PageRequest,
 } from './requests.ts';
 import { MessageStream, type StreamOptions } from './stream.ts';
 import type { Transport } from './transport.ts';
@@ -27,7 +27,8 @@ export function conversationsOf(transport: Transport) {
     create: (fields: ConversationCreation = {}): Promise<Conversation> =>
       transport.json('/conversations', { method: 'POST', body: fields }),
     /** Lists the conversations, newest first. */
-    list: (page?: PageRequest): Promise<Page<ConversationRow>> => transport.json('/conversations', { query: page }),
+    list: (page?: ConversationsRequest): Promise<Page<ConversationRow>> =>
+      transport.json('/conversations', { query: page }),
     /** Gets one conversation. */
     get: (id: string): Promise<Conversation> => transport.json(at(id)),
     /** Changes fields of a conversation; those that are absent stay. */

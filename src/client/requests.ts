@@ -140,6 +140,11 @@ export interface PageRequest {
   before_id?: string;
 }
 
+export interface ConversationsRequest extends PageRequest {
+  /** The subagents that runs of this conversation have called; without it all conversations that are no subagent's. */
+  parent?: string;
+}
+
 export interface HistoryRequest extends PageRequest {
   /** Whether to add the question of the running turn, as rows with the status `running`. */
   pending?: boolean;

@@ -18,6 +18,7 @@ import { latestTurn } from './storage/turn-queries.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
+import { listedParentOf } from './turn/turn-ending.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
 import { isRefused } from './turn-events.ts';
 
@@ -46,7 +47,14 @@ export function planTurn(
   if (present) checkNamed(present, request);
   const betas = request.headers['anthropic-beta'];
   const agent = present ? heldAgent(context) : taken?.agent && taken.stored;
-  return nextRequest(request.body, context.transcript, context.settings(), { prefix: taken, agent, betas });
+  return nextRequest(request.body, context.transcript, context.settings(), {
+    ...{ prefix: taken, agent, betas, isRun: isRun(request) },
+  });
+}
+
+/** @returns whether a turn is a run also without tools of the edge: a subagent keeps the limits that it was given. */
+export function isRun(request: Pick<TurnRequest, 'parent'> | undefined): boolean {
+  return request?.parent !== undefined;
 }
 
 /** @throws ApiError 400 where a request names another beginning than the conversation has */
@@ -75,7 +83,7 @@ export function beginTurn(
   context.upstream();
   const now = context.now();
   const isNew = !transcript.profile?.exists;
-  if (isNew) startWithDefaults(context, request.place, planned, taken);
+  if (isNew) startWithDefaults(context, request, planned, taken);
   const agent = heldAgent(context);
   if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.wakeFor(now + WATCH_MS);
@@ -95,15 +103,20 @@ export function beginTurn(
   });
 }
 
+/** @returns what a subagent's conversation has of the call that it answers. */
+function ofParent({ parent }: TurnRequest): Partial<Profile> {
+  return parent ? { parent, retentionSeconds: parent.retentionSeconds } : {};
+}
+
 /** Starts a conversation with what its first turn says of all its turns. */
 function startWithDefaults(
   context: ConversationContext,
-  place: TurnRequest['place'],
+  request: TurnRequest,
   { defaults: { model, maxTokens, system, tools } }: NextRequest,
   taken: Taken | undefined,
 ): void {
   const { transcript } = context;
-  startConversation(context, place, { model, maxTokens });
+  startConversation(context, request.place, { model, maxTokens, ...ofParent(request) });
   const { profile } = transcript;
   if (!profile || (system === undefined && tools === undefined && !taken)) return;
   transcript.together(() => {
@@ -141,7 +154,7 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   const { row } = crashed.turn;
   const stored = parseObject(transcript.calls.requestOf(row.seq));
   const rest = String(stored?.rest ?? '{}');
-  const planned = plannedRun(rest, transcript, heldAgent(context));
+  const planned = plannedRun(rest, transcript, heldAgent(context), isRun(stored?.request as RunRequest | undefined));
   if (!stored || !planned) return undefined;
   context.alarm.wakeFor(now() + WATCH_MS);
   context.maintenance.settlements.resumeRun(row);
@@ -170,6 +183,11 @@ export function runContextOf(
     account: place.account,
     conversation: place.id,
     requestId,
+    caller: {
+      ...{ identity: request.identity, headers, query: request.query, route: request.route },
+      depth: request.parent?.depth ?? 1,
+      retentionSeconds: transcript.profile?.retentionSeconds ?? null,
+    },
     isStreaming: request.stream,
     approvers: heldAgent(context)?.definition.approvers ?? 'owner',
     carried,
@@ -185,6 +203,7 @@ export function runContextOf(
         betas: headers['anthropic-beta'],
         isStep: true,
         isAgain,
+        isRun: isRun(request),
       });
     },
     begin: (plan, step) => {
@@ -272,6 +291,7 @@ function runnerOf(
     store: env.STORE,
     waitUntil,
     conversation: place.id,
+    parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
     prefix: prefix ? { ref: refOf(prefix), lay: (body) => layHeld(context, place.account, prefix, body) } : undefined,
     agent: agent ? refOf(agent) : undefined,

@@ -4,7 +4,7 @@ import type { CalledDecision, DecisionAnswer, Result } from '../durable/contract
 import { finalError } from '../http/errors.ts';
 import { parseObject } from '../json/object.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
-import { newTurnRow, type RunRequest, runContextOf, type TurnHooks, WATCH_MS } from './begin-turn.ts';
+import { isRun, newTurnRow, type RunRequest, runContextOf, type TurnHooks, WATCH_MS } from './begin-turn.ts';
 import { answerDecision, storeDecision } from './decide.ts';
 import { heldAgent } from './held-agent.ts';
 import { plannedRun } from './history/next-request.ts';
@@ -55,7 +55,7 @@ function continueRun(
   context.upstream();
   const stored = parseObject(transcript.calls.requestOf(paused.seq));
   const rest = String(stored?.rest ?? '{}');
-  const planned = plannedRun(rest, transcript, heldAgent(context));
+  const planned = plannedRun(rest, transcript, heldAgent(context), isRun(stored?.request as RunRequest | undefined));
   if (!stored || !planned) {
     throw finalError('api_error', 'This run cannot go on: its request is not there. Rewind the conversation.', {
       logged: 'no_request_of_run',

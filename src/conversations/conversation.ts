@@ -11,6 +11,7 @@ import type {
   PromptRequest,
   Result,
   Resumed,
+  SubagentOutcome,
   TurnAnswer,
   TurnOutcome,
   TurnRequest,
@@ -36,6 +37,7 @@ import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-cha
 import { resumeTurn } from './resume-turn.ts';
 import type { Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
+import { subagentOutcomeOf } from './subagent-outcome.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { accountOfTurn } from './turn-account.ts';
 import {
@@ -47,6 +49,7 @@ import {
   noMessage,
   pack,
   receivedText,
+  stoppedBefore,
   unknownConversation,
   wireError,
 } from './turn-answer.ts';
@@ -75,6 +78,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
   };
   #recovered = false;
   #isCopying = false;
+  /** Of subagents that must not begin: their run has ended before they did. */
+  readonly #stoppedKeys = new Set<string>();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
@@ -290,6 +295,21 @@ export class Conversation extends EdgeObject implements ConversationObject {
     else await this.#maintenance.tidy();
   }
 
+  /** Waits until a subagent's turn has ended. @returns undefined where none was begun with this key */
+  async subagentOutcome(key: string): Promise<SubagentOutcome | undefined> {
+    this.#recover();
+    const runner = this.#runner;
+    if (runner?.turn.row.key === key) await runner.done;
+    return subagentOutcomeOf(this.#transcript, key);
+  }
+
+  /** Stops a subagent's turn; one that has not begun yet does not begin any more. */
+  async stopSubagent(key: string): Promise<SubagentOutcome | undefined> {
+    this.#stoppedKeys.add(key);
+    await this.stop({ key });
+    return subagentOutcomeOf(this.#transcript, key);
+  }
+
   async #turn(request: ReadRequest, taken: Taken | undefined): Promise<TurnAnswer> {
     this.#recover();
     const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
@@ -309,6 +329,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       throw thrown;
     }
+    if (request.parent && this.#stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
     // This takes the lock: from here on no other turn begins.
     const runner = beginTurn(this.#context, request, planned, taken, this.#hooks);
     this.#runner = runner;

@@ -6,6 +6,8 @@ export const conversationRow = z.object({
   type: z.literal('conversation'),
   id: z.string(),
   title: z.nullable(z.string()),
+  parent: z.described(z.optional(z.string()), 'Of a subagent’s: the conversation whose run has called it.'),
+  tool_use_id: z.described(z.optional(z.string()), 'Of a subagent’s: the call that it answers.'),
   created_at: z.iso.datetime(),
   updated_at: z.iso.datetime(),
   turns: z.int(),

@@ -5,6 +5,7 @@ import { eventStream } from '../reference/event-stream.ts';
 import { type Resource, resource } from '../reference/resource.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 import {
+  conversationsQuery,
   createConversation,
   exportQuery,
   forkRequest,
@@ -138,7 +139,8 @@ export const conversations: Resource = resource({
     'GET /conversations': {
       operation: 'listConversations',
       summary: 'List one’s conversations, newest first',
-      query: pageSchema,
+      description: 'Those of subagents are left out, unless their `parent` is named.',
+      query: z.extend(pageSchema, conversationsQuery.shape),
       answer: pageAnswer(namedList('ConversationList', rowSchema), row, row.id),
       errors: [],
     },

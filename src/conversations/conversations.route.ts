@@ -14,6 +14,7 @@ import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
 import {
+  conversationsQuery,
   createConversation,
   exportQuery,
   forkRequest,
@@ -27,7 +28,7 @@ import {
 import { withErrorLine } from './export-stream.ts';
 import { checkRun } from './runs/check-tools.ts';
 import { crossingText, noConversation } from './turn-answer.ts';
-import { apiErrorOf, callOwn, mountedPath } from './turn-proxy.ts';
+import { apiErrorOf, callOwn, mountedPath, refuseSubagent } from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
 
 /** Makes the routes of conversations. */
@@ -35,7 +36,7 @@ export function conversationsRoutes() {
   return new Hono<AppEnv>()
     .use('/conversations/*', requireScope('messages'))
     .get('/conversations', async (c) => {
-      const page = readPage(c.req.query());
+      const page = { ...readPage(c.req.query()), ...validate(conversationsQuery, c.req.query()) };
       return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
     })
     .post('/conversations', async (c) => {
@@ -104,7 +105,9 @@ export function conversationsRoutes() {
     })
     .post('/conversations/:id/rewind', async (c) => {
       const { before } = validate(rewindRequest, (await bodyOf(c)).json);
-      return json(await callConversation(c, idOf(c), (object) => object.rewind(before)));
+      const id = idOf(c);
+      refuseSubagent(id);
+      return json(await callConversation(c, id, (object) => object.rewind(before)));
     })
     .post('/conversations/:id/fork', async (c) => {
       const { at, id = newConversationId() } = validate(forkRequest, (await bodyOf(c)).json);

@@ -5,11 +5,20 @@ import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { defaultedRequest } from '../upstream/messages.schema.ts';
 
+/** What the ids of subagents' conversations begin with: only the edge makes these. */
+export const SUBAGENT_ID = 'sub_';
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 const conversationId = z
   .string({ error: 'Input should be a string' })
   .check(z.regex(ID, { error: 'Input should be 1 to 128 letters, digits, hyphens or underscores' }));
+
+/** An id that a caller may give. */
+const ownConversationId = conversationId.check(
+  z.refine((id) => !id.startsWith(SUBAGENT_ID), {
+    error: `${SUBAGENT_ID}…: only runs make conversations with such ids, for their subagents. Choose another id`,
+  }),
+);
 
 /** The extension field of a Messages request. */
 export const namedConversation = z.object({ conversation: conversationId });
@@ -68,7 +77,7 @@ const retentionSeconds = z.described(
 );
 /** What a conversation can be created with; each turn may say otherwise for itself. */
 export const createConversation = z.strictObject({
-  id: z.optional(conversationId),
+  id: z.optional(ownConversationId),
   title: z.optional(title),
   system: z.optional(
     z.union([z.string(), z.array(z.looseObject({ type: z.enum(['text']), text: z.string() }))], {
@@ -100,7 +109,7 @@ export const rewindRequest = z.strictObject({ before: z.string().check(z.minLeng
 
 export const forkRequest = z.strictObject({
   at: z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
-  id: z.optional(conversationId),
+  id: z.optional(ownConversationId),
 });
 
 const view = z.described(
@@ -108,6 +117,11 @@ const view = z.described(
   '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
 );
 export type View = z.output<typeof view>;
+
+/** What the list of conversations takes beside what every list does. */
+export const conversationsQuery = z.object({
+  parent: z.described(z.optional(conversationId), 'The subagents that runs of this conversation have called.'),
+});
 
 /** What `GET …/export` takes. */
 export const exportQuery = z.object({ view });

@@ -21,7 +21,7 @@ import { toUsd } from '../pricing/cost.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
 import { queryOf } from '../upstream/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
-import { backgroundTurn, conversationRequest, namedConversation } from './conversations.schema.ts';
+import { backgroundTurn, conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
 import { checkRun } from './runs/check-tools.ts';
 import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
@@ -67,6 +67,7 @@ export async function proxyTurn(
   const identity = c.get('identity');
   const entry = c.get('entry');
   entry.line.conversation = id;
+  refuseSubagent(id);
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
@@ -114,6 +115,14 @@ export async function proxyTurn(
   headers['content-type'] = 'application/json';
   if (background && headers.location !== undefined) headers.location = mountedPath(c, headers.location);
   return new Response(answer.body, { status: answer.status, headers });
+}
+
+/** @throws ApiError 400 for the conversation of a subagent, which only the run that has called it may go on with */
+export function refuseSubagent(id: string): void {
+  if (!id.startsWith(SUBAGENT_ID)) return;
+  throw invalidRequest(
+    `conversation: ${SUBAGENT_ID}… is a subagent’s, which answers to the run that has called it. To go on from it, send POST /conversations/${id}/fork first.`,
+  );
 }
 
 /** A conversation's object, as the edge calls it. */

@@ -2,6 +2,7 @@
 
 import { hasScope } from '../auth/authenticate.ts';
 import {
+  agentTool,
   type HttpRun,
   type McpRun,
   mcpServer,
@@ -14,6 +15,7 @@ import { deliverFault } from '../http/hosts.ts';
 import type { Identity } from '../identity/caller.ts';
 import { isObject, type Json } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
+import { isAgentRun } from './agent-tools.ts';
 import { IN_WORKER, isWorkerRun, workerTool, workerToolNames } from './worker-tools.ts';
 
 /** The settings that tools are called by. */
@@ -45,10 +47,22 @@ export function checkTools(
     if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
     names.add(tool.name);
     if (!Object.hasOwn(tool, 'run')) continue;
-    const fault =
-      tool.run === IN_WORKER || isWorkerRun(tool.run) ? faultOfOwn(tool) : faultOfRun(tool, identity, settings, place);
+    const fault = faultOfTool(tool, identity, settings, place);
     if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
   }
+}
+
+/** @throws ApiError 403 for a caller who may bring no tools with an address */
+function faultOfTool(tool: Json, identity: Identity, settings: Settings, place: PlaceOfTools): string | undefined {
+  if (tool.run === IN_WORKER || isWorkerRun(tool.run)) return faultOfOwn(tool);
+  // Who uses an agent needs no scope, so this needs none either.
+  if (isAgentRun(tool.run)) return faultIn(agentTool.safeParse(tool));
+  return faultOfRun(tool, identity, settings, place);
+}
+
+function faultIn({ error }: { error?: { issues: readonly { path: PropertyKey[]; message: string }[] } | undefined }) {
+  const [issue] = error?.issues ?? [];
+  return issue && `${issue.path.join('.')}: ${issue.message}`;
 }
 
 /** @throws ApiError 403 for a caller who may bring no such tools */
@@ -64,11 +78,9 @@ function faultOfRun(tool: Json, identity: Identity, settings: Settings, place: P
   const isMcp = Object.hasOwn(run, 'mcp');
   if (isMcp && place === 'request') return MCP_IS_STORED;
   const schema = !isMcp ? runTool : Object.hasOwn(run, 'tool') ? mcpTool : mcpServer;
-  const { error, data } = schema.safeParse(tool);
-  const fault = data && faultOfAddress(data.run, settings);
-  if (fault !== undefined) return `${fault}.`;
-  const [issue] = error?.issues ?? [];
-  return issue && `${issue.path.join('.')}: ${issue.message}`;
+  const checked = schema.safeParse(tool);
+  const fault = checked.data && faultOfAddress(checked.data.run, settings);
+  return fault === undefined ? faultIn(checked) : `${fault}.`;
 }
 
 const MCP_IS_STORED =

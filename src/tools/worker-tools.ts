@@ -6,6 +6,7 @@
 import type { Bindings } from '../durable/bindings.ts';
 import { edit } from '../json/edit.ts';
 import { isObject, type Json } from '../json/object.ts';
+import { filledAgentTool, isAgentRun } from './agent-tools.ts';
 
 /** What a tool knows of its call. */
 export interface ToolContext {
@@ -136,6 +137,7 @@ export function filledTool(name: string, text: string): string | undefined {
 /** @returns a tool as the model is told of it, without `run`; undefined for one of the Worker's that it has no more */
 export function toldTool(tool: Json): Json | undefined {
   const { run, ...told } = tool;
+  if (isAgentRun(run)) return JSON.parse(filledAgentTool(JSON.stringify(told))) as Json;
   if (run !== IN_WORKER && !isWorkerRun(run)) return told;
   const text = filledTool(String(tool.name), JSON.stringify(told));
   return text === undefined ? undefined : (JSON.parse(text) as Json);

@@ -18,16 +18,17 @@ import type { MeterRequest } from './metered-request.ts';
 export function admissionRequestOf(
   request: Pick<
     MeterRequest,
-    'requestId' | 'route' | 'model' | 'conversation' | 'prefix' | 'agent' | 'identity' | 'settings'
+    'requestId' | 'route' | 'model' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'identity' | 'settings'
   >,
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, prefix, agent, identity, settings } = request;
+  const { requestId, route, model, conversation, parent, prefix, agent, identity, settings } = request;
   const { token } = identity;
   return {
     requestId,
     route,
     model,
     conversation,
+    parent,
     prefix,
     agent,
     token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },

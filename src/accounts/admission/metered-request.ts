@@ -2,7 +2,7 @@
 
 import type { RequestContext } from '../../auth/context.ts';
 import type { AccountRequest } from '../../durable/call-account.ts';
-import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
+import type { ListedParent, Settled, Settlement } from '../../durable/contracts/settlement.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';
@@ -26,6 +26,8 @@ export interface MeterRequest extends RequestContext {
   /** The headers as they will go up, but for the credential. */
   headers: Headers | PlainHeaders;
   conversation?: string | undefined;
+  /** Of a subagent's conversation. */
+  parent?: ListedParent | undefined;
   prefix?: string | undefined;
   /** The agent that it stands behind, as the ledger names it: name@version. */
   agent?: string | undefined;

@@ -115,6 +115,12 @@ const BATCHES_SQL = `
 const CLASSIFICATIONS_SQL =
   'create table classifications (id text primary key, created_at integer not null) strict, without rowid;';
 
+/** Of a subagent's conversation: that whose run has called it, and the call. */
+const SUBAGENTS_SQL = `
+  alter table conversations add column parent text;
+  alter table conversations add column tool_use_id text;
+  create index conversations_by_parent on conversations (parent, created_at, id) where parent is not null;`;
+
 export const LEDGER_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
@@ -200,4 +206,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 13, sql: CLASSIFICATIONS_SQL },
   { version: 14, sql: 'alter table ledger add column tools text;' },
   { version: 15, sql: 'alter table ledger add column agent text;' },
+  { version: 16, sql: SUBAGENTS_SQL },
 ];

@@ -2,6 +2,7 @@
 
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject, parseObject } from '../../json/object.ts';
+import { filledAgentTool, isAgentRun } from '../../tools/agent-tools.ts';
 import { filledTool, IN_WORKER, isWorkerRun, markOfTools, workerTool } from '../../tools/worker-tools.ts';
 import type { ToolRun } from '../runs/runs.schema.ts';
 
@@ -14,6 +15,9 @@ export interface EdgeTools {
   /** A mark of what the Worker's own code says of its tools; empty where there are none. */
   mark: string;
 }
+
+/** The tools of a run that has none. */
+export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark: '' };
 
 /**
  * Finds the tools that the edge calls itself; they were checked when they came.
@@ -48,7 +52,8 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
     }
     if (!isObject(tool.run)) return text;
     runs.set(name, tool.run as ToolRun);
-    return edit(text, { run: undefined });
+    const sent = edit(text, { run: undefined });
+    return isAgentRun(tool.run) ? filledAgentTool(sent) : sent;
   });
   if (runs.size === 0) return undefined;
   return { sent: `[${sent.join(',')}]`, runs, mark: own.length === 0 ? '' : markOfTools(own) };

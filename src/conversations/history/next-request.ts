@@ -30,7 +30,14 @@ import {
   type SentMessage,
 } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
-import { type EdgeTools, edgeToolsIn, NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
+import {
+  type EdgeTools,
+  edgeToolsIn,
+  NO_EDGE_TOOLS,
+  NOTHING_PENDING,
+  type PendingResults,
+  withResults,
+} from './edge-tools.ts';
 import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { answeredTools } from './replayable-blocks.ts';
@@ -85,6 +92,8 @@ interface RequestOptions {
   counts?: boolean;
   /** Whether it is a further step of a run. */
   isStep?: boolean;
+  /** Whether it is a run also without tools that the edge calls. */
+  isRun?: boolean;
   /** Whether its messages are planned once more: they have the edge's results already. */
   isAgain?: boolean;
 }
@@ -99,7 +108,7 @@ export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, agent, betas, counts = false, isStep = false, isAgain = false }: RequestOptions = {},
+  { prefix, agent, betas, counts = false, isStep = false, isAgain = false, isRun = false }: RequestOptions = {},
 ): NextRequest {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const cached = transcript.cachedHistory;
@@ -142,7 +151,7 @@ export function nextRequest(
   };
   if (!agent && inherited.system !== undefined) changes.system = inherited.system;
   if (!agent && inherited.tools !== undefined) changes.tools = inherited.tools;
-  const run = runIn(members, json, { tools: inherited.tools, runs: frozen?.runs ?? prefix?.runs });
+  const run = runIn(members, json, { tools: inherited.tools, runs: frozen?.runs ?? prefix?.runs }, isRun);
   if (run?.tools.sent !== undefined) changes.tools = run.tools.sent;
   if (run || agent) for (const name of RUN_MEMBERS) changes[name] = undefined;
   const free = BREAKPOINTS_ALLOWED - (profile?.prefix || agent ? MOST_IN_PREFIX : 0);
@@ -178,21 +187,30 @@ export function nextRequest(
 }
 
 /** @returns a run from what is left of its request. @throws ApiError 400 for a malformed limit */
-export function plannedRun(rest: string, transcript: Transcript, agent?: Agent): PlannedRun | undefined {
+export function plannedRun(
+  rest: string,
+  transcript: Transcript,
+  agent: Agent | undefined,
+  isRun: boolean,
+): PlannedRun | undefined {
   const sent = memberTexts(rest);
   const { frozen } = transcript;
   const asked = agent ? behindAgent(sent, agent, inheritedParts(sent, frozen), { breakpoints: 0 }) : rest;
-  const run = runIn(memberTexts(asked), JSON.parse(asked) as Json, frozen);
+  const run = runIn(memberTexts(asked), JSON.parse(asked) as Json, frozen, isRun);
   return run && { ...run, rest };
 }
 
-/** @returns the tools of a request that the edge calls, and its limits; undefined where there are no such tools */
+/**
+ * @param isRun whether it is a run also without such tools
+ * @returns the tools of a request that the edge calls, and its limits; undefined where there are no such tools
+ */
 function runIn(
   members: Map<string, string>,
   json: Json,
   frozen: { tools: string | undefined; runs: string | undefined },
+  isRun: boolean,
 ): Omit<PlannedRun, 'rest'> | undefined {
-  const tools = edgeToolsIn(members.get('tools') ?? frozen.tools, frozen.runs);
+  const tools = edgeToolsIn(members.get('tools') ?? frozen.tools, frozen.runs) ?? (isRun ? NO_EDGE_TOOLS : undefined);
   return tools && { tools, limits: validate(runLimits, json) };
 }
 

@@ -1,5 +1,6 @@
 /** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
+import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
@@ -25,6 +26,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     max_tokens: String(profile.maxTokens),
     system: frozen.system ?? 'null',
     tools: withoutAddresses(frozen.tools ?? 'null'),
+    ...(profile.parent ? parentTexts(profile.parent) : {}),
     prefix: profile.prefix ? JSON.stringify(refOf(profile.prefix)) : 'null',
     agent: JSON.stringify(profile.agent ? { name: profile.agent.name, version: refOf(profile.agent) } : null),
     metadata: JSON.stringify(profile.metadata),
@@ -35,6 +37,10 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
   });
+}
+
+function parentTexts({ conversation, toolUseId }: ParentCall): Record<string, string> {
+  return { parent: JSON.stringify(conversation), tool_use_id: JSON.stringify(toolUseId) };
 }
 
 /** The rows of a page: their ids, and the text of each in pieces. */

@@ -1,11 +1,12 @@
-/** Calls a tool of the edge: one of the Worker's own, or one at a host that the operator has allowed. */
+/** Calls a tool of the edge: one of the Worker's own, an agent, or one at a host that the operator has allowed. */
 
 import { orAborted } from '../../async/or-aborted.ts';
 import { faultOfAddress } from '../../tools/check-tools.ts';
+import { callAgent, type SubagentCall } from './call-agent.ts';
 import { callMcp, type McpContext } from './call-mcp.ts';
 import { type CallContext, callOwnTool } from './call-own-tool.ts';
 import { type PostContext, postCall } from './post-call.ts';
-import type { ToolRun } from './runs.schema.ts';
+import type { AgentRun, ToolRun } from './runs.schema.ts';
 import { failedCall, type ToolCall, type ToolResult, tooMuchTogether } from './tool-result.ts';
 
 export interface CallOptions extends Pick<CallContext, 'env'>, PostContext, McpContext {
@@ -13,6 +14,8 @@ export interface CallOptions extends Pick<CallContext, 'env'>, PostContext, McpC
   leftMs: number;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
+  /** Of a call of an agent. */
+  subagent?: SubagentCall | undefined;
 }
 
 const DEFAULT_SECONDS = 30;
@@ -23,7 +26,12 @@ const DEFAULT_SECONDS = 30;
  * @returns its result; where it failed, one with `isError` that says how, so that the model can go on
  */
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
-  const { settings, leftMs, signal } = options;
+  const { settings, leftMs, signal, subagent } = options;
+  // It keeps its time itself: what it has begun must be ended.
+  if ('agent' in run) {
+    if (!subagent) throw new TypeError('A call of an agent without its share.');
+    return withinRoom(await callAgent(call, run, { ...options, ...subagent }), options);
+  }
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const late = AbortSignal.timeout(ms);
   try {
@@ -41,13 +49,23 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
 }
 
 /** Makes a call in the way that its tool is called. @throws where the tool could not be reached */
-async function makeCall(call: ToolCall, run: ToolRun, options: CallOptions, signal: AbortSignal): Promise<ToolResult> {
+async function makeCall(
+  call: ToolCall,
+  run: Exclude<ToolRun, AgentRun>,
+  options: CallOptions,
+  signal: AbortSignal,
+): Promise<ToolResult> {
   if ('url' in run) return await postCall(call, run, options, signal);
   if ('mcp' in run) return await callMcp(call, run, options, signal);
   const result = await callOwnTool(call, { env: options.env, signal });
   // Nobody waits for it any more, so it takes no room.
   signal.throwIfAborted();
-  if (result.bytes > options.room.left) return tooMuchTogether();
-  options.room.left -= result.bytes;
+  return withinRoom(result, options);
+}
+
+/** Takes the room of a result. @returns it, or an error where there is no room for it; what it has cost stays */
+function withinRoom(result: ToolResult, { room }: Pick<CallOptions, 'room'>): ToolResult {
+  if (result.bytes > room.left) return { ...result, ...tooMuchTogether() };
+  room.left -= result.bytes;
   return result;
 }

@@ -32,16 +32,18 @@ export function callsAgain(
   const asked = toolsAskedIn(transcript, step);
   const approvals = transcript.approvals.ofStep(step);
   const calls = rows.flatMap((row): PlannedCall[] => {
-    const { turn, n, id, endedAt, tries } = row;
+    const { turn, n, id, endedAt, tries, subagent } = row;
     const block = asked.find((one) => one.id === id);
     if (!block || endedAt !== null) return [];
     if (shown.isOfEdge(block)) shown.expect(id);
     const decided = approvals.find(({ toolUseId }) => toolUseId === id);
-    const planned = { turn, n, block, tries };
+    const planned = { turn, n, block, tries, subagent };
+    const run = tools.get(String(block.name));
     // It waits for a person, and was not made.
-    if (!decided && needsApproval(tools.get(String(block.name)), block.input)) return [planned];
+    if (!decided && needsApproval(run, block.input)) return [planned];
     const call = decided ? approvedCall({ ...planned, tries: tries + 1 }, decided) : { ...planned, tries: tries + 1 };
-    if (!tools.get(String(block.name))?.once) {
+    // A subagent that was begun is attached to.
+    if (!run || 'agent' in run || !run.once) {
       transcript.calls.beginAgain(row, now());
       return [call];
     }

@@ -109,6 +109,8 @@ export function closeCrashedRun(
     const calls = transcript.calls.of(step.seq);
     for (const { id } of calls) unmade.delete(id);
     spent.calls += calls.length;
+    // One that has not come back is attached to again: it has its share for itself.
+    for (const { endedAt, subagent } of calls) if (endedAt !== null) spent.cost += subagent?.cost ?? 0;
     if (step.status !== 'failed') spent.steps += 1;
     if (step.outcome) run.last = { outcome: step.outcome, delta: undefined };
     if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
@@ -142,7 +144,12 @@ export function endCrashedRun(
   ]) {
     for (const call of transcript.calls.of(step.seq)) {
       if (call.endedAt !== null) continue;
-      const { id: tool_use_id, beganAt } = call;
+      const { id: tool_use_id, beganAt, subagent } = call;
+      // Nobody asks any more what it has cost.
+      if (subagent) {
+        subagent.cost = subagent.most ?? subagent.cost;
+        spent.cost += subagent.cost;
+      }
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content: HIDDEN_BY_CRASH, is_error: true });
       transcript.calls.end({ ...call, beganAt: beganAt ?? now, endedAt: now, isError: true, bytes: 0, result });
     }

@@ -88,6 +88,11 @@ export class RunMeter {
     if (isAnswer) this.#steps += 1;
   }
 
+  /** Counts what a subagent has cost. */
+  addSubagent(cost: Nanodollars): void {
+    this.#spent += cost;
+  }
+
   /** Counts a call. @returns whether it may be made */
   addCall({ name, input }: Json): boolean {
     const call = JSON.stringify([name, input]);

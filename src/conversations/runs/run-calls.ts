@@ -1,11 +1,14 @@
 /** The calls of a run: makes them, some at the same time, stores what they have given, and shows it. */
 
 import type { Bindings } from '../../durable/bindings.ts';
+import { conversationStub } from '../../durable/stubs.ts';
 import type { Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
+import type { BegunCall, SubagentShare } from '../storage/call-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { needsApproval, withNote } from './approval.ts';
+import type { RunCaller } from './call-agent.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
 import type { ToolRun } from './runs.schema.ts';
@@ -19,6 +22,8 @@ export interface PlannedCall {
   n: number;
   block: Json;
   tries: number;
+  /** Of a subagent that was begun before a crash. */
+  subagent?: SubagentShare | undefined;
   /** Whether a person has approved it. */
   isApproved?: boolean;
   /** What the model is told before its result. */
@@ -37,6 +42,7 @@ export interface CallingRun {
   tools: ReadonlyMap<string, ToolRun>;
   shown: ShownRun;
   meter: RunMeter;
+  caller: RunCaller;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
   now(): number;
@@ -60,13 +66,29 @@ export class RunCalls {
     // Before a crash some may have come back already.
     const before = first ? this.#run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
     const room = { left: MOST_STEP_BYTES - before };
+    this.#setAside(calls);
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
         const beganAt = this.#run.now();
+        if (call.subagent) this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
         this.answer(call, withNote(await this.#make(call, room), call.note), beganAt);
       }
     };
     await Promise.all(Array.from({ length: Math.min(this.#run.meter.parallel, calls.length) }, work));
+  }
+
+  /**
+   * Divides what is left of the run's money among the subagents of a step: as many parts as there are of them, and one
+   * more, so that the run can go on. One that was begun before a crash keeps what it was given.
+   */
+  #setAside(calls: readonly PlannedCall[]): void {
+    const { tools, meter } = this.#run;
+    const subagents = calls.filter(({ block }) => 'agent' in (tools.get(String(block.name)) ?? {}));
+    const fresh = subagents.filter(({ subagent }) => subagent === undefined);
+    const taken = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
+    const left = meter.most === undefined ? undefined : Math.max(0, meter.most - taken);
+    const most = left === undefined ? null : Math.floor(left / (fresh.length + 1));
+    for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
   }
 
   /** @returns whether a call waits until a person has approved it. */
@@ -74,23 +96,23 @@ export class RunCalls {
     return !isApproved && needsApproval(this.#run.tools.get(String(block.name)), block.input);
   }
 
-  async #make({ block }: PlannedCall, room: ResultRoom): Promise<ToolResult> {
-    const { settings, env, account, conversation, turn, tools, meter, signal, now } = this.#run;
+  async #make(planned: PlannedCall, room: ResultRoom): Promise<ToolResult> {
+    const { settings, env, account, conversation, turn, tools, meter, caller, transcript, signal, now } = this.#run;
+    const { block, subagent } = planned;
     const { id, name, input } = block;
     const run = tools.get(String(name));
-    if (!run || signal.aborted) return failedCall('stopped');
+    // A subagent that was begun before a crash has to be stopped.
+    if (!run || (signal.aborted && !('agent' in run))) return failedCall('stopped');
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
+    const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
+    const reach = (id: string) => conversationStub(env, settings, { account, id });
+    const own = subagent && { caller, reach, share: subagent, noteShare, isAgain: planned.tries > 1 };
     return await callTool(call, run, {
-      settings,
-      env,
-      fetch: fetchTool,
-      now: now(),
-      leftMs,
-      signal,
-      room,
+      ...{ settings, env, fetch: fetchTool, now: now(), leftMs, signal, room },
       sessions: this.#sessions,
+      subagent: own,
     });
   }
 
@@ -100,14 +122,16 @@ export class RunCalls {
   }
 
   /** Stores a call's result, and shows it. */
-  answer({ turn, n, block, tries }: PlannedCall, result: ToolResult, beganAt = this.#run.now()): void {
-    const { transcript, shown, now } = this.#run;
-    const { content, isError, bytes } = result;
-    const id = String(block.id);
+  answer(call: PlannedCall, result: ToolResult, beganAt = this.#run.now()): void {
+    const { transcript, shown, meter, now } = this.#run;
+    const { content, isError, bytes, cost = 0 } = result;
+    const { id, subagent, ...row } = rowOfCall(call);
+    meter.addSubagent(cost);
     const told = { type: 'tool_result', tool_use_id: id, content, ...(isError ? { is_error: true } : {}) };
     const event = shown.isExpected(id) ? shown.log.events + 1 : null;
     transcript.calls.end({
-      ...{ turn, n, id, name: String(block.name), beganAt, endedAt: now(), isError, bytes, event, tries },
+      ...{ ...row, id, beganAt, endedAt: now(), isError, bytes, event },
+      ...(subagent ? { subagent: { ...subagent, cost } } : {}),
       result: JSON.stringify(told),
     });
     shown.showResult(id, result);
@@ -115,4 +139,8 @@ export class RunCalls {
     if (shown.log.unstored > MOST_UNSTORED) shown.log.store({ at: now(), unseenMs: 0 });
     else shown.log.show();
   }
+}
+
+function rowOfCall({ turn, n, block, tries, subagent }: PlannedCall): BegunCall {
+  return { turn, n, id: String(block.id), name: String(block.name), tries, subagent };
 }

@@ -8,6 +8,7 @@ import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import type { TurnRunner } from '../turn/turn-runner.ts';
+import type { RunCaller } from './call-agent.ts';
 import type { RunTurn } from './end-run.ts';
 import type { CarriedLimits } from './limits.ts';
 import type { StepLog } from './shown-run.ts';
@@ -20,6 +21,8 @@ export interface RunContext {
   account: string;
   conversation: string;
   requestId: string;
+  /** What subagents get of the run's request. */
+  caller: RunCaller;
   isStreaming: boolean;
   /** Who decides on its calls that need an approval. */
   approvers: Approvers;

@@ -76,10 +76,10 @@ export class Run implements Runner {
     this.#shown = new ShownRun(log, (name) => planned.tools.runs.has(name), crashed?.blocks, crashed?.hasBegun);
     const { isStreaming, carried } = context;
     this.#meter = new RunMeter(planned.limits, row.beganAt, { isStreaming, carried, spent: crashed?.spent });
-    const { transcript, settings, env, account, conversation, now } = context;
+    const { transcript, settings, env, account, conversation, caller, now } = context;
     this.#calls = new RunCalls({
       ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
-      ...{ shown: this.#shown, meter: this.#meter, signal: this.#abort.signal },
+      ...{ shown: this.#shown, meter: this.#meter, caller, signal: this.#abort.signal },
     });
   }
 

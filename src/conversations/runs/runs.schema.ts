@@ -1,4 +1,5 @@
 import * as z from '../../http/zod.ts';
+import { refSchema } from '../../versions/versions.schema.ts';
 
 const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
 /** Headers that the edge sets itself, or that belong to the connection. */
@@ -66,6 +67,20 @@ export const runSchema = z.strictObject({
 });
 export type HttpRun = z.output<typeof runSchema>;
 
+/** Which agent a tool is: its task goes to a conversation of its own. */
+export const agentRunSchema = z.strictObject({
+  agent: z.described(
+    refSchema('agent'),
+    'The agent that works on the task, in a conversation of its own; no scope is needed.',
+  ),
+  timeout_seconds: z.described(
+    z.optional(z.int().check(z.gte(1), z.lte(86_400))),
+    'After so many seconds it is stopped. Default: what is left of the run’s `max_seconds`.',
+  ),
+  approval,
+});
+export type AgentRun = z.output<typeof agentRunSchema>;
+
 /** How the edge calls a tool of an MCP server. */
 const mcpRunSchema = z.strictObject({
   mcp: z.described(address, 'An MCP server, by Streamable HTTP; its host must be in TOOL_HOSTS.'),
@@ -98,13 +113,19 @@ export const anyRunSchema = z.union([
   z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
   workerRunSchema,
   runSchema,
+  agentRunSchema,
 ]);
 
-/** How a call is made: over HTTP, of an MCP server, or in the Worker itself. */
-export type ToolRun = HttpRun | McpRun | z.output<typeof workerRunSchema>;
+/** How a call is made: over HTTP, of an MCP server, as the task of an agent, or in the Worker itself. */
+export type ToolRun = HttpRun | McpRun | AgentRun | z.output<typeof workerRunSchema>;
+
+const toolName = z.string().check(z.minLength(1), z.maxLength(128));
 
 /** A tool that the edge calls itself, as far as the edge reads it. */
-export const runTool = z.looseObject({ name: z.string().check(z.minLength(1), z.maxLength(128)), run: runSchema });
+export const runTool = z.looseObject({ name: toolName, run: runSchema });
+
+/** A tool that is an agent. */
+export const agentTool = z.looseObject({ name: toolName, run: agentRunSchema });
 
 /** A tool of the Worker's own. */
 export const workerToolEntry = z.looseObject({ name: runTool.shape.name, run: workerRunSchema });

@@ -1,4 +1,5 @@
 import type { Json } from '../../json/object.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
 
 /** What a tool is told with its call. */
 export interface ToolCall {
@@ -17,6 +18,8 @@ export interface ToolResult {
   isError: boolean;
   /** Bytes that the tool has answered. */
   bytes: number;
+  /** What its subagent has cost, with its own subagents; absent where it has none. */
+  cost?: Nanodollars;
 }
 
 /** A longer text would fill the context window of most models. */

@@ -1,5 +1,6 @@
 import { columnsOf, membersOf } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { readDivided, writeDivided } from './pieces.ts';
 
@@ -22,6 +23,18 @@ export interface CallRow {
   event: number | null;
   /** How often it was made. */
   tries: number;
+  /** What is set aside for its subagent; absent where it has none, or was not begun. */
+  subagent?: SubagentShare | undefined;
+}
+
+/** What a run sets aside for one of its subagents, and what that has cost. */
+export interface SubagentShare {
+  /** What it may cost, with its own subagents; null where nothing limits it. */
+  most: Nanodollars | null;
+  /** What its tries have cost, as far as that is known. */
+  cost: Nanodollars;
+  /** How often it was begun anew, because it had failed before it said anything. */
+  attempt: number;
 }
 
 /** A call that is to be made. */
@@ -29,6 +42,9 @@ export type NewCall = Pick<CallRow, 'id' | 'name'>;
 
 /** A call that has come back. `result` is the block `tool_result` as JSON text. */
 export type EndedCall = Omit<CallRow, 'beganAt' | 'endedAt'> & { beganAt: number; endedAt: number; result: string };
+
+/** A call that is made now. */
+export type BegunCall = Pick<CallRow, 'turn' | 'n' | 'id' | 'name' | 'tries' | 'subagent'>;
 
 /** An answer has far fewer calls than this. */
 const MOST_IN_A_STEP = 10_000;
@@ -38,6 +54,11 @@ const FIRST_OWNER = -1_000;
 /** @returns the calls of a step as its own row has them. */
 export function writeCalls(calls: readonly NewCall[]): string {
   return JSON.stringify(calls.map(({ id, name }) => [id, name]));
+}
+
+/** Most calls have none, and write nothing of it. */
+function subagentColumn(share: SubagentShare | undefined): { subagent?: string } {
+  return share ? { subagent: JSON.stringify(share) } : {};
 }
 
 function readCalls(text: unknown): NewCall[] {
@@ -51,14 +72,21 @@ function readCalls(text: unknown): NewCall[] {
  */
 export class CallRows extends Rows {
   /** Writes that a call is made once more. */
-  beginAgain({ turn, n, id, name, tries }: CallRow, beganAt: number): void {
-    this.tables.insert('calls', { turn, n, id, name, began_at: beganAt, tries: tries + 1 }, 'insert or replace');
+  beginAgain({ tries, ...call }: CallRow, beganAt: number): void {
+    this.begin({ ...call, tries: tries + 1 }, beganAt);
   }
 
-  end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result }: EndedCall): void {
+  /** Writes that a call is made: it has a row of its own then also before it has come back. */
+  begin({ turn, n, id, name, tries, subagent }: BegunCall, beganAt: number): void {
+    const row = { turn, n, id, name, began_at: beganAt, tries, ...subagentColumn(subagent) };
+    this.tables.insert('calls', row, 'insert or replace');
+  }
+
+  end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result, subagent }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
     const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
-    this.tables.insert('calls', { ...row, result: isDivided ? null : result }, 'insert or replace');
+    const all = { ...row, ...subagentColumn(subagent), result: isDivided ? null : result };
+    this.tables.insert('calls', all, 'insert or replace');
     if (isDivided) writeDivided(this.tables, resultOwner(turn, n), result);
   }
 
@@ -71,10 +99,12 @@ export class CallRows extends Rows {
       rows.set(n, { turn, n, ...call, ...unknown });
     }
     const columns = 'turn, n, id, name, began_at, ended_at, is_error, bytes, event, tries';
-    for (const row of this.tables.read(`select ${columns} from calls where turn = ? order by n`, turn)) {
-      const call = membersOf(row) as unknown as CallRow;
+    for (const row of this.tables.read(`select ${columns}, subagent from calls where turn = ? order by n`, turn)) {
+      const { subagent, ...known } = row;
+      const call = membersOf(known) as unknown as CallRow;
       const { n, bytes, tries } = call;
-      rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, tries: tries ?? 1 });
+      const share = typeof subagent === 'string' ? { subagent: JSON.parse(subagent) as SubagentShare } : {};
+      rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, tries: tries ?? 1, ...share });
     }
     return [...rows.values()];
   }

@@ -2,6 +2,7 @@
 
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import { membersOf, type RawRow } from '../../durable/columns.ts';
+import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 
@@ -67,6 +68,8 @@ export interface Profile {
   through?: number;
   /** The number of the first message that is sent; earlier ones are left out. */
   sentFrom: number;
+  /** Of a subagent's conversation: the call that it answers. */
+  parent?: ParentCall;
   /** Whether it is deleted, and the row only waits until the account has confirmed that. */
   deleted: boolean;
 }

@@ -116,6 +116,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         continued_by integer
       ) strict, without rowid;`,
   },
+  { version: 8, sql: 'alter table calls add column subagent text;' },
 ];
 
 /** The statuses of turns that are part of the history. */

@@ -1,6 +1,6 @@
 import type { MeterRequest } from '../../accounts/admission/metered-request.ts';
 import type { RequestContext } from '../../auth/context.ts';
-import type { Settled } from '../../durable/contracts/settlement.ts';
+import type { ListedParent, Settled } from '../../durable/contracts/settlement.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
@@ -16,6 +16,8 @@ export interface LaidBody {
 /** What a turn needs of the request that began it, and of the object that it runs in. */
 export interface TurnContext extends RequestContext {
   conversation: string;
+  /** Of a subagent's. */
+  parent?: ListedParent | undefined;
   /** Bytes of the new messages. */
   adds: number;
   most?: MeterRequest['most'];

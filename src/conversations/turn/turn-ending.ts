@@ -2,7 +2,7 @@
 
 import { formatUsd } from '../../accounts/admission/limit-headers.ts';
 import type { TurnSummary } from '../../durable/contracts/conversation.ts';
-import type { ConversationReport } from '../../durable/contracts/settlement.ts';
+import type { ConversationReport, ListedParent } from '../../durable/contracts/settlement.ts';
 import { type ApiError, errorBody } from '../../http/errors.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -115,7 +115,13 @@ export function repairPaused(
 export function conversationReportOf(profile: Profile, own: Nanodollars = 0): ConversationReport {
   const { id, version, createdAt, updatedAt, title, turns, messages, bytes, exists, deleted } = profile;
   const cost = profile.cost - own;
-  return { id, version, createdAt, updatedAt, title, turns, messages, bytes, cost, gone: deleted || !exists };
+  const parent = profile.parent && listedParentOf(profile.parent);
+  return { id, version, createdAt, updatedAt, title, parent, turns, messages, bytes, cost, gone: deleted || !exists };
+}
+
+/** @returns what lists tell of the call that a subagent's conversation answers */
+export function listedParentOf({ conversation, toolUseId }: ListedParent): ListedParent {
+  return { conversation, toolUseId };
 }
 
 /** @returns a conversation's profile after a turn with so many new messages, its answer with them. */

@@ -14,7 +14,7 @@ import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.sch
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import type { AdmissionDecision, AdmissionRequest, CredentialUse } from './admission.ts';
 import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
-import type { Page, PageOf } from './page.ts';
+import type { ConversationPage, Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
 /** An account's object, as others call it; what each method does stands at the object. */
@@ -45,7 +45,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   request(id: string): LedgerRequest | undefined;
   exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
 
-  conversations(page: PageOf): Page<ConversationRow>;
+  conversations(page: ConversationPage): Page<ConversationRow>;
   noteConversation(report: ConversationReport): { erased: boolean };
   noteInbox(source: string): { erasedUntil: number };
 

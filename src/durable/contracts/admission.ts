@@ -3,6 +3,7 @@
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { WorstCase } from '../../pricing/hold-terms.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
+import type { ListedParent } from './settlement.ts';
 
 /** A request for admission. */
 export interface AdmissionRequest {
@@ -14,6 +15,8 @@ export interface AdmissionRequest {
   /** The worst case: the most that the request can cost. Absent for what costs nothing, such as a token count. */
   bound?: WorstCase | undefined;
   conversation?: string | undefined;
+  /** Of a subagent's conversation. */
+  parent?: ListedParent | undefined;
   prefix?: string | undefined;
   agent?: string | undefined;
   /** The credential that asks; absent in development without one. */

@@ -11,6 +11,7 @@ import type { Identity } from '../../identity/caller.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { ListedParent } from './settlement.ts';
 
 /** A conversation's object, as others call it; what each method does stands at the object. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {
@@ -36,6 +37,8 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   fork(to: string, at: string | undefined): Promise<Result<CrossingText>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
   erase(): Promise<boolean>;
+  subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
+  stopSubagent(key: string): Promise<SubagentOutcome | undefined>;
 }
 
 /** A decision about a call that waits for approval. */
@@ -59,6 +62,14 @@ export interface ConversationPlace {
   id: string;
 }
 
+/** The call that a subagent's conversation answers. */
+export interface ParentCall extends ListedParent {
+  /** How deep it is: a run that a client has begun is at 1, its subagents are at 2. */
+  depth: number;
+  /** How long that conversation is kept: its subagents no longer. Null takes the deployment's time. */
+  retentionSeconds: number | null;
+}
+
 /** What a turn has come to, for whoever has begun it and is no client. */
 export interface TurnOutcome {
   turn: string;
@@ -70,6 +81,12 @@ export interface TurnOutcome {
   text: string;
   error: { type: string; message: string } | null;
   cost_usd: number;
+}
+
+/** What a subagent's turn has come to. */
+export interface SubagentOutcome extends TurnOutcome {
+  /** With its own subagents; null where it runs, or the account has not said it yet. */
+  cost: Nanodollars | null;
 }
 
 /** A turn's request, as the edge sends it to a conversation. */
@@ -100,6 +117,8 @@ export interface TurnRequest {
   /** As they go up, but for the deployment's key. */
   headers: PlainHeaders;
   query: string;
+  /** The call of a run that it answers; absent in what a client has sent. */
+  parent?: ParentCall | undefined;
 }
 
 /** The request for a conversation's next prompt, which is to be counted. */

@@ -14,3 +14,8 @@ export interface PageOf {
   /** Rows that come before this id in the list, which are newer. */
   before_id?: string | undefined;
 }
+
+/** Which page of conversations: of the subagents of one, or of all that are no subagent's. */
+export interface ConversationPage extends PageOf {
+  parent?: string | undefined;
+}

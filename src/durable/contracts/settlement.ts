@@ -70,6 +70,13 @@ export interface Opening {
   user: string | null;
 }
 
+/** The call that a subagent's conversation answers, as lists tell it. */
+export interface ListedParent {
+  /** The id of a conversation, and of a call that its run has made. */
+  conversation: string;
+  toolUseId: string;
+}
+
 /** The state of a conversation after a change; versions only grow, so a report that comes late changes nothing. */
 export interface ConversationReport {
   id: string;
@@ -78,6 +85,8 @@ export interface ConversationReport {
   createdAt: number;
   updatedAt: number;
   title: string | null;
+  /** Of a subagent's. */
+  parent?: ListedParent | undefined;
   turns: number;
   messages: number;
   /** What its object takes up, as the platform counts it; a version before this one did not tell. */

@@ -25,7 +25,7 @@ export interface RpcOptions {
 const VERSIONS: readonly unknown[] = ['2025-11-25', '2025-06-18', '2025-03-26'];
 /** From this version on there is no session: each request says by itself what one would have agreed on. */
 const WITHOUT_SESSION = '2026-07-28';
-const META = 'io.modelcontextprotocol/';
+const PROTOCOL_META = 'io.modelcontextprotocol/';
 /** What a server may say before it is asked for tools. */
 const MOST_GREETING_BYTES = 256 * 1024;
 /** How long a message may take for which nobody waits. */
@@ -89,7 +89,7 @@ export class McpSession {
     const { signal } = asking;
     signal.throwIfAborted();
     try {
-      const message = this.#hasNoSession ? { id, method, params: withMeta(params) } : { id, method, params };
+      const message = this.#hasNoSession ? { id, method, params: withProtocol(params) } : { id, method, params };
       const mirrored = this.#hasNoSession ? mirroredIn(method, params) : {};
       return resultIn(await this.#answer(await this.#post(message, signal, mirrored), id, asking));
     } catch (thrown) {
@@ -196,14 +196,14 @@ function answerTo({ id, method }: Json): Json {
   return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
 }
 
-function withMeta({ _meta, ...params }: Json): Json {
+function withProtocol({ _meta, ...params }: Json): Json {
   return {
     ...params,
     _meta: {
       ...(isObject(_meta) ? _meta : {}),
-      [`${META}protocolVersion`]: WITHOUT_SESSION,
-      [`${META}clientInfo`]: CLIENT,
-      [`${META}clientCapabilities`]: {},
+      [`${PROTOCOL_META}protocolVersion`]: WITHOUT_SESSION,
+      [`${PROTOCOL_META}clientInfo`]: CLIENT,
+      [`${PROTOCOL_META}clientCapabilities`]: {},
     },
   };
 }

@@ -1,4 +1,3 @@
-import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../../src/accounts/account.ts';
@@ -6,20 +5,9 @@ import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
 import { brokenRule } from '../../support/api-rules.ts';
-import {
-  ask,
-  bindings,
-  bodyOf,
-  listen,
-  readOf,
-  resetAll,
-  rowsOf,
-  simulate,
-  stubOf,
-  type Told,
-  textOf,
-} from '../../support/conversations.ts';
+import { bindings, bodyOf, readOf, resetAll, rowsOf, simulate, textOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
+import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
 import { runs } from '../../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 
@@ -33,7 +21,6 @@ const POINTS = [
   'step committed',
   'in mid-settlement',
 ] as const;
-type Point = (typeof POINTS)[number];
 
 /** Of a fifth of them each point still gets six. */
 const RUNS = runs(210);
@@ -45,83 +32,8 @@ const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
 
 afterEach(resetAll);
 
-/** Kills all objects the next time that a point is reached. */
-class Killer {
-  readonly done = new Map<Point, number>(POINTS.map((point) => [point, 0]));
-  #planned: { point: Point; after: number }[] = [];
-  #isDue = false;
-
-  plan(planned: readonly { point: Point; after: number }[]): void {
-    this.#planned = planned.map((one) => ({ ...one }));
-  }
-
-  /** @returns whether the object dies here: then this never ends */
-  async at(point: Point): Promise<void> {
-    const next = this.#planned[0];
-    if (next?.point !== point) return;
-    next.after -= 1;
-    if (next.after >= 0) return;
-    this.#planned.shift();
-    this.done.set(point, (this.done.get(point) ?? 0) + 1);
-    this.#isDue = true;
-    await new Promise(() => {});
-  }
-
-  /** Kills where that is due, until the work has ended. An object cannot be aborted from inside another one. */
-  async during<T>(work: Promise<T>): Promise<T> {
-    let hasEnded = false;
-    const ended = work.finally(() => {
-      hasEnded = true;
-    });
-    while (!hasEnded) {
-      await Promise.race([ended.catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2))]);
-      if (!this.#isDue) continue;
-      this.#isDue = false;
-      await abortAllDurableObjects();
-    }
-    return await ended;
-  }
-}
-
-/** Follows a run through every crash. @returns each event that a client got, and how many runs failed before they said anything */
-async function followed(body: object, id: string): Promise<{ events: Told[]; failed: number }> {
-  const events: Told[] = [];
-  let failed = 0;
-  let turn: string | undefined;
-  for (let tries = 0; tries < 40; tries += 1) {
-    const last = events.findLast((event) => event.id)?.id;
-    let stream: ReadableStream<Uint8Array> | undefined;
-    try {
-      if (last === undefined) {
-        const answer = await ask(body, { id, key: `key-${id}` });
-        if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
-        if (turn !== answer.turn) events.length = 0;
-        turn = answer.turn;
-        stream = answer.body;
-      } else {
-        const resumed = await stubOf(id).resume(last);
-        if (resumed.kind === 'none') return { events, failed };
-        if (resumed.kind !== 'stream') throw new Error(resumed.kind);
-        stream = resumed.body as ReadableStream<Uint8Array>;
-      }
-    } catch {
-      // The object died before it answered.
-      continue;
-    }
-    const told = await listen(stream);
-    events.push(...told.events);
-    const isUnsaid = events.every(({ event }) => event === 'error' || event === 'ping');
-    if (told.whole && !isUnsaid) return { events, failed };
-    // A turn that failed before it said anything is none: the request is sent again.
-    if (!told.whole) continue;
-    events.length = 0;
-    failed += 1;
-  }
-  throw new Error(`it never ends: ${JSON.stringify(events.at(-1))}`);
-}
-
 test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well, cost no more than said, and lose nothing`, async () => {
-  const killer = new Killer();
+  const killer = new Killer(POINTS);
   const billed = new Map<string, number>();
   const faults: string[] = [];
   const simulator = upstreamOf(simulate());
@@ -270,28 +182,5 @@ function resultsOf(last: { role: string; content: unknown } | undefined): Json[]
   const blocks = last?.role === 'assistant' ? (last.content as Json[]) : [];
   return blocks.flatMap(({ type, id }) =>
     type === 'tool_use' ? [{ type: 'tool_result', tool_use_id: id, content: 'sun' }] : [],
-  );
-}
-
-/** A stream that stays open before its last event, where its reader dies there. */
-function dyingIn(text: string, dies: () => Promise<void>): ReadableStream<Uint8Array> {
-  const encoder = new TextEncoder();
-  const end = text.indexOf('event: message_delta');
-  const pieces = [text.slice(0, end), text.slice(end)];
-  return new ReadableStream(
-    {
-      type: 'bytes',
-      async pull(controller) {
-        const piece = pieces.shift();
-        if (piece === undefined) {
-          controller.close();
-          controller.byobRequest?.respond(0);
-          return;
-        }
-        if (pieces.length === 0) await dies();
-        controller.enqueue(encoder.encode(piece));
-      },
-    },
-    { highWaterMark: 0 },
   );
 }

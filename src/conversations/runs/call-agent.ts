@@ -1,0 +1,201 @@
+/**
+ * Gives a task to a subagent: an ordinary turn of another conversation, begun by the object of the run that called it. Its
+ * idempotency key follows from the call, so a run that died attaches to it again.
+ */
+
+import { orAborted } from '../../async/or-aborted.ts';
+import { pause } from '../../async/pause.ts';
+import { callObject } from '../../durable/call-object.ts';
+import type {
+  ConversationObject,
+  ConversationPlace,
+  PackedAnswer,
+  SubagentOutcome,
+  TurnRequest,
+} from '../../durable/contracts/conversation.ts';
+import { createRequestId } from '../../http/request-id.ts';
+import { isObject } from '../../json/object.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import type { SubagentShare } from '../storage/call-rows.ts';
+import { errorIn } from '../turn/turn-ending.ts';
+import type { AgentRun } from './runs.schema.ts';
+import { resultOfSubagent, subagentId } from './subagent-result.ts';
+import { failedCall, type ToolCall, type ToolResult } from './tool-result.ts';
+
+/** The request of a run, as far as its subagents go by it. */
+export interface RunCaller extends Pick<TurnRequest, 'identity' | 'headers' | 'query' | 'route'> {
+  /** How deep the run is: one that a client has begun is at 1. */
+  depth: number;
+  /** How long its conversation is kept, in seconds; null for the deployment's time. */
+  retentionSeconds: number | null;
+}
+
+/** What a call of an agent needs, beside what every call does. */
+export interface SubagentCall {
+  caller: RunCaller;
+  /** Reaches a conversation of the account anew each time: a stub that has thrown stays broken. */
+  reach(id: string): ConversationStub;
+  /** What may be spent, and was; it changes with each attempt. */
+  share: SubagentShare;
+  /** Stores the share after a change. */
+  noteShare(): void;
+  /** Whether it may have been begun before a crash. */
+  isAgain: boolean;
+}
+
+interface AgentOptions extends SubagentCall {
+  /** Milliseconds that are left of the run. */
+  leftMs: number;
+  /** Aborted when the run is stopped. */
+  signal: AbortSignal;
+}
+
+/** How deep subagents may be: those of a client's run are at 2, theirs at 3. */
+const MOST_DEPTH = 3;
+/** Errors of an upstream, or an account, that was too busy: an attempt that has said nothing is made again. */
+const BUSY_TYPES: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
+const MOST_ATTEMPTS = 8;
+/** How often an object is called again that was lost. */
+const MOST_LOST = 20;
+const FIRST_PAUSE_LOST_MS = 100;
+const LONGEST_PAUSE_LOST_MS = 10_000;
+const NO_MONEY = 'There is no money left for this task: the run has used up its max_usd.';
+
+/**
+ * Has a subagent do a task, and waits for its end. When the run is stopped, or the time is over, the subagent is stopped.
+ * What it has cost is not known where its object cannot be reached: then it counts as all that it might have spent.
+ *
+ * @returns its last text; an error where it has failed, was refused, or has not come to its end
+ */
+export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOptions): Promise<ToolResult> {
+  const { caller, leftMs, signal, share, isAgain } = options;
+  const { task } = isObject(call.input) ? call.input : {};
+  if (typeof task !== 'string' || task.trim() === '')
+    return failedCall('The input must be {"task": "…"}, with a text.');
+  if (caller.depth >= MOST_DEPTH) {
+    return failedCall('This is a subagent of a subagent, which has no subagents itself. Do the task without.');
+  }
+  if (signal.aborted && !isAgain) return failedCall('stopped');
+  const ms = Math.min((run.timeout_seconds ?? Number.POSITIVE_INFINITY) * 1_000, leftMs);
+  const late = Number.isFinite(ms) ? AbortSignal.timeout(ms) : undefined;
+  const ended = late ? AbortSignal.any([signal, late]) : signal;
+  const place = { account: call.account, id: await subagentId(call) };
+  const reach = () => options.reach(place.id);
+  let outcome: SubagentOutcome | undefined;
+  for (let mayHaveBegun = isAgain; ; mayHaveBegun = false) {
+    const left = share.most === null ? undefined : share.most - share.cost;
+    if (left !== undefined && left <= 0) return { ...failedCall(NO_MONEY), cost: share.cost };
+    const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
+    const request = { ...requestOf(call, run, caller, place), key, hash: key, body: taskBody(task, left, ms) };
+    const working = follow(reach, request, mayHaveBegun, ended);
+    outcome = await orAborted(working, ended).catch(() => stop(reach, key));
+    // Nobody waits for it any more: what it throws is of no use.
+    working.catch(() => {});
+    // One that waits for approval goes on by itself once that is decided: what it may spend then stays set aside.
+    const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
+    share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
+    const isBusy = outcome?.status === 'failed' && BUSY_TYPES.has(outcome.error?.type ?? '');
+    if (!isBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
+    share.attempt += 1;
+    options.noteShare();
+    await waitBefore(share.attempt, ended);
+    if (ended.aborted) break;
+  }
+  const whyStopped = signal.aborted
+    ? 'It was stopped.'
+    : late?.aborted
+      ? `Its ${Math.ceil(ms / 1_000)} s were over.`
+      : '';
+  return { ...resultOfSubagent(outcome, whyStopped), cost: share.cost };
+}
+
+type ConversationStub = DurableObjectStub<ConversationObject>;
+type Reach = () => ConversationStub;
+
+/**
+ * Begins a subagent, or attaches to it, and follows it to its end, also where its object dies meanwhile.
+ *
+ * @throws what the last call has thrown, where its object cannot be reached
+ */
+async function follow(
+  reach: Reach,
+  { body, ...request }: Omit<TurnRequest, 'requestId'> & { key: string },
+  mayHaveBegun: boolean,
+  ended: AbortSignal,
+): Promise<SubagentOutcome> {
+  let isKnown = !mayHaveBegun;
+  for (let lost = 0; ; ) {
+    try {
+      const before = isKnown ? undefined : await reach().subagentOutcome(request.key);
+      if (before) return before;
+      isKnown = false;
+      ended.throwIfAborted();
+      const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
+      const error = typeof answer === 'string' ? null : errorOf(answer);
+      // Whoever wants to see it follows its conversation.
+      if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
+      (answer as Partial<Disposable>)[Symbol.dispose]?.();
+      const outcome = (await reach().subagentOutcome(request.key)) ?? UNBEGUN;
+      return outcome.status === 'failed' && error ? { ...outcome, error } : outcome;
+    } catch (thrown) {
+      lost += 1;
+      if (lost > MOST_LOST || ended.aborted) throw thrown;
+      await waitBefore(lost, ended);
+    }
+  }
+}
+
+const UNBEGUN: SubagentOutcome = {
+  ...{ turn: '', status: 'failed', paused: null, stop_reason: null, text: '', error: null },
+  ...{ cost_usd: 0, cost: 0 },
+};
+
+/** @returns why a turn was refused, by this edge or by the upstream; null where it was not */
+function errorOf(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
+  if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
+  return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : null;
+}
+
+/** Stops a subagent, or keeps it from being begun. @returns undefined where it cannot be reached */
+async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefined> {
+  try {
+    return await callObject('conversation', async () => (await reach().stopSubagent(key)) ?? UNBEGUN, 'persistent');
+  } catch {
+    return undefined;
+  }
+}
+
+async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
+  const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
+  // Who waits looks at the signal afterwards.
+  await pause(longest * (0.75 + Math.random() / 2), signal).catch(() => {});
+}
+
+function requestOf(
+  { conversation, tool_use_id: toolUseId }: ToolCall,
+  { agent }: AgentRun,
+  { depth, retentionSeconds, headers, ...caller }: RunCaller,
+  place: ConversationPlace,
+): Omit<TurnRequest, 'requestId' | 'body' | 'key' | 'hash'> {
+  // The key of the caller's own request means that one alone.
+  const { 'idempotency-key': _, ...others } = headers;
+  return {
+    ...caller,
+    place,
+    headers: others,
+    agent,
+    retried: false,
+    again: false,
+    stream: true,
+    parent: { conversation, toolUseId, depth: depth + 1, retentionSeconds },
+  };
+}
+
+/** @param ms how long it may take; infinite where nothing limits that */
+function taskBody(task: string, most: Nanodollars | undefined, ms: number): string {
+  return JSON.stringify({
+    messages: [{ role: 'user', content: task }],
+    ...(most === undefined ? {} : { max_usd: most / 1e9 }),
+    ...(Number.isFinite(ms) ? { max_seconds: Math.max(1, Math.ceil(ms / 1_000)) } : {}),
+  });
+}

@@ -1,0 +1,126 @@
+/** Runs that are killed, and a client that follows them through every crash. */
+
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { ask, listen, stubOf, type Told } from './conversations.ts';
+
+/** When something dies: once a point was passed so many times. `one`: not all objects, but the one of that number. */
+export interface Kill<Point extends string> {
+  point: Point;
+  after: number;
+  one?: number | undefined;
+}
+
+/** Kills objects the next time that a planned point is reached: all of them, or one. */
+export class Killer<Point extends string> {
+  /** How often something died at each point. */
+  readonly done: Map<Point, number>;
+  #planned: Kill<Point>[] = [];
+  #due: 'all' | number | undefined;
+  /** The conversations that may be killed by themselves, by their ids. */
+  victims: string[] = [];
+
+  constructor(points: readonly Point[]) {
+    this.done = new Map(points.map((point) => [point, 0]));
+  }
+
+  /** @param planned one after the other */
+  plan(planned: readonly Kill<Point>[]): void {
+    this.#planned = planned.map((kill) => ({ ...kill }));
+  }
+
+  /** Where all objects die here, this never ends. */
+  async at(point: Point): Promise<void> {
+    const next = this.#planned[0];
+    if (next?.point !== point) return;
+    next.after -= 1;
+    if (next.after >= 0) return;
+    this.#planned.shift();
+    this.done.set(point, (this.done.get(point) ?? 0) + 1);
+    // What waits here for its end must get it.
+    if (this.#due !== 'all') this.#due = next.one ?? 'all';
+    if (next.one === undefined) await new Promise(() => {});
+  }
+
+  /** Kills where that is due, until the work has ended. An object cannot be aborted from inside another one. */
+  async during<T>(work: Promise<T>): Promise<T> {
+    let hasEnded = false;
+    const ended = work.finally(() => {
+      hasEnded = true;
+    });
+    while (!hasEnded) {
+      await Promise.race([ended.catch(() => {}), new Promise((resolve) => setTimeout(resolve, 2))]);
+      const due = this.#due;
+      if (due === undefined) continue;
+      this.#due = undefined;
+      if (due === 'all') await abortAllDurableObjects();
+      else await abortOne(this.victims[due % Math.max(1, this.victims.length)]);
+    }
+    return await ended;
+  }
+}
+
+async function abortOne(id: string | undefined): Promise<void> {
+  if (id === undefined) return;
+  // What is called when an object is aborted throws.
+  await runInDurableObject(stubOf(id), (_, state) => state.abort('killed by the test')).catch(() => {});
+}
+
+/** Follows a run through every crash. @returns each event that a client got, and how many runs failed before they said anything */
+export async function followed(body: object, id: string): Promise<{ events: Told[]; failed: number }> {
+  const events: Told[] = [];
+  let failed = 0;
+  let turn: string | undefined;
+  for (let tries = 0; tries < 40; tries += 1) {
+    const last = events.findLast((event) => event.id)?.id;
+    let stream: ReadableStream<Uint8Array> | undefined;
+    try {
+      if (last === undefined) {
+        const answer = await ask(body, { id, key: `key-${id}` });
+        if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
+        if (turn !== answer.turn) events.length = 0;
+        turn = answer.turn;
+        stream = answer.body;
+      } else {
+        const resumed = await stubOf(id).resume(last);
+        if (resumed.kind === 'none') return { events, failed };
+        if (resumed.kind !== 'stream') throw new Error(resumed.kind);
+        stream = resumed.body as ReadableStream<Uint8Array>;
+      }
+    } catch {
+      // The object died before it answered.
+      continue;
+    }
+    const told = await listen(stream);
+    events.push(...told.events);
+    const isUnsaid = events.every(({ event }) => event === 'error' || event === 'ping');
+    if (told.whole && !isUnsaid) return { events, failed };
+    // A turn that failed before it said anything is none: the request is sent again.
+    if (!told.whole) continue;
+    events.length = 0;
+    failed += 1;
+  }
+  throw new Error(`it never ends: ${JSON.stringify(events.at(-1))}`);
+}
+
+/** A stream that stays open before its last event, where its reader dies there. */
+export function dyingIn(text: string, dies: () => Promise<void>): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  const end = text.indexOf('event: message_delta');
+  const pieces = [text.slice(0, end), text.slice(end)];
+  return new ReadableStream(
+    {
+      type: 'bytes',
+      async pull(controller) {
+        const piece = pieces.shift();
+        if (piece === undefined) {
+          controller.close();
+          controller.byobRequest?.respond(0);
+          return;
+        }
+        if (pieces.length === 0) await dies();
+        controller.enqueue(encoder.encode(piece));
+      },
+    },
+    { highWaterMark: 0 },
+  );
+}

@@ -1,0 +1,49 @@
+/** Agents that call agents: stored by a test, and answered by its script. */
+
+import type { Json } from '../../src/json/object.ts';
+import { as, simulatedEdge } from './prefixes.ts';
+import type { Asked } from './scripted-runs.ts';
+
+/** A tool that is an agent. */
+export const agentTool = (agent: string, run: object = {}, name = agent) => ({ name, run: { agent, ...run } });
+
+/** A call of it. */
+export const task = (id: string, name: string, text = `Do ${id}.`): Json => ({
+  type: 'tool_use',
+  id,
+  name,
+  input: { task: text },
+});
+
+/** Stores agents of alice's; the system of each is its name, so that a script can tell them apart. */
+export async function storeAgents(
+  agents: Record<string, { tools?: object[]; limits?: object; description?: string }>,
+  vars: Record<string, unknown> = {},
+): Promise<void> {
+  const app = simulatedEdge(vars);
+  const alice = await as('alice', 'admin');
+  for (const [name, own] of Object.entries(agents)) {
+    const response = await app.fetch(`/agents/${name}`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json', ...alice },
+      body: JSON.stringify({ system: name, model: 'claude-opus-5-5', max_tokens: 200, ...own }),
+    });
+    if (response.status !== 200) throw new Error(`PUT ${name}: ${response.status} ${await response.text()}`);
+  }
+  await app.settled();
+}
+
+/** @returns the agent that a request comes from; undefined for a run of a client's own */
+export function agentOf({ system }: Asked): string | undefined {
+  const blocks = Array.isArray(system) ? (system as Json[]).map(({ text }) => text) : [system];
+  return blocks.length > 0 && blocks[0] !== undefined ? String(blocks[0]) : undefined;
+}
+
+/** @returns the contents of the results that a request's last message has, by the ids of their calls */
+export function resultsIn({ messages }: Asked): Map<string, Json> {
+  const { content } = messages.at(-1) ?? {};
+  const blocks = Array.isArray(content) ? content : [];
+  return new Map(
+    blocks.filter(({ type }) => type === 'tool_result').map((block) => [String(block.tool_use_id), block]),
+  );
+}

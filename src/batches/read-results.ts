@@ -1,6 +1,6 @@
 /** The one pass over the results of a batch: what each item has cost, and whose results they are. */
 
-import { tokensOf } from '../accounts/admission/settle.ts';
+import { tokensByKind } from '../accounts/admission/settle.ts';
 import { NO_TOKENS } from '../accounts/ledger/settlement.ts';
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import type { Tokens } from '../durable/contracts/settlement.ts';
@@ -190,7 +190,7 @@ class Sums {
     const priceOf = (name: string) => this.#models.price(name).row;
     const { cacheTtl } = this.#batch;
     row.cost += cost(used, priceOf(typeof model === 'string' ? model : row.model), { batch: true, priceOf, cacheTtl });
-    const kinds = Object.entries(tokensOf(used, cacheTtl)) as [keyof Tokens, number][];
+    const kinds = Object.entries(tokensByKind(used, cacheTtl)) as [keyof Tokens, number][];
     for (const [kind, count] of kinds) row.tokens[kind] += count;
   }
 }

@@ -6,7 +6,7 @@ export interface Migration {
   sql: string;
 }
 
-const META = 'create table if not exists meta (key text primary key, value text not null) strict, without rowid';
+const META_TABLE = 'create table if not exists meta (key text primary key, value text not null) strict, without rowid';
 
 /**
  * Brings an object's tables to the newest version; does nothing where they have it already.
@@ -24,16 +24,16 @@ export function migrate(
   const { sql } = storage;
   const newest = migrations.at(-1);
   if (meta.size === 0 && newest) {
-    const all = getOrMake(joined, newest, () => joinedSteps(migrations.map((step) => step.sql)));
+    const all = getOrMake(stepsAtOnce, newest, () => joinedSteps(migrations.map((step) => step.sql)));
     const version = `insert into meta (key, value) values ('schema_version', '${newest.version}')`;
-    storage.transactionSync(() => sql.exec(`${META};${all};${version}`));
+    storage.transactionSync(() => sql.exec(`${META_TABLE};${all};${version}`));
     return;
   }
   const current = Number(meta.get('schema_version') ?? 0);
   for (const { version, sql: step } of migrations) {
     if (version <= current) continue;
     storage.transactionSync(() => {
-      sql.exec(META);
+      sql.exec(META_TABLE);
       sql.exec(step);
       sql.exec("insert or replace into meta (key, value) values ('schema_version', ?)", String(version));
     });
@@ -49,7 +49,7 @@ export function migratedMeta(storage: DurableObjectStorage, migrations: readonly
 }
 
 /** The steps of a schema as one, by the last of them. */
-const joined = new WeakMap<Migration, string>();
+const stepsAtOnce = new WeakMap<Migration, string>();
 
 /** Matches a step that adds a column: the table's name, and the column. */
 const ADDED_COLUMN = /^alter table (\w+) add column (.+)$/s;

@@ -4,6 +4,7 @@ import { Chat } from './chat/chat.tsx';
 import { quota, refreshQuota } from './edge/account.ts';
 import { refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
+import { Later, type Load } from './edge/later.tsx';
 import { nextTheme, theme } from './theme.ts';
 import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
@@ -11,19 +12,20 @@ import { SmallButton } from './ui/button.tsx';
 import { Fault } from './ui/fault.tsx';
 import { formatUsd } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
-import { Later, type Load } from './ui/later.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
 
 const NAMES: Record<PagePart, string> = {
   chat: 'Chat',
   classify: 'Classify',
   batches: 'Batches',
+  agents: 'Agents',
   budget: 'Budget',
   wire: 'Wire',
 };
 const LATER: Record<Exclude<PagePart, 'chat'>, Load> = {
   classify: async () => (await import('./classify/classify.tsx')).Classify,
   batches: async () => (await import('./batches/batches.tsx')).Batches,
+  agents: async () => (await import('./agents/agents.tsx')).Agents,
   budget: async () => (await import('./budget/budget.tsx')).Budget,
   wire: async () => (await import('./wire/wire.tsx')).Wire,
 };

@@ -7,6 +7,7 @@ import type { CrossingText, Result } from '../../src/durable/contracts/conversat
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/request-id.ts';
 import type { Json } from '../../src/json/object.ts';
+import * as agents from '../support/agents.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import {
   ask,
@@ -23,6 +24,7 @@ import {
   textOf,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { settleEdges } from '../support/prefixes.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
 
 afterEach(resetAll);
@@ -281,6 +283,20 @@ describe('a call that needs an approval', () => {
     expect(JSON.stringify(bodies[1]?.messages)).toContain('"content":"paid"');
   });
 
+  test('leaves no header of the caller’s own in the rows while it waits, and the turn that goes on has the API’s', async () => {
+    paying();
+    serving();
+    const headers = { 'x-company-key': 's3cret-of-the-caller', 'anthropic-beta': 'a-beta' };
+    await say(asked(), { headers });
+    const stored = await runInDurableObject(stubOf(), (_, { storage }) =>
+      JSON.stringify(storage.sql.exec('select text from pieces').toArray()),
+    );
+    expect(stored).not.toContain('s3cret-of-the-caller');
+    expect(stored).toContain('a-beta');
+    const { body } = await approve((await waiting())[0]);
+    expect(await ended(body.id)).toMatchObject({ status: 'complete' });
+  });
+
   test('counts steps and calls on over the pause', async () => {
     const bodies = answeringBy((_, number) => calls(payment(`toolu_${number}`)), { vars: VARS });
     serving();
@@ -420,6 +436,30 @@ describe('a crash of the turn that goes on', () => {
       expect(new Set(ends.map(({ headers }) => headers.get('webhook-id'))).size).toBe(1);
     });
   });
+});
+
+test('a call of an agent whose approvers are admins is decided by an admin alone', async () => {
+  const tools = [weather({ approval: 'always' })];
+  const { app, root, bob } = await agents.edgeWithSky({ ...agents.SKY, tools, approvers: 'admin' });
+  const came = servingTools(() => new Response('sun'));
+  const { body: answer } = await agents.turnWith(app, bob, { agent: 'sky' });
+  expect(answer.stop_reason).toBe('pause_turn');
+  const path = '/conversations/c1/approvals';
+  const { body: list } = await agents.ask(app, 'GET', path, bob);
+  const [row] = list.data as Json[];
+  expect(row).toMatchObject({ name: 'get_weather', approvers: 'admin' });
+  const decision = { decision: 'approve' };
+  for (const place of ['', '?account=root']) {
+    expect((await agents.ask(app, 'POST', `${path}/${row?.id}${place}`, bob, decision)).status).toBe(403);
+  }
+  const { status, body } = await agents.ask(app, 'POST', `${path}/${row?.id}?account=bob`, root, decision);
+  expect([status, body.continues]).toEqual([202, row?.turn]);
+  await eventually(async () => {
+    const turn = await agents.ask(app, 'GET', `/conversations/c1/turns/${body.id}`, bob);
+    expect(turn.body).toMatchObject({ status: 'complete' });
+  });
+  expect(came).toHaveLength(1);
+  await settleEdges();
 });
 
 describe('the routes', () => {

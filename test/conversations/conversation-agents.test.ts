@@ -136,6 +136,26 @@ test('a conversation keeps the version that it began with: another one is a 400,
   expect(errorIn(await turnWith(app, bob, { conversation: 'plain', agent: 'sky' }))).toMatch(/^400 .*without one/);
 });
 
+test('a run goes on behind its agent after a crash, also where the agent is gone by then', async () => {
+  const { app, root, bob, bodies, version } = await edgeWithSky();
+  const called = servingTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
+  const first = turnWith(app, bob, { agent: 'sky', system: 'Speak French.', max_tool_calls: 2 }).catch(() => undefined);
+  await eventually(() => expect(called).toHaveLength(1));
+  await ask(app, 'DELETE', '/agents/sky', root);
+  await abortAllDurableObjects();
+  await first;
+  await eventually(async () => {
+    const { body } = await ask(app, 'GET', '/conversations/c1', bob);
+    expect(body).toMatchObject({ state: 'idle', messages: 4, agent: { name: 'sky', version } });
+  });
+  expect(called).toHaveLength(2);
+  expect(bodies).toHaveLength(2);
+  for (const body of bodies) {
+    expect(body).toMatchObject({ model: SKY.model, max_tokens: SKY.max_tokens });
+    expect(partsOf(body)).toEqual({ tools: [TOLD], system: [YOU, { type: 'text', text: 'Speak French.' }] });
+  }
+});
+
 test('it can be given at creation, with defaults behind it; a copy of the conversation has it too', async () => {
   const { app, root, bob, bodies, version } = await edgeWithSky();
   servingTools(() => new Response('sun'));

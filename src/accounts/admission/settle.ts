@@ -79,14 +79,14 @@ export function settlementOf(
     const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
     const rows = tellsFallback(usage) ? [row] : [row, ...others];
     const dearest = Math.max(...rows.map((one) => cost(usage, one, options)));
-    return { ...settlement, cost: dearest, tokens: tokensOf(usage, cacheTtl) };
+    return { ...settlement, cost: dearest, tokens: tokensByKind(usage, cacheTtl) };
   }
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
   const estimate = interruptedCost(
     { usage, seen, fallbacks: others, row },
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
   );
-  return { ...settlement, cost: estimate.cost, tokens: tokensOf(estimate.usage, cacheTtl), estimated: true };
+  return { ...settlement, cost: estimate.cost, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
 }
 
 /** @returns whether the usage is final. It can be, although the end of the stream never came. */
@@ -100,7 +100,7 @@ function statusOf({ end, status, sent }: RequestOutcome): string {
 }
 
 /** @returns tokens by kind, those that were not used left out: every member costs time when it is passed to the object. */
-export function tokensOf(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
+export function tokensByKind(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
   const { fiveMinutes, oneHour } = cacheWrites(usage, cacheTtl);
   const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };
   if (usage.cache_read_input_tokens) tokens.cacheRead = usage.cache_read_input_tokens;

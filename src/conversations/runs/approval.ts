@@ -2,13 +2,13 @@
 
 import { isObject, type Json } from '../../json/object.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
-import type { PlannedCall } from './run-calls.ts';
+import type { PlannedCall } from './planned-call.ts';
 import type { ToolRun } from './runs.schema.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
 /** @returns whether a call needs an approval. Where the figure that decides is missing or no number, it does. */
 export function needsApproval(run: ToolRun | undefined, input: unknown): boolean {
-  const approval = run?.approval;
+  const approval = run && 'approval' in run ? run.approval : undefined;
   if (approval === undefined) return false;
   if (approval === 'always') return true;
   const { field, above } = approval.over;

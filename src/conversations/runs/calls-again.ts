@@ -4,7 +4,7 @@ import type { Transcript } from '../storage/transcript.ts';
 import { approvedCall, needsApproval } from './approval.ts';
 import { HIDDEN_BY_CRASH } from './crashed-run.ts';
 import { toolsAskedIn } from './next-step.ts';
-import type { PlannedCall } from './run-calls.ts';
+import type { PlannedCall } from './planned-call.ts';
 import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';

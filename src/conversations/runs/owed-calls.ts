@@ -1,13 +1,13 @@
 /** Calls that wait for approval: at the end of the run that pauses, and at the beginning of the one that goes on. */
 
-import type { Json } from '../../json/object.ts';
+import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Approvers } from '../storage/approval-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { approvedCall, deniedCall } from './approval.ts';
 import type { RunTurn } from './end-run.ts';
 import { toolsAskedIn } from './next-step.ts';
-import type { PlannedCall } from './run-calls.ts';
+import type { PlannedCall } from './planned-call.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
 
@@ -21,6 +21,15 @@ interface ContinuedRun {
   answer(call: PlannedCall, result: ToolResult): void;
 }
 
+/** Headers that a request keeps while it waits for days; others may have secrets of the caller's. */
+const KEPT_HEADER = /^(anthropic-.*|content-type|accept|accept-encoding|user-agent|sluice-simulate)$/;
+
+function withoutOwnHeaders(request: unknown): unknown {
+  if (!isObject(request) || !isObject(request.headers)) return request;
+  const headers = Object.entries(request.headers).filter(([name]) => KEPT_HEADER.test(name));
+  return { ...request, headers: Object.fromEntries(headers) };
+}
+
 /** Stores that calls of a run wait for approval. */
 export function requestApprovals(
   calls: readonly PlannedCall[],
@@ -31,6 +40,9 @@ export function requestApprovals(
     const call = { run: row.seq, turn, n, toolUseId: String(block.id), name: String(block.name) };
     transcript.approvals.add({ id: `appr_${place}`, ...call, approvers, createdAt: now() });
   }
+  const { request, ...stored } = parseObject(transcript.calls.requestOf(row.seq)) ?? {};
+  transcript.calls.deleteRequest(row.seq);
+  transcript.calls.saveRequest(row.seq, JSON.stringify({ ...stored, request: withoutOwnHeaders(request) }));
 }
 
 /**

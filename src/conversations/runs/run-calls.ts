@@ -2,33 +2,18 @@
 
 import type { Bindings } from '../../durable/bindings.ts';
 import { conversationStub } from '../../durable/stubs.ts';
-import type { Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
-import type { BegunCall, SubagentShare } from '../storage/call-rows.ts';
+import type { BegunCall } from '../storage/call-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { needsApproval, withNote } from './approval.ts';
 import type { RunCaller } from './call-agent.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
+import type { PlannedCall } from './planned-call.ts';
 import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
 import { failedCall, MOST_STEP_BYTES, type ResultRoom, type ToolResult } from './tool-result.ts';
-
-/** A call that is to be made. */
-export interface PlannedCall {
-  /** The number of the step whose answer called it, and which of its calls this is. */
-  turn: number;
-  n: number;
-  block: Json;
-  tries: number;
-  /** Of a subagent that was begun before a crash. */
-  subagent?: SubagentShare | undefined;
-  /** Whether a person has approved it. */
-  isApproved?: boolean;
-  /** What the model is told before its result. */
-  note?: string;
-}
 
 /** What making calls needs of their run. */
 export interface CallingRun {

@@ -5,7 +5,7 @@ import { Rows } from '../../durable/rows.ts';
 export type Approvers = 'owner' | 'admin';
 
 /** What was decided about a call; `cancel`: its turn was cancelled before anybody had decided. */
-export type Decision = 'approve' | 'deny' | 'cancel';
+export type CallDecision = 'approve' | 'deny' | 'cancel';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
 export interface ApprovalRow {
@@ -21,7 +21,7 @@ export interface ApprovalRow {
   approvers: Approvers;
   createdAt: number;
   /** Null while nobody has decided. */
-  decision: Decision | null;
+  decision: CallDecision | null;
   reason: string | null;
   /** The input that it is called with in place of the model's, as JSON text. */
   input: string | null;
@@ -31,7 +31,7 @@ export interface ApprovalRow {
 }
 
 /** What is decided about a call. */
-export type Decided = Pick<ApprovalRow, 'reason' | 'input'> & { decision: Decision; decidedAt: number };
+export type Decided = Pick<ApprovalRow, 'reason' | 'input'> & { decision: CallDecision; decidedAt: number };
 
 /** The calls of a conversation that wait for approval. A row stays after that, as long as its call is part of the history. */
 export class ApprovalRows extends Rows {

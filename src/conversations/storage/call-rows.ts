@@ -2,7 +2,7 @@ import { columnsOf, membersOf } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { readPieces, writePieces } from './pieces.ts';
+import { readDivided, writeDivided } from './pieces.ts';
 
 /** A call of a tool by the edge; times are milliseconds since 1970. */
 export interface CallRow {
@@ -87,7 +87,7 @@ export class CallRows extends Rows {
     const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
     const all = { ...row, ...subagentColumn(subagent), result: isDivided ? null : result };
     this.tables.insert('calls', all, 'insert or replace');
-    if (isDivided) writePieces(this.tables, resultOwner(turn, n), result);
+    if (isDivided) writeDivided(this.tables, resultOwner(turn, n), result);
   }
 
   /** @returns the calls of a step, in their order. */
@@ -118,7 +118,7 @@ export class CallRows extends Rows {
     return new Map(
       rows.map(({ n, id, result }) => [
         String(id),
-        typeof result === 'string' ? result : readPieces(this.tables, resultOwner(turn, Number(n))),
+        typeof result === 'string' ? result : readDivided(this.tables, resultOwner(turn, Number(n))),
       ]),
     );
   }
@@ -132,12 +132,12 @@ export class CallRows extends Rows {
 
   /** Stores what a run needs to go on after a crash, as JSON text. A run itself makes no calls: their place is free. */
   saveRequest(run: number, text: string): void {
-    writePieces(this.tables, resultOwner(run, 0), text);
+    writeDivided(this.tables, resultOwner(run, 0), text);
   }
 
   /** @returns what was stored of a run's request; empty where it has ended */
   requestOf(run: number): string {
-    return readPieces(this.tables, resultOwner(run, 0));
+    return readDivided(this.tables, resultOwner(run, 0));
   }
 
   deleteRequest(run: number): void {

@@ -16,7 +16,7 @@ import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { readPieces, writePieces } from './pieces.ts';
+import { readDivided, writeDivided } from './pieces.ts';
 import {
   type MessageOutline,
   type MessageRow,
@@ -187,7 +187,7 @@ export class Transcript extends Tables {
   freeze(owner: FrozenOwner, text: string | undefined): void {
     this.#forgetHistory();
     this.write('delete from pieces where owner = ?', OWNERS[owner]);
-    if (text !== undefined) writePieces(this, OWNERS[owner], text);
+    if (text !== undefined) writeDivided(this, OWNERS[owner], text);
   }
 
   /**
@@ -242,7 +242,7 @@ export class Transcript extends Tables {
     const isDivided = text.length > PIECE_CHARACTERS;
     const row = { seq, turn, id, role, created_at: createdAt, characters: text.length, text: isDivided ? null : text };
     this.insert('messages', origin ? { ...row, origin } : row);
-    if (isDivided) writePieces(this, seq, text);
+    if (isDivided) writeDivided(this, seq, text);
   }
 
   /** Deletes messages by a condition on their columns. */
@@ -346,7 +346,7 @@ export class Transcript extends Tables {
   }
 
   #pieces(owner: number): string {
-    return this.#profile ? readPieces(this, owner) : '';
+    return this.#profile ? readDivided(this, owner) : '';
   }
 }
 

@@ -1,4 +1,5 @@
 import { edge } from '../edge/client.ts';
+import { DAY_MS } from '../ui/format.ts';
 
 /** The spending of one day, by model. */
 export interface DaySpend {
@@ -10,7 +11,6 @@ export interface DaySpend {
 }
 
 const DAYS = 14;
-const DAY_MS = 86_400_000;
 
 /** @returns the days of the last two weeks, today last, also those without spending */
 export async function spendPerDay(account: string): Promise<DaySpend[]> {

@@ -20,7 +20,7 @@ const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long' })
 const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const shortDate = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short' });
-const DAY_MS = 86_400_000;
+export const DAY_MS = 86_400_000;
 
 export function formatCount(value: number): string {
   return integer.format(value);

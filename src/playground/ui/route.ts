@@ -1,7 +1,7 @@
 /** Keeps the shown part in the hash of the URL, so that a reload and the back button work. */
 import { computed, signal } from '@preact/signals';
 
-export const PARTS = ['chat', 'classify', 'batches', 'budget', 'wire'] as const;
+export const PARTS = ['chat', 'classify', 'batches', 'agents', 'budget', 'wire'] as const;
 export type PagePart = (typeof PARTS)[number];
 
 const hash = signal(location.hash);
@@ -27,6 +27,9 @@ export const conversationId = computed(() => (part.value === 'chat' ? steps.valu
 
 /** The batch that the URL names. */
 export const batchId = computed(() => (part.value === 'batches' ? steps.value[1] || undefined : undefined));
+
+/** The agent that the URL names. */
+export const agentName = computed(() => (part.value === 'agents' ? steps.value[1] || undefined : undefined));
 
 /** Goes to a part. @param replace whether it replaces the current entry of the history */
 export function go(to: PagePart, id?: string, replace = false): void {

@@ -9,3 +9,10 @@ test.each(['run', '\\u0072un', 'r\\u0075n', 'ru\\u006E'])(
     expect([...(found?.runs.keys() ?? [])]).toEqual(['a']);
   },
 );
+
+test('a tool of the Worker’s own may say in its long form that a person must approve its calls', () => {
+  const found = edgeToolsIn('[{"name":"pay","run":{"worker":true,"approval":"always"}}]');
+  expect(found?.runs.get('pay')).toMatchObject({ worker: true, approval: 'always' });
+  // This Worker has no such tool: the model is not told of it.
+  expect(found?.sent).toBe('[]');
+});

@@ -15,7 +15,7 @@ import { DEPLOYED, tokenOf } from '../../support/tokens.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
 const built = fileURLToPath(new URL('../../../build/', import.meta.url));
-const PARTS = ['chat', 'classify', 'batches', 'budget', 'wire'] as const;
+const PARTS = ['chat', 'classify', 'batches', 'agents', 'budget', 'wire'] as const;
 const FIRST_LOAD_BYTES = 130_000;
 const GITHUB_SECRET = 'the secret of the tests';
 const NARROW = { width: 360, height: 640 };

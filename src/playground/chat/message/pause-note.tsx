@@ -1,6 +1,7 @@
 import { SmallButton } from '../../ui/button.tsx';
 import { go } from '../../ui/route.ts';
 import type { Session } from '../session/session.ts';
+import { ApprovalCards } from './approval-card.tsx';
 
 const REASONS: Record<string, string> = {
   max_turns: 'Paused: the model was asked as often as max_turns allows.',
@@ -22,6 +23,7 @@ interface PauseNoteProps {
 
 /** Says why an answer has paused, and lets it go on. */
 export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
+  if (reason === 'approval') return isLast ? <ApprovalCards session={session} /> : null;
   return (
     <div class="pause">
       <p>{reason === undefined ? 'Paused by the API.' : (REASONS[reason] ?? `Paused: ${reason}.`)}</p>

@@ -1,19 +1,20 @@
 /** Keeps the options of the next question. */
 import { computed, signal } from '@preact/signals';
 
-const MAX_TOKENS = 4_096;
+const USUAL_MAX_TOKENS = 4_096;
 
 export const thinking = signal(false);
 export const tools = signal(false);
 /** Whether the edge calls its own tools. */
 export const edgeTools = signal(false);
-export const maxTokens = signal(MAX_TOKENS);
+export const maxTokens = signal(USUAL_MAX_TOKENS);
 /** The name of the prefix for the next new conversation; empty for none. */
 export const prefix = signal('');
 
 /** How many options differ from how they begin. */
 export const changedOptions = computed(
   () =>
-    [thinking.value, tools.value, edgeTools.value, maxTokens.value !== MAX_TOKENS, prefix.value !== ''].filter(Boolean)
-      .length,
+    [thinking.value, tools.value, edgeTools.value, maxTokens.value !== USUAL_MAX_TOKENS, prefix.value !== ''].filter(
+      Boolean,
+    ).length,
 );

@@ -1,6 +1,8 @@
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
 import { computed, signal } from '@preact/signals';
 import {
+  type Approval,
+  type ApprovalDecision,
   type Conversation,
   type ConversationMessage,
   type ConversationPatch,
@@ -52,6 +54,8 @@ export class Session {
   /** When a lost connection is tried again, in milliseconds since 1970; undefined while there is one. */
   readonly reconnectsAt = signal<number | undefined>(undefined);
   readonly thoughts = new Thoughts();
+  /** The calls that wait for a decision. */
+  readonly approvals = signal<readonly Approval[]>([]);
   /** Whether the history is loaded, and the running turn is known. */
   readonly loaded = signal(false);
   /** This conversation and its copies, where there are any. */
@@ -125,6 +129,18 @@ export class Session {
     const stream = this.#stream([{ role: 'assistant', content: last.content } as MessageParam]);
     const next = await this.#follow({ asked: undefined, stream, resumed: false });
     if (next !== undefined) await this.send(next);
+  }
+
+  async readApprovals(): Promise<void> {
+    const { data } = await edge().conversations.approvals(this.id);
+    if (!this.#left) this.approvals.value = data.filter(({ decision }) => decision === null);
+  }
+
+  /** Decides on a call. Once all are decided the run goes on, and is followed. @throws SluiceError in the edge's words */
+  async decide(approval: string, decision: ApprovalDecision): Promise<void> {
+    const { type } = await edge().conversations.approve(this.id, approval, decision);
+    if (type === 'turn') void this.open();
+    else await this.readApprovals();
   }
 
   /** Reads what a run did so far, where it is not known, or may have changed. */

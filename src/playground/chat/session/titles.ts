@@ -6,7 +6,7 @@ import type { Content } from './content.ts';
 const TITLE_CHARACTERS = 60;
 
 const made = signal<ReadonlyMap<string, string>>(new Map());
-const asked = new Set<string>();
+const titled = new Set<string>();
 
 /** @returns the title of a conversation: its own, or the one that its first message gives */
 export function titleFor(id: string, title: string | null | undefined): string {
@@ -15,15 +15,15 @@ export function titleFor(id: string, title: string | null | undefined): string {
 
 /** Makes the title of a conversation that has none. If that fails, it is tried again when it is shown again. */
 export async function makeTitle(id: string): Promise<void> {
-  if (asked.has(id)) return;
-  asked.add(id);
+  if (titled.has(id)) return;
+  titled.add(id);
   try {
     const { data } = await edge().conversations.messages(id, { limit: 1 });
     const first = data[0];
     if (first) made.value = new Map(made.peek()).set(id, titleOf(first.content));
   } catch {
     // What is wrong with it is told where it is opened.
-    asked.delete(id);
+    titled.delete(id);
   }
 }
 

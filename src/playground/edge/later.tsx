@@ -1,9 +1,9 @@
 import { signal } from '@preact/signals';
 import type { ComponentType } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { useAction } from '../edge/async-action.ts';
-import { SmallButton } from './button.tsx';
-import { Fault } from './fault.tsx';
+import { SmallButton } from '../ui/button.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { useAction } from './async-action.ts';
 
 /** Loads the code of a component. */
 export type Load = () => Promise<ComponentType>;

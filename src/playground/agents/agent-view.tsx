@@ -1,0 +1,104 @@
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import { useAction } from '../edge/async-action.ts';
+import { nameOf } from '../edge/models.ts';
+import { Facts } from '../ui/facts.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { formatBytes, formatCount, formatStamp, usdColumn } from '../ui/format.ts';
+import { Table } from '../ui/table.tsx';
+import { agentRequests, nameIn, readAgent, spent } from './list.ts';
+
+/** A version's name is long: these many characters tell it from the others. */
+const VERSION_CHARACTERS = 8;
+const MOST_RUNS = 20;
+
+/** Shows an agent: what it is made of, its versions with what each has cost, and its last runs. */
+export function AgentView({ name }: { name: string }) {
+  const { fault, run } = useAction();
+  const read = useSignal<Awaited<ReturnType<typeof readAgent>> | undefined>(undefined);
+  useEffect(() => {
+    void run(async () => {
+      read.value = await readAgent(name);
+    });
+  }, [name, run, read]);
+  return (
+    <>
+      <header class="page-head">
+        <h1>{name}</h1>
+        <a href="#/agents">All agents</a>
+      </header>
+      {fault.value && <Fault text={fault.value} />}
+      {read.value && <Parts {...read.value} />}
+      {read.value && <Versions versions={read.value.versions} />}
+      <LastRuns name={name} />
+    </>
+  );
+}
+
+function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content'>) {
+  const { model, description, tools = [], limits, approvers } = content;
+  const names = tools.map((tool) => String(tool.name ?? tool.type));
+  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limit} ${most}`);
+  return (
+    <Facts
+      facts={[
+        ...(description === undefined ? [] : ([['For', description]] as const)),
+        ['Model', nameOf(model)],
+        ['Tools', names.length === 0 ? 'none' : names.join(', ')],
+        ['Limits of a run', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
+        ['Who approves', approvers === 'admin' ? 'an admin' : 'the owner of the conversation'],
+      ]}
+    />
+  );
+}
+
+function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'versions'>) {
+  const rows = versions.map((row) => ({ ...row, spent: spent.value.get(row.version) ?? { requests: 0, usd: 0 } }));
+  const usd = usdColumn(rows.map((row) => row.spent.usd));
+  return (
+    <section class="stack" aria-labelledby="versions">
+      <h2 id="versions">Versions</h2>
+      <Table
+        columns={['Version', 'Stored', { number: 'Size' }, { number: 'Requests' }, { number: 'Cost' }]}
+        label="Versions"
+      >
+        {rows.map(({ version, current, created_at, bytes, spent: { requests, usd: cost } }) => (
+          <tr key={version}>
+            <th scope="row" title={version}>
+              <code>{version.slice(nameIn(version).length + 1).slice(0, VERSION_CHARACTERS)}</code>{' '}
+              {current && <span class="tag">current</span>}
+            </th>
+            <td>{formatStamp(created_at)}</td>
+            <td class="number">{formatBytes(bytes)}</td>
+            <td class="number">{formatCount(requests)}</td>
+            <td class="number">{usd(cost)}</td>
+          </tr>
+        ))}
+      </Table>
+    </section>
+  );
+}
+
+function LastRuns({ name }: { name: string }) {
+  const rows = agentRequests.value.filter(({ agent }) => agent !== null && nameIn(agent) === name).slice(0, MOST_RUNS);
+  const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
+  return (
+    <section class="stack" aria-labelledby="runs">
+      <h2 id="runs">Last requests</h2>
+      {rows.length === 0 ? (
+        <p class="quiet">None lately.</p>
+      ) : (
+        <Table columns={['At', 'Conversation', { number: 'Cost' }, 'Ended']} label="Last requests">
+          {rows.map(({ request_id, created_at, conversation, status, cost_usd, error_type, stop_reason }) => (
+            <tr key={request_id} data-running={status === 'held'}>
+              <td title={request_id}>{formatStamp(created_at)}</td>
+              <td>{conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}</td>
+              <td class="number">{status === 'held' ? '' : usd(cost_usd)}</td>
+              <td>{status === 'held' ? 'running' : (error_type ?? stop_reason ?? status)}</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </section>
+  );
+}

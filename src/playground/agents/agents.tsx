@@ -1,0 +1,63 @@
+import { useEffect } from 'preact/hooks';
+import { RetryFault } from '../budget/retry-fault.tsx';
+import { formatCount, formatStamp, usdColumn } from '../ui/format.ts';
+import { agentName } from '../ui/route.ts';
+import { Table } from '../ui/table.tsx';
+import { AgentView } from './agent-view.tsx';
+import { agentRequests, agents, agentsFault, keepAgents, nameIn, spentBy } from './list.ts';
+
+/** Lists the stored agents, or shows the one that the URL names. */
+export function Agents() {
+  useEffect(keepAgents, []);
+  const name = agentName.value;
+  return (
+    <div class="page">
+      {agentsFault.value && <RetryFault text={agentsFault.value} />}
+      {name === undefined ? <AgentList /> : <AgentView key={name} name={name} />}
+    </div>
+  );
+}
+
+function AgentList() {
+  const rows = agents.value;
+  const usd = usdColumn((rows ?? []).map(({ name }) => spentBy(name).usd));
+  return (
+    <>
+      <header class="stack">
+        <h1>Agents</h1>
+        <p class="lead-more">
+          A model, its instructions, its tools and its limits, stored by version. A message names one by{' '}
+          <code>agent</code>.
+        </p>
+      </header>
+      {rows?.length === 0 && (
+        <p class="quiet">
+          None yet. Store one with <code>PUT /agents/:name</code>; <a href="/docs">the reference</a> has an example.
+        </p>
+      )}
+      {rows !== undefined && rows.length > 0 && (
+        <Table
+          columns={['Agent', 'Description', { number: 'Requests' }, { number: 'Cost' }, 'Last run', 'Stored']}
+          label="Agents"
+        >
+          {rows.map(({ name, description, owner, updated_at }) => {
+            const { requests, usd: cost } = spentBy(name);
+            const last = agentRequests.value.find(({ agent }) => agent !== null && nameIn(agent) === name);
+            return (
+              <tr key={`${owner} ${name}`}>
+                <th scope="row">
+                  <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
+                </th>
+                <td>{description ?? ''}</td>
+                <td class="number">{formatCount(requests)}</td>
+                <td class="number">{usd(cost)}</td>
+                <td>{last ? formatStamp(last.created_at) : ''}</td>
+                <td>{formatStamp(updated_at)}</td>
+              </tr>
+            );
+          })}
+        </Table>
+      )}
+    </>
+  );
+}

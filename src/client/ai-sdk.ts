@@ -1,6 +1,7 @@
 /** `sluice/client/ai-sdk`: the Vercel AI SDK's `useChat` over conversations of the edge. */
 import type { ChatTransport, UIMessage, UIMessageChunk } from 'ai';
 import type { Client } from './client.ts';
+import type { SluiceError } from './errors.ts';
 import type { ConversationMessage, MessageRequest, Page } from './requests.ts';
 import type { MessageStream } from './stream.ts';
 import { chunksOf } from './ui-chunks.ts';
@@ -139,7 +140,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       const state = stateOf(chatId);
       state.resumes += 1;
       const { read, failed } = state;
-      const opening = client.conversations.resume(conversationOf(chatId), { ifAbsent: 'empty' });
+      const opening = client.conversations.resume(conversationOf(chatId), { ifAbsent: 'empty' }).catch(unlessUnknown);
       endOnAbort(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
       // If a message was sent meanwhile, wait until its answer is read: the hook would take the result of this resume,
@@ -187,9 +188,9 @@ async function rowsOf(client: Client, conversation: string): Promise<Conversatio
     const place = page?.last_id ? { after_id: page.last_id } : {};
     // A chat without a message has no conversation yet.
     const asked = { limit: 1_000, pending: true, view: 'shown', if_absent: 'empty', ...place } as const;
-    page = await client.conversations.messages(conversation, asked);
-    rows.push(...page.data);
-  } while (page.has_more);
+    page = await client.conversations.messages(conversation, asked).catch(unlessUnknown);
+    rows.push(...(page?.data ?? []));
+  } while (page?.has_more);
   return rows;
 }
 
@@ -217,6 +218,11 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
     if (signal?.aborted) resolve();
     signal?.addEventListener('abort', () => resolve(), { once: true });
   });
+}
+
+/** Handles a 404, which an edge answers that does not know `if_absent` yet. */
+function unlessUnknown(thrown: unknown): undefined {
+  if (!(thrown instanceof Error && (thrown as SluiceError).status === 404)) throw thrown;
 }
 
 /** @param onEnd called when nothing more is read */

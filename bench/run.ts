@@ -36,7 +36,7 @@ const usage = `npm run bench -- [options]
 
 /** In bytes; a kB is 1,000 of them. What is deployed is the Worker that wrangler.toml describes. */
 // Of what is deployed: as in test/bundle.test.ts, where the reason for its ceiling stands.
-const gzipCeilings: Record<string, number> = { relay: 125_000, metered: 210_000 };
+const gzipCeilings: Record<string, number> = { relay: 125_000, metered: 230_000 };
 
 /** What is counted, and what design §10 allows it: rows for each request, and for each second that it lasts. */
 const toCount = [

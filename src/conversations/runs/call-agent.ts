@@ -88,7 +88,7 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     const left = share.most === null ? undefined : share.most - share.cost;
     if (left !== undefined && left <= 0) return { ...failedCall(NO_MONEY), cost: share.cost };
     const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
-    const request = { ...requestOf(call, run, caller, place), key, hash: key, body: taskBody(task, left, ms) };
+    const request = { ...requestOfCall(call, run, caller, place), key, hash: key, body: taskBody(task, left, ms) };
     const working = follow(reach, request, mayHaveBegun, ended);
     outcome = await orAborted(working, ended).catch(() => stop(reach, key));
     // Nobody waits for it any more: what it throws is of no use.
@@ -133,7 +133,7 @@ async function follow(
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
-      const error = typeof answer === 'string' ? null : errorOf(answer);
+      const error = typeof answer === 'string' ? null : whyRefused(answer);
       // Whoever wants to see it follows its conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
@@ -153,7 +153,7 @@ const UNBEGUN: SubagentOutcome = {
 };
 
 /** @returns why a turn was refused, by this edge or by the upstream; null where it was not */
-function errorOf(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
+function whyRefused(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
   if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
   return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : null;
 }
@@ -173,7 +173,7 @@ async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
   await pause(longest * (0.75 + Math.random() / 2), signal).catch(() => {});
 }
 
-function requestOf(
+function requestOfCall(
   { conversation, tool_use_id: toolUseId, name }: ToolCall,
   { agent }: AgentRun,
   { depth, retentionSeconds, headers, ownerOf, ...caller }: RunCaller,

@@ -17,7 +17,16 @@ import {
 } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { settleEdges } from '../../support/prefixes.ts';
-import { type Asked, answeringBy, calls, type Scripted, says } from '../../support/scripted-runs.ts';
+import {
+  type Asked,
+  answeringBy,
+  call,
+  calls,
+  type Scripted,
+  says,
+  TOOL_SECRET,
+  weather,
+} from '../../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../support/subagents.ts';
 
 afterEach(async () => {
@@ -193,6 +202,23 @@ describe('a subagent', () => {
     await say(asked({ max_usd: 0.06 }));
     expect(resultOf(bodies)).toMatchObject({ content: 'Found.' });
     expect(tries).toBe(3);
+  });
+
+  test('that waits for approval is an error which says so, and what it may spend stays set aside', async () => {
+    const bodies = answeringBy((body) => {
+      if (agentOf(body) !== undefined) return calls(call('toolu_9', 'Bern', 'book'));
+      return resultsIn(body).size === 0 ? calls(task('toolu_1', 'researcher')) : says('Done.');
+    });
+    const book = weather({ approval: 'always' }, 'book');
+    await storeAgents(
+      { researcher: { tools: [book] } },
+      { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET },
+    );
+    const { text } = await say(asked({ max_usd: 0.06 }));
+    expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('approved') });
+    const step = 100 * 4e-6 + 10 * 20e-6;
+    // Two steps, and half of what the first one left.
+    expect(Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1])).toBeCloseTo(2 * step + (0.06 - step) / 2, 7);
   });
 
   test('is stopped with its run, and so are its own subagents', async () => {

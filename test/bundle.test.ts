@@ -6,12 +6,12 @@ import { settingsSchema } from '../src/settings/settings.ts';
 /**
  * Its schemas are those of zod/mini, its router is Hono's small one, and what only types and the reference need stays out.
  *
- * It was 180 kB until files, batches, classification by batch and runs came in, which take 6 to 13 kB each. A platform's free
- * plan allows 3 MB.
+ * It was 180 kB until files, batches, classification by batch and runs came in, which take 6 to 13 kB each, and 210 kB until
+ * agents did: their storage, MCP, approvals and subagents take 4 to 6 kB each. A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 210_000;
+const LIMIT_BYTES = 230_000;
 
-test('the deployed Worker is at most 210 kB, compressed', () => {
+test('the deployed Worker is at most 230 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

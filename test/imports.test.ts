@@ -11,6 +11,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
  */
 const ORDER = [
   'playground',
+  'playground/agents',
   'playground/batches',
   'playground/budget',
   'playground/chat',

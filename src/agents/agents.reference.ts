@@ -10,7 +10,13 @@ const fields = {
   model: 'claude-sonnet-5-5',
   max_tokens: 4_096,
   system: 'You answer for Acme. Look the order up before you say anything of it.',
-  tools: [{ name: 'find_order', run: 'worker' }],
+  tools: [
+    {
+      name: 'find_order',
+      description: 'Tells where an order is.',
+      input_schema: { type: 'object', properties: { order: { type: 'string' } }, required: ['order'] },
+    },
+  ],
   limits: { max_turns: 8, max_usd: 0.2 },
   description: 'Answers about orders',
 };

@@ -1,6 +1,7 @@
 /** Finds a stored agent for a Worker's object, or for a request. */
 
 import type { Bindings } from '../durable/bindings.ts';
+import { DEPLOYMENT } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import type { Agent } from './agent.ts';
@@ -19,14 +20,17 @@ export interface FoundAgent extends Readonly<Agent> {
 /**
  * Finds what an account means by the name of an agent, or by `name@version`: its own before the deployment's.
  *
+ * @param by who has stored what names it: then it is theirs before the deployment's, and never the account's own, so that
+ * nobody puts an agent of theirs in the place of one that an admin's agent calls
  * @throws ApiError 404 for what does not exist, 503 while it cannot be asked for
  */
 export async function findAgent(
   { env, settings }: { env: Bindings; settings: Settings },
   account: string,
   ref: string,
+  by = account,
 ): Promise<FoundAgent> {
   const reader = { account, accounts: env, store: env.STORE, settings };
-  const { owner, name, hash, value } = await requireStored(AGENTS, reader, ref);
+  const { owner, name, hash, value } = await requireStored(AGENTS, reader, ref, [by, DEPLOYMENT]);
   return { ...value, owner, name, hash, version: `${name}@${hash}` };
 }

@@ -3,7 +3,7 @@
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { parseObject } from '../json/object.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
-import { checkHeldAgent, heldAgent, type Taken } from './held-agent.ts';
+import { checkHeldAgent, heldAgent, ownerOfTool, type Taken } from './held-agent.ts';
 import { checkHeld, layHeld } from './held-prefix.ts';
 import { type NextRequest, nextRequest, type PlannedRun, plannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
@@ -187,6 +187,7 @@ export function runContextOf(
       ...{ identity: request.identity, headers, query: request.query, route: request.route },
       depth: request.parent?.depth ?? 1,
       retentionSeconds: transcript.profile?.retentionSeconds ?? null,
+      ownerOf: (tool) => ownerOfTool(context, tool),
     },
     isStreaming: request.stream,
     approvers: heldAgent(context)?.definition.approvers ?? 'owner',

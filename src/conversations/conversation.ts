@@ -1,3 +1,8 @@
+/**
+ * The object of a conversation: every call that it answers. It is long because the contract is: what a call does stands in
+ * the files that it names, and what all calls share (the lock, and what is recovered after a crash) stands here.
+ */
+
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';

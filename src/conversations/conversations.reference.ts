@@ -43,6 +43,7 @@ const report = {
   system: 'You plan journeys by train.',
   tools: null,
   prefix: null,
+  agent: null,
   metadata: { team: 'travel' },
   retention_seconds: null,
   history: null,

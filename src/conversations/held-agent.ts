@@ -6,6 +6,7 @@ import { behindAgent, type InheritedParts } from '../agents/behind-agent.ts';
 import { findAgent } from '../agents/find-agent.ts';
 import type { ConversationPlace, TurnAnswer } from '../durable/contracts/conversation.ts';
 import { invalidRequest } from '../http/errors.ts';
+import type { Json } from '../json/object.ts';
 import { memoryOf } from '../versions/find-stored.ts';
 import { parseRef } from '../versions/versions.schema.ts';
 import { type TakenPrefix, takePrefix } from './held-prefix.ts';
@@ -28,6 +29,7 @@ export type Taken = (TakenPrefix & { agent?: undefined }) | TakenAgent;
 interface NamedBeginning {
   prefix?: string | undefined;
   agent?: string | undefined;
+  agentOwner?: string | undefined;
 }
 
 const NOT_BOTH = 'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
@@ -54,10 +56,11 @@ export async function takeNamed(
   named: NamedBeginning,
 ): Promise<Taken | undefined> {
   refuseBoth(named);
-  const { prefix, agent } = named;
+  const { prefix, agent, agentOwner } = named;
   if (prefix !== undefined) return await takePrefix(context, place, prefix);
   if (agent === undefined) return undefined;
-  const found = await findAgent({ env: context.env, settings: context.settings() }, place.account, agent);
+  const around = { env: context.env, settings: context.settings() };
+  const found = await findAgent(around, place.account, agent, agentOwner);
   const { owner, name, hash, text, definition } = found;
   const { model, max_tokens: maxTokens } = definition;
   return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, runs: undefined };
@@ -86,6 +89,19 @@ export function checkHeldAgent(held: HeldAgent | null | undefined, ref: string):
 export function withAgentNamed(answer: TurnAnswer, { profile }: Pick<Transcript, 'profile'>): TurnAnswer {
   if (!profile?.agent || answer.kind === 'error') return answer;
   return { ...answer, headers: { ...answer.headers, 'sluice-agent': refOf(profile.agent) } };
+}
+
+/** @returns who has stored a tool with the conversation's agent or prefix; undefined for one of the caller's own */
+export function ownerOfTool(
+  { transcript, ...context }: Pick<ObjectContext, 'transcript' | 'settings'>,
+  tool: string,
+): string | undefined {
+  const { agent, prefix } = transcript.profile ?? {};
+  if (agent) return heldAgent({ transcript, ...context })?.definition.tools.some(hasName) ? agent.owner : undefined;
+  return prefix && (JSON.parse(transcript.frozen.runs ?? '[]') as Json[]).some(hasName) ? prefix.owner : undefined;
+  function hasName({ name }: Json): boolean {
+    return name === tool;
+  }
 }
 
 /** @returns the agent of a conversation; undefined where it has none */

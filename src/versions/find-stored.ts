@@ -63,8 +63,13 @@ export async function findStored<T>(
 }
 
 /** Finds the same as `findStored`. @throws ApiError 404 for what does not exist, 503 while it cannot be asked for */
-export async function requireStored<T>(kind: StoredKind<T>, reader: StoredReader, ref: string): Promise<Found<T>> {
-  const found = await findStored(kind, reader, ref);
+export async function requireStored<T>(
+  kind: StoredKind<T>,
+  reader: StoredReader,
+  ref: string,
+  owners?: readonly string[],
+): Promise<Found<T>> {
+  const found = await findStored(kind, reader, ref, owners);
   if (!found) throw kind.unknown(ref);
   return found;
 }

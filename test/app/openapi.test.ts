@@ -130,6 +130,7 @@ describe('the edge answers as it is described', () => {
   /** What is made comes before what is read, and what is deleted after everything else. */
   const makes = (key: string) => /^(PUT|POST \/(conversations|tokens)$)/.test(key);
   const deletes = (key: string) => key.startsWith('DELETE');
+  const decides = (key: string) => key.endsWith('/approvals/:approval');
   const aboutFiles = (key: string) => key.includes(' /v1/files');
 
   /** Makes a classification that has ended: all of its answers are known. */
@@ -170,7 +171,7 @@ describe('the edge answers as it is described', () => {
       classifications: await endedClassification(app, admin),
     };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key) && !aboutFiles(key))) {
-      if (one.route.needs === 'signature') continue;
+      if (one.route.needs === 'signature' || decides(one.key)) continue;
       const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;
       await expectDescribed(one, await send(app, one, admin, names, body));
     }
@@ -186,6 +187,32 @@ describe('the edge answers as it is described', () => {
     for (const one of described.filter(({ key }) => deletes(key) && !aboutFiles(key))) {
       await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin, names));
     }
+  });
+
+  test('about a call that waits for an approval', async () => {
+    const app = simulatedEdge();
+    const headers = bearer(await tokenOf('alice', SCOPES));
+    const asked = await app.post(
+      '/v1/messages',
+      {
+        model: 'claude-haiku-5-5',
+        max_tokens: 200,
+        conversation: 'waits',
+        tools: [{ name: 'edge_clock', run: { worker: true, approval: 'always' } }],
+        messages: [{ role: 'user', content: 'Ask edge_clock for UTC' }],
+      },
+      headers,
+    );
+    expect(await asked.json()).toMatchObject({ stop_reason: 'pause_turn' });
+    const [lists, decision] = ['GET /conversations/:id/approvals', 'POST /conversations/:id/approvals/:approval'].map(
+      (wanted) => described.find(({ key }) => key === wanted),
+    );
+    if (!lists || !decision) throw new Error('No such routes.');
+    const { data } = (await expectDescribed(lists, await send(app, lists, headers, { id: 'waits' }))) as {
+      data: { id: string }[];
+    };
+    const names = { id: 'waits', approval: data[0]?.id ?? '' };
+    await expectDescribed(decision, await send(app, decision, headers, names, { decision: 'approve' }));
   });
 
   test('about files that are there', async () => {

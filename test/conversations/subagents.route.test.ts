@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { conversationReport, conversationRow } from '../../src/conversations/conversations-answers.schema.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
-import { as, settleEdges, simulatedEdge } from '../support/prefixes.ts';
+import { as, type SimulatedEdge, settleEdges, simulatedEdge } from '../support/prefixes.ts';
 import { answeringBy, calls, says } from '../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, storeAgents, task } from '../support/subagents.ts';
 
@@ -64,6 +64,61 @@ test('subagents are listed by their parent alone, can be read, and take nothing 
   const bob = await as('bob', 'messages');
   expect((await app.fetch(`/conversations/${id}`, { headers: bob })).status).toBe(404);
 });
+
+test('nobody puts an agent of theirs in the place of one that the deployment’s agents and prefixes call', async () => {
+  const root = await as('root', 'admin');
+  const bob = await as('bob', 'messages', 'prefixes');
+  const own = { model: 'claude-opus-5-5', max_tokens: 200 };
+  const tools = [agentTool('checker')];
+  const stored = [
+    [root, '/agents/checker', { ...own, system: 'checker' }],
+    [root, '/agents/boss', { ...own, system: 'boss', tools }],
+    [root, '/prefixes/beginning', { ...own, system: 'beginning', tools }],
+    [bob, '/agents/checker', { ...own, system: 'of bob' }],
+    [bob, '/agents/between', { ...own, system: 'between', tools: [agentTool('boss'), ...tools] }],
+  ] as const;
+  const app = simulatedEdge();
+  for (const [who, path, body] of stored) expect((await request(app, 'PUT', path, who, body)).status).toBe(200);
+  const called: unknown[] = [];
+  answeringBy((body) => {
+    const agent = agentOf(body);
+    if (agent === 'checker' || agent === 'of bob') called.push(agent);
+    const names = Array.isArray(body.tools) ? body.tools.map(({ name }) => String(name)) : [];
+    if (names.length === 0 || resultsIn(body).size > 0) return says('Done.');
+    return calls(...names.map((name) => task(`toolu_${agent ?? ''}_${name}`, name)));
+  });
+  const messages = [{ role: 'user', content: 'Check it.' }];
+  const calledIn = async (more: object) => {
+    called.length = 0;
+    const conversation = `c_${crypto.randomUUID()}`;
+    const { status } = await request(app, 'POST', '/v1/messages', bob, { ...own, messages, conversation, ...more });
+    await app.settled();
+    return [status, ...called];
+  };
+  expect(await calledIn({ agent: 'boss' })).toEqual([200, 'checker']);
+  expect(await calledIn({ prefix: 'beginning' })).toEqual([200, 'checker']);
+  // What bob has brought himself is bob's, also beside the deployment's.
+  expect(await calledIn({ tools })).toEqual([200, 'of bob']);
+  expect(await calledIn({ agent: 'boss', tools: [agentTool('checker', {}, 'mine')] })).toEqual([
+    200,
+    'checker',
+    'of bob',
+  ]);
+  expect((await calledIn({ agent: 'between' })).toSorted()).toEqual([200, 'checker', 'of bob']);
+});
+
+async function request(
+  app: SimulatedEdge,
+  method: string,
+  path: string,
+  headers: Record<string, string>,
+  body: object,
+) {
+  const sent = { method, headers: { ...headers, 'content-type': 'application/json' }, body: JSON.stringify(body) };
+  const response = await app.fetch(path, sent);
+  await response.text();
+  return response;
+}
 
 test('a tool that is an agent is checked before anything goes up', async () => {
   answeringBy(() => says('Nothing.'));

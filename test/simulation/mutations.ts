@@ -21,8 +21,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a conversation without its lock',
     object: 'conversation',
-    file: 'src/conversations/conversation.ts',
-    edits: [['if (this.#runner) throw conflict(request.place.id, this.#runner.turn.row.id);', '']],
+    file: 'src/conversations/answer-turn.ts',
+    edits: [["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", '']],
   },
   {
     name: 'an erasure that nothing wakes for',

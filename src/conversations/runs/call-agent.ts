@@ -28,6 +28,8 @@ export interface RunCaller extends Pick<TurnRequest, 'identity' | 'headers' | 'q
   depth: number;
   /** How long its conversation is kept, in seconds; null for the deployment's time. */
   retentionSeconds: number | null;
+  /** @returns who has stored a tool, with the conversation's agent or prefix; undefined for one of the caller's own */
+  ownerOf(tool: string): string | undefined;
 }
 
 /** What a call of an agent needs, beside what every call does. */
@@ -172,9 +174,9 @@ async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
 }
 
 function requestOfCall(
-  { conversation, tool_use_id: toolUseId }: ToolCall,
+  { conversation, tool_use_id: toolUseId, name }: ToolCall,
   { agent }: AgentRun,
-  { depth, retentionSeconds, headers, ...caller }: RunCaller,
+  { depth, retentionSeconds, headers, ownerOf, ...caller }: RunCaller,
   place: ConversationPlace,
 ): Omit<TurnRequest, 'requestId' | 'body' | 'key' | 'hash'> {
   // The key of the caller's own request means that one alone.
@@ -184,6 +186,7 @@ function requestOfCall(
     place,
     headers: others,
     agent,
+    agentOwner: ownerOf(name),
     retried: false,
     again: false,
     stream: true,

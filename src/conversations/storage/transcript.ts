@@ -2,7 +2,8 @@
  * The rows of a conversation: its profile, turns, messages, and the log of the turn that runs.
  *
  * A turn's user messages are written when it begins and its answer when it ends; they belong to the history once the
- * turn's own row says how it ended. So nothing is written twice, and a turn is in the history whole or not at all.
+ * turn's own row says how it ended. So nothing is written twice, and a turn is in the history whole or not at all. What
+ * must be written together stands here together; so the file is long.
  */
 
 import { columnsOf, type RawRow } from '../../durable/columns.ts';

@@ -112,6 +112,8 @@ export interface TurnRequest {
   deliverUrl?: string | undefined;
   prefix?: string | undefined;
   agent?: string | undefined;
+  /** Who has stored the tool that is this agent: the agent is theirs or the deployment's; absent: the account's own may be. */
+  agentOwner?: string | undefined;
   /** The models that it says may step in. */
   fallbacks?: readonly string[] | undefined;
   /** As they go up, but for the deployment's key. */

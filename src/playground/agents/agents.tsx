@@ -1,5 +1,5 @@
 import { useEffect } from 'preact/hooks';
-import { RetryFault } from '../budget/retry-fault.tsx';
+import { RetryFault } from '../edge/retry-fault.tsx';
 import { formatCount, formatStamp, usdColumn } from '../ui/format.ts';
 import { agentName } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';

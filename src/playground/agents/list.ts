@@ -7,7 +7,7 @@ import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
 
 /** What was spent by an agent, or by one version of it. */
-export interface Spent {
+export interface AgentSpend {
   requests: number;
   usd: number;
 }
@@ -15,12 +15,12 @@ export interface Spent {
 /** The agents; undefined until they are known. */
 export const agents = signal<NamedRow[] | undefined>(undefined);
 /** What each version has spent, by `name@version`. */
-export const spent = signal<ReadonlyMap<string, Spent>>(new Map());
+export const spent = signal<ReadonlyMap<string, AgentSpend>>(new Map());
 /** The last requests that ran with an agent, newest first. */
 export const agentRequests = signal<LedgerRow[]>([]);
 export const agentsFault = signal<string | undefined>(undefined);
 
-const LIST_EVERY_MS = 5_000;
+const AGENTS_EVERY_MS = 5_000;
 const MOST_AGENTS = 1_000;
 /** Of the last requests, those of agents are shown. */
 const REQUESTS_READ = 200;
@@ -41,13 +41,13 @@ export function keepAgents(): () => void {
       );
       agentRequests.value = page.data.filter(({ agent }) => agent !== null);
     },
-    LIST_EVERY_MS,
+    AGENTS_EVERY_MS,
     agentsFault,
   );
 }
 
 /** @returns what all versions of an agent have spent */
-export function spentBy(name: string): Spent {
+export function spentBy(name: string): AgentSpend {
   const versions = [...spent.value].filter(([version]) => nameIn(version) === name);
   return versions.reduce((sum, [, { requests, usd }]) => ({ requests: sum.requests + requests, usd: sum.usd + usd }), {
     requests: 0,

@@ -1,12 +1,12 @@
 import { useEffect } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
+import { RetryFault } from '../edge/retry-fault.tsx';
 import { AccountPicker } from './account-picker.tsx';
 import { Admin } from './admin.tsx';
 import { Gauges } from './gauges.tsx';
 import { Operator } from './operator.tsx';
 import { account, keepReporting, reportFault } from './report.ts';
 import { RequestsTable } from './requests-table.tsx';
-import { RetryFault } from './retry-fault.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
 

@@ -1,9 +1,9 @@
 import { useEffect } from 'preact/hooks';
+import { RetryFault } from '../edge/retry-fault.tsx';
 import { AlertsList } from './alerts-list.tsx';
 import { FindRequest } from './find-request.tsx';
 import { SpendGauge } from './gauge.tsx';
 import { deployment, keepOverview, overviewFault, PERIODS } from './overview.ts';
-import { RetryFault } from './retry-fault.tsx';
 import { SpendersTable } from './spenders-table.tsx';
 
 const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;

@@ -152,4 +152,28 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       expect(orders).toEqual([]);
     }, '/#/chat/bread-2');
   });
+
+  test('a subagent unfolds in its call, with what it has said and cost', async () => {
+    await store('searcher', { description: 'Searches the logs', system: 'You search.' });
+    const search = { name: 'search_logs', run: { agent: 'searcher' } };
+    await client.conversations.create({
+      id: 'search',
+      title: 'A search',
+      model: HAIKU,
+      max_tokens: 500,
+      tools: [search],
+    });
+    const messages = [{ role: 'user' as const, content: 'Call search_logs, please.' }];
+    await client.messages.stream({ conversation: 'search', messages }).finalMessage();
+    await inPage(async ({ page }) => {
+      const call = page.locator('.edge-call');
+      await call.locator('summary').click();
+      const subagent = call.getByRole('region', { name: 'Subagent' });
+      await subagent.getByText(/built-in simulator/).waitFor();
+      await subagent.getByText(/^\$0\.0+\d+$/).waitFor();
+      await subagent.getByRole('link', { name: 'Open it' }).click();
+      await page.waitForURL(/sub_[0-9a-f]{32}$/);
+      await answered(page);
+    }, '/#/chat/search');
+  });
 });

@@ -1,10 +1,14 @@
+import { useSignal } from '@preact/signals';
 import type { ConversationTurn } from '../../../client/index.ts';
 import { formatBytes, formatMs } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
 import type { Part } from '../session/content.ts';
 import { resultText } from '../session/steps.ts';
+import { Subagent } from './subagent.tsx';
 
 interface EdgeCallProps {
+  /** The id of the conversation. */
+  conversation: string;
   part: Part;
   result: Part | undefined;
   /** What the edge tells of it; not before its step has ended. */
@@ -14,11 +18,16 @@ interface EdgeCallProps {
 }
 
 /** Shows a tool's call by the edge, which opens in place. */
-export function EdgeCall({ part, result, told, isLive }: EdgeCallProps) {
+export function EdgeCall({ conversation, part, result, told, isLive }: EdgeCallProps) {
+  const isOpen = useSignal(false);
   const failed = result?.is_error === true;
   const state = failed ? 'failed' : result ? 'done' : isLive ? 'running' : 'without a result';
   return (
-    <details class="aside call edge-call" data-state={failed ? 'failed' : result ? 'done' : 'open'}>
+    <details
+      class="aside call edge-call"
+      data-state={failed ? 'failed' : result ? 'done' : 'open'}
+      onToggle={(event) => (isOpen.value = event.currentTarget.open)}
+    >
       <summary>
         <Icon name="tool" />
         <code>{String(part.name)}</code>
@@ -43,6 +52,7 @@ export function EdgeCall({ part, result, told, isLive }: EdgeCallProps) {
           </>
         )}
       </dl>
+      {isOpen.value && <Subagent parent={conversation} call={String(part.id)} />}
     </details>
   );
 }

@@ -45,6 +45,7 @@ export function RunTimeline({ steps, turn, session, results, thoughtOf, isLive }
               isEdgeCall(part) ? (
                 <EdgeCall
                   key={String(part.id)}
+                  conversation={session.id}
                   part={part}
                   result={results.get(String(part.id))}
                   told={told[index]?.calls.find(({ id }) => id === part.id)}

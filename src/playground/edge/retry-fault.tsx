@@ -1,6 +1,6 @@
-import { pollNow } from '../edge/poll.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
+import { pollNow } from './poll.ts';
 
 /** Says why the figures are not up to date, and asks for them again. */
 export function RetryFault({ text }: { text: string }) {

@@ -1,0 +1,116 @@
+/** Finds what is new in a request's messages, and what they continue. */
+
+import { invalidRequest } from '../../http/errors.ts';
+import { isObject } from '../../json/object.ts';
+import type { MessageText } from '../storage/history-cache.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { latestTurn } from '../storage/turn-queries.ts';
+import { withCancelled } from './cancelled-calls.ts';
+import { addToState, countResent, emptyHistoryState, type HistoryState, type SentMessage } from './continuation.ts';
+import { NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
+import { messageOf, shownMessages } from './shown-messages.ts';
+
+/** Turns whose answer is in the history. */
+export const ANSWERED = ['complete', 'interrupted', 'stopped'] as const;
+
+/** The new messages of a request, and what they continue. */
+export interface Continued {
+  fresh: readonly SentMessage[];
+  /** Their texts. */
+  news: readonly string[];
+  at: HistoryState;
+  /** Results of the last answer's calls that the edge has made: they go up with the next message. */
+  pending: PendingResults;
+}
+
+/** Separates the new messages from those that resend the history, and finds the state before them. */
+export function newMessages(
+  incoming: readonly SentMessage[],
+  texts: readonly string[],
+  transcript: Transcript,
+  last: TurnRow | undefined,
+  tail: readonly MessageText[],
+): Continued {
+  const known = (sent: boolean) => countResent(shownMessages(transcript, sent), incoming);
+  const fresh = incoming.slice(incoming.length < 2 ? 0 : known(false) || known(true));
+  const { at, answers } = stateAfter(tail);
+  const pending = pendingAfter(transcript, last, at);
+  const continued = { fresh, news: texts.slice(incoming.length - fresh.length), at, pending };
+  // An empty turn has not continued a paused answer.
+  const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
+  const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
+  const isRun = typeof answer?.run === 'number';
+  const again = () => isAgain(fresh, isRun ? lastShown(transcript) : answers);
+  if ((paused || pending.size > 0) && (fresh.length === 0 || again())) {
+    return { ...continued, fresh: [], news: [] };
+  }
+  if (fresh.length === 0) {
+    throw invalidRequest(
+      'messages: this is the history as it stands, with nothing new. Send a new message, or rewind.',
+    );
+  }
+  if (paused && fresh[0]?.role !== 'assistant' && owesResults(answers)) {
+    throw invalidRequest(
+      'messages: the last answer was paused in a tool of the API. Send the whole history, or that answer alone, to let it go on; or rewind the conversation.',
+    );
+  }
+  return continued;
+}
+
+/** @returns the results of the last answer's calls that the edge has made and that are in no message yet. */
+function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
+  if (typeof last?.run !== 'number' || at.role !== 'assistant') return NOTHING_PENDING;
+  const results = [...transcript.calls.results(last.seq)];
+  return new Map(results.filter(([id]) => at.called.has(id)));
+}
+
+/** Puts the edge's results before what the user says next; `cancels`: also an error for each call without any result. */
+export function joinedResults(continued: Continued, cancels: boolean): Continued {
+  const { fresh, news, at } = continued;
+  const pending = cancels && at.role === 'assistant' ? withCancelled(at, continued.pending, fresh) : continued.pending;
+  if (pending.size === 0 || fresh[0]?.role === 'assistant') return continued;
+  const text = withResults(at.called, pending, news[0]);
+  return {
+    ...continued,
+    fresh: [messageOf({ role: 'user', text }), ...fresh.slice(1)],
+    news: [text, ...news.slice(1)],
+  };
+}
+
+/** Reads the last answer and what follows it: tool calls before it need no results any more. */
+export function tailIn(transcript: Transcript): readonly MessageText[] {
+  const tail: MessageText[] = [];
+  for (const { role, text } of transcript.texts({ sent: true, backwards: true })) {
+    if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
+    tail.push({ role, text });
+  }
+  return tail.reverse();
+}
+
+function stateAfter(tail: readonly MessageText[]): { at: HistoryState; answers: SentMessage[] } {
+  const messages = tail.map(messageOf);
+  const at = emptyHistoryState();
+  for (const message of messages) addToState(at, message);
+  return { at, answers: messages.filter(({ role }) => role === 'assistant') };
+}
+
+/** @returns the answer of a run as its client has it, which is more than its last step */
+function lastShown(transcript: Transcript): SentMessage[] {
+  let last: SentMessage | undefined;
+  for (const message of shownMessages(transcript, true)) last = message;
+  return last ? [last] : [];
+}
+
+function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[]): boolean {
+  const [only] = fresh;
+  const last = answers.at(-1);
+  if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
+  return countResent([{ ...last, isPartial: false }], fresh) === 1;
+}
+
+function owesResults(answers: readonly SentMessage[]): boolean {
+  const blocks = answers.flatMap(({ content }) => (Array.isArray(content) ? content.filter(isObject) : []));
+  const results = new Set(blocks.map(({ tool_use_id }) => tool_use_id));
+  return blocks.some(({ type, id }) => (type === 'server_tool_use' || type === 'mcp_tool_use') && !results.has(id));
+}

@@ -11,17 +11,24 @@ import { describeTurn } from './turn-account.ts';
  * decided; undefined where there is none
  */
 export function outcomeOfTurn(transcript: Transcript, key: string): TurnOutcome | undefined {
-  let row = transcript.turns('key = ?', key).at(-1);
+  const turns = turnsGoingOn(transcript, key);
+  const row = turns.pop();
   if (!row) return undefined;
-  let cost = 0;
-  for (let next = turnAfter(transcript, row); next; next = turnAfter(transcript, row)) {
-    cost += row.cost;
-    row = next;
-  }
   const { id: turn, status, paused, error, steps, ...last } = describeTurn(transcript, row);
-  const cost_usd = toUsd(cost) + last.cost_usd;
+  const cost_usd = toUsd(turns.reduce((sum, { cost }) => sum + cost, 0)) + last.cost_usd;
   const stop_reason = row.outcome?.stop_reason ?? steps.at(-1)?.stop_reason ?? null;
   return { turn, status, paused, stop_reason, text: status === 'running' ? '' : lastSaid(transcript), error, cost_usd };
+}
+
+/** @returns the newest turn with an idempotency key, and behind it those that went on with it once calls were decided */
+export function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
+  const turns: TurnRow[] = [];
+  let next = transcript.turns('key = ?', key).at(-1);
+  while (next) {
+    turns.push(next);
+    next = turnAfter(transcript, next);
+  }
+  return turns;
 }
 
 /** @returns the turn that goes on with one whose calls have waited for approval */

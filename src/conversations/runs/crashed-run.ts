@@ -18,6 +18,7 @@ import { Turn } from '../turn/turn.ts';
 import { inputTokens } from '../turn/turn-report.ts';
 import { endRun, type RunTurn } from './end-run.ts';
 import type { SpentSoFar } from './limits.ts';
+import { callsTakenUp } from './owed-calls.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
 
@@ -114,6 +115,10 @@ export function closeCrashedRun(
     if (step.status !== 'failed') spent.steps += 1;
     if (step.outcome) run.last = { outcome: step.outcome, delta: undefined };
     if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
+  }
+  // Of the calls that it has taken up, those of agents are paid by this run.
+  for (const { endedAt, subagent } of callsTakenUp(transcript, row.seq)) {
+    if (endedAt !== null) spent.cost += subagent?.cost ?? 0;
   }
   run.isCommitted = spent.steps > 0;
   const own = steps.findLast(({ status }) => status !== 'failed');

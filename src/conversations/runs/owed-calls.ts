@@ -2,6 +2,7 @@
 
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Approvers } from '../storage/approval-rows.ts';
+import type { CallRow } from '../storage/call-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { approvedCall, deniedCall } from './approval.ts';
@@ -10,6 +11,13 @@ import { toolsAskedIn } from './next-step.ts';
 import type { PlannedCall } from './planned-call.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
+
+/** @returns the calls that a run has taken up from the one that has waited: their rows are those of its step */
+export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
+  return transcript.approvals
+    .takenUpBy(run)
+    .flatMap(({ turn, n }) => transcript.calls.of(turn).filter((call) => call.n === n));
+}
 
 interface ContinuedRun {
   transcript: Transcript;

@@ -1,7 +1,10 @@
-import { abortAllDurableObjects } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { subagentId } from '../../../src/conversations/runs/subagent-result.ts';
+import { receivedText } from '../../../src/conversations/turn-answer.ts';
+import type { CrossingText, Result } from '../../../src/durable/contracts/conversation.ts';
+import { createRequestId } from '../../../src/http/request-id.ts';
 import type { Json } from '../../../src/json/object.ts';
 import {
   ask,
@@ -24,6 +27,7 @@ import {
   calls,
   type Scripted,
   says,
+  servingTools,
   TOOL_SECRET,
   weather,
 } from '../../support/scripted-runs.ts';
@@ -75,6 +79,30 @@ function toldToSubagents(): Json[] {
   onTestFinished(() => spy.mockRestore());
   return told;
 }
+
+/** Has a person approve what waits in a subagent before its run hears of it, and lets it go on. */
+function approvingBeforeOutcomes(untilEnded: boolean): void {
+  const { subagentOutcome } = Conversation.prototype;
+  const spy = vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (
+    this: Conversation,
+    key,
+  ) {
+    const first = await subagentOutcome.call(this, key);
+    if (first?.paused !== 'approval') return first;
+    const waiting = this.approvals();
+    if (!waiting.ok) throw new TypeError('There is no conversation.');
+    const { data } = JSON.parse(await receivedText(waiting.value)) as { data: { id: string }[] };
+    for (const { id } of data) this.decide({ id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
+    if (untilEnded) await eventually(() => expect(JSON.parse(text(this.read()))).toMatchObject({ state: 'idle' }));
+    return await subagentOutcome.call(this, key);
+  });
+  onTestFinished(() => spy.mockRestore());
+}
+
+const text = (result: Result<CrossingText>): string => {
+  if (!result.ok) throw new TypeError(result.error.message);
+  return String(result.value);
+};
 
 const resultOf = (bodies: readonly Asked[], id = 'toolu_1') =>
   bodies.flatMap((body) => (agentOf(body) === undefined ? [resultsIn(body).get(id)] : [])).find(Boolean);
@@ -221,6 +249,42 @@ describe('a subagent', () => {
     expect(Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1])).toBeCloseTo(2 * step + (0.06 - step) / 2, 7);
   });
 
+  for (const [when, hasEnded] of [
+    ['has gone on since, and come to its end', true],
+    ['goes on since', false],
+  ] as const) {
+    test(`that waited for approval when its run asked, and ${when}, costs what all of it may`, async () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const bodies = answeringBy((body) => {
+        const isDone = resultsIn(body).size > 0;
+        if (agentOf(body) === undefined) return isDone ? says('Done.') : calls(task('toolu_1', 'researcher'));
+        if (!isDone) return calls(call('toolu_9', 'Bern', 'book'));
+        return hasEnded ? says('It is booked.') : unfinished(promise);
+      });
+      servingTools(() => new Response('booked'));
+      const book = weather({ approval: 'always' }, 'book');
+      const vars = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
+      await storeAgents({ researcher: { tools: [book] } }, vars);
+      // A person is faster than the run: it has died meanwhile, say.
+      approvingBeforeOutcomes(hasEnded);
+      const { events, text, turn } = await say(asked({ max_usd: 0.06 }));
+      expect(textOf(events)).toBe('Done.');
+      const step = 100 * 4e-6 + 10 * 20e-6;
+      const cost = Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1]);
+      if (hasEnded) {
+        expect(resultOf(bodies)).toEqual({ type: 'tool_result', tool_use_id: 'toolu_1', content: 'It is booked.' });
+        expect(cost).toBeCloseTo(4 * step, 9);
+      } else {
+        expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('approved') });
+        expect(cost).toBeCloseTo(2 * step + (0.06 - step) / 2, 7);
+      }
+      resolve();
+      const id = await idOf(turn, 'toolu_1');
+      await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'idle', turns: 2 }));
+      await atRest();
+    });
+  }
+
   test('is stopped with its run, and so are its own subagents', async () => {
     const reached: string[] = [];
     answeringBy((body) => {
@@ -289,5 +353,38 @@ describe('a subagent', () => {
     expect(resultOf(bodies)).toMatchObject({ content: expect.stringContaining('Found.') });
     expect(told).toHaveLength(1);
     expect(await readOf(await idOf(answer.turn, 'toolu_1'))).toMatchObject({ turns: 1, state: 'idle' });
+  });
+
+  test('that was approved is paid by the run that goes on, also where that dies once the subagent has answered', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    let later = 0;
+    const bodies = answeringBy((body) => {
+      if (agentOf(body) !== undefined) return says('Found.');
+      if (resultsIn(body).size === 0) return calls(task('toolu_1', 'researcher'));
+      later += 1;
+      return later === 1 ? unfinished(promise) : says('Done.');
+    });
+    await storeAgents({ researcher: {} });
+    await say(asked({ tools: [agentTool('researcher', { approval: 'always' })], max_usd: 0.06 }));
+    const waiting = JSON.parse(text(await stubOf().approvals())) as { data: { id: string }[] };
+    const [{ id } = { id: '' }] = waiting.data;
+    const decision = { id, decision: 'approve', isAdmin: false, requestId: createRequestId() } as const;
+    const decided = await stubOf().decide(decision);
+    if (!decided.ok) throw new TypeError(decided.error.message);
+    await eventually(() => expect(later).toBe(1));
+    await abortAllDurableObjects();
+    resolve();
+    await eventually(async () => {
+      await runDurableObjectAlarm(stubOf());
+      expect(await readOf()).toMatchObject({ state: 'idle', turns: 2 });
+    });
+    expect(resultOf(bodies)).toMatchObject({ content: 'Found.' });
+    const told = JSON.parse(text(await stubOf().turnAccount(decided.value.turn))) as {
+      cost_usd: number;
+      steps: Json[];
+    };
+    const own = told.steps.reduce((sum, { cost_usd }) => sum + Number(cost_usd), 0);
+    expect(told.cost_usd - own).toBeCloseTo(100 * 4e-6 + 10 * 20e-6, 9);
+    await atRest();
   });
 });

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { admitStoring } from '../accounts/admission/admit-free.ts';
+import { admitFree, admitStoring } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readToStore } from '../accounts/admission/read-body.ts';
 import { hasScope } from '../auth/authenticate.ts';
@@ -27,7 +27,7 @@ export function agentsRoutes() {
       readBody: async (c) => {
         const { json } = await readToStore(c, 'free');
         await checkOwned(contextOf(c), idsNamed(json));
-        const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'));
+        const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
         return { ...json, ...(tools === undefined ? {} : { tools }) };
       },
       write: agentBytes,

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
-import { admitStoring } from '../accounts/admission/admit-free.ts';
+import { admitFree, admitStoring } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readToStore } from '../accounts/admission/read-body.ts';
 import { addUp, totalSavings } from '../accounts/ledger/savings.ts';
@@ -46,7 +46,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         readBody: async (c) => {
           const { json } = await readToStore(c, 'count');
           await checkOwned(contextOf(c), idsNamed(json));
-          const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'));
+          const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
           return { ...json, ...(tools === undefined ? {} : { tools }) };
         },
         write: (fields) => encoder.encode(canonicalText(fields)),

@@ -12,7 +12,7 @@ function storing(tools: unknown, host = '', scopes: readonly string[] = identity
   // A secret belongs to one host.
   const TOOL_SECRET_MCP = `${host.includes(',') ? 'other.example.com' : host}=Bearer s3cret`;
   const settings = settingsOf({ MODE: 'development', TOOL_HOSTS: host, TOOL_SECRET_MCP });
-  return storedTools(tools, { ...identity, scopes } as never, settings) as Promise<Json[]>;
+  return storedTools(tools, { ...identity, scopes } as never, settings, async () => {}) as Promise<Json[]>;
 }
 
 /** A server whose list of tools a test says, page by page. */

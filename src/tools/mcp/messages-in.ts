@@ -65,7 +65,7 @@ function dataOf(event: string, place: StreamPlace): string {
 }
 
 /** As objects, values take up many times their bytes; a table of a megabyte has fewer. */
-const MOST_VALUES = 300_000;
+const MOST_RPC_VALUES = 300_000;
 
 function rpcMessages(text: string): Json[] {
   let json: unknown;
@@ -84,7 +84,7 @@ function rpcMessages(text: string): Json[] {
 /** @returns whether a text can be parsed, and written again, without taking up much more room than it has */
 function isModest(text: string): boolean {
   try {
-    return shapeOf(encoder.encode(text)).values <= MOST_VALUES;
+    return shapeOf(encoder.encode(text)).values <= MOST_RPC_VALUES;
   } catch {
     // It says so by throwing what callers are told of their own bodies.
     return false;

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
-import { admitStoring } from '../accounts/admission/admit-free.ts';
+import { admitFree, admitStoring } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
-import { readJson } from '../accounts/admission/read-body.ts';
+import { readToStore } from '../accounts/admission/read-body.ts';
 import { hasScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
@@ -25,9 +25,9 @@ export function agentsRoutes() {
       schemas: putAgent,
       maxBytes: MAX_AGENT_BYTES,
       readBody: async (c) => {
-        const { json } = await readJson(c, 'free');
+        const { json } = await readToStore(c, 'free');
         await checkOwned(contextOf(c), idsNamed(json));
-        const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'));
+        const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
         return { ...json, ...(tools === undefined ? {} : { tools }) };
       },
       write: agentBytes,

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { admitStoring } from '../accounts/admission/admit-free.ts';
-import { readJson } from '../accounts/admission/read-body.ts';
+import { readJson, readToStore } from '../accounts/admission/read-body.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { encoder } from '../http/bytes.ts';
@@ -35,7 +35,7 @@ export function classifiersRoutes(fetchUpstream?: Fetch) {
         scope: 'classify',
         schemas: putClassifier,
         maxBytes: MAX_CLASSIFIER_BYTES,
-        readBody: async (c) => (await readJson(c, 'free')).json,
+        readBody: async (c) => (await readToStore(c, 'free')).json,
         write: (fields) => encoder.encode(JSON.stringify(classifierOf(fields))),
         show: (c, found) => c.json(classifierAnswerOf(found)),
         answerPut: (_, version) => classifierAnswerOf(version),

@@ -2,9 +2,8 @@
 
 import type { TurnAnswer, TurnRequest } from '../durable/contracts/conversation.ts';
 import { awaitsApproval } from './decide.ts';
-import { GRACE_MS } from './maintenance.ts';
 import { storedLogOf } from './resume-turn.ts';
-import type { TurnRow } from './storage/rows.ts';
+import { GRACE_MS, type TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
 import { restoreEnded } from './turn/restore-turn.ts';

@@ -1,5 +1,5 @@
 import type { Context } from 'hono';
-import { readJson } from '../accounts/admission/read-body.ts';
+import { readToStore } from '../accounts/admission/read-body.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import type { CrossingText, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
@@ -22,7 +22,7 @@ export function approvalsRoutes() {
       return new Response(text, { headers: { 'content-type': 'application/json' } });
     })
     .post('/conversations/:id/approvals/:approval', async (c) => {
-      const decision = validate(decisionRequest, withOneReading(await readJson(c, 'free'), 'everywhere').json);
+      const decision = validate(decisionRequest, withOneReading(await readToStore(c, 'free'), 'everywhere').json);
       const { status, turn, body } = await callNamed<DecisionAnswer>(c, (object) =>
         object.decide({
           ...decision,

@@ -1,6 +1,6 @@
 import type { Context } from 'hono';
 import { admitFree } from '../accounts/admission/admit-free.ts';
-import { readJson } from '../accounts/admission/read-body.ts';
+import { readToStore } from '../accounts/admission/read-body.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
@@ -182,7 +182,7 @@ function idOf(c: Context<AppEnv>): string {
 }
 
 async function bodyOf(c: Context<AppEnv>): Promise<JsonBody> {
-  return withOneReading(await readJson(c, 'free'), 'everywhere');
+  return withOneReading(await readToStore(c, 'free'), 'everywhere');
 }
 
 /** @throws ApiError 400 for a retention longer than the deployment's; an admin may set any */

@@ -1,7 +1,7 @@
 /** What waits for approval in a conversation, and what persons decide about it. */
 
 import type { CalledDecision, DecisionAnswer } from '../durable/contracts/conversation.ts';
-import { ApiError, DO_NOT_RETRY, finalError, notFound } from '../http/errors.ts';
+import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '../http/errors.ts';
 import { listOf } from '../http/page.ts';
 import { isoTimeOrNull } from '../http/times.ts';
 import type * as z from '../http/zod.ts';
@@ -14,20 +14,26 @@ import { describeTurn, inputsIn } from './turn-account.ts';
 
 export type ShownApproval = z.output<typeof approvalRow>;
 
+/** Characters of the inputs that persons give to the calls of one run: all of them are in memory when it goes on. */
+const MOST_INPUTS_CHARACTERS = 1_048_576;
+
 /** @returns the calls about which nobody has decided, as a list in their order */
 export function openApprovals(transcript: Transcript): string {
   const rows = transcript.profile ? transcript.approvals.open() : [];
-  return JSON.stringify(
-    listOf(
-      rows.map((row) => describeApproval(transcript, row)),
-      false,
-      ({ id }) => id,
-    ),
-  );
+  return JSON.stringify(listOf(describeApprovals(transcript, rows), false, ({ id }) => id));
 }
 
-/** Describes a call that waits for approval, or has waited. */
-export function describeApproval(transcript: Transcript, row: ApprovalRow): ShownApproval {
+/** Describes calls that wait for approval, or have waited; the answers that made them are read once each. */
+export function describeApprovals(transcript: Transcript, rows: readonly ApprovalRow[]): ShownApproval[] {
+  const inputs = new Map([...new Set(rows.map(({ turn }) => turn))].map((turn) => [turn, inputsIn(transcript, turn)]));
+  return rows.map((row) => describeApproval(transcript, row, inputs.get(row.turn)));
+}
+
+function describeApproval(
+  transcript: Transcript,
+  row: ApprovalRow,
+  inputs = inputsIn(transcript, row.turn),
+): ShownApproval {
   const { id, toolUseId, name, approvers, decision, reason, createdAt, decidedAt, continuedBy } = row;
   return {
     ...{
@@ -35,7 +41,7 @@ export function describeApproval(transcript: Transcript, row: ApprovalRow): Show
       id,
       tool_use_id: toolUseId,
       name,
-      input: inputsIn(transcript, row.turn).get(toolUseId) ?? null,
+      input: inputs.get(toolUseId) ?? null,
     },
     turn: turnAt(transcript, row.run)?.id ?? '',
     approvers,
@@ -85,9 +91,16 @@ export function storeDecision(
     const was = { approve: 'was approved', deny: 'was denied', cancel: 'was cancelled' }[row.decision];
     throw finalError('conflict_error', `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`);
   }
+  const others = transcript.approvals.ofRun(row.run).filter((one) => one.id !== id);
+  const characters = others.reduce((sum, { input }) => sum + (input?.length ?? 0), changed?.length ?? 0);
+  if (changed !== null && characters > MOST_INPUTS_CHARACTERS) {
+    throw invalidRequest(
+      `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
+    );
+  }
   transcript.approvals.decide(id, { decision, reason, input: changed, decidedAt: now });
   const paused = turnAt(transcript, row.run);
-  const isOpen = transcript.approvals.ofRun(row.run).some((one) => one.decision === null);
+  const isOpen = others.some((one) => one.decision === null);
   return isOpen || !paused ? undefined : { paused, step: row.turn };
 }
 

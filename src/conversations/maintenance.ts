@@ -7,7 +7,7 @@ import type { Settled } from '../durable/contracts/settlement.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
-import type { HeldPrefix, Profile, TurnRow } from './storage/rows.ts';
+import { GRACE_MS, type HeldPrefix, type Profile, type TurnRow } from './storage/rows.ts';
 import { expiredTurns, oldestToExpire, unsettledTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
@@ -15,8 +15,6 @@ import { turnInterrupted } from './turn-answer.ts';
 import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
-/** How long a turn can be resumed and attached to after its end. */
-export const GRACE_MS = 10 * 60_000;
 /** The time after which an unconfirmed settlement or report is repeated. */
 export const CONFIRM_AGAIN_MS = 15_000;
 

@@ -7,8 +7,8 @@ import type { ConversationFields, ConversationPatch } from './conversations.sche
 import type { Taken } from './held-agent.ts';
 import { holdPrefix, releaseInBackground } from './held-prefix.ts';
 import { storeCopiedLines } from './history/forks.ts';
-import { type ConversationContext, GRACE_MS } from './maintenance.ts';
-import type { HeldPrefix, Profile } from './storage/rows.ts';
+import type { ConversationContext } from './maintenance.ts';
+import { GRACE_MS, type HeldPrefix, type Profile } from './storage/rows.ts';
 
 /** Stores the profile of a new conversation, and deletes what a failed turn or copy has left here. */
 export function startConversation(

@@ -9,7 +9,7 @@ import { deliverEvent } from '../delivery/deliver-event.ts';
 import { SCHEDULE } from '../delivery/schedule.ts';
 import type * as z from '../http/zod.ts';
 import type { approvalRequested, turnEnded } from './conversations-answers.schema.ts';
-import { describeApproval } from './decide.ts';
+import { describeApprovals } from './decide.ts';
 import type { ObjectContext } from './object-context.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -58,7 +58,7 @@ export class TurnEvents {
   #noteApprovals(row: TurnRow): void {
     const { transcript } = this.#object;
     const about = this.#about(row);
-    const approvals = transcript.approvals.ofRun(row.seq).map((one) => describeApproval(transcript, one));
+    const approvals = describeApprovals(transcript, transcript.approvals.ofRun(row.seq));
     const event: z.output<typeof approvalRequested> = {
       type: 'approval.requested',
       ...about,

@@ -1,8 +1,8 @@
 import type { Context } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
-import { admitStoring } from '../accounts/admission/admit-free.ts';
+import { admitFree, admitStoring } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
-import { readJson } from '../accounts/admission/read-body.ts';
+import { readToStore } from '../accounts/admission/read-body.ts';
 import { addUp, totalSavings } from '../accounts/ledger/savings.ts';
 import { daysQuery } from '../accounts/usage.schema.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
@@ -44,9 +44,9 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         schemas: putPrefix,
         maxBytes: MAX_PREFIX_BYTES,
         readBody: async (c) => {
-          const { json } = await readJson(c, 'count');
+          const { json } = await readToStore(c, 'count');
           await checkOwned(contextOf(c), idsNamed(json));
-          const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'));
+          const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
           return { ...json, ...(tools === undefined ? {} : { tools }) };
         },
         write: (fields) => encoder.encode(canonicalText(fields)),

@@ -4,11 +4,16 @@ import type { Json } from '../json/object.ts';
 import type { ToolSchema, WorkerTools } from './worker-tools.ts';
 
 const MOST_DICE = 10;
+const SERVICES = ['checkout', 'search', 'mail'];
 const ZONES = ['UTC', 'Europe/Zurich', 'America/New_York', 'Asia/Tokyo'];
 
-type Tools = WorkerTools<{ edge_clock: { time_zone: string }; edge_dice: { dice: number } }>;
+type Tools = WorkerTools<{
+  edge_clock: { time_zone: string };
+  edge_dice: { dice: number };
+  edge_rollback: { service: string };
+}>;
 
-/** @returns a clock and dice. A function, so that a build that does not call it leaves all of it out */
+/** @returns a clock, dice, and a rollback that rolls nothing back. A function, so that a build that does not call it leaves all of it out */
 export const demonstrationTools = (): Tools => ({
   edge_clock: {
     description: 'Tells the date and time in a time zone, by the clock of the edge.',
@@ -29,6 +34,14 @@ export const demonstrationTools = (): Tools => ({
       const rolled = crypto.getRandomValues(new Uint32Array(dice));
       return { rolled: [...rolled].map((number) => (number % 6) + 1) };
     },
+  },
+  edge_rollback: {
+    description: 'Rolls a service back to its last release. A demonstration: it says what it would do.',
+    schema: inputSchema<{ service: string }>({ service: { type: 'string', enum: SERVICES } }, ({ service }) =>
+      SERVICES.includes(String(service)) ? undefined : `must be one of ${SERVICES.join(', ')}`,
+    ),
+    run: ({ service }) => ({ would_roll_back: service, done: false }),
+    once: true,
   },
 });
 

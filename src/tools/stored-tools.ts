@@ -19,16 +19,23 @@ const LONGEST_NAME = 128;
 /**
  * Checks a list of tools that is to be stored, and lists those of its MCP servers.
  *
+ * @param onListing called before a server is asked; what it throws ends it
  * @returns the list as it is stored; what is no list of tools with `run` as it came
  * @throws ApiError 400 for a malformed tool, and for a server that cannot be listed so; 403 for a caller who may bring no
  * tools with an address; 502 for a server that may be listed later
  */
-export async function storedTools(tools: unknown, identity: Identity, settings: Settings): Promise<unknown> {
+export async function storedTools(
+  tools: unknown,
+  identity: Identity,
+  settings: Settings,
+  onListing: () => Promise<unknown>,
+): Promise<unknown> {
   checkTools(tools, identity, settings, 'stored');
   if (!Array.isArray(tools)) return tools;
   const servers = tools.filter(isServer).length;
   if (servers === 0) return tools;
   if (servers > MOST_SERVERS) throw invalidRequest(`tools: at most ${MOST_SERVERS} MCP servers.`);
+  await onListing();
   const lists = tools.map((tool, index) => (isServer(tool) ? toolsOf(tool, index, settings) : [tool]));
   const stored = (await Promise.all(lists)).flat();
   const names = new Set<unknown>();

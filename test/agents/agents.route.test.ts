@@ -7,7 +7,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { nameRow } from '../../src/versions/versions-answers.schema.ts';
 import { as, type SimulatedEdge, settleEdges, simulatedEdge } from '../support/prefixes.ts';
-import { TOOL_SECRET, TOOL_URL, weather } from '../support/scripted-runs.ts';
+import { servingTools, TOOL_SECRET, TOOL_URL, weather } from '../support/scripted-runs.ts';
 
 afterEach(async () => {
   await settleEdges();
@@ -93,6 +93,23 @@ test('to store tools with an address needs the scope `tools`, and without it nob
   const read = await ask(app, 'GET', '/agents/sky', plain);
   expect(read.body.tools).toEqual([told]);
   expect(JSON.stringify(read.body)).not.toContain(TOOL_URL);
+});
+
+test('to have a server listed is a request, also where it fails', async () => {
+  const app = simulatedEdge(VARS);
+  const trusted = await as('alice', 'messages', 'prefixes', 'tools');
+  const asked = servingTools(() => new Response(null, { status: 503 }));
+  const root = await as('root', 'admin');
+  const limited = await ask(app, 'PUT', '/accounts/alice/limits', root, { requests_per_minute: 2 });
+  expect(limited.status).toBe(200);
+  const statuses: number[] = [];
+  const tools = [{ name: 'tracker', run: { mcp: 'https://tools.example.com/mcp' } }];
+  for (const path of ['/agents/sky', '/prefixes/sky', '/agents/sky', '/prefixes/sky']) {
+    const body = path === '/agents/sky' ? { ...AGENT, tools } : { system: 'Be kind.', tools };
+    statuses.push((await ask(app, 'PUT', path, trusted, body)).status);
+  }
+  expect(statuses).toEqual([502, 502, 429, 429]);
+  expect(asked).toHaveLength(2);
 });
 
 test.each([

@@ -507,6 +507,22 @@ test.each([
   },
 );
 
+test.each([
+  ['PUT', '/agents/x', (deep: string) => `{"model":"claude-opus-5-5","max_tokens":5,"thinking":${deep}}`],
+  ['PUT', '/agents/x', (deep: string) => `{"model":"m","max_tokens":5,"tools":[{"name":"x","input_schema":${deep}}]}`],
+  ['PUT', '/prefixes/x', (deep: string) => `{"system":"x","tools":[{"name":"x","input_schema":${deep}}]}`],
+  ['PUT', '/classifiers/x', (deep: string) => `{"instructions":"x","schema":${deep}}`],
+  ['POST', '/conversations/c1/approvals/appr_x', (deep: string) => `{"decision":"approve","input":${deep}}`],
+  ['POST', '/conversations', (deep: string) => `{"id":"c1","tools":[{"name":"x","input_schema":${deep}}]}`],
+])('what nests deep is refused at %s %s, however short it is', async (method, path, bodyWith) => {
+  const app = accepting();
+  for (const levels of [600, 5_000, 40_000]) {
+    const body = bodyWith(`${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`);
+    const answer = await app.fetch(path, { method, headers: { 'content-type': 'application/json' }, body });
+    await expectRefusal(app, answer, 413, 'request_too_large');
+  }
+});
+
 test('a text of twenty megabytes is refused for itself, and nests or repeats nobody’s way into a server error', async () => {
   const app = accepting();
   const huge = 'é'.repeat(10_000_000);

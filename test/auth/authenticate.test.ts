@@ -41,6 +41,7 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'PATCH /conversations/:id': {},
   'POST /conversations/:id/rewind': { before: 'x' },
   'POST /conversations/:id/fork': {},
+  'POST /conversations/:id/approvals/:approval': { decision: 'approve' },
   'PUT /agents/:name': { model: 'claude-haiku-5-5', max_tokens: 10 },
   'PUT /prefixes/:name': { system: 'Be brief.' },
   'PUT /classifiers/:name': { labels: ['a'] },

@@ -244,6 +244,24 @@ describe('a call that needs an approval', () => {
     expect((await decide({ id: 'appr_none' }, { decision: 'deny' })).status).toBe(404);
   });
 
+  test('takes inputs that a person has changed only as long as all of them can be in memory together', async () => {
+    paying(Array.from({ length: 6 }, (_, n) => payment(`toolu_${n}`)));
+    serving();
+    await say(asked());
+    const rows = await waiting();
+    const input = { amount: 5, note: 'a'.repeat(260_000) };
+    for (const row of rows.slice(0, 4)) expect((await approve(row, { input })).status).toBe(200);
+    expect(await approve(rows[4], { input })).toMatchObject({
+      status: 400,
+      error: { type: 'invalid_request_error', message: expect.stringContaining('1048576 characters together') },
+    });
+    expect(await waiting()).toHaveLength(2);
+    expect((await approve(rows[4])).status).toBe(200);
+    const begun = await approve(rows[5], { input: { amount: 5 } });
+    expect(begun.status).toBe(202);
+    await ended(begun.body.id);
+  });
+
   test('is announced, signed and once, and so is the end of the turn that goes on', async () => {
     paying();
     const came = serving();

@@ -76,6 +76,8 @@ test('the header names it too; a difference, or no conversation, is a 400 that s
   expect(errorIn(await turnWith(app, bob, { agent: 'sky', prefix: 'support' }))).toMatch(/^400 .*prefix/);
   expect(errorIn(await turnWith(app, bob, { agent: 'nobody' }))).toMatch(/^404 .*no agent nobody/);
   expect(bodies).toHaveLength(0);
+  await turnWith(app, bob, { agent: null, conversation: 'none', model: 'claude-haiku-5-5', max_tokens: 10 });
+  expect(bodies.map((body) => Object.hasOwn(body, 'agent'))).toEqual([false]);
   expect(typesOf(await turnWith(app, bob, {}, header))).toEqual(RUN);
 });
 

@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
@@ -153,4 +155,15 @@ describe.skipIf(noBrowser())('the chat page', () => {
       site.stop();
     }
   });
+});
+
+test('the incident’s agent asks two subagents and a person, and tells what each has cost', async () => {
+  const { stdout } = await promisify(execFile)(process.execPath, [join(root, 'examples/incident.ts'), '--yes'], {
+    env: { ...process.env, SLUICE_URL: edge.url },
+  });
+  expect(stdout).toContain('It asks for edge_rollback {"service":"checkout"}.');
+  expect(stdout).toMatch(/edge_rollback answered .*would_roll_back/);
+  expect(stdout.match(/sub_[0-9a-f]{32}/g)).toHaveLength(2);
+  expect(stdout).toMatch(/^incident@\w+: \$[\d.]+ in 2 requests$/m);
+  expect(stdout).toMatch(/^log-reader@\w+: \$[\d.]+ in 1 requests$/m);
 });

@@ -12,7 +12,7 @@ function storing(tools: unknown, host = '', scopes: readonly string[] = identity
   // A secret belongs to one host.
   const TOOL_SECRET_MCP = `${host.includes(',') ? 'other.example.com' : host}=Bearer s3cret`;
   const settings = settingsOf({ MODE: 'development', TOOL_HOSTS: host, TOOL_SECRET_MCP });
-  return storedTools(tools, { ...identity, scopes } as never, settings) as Promise<Json[]>;
+  return storedTools(tools, { ...identity, scopes } as never, settings, async () => {}) as Promise<Json[]>;
 }
 
 /** A server whose list of tools a test says, page by page. */
@@ -130,10 +130,18 @@ test('names are made to fit, and two of the same are refused', async () => {
   await expect(storing(same, host)).rejects.toMatchObject({ status: 400, message: expect.stringContaining('s_a_b') });
 });
 
+/** A schema that no one could write a second time. */
+function deepSchema(): object {
+  let schema: object = { type: 'object' };
+  for (let depth = 0; depth < 600; depth += 1) schema = { type: 'object', properties: { a: schema } };
+  return schema;
+}
+
 test.each<[string, (cursor?: string) => unknown, number, string]>([
   ['has no list', () => ({}), 400, 'is none'],
   ['has a tool without a schema', () => ({ tools: [{ name: 'a' }] }), 400, 'no schema'],
   ['has a tool without a name', () => ({ tools: [tool('')] }), 400, 'no name'],
+  ['nests deep', () => ({ tools: [tool('a', { inputSchema: deepSchema() })] }), 400, 'nests too deep'],
   ['has no tools', () => ({ tools: [] }), 400, 'has no tools'],
   ['wants a login', () => 401, 400, 'It answered 401.'],
   ['redirects', () => 307, 400, 'redirect'],

@@ -1,7 +1,7 @@
 /** Bodies as they come in: a long one is read only once its account has said that the caller may ask at all. */
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
-import { LONG_BODY } from '../../http/body-shape.ts';
+import { LONG_BODY, shapeOf } from '../../http/body-shape.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { parseJson, parseLong, readBytes, requireJson } from '../../http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';
@@ -20,6 +20,17 @@ export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): 
   const bytes = await bytesOf(c, asking);
   // Twice: it is in memory as bytes and as text.
   return parseJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE));
+}
+
+/**
+ * Reads as `readJson` a body that is written again, which what nests deep would not let be done however short it is.
+ *
+ * @throws ApiError as `readJson`, and 413 also for a short one that nests too deep
+ */
+export async function readToStore(c: Context<AppEnv>, asking: Asking): Promise<JsonBody> {
+  const body = await readJson(c, asking);
+  if (body.bytes.length <= LONG_BODY) shapeOf(body.bytes);
+  return body;
 }
 
 /** Reads as `readJson` a body that goes up again: the long strings of a long one stay in its bytes. */

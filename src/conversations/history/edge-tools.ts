@@ -30,7 +30,8 @@ export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeT
   const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
   const given = tools?.startsWith('[') && MAY_HAVE_RUN.test(tools) ? ownEdgeTools(tools) : undefined;
   if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
-  return { sent: given.sent, runs: new Map([...stored.runs, ...given.runs]), mark: stored.mark + given.mark };
+  // Of two of the same name the stored one counts: a request cannot take away the approval that it asks for.
+  return { sent: given.sent, runs: new Map([...given.runs, ...stored.runs]), mark: stored.mark + given.mark };
 }
 
 /** A member `run`, whose quotes would be escaped in a string; or a letter of it, escaped. Most requests need no parsing. */

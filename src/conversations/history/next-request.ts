@@ -125,6 +125,7 @@ export function nextRequest(
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
+    agent: undefined,
     on_pending_tools: undefined,
     background: undefined,
     deliver_url: undefined,

@@ -41,8 +41,9 @@ export interface SubagentCall {
   share: SubagentShare;
   /** Stores the share after a change. */
   noteShare(): void;
-  /** Whether it may have been begun before a crash. */
+  /** Whether it may have been begun before a crash, and so long ago that it may have failed and be forgotten. */
   isAgain: boolean;
+  isLate: boolean;
 }
 
 interface AgentOptions extends SubagentCall {
@@ -70,7 +71,7 @@ const NO_MONEY = 'There is no money left for this task: the run has used up its 
  * @returns its last text; an error where it has failed, was refused, or has not come to its end
  */
 export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOptions): Promise<ToolResult> {
-  const { caller, leftMs, signal, share, isAgain } = options;
+  const { caller, leftMs, signal, share, isAgain, isLate } = options;
   const { task } = isObject(call.input) ? call.input : {};
   if (typeof task !== 'string' || task.trim() === '')
     return failedCall('The input must be {"task": "…"}, with a text.');
@@ -84,7 +85,8 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
   const place = { account: call.account, id: await subagentId(call) };
   const reach = () => options.reach(place.id);
   let outcome: SubagentOutcome | undefined;
-  for (let mayHaveBegun = isAgain; ; mayHaveBegun = false) {
+  const before = isLate ? 'late' : isAgain;
+  for (let mayHaveBegun: boolean | 'late' = before; ; mayHaveBegun = false) {
     const left = share.most === null ? undefined : share.most - share.cost;
     if (left !== undefined && left <= 0) return { ...failedCall(NO_MONEY), cost: share.cost };
     const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
@@ -122,7 +124,7 @@ type Reach = () => ConversationStub;
 async function follow(
   reach: Reach,
   { body, ...request }: Omit<TurnRequest, 'requestId'> & { key: string },
-  mayHaveBegun: boolean,
+  mayHaveBegun: boolean | 'late',
   ended: AbortSignal,
 ): Promise<SubagentOutcome> {
   let isKnown = !mayHaveBegun;
@@ -130,6 +132,8 @@ async function follow(
     try {
       const before = isKnown ? undefined : await reach().subagentOutcome(request.key);
       if (before) return before;
+      // What it has cost nobody can say any more: to begin it anew might spend its share twice.
+      if (mayHaveBegun === 'late') return FORGOTTEN;
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
@@ -150,6 +154,14 @@ async function follow(
 const UNBEGUN: SubagentOutcome = {
   ...{ turn: '', status: 'failed', paused: null, stop_reason: null, text: '', error: null },
   ...{ cost_usd: 0, cost: 0 },
+};
+
+const FORGOTTEN: SubagentOutcome = {
+  ...UNBEGUN,
+  ...{
+    cost: null,
+    error: { type: 'api_error', message: 'The edge was interrupted for long, and what it has done is not known.' },
+  },
 };
 
 /** @returns why a turn was refused, by this edge or by the upstream; null where it was not */

@@ -26,6 +26,10 @@ export interface McpContext extends Omit<PostContext, 'now'> {
 
 /** What one answer may have as it comes: the largest image, which is longer in base64, and the longest text. */
 const MOST_ANSWER_BYTES = 6_500_000;
+/** The API takes a hundred in a request, whose history keeps them: with more it would be refused from then on. */
+const MOST_IMAGES = 20;
+/** Each becomes a block of a message, and a small one takes up much more room than its bytes. */
+const MOST_BLOCKS = 1_000;
 /** The name of the idempotency key in what MCP calls metadata. */
 const IDEMPOTENCY_KEY = 'sluice/idempotency-key';
 /** These mean that the call was not made: the server does not know the session, after a restart, say. */
@@ -88,6 +92,7 @@ class NoRoom extends McpFault {
 /** @returns what a call has given, as the API takes it */
 function toolResultOf({ content, structuredContent, isError }: Json): ToolResult {
   const given = Array.isArray(content) ? content.filter(isObject) : [];
+  if (given.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
   const blocks = given.flatMap(blockOf);
   // A server should say the same as text; one that does not has said nothing else.
   if (blocks.length === 0 && structuredContent !== undefined) blocks.push(textBlock(JSON.stringify(structuredContent)));
@@ -100,6 +105,8 @@ function toolResultOf({ content, structuredContent, isError }: Json): ToolResult
     images += image;
   }
   if (texts > MOST_TEXT_BYTES) return overLimit(MOST_TEXT_BYTES);
+  const shown = blocks.filter(({ type }) => type === 'image').length;
+  if (shown > MOST_IMAGES) return failedCall(`The tool answered with more than ${MOST_IMAGES} images.`);
   return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: texts + images };
 }
 

@@ -32,12 +32,12 @@ export function callsAgain(
   const asked = toolsAskedIn(transcript, step);
   const approvals = transcript.approvals.ofStep(step);
   const calls = rows.flatMap((row): PlannedCall[] => {
-    const { turn, n, id, endedAt, tries, subagent } = row;
+    const { turn, n, id, beganAt, endedAt, tries, subagent } = row;
     const block = asked.find((one) => one.id === id);
     if (!block || endedAt !== null) return [];
     if (shown.isOfEdge(block)) shown.expect(id);
     const decided = approvals.find(({ toolUseId }) => toolUseId === id);
-    const planned = { turn, n, block, tries, subagent };
+    const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
     const run = tools.get(String(block.name));
     // It waits for a person, and was not made.
     if (!decided && needsApproval(run, block.input)) return [planned];

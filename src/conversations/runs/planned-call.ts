@@ -10,6 +10,8 @@ export interface PlannedCall {
   tries: number;
   /** Of a subagent that was begun before a crash. */
   subagent?: SubagentShare | undefined;
+  /** How long before that it was begun last, in milliseconds. */
+  idleMs?: number;
   /** Whether a person has approved it. */
   isApproved?: boolean;
   /** What the model is told before its result. */

@@ -5,6 +5,7 @@ import { conversationStub } from '../../durable/stubs.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
 import type { BegunCall } from '../storage/call-rows.ts';
+import { GRACE_MS } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { needsApproval, withNote } from './approval.ts';
 import type { RunCaller } from './call-agent.ts';
@@ -93,7 +94,9 @@ export class RunCalls {
     const leftMs = meter.leftMs(now());
     const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
     const reach = (id: string) => conversationStub(env, settings, { account, id });
-    const own = subagent && { caller, reach, share: subagent, noteShare, isAgain: planned.tries > 1 };
+    const isAgain = planned.tries > 1;
+    const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
+    const own = subagent && { caller, reach, share: subagent, noteShare, isAgain, isLate };
     return await callTool(call, run, {
       ...{ settings, env, fetch: fetchTool, now: now(), leftMs, signal, room },
       sessions: this.#sessions,

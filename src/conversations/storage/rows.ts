@@ -74,6 +74,9 @@ export interface Profile {
   deleted: boolean;
 }
 
+/** How long a turn can be resumed and attached to after its end; a failed one is not known any more then. */
+export const GRACE_MS = 10 * 60_000;
+
 /** A turn. Its members are the columns of its table. */
 export interface TurnRow {
   seq: number;

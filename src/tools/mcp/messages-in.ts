@@ -1,6 +1,7 @@
 /** Reads the JSON-RPC messages in an answer of an MCP server: one as JSON, or many as a stream of events. */
 
-import { decoder } from '../../http/bytes.ts';
+import { shapeOf } from '../../http/body-shape.ts';
+import { decoder, encoder } from '../../http/bytes.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
@@ -63,8 +64,12 @@ function dataOf(event: string, place: StreamPlace): string {
   return data.join('\n');
 }
 
+/** As objects, values take up many times their bytes; a table of a megabyte has fewer. */
+const MOST_RPC_VALUES = 300_000;
+
 function rpcMessages(text: string): Json[] {
   let json: unknown;
+  if (!isModest(text)) throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
   try {
     json = JSON.parse(text);
   } catch (cause) {
@@ -74,4 +79,14 @@ function rpcMessages(text: string): Json[] {
   const messages = Array.isArray(json) ? json : [json];
   if (!messages.every(isObject)) throw new McpFault('It answered with something that is not JSON-RPC.');
   return messages;
+}
+
+/** @returns whether a text can be parsed, and written again, without taking up much more room than it has */
+function isModest(text: string): boolean {
+  try {
+    return shapeOf(encoder.encode(text)).values <= MOST_RPC_VALUES;
+  } catch {
+    // It says so by throwing what callers are told of their own bodies.
+    return false;
+  }
 }

@@ -16,3 +16,10 @@ test('a tool of the Worker’s own may say in its long form that a person must a
   // This Worker has no such tool: the model is not told of it.
   expect(found?.sent).toBe('[]');
 });
+
+test('a tool of a request takes no approval from a stored one of the same name', () => {
+  const stored = '[{"name":"pay","run":{"worker":true,"approval":"always"}}]';
+  const found = edgeToolsIn('[{"name":"pay","run":"worker"},{"name":"mine","run":"worker"}]', stored);
+  expect(found?.runs.get('pay')).toMatchObject({ approval: 'always' });
+  expect(found?.runs.get('mine')).not.toHaveProperty('approval');
+});

@@ -228,6 +228,32 @@ describe('a server that is not what it should be', () => {
       },
       'more than 6500000 bytes',
     ],
+    [
+      'has a million values',
+      (_, response) =>
+        response
+          .writeHead(200, { 'content-type': 'application/json' })
+          .end(`{"jsonrpc":"2.0","id":2,"result":{"content":[${'{},'.repeat(1_000_000)}{}]}}`),
+      'too many values',
+    ],
+    [
+      'nests deep',
+      (_, response) =>
+        events(response).end(`data: {"id":2,"result":{"a":${'['.repeat(100_000)}${']'.repeat(100_000)}}}\n\n`),
+      'nests too deep',
+    ],
+    [
+      'has 1,001 blocks',
+      (id, response) =>
+        json(response, { jsonrpc: '2.0', id, result: { content: Array(1_001).fill({ type: 'text' }) } }),
+      'more than 1000 blocks',
+    ],
+    [
+      'has 21 images',
+      (id, response) =>
+        json(response, { jsonrpc: '2.0', id, result: { content: Array(21).fill({ type: 'image', data: PIXEL }) } }),
+      'more than 20 images',
+    ],
   ])('and %s: the model is told, and no address', async (_, answer, why) => {
     const { isError, content } = await calledAt(answer);
     expect({ isError, content }).toEqual({ isError: true, content: expect.stringContaining(why) });

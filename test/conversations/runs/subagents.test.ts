@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { subagentId } from '../../../src/conversations/runs/subagent-result.ts';
@@ -353,6 +353,37 @@ describe('a subagent', () => {
     expect(resultOf(bodies)).toMatchObject({ content: expect.stringContaining('Found.') });
     expect(told).toHaveLength(1);
     expect(await readOf(await idOf(answer.turn, 'toolu_1'))).toMatchObject({ turns: 1, state: 'idle' });
+  });
+
+  test('that nobody knows any more after a long interruption is not begun anew, and counts whole', async () => {
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const bodies = answeringBy(calling(() => unfinished(promise), task('toolu_1', 'researcher')));
+    await storeAgents({ researcher: {} });
+    const told = toldToSubagents();
+    const answer = await ask(asked({ max_usd: 0.06 }), { key: 'k' });
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const first = listen(answer.body);
+    await eventually(() => expect(bodies).toHaveLength(2));
+    await abortAllDurableObjects();
+    resolve();
+    const { events } = await first;
+    // As if its failed turn had been deleted meanwhile.
+    await runInDurableObject(stubOf(await idOf(answer.turn, 'toolu_1')), (_, state) => state.storage.deleteAll());
+    await abortAllDurableObjects();
+    const { now } = Conversation.prototype as unknown as { now(): number };
+    const later = vi.spyOn(Conversation.prototype as unknown as { now(): number }, 'now').mockImplementation(function (
+      this: Conversation,
+    ) {
+      return now.call(this) + 11 * 60_000;
+    });
+    onTestFinished(() => later.mockRestore());
+    const resumed = await stubOf().resume(events.findLast(({ id }) => id)?.id);
+    if (resumed.kind !== 'stream') throw new Error(resumed.kind);
+    await listen(resumed.body as ReadableStream<Uint8Array>);
+    expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('is not known') });
+    expect(told).toHaveLength(1);
+    const { cost_usd } = JSON.parse(text(await stubOf().turnAccount(answer.turn))) as { cost_usd: number };
+    expect(cost_usd).toBeGreaterThan(0.02);
   });
 
   test('that was approved is paid by the run that goes on, also where that dies once the subagent has answered', async () => {

@@ -96,7 +96,10 @@ export async function answerRepeated(
   { background = false, stream, hash }: TurnRequest,
 ): Promise<TurnAnswer> {
   if (row.hash !== hash) throw keyReused();
-  if (background) return turnReport(transcript, row);
+  if (background) {
+    if (running?.turn.row.seq === row.seq) running.turn.isReported = true;
+    return turnReport(transcript, row);
+  }
   if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
   const stored = turnAt(transcript, row.seq);
   const log = stored && storedLogOf(transcript, stored);

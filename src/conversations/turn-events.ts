@@ -24,9 +24,9 @@ const MOST_EVENT_CHARACTERS = 262_144;
 
 type TurnEnded = z.output<typeof turnEnded>;
 
-/** @returns whether a turn failed before the account admitted it: then its caller gets the error as the answer. */
-export function isRefused(transcript: Transcript, { row, ended }: RunningTurn): boolean {
-  if (ended?.status !== 'failed') return false;
+/** @returns whether a turn failed before the account admitted it, and nobody was told of it: its caller gets the error. */
+export function isRefused(transcript: Transcript, { row, ended, isReported }: RunningTurn): boolean {
+  if (isReported || ended?.status !== 'failed') return false;
   const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
   return steps.every(({ grant }) => grant === null);
 }

@@ -1,6 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { turnAccount, turnEnded } from '../../src/conversations/conversations-answers.schema.ts';
 import { receivedText } from '../../src/conversations/turn-answer.ts';
@@ -148,6 +149,37 @@ describe('a turn in the background', () => {
     await runDurableObjectAlarm(stubOf());
     expect([bodies.length, told(came)]).toEqual([0, []]);
   });
+
+  test.each(['is refused', 'dies, and is stopped'])(
+    'that %s before anything goes up is told to those who asked again',
+    async (what) => {
+      answeringBy(() => says('never'), { vars: VARS });
+      const came = servingTools(() => new Response());
+      await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
+      const refused = Promise.withResolvers<void>();
+      let reached = 0;
+      const { admitJson } = Account.prototype;
+      const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
+        reached += 1;
+        // The first one is lost with the object.
+        if (reached > 1 || what === 'is refused') await refused.promise;
+        else await new Promise(() => {});
+        return await admitJson.apply(this, one);
+      });
+      onTestFinished(() => spy.mockRestore());
+      const [body, asked] = [bodyOf('Do it.', { tools: [weather()] }), { key: 'k1', hash: 'h' }];
+      // Its caller hears nothing more where it dies.
+      turnOf({ ...requestOf(body, asked), background: true }).catch(() => {});
+      await eventually(() => expect(reached).toBe(1));
+      if (what !== 'is refused') await abortAllDurableObjects();
+      const turn = await begin(body, asked);
+      const cancelled = what === 'is refused' ? undefined : stubOf().cancel(String(turn.id));
+      refused.resolve();
+      await cancelled;
+      await eventually(() => expect(told(came)).toHaveLength(1));
+      expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id: turn.id, status: 'failed' } });
+    },
+  );
 
   test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
     simulate({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });

@@ -74,7 +74,8 @@ export function closeCrashedRun(
   const events = frames.map(({ data }) => parseObject(data) ?? {});
   const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
   const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
-  const run: RunTurn = { row, log, ended: undefined, usages: [] };
+  // Whoever has begun it hears no answer any more.
+  const run: RunTurn = { row, log, ended: undefined, usages: [], isReported: true };
   const owed = transcript.approvals.takenUpBy(row.seq);
   const [continued] = owed;
   if (continued) run.continues = continued.turn;

@@ -9,6 +9,8 @@ export interface RunningTurn {
   readonly row: TurnRow;
   readonly log: Pick<TurnLog, 'id' | 'follow' | 'completeText' | 'opening'>;
   readonly ended: Ended | undefined;
+  /** Whether a caller may have been told that it goes on in the background: then its end is told, whatever it is. */
+  isReported?: boolean;
 }
 
 /** What runs a turn: one request, or the steps of a run. */

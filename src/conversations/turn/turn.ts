@@ -72,6 +72,7 @@ export class Turn {
   firstByteAt: number | undefined;
   /** Set once the turn has ended. */
   ended: Ended | undefined;
+  isReported = false;
   readonly #transcript: Transcript;
   readonly #frames: FrameReader;
   /** Bytes of the upstream's stream. */

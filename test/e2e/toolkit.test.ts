@@ -360,7 +360,8 @@ test.skipIf(noBrowser())(
     }
     // What its install line brings beside the package.
     const [, installed = ''] = /npm install \.\.\/sluice\/\S+ (.*) && npm install -D vite\n/.exec(guide) ?? [];
-    for (const name of installed.split(' ').filter((one) => one !== 'hono')) {
+    for (const wanted of installed.split(' ').filter((one) => one !== 'hono')) {
+      const name = wanted.replace(/@\d+$/, '');
       await mkdir(dirname(join(project, 'node_modules', name)), { recursive: true });
       await symlink(join(root, 'node_modules', name), join(project, 'node_modules', name));
     }

@@ -119,6 +119,7 @@ type Reach = () => ConversationStub;
 /**
  * Begins a subagent, or attaches to it, and follows it to its end, also where its object dies meanwhile.
  *
+ * @returns undefined where its conversation was deleted meanwhile
  * @throws what the last call has thrown, where its object cannot be reached
  */
 async function follow(
@@ -126,7 +127,7 @@ async function follow(
   { body, ...request }: Omit<TurnRequest, 'requestId'> & { key: string },
   mayHaveBegun: boolean | 'late',
   ended: AbortSignal,
-): Promise<SubagentOutcome> {
+): Promise<SubagentOutcome | undefined> {
   let isKnown = !mayHaveBegun;
   for (let lost = 0; ; ) {
     try {
@@ -141,8 +142,10 @@ async function follow(
       // Whoever wants to see it follows its conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
-      const outcome = (await reach().subagentOutcome(request.key)) ?? UNBEGUN;
-      return outcome.status === 'failed' && error ? { ...outcome, error } : outcome;
+      const outcome = await reach().subagentOutcome(request.key);
+      // One that has begun, and is not there any more, was deleted with what it has cost.
+      if (!error) return outcome;
+      return outcome?.status === 'failed' || !outcome ? { ...(outcome ?? UNBEGUN), error } : outcome;
     } catch (thrown) {
       lost += 1;
       if (lost > MOST_LOST || ended.aborted) throw thrown;

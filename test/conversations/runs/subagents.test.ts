@@ -285,6 +285,45 @@ describe('a subagent', () => {
     });
   }
 
+  test('that is deleted before its run has heard of its end may have cost all that it might', async () => {
+    const bodies = answeringBy(calling(() => says('Found.'), task('toolu_1', 'researcher')));
+    await storeAgents({ researcher: {} });
+    const { subagentOutcome } = Conversation.prototype;
+    const spy = vi.spyOn(Conversation.prototype, 'subagentOutcome').mockImplementation(async function (
+      this: Conversation,
+      key,
+    ) {
+      if ((await subagentOutcome.call(this, key))?.status === 'complete') await this.erase();
+      return await subagentOutcome.call(this, key);
+    });
+    onTestFinished(() => spy.mockRestore());
+    const { text, events } = await say(asked({ max_usd: 0.06 }));
+    expect(textOf(events)).toBe('Done.');
+    expect(resultOf(bodies)).toMatchObject({ is_error: true });
+    const step = 100 * 4e-6 + 10 * 20e-6;
+    expect(Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1])).toBeCloseTo(2 * step + (0.06 - step) / 2, 7);
+    expect(bodies).toHaveLength(3);
+  });
+
+  test('that is deleted while it works has cost what it has cost', async () => {
+    const bodies = answeringBy(
+      calling(() => unfinished(new Promise(() => {}), 'So far.'), task('toolu_1', 'researcher')),
+    );
+    await storeAgents({ researcher: {} });
+    const answer = await ask(asked({ max_usd: 0.06 }));
+    if (answer.kind !== 'stream') throw new Error('no stream');
+    const heard = listen(answer.body);
+    await eventually(() => expect(bodies).toHaveLength(2));
+    const id = await idOf(answer.turn, 'toolu_1');
+    await eventually(async () => expect(await readOf(id)).toMatchObject({ state: 'running' }));
+    await stubOf(id).erase();
+    const { text } = await heard;
+    expect(resultOf(bodies)).toMatchObject({ is_error: true });
+    const step = 100 * 4e-6 + 10 * 20e-6;
+    expect(Number(/sluice-cost-usd=(\S+)/.exec(text)?.[1])).toBeGreaterThan(2 * step + 100 * 4e-6);
+    expect(bodies).toHaveLength(3);
+  });
+
   test('is stopped with its run, and so are its own subagents', async () => {
     const reached: string[] = [];
     answeringBy((body) => {

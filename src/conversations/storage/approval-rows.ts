@@ -35,7 +35,11 @@ export type Decided = Pick<ApprovalRow, 'reason' | 'input'> & { decision: CallDe
 
 /** The calls of a conversation that wait for approval. A row stays after that, as long as its call is part of the history. */
 export class ApprovalRows extends Rows {
+  /** Known since they were read last: every turn asks, and most conversations never have one. */
+  #noneIsOpen = false;
+
   add(row: Pick<ApprovalRow, 'id' | 'run' | 'turn' | 'n' | 'toolUseId' | 'name' | 'approvers' | 'createdAt'>): void {
+    this.#noneIsOpen = false;
     const { id, run, turn, n, name, approvers } = row;
     const shared = { id, run, turn, n, name, approvers };
     this.tables.insert('approvals', { ...shared, tool_use_id: row.toolUseId, created_at: row.createdAt });
@@ -43,7 +47,10 @@ export class ApprovalRows extends Rows {
 
   /** @returns those about which nobody has decided, in the order of their calls */
   open(): ApprovalRow[] {
-    return this.#where('decision is null');
+    if (this.#noneIsOpen) return [];
+    const rows = this.#where('decision is null');
+    this.#noneIsOpen = rows.length === 0;
+    return rows;
   }
 
   /** @returns all of a run that has paused, decided or not */

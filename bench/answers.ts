@@ -10,7 +10,8 @@ export type AnswerName =
   | 'paced'
   | 'tokens40'
   | 'tokens100'
-  | 'open';
+  | 'open'
+  | 'quiet';
 
 /** The last line of an event that tells when it was written: a comment with milliseconds since 1970. */
 export const WRITTEN_AT = /^: written at (\d{13}\.\d{3})\n/gm;
@@ -123,4 +124,6 @@ export const answers: Record<AnswerName, Answer> = {
   tokens100: { contentType: eventStream, writes: events(100), pauseMs: 10, isStamped: true },
   // It begins, and goes on for longer than anything is measured.
   open: { contentType: eventStream, writes: events(400), pauseMs: 1_000 },
+  // The same, but nothing comes of it while others are measured.
+  quiet: { contentType: eventStream, writes: events(20), pauseMs: 100_000 },
 };

@@ -1,24 +1,29 @@
 import { mintToken } from '../src/auth/mint.ts';
 import type { Ceiling } from './figures.ts';
-import { histories, wokenAfter } from './workloads.ts';
+import { grownHistories, histories, wokenAfter } from './workloads.ts';
 
 /** The Workers that are measured, each beside the bare one. Another one is another entry. */
 
-export interface Contender {
+/** What is sent to whatever is measured, and what of it is judged. */
+export interface Sender {
   name: string;
-  /** A Worker of its own, with the objects that it needs by their bindings, or the one that wrangler.toml describes. */
-  worker: { file: URL; configured?: boolean; objects?: Record<string, string> } | 'wrangler.toml';
   path: string;
   /** What this contender's nth request carries besides the workload's own headers, in the measurement of that number. */
   headers: (n: number, measurement: number) => Record<string, string>;
   /** So many requests come before each measurement and are none of it: what they begin is gone on with. */
   begins?: number;
-  /** Settings besides `ANTHROPIC_BASE_URL` and those of wrangler.toml. */
-  vars: Record<string, string>;
   /** The workloads that it is measured with; absent: all. */
   workloads?: string[];
   /** What design §10 allows it. */
   ceilings: Ceiling[];
+}
+
+/** A Worker. */
+export interface Contender extends Sender {
+  /** One of its own, with the objects that it needs by their bindings, or the one that wrangler.toml describes. */
+  worker: { file: URL; configured?: boolean; objects?: Record<string, string> } | 'wrangler.toml';
+  /** Settings besides `ANTHROPIC_BASE_URL` and those of wrangler.toml. */
+  vars: Record<string, string>;
 }
 
 const apiKey = (): Record<string, string> => ({ 'x-api-key': 'bench' });
@@ -32,12 +37,24 @@ export const bare: Contender = {
   ceilings: [],
 };
 
+/** The same with the bindings of the deployed Worker: measured for its start alone. */
+export const bound: Contender = {
+  ...bare,
+  name: 'bare, bound',
+  worker: { file: new URL('workers/bound.ts', import.meta.url), configured: true },
+};
+
 /** A deployment's own way: a token that is verified, and nothing of development mode. */
 export const SIGNING_SECRET = 'the bench signs with this, and nobody else does';
-const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['messages', 'prefixes'] });
+/** @returns the headers by which a caller of this account is known */
+export async function headersOfCaller(account: string): Promise<Record<string, string>> {
+  const { token } = await mintToken(SIGNING_SECRET, { account, scopes: ['messages', 'prefixes'] });
+  return { authorization: `Bearer ${token}` };
+}
+const ofBench = await headersOfCaller('bench');
 const deployed = {
   path: '/v1/messages',
-  headers: (): Record<string, string> => ({ authorization: `Bearer ${token}` }),
+  headers: (): Record<string, string> => ofBench,
   vars: { SIGNING_SECRET, ANTHROPIC_API_KEY: 'bench' },
 };
 
@@ -71,7 +88,7 @@ export const contenders: Contender[] = [
     worker: { file: new URL('workers/unmetered.ts', import.meta.url) },
     ceilings: [
       { workload: 'burst', figure: 'cpu', of: 'ratio', max: 2 },
-      { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 1.8 },
+      { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 1.2 },
       ...firstEventAdded(1),
       ...delayAdded(2),
     ],
@@ -82,7 +99,7 @@ export const contenders: Contender[] = [
     worker: 'wrangler.toml',
     ceilings: [
       { workload: 'burst', figure: 'cpu', of: 'ratio', max: 3 },
-      { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 2 },
+      { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 1.2 },
       ...firstEventAdded(1),
       ...delayAdded(2),
     ],
@@ -99,6 +116,14 @@ export const contenders: Contender[] = [
     ],
   },
 ];
+
+/** Portkey's gateway. It passes on no header of the caller's that it is not told of. */
+export const portkey: Sender = {
+  name: 'portkey',
+  path: '/v1/messages',
+  headers: () => ({ ...apiKey(), 'x-portkey-provider': 'anthropic', 'x-portkey-forward-headers': 'x-bench' }),
+  ceilings: [],
+};
 
 /** In a round so many objects are woken several at once, and so many one after the other. */
 export const WAKES = 160;
@@ -180,6 +205,20 @@ export const agedTurns = histories.map((turns) => ({
   counted: { ...aged(turns), ...counting, name: `counted turn ${turns}` } satisfies Contender,
 }));
 
+/** Turns of an account that has much besides them. */
+export const grownTurn: Contender = {
+  ...conversing(64, 'grown-turn'),
+  ...{ name: 'grown turn', worker: 'wrangler.toml', ceilings: [] },
+  // More than an account may keep by default.
+  vars: { ...deployed.vars, DEFAULT_LIMITS: '{"conversations":1000000}' },
+};
+/** Conversations that have had very many turns: few, since each request of them is long. */
+export const GROWN_CONVERSATIONS = 8;
+export const longTurn = (turns: number): Contender => ({
+  ...conversing(GROWN_CONVERSATIONS, `long-${turns}`),
+  ...{ name: `long turn ${turns}`, worker: 'wrangler.toml', ceilings: [] },
+});
+
 /** A request whose beginning is stored at the edge. */
 export const PREFIX_NAME = 'bench';
 const withPrefix = {
@@ -191,11 +230,24 @@ export const prefixed: Contender = { ...withPrefix, name: 'prefixed', worker: 'w
 export const countedPrefixed: Contender = { ...withPrefix, ...counting, name: 'counted prefixed' };
 
 /** The contender of that name; the bare Worker is one too. */
-export function findContender(name: string): Contender {
+export function findContender(name: string): Sender {
   const aged = agedTurns.flatMap(({ timed, counted }) => [timed, counted]);
   const shared = [leased, unleased, countedLeased];
   const woken = [newTurn, waking.fresh, waking.woken, ...wokenTurns.map(({ contender }) => contender)];
-  const all = [bare, ...contenders, counted, countedTurn, prefixed, countedPrefixed, ...shared, ...aged, ...woken];
+  const grown = [grownTurn, ...grownHistories.map(longTurn)];
+  const all = [
+    bare,
+    portkey,
+    ...grown,
+    ...contenders,
+    counted,
+    countedTurn,
+    prefixed,
+    countedPrefixed,
+    ...shared,
+    ...aged,
+    ...woken,
+  ];
   const found = all.find((contender) => contender.name === name);
   if (found === undefined) throw new Error(`no contender ${name}`);
   return found;

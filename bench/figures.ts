@@ -31,7 +31,7 @@ export const figures = {
   },
 } satisfies Record<string, { title: string; value: (measured: Measurement) => number | undefined }>;
 
-type FigureName = keyof typeof figures;
+export type FigureName = keyof typeof figures;
 
 /** What a figure of one workload may be: itself, as a multiple of the bare Worker's, or above the bare Worker's. */
 export interface Ceiling {

@@ -8,6 +8,8 @@ import { answerHeaders, leastBytes, requestBody, special, type Workload, workloa
 export interface LoadOrder {
   origin: string;
   contender: string;
+  /** What each request has besides the contender's own. */
+  headers: Record<string, string>;
   workload: string;
   /** How many requests are in flight at any moment. */
   concurrency: number;
@@ -103,6 +105,7 @@ async function run(order: LoadOrder): Promise<LoadResult> {
         'content-length': String(body.length),
         'anthropic-version': '2023-06-01',
         ...answerHeaders(workload),
+        ...order.headers,
         ...contender.headers(order.sent + started, order.measurement),
       };
       started += 1;

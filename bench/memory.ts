@@ -1,6 +1,6 @@
 /** What requests make an isolate hold, as the runtime's inspector tells it: the heap, and the bytes beside it. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { metered, PREFIX_NAME } from './contenders.ts';
+import { headersOfCaller, metered, PREFIX_NAME } from './contenders.ts';
 import { Inspector } from './inspector.ts';
 import { nextMessage, startChild } from './processes.ts';
 import { type Bundle, startServer } from './server.ts';
@@ -15,7 +15,7 @@ const AFTERWORK_MS = 1_000;
 
 interface Scenario {
   title: string;
-  order: Pick<UploadOrder, 'body' | 'requests' | 'holds'>;
+  order: Pick<UploadOrder, 'body' | 'requests' | 'holds' | 'inTurn'>;
   /** Whether the requests name a prefix of 20 MB. */
   prefixed?: boolean;
   /** How many must be answered at once; the others may be told to come again. */
@@ -26,6 +26,8 @@ interface Scenario {
 
 const message = (bytes: number) => ({ kind: 'message', bytes }) as const;
 
+const twoCallers = [await headersOfCaller('bench-1'), await headersOfCaller('bench-2')];
+
 const scenarios: Scenario[] = [
   {
     title: '40 open answers to 2 MB prompts',
@@ -33,7 +35,18 @@ const scenarios: Scenario[] = [
     atOnce: 0,
     mostAlive: MOST_WITH_OPEN_ANSWERS,
   },
-  { title: '8 bodies of 5 MB at once', order: { body: message(5e6), requests: 8, holds: false }, atOnce: 8 },
+  {
+    title: '500 open answers to short prompts',
+    order: { body: message(400), requests: 500, holds: true },
+    atOnce: 500,
+    mostAlive: MOST_WITH_OPEN_ANSWERS,
+  },
+  {
+    title: '8 bodies of 5 MB at once, of two callers',
+    order: { body: message(5e6), requests: 8, holds: false, inTurn: twoCallers },
+    atOnce: 8,
+  },
+  { title: '8 bodies of 5 MB at once, of one', order: { body: message(5e6), requests: 8, holds: false }, atOnce: 6 },
   { title: '1 body of 31 MB', order: { body: message(31e6), requests: 1, holds: false }, atOnce: 1 },
   { title: '8 bodies of 31 MB at once', order: { body: message(31e6), requests: 8, holds: false }, atOnce: 1 },
   {

@@ -1,18 +1,22 @@
-import { bare, type Contender } from './contenders.ts';
+import { bare, type Sender } from './contenders.ts';
 import { type Comparison, compareAll, type Measurement } from './figures.ts';
-import { Client, measureStart } from './measure.ts';
+import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
-import { type Bundle, type Server, startServer } from './server.ts';
-import { type Spread, spread } from './statistics.ts';
+import type { Server } from './server.ts';
 import type { Workload } from './workloads.ts';
+
+/** Who is measured, and what starts it. */
+export interface Entrant {
+  contender: Sender;
+  start: () => Promise<Server>;
+}
 
 /** What is measured, and how often. */
 export interface Plan {
   rounds: number;
   workloads: Workload[];
   /** The bare Worker is the first. */
-  contenders: { contender: Contender; bundle: Bundle }[];
-  upstream: string;
+  entrants: Entrant[];
   /** Is told what is being measured. */
   progress: (text: string) => void;
 }
@@ -20,13 +24,13 @@ export interface Plan {
 /** Each round measures every contender in turn, so that a slow minute of the machine slows them all. */
 export async function measureRounds(plan: Plan): Promise<Comparison[]> {
   const load = startChild(new URL('load.ts', import.meta.url));
-  const entrants: { contender: Contender; server: Server; client: Client }[] = [];
-  for (const { contender, bundle } of plan.contenders) {
-    const server = await startServer(contender, bundle, plan.upstream);
+  const entrants: { contender: Sender; server: Server; client: Client }[] = [];
+  for (const { contender, start } of plan.entrants) {
+    const server = await start();
     entrants.push({ contender, server, client: new Client(load, contender, server) });
   }
   const measured = new Map<string, Measurement[]>();
-  const roundsOf = (workload: Workload, contender: Contender): Measurement[] => {
+  const roundsOf = (workload: Workload, contender: Sender): Measurement[] => {
     const key = `${workload.name} ${contender.name}`;
     const rounds = measured.get(key) ?? [];
     measured.set(key, rounds);
@@ -57,29 +61,4 @@ export async function measureRounds(plan: Plan): Promise<Comparison[]> {
         ),
       ),
   );
-}
-
-/** The size of a Worker and the time it takes to start. */
-export interface Start {
-  contender: string;
-  bytes: number;
-  gzipBytes: number;
-  startMs: Spread;
-}
-
-/** How long each Worker takes from nothing to its first answer, again in turns. */
-export async function measureStarts(plan: Plan, workload: Workload): Promise<Start[]> {
-  const times = plan.contenders.map((entrant) => ({ ...entrant, startMs: [] as number[] }));
-  for (let round = 1; round <= plan.rounds; round += 1) {
-    for (const { contender, bundle, startMs } of times) {
-      plan.progress(`start ${round} of ${plan.rounds}: ${contender.name}`);
-      startMs.push(await measureStart(contender, bundle, plan.upstream, workload));
-    }
-  }
-  return times.map(({ contender, bundle, startMs }) => ({
-    contender: contender.name,
-    bytes: bundle.bytes,
-    gzipBytes: bundle.gzipBytes,
-    startMs: spread(startMs),
-  }));
 }

@@ -5,15 +5,18 @@ import { build as buildAssets } from '../scripts/build.ts';
 import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { batchTable, isOver as isBatchOver, measureBatches } from './batches.ts';
 import { classificationTable, measureClassification } from './classification.ts';
-import { bare, type Contender, contenders, counted, countedTurn, metered, waking } from './contenders.ts';
+import { bare, bound, type Contender, contenders, counted, countedTurn, metered, waking } from './contenders.ts';
 import { countBilled } from './counts.ts';
+import { growthTable, measureGrowth } from './growth.ts';
 import { isOver as isLeaseOver, leaseTable, measureLeases } from './leases.ts';
 import { isOver as isMemoryOver, measureMemory, memoryTable } from './memory.ts';
+import { measurePeers, peerTable } from './peers.ts';
 import { isOver as isPrefixOver, measurePrefix, prefixTable } from './prefix.ts';
 import { nextMessage, startChild } from './processes.ts';
-import { measureRounds, measureStarts, type Plan, type Start } from './rounds.ts';
+import { measureRounds, type Plan } from './rounds.ts';
 import { isOver as isRunOver, measureRuns, runTable } from './runs.ts';
-import { type Bundle, buildWorker } from './server.ts';
+import { type Bundle, buildWorker, startServer } from './server.ts';
+import { isOver as isStartOver, measureStarts, startTable } from './starts.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
 import { isOver as isUpstreamOver, measureUpstreams, upstreamTable } from './upstreams.ts';
 import { measureWakes, wakeTable } from './wakes.ts';
@@ -31,12 +34,11 @@ const usage = `npm run bench -- [options]
   --batches        batches and files alone
   --runs           runs alone: what their steps cost
   --upstreams      kinds of upstream alone; --workload burst or long takes one of their two
+  --peers          Portkey's gateway beside Sluice, alone; it is installed for it. --workload takes some of them
+  --growth         what a request costs where much has come before it, alone
+  --starts         the first answer of a fresh isolate, alone
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
-
-/** In bytes; a kB is 1,000 of them. What is deployed is the Worker that wrangler.toml describes. */
-// Of what is deployed: as in test/bundle.test.ts, where the reason for its ceiling stands.
-const gzipCeilings: Record<string, number> = { relay: 125_000, metered: 230_000 };
 
 /** What is counted, and what design §10 allows it: rows for each request, and for each second that it lasts. */
 const toCount = [
@@ -86,24 +88,6 @@ function chosen<T extends { name: string }>(all: T[], names: string | undefined)
   });
 }
 
-function sizeVerdict(contender: string, gzipBytes: number): string {
-  const ceiling = gzipCeilings[contender];
-  return ceiling === undefined ? '' : verdict(`${ceiling / 1000} kB gzip`, gzipBytes > ceiling);
-}
-
-function startTable(starts: Start[]): string {
-  return align([
-    ['bundle', 'kB', 'kB gzip', 'first answer after ms', 'ceiling'],
-    ...starts.map(({ contender, bytes, gzipBytes, startMs }) => [
-      `  ${contender}`,
-      number(bytes / 1000),
-      number(gzipBytes / 1000),
-      `${number(startMs.median)} (${number(startMs.min)}–${number(startMs.max)})`,
-      sizeVerdict(contender, gzipBytes),
-    ]),
-  ]);
-}
-
 /** One line that is overwritten by the next, for a person who waits. */
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`);
@@ -122,6 +106,9 @@ async function main(): Promise<void> {
       leases: { type: 'boolean', default: false },
       upstreams: { type: 'boolean', default: false },
       runs: { type: 'boolean', default: false },
+      peers: { type: 'boolean', default: false },
+      growth: { type: 'boolean', default: false },
+      starts: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -190,6 +177,12 @@ async function main(): Promise<void> {
     if (values.check && isRunOver(runs)) process.exitCode = 1;
     return;
   }
+  if (values.growth) {
+    const bundles = { bare: await build(bare.worker), turn: await build(metered.worker) };
+    const growths = await measureGrowth(bundles, origin, rounds, progress);
+    console.log(growthTable(growths));
+    return;
+  }
   if (values.upstreams) {
     const bundles = [await build(metered.worker), await build(counted.worker)] as const;
     const costs = await measureUpstreams(...bundles, origin, rounds, chosen([burst, long], values.workload));
@@ -197,18 +190,33 @@ async function main(): Promise<void> {
     if (values.check && costs.some(isUpstreamOver)) process.exitCode = 1;
     return;
   }
+  const workers = await Promise.all(
+    [bare, ...chosen(contenders, values.only)].map(async (contender) => ({
+      contender,
+      bundle: await build(contender.worker),
+    })),
+  );
   const plan: Plan = {
     rounds,
     workloads: chosen(workloads, values.workload),
-    contenders: await Promise.all(
-      [bare, ...chosen(contenders, values.only)].map(async (contender) => ({
-        contender,
-        bundle: await build(contender.worker),
-      })),
-    ),
-    upstream: origin,
+    entrants: workers.map(({ contender, bundle }) => ({
+      contender,
+      start: () => startServer(contender, bundle, origin),
+    })),
     progress,
   };
+  if (values.peers) {
+    const entrants = plan.entrants.filter(({ contender }) => contender.name !== 'turn');
+    console.log(peerTable(await measurePeers({ ...plan, entrants }, origin), plan.workloads));
+    return;
+  }
+  const starting = [...workers, { contender: bound, bundle: await build(bound.worker) }];
+  if (values.starts) {
+    const starts = await measureStarts(starting, origin, rounds, burst, progress);
+    console.log(startTable(starts));
+    if (values.check && starts.some(isStartOver)) process.exitCode = 1;
+    return;
+  }
 
   const machine = `${availableParallelism()} × ${cpus()[0]?.model ?? 'unknown processor'}`;
   console.log(`${machine}; node ${process.version}; median of ${rounds} rounds (lowest–highest)`);
@@ -223,7 +231,7 @@ async function main(): Promise<void> {
   tell(
     comparisonTable(
       plan.workloads.flatMap(({ name, title }) =>
-        plan.contenders.slice(1).map(({ contender }) => ({
+        plan.entrants.slice(1).map(({ contender }) => ({
           title,
           contender: contender.name,
           comparisons: comparisons.filter((each) => each.workload === name && each.contender === contender.name),
@@ -235,12 +243,12 @@ async function main(): Promise<void> {
   const counts: CountRow[] = [];
   for (const row of toCount) {
     progress(`counting: ${row.title}`);
-    counts.push({ ...row, ...(await countBilled(row.contender, row.workload, counting, plan.upstream)) });
+    counts.push({ ...row, ...(await countBilled(row.contender, row.workload, counting, origin)) });
   }
   tell(countTable(counts));
   const bundles = { bare: await build(bare.worker), metered: await build(metered.worker), counted: counting };
   progress('the cost of a turn after many others');
-  const ages = await measureAges({ ...bundles, turn: bundles.metered }, plan.upstream);
+  const ages = await measureAges({ ...bundles, turn: bundles.metered }, origin);
   tell(ageTable(ages));
   progress('objects that are new or wake');
   const wakes = await measureWakes(
@@ -249,17 +257,20 @@ async function main(): Promise<void> {
     rounds,
   );
   tell(wakeTable(wakes));
+  progress('growth');
+  const growths = await measureGrowth({ bare: bundles.bare, turn: bundles.metered }, origin, rounds, progress);
+  tell(growthTable(growths));
   progress('the cost of a prefix');
-  const prefix = await measurePrefix(bundles, plan.upstream, rounds);
+  const prefix = await measurePrefix(bundles, origin, rounds);
   tell(prefixTable(prefix));
   progress('classification');
-  const classification = await measureClassification({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
+  const classification = await measureClassification({ ...bundles, deployed: bundles.metered }, origin, rounds);
   tell(classificationTable(classification));
   progress('webhooks');
   const webhooks = await measureWebhooks(rounds, origin, build);
   tell(webhookTable(webhooks));
   progress('shared budgets');
-  const leases = await measureLeases({ ...bundles, deployed: bundles.metered }, plan.upstream, rounds);
+  const leases = await measureLeases({ ...bundles, deployed: bundles.metered }, origin, rounds);
   tell(leaseTable(leases));
   progress('memory');
   const memory = await measureMemory(bundles.metered, origin);
@@ -270,13 +281,13 @@ async function main(): Promise<void> {
   progress('runs');
   const runs = await measureRuns({ deployed: bundles.metered, counted: counting }, rounds);
   tell(runTable(runs));
-  const starts = await measureStarts(plan, burst);
+  const starts = await measureStarts(starting, origin, rounds, burst, progress);
   tell(startTable(starts));
 
   if (values.json !== undefined) {
     await writeFile(
       values.json,
-      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, wakes, prefix, classification, webhooks, leases, memory, batches, runs, starts }, null, 2)}\n`,
+      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, wakes, growths, prefix, classification, webhooks, leases, memory, batches, runs, starts }, null, 2)}\n`,
     );
   }
   const over =
@@ -288,7 +299,7 @@ async function main(): Promise<void> {
     memory.some(isMemoryOver) ||
     isBatchOver(batches) ||
     isRunOver(runs) ||
-    starts.some(({ contender, gzipBytes }) => gzipBytes > (gzipCeilings[contender] ?? Number.POSITIVE_INFINITY));
+    starts.some(isStartOver);
   if (values.check && over) process.exitCode = 1;
 }
 

@@ -46,7 +46,7 @@ const SYSTEM_BYTES = 40_000;
 const CEILINGS = { addedMs: 5, rows: 8, rowsOfCall: 2, parallel: 1.5 };
 
 export interface RunFigures {
-  /** Milliseconds that a step with calls takes beyond its upstream and its tools. */
+  /** Milliseconds that a step with calls takes beyond its upstream and its tools: the middle step of each round. */
   added: { title: string; ms: Spread }[];
   /** How long six calls at the same time take, by what one of them takes. */
   parallel: number;
@@ -72,14 +72,15 @@ export async function measureRuns(bundles: { deployed: Bundle; counted: Bundle }
   };
   const timing = await startServer({ ...metered, vars }, bundles.deployed, origin);
   await runAll(timing, origin, one, WARMING_RUNS);
-  const taken = new Map<Shape, Exchange[][]>([one, two, six].map((shape) => [shape, []]));
+  const taken = new Map<Shape, Exchange[][][]>([one, two, six].map((shape) => [shape, []]));
   for (let round = 0; round < rounds; round += 1) {
-    for (const [shape, runs] of taken) {
-      runs.push(...(await runAll(timing, origin, shape, shape.toolMs > 0 ? SLOW_RUNS : RUNS)));
+    for (const [shape, perRound] of taken) {
+      perRound.push(await runAll(timing, origin, shape, shape.toolMs > 0 ? SLOW_RUNS : RUNS));
     }
   }
   await timing.stop();
-  const runsOf = (shape: Shape) => taken.get(shape) ?? [];
+  const runsOf = (shape: Shape) => taken.get(shape)?.flat() ?? [];
+  const middlesOf = (shape: Shape) => (taken.get(shape) ?? []).map((runs) => spread(runs.flatMap(addedBySteps)).median);
 
   const countedContender: Contender = { ...counted, vars };
   const counting = await startServer(countedContender, bundles.counted, origin);
@@ -90,7 +91,7 @@ export async function measureRuns(bundles: { deployed: Bundle; counted: Bundle }
   await counting.stop();
   child.disconnect();
   return {
-    added: [one, two, six].map((shape) => ({ title: shape.title, ms: spread(runsOf(shape).flatMap(addedBySteps)) })),
+    added: [one, two, six].map((shape) => ({ title: shape.title, ms: spread(middlesOf(shape)) })),
     parallel:
       spread(
         runsOf(six)

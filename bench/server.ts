@@ -55,9 +55,11 @@ export async function buildWorker(worker: Contender['worker']): Promise<Bundle> 
   return { code, bytes: Buffer.byteLength(code), gzipBytes: gzipSync(code, { level: 9 }).length };
 }
 
-/** A Worker that runs in a workerd process of its own. */
+/** A Worker that runs in a workerd process of its own, or whatever is measured beside it. */
 export interface Server {
   origin: string;
+  /** What each request to it must have. */
+  headers?: Record<string, string>;
   /** What the process has used so far; undefined where that cannot be read. */
   cpuMs: () => number | undefined;
   /** Of the process; undefined where that cannot be read. */

@@ -20,6 +20,11 @@ export function verdict(limit: string, over: boolean): string {
   return `≤ ${limit} ${over ? 'OVER' : 'ok'}`;
 }
 
+/** Whether a goal was reached, as it is printed. A goal is where the figure is to go; what is over a ceiling is a fault. */
+export function goalVerdict(limit: string, isMissed: boolean): string {
+  return `≤ ${limit} ${isMissed ? 'not reached' : 'reached'}`;
+}
+
 function ceilingText({ of, max, over }: Ceiling & { over: boolean }): string {
   const limits = { value: String(max), ratio: `${max} ×`, added: `+${max} ms` };
   return verdict(limits[of], over);

@@ -9,6 +9,8 @@ export interface UploadOrder {
   path: string;
   method: string;
   headers: Record<string, string>;
+  /** What the requests carry besides, each the next of these. */
+  inTurn?: readonly Record<string, string>[];
   body: BodyOrder;
   /** So many at once. */
   requests: number;
@@ -69,12 +71,12 @@ function formOf(bytes: number): Buffer {
 }
 
 /** @returns the status of the answer, and after how many milliseconds to come again */
-function send(order: UploadOrder, body: Buffer): Promise<{ status: number; retryAfterMs: number }> {
+function send(order: UploadOrder, body: Buffer, n: number): Promise<{ status: number; retryAfterMs: number }> {
   return new Promise((resolve, reject) => {
-    const { origin, path, method, headers } = order;
+    const { origin, path, method, headers, inTurn = [] } = order;
     const { hostname, port } = new URL(origin);
     const length = order.isLengthUnknown ? {} : { 'content-length': String(body.length) };
-    const all = { 'content-type': 'application/json', ...length, ...headers };
+    const all = { 'content-type': 'application/json', ...length, ...headers, ...inTurn[n % inTurn.length] };
     const outgoing = request({ host: hostname, port, method, path, agent: false, headers: all }, (response) => {
       const status = response.statusCode ?? 0;
       const told = { status, retryAfterMs: Number(response.headers['retry-after'] ?? 1) * 1000 };
@@ -98,16 +100,16 @@ function send(order: UploadOrder, body: Buffer): Promise<{ status: number; retry
 
 async function run(order: UploadOrder): Promise<Uploaded> {
   const body = bodyOf(order.body);
-  const one = async (): Promise<[number, number]> => {
-    let answer = await send(order, body);
+  const sendUntilTaken = async (n: number): Promise<[number, number]> => {
+    let answer = await send(order, body, n);
     const first = answer.status;
     for (let tries = 1; answer.status === 503 && tries < MOST_TRIES; tries += 1) {
       await sleep(answer.retryAfterMs);
-      answer = await send(order, body);
+      answer = await send(order, body, n);
     }
     return [first, answer.status];
   };
-  const statuses = await Promise.all(Array.from({ length: order.requests }, one));
+  const statuses = await Promise.all(Array.from({ length: order.requests }, (_, n) => sendUntilTaken(n)));
   return { first: statuses.map(([first]) => first), last: statuses.map(([, last]) => last) };
 }
 

@@ -5,7 +5,7 @@ import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
 import { type Bundle, type Server, startServer } from './server.ts';
 import { quantile, type Spread, spread } from './statistics.ts';
-import { align, number } from './table.ts';
+import { align, goalVerdict, number } from './table.ts';
 import { asking, bringing } from './workloads.ts';
 
 /** The runtime evicts an object that nobody has called for ten seconds. */
@@ -149,7 +149,7 @@ export function wakeTable(wakes: Wake[]): string {
     ...wakes.map((wake) => {
       const over = judged(wake);
       const goal = (limit: string, isExceeded: boolean | undefined) =>
-        isExceeded === undefined ? '' : `≤ ${limit} ${isExceeded ? 'not reached' : 'reached'}`;
+        isExceeded === undefined ? '' : goalVerdict(limit, isExceeded);
       return [
         `  ${wake.title}`,
         text(wake.cpuMs),

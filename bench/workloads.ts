@@ -15,6 +15,8 @@ export interface Workload {
   history?: number;
   /** Requests of one measurement of latency, one after the other. */
   latencyRequests: number;
+  /** How many of the requests are in flight at any moment. Default: 8 */
+  inFlight?: number;
 }
 
 export const burst: Workload = {
@@ -46,6 +48,16 @@ export const bringing = (turns: number): Workload => ({
 /** The same turn where the conversation has what came before. */
 export const asking: Workload = { ...burst, name: 'asking', requests: 64 };
 
+/** What is sent where much has come before, or stands open. */
+export const grown: Workload = { ...burst, name: 'grown', requests: 320 };
+/** After so many turns, the first of them and the last are compared. Few at a time: the last has 4 MB. */
+export const grownHistories = [10, 10_000];
+export const grownLong: Workload = { ...burst, name: 'grown long', requests: 48, inFlight: 2 };
+export const bringingAll = (turns: number): Workload => ({
+  ...bringing(turns),
+  ...{ name: `bringing all ${turns - 1}`, requests: grownLong.requests, inFlight: 2 },
+});
+
 /** A prompt that begins with 200 kB: in the request itself, or in a prefix. */
 export const PREFIX_BYTES = 200_000;
 export const long: Workload = {
@@ -65,6 +77,9 @@ export const special: Workload[] = [
   long,
   ...histories.map(bringing),
   ...wokenAfter.map((turns) => bringing(turns + 1)),
+  grown,
+  grownLong,
+  ...grownHistories.map(bringingAll),
 ];
 
 export const workloads: Workload[] = [

@@ -73,10 +73,10 @@ export function App() {
         </div>
       </header>
       {upstream.value === 'simulator' && (
-        <p class="banner" role="note">
+        <aside class="banner" aria-label="Simulator">
           <strong>Simulator.</strong> These answers are not Claude’s. Put <code>ANTHROPIC_API_KEY</code> in{' '}
           <code>.dev.vars</code> and start again.
-        </p>
+        </aside>
       )}
       {state.value !== 'starting' && (
         <main id="main" tabIndex={-1}>

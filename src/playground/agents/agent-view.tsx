@@ -1,12 +1,13 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import type { LedgerRow } from '../../client/index.ts';
 import { useAction } from '../edge/async-action.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatStamp, usdColumn } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
-import { agentRequests, nameIn, readAgent, spent } from './list.ts';
+import { agentRequests, nameIn, readAgent, spent, waitsSince } from './list.ts';
 
 /** A version's name is long: these many characters tell it from the others. */
 const VERSION_CHARACTERS = 8;
@@ -56,8 +57,8 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
   const rows = versions.map((row) => ({ ...row, spent: spent.value.get(row.version) ?? { requests: 0, usd: 0 } }));
   const usd = usdColumn(rows.map((row) => row.spent.usd));
   return (
-    <section class="stack" aria-labelledby="versions">
-      <h2 id="versions">Versions</h2>
+    <section class="stack">
+      <h2>Versions</h2>
       <Table
         columns={['Version', 'Stored', { number: 'Size' }, { number: 'Requests' }, { number: 'Cost' }]}
         label="Versions"
@@ -83,22 +84,30 @@ function LastRuns({ name }: { name: string }) {
   const rows = agentRequests.value.filter(({ agent }) => agent !== null && nameIn(agent) === name).slice(0, MOST_RUNS);
   const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
   return (
-    <section class="stack" aria-labelledby="runs">
-      <h2 id="runs">Last requests</h2>
+    <section class="stack">
+      <h2>Last requests</h2>
       {rows.length === 0 ? (
         <p class="quiet">None lately.</p>
       ) : (
         <Table columns={['At', 'Conversation', { number: 'Cost' }, 'Ended']} label="Last requests">
-          {rows.map(({ request_id, created_at, conversation, status, cost_usd, error_type, stop_reason }) => (
-            <tr key={request_id} data-running={status === 'held'}>
-              <td title={request_id}>{formatStamp(created_at)}</td>
-              <td>{conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}</td>
-              <td class="number">{status === 'held' ? '' : usd(cost_usd)}</td>
-              <td>{status === 'held' ? 'running' : (error_type ?? stop_reason ?? status)}</td>
-            </tr>
-          ))}
+          {rows.map((row) => {
+            const { request_id, created_at, conversation, status, cost_usd } = row;
+            return (
+              <tr key={request_id} data-running={status === 'held'}>
+                <td title={request_id}>{formatStamp(created_at)}</td>
+                <td>{conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}</td>
+                <td class="number">{status === 'held' ? '' : usd(cost_usd)}</td>
+                <td>{endOf(row)}</td>
+              </tr>
+            );
+          })}
         </Table>
       )}
     </section>
   );
+}
+
+function endOf(row: LedgerRow): string {
+  if (row.status === 'held') return 'running';
+  return waitsSince(row) ? 'waits for approval' : (row.error_type ?? row.stop_reason ?? row.status);
 }

@@ -1,10 +1,11 @@
 import { useEffect } from 'preact/hooks';
+import { agents } from '../edge/agents.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
 import { formatCount, formatStamp, usdColumn } from '../ui/format.ts';
 import { agentName } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
 import { AgentView } from './agent-view.tsx';
-import { agentRequests, agents, agentsFault, keepAgents, nameIn, spentBy } from './list.ts';
+import { agentRequests, agentsFault, isWaiting, keepAgents, nameIn, spentBy } from './list.ts';
 
 /** Lists the stored agents, or shows the one that the URL names. */
 export function Agents() {
@@ -47,6 +48,7 @@ function AgentList() {
               <tr key={`${owner} ${name}`}>
                 <th scope="row">
                   <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
+                  {isWaiting(name) && <span class="tag waits">waits for approval</span>}
                 </th>
                 <td>{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>

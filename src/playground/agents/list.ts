@@ -1,8 +1,9 @@
 /** Loads the stored agents, with what they cost and what they did last. */
 import { signal } from '@preact/signals';
 import type { AgentContent } from '../../agents/agents-answers.schema.ts';
-import type { LedgerRow, NamedRow, Page, UsageReport } from '../../client/index.ts';
+import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
+import { refreshAgents } from '../edge/agents.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
 
@@ -12,16 +13,16 @@ export interface AgentSpend {
   usd: number;
 }
 
-/** The agents; undefined until they are known. */
-export const agents = signal<NamedRow[] | undefined>(undefined);
 /** What each version has spent, by `name@version`. */
 export const spent = signal<ReadonlyMap<string, AgentSpend>>(new Map());
 /** The last requests that ran with an agent, newest first. */
 export const agentRequests = signal<LedgerRow[]>([]);
+/** The conversations that wait for approval. */
+const waiting = signal<ReadonlySet<string>>(new Set());
 export const agentsFault = signal<string | undefined>(undefined);
 
 const AGENTS_EVERY_MS = 5_000;
-const MOST_AGENTS = 1_000;
+const MOST_VERSIONS = 1_000;
 /** Of the last requests, those of agents are shown. */
 const REQUESTS_READ = 200;
 
@@ -29,16 +30,17 @@ const REQUESTS_READ = 200;
 export function keepAgents(): () => void {
   return poll(
     async (isCurrent) => {
-      const [list, usage, page] = await Promise.all([
-        readJson<Page<NamedRow>>('/agents', { query: { limit: MOST_AGENTS } }),
+      const [usage, page, conversations] = await Promise.all([
         readJson<UsageReport>('/usage', { query: { group_by: 'agent' } }),
         edge().requests({ limit: REQUESTS_READ }),
+        edge().conversations.list({ limit: REQUESTS_READ }),
+        refreshAgents(),
       ]);
       if (!isCurrent()) return;
-      agents.value = list.data;
       spent.value = new Map(
         usage.data.flatMap(({ key, requests, cost_usd }) => (key === null ? [] : [[key, { requests, usd: cost_usd }]])),
       );
+      waiting.value = new Set(conversations.data.filter(({ paused }) => paused !== null).map(({ id }) => id));
       agentRequests.value = page.data.filter(({ agent }) => agent !== null);
     },
     AGENTS_EVERY_MS,
@@ -65,7 +67,21 @@ export async function readAgent(name: string): Promise<{ content: AgentContent; 
   const path = `/agents/${encodeURIComponent(name)}`;
   const [content, versions] = await Promise.all([
     readJson<AgentContent>(path),
-    readJson<Page<VersionRow>>(`${path}/versions`, { query: { limit: MOST_AGENTS } }),
+    readJson<Page<VersionRow>>(`${path}/versions`, { query: { limit: MOST_VERSIONS } }),
   ]);
   return { content, versions: versions.data };
+}
+
+/** @returns whether a request's conversation waits for approval since that request: it is the last one there */
+export function waitsSince({ request_id, conversation }: LedgerRow): boolean {
+  if (conversation === null || !waiting.value.has(conversation)) return false;
+  return agentRequests.value.find((row) => row.conversation === conversation)?.request_id === request_id;
+}
+
+/** @returns whether a conversation with this agent waits for approval */
+export function isWaiting(name: string): boolean {
+  return agentRequests.value.some(
+    ({ agent, conversation }) =>
+      agent !== null && nameIn(agent) === name && conversation !== null && waiting.value.has(conversation),
+  );
 }

@@ -15,8 +15,12 @@ export function AlertsList() {
   return (
     <section class="panel stack" aria-labelledby="alerts">
       <h3 id="alerts">Alerts</h3>
-      {rows.length === 0 ? (
-        <p class="quiet">None. Name shares in the limits: alerts: [0.5, 0.8, 1].</p>
+      {rows === undefined || rows.length === 0 ? (
+        <p class="quiet">
+          {rows === undefined
+            ? '…'
+            : 'None yet. To be told of half a limit: PATCH /accounts/:id/limits with {"alerts": [0.5]}.'}
+        </p>
       ) : (
         <ul class="stack alerts">
           {rows.map((row) => (

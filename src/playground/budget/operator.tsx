@@ -1,10 +1,10 @@
 import { useEffect } from 'preact/hooks';
-import { RetryFault } from '../edge/retry-fault.tsx';
 import { AlertsList } from './alerts-list.tsx';
 import { FindRequest } from './find-request.tsx';
 import { SpendGauge } from './gauge.tsx';
-import { deployment, keepOverview, overviewFault, PERIODS } from './overview.ts';
+import { deployment, keepOverview, PERIODS } from './overview.ts';
 import { SpendersTable } from './spenders-table.tsx';
+import { WhoSpent } from './who-spent.tsx';
 
 const TITLES = { day: 'Everybody, today', week: 'Everybody, this week', month: 'Everybody, this month' } as const;
 
@@ -15,7 +15,6 @@ export function Operator() {
   return (
     <section class="stack operator" aria-labelledby="operator">
       <h2 id="operator">The deployment</h2>
-      {overviewFault.value && <RetryFault text={overviewFault.value} />}
       {shared && (
         <ul class="gauges">
           {PERIODS.map((period) => {
@@ -31,6 +30,7 @@ export function Operator() {
           })}
         </ul>
       )}
+      <WhoSpent />
       <div class="budget-columns">
         <FindRequest />
         <AlertsList />

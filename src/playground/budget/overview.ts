@@ -26,7 +26,8 @@ export interface Spender {
 /** The deployment's shared budget; undefined where it has none. */
 export const deployment = signal<PoolQuotaReport | undefined>(undefined);
 export const spenders = signal<Spender[]>([]);
-export const alerts = signal<AlertRow[]>([]);
+/** The last alerts; undefined until they are known. */
+export const alerts = signal<AlertRow[] | undefined>(undefined);
 export const overviewFault = signal<string | undefined>(undefined);
 
 const OVERVIEW_EVERY_MS = 10_000;

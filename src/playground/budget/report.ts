@@ -1,6 +1,6 @@
 /** Loads what the page shows of an account. */
 import { effect, signal, untracked } from '@preact/signals';
-import type { LedgerRow, UsageReport } from '../../client/index.ts';
+import type { UsageReport } from '../../client/index.ts';
 import { type AccountQuota, quota as ownQuota, readQuota } from '../edge/account.ts';
 import { edge } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
@@ -11,19 +11,24 @@ import { type DaySpend, spendPerDay } from './spend.ts';
 /** The account that is shown. */
 export const account = signal(identity.peek().account);
 export const reportedQuota = signal<AccountQuota | undefined>(undefined);
-/** The last requests; undefined until they are known. */
-export const requests = signal<LedgerRow[] | undefined>(undefined);
 export const spend = signal<DaySpend[]>([]);
 export const byModel = signal<UsageReport | undefined>(undefined);
 export const savings = signal<Saving[]>([]);
 export const reportFault = signal<string | undefined>(undefined);
 
 const REPORT_EVERY_MS = 2_000;
-const REQUESTS = 20;
 
 identity.subscribe(({ account: own }) => {
   account.value = own;
 });
+
+/** Shows an account, and leads there whoever has chosen it. */
+export function showAccount(id: string): void {
+  account.value = id;
+  const heading = document.getElementById('account');
+  heading?.scrollIntoView({ block: 'start' });
+  heading?.focus({ preventScroll: true });
+}
 
 /** Keeps everything up to date while the page is visible. */
 export function keepReporting(): () => void {
@@ -36,15 +41,13 @@ export function keepReporting(): () => void {
 function keepReportOf(name: string): () => void {
   // What is known of another account is not shown as this one's.
   reportedQuota.value = undefined;
-  requests.value = undefined;
   spend.value = [];
   byModel.value = undefined;
   let settled: number | undefined;
   const look = async (isCurrent: () => boolean) => {
-    const [stands, page] = await Promise.all([readQuota(name), edge().requests({ limit: REQUESTS, account: name })]);
+    const stands = await readQuota(name);
     if (!isCurrent()) return;
     reportedQuota.value = stands;
-    requests.value = page.data;
     if (name === identity.value.account) ownQuota.value = stands;
     // The sums change only when a request is settled.
     if (stands.month.settled_usd === settled) return;

@@ -1,54 +1,115 @@
-import type { LedgerRow } from '../../client/index.ts';
+import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { ListedRequest } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
+import { SmallButton } from '../ui/button.tsx';
+import { Select } from '../ui/form.tsx';
 import { formatCount, formatMs, formatStamp, usdColumn } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
-import { requests } from './report.ts';
+import { daysName } from './days.ts';
+import { inputTokens } from './input-tokens.ts';
+import { RequestDetails, WhyRefused } from './request-details.tsx';
+import { hasMoreRequests, keepRequests, listedKind, listMoreRequests, requests } from './request-list.ts';
 
-/** Shows the last rows of the ledger. Running requests show their hold. */
+const KINDS = [
+  ['sent', 'Answered and running'],
+  ['refused', 'Refused by this edge'],
+] as const;
+
+/** Shows the account's requests on the chosen days: the rows of the ledger, or what was refused, with the reasons. */
 export function RequestsTable() {
+  useEffect(keepRequests, []);
   const rows = requests.value;
-  const usd = usdColumn(
-    (rows ?? []).map(({ cost_usd, hold_usd, status }) => (status === 'held' ? hold_usd : cost_usd)),
-  );
+  const isRefused = listedKind.value === 'refused';
   return (
     <section class="stack" aria-labelledby="requests">
-      <h2 id="requests">Last requests</h2>
-      {rows === undefined || rows.length === 0 ? (
-        <p class="quiet">{rows === undefined ? '…' : 'None yet.'}</p>
-      ) : (
-        <Table
-          columns={[
-            'At',
-            'Route',
-            'Model',
-            ...['In', 'From cache', 'Out', 'Cost', 'Took'].map((number) => ({ number })),
-            'Ended',
-          ]}
-          label="Last requests"
-        >
-          {rows.map((row) => (
-            <Row key={row.request_id} row={row} usd={usd} />
-          ))}
-        </Table>
+      <div class="apart">
+        <h2 id="requests">Last requests</h2>
+        <div class="inline filters">
+          <Select
+            label="Which requests"
+            value={listedKind.value}
+            options={KINDS}
+            onChoose={(kind) => (listedKind.value = kind as 'sent' | 'refused')}
+          />
+        </div>
+      </div>
+      {rows === undefined && <p class="quiet">…</p>}
+      {rows?.length === 0 && (
+        <p class="quiet">
+          {isRefused ? 'None was refused' : 'None'}, {daysName()}.
+        </p>
+      )}
+      {rows !== undefined && rows.length > 0 && (isRefused ? <RefusedRows rows={rows} /> : <SentRows rows={rows} />)}
+      {hasMoreRequests.value && (
+        <p>
+          <SmallButton name="Show more" onClick={listMoreRequests} />
+        </p>
       )}
     </section>
   );
 }
 
-function Row({ row, usd }: { row: LedgerRow; usd: (value: number) => string }) {
+/** Running requests show their hold. A press on the time opens the rest of a row. */
+function SentRows({ rows }: { rows: readonly ListedRequest[] }) {
+  const opened = useSignal<string | undefined>(undefined);
+  const usd = usdColumn(rows.map(({ cost_usd, hold_usd, status }) => (status === 'held' ? hold_usd : cost_usd)));
+  return (
+    <Table
+      columns={[
+        'At',
+        'Route',
+        'Model',
+        ...['In', 'From cache', 'Out', 'Cost', 'Took'].map((number) => ({ number })),
+        'Ended',
+      ]}
+    >
+      {rows.flatMap((row) => {
+        const id = row.request_id;
+        const isOpen = opened.value === id;
+        const shown = (
+          <SentRow
+            key={id}
+            row={row}
+            usd={usd}
+            isOpen={isOpen}
+            onToggle={() => (opened.value = isOpen ? undefined : id)}
+          />
+        );
+        if (!isOpen) return [shown];
+        return [
+          shown,
+          <tr key={`${id} opened`}>
+            <td colSpan={9}>
+              <RequestDetails request={row} />
+            </td>
+          </tr>,
+        ];
+      })}
+    </Table>
+  );
+}
+
+interface SentRowProps {
+  row: ListedRequest;
+  usd(value: number): string;
+  isOpen: boolean;
+  onToggle(): void;
+}
+
+function SentRow({ row, usd, isOpen, onToggle }: SentRowProps) {
   const { usage } = row;
   const running = row.status === 'held';
-  const input =
-    usage.input_tokens +
-    usage.cache_read_input_tokens +
-    usage.cache_write_5m_input_tokens +
-    usage.cache_write_1h_input_tokens;
   return (
     <tr data-running={running}>
-      <td title={row.request_id}>{formatStamp(row.created_at)}</td>
+      <td>
+        <button type="button" class="link" aria-expanded={isOpen} onClick={onToggle}>
+          {formatStamp(row.created_at)}
+        </button>
+      </td>
       <td>{row.route}</td>
       <td>{nameOf(row.model)}</td>
-      <td class="number">{running ? '' : formatCount(input)}</td>
+      <td class="number">{running ? '' : formatCount(inputTokens(usage))}</td>
       <td class="number">{usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''}</td>
       <td class="number">{running ? '' : formatCount(usage.output_tokens)}</td>
       <td class="number" title={row.estimated ? 'Estimated: the upstream did not say' : undefined}>
@@ -57,5 +118,20 @@ function Row({ row, usd }: { row: LedgerRow; usd: (value: number) => string }) {
       <td class="number">{row.ms === null ? '' : formatMs(row.ms)}</td>
       <td>{running ? 'running' : (row.error_type ?? row.stop_reason ?? row.status)}</td>
     </tr>
+  );
+}
+
+function RefusedRows({ rows }: { rows: readonly ListedRequest[] }) {
+  return (
+    <Table columns={['At', 'Model', 'Limit', 'Why']} label="Refused requests">
+      {rows.map(({ request_id, created_at, model, refusal }) => (
+        <tr key={request_id}>
+          <td title={request_id}>{formatStamp(created_at)}</td>
+          <td>{nameOf(model)}</td>
+          <td>{refusal && <code>{refusal.limit}</code>}</td>
+          <td class="why">{refusal && <WhyRefused refusal={refusal} />}</td>
+        </tr>
+      ))}
+    </Table>
   );
 }

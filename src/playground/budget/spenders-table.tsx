@@ -6,7 +6,7 @@ import { formatMoment, usdColumn } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { LimitCell } from './limit-cell.tsx';
 import { deployment, PERIODS, type Period, type Spender, spenders } from './overview.ts';
-import { account } from './report.ts';
+import { showAccount } from './report.ts';
 
 type Column = 'id' | 'group' | 'spent' | 'limit' | 'seen';
 
@@ -83,7 +83,7 @@ export function SpendersTable() {
         </div>
       </div>
       {deployment.value === undefined && (
-        <p class="quiet">To see what each has spent, set DEPLOYMENT_LIMITS; {'{}'} is enough.</p>
+        <p class="quiet">Groups, and what each has spent here, need the setting DEPLOYMENT_LIMITS; {'{}'} is enough.</p>
       )}
       <div class="table-frame spenders">
         <table class="table">
@@ -150,11 +150,6 @@ function SpenderRow({ row, period, usd }: SpenderRowProps) {
       <td>{seen === null ? '' : formatMoment(seen)}</td>
     </tr>
   );
-}
-
-function showAccount(id: string): void {
-  account.value = id;
-  document.getElementById('quota')?.scrollIntoView({ block: 'start' });
 }
 
 function valueIn({ id, group, spent, limit, seen }: Spender, column: Column, period: Period): string | number {

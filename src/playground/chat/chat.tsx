@@ -1,6 +1,7 @@
 import { untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
+import { refreshAgents } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
@@ -17,7 +18,7 @@ export function Chat() {
   const listOpen = useSignal(false);
   const { fault, run } = useAction();
   useEffect(() => {
-    void run(() => Promise.all([refreshConversations(), refreshPrefixes()]));
+    void run(() => Promise.all([refreshConversations(), refreshPrefixes(), refreshAgents()]));
     const stops = [keepCounting(), keepListed()];
     return () => {
       for (const stop of stops) stop();
@@ -51,6 +52,11 @@ export function Chat() {
             </button>
             <h1 class="clipped">{current ? titleFor(current.id, current.report.value?.title) : 'New conversation'}</h1>
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
+            {current?.report.value?.agent && (
+              <a class="tag" href={`#/agents/${encodeURIComponent(current.report.value.agent.name)}`}>
+                {current.report.value.agent.name}
+              </a>
+            )}
           </div>
         </header>
         {fault.value && <Fault text={fault.value} />}

@@ -62,10 +62,8 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
     <li class="item" data-current={current}>
       <a ref={link} href={`#/chat/${encodeURIComponent(row.id)}`} aria-current={current ? 'page' : undefined}>
         <span class="clipped">{title}</span>
-        <span class="item-note">
-          {row.state === 'running' || (session.value?.id === row.id && session.value.live.value)
-            ? 'answering…'
-            : `${row.turns} ${row.turns === 1 ? 'turn' : 'turns'} · ${formatUsd(row.cost_usd)}`}
+        <span class="item-note" data-waits={row.paused !== null}>
+          {noteOf(row)}
         </span>
       </a>
       <div class="item-actions">
@@ -77,4 +75,10 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       </div>
     </li>
   );
+}
+
+function noteOf({ id, state, paused, turns, cost_usd }: ConversationRow): string {
+  if (state === 'running' || (session.value?.id === id && session.value.live.value)) return 'answering…';
+  if (paused !== null) return 'waits for approval';
+  return `${turns} ${turns === 1 ? 'turn' : 'turns'} · ${formatUsd(cost_usd)}`;
 }

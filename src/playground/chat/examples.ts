@@ -53,7 +53,7 @@ export const EXAMPLES: readonly Example[] = [
       });
       await refreshPrefixes();
       prefix.value = name;
-      const session = await begin('Two questions to a handbook');
+      const session = await begin('Two questions to a handbook', '');
       await session.send('In one sentence: may I bring a bicycle back after ten days?');
       await session.send('In one sentence: and who pays for the parcel?');
     },

@@ -1,4 +1,4 @@
-import { useSignal, useSignalEffect } from '@preact/signals';
+import { type Signal, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { Icon } from '../ui/icon.tsx';
 import { FailureNote } from './message/failure-note.tsx';
@@ -56,20 +56,25 @@ export function Transcript({ session }: { session: Session }) {
           {session.failure.value && <FailureNote failure={session.failure.value} session={session} />}
         </div>
       </div>
-      {away.value && (
-        <button
-          type="button"
-          class="inline to-end"
-          onClick={() => {
-            atEnd.current = true;
-            toEnd(scroller.current);
-          }}
-        >
-          <Icon name="down" />
-          To the end
-        </button>
-      )}
+      <ToEnd
+        away={away}
+        onClick={() => {
+          atEnd.current = true;
+          toEnd(scroller.current);
+        }}
+      />
     </div>
+  );
+}
+
+/** Shows a button while the end is out of sight. It reads the signal by itself: the messages are not rendered again for it. */
+function ToEnd({ away, onClick }: { away: Signal<boolean>; onClick(): void }) {
+  if (!away.value) return null;
+  return (
+    <button type="button" class="inline to-end" onClick={onClick}>
+      <Icon name="down" />
+      To the end
+    </button>
   );
 }
 

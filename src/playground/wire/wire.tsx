@@ -1,6 +1,8 @@
 import { useSignal } from '@preact/signals';
 import { token } from '../edge/client.ts';
 import { type Recording, recorded, recordings } from '../edge/recording.ts';
+import { announce } from '../ui/announcer.tsx';
+import { SmallButton } from '../ui/button.tsx';
 import { Code } from '../ui/code.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Select } from '../ui/form.tsx';
@@ -33,17 +35,29 @@ export function Wire() {
     <div class="page wire">
       <header class="apart page-head">
         <h1>Wire</h1>
-        <label class="inline">
-          <span class="quiet">Call</span>
-          <Select
-            value={recording.number}
-            options={all.map(({ number, method, path, startedAt, status }) => [
-              number,
-              `${formatClock(startedAt)} ${method} ${path} ${status ?? ''}`,
-            ])}
-            onChoose={(number) => (chosen.value = Number(number))}
+        <div class="inline">
+          <SmallButton
+            name="Copy as curl"
+            onClick={() => {
+              const curl = snippets.find(({ name }) => name === 'curl')?.code ?? '';
+              navigator.clipboard.writeText(curl).then(
+                () => announce('Copied as curl.'),
+                () => announce('The browser did not allow copying. The tab curl has it too.'),
+              );
+            }}
           />
-        </label>
+          <label class="inline">
+            <span class="quiet">Call</span>
+            <Select
+              value={recording.number}
+              options={all.map(({ number, method, path, startedAt, status }) => [
+                number,
+                `${formatClock(startedAt)} ${method} ${path} ${status ?? ''}`,
+              ])}
+              onChoose={(number) => (chosen.value = Number(number))}
+            />
+          </label>
+        </div>
       </header>
       <Facts
         facts={[

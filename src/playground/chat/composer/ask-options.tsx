@@ -4,7 +4,7 @@ import { toolsOfEdge } from '../../edge/client.ts';
 import { CheckboxChip, Select } from '../../ui/form.tsx';
 import { Popover } from '../../ui/popover.tsx';
 import { session } from '../session/conversations.ts';
-import { changedOptions, edgeTools, maxTokens, prefix, thinking, tools } from '../session/options.ts';
+import { agent, changedOptions, edgeTools, maxTokens, prefix, thinking, tools } from '../session/options.ts';
 import { PrefixDialog } from './prefix-dialog.tsx';
 
 const NEW = '+';
@@ -27,14 +27,18 @@ export function AskOptions() {
         <label class="labelled">
           Prefix
           <Select
-            // A conversation keeps the prefix that it began with.
-            disabled={current !== undefined}
-            value={current ? (held ?? '') : prefix.value}
+            // A conversation keeps the prefix that it began with, and an agent has a prompt of its own.
+            disabled={current !== undefined || agent.value !== ''}
+            value={current ? (held ?? '') : agent.value === '' ? prefix.value : ''}
             options={[['', 'None'], ...names, [NEW, 'New prefix…']]}
             onChoose={choosePrefix}
           />
           <span class="quiet">
-            {current ? 'A conversation keeps the prefix it began with.' : 'The stored start of the prompt.'}
+            {current
+              ? 'A conversation keeps the prefix it began with.'
+              : agent.value === ''
+                ? 'The stored start of the prompt.'
+                : 'An agent has its own prompt.'}
           </span>
         </label>
         <label class="labelled">

@@ -1,11 +1,9 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
 import { useRef } from 'preact/hooks';
 import { sentenceOf } from '../../edge/client.ts';
-import { chooseModel, model, models } from '../../edge/models.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
 import { useFileDrop } from '../../ui/file-drop.ts';
-import { Select } from '../../ui/form.tsx';
 import { formatCount, formatUsd } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
 import { conversationId } from '../../ui/route.ts';
@@ -13,6 +11,7 @@ import { askInstead, send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
 import { ACCEPTED, pictureAddress, readAttachment } from './attachments.ts';
 import { attachments, clearDraft, counted, draftContent, draftText, editing, isEmpty } from './draft.ts';
+import { WhoAnswers } from './who-answers.tsx';
 
 export function Composer() {
   const picker = useRef<HTMLInputElement>(null);
@@ -110,12 +109,7 @@ export function Composer() {
           />
           <div class="field-foot">
             <IconButton icon="attach" label="Attach pictures or PDFs" onClick={() => picker.current?.click()} />
-            <Select
-              label="Model"
-              value={model.value?.id}
-              options={models.value.map(({ id, display_name }) => [id, display_name])}
-              onChoose={chooseModel}
-            />
+            <WhoAnswers />
             <AskOptions />
             {running ? (
               <button type="button" class="send" aria-label="Stop" title="Stop" onClick={() => void current?.stop()}>

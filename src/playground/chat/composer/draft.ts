@@ -1,12 +1,12 @@
 /** Keeps the draft of a question, and counts what it would cost. */
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
 import { computed, effect, signal } from '@preact/signals';
-import type { CountAnswer } from '../../../client/index.ts';
+import type { CountAnswer, CountRequest } from '../../../client/index.ts';
 import { edge, state } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { type Content, partsOf, textOf } from '../session/content.ts';
 import { session } from '../session/conversations.ts';
-import { prefix, thinking } from '../session/options.ts';
+import { agent, prefix, thinking } from '../session/options.ts';
 import { offeredTools } from '../session/tools.ts';
 import { type Attachment, attachmentsIn } from './attachments.ts';
 
@@ -76,11 +76,27 @@ export function keepCounting(): () => void {
   };
 }
 
-function countRequest() {
+/** A conversation that there is not: only in one the edge counts what an agent would be asked. */
+const NOBODYS = `draft-${crypto.randomUUID()}`;
+
+/** @returns the question to count the draft behind an agent's prompt; undefined where the history is another one */
+function agentCountRequest(name: string, tools: ReturnType<typeof offeredTools>): CountRequest | undefined {
+  if (editing.value !== undefined) return undefined;
+  const current = session.value;
+  return {
+    ...(current ? { conversation: current.id } : { conversation: NOBODYS, agent: name }),
+    messages: [{ role: 'user', content: draftContent() } as MessageParam],
+    ...(tools.length > 0 ? { tools } : {}),
+  };
+}
+
+function countRequest(): CountRequest | undefined {
   const id = model.value?.id;
   if (state.value !== 'ready' || isEmpty.value || id === undefined) return undefined;
   const current = session.value;
   const offered = offeredTools();
+  const answering = current ? current.report.value?.agent?.name : agent.value || undefined;
+  if (answering !== undefined) return agentCountRequest(answering, offered);
   const held = current ? (current.report.value?.prefix ?? undefined) : prefix.value || undefined;
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editing.value);

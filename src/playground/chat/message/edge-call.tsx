@@ -15,13 +15,16 @@ interface EdgeCallProps {
   told: ConversationTurn['steps'][number]['calls'][number] | undefined;
   /** Whether the run goes on: what has no result is on its way. */
   isLive: boolean;
+  /** Whether it is not made before somebody has approved it. */
+  waits: boolean;
 }
 
 /** Shows a tool's call by the edge, which opens in place. */
-export function EdgeCall({ conversation, part, result, told, isLive }: EdgeCallProps) {
+export function EdgeCall({ conversation, part, result, told, isLive, waits }: EdgeCallProps) {
   const isOpen = useSignal(false);
   const failed = result?.is_error === true;
-  const state = failed ? 'failed' : result ? 'done' : isLive ? 'running' : 'without a result';
+  const open = waits ? 'waits for approval' : isLive ? 'running' : 'without a result';
+  const state = failed ? 'failed' : result ? 'done' : open;
   return (
     <details
       class="aside call edge-call"

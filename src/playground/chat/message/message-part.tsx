@@ -9,12 +9,13 @@ import type { Thought } from '../session/thoughts.ts';
 interface MessagePartProps {
   part: Part;
   /** The result of a tool's call. */
-  result: Part | undefined;
+  result?: Part | undefined;
   /** When Claude thought it; undefined where this page has not seen that. */
-  thought: Thought | undefined;
+  thought?: Thought | undefined;
   /** Whether the text is shown as it was typed, without Markdown. */
-  plain: boolean;
-  growing: boolean;
+  plain?: boolean;
+  /** Whether more of it is still to come. */
+  growing?: boolean;
 }
 
 /** Tells how long Claude has been thinking. */
@@ -29,7 +30,7 @@ function thoughtFor(thought: Thought | undefined): string {
 }
 
 /** Shows one content block. */
-export function MessagePart({ part, result, thought, plain, growing }: MessagePartProps) {
+export function MessagePart({ part, result, thought, plain = false, growing = false }: MessagePartProps) {
   switch (part.type) {
     case 'text':
       return plain ? <p class="typed">{String(part.text)}</p> : <Markdown text={String(part.text)} />;

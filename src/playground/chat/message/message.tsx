@@ -1,6 +1,7 @@
+import { memo } from 'preact/compat';
 import { nameOf } from '../../edge/models.ts';
 import { type Part, textOf } from '../session/content.ts';
-import { type Entry, entriesOf, resultsOf } from '../session/entries.ts';
+import { type Entry, resultsIn, resultsOf } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
 import { stepsIn } from '../session/steps.ts';
 import { Figures } from './figures.tsx';
@@ -18,13 +19,25 @@ const ENDINGS: Record<string, string> = {
   model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
 };
 
-export function Message({ entry, session }: { entry: Entry; session: Session }) {
+interface MessageProps {
+  entry: Entry;
+  session: Session;
+}
+
+/** Shows a message. One of the history is rendered again only if its row, or a signal that it reads, has changed. */
+export const Message = memo(MessageView, (before, next) => {
+  const [old, entry] = [before.entry, next.entry];
+  return entry.row !== undefined && entry.row === old.row && entry.key === old.key && next.session === before.session;
+});
+
+function MessageView({ entry, session }: MessageProps) {
   const { role, row, stream } = entry;
   // Reading this signal renders again: the message stays the same object while it grows.
   if (stream) void session.grown.value;
   const parts: readonly Part[] = stream ? ((stream.message?.content ?? []) as unknown as Part[]) : entry.parts;
   const shown = parts.filter(({ type }) => type !== 'tool_result');
-  const results = resultsOf([...entriesOf(session), ...(stream ? [{ parts }] : [])]);
+  const known = resultsIn(session);
+  const results = stream ? new Map([...known, ...resultsOf([{ parts }])]) : known;
   const ending = row && role === 'assistant' ? (ENDINGS[row.status] ?? ENDINGS[row.stop_reason ?? '']) : undefined;
   const steps = role === 'assistant' ? stepsIn(parts) : undefined;
   const turn = row?.turn ?? stream?.turn;

@@ -50,6 +50,7 @@ export function RunTimeline({ steps, turn, session, results, thoughtOf, isLive }
                   result={results.get(String(part.id))}
                   told={told[index]?.calls.find(({ id }) => id === part.id)}
                   isLive={isLive}
+                  waits={session.approvals.value.some(({ tool_use_id }) => tool_use_id === part.id)}
                 />
               ) : (
                 <MessagePart
@@ -58,7 +59,6 @@ export function RunTimeline({ steps, turn, session, results, thoughtOf, isLive }
                   part={part}
                   result={results.get(String(part.id))}
                   thought={thoughtOf(part)}
-                  plain={false}
                   growing={isLast && at === parts.length - 1}
                 />
               ),

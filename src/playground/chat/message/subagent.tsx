@@ -43,15 +43,8 @@ export function Subagent({ parent, call }: SubagentProps) {
         <a href={`#/chat/${encodeURIComponent(row.id)}`}>Open it</a>
       </p>
       {parts.map((part, index) => (
-        <MessagePart
-          // biome-ignore lint/suspicious/noArrayIndexKey: what it has said does not change its place.
-          key={index}
-          part={part}
-          result={undefined}
-          thought={undefined}
-          plain={false}
-          growing={false}
-        />
+        // biome-ignore lint/suspicious/noArrayIndexKey: what it has said does not change its place.
+        <MessagePart key={index} part={part} />
       ))}
     </section>
   );

@@ -38,8 +38,8 @@ function numberOf(id: string): number {
   return Number(COPY.exec(id)?.[2] ?? 1);
 }
 
-/** @returns the ids of all members that a family can have, as far as the list and the shown conversation tell */
-export function membersOf(id: string, rows: readonly { id: string }[]): string[] {
+/** @returns the ids that the conversations of a family can have, as far as the list and the shown conversation tell */
+export function possibleIdsOf(id: string, rows: readonly { id: string }[]): string[] {
   const family = familyOf(id);
   const numbers = [id, ...rows.map((row) => row.id)].filter((each) => familyOf(each) === family).map(numberOf);
   const most = Math.max(...numbers);
@@ -48,7 +48,7 @@ export function membersOf(id: string, rows: readonly { id: string }[]): string[]
 
 /** @returns an id for the next copy; undefined where it would be too long */
 export function nextBranchId(id: string, rows: readonly { id: string }[]): string | undefined {
-  const next = familyOf(id) + MARK + (membersOf(id, rows).length + 1);
+  const next = familyOf(id) + MARK + (possibleIdsOf(id, rows).length + 1);
   return next.length > MOST_ID_CHARACTERS ? undefined : next;
 }
 

@@ -5,9 +5,9 @@ import { edge, sentenceOf, token } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { poll } from '../../edge/poll.ts';
 import { go } from '../../ui/route.ts';
-import { familyOf, membersOf, nextBranchId, oneOfEach } from './branches.ts';
+import { familyOf, nextBranchId, oneOfEach, possibleIdsOf } from './branches.ts';
 import type { Content } from './content.ts';
-import { prefix } from './options.ts';
+import { agent, prefix } from './options.ts';
 import { ignoreDeleted, Session } from './session.ts';
 import { titleOf } from './titles.ts';
 
@@ -97,7 +97,7 @@ export function show(id: string | undefined): void {
   refreshConversations()
     // If the list cannot be read, it stays as it was.
     .catch(() => {})
-    .then(() => opened?.readBranches(membersOf(opened.id, conversations.value)))
+    .then(() => opened?.readBranches(possibleIdsOf(opened.id, conversations.value)))
     .catch((thrown: unknown) => opened?.fail(thrown));
 }
 
@@ -111,12 +111,14 @@ export async function send(content: Content): Promise<void> {
   await current.send(content);
 }
 
-/** Creates a conversation and shows it. From now on it keeps its prefix. */
-export async function begin(title: string, prefixName = prefix.value): Promise<Session> {
+/** Creates a conversation and shows it. From now on it keeps its agent, or its prefix. */
+export async function begin(title: string, agentName = agent.value): Promise<Session> {
   const report = await edge().conversations.create({
     title,
-    ...(model.value ? { model: model.value.id } : {}),
-    ...(prefixName === '' ? {} : { prefix: prefixName }),
+    // An agent has a model and a prompt of its own.
+    ...(agentName === ''
+      ? { ...(model.value ? { model: model.value.id } : {}), ...(prefix.value === '' ? {} : { prefix: prefix.value }) }
+      : { agent: agentName }),
   });
   const created = new Session(report.id, tellChange);
   created.report.value = report;
@@ -166,7 +168,7 @@ export async function rename(id: string, title: string): Promise<void> {
 export function remove(id: string, title: string): void {
   finishRemoval();
   const family = familyOf(id);
-  const ids = membersOf(id, conversations.value);
+  const ids = possibleIdsOf(id, conversations.value);
   removal.value = { family, title, ids, timer: setTimeout(finishRemoval, UNDO_MS) };
   if (session.value && familyOf(session.value.id) === family) go('chat', undefined, true);
 }

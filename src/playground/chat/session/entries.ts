@@ -1,3 +1,4 @@
+import { computed, type ReadonlySignal } from '@preact/signals';
 import type { ConversationMessage, MessageStream, SluiceError } from '../../../client/index.ts';
 import { type Part, partsOf } from './content.ts';
 import type { Session } from './session.ts';
@@ -38,6 +39,15 @@ export function entriesOf(session: Session): Entry[] {
 /** What was refused has not left the edge. Of what broke on the way nobody here knows how far it came. */
 function unsentNote(error: SluiceError | undefined): string {
   return error?.status === undefined ? 'No answer' : 'Not sent';
+}
+
+const resultsBySession = new WeakMap<Session, ReadonlySignal<Map<string, Part>>>();
+
+/** @returns the results of tools in a conversation, which are found once for all its messages */
+export function resultsIn(session: Session): ReadonlyMap<string, Part> {
+  const results = resultsBySession.get(session) ?? computed(() => resultsOf(entriesOf(session)));
+  resultsBySession.set(session, results);
+  return results.value;
 }
 
 /** @returns the results of tools, by the ids of their calls */

@@ -11,6 +11,9 @@ export const maxTokens = signal(USUAL_MAX_TOKENS);
 /** The name of the prefix for the next new conversation; empty for none. */
 export const prefix = signal('');
 
+/** The name of the agent that answers in the next new conversation; empty for none. */
+export const agent = signal('');
+
 /** How many options differ from how they begin. */
 export const changedOptions = computed(
   () =>

@@ -5,10 +5,10 @@ import {
   branchIn,
   branchMetadata,
   choicesIn,
-  membersOf,
   nextBranchId,
   oneOfEach,
   originOf,
+  possibleIdsOf,
 } from '../../../../src/playground/chat/session/branches.ts';
 import { runs } from '../../../support/runs.ts';
 
@@ -81,6 +81,7 @@ const listed = (id: string, updated_at: string) => ({
   messages: 2,
   cost_usd: 0,
   state: 'idle' as const,
+  paused: null,
 });
 
 test('a list has one row for each family: the member that changed last', () => {
@@ -91,7 +92,7 @@ test('a list has one row for each family: the member that changed last', () => {
     listed('a', '2026-01-01T00:00:00Z'),
   ];
   expect(oneOfEach(rows).map(({ id }) => id)).toEqual(['a-sluice-branch-3', 'b-branch-2']);
-  expect(membersOf('a', rows)).toEqual(['a', 'a-sluice-branch-2', 'a-sluice-branch-3']);
+  expect(possibleIdsOf('a', rows)).toEqual(['a', 'a-sluice-branch-2', 'a-sluice-branch-3']);
   expect(nextBranchId('a-sluice-branch-2', rows)).toBe('a-sluice-branch-4');
   expect(nextBranchId('a'.repeat(125), rows)).toBeUndefined();
 });

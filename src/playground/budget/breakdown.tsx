@@ -1,0 +1,98 @@
+import { effect, signal, untracked } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { UsageReport } from '../../client/index.ts';
+import { edge } from '../edge/client.ts';
+import { nameOf } from '../edge/models.ts';
+import { poll } from '../edge/poll.ts';
+import { Select } from '../ui/form.tsx';
+import { formatCount, formatUsd, usdColumn } from '../ui/format.ts';
+import { Table } from '../ui/table.tsx';
+import { chosenDays, daysName } from './days.ts';
+import { DaysPicker } from './days-picker.tsx';
+import { inputTokens } from './input-tokens.ts';
+import { account } from './report.ts';
+
+const PARTS_EVERY_MS = 10_000;
+const PARTS_SHOWN = 20;
+const SPEND_GROUPS = {
+  model: 'Model',
+  tag: 'Tag',
+  conversation: 'Conversation',
+  agent: 'Agent',
+  user: 'User',
+  token: 'Token',
+  tool: 'Tool',
+} as const;
+type SpendGroup = keyof typeof SPEND_GROUPS;
+
+const group = signal<SpendGroup>('model');
+/** What the account has spent on the chosen days; undefined until it is known. */
+const spentOn = signal<UsageReport | undefined>(undefined);
+export const breakdownFault = signal<string | undefined>(undefined);
+
+function keepBreakdown(): () => void {
+  return effect(() => {
+    const query = { ...chosenDays(), account: account.value, group_by: group.value };
+    return untracked(() => {
+      spentOn.value = undefined;
+      return poll(
+        async (isCurrent) => {
+          const report = await edge().usage(query);
+          if (isCurrent()) spentOn.value = report;
+        },
+        PARTS_EVERY_MS,
+        breakdownFault,
+      );
+    });
+  });
+}
+
+/** Shows what an account has spent its money on, on the chosen days. */
+export function Breakdown() {
+  useEffect(keepBreakdown, []);
+  const report = spentOn.value;
+  const rows = (report?.data ?? []).slice(0, PARTS_SHOWN);
+  const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
+  return (
+    <section class="stack" aria-labelledby="breakdown">
+      <div class="apart">
+        <h2 id="breakdown">What {account.value} spent it on</h2>
+        <div class="inline filters">
+          <Select
+            label="Summed by"
+            value={group.value}
+            options={Object.entries(SPEND_GROUPS).map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
+            onChoose={(key) => (group.value = key as SpendGroup)}
+          />
+          <DaysPicker of="what it was spent on" />
+        </div>
+      </div>
+      <p class="quiet">
+        {report &&
+          (report.total.requests === 0
+            ? `Nothing was spent ${daysName()}.`
+            : `${formatUsd(report.total.cost_usd)} in ${formatCount(report.total.requests)} ${report.total.requests === 1 ? 'request' : 'requests'}, ${daysName()}.`)}
+      </p>
+      {rows.length > 0 && (
+        <Table
+          columns={[SPEND_GROUPS[group.value], ...['Requests', 'In', 'Out', 'Cost'].map((number) => ({ number }))]}
+          label="What it was spent on"
+        >
+          {rows.map(({ key, requests, cost_usd, usage }) => (
+            <tr key={key}>
+              <th scope="row">{key === null ? <span class="quiet">none</span> : shown(key)}</th>
+              <td class="number">{formatCount(requests)}</td>
+              <td class="number">{formatCount(inputTokens(usage))}</td>
+              <td class="number">{formatCount(usage.output_tokens)}</td>
+              <td class="number">{usd(cost_usd)}</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </section>
+  );
+}
+
+function shown(key: string): string {
+  return group.value === 'model' ? nameOf(key) : key;
+}

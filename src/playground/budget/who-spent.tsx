@@ -1,0 +1,74 @@
+import { effect, signal, untracked, useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { UsageReport } from '../../client/index.ts';
+import { readJson } from '../edge/client.ts';
+import { poll } from '../edge/poll.ts';
+import { formatCount, formatShare, usdColumn } from '../ui/format.ts';
+import { Pager } from '../ui/pager.tsx';
+import { Table } from '../ui/table.tsx';
+import { chosenDays, daysName } from './days.ts';
+import { DaysPicker } from './days-picker.tsx';
+import { inputTokens } from './input-tokens.ts';
+import { showAccount } from './report.ts';
+
+const SPENT_EVERY_MS = 10_000;
+const SPENT_ROWS = 10;
+
+/** What each account has spent on the chosen days, the dearest first; undefined until it is known. */
+const spentByAccount = signal<UsageReport | undefined>(undefined);
+export const spentFault = signal<string | undefined>(undefined);
+
+function keepSpent(): () => void {
+  return effect(() => {
+    const days = chosenDays();
+    return untracked(() => {
+      spentByAccount.value = undefined;
+      return poll(
+        async (isCurrent) => {
+          const report = await readJson<UsageReport>('/usage', { query: { group_by: 'account', ...days } });
+          if (isCurrent()) spentByAccount.value = report;
+        },
+        SPENT_EVERY_MS,
+        spentFault,
+      );
+    });
+  });
+}
+
+/** Shows an admin who has spent most on the chosen days. A name opens what it was spent on. */
+export function WhoSpent() {
+  const first = useSignal(0);
+  useEffect(keepSpent, []);
+  const report = spentByAccount.value;
+  const rows = report?.data ?? [];
+  const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
+  const total = report?.total.cost_usd ?? 0;
+  return (
+    <section class="stack" aria-labelledby="who-spent">
+      <div class="apart">
+        <h3 id="who-spent">Who spent what</h3>
+        <DaysPicker of="who spent what" />
+      </div>
+      {report && rows.length === 0 && <p class="quiet">Nobody spent anything {daysName()}.</p>}
+      {rows.length > 0 && (
+        <Table columns={['Account', ...['Requests', 'In', 'Out', 'Cost', 'Share'].map((number) => ({ number }))]}>
+          {rows.slice(first.value, first.value + SPENT_ROWS).map(({ key, requests, cost_usd, usage }) => (
+            <tr key={key}>
+              <th scope="row">
+                <button type="button" class="link" onClick={() => showAccount(key ?? '')}>
+                  {key}
+                </button>
+              </th>
+              <td class="number">{formatCount(requests)}</td>
+              <td class="number">{formatCount(inputTokens(usage))}</td>
+              <td class="number">{formatCount(usage.output_tokens)}</td>
+              <td class="number">{usd(cost_usd)}</td>
+              <td class="number">{total === 0 ? '' : formatShare(cost_usd / total)}</td>
+            </tr>
+          ))}
+        </Table>
+      )}
+      {rows.length > SPENT_ROWS && <Pager first={first} count={rows.length} size={SPENT_ROWS} />}
+    </section>
+  );
+}

@@ -1,15 +1,9 @@
 /** Asks an upstream at the start whether it takes the key: otherwise the first caller would find out. */
+import { explainRefusedKey } from '../src/upstream/refused-key.ts';
 
-/** What a refusal means for the operator. */
-const REFUSALS: Readonly<Record<number, string>> = {
-  401: 'does not know the key. Put a valid one in',
-  402: 'does not answer until its bill is paid. Pay it, or put the key of another organization in',
-  403: 'knows the key, and does not allow it to be used. Put another one in',
-};
 export const API_VERSION = '2023-06-01';
 export const MODELS_PATH = '/v1/models?limit=1';
 const PATIENCE_MS = 10_000;
-const MOST_SHOWN = 300;
 
 /** A request for an upstream's models, with its credential. */
 export interface ModelsRequest {
@@ -45,6 +39,5 @@ export async function askUpstream({ name, setting, request }: Asked, fetcher = f
     const reason = cause instanceof Error ? cause.message : String(cause);
     return `${name} cannot be reached (${reason}). Requests fail until it can.`;
   }
-  const meaning = REFUSALS[status];
-  return meaning && `${name} ${meaning} ${setting}. It says (${status}): ${said.slice(0, MOST_SHOWN)}`;
+  return explainRefusedKey({ name, setting, status, said });
 }

@@ -11,6 +11,12 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** How SQL begins. */
 const SQL = String.raw`\s*(select|insert|update|delete|create|alter|with|from|where|and|on) `;
 
+/** What stands around a schema, in place of the call that describes it. */
+const UNDESCRIBED = new Map([
+  ['z.described', { before: '', after: '' }],
+  ['z.optionally', { before: 'z.optional(', after: ')' }],
+]);
+
 /** What is uploaded. */
 export interface Bundle {
   /** Of its only module. */
@@ -62,7 +68,7 @@ function leaveOut(): Plugin {
     name: 'leave-out',
     transform: {
       // To parse a file in JavaScript takes longer than all else that is done to it: most have nothing of this.
-      filter: { id: /\/src\/.*\.ts$/, code: new RegExp(`z\\.described|\`${SQL}`) },
+      filter: { id: /\/src\/.*\.ts$/, code: new RegExp(`z\\.(described|optionally)|\`${SQL}`) },
       handler: (code, id, { magicString }) => {
         if (!magicString) throw new Error('There is no magicString: rolldown has another name for it now.');
         const calls: ESTree.CallExpression[] = [];
@@ -75,8 +81,9 @@ function leaveOut(): Plugin {
           end,
           arguments: [schema],
         } of calls) {
-          if (code.slice(callee.start, callee.end) !== 'z.described' || !schema) continue;
-          magicString.remove(start, schema.start).remove(schema.end, end);
+          const without = UNDESCRIBED.get(code.slice(callee.start, callee.end));
+          if (!without || !schema) continue;
+          magicString.update(start, schema.start, without.before).update(schema.end, end, without.after);
         }
         for (const { start, value } of templates.filter(isSql).flatMap(({ quasis }) => quasis)) {
           const at = code.indexOf(value.raw, start);

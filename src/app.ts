@@ -1,5 +1,6 @@
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
+import { accountBackupRoutes } from './accounts/account-backup.route.ts';
 import { accountsRoutes } from './accounts/accounts.route.ts';
 import { refuseRevoked } from './accounts/admission/refuse-revoked.ts';
 import { tokensRoutes } from './accounts/tokens.route.ts';
@@ -16,6 +17,7 @@ import { classifiersRoutes } from './classification/classifiers.route.ts';
 import { classifyRoutes } from './classification/classify.route.ts';
 import { classificationsRoutes, classifyByBatch } from './classifications/classifications.route.ts';
 import { approvalsRoutes } from './conversations/approvals.route.ts';
+import { conversationBackupRoutes } from './conversations/conversation-backup.route.ts';
 import { conversationsRoutes } from './conversations/conversations.route.ts';
 import { filesRoutes } from './files/files.route.ts';
 import { healthRoutes } from './health/health.route.ts';
@@ -23,6 +25,7 @@ import { Place, room } from './http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './http/errors.ts';
 import { Hono } from './http/hono.ts';
 import { LogEntry, type LogLine } from './http/log.ts';
+import { asksForPage, missingPage } from './http/missing-page.ts';
 import { commonHeaders, createRequestId, OWN_ID } from './http/request-id.ts';
 import { unknownPath } from './http/unknown-path.ts';
 import { countTokensRoutes } from './messages/count-tokens.route.ts';
@@ -123,6 +126,8 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   app.route('/', modelsRoutes(options.fetch));
   app.route('/', filesRoutes(options.fetch));
   app.route('/', accountsRoutes());
+  app.route('/', accountBackupRoutes());
+  app.route('/', conversationBackupRoutes());
   app.route('/', tokensRoutes());
   app.route('/', usageRoutes());
   app.route('/', poolsRoutes());
@@ -145,7 +150,10 @@ function refuseUnknown(app: Hono<AppEnv>) {
     const allowed = allowedMethods(app, within);
     if (allowed.length > 0) throw methodNotAllowed(c.req.method, allowed);
     const base = path.slice(0, path.length - within.length);
-    throw unknownPath(within, { base, routes: app.routes, methodsOf: (one) => allowedMethods(app, one) });
+    const error = unknownPath(within, { base, routes: app.routes, methodsOf: (one) => allowedMethods(app, one) });
+    if (!asksForPage(c.req.raw)) throw error;
+    c.get('entry').line.error_type ??= error.logged;
+    return await missingPage(error, within === '/' ? undefined : `${base}/`);
   });
 }
 

@@ -50,6 +50,16 @@ test.each(['ARCHITECTURE.md', 'CONTRIBUTING.md'])('%s names files and folders th
   expect(missing).toEqual([]);
 });
 
+test('ARCHITECTURE.md says where things happen as it is', async () => {
+  const rows = [...(await read('ARCHITECTURE.md')).matchAll(/^\| [^|]+ \| `([\w/.-]+\.ts)` +\| `(\w+)` *\|$/gm)];
+  const wrong: string[] = [];
+  for (const [, path = '', name = ''] of rows) {
+    if (!new RegExp(`\\b${name}\\(|\\b${name}<`).test(await read(`src/${path}`))) wrong.push(`${path}: ${name}`);
+  }
+  expect(rows.length).toBeGreaterThan(10);
+  expect(wrong).toEqual([]);
+});
+
 test('every link of the README and the guides leads to what is there', async () => {
   const guides = await readGuides();
   const broken: string[] = [];

@@ -51,6 +51,8 @@ export class AccountState {
   readonly leases: Leases;
   /** What is to be told to the operator. */
   readonly alerts: AlertOutbox;
+  /** Whether another state has taken the place of this one, so that nothing may be decided by it any more. */
+  isReplaced = false;
   readonly settings: () => Settings;
   /** The clock, in milliseconds since 1970. */
   readonly now: () => number;
@@ -81,7 +83,7 @@ export class AccountState {
     this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(this.conversations, this.versions, this.belongings);
-    this.budget = recallBudget(ledger);
+    this.budget = recallBudget(ledger, this.now());
     for (const { token, nanodollars } of this.budget.holds.values()) this.limitedTokens.hold(token, nanodollars);
     this.limits = new LimitsInForce(ledger);
     const limits = () => this.limits.limits;
@@ -146,9 +148,10 @@ export class AccountState {
   }
 }
 
-function recallBudget(ledger: Ledger): Budget {
+/** Reads the budget of the windows of `now`: an account without requests of its own may have spent elsewhere, or before it was erased. */
+function recallBudget(ledger: Ledger, now: number): Budget {
   const memory = ledger.recall();
-  const budget = emptyBudget(memory.last);
+  const budget = emptyBudget(Math.max(memory.last, now));
   const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
   for (const period of PERIODS) {

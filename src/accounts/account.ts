@@ -5,6 +5,7 @@ import type { Bindings } from '../durable/bindings.ts';
 import type {
   AccountObject,
   CreditAnswer,
+  Days,
   Erasure,
   MintedToken,
   NameRow,
@@ -32,6 +33,8 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import type { VersionRow } from '../versions/versions-answers.schema.ts';
+import type { AccountBackup } from './account-backup.schema.ts';
+import { backupOf, restoreAccount } from './account-backup.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
 import { decideBatch, settleBatch } from './admit-batch.ts';
 import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
@@ -46,6 +49,7 @@ import type {
   CreditRow,
   LedgerRequest,
   LedgerRow,
+  ListedRequest,
   QuotaReport,
   TokenRow,
   UsageReport,
@@ -62,7 +66,7 @@ const RENEW_BELOW_MS = 10 * 60_000;
  * between a check and its hold no other request can come.
  */
 export class Account extends EdgeObject implements AccountObject {
-  readonly #state: AccountState;
+  #state: AccountState;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, ALARM_GRAIN_MS);
@@ -287,8 +291,13 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /** @returns a page of the ledger, newest first. */
-  requests(page: PageOf): Page<LedgerRow> {
-    return requestsOf(this.#state.ledger, page);
+  requests(page: PageOf, days: Days = {}): Page<LedgerRow> {
+    return requestsOf(this.#state.ledger, page, days);
+  }
+
+  /** @returns a page of what was refused, newest first. */
+  refusals(page: PageOf, days: Days = {}): Page<ListedRequest> {
+    return this.#state.refusals.page(page, days);
   }
 
   /** @returns one row of the ledger, or what was refused under this id, or undefined. */
@@ -374,6 +383,11 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.storage.arrived(conversation);
   }
 
+  /** @returns whether the account is on the list of accounts. */
+  isListed(): boolean {
+    return this.#state.listed;
+  }
+
   /** Notes that the account is on the list of accounts. */
   listed(): void {
     this.#state.setListed(true);
@@ -445,6 +459,23 @@ export class Account extends EdgeObject implements AccountObject {
   /** @returns what caching has saved the requests of these versions of a prefix, by day and version. */
   savings(query: SavingsQuery): SavingsRow[] {
     return savingsOf(this.#state.ledger, query, this.settings().models);
+  }
+
+  /** @returns what a backup keeps of the account, as JSON. @param id how callers name the account */
+  backupJson(id: string): string {
+    this.#state.advance();
+    return JSON.stringify(backupOf(this.#state, id));
+  }
+
+  /** Takes up a backup, where the account is new. @returns false where it is not */
+  restoreJson(backup: string, digest: string): boolean {
+    const outcome = restoreAccount(this.#state, JSON.parse(backup) as AccountBackup, digest);
+    if (outcome === 'restored') {
+      // Its memory is that of an account without anything. Who waits for a pool meanwhile must not be admitted by it.
+      this.#state.isReplaced = true;
+      this.#state = new AccountState(this.ctx, this.around);
+    }
+    return outcome !== 'used';
   }
 
   /**

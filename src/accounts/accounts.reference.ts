@@ -3,6 +3,7 @@ import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import { type Resource, resource } from '../reference/resource.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
+import { accountBackup } from './account-backup.schema.ts';
 import { accountAnswer, accountRow, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
 const row = { type: 'account', id: 'alice' };
@@ -42,6 +43,18 @@ const creditExample = {
   created_at: '2026-11-20T10:06:14.000Z',
   expires_at: '2027-01-01T00:00:00.000Z',
 };
+const backup = {
+  type: 'account_backup',
+  id: 'alice',
+  limits,
+  group: null,
+  revoked_before: 0,
+  credits: [],
+  tokens: [],
+  days: [],
+};
+const backupSchema = z.withMeta(accountBackup, { id: 'AccountBackup' });
+const restoredAnswer = z.withMeta(z.extend(accountRow, { restored: z.literal(true) }), { id: 'RestoredAccount' });
 const accountSchema = z.withMeta(accountAnswer, { id: 'Account' });
 const account = (description: string) => jsonAnswer(description, accountSchema, quotaExample);
 
@@ -117,6 +130,22 @@ export const accounts: Resource = resource({
         description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
         content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],
       },
+    },
+    'GET /accounts/:id/backup': {
+      operation: 'backUpAccount',
+      summary: 'Read what a backup keeps of an account',
+      description:
+        'Its limits, group, credit, revoked tokens, and what it has spent on each day. Not its requests one by one.',
+      answer: jsonAnswer('The backup.', backupSchema, backup),
+    },
+    'PUT /accounts/:id/backup': {
+      operation: 'restoreAccount',
+      summary: 'Have a new account take up a backup',
+      description:
+        'What was spent keeps its day and is called `(imported)`: it counts in the windows that the day is in. The same backup may be sent again. An account that has spent something here, was given something or was erased is a 409.',
+      body: { schema: backupSchema, example: backup },
+      answer: jsonAnswer('It is taken up.', restoredAnswer, { ...row, restored: true }),
+      errors: [409],
     },
     'DELETE /accounts/:id': {
       operation: 'eraseAccount',

@@ -1,7 +1,8 @@
 import type { Context } from 'hono';
 import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
-import { type AppEnv, accountOf } from '../auth/context.ts';
+import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
+import { listNamedAccount } from '../auth/list-account.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
@@ -39,6 +40,7 @@ export function accountsRoutes() {
       const { json } = await readJson(c);
       const limits = validate(limitsSchema, json);
       await accountOf(c, id)((object) => object.setLimits(limits));
+      listNamedAccount(contextOf(c), id);
       return c.json(await accountAnswerOf(c, id));
     })
     .patch('/accounts/:id/limits', requireScope('admin'), async (c) => {
@@ -46,6 +48,7 @@ export function accountsRoutes() {
       const { json } = await readJson(c);
       const patch = validate(limitsPatch, json);
       await accountOf(c, id)((object) => object.patchLimits(patch));
+      listNamedAccount(contextOf(c), id);
       return c.json(await accountAnswerOf(c, id));
     })
     .post('/accounts/:id/credit', requireScope('admin'), async (c) => {
@@ -64,6 +67,7 @@ export function accountsRoutes() {
           'An account can have 10,000 credits of $9,000,000 in all. Raise its limit usd_total instead.',
         );
       }
+      listNamedAccount(contextOf(c), id);
       return c.json({ credit: answer.id, ...(await accountAnswerOf(c, id)) }, 201);
     })
     .get('/accounts/:id/credit', async (c) => {

@@ -14,6 +14,7 @@ type ConversationTableRow = Record<string, SqlStorageValue> & {
   turns: number;
   messages: number;
   cost: number;
+  paused: 'approval' | null;
   parent: string | null;
   tool_use_id: string | null;
 };
@@ -78,7 +79,8 @@ export class ConversationList extends ListedRows {
 
   /** @returns the bytes that it has now; undefined where it may be gone */
   #write(report: ConversationReport, cost: Nanodollars): number | undefined {
-    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before, parent } = report;
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before } = report;
+    const { paused, parent } = report;
     if (gone) {
       this.#known.delete(id);
       this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
@@ -95,6 +97,7 @@ export class ConversationList extends ListedRows {
       messages,
       (before ?? 0) + cost,
       bytes,
+      paused ?? null,
       parent?.conversation ?? null,
       parent?.toolUseId ?? null,
     );
@@ -140,8 +143,8 @@ const NOTE_ONE_COST = noting('cost + excluded.cost');
 /** @returns the statement that stores what a conversation reports. @param costs what it has cost then */
 function noting(costs: string): string {
   return `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes,
-      parent, tool_use_id)
-    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+      paused, parent, tool_use_id)
+    values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (id) do update set
       cost = ${costs},
       created_at = iif(${NEWER}, excluded.created_at, created_at),
@@ -150,6 +153,7 @@ function noting(costs: string): string {
       turns = iif(${NEWER}, excluded.turns, turns),
       messages = iif(${NEWER}, excluded.messages, messages),
       bytes = iif(${NEWER}, excluded.bytes, bytes),
+      paused = iif(${NEWER}, excluded.paused, paused),
       version = max(version, excluded.version)
     returning bytes`;
 }
@@ -166,5 +170,6 @@ function conversationRowOf(row: ConversationTableRow, running: ReadonlySet<strin
     messages: row.messages,
     cost_usd: toUsd(row.cost),
     state: running.has(row.id) ? 'running' : 'idle',
+    paused: row.paused,
   };
 }

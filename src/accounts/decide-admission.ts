@@ -69,6 +69,8 @@ export async function withLeases<Decision extends { outcome: string }>(
       if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable' };
       throw thrown;
     }
+    // It took up a backup meanwhile: the caller asks again, by what was spent elsewhere too.
+    if (state.isReplaced) return { outcome: 'unreachable' };
     attempt = decideAgain();
     if (isShort(attempt) && rounds >= MOST_ROUNDS) {
       const now = state.advance();
@@ -214,7 +216,8 @@ function admitHeld(
 
 /** @returns a refusal as the account answers it. */
 export function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
-  return { outcome: 'refused', refusal, ...fallbacksOf(state), standing: quotaStatusNow(state, now, jti) };
+  const standing = quotaStatusNow(state, now, jti);
+  return { outcome: 'refused', refusal, ...fallbacksOf(state), standing, unlisted: !state.listed };
 }
 
 function fallbacksOf({ limits }: AccountState): { fallbacks?: readonly string[] } {

@@ -1,12 +1,16 @@
 /** Requests that an account has refused, and why: so that whoever has the id of one can be told. */
 
+import type { Days } from '../durable/contracts/account.ts';
 import type { AdmissionRequest, Refusal, StorageRefusal } from '../durable/contracts/admission.ts';
+import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { Rows } from '../durable/rows.ts';
+import { pageOfRows } from '../http/page.ts';
 import { timeOfRequestId } from '../http/request-id.ts';
 import { readTags } from '../identity/tags.ts';
 import { reportTokens } from '../pricing/usage-sums.ts';
 import { refusalError, storageError } from './admission/limit-headers.ts';
-import type { LedgerRequest, LedgerRow } from './usage-answers.schema.ts';
+import { timesOfDays } from './ledger/queries.ts';
+import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.schema.ts';
 
 /** A refused request as it is stored; members of a row's JSON. */
 interface Refused {
@@ -29,14 +33,19 @@ const WRITE_EVERY_MS = 1_000;
 /** Of more refusals than these between two rows the first are forgotten. */
 const MOST_IN_A_ROW = 200;
 const MOST_ROWS = 2_000;
+const MOST_REFUSALS_LISTED = 1_000;
+/** Rows that are read at once for a list: each may be some 100 kB. */
+const REFUSAL_ROWS_AT_ONCE = 10;
 /** How much later than its id was made a request may be refused: a long body comes in before. */
 const MOST_BETWEEN_MS = 15 * 60_000;
 
-/** Keeps the refusals of an account: a row for those of a second, and of the last second in memory alone. */
+/** Keeps the refusals of an account: a row for those of a second, which are in memory alone until it is over. */
 export class RefusalLog extends Rows {
   #unwritten: Refused[] = [];
   #writtenAt = 0;
   #rows: number | undefined;
+  /** Writes what was refused in the second that goes on: nobody may ask again afterwards. */
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Notes a refused request. */
   add(request: AdmissionRequest, refusal: Refused['refusal'], now: number): void {
@@ -47,12 +56,41 @@ export class RefusalLog extends Rows {
     const named = { route, model, conversation, prefix, agent };
     this.#unwritten.push({ id, at: now, ...named, token: token?.jti, tags, user, refusal });
     if (now - this.#writtenAt >= WRITE_EVERY_MS) this.#write(now);
+    else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_EVERY_MS);
   }
 
   /** @returns a refused request as a row of the ledger, with the reason; undefined for one that is not known here. */
   find(id: string): LedgerRequest | undefined {
     const found = this.#unwritten.find((one) => one.id === id) ?? this.#read(id);
     return found && refusedRequestOf(found);
+  }
+
+  /** @returns a page of what was refused on some days, newest first; of more than 1,000 requests the newest */
+  page(page: PageOf, days: Days): Page<ListedRequest> {
+    const [from, to] = timesOfDays(days);
+    const found = this.#between(from, to).map(refusedRequestOf);
+    const rows = found.map(({ tries: _, refusal, ...row }) => ({ ...row, ...(refusal ? { refusal } : {}) }));
+    return pageOfRows(rows, page, ({ request_id }) => request_id);
+  }
+
+  /** @returns what was refused from one time to before another, newest first */
+  #between(from: number, to: number): Refused[] {
+    const isBetween = ({ at }: Refused) => at >= from && at < to;
+    const found = this.#unwritten.filter(isBetween).reverse();
+    // A row has what was refused since the one before it: so the first one behind the days may still have some.
+    let before = this.tables.figure('select min(at) + 1 from refusals where at >= ?', to) ?? Number.MAX_SAFE_INTEGER;
+    while (found.length < MOST_REFUSALS_LISTED) {
+      const rows = this.tables.read<{ at: number; refused: string }>(
+        'select at, refused from refusals where at >= ? and at < ? order by at desc limit ?',
+        from,
+        before,
+        REFUSAL_ROWS_AT_ONCE,
+      );
+      for (const { refused } of rows) found.push(...(JSON.parse(refused) as Refused[]).filter(isBetween).reverse());
+      if (rows.length < REFUSAL_ROWS_AT_ONCE) break;
+      before = rows.at(-1)?.at ?? 0;
+    }
+    return found.slice(0, MOST_REFUSALS_LISTED);
   }
 
   /** Deletes what was refused up to a time. */
@@ -75,6 +113,13 @@ export class RefusalLog extends Rows {
       if (found) return found;
     }
     return undefined;
+  }
+
+  #writeRest(): void {
+    this.#timer = undefined;
+    const last = this.#unwritten.at(-1);
+    // A row of its own, behind the one before it: a row is named by its time.
+    if (last) this.#write(Math.max(last.at, this.#writtenAt + 1));
   }
 
   #write(now: number): void {

@@ -15,14 +15,14 @@ export const mintRequest = z.strictObject({
       error: fieldError('Input should be a valid list'),
     })
     .check(z.minLength(1, 'at least one scope is required')),
-  expires_in: z.described(
-    z.optional(z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400))),
+  expires_in: z.optionally(
+    z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400)),
     'Seconds.',
   ),
   label: z.optional(z.string().check(z.maxLength(256))),
-  tags: z.described(
-    z.optional(tagsSchema),
+  tags: z.optionally(
+    tagsSchema,
     'What the ledger books its requests under; the header `sluice-tags` is not read then.',
   ),
-  limits: z.described(z.optional(tokenLimits), 'Limits of this token alone, beside those of its account.'),
+  limits: z.optionally(tokenLimits, 'Limits of this token alone, beside those of its account.'),
 });

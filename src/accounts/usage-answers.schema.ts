@@ -126,6 +126,11 @@ const refusalSchema = z.object({
   message: z.described(z.string(), 'What the caller was told.'),
 });
 
+/** A request in a list of them. */
+export const listedRequestSchema = z.extend(ledgerRowSchema, {
+  refusal: z.described(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
+});
+
 /** One request by its id, with each of its tries: one that may have run is paid for, and so is the next. */
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
   tries: z.described(
@@ -145,12 +150,12 @@ export const usageReportSchema = z.object({
   data: z.array(
     z.extend(usageTotalSchema, {
       key: z.described(z.nullable(z.string()), 'The day, model, … of this group.'),
-      calls: z.described(
-        z.optional(count),
+      calls: z.optionally(
+        count,
         'By tool: how often the edge has called it. `requests` are the steps that have taken up its results.',
       ),
-      errors: z.described(z.optional(count), 'By tool: how many of these calls have failed.'),
-      ms: z.described(z.optional(count), 'By tool: how long all of them took, in milliseconds.'),
+      errors: z.optionally(count, 'By tool: how many of these calls have failed.'),
+      ms: z.optionally(count, 'By tool: how long all of them took, in milliseconds.'),
     }),
   ),
   total: usageTotalSchema,
@@ -192,6 +197,7 @@ export const revokedAnswer = z.object({
 
 export type QuotaReport = z.output<typeof quotaReportSchema>;
 export type LedgerRequest = z.output<typeof ledgerRequestSchema>;
+export type ListedRequest = z.output<typeof listedRequestSchema>;
 export type LedgerRow = z.output<typeof ledgerRowSchema>;
 export type UsageReport = z.output<typeof usageReportSchema>;
 export type CreditRow = z.output<typeof creditRowSchema>;

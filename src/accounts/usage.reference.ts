@@ -2,8 +2,13 @@ import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import { type Resource, resource } from '../reference/resource.ts';
-import { accountQuery, usageQuery } from './usage.schema.ts';
-import { ledgerRequestSchema, ledgerRowSchema, usageReportSchema } from './usage-answers.schema.ts';
+import { accountQuery, requestsQuery, usageQuery } from './usage.schema.ts';
+import {
+  ledgerRequestSchema,
+  ledgerRowSchema,
+  listedRequestSchema,
+  usageReportSchema,
+} from './usage-answers.schema.ts';
 
 const counted = {
   input_tokens: 8,
@@ -48,6 +53,9 @@ const row = {
   outcomes: null,
 };
 const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
+const listedSchema = z.withMeta(z.extend(rowSchema, { refusal: listedRequestSchema.shape.refusal }), {
+  id: 'ListedRequest',
+});
 const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }), {
   id: 'LedgerRequest',
 });
@@ -64,7 +72,7 @@ export const usage: Resource = resource({
       operation: 'getUsage',
       summary: 'Sum what was spent',
       description:
-        'An admin who names no account gets the sum of all. By token, user and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
+        'An admin who names no account gets the sum of all. By account and group only an admin gets sums, by group where DEPLOYMENT_LIMITS is set. By token, user and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
       query: usageQuery,
       answer: {
         description: 'The sums, and their total.',
@@ -87,8 +95,8 @@ export const usage: Resource = resource({
     'GET /usage/requests': {
       operation: 'listRequests',
       summary: 'Page through the ledger, newest first',
-      query: z.extend(pageSchema, accountQuery.shape),
-      answer: pageAnswer(namedList('LedgerPage', rowSchema), row, row.request_id, 'A page of requests.'),
+      query: z.extend(pageSchema, requestsQuery.shape),
+      answer: pageAnswer(namedList('LedgerPage', listedSchema), row, row.request_id, 'A page of requests.'),
       errors: [404],
     },
     'GET /usage/requests/:request_id': {

@@ -7,20 +7,14 @@ import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
 import { markIn } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
-import type * as z from '../http/zod.ts';
 import { accountByMark, noteMark } from '../kv/account-marks.ts';
 import { accountList } from '../kv/name-list.ts';
 import { deploymentPool, hasDeploymentPool } from '../pools/pools.route.ts';
-import { fromUsd, toUsd } from '../pricing/cost.ts';
-import { addSums, usageTotal } from '../pricing/usage-sums.ts';
 import { ownOrAny } from './accounts.route.ts';
-import { type AccountUsageGroup, isReportedGroup, isSharedGroup, usageQuery } from './usage.schema.ts';
+import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
-
-const NO_TOTAL = usageTotal(addSums([]));
-/** Accounts whose ledgers are asked at the same time. */
-const ACCOUNTS_AT_ONCE = 20;
+import { usageByAccount, usageOfAll } from './usage-of-all.ts';
 
 /** What was spent: one's own; an admin's is that of any account, or the sum of all. */
 export function usageRoutes() {
@@ -30,6 +24,10 @@ export function usageRoutes() {
       const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
       if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
       const isOfAll = account === undefined && hasScope(c.get('identity'), 'admin');
+      // Where accounts report nothing, each is asked.
+      if (group_by === 'account' && group === undefined && !hasDeploymentPool(c)) {
+        return answer(await usageByAccount(c, days));
+      }
       const isPooled =
         isReportedGroup(group_by) && (hasDeploymentPool(c) || isSharedGroup(group_by) || group !== undefined);
       if (isOfAll && isPooled) {
@@ -47,7 +45,13 @@ export function usageRoutes() {
     })
     .get('/usage/requests', async (c) => {
       const page = readPage(c.req.query());
-      return c.json(await accountOf(c, accountAsked(c))((object) => object.requests(page)));
+      const { status, account: _, ...days } = validate(requestsQuery, c.req.query());
+      return c.json(
+        await accountOf(
+          c,
+          accountAsked(c),
+        )((object) => (status === 'refused' ? object.refusals(page, days) : object.requests(page, days))),
+      );
     })
     .get('/usage/requests/:request_id', async (c) => {
       const id = c.req.param('request_id');
@@ -56,7 +60,7 @@ export function usageRoutes() {
         : accountOf(c, accountAsked(c))((object) => object.request(id)));
       if (!row) {
         throw notFound(
-          'There is no such request. Ask by the id in the header sluice-request-id; an admin can name the account by `?account=`.',
+          'There is no such request. Ask by the id in the header sluice-request-id. What was refused for its body or its token is only in the logs.',
         );
       }
       return c.json(row);
@@ -102,61 +106,4 @@ async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerReque
 
 function accountAsked(c: Context<AppEnv>): string {
   return ownOrAny(c, c.req.query('account') ?? c.get('identity').account);
-}
-
-async function usageOfAll(
-  c: Context<AppEnv>,
-  query: Omit<z.output<typeof usageQuery>, 'account' | 'format' | 'group' | 'group_by'> & {
-    group_by: AccountUsageGroup;
-  },
-): Promise<UsageReport> {
-  const accounts: string[] = [];
-  for await (const name of accountList.all(c.env.STORE)) accounts.push(name);
-  const sums = new Map<string | null, UsageGroupSums>();
-  let total = NO_TOTAL;
-  for (let at = 0; at < accounts.length; at += ACCOUNTS_AT_ONCE) {
-    const reports = await Promise.all(
-      accounts.slice(at, at + ACCOUNTS_AT_ONCE).map((name) => accountOf(c, name)((object) => object.usage(query))),
-    );
-    for (const report of reports) {
-      total = addTotals(total, report.total);
-      for (const { key, ...group } of report.data) {
-        const before = sums.get(key);
-        sums.set(key, before ? addGroups(before, group) : group);
-      }
-    }
-  }
-  const data = [...sums].map(([key, group]) => ({ key, ...group }));
-  data.sort((left, right) => (query.group_by === 'day' ? 0 : right.cost_usd - left.cost_usd) || byKey(left, right));
-  return { from: query.from ?? null, to: query.to ?? null, group_by: query.group_by, data, total };
-}
-
-function byKey({ key: left }: { key: string | null }, { key: right }: { key: string | null }): number {
-  if (left === right) return 0;
-  return left === null || (right !== null && left < right) ? -1 : 1;
-}
-
-type UsageGroupSums = Omit<UsageReport['data'][number], 'key'>;
-
-function addGroups(left: UsageGroupSums, right: UsageGroupSums): UsageGroupSums {
-  const { calls, errors, ms } = left;
-  const total = addTotals(left, right);
-  if (calls === undefined) return total;
-  return {
-    ...total,
-    calls: calls + (right.calls ?? 0),
-    errors: (errors ?? 0) + (right.errors ?? 0),
-    ms: (ms ?? 0) + (right.ms ?? 0),
-  };
-}
-
-function addTotals(left: UsageReport['total'], right: UsageReport['total']): UsageReport['total'] {
-  const usage = { ...left.usage };
-  for (const kind of Object.keys(usage) as (keyof typeof usage)[]) usage[kind] += right.usage[kind];
-  return {
-    requests: left.requests + right.requests,
-    // Sums of dollars are exact as whole nanodollars only.
-    cost_usd: toUsd(fromUsd(left.cost_usd) + fromUsd(right.cost_usd)),
-    usage,
-  };
 }

@@ -22,20 +22,30 @@ const day = z
 
 /** Which days are asked for: from the first, before the second. */
 export const daysQuery = z.object({
-  from: z.described(z.optional(day), 'The first day, YYYY-MM-DD (UTC).'),
-  to: z.described(z.optional(day), 'The day after the last.'),
+  from: z.optionally(day, 'The first day, YYYY-MM-DD (UTC).'),
+  to: z.optionally(day, 'The day after the last.'),
 });
 
 /** The query of an admin who asks for another account's. */
 export const accountQuery = z.object({
-  account: z.described(z.optional(z.string()), 'An admin’s may be any account.'),
+  account: z.optionally(z.string(), 'An admin’s may be any account.'),
+});
+
+/** Which requests of a ledger are listed. */
+export const requestsQuery = z.object({
+  ...daysQuery.shape,
+  status: z.described(
+    z.optional(z.literal('refused')),
+    '`refused`: those that this edge has refused, each with its reason, in place of the ledger’s; the last 1,000.',
+  ),
+  ...accountQuery.shape,
 });
 
 export const usageQuery = z.object({
   ...daysQuery.shape,
   group_by: z._default(usageGroupSchema, 'day'),
-  group: z.described(
-    z.optional(z.string()),
+  group: z.optionally(
+    z.string(),
     'Only of what this group has paid for. For an admin, where DEPLOYMENT_LIMITS is set.',
   ),
   format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),

@@ -1,18 +1,18 @@
 import type { Context } from 'hono';
-import { admitFree, admitStoring } from '../accounts/admission/admit-free.ts';
-import { checkOwned } from '../accounts/admission/check-owned.ts';
-import { readToStore } from '../accounts/admission/read-body.ts';
+import { admitStoring } from '../accounts/admission/admit-free.ts';
 import { hasScope } from '../auth/authenticate.ts';
-import { type AppEnv, contextOf } from '../auth/context.ts';
+import type { AppEnv } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
-import { storedTools } from '../tools/stored-tools.ts';
-import { idsNamed } from '../upstream/request/named-ids.ts';
+import { DEPLOYMENT } from '../identity/identity.ts';
+import { readWithTools } from '../tools/stored-tools.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { type Agent, agentBytes } from './agent.ts';
 import { AGENTS } from './agent-kind.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
+import { describedTools } from './described-tools.ts';
+import { findAgent } from './find-agent.ts';
 
 /** Makes the routes of agents. An admin stores the deployment's, everybody else those of their account. */
 export function agentsRoutes() {
@@ -25,10 +25,13 @@ export function agentsRoutes() {
       schemas: putAgent,
       maxBytes: MAX_AGENT_BYTES,
       readBody: async (c) => {
-        const { json } = await readToStore(c, 'free');
-        await checkOwned(contextOf(c), idsNamed(json));
-        const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
-        return { ...json, ...(tools === undefined ? {} : { tools }) };
+        const json = await readWithTools(c, 'free');
+        if (!Array.isArray(json.tools)) return json;
+        const { account } = c.get('identity');
+        // What an admin stores is the deployment's, and so are the agents that it calls.
+        const by = hasScope(c.get('identity'), 'admin') ? DEPLOYMENT : account;
+        const context = { env: c.env, settings: c.get('settings') };
+        return { ...json, tools: await describedTools(json.tools, (agent) => findAgent(context, account, agent, by)) };
       },
       write: agentBytes,
       show: (c, found) => c.json(agentContentOf(c, found)),

@@ -12,19 +12,17 @@ export const agentRef = refSchema('agent');
 /** The extension field of a request. */
 export const namedAgent = z.object({ agent: agentRef });
 
-/** By which a request narrows its agent; it never goes up. */
+/** The field by which a request chooses among its agent's tools. It never goes up. */
 export const narrowedTools = z.object({
-  agent_tools: z.described(
-    z.optional(
-      z
-        .array(
-          z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
-            error: 'Input should be the name of a tool of the agent, or {"name": …, "approval": "always"}',
-          }),
-          { error: 'Input should be a list of tools of the agent' },
-        )
-        .check(z.maxLength(1_000)),
-    ),
+  agent_tools: z.optionally(
+    z
+      .array(
+        z.union([z.string(), z.strictObject({ name: z.string(), approval: z.optional(z.literal('always')) })], {
+          error: 'Input should be the name of a tool of the agent, or {"name": …, "approval": "always"}',
+        }),
+        { error: 'Input should be a list of tools of the agent' },
+      )
+      .check(z.maxLength(1_000)),
     'Of the agent’s tools only these are offered, by their names; with `{"name", "approval": "always"}` each call of one waits for an approval. Without it all are offered.',
   ),
 });
@@ -33,21 +31,19 @@ const anything = z.looseObject({});
 const number = z.optional(z.number());
 const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));
 
-/** The parts of a version. What the API alone knows is checked by it. */
+/** The parts of a version. What only the API can judge is left to it. */
 const agentFields = z.strictObject({
   description: z.optional(z.string().check(z.maxLength(1_000))),
   model: z.described(messagesRequest.shape.model.check(z.maxLength(256)), 'Who answers, whatever a request says.'),
-  max_tokens: z.described(messagesRequest.shape.max_tokens, 'Of each answer, whatever a request says.'),
-  system: z.described(
-    z.optional(
-      z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
-        error: 'Input should be a string or a list of text blocks',
-      }),
-    ),
-    'What a request says here comes behind it.',
+  max_tokens: z.described(messagesRequest.shape.max_tokens, 'The longest answer in tokens, whatever a request says.'),
+  system: z.optionally(
+    z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {
+      error: 'Input should be a string or a list of text blocks',
+    }),
+    'The system prompt. What a request says as its `system` comes behind it.',
   ),
-  tools: z.described(
-    z.optional(z.array(anything)),
+  tools: z.optionally(
+    z.array(anything),
     'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
   ),
   thinking: z.optional(anything),
@@ -61,13 +57,13 @@ const agentFields = z.strictObject({
   service_tier: word,
   speed: word,
   inference_geo: word,
-  fallback_models: z.described(
-    z.optional(fallbackModels),
+  fallback_models: z.optionally(
+    fallbackModels,
     'Models that step in where its own is overloaded, or the budget does not pay for it.',
   ),
-  limits: z.described(
-    z.optional(z.strictObject(runLimits.shape)),
-    'Of each of its runs. A request may say lower ones, never higher ones.',
+  limits: z.optionally(
+    z.strictObject(runLimits.shape),
+    'The limits of each of its runs. A request may lower them, and never raise them.',
   ),
   approvers: z.described(
     z._default(z.enum(['owner', 'admin'], { error: "Input should be 'owner' or 'admin'" }), 'owner'),

@@ -14,7 +14,7 @@ import { IN_WORKER } from '../tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
 import { type AgentFields, narrowedTools } from './agents.schema.ts';
 
-/** The system and the tools that a conversation was created with, as JSON texts: of requests that have none themselves. */
+/** The system and the tools that a conversation was created with, as JSON texts. A request without its own gets these. */
 export interface InheritedParts {
   system: string | undefined;
   tools: string | undefined;
@@ -41,12 +41,12 @@ const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output
 const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
 
 /**
- * Writes a request to an agent: its own members, then the agent's. Their parts stand behind the agent's, which are the same
- * bytes in every request.
+ * Writes the request that goes up: the few members that are the caller's to say, then the agent's. What the caller adds to
+ * `system` and `tools` stands behind the agent's own parts, whose bytes are the same in every request.
  *
  * @param members the caller's, as JSON texts
- * @param breakpoints how many cache breakpoints of the agent's there is room for: behind its tools and behind its system
- * @throws ApiError 400 for a tool that has the name of one of the agent's, for an unknown one to narrow it to, and for a
+ * @param breakpoints how many cache breakpoints there is room for: one goes behind the agent's system, another behind its tools
+ * @throws ApiError 400 for a tool that has the name of one of the agent's, for an unknown one in `agent_tools`, and for a
  * malformed limit
  */
 export function behindAgent(
@@ -84,7 +84,7 @@ export function behindAgent(
   return `{${parts.join(',')}}`;
 }
 
-/** @returns the limits of a run: of the agent's and the request's each time the lower one */
+/** @returns the limits of a run: each is the lower one of the agent's and the request's */
 function lowerLimits(members: ReadonlyMap<string, string>, ofAgent: RunLimits): Partial<RunLimits> {
   const lower: Partial<RunLimits> = { ...ofAgent };
   for (const name of RUN_MEMBERS) {
@@ -102,7 +102,7 @@ interface OfferedTool {
   text: string;
 }
 
-/** @returns the tools that a request leaves the agent, some of them with an approval that it asks for */
+/** @returns the agent's tools that the model is offered; some wait for an approval that only this request asks for */
 function offeredTools(
   members: ReadonlyMap<string, string>,
   tools: readonly Json[],

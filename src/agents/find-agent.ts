@@ -20,8 +20,8 @@ export interface FoundAgent extends Readonly<Agent> {
 /**
  * Finds what an account means by the name of an agent, or by `name@version`: its own before the deployment's.
  *
- * @param by who has stored what names it: then it is theirs before the deployment's, and never the account's own, so that
- * nobody puts an agent of theirs in the place of one that an admin's agent calls
+ * @param by who has stored what names the agent: an account, or what stands for the deployment. Only their agents and the
+ * deployment's count then, so that nobody can put an agent of theirs in the place of one that an admin's agent calls
  * @throws ApiError 404 for what does not exist, 503 while it cannot be asked for
  */
 export async function findAgent(

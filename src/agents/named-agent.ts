@@ -1,5 +1,5 @@
 import { invalidRequest } from '../http/errors.ts';
-import { validate } from '../http/validate.ts';
+import { extensionField } from '../http/extension-field.ts';
 import { namedAgent } from './agents.schema.ts';
 
 /**
@@ -7,20 +7,23 @@ import { namedAgent } from './agents.schema.ts';
  * @throws ApiError 400 for what cannot be a name, or if body and header differ
  */
 export function agentNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
-  const header = headers.get('sluice-agent') ?? undefined;
-  const field = Object.hasOwn(body, 'agent') ? body.agent : undefined;
-  const given = field ?? header;
-  if (given === undefined) return undefined;
-  const { agent } = validate(namedAgent, { agent: given });
-  if (header !== undefined && header !== agent) {
-    throw invalidRequest('agent: the body and the header sluice-agent name different ones. Send one.');
-  }
-  return agent;
+  return extensionField('agent', namedAgent, body.agent ?? undefined, headers);
+}
+
+/** @throws ApiError 400 for a request that narrows the tools of an agent, and stands behind none */
+export function refuseNarrowing(body: Readonly<Record<string, unknown>>): void {
+  if (!Object.hasOwn(body, 'agent_tools')) return;
+  throw invalidRequest(
+    'agent_tools: there is no agent here whose tools it could narrow. Name one by `agent`, or leave it out.',
+  );
 }
 
 /** @throws ApiError 400 for a request that names an agent, and no conversation */
 export function refuseAgent(headers: Headers, body: Readonly<Record<string, unknown>>): void {
-  if (agentNamed(headers, body) === undefined) return;
+  if (agentNamed(headers, body) === undefined) {
+    refuseNarrowing(body);
+    return;
+  }
   throw invalidRequest(
     'agent: an agent needs a conversation, which keeps its steps. Send `conversation`, with an id of your own.',
   );

@@ -23,6 +23,11 @@ export class IdleTimeout {
     this.#set(Math.min(tickMs, limitMs));
   }
 
+  /** The limit that is set, in milliseconds. */
+  get limitMs(): number {
+    return this.#limitMs;
+  }
+
   /** Says that something has happened: the time begins anew. */
   touch(now = Date.now()): void {
     this.#last = now;

@@ -13,3 +13,8 @@ export function pause(milliseconds: number, signal?: AbortSignal): Promise<void>
     else signal?.addEventListener('abort', stop, { once: true });
   });
 }
+
+/** @returns a time up to a quarter longer or shorter: those who were refused together must not come back together. */
+export function jittered(milliseconds: number): number {
+  return milliseconds * (0.75 + Math.random() / 2);
+}

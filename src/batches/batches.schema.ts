@@ -18,8 +18,8 @@ export const batchItem = z.looseObject({
 
 /** The query of a create. */
 export const batchQuery = z.looseObject({
-  dry_run: z.described(
-    z.optional(z.enum(['true', 'false'], { error: 'Input should be true or false' })),
+  dry_run: z.optionally(
+    z.enum(['true', 'false'], { error: 'Input should be true or false' }),
     'Tells price and fit, and sends nothing.',
   ),
 });
@@ -29,8 +29,8 @@ const requests = z.array(batchItem).check(z.minLength(1), z.maxLength(MOST_ITEMS
 /** The body of a create, as the reference shows it: it is read as a stream, item by item, never as a whole. */
 export const createBatchRequest = z.looseObject({
   requests,
-  deliver_url: z.described(
-    z.optional(z.string()),
+  deliver_url: z.optionally(
+    z.string(),
     'Where `batch.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
   ),
 });

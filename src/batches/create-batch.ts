@@ -3,10 +3,11 @@
  * journal and the hold stand do the last bytes go up; what is refused before is aborted, and no batch exists.
  */
 
-import { admissionRequestOf, grantedBy, putOnList } from '../accounts/admission/ask-account.ts';
+import { admissionRequestOf, grantedBy } from '../accounts/admission/ask-account.ts';
 import { mayAsk } from '../accounts/admission/may-ask.ts';
 import { pause } from '../async/pause.ts';
 import { contextOf, type RequestContext } from '../auth/context.ts';
+import { putOnList } from '../auth/list-account.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
@@ -144,7 +145,7 @@ function outerMembers(members: readonly OuterMember[], { context }: Creation) {
 async function orderOf({ c, context, id, total, isDry }: Creation, digest: string): Promise<BatchOrder> {
   const { identity, requestId } = context;
   const key = c.req.header('idempotency-key');
-  const asked = admissionRequestOf({ ...context, route: 'batches', model: '' });
+  const { token, tags, user, defaults, pools } = admissionRequestOf({ ...context, route: 'batches', model: '' });
   return {
     batch: id,
     requestId,
@@ -156,11 +157,7 @@ async function orderOf({ c, context, id, total, isDry }: Creation, digest: strin
     key: key === undefined ? undefined : await sha256Hex(utf8(`${identity.account}\n${key}`)),
     repeats: Number(c.req.header('x-stainless-retry-count') ?? 0) > 0,
     dryRun: isDry,
-    token: asked.token,
-    tags: asked.tags,
-    user: asked.user,
-    defaults: asked.defaults,
-    pools: asked.pools,
+    ...{ token, tags, user, defaults, pools },
   };
 }
 
@@ -186,8 +183,8 @@ async function closeBatch(
       if (!isSent) throw tryAgain('The first of these batches has not been sent yet. Send it again.', 'batch_late');
       return batchOrRefusal(state, context);
     }
+    if ('unlisted' in decision && decision.unlisted) context.waitUntil(putOnList(context));
     if (decision.outcome !== 'admitted') throw refusal(decision, total);
-    if (decision.unlisted) context.waitUntil(putOnList({ ...context, store: context.store }));
     const { hold } = decision;
     isClosing = await callBatch(place, (batch) => batch.closing(hold));
     if (!isClosing) throw tryAgain('The batch could not be sent. Send it again.', 'batch_late');

@@ -149,6 +149,7 @@ export function decide(
     const fits = worstCase.inputCost + least * worstCase.outputPrice <= free;
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
+  // Here `max_tokens` is lowered, to what can be paid for.
   let maxTokens = Math.min(asked, Math.max(least, affordable));
   let isRoomy = running + ROOMY < rules.concurrent;
   if (rules.input !== undefined) {

@@ -1,13 +1,10 @@
 import * as z from '../http/zod.ts';
-import { nameRow } from '../versions/versions-answers.schema.ts';
+import { storedVersion } from '../versions/versions-answers.schema.ts';
 import { label, putClassifier } from './classifiers.schema.ts';
 
 /** A version as it is stored: labels are objects, and a `schema` has become labels and fields. */
 export const classifierContent = z.object({
-  type: z.literal('classifier'),
-  name: z.string(),
-  version: z.described(z.string(), 'name@version: for ever the same.'),
-  owner: nameRow.shape.owner,
+  ...storedVersion('classifier'),
   ...z.omit(putClassifier.fields, { schema: true }).shape,
   labels: z.array(label),
   multi: z.boolean(),

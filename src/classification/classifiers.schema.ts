@@ -23,8 +23,8 @@ const text = z.string({ error: fieldError('Input should be a valid string') });
 export const label = z.strictObject({
   name,
   description: z.optional(text.check(z.maxLength(2_000))),
-  examples: z.described(
-    z.optional(z.array(text.check(z.minLength(1), z.maxLength(4_000))).check(z.maxLength(20))),
+  examples: z.optionally(
+    z.array(text.check(z.minLength(1), z.maxLength(4_000))).check(z.maxLength(20)),
     'Texts that have this label.',
   ),
 });
@@ -33,8 +33,8 @@ const jsonSchema = z.looseObject({}, { error: 'Input should be a JSON schema: an
 /** An example of the whole task: a text and its answer. */
 const classifierExample = z.strictObject({
   input: text.check(z.minLength(1), z.maxLength(16_000)),
-  label: z.described(z.optional(z.nullable(name)), 'null: none of them.'),
-  labels: z.described(z.optional(z.array(name)), 'In place of `label`, with `multi`.'),
+  label: z.optionally(z.nullable(name), 'null: none of them.'),
+  labels: z.optionally(z.array(name), 'In place of `label`, with `multi`.'),
   fields: z.optional(z.looseObject({})),
 });
 
@@ -50,31 +50,23 @@ const labels = z
 /** The parts of a classifier, stored or in a request. It has either `labels` or `schema`. */
 export const classifierParts = {
   labels: z.optional(labels),
-  schema: z.described(
-    z.optional(jsonSchema),
+  schema: z.optionally(
+    jsonSchema,
     'In place of `labels`: a JSON schema that is an enum of strings, or an object with a property `label` that is one (or `labels`, an array of one); its other properties are `fields`.',
   ),
-  multi: z.described(z.optional(z.boolean()), 'Any number of labels in place of one.'),
-  allow_none: z.described(z.optional(z.boolean()), 'Whether none of the labels is an answer.'),
+  multi: z.optionally(z.boolean(), 'Any number of labels in place of one.'),
+  allow_none: z.optionally(z.boolean(), 'Whether none of the labels is an answer.'),
   instructions: z.optional(text.check(z.maxLength(20_000))),
   examples: z.optional(z.array(classifierExample).check(z.maxLength(100))),
-  fields: z.described(z.optional(jsonSchema), 'A JSON schema of an object: what to extract beside the label.'),
-  model: z.described(
-    z.optional(messagesRequest.shape.model.check(z.maxLength(256))),
-    'Default: the cheapest current Haiku.',
-  ),
-  votes: z.described(
-    z.optional(z.int().check(z.gte(1), z.lte(MOST_VOTES))),
-    'Independent answers for each input. Default 1.',
-  ),
-  cache_seconds: z.described(
-    z.optional(
-      z.int().check(
-        z.lte(MOST_CACHE_SECONDS),
-        z.refine((value) => value === 0 || value >= LEAST_CACHE_SECONDS, {
-          error: `Input should be 0, or from ${LEAST_CACHE_SECONDS} to ${MOST_CACHE_SECONDS}`,
-        }),
-      ),
+  fields: z.optionally(jsonSchema, 'A JSON schema of an object: what to extract beside the label.'),
+  model: z.optionally(messagesRequest.shape.model.check(z.maxLength(256)), 'Default: the cheapest current Haiku.'),
+  votes: z.optionally(z.int().check(z.gte(1), z.lte(MOST_VOTES)), 'Independent answers for each input. Default 1.'),
+  cache_seconds: z.optionally(
+    z.int().check(
+      z.lte(MOST_CACHE_SECONDS),
+      z.refine((value) => value === 0 || value >= LEAST_CACHE_SECONDS, {
+        error: `Input should be 0, or from ${LEAST_CACHE_SECONDS} to ${MOST_CACHE_SECONDS}`,
+      }),
     ),
     'How long an answer is kept for the same input. Default 3600; 0 keeps none.',
   ),

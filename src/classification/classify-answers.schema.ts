@@ -10,11 +10,8 @@ export const classifyUsage = z.object({
 
 /** The labels of a text. */
 export const classifiedFields = {
-  label: z.described(
-    z.optional(z.nullable(z.string())),
-    'One of those given; null is none of them, where that is allowed.',
-  ),
-  labels: z.described(z.optional(z.array(z.string())), 'In place of `label`, with `multi`.'),
+  label: z.optionally(z.nullable(z.string()), 'One of those given; null is none of them, where that is allowed.'),
+  labels: z.optionally(z.array(z.string()), 'In place of `label`, with `multi`.'),
   confidence: z.described(z.nullable(z.number()), 'The share of the votes that agree; null with one vote.'),
   fields: z.nullable(z.record(z.string(), z.unknown())),
   cached: z.described(z.boolean(), 'Served from the cache, and free.'),
@@ -30,10 +27,7 @@ const failure = z.object({ type: z.string(), message: z.string() });
 export const classifyResult = z.object({
   id: z.string(),
   ...classifiedFields,
-  labels: z.described(
-    z.optional(z.nullable(z.array(z.string()))),
-    'In place of `label`, with `multi`; null in an error.',
-  ),
+  labels: z.optionally(z.nullable(z.array(z.string())), 'In place of `label`, with `multi`; null in an error.'),
   error: z.nullable(failure),
 });
 

@@ -10,9 +10,9 @@ export const MAX_INPUT_BYTES = 1_048_576;
 
 /** How to label: a stored classifier, or the parts of one. */
 const taskFields = {
-  classifier: z.described(z.optional(classifierRef), 'A stored classifier: its name, or name@version.'),
+  classifier: z.optionally(classifierRef, 'A stored classifier: its name, or name@version.'),
   ...classifierParts,
-  prefix: z.described(z.optional(prefixRef), 'A stored beginning of the prompt, in front of the labels.'),
+  prefix: z.optionally(prefixRef, 'A stored beginning of the prompt, in front of the labels.'),
 };
 
 export const taskAsked = z.strictObject(taskFields);
@@ -33,13 +33,13 @@ export const classifyRequest = z
           z.maxLength(MOST_BATCH_INPUTS, `Input should have at most ${MOST_BATCH_INPUTS} inputs`),
         ),
     ),
-    stream: z.described(z.optional(z.boolean({ error: 'Input should be a valid boolean' })), 'Server-sent events.'),
-    batch: z.described(
-      z.optional(z.boolean({ error: 'Input should be a valid boolean' })),
+    stream: z.optionally(z.boolean({ error: 'Input should be a valid boolean' }), 'Server-sent events.'),
+    batch: z.optionally(
+      z.boolean({ error: 'Input should be a valid boolean' }),
       'Whether all `inputs`, up to 100,000, are labelled by a batch: at half price, within a day.',
     ),
-    deliver_url: z.described(
-      z.optional(z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048))),
+    deliver_url: z.optionally(
+      z.string({ error: 'Input should be a valid string' }).check(z.maxLength(2_048)),
       'With `batch`: where `classification.ended` goes, signed; its host must be in DELIVER_HOSTS. Default: BATCH_DELIVER_URL.',
     ),
   })

@@ -10,13 +10,10 @@ const version = z.string({ error: 'Input should be a string' }).check(z.minLengt
 const candidateModel = messagesRequest.shape.model.check(z.maxLength(256));
 
 const evaluationExample = z.strictObject({
-  id: z.described(
-    z.optional(z.string().check(z.minLength(1), z.maxLength(256))),
-    'Default: its place in the list, from 0.',
-  ),
+  id: z.optionally(z.string().check(z.minLength(1), z.maxLength(256)), 'Default: its place in the list, from 0.'),
   input: z.string({ error: 'Input should be a valid string' }),
-  label: z.described(z.optional(z.nullable(z.string())), 'What it should be; null is none of the labels.'),
-  labels: z.described(z.optional(z.array(z.string())), 'In place of `label`, for a classifier with `multi`.'),
+  label: z.optionally(z.nullable(z.string()), 'What it should be; null is none of the labels.'),
+  labels: z.optionally(z.array(z.string()), 'In place of `label`, for a classifier with `multi`.'),
 });
 
 /** The body of `POST /classifiers/:name/evaluate`. */
@@ -27,12 +24,12 @@ export const evaluateRequest = z.strictObject({
       z.minLength(1, 'Input should have at least one example'),
       z.maxLength(MOST_EXAMPLES, `Input should have at most ${MOST_EXAMPLES} examples`),
     ),
-  models: z.described(
-    z.optional(z.array(candidateModel).check(z.minLength(1), z.maxLength(MOST_CANDIDATES))),
+  models: z.optionally(
+    z.array(candidateModel).check(z.minLength(1), z.maxLength(MOST_CANDIDATES)),
     'Side by side. Default: the classifier’s.',
   ),
-  versions: z.described(
-    z.optional(z.array(version).check(z.minLength(1), z.maxLength(MOST_CANDIDATES))),
+  versions: z.optionally(
+    z.array(version).check(z.minLength(1), z.maxLength(MOST_CANDIDATES)),
     'Side by side, each as name@version or its part behind the @. Default: what the name points to.',
   ),
   votes: z.optional(z.int().check(z.gte(1), z.lte(MOST_VOTES))),

@@ -1,6 +1,3 @@
-// Longer than other files: each step reads the job anew after what it awaited, and all of them share its private state.
-// What needs no state (rows, results, the pass over votes, the shown form) is in files of its own.
-
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
@@ -19,24 +16,18 @@ import type {
 } from '../durable/contracts/classification.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import { logFailure } from '../http/log.ts';
-import type * as z from '../http/zod.ts';
 import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
 import { fromUsd } from '../pricing/cost.ts';
-import type { classificationEnded } from './classifications-answers.schema.ts';
-import { NO_COUNTS, shownJob } from './job-report.ts';
+import { endOfJob, NO_COUNTS, shownJob } from './job-report.ts';
 import { electedOf, resultOfParts } from './job-results.ts';
+import { FIRST_POLL_MS, JOB_AGAIN_MS, JOB_MAKING_MS, jobDueAt } from './job-schedule.ts';
 import { type Job, type JobPhase, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
 
 /** While inputs come in, the request that brings them reports more often than this, or it is dead. */
 const TAKING_SILENT_MS = MINUTE_MS;
-/** How long the upstream may take to answer the request that makes a batch. */
-const JOB_MAKING_MS = 15 * MINUTE_MS;
-const FIRST_POLL_MS = 2_000;
-const LONGEST_POLL_MS = MINUTE_MS;
 /** A request for the state has the batch asked for its own, unless that was done less than this ago. */
 const POLLED_MS = 1_000;
-const JOB_AGAIN_MS = 30_000;
 /** Reads of KV in one call: an invocation may make a thousand. */
 const RECALLS_IN_A_CALL = 100;
 /** Writes of KV in one alarm. */
@@ -184,7 +175,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       logFailure({ classification: this.#job?.id ?? '' }, thrown);
       this.around.alarm.wakeFor(this.now() + JOB_AGAIN_MS);
     }
-    this.#wakeForNext();
+    if (this.#job) this.around.alarm.wakeFor(jobDueAt(this.#job, this.now()));
   }
 
   async #work(): Promise<void> {
@@ -285,20 +276,11 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
   }
 
   async #deliver(job: Job): Promise<void> {
-    const { delivery, deliverUrl: url, id, endedAt = 0 } = job;
+    const { delivery, deliverUrl: url } = job;
     if (!delivery || this.now() < delivery.nextAt) return;
-    const result: z.output<typeof classificationEnded> = {
-      type: 'classification.ended',
-      event_id: `evt_${id}`,
-      created_at: new Date(endedAt).toISOString(),
-      classification: shownJob(job),
-    };
     const by = { settings: this.settings(), env: this.env, now: this.now() };
-    const next = await deliverEvent(
-      result,
-      { url, usual: by.settings.BATCH_DELIVER_URL, failures: delivery.failures },
-      by,
-    );
+    const to = { url, usual: by.settings.BATCH_DELIVER_URL, failures: delivery.failures };
+    const next = await deliverEvent(endOfJob(job), to, by);
     if (!this.#job) return;
     const { delivery: _, ...rest } = this.#job;
     this.#save(next ? { ...rest, delivery: next } : rest);
@@ -321,21 +303,6 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     if (!this.#job) return;
     this.#tables.noteKept(page.map(({ n }) => n));
     if (page.length > 0) this.around.alarm.wakeFor(this.now());
-  }
-
-  #wakeForNext(): void {
-    const job = this.#job;
-    if (!job) return;
-    const now = this.now();
-    const age = now - job.createdAt;
-    if (job.phase === 'running')
-      this.around.alarm.wakeFor(now + Math.min(LONGEST_POLL_MS, Math.max(FIRST_POLL_MS, age / 10)));
-    else if (job.phase === 'ended')
-      this.around.alarm.wakeFor(job.delivery?.nextAt ?? (job.endedAt ?? now) + RESULTS_MS);
-    else
-      this.around.alarm.wakeFor(
-        job.isAbandoned ? now + JOB_AGAIN_MS : Math.max(now + JOB_AGAIN_MS, job.touchedAt + JOB_MAKING_MS),
-      );
   }
 
   /**

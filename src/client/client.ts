@@ -11,7 +11,7 @@ import type {
   CountRequest,
   EvaluateRequest,
   Evaluation,
-  LedgerRow,
+  ListedRequest,
   MessageRequest,
   NamedRow,
   Page,
@@ -20,6 +20,7 @@ import type {
   PrefixPut,
   PrefixStats,
   PrefixStatsRequest,
+  RequestsRequest,
   StoredAgent,
   StoredClassifier,
   StoredPrefix,
@@ -91,7 +92,7 @@ export function createClient(options: ClientOptions) {
     /** Gets what was spent, as sums by day, model, conversation, prefix or agent, in US dollars. */
     usage: (request?: UsageRequest): Promise<UsageReport> => transport.json('/usage', { query: request }),
     /** Lists the rows of the ledger, one for each request, newest first. */
-    requests: (page?: PageRequest & Pick<UsageRequest, 'account'>): Promise<Page<LedgerRow>> =>
+    requests: (page?: PageRequest & RequestsRequest): Promise<Page<ListedRequest>> =>
       transport.json('/usage/requests', { query: page }),
     /**
      * Calls any other route of the edge.

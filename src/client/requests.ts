@@ -7,7 +7,7 @@ import type {
 } from '@anthropic-ai/sdk/resources/messages';
 import type { MessageBatchIndividualResponse } from '@anthropic-ai/sdk/resources/messages/batches';
 import type { usageGroupSchema } from '../accounts/usage.schema.ts';
-import type { LedgerRow, UsageReport } from '../accounts/usage-answers.schema.ts';
+import type { LedgerRow, ListedRequest, UsageReport } from '../accounts/usage-answers.schema.ts';
 import type { putAgent } from '../agents/agents.schema.ts';
 import type { AgentContent } from '../agents/agents-answers.schema.ts';
 import type { batchEstimate, deletedBatch, MessageBatch } from '../batches/batches-answers.schema.ts';
@@ -40,6 +40,7 @@ export type {
   ConversationRow,
   CountAnswer,
   LedgerRow,
+  ListedRequest,
   NamedRow,
   PrefixAnswer,
   PrefixStats,
@@ -88,7 +89,7 @@ export interface BackgroundRequest extends MessageRequest {
 export interface CountRequest
   extends Omit<MessageCountTokensParams, 'model' | 'tools'>,
     Partial<Pick<MessageCountTokensParams, 'model'>>,
-    Pick<Extension, 'prefix'> {
+    Pick<Extension, 'conversation' | 'prefix' | 'agent'> {
   tools?: MessageRequest['tools'];
 }
 
@@ -193,6 +194,11 @@ export interface UsageRequest {
   group_by?: z.output<typeof usageGroupSchema>;
   /** Another account; an admin may ask. */
   account?: string;
+}
+
+/** Which rows of the ledger are listed; `refused`: what the edge has refused, with its reasons, in place of the rows. */
+export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'account'> {
+  status?: 'refused';
 }
 
 export type PrefixStatsRequest = Pick<UsageRequest, 'from' | 'to'>;

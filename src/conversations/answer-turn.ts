@@ -50,8 +50,8 @@ async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
   if (started.kind === 'refused') return { ...started, kind: 'whole', turn: row.id };
   if (stream) {
-    const events = log.completeText;
     const trailer = runner.turn.ended?.summary;
+    const events = log.takeComplete();
     if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
     const { text, after } = log.opening;
     return { ...started, turn: row.id, first: text, body: log.follow(after) };
@@ -61,8 +61,8 @@ async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
 }
 
 /**
- * Answers the request that has begun a turn. One that nobody waits for is answered as soon as it has gone up: what is refused
- * before is the answer, and later errors are told.
+ * Answers the request that has begun a turn. In the background the answer comes as soon as the turn has gone up: a refusal
+ * before that is the answer, and a later error is told with the turn's end.
  */
 export async function answerBegun(
   transcript: Transcript,
@@ -76,7 +76,7 @@ export async function answerBegun(
   return turnReport(transcript, turnAt(transcript, row.seq) ?? row);
 }
 
-/** @returns the answer 202 for a turn that nobody waits for, as it is now */
+/** @returns the answer 202 for a turn in the background, as it is now */
 function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
   const report = describeTurn(transcript, row);
   const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };

@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import { readToStore } from '../accounts/admission/read-body.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
-import type { CrossingText, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
+import type { CrossingText, DecisionAnswer } from '../durable/contracts/conversation.ts';
 import { finalError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { withOneReading } from '../http/read-json.ts';
@@ -11,7 +11,7 @@ import { isAccount } from '../identity/identity.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 import { isConversationId } from './conversations.schema.ts';
 import { noConversation } from './turn-answer.ts';
-import { apiErrorOf, callOwn, mountedPath } from './turn-proxy.ts';
+import { type ConversationCall, callConversation, mountedPath } from './turn-proxy.ts';
 
 /** Makes the routes of calls that wait for approval. */
 export function approvalsRoutes() {
@@ -38,7 +38,7 @@ export function approvalsRoutes() {
 }
 
 /** Calls the conversation of the path, of the account that the query names. @throws ApiError as the object says, 403, 404 */
-async function callNamed<T>(c: Context<AppEnv>, method: Parameters<typeof callOwn>[2]): Promise<T> {
+async function callNamed<T>(c: Context<AppEnv>, method: ConversationCall): Promise<T> {
   const identity = c.get('identity');
   const { account = identity.account } = validate(approvalsQuery, c.req.query());
   if (account !== identity.account && !hasScope(identity, 'admin')) {
@@ -46,8 +46,5 @@ async function callNamed<T>(c: Context<AppEnv>, method: Parameters<typeof callOw
   }
   const id = c.req.param('id') ?? '';
   if (!isConversationId(id) || !isAccount(account)) throw noConversation();
-  c.get('entry').line.conversation = id;
-  const result = await callOwn<Result<T>>(c, id, method, account);
-  if (!result.ok) throw apiErrorOf(c, result.error);
-  return result.value;
+  return await callConversation<T>(c, id, method, account);
 }

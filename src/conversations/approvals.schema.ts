@@ -7,17 +7,12 @@ const MOST_INPUT_CHARACTERS = 262_144;
 export const decisionRequest = z
   .strictObject({
     decision: z.enum(['approve', 'deny'], { error: 'Input should be approve or deny' }),
-    reason: z.described(
-      z.optional(z.string().check(z.minLength(1), z.maxLength(4_000))),
-      'Why it is denied: the model is told.',
-    ),
-    input: z.described(
-      z.optional(
-        z.record(z.string(), z.unknown(), { error: 'Input should be an object: what the tool is called with' }).check(
-          z.refine((input) => JSON.stringify(input).length <= MOST_INPUT_CHARACTERS, {
-            error: `Input should have at most ${MOST_INPUT_CHARACTERS} characters`,
-          }),
-        ),
+    reason: z.optionally(z.string().check(z.minLength(1), z.maxLength(4_000)), 'Why it is denied: the model is told.'),
+    input: z.optionally(
+      z.record(z.string(), z.unknown(), { error: 'Input should be an object: what the tool is called with' }).check(
+        z.refine((input) => JSON.stringify(input).length <= MOST_INPUT_CHARACTERS, {
+          error: `Input should have at most ${MOST_INPUT_CHARACTERS} characters`,
+        }),
       ),
       'What the tool is called with, in place of what the model said; the model is told.',
     ),
@@ -32,5 +27,5 @@ export type DecisionRequest = z.output<typeof decisionRequest>;
 
 /** Whose conversation is meant: an admin may decide for any account. */
 export const approvalsQuery = z.object({
-  account: z.described(z.optional(z.string()), 'Another account’s conversation; an admin may ask.'),
+  account: z.optionally(z.string(), 'Another account’s conversation; an admin may ask.'),
 });

@@ -1,11 +1,10 @@
 /** The beginning of a turn: what is stored before anything goes up. */
 
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
-import { parseObject } from '../json/object.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
-import { checkHeldAgent, heldAgent, ownerOfTool, type Taken } from './held-agent.ts';
+import { heldAgent, ownerOfTool, type Taken } from './held-agent.ts';
 import { checkHeld, layHeld } from './held-prefix.ts';
-import { type NextRequest, nextRequest, type PlannedRun, plannedRun } from './history/next-request.ts';
+import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
 import type { CrashedRun } from './runs/crashed-run.ts';
@@ -15,6 +14,7 @@ import type { RunContext } from './runs/run-context.ts';
 import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
+import { isRun, type RunRequest, storedRunOf } from './stored-run.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
@@ -52,18 +52,13 @@ export function planTurn(
   });
 }
 
-/** @returns whether a turn is a run also without tools of the edge: a subagent keeps the limits that it was given. */
-export function isRun(request: Pick<TurnRequest, 'parent'> | undefined): boolean {
-  return request?.parent !== undefined;
-}
-
 /** @throws ApiError 400 where a request names another beginning than the conversation has */
 export function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
-  if (agent !== undefined) checkHeldAgent(held.agent, agent);
-  if (prefix !== undefined) checkHeld(held.prefix, prefix);
+  if (agent !== undefined) checkHeld('agent', held.agent, agent);
+  if (prefix !== undefined) checkHeld('prefix', held.prefix, prefix);
 }
 
-/** Called when a turn has ended and is stored, and where that failed: the object must be aborted then. */
+/** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
 export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 
 /**
@@ -128,9 +123,6 @@ function startWithDefaults(
   });
 }
 
-/** What a run needs of its request, also after a crash. */
-export type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
-
 /** Stores a run, and begins its first step. */
 function beginRun(
   context: ConversationContext,
@@ -150,16 +142,14 @@ function beginRun(
 
 /** Lets a run go on with what a crash has left of it. @returns undefined where it cannot */
 export function resumeRun(context: ConversationContext, crashed: CrashedRun, hooks: TurnHooks): Run | undefined {
-  const { transcript, now } = context;
+  const { now } = context;
   const { row } = crashed.turn;
-  const stored = parseObject(transcript.calls.requestOf(row.seq));
-  const rest = String(stored?.rest ?? '{}');
-  const planned = plannedRun(rest, transcript, heldAgent(context), isRun(stored?.request as RunRequest | undefined));
-  if (!stored || !planned) return undefined;
+  const stored = storedRunOf(context, row);
+  if (!stored) return undefined;
+  const { request, planned, carried } = stored;
   context.alarm.wakeFor(now() + WATCH_MS);
   context.maintenance.settlements.resumeRun(row);
-  const carried = stored.carried as CarriedLimits | undefined;
-  const run = new Run(row, planned, runContextOf(context, stored.request as RunRequest, row, hooks, carried), crashed);
+  const run = new Run(row, planned, runContextOf(context, request, row, hooks, carried), crashed);
   // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
   context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
   return run;
@@ -238,6 +228,7 @@ export function runContextOf(
       onEnd();
       if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
       maintenance.settlements.endRun(run);
+      maintenance.notePaused();
       maintenance.reportSoon();
     },
     onBroken,

@@ -2,18 +2,16 @@
 
 import type { CalledDecision, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
 import { finalError } from '../http/errors.ts';
-import { parseObject } from '../json/object.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
-import { isRun, newTurnRow, type RunRequest, runContextOf, type TurnHooks, WATCH_MS } from './begin-turn.ts';
+import { newTurnRow, runContextOf, type TurnHooks, WATCH_MS } from './begin-turn.ts';
 import { answerDecision, storeDecision } from './decide.ts';
-import { heldAgent } from './held-agent.ts';
-import { plannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnsOfRun } from './storage/turn-queries.ts';
+import { type RunRequest, storedRunOf } from './stored-run.ts';
 import { failedResult } from './turn-answer.ts';
 
 /** Stores a decision, and begins the turn that goes on where it is the last one: both, or neither. */
@@ -53,25 +51,23 @@ function continueRun(
   const { transcript, alarm, now, waitUntil } = context;
   // Before anything is stored: this throws where the deployment has no upstream.
   context.upstream();
-  const stored = parseObject(transcript.calls.requestOf(paused.seq));
-  const rest = String(stored?.rest ?? '{}');
-  const planned = plannedRun(rest, transcript, heldAgent(context), isRun(stored?.request as RunRequest | undefined));
-  if (!stored || !planned) {
+  const stored = storedRunOf(context, paused);
+  if (!stored) {
     throw finalError('api_error', 'This run cannot go on: its request is not there. Rewind the conversation.', {
       logged: 'no_request_of_run',
     });
   }
-  const asked = stored.request as RunRequest;
+  const { request: asked, planned } = stored;
   const told = { background: true, deliverUrl: paused.deliverUrl ?? undefined };
   const headers = withoutKey(asked.headers);
   const request: RunRequest = { ...asked, ...told, headers, requestId, key: undefined, stream: true };
   const { model, sentFrom } = paused;
   const row = newTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
   const run = { ...row, run: row.seq };
-  const carried = carriedBy(transcript, paused, stored.carried as CarriedLimits | undefined);
+  const carried = carriedBy(transcript, paused, stored.carried);
   transcript.beginTurn(run, []);
   transcript.calls.deleteRequest(paused.seq);
-  transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest, carried }));
+  transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
   transcript.approvals.takeUp(paused.seq, run.seq);
   alarm.wakeFor(now() + WATCH_MS);
   const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step);
@@ -80,7 +76,7 @@ function continueRun(
   return going;
 }
 
-/** A key that means one request must not mean another one too. */
+/** @returns headers without the idempotency key, which must not name a second request too. */
 function withoutKey({ 'idempotency-key': _, ...headers }: PlainHeaders): PlainHeaders {
   return headers;
 }

@@ -33,7 +33,8 @@ import { promptToCount } from './count-prompt.ts';
 import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
-import { forkTo, rewindTo } from './history/forks.ts';
+import { backupLines, forkTo, rewindTo } from './history/forks.ts';
+import { importedTurns } from './history/imported-turns.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
@@ -83,7 +84,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   };
   #recovered = false;
   #isCopying = false;
-  /** Of subagents that must not begin: their run has ended before they did. */
+  /** The keys of subagents that must not begin: the run that called them has ended first. */
   readonly #stoppedKeys = new Set<string>();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -167,6 +168,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   async cancel(turn: string): Promise<Result<CrossingText>> {
     await this.stop({ turn });
     cancelWaiting(this.#transcript, turn, this.now());
+    this.#maintenance.notePaused();
     return this.turnAccount(turn);
   }
 
@@ -180,6 +182,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (!this.#currentProfile()) return unknownConversation();
     const { going = this.#runner, result } = decideOn(this.#context, decision, this.#hooks);
     this.#runner = going;
+    this.#maintenance.notePaused();
     return result;
   }
 
@@ -196,18 +199,21 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return profile ? { ok: true, value: exportLines(profile, this.#transcript, view) } : unknownConversation();
   }
 
-  /** Creates the conversation, empty, with the defaults of its turns. */
+  /** Creates the conversation with the defaults of its turns: empty, or with a history from elsewhere. */
   async create(
     place: ConversationPlace,
-    fields: Omit<ConversationFields, 'system' | 'tools'>,
-    texts: { system?: CrossingText; tools?: CrossingText },
+    fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
+    texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>> {
     const system = texts.system && (await receivedText(texts.system));
     const tools = texts.tools && (await receivedText(texts.tools));
+    const messages = texts.messages && (await receivedText(texts.messages));
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
     let taken: Taken | undefined;
+    let history: ReturnType<typeof importedTurns>;
     try {
+      history = importedTurns(messages ?? '[]');
       taken = await takeNamed(this.#context, place, fields);
       if (taken?.agent) checkBeside(taken, { system, tools });
     } catch (thrown) {
@@ -217,7 +223,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       releaseUnused(this.#context, taken?.held);
       return idTaken(place.id);
     }
-    storeCreated(this.#context, place, fields, { system, tools }, taken);
+    storeCreated(this.#context, place, fields, { system, tools, history }, taken);
     return this.read();
   }
 
@@ -247,6 +253,13 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (!texts) return noMessage(at);
     const place = { account: profile.account, id: to };
     return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as ReturnType<this['fork']>);
+  }
+
+  /** @returns the lines by which another deployment begins with this history. */
+  backup(): Result<ReadableStream<Uint8Array>> {
+    const profile = this.#currentProfile();
+    const value = profile && backupLines(this.#transcript, profile);
+    return value ? { ok: true, value } : unknownConversation();
   }
 
   /** Begins with the history of another conversation: all of it, or nothing. */

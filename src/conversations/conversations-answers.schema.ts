@@ -6,14 +6,18 @@ export const conversationRow = z.object({
   type: z.literal('conversation'),
   id: z.string(),
   title: z.nullable(z.string()),
-  parent: z.described(z.optional(z.string()), 'Of a subagent’s: the conversation whose run has called it.'),
-  tool_use_id: z.described(z.optional(z.string()), 'Of a subagent’s: the call that it answers.'),
+  parent: z.optionally(z.string(), 'Of a subagent’s: the conversation whose run has called it.'),
+  tool_use_id: z.optionally(z.string(), 'Of a subagent’s: the call that it answers.'),
   created_at: z.iso.datetime(),
   updated_at: z.iso.datetime(),
   turns: z.int(),
   messages: z.int(),
   cost_usd: z.number(),
   state: z.enum(['idle', 'running']),
+  paused: z.described(
+    z.nullable(z.literal('approval')),
+    '`approval`: it waits until a person has decided on calls; null otherwise. See `GET …/approvals`.',
+  ),
 });
 
 /** A conversation by itself. */
@@ -54,9 +58,9 @@ export const messageRow = z.object({
     'How its turn has ended; what was refused is not sent again.',
   ),
   turn: z.described(z.string(), 'The turn that it belongs to, as the header `sluice-turn` names it.'),
-  origin: z.described(
-    z.optional(z.literal('edge')),
-    'A message that no client has sent: the edge has put it between two steps of a run.',
+  origin: z.optionally(
+    z.enum(['edge', 'import']),
+    '`edge`: no client has sent it, the edge has put it between two steps of a run. `import`: the conversation began with it.',
   ),
 });
 
@@ -121,6 +125,7 @@ export const turnAccount = z.object({
             z.object({
               id: z.string(),
               name: z.string(),
+              conversation: z.described(z.optional(z.string()), 'Of a subagent’s: where it works.'),
               input: z.described(z.unknown(), 'What the model has called it with; absent where that is not stored.'),
               approval: z.described(
                 z.nullable(z.object({ id: z.string(), ...decision })),

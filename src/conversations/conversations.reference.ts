@@ -3,6 +3,7 @@ import * as z from '../http/zod.ts';
 import { jsonAnswer, linesContent, namedList, pageAnswer } from '../reference/answers.ts';
 import { eventStream } from '../reference/event-stream.ts';
 import { type Resource, resource } from '../reference/resource.ts';
+import { messageParam } from '../upstream/messages.schema.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 import {
   conversationsQuery,
@@ -10,6 +11,7 @@ import {
   exportQuery,
   forkRequest,
   historyQuery,
+  importedHistory,
   patchConversation,
   resumeQuery,
   rewindRequest,
@@ -34,6 +36,7 @@ const row = {
   messages: 2,
   cost_usd: 0.0000074,
   state: 'idle',
+  paused: null,
 };
 const report = {
   ...row,
@@ -118,6 +121,7 @@ const approval = {
   continued_by: null,
 };
 const approvalSchema = z.withMeta(approvalRow, { id: 'Approval' });
+const conversationList = namedList('ConversationList', rowSchema);
 const approvalList = namedList('ApprovalList', approvalSchema);
 
 /** A turn in the reference: also what a request in the background is answered with. */
@@ -126,11 +130,36 @@ const decided = z.union([approvalSchema, turnSchema]);
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string) => jsonAnswer(description, reportSchema, report);
 
+const backupContent = linesContent([
+  [
+    'profile',
+    {
+      title: 'A talk',
+      metadata: null,
+      model: 'claude-haiku-5-5',
+      maxTokens: 200,
+      prefix: null,
+      agent: null,
+      retentionSeconds: null,
+      history: null,
+      sentFrom: 0,
+      cost: 7_400,
+      inputTokens: 14,
+      outputTokens: 12,
+    },
+  ],
+  ['end', null],
+]);
+const creation = z.extend(createConversation, {
+  messages: z.optionally(z.array(messageParam).check(z.minLength(1)), importedHistory),
+});
+
 export const conversations: Resource = resource({
   tag: 'Conversations',
   description: 'Histories that the edge keeps. A turn goes on when its client has left.',
   parameters: {
     id: { description: '1 to 128 letters, digits, hyphens or underscores.', example: 'trip' },
+    conversation: { description: 'The id of a conversation.', example: 'talk' },
     approval: { description: 'The id of what waits for approval.', example: 'appr_2m4gmfejmm3a_2_0' },
     turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
   },
@@ -142,15 +171,42 @@ export const conversations: Resource = resource({
       summary: 'List one’s conversations, newest first',
       description: 'Those of subagents are left out, unless their `parent` is named.',
       query: z.extend(pageSchema, conversationsQuery.shape),
-      answer: pageAnswer(namedList('ConversationList', rowSchema), row, row.id),
+      answer: pageAnswer(conversationList, row, row.id),
       errors: [],
+    },
+    'GET /accounts/:id/conversations': {
+      operation: 'listConversationsOf',
+      summary: 'List the conversations of an account, newest first',
+      description: 'As `GET /conversations` lists one’s own.',
+      needs: 'admin',
+      query: z.extend(pageSchema, conversationsQuery.shape),
+      answer: pageAnswer(conversationList, row, row.id),
+      errors: [],
+    },
+    'GET /accounts/:id/conversations/:conversation/backup': {
+      operation: 'backUpConversation',
+      summary: 'Read what a backup keeps of a conversation',
+      description:
+        'All that its next turn needs: history, calls of tools, agent, the version of its prefix. A turn that runs and calls that wait for approval are not in it. The last line is `["end",null]`, or something went wrong.',
+      needs: 'admin',
+      answer: { description: 'JSON lines, to be sent back unchanged.', content: [backupContent] },
+    },
+    'PUT /accounts/:id/conversations/:conversation/backup': {
+      operation: 'restoreConversation',
+      summary: 'Make a conversation from a backup',
+      description:
+        'All of it, or nothing. The prefix that it holds must be stored first. It is new here: its retention begins now. One that is there already is a 409.',
+      needs: 'admin',
+      body: backupContent,
+      answers: { 201: conversation('The conversation, whose next message is answered.') },
+      errors: [409, 503],
     },
     'POST /conversations': {
       operation: 'createConversation',
-      summary: 'Create a conversation with defaults',
+      summary: 'Create a conversation with defaults, or with a history from elsewhere',
       description: 'A conversation also comes to be by its first turn: `conversation` in a Messages request.',
       body: {
-        schema: z.withMeta(createConversation, { id: 'ConversationRequest' }),
+        schema: z.withMeta(creation, { id: 'ConversationRequest' }),
         example: {
           id: 'trip',
           title: 'A trip in May',
@@ -237,7 +293,7 @@ export const conversations: Resource = resource({
       summary: 'Resume a stream, and follow it live',
       description:
         'With `last-event-id` it goes on behind that event; without, from the first event of the running turn.',
-      headers: z.object({ 'last-event-id': z.described(z.optional(z.string()), 'The last event that was received.') }),
+      headers: z.object({ 'last-event-id': z.optionally(z.string(), 'The last event that was received.') }),
       query: resumeQuery,
       answers: {
         200: { description: 'The rest of the events.', content: [eventStream], headers: ['sluice-turn'] },

@@ -5,7 +5,7 @@ import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
-import type { CrossingText, Result, Resumed } from '../durable/contracts/conversation.ts';
+import type { CrossingText, Resumed } from '../durable/contracts/conversation.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import type { JsonBody } from '../http/json-body.ts';
@@ -28,7 +28,14 @@ import {
 import { withErrorLine } from './export-stream.ts';
 import { checkRun } from './runs/check-tools.ts';
 import { crossingText, noConversation } from './turn-answer.ts';
-import { apiErrorOf, callOwn, mountedPath, refuseSubagent } from './turn-proxy.ts';
+import {
+  apiErrorOf,
+  type ConversationCall,
+  callConversation,
+  callOwn,
+  mountedPath,
+  refuseSubagent,
+} from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
 
 /** Makes the routes of conversations. */
@@ -41,20 +48,20 @@ export function conversationsRoutes() {
     })
     .post('/conversations', async (c) => {
       const body = await bodyOf(c);
-      // `system` and `tools` go to the object as texts: deeply nested objects cannot be passed in a call.
-      const { system: _, tools, ...fields } = validate(createConversation, body.json);
+      // These go to the object as texts: deeply nested objects cannot be passed in a call.
+      const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
       checkRun({ tools }, c.get('identity'), c.get('settings'));
       const texts = memberTexts(body.text);
       const id = fields.id ?? newConversationId();
       checkRetention(c, fields.retention_seconds);
       const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
-      const given = (name: 'system' | 'tools') => {
+      const given = (name: 'system' | 'tools' | 'messages') => {
         const text = texts.get(name);
         return text === undefined ? {} : { [name]: crossingText(text) };
       };
       const created = await storing(c, id, (object) =>
-        object.create(place, fields, { ...given('system'), ...given('tools') }),
+        object.create(place, fields, { ...given('system'), ...given('tools'), ...given('messages') }),
       );
       return json(created, 201, quotaStatus);
     })
@@ -147,25 +154,8 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
   }
 }
 
-/** Calls a conversation of the caller's own account. @throws ApiError as the object says; 503 while it cannot be reached */
-async function callConversation<T = CrossingText>(
-  c: Context<AppEnv>,
-  id: string,
-  method: Parameters<typeof callOwn>[2],
-): Promise<T> {
-  c.get('entry').line.conversation = id;
-  const result = await callOwn<Result<T>>(c, id, method);
-  if (!result.ok) throw apiErrorOf(c, result.error);
-  return result.value;
-}
-
 /** Calls a method that stores something in the conversation `id`. If it fails, the reserved storage is released. */
-async function storing(
-  c: Context<AppEnv>,
-  id: string,
-  method: Parameters<typeof callOwn>[2],
-  called = id,
-): Promise<CrossingText> {
+async function storing(c: Context<AppEnv>, id: string, method: ConversationCall, called = id): Promise<CrossingText> {
   try {
     return await callConversation(c, called, method);
   } catch (thrown) {

@@ -3,7 +3,7 @@ import type { PageQuery } from '../http/page.ts';
 import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
-import { defaultedRequest } from '../upstream/messages.schema.ts';
+import { defaultedRequest, messageParams } from '../upstream/messages.schema.ts';
 
 /** What the ids of subagents' conversations begin with: only the edge makes these. */
 export const SUBAGENT_ID = 'sub_';
@@ -25,20 +25,20 @@ export const namedConversation = z.object({ conversation: conversationId });
 
 /** What becomes of calls of the client's own tools that a new message leaves without results. */
 export const pendingTools = z.object({
-  on_pending_tools: z.described(
-    z.optional(z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' })),
+  on_pending_tools: z.optionally(
+    z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' }),
     '`cancel`: calls of your own tools that have no result are answered with an error, so that a plain message goes on; default `refuse`: it is a 400.',
   ),
 });
 
 /** Turns that nobody waits for, and who is told of them. */
 export const backgroundTurn = z.object({
-  background: z.described(
-    z.optional(z.boolean({ error: 'Input should be a valid boolean' })),
+  background: z.optionally(
+    z.boolean({ error: 'Input should be a valid boolean' }),
     '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
   ),
-  deliver_url: z.described(
-    z.optional(z.string({ error: 'Input should be a valid string' })),
+  deliver_url: z.optionally(
+    z.string({ error: 'Input should be a valid string' }),
     'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',
   ),
 });
@@ -75,6 +75,8 @@ const retentionSeconds = z.described(
   z.nullable(z.int().check(z.gte(60), z.lte(120 * MONTH_SECONDS))),
   'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
 );
+export const importedHistory =
+  'The history that it begins with, questions and answers; no model is asked. Nobody has checked who said it.';
 /** What a conversation can be created with; each turn may say otherwise for itself. */
 export const createConversation = z.strictObject({
   id: z.optional(ownConversationId),
@@ -85,8 +87,12 @@ export const createConversation = z.strictObject({
     }),
   ),
   tools: z.optional(z.array(z.looseObject({}))),
-  prefix: z.described(z.optional(prefixRef), 'The version that it means now is held.'),
-  agent: z.described(z.optional(agentRef), 'The version that it means now is copied; it takes no prefix then.'),
+  messages: z.optionally(
+    messageParams.check(z.refine((messages) => messages.length > 0, 'at least one message is required')),
+    importedHistory,
+  ),
+  prefix: z.optionally(prefixRef, 'The version that it means now is held.'),
+  agent: z.optionally(agentRef, 'The version that it means now is copied; it takes no prefix then.'),
   model: z.optional(
     z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),
   ),
@@ -112,22 +118,22 @@ export const forkRequest = z.strictObject({
   id: z.optional(ownConversationId),
 });
 
-const view = z.described(
-  z.optional(z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' })),
+const view = z.optionally(
+  z.enum(['stored', 'shown'], { error: 'Input should be stored or shown' }),
   '`shown`: the steps of a run as the one message that clients got; default `stored`: the rows, as they go up.',
 );
 export type View = z.output<typeof view>;
 
 /** What the list of conversations takes beside what every list does. */
 export const conversationsQuery = z.object({
-  parent: z.described(z.optional(conversationId), 'The subagents that runs of this conversation have called.'),
+  parent: z.optionally(conversationId, 'The subagents that runs of this conversation have called.'),
 });
 
 /** What `GET …/export` takes. */
 export const exportQuery = z.object({ view });
 
-const if_absent = z.described(
-  z.optional(z.literal('empty')),
+const if_absent = z.optionally(
+  z.literal('empty'),
   '`empty`: a conversation that is not there counts as one without messages, and is no 404.',
 );
 
@@ -143,13 +149,13 @@ export const historyQuery = z.object({
 
 /** What `GET …/stream` takes. */
 export const resumeQuery = z.object({
-  after: z.described(z.optional(z.string()), 'The same, where no header can be sent.'),
+  after: z.optionally(z.string(), 'The same, where no header can be sent.'),
   if_absent,
 });
 
 export const stopQuery = z.object({
-  turn: z.described(z.optional(z.string()), 'The turn that is meant: another one goes on.'),
-  key: z.described(z.optional(z.string()), 'The same, by the `idempotency-key` that it was begun with.'),
+  turn: z.optionally(z.string(), 'The turn that is meant: another one goes on.'),
+  key: z.optionally(z.string(), 'The same, by the `idempotency-key` that it was begun with.'),
 });
 export type StopQuery = z.infer<typeof stopQuery>;
 

@@ -3,14 +3,13 @@
 import type { CalledDecision, DecisionAnswer } from '../durable/contracts/conversation.ts';
 import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '../http/errors.ts';
 import { listOf } from '../http/page.ts';
-import { isoTimeOrNull } from '../http/times.ts';
 import type * as z from '../http/zod.ts';
 import type { approvalRow } from './conversations-answers.schema.ts';
 import type { ApprovalRow } from './storage/approval-rows.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnAt, turnWithId } from './storage/turn-queries.ts';
-import { describeTurn, inputsIn } from './turn-account.ts';
+import { describeDecision, describeTurn, inputsIn } from './turn-account.ts';
 
 export type ShownApproval = z.output<typeof approvalRow>;
 
@@ -34,22 +33,17 @@ function describeApproval(
   row: ApprovalRow,
   inputs = inputsIn(transcript, row.turn),
 ): ShownApproval {
-  const { id, toolUseId, name, approvers, decision, reason, createdAt, decidedAt, continuedBy } = row;
+  const { id, toolUseId, name, approvers, createdAt, continuedBy } = row;
   return {
-    ...{
-      type: 'approval',
-      id,
-      tool_use_id: toolUseId,
-      name,
-      input: inputs.get(toolUseId) ?? null,
-    },
+    type: 'approval',
+    id,
+    tool_use_id: toolUseId,
+    name,
+    input: inputs.get(toolUseId) ?? null,
     turn: turnAt(transcript, row.run)?.id ?? '',
     approvers,
     created_at: new Date(createdAt).toISOString(),
-    decision,
-    reason,
-    changed_input: row.input === null ? null : JSON.parse(row.input),
-    decided_at: isoTimeOrNull(decidedAt),
+    ...describeDecision(row),
     continued_by: continuedBy === null ? null : (turnAt(transcript, continuedBy)?.id ?? null),
   };
 }
@@ -112,7 +106,7 @@ export function cancelWaiting(transcript: Transcript, id: string, now: number): 
   transcript.together(() => {
     for (const { id, toolUseId: tool_use_id, name, turn: step, n } of open) {
       transcript.approvals.decide(id, { decision: 'cancel', reason: null, input: null, decidedAt: now });
-      const content = 'This call was not made: its turn was cancelled before the call was approved.';
+      const content = 'This call was not made: its turn was cancelled while it waited for approval.';
       const result = JSON.stringify({ type: 'tool_result', tool_use_id, content, is_error: true });
       const times = { beganAt: now, endedAt: now };
       transcript.calls.end({

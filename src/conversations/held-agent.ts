@@ -8,7 +8,6 @@ import type { ConversationPlace, TurnAnswer } from '../durable/contracts/convers
 import { invalidRequest } from '../http/errors.ts';
 import type { Json } from '../json/object.ts';
 import { memoryOf } from '../versions/find-stored.ts';
-import { parseRef } from '../versions/versions.schema.ts';
 import { type TakenPrefix, takePrefix } from './held-prefix.ts';
 import type { PrefixDefaults } from './history/next-request.ts';
 import type { ObjectContext } from './object-context.ts';
@@ -69,20 +68,6 @@ export async function takeNamed(
 /** @throws ApiError 400 for defaults of a conversation that do not go with its agent */
 export function checkBeside({ stored }: TakenAgent, defaults: InheritedParts): void {
   behindAgent(new Map(), stored, defaults, { breakpoints: 0 });
-}
-
-/**
- * Checks that the agent that a request names is the conversation's; a name without a version means that one.
- *
- * @throws ApiError 400 where they differ
- */
-export function checkHeldAgent(held: HeldAgent | null | undefined, ref: string): void {
-  const named = parseRef(ref);
-  if (!held) {
-    throw invalidRequest('agent: this conversation was created without one, and takes none later. Leave it out.');
-  }
-  if (named?.name === held.name && (named.hash === undefined || named.hash === held.hash)) return;
-  throw invalidRequest(`agent: this conversation holds ${refOf(held)}, and takes no other. Leave it out.`);
 }
 
 /** @returns an answer that names the conversation's agent in a header, where it has one */

@@ -13,7 +13,7 @@ import { findStored, requireStored, type StoredReader } from '../versions/find-s
 import { parseRef } from '../versions/versions.schema.ts';
 import { type PrefixDefaults, tooLargeToSend } from './history/next-request.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
-import { type HeldPrefix, refOf } from './storage/rows.ts';
+import { type HeldAgent, type HeldPrefix, refOf } from './storage/rows.ts';
 import type { LaidBody } from './turn/turn-context.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
@@ -62,17 +62,17 @@ export function releaseUnused(context: ObjectContext, held: HeldPrefix | undefin
 }
 
 /**
- * Checks that the prefix that a request names is the conversation's; a name without a version means that one.
+ * Checks that what a request names is what the conversation began with; a name without a version means that version.
  *
  * @throws ApiError 400 where they differ
  */
-export function checkHeld(held: HeldPrefix | null | undefined, ref: string): void {
+export function checkHeld(field: 'prefix' | 'agent', held: HeldAgent | null | undefined, ref: string): void {
   const named = parseRef(ref);
   if (!held) {
-    throw invalidRequest('prefix: this conversation was created without one, and takes none later. Leave it out.');
+    throw invalidRequest(`${field}: this conversation was created without one, and takes none later. Leave it out.`);
   }
   if (named?.name === held.name && (named.hash === undefined || named.hash === held.hash)) return;
-  throw invalidRequest(`prefix: this conversation holds ${refOf(held)}, and takes no other. Leave it out.`);
+  throw invalidRequest(`${field}: this conversation holds ${refOf(held)}, and takes no other. Leave it out.`);
 }
 
 /**

@@ -173,7 +173,7 @@ export class Maintenance {
     }
   }
 
-  /** @returns when a conversation's retention is over, which waits for what waits for approval; milliseconds since 1970 */
+  /** @returns when a conversation's retention is over, later where a call waits for approval; milliseconds since 1970 */
   expiresAt({ updatedAt, retentionSeconds }: Profile): number {
     const retentionMs =
       retentionSeconds === null ? this.#object.settings().RETENTION_DAYS * DAY_MS : retentionSeconds * 1_000;
@@ -204,6 +204,12 @@ export class Maintenance {
     if (!transcript.profile?.unreported) return;
     this.#wakeToConfirm();
     waitUntil(this.#report());
+  }
+
+  /** Reports to the account, where that has changed, whether calls wait for approval. */
+  notePaused(): void {
+    const { profile, approvals } = this.#object.transcript;
+    if (profile && (profile.paused ?? null) !== approvals.paused) this.change({ paused: approvals.paused });
   }
 
   /** Changes the profile, and reports that to the account. */

@@ -7,8 +7,10 @@ import type { ConversationFields, ConversationPatch } from './conversations.sche
 import type { Taken } from './held-agent.ts';
 import { holdPrefix, releaseInBackground } from './held-prefix.ts';
 import { storeCopiedLines } from './history/forks.ts';
+import { storeImported } from './history/imported-turns.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { GRACE_MS, type HeldPrefix, type Profile } from './storage/rows.ts';
+import { countHistory } from './storage/turn-queries.ts';
 
 /** Stores the profile of a new conversation, and deletes what a failed turn or copy has left here. */
 export function startConversation(
@@ -56,24 +58,26 @@ function newProfile(place: ConversationPlace, now: number, version: number): Pro
   };
 }
 
-/** Stores a new conversation, empty, with the defaults of its turns. */
+/** Stores a new conversation, with the defaults of its turns, and the history that it begins with. */
 export function storeCreated(
   context: ConversationContext,
   place: ConversationPlace,
-  fields: Omit<ConversationFields, 'system' | 'tools'>,
-  frozen: { system: string | undefined; tools: string | undefined },
+  fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
+  begins: { system: string | undefined; tools: string | undefined; history: Parameters<typeof storeImported>[1] },
   taken: Taken | undefined,
 ): void {
-  const { transcript, maintenance } = context;
+  const { transcript, maintenance, now } = context;
   startConversation(context, place, { exists: true, unreported: true, prefix: taken?.held ?? null });
   transcript.together(() => {
-    transcript.freeze('system', frozen.system);
-    transcript.freeze('tools', frozen.tools);
+    transcript.freeze('system', begins.system);
+    transcript.freeze('tools', begins.tools);
     transcript.freeze('runs', taken?.runs);
     transcript.freeze('agent', taken?.agent && taken.stored.text);
     const { model = null, maxTokens = null, agent = null } = taken ?? {};
     const defaults = { model, maxTokens };
-    maintenance.change({ ...defaults, ...changesOf(fields), ...(agent && { ...defaults, agent }) });
+    const imported = storeImported(transcript, begins.history, { model: fields.model ?? model, now: now() });
+    const changes = { ...defaults, ...changesOf(fields), ...(agent && { ...defaults, agent }) };
+    maintenance.change({ ...changes, ...countHistory(transcript), ...imported });
   });
 }
 

@@ -1,7 +1,7 @@
 import type { CrossingText, Result } from '../durable/contracts/conversation.ts';
 import { isoTimeOrNull } from '../http/times.ts';
 import type * as z from '../http/zod.ts';
-import { isObject, parseObject } from '../json/object.ts';
+import { isObject, parseObject, withoutUndefined } from '../json/object.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { turnAccount } from './conversations-answers.schema.ts';
 import type { ApprovalRow } from './storage/approval-rows.ts';
@@ -64,9 +64,10 @@ function describeCalls(transcript: Transcript, step: number) {
   const calls = transcript.calls.of(step);
   const inputs = calls.length === 0 ? undefined : inputsIn(transcript, step);
   const approvals = new Map(transcript.approvals.ofStep(step).map((row) => [row.toolUseId, row]));
-  return calls.map(({ id, name, beganAt, endedAt, isError, bytes, tries }) => ({
+  return calls.map(({ id, name, beganAt, endedAt, isError, bytes, tries, subagent }) => ({
     id,
     name,
+    ...withoutUndefined({ conversation: subagent?.conversation }),
     input: inputs?.get(id),
     approval: approvalShown(approvals.get(id)),
     ms: endedAt === null || beganAt === null ? null : endedAt - beganAt,
@@ -77,10 +78,13 @@ function describeCalls(transcript: Transcript, step: number) {
 }
 
 function approvalShown(row: ApprovalRow | undefined) {
-  if (!row) return null;
-  const { id, decision, reason, decidedAt, input } = row;
+  return row ? { id: row.id, ...describeDecision(row) } : null;
+}
+
+/** Describes what was decided about a call; nothing of it is there while nobody has decided. */
+export function describeDecision({ decision, reason, input, decidedAt }: ApprovalRow) {
   const changed_input: unknown = input === null ? null : JSON.parse(input);
-  return { id, decision, reason, changed_input, decided_at: isoTimeOrNull(decidedAt) };
+  return { decision, reason, changed_input, decided_at: isoTimeOrNull(decidedAt) };
 }
 
 /** @returns the inputs of a step's calls, by their ids */

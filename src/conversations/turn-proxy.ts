@@ -7,11 +7,19 @@ import { agentNamed } from '../agents/named-agent.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import { isOverloaded, ObjectUnreachable } from '../durable/call-object.ts';
-import type { PackedAnswer, Result, TurnAnswer, TurnRequest, WireError } from '../durable/contracts/conversation.ts';
+import type {
+  CrossingText,
+  PackedAnswer,
+  Result,
+  TurnAnswer,
+  TurnRequest,
+  WireError,
+} from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { streamOfPieces } from '../http/body-pieces.ts';
 import { decoder, sha256Hex } from '../http/bytes.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
+import { extensionField } from '../http/extension-field.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { withOneReading } from '../http/read-json.ts';
@@ -42,15 +50,7 @@ const TWO_HISTORIES = 'thread: not allowed with conversation: each keeps the his
  * @throws ApiError 400 for an invalid id, and where body and header differ
  */
 export function conversationOf(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
-  const header = headers.get('sluice-conversation') ?? undefined;
-  const field = Object.hasOwn(body, 'conversation') ? body.conversation : undefined;
-  const given = field ?? header;
-  if (given === undefined) return undefined;
-  const { conversation: id } = validate(namedConversation, { conversation: given });
-  if (header !== undefined && header !== id) {
-    throw invalidRequest('conversation: the body and the header sluice-conversation name different ones. Send one.');
-  }
-  return id;
+  return extensionField('conversation', namedConversation, body.conversation ?? undefined, headers);
 }
 
 /**
@@ -74,7 +74,7 @@ export async function proxyTurn(
   const { background = false, deliver_url } = validate(backgroundTurn, body.json);
   const { TURN_DELIVER_URL } = c.get('settings');
   if (deliver_url !== undefined) checkedDeliverUrl(deliver_url, TURN_DELIVER_URL, c.get('settings'));
-  // Nobody waits for it, as little as for a stream that its reader has left.
+  // A turn in the background runs like a stream whose reader has left.
   const stream = background || (fields.stream === undefined ? streamByDefault : fields.stream === true);
   const place = { account: identity.account, id };
   const caller = c.req.raw.headers;
@@ -125,14 +125,27 @@ export function refuseSubagent(id: string): void {
   );
 }
 
-/** A conversation's object, as the edge calls it. */
-type Stub = ReturnType<typeof conversationStub>;
+/** What is called of a conversation's object. */
+export type ConversationCall = (object: ReturnType<typeof conversationStub>) => PromiseLike<unknown>;
 
-/** Calls a conversation, of the caller's own account unless another one is named. @throws ApiError 503 while its object cannot be reached */
+/** Calls a conversation, of the caller's own account unless another is named. @throws ApiError as it says; 503 while it cannot be reached */
+export async function callConversation<T = CrossingText>(
+  c: Context<AppEnv>,
+  id: string,
+  method: ConversationCall,
+  account?: string,
+): Promise<T> {
+  c.get('entry').line.conversation = id;
+  const result = await callOwn<Result<T>>(c, id, method, account);
+  if (!result.ok) throw apiErrorOf(c, result.error);
+  return result.value;
+}
+
+/** Calls a conversation whose answer is no `Result`. @throws ApiError 503 while its object cannot be reached */
 export async function callOwn<T>(
   c: Context<AppEnv>,
   id: string,
-  method: (object: Stub) => PromiseLike<unknown>,
+  method: ConversationCall,
   account = c.get('identity').account,
 ): Promise<T> {
   try {

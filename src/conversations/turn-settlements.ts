@@ -131,14 +131,16 @@ export class TurnSettlements {
 
   /** Stores the account's figure, which is the one that counts: a turn without a known usage has cost its hold. */
   #correctCost({ seq, id, cost }: TurnRow, settled: number): void {
-    const { transcript } = this.#object;
+    const { transcript, now } = this.#object;
     if (settled === cost) return;
     // Another confirmation may have corrected it already.
     const stored = turnAt(transcript, seq);
     const { profile } = transcript;
     if (stored?.id !== id || !profile) return;
     transcript.changeTurn(stored, { cost: settled });
-    transcript.save({ ...profile, cost: profile.cost + settled - stored.cost, unreported: true });
+    // A report that is on its way with the cost before must not replace this one.
+    const version = Math.max(profile.version + 1, now());
+    transcript.save({ ...profile, version, cost: profile.cost + settled - stored.cost, unreported: true });
     this.#wake();
   }
 
@@ -155,8 +157,10 @@ export class TurnSettlements {
   /** Repeats the settlements that were not confirmed. */
   async settlePending(): Promise<void> {
     const { transcript } = this.#object;
-    for (const row of unsettledTurns(transcript)) {
-      if (row.status === 'running') continue;
+    for (const { seq, id } of unsettledTurns(transcript)) {
+      // While the one before was waited for, this one may have been confirmed.
+      const row = turnAt(transcript, seq);
+      if (row?.id !== id || row.settled || row.status === 'running') continue;
       const since = this.#runs.get(row.seq)?.since ?? this.#settling.get(row.seq) ?? 0;
       if (this.#object.now() - since < CONFIRM_MS) continue;
       await this.#settleAgain(row).catch(() => this.#wake());
@@ -166,15 +170,18 @@ export class TurnSettlements {
   async #settleAgain(row: TurnRow): Promise<void> {
     const { transcript } = this.#object;
     const isRun = row.run === row.seq;
-    for (const turn of isRun ? turnsOfRun(transcript, row.seq).filter(isUnderRun) : [row]) {
-      const { outcome, status } = turn;
+    for (const { seq, id } of isRun ? turnsOfRun(transcript, row.seq).filter(isUnderRun) : [row]) {
+      // Its cost may have been corrected while the one before was waited for.
+      const turn = turnAt(transcript, seq);
       const { profile } = transcript;
-      if (!outcome || !profile) continue;
+      if (turn?.id !== id || !turn.outcome || !profile) continue;
+      const { outcome, status } = turn;
       const { done } = this.meterOf(turn).settle(outcome, {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
         ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
         tools: status === 'failed' ? undefined : toolsTakenUp(transcript, turn),
-        conversation: conversationReportOf(profile, turn.cost),
+        // Tries before the one that is settled are booked by themselves.
+        conversation: conversationReportOf(profile, turn.cost - (turn.grant?.earlier ?? 0)),
       });
       if (isRun) await this.#noteSettled(turn, await within(done, CONFIRM_MS));
       else await within(this.confirm(turn, done), CONFIRM_MS);

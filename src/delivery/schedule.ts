@@ -1,6 +1,7 @@
 /** When a failed attempt is repeated. All pauses of the webhooks are in this file. */
 
 import { HOUR_MS as HOUR, MINUTE_MS as MINUTE } from '../async/durations.ts';
+import { jittered } from '../async/pause.ts';
 
 const SECOND = 1_000;
 
@@ -42,5 +43,5 @@ export function leaseOf({ classificationTimeout, deliveryTimeout, margin }: Sche
  */
 export function pauseAfter(pauses: readonly number[], failures: number): number | undefined {
   const pause = pauses[failures - 1];
-  return pause === undefined ? undefined : Math.round(pause * (0.75 + Math.random() / 2));
+  return pause === undefined ? undefined : Math.round(jittered(pause));
 }

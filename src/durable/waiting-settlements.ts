@@ -103,6 +103,11 @@ export function forgetWaiting(place: SettledPlace, own: WaitingSettlement): void
   waiting.get(place.accounts.ACCOUNT)?.delete(accountKey(place));
 }
 
+/** Forgets all that waits, for every account of a namespace whose objects were emptied. */
+export function forgetAllWaiting(accounts: AccountBinding['ACCOUNT']): void {
+  waiting.delete(accounts);
+}
+
 function waitingAt(place: SettledPlace): Waiting | undefined {
   return waiting.get(place.accounts.ACCOUNT)?.get(accountKey(place));
 }

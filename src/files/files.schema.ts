@@ -14,5 +14,5 @@ export const describedFiles = z.looseObject({ data: z.array(describedFile) });
 /** The query of the list of files. */
 export const filesQuery = z.object({
   ...pageSchema.shape,
-  page: z.described(z.optional(z.string().check(z.minLength(1))), 'The `next_page` of the page before.'),
+  page: z.optionally(z.string().check(z.minLength(1)), 'The `next_page` of the page before.'),
 });

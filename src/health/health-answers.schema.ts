@@ -25,12 +25,12 @@ export const upstreamState = z.object({
 export const healthAnswer = z.object({
   status: z.literal('ok'),
   upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
-  tools: z.described(
-    z.optional(z.array(z.string())),
+  tools: z.optionally(
+    z.array(z.string()),
     'In development: the names of the Worker’s own tools, which a run can name.',
   ),
-  upstreams: z.described(
-    z.optional(z.array(upstreamState)),
+  upstreams: z.optionally(
+    z.array(upstreamState),
     'With `?upstreams`, for admins: each of UPSTREAMS. Isolates find out by themselves, so another one may tell something else.',
   ),
 });

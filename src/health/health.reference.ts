@@ -4,10 +4,7 @@ import type { Resource } from '../reference/resource.ts';
 import { healthAnswer } from './health-answers.schema.ts';
 
 const healthQuery = z.object({
-  upstreams: z.described(
-    z.optional(z.literal('')),
-    'Asks for the state of each upstream too; needs the scope `admin`.',
-  ),
+  upstreams: z.optionally(z.literal(''), 'Asks for the state of each upstream too; needs the scope `admin`.'),
 });
 
 export const health: Resource = {

@@ -9,6 +9,8 @@ const MEGABYTE = 1024 * 1024;
 const MOST = 48 * MEGABYTE;
 /** Bytes for the long bodies among them, so that short ones always find room. */
 const MOST_LONG = 40 * MEGABYTE;
+/** Bytes for the long bodies of one caller who sends several at a time: the others find room beside them. */
+const MOST_OF_ONE = 30 * MEGABYTE;
 /** Bytes for bodies of senders who are not known yet, so that strangers do not take the room of callers. */
 const MOST_STRANGE = 26 * MEGABYTE;
 /** One body counts as so many bytes at most: the largest must find room when there is hardly any other. */
@@ -20,6 +22,8 @@ export class Room {
   taken = 0;
   /** Bytes of the bodies whose senders are not known yet. */
   strange = 0;
+  /** Bytes of the bodies of each caller who has long ones here. */
+  readonly byCaller = new Map<string, number>();
 }
 
 /** The room of this isolate. */
@@ -30,12 +34,20 @@ export class Place {
   readonly #room: Room;
   readonly #isStrange: boolean;
   #own = 0;
+  /** What of it is counted for its caller: long bodies are. */
+  #counted = 0;
+  #caller: string | undefined;
   #bytes: Uint8Array | undefined;
 
   /** @param isStrange whether it is not known yet who sends it */
   constructor(into: Room, isStrange = false) {
     this.#room = into;
     this.#isStrange = isStrange;
+  }
+
+  /** Notes who sends the body: to be called before a long one takes room. */
+  ofCaller(account: string): void {
+    this.#caller = account;
   }
 
   /**
@@ -51,7 +63,27 @@ export class Place {
     const { taken, strange } = this.#room;
     if (taken + more > (counted > LONG_BODY ? MOST_LONG : MOST)) throw full();
     if (this.#isStrange && strange + more > MOST_STRANGE) throw full();
+    if (counted > LONG_BODY) this.#countForCaller(counted);
     this.#take(more);
+  }
+
+  /** @throws ApiError 503 where the other bodies of the same caller leave no room for this one; the largest fits alone */
+  #countForCaller(bytes: number): void {
+    if (this.#caller === undefined) return;
+    const { byCaller } = this.#room;
+    const others = (byCaller.get(this.#caller) ?? 0) - this.#counted;
+    if (others > 0 && others + bytes > MOST_OF_ONE) throw full();
+    byCaller.set(this.#caller, others + bytes);
+    this.#counted = bytes;
+  }
+
+  #uncount(): void {
+    if (this.#caller === undefined || this.#counted === 0) return;
+    const { byCaller } = this.#room;
+    const others = (byCaller.get(this.#caller) ?? 0) - this.#counted;
+    if (others > 0) byCaller.set(this.#caller, others);
+    else byCaller.delete(this.#caller);
+    this.#counted = 0;
   }
 
   /** Remembers bytes whose memory is freed when the place is left. */
@@ -63,6 +95,7 @@ export class Place {
   leave(): void {
     if (this.#bytes) releaseBytes(this.#bytes);
     this.#bytes = undefined;
+    this.#uncount();
     this.#take(-this.#own);
   }
 

@@ -35,6 +35,11 @@ export function toBase64(bytes: Uint8Array): string {
   return btoa(String.fromCharCode(...bytes));
 }
 
+/** @returns whether a text is base64, and not empty. */
+export function isBase64(text: string): boolean {
+  return text.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(text);
+}
+
 /** @returns the bytes of base64 text in any form. @throws DOMException for any other text */
 export function base64Bytes(text: string): Bytes {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));

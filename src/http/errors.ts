@@ -118,9 +118,14 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
   return finalError('api_error', message, { logged });
 }
 
-/** @returns the 500 that stands for the upstream's 401, 402, and a 403 about the key: only the operator can correct them. */
-export function upstreamRefusedKey(): ApiError {
-  const message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.';
+/**
+ * Stands for the upstream's 401, 402, and a 403 about the key: only the operator can correct them.
+ *
+ * @param message the reason, where the caller is the operator; nobody else is told
+ */
+export function upstreamRefusedKey(
+  message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.',
+): ApiError {
   return finalError('api_error', message, { logged: 'upstream_auth' });
 }
 

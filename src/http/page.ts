@@ -14,8 +14,8 @@ export const pageSchema = z.object({
       ),
     20,
   ),
-  after_id: z.described(z.optional(z.string().check(z.minLength(1))), 'The page that follows this row.'),
-  before_id: z.described(z.optional(z.string().check(z.minLength(1))), 'The page that ends before this row.'),
+  after_id: z.optionally(z.string().check(z.minLength(1)), 'The page that follows this row.'),
+  before_id: z.optionally(z.string().check(z.minLength(1)), 'The page that ends before this row.'),
 });
 
 /** Which page of a list is asked for, in the form of Anthropic's lists. */

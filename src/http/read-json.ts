@@ -7,6 +7,7 @@ import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './erro
 import type { JsonBody } from './json-body.ts';
 import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
+import { mediaTypeOf } from './media-type.ts';
 
 /** How long the rest of a refused body is read, in milliseconds, and how many bytes at a time. */
 const DISCARD_MS = 10_000;
@@ -17,8 +18,8 @@ const LEAST_IN_A_STRETCH = 65_536;
 
 /** @throws ApiError 415 for another content type than JSON */
 export function requireJson(request: Request): void {
-  const type = request.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase();
-  if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type ?? '')) throw unsupportedMediaType();
+  const type = mediaTypeOf(request);
+  if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type)) throw unsupportedMediaType();
 }
 
 /**

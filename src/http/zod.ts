@@ -18,6 +18,11 @@ export function described<T extends mini.ZodMiniType>(schema: T, description: st
   return withMeta(schema, { description });
 }
 
+/** Describes a schema for the reference, and makes it optional. */
+export function optionally<T extends mini.ZodMiniType>(schema: T, description: string): mini.ZodMiniOptional<T> {
+  return described(mini.optional(schema), description);
+}
+
 /** @returns a copy of a schema with what the reference tells about it: a name, a description, an example. */
 export function withMeta<T extends mini.ZodMiniType>(schema: T, meta: mini.core.GlobalMeta): T {
   const copy = schema.clone();

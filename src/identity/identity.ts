@@ -44,28 +44,20 @@ export const callerSchema = z.strictObject({
     'Whose budget, conversations and prefixes these are.',
   ),
   scopes: z.described(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
-  group: z.described(
-    z.optional(z.custom<string>(isGroup, 'must be 1 to 128 characters')),
+  group: z.optionally(
+    z.custom<string>(isGroup, 'must be 1 to 128 characters'),
     'Whose shared budget pays too, unless an admin has chosen another group.',
   ),
-  token: z.described(
-    z.optional(
-      z.strictObject({
-        jti: z.described(z.string().check(z.minLength(1), z.maxLength(256)), 'Its own id, not the credential itself.'),
-        issued_at: z.described(
-          z.optional(z.int()),
-          'Seconds since 1970; without it, revoking all revokes it for ever.',
-        ),
-        expires_at: z.described(
-          z.optional(z.int()),
-          'Seconds since 1970; the edge lists it until then, and refuses nothing by it.',
-        ),
-      }),
-    ),
+  token: z.optionally(
+    z.strictObject({
+      jti: z.described(z.string().check(z.minLength(1), z.maxLength(256)), 'Its own id, not the credential itself.'),
+      issued_at: z.optionally(z.int(), 'Seconds since 1970; without it, revoking all revokes it for ever.'),
+      expires_at: z.optionally(z.int(), 'Seconds since 1970; the edge lists it until then, and refuses nothing by it.'),
+    }),
     'The credential, if it shall be listed and revocable at this edge.',
   ),
-  tags: z.described(
-    z.optional(tagsSchema),
+  tags: z.optionally(
+    tagsSchema,
     'What the ledger books its requests under; without them the header `sluice-tags` says so.',
   ),
 });

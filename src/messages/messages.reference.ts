@@ -17,12 +17,12 @@ export const messageList = z.described(
 const body = z.withMeta(
   z.described(
     z.safeExtend(defaultedRequest, {
-      model: z.described(
-        z.optional(messagesRequest.shape.model),
+      model: z.optionally(
+        messagesRequest.shape.model,
         'A model’s id, or an alias of this deployment. A conversation, a prefix or an agent may give it.',
       ),
-      max_tokens: z.described(
-        z.optional(messagesRequest.shape.max_tokens),
+      max_tokens: z.optionally(
+        messagesRequest.shape.max_tokens,
         'At most so many output tokens. A conversation, a prefix or an agent may give it.',
       ),
       messages: messageList,
@@ -30,21 +30,21 @@ const body = z.withMeta(
         messagesRequest.shape.stream,
         'On `/messages` true by default, on `/v1/messages` false; null is false.',
       ),
-      conversation: z.described(
-        z.optional(namedConversation.shape.conversation),
+      conversation: z.optionally(
+        namedConversation.shape.conversation,
         'The conversation that this is a turn of; also as the header `sluice-conversation`.',
       ),
-      prefix: z.described(
-        z.optional(namedPrefix.shape.prefix),
+      prefix: z.optionally(
+        namedPrefix.shape.prefix,
         'The stored prefix that stands in front: `name` or `name@version`; also as the header `sluice-prefix`.',
       ),
-      agent: z.described(
-        z.optional(namedAgent.shape.agent),
+      agent: z.optionally(
+        namedAgent.shape.agent,
         'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. It needs a conversation, which keeps the version. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
       ),
       ...narrowedTools.shape,
-      tools: z.described(
-        z.optional(z.array(z.looseObject({ run: z.optional(anyRunSchema) }))),
+      tools: z.optionally(
+        z.array(z.looseObject({ run: z.optional(anyRunSchema) })),
         'Tools. In a conversation the edge itself calls those with `run`, step after step: at an address (scope `tools`), or `"worker"` for one of its own, of which only the `name` must be said.',
       ),
       ...z.partial(runLimits).shape,
@@ -106,12 +106,12 @@ const whole: Content = {
 };
 
 const requestHeaders = z.object({
-  'idempotency-key': z.described(
-    z.optional(z.string().check(z.maxLength(256))),
+  'idempotency-key': z.optionally(
+    z.string().check(z.maxLength(256)),
     'With a conversation: sent again, the request attaches to the turn that it began.',
   ),
-  'anthropic-version': z.described(z.optional(z.string()), 'Absent, it is 2023-06-01.'),
-  'anthropic-beta': z.described(z.optional(z.string()), 'Goes up as it came.'),
+  'anthropic-version': z.optionally(z.string(), 'Absent, it is 2023-06-01.'),
+  'anthropic-beta': z.optionally(z.string(), 'Goes up as it came.'),
 });
 
 const answer = {

@@ -21,8 +21,8 @@ export const modelAnswer = z.looseObject({
   minimum_cacheable_tokens: z.described(z.nullable(z.int()), 'null: the model is not in this edge’s table.'),
   replacement: z.nullable(z.string()),
   prices: z.nullable(modelPrices),
-  upstreams: z.described(
-    z.optional(z.array(z.object({ name: z.string(), id: z.string(), prices: z.nullable(modelPrices) }))),
+  upstreams: z.optionally(
+    z.array(z.object({ name: z.string(), id: z.string(), prices: z.nullable(modelPrices) })),
     'Where there are several: those that serve it, in the order in which they are tried, with its id and prices there.',
   ),
 });

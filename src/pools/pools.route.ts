@@ -1,6 +1,7 @@
 import type { Context } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { type AppEnv, accountOf } from '../auth/context.ts';
+import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
+import { listNamedAccount } from '../auth/list-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { PoolObject } from '../durable/contracts/pool.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
@@ -59,6 +60,7 @@ export function poolsRoutes() {
       const group = groupNamed(c);
       const account = c.req.param('account');
       await accountOf(c, account)((object) => object.setGroup(group));
+      listNamedAccount(contextOf(c), account);
       return c.json({ account, group });
     })
     .delete('/groups/:id/accounts/:account', requireScope('admin'), async (c) => {

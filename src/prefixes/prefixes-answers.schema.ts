@@ -1,13 +1,11 @@
 import { count, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
-import { nameRow } from '../versions/versions-answers.schema.ts';
+import { storedVersion } from '../versions/versions-answers.schema.ts';
 import { putPrefix } from './prefixes.schema.ts';
 
 /** The answer to a `PUT`: the version that the name points to now, and what it costs. */
 export const prefixAnswer = z.object({
-  type: z.literal('prefix'),
-  name: z.string(),
-  version: z.described(z.string(), 'name@version: for ever the same.'),
+  ...z.omit(z.object(storedVersion('prefix')), { owner: true }).shape,
   model: z.string(),
   input_tokens: z.int(),
   minimum_cacheable_tokens: z.described(z.nullable(z.int()), 'null: the model is not in the table.'),
@@ -25,10 +23,7 @@ export const prefixAnswer = z.object({
 
 /** A version as it is stored. */
 export const prefixContent = z.object({
-  type: z.literal('prefix'),
-  name: z.string(),
-  version: z.described(z.string(), 'name@version: for ever the same.'),
-  owner: nameRow.shape.owner,
+  ...storedVersion('prefix'),
   ...putPrefix.fields.shape,
 });
 

@@ -1,8 +1,6 @@
 import type { Context } from 'hono';
 import { admitTokenCount } from '../accounts/admission/admission.ts';
-import { admitFree, admitStoring } from '../accounts/admission/admit-free.ts';
-import { checkOwned } from '../accounts/admission/check-owned.ts';
-import { readToStore } from '../accounts/admission/read-body.ts';
+import { admitStoring } from '../accounts/admission/admit-free.ts';
 import { addUp, totalSavings } from '../accounts/ledger/savings.ts';
 import { daysQuery } from '../accounts/usage.schema.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
@@ -14,9 +12,8 @@ import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
-import { storedTools } from '../tools/stored-tools.ts';
+import { readWithTools } from '../tools/stored-tools.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
-import { idsNamed } from '../upstream/request/named-ids.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { type Found, usersOf } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName, ownersSeen } from '../versions/named-routes.ts';
@@ -43,12 +40,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         scope: 'messages',
         schemas: putPrefix,
         maxBytes: MAX_PREFIX_BYTES,
-        readBody: async (c) => {
-          const { json } = await readToStore(c, 'count');
-          await checkOwned(contextOf(c), idsNamed(json));
-          const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
-          return { ...json, ...(tools === undefined ? {} : { tools }) };
-        },
+        readBody: (c) => readWithTools(c, 'count'),
         write: (fields) => encoder.encode(canonicalText(fields)),
         show: showPrefix,
         // Counted before it is stored: what the upstream would refuse is not stored.

@@ -20,20 +20,17 @@ const prefixFields = z.strictObject({
   system: z.optional(
     z.union([z.string(), z.array(block)], { error: 'Input should be a string or a list of text blocks' }),
   ),
-  tools: z.described(
-    z.optional(z.array(z.looseObject({}, { error: lists }), { error: lists })),
+  tools: z.optionally(
+    z.array(z.looseObject({}, { error: lists }), { error: lists }),
     'Tools. The edge itself calls those with `run`, in conversations; to store one with an address needs the scope `tools`.',
   ),
   messages: z.optional(
     z.array(z.looseObject({ role: z.string(), content: z.union([z.string(), z.array(block)]) }), { error: lists }),
   ),
-  model: z.described(
-    z.optional(messagesRequest.shape.model.check(z.maxLength(256))),
-    'The model of requests that name none.',
-  ),
-  max_tokens: z.described(z.optional(messagesRequest.shape.max_tokens), '`max_tokens` of requests that have none.'),
-  fallback_models: z.described(
-    z.optional(fallbackModels),
+  model: z.optionally(messagesRequest.shape.model.check(z.maxLength(256)), 'The model of requests that name none.'),
+  max_tokens: z.optionally(messagesRequest.shape.max_tokens, '`max_tokens` of requests that have none.'),
+  fallback_models: z.optionally(
+    fallbackModels,
     'Models that step in where the asked one is overloaded, or the budget does not pay for it.',
   ),
   cache_ttl: z.described(

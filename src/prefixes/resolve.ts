@@ -1,7 +1,8 @@
 /** Resolves the prefix that a request names, so that the request can go on like any other. */
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
-import { invalidRequest, tooLarge } from '../http/errors.ts';
+import { tooLarge } from '../http/errors.ts';
+import { extensionField } from '../http/extension-field.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { sizeOf } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
@@ -27,15 +28,7 @@ export interface PrefixedBody {
  * @throws ApiError 400 for what cannot be a name, or if body and header differ
  */
 export function prefixNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
-  const header = headers.get('sluice-prefix') ?? undefined;
-  const field = Object.hasOwn(body, 'prefix') ? body.prefix : undefined;
-  const given = field === undefined ? header : field;
-  if (given === undefined) return undefined;
-  const { prefix } = validate(namedPrefix, { prefix: given });
-  if (header !== undefined && header !== prefix) {
-    throw invalidRequest('prefix: the body and the header sluice-prefix name different ones. Send one.');
-  }
-  return prefix;
+  return extensionField('prefix', namedPrefix, body.prefix, headers);
 }
 
 /**

@@ -9,8 +9,8 @@ const limitAmount = (most: number) =>
 const perMinute = z.optional(limitAmount(MOST_USD));
 const usdAmount = limitAmount(MOST_USD);
 const usdLimit = z.optional(usdAmount);
-const alertShares = z.described(
-  z.optional(z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10))),
+const alertShares = z.optionally(
+  z.array(z.number().check(z.gt(0), z.lte(10))).check(z.maxLength(10)),
   'Shares of each limit in USD at which an alert is told, such as [0.5, 0.8, 1].',
 );
 const modelNames = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(100));
@@ -37,31 +37,31 @@ export const limitsSchema = z.strictObject({
     usdLimit,
     'US dollars in all, since the account’s first request. Credit adds to it; 0 is prepaid.',
   ),
-  concurrent_requests: z.described(z.optional(z.int().check(z.gte(0))), 'Requests that may run at the same time.'),
-  conversations: z.described(z.optional(z.int().check(z.gte(0))), 'Conversations that may be kept. Default 10,000.'),
-  stored_bytes: z.described(
-    z.optional(z.int().check(z.gte(0))),
+  concurrent_requests: z.optionally(z.int().check(z.gte(0)), 'Requests that may run at the same time.'),
+  conversations: z.optionally(z.int().check(z.gte(0)), 'Conversations that may be kept. Default 10,000.'),
+  stored_bytes: z.optionally(
+    z.int().check(z.gte(0)),
     'Bytes that conversations, prefixes and classifiers may take up together. Default 1,000,000,000.',
   ),
-  models: z.described(
-    z.optional(modelNames),
+  models: z.optionally(
+    modelNames,
     'Models that may be used, by id or alias; `default` allows the API’s own choice of fallbacks.',
   ),
   alerts: alertShares,
-  fallback_models: z.described(
-    z.optional(fallbackModels),
+  fallback_models: z.optionally(
+    fallbackModels,
     'Models that step in, in this order, where the asked one is overloaded at every upstream or the budget does not pay for it. A request may name its own.',
   ),
-  on_shortfall: z.described(
-    z.optional(z.enum(['clamp', 'refuse'])),
+  on_shortfall: z.optionally(
+    z.enum(['clamp', 'refuse']),
     'What happens if max_tokens is more than is left: it is lowered (`clamp`, the default), or refused.',
   ),
-  min_output_tokens: z.described(
-    z.optional(z.int().check(z.gte(1), z.lte(1_000_000))),
+  min_output_tokens: z.optionally(
+    z.int().check(z.gte(1), z.lte(1_000_000)),
     'The least max_tokens worth an answer: below it a request is refused. Default 256.',
   ),
-  served_tools: z.described(
-    z.optional(z.enum(['exact', 'estimate'])),
+  served_tools: z.optionally(
+    z.enum(['exact', 'estimate']),
     'What is set aside for a step of a tool that the API itself calls: the whole context window (`exact`, the default), or SERVED_STEP_TOKENS beyond the prompt (`estimate`), which a request may exceed.',
   ),
 });
@@ -92,7 +92,7 @@ export type LimitsPatch = z.output<typeof limitsPatch>;
 /** The limits of a single token. They stand with the token at its account, so they need not be in the token. */
 export const tokenLimits = z.strictObject({
   usd_total: z.described(usdLimit, 'US dollars that its requests may cost in all.'),
-  models: z.described(z.optional(modelNames), 'Models that it may use, of those that its account may.'),
+  models: z.optionally(modelNames, 'Models that it may use, of those that its account may.'),
 });
 
 export type TokenLimits = z.output<typeof tokenLimits>;
@@ -110,6 +110,6 @@ const moment = z
 /** US dollars that an account is given beside its limit `usd_total`. */
 export const creditRequest = z.strictObject({
   usd: z.described(usdAmount.check(z.gt(0)), 'US dollars, at most nine decimals.'),
-  expires_at: z.described(z.optional(moment), 'When what is left of it is gone. Default: never.'),
-  note: z.described(z.optional(z.string().check(z.maxLength(512))), 'What it is for.'),
+  expires_at: z.optionally(moment, 'When what is left of it is gone. Default: never.'),
+  note: z.optionally(z.string().check(z.maxLength(512)), 'What it is for.'),
 });

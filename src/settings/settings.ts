@@ -38,16 +38,16 @@ const senderSecret = z._default(senderSecrets, []);
 
 /** Every setting of a deployment: its meaning, its form and its default. The README's table is compared with this. */
 export const settingsSchema = z.object({
-  MODE: z.described(
-    z.optional(z.enum(['development'])),
+  MODE: z.optionally(
+    z.enum(['development']),
     'Passed by `npm start` alone; opens the edge to loopback without credentials.',
   ),
-  START_SECRET: z.described(
-    z.optional(secret),
+  START_SECRET: z.optionally(
+    secret,
     'Secret. Made by `npm start` at each start; in development nobody is answered who does not know it.',
   ),
-  ANTHROPIC_API_KEY: z.described(
-    z.optional(z.string().check(z.minLength(1))),
+  ANTHROPIC_API_KEY: z.optionally(
+    z.string().check(z.minLength(1)),
     'Secret. The key that goes up; callers never see it.',
   ),
   ANTHROPIC_BASE_URL: z.described(
@@ -61,8 +61,8 @@ export const settingsSchema = z.object({
     ),
     'The Claude API, or a gateway before it.',
   ),
-  UPSTREAM: z.described(
-    z.optional(z.enum(['anthropic', 'simulator'])),
+  UPSTREAM: z.optionally(
+    z.enum(['anthropic', 'simulator']),
     '`anthropic` or `simulator`. The simulator is the default in development without a key, and refused elsewhere.',
   ),
   UPSTREAMS: z.described(
@@ -97,8 +97,8 @@ export const settingsSchema = z.object({
     ),
     'Headers that go up although a caller chooses by them: `helicone-*`, `anthropic-workspace-id`, …',
   ),
-  UPSTREAM_USER_ID: z.described(
-    z.optional(z.enum(['account'])),
+  UPSTREAM_USER_ID: z.optionally(
+    z.enum(['account']),
     '`account` puts a hash of the account into `metadata.user_id` of all that goes up.',
   ),
   UPSTREAM_MAX_RETRIES: z.described(countSetting(2), 'Retries before the first byte.'),
@@ -120,76 +120,76 @@ export const settingsSchema = z.object({
     'JSON: names of your own → model ids.',
   ),
   PRICES: z.described(z._default(jsonSetting(priceTable), {}), 'JSON: rows that override or extend the model table.'),
-  SIGNING_SECRET: z.described(z.optional(secret), 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
-  SIGNING_SECRET_PREVIOUS: z.described(z.optional(secret), 'Secret. The one before, valid as well during a rotation.'),
-  JWKS_URL: z.described(
-    z.optional(anyHttpUrl),
+  SIGNING_SECRET: z.optionally(secret, 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
+  SIGNING_SECRET_PREVIOUS: z.optionally(secret, 'Secret. The one before, valid as well during a rotation.'),
+  JWKS_URL: z.optionally(
+    anyHttpUrl,
     'Keys of an identity provider whose tokens are accepted. Needs the two below and a limit in USD.',
   ),
-  JWT_ISSUER: z.described(z.optional(z.string()), 'The `iss` of the provider’s tokens.'),
-  JWT_AUDIENCE: z.described(z.optional(z.string()), 'The `aud` of the provider’s tokens.'),
+  JWT_ISSUER: z.optionally(z.string(), 'The `iss` of the provider’s tokens.'),
+  JWT_AUDIENCE: z.optionally(z.string(), 'The `aud` of the provider’s tokens.'),
   JWT_ADMIN: z.described(
     z._default(z.enum(['true', 'false']), 'false'),
     '`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.',
   ),
-  JWT_GROUP_CLAIM: z.described(
-    z.optional(z.string().check(z.minLength(1))),
+  JWT_GROUP_CLAIM: z.optionally(
+    z.string().check(z.minLength(1)),
     'The claim of a token that names its account’s group, unless an admin has chosen one.',
   ),
   DEFAULT_LIMITS: z.described(
     z._default(jsonSetting(limitsSchema), {}),
     'JSON: the limits of accounts without their own.',
   ),
-  DEPLOYMENT_LIMITS: z.described(
-    z.optional(jsonSetting(poolLimitsSchema)),
+  DEPLOYMENT_LIMITS: z.optionally(
+    jsonSetting(poolLimitsSchema),
     'JSON: limits in USD that all accounts share; `{}` only sums what they spend.',
   ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),
     'How long requests stay in the ledger, and conversations without their own say.',
   ),
-  JURISDICTION: z.described(
-    z.optional(z.enum(['eu', 'us'])),
+  JURISDICTION: z.optionally(
+    z.enum(['eu', 'us']),
     'Where objects live. Part of every object’s id: choose it before the first deploy.',
   ),
   GITHUB_WEBHOOK_SECRET: z.described(
     senderSecret,
     'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
   ),
-  GITHUB_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go; without it they are kept.'),
-  GITHUB_WEBHOOK_AGENT: z.described(
-    z.optional(agentName),
+  GITHUB_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results go; without it they are kept.'),
+  GITHUB_WEBHOOK_AGENT: z.optionally(
+    agentName,
     'The stored agent that works on their texts, in place of labelling them.',
   ),
   STRIPE_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
-  STRIPE_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
-  STRIPE_WEBHOOK_AGENT: z.described(z.optional(agentName), 'The agent that works on them.'),
+  STRIPE_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results go.'),
+  STRIPE_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
   SLACK_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Slack: the app’s signing secret.'),
-  SLACK_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
-  SLACK_WEBHOOK_AGENT: z.described(z.optional(agentName), 'The agent that works on them.'),
+  SLACK_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results go.'),
+  SLACK_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
   STANDARD_WEBHOOK_SECRET: z.described(
     z._default(standardSecrets, []),
     'Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.',
   ),
-  STANDARD_WEBHOOK_DELIVER_URL: z.described(z.optional(httpUrl), 'Where their results go.'),
-  STANDARD_WEBHOOK_AGENT: z.described(z.optional(agentName), 'The agent that works on them.'),
+  STANDARD_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results go.'),
+  STANDARD_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
   DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
-  ALERT_URL: z.described(z.optional(httpUrl), 'Where alerts go, signed; without it they are listed alone.'),
-  BATCH_DELIVER_URL: z.described(z.optional(httpUrl), 'Where the end of a batch is told that has no `deliver_url`.'),
-  TURN_DELIVER_URL: z.described(
-    z.optional(httpUrl),
+  ALERT_URL: z.optionally(httpUrl, 'Where alerts go, signed; without it they are listed alone.'),
+  BATCH_DELIVER_URL: z.optionally(httpUrl, 'Where the end of a batch is told that has no `deliver_url`.'),
+  TURN_DELIVER_URL: z.optionally(
+    httpUrl,
     'Where the end of a turn in the background and what waits for approval are told, without `deliver_url`.',
   ),
-  DELIVERY_SIGNING_SECRET: z.described(
-    z.optional(standardSecret),
+  DELIVERY_SIGNING_SECRET: z.optionally(
+    standardSecret,
     'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
   ),
   TOOL_HOSTS: z.described(
     z._default(hosts, []),
     'Hosts of tools that the edge calls itself (`run`), separated by commas, with their port if it is not 443.',
   ),
-  TOOL_SIGNING_SECRET: z.described(
-    z.optional(standardSecret),
+  TOOL_SIGNING_SECRET: z.optionally(
+    standardSecret,
     'Secret. Signs the calls of such tools, after Standard Webhooks: `whsec_…`; without it only MCP servers are called.',
   ),
   SIMULATOR_TTFT_MS: z.described(countSetting(300), 'The simulator’s time to the first token.'),

@@ -97,8 +97,8 @@ function faultOfOwn(tool: Json): string | undefined {
 }
 
 /**
- * Says why a tool cannot be called there. The words do not say where that is: at a call they go to the model and to clients,
- * who need not know it.
+ * Says why a tool cannot be called at its address. The words do not name the address: at a call they go to the model and to
+ * clients, who need not know it.
  *
  * @returns the end of a sentence; undefined where it can be called
  */

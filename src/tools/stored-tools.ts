@@ -1,28 +1,47 @@
-/** Makes of tools what is stored of them: in the place of an MCP server stand its tools, as they are now. */
+/** Turns a list of tools into what is stored of it: each MCP server is replaced by the tools that it has now. */
 
+import type { Context } from 'hono';
+import { admitFree } from '../accounts/admission/admit-free.ts';
+import { checkOwned } from '../accounts/admission/check-owned.ts';
+import { readToStore } from '../accounts/admission/read-body.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import type { McpServerRun } from '../conversations/runs/runs.schema.ts';
 import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
 import type { Identity } from '../identity/caller.ts';
 import { isObject, type Json, withoutUndefined } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
+import { idsNamed } from '../upstream/request/named-ids.ts';
 import { checkTools, headersOf } from './check-tools.ts';
 import { type ListedTool, listTools } from './mcp/list-tools.ts';
 import { McpFault } from './mcp/mcp-fault.ts';
 import { McpSession } from './mcp/session.ts';
 
-/** Listing is quick work: whoever stores something waits for it. */
+/** How long a server may take to list its tools: the caller who stores them waits for it. */
 const LISTING_SECONDS = 30;
-/** They are listed at the same time. */
+/** How many servers one list may name: all of them are asked at the same time. */
 const MOST_SERVERS = 10;
 const LONGEST_NAME = 128;
+
+/**
+ * Reads a body that is to be stored, with its tools as they are stored.
+ *
+ * @param price what the request is, for its account
+ * @throws ApiError as `storedTools`, and 404 for an id of something that is not the account's
+ */
+export async function readWithTools(c: Context<AppEnv>, price: Parameters<typeof readToStore>[1]): Promise<Json> {
+  const { json } = await readToStore(c, price);
+  await checkOwned(contextOf(c), idsNamed(json));
+  const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
+  return { ...json, ...withoutUndefined({ tools }) };
+}
 
 /**
  * Checks a list of tools that is to be stored, and lists those of its MCP servers.
  *
  * @param onListing called before a server is asked; what it throws ends it
- * @returns the list as it is stored; what is no list of tools with `run` as it came
- * @throws ApiError 400 for a malformed tool, and for a server that cannot be listed so; 403 for a caller who may bring no
- * tools with an address; 502 for a server that may be listed later
+ * @returns the list as it is stored; what is no list, or names no server, as it came
+ * @throws ApiError 400 for a malformed tool, and for a server that cannot be listed however often it is asked; 403 for a caller
+ * who may bring no tools with an address; 502 for a server that may be listed later
  */
 export async function storedTools(
   tools: unknown,

@@ -127,14 +127,14 @@ export function workerToolNames(): string[] {
  * Fills in what the model is told of a tool, where the request itself does not say it.
  *
  * @param text the tool as JSON text, with its name
- * @returns undefined for a tool that this Worker does not have: an earlier one had it
+ * @returns undefined for a tool that this Worker no longer has
  */
 export function filledTool(name: string, text: string): string | undefined {
   const told = sharedTools.get(name)?.told;
   return told && edit(text, told);
 }
 
-/** @returns a tool as the model is told of it, without `run`; undefined for one of the Worker's that it has no more */
+/** @returns a tool as the model is told of it, without `run`; undefined for one that this Worker no longer has */
 export function toldTool(tool: Json): Json | undefined {
   const { run, ...told } = tool;
   if (isAgentRun(run)) return JSON.parse(filledAgentTool(JSON.stringify(told))) as Json;

@@ -9,6 +9,7 @@ import { type Json, parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
 import { interrupted, redirected, typeOfStatus, UpstreamFailure } from './failure.ts';
 import { headersDown } from './headers.ts';
+import { explainRefusal } from './refused-key.ts';
 import { mayHaveRun } from './retry.ts';
 import type { SendProgress } from './send-request.ts';
 import { upstreamLimited } from './upstream-limit.ts';
@@ -120,6 +121,8 @@ interface BufferedOptions {
   /** The type of the error in the body; undefined if the body is none of the API's errors. */
   errorType: string | undefined;
   requestId: string;
+  /** Whether the caller is the operator, who is told why the upstream refuses the deployment's key. */
+  isOperator?: boolean;
 }
 
 /**
@@ -130,13 +133,15 @@ interface BufferedOptions {
 export function bufferedResponse(
   response: Response,
   body: Uint8Array,
-  { isReadable, expected, errorType, requestId }: BufferedOptions,
+  { isReadable, expected, errorType, requestId, isOperator = false }: BufferedOptions,
 ): Response {
   const isMessage = expected === 'anything' || parseObject(body)?.type === 'message';
   if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? notTheApi() : interrupted(false);
   // An error in the API's form with a success's status: its type says which status is right.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
-  if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) throw upstreamRefusedKey();
+  if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) {
+    throw upstreamRefusedKey(isOperator ? explainRefusal(status, body) : undefined);
+  }
   if (status >= 300 && status < 400) throw redirected();
   if (status < 300 && !isMessage) throw notTheApi();
   if (status === 429) return errorResponse(upstreamLimited(response.headers), requestId);

@@ -7,13 +7,13 @@ import { keepBuffer, type Piece, pausesOf, pumpStream, takeBuffer } from './tee-
 
 /** How long what has come is held at most, so that more can join it. */
 const GATHER_MS = 8;
-/** What comes sooner behind what came before is dense. */
+/** A piece that comes sooner than this after the one before it is dense. */
 const DENSE_GAP_MS = 3;
 /** So many dense pieces in a row make a dense stream: two or three come together at the beginning of most answers. */
 const DENSE_PIECES = 4;
 /** If less comes while it is gathered, the native pipe is cheaper. */
 const SPARSE_BYTES = 1_024;
-/** So many sparse pieces in a row make a sparse stream. */
+/** So many sparse pieces make a sparse stream. One alone may be a moment in which the machine did something else. */
 const SPARSE_PIECES = 4;
 
 /** Where pieces go, in their order. */
@@ -32,7 +32,7 @@ export interface PieceSink {
 export type Gathered = 'ended' | 'left' | { sparse: ReadableStream<Uint8Array> };
 
 /**
- * Reads the first pieces of a stream one by one until it is known how densely they come.
+ * Reads the first pieces of a stream one by one until it is known how densely they come: sixteen at most.
  *
  * @param take gets each piece at once; its buffer is used again
  * @throws what the stream broke with
@@ -42,19 +42,24 @@ export async function probeDensity(
   take: (piece: Uint8Array, at: number) => void,
 ): Promise<'ended' | 'dense' | 'sparse'> {
   let buffer = takeBuffer();
-  let density: 'ended' | 'dense' | 'sparse' = 'dense';
   let before = Date.now();
-  for (let pieces = 0; pieces < DENSE_PIECES && density === 'dense'; pieces += 1) {
+  let dense = 0;
+  let sparse = 0;
+  while (dense < DENSE_PIECES && sparse < SPARSE_PIECES) {
     const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
     if (value) buffer = value.buffer as ArrayBuffer;
     if (done || !value) return 'ended';
     const at = Date.now();
     take(value, at);
-    if (at - before >= DENSE_GAP_MS) density = 'sparse';
+    if (at - before < DENSE_GAP_MS) dense += 1;
+    else {
+      dense = 0;
+      sparse += 1;
+    }
     before = at;
   }
   keepBuffer(new Uint8Array(buffer));
-  return density;
+  return sparse < SPARSE_PIECES ? 'dense' : 'sparse';
 }
 
 /**

@@ -16,7 +16,7 @@ export const messageParam = z.looseObject(
 type Message = z.output<typeof messageParam>;
 
 /** Only the first fault is told: a list may have millions of messages, each with a fault. */
-const messages = z
+export const messageParams = z
   .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
   .check(({ value, issues }) => {
     for (const [index, input] of value.entries()) {
@@ -41,7 +41,7 @@ const maxTokens = z
 const fields = {
   model,
   max_tokens: maxTokens,
-  messages,
+  messages: messageParams,
   stream: z.optional(z.nullable(z.boolean({ error: 'Input should be a valid boolean' }))),
 };
 

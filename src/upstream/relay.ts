@@ -170,6 +170,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       expected,
       errorType,
       requestId: options.requestId,
+      // In development only the operator can call. Of several upstreams another one may have been meant to answer.
+      isOperator: settings.development && course.upstream === undefined,
     });
     for (const [name, value] of Object.entries(options.ownHeaders?.() ?? {})) answer.headers.set(name, value);
     finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());

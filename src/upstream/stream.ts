@@ -18,8 +18,11 @@ const NO_BYTES = new Uint8Array(0);
 const MESSAGE_OPENING = utf8('event: message_start\n');
 /** For what should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
-/** Before each look at the copy: what has come in the meantime is read in one. */
-const LAZY_WAIT_MS = 50;
+/**
+ * Before each look at the copy: what has come in the meantime is read in one, and each look wakes the isolate. Nobody waits
+ * for it, since the pipe's end ends the wait.
+ */
+const LAZY_WAIT_MS = 200;
 /** How long a whole answer waits for the upstream to end the connection behind it. */
 const MOMENT_MS = 25;
 /**
@@ -252,7 +255,9 @@ async function carryNatively(
   const abandoned = new Promise<false>((resolve) => {
     goesOn = () => resolve(false);
   });
-  const reading = readCopy(copy, usage, pipe, (isAll) => {
+  // What has come must be seen before the stream counts as silent.
+  const waitMs = Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4);
+  const reading = readCopy(copy, usage, pipe, waitMs, (isAll) => {
     watchdog.touch(Date.now());
     if (hasBroken && isAll) readsBehind += 1;
     if (readsBehind > READS_BEHIND_BREAK) goesOn();
@@ -271,12 +276,13 @@ async function readCopy(
   copy: ReadableStream<Uint8Array>,
   usage: UsageReader,
   pipe: Promise<boolean>,
+  waitMs: number,
   onPiece: (isAll: boolean) => void,
 ): Promise<boolean> {
   try {
-    await readTee(copy.getReader({ mode: 'byob' }), pipe, LAZY_WAIT_MS, (piece, isAll) => {
+    await readTee(copy.getReader({ mode: 'byob' }), pipe, waitMs, (piece, isAll, since) => {
       onPiece(isAll);
-      usage.push(piece);
+      usage.push(piece, false, Date.now(), since);
       return false;
     });
   } catch {

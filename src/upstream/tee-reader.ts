@@ -47,14 +47,15 @@ export function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
  * Reads a copy of a stream to its end, looking at it now and then.
  *
  * @param carried what carries the stream itself on; once it has ended, the rest is read without waiting
- * @param take gets each piece, whose buffer is used again, and whether it was all that had come; true ends the reading
+ * @param take gets each piece, whose buffer is used again, whether it was all that had come, and when the first of it may
+ *   have come; true ends the reading
  * @throws what the copy broke with, after all that came before
  */
 export async function readTee(
   reader: ReadableStreamBYOBReader,
   carried: Promise<boolean>,
   pauseMs: number,
-  take: (piece: Uint8Array, isAll: boolean) => boolean,
+  take: (piece: Uint8Array, isAll: boolean, since: number) => boolean,
 ): Promise<void> {
   let end = 'open' as 'open' | 'whole' | 'broken';
   const { pause, wake } = pausesOf(pauseMs);
@@ -65,6 +66,8 @@ export async function readTee(
   let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let needsLarge = false;
   let hasMore = false;
+  /** When all had been read that had come by then. */
+  let emptyAt = Date.now();
   for (;;) {
     if (end === 'open' && !hasMore) await pause();
     // Behind a whole stream nothing more will come but what lies here already: it is read in one.
@@ -72,9 +75,14 @@ export async function readTee(
     const isLarge: boolean = isRest || needsLarge;
     const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
     const room = view.length;
+    const lookedAt = Date.now();
     const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
     const length = value?.length ?? 0;
-    const isTaken = value !== undefined && length > 0 && take(value, length < room);
+    const readAt = Date.now();
+    // What lay there is read at once, though a busy runtime may take a moment. A longer read has waited for what came.
+    const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
+    const isTaken = value !== undefined && length > 0 && take(value, length < room, since);
+    if (length < room) emptyAt = readAt;
     if (value && isLarge) keepBuffer(value);
     else if (value) small = value.buffer as ArrayBuffer;
     if (isTaken || done || (isRest && length < TEE_PIECE_BYTES)) break;

@@ -1,4 +1,4 @@
-/** Makes the routes that prefixes and classifiers share: names, their versions, and whose they are. */
+/** Makes the routes that prefixes, classifiers and agents share: names, their versions, and whose they are. */
 import type { Context } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, objectOf } from '../auth/context.ts';

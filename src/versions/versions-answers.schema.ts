@@ -13,6 +13,16 @@ export const nameRow = z.object({
   updated_at: z.described(time, 'When the name was last pointed somewhere.'),
 });
 
+/** What every stored version is shown with, before what it holds. */
+export function storedVersion<Kind extends string>(kind: Kind) {
+  return {
+    type: z.literal(kind),
+    name: z.string(),
+    version: z.described(z.string(), 'name@version: for ever the same.'),
+    owner: nameRow.shape.owner,
+  };
+}
+
 /** A version in the history of a name. */
 export const versionRow = z.object({
   type: z.described(z.string(), '`prefix_version`.'),

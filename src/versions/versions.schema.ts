@@ -1,4 +1,4 @@
-/** What prefixes and classifiers have in common: names, and versions that never change. */
+/** What all that is stored in versions has in common: names, and versions that never change. */
 import * as z from '../http/zod.ts';
 
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;

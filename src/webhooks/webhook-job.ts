@@ -247,6 +247,7 @@ class WebhookJob {
     await this.#conclude(work, to, { type, message, ...(status === undefined ? {} : { status }) });
   }
 
+  /** @returns when a webhook's event is tried again after a failure; `parked` where nobody tries any more */
   #again(pauses: readonly number[], failures: number, notBefore: number | null): Next {
     const pause = pauseAfter(pauses, failures + 1);
     if (pause === undefined) return { state: 'parked' };

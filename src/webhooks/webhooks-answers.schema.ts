@@ -34,7 +34,7 @@ export const attempt = z.object({
     z.object({
       type: z.string(),
       message: z.string(),
-      status: z.described(z.optional(z.int()), 'What the receiver answered.'),
+      status: z.optionally(z.int(), 'What the receiver answered.'),
     }),
   ),
 });
@@ -85,7 +85,7 @@ export const deliveredAnswer = z.object({
 
 /** The answer to a sender. */
 export const received = z.object({
-  event_id: z.described(z.optional(z.string()), 'The event’s id here, and at whoever gets its result.'),
+  event_id: z.optionally(z.string(), 'The event’s id here, and at whoever gets its result.'),
   status: z.enum(['accepted', 'duplicate', 'ignored']),
 });
 

@@ -53,24 +53,53 @@ afterEach(async () => {
 });
 
 describe('the list of accounts', () => {
-  test('has those that have asked for something, each once', async () => {
+  test('has those that have asked for something or were given something, each once', async () => {
     const app = edge();
     for (const name of ['bob', 'alice', 'bob']) {
       await app.post('/messages', ASK, bearer(await tokenOf(name)));
       await app.settled();
     }
-    // Neither reading nor limits nor tokens make an account.
+    // Neither reading nor tokens make an account.
     await get(app, '/accounts/carol');
+    await app.post('/tokens', { account: 'carol', scopes: ['messages'] }, await admin());
     await put(app, '/accounts/dave/limits', {});
+    await put(app, '/accounts/dave/limits', { usd_per_day: 1 });
+    await app.fetch('/accounts/erin/limits', {
+      method: 'PATCH',
+      headers: { 'content-type': 'application/json', ...(await admin()) },
+      body: '{}',
+    });
+    await app.post('/accounts/frank/credit', { usd: 1 }, await admin());
+    await put(app, '/groups/red/accounts/grace', {});
+    await app.settled();
     expect(await get(app, '/accounts')).toEqual({
       data: [
         { type: 'account', id: 'alice' },
         { type: 'account', id: 'bob' },
+        { type: 'account', id: 'dave' },
+        { type: 'account', id: 'erin' },
+        { type: 'account', id: 'frank' },
+        { type: 'account', id: 'grace' },
       ],
       has_more: false,
       first_id: 'alice',
-      last_id: 'bob',
+      last_id: 'grace',
     });
+  });
+
+  test('has those that have only been refused, and nobody without a credential that holds', async () => {
+    const app = edge({ DEFAULT_LIMITS: '{"models":[]}' });
+    expect((await app.post('/messages', ASK, bearer(await tokenOf('alice')))).status).toBe(403);
+    for (const credential of ['sk-ant-mallory', (await tokenOf('mallory')).replace(/.$/, '!')]) {
+      expect((await app.post('/messages', ASK, bearer(credential))).status).toBe(401);
+    }
+    // What somebody asks of others by their name is not asked by these.
+    const eve = bearer(await tokenOf('eve', []));
+    const limits = { method: 'PUT', headers: { 'content-type': 'application/json', ...eve }, body: '{}' };
+    expect((await app.fetch('/accounts/victim/limits', limits)).status).toBe(403);
+    expect((await app.fetch('/accounts/victim', { headers: eve })).status).toBe(404);
+    await app.settled();
+    expect(await get(app, '/accounts')).toMatchObject({ data: [{ type: 'account', id: 'alice' }] });
   });
 
   test('is empty where nobody has', async () => {

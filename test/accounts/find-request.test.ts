@@ -3,7 +3,11 @@ import { env } from 'cloudflare:workers';
 import { describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../src/accounts/account.ts';
-import { ledgerRequestSchema } from '../../src/accounts/usage-answers.schema.ts';
+import {
+  type ListedRequest,
+  ledgerRequestSchema,
+  listedRequestSchema,
+} from '../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { markIn } from '../../src/http/request-id.ts';
@@ -103,6 +107,13 @@ describe('a mark', () => {
 });
 
 describe('a refused request', () => {
+  test('of an account that was never admitted is found by its id alone', async () => {
+    const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
+    const { id, response } = await asked(app, 'alice');
+    expect(response.status).toBe(403);
+    expect(await found(app, id)).toMatchObject({ request_id: id, status: 'refused', refusal: { limit: 'models' } });
+  });
+
   test('is found with the limit that refused it, and what the caller was told', async () => {
     const app = smallEdge();
     await object('alice').setLimits({ usd_per_day: 0.0001, on_shortfall: 'refuse' });
@@ -119,6 +130,71 @@ describe('a refused request', () => {
       refusal: { limited_by: 'account', limit: 'usd_per_day', message },
     });
     expect(await found(app, last.id, '', bearer(await tokenOf('bob')))).toBeUndefined();
+  });
+
+  test('is listed by its days, newest first, a page at a time, and by nobody but its account and an admin', async () => {
+    const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
+    const today = new Date().toISOString().slice(0, 10);
+    // A row from before, which has what was refused since yesterday: some of it on each side of midnight.
+    await runInDurableObject(object('alice'), (_, { storage }) => {
+      const midnight = Date.parse(today);
+      const refused = [-2, -1, 0, 1].map((index) => ({
+        id: `req_${index}`,
+        at: midnight + index * 1_000,
+        route: 'messages',
+        model: 'claude-haiku-5-5',
+        refusal: {
+          ...{
+            kind: 'refused',
+            reason: 'model',
+            by: 'account',
+            limit: 'models',
+            model: 'claude-haiku-5-5',
+            allowed: [],
+          },
+          ...{ retryAfter: 1, resetsAt: midnight, needed: 1, left: 0, never: true },
+        },
+      }));
+      storage.sql.exec('insert into refusals (at, refused) values (?, ?)', midnight + 1_500, JSON.stringify(refused));
+    });
+    const ids = [(await asked(app, 'alice')).id, (await asked(app, 'alice')).id];
+    const listed = async (query: string, headers?: Record<string, string>) => {
+      const response = await app.fetch(`/usage/requests?status=refused&${query}`, {
+        headers: headers ?? (await admin()),
+      });
+      await app.settled();
+      expect(response.status).toBe(200);
+      const page = (await response.json()) as { data: ListedRequest[]; has_more: boolean };
+      const rows = page.data.map((row) => z.strictObject(listedRequestSchema.shape).parse(row));
+      for (const row of rows) expect(row).toMatchObject({ status: 'refused', refusal: { limit: 'models' } });
+      return [rows.map(({ request_id }) => request_id), page.has_more];
+    };
+    const newest = [...ids].reverse();
+    expect(await listed('account=alice')).toEqual([[...newest, 'req_1', 'req_0', 'req_-1', 'req_-2'], false]);
+    expect(await listed(`account=alice&from=${today}`)).toEqual([[...newest, 'req_1', 'req_0'], false]);
+    expect(await listed(`account=alice&to=${today}`)).toEqual([['req_-1', 'req_-2'], false]);
+    expect(await listed('account=alice&limit=1')).toEqual([[newest[0]], true]);
+    expect(await listed(`account=alice&limit=2&after_id=${newest[0]}`)).toEqual([[newest[1], 'req_1'], true]);
+    expect(await listed('', bearer(await tokenOf('bob')))).toEqual([[], false]);
+    // Without `status` they are the requests that went up.
+    const asIs = await app.fetch(`/usage/requests?account=alice&from=${today}`, { headers: await admin() });
+    expect(await asIs.json()).toMatchObject({ data: [] });
+  });
+
+  test('is known after a crash a second later, also as the last of several at once', async () => {
+    const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
+    const ids = await Promise.all([1, 2, 3].map(async () => (await asked(app, 'alice')).id));
+    const written = () =>
+      runInDurableObject(object('alice'), (_, { storage }) =>
+        storage.sql.exec<{ refused: string }>('select refused from refusals').toArray(),
+      );
+    await expect
+      .poll(async () => (await written()).flatMap(({ refused }) => JSON.parse(refused) as unknown[]).length, {
+        timeout: 20_000,
+      })
+      .toBe(3);
+    await abortAllDurableObjects();
+    for (const id of ids) expect(await found(app, id)).toMatchObject({ status: 'refused' });
   });
 
   test('is known after a crash; a flood costs a row a second, and what was refused long ago is let go', async () => {
@@ -150,7 +226,8 @@ describe('a refused request', () => {
       clock += 10;
       await refuse(`flood ${i}`);
     }
-    expect(rows()).toBeLessThanOrEqual(11);
+    // A row for each second of the test's clock, and one for each that this takes.
+    expect(rows()).toBeLessThanOrEqual(20);
     expect(await inAccount((account) => account.request('flood 999'))).toMatchObject({ status: 'refused' });
     clock += 2 * DAY;
     await inAccount((account) => account.alarm());

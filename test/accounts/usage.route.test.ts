@@ -126,6 +126,42 @@ describe('the sum of all accounts', () => {
     expect(await keys('?group_by=conversation&account=alice')).toEqual([null, 'c1']);
   });
 
+  test('has who spent most on a day, and what on, where accounts report nothing', async () => {
+    await spend('alice', [
+      { day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 500 },
+      { day: 1, model: 'claude-haiku-5-5', conversation: 'c1', cost: 7 },
+    ]);
+    await spend('bob', [
+      { day: 1, model: 'claude-haiku-5-5', conversation: 'c2', cost: 2 },
+      { day: 1, model: 'claude-opus-5-5', conversation: 'c3', cost: 9 },
+    ]);
+    await accountList.add(bindings.STORE, 'carol');
+    const day = 'from=2026-11-21&to=2026-11-22';
+    const who = await report(`?group_by=account&${day}`);
+    expect(who).toMatchObject({ from: '2026-11-21', to: '2026-11-22', group_by: 'account' });
+    expect(who.data.map(({ key, requests, cost_usd }) => [key, requests, nano(cost_usd)])).toEqual([
+      ['bob', 2, 11],
+      ['alice', 1, 7],
+    ]);
+    expect(who.total).toMatchObject({ requests: 3, cost_usd: 18e-9 });
+    const what = await report(`?account=bob&group_by=model&${day}`);
+    expect(what.data.map(({ key }) => key)).toEqual(['claude-opus-5-5', 'claude-haiku-5-5']);
+    const csv = await app().fetch(`/usage?group_by=account&${day}&format=csv`, { headers: await admin() });
+    expect((await csv.text()).split('\r\n').map((line) => line.split(',')[0])).toEqual(['account', 'bob', 'alice', '']);
+    // Of a group nobody knows it there: accounts report nothing.
+    for (const query of ['group_by=group', 'group_by=account&group=red']) {
+      const response = await app().fetch(`/usage?${query}`, { headers: await admin() });
+      expect({ status: response.status, ...(await errorOf(response)) }).toMatchObject({
+        status: 400,
+        message: expect.stringContaining('DEPLOYMENT_LIMITS') as string,
+      });
+    }
+    const alice = bearer(await tokenOf('alice'));
+    expect((await app().fetch('/usage?group_by=account', { headers: alice })).status).toBe(403);
+    const named = await app().fetch('/usage?group_by=account&account=bob', { headers: await admin() });
+    expect(named.status).toBe(400);
+  });
+
   test('is for an admin alone; everybody else sees their own', async () => {
     await spend('alice', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 5 }]);
     await spend('bob', [{ day: 0, model: 'claude-haiku-5-5', conversation: 'c1', cost: 9 }]);

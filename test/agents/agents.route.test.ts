@@ -7,14 +7,13 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { nameRow } from '../../src/versions/versions-answers.schema.ts';
 import { as, type SimulatedEdge, settleEdges, simulatedEdge } from '../support/prefixes.ts';
-import { servingTools, TOOL_SECRET, TOOL_URL, weather } from '../support/scripted-runs.ts';
+import { servingTools, TOOL_URL, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 
 afterEach(async () => {
   await settleEdges();
   await reset();
 });
 
-const VARS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
 const AGENT = { model: 'claude-opus-5-5', max_tokens: 64, system: 'Be kind.', description: 'Weather' };
 type Headers = Record<string, string>;
 
@@ -26,7 +25,7 @@ async function ask(app: SimulatedEdge, method: string, path: string, headers: He
 }
 
 test('an agent is stored with all its limits, and read by name and by version', async () => {
-  const app = simulatedEdge(VARS);
+  const app = simulatedEdge(TOOL_VARS);
   const alice = await as('alice');
   const put = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, limits: { max_usd: 0.5 } });
   expect(put.status).toBe(200);
@@ -43,7 +42,7 @@ test('an agent is stored with all its limits, and read by name and by version', 
 });
 
 test('equal agents are one version, however they are written; a name goes back to an older one', async () => {
-  const app = simulatedEdge(VARS);
+  const app = simulatedEdge(TOOL_VARS);
   const alice = await as('alice');
   const first = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, top_k: 5, temperature: 1 });
   const { description, ...rest } = AGENT;
@@ -64,7 +63,7 @@ test('equal agents are one version, however they are written; a name goes back t
 });
 
 test('what an admin stores is everybody’s, an account’s own comes first, and nobody reads another account’s', async () => {
-  const app = simulatedEdge(VARS);
+  const app = simulatedEdge(TOOL_VARS);
   const [root, alice, bob] = [await as('root', 'admin'), await as('alice'), await as('bob')];
   await ask(app, 'PUT', '/agents/support', root, AGENT);
   const own = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, system: 'Hers.' });
@@ -72,7 +71,7 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
   expect((await seen(alice)).owner).toBe('account');
   expect((await seen(bob)).owner).toBe('deployment');
   expect((await ask(app, 'GET', `/agents/${own.body.version}`, bob)).status).toBe(404);
-  const context = { env: env as unknown as Bindings, settings: settingsOf({ ...env, ...VARS }) };
+  const context = { env: env as unknown as Bindings, settings: settingsOf({ ...env, ...TOOL_VARS }) };
   await app.settled();
   expect(await findAgent(context, 'alice', 'support')).toMatchObject({ name: 'support', version: own.body.version });
   expect((await findAgent(context, 'bob', 'support')).definition).toMatchObject({ model: AGENT.model, limits: {} });
@@ -80,7 +79,7 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
 });
 
 test('to store tools with an address needs the scope `tools`, and without it nobody reads the address', async () => {
-  const app = simulatedEdge(VARS);
+  const app = simulatedEdge(TOOL_VARS);
   const plain = await as('alice');
   const trusted = await as('alice', 'messages', 'prefixes', 'tools');
   const body = { ...AGENT, tools: [weather()] };
@@ -95,8 +94,29 @@ test('to store tools with an address needs the scope `tools`, and without it nob
   expect(JSON.stringify(read.body)).not.toContain(TOOL_URL);
 });
 
+test('a tool that is an agent is described by what that agent says of itself, unless it says something', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const [root, alice] = [await as('root', 'admin'), await as('alice')];
+  await ask(app, 'PUT', '/agents/sky', root, { ...AGENT, description: 'Knows the weather.' });
+  const tools = [
+    { name: 'sky', run: { agent: 'sky' } },
+    { name: 'mine', description: 'Knows it all.', run: { agent: 'sky' } },
+    { name: 'later', run: { agent: 'not_yet' } },
+  ];
+  const described = async (who: Headers) => {
+    const { status, body } = await ask(app, 'PUT', '/agents/editor', who, { ...AGENT, tools });
+    expect(status).toBe(200);
+    return (body.tools as { description?: string }[]).map(({ description }) => description);
+  };
+  expect(await described(alice)).toEqual(['Knows the weather.', 'Knows it all.', undefined]);
+  // Alice's own comes first in hers, and never in the deployment's.
+  await ask(app, 'PUT', '/agents/sky', alice, { ...AGENT, description: 'Knows the stars.' });
+  expect(await described(alice)).toEqual(['Knows the stars.', 'Knows it all.', undefined]);
+  expect(await described(root)).toEqual(['Knows the weather.', 'Knows it all.', undefined]);
+});
+
 test('to have a server listed is a request, also where it fails', async () => {
-  const app = simulatedEdge(VARS);
+  const app = simulatedEdge(TOOL_VARS);
   const trusted = await as('alice', 'messages', 'prefixes', 'tools');
   const asked = servingTools(() => new Response(null, { status: 503 }));
   const root = await as('root', 'admin');
@@ -123,7 +143,7 @@ test.each([
   [{ ...AGENT, system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] }, 'system.0.cache_control'],
   [{ ...AGENT, tools: [{ name: 'a', run: 'worker' }] }, 'no tool of its own of this name'],
 ])('what is no agent is a 400 that names the member: %j', async (body, words) => {
-  const app = simulatedEdge(VARS);
+  const app = simulatedEdge(TOOL_VARS);
   const answer = await ask(app, 'PUT', '/agents/support', await as('alice'), body);
   expect(answer.status).toBe(400);
   expect(JSON.stringify(answer.body)).toContain(words);

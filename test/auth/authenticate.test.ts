@@ -29,6 +29,12 @@ const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${metho
     const [method = '', path = ''] = route.split(' ');
     return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };
   });
+const EMPTY_PROFILE = {
+  ...{ title: null, metadata: null, model: null, maxTokens: null, prefix: null, agent: null, retentionSeconds: null },
+  ...{ history: null, sentFrom: 0, cost: 0, inputTokens: 0, outputTokens: 0 },
+};
+/** The lines of a conversation's backup. */
+const LINES = `${JSON.stringify(['profile', EMPTY_PROFILE])}\n["end",null]\n`;
 const BODIES: Readonly<Record<string, unknown>> = {
   'PUT /accounts/:id/limits': {},
   'PATCH /accounts/:id/limits': {},
@@ -36,6 +42,16 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'PUT /groups/:id/limits': {},
   'PUT /groups/:id/accounts/:account': {},
   'PUT /pools/deployment/limits': {},
+  'PUT /accounts/:id/backup': {
+    type: 'account_backup',
+    id: 'alice',
+    limits: null,
+    group: null,
+    revoked_before: 0,
+    credits: [],
+    tokens: [],
+    days: [],
+  },
   'POST /tokens': { account: 'bob', scopes: ['messages'] },
   'POST /conversations': {},
   'PATCH /conversations/:id': {},
@@ -56,11 +72,13 @@ const requestTo = ({ method, path }: { method: string; path: string }, headers: 
     ? { method, headers }
     : path === '/v1/files'
       ? { method, headers: { 'content-type': 'multipart/form-data; boundary=x', ...headers }, body: FORM }
-      : {
-          method,
-          headers: { 'content-type': 'application/json', ...headers },
-          body: JSON.stringify(BODIES[`${method} ${path}`] ?? ASK),
-        };
+      : path.endsWith('/:conversation/backup')
+        ? { method, headers: { 'content-type': 'application/jsonl', ...headers }, body: LINES }
+        : {
+            method,
+            headers: { 'content-type': 'application/json', ...headers },
+            body: JSON.stringify(BODIES[`${method} ${path}`] ?? ASK),
+          };
 
 /** The bindings with a note of everything that is asked of them. */
 function watched() {
@@ -186,7 +204,9 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
     else expect(await expectRefused(without, 403), route.url).toContain(`\`${scope}\``);
     for (const enough of scope === undefined ? [] : [scope, 'admin' as const]) {
       const response = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', [enough]))));
-      expect([200, 201, 202, 404], `${route.method} ${route.url} with ${enough}`).toContain(response.status);
+      // Others of this test have used the account before.
+      const taken = route.path.endsWith('/backup') ? [409] : [];
+      expect([200, 201, 202, 404, ...taken], `${route.method} ${route.url} with ${enough}`).toContain(response.status);
     }
   }
   for (const url of ['/accounts/alice', '/accounts/alice/tokens', '/accounts/alice/tokens/x']) {
@@ -289,7 +309,8 @@ test('in development a request without a credential, or without the shape of a J
       for (const route of ROUTES) {
         if (route.method === 'DELETE' || route.path === '/tokens') continue;
         const response = await app.fetch(route.url, requestTo(route, headers));
-        expect([200, 201, 202, 404], `${route.method} ${route.url}`).toContain(response.status);
+        const taken = route.path.endsWith('/backup') ? [409] : [];
+        expect([200, 201, 202, 404, ...taken], `${route.method} ${route.url}`).toContain(response.status);
         await response.body?.cancel();
       }
       await app.settled();

@@ -135,6 +135,7 @@ class Killer {
       if (dying === 'edge') {
         // What its isolate had in memory is gone.
         room.taken = 0;
+        room.byCaller.clear();
         return 'died';
       }
     }

@@ -1,16 +1,15 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
-import { receivedText } from '../../src/conversations/turn-answer.ts';
-import type { CrossingText, Result } from '../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/request-id.ts';
 import type { Json } from '../../src/json/object.ts';
 import { brokenRule } from '../support/api-rules.ts';
-import { ask, bindings, bodyOf, listen, resetAll, rowsOf, say, stubOf } from '../support/conversations.ts';
+import { approvalsOf, bindings, jsonOf, readOf, resetAll, rowsOf, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { runs } from '../support/runs.ts';
 import { answeringBy, calls, says, servingTools, weather } from '../support/scripted-runs.ts';
+import { ask, bodyOf, listen, say } from '../support/turns.ts';
 
 afterEach(resetAll);
 
@@ -23,10 +22,6 @@ type Outcome = 'waits' | 'approved' | 'denied' | 'cancelled' | 'rewound';
 
 const NEXT = { messages: [{ role: 'user', content: 'And now?' }] };
 
-async function jsonOf(result: Result<CrossingText>): Promise<Json | undefined> {
-  return result.ok ? (JSON.parse(await receivedText(result.value)) as Json) : undefined;
-}
-
 /** A conversation whose call waits. */
 interface Waiting {
   id: string;
@@ -38,8 +33,7 @@ interface Waiting {
 async function waitingIn(id: string): Promise<Waiting> {
   const tools = [weather({ approval: 'always', once: true }, 'pay')];
   const { turn } = await say(bodyOf('Pay the bill.', { tools }), { id });
-  const list = await jsonOf((await stubOf(id).approvals()) as Result<CrossingText>);
-  const [row] = (list?.data ?? []) as Json[];
+  const [row] = await approvalsOf(id);
   const [message] = await rowsOf(id);
   return { id, turn, approval: String(row?.id), question: String(message?.id) };
 }
@@ -107,9 +101,10 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
       // It comes to rest by itself, whoever died.
       await eventually(async () => {
         await runDurableObjectAlarm(stubOf(id));
-        expect(await jsonOf((await stubOf(id).read()) as Result<CrossingText>)).toMatchObject({ state: 'idle' });
+        expect(await readOf(id)).toMatchObject({ state: 'idle' });
       });
-      const account = await jsonOf((await stubOf(id).turnAccount(turn)) as Result<CrossingText>);
+      const told = await stubOf(id).turnAccount(turn);
+      const account = told.ok ? await jsonOf(told) : undefined;
       const [step] = (account?.steps ?? []) as Json[];
       const [call] = (step?.calls ?? []) as (Json & { approval: Json | null })[];
       const decision = call?.approval?.decision as string | null | undefined;
@@ -136,7 +131,7 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
         const again = { id: approval, decision: 'deny' as const, isAdmin: false, requestId: createRequestId() };
         expect(await stubOf(id).decide(again)).toMatchObject({ ok: true, value: { status: 202 } });
         await eventually(async () => {
-          expect(await jsonOf((await stubOf(id).read()) as Result<CrossingText>)).toMatchObject({ state: 'idle' });
+          expect(await readOf(id)).toMatchObject({ state: 'idle' });
         });
       }
       // The conversation goes on, with a history that the API accepts.

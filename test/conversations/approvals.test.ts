@@ -1,31 +1,27 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { Conversation } from '../../src/conversations/conversation.ts';
+import { afterEach, describe, expect, test } from 'vitest';
 import { approvalRequested, approvalRow, turnAccount } from '../../src/conversations/conversations-answers.schema.ts';
-import { receivedText } from '../../src/conversations/turn-answer.ts';
-import type { CrossingText, Result } from '../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/request-id.ts';
 import type { Json } from '../../src/json/object.ts';
 import * as agents from '../support/agents.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import {
-  ask,
+  approvalsOf,
   atRest,
   bindings,
-  bodyOf,
-  listen,
+  jsonOf,
+  passingTime,
   readOf,
   resetAll,
   rowsOf,
-  say,
   stubOf,
-  type Told,
-  textOf,
+  turnNow,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { settleEdges } from '../support/prefixes.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
+import { ask, bodyOf, listen, say, type Told, textOf } from '../support/turns.ts';
 
 afterEach(resetAll);
 
@@ -41,15 +37,6 @@ const pay = (run: object = {}) => ({ ...weather({ approval: 'always', ...run }, 
 const payment = (id: string, amount: unknown = 500) => ({ type: 'tool_use', id, name: 'pay', input: { amount } });
 const asked = (more: object = {}) => bodyOf('Pay the bill.', { tools: [pay(), weather()], ...more });
 
-async function jsonOf(result: Result<CrossingText>): Promise<Json> {
-  if (!result.ok) throw new Error(JSON.stringify(result.error));
-  return JSON.parse(await receivedText(result.value)) as Json;
-}
-
-async function waiting(id = 'c1'): Promise<Json[]> {
-  return (await jsonOf((await stubOf(id).approvals()) as Result<CrossingText>)).data as Json[];
-}
-
 async function decide(approval: Json | undefined, decision: object, { id = 'c1', isAdmin = false } = {}) {
   const called = { ...decision, id: String(approval?.id), isAdmin, requestId: createRequestId() };
   const result = await stubOf(id).decide(called as never);
@@ -58,10 +45,6 @@ async function decide(approval: Json | undefined, decision: object, { id = 'c1',
 }
 
 const approve = (approval: Json | undefined, more: object = {}) => decide(approval, { decision: 'approve', ...more });
-
-async function turnNow(turn: unknown, id = 'c1'): Promise<Json> {
-  return await jsonOf((await stubOf(id).turnAccount(String(turn))) as Result<CrossingText>);
-}
 
 async function ended(turn: unknown, id = 'c1'): Promise<Json> {
   await eventually(async () => expect((await turnNow(turn, id)).status).not.toBe('running'));
@@ -88,17 +71,6 @@ const paying = (first: readonly Json[] = [payment('toolu_1')]) =>
 const serving = (answer = 'paid') =>
   servingTools(({ url }) => (url === TOOL_URL ? new Response(answer) : new Response(null, { status: 204 })));
 
-function clock() {
-  let passed = 0;
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
-    .mockImplementation(() => Date.now() + passed);
-  onTestFinished(() => spy.mockRestore());
-  return (ms: number) => {
-    passed += ms;
-  };
-}
-
 describe('a call that needs an approval', () => {
   test('pauses the run; once approved, the run goes on by itself and shows the call again', async () => {
     const bodies = paying([payment('toolu_1'), call('toolu_2', 'Bern')]);
@@ -122,7 +94,7 @@ describe('a call that needs an approval', () => {
     expect(first.text).toContain(': sluice-paused=approval\n');
     expect(came.filter(({ url }) => url === TOOL_URL).map(({ body }) => body.tool_use_id)).toEqual(['toolu_2']);
 
-    const [approval, ...others] = await waiting();
+    const [approval, ...others] = await approvalsOf();
     expect(others).toEqual([]);
     expect(approvalRow.parse(approval)).toMatchObject({
       tool_use_id: 'toolu_1',
@@ -154,7 +126,7 @@ describe('a call that needs an approval', () => {
         { type: 'tool_result', tool_use_id: 'toolu_2', content: 'paid' },
       ],
     });
-    expect(await waiting()).toEqual([]);
+    expect(await approvalsOf()).toEqual([]);
     // The conversation is free.
     expect(textOf((await say({ messages: [{ role: 'user', content: 'Thanks.' }] })).events)).toBe('It is paid.');
     expect(await readOf()).toMatchObject({ turns: 3, state: 'idle' });
@@ -165,7 +137,7 @@ describe('a call that needs an approval', () => {
     const bodies = paying();
     const came = serving();
     const { turn } = await say(asked());
-    const [approval] = await waiting();
+    const [approval] = await approvalsOf();
     const { body } = await decide(approval, { decision: 'deny', reason: 'It was paid in May.' });
     const told = await ended(body.id);
     expect(told).toMatchObject({ status: 'complete', continues: turn });
@@ -185,7 +157,7 @@ describe('a call that needs an approval', () => {
     const bodies = paying();
     const came = serving();
     await say(asked());
-    const [approval] = await waiting();
+    const [approval] = await approvalsOf();
     const { body } = await approve(approval, { input: { amount: 5 } });
     await ended(body.id);
     expect(came.filter(({ url }) => url === TOOL_URL).map((one) => one.body.input)).toEqual([{ amount: 5 }]);
@@ -207,7 +179,7 @@ describe('a call that needs an approval', () => {
     const tools = [pay({ approval: { over: { field: 'amount', above: 100 } } })];
     const { text } = await say(asked({ tools }));
     expect(text.includes('sluice-paused=approval')).toBe(waits);
-    expect(await waiting()).toHaveLength(waits ? 1 : 0);
+    expect(await approvalsOf()).toHaveLength(waits ? 1 : 0);
   });
 
   test('keeps every message away until all are decided, one by one, and the same decision changes nothing', async () => {
@@ -227,12 +199,12 @@ describe('a call that needs an approval', () => {
         },
       },
     });
-    const [one, other] = await waiting();
+    const [one, other] = await approvalsOf();
     expect(await decide(one, { decision: 'deny' })).toMatchObject({ status: 200, body: { type: 'approval' } });
     expect(await decide(one, { decision: 'deny' })).toMatchObject({ status: 200, body: { decision: 'deny' } });
     expect((await approve(one)).status).toBe(409);
     expect((await decide(one, { decision: 'deny', reason: 'No.' })).status).toBe(409);
-    expect(await waiting()).toHaveLength(1);
+    expect(await approvalsOf()).toHaveLength(1);
     expect((await ask({ messages: [{ role: 'user', content: 'And now?' }] })).kind).toBe('error');
     const begun = await approve(other);
     expect(begun.status).toBe(202);
@@ -248,14 +220,14 @@ describe('a call that needs an approval', () => {
     paying(Array.from({ length: 6 }, (_, n) => payment(`toolu_${n}`)));
     serving();
     await say(asked());
-    const rows = await waiting();
+    const rows = await approvalsOf();
     const input = { amount: 5, note: 'a'.repeat(260_000) };
     for (const row of rows.slice(0, 4)) expect((await approve(row, { input })).status).toBe(200);
     expect(await approve(rows[4], { input })).toMatchObject({
       status: 400,
       error: { type: 'invalid_request_error', message: expect.stringContaining('1048576 characters together') },
     });
-    expect(await waiting()).toHaveLength(2);
+    expect(await approvalsOf()).toHaveLength(2);
     expect((await approve(rows[4])).status).toBe(200);
     const begun = await approve(rows[5], { input: { amount: 5 } });
     expect(begun.status).toBe(202);
@@ -275,7 +247,7 @@ describe('a call that needs an approval', () => {
       turn,
       approvals: [{ tool_use_id: 'toolu_1', input: { amount: 500 } }],
     });
-    const { body: next } = await approve((await waiting())[0]);
+    const { body: next } = await approve((await approvalsOf())[0]);
     await ended(next.id);
     await eventually(() => expect(came.filter((one) => one.url === HOOK)).toHaveLength(2));
     expect(came.at(-1)?.body).toMatchObject({ type: 'turn.ended', turn: { id: next.id, continues: turn } });
@@ -293,7 +265,7 @@ describe('a call that needs an approval', () => {
     const { turn } = await say(asked({ max_usd: 0.02 }));
     await atRest();
     expect(await account().standing()).toMatchObject({ running_requests: 0 });
-    const { body } = await approve((await waiting())[0]);
+    const { body } = await approve((await approvalsOf())[0]);
     expect(await ended(body.id)).toMatchObject({ status: 'complete', paused: 'max_usd', continues: turn });
     expect(bodies).toHaveLength(1);
     // Its result is part of the history all the same.
@@ -311,7 +283,7 @@ describe('a call that needs an approval', () => {
     );
     expect(stored).not.toContain('s3cret-of-the-caller');
     expect(stored).toContain('a-beta');
-    const { body } = await approve((await waiting())[0]);
+    const { body } = await approve((await approvalsOf())[0]);
     expect(await ended(body.id)).toMatchObject({ status: 'complete' });
   });
 
@@ -319,9 +291,9 @@ describe('a call that needs an approval', () => {
     const bodies = answeringBy((_, number) => calls(payment(`toolu_${number}`)), { vars: VARS });
     serving();
     await say(asked({ max_turns: 2 }));
-    const second = await approve((await waiting())[0]);
+    const second = await approve((await approvalsOf())[0]);
     expect(await ended(second.body.id)).toMatchObject({ paused: 'approval' });
-    const third = await approve((await waiting())[0]);
+    const third = await approve((await approvalsOf())[0]);
     expect(await ended(third.body.id)).toMatchObject({ paused: 'max_turns' });
     expect(bodies).toHaveLength(2);
   });
@@ -329,7 +301,7 @@ describe('a call that needs an approval', () => {
   test('waits for three days and a crash, wakes nobody meanwhile, and outlives the retention of its conversation', async () => {
     paying();
     const came = serving();
-    const pass = clock();
+    const pass = passingTime();
     await stubOf().create({ account: 'alice', id: 'c1' }, { retention_seconds: 3_600 }, {});
     await say(asked());
     await eventually(() => expect(came).toHaveLength(1));
@@ -342,7 +314,7 @@ describe('a call that needs an approval', () => {
     expect((next ?? 0) - Date.now()).toBeGreaterThan(29 * DAY_MS);
     pass(3 * DAY_MS);
     await runDurableObjectAlarm(stubOf());
-    const [approval] = await waiting();
+    const [approval] = await approvalsOf();
     const { status, body } = await approve(approval);
     expect(status).toBe(202);
     expect(await ended(body.id)).toMatchObject({ status: 'complete' });
@@ -359,28 +331,60 @@ describe('a call that needs an approval', () => {
     const came = serving();
     const { turn } = await say(asked());
     expect((await stubOf().fork('copy', undefined)).ok).toBe(true);
-    expect(await waiting('copy')).toEqual([]);
+    expect(await approvalsOf('copy')).toEqual([]);
     expect(textOf((await say({ messages: [{ role: 'user', content: 'And?' }] }, { id: 'copy' })).events)).toBe(
       'It is paid.',
     );
     expect(JSON.stringify(bodies.at(-1)?.messages)).toContain('waited for approval. It was not made here.');
 
-    expect(await jsonOf((await stubOf().cancel(turn)) as Result<CrossingText>)).toMatchObject({
+    expect(await jsonOf(await stubOf().cancel(turn))).toMatchObject({
       status: 'stopped',
       paused: null,
     });
-    expect(await waiting()).toEqual([]);
+    expect(await approvalsOf()).toEqual([]);
     expect(textOf((await say({ messages: [{ role: 'user', content: 'And?' }] })).events)).toBe('It is paid.');
     expect(JSON.stringify(bodies.at(-1)?.messages)).toContain('its turn was cancelled');
 
     await say(asked(), { id: 'c3' });
-    const [approval] = await waiting('c3');
+    const [approval] = await approvalsOf('c3');
     const [question] = await rowsOf('c3');
     expect((await stubOf('c3').rewind(question?.id ?? '')).ok).toBe(true);
-    expect(await waiting('c3')).toEqual([]);
+    expect(await approvalsOf('c3')).toEqual([]);
     expect((await decide(approval, { decision: 'approve' }, { id: 'c3' })).status).toBe(404);
     expect((await say(asked(), { id: 'c3' })).text).toContain('sluice-paused=approval');
     expect(came.filter(({ url }) => url === TOOL_URL)).toEqual([]);
+  });
+
+  test('is told by its conversation and by the list of its account, as long as it waits', async () => {
+    paying([payment('toolu_1'), payment('toolu_2')]);
+    serving();
+    const listed = async (paused: 'approval' | null, id = 'c1') => {
+      expect(await readOf(id)).toMatchObject({ paused });
+      await eventually(async () => {
+        const { data } = await accountStub(bindings, {}, 'alice').conversations({ limit: 10 });
+        expect(data.find((row) => row.id === id)).toMatchObject({ paused });
+      });
+    };
+    await say(asked());
+    await listed('approval');
+    const [first, second] = await approvalsOf();
+    await decide(first, { decision: 'deny' });
+    await listed('approval');
+    await stubOf().fork('c2', undefined);
+    await listed(null, 'c2');
+    const { body } = await decide(second, { decision: 'deny' });
+    await ended(body.id);
+    await listed(null);
+
+    const { turn } = await say(asked(), { id: 'c3' });
+    await listed('approval', 'c3');
+    await stubOf('c3').cancel(turn);
+    await listed(null, 'c3');
+
+    await say(asked(), { id: 'c4' });
+    await listed('approval', 'c4');
+    await stubOf('c4').rewind(String((await rowsOf('c4'))[0]?.id));
+    await listed(null, 'c4');
   });
 
   test('beside calls of the client’s own tools leaves these to the client once it is decided', async () => {
@@ -389,7 +393,7 @@ describe('a call that needs an approval', () => {
     paying([payment('toolu_1'), question]);
     serving();
     await say(asked({ tools: [pay(), own] }));
-    const { body } = await approve((await waiting())[0]);
+    const { body } = await approve((await approvalsOf())[0]);
     expect(await ended(body.id)).toMatchObject({ status: 'complete', paused: null });
     const events = await eventsOfTurn(body.id);
     expect(blocksOf(events).map(({ type, id, tool_use_id }) => [type, id ?? tool_use_id])).toEqual([
@@ -432,7 +436,7 @@ describe('a crash of the turn that goes on', () => {
       return new Response('paid');
     });
     await say(asked({ tools: [pay({ once })], max_usd: 1 }));
-    const { body } = await approve((await waiting())[0]);
+    const { body } = await approve((await approvalsOf())[0]);
     // An object cannot be aborted from inside: what it does is looked at from out here.
     while (!isMet) await wait(2);
     isHeld = false;

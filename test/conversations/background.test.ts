@@ -2,7 +2,6 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
-import { Conversation } from '../../src/conversations/conversation.ts';
 import { turnAccount, turnEnded } from '../../src/conversations/conversations-answers.schema.ts';
 import { receivedText } from '../../src/conversations/turn-answer.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
@@ -11,16 +10,14 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import type { Json } from '../../src/json/object.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import {
-  type Asked,
   atRest,
   bindings,
-  bodyOf,
-  requestOf,
+  passingTime,
   resetAll,
   rowsOf,
   simulate,
   stubOf,
-  turnOf,
+  turnNow,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { runs } from '../support/runs.ts';
@@ -34,6 +31,7 @@ import {
   TOOL_URL,
   weather,
 } from '../support/scripted-runs.ts';
+import { type Asked, bodyOf, requestOf, turnOf } from '../support/turns.ts';
 
 afterEach(resetAll);
 
@@ -52,26 +50,8 @@ async function begin(body: object, asked: Asked & { deliverUrl?: string } = {}):
   return JSON.parse(answer.body) as Json;
 }
 
-async function turnNow(id: string, conversation = 'c1'): Promise<Json> {
-  const result = await stubOf(conversation).turnAccount(id);
-  if (!result.ok) throw new Error(result.error.message);
-  return JSON.parse(await receivedText(result.value as CrossingText)) as Json;
-}
-
 /** @returns the events that a receiver got, of all that came in */
 const told = (came: readonly Called[]) => came.filter(({ url }) => url !== TOOL_URL);
-
-/** Lets the hours pass in which a failed delivery waits. */
-function clock() {
-  let passed = 0;
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
-    .mockImplementation(() => Date.now() + passed);
-  onTestFinished(() => spy.mockRestore());
-  return (ms: number) => {
-    passed += ms;
-  };
-}
 
 describe('a turn in the background', () => {
   test('goes on by itself, and its end is told: signed, with the answer', async () => {
@@ -105,7 +85,7 @@ describe('a turn in the background', () => {
     answeringBy(() => says('Here.'), { vars: VARS, after: () => answered.promise });
     servingTools(() => new Response());
     const { id } = await begin(bodyOf('Where?'));
-    expect(await turnNow(String(id))).toMatchObject({ status: 'running', ended_at: null });
+    expect(await turnNow(id)).toMatchObject({ status: 'running', ended_at: null });
     const live = await stubOf().resume(undefined);
     answered.resolve();
     if (live.kind !== 'stream') throw new Error(live.kind);
@@ -135,7 +115,7 @@ describe('a turn in the background', () => {
     await eventually(() => expect(told(came)).toHaveLength(1));
     const failed = { status: 'failed', error: { type: 'invalid_request_error', message: 'no such thing' } };
     expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id, ...failed }, message: null });
-    expect(await turnNow(String(id))).toMatchObject(failed);
+    expect(await turnNow(id)).toMatchObject(failed);
   });
 
   test('that its budget refuses is refused to its caller, and nothing is told', async () => {
@@ -208,7 +188,7 @@ describe('a turn in the background', () => {
 
   test('whose receiver fails is told again after a while, under the same id and with the same words', async () => {
     answeringBy(() => says('Done.'), { vars: VARS });
-    const pass = clock();
+    const pass = passingTime();
     const came = servingTools((_, number) => new Response(null, { status: number < 3 ? 500 : 200 }));
     await begin(bodyOf('Do it.'), { deliverUrl: 'https://hooks.example.com/own' });
     await eventually(() => expect(told(came)).toHaveLength(1));
@@ -277,7 +257,7 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
       const ended = own.at(-1)?.body.turn as Json;
       expect(ended.id).toBe(turn.id);
       expect(ended.status).not.toBe('running');
-      expect(await turnNow(String(turn.id), id)).toMatchObject({ status: ended.status });
+      expect(await turnNow(turn.id, id)).toMatchObject({ status: ended.status });
     }),
     { numRuns: KILLED },
   );

@@ -198,6 +198,18 @@ test('a request narrows its tools by their names', async () => {
   expect(typesOf(await turnWith(app, bob, {}))).toEqual(RUN);
 });
 
+test('a request that narrows tools where there is no agent is refused, and nothing goes up', async () => {
+  const { app, bob, bodies } = await edgeWithSky();
+  const narrowed = { model: 'claude-haiku-5-5', max_tokens: 10, agent_tools: ['get_weather'] };
+  const messages = [{ role: 'user', content: 'Is it sunny?' }];
+  expect(errorIn(await turnWith(app, bob, narrowed))).toMatch(/^400 .*agent_tools: there is no agent/);
+  for (const path of ['/v1/messages', '/count-tokens']) {
+    const refused = await ask(app, 'POST', path, bob, { ...narrowed, messages });
+    expect(errorIn(refused), path).toMatch(/^400 .*agent_tools: there is no agent/);
+  }
+  expect(bodies).toEqual([]);
+});
+
 test('a request has calls of its tools wait for an approval, and takes none away', async () => {
   const always = weather({ approval: 'always' });
   const { app, bob } = await edgeWithSky({ ...SKY, tools: [always] });

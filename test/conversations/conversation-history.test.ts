@@ -5,21 +5,10 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { brokenRule } from '../support/api-rules.ts';
-import {
-  ask,
-  bindings,
-  eventsIn,
-  listen,
-  type Row,
-  readOf,
-  resetAll,
-  rowsOf,
-  simulate,
-  stubOf,
-  type Told,
-} from '../support/conversations.ts';
+import { bindings, type Row, readOf, resetAll, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { runs } from '../support/runs.ts';
+import { ask, eventsIn, listen, type Told } from '../support/turns.ts';
 
 let upstream: (request: Request) => Promise<Response>;
 beforeEach(() => {

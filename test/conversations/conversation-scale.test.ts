@@ -8,21 +8,10 @@ import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import type { Surroundings } from '../../src/durable/edge-object.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
-import {
-  atRest,
-  bindings,
-  bodyOf,
-  countRows,
-  listen,
-  readOf,
-  resetAll,
-  rowsOf,
-  say,
-  simulate,
-  stubOf,
-} from '../support/conversations.ts';
+import { atRest, bindings, countRows, readOf, resetAll, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { alternatingRoles } from '../support/roles.ts';
+import { bodyOf, listen, say } from '../support/turns.ts';
 
 beforeEach(() => {
   simulate();

@@ -7,25 +7,18 @@ import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import {
-  ask,
   atRest,
   bindings,
-  bodyOf,
   countRows,
-  eventsIn,
-  listen,
   readOf,
-  requestOf,
   resetAll,
   rowsOf,
-  say,
   simulate,
   storedLog,
   stubOf,
-  textOf,
-  turnOf,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '../support/turns.ts';
 
 beforeEach(() => {
   simulate();

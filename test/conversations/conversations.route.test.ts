@@ -8,10 +8,11 @@ import {
 } from '../../src/conversations/conversations-answers.schema.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bindings, eventsIn, resetAll, simulate, storedLog, textOf } from '../support/conversations.ts';
+import { bindings, resetAll, simulate, storedLog } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { eventsIn, textOf } from '../support/turns.ts';
 
 let app: TestApp;
 beforeEach(() => {

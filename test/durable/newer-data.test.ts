@@ -2,7 +2,8 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test, vi } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
-import { bindings, readOf, resetAll, rowsOf, say, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, readOf, resetAll, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { say } from '../support/turns.ts';
 import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
 
 // What a later release may do to an object: this one has to go on with it after a rollback.

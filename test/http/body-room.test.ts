@@ -16,6 +16,7 @@ test('whatever comes and goes, all room is given back, and there is never more t
     fc.property(fc.array(fc.boolean(), { minLength: 10, maxLength: 10 }), fc.array(step), (strange, steps) => {
       const room = new Room();
       const places = strange.map((isStrange) => new Place(room, isStrange));
+      for (const [index, place] of places.entries()) if (index % 2 === 0) place.ofCaller(`caller ${index % 3}`);
       for (const { who, does } of steps) {
         const place = places[who];
         if (does === 'leaves') place?.leave();
@@ -32,7 +33,7 @@ test('whatever comes and goes, all room is given back, and there is never more t
         expect(room.strange).toBeLessThanOrEqual(Math.min(room.taken, 26 * MB));
       }
       for (const place of places) place.leave();
-      expect(room).toEqual({ taken: 0, strange: 0 });
+      expect(room).toEqual({ taken: 0, strange: 0, byCaller: new Map() });
     }),
   );
 });
@@ -43,6 +44,28 @@ test('the largest body finds room beside short ones, and short ones beside it', 
   new Place(room).grow(1_000 * MB);
   expect(() => new Place(room).grow(8 * MB)).toThrow('Too many large requests');
   expect(() => new Place(room).grow(200_000)).not.toThrow();
+});
+
+test('one caller leaves room for the others, whatever they send at a time', () => {
+  const room = new Room();
+  const of = (caller: string) => {
+    const place = new Place(room);
+    place.ofCaller(caller);
+    return place;
+  };
+  for (const _ of [1, 2, 3, 4, 5]) of('alice').grow(6 * MB);
+  expect(() => of('alice').grow(6 * MB)).toThrow('Too many large requests');
+  expect(() => of('alice').grow(200_000)).not.toThrow();
+  expect(() => of('bob').grow(9 * MB)).not.toThrow();
+});
+
+test('the largest body of a caller fits alone, also one that grows while it comes', () => {
+  const room = new Room();
+  const place = new Place(room);
+  place.ofCaller('alice');
+  for (const size of [1, 8, 21, 31]) place.grow(size * MB);
+  place.leave();
+  expect(() => place.grow(31 * MB)).not.toThrow();
 });
 
 test('strangers leave room for callers', () => {

@@ -58,6 +58,48 @@ describe('a path that there is not', () => {
     await app.settled();
   });
 
+  describe('and that a browser was led to', () => {
+    const NAVIGATION = { accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' };
+
+    test('is a page with a way back, which no path can write into', async () => {
+      const app = edge();
+      const response = await app.fetch('/no/such?<script>/page', { headers: NAVIGATION });
+      expect(response.status).toBe(404);
+      expect(response.headers.get('content-type')).toBe('text/html; charset=utf-8');
+      expect(response.headers.get('content-security-policy')).toContain("default-src 'none'");
+      expect(response.headers.get('request-id')).toMatch(/^req_/);
+      const page = await response.text();
+      expect(page).toContain('There is nothing at /no/such.');
+      expect(page).toContain('<a href="/">');
+      const tricky = await (await app.fetch('/<b>&"\'', { headers: NAVIGATION })).text();
+      expect(tricky).toContain('nothing at /');
+      expect(tricky).not.toContain('<b>');
+      await app.settled();
+      expect(app.log.map(({ error_type, status }) => [error_type, status])).toEqual([
+        ['not_found_error', 404],
+        ['not_found_error', 404],
+      ]);
+    });
+
+    test('leads back to the edge where another app has mounted it, and to nothing where there is nothing', async () => {
+      const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
+      const mounted = testApp(() => Response.json({}), {}, { around });
+      expect(await (await mounted.fetch('/ai/x', { headers: NAVIGATION })).text()).toContain('<a href="/ai/">');
+      const root = await edge().fetch('/', { headers: NAVIGATION });
+      expect([root.status, (await root.text()).includes('<a ')]).toEqual([404, false]);
+    });
+
+    test.each([
+      ['GET', '*/*'],
+      ['GET', 'application/json'],
+      ['POST', 'text/html'],
+    ])('stays JSON for a %s that accepts %s', async (method, accept) => {
+      const response = await edge().fetch('/no/such', { method, headers: { accept } });
+      expect(response.status).toBe(404);
+      expect((await errorOf(response)).type).toBe('not_found_error');
+    });
+  });
+
   test('is named as it was asked for, wherever the edge stands', async () => {
     const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
     const app = testApp(() => Response.json({}), {}, { around });

@@ -12,8 +12,8 @@ import {
   calls,
   says,
   servingTools,
-  TOOL_SECRET,
   TOOL_URL,
+  TOOL_VARS,
   weather,
 } from '../support/scripted-runs.ts';
 
@@ -22,13 +22,12 @@ afterEach(async () => {
   await reset();
 });
 
-const VARS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
 const PREFIX = { model: 'claude-opus-5-5', max_tokens: 64, tools: [weather()] };
 const { run: _, ...TOLD } = weather();
 
 /** An edge where alice may store tools, and bob may only ask. What goes up calls the weather once in each turn. */
 async function edge() {
-  const app = simulatedEdge(VARS);
+  const app = simulatedEdge(TOOL_VARS);
   const alice = await as('alice', 'messages', 'prefixes', 'tools');
   const bodies = answeringBy(({ messages }) => {
     const { role, content } = messages.at(-1) ?? {};

@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from 'node:child_process';
+import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -50,6 +50,11 @@ export const readConfig = () => {
   return config;
 };`,
 };
+
+/** Stands in for the bundler with what is bundled already. */
+const AS_BUILT = `import { readFileSync } from 'node:fs';
+const built = JSON.parse(readFileSync(new URL('../built.json', import.meta.url), 'utf8'));
+export const bundleWorker = async () => built;`;
 
 beforeAll(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'sluice-deploy-test-'));
@@ -309,12 +314,29 @@ describe('wrangler.toml', () => {
     expect(offered()).toMatchObject({ observability: { enabled: true }, define: { SLUICE_SIMULATOR: 'false' } });
   });
 
-  test.each([undefined, ...definedEnvironments])('passes the dry run of a deploy: %s', (name) => {
-    const args = ['run', '--silent', 'deploy', '--', '--dry-run', ...(name === undefined ? [] : ['--env', name])];
-    const { status, stdout, stderr } = spawnSync('npm', args, { cwd: root, encoding: 'utf8' });
+  function expectDryRun({ status, stdout, stderr }: SpawnSyncReturns<string>): void {
     expect(status, stderr).toBe(0);
     expect(stdout).toContain('env.ACCOUNT (Account)');
     expect(stdout).toContain('--dry-run: exiting now.');
     expect(stdout + stderr).not.toContain('WARNING');
+  }
+
+  test('passes the dry run of a deploy', () => {
+    const args = ['run', '--silent', 'deploy', '--', '--dry-run'];
+    expectDryRun(spawnSync('npm', args, { cwd: root, encoding: 'utf8' }));
+  });
+
+  // What is built is the same for all of them: it is built once.
+  test.each(definedEnvironments)('passes the dry run of a deploy: %s', async (name) => {
+    const args = ['--dry-run', '--env', name];
+    await cp(join(root, 'build'), join(checkout, 'build'), { recursive: true });
+    await writeFile(join(checkout, 'built.json'), JSON.stringify(inject('deployed')));
+    await writeFile(join(checkout, 'scripts/bundle.ts'), AS_BUILT);
+    await writeFile(join(checkout, 'config.json'), JSON.stringify(configFor(args)));
+    const dry = spawnSync(process.execPath, ['scripts/deploy.ts', ...args], { cwd: checkout, encoding: 'utf8' });
+    await writeFile(join(checkout, 'scripts/bundle.ts'), QUICK['scripts/bundle.ts']);
+    expectDryRun(dry);
+    const uploaded = await readFile(join(checkout, '.wrangler/worker/index.js'), 'utf8');
+    expect(uploaded).toBe(inject('deployed').code);
   });
 });

@@ -47,7 +47,10 @@ export class Clock {
   }
 }
 
-const real = { setTimeout, clearTimeout, now: Date.now, random: Math.random, log: console.log };
+const real = {
+  ...{ setTimeout, clearTimeout, setInterval, clearInterval, now: Date.now, random: Math.random, log: console.log },
+  timeout: AbortSignal.timeout,
+};
 const nextTurn = setImmediate;
 
 /** Waits until all that can go on without another event has done so. */
@@ -62,6 +65,22 @@ export function install(clock: Clock, bind: (run: () => void) => () => void): vo
   const set = (run: () => void, milliseconds = 0) => clock.set(bind(run), milliseconds);
   globalThis.setTimeout = set as unknown as typeof setTimeout;
   globalThis.clearTimeout = ((timer: Timer | undefined) => clock.clear(timer)) as unknown as typeof clearTimeout;
+  globalThis.setInterval = ((run: () => void, milliseconds = 0) => {
+    const interval: { next: Timer | undefined } = { next: undefined };
+    const again = () => {
+      interval.next = set(again, milliseconds);
+      run();
+    };
+    interval.next = set(again, milliseconds);
+    return interval;
+  }) as unknown as typeof setInterval;
+  globalThis.clearInterval = ((interval: { next: Timer | undefined } | undefined) =>
+    clock.clear(interval?.next)) as unknown as typeof clearInterval;
+  AbortSignal.timeout = (milliseconds) => {
+    const late = new AbortController();
+    set(() => late.abort(new DOMException('The operation timed out.', 'TimeoutError')), milliseconds);
+    return late.signal;
+  };
   Date.now = () => clock.now;
   Math.random = () => clock.random();
   // What objects log is not what is looked at here.
@@ -72,6 +91,9 @@ export function install(clock: Clock, bind: (run: () => void) => () => void): vo
 export function uninstall(): void {
   globalThis.setTimeout = real.setTimeout;
   globalThis.clearTimeout = real.clearTimeout;
+  globalThis.setInterval = real.setInterval;
+  globalThis.clearInterval = real.clearInterval;
+  AbortSignal.timeout = real.timeout;
   Date.now = real.now;
   Math.random = real.random;
   console.log = real.log;

@@ -1,11 +1,9 @@
 /** Conversations under any schedule: their account is a real one, their upstream answers as it is told to. */
 import fc from 'fast-check';
-import { unpack } from '../../src/conversations/turn-answer.ts';
-import type { PackedAnswer, Resumed, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import { hostOf, inWorld } from './bindings.ts';
+import { ACCOUNT, Caller, ID } from './caller.ts';
 import { ConversationModel } from './conversation-model.ts';
 import { type Host, Violation } from './host.ts';
-import { type Listener, listen } from './listener.ts';
 import { mishaps } from './mishaps.ts';
 import { findFailure, type Search } from './property.ts';
 import { ANSWERS, type Answer, apiOf } from './upstream.ts';
@@ -20,8 +18,6 @@ interface Scenario extends Mishaps {
   answers: readonly Answer[];
 }
 
-const ACCOUNT = 'alice';
-const ID = 'c1';
 const STEPS = 400;
 /** Long enough for every retry, hold and log, and shorter than conversations are kept. */
 const REST_MS = 60 * 60_000;
@@ -71,15 +67,15 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
 export class Clients {
   readonly model: ConversationModel;
   readonly #world: World;
-  readonly #conversation: Host;
   readonly #account: Host;
-  #requests = 0;
+  readonly #caller: Caller;
 
   constructor(world: World) {
     this.#world = world;
     this.#account = hostOf('ACCOUNT', ACCOUNT);
-    this.#conversation = hostOf('CONVERSATION', JSON.stringify([ACCOUNT, ID]));
-    this.model = new ConversationModel(this.#conversation, this.#account, world);
+    const conversation = hostOf('CONVERSATION', JSON.stringify([ACCOUNT, ID]));
+    this.model = new ConversationModel(conversation, this.#account, world);
+    this.#caller = new Caller(world, conversation, this.model, () => false);
   }
 
   /** Issues commands one after the other, without waiting for what comes of them. */
@@ -115,20 +111,20 @@ export class Clients {
       case 'turn':
         return await this.#ask(command);
       case 'resume':
-        return await this.#resume(undefined);
+        return await this.#caller.resume(undefined);
       case 'stop':
-        return void (await this.#call('stop', {}));
+        return void (await this.#caller.call('stop', {}));
       case 'rename':
-        return void (await this.#call('patch', { title: `title ${this.#requests}` }));
+        return void (await this.#caller.call('patch', { title: `title ${this.#caller.requests}` }));
       case 'create':
-        return void (await this.#call('create', { account: ACCOUNT, id: ID }, {}, {}));
+        return void (await this.#caller.call('create', { account: ACCOUNT, id: ID }, {}, {}));
       case 'erase':
         this.model.losesHistory = true;
-        return void (await this.#call('erase'));
+        return void (await this.#caller.call('erase'));
       case 'rewind': {
         this.model.losesHistory = true;
         const first = this.model.anyMessage();
-        if (first !== undefined) await this.#call('rewind', first);
+        if (first !== undefined) await this.#caller.call('rewind', first);
         return;
       }
       case 'eraseAccount':
@@ -137,62 +133,8 @@ export class Clients {
     }
   }
 
-  async #call(method: string, ...args: unknown[]): Promise<unknown> {
-    return await this.#world.call(this.#conversation, method, args, false);
-  }
-
   async #ask({ key, stream }: Extract<Command, { kind: 'turn' }>): Promise<void> {
-    this.#requests += 1;
-    const question = key === undefined ? `question ${this.#requests}` : `question of ${key}`;
-    const body = JSON.stringify({
-      model: 'claude-opus-5-5',
-      max_tokens: 100,
-      stream,
-      messages: [{ role: 'user', content: question }],
-    });
-    const request: Omit<TurnRequest, 'body' | 'again'> = {
-      place: { account: ACCOUNT, id: ID },
-      requestId: `req_${String(this.#requests).padStart(24, '0')}`,
-      route: 'messages',
-      identity: { account: ACCOUNT, scopes: ['messages'], token: undefined },
-      hash: body,
-      key: key === undefined ? undefined : `${key} ${stream}`,
-      retried: false,
-      stream,
-      headers: { 'content-type': 'application/json' },
-      query: '',
-    };
-    const ask = async (again: boolean) =>
-      unpack((await this.#call('turn', JSON.stringify({ ...request, again }), body)) as PackedAnswer);
-    // As the edge does it: a call that was lost may have begun a turn.
-    const answer = await ask(false).catch((thrown: unknown) => {
-      if ((thrown as { overloaded?: unknown }).overloaded === true) throw thrown;
-      return ask(true);
-    });
-    await this.#hear(answer);
-  }
-
-  async #hear(answer: TurnAnswer): Promise<void> {
-    if (answer.kind === 'error') this.model.lastError = JSON.stringify(answer.error);
-    if (answer.kind === 'whole' || answer.kind === 'error') return;
-    const listener = this.model.listener(answer.turn);
-    if (answer.kind === 'ended') listener.take(answer.events);
-    else await this.#follow(listener, answer.body, answer.first);
-  }
-
-  /** Follows a turn; where the object dies, whoever listens comes back. */
-  async #follow(listener: Listener, body: ReadableStream<Uint8Array>, first = ''): Promise<void> {
-    listener.take(first);
-    const whole = await listen(this.#world, this.#conversation, listener, body);
-    if (whole || listener.isOver) return;
-    listener.wasBroken = true;
-    await this.#resume(listener);
-  }
-
-  async #resume(listener: Listener | undefined): Promise<void> {
-    const after = listener && `${listener.turn}-${listener.last}`;
-    const resumed = (await this.#call('resume', after)) as Resumed;
-    if (resumed.kind !== 'stream') return;
-    await this.#follow(listener ?? this.model.listener(resumed.turn), resumed.body);
+    const question = key === undefined ? `question ${this.#caller.requests + 1}` : `question of ${key}`;
+    await this.#caller.ask(question, { key: key === undefined ? undefined : `${key} ${stream}`, stream });
   }
 }

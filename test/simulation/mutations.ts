@@ -6,7 +6,7 @@ export const FOUND = 7;
 export interface Mutation {
   name: string;
   /** What is simulated. */
-  object: 'conversation' | 'account' | 'settling' | 'inbox' | 'pool';
+  object: 'conversation' | 'account' | 'settling' | 'inbox' | 'pool' | 'approvals';
   file: string;
   /** What stands there, once, and what is put in its place. */
   edits: readonly (readonly [right: string, wrong: string])[];
@@ -219,5 +219,58 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/webhooks/inbox/event-store.ts',
     edits: [[" and state = 'waiting' and held = 1 order", " and state = 'waiting' order"]],
     seed: '28',
+  },
+  {
+    name: 'a decision that replaces another',
+    object: 'approvals',
+    file: 'src/conversations/decide.ts',
+    edits: [['if (row.decision !== null) {', 'if (row.decision !== null && row.continuedBy !== null) {']],
+  },
+  {
+    name: 'a run that goes on before all of its calls are decided',
+    object: 'approvals',
+    file: 'src/conversations/decide.ts',
+    edits: [['const isOpen = others.some((one) => one.decision === null);', 'const isOpen = false;']],
+  },
+  {
+    name: 'a call that is denied, and made',
+    object: 'approvals',
+    file: 'src/conversations/runs/owed-calls.ts',
+    edits: [["if (approval.decision === 'approve') calls", 'if (approval.id) calls']],
+  },
+  {
+    name: 'a call that is made with the input that the model gave',
+    object: 'approvals',
+    file: 'src/conversations/runs/approval.ts',
+    edits: [['const block: Json = { ...call.block, input: JSON.parse(input) };', 'const block: Json = call.block;']],
+  },
+  {
+    name: 'a call that a crash has made twice',
+    object: 'approvals',
+    file: 'src/conversations/runs/calls-again.ts',
+    edits: [["if (!run || 'agent' in run || !run.once) {", 'if (run) {']],
+  },
+  {
+    name: 'a rewind that leaves what waits',
+    object: 'approvals',
+    file: 'src/conversations/history/forks.ts',
+    edits: [['    transcript.approvals.rewind(turn);\n', '']],
+  },
+  {
+    name: 'a pause that the account is not told of',
+    object: 'approvals',
+    file: 'src/conversations/begin-turn.ts',
+    edits: [['      maintenance.notePaused();\n', '']],
+  },
+  {
+    name: 'what earlier tries have cost, left out of the list',
+    object: 'approvals',
+    file: 'src/conversations/turn-settlements.ts',
+    edits: [
+      [
+        'conversationReportOf(profile, turn.cost - (turn.grant?.earlier ?? 0))',
+        'conversationReportOf(profile, turn.cost)',
+      ],
+    ],
   },
 ];

@@ -8,6 +8,7 @@ const objects = {
   account: () => import('./account.ts'),
   settling: () => import('./settling.ts'),
   inbox: () => import('./inbox.ts'),
+  approvals: () => import('./approvals.ts'),
   pool: () => import('./pool.ts'),
 };
 

@@ -23,8 +23,20 @@ export function wordsFor(question: string): string[] {
   return [`${question}:`, ' one', ' two', ' three'];
 }
 
+/** What an answer says: a text part by part, then calls of tools. */
+export interface Said {
+  words: readonly string[];
+  calls: readonly { id: string; name: string; input: object }[];
+}
+
+/** Decides what is said to the messages of a request, which has a number. */
+export type Script = (messages: readonly Anthropic.MessageParam[], number: number) => Said;
+
+/** A question is answered by its name. */
+const BY_NAME: Script = (messages) => ({ words: wordsFor(String(messages.at(-1)?.content)), calls: [] });
+
 /** @returns an API; each of its requests takes the next answer, and after the last all are whole. */
-export function apiOf(world: World, answers: readonly Answer[]): Upstream {
+export function apiOf(world: World, answers: readonly Answer[], script = BY_NAME): Upstream {
   let requests = 0;
   const fetch: Upstream['fetch'] = (_, init) =>
     new Promise((resolve, reject) => {
@@ -36,23 +48,23 @@ export function apiOf(world: World, answers: readonly Answer[]): Upstream {
       const number = requests;
       caller()?.leave(() => {
         void world.hop(`upstream answers ${number} (${answer.kind})`).then(() => {
-          const question = questionOf(world, init.body);
+          const said = script(messagesOf(world, init.body), number);
           if (answer.kind === 'unreachable') reject(new Error('network connection lost'));
           else if (answer.kind === 'overloaded') resolve(refusal(529, 'overloaded_error'));
           else if (answer.kind === 'invalid') resolve(refusal(400, 'invalid_request_error'));
-          else resolve(streamed(world, number, question, answer, signal ?? undefined));
+          else resolve(streamed(world, number, said, answer, signal ?? undefined));
         });
       });
     });
   return { baseURL: 'https://api.anthropic.com', apiKey: 'sk-ant-simulated', fetch, simulated: false };
 }
 
-function questionOf(world: World, body: unknown): string {
+function messagesOf(world: World, body: unknown): Anthropic.MessageParam[] {
   const text = typeof body === 'string' ? body : decoder.decode(body as Uint8Array);
   const { messages } = JSON.parse(text) as { messages: Anthropic.MessageParam[] };
   const broken = brokenRule(messages);
   if (broken !== undefined) world.fail(`this went up although ${broken}: ${text}`);
-  return String(messages.at(-1)?.content);
+  return messages;
 }
 
 function refusal(status: number, type: string): Response {
@@ -60,8 +72,8 @@ function refusal(status: number, type: string): Response {
   return new Response(body, { status, headers: { 'content-type': 'application/json' } });
 }
 
-function streamed(world: World, number: number, question: string, answer: Answer, signal?: AbortSignal): Response {
-  const events = eventsOf(question, number, answer.kind);
+function streamed(world: World, number: number, said: Said, answer: Answer, signal?: AbortSignal): Response {
+  const events = eventsOf(said, number, answer.kind);
   const size = Math.ceil(events.length / answer.pieces);
   const body = new ByteStream();
   let isOver = false;
@@ -86,21 +98,32 @@ function streamed(world: World, number: number, question: string, answer: Answer
   return responseOf(body, { 'content-type': 'text/event-stream', 'request-id': `req_${number}` });
 }
 
-function eventsOf(question: string, number: number, kind: Answer['kind']): string[] {
+function eventsOf({ words, calls }: Said, number: number, kind: Answer['kind']): string[] {
   const message = { id: `msg_${number}`, type: 'message', role: 'assistant', model: 'claude-opus-5-5', content: [] };
   const start = {
     type: 'message_start',
     message: { ...message, stop_reason: null, stop_sequence: null, usage: USAGE },
   };
   const block = { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } };
-  const deltas = wordsFor(question).map((text) => ({
+  const deltas = words.map((text) => ({
     type: 'content_block_delta',
     index: 0,
     delta: { type: 'text_delta', text },
   }));
-  const stop_reason = kind === 'declined' ? 'refusal' : 'end_turn';
+  const called = calls.flatMap(({ input, ...call }, at) => [
+    { type: 'content_block_start', index: at + 1, content_block: { type: 'tool_use', ...call, input: {} } },
+    {
+      ...{ type: 'content_block_delta', index: at + 1 },
+      delta: { type: 'input_json_delta', partial_json: JSON.stringify(input) },
+    },
+    { type: 'content_block_stop', index: at + 1 },
+  ]);
+  const stop_reason = kind === 'declined' ? 'refusal' : calls.length > 0 ? 'tool_use' : 'end_turn';
   const delta = { type: 'message_delta', delta: { stop_reason, stop_sequence: null }, usage: { output_tokens: 9 } };
-  const said = [start, block, ...deltas, { type: 'content_block_stop', index: 0 }, delta, { type: 'message_stop' }];
-  const all = said.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
-  return kind === 'broken' || kind === 'silent' ? all.slice(0, 5) : all;
+  const stopped = { type: 'content_block_stop', index: 0 };
+  const all = [start, block, ...deltas, stopped, ...called, delta, { type: 'message_stop' }].map(
+    (event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`,
+  );
+  // In the middle of the text, or of the last call.
+  return kind === 'broken' || kind === 'silent' ? all.slice(0, calls.length > 0 ? -3 : 5) : all;
 }

@@ -50,6 +50,8 @@ export class World {
   /** From here on nothing fails any more, and time passes only when nothing else happens. */
   #calmUntil: number | undefined;
   #failure: string | undefined;
+  /** How far time may pass: what comes later is not waited for. */
+  #latest = Number.POSITIVE_INFINITY;
 
   constructor(scheduler: Scheduler, { faults, crashes }: Mishaps) {
     this.#scheduler = scheduler;
@@ -167,6 +169,11 @@ export class World {
     }
   }
 
+  /** Keeps what comes later than this from coming: the retention of what must still be there at the end, say. */
+  endAfter(milliseconds: number): void {
+    this.#latest = this.clock.now + milliseconds;
+  }
+
   /** Lets nothing more fail for some time. */
   calm(milliseconds: number): void {
     this.#calmUntil = this.clock.now + milliseconds;
@@ -190,7 +197,7 @@ export class World {
 
   #offerTime(): void {
     const next = this.#nextTime();
-    if (this.#isTimeOffered || next === undefined) return;
+    if (this.#isTimeOffered || next === undefined || next > this.#latest) return;
     const calm = this.#calmUntil;
     if (calm !== undefined && (this.#scheduler.count() > 0 || next > calm)) return;
     const [oldest] = this.#underway;
@@ -209,7 +216,8 @@ export class World {
 
   #passTime(): void {
     const next = this.#nextTime();
-    if (next === undefined) return;
+    // What was to come next when time was offered may have been taken back.
+    if (next === undefined || next > this.#latest) return;
     if (this.clock.next !== undefined && this.clock.next <= next) {
       try {
         this.clock.fire();

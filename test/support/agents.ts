@@ -2,9 +2,8 @@
 import { expect } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { as, type SimulatedEdge, simulatedEdge } from './prefixes.ts';
-import { type Asked, answeringBy, call, calls, says, TOOL_SECRET, weather } from './scripted-runs.ts';
+import { type Asked, answeringBy, call, calls, says, TOOL_VARS, weather } from './scripted-runs.ts';
 
-export const TOOL_VARS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
 /** An agent with a tool that has an address. */
 export const SKY = {
   model: 'claude-opus-5-5',

@@ -19,5 +19,5 @@ beforeAll(async () => {
 
 // A request that has ended, however it ended, has given back the room of its body.
 afterEach(async () => {
-  await vi.waitFor(() => expect({ ...room }).toEqual({ taken: 0, strange: 0 }), 10_000);
+  await vi.waitFor(() => expect({ ...room }).toEqual({ taken: 0, strange: 0, byCaller: new Map() }), 10_000);
 });

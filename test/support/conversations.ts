@@ -4,11 +4,12 @@ import { expect, onTestFinished, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
-import { receivedText as crossedText, unpack } from '../../src/conversations/turn-answer.ts';
+import { receivedText as crossedText } from '../../src/conversations/turn-answer.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import type { CrossingText, PackedAnswer, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
+import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
 import { accountStub, conversationStub } from '../../src/durable/stubs.ts';
-import { createRequestId } from '../../src/http/request-id.ts';
+import { forgetAllWaiting } from '../../src/durable/waiting-settlements.ts';
+import type { Json } from '../../src/json/object.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import { eventually } from './eventually.ts';
 
@@ -37,120 +38,6 @@ export function simulate(vars: Record<string, string> = {}): Settings {
 
 export const stubOf = (id = 'c1', account = 'alice') => conversationStub(bindings, {}, { account, id });
 
-export interface Asked {
-  id?: string;
-  account?: string;
-  stream?: boolean;
-  key?: string;
-  retried?: boolean;
-  hash?: string;
-  /** Faults, as `sluice-simulate` names them. */
-  simulate?: string;
-  headers?: Record<string, string>;
-}
-
-/** A request as the edge makes it of `body`. */
-export function requestOf(body: object, asked: Asked = {}): TurnRequest {
-  const { id = 'c1', account = 'alice', stream = true, key, retried = false, hash, headers = {} } = asked;
-  const text = JSON.stringify(body);
-  const all = { 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...headers };
-  return {
-    place: { account, id },
-    requestId: createRequestId(),
-    route: 'messages',
-    identity: { account, scopes: ['messages'], token: undefined },
-    body: text,
-    hash: hash ?? text,
-    key,
-    retried,
-    again: false,
-    stream,
-    headers: asked.simulate === undefined ? all : { ...all, 'sluice-simulate': asked.simulate },
-    query: '',
-  };
-}
-
-/** A body with what every request needs. */
-export const bodyOf = (content: unknown, more: object = {}) => ({
-  model: 'claude-opus-5-5',
-  max_tokens: 200,
-  messages: [{ role: 'user', content }],
-  ...more,
-});
-
-/** Has a conversation's object answer, as the edge does. */
-export async function turnOf({ body, ...call }: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
-  const stub = stubOf(call.place.id, call.place.account);
-  return streaming(unpack((await stub.turn(JSON.stringify(call), body)) as PackedAnswer));
-}
-
-export async function ask(body: object, asked: Asked = {}): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
-  return await turnOf(requestOf(body, asked));
-}
-
-/** An answer that came whole, as one that came as a stream: a caller of the edge cannot tell them apart. */
-export function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
-  if (answer.kind === 'stream') return { ...answer, body: joined(answer.first ?? '', answer.body) };
-  if (answer.kind !== 'ended') return answer;
-  const { turn, headers, events, trailer } = answer;
-  return { kind: 'stream', turn, headers, body: new Blob([events, '\0', JSON.stringify(trailer)]).stream() };
-}
-
-/** A text, and the stream that goes on from there. */
-function joined(first: string, rest: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
-  const { readable, writable } = new IdentityTransformStream();
-  const writer = writable.getWriter();
-  writer.write(new TextEncoder().encode(first)).catch(() => {});
-  writer.releaseLock();
-  rest.pipeTo(writable).catch(() => {});
-  return readable;
-}
-
-/** An event of a conversation's stream. */
-export interface Told {
-  id: string | undefined;
-  event: string;
-  data: Record<string, unknown>;
-}
-
-/** What a listener got: events up to where the stream ended, and whether it was told that this is the end. */
-export async function listen(
-  body: ReadableStream<Uint8Array>,
-): Promise<{ events: Told[]; text: string; whole: boolean }> {
-  const pieces: Uint8Array[] = [];
-  try {
-    for await (const piece of body) pieces.push(piece);
-  } catch {
-    // A stream that breaks has ended where it broke.
-  }
-  const bytes = new Uint8Array(await new Blob(pieces).arrayBuffer());
-  const end = bytes.indexOf(0);
-  const text = new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
-  return { events: eventsIn(text), text, whole: end >= 0 };
-}
-
-export function eventsIn(text: string): Told[] {
-  return text
-    .split('\n\n')
-    .filter((frame) => frame.includes('data: '))
-    .map((frame) => {
-      const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(frame)?.[1];
-      return { id: field('id'), event: field('event') ?? '', data: JSON.parse(field('data') ?? '{}') };
-    });
-}
-
-/** The text of all text deltas. */
-export function textOf(events: readonly Told[]): string {
-  return events.map(({ data }) => String((data.delta as { text?: string } | undefined)?.text ?? '')).join('');
-}
-
-/** A turn with its whole stream. */
-export async function say(body: object, asked: Asked = {}) {
-  const answer = await ask(body, asked);
-  if (answer.kind !== 'stream') throw new Error(`no stream: ${JSON.stringify(answer)}`);
-  return { turn: answer.turn, ...(await listen(answer.body)) };
-}
-
 export interface Row {
   id: string;
   role: string;
@@ -169,12 +56,41 @@ export async function rowsOf(id = 'c1', account = 'alice'): Promise<Row[]> {
   return (JSON.parse(text) as { data: Row[] }).data;
 }
 
-/** The conversation by itself. */
-export async function readOf(id = 'c1', account = 'alice'): Promise<Record<string, unknown> | undefined> {
-  const result = await stubOf(id, account).read();
-  return result.ok
-    ? (JSON.parse(await crossedText(result.value as CrossingText)) as Record<string, unknown>)
-    : undefined;
+/** What an object's method returns that gives a text: the conversation, a turn, what waits for approval. */
+type Given = Awaited<ReturnType<ReturnType<typeof stubOf>['read']>>;
+
+/** @throws Error with what was refused, where something was */
+export async function jsonOf(given: Given): Promise<Json> {
+  if (!given.ok) throw new Error(JSON.stringify(given.error));
+  return JSON.parse(await crossedText(given.value as CrossingText)) as Json;
+}
+
+/** The conversation by itself; undefined where there is none. */
+export async function readOf(id = 'c1', account = 'alice'): Promise<Json | undefined> {
+  const given = await stubOf(id, account).read();
+  return given.ok ? await jsonOf(given) : undefined;
+}
+
+/** The turn as it is now. */
+export async function turnNow(turn: unknown, id = 'c1'): Promise<Json> {
+  return await jsonOf(await stubOf(id).turnAccount(String(turn)));
+}
+
+/** The calls that wait for approval. */
+export async function approvalsOf(id = 'c1', account = 'alice'): Promise<Json[]> {
+  return (await jsonOf(await stubOf(id, account).approvals())).data as Json[];
+}
+
+/** Has time pass for conversations, until the test ends. @returns what lets so many milliseconds pass at once */
+export function passingTime(): (ms: number) => void {
+  let passed = 0;
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as Inside, 'now')
+    .mockImplementation(() => Date.now() + passed);
+  onTestFinished(() => spy.mockRestore());
+  return (ms) => {
+    passed += ms;
+  };
 }
 
 /** @returns the log of the newest turn as far as it is stored: what a listener gets if the object dies now */
@@ -228,4 +144,6 @@ export async function atRest(): Promise<void> {
 export async function resetAll(): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, 100));
   await reset();
+  // What a killed object has left to the next call of its account would come to another test's.
+  forgetAllWaiting(bindings.ACCOUNT);
 }

@@ -1,7 +1,8 @@
 /** Runs that are killed, and a client that follows them through every crash. */
 
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
-import { ask, listen, stubOf, type Told } from './conversations.ts';
+import { stubOf } from './conversations.ts';
+import { ask, listen, type Told } from './turns.ts';
 
 /** When something dies: once a point was passed so many times. `one`: not all objects, but the one of that number. */
 export interface Kill<Point extends string> {

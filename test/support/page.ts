@@ -1,4 +1,6 @@
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect } from 'vitest';
+import { launchBrowser } from './browser.ts';
 
 /** The page in a browser, and what went wrong in it. */
 export interface OpenPage {
@@ -10,6 +12,49 @@ export interface OpenPage {
   /** What moved by itself since the page was loaded: the sum of the browser's own measure, and what it was. */
   shifts(): Promise<{ value: number; moved: string[] }>;
   close(): Promise<void>;
+}
+
+/** The edge of a test file that looks at its page, and the browser. */
+export interface ServedPage {
+  readonly url: string;
+  readonly browser: Browser;
+  /** Opens the page, and closes it after the work. It must never fail in silence, nor ask another host. */
+  inPage(work: (opened: OpenPage) => Promise<void>, path?: string, options?: BrowserContextOptions): Promise<void>;
+}
+
+/**
+ * Starts an edge and the browser before the tests of a file, and ends both after them.
+ *
+ * @param start starts the edge
+ */
+export function servedPage(start: () => Promise<{ url: string; stop(): Promise<void> }>): ServedPage {
+  let edge: Awaited<ReturnType<typeof start>>;
+  let browser: Browser;
+  beforeAll(async () => {
+    [edge, browser] = await Promise.all([start(), launchBrowser()]);
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await edge?.stop();
+  });
+  return {
+    get url() {
+      return edge.url;
+    },
+    get browser() {
+      return browser;
+    },
+    async inPage(work, path = '/', options) {
+      const opened = await openPage(browser, edge.url + path, options);
+      try {
+        await work(opened);
+        expect(opened.faults).toEqual([]);
+        expect([...opened.origins]).toEqual([edge.url]);
+      } finally {
+        await opened.close();
+      }
+    },
+  };
 }
 
 /** Opens the page in a session of its own. */

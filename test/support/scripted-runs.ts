@@ -8,6 +8,8 @@ import { brokenRule } from './api-rules.ts';
 import { simulate } from './conversations.ts';
 
 export const TOOL_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
+/** Settings with which tools can be called. */
+export const TOOL_VARS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
 export const TOOL_URL = 'https://tools.example.com/weather';
 
 /** The tool of most tests, with what else its `run` says. */
@@ -52,7 +54,7 @@ export function answeringBy(
   script: (body: Asked, number: number) => Scripted | Response,
   { vars = {}, before, after }: Around & { vars?: Record<string, string> } = {},
 ): Asked[] {
-  simulate({ TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET, ...vars });
+  simulate({ ...TOOL_VARS, ...vars });
   const bodies: Asked[] = [];
   const upstream: Upstream = {
     baseURL: 'https://upstream.invalid',

@@ -4,9 +4,10 @@ import { afterEach, expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { eventsIn, resetAll, simulate } from '../support/conversations.ts';
+import { resetAll, simulate } from '../support/conversations.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { eventsIn } from '../support/turns.ts';
 
 const MESSAGE = {
   type: 'message',

@@ -8,12 +8,13 @@ import { callOwnTool } from '../../src/conversations/runs/call-own-tool.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { ToolContext } from '../../src/tools/worker-tools.ts';
 import { errorOf, testApp } from '../support/app.ts';
-import { ask, bodyOf, listen, resetAll, rowsOf, say, stubOf, type Told } from '../support/conversations.ts';
+import { resetAll, rowsOf, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as, put, simulatedEdge } from '../support/prefixes.ts';
 import { runs } from '../support/runs.ts';
 import { answeringBy, call, calls, says } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { ask, bodyOf, listen, say, type Told } from '../support/turns.ts';
 
 /** What the tool does, in each test another thing. */
 const work = vi.fn<(input: { city: string; days?: number | undefined }, context: ToolContext) => unknown>();

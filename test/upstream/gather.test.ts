@@ -223,13 +223,19 @@ test('when nobody takes it any more, the stream is cancelled', async () => {
   await expect.poll(() => isCancelled).toBe(true);
 });
 
+const repeated = (afterMs: number) => Array.from({ length: 10 }, () => afterMs);
+
 test('the first pieces say how densely a stream comes, and each of them goes down at once', async () => {
-  for (const [afterMs, count, density] of [
-    [0, 10, 'dense'],
-    [15, 10, 'sparse'],
-    [0, 2, 'ended'],
+  for (const [pauses, density] of [
+    [repeated(0), 'dense'],
+    [repeated(15), 'sparse'],
+    // The machine did something else for a moment.
+    [[0, 15, 0, 0, 20, ...repeated(0)], 'dense'],
+    // Two or three come together, as at the beginning of most answers.
+    [[0, 0, 0, 15, 15, 0, 15, 15, ...repeated(15)], 'sparse'],
+    [[0, 0], 'ended'],
   ] as const) {
-    const pieces = Array.from({ length: count }, (_, at) => ({ bytes: Uint8Array.of(at, at), afterMs }));
+    const pieces = pauses.map((afterMs, at) => ({ bytes: Uint8Array.of(at, at), afterMs }));
     const reader = sent(pieces).getReader({ mode: 'byob' });
     const taken: number[] = [];
     const told = await probeDensity(reader, (piece) => taken.push(...piece));

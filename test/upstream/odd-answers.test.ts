@@ -4,6 +4,7 @@ import type { Upstream } from '../../src/upstream/upstream.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { bodyOf, errorOf, type TestApp, testApp } from '../support/app.ts';
 import { resetAll, simulate } from '../support/conversations.ts';
+import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 /** What is lawful, or comes from something that stands before the API, but not as the API itself writes it. */
 const MESSAGE = {
@@ -21,13 +22,13 @@ const WAYS = [
 ] as const;
 
 /** An edge whose relay and whose conversations get this answer; `asked` counts how often. */
-function edge(answer: (stream: unknown) => Response): TestApp & { asked: () => number } {
+function edge(answer: (stream: unknown) => Response, vars = {}): TestApp & { asked: () => number } {
   let asked = 0;
   const given = (text: string) => {
     asked += 1;
     return answer((JSON.parse(text) as { stream?: unknown }).stream);
   };
-  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', UPSTREAM_MAX_RETRIES: '2' });
+  simulate({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test', UPSTREAM_MAX_RETRIES: '2', ...vars });
   const upstream: Upstream = {
     baseURL: 'https://upstream.test',
     apiKey: 'sk-ant-test',
@@ -37,7 +38,7 @@ function edge(answer: (stream: unknown) => Response): TestApp & { asked: () => n
   const spy = vi.spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream');
   spy.mockReturnValue(upstream);
   onTestFinished(() => spy.mockRestore());
-  return { ...testApp(({ text }) => given(text)), asked: () => asked };
+  return { ...testApp(({ text }) => given(text), vars), asked: () => asked };
 }
 
 afterEach(resetAll);
@@ -136,8 +137,10 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     ['permission_error', ''],
     ['forbidden', 'Request not allowed'],
   ])('of 403 about the deployment is the operator’s alone: %s, %s', async (type, message) => {
-    const app = edge(() => Response.json({ type: 'error', error: { type, message } }, { status: 403 }));
-    const response = await app.post('/v1/messages', asking(way));
+    const refusal = () => Response.json({ type: 'error', error: { type, message } }, { status: 403 });
+    // In development the caller is the operator.
+    const app = edge(refusal, DEPLOYED);
+    const response = await app.post('/v1/messages', asking(way), bearer(await tokenOf('somebody')));
     expect(response.status).toBe(500);
     const told = await errorOf(response);
     if (message !== '') expect(told.message).not.toContain(message);

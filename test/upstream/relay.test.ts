@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { utf8 } from '../../src/http/bytes.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { bodyOf, errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '../support/app.ts';
 import { runs } from '../support/runs.ts';
+import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const MESSAGE = {
   id: 'msg_01',
@@ -275,10 +277,13 @@ test('an answer that is not a stream is whole or it is a 500: a cut JSON body wo
 test.each([401, 402, 403])(
   'the upstream’s %i is the operator’s trouble: a 500 that says nothing of it',
   async (status) => {
-    const app = testApp(() =>
-      json(error('authentication_error', `invalid key ${TEST_KEY} of Secret Org`), status, { 'x-org': 'Secret Org' }),
+    const app = testApp(
+      () =>
+        json(error('authentication_error', `invalid key ${TEST_KEY} of Secret Org`), status, { 'x-org': 'Secret Org' }),
+      // In development the caller is the operator.
+      DEPLOYED,
     );
-    const response = await app.post('/messages', REQUEST);
+    const response = await app.post('/messages', REQUEST, bearer(await tokenOf('somebody')));
     expect(response.status).toBe(500);
     expect(response.headers.get('x-should-retry')).toBe('false');
     expect(JSON.stringify([...response.headers])).not.toContain('Secret');
@@ -408,4 +413,36 @@ test('what stands in the place of `fetch` may answer with a transform stream of 
     expect(text.slice(TEXT_STREAM.length)).toMatch(/^: sluice-cost-usd=/);
     await app.settled();
   }
+});
+
+test('a stream that goes on is not silent, however short a silence counts as a cut', async () => {
+  const SILENT_MS = 120;
+  const pieces = TEXT_STREAM.split(/(?<=\n\n)/);
+  const [first = '', ...following] = pieces;
+  const PINGS = 24;
+  /** @returns a body of the network's: an abort breaks it off. */
+  const slowBody = ({ signal }: Sent) => {
+    const { readable, writable } = new TransformStream<Uint8Array, Uint8Array>();
+    const write = async () => {
+      const writer = writable.getWriter();
+      signal?.addEventListener('abort', () => void writer.abort(signal.reason).catch(() => {}), { once: true });
+      await writer.write(utf8(first));
+      for (let ping = 0; ping < PINGS; ping += 1) {
+        await scheduler.wait(SILENT_MS / 8);
+        await writer.write(utf8(': still here\n\n'));
+      }
+      await writer.write(utf8(following.join('')));
+      await writer.close();
+    };
+    // Broken off.
+    write().catch(() => {});
+    return sse(readable);
+  };
+  const app = testApp(slowBody, { UPSTREAM_MAX_RETRIES: '0', STREAM_IDLE_MS: String(SILENT_MS) });
+  // A busy machine may be silent itself for so long.
+  await expect
+    .poll(async () => (await (await app.post('/messages', REQUEST)).text()).includes('event: error'), {
+      timeout: 20_000,
+    })
+    .toBe(false);
 });

@@ -46,6 +46,41 @@ test('a copy that is read late has all that came, in its order', async () => {
   );
 });
 
+test('each piece says when the first of it may have come, and a silence is none of that', async () => {
+  const PAUSE_MS = 30;
+  let source: ReadableByteStreamController | undefined;
+  const bytes: UnderlyingByteSource = {
+    type: 'bytes',
+    start: (controller) => {
+      source = controller;
+    },
+  };
+  const stream = new ReadableStream(bytes);
+  const taken: { byte: number; since: number; at: number }[] = [];
+  let end = () => {};
+  const whole = new Promise<boolean>((resolve) => {
+    end = () => resolve(true);
+  });
+  const reading = readTee(stream.getReader({ mode: 'byob' }), whole, PAUSE_MS, (piece, _isAll, since) => {
+    taken.push({ byte: piece[0] ?? 0, since, at: Date.now() });
+    return false;
+  });
+  const cameAt: number[] = [];
+  for (const pause of [0, 5, 5, 70, 5, 600]) {
+    await scheduler.wait(pause);
+    source?.enqueue(Uint8Array.of(cameAt.length));
+    cameAt.push(Date.now());
+  }
+  await expect.poll(() => taken.at(-1)?.byte).toBe(cameAt.length - 1);
+  source?.close();
+  source?.byobRequest?.respond(0);
+  end();
+  await reading;
+  for (const { byte, since } of taken) expect(since).toBeLessThanOrEqual(cameAt[byte] ?? 0);
+  const [before, behind] = taken.slice(-2);
+  expect((behind?.since ?? 0) - (before?.at ?? 0)).toBeGreaterThanOrEqual(PAUSE_MS - 1);
+});
+
 test('who has enough reads no more, and the stream still comes to its end', async () => {
   const [stream, copy] = streamOf([new Uint8Array(3), new Uint8Array(200_000)]).tee();
   const { whole } = pumpStream(stream);

@@ -6,7 +6,7 @@ import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { ApiError } from '../../http/errors.ts';
 import { RELEASED } from '../../http/json-body.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
-import { admissionRequestOf, askForAdmission, grantedBy, putOnList } from './ask-account.ts';
+import { admissionRequestOf, askAndList, grantedBy } from './ask-account.ts';
 import { askForModel } from './ask-for-model.ts';
 import { quotaHeaders } from './limit-headers.ts';
 import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
@@ -54,7 +54,6 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
   }
   const { answer, worstCase, terms, startedAt } = decided;
   const admitted = grantedBy(answer);
-  if (admitted.unlisted) request.waitUntil(putOnList(request));
   const grant = {
     ...grantOf(worstCase, { ...terms, streams: terms.streams || request.streams === true }, admitted, request.settings),
     ...(earlier > 0 ? { earlier } : {}),
@@ -110,10 +109,8 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
 export async function admitTokenCount(
   request: Omit<MeterRequest, 'body' | 'upstream' | 'headers'>,
 ): Promise<Record<string, string>> {
-  const answer = await askForAdmission(request, admissionRequestOf(request));
-  const admitted = grantedBy(answer);
-  if (admitted.unlisted) request.waitUntil(putOnList(request));
-  return quotaHeaders(admitted.standing);
+  const answer = await askAndList(request, admissionRequestOf(request));
+  return quotaHeaders(grantedBy(answer).standing);
 }
 
 /** @returns the number in the ledger's name of a try; the first one of a request has none. */

@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import type { StorageRequest } from '../../durable/contracts/admission.ts';
 import { DEPLOYMENT } from '../../identity/identity.ts';
-import { admissionRequestOf, askForAdmission, grantedBy, putOnList } from './ask-account.ts';
+import { admissionRequestOf, askAndList, grantedBy } from './ask-account.ts';
 import { quotaHeaders } from './limit-headers.ts';
 
 /**
@@ -18,8 +18,7 @@ export async function admitFree(c: Context<AppEnv>, storing?: StorageRequest): P
   const request = contextOf(c);
   const admissionRequest = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
   // An object of the version before, beside this one during a deploy, counts it as a token count.
-  const granted = grantedBy(await askForAdmission(request, { ...admissionRequest, free: { storing } }));
-  if (granted.unlisted) request.waitUntil(putOnList(request));
+  const granted = grantedBy(await askAndList(request, { ...admissionRequest, free: { storing } }));
   return quotaHeaders(granted.standing);
 }
 

@@ -1,14 +1,13 @@
 /** What is said between a request and its account's object, when it asks to be admitted. */
 
 import { pause } from '../../async/pause.ts';
-import { accountMark } from '../../auth/account-mark.ts';
-import { type AccountRequest, callAccount, callAccountAlong } from '../../durable/call-account.ts';
+import type { RequestContext } from '../../auth/context.ts';
+import { putOnList } from '../../auth/list-account.ts';
+import { type AccountRequest, callAccountAlong } from '../../durable/call-account.ts';
 import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
 import { type ApiError, finalError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { noteMark } from '../../kv/account-marks.ts';
-import { accountList } from '../../kv/name-list.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { defaultLimits } from './default-limits.ts';
 import { refusalError, storageError } from './limit-headers.ts';
@@ -54,6 +53,21 @@ export async function askForAdmission(
   return await callAccountAlong<AdmissionDecision>(request, (account, along) => account.admitJson(text, along));
 }
 
+/**
+ * Does what `askForAdmission` does, and puts an account that is not on the list of accounts there: also one that was refused,
+ * so that an admin finds out why.
+ *
+ * @throws ObjectUnreachable as `askForAdmission`
+ */
+export async function askAndList(
+  request: AccountRequest & Pick<RequestContext, 'store' | 'waitUntil'>,
+  admissionRequest: AdmissionRequest,
+): Promise<AdmissionDecision> {
+  const decision = await askForAdmission(request, admissionRequest);
+  if ('unlisted' in decision && decision.unlisted) request.waitUntil(putOnList(request));
+  return decision;
+}
+
 /** Pauses, in milliseconds, before a request asks again that only the holds of others keep out. */
 const ASK_AGAIN_MS = [500, 1_000];
 
@@ -62,11 +76,11 @@ export async function askAgainWhileHeld(
   request: MeterRequest,
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
-  let answer = await askForAdmission(request, admissionRequest);
+  let answer = await askAndList(request, admissionRequest);
   for (const wait of ASK_AGAIN_MS) {
     if (answer.outcome !== 'refused' || answer.refusal.reason !== 'held' || request.signal?.aborted) break;
     await pause(wait * (0.75 + Math.random() / 2));
-    answer = await askForAdmission(request, admissionRequest);
+    answer = await askAndList(request, admissionRequest);
   }
   return answer;
 }
@@ -95,13 +109,4 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
 /** @returns the 401 for a credential that was revoked. */
 export function revoked(): ApiError {
   return finalError('authentication_error', 'This credential has been revoked. Get a new one.');
-}
-
-/** Puts an account on the list of accounts, and tells its object that it is there. */
-export async function putOnList(request: AccountRequest & { store: KVNamespace }): Promise<void> {
-  const { store, settings, identity } = request;
-  const mark = await accountMark(identity.account, settings);
-  if (mark !== undefined) await noteMark(store, mark, identity.account);
-  await accountList.add(store, identity.account);
-  await callAccount(request, (account) => account.listed());
 }

@@ -2,7 +2,8 @@
 
 import type { RequestContext } from '../../auth/context.ts';
 import type { AccountRequest } from '../../durable/call-account.ts';
-import type { ListedParent, Settled, Settlement } from '../../durable/contracts/settlement.ts';
+import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
+import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';
@@ -11,9 +12,10 @@ import type { RequestOutcome } from '../../upstream/relay.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { StoredGrant } from './settle.ts';
 
-export interface MeterRequest extends RequestContext {
-  /** The route's name in the ledger. */
-  route: string;
+type AdmittedMembers = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'most' | 'adds';
+
+/** A request that is to be metered; what its account is told of it as it is stands in the contract. */
+export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, AdmittedMembers> {
   upstream: Upstream;
   /** The body as it will go up. */
   body: JsonBody;
@@ -25,18 +27,8 @@ export interface MeterRequest extends RequestContext {
   routing?: Omit<Routing, 'model'> | undefined;
   /** The headers as they will go up, but for the credential. */
   headers: Headers | PlainHeaders;
-  conversation?: string | undefined;
-  /** Of a subagent's conversation. */
-  parent?: ListedParent | undefined;
-  prefix?: string | undefined;
-  /** The agent that it stands behind, as the ledger names it: name@version. */
-  agent?: string | undefined;
   /** The most tokens that the input can have, where the caller knows it. */
   count?: number | undefined;
-  /** What it may cost at the most, with all its tries, by itself. */
-  most?: Nanodollars | undefined;
-  /** Bytes that it adds to its conversation before it is answered. */
-  adds?: number | undefined;
   /** Whether the answer streams although the body does not ask for it. */
   streams?: boolean | undefined;
   /** Aborted when the caller has left. */

@@ -16,7 +16,7 @@ import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { ADD_SUMS, SUM_COLUMNS, SUMMED_UP, USED_COLUMNS, type UsageSums } from '../../pricing/usage-sums.ts';
 import { rollUpDimensions } from './dimensions.ts';
-import { type Closing, ERASED_MODEL, ROLLUP_MODEL } from './tables.ts';
+import { type Closing, ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
 /** What an object that wakes must know to decide as if it had never slept. */
 export interface Memory {
@@ -298,11 +298,20 @@ export class Ledger extends Tables {
     );
   }
 
+  /** Adds what was spent elsewhere on a day (since 1970): it keeps its day, and says that it was imported. */
+  addImported(day: number, sums: UsageSums): void {
+    this.#addUnder(IMPORTED_MODEL, day, sums);
+  }
+
   #addNameless(day: number, sums: UsageSums): void {
+    this.#addUnder(ERASED_MODEL, day, sums);
+  }
+
+  #addUnder(name: string, day: number, sums: UsageSums): void {
     this.write(
       `insert into rollups (day, model, seq, ${COLUMNS}) values (?, ?, ?, ${PLACES}) ${UPSERT}`,
       day,
-      ERASED_MODEL,
+      name,
       this.#nextSeq(day),
       ...SUM_COLUMNS.map((column) => sums[column]),
     );

@@ -3,7 +3,7 @@
 import { DAY_MS } from '../../async/durations.ts';
 import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import { spanId } from '../../budget/windows.ts';
-import type { UsageQuery } from '../../durable/contracts/account.ts';
+import type { Days, UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { isoTimeOrNull } from '../../http/times.ts';
 import { readTags } from '../../identity/tags.ts';
@@ -86,8 +86,9 @@ export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): S
 }
 
 /** @returns a page of the requests, newest first. */
-export function requestsOf(ledger: Ledger, page: PageOf): Page<LedgerRow> {
-  const rows = ledger.page<LedgerTableRow>({ select: '* from ledger where true', order: ['id'] }, page);
+export function requestsOf(ledger: Ledger, page: PageOf, days: Days): Page<LedgerRow> {
+  const select = '* from ledger where at >= ?3 and at < ?4';
+  const rows = ledger.page<LedgerTableRow>({ select, order: ['id'] }, page, ...timesOfDays(days));
   return { ...rows, data: rows.data.map(ledgerRow) };
 }
 
@@ -133,7 +134,7 @@ function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimensio
 
 /** Sums by the tools that the edge has called. A request counts in each tool whose results it has taken up. */
 function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
-  const days = [from === undefined ? 0 : Date.parse(from), to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to)];
+  const days = timesOfDays({ from, to });
   const sums = (key: string, tables: string, where: string) =>
     ledger.read<KeyedSums & Record<'calls' | 'errors' | 'ms', number>>(
       `select ${key}, count(*) as requests, ${USED_IN_ALL} from ${tables}
@@ -152,6 +153,11 @@ function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageR
   return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
 }
 
+/** @returns from when to when days are, in milliseconds since 1970; the second exclusive */
+export function timesOfDays({ from, to }: Days): [from: number, to: number] {
+  return [from === undefined ? 0 : Date.parse(from), to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to)];
+}
+
 function usageByRows(ledger: Ledger, query: UsageQuery): UsageReport {
   const { from, to, group_by } = query;
   const { groups, all } = groupsByRows(ledger, query);
@@ -166,8 +172,7 @@ type KeyedSums = Record<string, SqlStorageValue> & UsageSums & { key: string | n
 
 /** @returns sums by a column of the rows; and those of all, where more than the dearest are not listed */
 function groupsByRows(ledger: Ledger, { from, to, group_by }: UsageQuery): { groups: KeyedSums[]; all: KeyedSums[] } {
-  const first = from === undefined ? 0 : Date.parse(from);
-  const end = to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to);
+  const [first, end] = timesOfDays({ from, to });
   const columns = USED_COLUMNS.join(', ');
   if (group_by === 'day' || group_by === 'model') {
     const groups = ledger.read<KeyedSums>(

@@ -36,6 +36,9 @@ export const ROLLUP_MODEL = "case when unpriced = 1 and cost = 0 then '(unknown)
 /** In the place of a model's name where an erasure has left a sum. */
 export const ERASED_MODEL = '(erased)';
 
+/** In the place of a model's name where a backup has brought a sum. */
+export const IMPORTED_MODEL = '(imported)';
+
 /** The columns that came after the first list of conversations. */
 const STORED_SQL = 'alter table conversations add column bytes integer not null default 0;';
 
@@ -207,4 +210,6 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
   { version: 14, sql: 'alter table ledger add column tools text;' },
   { version: 15, sql: 'alter table ledger add column agent text;' },
   { version: 16, sql: SUBAGENTS_SQL },
+  // Whether calls of a conversation wait for approval.
+  { version: 17, sql: 'alter table conversations add column paused text;' },
 ];

@@ -5,7 +5,6 @@
 
 import { ApiError, invalidRequest } from '../../http/errors.ts';
 import { answerHash, type KeptAnswer, keepAnswer, recallAnswer } from '../../kv/classified-answers.ts';
-import type { Nanodollars } from '../../pricing/cost.ts';
 import { MAX_INPUT_BYTES } from '../classify.schema.ts';
 import type { ClassifyUsage } from '../classify-answers.schema.ts';
 import { ConcurrencyLimiter } from './concurrency-limiter.ts';
@@ -20,18 +19,8 @@ export interface Classified {
   result: KeptAnswer & { cached: boolean };
 }
 
-/** The outcome for one input, and the cost of all its calls. */
-export type ClassificationResult = (Classified | NotClassified) & {
-  model: string;
-  usage: ClassifyUsage;
-  nanodollars: Nanodollars;
-  /** The account's rate limit headers, for the response. */
-  headers: Record<string, string>;
-  /** The upstream's request id of the last call. */
-  upstreamRequestId: string | undefined;
-  /** Where there are several: the name of the one that answered the last call. */
-  upstream: string | undefined;
-};
+/** The outcome for one input, and the cost of all its calls; the names are those of the last one. */
+export type ClassificationResult = (Classified | NotClassified) & Omit<Call, 'usage'> & { usage: ClassifyUsage };
 
 /** A Worker can have six connections at a time. */
 const CALLS_AT_ONCE = 6;

@@ -40,6 +40,7 @@ export interface Classifying extends RequestContext {
 export interface Call {
   nanodollars: Nanodollars;
   usage: Usage | undefined;
+  /** The account's rate limit headers, for the response. */
   headers: Record<string, string>;
   upstreamRequestId: string | undefined;
   /** Where there are several: the name of the one that answered. */

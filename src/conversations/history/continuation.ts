@@ -38,12 +38,27 @@ export function addToState(at: HistoryState, { role, content }: SentMessage): vo
 }
 
 /**
- * Checks new messages by the API's rules for a conversation.
+ * Checks new messages by the API's rules for a conversation: they must be what the next answer can be given to.
  *
  * @param first whether the history is empty: only then the messages may have answers among them (an import)
  * @throws ApiError 400 that says what to send instead
  */
 export function checkContinuation(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
+  checkMessages(at, messages, first);
+  if (at.role === 'assistant') {
+    throw invalidRequest(
+      'messages: the last message must use the "user" role: a conversation’s answers are not prefilled.',
+    );
+  }
+}
+
+/**
+ * Checks messages as a part of a history, which may end with an answer, and changes the state by them.
+ *
+ * @param first as of `checkContinuation`
+ * @throws ApiError 400 that says what to send instead
+ */
+export function checkMessages(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
   for (const [index, message] of messages.entries()) {
     const path = `messages.${index}`;
     if (message.role === 'assistant') {
@@ -59,12 +74,7 @@ export function checkContinuation(at: HistoryState, messages: readonly SentMessa
     } else if (message.role === 'user') checkResults(at, message.content, path);
     addToState(at, message);
   }
-  if (at.role === 'assistant') {
-    throw invalidRequest(
-      'messages: the last message must use the "user" role: a conversation’s answers are not prefilled.',
-    );
-  }
-  checkAnswered(at, 'messages');
+  if (at.role !== 'assistant') checkAnswered(at, 'messages');
 }
 
 function checkResults(at: HistoryState, content: unknown, path: string): void {

@@ -61,8 +61,8 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
 }
 
 /**
- * Takes out of a list of tools where those of the edge are and what they are sent: an address may be a secret of whoever
- * has brought it, and its headers too. Whoever reads a conversation need not be the same.
+ * Removes from a list of tools the addresses and headers of those that the edge calls. Both may be secrets of whoever has
+ * brought them, and somebody else may read the conversation.
  *
  * @param tools the JSON text of a list, as what is returned
  */

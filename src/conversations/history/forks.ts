@@ -14,6 +14,7 @@ import {
 } from '../storage/turn-queries.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
+import { onOneLine } from './views.ts';
 
 /**
  * Deletes the turn of a message and all later ones. An import is one turn: there the deletion begins at the message itself,
@@ -47,7 +48,8 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     if (rest && rest.tokens !== null) transcript.changeTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countHistory(transcript);
     const nextTurn = Math.max(profile.nextTurn, (emptied.at(-1)?.seq ?? 0) + 1);
-    return { turns, messages, nextTurn, sentFrom: profile.sentFrom >= cut ? 0 : profile.sentFrom };
+    const { paused } = transcript.approvals;
+    return { paused, turns, messages, nextTurn, sentFrom: profile.sentFrom >= cut ? 0 : profile.sentFrom };
   });
 }
 
@@ -72,12 +74,14 @@ function firstOfRun(transcript: Transcript, run: number): number {
  * and an end.
  *
  * @param at a message of the last turn to copy; without it all are copied
+ * @param more members of the profile that go along: a copy begins without what the other has cost
  * @returns undefined where there is no such message
  */
 export function forkTo(
   transcript: Transcript,
   profile: Profile,
   at: string | undefined,
+  more: Partial<Profile> = {},
 ): ReadableStream<Uint8Array> | undefined {
   const found = at === undefined ? undefined : transcript.findMessage(at);
   if (at !== undefined && !found) return undefined;
@@ -89,7 +93,8 @@ export function forkTo(
   function* lines(): Generator<string> {
     const { title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
     const { retentionSeconds, history, sentFrom } = others;
-    const copied = { title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
+    const own = { title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
+    const copied = { ...own, ...more };
     yield line('profile', JSON.stringify(copied));
     for (const [owner, text] of Object.entries(transcript.frozen)) {
       if (text !== undefined) yield line(owner, text);
@@ -118,6 +123,12 @@ export function forkTo(
   return streamOfTexts(lines());
 }
 
+/** Writes a history as a backup has it: with what it has cost, and whose subagent's it is. */
+export function backupLines(transcript: Transcript, profile: Profile): ReadableStream<Uint8Array> | undefined {
+  const { cost, inputTokens, outputTokens, parent } = profile;
+  return forkTo(transcript, profile, undefined, { cost, inputTokens, outputTokens, ...(parent && { parent }) });
+}
+
 /** @returns whether all turns that were copied are still there. */
 function hasAll(transcript: Transcript, version: number, turns: readonly TurnRow[]): boolean {
   if (transcript.profile?.version === version) return true;
@@ -140,7 +151,7 @@ function timesOf({ beganAt, endedAt }: CallRow): { beganAt: number; endedAt: num
 }
 
 function line(kind: string, ...texts: string[]): string {
-  return `[${JSON.stringify(kind)},${texts.join(',')}]\n`;
+  return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
 }
 
 /** Stores the lines of another conversation. @returns the copied profile; undefined where the copy is incomplete */

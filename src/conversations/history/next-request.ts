@@ -2,6 +2,7 @@
 
 import type { Agent } from '../../agents/agent.ts';
 import { behindAgent } from '../../agents/behind-agent.ts';
+import { refuseNarrowing } from '../../agents/named-agent.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
 import type { JsonBody } from '../../http/json-body.ts';
@@ -42,7 +43,7 @@ export interface NextRequest {
   follows: boolean;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
-  /** What an answer of an agent may cost that is no run; undefined where that is not limited. */
+  /** What an agent's answer may cost, where it is no run; undefined where that is not limited. */
   most: Nanodollars | undefined;
   /** Where the request has tools that the edge calls: they, and the limits of the run. */
   run?: PlannedRun | undefined;
@@ -65,9 +66,9 @@ export interface PrefixDefaults {
 }
 
 interface RequestOptions {
-  /** Of a new conversation. */
+  /** The defaults of a new conversation. */
   prefix?: PrefixDefaults | undefined;
-  /** Behind which the request stands. */
+  /** The agent that the request stands behind. */
   agent?: Agent | undefined;
   /** The header `anthropic-beta`, which can change how the API counts a prompt. */
   betas?: string | undefined;
@@ -103,6 +104,7 @@ export function nextRequest(
   const room = { breakpoints: Math.min(BREAKPOINTS_ALLOWED - used, MOST_IN_PREFIX), counts };
   const asked = agent ? behindAgent(sent, agent, inherited, room) : text;
   const json = JSON.parse(asked) as Json;
+  if (!agent) refuseNarrowing(json);
   const members = agent ? memberTexts(asked) : sent;
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)

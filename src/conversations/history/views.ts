@@ -21,6 +21,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     created_at: JSON.stringify(isoTime(profile.createdAt)),
     updated_at: JSON.stringify(isoTime(profile.updatedAt)),
     state: turn === undefined ? '"idle"' : '"running"',
+    paused: JSON.stringify(transcript.approvals.paused),
     turn: JSON.stringify(turn ?? null),
     model: JSON.stringify(profile.model),
     max_tokens: String(profile.maxTokens),
@@ -115,7 +116,7 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
   const own = describe(profile, transcript, undefined);
   const all = { backwards: false, pending: false, limit: Number.POSITIVE_INFINITY };
   function* lines(): Generator<string> {
-    yield `${own}\n`;
+    yield `${onOneLine(own)}\n`;
     let messages = 0;
     const rows =
       view === 'shown'
@@ -123,10 +124,15 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
         : storedTexts(transcript, 0, Number.MAX_SAFE_INTEGER);
     for (const pieces of rows) {
       messages += 1;
-      yield* pieces;
+      for (const piece of pieces) yield onOneLine(piece);
       yield '\n';
     }
     yield `${JSON.stringify({ type: 'end', messages })}\n`;
   }
   return streamOfTexts(lines());
+}
+
+/** @returns JSON as a client has sent it, or a piece of it, without line ends: they can stand between members, never in a string. */
+export function onOneLine(json: string): string {
+  return json.replaceAll(/[\r\n]/g, ' ');
 }

@@ -6,7 +6,7 @@ import type { PlannedCall } from './planned-call.ts';
 import type { ToolRun } from './runs.schema.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
-/** @returns whether a call needs an approval. Where the figure that decides is missing or no number, it does. */
+/** @returns whether a call needs an approval. It does too where the figure that decides is missing, or is no number. */
 export function needsApproval(run: ToolRun | undefined, input: unknown): boolean {
   const approval = run && 'approval' in run ? run.approval : undefined;
   if (approval === undefined) return false;

@@ -4,7 +4,7 @@
  */
 
 import { orAborted } from '../../async/or-aborted.ts';
-import { pause } from '../../async/pause.ts';
+import { jittered, pause } from '../../async/pause.ts';
 import { callObject } from '../../durable/call-object.ts';
 import type {
   ConversationObject,
@@ -22,7 +22,7 @@ import type { AgentRun } from './runs.schema.ts';
 import { resultOfSubagent, subagentId } from './subagent-result.ts';
 import { failedCall, type ToolCall, type ToolResult } from './tool-result.ts';
 
-/** The request of a run, as far as its subagents go by it. */
+/** What subagents take over from the request of the run that calls them. */
 export interface RunCaller extends Pick<TurnRequest, 'identity' | 'headers' | 'query' | 'route'> {
   /** How deep the run is: one that a client has begun is at 1. */
   depth: number;
@@ -41,8 +41,9 @@ export interface SubagentCall {
   share: SubagentShare;
   /** Stores the share after a change. */
   noteShare(): void;
-  /** Whether it may have been begun before a crash, and so long ago that it may have failed and be forgotten. */
+  /** Whether it may have been begun before a crash. */
   isAgain: boolean;
+  /** Whether that was so long ago that it may have failed, and be forgotten. */
   isLate: boolean;
 }
 
@@ -58,7 +59,7 @@ const MOST_DEPTH = 3;
 /** Errors of an upstream, or an account, that was too busy: an attempt that has said nothing is made again. */
 const BUSY_TYPES: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
 const MOST_ATTEMPTS = 8;
-/** How often an object is called again that was lost. */
+/** How often an object is called again after a call that was lost. */
 const MOST_LOST = 20;
 const FIRST_PAUSE_LOST_MS = 100;
 const LONGEST_PAUSE_LOST_MS = 10_000;
@@ -66,7 +67,7 @@ const NO_MONEY = 'There is no money left for this task: the run has used up its 
 
 /**
  * Has a subagent do a task, and waits for its end. When the run is stopped, or the time is over, the subagent is stopped.
- * What it has cost is not known where its object cannot be reached: then it counts as all that it might have spent.
+ * Where its object cannot be reached, nobody knows what it has cost: then all that it might have spent counts.
  *
  * @returns its last text; an error where it has failed, was refused, or has not come to its end
  */
@@ -185,7 +186,7 @@ async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefi
 async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
   // Who waits looks at the signal afterwards.
-  await pause(longest * (0.75 + Math.random() / 2), signal).catch(() => {});
+  await pause(jittered(longest), signal).catch(() => {});
 }
 
 function requestOfCall(
@@ -194,7 +195,7 @@ function requestOfCall(
   { depth, retentionSeconds, headers, ownerOf, ...caller }: RunCaller,
   place: ConversationPlace,
 ): Omit<TurnRequest, 'requestId' | 'body' | 'key' | 'hash'> {
-  // The key of the caller's own request means that one alone.
+  // The caller's idempotency key names the caller's own request alone.
   const { 'idempotency-key': _, ...others } = headers;
   return {
     ...caller,

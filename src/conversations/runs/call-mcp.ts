@@ -1,6 +1,6 @@
 /** Calls a tool of an MCP server, and makes what it answers a result that the API takes. */
 
-import { base64Bytes, encoder } from '../../http/bytes.ts';
+import { base64Bytes, encoder, isBase64 } from '../../http/bytes.ts';
 import { isObject, type Json, stringOrUndefined } from '../../json/object.ts';
 import { headersOf } from '../../tools/check-tools.ts';
 import { McpFault } from '../../tools/mcp/mcp-fault.ts';
@@ -16,6 +16,7 @@ import {
   NO_CONTENT,
   type ToolCall,
   type ToolResult,
+  tooMuch,
   tooMuchTogether,
 } from './tool-result.ts';
 
@@ -24,7 +25,7 @@ export interface McpContext extends Omit<PostContext, 'now'> {
   sessions: McpSessions;
 }
 
-/** What one answer may have as it comes: the largest image, which is longer in base64, and the longest text. */
+/** The most bytes of one answer as it comes: the largest image, which is longer in base64, and the longest text. */
 const MOST_ANSWER_BYTES = 6_500_000;
 /** The API takes a hundred in a request, whose history keeps them: with more it would be refused from then on. */
 const MOST_IMAGES = 20;
@@ -32,9 +33,9 @@ const MOST_IMAGES = 20;
 const MOST_BLOCKS = 1_000;
 /** The name of the idempotency key in what MCP calls metadata. */
 const IDEMPOTENCY_KEY = 'sluice/idempotency-key';
-/** These mean that the call was not made: the server does not know the session, after a restart, say. */
+/** Statuses that say that the server no longer knows the session, as after a restart: the call was not made. */
 const SESSION_LOST: readonly unknown[] = [404];
-/** Some servers say so with this status, which may also mean anything else. */
+/** Some servers say it with 400, which may also mean anything else. */
 const MAYBE_LOST: readonly unknown[] = [400, 404];
 
 /**
@@ -94,24 +95,20 @@ function toolResultOf({ content, structuredContent, isError }: Json): ToolResult
   const given = Array.isArray(content) ? content.filter(isObject) : [];
   if (given.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
   const blocks = given.flatMap(blockOf);
-  // A server should say the same as text; one that does not has said nothing else.
+  // A server should say the same as text, too. Where it does not, this is all that it has said.
   if (blocks.length === 0 && structuredContent !== undefined) blocks.push(textBlock(JSON.stringify(structuredContent)));
   let texts = 0;
   let images = 0;
   for (const { text, source } of blocks) {
     if (typeof text === 'string') texts += encoder.encode(text).length;
     const image = isObject(source) ? bytesOfBase64(String(source.data)) : 0;
-    if (image > MOST_IMAGE_BYTES) return overLimit(MOST_IMAGE_BYTES);
+    if (image > MOST_IMAGE_BYTES) return tooMuch(MOST_IMAGE_BYTES);
     images += image;
   }
-  if (texts > MOST_TEXT_BYTES) return overLimit(MOST_TEXT_BYTES);
+  if (texts > MOST_TEXT_BYTES) return tooMuch(MOST_TEXT_BYTES);
   const shown = blocks.filter(({ type }) => type === 'image').length;
   if (shown > MOST_IMAGES) return failedCall(`The tool answered with more than ${MOST_IMAGES} images.`);
   return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: texts + images };
-}
-
-function overLimit(most: number): ToolResult {
-  return failedCall(`The tool answered with more than ${most} bytes.`);
 }
 
 /** @returns a block of a result as the API takes it; none for an empty text */
@@ -139,7 +136,7 @@ function textBlock(text: string): Json {
 
 /** @returns an image under the type that it really has; undefined for what is none that the API takes */
 function imageBlock(data: unknown): Json | undefined {
-  if (typeof data !== 'string' || data.length % 4 !== 0 || !/^[A-Za-z0-9+/]+={0,2}$/.test(data)) return undefined;
+  if (typeof data !== 'string' || !isBase64(data)) return undefined;
   const media_type = imageTypeOf(base64Bytes(data.slice(0, 16)));
   if (media_type === undefined) return undefined;
   return { type: 'image', source: { type: 'base64', media_type, data } };

@@ -1,7 +1,7 @@
 /** Calls a tool of the Worker's own, and makes what it gives a result that the API takes. */
 
 import type { Bindings } from '../../durable/bindings.ts';
-import { encoder } from '../../http/bytes.ts';
+import { encoder, isBase64 } from '../../http/bytes.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { type Checked, workerTool } from '../../tools/worker-tools.ts';
 import { bytesOfBase64 } from '../history/edge-blocks.ts';
@@ -14,6 +14,7 @@ import {
   NO_CONTENT,
   type ToolCall,
   type ToolResult,
+  tooMuch,
 } from './tool-result.ts';
 
 export interface CallContext {
@@ -69,7 +70,7 @@ function isBlock(value: unknown): value is Json {
   return isObject(value) && (value.type === 'text' || value.type === 'image');
 }
 
-/** @returns the JSON text of a value; undefined where it has none, or only by chance, as a Response or a Map has. */
+/** @returns the JSON text of a value; undefined where it has none, or only an empty object, as a Response or a Map. */
 function jsonOf(value: unknown): string | undefined {
   const text = JSON.stringify(value) as string | undefined;
   if (text !== '{}') return text;
@@ -98,12 +99,4 @@ function blocksResult(blocks: readonly Json[]): ToolResult {
     bytes += bytesOfBase64(data);
   }
   return bytes > MOST_STEP_BYTES ? tooMuch(MOST_STEP_BYTES) : { content, isError: false, bytes };
-}
-
-function isBase64(data: string): boolean {
-  return data !== '' && data.length % 4 === 0 && /^[A-Za-z0-9+/]+={0,2}$/.test(data);
-}
-
-function tooMuch(most: number): ToolResult {
-  return failedCall(`The tool answered with more than ${most} bytes.`);
 }

@@ -14,7 +14,7 @@ export interface CallOptions extends Pick<CallContext, 'env'>, PostContext, McpC
   leftMs: number;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
-  /** Of a call of an agent. */
+  /** Only for the call of an agent. */
   subagent?: SubagentCall | undefined;
 }
 
@@ -27,7 +27,7 @@ const DEFAULT_SECONDS = 30;
  */
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
   const { settings, leftMs, signal, subagent } = options;
-  // It keeps its time itself: what it has begun must be ended.
+  // `callAgent` keeps the time itself, since it has to end what it has begun.
   if ('agent' in run) {
     if (!subagent) throw new TypeError('A call of an agent without its share.');
     return withinRoom(await callAgent(call, run, { ...options, ...subagent }), options);

@@ -19,7 +19,7 @@ interface InterruptedRun {
 }
 
 /**
- * Finds the calls of a step that have not come back. One that is made once at most is answered instead.
+ * Finds the calls of a step that have not come back. One that must not be made twice is answered with an error instead.
  *
  * @returns the calls to make, and whether the client's own tools were called beside them; undefined where the edge has none
  */

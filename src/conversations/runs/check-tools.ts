@@ -28,7 +28,7 @@ export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<strin
   }
 }
 
-/** @throws ApiError 400 for a request whose tools the edge is to call, or that nobody waits for, and that names no conversation */
+/** @throws ApiError 400 for a request without a conversation that has tools with `run`, or is to run in the background */
 export function refuseRun(body: Readonly<Record<string, unknown>>): void {
   refuseEdgeServer(body);
   if (body.background === true) {

@@ -35,7 +35,7 @@ export interface CrashedRun {
   /** The ids of calls that were shown, and never made: their step was not stored. */
   unmade: string[];
   spent: SpentSoFar;
-  /** Steps that may have gone up, and whose hold is not known here: what they have cost is what the account says. */
+  /** Steps that may have gone up and whose hold is not known here: only the account knows what they have cost. */
   unknown: Promise<Settled>[];
   /** The number of its last step, and of the last try of one that is known here. */
   number: number;
@@ -74,7 +74,7 @@ export function closeCrashedRun(
   const events = frames.map(({ data }) => parseObject(data) ?? {});
   const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
   const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
-  // Whoever has begun it hears no answer any more.
+  // The caller who began it is gone, so nobody waits for an answer.
   const run: RunTurn = { row, log, ended: undefined, usages: [], isReported: true };
   const owed = transcript.approvals.takenUpBy(row.seq);
   const [continued] = owed;
@@ -91,7 +91,7 @@ export function closeCrashedRun(
   let question: string[] = [];
   for (const step of steps) {
     if (step.status === 'running') {
-      // They are deleted with a step that has said nothing.
+      // They are read first: a step that has said nothing is deleted together with them.
       const messages = messagesOf(transcript, step.seq);
       question = messages
         .flatMap((seq) => [...transcript.history({ from: seq, to: seq, pending: true })])
@@ -151,7 +151,7 @@ export function endCrashedRun(
     for (const call of transcript.calls.of(step.seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
-      // Nobody asks any more what it has cost.
+      // From now on nobody asks what it has cost: all that was set aside for it counts.
       if (subagent) {
         subagent.cost = subagent.most ?? subagent.cost;
         spent.cost += subagent.cost;
@@ -166,7 +166,7 @@ export function endCrashedRun(
   endRun(turn, { kind: 'error', error }, { transcript, shown, spent: spent.cost, now, requestId });
 }
 
-/** @returns whether a step's row says what was set aside for its last try: one that only was asked for may have a hold too. */
+/** @returns whether a step's row knows the hold of its last try. A try that was only asked for may have one, too. */
 function isHoldKnown({ grant }: TurnRow): boolean {
   return grant !== null && Number.isFinite(grant.hold);
 }
@@ -202,7 +202,7 @@ function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
   if (profile?.through === undefined) return;
   const next = { ...profile };
   for (const step of turnsOfRun(transcript, seq).slice(1)) {
-    // With every other end it was saved.
+    // At any other end the profile was saved.
     if (step.status !== 'complete' || step.seq <= profile.through) continue;
     const messages = messagesOf(transcript, step.seq);
     next.through = step.seq;
@@ -215,13 +215,13 @@ function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
   if (next.through !== profile.through) transcript.keep(next);
 }
 
-/** After a crash the numbers of events have a gap. */
+/** @returns the number of the last event in a log, 0 without one. It is read, not counted: a crash leaves a gap. */
 function lastNumberIn(log: string): number {
   const [, last] = [...log.matchAll(/^id: [\w-]+-(\d+)$/gm)].at(-1) ?? [];
   return Number(last ?? 0);
 }
 
-/** @param stored of the step: its run as it was shown, its own events, and whether a step before it is kept */
+/** Restores a step from what was stored of it: its run as it was shown, and its own events. */
 function restoreStep(
   transcript: Transcript,
   row: TurnRow,

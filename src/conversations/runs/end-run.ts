@@ -68,7 +68,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
         ? {}
         : { stop_reason: end.kind === 'paused' ? 'pause_turn' : 'end_turn', stop_sequence: null };
     const remark = end.kind === 'paused' ? `: sluice-paused=${end.reason}\n\n` : '';
-    // It has called nobody but the client, for whom the step before has left calls.
+    // A run without a step of its own leaves the client the calls of the step before it.
     const ownReason = turn.continues !== undefined && last === undefined ? 'tool_use' : null;
     const stopReason = { stop_reason: ownReason, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
     shown.add('message_delta', { ...others, delta: stopReason, usage: summedUsage(usages) }, remark);
@@ -100,7 +100,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     summary,
     error,
     ...paused,
-    // Most callers have had it as a stream, and need it not again.
+    // Built only where it is asked for: most callers have had it as a stream.
     get message() {
       return error ? undefined : messageIn(log.text);
     },

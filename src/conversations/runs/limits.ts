@@ -15,7 +15,7 @@ export type PauseReason =
   | 'budget'
   | 'revoked';
 
-/** Ends an answer in one piece before most clients and proxies lose patience, which they do at ten minutes. */
+/** How long a run may take whose answer does not stream: most clients and proxies give up at ten minutes. */
 const BUFFERED_SECONDS = 540;
 /** How often the same call may follow itself. */
 const MOST_REPEATS = 3;
@@ -38,6 +38,7 @@ interface MeteredRun {
   carried?: CarriedLimits | undefined;
 }
 
+/** Counts what a run uses of its limits. */
 export class RunMeter {
   readonly #limits: RunLimits;
   readonly #beganAt: number;

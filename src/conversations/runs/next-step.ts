@@ -33,7 +33,7 @@ export function bodyOfStep(
   const rest = model === undefined ? asked : edit(asked, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as Json;
-  // A tool that must be called is called once.
+  // What the caller demands of the model, a tool's call, belongs to the first step alone.
   if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return edit(rest, { messages });
   const { name: _, ...kept } = choice;
   return edit(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });

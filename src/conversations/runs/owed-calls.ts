@@ -54,8 +54,8 @@ export function requestApprovals(
 }
 
 /**
- * Shows the calls about which was decided, under their ids: a client knows results only of calls that the same message has.
- * Those that were denied have their results at once.
+ * Shows the calls that were decided on, under their ids: a client knows results only of calls that the same message has.
+ * Those that were denied get their results at once.
  *
  * @param step the number of the step that has called them
  * @returns the calls to make, and whether the client's own tools were called beside them
@@ -81,7 +81,7 @@ export function takeUpCalls(
   return { calls, asksClient: asked.length > transcript.calls.of(step).length };
 }
 
-/** Shows the calls of the client's own tools that the step before a run has left: whoever follows it alone must answer them. */
+/** Shows the client's calls that the step before this run has left: a client that follows only this run must answer them. */
 export function showClientCalls(turn: RunTurn, transcript: Transcript, shown: ShownRun): void {
   if (turn.continues === undefined || turn.isCommitted) return;
   for (const block of toolsAskedIn(transcript, turn.continues)) {

@@ -8,9 +8,9 @@ export interface PlannedCall {
   n: number;
   block: Json;
   tries: number;
-  /** Of a subagent that was begun before a crash. */
+  /** The share of a subagent that was begun before a crash. */
   subagent?: SubagentShare | undefined;
-  /** How long before that it was begun last, in milliseconds. */
+  /** How long ago it was begun before a crash, in milliseconds. */
   idleMs?: number;
   /** Whether a person has approved it. */
   isApproved?: boolean;

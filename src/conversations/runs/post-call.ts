@@ -2,6 +2,7 @@
 
 import { signStandard } from '../../delivery/standard-webhooks.ts';
 import { decoder, toBase64 } from '../../http/bytes.ts';
+import { mediaTypeOf } from '../../http/media-type.ts';
 import type { Json } from '../../json/object.ts';
 import { headersOf, type ToolSettings } from '../../tools/check-tools.ts';
 import { imageTypeOf } from './image-type.ts';
@@ -15,6 +16,7 @@ import {
   type ResultRoom,
   type ToolCall,
   type ToolResult,
+  tooMuch,
   tooMuchTogether,
 } from './tool-result.ts';
 
@@ -54,11 +56,11 @@ export async function postCall(
     return failedCall('The tool answered with a redirect, which is not followed.');
   }
   const isError = status >= 400;
-  const type = (response.headers.get('content-type') ?? '').split(';')[0]?.trim().toLowerCase() ?? '';
+  const type = mediaTypeOf(response);
   const isImage = IMAGES.has(type) && !isError;
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
   const bytes = await readAtMost(response, most, room);
-  if (bytes === 'too much') return failedCall(`The tool answered with more than ${most} bytes.`);
+  if (bytes === 'too much') return tooMuch(most);
   if (bytes === 'no room') return tooMuchTogether();
   if (isImage && bytes.length > 0) {
     // The API refuses a wrong type, and with it all that goes up beside it: the run could not go on.
@@ -71,7 +73,7 @@ export async function postCall(
   return { content, isError, bytes: bytes.length };
 }
 
-/** @returns the bytes of an answer; a few words where it has too many, of which the rest is not read */
+/** @returns the bytes of an answer; `too much` or `no room` where it has too many, and the rest is not read */
 async function readAtMost(
   { body }: Response,
   most: number,

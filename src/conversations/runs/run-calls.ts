@@ -1,42 +1,35 @@
 /** The calls of a run: makes them, some at the same time, stores what they have given, and shows it. */
 
-import type { Bindings } from '../../durable/bindings.ts';
 import { conversationStub } from '../../durable/stubs.ts';
-import type { Settings } from '../../settings/settings.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
 import type { BegunCall } from '../storage/call-rows.ts';
 import { GRACE_MS } from '../storage/rows.ts';
-import type { Transcript } from '../storage/transcript.ts';
 import { needsApproval, withNote } from './approval.ts';
-import type { RunCaller } from './call-agent.ts';
 import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
 import type { PlannedCall } from './planned-call.ts';
+import type { RunContext } from './run-context.ts';
 import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
+import { type SubagentCallName, subagentId } from './subagent-result.ts';
 import { failedCall, MOST_STEP_BYTES, type ResultRoom, type ToolResult } from './tool-result.ts';
 
-/** What making calls needs of their run. */
-export interface CallingRun {
-  transcript: Transcript;
-  settings: Settings;
-  env: Bindings;
-  account: string;
-  conversation: string;
+/** What a run gives to those who make its calls. */
+export interface CallingRun
+  extends Pick<RunContext, 'transcript' | 'settings' | 'env' | 'account' | 'conversation' | 'caller' | 'now'> {
   /** The id of the run's turn. */
   turn: string;
   tools: ReadonlyMap<string, ToolRun>;
   shown: ShownRun;
   meter: RunMeter;
-  caller: RunCaller;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
-  now(): number;
 }
 
 /** Characters of results that may wait in memory until the log is written next; they stand in the rows of their calls too. */
 const MOST_UNSTORED = 16_384;
 
+/** Makes the calls of a run, step by step. */
 export class RunCalls {
   readonly #run: CallingRun;
   readonly #sessions = new McpSessions();
@@ -52,11 +45,14 @@ export class RunCalls {
     // Before a crash some may have come back already.
     const before = first ? this.#run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
     const room = { left: MOST_STEP_BYTES - before };
-    this.#setAside(calls);
+    this.#reserveShares(calls);
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
         const beganAt = this.#run.now();
-        if (call.subagent) this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
+        if (call.subagent) {
+          call.subagent.conversation ??= await subagentId(this.#named(call));
+          this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
+        }
         this.answer(call, withNote(await this.#make(call, room), call.note), beganAt);
       }
     };
@@ -64,10 +60,10 @@ export class RunCalls {
   }
 
   /**
-   * Divides what is left of the run's money among the subagents of a step: as many parts as there are of them, and one
-   * more, so that the run can go on. One that was begun before a crash keeps what it was given.
+   * Reserves a share of the run's money for each subagent of a step: what is left is divided by their number and one, so
+   * that the run can go on. One that was begun before a crash keeps its share.
    */
-  #setAside(calls: readonly PlannedCall[]): void {
+  #reserveShares(calls: readonly PlannedCall[]): void {
     const { tools, meter } = this.#run;
     const subagents = calls.filter(({ block }) => 'agent' in (tools.get(String(block.name)) ?? {}));
     const fresh = subagents.filter(({ subagent }) => subagent === undefined);
@@ -75,6 +71,12 @@ export class RunCalls {
     const left = meter.most === undefined ? undefined : Math.max(0, meter.most - taken);
     const most = left === undefined ? null : Math.floor(left / (fresh.length + 1));
     for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
+  }
+
+  /** @returns what names a call; the id of its subagent follows from that */
+  #named({ block }: PlannedCall): SubagentCallName {
+    const { conversation, turn } = this.#run;
+    return { conversation, turn, tool_use_id: String(block.id) };
   }
 
   /** @returns whether a call waits until a person has approved it. */

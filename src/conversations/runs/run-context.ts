@@ -43,13 +43,15 @@ export interface RunContext {
 /** A step that is to begin. */
 export interface NewStep {
   run: TurnRow;
-  /** The ledger's name of its first try, and which of the run's steps it is. */
+  /** The name of its first try in the ledger. */
   requestId: string;
+  /** Which of the run's steps it is, from 1. */
   number: number;
   /** Whether a step before it is part of the history. */
   isLater: boolean;
   /** Whether no client has sent its message. */
   isOfEdge: boolean;
+  /** What it may cost, in nanodollars; undefined where that is not limited. */
   most: number | undefined;
   /** The number of the last event before it. */
   logged: number;

@@ -8,7 +8,7 @@
  */
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
-import { pause } from '../../async/pause.ts';
+import { jittered, pause } from '../../async/pause.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
 import { isObject } from '../../json/object.ts';
 import type { NextRequest, PlannedRun } from '../history/next-request.ts';
@@ -92,7 +92,7 @@ export class Run implements Runner {
     return this;
   }
 
-  /** Takes up the calls of a step about which was decided, and shows them; `continue` makes them. */
+  /** Takes up the calls of a step that were decided on, and shows them; `continue` makes them. */
   takeUp(step: number): this {
     const { transcript, now } = this.#context;
     this.turn.continues = step;
@@ -337,7 +337,7 @@ export class Run implements Runner {
   async #pause(): Promise<void> {
     const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#pauses);
     this.#pauses += 1;
-    const ms = Math.min(longest * (0.75 + Math.random() / 2), this.#meter.leftMs(this.#context.now()));
+    const ms = Math.min(jittered(longest), this.#meter.leftMs(this.#context.now()));
     // A stop ends the pause; what follows looks at that.
     await pause(ms, this.#abort.signal).catch(() => {});
   }

@@ -18,42 +18,38 @@ const headerValue = z.union(
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
 );
 
-const approval = z.described(
-  z.optional(
-    z.union(
-      [
-        z.literal('always'),
-        z.strictObject({
-          over: z.strictObject({ field: z.string().check(z.minLength(1), z.maxLength(256)), above: z.number() }),
-        }),
-      ],
-      { error: 'must be "always", or {"over": {"field": "amount", "above": 100}}' },
-    ),
+const approval = z.optionally(
+  z.union(
+    [
+      z.literal('always'),
+      z.strictObject({
+        over: z.strictObject({ field: z.string().check(z.minLength(1), z.maxLength(256)), above: z.number() }),
+      }),
+    ],
+    { error: 'must be "always", or {"over": {"field": "amount", "above": 100}}' },
   ),
   'A person must approve each call, or those whose `field` (a number in the input) is above a figure, or is no number.',
 );
 
 /** What all calls over HTTP may have. */
 const overHttp = {
-  headers: z.described(
-    z.optional(
-      z.record(z.string(), headerValue).check(
-        z.refine((headers) => Object.keys(headers).length <= 20, 'must be at most 20 headers'),
-        z.refine(
-          (headers) =>
-            Object.keys(headers).every((name) => /^[a-z0-9-]{1,64}$/i.test(name) && !RESERVED.test(name.toLowerCase())),
-          'must be names of headers that the edge does not set itself',
-        ),
+  headers: z.optionally(
+    z.record(z.string(), headerValue).check(
+      z.refine((headers) => Object.keys(headers).length <= 20, 'must be at most 20 headers'),
+      z.refine(
+        (headers) =>
+          Object.keys(headers).every((name) => /^[a-z0-9-]{1,64}$/i.test(name) && !RESERVED.test(name.toLowerCase())),
+        'must be names of headers that the edge does not set itself',
       ),
     ),
     'Further headers of the call; {"secret": "NAME"} is the value of the setting TOOL_SECRET_NAME.',
   ),
-  timeout_seconds: z.described(
-    z.optional(z.int().check(z.gte(1), z.lte(600))),
+  timeout_seconds: z.optionally(
+    z.int().check(z.gte(1), z.lte(600)),
     'How long a call may take, in seconds; default 30.',
   ),
-  once: z.described(
-    z.optional(z.boolean()),
+  once: z.optionally(
+    z.boolean(),
     'The call is never made a second time, also where a crash hides whether it was made.',
   ),
   approval,
@@ -73,8 +69,8 @@ export const agentRunSchema = z.strictObject({
     refSchema('agent'),
     'The agent that works on the task, in a conversation of its own; no scope is needed.',
   ),
-  timeout_seconds: z.described(
-    z.optional(z.int().check(z.gte(1), z.lte(86_400))),
+  timeout_seconds: z.optionally(
+    z.int().check(z.gte(1), z.lte(86_400)),
     'After so many seconds it is stopped. Default: what is left of the run’s `max_seconds`.',
   ),
   approval,
@@ -92,15 +88,15 @@ export type McpRun = z.output<typeof mcpRunSchema>;
 /** An MCP server whose tools are listed when it is stored, and then stand there in its place. */
 const mcpServerSchema = z.strictObject({
   mcp: mcpRunSchema.shape.mcp,
-  tools: z.described(
-    z.optional(z.array(z.string()).check(z.minLength(1))),
+  tools: z.optionally(
+    z.array(z.string()).check(z.minLength(1)),
     'Which of its tools, by its own names; all where it is absent.',
   ),
   ...overHttp,
 });
 export type McpServerRun = z.output<typeof mcpServerSchema>;
 
-/** The same for a tool of the Worker's own code; what is absent is as the code says. */
+/** How the edge calls a tool of the Worker's own code. What is absent here is as the code says. */
 export const workerRunSchema = z.strictObject({
   worker: z.literal(true),
   timeout_seconds: overHttp.timeout_seconds,
@@ -131,19 +127,19 @@ export const agentTool = z.looseObject({ name: toolName, run: agentRunSchema });
 export const workerToolEntry = z.looseObject({ name: runTool.shape.name, run: workerRunSchema });
 
 const shortName = z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -'));
-/** The same, of an MCP server, and a server with all of its tools: what may be stored. */
+/** A tool of an MCP server, and a server with all of its tools: both only in what is stored. */
 export const mcpTool = z.looseObject({ name: shortName, run: mcpRunSchema });
 export const mcpServer = z.looseObject({ name: shortName, run: mcpServerSchema });
 
 /** The limits of a run: members of its request. */
 export const runLimits = z.object({
   max_turns: z.described(z._default(z.int().check(z.gte(1), z.lte(100)), 10), 'How often the model may be asked.'),
-  max_usd: z.described(
-    z.optional(z.number().check(z.gt(0), z.lte(1_000))),
+  max_usd: z.optionally(
+    z.number().check(z.gt(0), z.lte(1_000)),
     'What the run may cost, in US dollars; `max_tokens` is lowered to it.',
   ),
-  max_seconds: z.described(
-    z.optional(z.int().check(z.gte(1), z.lte(86_400))),
+  max_seconds: z.optionally(
+    z.int().check(z.gte(1), z.lte(86_400)),
     'After so many seconds no further step begins; 540 where the answer does not stream.',
   ),
   max_tool_calls: z.described(z._default(z.int().check(z.gte(0), z.lte(1_000)), 100), 'How many calls the edge makes.'),
@@ -154,5 +150,5 @@ export const runLimits = z.object({
 });
 export type RunLimits = z.output<typeof runLimits>;
 
-/** The names of these members, which never go up. */
+/** The names of these limits in a request. They never go up. */
 export const RUN_MEMBERS = Object.keys(runLimits.shape) as (keyof RunLimits)[];

@@ -138,8 +138,8 @@ export class StepLog implements TurnLog {
     return eventsSoFar(this.#builder);
   }
 
-  get completeText(): string | undefined {
-    return this.#log.completeText;
+  takeComplete(): string | undefined {
+    return this.#log.takeComplete();
   }
 
   get opening(): { text: string; after: number } {

@@ -3,8 +3,11 @@ import { encoder, sha256Hex } from '../../http/bytes.ts';
 import { SUBAGENT_ID } from '../conversations.schema.ts';
 import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from './tool-result.ts';
 
+/** What names a call of a subagent. */
+export type SubagentCallName = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
+
 /** @returns the id of the conversation of a subagent: it follows from its call. */
-export async function subagentId({ conversation, turn, tool_use_id }: ToolCall): Promise<string> {
+export async function subagentId({ conversation, turn, tool_use_id }: SubagentCallName): Promise<string> {
   const digest = await sha256Hex(encoder.encode(JSON.stringify([conversation, turn, tool_use_id])));
   return SUBAGENT_ID + digest.slice(0, 32);
 }

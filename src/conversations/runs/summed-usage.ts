@@ -4,7 +4,8 @@ import { isObject, type Json } from '../../json/object.ts';
  * Sums up what the steps of a run have used.
  *
  * @param usages of the steps, as the API has told them
- * @returns one usage, with an entry in `iterations` for each step where there are several; what is no number is the last one's
+ * @returns one usage, with an entry in `iterations` for each step where there are several; what is no number is as the last
+ * step says it
  */
 export function summedUsage(usages: readonly Json[]): Json {
   const [only] = usages;

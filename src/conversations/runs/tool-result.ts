@@ -37,6 +37,11 @@ export function failedCall(content: string): ToolResult {
   return { content, isError: true, bytes: 0 };
 }
 
+/** @returns the result of a call whose answer has more bytes than it may */
+export function tooMuch(most: number): ToolResult {
+  return failedCall(`The tool answered with more than ${most} bytes.`);
+}
+
 /** The bytes that the results of a step may still have; calls that are made at the same time share it. */
 export interface ResultRoom {
   left: number;

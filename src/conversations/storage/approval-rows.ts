@@ -53,6 +53,11 @@ export class ApprovalRows extends Rows {
     return rows;
   }
 
+  /** What lists and reports call a conversation whose calls wait; null where none does. */
+  get paused(): 'approval' | null {
+    return this.open().length > 0 ? 'approval' : null;
+  }
+
   /** @returns all of a run that has paused, decided or not */
   ofRun(run: number): ApprovalRow[] {
     return this.#where('run = ?', run);

@@ -35,6 +35,8 @@ export interface SubagentShare {
   cost: Nanodollars;
   /** How often it was begun anew, because it had failed before it said anything. */
   attempt: number;
+  /** The id of its conversation; absent in what an earlier version stored. */
+  conversation?: string;
 }
 
 /** A call that is to be made. */

@@ -68,6 +68,8 @@ export interface Profile {
   through?: number;
   /** The number of the first message that is sent; earlier ones are left out. */
   sentFrom: number;
+  /** What the account is to be told of whether calls wait for approval. Absent while none ever has. */
+  paused?: 'approval' | null;
   /** Of a subagent's conversation: the call that it answers. */
   parent?: ParentCall;
   /** Whether it is deleted, and the row only waits until the account has confirmed that. */
@@ -114,7 +116,7 @@ export interface TurnRow {
   run: number | null;
   /** Why its run has paused; absent where nothing is known of that. */
   paused?: string | null;
-  /** 1 where nobody waits for its answer: its end is told. */
+  /** 1 for a turn in the background: its end is told. */
   background?: 1 | null;
   /** Where that is told, if the request has said so. */
   deliverUrl?: string | null;
@@ -130,8 +132,8 @@ export interface MessageRow {
   role: string;
   createdAt: number;
   text: string;
-  /** `edge`: a user's message that no client has sent, between two steps of a run; null otherwise. */
-  origin: 'edge' | null;
+  /** `edge`: a user's message that no client has sent, between two steps of a run; `import`: it came with others; else null. */
+  origin: 'edge' | 'import' | null;
   status: TurnStatus;
   cost: number;
   outcome: RequestOutcome | null;

@@ -195,10 +195,15 @@ export class EventLog {
     return stored + this.#shownText(0);
   }
 
-  /** The complete log, where the turn has ended and the log is in memory as one text. */
-  get completeText(): string | undefined {
+  /**
+   * Takes the complete log out of memory, where the turn has ended and all of it is there as one text. Whoever comes later
+   * reads it from the rows: a text that an ended turn still has would live until the isolate collects everything.
+   */
+  takeComplete(): string | undefined {
     const isOne = this.#summary !== undefined && this.#rows === 1 && this.#frames.length === 0;
-    return isOne ? this.#latest?.text : undefined;
+    const text = isOne ? this.#latest?.text : undefined;
+    if (isOne) this.#latest = undefined;
+    return text;
   }
 
   /** The shown events, where they are in memory as one text, and the number of the last one. */

@@ -25,6 +25,8 @@ interface BufferedTurnOptions {
   idleMs: number;
   controller: AbortController;
   requestId: string;
+  /** Whether the caller is the operator. */
+  isOperator: boolean;
   now(): number;
 }
 
@@ -38,7 +40,7 @@ interface BufferedTurnOptions {
 export async function readBufferedAnswer(
   response: Response,
   turn: Turn,
-  { quotaStatus, idleMs, controller, requestId, now }: BufferedTurnOptions,
+  { quotaStatus, idleMs, controller, requestId, isOperator, now }: BufferedTurnOptions,
 ): Promise<{ how: TurnEnd; started: Started }> {
   const options = { idleMs, controller, course: turn.progress, expected: 'message' as const };
   const { kind, body, json, report } = await readAnswer(response, options);
@@ -58,6 +60,7 @@ export async function readBufferedAnswer(
       expected: 'message',
       errorType,
       requestId,
+      isOperator,
     });
     const text = await answer.text();
     const { error: told } = parseObject(text) ?? {};

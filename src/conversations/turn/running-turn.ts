@@ -7,7 +7,7 @@ import type { Ended } from './turn-ending.ts';
 /** A turn that runs or has ended, as those see it who answer from it. */
 export interface RunningTurn {
   readonly row: TurnRow;
-  readonly log: Pick<TurnLog, 'id' | 'follow' | 'completeText' | 'opening'>;
+  readonly log: Pick<TurnLog, 'id' | 'follow' | 'takeComplete' | 'opening'>;
   readonly ended: Ended | undefined;
   /** Whether a caller may have been told that it goes on in the background: then its end is told, whatever it is. */
   isReported?: boolean;

@@ -16,7 +16,7 @@ export interface LaidBody {
 /** What a turn needs of the request that began it, and of the object that it runs in. */
 export interface TurnContext extends RequestContext {
   conversation: string;
-  /** Of a subagent's. */
+  /** The call that a subagent's conversation answers. */
   parent?: ListedParent | undefined;
   /** Bytes of the new messages. */
   adds: number;

@@ -113,10 +113,11 @@ export function repairPaused(
 
 /** @returns the report of a conversation for its account; `own` of its cost is that of the request which it comes with. */
 export function conversationReportOf(profile: Profile, own: Nanodollars = 0): ConversationReport {
-  const { id, version, createdAt, updatedAt, title, turns, messages, bytes, exists, deleted } = profile;
+  const { id, version, createdAt, updatedAt, title, paused, turns, messages, bytes, exists, deleted } = profile;
   const cost = profile.cost - own;
   const parent = profile.parent && listedParentOf(profile.parent);
-  return { id, version, createdAt, updatedAt, title, parent, turns, messages, bytes, cost, gone: deleted || !exists };
+  const counted = { turns, messages, bytes, cost };
+  return { id, version, createdAt, updatedAt, title, paused, parent, ...counted, gone: deleted || !exists };
 }
 
 /** @returns what lists tell of the call that a subagent's conversation answers */

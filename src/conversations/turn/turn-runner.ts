@@ -221,6 +221,7 @@ export class TurnRunner implements Runner {
       idleMs: this.#context.settings.STREAM_IDLE_MS,
       controller: this.#abort.controller,
       requestId: this.#context.requestId,
+      isOperator: this.#context.settings.development && this.turn.progress.upstream === undefined,
       now: this.#context.now,
     });
     // The turn is ended first: an answer in one piece is taken from its log.

@@ -215,7 +215,9 @@ export class Turn {
       startedAt: this.row.beganAt,
       tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
       // What calls tools goes on: the conversation is reported with the last step, or by its run.
-      ...(calls === null ? { conversation: conversationReportOf({ ...next, bytes }) } : {}),
+      ...(calls === null
+        ? { conversation: conversationReportOf({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
+        : {}),
     });
     // A cost that only the account knows comes with its answer to the settlement.
     const { nanodollars = Number.NaN } = settlement ?? {};

@@ -3,6 +3,7 @@ import type {
   CreditRow,
   LedgerRequest,
   LedgerRow,
+  ListedRequest,
   QuotaReport,
   TokenRow,
   UsageReport,
@@ -36,12 +37,16 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   giveCredit(credit: NewCredit): CreditAnswer;
   credits(page: PageOf, defaults?: Limits): Page<CreditRow>;
   listed(): void;
+  isListed(): boolean;
   storesNothing(conversation: string): void;
   erase(): Erasure;
+  backupJson(id: string): string;
+  restoreJson(backup: string, digest: string): boolean;
 
   usage(query: UsageQuery): UsageReport;
   savings(query: SavingsQuery): SavingsRow[];
-  requests(page: PageOf): Page<LedgerRow>;
+  requests(page: PageOf, days?: Days): Page<LedgerRow>;
+  refusals(page: PageOf, days?: Days): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
   exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
 
@@ -111,7 +116,7 @@ export interface NewCredit {
 export type CreditAnswer = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
 
 /** Days, `YYYY-MM-DD`; the second exclusive. */
-interface Days {
+export interface Days {
   from?: string | undefined;
   to?: string | undefined;
 }

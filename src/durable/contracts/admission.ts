@@ -5,20 +5,8 @@ import type { WorstCase } from '../../pricing/hold-terms.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 import type { ListedParent } from './settlement.ts';
 
-/** A request for admission. */
-export interface AdmissionRequest {
-  /** The id of the try in the ledger: it sorts by time, and is used once. */
-  requestId: string;
-  /** The route's name in the ledger: messages, classify, … */
-  route: string;
-  model: string;
-  /** The worst case: the most that the request can cost. Absent for what costs nothing, such as a token count. */
-  bound?: WorstCase | undefined;
-  conversation?: string | undefined;
-  /** Of a subagent's conversation. */
-  parent?: ListedParent | undefined;
-  prefix?: string | undefined;
-  agent?: string | undefined;
+/** Who asks an account to set something aside, and by what it decides beside its own limits. */
+export interface AdmissionCaller {
   /** The credential that asks; absent in development without one. */
   token?: CredentialUse | undefined;
   /** What the request is for, as `identity/tags.ts` writes it. */
@@ -27,6 +15,25 @@ export interface AdmissionRequest {
   user?: string | undefined;
   /** The deployment's limits, for what the account's own leave open. */
   defaults?: Limits | undefined;
+  /** The pools that pay too, but for a group that an admin has chosen; absent where there are none. */
+  pools?: { deployment: boolean; group?: string | undefined } | undefined;
+}
+
+/** A request for admission. */
+export interface AdmissionRequest extends AdmissionCaller {
+  /** The id of the try in the ledger: it sorts by time, and is used once. */
+  requestId: string;
+  /** The route's name in the ledger: messages, classify, … */
+  route: string;
+  model: string;
+  /** The worst case: the most that the request can cost. Absent for what costs nothing, such as a token count. */
+  bound?: WorstCase | undefined;
+  conversation?: string | undefined;
+  /** The call that a subagent's conversation answers. */
+  parent?: ListedParent | undefined;
+  prefix?: string | undefined;
+  /** The agent that it stands behind, as the ledger names it: name@version. */
+  agent?: string | undefined;
   /** Whether an earlier try of the same request was admitted and settled. */
   repeats?: boolean | undefined;
   /** What it may cost at the most, by the request itself: what is left of a run's `max_usd`. */
@@ -35,8 +42,6 @@ export interface AdmissionRequest {
   counted?: boolean | undefined;
   /** Bytes that a turn adds to its conversation before it is answered. */
   adds?: number | undefined;
-  /** The pools that pay too, but for a group that an admin has chosen; absent where there are none. */
-  pools?: { deployment: boolean; group?: string | undefined } | undefined;
   /** Set for a request that costs nothing and is no token count. It takes one of `requests_per_minute`. */
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
@@ -45,7 +50,14 @@ export interface AdmissionRequest {
 export type AdmissionDecision =
   | { outcome: 'revoked' }
   | { outcome: 'count_needed' }
-  | { outcome: 'refused'; refusal: Refusal; standing: QuotaStatus; fallbacks?: readonly string[] }
+  | {
+      outcome: 'refused';
+      refusal: Refusal;
+      standing: QuotaStatus;
+      fallbacks?: readonly string[];
+      /** As of one that is admitted; absent from an object of an earlier version. */
+      unlisted?: boolean;
+    }
   | ({ outcome: 'full' } & StorageRefusal)
   /** A pool has to be asked, and could not be. */
   | { outcome: 'unreachable' }

@@ -2,12 +2,11 @@
 
 import type { MessageBatch, OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import type { Limits } from '../../settings/limits.schema.ts';
-import type { AdmissionDecision, CredentialUse } from './admission.ts';
+import type { AdmissionCaller, AdmissionDecision } from './admission.ts';
 import type { Tokens } from './settlement.ts';
 
 /** What an account is asked to set aside for a batch. */
-export interface BatchOrder {
+export interface BatchOrder extends AdmissionCaller {
   /** The batch's id. */
   batch: string;
   /** The id of its first row in the ledger; those of further models have a number behind it. */
@@ -19,7 +18,7 @@ export interface BatchOrder {
   models: string[][];
   /** Whether every model is in the price table. */
   known: boolean;
-  /** Of the bytes of its body. */
+  /** A hash of the bytes of its body. */
   digest: string;
   /** A hash of the caller's `idempotency-key`. */
   key?: string | undefined;
@@ -27,11 +26,6 @@ export interface BatchOrder {
   repeats: boolean;
   /** Whether nothing is to be set aside: only the decision is asked for. */
   dryRun: boolean;
-  token?: CredentialUse | undefined;
-  tags?: string | undefined;
-  user?: string | undefined;
-  defaults?: Limits | undefined;
-  pools?: { deployment: boolean; group?: string | undefined } | undefined;
 }
 
 /** What the items of one model can cost. */
@@ -87,7 +81,7 @@ export interface BatchOpening {
   digest: string;
   /** The same for all batches with these custom ids: no proof, but a doubt. Journals of earlier releases have none. */
   likeness?: string;
-  /** Of the account and the bytes of the body. */
+  /** A hash of the account and the bytes of the body. */
   origin?: string;
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';

@@ -17,7 +17,7 @@ export interface ClassificationOpening {
   account: string;
   /** The id that its batch gets. Each try has its own, by which its calls are known: only one of them makes the batch. */
   batch: string;
-  /** Of the request: what is sent again under the same key must be the same. */
+  /** A hash of the request: what is sent again under the same key must be the same. */
   digest: string;
   /** What reads an answer: the labels and fields, and whether they came as structured output. */
   classifier: ChoosingClassifier;

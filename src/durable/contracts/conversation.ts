@@ -29,12 +29,13 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   export(view?: View): Result<ReadableStream<Uint8Array>>;
   create(
     place: ConversationPlace,
-    fields: Omit<ConversationFields, 'system' | 'tools'>,
-    texts: { system?: CrossingText; tools?: CrossingText },
+    fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
+    texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>>;
   patch(patch: ConversationPatch): Result<CrossingText>;
   rewind(before: string): Result<CrossingText>;
   fork(to: string, at: string | undefined): Promise<Result<CrossingText>>;
+  backup(): Result<ReadableStream<Uint8Array>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
   erase(): Promise<boolean>;
   subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
@@ -101,12 +102,12 @@ export interface TurnRequest {
   hash: string;
   /** The header `idempotency-key`. */
   key: string | undefined;
-  /** An official client says that it has sent the same before. */
+  /** Whether an official client says that it has sent the same before. */
   retried: boolean;
-  /** The same call was lost before: it must not begin a second turn. */
+  /** Whether the same call was lost before: it must not begin a second turn. */
   again: boolean;
   stream: boolean;
-  /** Nobody waits for the answer: it is told when it has ended. */
+  /** Whether the turn is in the background: nobody waits for its answer, and its end is told. */
   background?: boolean | undefined;
   /** Where that is told, and what waits for approval; absent where the setting TURN_DELIVER_URL says it. */
   deliverUrl?: string | undefined;

@@ -93,6 +93,8 @@ export interface ConversationReport {
   bytes?: number | undefined;
   /** What it has cost, without the request that the report comes with; a version before this one did not tell. */
   cost?: Nanodollars | undefined;
+  /** Whether calls of it wait for approval; a version before this one did not tell. */
+  paused?: 'approval' | null | undefined;
   /** Whether it does not exist: it was deleted, or its first turn failed. */
   gone: boolean;
 }

@@ -47,7 +47,7 @@ export class BatchesApi {
     const id = identifier('msgbatch_', digest('batch', nonce));
     const writer = new PieceWriter(this.#store, id, BATCH_KEPT_SECONDS);
     const { now, protocol } = judgement;
-    try {
+    return await writer.orUndo(async () => {
       const outcomes = await readItems(request, writer, judgement, obeysMarks);
       const pieces = await writer.end();
       // Even without a duration it is seen in progress once.
@@ -55,10 +55,7 @@ export class BatchesApi {
       const batch: Batch = { id, ...timing, outcomes, pieces, protocol };
       await this.#records.save(owner, batch);
       return batchRow(batch, now, base);
-    } catch (error) {
-      await writer.undo();
-      throw error;
-    }
+    });
   }
 
   async list(query: URLSearchParams, { owner, base, judgement }: BatchCall): Promise<Record<string, unknown>> {

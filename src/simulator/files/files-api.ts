@@ -90,7 +90,7 @@ export class FilesApi {
   ): Promise<Record<string, unknown>> {
     const id = identifier('file_', digest('file', nonce));
     const writer = new PieceWriter(this.#store, id, FILE_KEPT_SECONDS);
-    try {
+    return await writer.orUndo(async () => {
       const read = await this.#readFile(request, writer);
       const { filename, mimeType, bytes, expiresIn } = read;
       const expiresAt = expiresIn === undefined ? null : now + expiresIn * 1000;
@@ -98,10 +98,7 @@ export class FilesApi {
       const file = { id, createdAt: now, filename, mimeType, bytes, pieces, downloadable, expiresAt };
       await this.#records.save(owner, file);
       return fileRow(file);
-    } catch (error) {
-      await writer.undo();
-      throw error;
-    }
+    });
   }
 
   async #readFile(request: Request, writer: PieceWriter) {

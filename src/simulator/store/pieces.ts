@@ -33,9 +33,14 @@ export class PieceWriter {
     return this.#written;
   }
 
-  /** Removes what was written: the body is refused after all. */
-  async undo(): Promise<void> {
-    await removePieces(this.#store, this.#name, this.#written);
+  /** Does the work that writes the body. Where the body is refused after all, what was written is removed. */
+  async orUndo<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (error) {
+      await removePieces(this.#store, this.#name, this.#written);
+      throw error;
+    }
   }
 
   #append(part: Uint8Array): void {

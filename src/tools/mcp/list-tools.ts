@@ -11,9 +11,9 @@ export interface ListedTool {
   isRepeatable: boolean;
 }
 
-/** Each tool is in the prompt of every request; more than these nobody can want there. */
+/** The most tools of one server: each of them stands in the prompt of every request. */
 const MOST_SERVER_TOOLS = 200;
-/** Of all pages together, as they come. */
+/** The most bytes of all pages together, as they come. */
 const MOST_LIST_BYTES = 1_000_000;
 const MOST_TOOL_PAGES = 100;
 

@@ -2,6 +2,7 @@
 
 import { shapeOf } from '../../http/body-shape.ts';
 import { decoder, encoder } from '../../http/bytes.ts';
+import { mediaTypeOf } from '../../http/media-type.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
@@ -24,7 +25,7 @@ export interface StreamPlace {
  * @throws McpFault for what is no MCP; what `take` throws
  */
 export async function* messagesIn(response: Response, take: Take, place: StreamPlace): AsyncGenerator<Json> {
-  const type = response.headers.get('content-type')?.split(';')[0]?.trim().toLowerCase();
+  const type = mediaTypeOf(response);
   const { body } = response;
   const isStream = type === 'text/event-stream';
   if (!body || (!isStream && type !== 'application/json')) {

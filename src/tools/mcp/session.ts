@@ -21,16 +21,16 @@ export interface RpcOptions {
   take: Take;
 }
 
-/** The versions of the protocol whose tools are listed and called in this way; the first is offered. */
+/** The versions of the protocol that this client speaks; it offers the first one. */
 const VERSIONS: readonly unknown[] = ['2025-11-25', '2025-06-18', '2025-03-26'];
-/** From this version on there is no session: each request says by itself what one would have agreed on. */
+/** From this version on there is no session: each request says itself what was agreed on in a session before. */
 const WITHOUT_SESSION = '2026-07-28';
 const PROTOCOL_META = 'io.modelcontextprotocol/';
 /** What a server may say before it is asked for tools. */
 const MOST_GREETING_BYTES = 256 * 1024;
 /** How long a message may take for which nobody waits. */
 const NOTICE_MS = 5_000;
-/** What a server may ask during one call: each is answered, so a server must not have us send without end. */
+/** How many of a server's requests are answered during one call: without a bound it could make this edge send for ever. */
 const MOST_ASKED = 100;
 const SHORTEST_RETRY_MS = 1_000;
 const CLIENT = { name: 'sluice', version: '0.1.0' };
@@ -66,7 +66,7 @@ export class McpSession {
       ({ protocolVersion } = await this.request('initialize', params, asking));
     } catch (thrown) {
       if (!(thrown instanceof McpFault) || thrown.status !== 400) throw thrown;
-      // So answers a server that knows only versions without a session. If it meant anything else, it says so again.
+      // A server that knows only versions without a session answers so. If it meant anything else, it will say so again.
       this.#version = WITHOUT_SESSION;
       return;
     }

@@ -4,13 +4,13 @@ import { type McpServer, McpSession } from './session.ts';
 /** How long a server may take to open a session. */
 const OPENING_MS = 30_000;
 
-/** The sessions of a run: one a server, opened when it is first called. */
+/** The sessions of a run: one for each server, opened when it is first called. */
 export class McpSessions {
   readonly #opened = new Map<string, Promise<McpSession>>();
   readonly #closed = new AbortController();
 
   /**
-   * Gives the session with a server. Calls that are made at the same time share its opening, so none of them ends it.
+   * Gives the session with a server. Calls that are made at the same time share its opening, so a call that ends stops none.
    *
    * @param key tells servers and their headers apart
    * @throws as `McpSession.open`; the reason of the signal

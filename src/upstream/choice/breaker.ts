@@ -4,9 +4,9 @@
 export interface BreakerOptions {
   /** It opens after so many failures without a success between them. */
   failures: number;
-  /** It opens where half of the tries of this time failed, */
+  /** It opens where half of the tries of this time failed. */
   windowMs: number;
-  /** and there were at least so many of them. */
+  /** It does so only where there were at least so many of them. */
   leastTries: number;
   /** How long it stays open the first time. Each probe that fails doubles that, up to the second figure. */
   firstWaitMs: number;

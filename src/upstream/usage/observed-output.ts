@@ -63,14 +63,14 @@ export class ObservedOutput {
     };
   }
 
-  /** Notes that something came that is not measured. */
-  touch(at: number): void {
-    this.#clock.touch(at);
+  /** Notes that something came that is not measured; then at the earliest. */
+  touch(since: number): void {
+    this.#clock.touch(since);
   }
 
-  /** Notes the end of a block. */
-  stopBlock(at: number): void {
-    this.#clock.stop(at);
+  /** Notes the end of a block, which came from `since` to `at`. */
+  stopBlock(at: number, since: number): void {
+    this.#clock.stop(at, since);
   }
 
   /** What has come since the first prompt, in tokens. */
@@ -82,8 +82,8 @@ export class ObservedOutput {
     return { tokens: Math.ceil(this.#tokens), unseen_ms: this.#clock.until(at) };
   }
 
-  /** Notes the beginning of a block: the `content_block` of a `content_block_start`. */
-  startBlock(block: unknown, at: number): void {
+  /** Notes the beginning of a block, which came from `since` to `at`: the `content_block` of a `content_block_start`. */
+  startBlock(block: unknown, at: number, since: number): void {
     const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
     const isResult = type.endsWith('_tool_result');
     if (this.#isStepOver && !isResult) {
@@ -91,7 +91,7 @@ export class ObservedOutput {
       this.#isStepOver = false;
     }
     const name = stringOrUndefined(memberOf(block, 'name')) ?? '';
-    this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type, at);
+    this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type, at, since);
     if (isResult) {
       this.#results += mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? ''));
       this.#isStepOver = true;

@@ -26,10 +26,11 @@ const TAIL_BYTES = 4_096;
 /** Stands for the data of a delta that was measured. Its text is not kept: what matters later is only that it is complete JSON. */
 const COUNTED_DELTAS = '{}';
 
-/** A piece of a stream, and when it came: milliseconds since 1970. */
+/** A piece of a stream, and when it came, at the earliest and at the latest: milliseconds since 1970. */
 interface Arrived {
   piece: Uint8Array;
   at: number;
+  since: number;
 }
 
 /** What a reader must know of the request. */
@@ -61,8 +62,9 @@ export class UsageReader {
   readonly #readsBlocks: boolean;
   readonly #observed: ObservedOutput;
   readonly #made: MadeIds | undefined;
-  /** When the piece came that is read now. */
+  /** When the piece came that is read now, at the latest and at the earliest. */
   #at: number;
+  #since: number;
   #final = false;
   /** Pieces of which no line has been read yet: most streams end well before they must be. */
   #unread: Arrived[] = [];
@@ -78,25 +80,27 @@ export class UsageReader {
     this.#made = readsIds ? new MadeIds() : undefined;
     this.#observed = new ObservedOutput(sentAt);
     this.#at = sentAt;
+    this.#since = sentAt;
   }
 
   /**
    * Takes the next piece; its buffer may be used again afterwards.
    *
    * @param isAll whether the piece is all of the stream: then, as a rule, it need not be copied
-   * @param at when it came; milliseconds since 1970
+   * @param at when it came, or was found; milliseconds since 1970
+   * @param since when the first of it may have come, where nobody looked in the meantime. Default: the same
    */
-  push(piece: Uint8Array, isAll = false, at = Date.now()): void {
+  push(piece: Uint8Array, isAll = false, at = Date.now(), since = at): void {
     this.#report.bytes += piece.length;
     if (this.#read) {
-      this.#readPiece(piece, at);
+      this.#readPiece({ piece, at, since });
       return;
     }
     if (isAll && this.#unread.length === 0 && this.#readEnds(piece, piece)) {
       this.#isWhole = true;
       return;
     }
-    this.#unread.push({ piece: piece.slice(), at });
+    this.#unread.push({ piece: piece.slice(), at, since });
     if (this.#report.bytes > UNREAD_BYTES) this.#readAll();
   }
 
@@ -175,12 +179,13 @@ export class UsageReader {
   #readAll(): void {
     if (this.#read || this.#isWhole) return;
     this.#read = true;
-    for (const { piece, at } of this.#unread) this.#readPiece(piece, at);
+    for (const arrived of this.#unread) this.#readPiece(arrived);
     this.#unread = [];
   }
 
-  #readPiece(piece: Uint8Array, at: number): void {
+  #readPiece({ piece, at, since }: Arrived): void {
     this.#at = at;
+    this.#since = since;
     this.#lines.push(piece);
   }
 
@@ -226,14 +231,14 @@ export class UsageReader {
     if (event === '' || data === undefined) return;
     if (event === DELTA_NAME) {
       // Data in several lines, or before the event's name: the API does not write so, but the format allows it.
-      this.#observed.touch(this.#at);
+      this.#observed.touch(this.#since);
       if (data !== COUNTED_DELTAS) this.#observed.countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
     else if (event === 'content_block_start') {
       const value = parseOrUndefined(data);
       this.#made?.take(value);
-      this.#observed.startBlock(memberOf(value, 'content_block'), this.#at);
-    } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at);
+      this.#observed.startBlock(memberOf(value, 'content_block'), this.#at, this.#since);
+    } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at, this.#since);
     else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
     else if (event === 'message_start') {
       const value = parseOrUndefined(data);

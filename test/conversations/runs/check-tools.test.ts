@@ -3,12 +3,14 @@ import { checkRun, refuseRun } from '../../../src/conversations/runs/check-tools
 import { ApiError } from '../../../src/http/errors.ts';
 import type { Scope } from '../../../src/identity/identity.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
-import { TOOL_SECRET, TOOL_URL, weather } from '../../support/scripted-runs.ts';
-
-const SETTINGS = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
+import { TOOL_URL, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 
 /** The error that a request raises. */
-function refusal(body: object, scopes: Scope[] = ['messages', 'tools'], vars: object = SETTINGS): ApiError | undefined {
+function refusal(
+  body: object,
+  scopes: Scope[] = ['messages', 'tools'],
+  vars: object = TOOL_VARS,
+): ApiError | undefined {
   try {
     checkRun({ ...body }, { account: 'alice', scopes, token: undefined }, parseSettings({ ...vars }));
     return undefined;

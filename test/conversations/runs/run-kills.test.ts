@@ -5,11 +5,12 @@ import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
 import { brokenRule } from '../../support/api-rules.ts';
-import { bindings, bodyOf, readOf, resetAll, rowsOf, simulate, textOf } from '../../support/conversations.ts';
+import { bindings, readOf, resetAll, rowsOf, simulate } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
 import { runs } from '../../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
+import { bodyOf, textOf } from '../../support/turns.ts';
 
 /** Where an object dies: the waits of a step. Between two of them everything is stored as one. */
 const POINTS = [

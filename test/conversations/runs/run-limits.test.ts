@@ -5,21 +5,9 @@ import type { TurnRequest } from '../../../src/durable/contracts/conversation.ts
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { VerifiedToken } from '../../../src/identity/caller.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
-import {
-  atRest,
-  bindings,
-  bodyOf,
-  listen,
-  readOf,
-  requestOf,
-  resetAll,
-  rowsOf,
-  say,
-  simulate,
-  textOf,
-  turnOf,
-} from '../../support/conversations.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_SECRET, weather } from '../../support/scripted-runs.ts';
+import { atRest, bindings, readOf, resetAll, rowsOf, simulate } from '../../support/conversations.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
+import { bodyOf, listen, requestOf, say, textOf, turnOf } from '../../support/turns.ts';
 
 afterEach(resetAll);
 
@@ -158,8 +146,7 @@ test('a step whose upstream fails goes to the next one, and the run is one messa
     UPSTREAMS: JSON.stringify(list),
     UPSTREAM_ONE_KEY: 'one',
     UPSTREAM_TWO_KEY: 'two',
-    TOOL_HOSTS: 'tools.example.com',
-    TOOL_SIGNING_SECRET: TOOL_SECRET,
+    ...TOOL_VARS,
   });
   const asks: string[] = [];
   const fetching = vi.spyOn(globalThis, 'fetch').mockImplementation(async (input, init) => {

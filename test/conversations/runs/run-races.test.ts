@@ -3,21 +3,10 @@ import { receivedText } from '../../../src/conversations/turn-answer.ts';
 import type { CrossingText } from '../../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { brokenRule } from '../../support/api-rules.ts';
-import {
-  ask,
-  atRest,
-  bindings,
-  bodyOf,
-  listen,
-  readOf,
-  resetAll,
-  rowsOf,
-  say,
-  stubOf,
-  textOf,
-} from '../../support/conversations.ts';
+import { atRest, bindings, readOf, resetAll, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
+import { ask, bodyOf, listen, say, textOf } from '../../support/turns.ts';
 
 afterEach(resetAll);
 

@@ -7,21 +7,7 @@ import type { CrossingText } from '../../../src/durable/contracts/conversation.t
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
-import {
-  ask,
-  atRest,
-  bindings,
-  bodyOf,
-  listen,
-  readOf,
-  resetAll,
-  rowsOf,
-  say,
-  storedLog,
-  stubOf,
-  type Told,
-  textOf,
-} from '../../support/conversations.ts';
+import { atRest, bindings, readOf, resetAll, rowsOf, storedLog, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import {
   answeringBy,
@@ -33,6 +19,7 @@ import {
   TOOL_URL,
   weather,
 } from '../../support/scripted-runs.ts';
+import { ask, bodyOf, listen, say, type Told, textOf } from '../../support/turns.ts';
 
 afterEach(resetAll);
 

@@ -5,13 +5,14 @@ import { Conversation } from '../../../src/conversations/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
-import { bindings, bodyOf, readOf, resetAll, rowsOf } from '../../support/conversations.ts';
+import { bindings, readOf, resetAll, rowsOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
 import { settleEdges } from '../../support/prefixes.ts';
 import { runs } from '../../support/runs.ts';
-import { answeringBy, calls, says, servingTools, TOOL_SECRET, weather } from '../../support/scripted-runs.ts';
+import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { agentOf, agentTool, storeAgents, task } from '../../support/subagents.ts';
+import { bodyOf } from '../../support/turns.ts';
 
 /** Where something dies: the waits of a step, and those between a run and its subagents. */
 const POINTS = [
@@ -28,9 +29,15 @@ const POINTS = [
 ] as const;
 type Point = (typeof POINTS)[number];
 
-const TREES = runs(100);
-/** A run, its two leads, and two helpers of each: depth three, six subagents. */
-const SUBAGENTS = 6;
+/**
+ * All of them have depth three, and six subagents of the root. In each third one every agent that calls agents calls six:
+ * these have forty-two. By day there are six, with as many subagents as twenty trees of six: more would take minutes.
+ */
+const TREES = runs(100, 0.3);
+const isWide = (tree: string) => Number(tree.slice('tree'.length)) % 3 === 0;
+const SIX = ['a', 'b', 'c', 'd', 'e', 'f'];
+/** The leads of a root, and their helpers: six of each, or one of the first lead alone. */
+const subagentsIn = (tree: string) => 6 + (isWide(tree) ? 36 : 1);
 /** What the API bills for a step, at the prices of claude-opus-5-5. */
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
@@ -40,12 +47,11 @@ afterEach(async () => {
   await resetAll();
 });
 
-test(`${TREES} trees of depth three with six subagents each, under kills, end, cost no more than said, and do each task once`, async () => {
+test(`${TREES} trees of depth three, six subagents to an agent, under kills: all end, none costs more than said, each task is done once`, async () => {
   const killer = new Killer<Point>(POINTS);
   const billed = new Map<string, number>();
   const faults: string[] = [];
   const treeIn = (body: { messages: unknown }) => /tree\d+/.exec(JSON.stringify(body.messages))?.[0] ?? '';
-  const vars = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
   answeringBy(
     (body) => {
       const fault = brokenRule(body.messages as never);
@@ -58,20 +64,25 @@ test(`${TREES} trees of depth three with six subagents each, under kills, end, c
       const isDone = body.messages.some(
         ({ content }) => Array.isArray(content) && content.some(({ type }) => type === 'tool_result'),
       );
+      const id = `toolu_${place?.replaceAll('.', '_')}`;
+      // Of the leads of a narrow tree only the first one has a helper; the others book themselves.
+      const helpers = isWide(tree) ? SIX : place?.endsWith('.a') ? ['a'] : [];
+      const children = below === 'lead' ? SIX : below === 'helper' ? helpers : [];
       const wanted =
-        below === 'book'
-          ? [{ type: 'tool_use', id: `toolu_${place?.replaceAll('.', '_')}`, name: 'book', input: { city: place } }]
-          : ['a', 'b'].map((one) =>
-              task(`toolu_${place?.replaceAll('.', '_')}_${one}`, below, `Do ${place}.${one} now.`),
-            );
+        children.length === 0
+          ? [{ type: 'tool_use', id, name: 'book', input: { city: place } }]
+          : children.map((one) => task(`${id}_${one}`, below, `Do ${place}.${one} now.`));
       const answer = isDone ? says(`Done: ${agent ?? 'root'}.`) : calls(...wanted);
       return { ...answer, usage: USAGE, change: (text) => dyingIn(text, () => killer.at('answer before its row')) };
     },
     { before: () => killer.at('step committed'), after: () => killer.at('last byte sent up') },
   );
   await storeAgents(
-    { lead: { tools: [agentTool('helper')] }, helper: { tools: [weather({ once: true }, 'book')] } },
-    vars,
+    {
+      helper: { tools: [weather({ once: true }, 'book')] },
+      lead: { tools: [agentTool('helper'), weather({ once: true }, 'book')] },
+    },
+    TOOL_VARS,
   );
   killing(killer);
   const tools = servingTools(async ({ body }) => {
@@ -81,12 +92,13 @@ test(`${TREES} trees of depth three with six subagents each, under kills, end, c
 
   const kill = fc.record({
     point: fc.constantFrom(...POINTS),
-    after: fc.integer({ min: 0, max: 6 }),
+    after: fc.integer({ min: 0, max: 20 }),
     one: fc.option(fc.nat(100), { nil: undefined }),
   });
-  const most = fc.constantFrom(0.05, 0.2, 1);
+  const most = fc.constantFrom(0.1, 1, 3);
   let number = 0;
   const ends = { done: 0, paused: 0, failed: 0 };
+  const told = { trees: 0, 'with 42 subagents': 0, subagents: 0, 'over max_usd': 0, doubles: 0 };
   await fc.assert(
     fc.asyncProperty(fc.array(kill, { maxLength: 4 }), most, async (kills, max_usd) => {
       number += 1;
@@ -105,15 +117,20 @@ test(`${TREES} trees of depth three with six subagents each, under kills, end, c
       else ends.paused += 1;
 
       expect(faults).toEqual([]);
+      told.trees += 1;
+      if (isWide(tree)) told['with 42 subagents'] += 1;
+      if ((billed.get(tree) ?? 0) > max_usd) told['over max_usd'] += 1;
       expect(billed.get(tree) ?? 0).toBeLessThanOrEqual(max_usd);
+      let begun = 0;
       await eventually(async () => {
         const subagents = [...(await subagentsOf(tree))];
-        expect(subagents.length).toBeLessThanOrEqual(SUBAGENTS);
+        expect(subagents.length).toBeLessThanOrEqual(subagentsIn(tree));
+        begun = subagents.length;
         const calledBy = subagents.map(({ parent, tool_use_id }) => `${String(parent)} ${String(tool_use_id)}`);
         expect(new Set(calledBy).size).toBe(subagents.length);
         const all = [(await readOf(tree)) ?? {}, ...subagents];
         for (const one of all) expect(one).toMatchObject({ state: 'idle', turns: 1 });
-        expect(new Set(killer.victims).size).toBeLessThanOrEqual(1 + SUBAGENTS);
+        expect(new Set(killer.victims).size).toBeLessThanOrEqual(1 + subagentsIn(tree));
         // What all of them were booked at is never less than what was billed, and never more than was allowed.
         const booked = await bookedFor(new Set(killer.victims));
         expect(booked).toBeGreaterThanOrEqual((billed.get(tree) ?? 0) - 1e-9);
@@ -124,12 +141,19 @@ test(`${TREES} trees of depth three with six subagents each, under kills, end, c
         }
       });
       const made = tools.map(({ body: sent }) => String(sent.tool_use_id)).filter((id) => id.includes(`${tree}_`));
+      told.subagents += begun;
+      told.doubles += made.length - new Set(made).size;
       expect(new Set(made).size).toBe(made.length);
+      // Where nothing was lost and there was money for all, all of them have worked, each once.
+      const isWhole = reason === 'end_turn' && max_usd === 3 && kills.length === 0;
+      if (isWhole) expect(begun).toBe(subagentsIn(tree));
     }),
     { numRuns: TREES, endOnFailure: true },
   );
-  // biome-ignore lint/suspicious/noConsole: where it died is what one wants to know of this test.
-  console.info({ ...Object.fromEntries(killer.done), ...ends });
+  const ended = ends.done + ends.paused + ends.failed;
+  // biome-ignore lint/suspicious/noConsole: where it died, and what came of it, is what one wants to know of this test.
+  console.info(`${tableOf({ ...told, ended, ...ends })}\n${tableOf(Object.fromEntries(killer.done))}`);
+  expect(told.subagents).toBeGreaterThan(6 * TREES);
   expect(ends.done).toBeGreaterThan(0.3 * TREES);
   const account = accountStub(bindings, {}, 'alice');
   await eventually(async () => expect((await account.standing()).running_requests).toBe(0));
@@ -190,4 +214,10 @@ async function bookedFor(conversations: ReadonlySet<string>): Promise<number> {
   const own = data.filter(({ conversation }) => conversations.has(conversation ?? ''));
   expect(own.map(({ status }) => status)).not.toContain('held');
   return own.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+}
+
+/** @returns figures below their names */
+function tableOf(figures: Readonly<Record<string, number>>): string {
+  const cells = Object.entries(figures).map(([name, figure]) => [name, String(figure).padStart(name.length)]);
+  return [0, 1].map((line) => `| ${cells.map((cell) => cell[line]).join(' | ')} |`).join('\n');
 }

@@ -1,23 +1,13 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
+import { turnAccount } from '../../../src/conversations/conversations-answers.schema.ts';
 import { subagentId } from '../../../src/conversations/runs/subagent-result.ts';
 import { receivedText } from '../../../src/conversations/turn-answer.ts';
 import type { CrossingText, Result } from '../../../src/durable/contracts/conversation.ts';
 import { createRequestId } from '../../../src/http/request-id.ts';
 import type { Json } from '../../../src/json/object.ts';
-import {
-  ask,
-  atRest,
-  bodyOf,
-  listen,
-  readOf,
-  resetAll,
-  rowsOf,
-  say,
-  stubOf,
-  textOf,
-} from '../../support/conversations.ts';
+import { atRest, readOf, resetAll, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { settleEdges } from '../../support/prefixes.ts';
 import {
@@ -28,10 +18,11 @@ import {
   type Scripted,
   says,
   servingTools,
-  TOOL_SECRET,
+  TOOL_VARS,
   weather,
 } from '../../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../support/subagents.ts';
+import { ask, bodyOf, listen, say, textOf } from '../../support/turns.ts';
 
 afterEach(async () => {
   await settleEdges();
@@ -40,7 +31,7 @@ afterEach(async () => {
 
 const asked = (more: object = {}) => bodyOf('Find out.', { tools: [agentTool('researcher')], ...more });
 const idOf = (turn: string, tool_use_id: string, conversation = 'c1') =>
-  subagentId({ conversation, turn, tool_use_id, name: '', input: {}, account: 'alice' });
+  subagentId({ conversation, turn, tool_use_id });
 
 /** A client's run that calls these tools once, and then says `Done.` */
 const calling =
@@ -238,10 +229,7 @@ describe('a subagent', () => {
       return resultsIn(body).size === 0 ? calls(task('toolu_1', 'researcher')) : says('Done.');
     });
     const book = weather({ approval: 'always' }, 'book');
-    await storeAgents(
-      { researcher: { tools: [book] } },
-      { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET },
-    );
+    await storeAgents({ researcher: { tools: [book] } }, TOOL_VARS);
     const { text } = await say(asked({ max_usd: 0.06 }));
     expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('approved') });
     const step = 100 * 4e-6 + 10 * 20e-6;
@@ -263,8 +251,7 @@ describe('a subagent', () => {
       });
       servingTools(() => new Response('booked'));
       const book = weather({ approval: 'always' }, 'book');
-      const vars = { TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET };
-      await storeAgents({ researcher: { tools: [book] } }, vars);
+      await storeAgents({ researcher: { tools: [book] } }, TOOL_VARS);
       // A person is faster than the run: it has died meanwhile, say.
       approvingBeforeOutcomes(hasEnded);
       const { events, text, turn } = await say(asked({ max_usd: 0.06 }));
@@ -421,8 +408,10 @@ describe('a subagent', () => {
     await listen(resumed.body as ReadableStream<Uint8Array>);
     expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('is not known') });
     expect(told).toHaveLength(1);
-    const { cost_usd } = JSON.parse(text(await stubOf().turnAccount(answer.turn))) as { cost_usd: number };
-    expect(cost_usd).toBeGreaterThan(0.02);
+    const account = turnAccount.parse(JSON.parse(text(await stubOf().turnAccount(answer.turn))));
+    expect(account.cost_usd).toBeGreaterThan(0.02);
+    // Whoever reads the turn finds the conversation of its call.
+    expect(account.steps[0]?.calls).toMatchObject([{ conversation: await idOf(answer.turn, 'toolu_1') }]);
   });
 
   test('that was approved is paid by the run that goes on, also where that dies once the subagent has answered', async () => {

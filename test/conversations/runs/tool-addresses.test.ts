@@ -1,7 +1,7 @@
 import { reset } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import { as, settleEdges, simulatedEdge } from '../../support/prefixes.ts';
-import { TOOL_SECRET, weather } from '../../support/scripted-runs.ts';
+import { TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 
 afterEach(async () => {
   await settleEdges();
@@ -9,7 +9,7 @@ afterEach(async () => {
 });
 
 test('where a tool is, and what it is sent, no answer about its conversation tells', async () => {
-  const edge = simulatedEdge({ TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET });
+  const edge = simulatedEdge(TOOL_VARS);
   const owner = await as('alice', 'messages', 'tools');
   const reader = await as('alice', 'messages');
   const tool = weather({ headers: { authorization: 'Bearer s3cret' } });

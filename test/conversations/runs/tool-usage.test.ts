@@ -2,10 +2,11 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import type { UsageReport } from '../../../src/accounts/usage-answers.schema.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
-import { ask, atRest, bindings, bodyOf, listen, resetAll, say, stubOf } from '../../support/conversations.ts';
+import { atRest, bindings, resetAll, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { as, settleEdges, simulatedEdge } from '../../support/prefixes.ts';
-import { answeringBy, call, calls, says, servingTools, TOOL_SECRET, weather } from '../../support/scripted-runs.ts';
+import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
+import { ask, bodyOf, listen, say } from '../../support/turns.ts';
 
 afterEach(async () => {
   await settleEdges();
@@ -84,7 +85,7 @@ test('a crash in a call changes nothing of it', async () => {
 });
 
 test('an admin sees the tools of all accounts together, as a table too', async () => {
-  const edge = simulatedEdge({ TOOL_HOSTS: 'tools.example.com', TOOL_SIGNING_SECRET: TOOL_SECRET });
+  const edge = simulatedEdge(TOOL_VARS);
   let answers = 0;
   answeringBy(() => {
     answers += 1;

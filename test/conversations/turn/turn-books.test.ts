@@ -6,9 +6,10 @@ import { Turn } from '../../../src/conversations/turn/turn.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Upstream } from '../../../src/upstream/upstream.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../support/billed-answer.ts';
-import { ask, bindings, bodyOf, listen, resetAll, simulate, stubOf } from '../../support/conversations.ts';
+import { bindings, resetAll, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { runs } from '../../support/runs.ts';
+import { ask, bodyOf, listen } from '../../support/turns.ts';
 
 const encoder = new TextEncoder();
 /** A turn looks at what has come about as often. */

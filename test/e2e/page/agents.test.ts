@@ -1,61 +1,29 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../../src/client/index.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { answered, type OpenPage, openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { barriersOn } from '../../support/axe.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { startEdgeWithPage } from '../../support/edge.ts';
+import { answered, servedPage } from '../../support/page.ts';
+import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
 
 const HAIKU = 'claude-haiku-5-5';
+const TOOL_SIGNING_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 
 describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
   let client: Client;
-  let shop: Server;
-  let shopUrl = '';
-  /** What the shop was asked for. */
-  const orders: unknown[] = [];
+  let shop: FakeUpstream;
+  const server = servedPage(async () => {
+    shop = await startUpstream((_, response) =>
+      response.writeHead(200, { 'content-type': 'application/json' }).end('{"ordered":true}'),
+    );
+    return await startEdgeWithPage({ TOOL_HOSTS: new URL(shop.url).host, TOOL_SIGNING_SECRET });
+  });
+  const { inPage } = server;
 
-  beforeAll(async () => {
-    shop = createServer((request, response) => {
-      const pieces: Buffer[] = [];
-      request.on('data', (piece: Buffer) => pieces.push(piece));
-      request.on('end', () => {
-        orders.push(JSON.parse(Buffer.concat(pieces).toString()));
-        response.writeHead(200, { 'content-type': 'application/json' }).end('{"ordered":true}');
-      });
-    });
-    await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve));
-    const host = `127.0.0.1:${(shop.address() as AddressInfo).port}`;
-    shopUrl = `http://${host}/order`;
-    const vars = {
-      SIMULATOR_TTFT_MS: '0',
-      SIMULATOR_TOKENS_PER_SECOND: '0',
-      TOOL_HOSTS: host,
-      TOOL_SIGNING_SECRET: `whsec_${btoa('0123456789abcdef0123456789abcdef')}`,
-    };
-    const args = Object.entries(vars).flatMap(([name, value]) => ['--var', `${name}:${value}`]);
-    [server, browser] = await Promise.all([npmStart(args), launchBrowser()]);
+  beforeAll(() => {
     client = createClient({ baseURL: server.url });
   });
-
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-    shop?.close();
-  });
-
-  async function inPage(work: (opened: OpenPage) => Promise<void>, path: string): Promise<void> {
-    const opened = await openPage(browser, server.url + path);
-    try {
-      await work(opened);
-      expect(opened.faults).toEqual([]);
-    } finally {
-      await opened.close();
-    }
-  }
+  afterAll(() => shop?.stop());
 
   const store = async (name: string, fields: object) =>
     await client.fetch(`/agents/${name}`, { method: 'PUT', body: { model: HAIKU, max_tokens: 200, ...fields } });
@@ -87,9 +55,37 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await expect.poll(() => versions.count()).toBe(2);
       await versions.first().getByText('current').waitFor();
       expect(await versions.locator('td:nth-child(4)').allTextContents()).toEqual(['1', '0']);
+      expect(await barriersOn(page)).toEqual([]);
       await page.getByRole('link', { name: 'a-gate' }).click();
       await page.getByRole('article', { name: 'You' }).getByText('what is a gate').waitFor();
     }, '/#/agents');
+  });
+
+  test('are chosen beside the model, and a conversation shows and keeps the one it began with', async () => {
+    await store('keeper', { description: 'Keeps the lock', system: 'You keep a lock.', model: 'claude-sonnet-5' });
+    await inPage(async ({ page }) => {
+      const who = page.getByRole('combobox', { name: 'Model or agent' });
+      await who.selectOption({ label: 'keeper' });
+      await page.getByRole('textbox', { name: 'Message' }).fill('In one sentence: who are you?');
+      // What is counted is the agent's prompt, at its model's price.
+      await page.getByText(/^\d+ tokens · \$0\.0+\d+ to ask$/).waitFor();
+      await page.getByRole('button', { name: 'Send' }).click();
+      await answered(page);
+      await page.getByRole('article', { name: 'Answer' }).getByText('Claude Sonnet 5').waitFor();
+      await page.locator('.talk-head').getByRole('link', { name: 'keeper' }).waitFor();
+      expect(await who.isDisabled()).toBe(true);
+      expect(await who.locator('option:checked').textContent()).toBe('keeper');
+      const id = decodeURIComponent(new URL(page.url()).hash.split('/')[2] ?? '');
+      expect((await client.conversations.get(id)).agent?.name).toBe('keeper');
+      await page.reload();
+      await answered(page);
+      await expect.poll(() => who.locator('option:checked').textContent()).toBe('keeper');
+      // Elsewhere a model is chosen as before.
+      await page.getByRole('button', { name: 'New conversation' }).click();
+      await expect.poll(() => who.isEnabled()).toBe(true);
+      expect(await who.locator('option:checked').textContent()).toMatch(/^Claude/);
+      expect(await barriersOn(page)).toEqual([]);
+    });
   });
 
   /** Begins a run whose tool waits for approval. */
@@ -98,7 +94,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       name: 'order_bread',
       description: 'Orders bread.',
       input_schema: { type: 'object' as const, properties: { loaves: { type: 'integer' as const, minimum: 1 } } },
-      run: { url: shopUrl, approval: 'always' as const },
+      run: { url: `${shop.url}/order`, approval: 'always' as const },
     };
     await client.conversations.create({
       id: conversation,
@@ -113,23 +109,49 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
     expect(stream.paused).toBe('approval');
   };
 
+  test('a conversation that waits for approval is marked in the list, and at its agent', async () => {
+    const run = { url: `${shop.url}/order`, approval: 'always' as const };
+    const tool = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const }, run };
+    await store('baker', { description: 'Orders bread', tools: [tool] });
+    await client.conversations.create({ id: 'bread-0', title: 'Bread for Monday', agent: 'baker' });
+    const messages = [{ role: 'user' as const, content: 'Call order_bread, please.' }];
+    const stream = client.messages.stream({ conversation: 'bread-0', messages });
+    await stream.finalMessage();
+    expect(stream.paused).toBe('approval');
+    const [waits] = (await client.conversations.approvals('bread-0')).data;
+    await inPage(async ({ page }) => {
+      const item = page.getByRole('listitem').filter({ hasText: 'Bread for Monday' });
+      await item.getByText('waits for approval').waitFor();
+      await page.getByRole('link', { name: 'Agents' }).click();
+      await page.getByRole('row', { name: /baker/ }).getByText('waits for approval').waitFor();
+      await page.getByRole('link', { name: 'baker' }).click();
+      await page
+        .getByRole('row', { name: /bread-0/ })
+        .getByText('waits for approval')
+        .waitFor();
+      await client.conversations.approve('bread-0', waits?.id ?? '', { decision: 'deny' });
+      await page.getByText('waits for approval').waitFor({ state: 'detached' });
+    });
+  });
+
   test('a call that waits is a card: its input is changed, it is approved, and the run goes on with what was approved', async () => {
     await beginWaiting('bread-1');
-    orders.length = 0;
+    shop.received.length = 0;
     await inPage(async ({ page }) => {
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
       await card.getByText('needs your approval').waitFor();
+      expect(await page.locator('.edge-call-state').textContent()).toBe('waits for approval');
       const input = card.getByRole('textbox', { name: 'Input' });
       await input.fill('{"loaves": ');
       await card.getByRole('button', { name: 'Approve with this input' }).click();
       await card.getByText('The input must be a JSON object').waitFor();
-      expect(orders).toEqual([]);
+      expect(shop.received).toEqual([]);
       await input.fill('{"loaves": 12}');
       await card.getByRole('button', { name: 'Approve with this input' }).click();
       await card.waitFor({ state: 'detached' });
       await answered(page);
-      await expect.poll(() => orders.length).toBe(1);
-      expect(JSON.stringify(orders[0])).toContain('"loaves":12');
+      await expect.poll(() => shop.received.length).toBe(1);
+      expect(shop.received[0]?.body.toString()).toContain('"loaves":12');
       await page.locator('.edge-call[data-state=done]').first().waitFor();
       await page.reload();
       await answered(page);
@@ -139,7 +161,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
 
   test('a call that is denied is not made, and its reason is told', async () => {
     await beginWaiting('bread-2');
-    orders.length = 0;
+    shop.received.length = 0;
     await inPage(async ({ page }) => {
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
       await card.getByRole('textbox', { name: 'Why it is denied' }).fill('We have bread.');
@@ -149,7 +171,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       const failed = page.locator('.edge-call[data-state=failed]').first();
       await failed.locator('summary').click();
       await failed.getByText(/We have bread\./).waitFor();
-      expect(orders).toEqual([]);
+      expect(shop.received).toEqual([]);
     }, '/#/chat/bread-2');
   });
 

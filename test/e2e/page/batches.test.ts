@@ -1,10 +1,10 @@
 import { text } from 'node:stream/consumers';
-import type { Browser, Page, Route } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Page, Route } from 'playwright-core';
+import { describe, expect, test } from 'vitest';
 import { seriousBarriersOn } from '../../support/axe.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { startEdgeWithPage } from '../../support/edge.ts';
+import { openPage, servedPage } from '../../support/page.ts';
 
 const NARROW = { width: 360, height: 640 };
 const COUNTS = { processing: 0, succeeded: 0, errored: 0, canceled: 0, expired: 0 };
@@ -119,20 +119,10 @@ async function download(page: Page, name: string): Promise<string> {
 }
 
 describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
-
-  beforeAll(async () => {
-    [server, browser] = await Promise.all([npmStart(['--var', 'SIMULATOR_BATCH_MS:2000']), launchBrowser()]);
-  });
-
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
+  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_BATCH_MS: '2000' }));
 
   async function opened(options?: Parameters<typeof openPage>[2]) {
-    const open = await openPage(browser, 'about:blank', options);
+    const open = await openPage(server.browser, 'about:blank', options);
     const fake = new FakeBatches();
     await fake.serve(open.page);
     await open.page.goto(`${server.url}/#/batches`);
@@ -141,7 +131,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
   }
 
   test('a file goes through the edge’s own routes: priced, sent, followed, read, saved, cancelled', async () => {
-    const { page, faults, close, shifts } = await openPage(browser, `${server.url}/#/batches`);
+    const { page, faults, close, shifts } = await openPage(server.browser, `${server.url}/#/batches`);
     const rows = Array.from({ length: 59 }, (_, at) => `t-${at};How high is gate ${at}?`);
     await choose(page, 'tickets.csv', ['id;ticket', ...rows, 't-59;sluice-simulate: errored'].join('\n'));
     await page.getByLabel(/Prompt for each row/).fill('{{ticket}}');

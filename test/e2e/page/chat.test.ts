@@ -1,38 +1,16 @@
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { answered, ask, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { answered, ask, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+import { npmStart } from '../../support/start.ts';
 
 const TOKENS_PER_SECOND = 60;
 const LONG = 'Explain in 170 words what a lock gate is.';
 
 describe.skipIf(noBrowser())('Chat, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
-
-  beforeAll(async () => {
-    const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', `SIMULATOR_TOKENS_PER_SECOND:${TOKENS_PER_SECOND}`];
-    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
-  });
-
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
-
-  /** A page must never fail in silence, nor ask another host. */
-  async function inPage(work: (opened: OpenPage) => Promise<void>, path = '/'): Promise<void> {
-    const opened = await openPage(browser, server.url + path);
-    try {
-      await work(opened);
-      expect(opened.faults).toEqual([]);
-      expect([...opened.origins]).toEqual([server.url]);
-    } finally {
-      await opened.close();
-    }
-  }
+  const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', `SIMULATOR_TOKENS_PER_SECOND:${TOKENS_PER_SECOND}`];
+  const server = servedPage(() => npmStart(pace));
+  const { inPage } = server;
 
   /** The answer that is coming, once some of it is there. */
   const begun = async ({ page }: OpenPage, characters = 60) => {
@@ -328,28 +306,5 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
         .waitFor();
       await answered(page);
       expect(await page.locator('.talk-head .tag').textContent()).toBe('gates');
-    }));
-
-  test('shows on the wire what was asked and what came, and how to write it', () =>
-    inPage(async ({ page }) => {
-      await ask(page, "In one sentence: what's a dam?");
-      await answered(page);
-      await page.getByRole('link', { name: 'Wire' }).click();
-      const events = page.getByRole('region', { name: 'Events' });
-      for (const name of ['message_start', 'content_block_delta', 'message_stop', 'comment']) {
-        await events.getByRole('cell', { name, exact: true }).first().waitFor();
-      }
-      const times = await events.locator('tbody td:first-child').allTextContents();
-      expect(times.length).toBeGreaterThan(5);
-      expect(times.every((time) => /^\d+(\.\d+)? m?s$/.test(time))).toBe(true);
-      await page.getByRole('tab', { name: 'curl' }).click();
-      const curl = await page.getByRole('tabpanel').locator('code').last().textContent();
-      expect(curl).toContain(`curl -N '${server.url}/messages'`);
-      expect(curl).toContain("what'\\''s a dam?");
-      await page.keyboard.press('ArrowRight');
-      await page.getByText('anthropic.messages.stream(').waitFor();
-      expect(await page.getByRole('tabpanel').locator('code').last().textContent()).toContain('sluice-conversation');
-      await page.keyboard.press('ArrowRight');
-      await page.getByText('sluice.messages.stream(').waitFor();
     }));
 });

@@ -1,37 +1,20 @@
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../../src/client/index.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { answered, ask, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { startEdgeWithPage } from '../../support/edge.ts';
+import { answered, ask, lastAnswer, servedPage } from '../../support/page.ts';
 
 const PHONE = { viewport: { width: 390, height: 844 } };
 
 describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
   let client: Client;
+  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '50', SIMULATOR_TOKENS_PER_SECOND: '60' }));
+  const { inPage } = server;
 
-  beforeAll(async () => {
-    const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', 'SIMULATOR_TOKENS_PER_SECOND:60'];
-    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
+  beforeAll(() => {
     client = createClient({ baseURL: server.url });
   });
-
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
-
-  async function inPage(work: (opened: OpenPage) => Promise<void>, options?: BrowserContextOptions, path = '/') {
-    const opened = await openPage(browser, server.url + path, options);
-    try {
-      await work(opened);
-      expect(opened.faults).toEqual([]);
-    } finally {
-      await opened.close();
-    }
-  }
 
   /** Asks, and has the simulator answer with a text of the test. */
   const answerWith = async (page: Page, answer: string) => {
@@ -55,17 +38,21 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
     ['as narrow as the column', { viewport: { width: 1060, height: 640 } }],
     ['on a phone', PHONE],
   ])('title, answer and composer share one column in a window that is %s', (_, options) =>
-    inPage(async ({ page }) => {
-      await ask(page, 'Explain in 170 words what a lock gate is.');
-      await answered(page);
-      const column = await edges(page, '.message.assistant');
-      const head = await edges(page, '.talk-head .column');
-      const field = await edges(page, '.field');
-      for (const [left, right] of [head, field]) {
-        expect(Math.abs((left ?? 0) - (column[0] ?? 0))).toBeLessThanOrEqual(4);
-        expect(Math.abs((right ?? 0) - (column[1] ?? 0))).toBeLessThanOrEqual(4);
-      }
-    }, options),
+    inPage(
+      async ({ page }) => {
+        await ask(page, 'Explain in 170 words what a lock gate is.');
+        await answered(page);
+        const column = await edges(page, '.message.assistant');
+        const head = await edges(page, '.talk-head .column');
+        const field = await edges(page, '.field');
+        for (const [left, right] of [head, field]) {
+          expect(Math.abs((left ?? 0) - (column[0] ?? 0))).toBeLessThanOrEqual(4);
+          expect(Math.abs((right ?? 0) - (column[1] ?? 0))).toBeLessThanOrEqual(4);
+        }
+      },
+      '/',
+      options,
+    ),
   );
 
   test('has one button for its options, which opens above it, and closes with Escape', () =>
@@ -89,13 +76,17 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
     }));
 
   test('keeps its options within the window of a phone', () =>
-    inPage(async ({ page }) => {
-      await page.getByRole('button', { name: 'Options' }).click();
-      const box = await page.locator('.popover').boundingBox();
-      expect(box?.x).toBeGreaterThanOrEqual(0);
-      expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(PHONE.viewport.width);
-      expect(box?.y).toBeGreaterThanOrEqual(0);
-    }, PHONE));
+    inPage(
+      async ({ page }) => {
+        await page.getByRole('button', { name: 'Options' }).click();
+        const box = await page.locator('.popover').boundingBox();
+        expect(box?.x).toBeGreaterThanOrEqual(0);
+        expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(PHONE.viewport.width);
+        expect(box?.y).toBeGreaterThanOrEqual(0);
+      },
+      '/',
+      PHONE,
+    ));
 
   test('shows a caret where an answer grows, and none when it has ended', () =>
     inPage(async ({ page }) => {
@@ -117,28 +108,35 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
     }));
 
   test('scrolls a wide table, breaks none of its words, and shows what is ticked', () =>
-    inPage(async ({ page }) => {
-      const words = ['Incomprehensibilities', 'Exactness', 'Internationalization', 'Straightforwardness'];
-      const table = `| ${words.join(' | ')} |\n|${'---|'.repeat(words.length)}\n| ${words.join(' | ')} |`;
-      await answerWith(page, `${table}\n\n- [x] Build the gate\n- [ ] Open it`);
-      const cells = lastAnswer(page).getByRole('cell');
-      // Of a broken word some letters stand on a second line.
-      const lines = await cells.evaluateAll((all) =>
-        all.map((cell) => {
-          const range = document.createRange();
-          range.selectNodeContents(cell);
-          return range.getClientRects().length;
-        }),
-      );
-      expect(lines).toEqual([1, 1, 1, 1]);
-      const [inner, outer] = await lastAnswer(page)
-        .locator('table')
-        .evaluate((element) => [element.scrollWidth, element.clientWidth]);
-      expect(inner).toBeGreaterThan(outer ?? 0);
-      expect(await lastAnswer(page).locator('table').getAttribute('tabindex')).toBe('0');
-      expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(PHONE.viewport.width);
-      expect(await lastAnswer(page).getByRole('listitem').allTextContents()).toEqual(['☑ Build the gate', '☐ Open it']);
-    }, PHONE));
+    inPage(
+      async ({ page }) => {
+        const words = ['Incomprehensibilities', 'Exactness', 'Internationalization', 'Straightforwardness'];
+        const table = `| ${words.join(' | ')} |\n|${'---|'.repeat(words.length)}\n| ${words.join(' | ')} |`;
+        await answerWith(page, `${table}\n\n- [x] Build the gate\n- [ ] Open it`);
+        const cells = lastAnswer(page).getByRole('cell');
+        // Of a broken word some letters stand on a second line.
+        const lines = await cells.evaluateAll((all) =>
+          all.map((cell) => {
+            const range = document.createRange();
+            range.selectNodeContents(cell);
+            return range.getClientRects().length;
+          }),
+        );
+        expect(lines).toEqual([1, 1, 1, 1]);
+        const [inner, outer] = await lastAnswer(page)
+          .locator('table')
+          .evaluate((element) => [element.scrollWidth, element.clientWidth]);
+        expect(inner).toBeGreaterThan(outer ?? 0);
+        expect(await lastAnswer(page).locator('table').getAttribute('tabindex')).toBe('0');
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(PHONE.viewport.width);
+        expect(await lastAnswer(page).getByRole('listitem').allTextContents()).toEqual([
+          '☑ Build the gate',
+          '☐ Open it',
+        ]);
+      },
+      '/',
+      PHONE,
+    ));
 
   test('shows what can be done with a message where the pointer is, and always at the last answer, as one stop of Tab', () =>
     inPage(async ({ page }) => {

@@ -1,29 +1,19 @@
-import type { Browser, Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { type Edge, startEdgeWithPage } from '../../support/edge.ts';
+import { openPage, servedPage } from '../../support/page.ts';
 
 const ACCOUNTS = 1_000;
 /** A frame that takes longer than this is one that people see missing. */
 const LONGEST_MS = 50;
 const MOST_TRIES = 15;
-const QUICK = ['SIMULATOR_TTFT_MS:20', 'SIMULATOR_TOKENS_PER_SECOND:0'].flatMap((setting) => ['--var', setting]);
+const QUICK = { SIMULATOR_TTFT_MS: '20' };
 const NARROW = { width: 360, height: 640 };
 
 describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
-
-  beforeAll(async () => {
-    [server, browser] = await Promise.all([npmStart(QUICK), launchBrowser()]);
-  });
-
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
+  const server = servedPage(() => startEdgeWithPage(QUICK));
 
   const send = async (method: string, path: string, body: unknown, url = server.url) => {
     const headers = { 'content-type': 'application/json' };
@@ -50,9 +40,9 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     let refused = await ask();
     for (let i = 0; i < 100 && refused.ok; i += 1) refused = await ask();
     expect(refused.status).toBe(429);
-    const { page, faults, close } = await openPage(browser, `${server.url}/#/budget`);
+    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/budget`);
     const find = async (id: string | null) => {
-      await page.getByRole('textbox', { name: 'Request id' }).fill(id ?? '');
+      await page.getByRole('textbox', { name: 'Request id, or account' }).fill(id ?? '');
       await page.keyboard.press('Enter');
     };
     const box = page.getByRole('region', { name: 'Find a request' });
@@ -83,8 +73,91 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await close();
   });
 
+  test('who spent most, on what, and why a request was refused is found by days, and without an account’s name', async () => {
+    const started: string[] = [];
+    const askAs = async (account: string, model: string, tags: string) => {
+      const minted = await send('POST', '/tokens', { account, scopes: ['messages'] });
+      const { token } = (await minted.json()) as { token: string };
+      return await fetch(`${server.url}/v1/messages`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', authorization: `Bearer ${token}`, 'sluice-tags': tags },
+        body: JSON.stringify({ model, max_tokens: 60, messages: [{ role: 'user', content: 'Say some words.' }] }),
+      });
+    };
+    for (const feature of ['reports', 'reports', 'search']) {
+      const answer = await askAs(
+        'globex',
+        feature === 'search' ? 'claude-haiku-5-5' : 'claude-opus-5',
+        `feature=${feature}`,
+      );
+      expect(answer.status).toBe(200);
+      await answer.text();
+      started.push(answer.headers.get('sluice-request-id') ?? '');
+    }
+    await (await askAs('acme', 'claude-haiku-5-5', 'feature=poems')).text();
+    await send('PATCH', '/accounts/umbrella/limits', { usd_per_day: 0.00001, on_shortfall: 'refuse' });
+    const refused = await askAs('umbrella', 'claude-opus-5', 'feature=search');
+    expect(refused.status).toBe(429);
+
+    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/budget`);
+    const sums: string[] = [];
+    page.on('request', (request) => {
+      if (request.url().includes('group_by=account')) sums.push(new URL(request.url()).search);
+    });
+    const who = page.getByRole('region', { name: 'Who spent what' });
+    // The dearest stands first, and opens what it was spent on, by model and by tag.
+    await who.getByRole('button', { name: 'globex' }).waitFor();
+    const first = who.locator('tbody tr').first();
+    expect(await first.getByRole('rowheader').textContent()).toBe('globex');
+    expect(await first.getByRole('cell').first().textContent()).toBe('3');
+    await first.getByRole('button').click();
+    await expect.poll(() => focused(page)).toBe('Account globex');
+    const parts = page.getByRole('region', { name: 'What it was spent on' });
+    await parts.getByRole('rowheader', { name: 'Claude Opus 5' }).waitFor();
+    await page.getByRole('combobox', { name: 'Summed by' }).selectOption('tag');
+    await parts.getByRole('rowheader', { name: 'feature=reports' }).waitFor();
+    expect(await parts.getByRole('rowheader').allTextContents()).toEqual(['feature=reports', 'feature=search']);
+    // Its requests, each with its id and what it was for.
+    const list = page.getByRole('region', { name: 'Last requests' }).locator('.table-frame');
+    await expect.poll(() => list.locator('tbody tr').count()).toBe(3);
+    await list.getByRole('button').first().click();
+    await list.getByText(started[2] ?? 'none').waitFor();
+    await list.getByText('feature=search').waitFor();
+    expect(await barriersOn(page)).toEqual([]);
+
+    // An account that was only refused: by its name, and by the id of the request alone.
+    const box = page.getByRole('region', { name: 'Find a request' });
+    await box.getByRole('textbox').fill('umbrella');
+    await page.keyboard.press('Enter');
+    await page.getByRole('heading', { name: 'Account umbrella' }).waitFor();
+    await page.getByRole('combobox', { name: 'Which requests' }).selectOption('refused');
+    const why = page.getByRole('region', { name: 'Refused requests' });
+    await why.getByText('usd_per_day', { exact: true }).waitFor();
+    await why.getByText(/larger than your whole daily limit/).waitFor();
+    await why.getByText(/^What helps: Raise usd_per_day of the account/).waitFor();
+    await box.getByRole('textbox').fill(refused.headers.get('sluice-request-id') ?? '');
+    await page.keyboard.press('Enter');
+    await box.getByText(/^What helps: Raise usd_per_day/).waitFor();
+
+    // Other days: yesterday nothing was spent here, and one can choose any.
+    const days = who.getByRole('combobox', { name: 'Days of who spent what, in UTC' });
+    await days.selectOption('yesterday');
+    await who.getByText('Nobody spent anything yesterday.').waitFor();
+    const day = (ago: number) => new Date(Date.now() - ago * 86_400_000).toISOString().slice(0, 10);
+    expect(sums.at(-1)).toBe(`?group_by=account&from=${day(1)}&to=${day(0)}`);
+    await days.selectOption('own');
+    await who.getByLabel('First day, in UTC').fill('2026-11-03');
+    await who.getByLabel('Last day, in UTC').fill('2026-11-04');
+    await who.getByText('Nobody spent anything from 2026-11-03 to 2026-11-04.').waitFor();
+    expect(sums.at(-1)).toBe('?group_by=account&from=2026-11-03&to=2026-11-05');
+    await days.selectOption('today');
+    await who.getByRole('button', { name: 'globex' }).waitFor();
+    expect(faults).toEqual([]);
+    await close();
+  });
+
   describe('with several upstreams and a shared budget', () => {
-    let deployment: Started;
+    let deployment: Edge;
 
     beforeAll(async () => {
       const upstreams = [
@@ -92,19 +165,19 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         { name: 'east', kind: 'anthropic', base_url: 'http://127.0.0.1:9' },
         { name: 'simulator-west', kind: 'simulator', as: 'bedrock', max_concurrent: 7 },
       ];
-      const vars = [
-        'UPSTREAM:',
-        `UPSTREAMS:${JSON.stringify(upstreams)}`,
-        'UPSTREAM_EAST_KEY:key-of-nobody',
-        'DEPLOYMENT_LIMITS:{"usd_per_day":200}',
-      ];
-      deployment = await npmStart([...QUICK, ...vars.flatMap((one) => ['--var', one])]);
+      deployment = await startEdgeWithPage({
+        ...QUICK,
+        UPSTREAM: '',
+        UPSTREAMS: JSON.stringify(upstreams),
+        UPSTREAM_EAST_KEY: 'key-of-nobody',
+        DEPLOYMENT_LIMITS: '{"usd_per_day":200}',
+      });
     });
 
     afterAll(() => deployment?.stop());
 
     test('shows how each of several upstreams is, and that one is left alone while it is down', async () => {
-      const { page, faults, close } = await openPage(browser, `${deployment.url}/#/budget`);
+      const { page, faults, close } = await openPage(server.browser, `${deployment.url}/#/budget`);
       await page.getByRole('tab', { name: 'Upstreams' }).click();
       const table = page.getByRole('region', { name: 'Upstreams' });
       const rowOf = (name: string, model: string) =>
@@ -150,7 +223,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       await send('PUT', '/groups/red/limits', { usd_per_month: 50, usd_per_day: 20 }, deployment.url);
       for (const colorScheme of ['light', 'dark'] as const) {
         for (const viewport of [{ width: 1_280, height: 900 }, NARROW]) {
-          const { page, faults, close } = await openPage(browser, `${deployment.url}/#/budget`, {
+          const { page, faults, close } = await openPage(server.browser, `${deployment.url}/#/budget`, {
             colorScheme,
             viewport,
           });
@@ -170,7 +243,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
           await close();
         }
       }
-      const { page, faults, close } = await openPage(browser, `${deployment.url}/#/budget`);
+      const { page, faults, close } = await openPage(server.browser, `${deployment.url}/#/budget`);
       const change = async (name: string, usd: string) => {
         await page.getByRole('button', { name: new RegExp(`^Change the limit of ${name},`) }).focus();
         await page.keyboard.press('Enter');
@@ -191,7 +264,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
   });
 
   test('a thousand accounts are used by keyboard, and no frame is dropped', async () => {
-    const { page, faults, close } = await openPage(browser, 'about:blank');
+    const { page, faults, close } = await openPage(server.browser, 'about:blank');
     await withAccounts(page, server.url);
     await page.goto(`${server.url}/#/budget`);
     const table = page.getByRole('region', { name: 'Accounts and groups' });
@@ -250,7 +323,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
 
   test.each(['light', 'dark'] as const)('nothing of it is out of reach, %s and narrow', async (colorScheme) => {
     for (const viewport of [NARROW, { width: 1_280, height: 900 }]) {
-      const { page, close } = await openPage(browser, 'about:blank', { colorScheme, viewport });
+      const { page, close } = await openPage(server.browser, 'about:blank', { colorScheme, viewport });
       await withAccounts(page, server.url);
       await page.goto(`${server.url}/#/budget`);
       await page.getByText(/of 1,001/).waitFor();

@@ -2,15 +2,14 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
-import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { describe, expect, inject, test } from 'vitest';
 import { signGithub } from '../../../scripts/sign-webhook.ts';
 import { refusalTrigger } from '../../../src/simulator/answer/answer.ts';
 import { seriousBarriersOn } from '../../support/axe.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { startEdge } from '../../support/edge.ts';
-import { answered, ask, lastAnswer, openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { startEdge, startEdgeWithPage } from '../../support/edge.ts';
+import { answered, ask, lastAnswer, openPage, servedPage } from '../../support/page.ts';
 import { DEPLOYED, tokenOf } from '../../support/tokens.ts';
 import { startUpstream } from '../../support/upstream.ts';
 
@@ -21,23 +20,13 @@ const GITHUB_SECRET = 'the secret of the tests';
 const NARROW = { width: 360, height: 640 };
 
 describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
-
-  beforeAll(async () => {
-    const settings = [
-      'SIMULATOR_TTFT_MS:50',
-      'SIMULATOR_TOKENS_PER_SECOND:100',
-      `GITHUB_WEBHOOK_SECRET:${GITHUB_SECRET}`,
-    ];
-    const args = settings.flatMap((setting) => ['--var', setting]);
-    [server, browser] = await Promise.all([npmStart(args), launchBrowser()]);
-  });
-
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
+  const server = servedPage(() =>
+    startEdgeWithPage({
+      SIMULATOR_TTFT_MS: '50',
+      SIMULATOR_TOKENS_PER_SECOND: '100',
+      GITHUB_WEBHOOK_SECRET: GITHUB_SECRET,
+    }),
+  );
 
   test('classifies, stores a classifier, and draws how good it is', async () => {
     // What somebody has stored under the name of the example stays as it is.
@@ -45,7 +34,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     const tickets = `${server.url}/classifiers/tickets`;
     const headers = { 'content-type': 'application/json' };
     expect((await fetch(tickets, { method: 'PUT', headers, body: JSON.stringify(own) })).ok).toBe(true);
-    const { page, faults, close } = await openPage(browser, `${server.url}/#/classify`);
+    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/classify`);
     const result = page.getByRole('region', { name: 'Result' });
     await page.getByRole('button', { name: 'A support ticket' }).click();
     await result.getByText('billing').waitFor();
@@ -69,7 +58,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   });
 
   test('an admin limits an account and mints its token; that account sees its money move, and reads why it has no more', async () => {
-    const admin = await openPage(browser, `${server.url}/#/budget`);
+    const admin = await openPage(server.browser, `${server.url}/#/budget`);
     await admin.page.getByRole('combobox', { name: 'Account' }).fill('ada');
     await admin.page.getByRole('button', { name: 'Show' }).click();
     const limit = async (usd: string) => {
@@ -82,7 +71,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await admin.page.getByRole('button', { name: 'Mint a token for ada' }).click();
     const token = (await admin.page.locator('.minted code').textContent()) ?? '';
 
-    const { page, faults, close } = await openPage(browser, server.url);
+    const { page, faults, close } = await openPage(server.browser, server.url);
     await page.getByRole('button', { name: 'Account dev' }).click();
     await page.getByLabel('Token', { exact: true }).fill(token);
     await page.getByRole('button', { name: 'Use it' }).click();
@@ -134,7 +123,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     headers.set('content-type', 'application/json');
     const sent = await fetch(`${server.url}/webhooks/github`, { method: 'POST', headers, body });
     expect(sent.status).toBe(202);
-    const { page, faults, close } = await openPage(browser, `${server.url}/#/budget`);
+    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/budget`);
     await page.getByRole('tab', { name: 'Webhooks' }).click();
     const event = page.getByRole('row', { name: /a-refused-issue/ });
     await event.getByRole('cell', { name: 'failed' }).waitFor();
@@ -148,7 +137,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   test.each(['light', 'dark'] as const)(
     'has nothing that axe finds serious, and nothing beside a narrow window, in the %s',
     async (colorScheme) => {
-      const { page, faults, close } = await openPage(browser, server.url, { viewport: NARROW, colorScheme });
+      const { page, faults, close } = await openPage(server.browser, server.url, { viewport: NARROW, colorScheme });
       const check = async (what: string) => {
         expect(await seriousBarriersOn(page), what).toEqual([]);
         expect(await beside(page), what).toBe(0);
@@ -189,7 +178,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   );
 
   test('is used by the keyboard alone, with its focus to be seen', async () => {
-    const { page, faults, close } = await openPage(browser, server.url);
+    const { page, faults, close } = await openPage(server.browser, server.url);
     await page.getByText('Your own edge in front of Claude.').waitFor();
     // One can type at once.
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('draft');
@@ -220,7 +209,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   });
 
   test('loads at most 130 kB, compressed, by a policy without exceptions', async () => {
-    const context = await browser.newContext();
+    const context = await server.browser.newContext();
     const page = await context.newPage();
     const sizes: Promise<number>[] = [];
     page.on('response', (response) => {
@@ -249,7 +238,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       ANTHROPIC_API_KEY: 'the-key-of-the-tests',
       ANTHROPIC_BASE_URL: upstream.url,
     });
-    const context = await browser.newContext();
+    const context = await server.browser.newContext();
     try {
       const page = await context.newPage();
       await serveAssets(page, edge.url);

@@ -1,55 +1,26 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import type { Browser, BrowserContextOptions } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../../src/client/index.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { answered, lastAnswer, type OpenPage, openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { startEdgeWithPage } from '../../support/edge.ts';
+import { answered, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
+
+const TOOL_SIGNING_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 
 describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
-  let shop: Server;
+  let shop: FakeUpstream;
   let client: Client;
-  let shopUrl = '';
+  const server = servedPage(async () => {
+    shop = await startUpstream((_, response) => response.writeHead(503).end('The shop is closed.'));
+    const pace = { SIMULATOR_TTFT_MS: '50', SIMULATOR_TOKENS_PER_SECOND: '100' };
+    return await startEdgeWithPage({ ...pace, TOOL_HOSTS: new URL(shop.url).host, TOOL_SIGNING_SECRET });
+  });
+  const { inPage } = server;
 
-  beforeAll(async () => {
-    shop = createServer((request, response) => {
-      request.resume();
-      response.writeHead(503).end('The shop is closed.');
-    });
-    await new Promise<void>((resolve) => shop.listen(0, '127.0.0.1', resolve));
-    const host = `127.0.0.1:${(shop.address() as AddressInfo).port}`;
-    shopUrl = `http://${host}/order`;
-    const secret = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
-    const vars = {
-      SIMULATOR_TTFT_MS: '50',
-      SIMULATOR_TOKENS_PER_SECOND: '100',
-      TOOL_HOSTS: host,
-      TOOL_SIGNING_SECRET: secret,
-    };
-    const args = Object.entries(vars).flatMap(([name, value]) => ['--var', `${name}:${value}`]);
-    [server, browser] = await Promise.all([npmStart(args), launchBrowser()]);
+  beforeAll(() => {
     client = createClient({ baseURL: server.url });
   });
-
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-    shop?.close();
-  });
-
-  async function inPage(work: (opened: OpenPage) => Promise<void>, path = '/', options?: BrowserContextOptions) {
-    const opened = await openPage(browser, server.url + path, options);
-    try {
-      await work(opened);
-      expect(opened.faults).toEqual([]);
-      expect([...opened.origins]).toEqual([server.url]);
-    } finally {
-      await opened.close();
-    }
-  }
+  afterAll(() => shop?.stop());
 
   const shot = async ({ page }: OpenPage, name: string) => {
     const folder = process.env.SHOTS;
@@ -89,7 +60,7 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
   test('shows what has failed, why it has paused, and goes on', async () => {
     const order = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const } };
     const tools = [
-      { ...order, run: { url: shopUrl } },
+      { ...order, run: { url: `${shop.url}/order` } },
       { name: 'edge_dice', run: 'worker' as const },
     ];
     const { id } = await client.conversations.create({

@@ -1,0 +1,68 @@
+/** Calls an edge as an admin: where it is and the token are told by the environment. */
+
+const TRIES = 5;
+const PAUSE_MS = 1_000;
+
+/** @returns the address of the edge: SLUICE_URL, or that of `npm start` */
+export function edgeUrl(): string {
+  return (process.env.SLUICE_URL || 'http://localhost:8787').replace(/\/$/, '');
+}
+
+/**
+ * Calls the edge, and again where it is busy.
+ *
+ * @throws Error with what the edge says, but for the statuses that are `taken`
+ */
+export async function callEdge(
+  method: 'GET' | 'PUT',
+  path: string,
+  { body, type, taken = [] }: { body?: string; type?: string; taken?: readonly number[] } = {},
+): Promise<Response> {
+  const token = process.env.SLUICE_TOKEN;
+  const headers = {
+    ...(token ? { authorization: `Bearer ${token}` } : {}),
+    ...(type === undefined ? {} : { 'content-type': type }),
+  };
+  for (let tries = 1; ; tries += 1) {
+    const request = { method, headers, ...(body === undefined ? {} : { body }) };
+    const response = await fetch(edgeUrl() + path, request).catch((cause: unknown) => {
+      throw new Error(`Nothing answers at ${edgeUrl()}. Name the edge by SLUICE_URL.`, { cause });
+    });
+    if (response.ok || taken.includes(response.status)) return response;
+    const text = await response.text();
+    const mayTryAgain = response.status === 429 || response.status >= 500;
+    if (!mayTryAgain || response.headers.get('x-should-retry') === 'false' || tries === TRIES) {
+      throw new Error(`${method} ${path}: ${response.status} ${text}`);
+    }
+    await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * tries));
+  }
+}
+
+/** Yields the ids of a list, page by page, the newest first. @param path with its query, if it has one */
+export async function* idsOf(path: string): AsyncGenerator<string> {
+  for (let after = ''; ; ) {
+    const page = `limit=1000${after === '' ? '' : `&after_id=${encodeURIComponent(after)}`}`;
+    const response = await callEdge('GET', `${path}${path.includes('?') ? '&' : '?'}${page}`);
+    const { data, has_more, last_id } = (await response.json()) as {
+      data: { id: string }[];
+      has_more: boolean;
+      last_id: string | null;
+    };
+    for (const { id } of data) yield id;
+    if (!has_more || last_id === null) return;
+    after = last_id;
+  }
+}
+
+/** @returns the path of a conversation's backup */
+export function backupPath(account: string, conversation?: string): string {
+  const of = `/accounts/${encodeURIComponent(account)}`;
+  return conversation === undefined ? `${of}/backup` : `${of}/conversations/${conversation}/backup`;
+}
+
+/** Ends the program with a sentence for whoever started it. */
+export function stopWith(thrown: unknown): never {
+  const cause = thrown instanceof Error && thrown.cause instanceof Error ? ` (${thrown.cause.message})` : '';
+  console.error(thrown instanceof Error ? thrown.message + cause : String(thrown));
+  process.exit(1);
+}

@@ -1,0 +1,76 @@
+/**
+ * Has another deployment take up a backup. What is there already stays as it is, so it may be begun again:
+ * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore < backup.jsonl`.
+ */
+import { backupPath, callEdge, stopWith } from './edge-calls.ts';
+
+/** What an account, a conversation or the end of the file begins with. */
+interface Head {
+  type: string;
+  id: string;
+  account?: string;
+}
+
+const done = { accounts: 0, conversations: 0, left: 0 };
+let head: Head | undefined;
+let lines: string[] = [];
+let isWhole = false;
+
+try {
+  for await (const line of linesOf(process.stdin.setEncoding('utf8'))) {
+    if (line === '') continue;
+    if (line.startsWith('{')) {
+      await restored();
+      head = JSON.parse(line) as Head;
+    }
+    lines.push(line);
+  }
+  await restored();
+  console.log(
+    `${done.accounts} accounts and ${done.conversations} conversations were taken up. ${done.left} were in use or there already, and stay as they are.`,
+  );
+  if (!isWhole) {
+    throw new Error('The backup has no last line: it broke off when it was written. What is in it was taken up.');
+  }
+} catch (thrown) {
+  stopWith(thrown);
+}
+
+/** Yields lines. (Those of `node:readline` end at U+2028 and U+2029 too, which may stand in what somebody has said.) */
+async function* linesOf(texts: AsyncIterable<string>): AsyncGenerator<string> {
+  let parts: string[] = [];
+  for await (const text of texts) {
+    const pieces = text.split('\n');
+    const rest = pieces.pop() ?? '';
+    for (const end of pieces) {
+      yield [...parts, end].join('');
+      parts = [];
+    }
+    parts.push(rest);
+  }
+  yield parts.join('');
+}
+
+/** Sends what was read of one account or conversation. */
+async function restored(): Promise<void> {
+  const [first = '', ...rest] = lines;
+  lines = [];
+  if (head === undefined) {
+    if (first !== '') throw new Error('This is no backup: it begins with a line of something else.');
+    return;
+  }
+  if (head.type === 'account_backup') {
+    const { status } = await put(backupPath(head.id), first, 'application/json');
+    if (status === 409) done.left += 1;
+    else done.accounts += 1;
+  } else if (head.type === 'conversation_backup' && head.account !== undefined) {
+    const { status } = await put(backupPath(head.account, head.id), `${rest.join('\n')}\n`, 'application/jsonl');
+    if (status === 409) done.left += 1;
+    else done.conversations += 1;
+  } else if (head.type === 'backup_end') isWhole = true;
+  else throw new Error(`This is no backup: it has a line of the type ${head.type}.`);
+}
+
+async function put(path: string, body: string, type: string): Promise<Response> {
+  return await callEdge('PUT', path, { body, type, taken: [409] });
+}

@@ -1,0 +1,86 @@
+/** What is kept of an account in a backup, and how another deployment takes it up. */
+
+import { readFormat } from '../durable/stored-format.ts';
+import { SUMMED_UP, type UsageSums } from '../pricing/usage-sums.ts';
+import type { Limits, TokenLimits } from '../settings/limits.schema.ts';
+import type { AccountBackup } from './account-backup.schema.ts';
+import type { AccountState } from './account-state.ts';
+import { TokensWithLimits } from './token-limits.ts';
+
+/** In `meta`: the digest of the backup that was taken up. */
+const RESTORED = 'restored';
+
+type StoredToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: string | null };
+
+/** @returns the limits, group, credit, tokens and sums of an account. */
+export function backupOf(state: AccountState, id: string): AccountBackup {
+  const { ledger, limits, leases } = state;
+  // What is spent of tokens and days stands in their rows once the ledger is summed up.
+  ledger.fold(true);
+  const tokens = ledger.read<Record<string, SqlStorageValue> & StoredToken>(
+    `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
+  );
+  const days = ledger.read<Record<string, SqlStorageValue> & UsageSums & { day: number }>(
+    `select day, ${SUMMED_UP} from rollups group by day order by day`,
+  );
+  return {
+    type: 'account_backup',
+    id,
+    limits: limits.own && withoutFormat<Limits>(limits.own),
+    group: leases.group ?? null,
+    revoked_before: Number(ledger.meta('revoked_before') ?? 0),
+    credits: ledger.read<Record<string, SqlStorageValue> & AccountBackup['credits'][number]>(
+      'select id, key, amount, spent, note, created_at, expires_at from credits order by created_at, id',
+    ),
+    tokens: tokens.map((row) => ({
+      ...row,
+      limits: row.limits === null ? null : withoutFormat(readFormat<TokenLimits>('limits', row.limits)),
+    })),
+    days,
+  };
+}
+
+/**
+ * Takes up a backup: all of it, or nothing. What was spent keeps its day, and is called imported. Whoever calls this makes
+ * the state anew from the rows.
+ *
+ * @param digest of the backup: the same one may come twice
+ * @returns whether it was; `used` for an account that has spent something, was given something or was erased
+ */
+export function restoreAccount(
+  state: AccountState,
+  backup: AccountBackup,
+  digest: string,
+): 'restored' | 'unchanged' | 'used' {
+  const { ledger, limits, leases, budget } = state;
+  if (ledger.meta(RESTORED) === digest) return 'unchanged';
+  const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.has(`${table} where true`));
+  const isGiven = limits.own !== null || leases.group !== undefined;
+  if (isUsed || isGiven || budget.holds.size > 0 || state.erasedUntil > 0) return 'used';
+  ledger.together(() => {
+    limits.setOwn(backup.limits);
+    leases.setGroup(backup.group ?? undefined);
+    // What was revoked here, the backup may not know: it stays revoked.
+    const revokedBefore = Math.max(backup.revoked_before, Number(ledger.meta('revoked_before') ?? 0));
+    if (revokedBefore > 0) ledger.setMeta('revoked_before', String(revokedBefore));
+    const here = ledger.read<{ jti: string; revoked_at: number }>(
+      'select jti, revoked_at from tokens where revoked_at is not null',
+    );
+    const revoked = new Map(here.map(({ jti, revoked_at }) => [jti, revoked_at]));
+    for (const credit of backup.credits) ledger.insert('credits', credit, 'insert or ignore');
+    for (const { limits: own, ...token } of backup.tokens) {
+      const revoked_at = token.revoked_at ?? revoked.get(token.jti) ?? null;
+      const row = { ...token, revoked_at, limits: TokensWithLimits.textOf(own ?? undefined) };
+      ledger.insert('tokens', row, 'insert or replace');
+    }
+    for (const { day, ...sums } of backup.days) ledger.addImported(day, sums);
+    ledger.setMeta(RESTORED, digest);
+  });
+  return 'restored';
+}
+
+/** Limits are stored with the version of their form. */
+function withoutFormat<T extends object>(limits: T): T {
+  const { v: _, ...own } = limits as T & { v?: number };
+  return own as T;
+}

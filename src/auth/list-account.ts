@@ -1,0 +1,26 @@
+/** Puts accounts on the list of accounts: by it an admin sees them all, and finds a request by its id alone. */
+
+import { type AccountRequest, callAccount } from '../durable/call-account.ts';
+import { noteMark } from '../kv/account-marks.ts';
+import { accountList } from '../kv/name-list.ts';
+import { accountMark } from './account-mark.ts';
+import type { RequestContext } from './context.ts';
+
+/** Puts an account on the list of accounts, and tells its object that it is there. */
+export async function putOnList(request: AccountRequest & Pick<RequestContext, 'store'>): Promise<void> {
+  const { store, settings, identity } = request;
+  const mark = await accountMark(identity.account, settings);
+  if (mark !== undefined) await noteMark(store, mark, identity.account);
+  await accountList.add(store, identity.account);
+  await callAccount(request, (account) => account.listed());
+}
+
+/** Puts an account on the list that an admin has given something to, if it is not there: it may never have asked. */
+export function listNamedAccount(request: RequestContext, account: string): void {
+  const named = { ...request, identity: { account }, stub: undefined };
+  request.waitUntil(
+    callAccount(named, (object) => object.isListed()).then(async (isListed) => {
+      if (!isListed) await putOnList(named);
+    }),
+  );
+}

@@ -1,0 +1,65 @@
+import type { Context } from 'hono';
+import { requireScope } from '../auth/authenticate.ts';
+import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
+import { listNamedAccount } from '../auth/list-account.ts';
+import type { CrossingText, Result } from '../durable/contracts/conversation.ts';
+import { type ApiError, invalidRequest, notFound } from '../http/errors.ts';
+import { Hono } from '../http/hono.ts';
+import { mediaTypeOf } from '../http/media-type.ts';
+import { readPage } from '../http/page.ts';
+import { validate } from '../http/validate.ts';
+import { isAccount } from '../identity/identity.ts';
+import { checkedLines } from './checked-backup.ts';
+import { conversationsQuery, isConversationId } from './conversations.schema.ts';
+import { noConversation } from './turn-answer.ts';
+import { apiErrorOf, callOwn } from './turn-proxy.ts';
+
+const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;
+
+/** What is kept of the conversations of any account, so that another deployment can take them up. All of it is for admins. */
+export function conversationBackupRoutes() {
+  return new Hono<AppEnv>()
+    .get('/accounts/:id/conversations', requireScope('admin'), async (c) => {
+      const page = { ...readPage(c.req.query()), ...validate(conversationsQuery, c.req.query()) };
+      return c.json(await accountOf(c, c.req.param('id'))((account) => account.conversations(page)));
+    })
+    .get('/accounts/:id/conversations/:conversation/backup', requireScope('admin'), async (c) => {
+      const { account, id } = placeNamed(c);
+      const lines = await callOwn<Result<ReadableStream<Uint8Array>>>(c, id, (object) => object.backup(), account);
+      if (!lines.ok) throw apiErrorOf(c, lines.error);
+      return new Response(lines.value, { headers: { 'content-type': 'application/jsonl' } });
+    })
+    .put('/accounts/:id/conversations/:conversation/backup', requireScope('admin'), async (c) => {
+      const { account, id } = placeNamed(c);
+      if (!LINES.test(mediaTypeOf(c.req.raw))) {
+        throw invalidRequest('Send the lines of a backup, with the header content-type: application/jsonl.', {
+          status: 415,
+        });
+      }
+      const { body } = c.req.raw;
+      if (!body) throw invalidRequest('The backup is missing. Send the lines that GET …/backup has given.');
+      const { lines, fault } = checkedLines(body, c.get('settings').MAX_BODY_BYTES);
+      const adopt = (object: Parameters<Parameters<typeof callOwn>[2]>[0]) => object.adopt({ account, id }, lines);
+      const adopted = await callOwn<Result<CrossingText>>(c, id, adopt, account).catch((thrown: unknown) => {
+        throw faultOfCaller(fault()) ?? thrown;
+      });
+      if (!adopted.ok) throw faultOfCaller(fault()) ?? apiErrorOf(c, adopted.error);
+      listNamedAccount(contextOf(c), account);
+      return new Response(adopted.value, { status: 201, headers: { 'content-type': 'application/json' } });
+    });
+}
+
+/** @returns a fault of what was sent: a line that could not be written is a consequence of another one. */
+function faultOfCaller(fault: ApiError | undefined): ApiError | undefined {
+  return fault && fault.status < 500 ? fault : undefined;
+}
+
+/** @throws ApiError 404 for names that can be none */
+function placeNamed(c: Context<AppEnv>): { account: string; id: string } {
+  const account = c.req.param('id') ?? '';
+  const id = c.req.param('conversation') ?? '';
+  if (!isAccount(account)) throw notFound('There is no such account.');
+  if (!isConversationId(id)) throw noConversation();
+  c.get('entry').line.conversation = id;
+  return { account, id };
+}

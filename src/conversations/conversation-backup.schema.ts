@@ -1,0 +1,107 @@
+import { count, instant } from '../http/fields.ts';
+import * as z from '../http/zod.ts';
+import { messageParam } from '../upstream/messages.schema.ts';
+import { history } from './conversations.schema.ts';
+
+const position = z.int().check(z.gte(1));
+const nonEmpty = z.string().check(z.minLength(1), z.maxLength(1_000));
+/** A hundred years in seconds: a longer time has no date. */
+const retention = z.nullable(count.check(z.lte(3_155_760_000)));
+const textOrNull = z.nullable(z.string());
+const stored = { owner: nonEmpty, name: nonEmpty, hash: nonEmpty };
+const objects = z.array(z.looseObject({}));
+
+const profileLine = z.strictObject({
+  title: textOrNull,
+  metadata: z.nullable(z.looseObject({})),
+  model: textOrNull,
+  maxTokens: z.nullable(count),
+  prefix: z.nullable(z.strictObject({ ...stored, holder: z.string() })),
+  agent: z.nullable(z.strictObject(stored)),
+  retentionSeconds: retention,
+  history,
+  sentFrom: count,
+  cost: count,
+  inputTokens: count,
+  outputTokens: count,
+  parent: z.optional(
+    z.strictObject({
+      conversation: nonEmpty,
+      toolUseId: nonEmpty,
+      depth: count,
+      retentionSeconds: retention,
+    }),
+  ),
+});
+
+/** What a turn's row has. Members that only a newer release knows are left out by this one. */
+const turnLine = z.object({
+  seq: position,
+  id: nonEmpty,
+  requestId: nonEmpty,
+  key: z.null(),
+  hash: z.string(),
+  status: z.enum(['complete', 'interrupted', 'stopped', 'refused', 'empty']),
+  route: z.string(),
+  model: z.string(),
+  beganAt: instant,
+  endedAt: z.nullable(instant),
+  grant: z.null(),
+  outcome: z.nullable(z.looseObject({ usage: z.optional(z.looseObject({})) })),
+  settled: z.literal(true),
+  cost: count,
+  tokens: z.nullable(count),
+  frame: textOrNull,
+  sentFrom: count,
+  follows: z.boolean(),
+  events: count,
+  run: z.nullable(position),
+  calls: z.optional(textOrNull),
+  // Who began a turn is told of its end by the deployment where it ended.
+  background: z.optional(z.null()),
+  deliverUrl: z.optional(z.null()),
+});
+
+const callLine = z.object({
+  turn: position,
+  n: count,
+  id: nonEmpty,
+  name: nonEmpty,
+  beganAt: z.nullable(instant),
+  endedAt: z.nullable(instant),
+  isError: z.boolean(),
+  bytes: count,
+  event: z.null(),
+  tries: count,
+});
+
+const messageLine = z.object({
+  seq: position,
+  turn: position,
+  id: nonEmpty,
+  role: z.enum(['user', 'assistant', 'system']),
+  createdAt: instant,
+  origin: z.nullable(z.enum(['edge', 'import'])),
+});
+
+const agentLine = z.looseObject({
+  model: z.string(),
+  max_tokens: count,
+  system: objects,
+  tools: objects,
+  limits: z.looseObject({}),
+  approvers: z.enum(['owner', 'admin']),
+});
+
+/** The lines of a backup, by what stands first in each: what stands behind that. */
+export const BACKUP_LINES = {
+  profile: [profileLine],
+  system: [z.union([z.string(), objects])],
+  tools: [objects],
+  runs: [objects],
+  agent: [agentLine],
+  turn: [turnLine],
+  call: [callLine, z.looseObject({ type: z.literal('tool_result'), tool_use_id: z.string() })],
+  message: [messageLine, messageParam],
+  end: [z.null()],
+} as const satisfies Record<string, readonly z.ZodMiniType[]>;

@@ -1,0 +1,39 @@
+/** The answer for a browser that was led to a path that does not exist: a person reads it, so it is a page. */
+import { html } from 'hono/html';
+import type { ApiError } from './errors.ts';
+
+const PAGE_HEADERS = {
+  'content-type': 'text/html; charset=utf-8',
+  // The style is the playground's. Where a Worker serves none, the page is plain.
+  'content-security-policy':
+    "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'",
+  vary: 'accept',
+};
+
+/** @returns whether a browser asks for a page to show: programs accept anything, or JSON. */
+export function asksForPage({ method, headers }: Request): boolean {
+  return (method === 'GET' || method === 'HEAD') && /\btext\/html\b/.test(headers.get('accept') ?? '');
+}
+
+/**
+ * Says in a page what is wrong, with a way back.
+ *
+ * @param home where the way back leads: the root of the edge; undefined if there is nothing either
+ */
+export async function missingPage({ status, message }: ApiError, home: string | undefined): Promise<Response> {
+  const back = home && html`<p><a href="${home}">Back to the start</a></p>`;
+  const page = await html`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Not found · Sluice</title>
+<link rel="icon" href="/page/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/page/style.css">
+<main class="page gate">
+<h1>This page does not exist</h1>
+<p class="lead-more">${message}</p>
+${back}
+</main>
+</html>`;
+  return new Response(String(page), { status, headers: PAGE_HEADERS });
+}

@@ -1,0 +1,147 @@
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import * as z from 'zod/mini';
+import { conversationReport, messageRow } from '../../src/conversations/conversations-answers.schema.ts';
+import { errorOf, type TestApp, testApp } from '../support/app.ts';
+import { resetAll, simulate } from '../support/conversations.ts';
+
+let app: TestApp;
+beforeEach(() => {
+  simulate();
+  app = testApp(() => Response.json({ input_tokens: 1 }));
+});
+afterEach(async () => {
+  await app.settled();
+  await resetAll();
+});
+
+const MODEL = 'claude-haiku-5-5';
+const user = (content: unknown) => ({ role: 'user', content });
+const assistant = (content: unknown) => ({ role: 'assistant', content });
+const CALL = { type: 'tool_use', id: 'toolu_1', name: 'weather', input: { city: 'Bern' } };
+const RESULT = { type: 'tool_result', tool_use_id: 'toolu_1', content: 'Sunny' };
+
+const create = async (messages: unknown, more: object = {}) =>
+  await app.post('/conversations', { id: 'c1', model: MODEL, max_tokens: 50, messages, ...more });
+
+async function rowsOf(id = 'c1') {
+  const response = await app.fetch(`/conversations/${id}/messages?limit=1000`);
+  const { data } = (await response.json()) as { data: unknown[] };
+  return data.map((row) => z.strictObject(messageRow.shape).parse(row));
+}
+
+const say = async (content: unknown) =>
+  await app.post('/messages', { conversation: 'c1', stream: false, messages: [user(content)] });
+
+describe('a conversation that is created with messages', () => {
+  test('has them as its history, asks no model, costs nothing, and answers what comes next', async () => {
+    const history = [
+      user('Where to?'),
+      assistant('To Bern.'),
+      user('And then?'),
+      assistant([{ type: 'text', text: 'Home.' }]),
+    ];
+    const created = await create(history, { title: 'A trip', system: 'You plan.' });
+    expect(created.status).toBe(201);
+    const report = z.strictObject(conversationReport.shape).parse(await created.json());
+    expect(report).toMatchObject({ turns: 2, messages: 4, cost_usd: 0, usage: { input_tokens: 0, output_tokens: 0 } });
+    await app.settled();
+    expect(app.sent).toEqual([]);
+    const rows = await rowsOf();
+    expect(rows.map(({ role, content }) => ({ role, content }))).toEqual(history);
+    for (const row of rows) {
+      expect(row).toMatchObject({ status: 'complete', model: null, usage: null, cost_usd: null, origin: 'import' });
+    }
+    const answered = await say('Thanks');
+    expect(answered.status).toBe(200);
+    expect(await rowsOf()).toHaveLength(6);
+    await app.settled();
+    // What came in is no part of what was spent: there is one request.
+    const ledger = (await (await app.fetch('/usage/requests')).json()) as { data: unknown[] };
+    expect(ledger.data).toMatchObject([{ conversation: 'c1', status: 'complete' }]);
+    const listed = (await (await app.fetch('/conversations')).json()) as { data: unknown[] };
+    expect(listed.data).toMatchObject([{ id: 'c1', title: 'A trip', turns: 3, messages: 6 }]);
+  });
+
+  test('goes on as one that has said all of it here', async () => {
+    await create([user('Weather?'), assistant([CALL])]);
+    // The call still needs its result, as one of an answer of here would.
+    expect(await errorOf(await say('Well?'))).toMatchObject({ message: expect.stringContaining('toolu_1') as string });
+    expect((await say([RESULT])).status).toBe(200);
+    const [first, , result] = await rowsOf();
+    const rewound = await app.post('/conversations/c1/rewind', { before: result?.id });
+    expect(await rewound.json()).toMatchObject({ messages: 2 });
+    expect((await app.post('/conversations/c1/fork', { id: 'c2', at: first?.id })).status).toBe(201);
+    expect((await rowsOf('c2')).map(({ origin }) => origin)).toEqual(['import', 'import']);
+  });
+
+  test('is what comes back when it is resent whole', async () => {
+    const history = [user('One'), assistant('1')];
+    await create(history);
+    const body = { conversation: 'c1', stream: false, messages: [...history, user('Two')] };
+    expect((await app.post('/messages', body)).status).toBe(200);
+    expect(await rowsOf()).toHaveLength(4);
+  });
+
+  test('keeps whatever messages a history may have, in their order and as they came', async () => {
+    const text = fc.oneof(fc.string({ minLength: 1, unit: 'grapheme' }), fc.constant('\u2028</script>\\"'));
+    const content = fc.oneof(
+      text,
+      fc.array(fc.record({ type: fc.constant('text'), text, extra: fc.option(fc.jsonValue()) }), { minLength: 1 }),
+    );
+    const exchange = fc.tuple(fc.array(content, { minLength: 1, maxLength: 3 }), fc.option(content));
+    let number = 0;
+    await fc.assert(
+      fc.asyncProperty(fc.array(exchange, { minLength: 1, maxLength: 6 }), async (exchanges) => {
+        const messages = exchanges.flatMap(([asked, answered]) => [
+          ...asked.map(user),
+          ...(answered === null ? [] : [assistant(answered)]),
+        ]);
+        number += 1;
+        const created = await create(messages, { id: `p${number}` });
+        expect(created.status).toBe(201);
+        const rows = await rowsOf(`p${number}`);
+        expect(rows.map(({ role, content }) => ({ role, content }))).toEqual(JSON.parse(JSON.stringify(messages)));
+      }),
+      { numRuns: 25 },
+    );
+  });
+
+  test.each([
+    ['none', []],
+    ['no list', 'Hi'],
+    ['an answer first', [assistant('Hi')]],
+    ['two answers in a row', [user('Hi'), assistant('A'), assistant('B')]],
+    ['a result of no call', [user([RESULT])]],
+    ['a call that stays without its result', [user('Hi'), assistant([CALL]), user('And?')]],
+    ['a message without a role', [{ content: 'Hi' }]],
+    ['a content that is none', [user(7)]],
+  ])('is refused with %s, and nothing of it stays', async (_, messages) => {
+    const response = await create(messages);
+    expect(response.status).toBe(400);
+    expect(await errorOf(response)).toMatchObject({
+      type: 'invalid_request_error',
+      message: expect.stringContaining('messages') as string,
+    });
+    await app.settled();
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    expect((await create([user('Hi')])).status).toBe(201);
+  });
+
+  test('does not replace one that is there', async () => {
+    await create([user('First'), assistant('1')]);
+    expect((await create([user('Second')])).status).toBe(409);
+    expect((await rowsOf())[0]?.content).toBe('First');
+  });
+
+  test('takes up room as any other', async () => {
+    await app.fetch('/accounts/dev/limits', {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ stored_bytes: 100_000 }),
+    });
+    const response = await create([user('x'.repeat(200_000))]);
+    expect(response.status).toBe(400);
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+  });
+});

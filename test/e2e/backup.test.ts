@@ -1,0 +1,101 @@
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { sharedEdge } from '../support/shared-start.ts';
+import { npmStart, type Started } from '../support/start.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const account = `mover-${randomUUID()}`;
+
+let here: string;
+let there: Started;
+
+beforeAll(async () => {
+  here = await sharedEdge();
+  there = await npmStart(['--var', 'SIMULATOR_TTFT_MS:0', '--var', 'SIMULATOR_TOKENS_PER_SECOND:0']);
+});
+afterAll(async () => await there?.stop());
+
+/** Asks one of the two edges: as the developer, or with a token. */
+async function call(edge: string, method: string, path: string, body?: unknown, token?: string): Promise<Response> {
+  return await fetch(edge + path, {
+    method,
+    headers: { 'content-type': 'application/json', ...(token ? { authorization: `Bearer ${token}` } : {}) },
+    ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+  });
+}
+
+async function json<T>(response: Response): Promise<T> {
+  expect(response.status, response.url).toBeLessThan(300);
+  return (await response.json()) as T;
+}
+
+const mint = async (edge: string) =>
+  (await json<{ token: string }>(await call(edge, 'POST', '/tokens', { account, scopes: ['messages'] }))).token;
+
+function npm(script: string, edge: string, args: string[], input = ''): Promise<{ stdout: string; stderr: string }> {
+  const running = promisify(execFile)('npm', ['run', '--silent', script, ...args], {
+    cwd: root,
+    maxBuffer: 64_000_000,
+    env: { ...process.env, SLUICE_URL: edge },
+  });
+  running.child.stdin?.end(input);
+  return running;
+}
+
+test('an account with its conversations goes to a fresh deployment, and goes on there', async () => {
+  const token = await mint(here);
+  await json(await call(here, 'PUT', `/accounts/${account}/limits`, { usd_per_month: 7 }));
+  const rolls = { name: 'edge_dice', run: 'worker' };
+  const asked = { model: 'claude-haiku-5-5', max_tokens: 200, stream: false };
+  const say = (edge: string, conversation: string, content: string, by: string, more: object = {}) =>
+    call(edge, 'POST', '/messages', { ...asked, conversation, messages: [{ role: 'user', content }], ...more }, by);
+  await json(await say(here, 'talk', 'Where\u2028{to}\u2029?', token));
+  // A run: its calls and their results are rows of their own.
+  await json(await say(here, 'dice', 'Roll the dice', token, { tools: [rolls] }));
+  const rowsOf = async (edge: string, id: string, by: string) =>
+    (await json<{ data: object[] }>(await call(edge, 'GET', `/conversations/${id}/messages`, undefined, by))).data;
+  const before = { talk: await rowsOf(here, 'talk', token), dice: await rowsOf(here, 'dice', token) };
+  expect(before.dice.length).toBeGreaterThanOrEqual(4);
+  const turn = (before.dice[0] as { turn: string }).turn;
+  const did = await json(await call(here, 'GET', `/conversations/dice/turns/${turn}`, undefined, token));
+
+  const backup = await npm('backup', here, ['--', '--account', account]);
+  expect(backup.stderr).toContain('1 accounts and 2 conversations');
+  // What a backup that broke off has is taken up, and it is told that there was more.
+  const [cut] = backup.stdout.split('{"type":"conversation_backup"');
+  await expect(npm('restore', there.url, [], cut)).rejects.toMatchObject({
+    stderr: expect.stringMatching(/no last line/),
+  });
+  const restored = await npm('restore', there.url, [], backup.stdout);
+  expect(restored.stdout).toContain('1 accounts and 2 conversations were taken up. 0 were');
+
+  const other = await mint(there.url);
+  for (const id of ['talk', 'dice'] as const) expect(await rowsOf(there.url, id, other)).toEqual(before[id]);
+  expect(await json(await call(there.url, 'GET', `/conversations/dice/turns/${turn}`, undefined, other))).toEqual(did);
+  expect(await json(await call(there.url, 'GET', `/accounts/${account}`))).toMatchObject({
+    own_limits: { usd_per_month: 7 },
+  });
+  const models = await json<{ data: { key: string }[] }>(
+    await call(there.url, 'GET', `/usage?account=${account}&group_by=model`),
+  );
+  expect(models.data.map(({ key }) => key)).toEqual(['(imported)']);
+  expect(await json(await call(there.url, 'GET', `/usage/requests?account=${account}`))).toMatchObject({ data: [] });
+
+  await json(await say(there.url, 'talk', 'And then?', other));
+  await json(await say(there.url, 'dice', 'Once more', other));
+  // It may be begun again: what is there stays as it is.
+  const again = await npm('restore', there.url, [], backup.stdout);
+  expect(again.stdout).toContain('2 were in use or there already');
+});
+
+test('what is no backup, and an edge that is not there, are said in a sentence', async () => {
+  await expect(npm('restore', there.url, [], '{"type":"message"}\n')).rejects.toMatchObject({
+    stderr: expect.stringContaining('This is no backup') as string,
+  });
+  await expect(npm('backup', 'http://localhost:9', [])).rejects.toMatchObject({
+    stderr: expect.stringContaining('Nothing answers at http://localhost:9') as string,
+  });
+});

@@ -1,0 +1,94 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createClient } from '../../../src/client/index.ts';
+import { barriersOn } from '../../support/axe.ts';
+import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { answered, ask, lastAnswer, openPage } from '../../support/page.ts';
+import { npmStart, type Started } from '../../support/start.ts';
+
+describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
+  let server: Started;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    const pace = ['SIMULATOR_TTFT_MS:50', 'SIMULATOR_TOKENS_PER_SECOND:200'].flatMap((one) => ['--var', one]);
+    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
+
+  test('shows what was asked and what came over time, and how to write it', async () => {
+    const { page, faults, close } = await openPage(browser, server.url);
+    await ask(page, "In one sentence: what's a dam?");
+    await answered(page);
+    const said = await lastAnswer(page).locator('.markdown').textContent();
+    await page.getByRole('link', { name: 'Wire' }).click();
+    const events = page.getByRole('region', { name: 'Events' });
+    for (const name of ['message_start', 'message_stop', 'comment']) {
+      await events.getByRole('cell', { name, exact: true }).first().waitFor();
+    }
+    // Its deltas are one text, with their number; and a bar each says when something came.
+    const text = events.getByRole('row').filter({ hasText: 'text_delta' });
+    expect(await text.count()).toBe(1);
+    expect((await text.locator('.joined').textContent())?.trim()).toBe(said?.trim());
+    const count = Number(/× (\d+)/.exec((await text.textContent()) ?? '')?.[1]);
+    expect(count).toBeGreaterThan(3);
+    const bars = await events.locator('.when').evaluateAll((all) =>
+      all.map((bar) => {
+        const [frame, inside] = [bar, bar.firstElementChild ?? bar].map((each) => each.getBoundingClientRect());
+        return frame && inside ? [inside.left - frame.left, inside.right - frame.left, frame.width] : [];
+      }),
+    );
+    expect(bars.length).toBe(await events.locator('tbody tr').count());
+    const starts = bars.map(([start = -1]) => start);
+    expect(starts).toEqual([...starts].sort((left, right) => left - right));
+    expect(starts[0]).toBe(0);
+    const [begun = 0, ended = 0, width = 0] =
+      bars[await text.evaluate((row) => (row as HTMLTableRowElement).sectionRowIndex)] ?? [];
+    expect(ended - begun).toBeGreaterThan(width / 20);
+    expect(ended).toBeLessThanOrEqual(width + 4);
+    await page.getByRole('checkbox', { name: 'Every delta by itself' }).check();
+    await expect.poll(() => events.getByText('content_block_delta', { exact: true }).count()).toBe(count);
+    const times = await events.locator('tbody td:first-child').allTextContents();
+    expect(times.length).toBeGreaterThan(count);
+    expect(times.every((time) => /^\d+(\.\d+)? m?s$/.test(time))).toBe(true);
+    expect(await barriersOn(page)).toEqual([]);
+
+    await page.getByRole('tab', { name: 'curl' }).click();
+    const curl = await page.getByRole('tabpanel').locator('code').last().textContent();
+    expect(curl).toContain(`curl -N '${server.url}/messages'`);
+    expect(curl).toContain("what'\\''s a dam?");
+    await page.keyboard.press('ArrowRight');
+    await page.getByText('anthropic.messages.stream(').waitFor();
+    expect(await page.getByRole('tabpanel').locator('code').last().textContent()).toContain('sluice-conversation');
+    await page.keyboard.press('ArrowRight');
+    await page.getByText('sluice.messages.stream(').waitFor();
+    expect(faults).toEqual([]);
+    await close();
+  });
+
+  test('is copied as curl, with a placeholder where the token was', async () => {
+    const body = { account: 'ada', scopes: ['messages'] };
+    const minted = await createClient({ baseURL: server.url }).fetch('/tokens', { method: 'POST', body });
+    const { token } = (await minted.json()) as { token: string };
+    const { page, close } = await openPage(browser, 'about:blank');
+    await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
+    await page.addInitScript((credential) => sessionStorage.setItem('sluice-token', credential), token);
+    await page.goto(server.url);
+    await page.getByRole('button', { name: 'Account ada' }).waitFor();
+    await ask(page, 'In one sentence: what is a weir?');
+    await answered(page);
+    await page.getByRole('link', { name: 'Wire' }).click();
+    await page.getByRole('button', { name: 'Copy as curl' }).click();
+    await page.getByText('Copied as curl.').waitFor({ state: 'attached' });
+    const copied = await page.evaluate(() => navigator.clipboard.readText());
+    expect(copied).toContain(`curl -N '${server.url}/messages'`);
+    expect(copied).toContain('-H "authorization: Bearer $SLUICE_TOKEN"');
+    expect(copied).toContain('what is a weir?');
+    expect(copied).not.toContain(token);
+    await close();
+  });
+});

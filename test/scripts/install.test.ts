@@ -1,0 +1,17 @@
+import { execFile } from 'node:child_process';
+import { delimiter } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+test('to install with the Node of this machine, be it 20, 22 or 24, warns of no package', async () => {
+  // Without the folder of the packages: a Node of their own stands there.
+  const path = (process.env.PATH ?? '').split(delimiter).filter((folder) => !folder.includes('node_modules'));
+  const { stderr } = await promisify(execFile)('npm', ['install', '--dry-run', '--offline', '--ignore-scripts'], {
+    cwd: root,
+    env: { ...process.env, PATH: path.join(delimiter), npm_config_loglevel: undefined },
+  });
+  expect(stderr).not.toContain('EBADENGINE');
+});

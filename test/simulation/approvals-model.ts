@@ -1,0 +1,312 @@
+/** What must hold of calls that wait for approval: after every step, as each call arrives, and once everything is at rest. */
+import type Anthropic from '@anthropic-ai/sdk';
+import type { CalledDecision, DecisionAnswer } from '../../src/durable/contracts/conversation.ts';
+import { brokenRule } from '../support/api-rules.ts';
+import { LedgerModel } from './account-model.ts';
+import { type Host, Violation } from './host.ts';
+import { type Heard, Listener } from './listener.ts';
+import { type Made, ONCE, PAID, rowsOf, type Till } from './payments.ts';
+import type { World } from './world.ts';
+
+/** What is owed is seen to within this time. */
+const SOON_MS = 60_000;
+const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
+
+interface Objects {
+  conversation: Host;
+  account: Host;
+  /** What a fork has made, if there was one. */
+  copy: Host;
+}
+
+/** A row of `approvals`. */
+interface Approval {
+  id: string;
+  run: number;
+  turn: number;
+  n: number;
+  tool_use_id: string;
+  name: string;
+  decision: 'approve' | 'deny' | 'cancel' | null;
+  input: string | null;
+  continued_by: number | null;
+}
+
+type Decided = Pick<CalledDecision, 'decision' | 'reason' | 'input'>;
+
+export class ApprovalsModel {
+  readonly listeners: Listener[] = [];
+  /** The ids of all calls that were ever seen to wait, in the order in which they came. */
+  readonly seen: string[] = [];
+  /** Whether something takes messages out again, or everything. */
+  losesHistory = false;
+  isErased = false;
+  /** Whether somebody stops or cancels a turn. */
+  hasStopped = false;
+  /** What the last turn that was not begun was told. */
+  lastError: string | undefined;
+  readonly #objects: Objects;
+  readonly #world: World;
+  readonly #till: Till;
+  readonly #ledger: LedgerModel;
+  readonly #heard: Heard = new Map();
+  readonly #asked = new Map<string, Decided[]>();
+  readonly #confirmed = new Map<string, Decided>();
+  readonly #decided = new Map<string, string>();
+  readonly #began = new Map<string, string>();
+  #changes = 0;
+
+  constructor(objects: Objects, world: World, till: Till) {
+    this.#objects = objects;
+    this.#world = world;
+    this.#till = till;
+    this.#ledger = new LedgerModel(objects.account);
+  }
+
+  listener(turn: string): Listener {
+    const listener = new Listener(turn, this.#heard, this.#objects.conversation);
+    this.listeners.push(listener);
+    return listener;
+  }
+
+  /** The ids of the calls about which nobody has decided. */
+  get open(): string[] {
+    return this.#approvals().flatMap(({ id, decision }) => (decision === null ? [id] : []));
+  }
+
+  get waits(): boolean {
+    return this.open.length > 0;
+  }
+
+  anyMessage(which: 'first' | 'last'): string | undefined {
+    const order = which === 'first' ? 'asc' : 'desc';
+    const [row] = this.#read('messages', `select id from messages order by seq ${order} limit 1`);
+    return row && String(row.id);
+  }
+
+  newestRun(): string | undefined {
+    const [row] = this.#read('turns', 'select id from turns where run = seq order by seq desc limit 1');
+    return row && String(row.id);
+  }
+
+  /** Somebody says this about a call. */
+  ask(id: string, decided: Decided): void {
+    this.#asked.set(id, [...(this.#asked.get(id) ?? []), decided]);
+  }
+
+  /** Somebody was told that this holds. */
+  hear(id: string, decided: Decided, { status, turn }: DecisionAnswer): void {
+    const before = this.#confirmed.get(id);
+    if (before && textOf(before) !== textOf(decided)) {
+      throw new Violation(`${id} was confirmed as ${textOf(before)}, and as ${textOf(decided)}`);
+    }
+    this.#confirmed.set(id, decided);
+    if (status !== 202) return;
+    // A call that came twice is answered twice; the second time nothing begins.
+    const begun = this.#began.get(id);
+    if (begun !== undefined && begun !== turn) throw new Violation(`${id} has begun ${begun}, and ${turn}`);
+    this.#began.set(id, turn);
+  }
+
+  /** A call has arrived: it must be one that was not to be asked about, or one that was approved, as it was approved. */
+  lookAtCall({ id, name, input }: Made): void {
+    const { amount } = input as { amount: number };
+    const times = this.#till.timesOf(id);
+    if (times > 1 && ONCE.has(name)) throw new Violation(`${name} ${id} was made ${times} times`);
+    if (times > 1 + this.#objects.conversation.deaths) throw new Violation(`${name} ${id} was made ${times} times`);
+    if (name === 'look') return;
+    const row = this.#approvals().find(({ tool_use_id: own }) => own === id);
+    // What was erased, or taken back while its call was on its way, nobody knows any more.
+    if (!row && this.losesHistory) return;
+    if (!row && name === 'remind' && amount <= 10) return;
+    if (row?.decision !== 'approve') throw new Violation(`${name} ${id} was made, and is ${JSON.stringify(row)}`);
+    const isAsked = this.#asked.get(row.id)?.some(({ decision, input: other }) => {
+      return decision === 'approve' && JSON.stringify(other ?? null) === (row.input ?? 'null');
+    });
+    if (!isAsked) throw new Violation(`nobody has approved ${JSON.stringify(row)}`);
+    if (row.input !== null && row.input !== JSON.stringify(input)) {
+      throw new Violation(`${id} was made with ${JSON.stringify(input)} in the place of ${row.input}`);
+    }
+  }
+
+  /** Looks at what is stored. */
+  look(): void {
+    this.#ledger.look();
+    const { conversation } = this.#objects;
+    if (this.#changes === conversation.storage.changes) return;
+    this.#changes = conversation.storage.changes;
+    const running = this.#read('turns', "select id, run, seq from turns where status = 'running'");
+    const runs = running.filter(({ run, seq }) => run === null || run === seq);
+    if (runs.length > 1) throw new Violation(`two turns run: ${JSON.stringify(running)}`);
+    const rows = this.#approvals();
+    for (const { id } of rows) if (!this.seen.includes(id)) this.seen.push(id);
+    const open = rows.filter(({ decision }) => decision === null);
+    if (open.length > 0 && running.length > 0) {
+      throw new Violation(`a turn runs while calls wait: ${JSON.stringify([running, open])}`);
+    }
+    for (const row of rows) this.#lookAtDecision(row, rows);
+    this.#lookAtHistory(conversation);
+    this.#lookAtAlarm();
+  }
+
+  /** What was decided stays, and a run goes on when all of its calls are decided, and not before. */
+  #lookAtDecision({ id, run, decision, input, continued_by }: Approval, rows: readonly Approval[]): void {
+    const now = textOfRow({ decision, input });
+    const before = this.#decided.get(id);
+    // To cancel the turn that waits takes back what was decided about some of its calls.
+    if (before !== undefined && before !== now && decision !== 'cancel')
+      throw new Violation(`${id} was ${before}, and is ${now}`);
+    if (decision !== null) this.#decided.set(id, now);
+    const others = rows.filter((one) => one.run === run);
+    const isDecided = others.every((one) => one.decision !== null);
+    const isCancelled = others.some((one) => one.decision === 'cancel');
+    if (continued_by !== null && !isDecided) throw new Violation(`${id} goes on before all are decided`);
+    if (isDecided && !isCancelled && continued_by === null && !this.losesHistory) {
+      throw new Violation(`all calls are decided, and nothing goes on: ${JSON.stringify(others)}`);
+    }
+  }
+
+  #lookAtHistory(host: Host): void {
+    const messages = rowsOf(
+      host,
+      'turns',
+      `select m.text from messages m join turns t on t.seq = m.turn
+       where t.status in ${COMMITTED} and t.status != 'refused' order by m.seq`,
+    ).map(({ text }) => JSON.parse(String(text)) as Anthropic.MessageParam);
+    // The results of the last calls go up with the next message, and stand in rows of their own until then.
+    const last = messages.at(-1);
+    const broken = messages.length > 0 ? brokenRule(last?.role === 'assistant' ? messages : messages) : undefined;
+    if (broken !== undefined) throw new Violation(`the history is not valid: ${broken}: ${JSON.stringify(messages)}`);
+  }
+
+  #lookAtAlarm(): void {
+    const profile = this.#profile;
+    if (!profile) return;
+    const at = this.#objects.conversation.storage.armed;
+    if (at === null) throw new Violation('there is a conversation, and no alarm');
+    const owed = this.#read('turns', "select id from turns where settled = 0 or status = 'running'");
+    if ((owed.length > 0 || profile.unreported) && at > this.#world.clock.now + SOON_MS) {
+      throw new Violation(`something is owed, and the alarm comes in ${(at - this.#world.clock.now) / 1_000} s`);
+    }
+  }
+
+  /** Looks at what must have been seen to. @returns what has become of each call that was seen to wait */
+  lookAtRest(): string[] {
+    const { conversation, account, copy } = this.#objects;
+    for (const host of [conversation, copy]) {
+      const owed = rowsOf(
+        host,
+        'turns',
+        "select id, status, settled from turns where settled = 0 or status = 'running'",
+      );
+      if (owed.length > 0) throw new Violation(`not settled in the end: ${JSON.stringify(owed)}`);
+    }
+    this.#lookAtHistory(copy);
+    const copied = rowsOf(copy, 'approvals', 'select id from approvals');
+    if (copied.length > 0) throw new Violation(`a copy has calls that wait: ${JSON.stringify(copied)}`);
+    this.#ledger.lookAtRest();
+    this.#lookAtBooks(account);
+    for (const { turn, isOver, end, wasBroken } of this.listeners) {
+      if (!isOver && !end && !wasBroken) throw new Violation(`whoever hears ${turn} waits for ever`);
+    }
+    const rows = this.#approvals();
+    for (const [id, decided] of this.#confirmed) {
+      const row = rows.find((one) => one.id === id);
+      if (!row && !this.losesHistory) throw new Violation(`${id} was confirmed, and is gone`);
+      if (row && row.decision !== 'cancel' && textOfRow(row) !== `${decided.decision} ${inputOf(decided)}`) {
+        throw new Violation(`${id} was confirmed as ${textOf(decided)}, and is ${JSON.stringify(row)}`);
+      }
+    }
+    return this.seen.map((id) => this.#outcomeOf(id, rows));
+  }
+
+  /** What the account tells of the conversation is what the conversation is, and it has cost what was booked. */
+  #lookAtBooks(account: Host): void {
+    const profile = this.#profile;
+    if (!profile) return;
+    const { turns, messages, cost, paused = null, unreported, exists, createdAt } = profile;
+    if (unreported) throw new Violation(`not told in the end: ${JSON.stringify(profile)}`);
+    const [row] = rowsOf(
+      account,
+      'conversations',
+      "select turns, messages, cost, paused from conversations where id = 'c1'",
+    );
+    const told = exists ? JSON.stringify({ turns, messages, cost, paused }) : undefined;
+    if (JSON.stringify(row) !== told) throw new Violation(`told: ${JSON.stringify(row)}; it is ${told}`);
+    if ((paused !== null) !== this.waits) throw new Violation(`paused: ${paused}, and open: ${this.open}`);
+    if (this.losesHistory) return;
+    const [{ booked = 0 } = {}] = rowsOf(
+      account,
+      'ledger',
+      // Where its first turn failed it was no conversation yet, and began anew.
+      "select coalesce(sum(cost), 0) as booked from ledger where conversation = 'c1' and at >= ?",
+      createdAt,
+    );
+    if (booked !== cost) throw new Violation(`it has cost ${cost}, and ${String(booked)} are booked`);
+  }
+
+  /** @returns what has become of a call, which was made as often as that says */
+  #outcomeOf(id: string, rows: readonly Approval[]): string {
+    const row = rows.find((one) => one.id === id);
+    if (!row) {
+      if (!this.losesHistory) throw new Violation(`${id} is gone`);
+      return 'rewound';
+    }
+    const { decision, tool_use_id: call, turn, n } = row;
+    const times = this.#till.timesOf(call);
+    if (decision !== 'approve') {
+      if (times > 0) throw new Violation(`${call} is ${decision ?? 'undecided'}, and was made ${times} times`);
+      return decision ?? 'waits';
+    }
+    if (rows.some((one) => one.run === row.run && one.decision === null)) {
+      if (times > 0) throw new Violation(`${call} was made ${times} times before its run has gone on`);
+      return 'waits';
+    }
+    const [known] = this.#read('calls', 'select result, tries from calls where turn = ? and n = ?', turn, n);
+    const { content } = JSON.parse(String(known?.result ?? '{}')) as { content?: string };
+    if (content === undefined) throw new Violation(`${call} was approved, and has no result`);
+    if (content.endsWith(PAID)) {
+      if (times < 1) throw new Violation(`${call} has a result, and was not made`);
+      return 'made';
+    }
+    const isQuiet = this.#objects.conversation.deaths === 0 && !this.hasStopped && !this.losesHistory;
+    if (isQuiet && times !== 1) throw new Violation(`${call} was approved, and was made ${times} times: ${content}`);
+    return times > 0 ? 'made, and not known' : 'not made';
+  }
+
+  get #profile():
+    | {
+        turns: number;
+        messages: number;
+        cost: number;
+        paused?: string | null;
+        unreported: boolean;
+        exists: boolean;
+        createdAt: number;
+        deleted: boolean;
+      }
+    | undefined {
+    const [row] = this.#read('meta', "select value from meta where key = 'profile'");
+    return row && JSON.parse(String(row.value));
+  }
+
+  #approvals(): Approval[] {
+    return this.#read('approvals', 'select * from approvals order by turn, n') as unknown as Approval[];
+  }
+
+  #read(table: string, query: string, ...bindings: (string | number)[]) {
+    return rowsOf(this.#objects.conversation, table, query, ...bindings);
+  }
+}
+
+function inputOf({ input }: Decided): string | null {
+  return input === undefined ? null : JSON.stringify(input);
+}
+
+function textOfRow({ decision, input }: Pick<Approval, 'decision' | 'input'>): string {
+  return `${decision} ${input}`;
+}
+
+function textOf(decided: Decided): string {
+  return `${decided.decision} ${decided.reason ?? ''} ${inputOf(decided)}`;
+}

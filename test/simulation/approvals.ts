@@ -1,0 +1,205 @@
+/**
+ * Runs that wait for approval under any schedule: several persons decide, stop, cancel, rewind, copy and go on writing, all at
+ * the same time, while objects die and calls are lost or come twice. Each call comes to one outcome.
+ */
+import fc from 'fast-check';
+import { callObject } from '../../src/durable/call-object.ts';
+import type { CalledDecision, DecisionAnswer, Result } from '../../src/durable/contracts/conversation.ts';
+import { ApprovalsModel } from './approvals-model.ts';
+import { hostOf, inWorld } from './bindings.ts';
+import { ACCOUNT, Caller, ID } from './caller.ts';
+import { Violation } from './host.ts';
+import { mishaps } from './mishaps.ts';
+import { OUTCOMES, type Outcome, PAYMENTS, payingScript, Till, TOOLS } from './payments.ts';
+import { findFailure, type Search } from './property.ts';
+import { ANSWERS, type Answer, apiOf } from './upstream.ts';
+import { type Mishaps, type Scheduler, World } from './world.ts';
+
+type Command =
+  /** `call` chooses one of the calls that were ever seen to wait. */
+  | { kind: 'approve' | 'change' | 'deny'; call: number }
+  | { kind: 'stop' | 'cancel' | 'rewind' | 'rewindAll' | 'fork' | 'message' | 'listen' | 'erase' }
+  | { kind: 'ask'; question: string };
+
+interface Scenario extends Mishaps {
+  /** What begins, and has calls that wait. */
+  question: string;
+  commands: readonly Command[];
+  answers: readonly Answer[];
+  outcomes: readonly Outcome[];
+}
+
+const COPY = 'c2';
+const STEPS = 600;
+/** Long enough for every retry, hold, log and limit of a tool. */
+const REST_MS = 60 * 60_000;
+/** Shorter than calls wait, and than conversations are kept. */
+const ALL_MS = 20 * 24 * 60 * 60_000;
+
+const decision = fc.record({
+  kind: fc.constantFrom('approve', 'approve', 'deny', 'change'),
+  call: fc.nat(2),
+}) as fc.Arbitrary<Command>;
+const other = fc.record({
+  kind: fc.constantFrom('stop', 'cancel', 'rewind', 'rewindAll', 'fork', 'message', 'listen', 'erase'),
+}) as fc.Arbitrary<Command>;
+const question = fc.constantFrom(...PAYMENTS);
+const ask = fc.record({ kind: fc.constant('ask' as const), question }) as fc.Arbitrary<Command>;
+
+const scenarios: fc.Arbitrary<Scenario> = fc.record({
+  ...mishaps,
+  question,
+  commands: fc.array(
+    fc.oneof({ arbitrary: decision, weight: 6 }, { arbitrary: other, weight: 5 }, { arbitrary: ask, weight: 1 }),
+    { minLength: 1, maxLength: 8 },
+  ),
+  answers: fc.array(
+    fc.record({ kind: fc.constantFrom('whole' as const, ...ANSWERS), pieces: fc.integer({ min: 1, max: 3 }) }),
+    { maxLength: 4 },
+  ),
+  outcomes: fc.array(fc.constantFrom(...OUTCOMES), { maxLength: 3 }),
+  crashes: fc.array(fc.record({ step: fc.integer({ min: 1, max: 150 }), host: fc.nat(2), keeps: fc.boolean() }), {
+    maxLength: 3,
+  }),
+});
+
+/** Looks for a schedule under which something does not hold. */
+export const find = (options?: Search) => findFailure(scenarios, simulate, options);
+
+/** What has become of the calls of all schedules until now: how often each outcome came. */
+export const outcomes: Record<string, number> = {};
+
+/** Runs a scenario in the order that a scheduler chooses, and looks at the invariants after every step. */
+async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
+  const world = new World(scheduler, scenario);
+  world.endAfter(ALL_MS);
+  const model: { is?: ApprovalsModel } = {};
+  const till = new Till(world, scenario.outcomes, (made) => model.is?.lookAtCall(made));
+  await inWorld(world, { upstream: apiOf(world, scenario.answers, payingScript) }, async () => {
+    const persons = new Persons(world, till);
+    model.is = persons.model;
+    const look = () => persons.model.look();
+    persons.do({ kind: 'ask', question: scenario.question });
+    for (let steps = 0; steps < STEPS && !persons.model.waits; steps += 1) {
+      if (!(await world.step())) break;
+      look();
+    }
+    persons.issue(scenario.commands);
+    await world.run(STEPS, look);
+    await world.rest(REST_MS, look);
+    persons.model.lookAtRest();
+    await persons.endWaiting(look);
+    for (const outcome of persons.model.lookAtRest()) outcomes[outcome] = (outcomes[outcome] ?? 0) + 1;
+    await persons.checkAnswers(look);
+  });
+}
+
+/** Those who decide and write in one conversation at the same time. */
+class Persons {
+  readonly model: ApprovalsModel;
+  readonly #world: World;
+  readonly #caller: Caller;
+
+  constructor(world: World, till: Till) {
+    this.#world = world;
+    const conversation = hostOf('CONVERSATION', JSON.stringify([ACCOUNT, ID]));
+    const account = hostOf('ACCOUNT', ACCOUNT);
+    const copy = hostOf('CONVERSATION', JSON.stringify([ACCOUNT, COPY]));
+    this.model = new ApprovalsModel({ conversation, account, copy }, world, till);
+    this.#caller = new Caller(world, conversation, this.model, (method) => method !== 'turn');
+  }
+
+  /** Issues commands one after the other, without waiting for what comes of them. */
+  issue(commands: readonly Command[]): void {
+    void (async () => {
+      for (const command of commands) {
+        await this.#world.wait(`person: ${command.kind}`);
+        this.do(command);
+      }
+    })();
+  }
+
+  /** Does one thing; what comes of it is heard later. */
+  do(command: Command): void {
+    this.#do(command).catch((thrown: unknown) => {
+      if (thrown instanceof Violation) this.#world.fail(thrown.message);
+    });
+  }
+
+  /** What still waits is denied, and its run goes on to its end. */
+  async endWaiting(look: () => void): Promise<void> {
+    for (let rounds = 0; this.model.waits; rounds += 1) {
+      if (rounds > 5) throw new Violation('a conversation waits again and again');
+      for (const id of this.model.open) this.do({ kind: 'deny', call: this.model.seen.indexOf(id) });
+      await this.#world.rest(REST_MS, look);
+    }
+  }
+
+  /** Once nothing waits the next question must be answered. */
+  async checkAnswers(look: () => void): Promise<void> {
+    const listeners = this.model.listeners.length;
+    this.do({ kind: 'message' });
+    await this.#world.rest(REST_MS, look);
+    const [last] = this.model.listeners.slice(listeners);
+    if (last?.end !== 'message_stop') throw new Violation(`the next turn is not answered: ${this.model.lastError}`);
+  }
+
+  async #do(command: Command): Promise<void> {
+    switch (command.kind) {
+      case 'approve':
+      case 'change':
+      case 'deny':
+        return await this.#decide(command.kind, command.call);
+      case 'ask':
+        return await this.#caller.ask(command.question, { stream: true, tools: TOOLS });
+      case 'message':
+        return await this.#caller.ask(`question ${this.#caller.requests + 1}`, { stream: true, tools: TOOLS });
+      case 'listen':
+        return await this.#caller.resume(undefined);
+      case 'stop':
+        this.model.hasStopped = true;
+        return void (await this.#caller.call('stop', {}));
+      case 'cancel': {
+        this.model.hasStopped = true;
+        const turn = this.model.newestRun();
+        if (turn !== undefined) await this.#caller.call('cancel', turn);
+        return;
+      }
+      case 'rewind':
+      case 'rewindAll': {
+        const message = this.model.anyMessage(command.kind === 'rewind' ? 'last' : 'first');
+        if (message === undefined) return;
+        this.model.losesHistory = true;
+        await this.#caller.call('rewind', message);
+        return;
+      }
+      case 'fork':
+        return void (await this.#caller.call('fork', COPY, undefined));
+      case 'erase':
+        this.model.losesHistory = true;
+        this.model.isErased = true;
+        return void (await this.#caller.call('erase'));
+    }
+  }
+
+  async #decide(kind: 'approve' | 'change' | 'deny', call: number): Promise<void> {
+    const id = this.model.seen[call % Math.max(1, this.model.seen.length)];
+    if (id === undefined) return;
+    const given = { approve: {}, deny: { reason: 'No.' }, change: { input: { amount: 5 } } }[kind];
+    const requestId = this.#caller.newId();
+    const decided = { decision: kind === 'deny' ? 'deny' : 'approve', ...given } as const;
+    this.model.ask(id, decided);
+    const decision: CalledDecision = { id, ...decided, isAdmin: false, requestId };
+    const result = (await callObject('conversation', () =>
+      this.#caller.call('decide', decision),
+    )) as Result<DecisionAnswer>;
+    if (!result.ok) return;
+    this.model.hear(id, decided, result.value);
+    if (result.value.status !== 202) return;
+    const listener = this.model.listener(result.value.turn);
+    // Whose call is lost may call again, or never.
+    await this.#caller.resume(listener).catch(() => {
+      listener.wasBroken = true;
+    });
+  }
+}

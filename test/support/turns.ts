@@ -1,0 +1,119 @@
+/** Sends turns to a conversation's object as the edge does, and reads what is streamed. */
+import { unpack } from '../../src/conversations/turn-answer.ts';
+import type { PackedAnswer, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
+import { createRequestId } from '../../src/http/request-id.ts';
+import { stubOf } from './conversations.ts';
+
+export interface Asked {
+  id?: string;
+  account?: string;
+  stream?: boolean;
+  key?: string;
+  retried?: boolean;
+  hash?: string;
+  /** Faults, as `sluice-simulate` names them. */
+  simulate?: string;
+  headers?: Record<string, string>;
+}
+
+/** A request as the edge makes it of `body`. */
+export function requestOf(body: object, asked: Asked = {}): TurnRequest {
+  const { id = 'c1', account = 'alice', stream = true, key, retried = false, hash, headers = {} } = asked;
+  const text = JSON.stringify(body);
+  const all = { 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...headers };
+  return {
+    place: { account, id },
+    requestId: createRequestId(),
+    route: 'messages',
+    identity: { account, scopes: ['messages'], token: undefined },
+    body: text,
+    hash: hash ?? text,
+    key,
+    retried,
+    again: false,
+    stream,
+    headers: asked.simulate === undefined ? all : { ...all, 'sluice-simulate': asked.simulate },
+    query: '',
+  };
+}
+
+/** A body with what every request needs. */
+export const bodyOf = (content: unknown, more: object = {}) => ({
+  model: 'claude-opus-5-5',
+  max_tokens: 200,
+  messages: [{ role: 'user', content }],
+  ...more,
+});
+
+/** Has a conversation's object answer, as the edge does. */
+export async function turnOf({ body, ...call }: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
+  const stub = stubOf(call.place.id, call.place.account);
+  return streaming(unpack((await stub.turn(JSON.stringify(call), body)) as PackedAnswer));
+}
+
+export async function ask(body: object, asked: Asked = {}): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
+  return await turnOf(requestOf(body, asked));
+}
+
+/** An answer that came whole, as one that came as a stream: a caller of the edge cannot tell them apart. */
+export function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
+  if (answer.kind === 'stream') return { ...answer, body: joined(answer.first ?? '', answer.body) };
+  if (answer.kind !== 'ended') return answer;
+  const { turn, headers, events, trailer } = answer;
+  return { kind: 'stream', turn, headers, body: new Blob([events, '\0', JSON.stringify(trailer)]).stream() };
+}
+
+/** A text, and the stream that goes on from there. */
+function joined(first: string, rest: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+  const { readable, writable } = new IdentityTransformStream();
+  const writer = writable.getWriter();
+  writer.write(new TextEncoder().encode(first)).catch(() => {});
+  writer.releaseLock();
+  rest.pipeTo(writable).catch(() => {});
+  return readable;
+}
+
+/** An event of a conversation's stream. */
+export interface Told {
+  id: string | undefined;
+  event: string;
+  data: Record<string, unknown>;
+}
+
+/** What a listener got: events up to where the stream ended, and whether it was told that this is the end. */
+export async function listen(
+  body: ReadableStream<Uint8Array>,
+): Promise<{ events: Told[]; text: string; whole: boolean }> {
+  const pieces: Uint8Array[] = [];
+  try {
+    for await (const piece of body) pieces.push(piece);
+  } catch {
+    // A stream that breaks has ended where it broke.
+  }
+  const bytes = new Uint8Array(await new Blob(pieces).arrayBuffer());
+  const end = bytes.indexOf(0);
+  const text = new TextDecoder().decode(end < 0 ? bytes : bytes.subarray(0, end));
+  return { events: eventsIn(text), text, whole: end >= 0 };
+}
+
+export function eventsIn(text: string): Told[] {
+  return text
+    .split('\n\n')
+    .filter((frame) => frame.includes('data: '))
+    .map((frame) => {
+      const field = (name: string) => new RegExp(`^${name}: (.*)$`, 'm').exec(frame)?.[1];
+      return { id: field('id'), event: field('event') ?? '', data: JSON.parse(field('data') ?? '{}') };
+    });
+}
+
+/** The text of all text deltas. */
+export function textOf(events: readonly Told[]): string {
+  return events.map(({ data }) => String((data.delta as { text?: string } | undefined)?.text ?? '')).join('');
+}
+
+/** A turn with its whole stream. */
+export async function say(body: object, asked: Asked = {}) {
+  const answer = await ask(body, asked);
+  if (answer.kind !== 'stream') throw new Error(`no stream: ${JSON.stringify(answer)}`);
+  return { turn: answer.turn, ...(await listen(answer.body)) };
+}

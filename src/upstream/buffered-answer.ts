@@ -139,7 +139,7 @@ export function bufferedResponse(
   { isReadable, expected, errorType, requestId, isOperator = false }: BufferedOptions,
 ): Response {
   const isMessage = expected === 'anything' || parseObject(body)?.type === 'message';
-  if (response.ok && !isReadable) throw expected === 'message' && !isBeginning(body) ? notTheApi() : interrupted(false);
+  if (response.ok && !isReadable) throw isBeginning(body) ? interrupted(false) : notTheApi();
   // An error in the API's form may come with the status of a success. Then its type says which status is right.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
   if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) {

@@ -3,7 +3,7 @@
  * than a screen shows is gathered for some milliseconds and goes down in one piece.
  */
 
-import { keepBuffer, type Piece, pausesOf, pumpStream, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, pausesOf, pumpStream, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 
 /** How long what has come is held at most, so that more can join it. */
 const GATHER_MS = 8;
@@ -41,7 +41,8 @@ export async function probeDensity(
   reader: ReadableStreamBYOBReader,
   take: (piece: Uint8Array, at: number) => void,
 ): Promise<'ended' | 'dense' | 'sparse'> {
-  let buffer = takeBuffer();
+  // What comes slowly waits for long, and must not hold a large buffer meanwhile.
+  let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let before = Date.now();
   let dense = 0;
   let sparse = 0;
@@ -58,7 +59,6 @@ export async function probeDensity(
     }
     before = at;
   }
-  keepBuffer(new Uint8Array(buffer));
   return sparse < SPARSE_PIECES ? 'dense' : 'sparse';
 }
 

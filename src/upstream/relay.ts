@@ -58,8 +58,13 @@ export interface RelayOptions {
   waitUntil(work: Promise<unknown>): void;
   /** Pays for another try after one that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
-  /** @returns the edge's own headers of the answer, which is made at that moment. Default: none */
-  ownHeaders?(): Record<string, string>;
+  /**
+   * Called when the answer is made: of one that is no stream after `onEnd`.
+   *
+   * @param buffered whether the answer's status is a success's; absent for a stream
+   * @returns the edge's own headers of the answer. Default: none
+   */
+  ownHeaders?(buffered?: { ok: boolean }): Record<string, string>;
   /**
    * Called once when the upstream's headers are there: no other try will be made, so the request body is not needed.
    *
@@ -110,7 +115,9 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
     ttft_ms: Date.now() - started,
   });
+  let hasEnded = false;
   const finish = (report: Report, end: RequestOutcome['end'], firstByte: number) => {
+    hasEnded = true;
     signal.removeEventListener('abort', leave);
     const sent = course.sentAt !== undefined;
     const { upstream: answered } = course;
@@ -157,30 +164,31 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
-    watchdog.stop();
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
-    const read = await readAnswer(response, { idleMs, controller, course, expected });
+    const read = await readAnswer(response, { idleMs, controller, course, expected, watchdog });
     const { kind, body, json } = read;
     const report = request.readsIds ? { ...read.report, made: idsMade(json) } : read.report;
     if (kind === 'error' || kind === 'nothing') failed = 'error';
     const errorType = report.error_type;
-    const answer = bufferedResponse(response, body, {
+    return bufferedResponse(response, body, {
       isReadable: json !== undefined && (response.ok || errorType !== undefined),
       expected,
       errorType,
       requestId: options.requestId,
       // In development only the operator can call. Of several upstreams another one may have been meant to answer.
       isOperator: settings.development && course.upstream === undefined,
+      json,
+      ownHeaders: (ok) => {
+        finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
+        return options.ownHeaders?.({ ok });
+      },
     });
-    for (const [name, value] of Object.entries(options.ownHeaders?.() ?? {})) answer.headers.set(name, value);
-    finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
-    return answer;
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
     signal.removeEventListener('abort', leave);
     course.leave?.(end === 'cut' || end === 'silent');
-    options.onEnd?.(unseen(end, toApiError(thrown).logged));
+    if (!hasEnded) options.onEnd?.(unseen(end, toApiError(thrown).logged));
     throw thrown;
   } finally {
     if (!streams) watchdog.stop();

@@ -10,12 +10,14 @@ import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { gather, probeDensity } from './gather.ts';
 import { headersDown } from './headers.ts';
-import { keepBuffer, type Piece, readTee, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, readTee, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
 const NO_BYTES = new Uint8Array(0);
 const MESSAGE_OPENING = utf8('event: message_start\n');
+/** So many streams that begin at once may hold a large buffer each. */
+const MOST_LARGE_OPENINGS = 16;
 /** For what should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
 /**
@@ -123,9 +125,7 @@ async function readOpening(
   const reader = body.getReader({ mode: 'byob' });
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = given
-      ? { value: given, done: false }
-      : await reader.read(new Uint8Array(takeBuffer()));
+    const { value, done }: Piece = given ? { value: given, done: false } : await readFirst(reader);
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
@@ -144,17 +144,38 @@ async function readOpening(
   return opening;
 }
 
+/** Writes what had come, and lets its buffer go: it must not be held for as long as the answer takes. */
+function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>): void {
+  write(writable, opening.bytes.slice());
+  keepBuffer(opening.bytes);
+  opening.bytes = NO_BYTES;
+}
+
+/** How many streams wait for their first bytes, in this isolate. */
+let waitingStreams = 0;
+
+/** Reads what has come first. Of many that wait at once only some hold a large buffer. */
+async function readFirst(reader: ReadableStreamBYOBReader): Promise<Piece> {
+  waitingStreams += 1;
+  const isOneOfMany = waitingStreams > MOST_LARGE_OPENINGS;
+  try {
+    return await reader.read(new Uint8Array(isOneOfMany ? new ArrayBuffer(SMALL_PIECE_BYTES) : takeBuffer()));
+  } finally {
+    waitingStreams -= 1;
+  }
+}
+
 /** Carries a stream down to its end, and says what remains to be said. */
 async function pour(
-  { bytes, firstByte, rest }: StreamOpening,
+  opening: StreamOpening,
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
   { signal, controller, watchdog }: PipeState,
   requestId: string,
   finish: Finish,
 ): Promise<void> {
-  write(writable, bytes.slice());
-  keepBuffer(bytes);
+  const { firstByte, rest } = opening;
+  writeOpening(opening, writable);
   /** Whether the usage reader has seen all that came. */
   let isRead = true;
   try {

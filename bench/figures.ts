@@ -33,12 +33,30 @@ export const figures = {
 
 export type FigureName = keyof typeof figures;
 
-/** What a figure of one workload may be: itself, as a multiple of the bare Worker's, or above the bare Worker's. */
+/**
+ * What a figure of one workload may be: itself, as a multiple of the bare Worker's, or above the bare Worker's. What is added
+ * is in milliseconds of the machine on which ceilings were set: on a slower one it may be more (`slownessOf`).
+ */
 export interface Ceiling {
   workload: string;
   figure: FigureName;
   of: 'value' | 'ratio' | 'added';
   max: number;
+}
+
+/** When the bare Worker's first event of a burst came on the machine on which ceilings were set. In ms, at the middle. */
+const BARE_FIRST_EVENT_MS = 0.4;
+
+/**
+ * Tells how many times slower this machine is than the one on which ceilings were set: the same code adds as many times more
+ * milliseconds. A faster one changes no ceiling.
+ *
+ * @param bareRounds the bare Worker's bursts; without any, nothing is known and 1 is returned
+ */
+export function slownessOf(bareRounds: Measurement[]): number {
+  if (bareRounds.length === 0) return 1;
+  const { median } = spread(bareRounds.map(figures.firstEventP50.value));
+  return Math.max(1, median / BARE_FIRST_EVENT_MS);
 }
 
 /** One figure of a contender beside the bare Worker's, both measured in the same rounds. */
@@ -74,7 +92,7 @@ function compare(figure: FigureName, bareRounds: Measurement[], ownRounds: Measu
 /** Every figure of one contender and workload that could be measured, judged by the contender's ceilings. */
 export function compareAll(
   names: { workload: string; contender: string },
-  ceilings: Ceiling[],
+  { ceilings, slowness }: { ceilings: Ceiling[]; slowness: number },
   bareRounds: Measurement[],
   ownRounds: Measurement[],
 ): Comparison[] {
@@ -83,7 +101,8 @@ export function compareAll(
     if (compared === undefined) return [];
     const ceiling = ceilings.find((candidate) => candidate.workload === names.workload && candidate.figure === figure);
     if (ceiling === undefined) return [{ ...names, figure, ...compared }];
-    const over = compared[ceiling.of].median > ceiling.max;
-    return [{ ...names, figure, ...compared, ceiling: { ...ceiling, over } }];
+    const max = ceiling.of === 'added' ? ceiling.max * slowness : ceiling.max;
+    const over = compared[ceiling.of].median > max;
+    return [{ ...names, figure, ...compared, ceiling: { ...ceiling, max, over } }];
   });
 }

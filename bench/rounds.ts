@@ -1,5 +1,5 @@
 import { bare, type Sender } from './contenders.ts';
-import { type Comparison, compareAll, type Measurement } from './figures.ts';
+import { type Comparison, compareAll, type Measurement, slownessOf } from './figures.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
 import type { Server } from './server.ts';
@@ -49,13 +49,15 @@ export async function measureRounds(plan: Plan): Promise<Comparison[]> {
   }
   for (const { server } of entrants) await server.stop();
   load.disconnect();
+  const bursts = plan.workloads.find(({ name }) => name === 'burst');
+  const slowness = slownessOf(bursts === undefined ? [] : roundsOf(bursts, bare));
   return plan.workloads.flatMap((workload) =>
     entrants
       .filter(({ contender }) => contender !== bare && contender.workloads?.includes(workload.name) !== false)
       .flatMap(({ contender }) =>
         compareAll(
           { workload: workload.name, contender: contender.name },
-          contender.ceilings,
+          { ceilings: contender.ceilings, slowness },
           roundsOf(workload, bare),
           roundsOf(workload, contender),
         ),

@@ -26,7 +26,7 @@ export function goalVerdict(limit: string, isMissed: boolean): string {
 }
 
 function ceilingText({ of, max, over }: Ceiling & { over: boolean }): string {
-  const limits = { value: String(max), ratio: `${max} ×`, added: `+${max} ms` };
+  const limits = { value: String(max), ratio: `${max} ×`, added: `+${number(max)} ms` };
   return verdict(limits[of], over);
 }
 

@@ -16,6 +16,7 @@ import { build } from './build.ts';
 import { addSecrets, closeDevVars, envFileOf, readDevVars, readEnvFile } from './dev-vars.ts';
 import { hideInspector } from './inspector.ts';
 import { misspeltSettings } from './misspelt-settings.ts';
+import { npmRun, whenEnded } from './npm-run.ts';
 import { type DevProxy, startProxy } from './proxy.ts';
 import { makeStartFolder } from './start-folder.ts';
 import { readStartOptions, type StartOptions } from './start-options.ts';
@@ -24,6 +25,8 @@ import { judgePrices } from './unlisted-prices.ts';
 const READY_TIMEOUT_MS = 60_000;
 const root = fileURLToPath(new URL('..', import.meta.url));
 
+/** Read at once: npm may end before the server has started. */
+const run = npmRun();
 const secret = randomBytes(32).toString('base64url');
 const { options, vars, priced, upstreams, asked, misspelt } = await prepare();
 // While everything else starts.
@@ -65,7 +68,9 @@ const server = spawn(
     },
   },
 );
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => server.kill('SIGTERM'));
+const end = () => void server.kill('SIGTERM');
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, end);
+if (run) whenEnded(run, end);
 // `close` comes after all output has been passed on.
 server.on('close', (code) => process.exit(code ?? 1));
 if (server.stdout) {

@@ -133,6 +133,7 @@ export const listedRequestSchema = z.extend(ledgerRowSchema, {
 
 /** One request by its id, with each of its tries: one that may have run is paid for, and so is the next. */
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
+  account: z.optionally(z.string(), 'Whose it is; only an admin is told.'),
   tries: z.described(
     z.array(ledgerRowSchema),
     'The rows of all its tries, this one first: `<request_id>.2` is the second. Those of a batch are of its models.',

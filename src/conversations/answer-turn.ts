@@ -1,4 +1,4 @@
-/** Answers from a turn that runs or has ended: to the request that began it, and to the same request again. */
+/** Answers a request from its turn, which runs or has ended: the request that began the turn, and the same request again. */
 
 import type { TurnAnswer, TurnRequest } from '../durable/contracts/conversation.ts';
 import { awaitsApproval } from './decide.ts';
@@ -21,10 +21,10 @@ import {
 import { isRefused } from './turn-events.ts';
 
 /**
- * Finds the turn that the same request began before: one that runs, or one that ended not long ago.
+ * Finds the turn that the same request began before. The turn may run, or have ended not long ago.
  *
  * @param now milliseconds since 1970
- * @throws ApiError 503 where the call is repeated after a crash and has left no turn
+ * @throws ApiError 503 if the call is repeated after a crash and no turn was stored
  */
 export function findRepeatedTurn(
   transcript: Transcript,
@@ -37,13 +37,13 @@ export function findRepeatedTurn(
   if (key !== undefined) return turnWithKey(transcript, key);
   if (!retried) return undefined;
   const newest = latestTurn(transcript);
-  // The newest may be a step; clients know its run.
+  // The newest turn may be a step of a run. Clients know only the run.
   const latest = typeof newest?.run === 'number' ? turnAt(transcript, newest.run) : newest;
   if (!latest || latest.status === 'failed' || latest.hash !== hash) return undefined;
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
 
-/** Waits until the upstream has answered, and for a caller who does not stream until the turn has ended. */
+/** Waits until the upstream has answered. For a caller who does not stream, waits until the turn has ended. */
 async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;
@@ -61,8 +61,8 @@ async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
 }
 
 /**
- * Answers the request that has begun a turn. In the background the answer comes as soon as the turn has gone up: a refusal
- * before that is the answer, and a later error is told with the turn's end.
+ * Answers the request that has begun a turn. A turn in the background is answered as soon as its request has gone up. A
+ * refusal before that is the answer; a later error is reported with the turn's end.
  */
 export async function answerBegun(
   transcript: Transcript,
@@ -86,8 +86,8 @@ function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
 /**
  * Answers a repeated request from the turn that it began before.
  *
- * @param running the turn that runs now, whether it is this one or another
- * @throws ApiError 400 where the body is another one, 409 where the turn's events are deleted already
+ * @param running the turn that runs now: this one or another
+ * @throws ApiError 400 if the body differs from the first one, 409 if the turn's events are already deleted
  */
 export async function answerRepeated(
   transcript: Transcript,
@@ -110,7 +110,7 @@ export async function answerRepeated(
   return bufferedAnswer(restoreEnded(transcript, stored), headers);
 }
 
-/** @throws ApiError 409 where a turn runs, or waits for approval, or where the conversation is copied or deleted */
+/** @throws ApiError 409 while a turn runs or waits for approval, and while the conversation is copied or deleted */
 export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
   if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
   if (isInTransit) throw inTransit();

@@ -37,7 +37,11 @@ export function approvalsRoutes() {
     });
 }
 
-/** Calls the conversation of the path, of the account that the query names. @throws ApiError as the object says, 403, 404 */
+/**
+ * Calls the conversation that the path names, in the account that the query names.
+ *
+ * @throws ApiError as the object says; 403 or 404 if the caller may not see it
+ */
 async function callNamed<T>(c: Context<AppEnv>, method: ConversationCall): Promise<T> {
   const identity = c.get('identity');
   const { account = identity.account } = validate(approvalsQuery, c.req.query());

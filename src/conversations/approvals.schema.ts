@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 
-/** The most characters of an input, as JSON, that takes the place of a call's own. */
+/** The most characters, as JSON, of an input that replaces the one of a call. */
 const MOST_INPUT_CHARACTERS = 262_144;
 
 /** What a person decides about a call. */

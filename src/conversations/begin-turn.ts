@@ -1,4 +1,4 @@
-/** The beginning of a turn: what is stored before anything goes up. */
+/** Begins a turn: plans it and stores it before anything goes up. */
 
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
@@ -25,18 +25,18 @@ import { isRefused } from './turn-events.ts';
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
 
-/** How often the alarm comes while a turn runs: it wakes an object that died. */
+/** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
 
 /** Turns whose prompt the upstream has read. */
 const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
 
 /**
- * Plans a turn; nothing is written or waited for.
+ * Plans a turn. Writes nothing and waits for nothing.
  *
- * @param present the conversation's profile, where it exists
+ * @param present the profile of the conversation, if it exists
  * @param taken what a new conversation begins with
- * @throws ApiError 400 for what does not continue the history, 413 for what has become too large
+ * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
 export function planTurn(
   context: ConversationContext,
@@ -52,7 +52,7 @@ export function planTurn(
   });
 }
 
-/** @throws ApiError 400 where a request names another beginning than the conversation has */
+/** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
 export function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
   if (agent !== undefined) checkHeld('agent', held.agent, agent);
   if (prefix !== undefined) checkHeld('prefix', held.prefix, prefix);
@@ -62,9 +62,9 @@ export function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, '
 export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
 
 /**
- * Stores a turn and its messages, and makes its runner. Nothing is waited for: the caller takes the lock with the result.
+ * Stores a turn and its messages, and makes its runner. Waits for nothing: the caller takes the lock with the result.
  *
- * @throws ApiError where the deployment has no upstream; nothing is stored then
+ * @throws ApiError if the deployment has no upstream; nothing is stored then
  */
 export function beginTurn(
   context: ConversationContext,
@@ -74,7 +74,7 @@ export function beginTurn(
   hooks: TurnHooks,
 ): Runner {
   const { transcript, maintenance } = context;
-  // Before anything is stored: this throws where the deployment has no upstream.
+  // This throws if the deployment has no upstream. So it comes before anything is stored.
   context.upstream();
   const now = context.now();
   const isNew = !transcript.profile?.exists;
@@ -98,12 +98,12 @@ export function beginTurn(
   });
 }
 
-/** @returns what a subagent's conversation has of the call that it answers. */
+/** @returns the members of a subagent's profile that name the call it answers. */
 function ofParent({ parent }: TurnRequest): Partial<Profile> {
   return parent ? { parent, retentionSeconds: parent.retentionSeconds } : {};
 }
 
-/** Starts a conversation with what its first turn says of all its turns. */
+/** Starts a conversation with the defaults that its first turn sets for all later turns. */
 function startWithDefaults(
   context: ConversationContext,
   request: TurnRequest,
@@ -140,7 +140,7 @@ function beginRun(
   return new Run(run, common, runContextOf(context, kept, run, hooks)).begin(planned);
 }
 
-/** Lets a run go on with what a crash has left of it. @returns undefined where it cannot */
+/** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
 export function resumeRun(context: ConversationContext, crashed: CrashedRun, hooks: TurnHooks): Run | undefined {
   const { now } = context;
   const { row } = crashed.turn;
@@ -150,12 +150,12 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   context.alarm.wakeFor(now() + WATCH_MS);
   context.maintenance.settlements.resumeRun(row);
   const run = new Run(row, planned, runContextOf(context, request, row, hooks, carried), crashed);
-  // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
+  // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
   context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
   return run;
 }
 
-/** Makes what a run needs of its object. @param carried where it goes on behind approvals: what was used before */
+/** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
 export function runContextOf(
   context: ConversationContext,
   request: RunRequest,
@@ -184,7 +184,7 @@ export function runContextOf(
     carried,
     now,
     plan: (body, isAgain) => {
-      // A conversation whose first step died does not exist yet, and has its defaults.
+      // If the first step died, the conversation does not exist yet, but its profile already has the defaults.
       const { model = null, maxTokens = null } = transcript.profile ?? {};
       const { runs } = transcript.frozen;
       const prefix = { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs };
@@ -214,7 +214,7 @@ export function runContextOf(
         isLater: step.isLater,
         isOfEdge: step.isOfEdge,
       });
-      // Another model may step in for a run, and not between two of its steps.
+      // Another model may step in only before the first step. All steps of a run have the same model.
       const fallbacks = step.isLater ? [] : request.fallbacks;
       return runnerOf(context, { ...request, requestId: step.requestId, fallbacks }, turn, plan, {
         headers: headersOfStep(headers, step.number),
@@ -235,7 +235,7 @@ export function runContextOf(
   };
 }
 
-/** @returns the headers of a step: a key that means one request must not mean another one too. */
+/** @returns the headers of a step. Each step gets an idempotency key of its own: one key must not mean two requests. */
 function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
   const { 'idempotency-key': key, ...others } = headers;
   if (key === undefined) return others;
@@ -263,7 +263,7 @@ function storeTurn(
   return new Turn(transcript, row, planned.maxTokens, { ...options, newMessages: planned.messages.length });
 }
 
-/** Makes what runs a stored turn, or a step. */
+/** Makes the runner of a stored turn or step. */
 function runnerOf(
   context: ConversationContext,
   { place, requestId, identity, query, fallbacks }: RunRequest,

@@ -1,4 +1,4 @@
-/** Checks the lines of a conversation's backup while they go to its object: what is stored there must be readable. */
+/** Checks the lines of a conversation's backup on their way to its object, so that only readable lines are stored. */
 
 import { encoder } from '../http/bytes.ts';
 import { type ApiError, invalidRequest, toApiError, tooLarge } from '../http/errors.ts';
@@ -11,9 +11,9 @@ const OF_TURNS: ReadonlySet<LineKind> = new Set(['turn', 'call', 'message']);
 
 /** A body that is being checked. */
 interface CheckedLines {
-  /** The lines as they came; they break off before one that is wrong. */
+  /** The lines as they came. The stream fails before the first wrong line. */
   lines: ReadableStream<Uint8Array>;
-  /** @returns what is wrong with them; undefined as long as nothing is. */
+  /** @returns what is wrong with the lines; undefined while nothing is wrong. */
   fault(): ApiError | undefined;
 }
 
@@ -23,7 +23,7 @@ export function checkedLines(body: ReadableStream<Uint8Array>, most: number): Ch
   let fault: ApiError | undefined;
   carryChecked(body, writable, most).catch((thrown: unknown) => {
     fault = toApiError(thrown);
-    // What has gone up must not look complete. (Where the object has refused it, it is aborted already.)
+    // A part of a backup must not look complete. (If the object has refused it, the stream is aborted already.)
     writable.abort(thrown).catch(() => {});
   });
   return { lines: readable, fault: () => fault };
@@ -34,7 +34,7 @@ async function carryChecked(body: ReadableStream<Uint8Array>, to: WritableStream
   const order = new LineOrder();
   const writer = to.getWriter();
   let number = 0;
-  // What has come of a line. It is put together once: a long line comes in thousands of pieces.
+  // The pieces of a line so far. They are joined only once, because a long line comes in thousands of pieces.
   let parts: string[] = [];
   let characters = 0;
   const check = async (line: string) => {
@@ -108,7 +108,7 @@ class LineOrder {
 
   #fits(kind: LineKind): boolean {
     if (this.isEnded || this.#seen.has('profile') === (kind === 'profile')) return false;
-    // What there is of a conversation, and not of each turn, comes once and first.
+    // Lines about the whole conversation come once each, before the first turn.
     return OF_TURNS.has(kind) || kind === 'end' || (this.#turn === 0 && !this.#seen.has(kind));
   }
 }

@@ -1,4 +1,4 @@
-/** Takes a decision about a call, and goes on with its run once all are taken. */
+/** Takes a decision about a call, and goes on with its run after the last decision. */
 
 import type { CalledDecision, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
 import { finalError } from '../http/errors.ts';
@@ -14,7 +14,7 @@ import { turnsOfRun } from './storage/turn-queries.ts';
 import { type RunRequest, storedRunOf } from './stored-run.ts';
 import { failedResult } from './turn-answer.ts';
 
-/** Stores a decision, and begins the turn that goes on where it is the last one: both, or neither. */
+/** Stores a decision. After the last decision it also begins the turn that goes on. Does both or neither. */
 export function decideOn(
   context: ConversationContext,
   decision: CalledDecision,
@@ -35,13 +35,13 @@ export function decideOn(
 }
 
 /**
- * Begins the turn that goes on with a run, for the caller of that run; all of it belongs to one transaction. It runs without
- * a listener.
+ * Begins the turn that goes on with a run, for the caller of that run. Call it in one transaction. The turn runs without a
+ * listener.
  *
  * @param paused the run that has waited
  * @param step the number of its step whose calls were decided
- * @param requestId of the request that made the last decision: the name of the new turn
- * @throws ApiError where the deployment has no upstream
+ * @param requestId the id of the request that made the last decision; the new turn is named by it
+ * @throws ApiError if the deployment has no upstream
  */
 function continueRun(
   context: ConversationContext,
@@ -49,7 +49,7 @@ function continueRun(
   hooks: TurnHooks,
 ): Run {
   const { transcript, alarm, now, waitUntil } = context;
-  // Before anything is stored: this throws where the deployment has no upstream.
+  // This throws if the deployment has no upstream. So it comes before anything is stored.
   context.upstream();
   const stored = storedRunOf(context, paused);
   if (!stored) {
@@ -71,17 +71,17 @@ function continueRun(
   transcript.approvals.takeUp(paused.seq, run.seq);
   alarm.wakeFor(now() + WATCH_MS);
   const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step);
-  // A moment later: it may end at once, and until then it must have been taken for the turn that runs.
+  // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
   waitUntil(Promise.resolve().then(() => going.continue()));
   return going;
 }
 
-/** @returns headers without the idempotency key, which must not name a second request too. */
+/** @returns headers without the idempotency key: one key must not name two requests. */
 function withoutKey({ 'idempotency-key': _, ...headers }: PlainHeaders): PlainHeaders {
   return headers;
 }
 
-/** @returns what a run and those before it have used of their limits; the time in which it waited does not count */
+/** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */
 function carriedBy(
   transcript: Transcript,
   { seq, cost, beganAt, endedAt }: TurnRow,

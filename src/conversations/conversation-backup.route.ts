@@ -16,7 +16,7 @@ import { apiErrorOf, callOwn } from './turn-proxy.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;
 
-/** What is kept of the conversations of any account, so that another deployment can take them up. All of it is for admins. */
+/** Makes the routes by which an admin moves a conversation of any account to another deployment. */
 export function conversationBackupRoutes() {
   return new Hono<AppEnv>()
     .get('/accounts/:id/conversations', requireScope('admin'), async (c) => {
@@ -49,12 +49,14 @@ export function conversationBackupRoutes() {
     });
 }
 
-/** @returns a fault of what was sent: a line that could not be written is a consequence of another one. */
+/**
+ * @returns the fault if the caller has caused it. A line that could not be written is only the consequence of another fault.
+ */
 function faultOfCaller(fault: ApiError | undefined): ApiError | undefined {
   return fault && fault.status < 500 ? fault : undefined;
 }
 
-/** @throws ApiError 404 for names that can be none */
+/** @throws ApiError 404 for names that no account or conversation can have */
 function placeNamed(c: Context<AppEnv>): { account: string; id: string } {
   const account = c.req.param('id') ?? '';
   const id = c.req.param('conversation') ?? '';

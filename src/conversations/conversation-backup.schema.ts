@@ -34,7 +34,7 @@ const profileLine = z.strictObject({
   ),
 });
 
-/** What a turn's row has. Members that only a newer release knows are left out by this one. */
+/** The row of a turn. Members that only a newer release knows are left out. */
 const turnLine = z.object({
   seq: position,
   id: nonEmpty,
@@ -57,7 +57,7 @@ const turnLine = z.object({
   events: count,
   run: z.nullable(position),
   calls: z.optional(textOrNull),
-  // Who began a turn is told of its end by the deployment where it ended.
+  // The deployment where a turn ended has already reported its end.
   background: z.optional(z.null()),
   deliverUrl: z.optional(z.null()),
 });
@@ -93,7 +93,7 @@ const agentLine = z.looseObject({
   approvers: z.enum(['owner', 'admin']),
 });
 
-/** The lines of a backup, by what stands first in each: what stands behind that. */
+/** The kinds of lines in a backup, each with the schema of its content. */
 export const BACKUP_LINES = {
   profile: [profileLine],
   system: [z.union([z.string(), objects])],

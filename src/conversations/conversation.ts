@@ -1,6 +1,6 @@
 /**
- * The object of a conversation: every call that it answers. It is long because the contract is: what a call does stands in
- * the files that it names, and what all calls share (the lock, and what is recovered after a crash) stands here.
+ * The object of a conversation. This file is long because the object answers many calls. What a call does is in the files
+ * that it imports. What all calls share is here: the lock, and the recovery after a crash.
  */
 
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
@@ -67,8 +67,8 @@ const STOP_MS = 10_000;
 /**
  * One conversation: its history, and the turn that runs.
  *
- * The object owns a turn before anything goes up, and the turn goes on when its caller leaves. Whether a turn may begin
- * is decided in one step, without waiting. A turn that a crash interrupts is ended from its log when the object wakes.
+ * The object owns a turn before anything goes up, and the turn goes on when its caller leaves. Whether a turn may begin is
+ * decided in one step, without waiting. If a crash interrupts a turn, the turn is ended from its log when the object wakes.
  */
 export class Conversation extends EdgeObject implements ConversationObject {
   readonly #transcript: Transcript;
@@ -84,7 +84,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   };
   #recovered = false;
   #isCopying = false;
-  /** The keys of subagents that must not begin: the run that called them has ended first. */
+  /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */
   readonly #stoppedKeys = new Set<string>();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -105,7 +105,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     try {
       const read: ReadRequest = Object.assign(request, { body: await receivedText(request.body) });
       this.#recover();
-      // What it begins with is taken before the lock is: from the lock on nothing is waited for.
+      // What a new conversation begins with is taken before the lock: after the lock nothing may wait.
       const taken =
         namesBeginning(request) && !this.#present()
           ? await takeNamed(this.#context, request.place, request)
@@ -126,13 +126,13 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return await promptToCount(this.#context, () => this.#present(), request);
   }
 
-  /** Resumes a turn behind an event, or the running turn from its beginning. */
+  /** Resumes a turn after an event, or the running turn from its beginning. */
   resume(after: string | undefined): Resumed {
     this.#recover();
     return resumeTurn(this.#transcript, this.#runner, after);
   }
 
-  /** Stops the running turn, or `only` one that is named, and keeps what has come. Without one nothing changes. */
+  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */
   async stop(only: StopQuery = {}): Promise<Result<CrossingText>> {
     this.#recover();
     const runner = this.#runner;
@@ -151,20 +151,20 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return { ok: true, value: crossingText(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
   }
 
-  /** @returns what a turn did, as JSON text: also a first one that has failed, and left no conversation. */
+  /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
   turnAccount(id: string): Result<CrossingText> {
     this.#recover();
     return this.#transcript.profile ? accountOfTurn(this.#transcript, id) : unknownConversation();
   }
 
-  /** @returns what the turn with an idempotency key has come to, once it has ended if that is waited for */
+  /** @returns the outcome of the turn with an idempotency key. @param isAwaited whether to wait until the turn has ended */
   async turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined> {
     this.#recover();
     if (isAwaited && this.#runner?.turn.row.key === key) await this.#runner.done;
     return this.#transcript.profile && outcomeOfTurn(this.#transcript, key);
   }
 
-  /** Stops a turn, and keeps what has come; one that has ended stays as it is. @returns what it did */
+  /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
   async cancel(turn: string): Promise<Result<CrossingText>> {
     await this.stop({ turn });
     cancelWaiting(this.#transcript, turn, this.now());
@@ -177,7 +177,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return this.#currentProfile() ? { ok: true, value: openApprovals(this.#transcript) } : unknownConversation();
   }
 
-  /** Decides on a call that waits for approval. The last of its step begins the turn that goes on. */
+  /** Decides on a call that waits for approval. The last decision of a step begins the turn that goes on. */
   decide(decision: CalledDecision): Result<DecisionAnswer> {
     if (!this.#currentProfile()) return unknownConversation();
     const { going = this.#runner, result } = decideOn(this.#context, decision, this.#hooks);
@@ -199,7 +199,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return profile ? { ok: true, value: exportLines(profile, this.#transcript, view) } : unknownConversation();
   }
 
-  /** Creates the conversation with the defaults of its turns: empty, or with a history from elsewhere. */
+  /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
   async create(
     place: ConversationPlace,
     fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
@@ -234,7 +234,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return this.read();
   }
 
-  /** Goes back to before a message: to before its turn, or in an import to before the message itself. */
+  /** Goes back to the state before a message's turn. In an import it goes back to the state before the message itself. */
   rewind(before: string): Result<CrossingText> {
     const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
@@ -255,14 +255,14 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as ReturnType<this['fork']>);
   }
 
-  /** @returns the lines by which another deployment begins with this history. */
+  /** @returns the history as the lines that another deployment can restore. */
   backup(): Result<ReadableStream<Uint8Array>> {
     const profile = this.#currentProfile();
     const value = profile && backupLines(this.#transcript, profile);
     return value ? { ok: true, value } : unknownConversation();
   }
 
-  /** Begins with the history of another conversation: all of it, or nothing. */
+  /** Begins this conversation with the history of another one. Stores all of it or nothing. */
   async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
@@ -277,7 +277,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     }
   }
 
-  /** Deletes everything, and repeats the report to the account until it is confirmed. @returns whether there was anything */
+  /**
+   * Deletes everything, and repeats the report to the account until it is confirmed.
+   *
+   * @returns whether the conversation existed
+   */
   async erase(): Promise<boolean> {
     this.#recover();
     const { profile } = this.#transcript;
@@ -294,11 +298,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return existed;
   }
 
-  /** Renews the hold of the running turn, repeats what was not confirmed, and deletes what has expired. */
+  /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
   override async alarm(): Promise<void> {
     const { alarm } = this.around;
     alarm.fired();
-    // The settings cannot be read: neither the retention nor the account's address is known.
+    // Without readable settings, neither the retention nor the account's address is known.
     if (retentionOf(() => this.settings()) === undefined) return alarm.wakeFor(this.now() + UNREADABLE_MS);
     this.#recover();
     const { profile } = this.#transcript;
@@ -313,7 +317,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     else await this.#maintenance.tidy();
   }
 
-  /** Waits until a subagent's turn has ended. @returns undefined where none was begun with this key */
+  /** Waits until a subagent's turn has ended. @returns its outcome; undefined if no turn was begun with this key */
   async subagentOutcome(key: string): Promise<SubagentOutcome | undefined> {
     this.#recover();
     const runner = this.#runner;
@@ -321,7 +325,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return subagentOutcomeOf(this.#transcript, key);
   }
 
-  /** Stops a subagent's turn; one that has not begun yet does not begin any more. */
+  /** Stops a subagent's turn. A turn that has not begun yet will not begin. */
   async stopSubagent(key: string): Promise<SubagentOutcome | undefined> {
     this.#stoppedKeys.add(key);
     await this.stop({ key });
@@ -337,7 +341,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       const repeated = findRepeated();
       if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request);
       refuseBusy(this.#transcript, this.#runner, this.#isInTransit);
-      // Nothing was taken, because a first turn was running; that turn has failed meanwhile.
+      // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
       if (namesBeginning(request) && !taken && !this.#present()) throw interruptedCall();
     }
     let planned: NextRequest;
@@ -358,7 +362,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return await answerBegun(this.#transcript, runner, request);
   }
 
-  /** Ends the turns that a crash has interrupted, and lets runs go on: once, before anything else is done. */
+  /** Ends the turns that a crash has interrupted, and resumes runs. Runs once, before anything else. */
   #recover(): void {
     if (this.#recovered) return;
     this.#recovered = true;
@@ -373,7 +377,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return this.#present();
   }
 
-  /** @returns the profile; undefined where there is no conversation. A first turn that runs is one already. */
+  /** @returns the profile; undefined if the conversation does not exist. It exists from the moment its first turn runs. */
   #present(): Profile | undefined {
     const { profile } = this.#transcript;
     return profile?.exists || this.#runner ? profile : undefined;

@@ -20,7 +20,7 @@ export const conversationRow = z.object({
   ),
 });
 
-/** A conversation by itself. */
+/** A conversation as its own route answers it. */
 export const conversationReport = z.extend(conversationRow, {
   turn: z.described(z.nullable(z.string()), 'The turn that runs.'),
   model: z.nullable(z.string()),
@@ -145,7 +145,7 @@ export const turnAccount = z.object({
   ),
 });
 
-/** What is told once a turn in the background has ended. */
+/** The event that is sent when a turn in the background has ended. */
 export const turnEnded = z.object({
   type: z.literal('turn.ended'),
   event_id: z.described(z.string(), 'The same however often it is told.'),
@@ -159,7 +159,7 @@ export const turnEnded = z.object({
   ),
 });
 
-/** What is told once calls of a turn wait for approval. */
+/** The event that is sent when calls of a turn wait for approval. */
 export const approvalRequested = z.object({
   type: z.literal('approval.requested'),
   event_id: turnEnded.shape.event_id,

@@ -124,7 +124,7 @@ const approvalSchema = z.withMeta(approvalRow, { id: 'Approval' });
 const conversationList = namedList('ConversationList', rowSchema);
 const approvalList = namedList('ApprovalList', approvalSchema);
 
-/** A turn in the reference: also what a request in the background is answered with. */
+/** A turn in the reference. A request in the background is answered with it too. */
 export const turnSchema = z.withMeta(turnAccount, { id: 'ConversationTurn' });
 const decided = z.union([approvalSchema, turnSchema]);
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });

@@ -48,7 +48,7 @@ export function conversationsRoutes() {
     })
     .post('/conversations', async (c) => {
       const body = await bodyOf(c);
-      // These go to the object as texts: deeply nested objects cannot be passed in a call.
+      // These go to the object as texts, because an object's call cannot carry deeply nested objects.
       const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
       checkRun({ tools }, c.get('identity'), c.get('settings'));
       const texts = memberTexts(body.text);
@@ -154,7 +154,7 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
   }
 }
 
-/** Calls a method that stores something in the conversation `id`. If it fails, the reserved storage is released. */
+/** Calls a method that stores something in the conversation `id`. Releases the reserved storage if the call fails. */
 async function storing(c: Context<AppEnv>, id: string, method: ConversationCall, called = id): Promise<CrossingText> {
   try {
     return await callConversation(c, called, method);
@@ -164,7 +164,7 @@ async function storing(c: Context<AppEnv>, id: string, method: ConversationCall,
   }
 }
 
-/** @throws ApiError 404 for an invalid id, as for an unknown one */
+/** @throws ApiError 404 for an invalid id, the same as for an unknown one */
 function idOf(c: Context<AppEnv>): string {
   const id = c.req.param('id') ?? '';
   if (!isConversationId(id)) throw noConversation();

@@ -5,7 +5,7 @@ import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { defaultedRequest, messageParams } from '../upstream/messages.schema.ts';
 
-/** What the ids of subagents' conversations begin with: only the edge makes these. */
+/** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
 export const SUBAGENT_ID = 'sub_';
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
@@ -23,7 +23,7 @@ const ownConversationId = conversationId.check(
 /** The extension field of a Messages request. */
 export const namedConversation = z.object({ conversation: conversationId });
 
-/** What becomes of calls of the client's own tools that a new message leaves without results. */
+/** Says what happens to calls of the client's own tools that a new message leaves without results. */
 export const pendingTools = z.object({
   on_pending_tools: z.optionally(
     z.enum(['refuse', 'cancel'], { error: 'Input should be refuse or cancel' }),
@@ -31,7 +31,7 @@ export const pendingTools = z.object({
   ),
 });
 
-/** Turns that nobody waits for, and who is told of them. */
+/** The members of a request for a turn in the background: nobody waits for it, its end is sent to an address. */
 export const backgroundTurn = z.object({
   background: z.optionally(
     z.boolean({ error: 'Input should be a valid boolean' }),
@@ -77,7 +77,7 @@ const retentionSeconds = z.described(
 );
 export const importedHistory =
   'The history that it begins with, questions and answers; no model is asked. Nobody has checked who said it.';
-/** What a conversation can be created with; each turn may say otherwise for itself. */
+/** The body that creates a conversation. Each turn may override these defaults for itself. */
 export const createConversation = z.strictObject({
   id: z.optional(ownConversationId),
   title: z.optional(title),
@@ -124,12 +124,12 @@ const view = z.optionally(
 );
 export type View = z.output<typeof view>;
 
-/** What the list of conversations takes beside what every list does. */
+/** The query parameters of the list of conversations, beside those of every list. */
 export const conversationsQuery = z.object({
   parent: z.optionally(conversationId, 'The subagents that runs of this conversation have called.'),
 });
 
-/** What `GET …/export` takes. */
+/** The query parameters of `GET …/export`. */
 export const exportQuery = z.object({ view });
 
 const if_absent = z.optionally(
@@ -137,7 +137,7 @@ const if_absent = z.optionally(
   '`empty`: a conversation that is not there counts as one without messages, and is no 404.',
 );
 
-/** What `GET …/messages` takes beside what every list does. */
+/** The query parameters of `GET …/messages`, beside those of every list. */
 export const historyQuery = z.object({
   view,
   if_absent,
@@ -147,7 +147,7 @@ export const historyQuery = z.object({
   ),
 });
 
-/** What `GET …/stream` takes. */
+/** The query parameters of `GET …/stream`. */
 export const resumeQuery = z.object({
   after: z.optionally(z.string(), 'The same, where no header can be sent.'),
   if_absent,

@@ -1,4 +1,4 @@
-/** The prompt of a conversation's next turn, to be counted. */
+/** Builds the prompt of a conversation's next turn, so that its tokens can be counted. */
 
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import type { PromptRequest, Result } from '../durable/contracts/conversation.ts';
@@ -12,7 +12,7 @@ import { accountRequestOf } from './object-context.ts';
 import type { Profile } from './storage/rows.ts';
 import { failedResult, receivedText } from './turn-answer.ts';
 
-/** @returns the prompt of the next turn as it would go up; undefined where there is no conversation yet */
+/** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
 export async function promptToCount(
   context: ConversationContext,
   present: () => Profile | undefined,
@@ -24,13 +24,13 @@ export async function promptToCount(
     if (!profile?.exists) return undefined;
     return { ok: true, value: await buildPrompt(context, profile, { ...request, body }) };
   } catch (thrown) {
-    // A revoked caller must learn nothing about what is here.
+    // A revoked caller must not learn whether the conversation exists.
     const refused = await refuseRevokedCaller(accountRequestOf(context, request.identity)).catch(toApiError);
     return failedResult(refused ?? thrown);
   }
 }
 
-/** @throws ApiError as the plan of a turn does */
+/** @throws ApiError as planning a turn does */
 async function buildPrompt(
   context: ConversationContext,
   profile: Profile,

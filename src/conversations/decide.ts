@@ -1,4 +1,4 @@
-/** What waits for approval in a conversation, and what persons decide about it. */
+/** Shows the tool calls that wait for approval in a conversation, and stores what people decide about them. */
 
 import type { CalledDecision, DecisionAnswer } from '../durable/contracts/conversation.ts';
 import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound } from '../http/errors.ts';
@@ -13,16 +13,16 @@ import { describeDecision, describeTurn, inputsIn } from './turn-account.ts';
 
 export type ShownApproval = z.output<typeof approvalRow>;
 
-/** Characters of the inputs that persons give to the calls of one run: all of them are in memory when it goes on. */
+/** The most characters of all inputs that people change in one run: all of them are in memory when the run goes on. */
 const MOST_INPUTS_CHARACTERS = 1_048_576;
 
-/** @returns the calls about which nobody has decided, as a list in their order */
+/** @returns the calls that nobody has decided on, in their order, as a JSON list */
 export function openApprovals(transcript: Transcript): string {
   const rows = transcript.profile ? transcript.approvals.open() : [];
   return JSON.stringify(listOf(describeApprovals(transcript, rows), false, ({ id }) => id));
 }
 
-/** Describes calls that wait for approval, or have waited; the answers that made them are read once each. */
+/** Describes calls that wait for approval, or have waited. Each answer that made such calls is read only once. */
 export function describeApprovals(transcript: Transcript, rows: readonly ApprovalRow[]): ShownApproval[] {
   const inputs = new Map([...new Set(rows.map(({ turn }) => turn))].map((turn) => [turn, inputsIn(transcript, turn)]));
   return rows.map((row) => describeApproval(transcript, row, inputs.get(row.turn)));
@@ -48,7 +48,7 @@ function describeApproval(
   };
 }
 
-/** @returns the answer to a decision: the turn that has gone on with it, where there is one, or the call itself */
+/** @returns the answer to a decision: the turn that goes on, or the call itself while other calls are not decided */
 export function answerDecision(transcript: Transcript, id: string, goesOn: boolean): DecisionAnswer {
   const row = transcript.approvals.find(id);
   if (!row) throw notFound('This approval is not there any more.');
@@ -58,14 +58,14 @@ export function answerDecision(transcript: Transcript, id: string, goesOn: boole
   return { status: goesOn ? 202 : 200, turn, body: JSON.stringify(told) };
 }
 
-/** A run of which all calls are decided: it goes on with those of its `step`. */
+/** A run whose calls are all decided. It goes on with the calls of its `step`. */
 type GoingOn = { paused: TurnRow; step: number };
 
 /**
- * Stores a decision; to be called in one transaction with what follows of it.
+ * Stores a decision. Call it in one transaction with what follows from the decision.
  *
- * @returns the run that goes on, where this was the last of its calls
- * @throws ApiError 404 for an unknown approval, 403 for a caller who may not decide, 409 where it was decided otherwise
+ * @returns the run that goes on, if this was its last open call
+ * @throws ApiError 404 for an unknown approval, 403 for a caller who may not decide, 409 if it was decided differently
  */
 export function storeDecision(
   transcript: Transcript,
@@ -98,7 +98,7 @@ export function storeDecision(
   return isOpen || !paused ? undefined : { paused, step: row.turn };
 }
 
-/** Cancels a turn that waits for approval: its open calls are not made, and the conversation is free. */
+/** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */
 export function cancelWaiting(transcript: Transcript, id: string, now: number): void {
   const turn = transcript.profile && turnWithId(transcript, id);
   const open = turn ? transcript.approvals.ofRun(turn.seq).filter(({ continuedBy }) => continuedBy === null) : [];

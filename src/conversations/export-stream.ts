@@ -1,4 +1,4 @@
-/** Carries an export to the caller. If it is interrupted, its last line says so: a broken body looks complete. */
+/** Carries an export to the caller. An interrupted body would look complete, so its last line says that it is not. */
 
 import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, errorBody } from '../http/errors.ts';
@@ -7,7 +7,7 @@ import { LINE_FEED } from '../json/characters.ts';
 /** The last line of a complete export. */
 const EXPORT_END = /^\{"type":"end","messages":\d+\}\n$/;
 
-/** Copies the lines, and adds an `error` as the last one where the object died; `waitUntil` keeps the request alive. */
+/** Copies the lines, and adds an `error` line if the object died. @param waitUntil keeps the request alive until the end */
 export function withErrorLine(
   lines: ReadableStream<Uint8Array>,
   requestId: string,
@@ -47,7 +47,7 @@ async function carryLines(
 
 const LONGEST_END = 100;
 
-/** @returns the last 100 bytes, at most, of the last line, finished or not. */
+/** @returns at most the last 100 characters of the last line, finished or not. */
 function lastLine(before: string, piece: Uint8Array): string {
   const start = piece.length > 1 ? piece.lastIndexOf(LINE_FEED, piece.length - 2) + 1 : 0;
   const tail = decoder.decode(piece.subarray(Math.max(start, piece.length - LONGEST_END)));

@@ -1,4 +1,4 @@
-/** The agent of a conversation: a copy of the version that its name had at creation, in rows of the conversation's own. */
+/** The agent of a conversation. At creation the conversation copies the agent's newest version into its own rows. */
 
 import { type Agent, agentOf } from '../agents/agent.ts';
 import { AGENTS } from '../agents/agent-kind.ts';
@@ -21,7 +21,7 @@ export interface TakenAgent extends PrefixDefaults {
   stored: Agent;
 }
 
-/** What a new conversation begins with: one of the two. */
+/** What a new conversation begins with: a prefix or an agent. */
 export type Taken = (TakenPrefix & { agent?: undefined }) | TakenAgent;
 
 /** What a request names for a new conversation. */
@@ -46,8 +46,8 @@ export function refuseBoth({ prefix, agent }: NamedBeginning): void {
 /**
  * Finds what a new conversation begins with: an agent, or a prefix on whose version a hold is placed.
  *
- * @returns undefined where it names none
- * @throws ApiError 400 where it names both, 404 for what there is not
+ * @returns undefined if the request names neither
+ * @throws ApiError 400 if it names both, 404 if what it names does not exist
  */
 export async function takeNamed(
   context: Pick<ObjectContext, 'env' | 'settings'>,
@@ -65,18 +65,20 @@ export async function takeNamed(
   return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, runs: undefined };
 }
 
-/** @throws ApiError 400 for defaults of a conversation that do not go with its agent */
+/** @throws ApiError 400 for defaults of a conversation that its agent does not allow */
 export function checkBeside({ stored }: TakenAgent, defaults: InheritedParts): void {
   behindAgent(new Map(), stored, defaults, { breakpoints: 0 });
 }
 
-/** @returns an answer that names the conversation's agent in a header, where it has one */
+/** @returns the answer with a header that names the conversation's agent, if it has one */
 export function withAgentNamed(answer: TurnAnswer, { profile }: Pick<Transcript, 'profile'>): TurnAnswer {
   if (!profile?.agent || answer.kind === 'error') return answer;
   return { ...answer, headers: { ...answer.headers, 'sluice-agent': refOf(profile.agent) } };
 }
 
-/** @returns who has stored a tool with the conversation's agent or prefix; undefined for one of the caller's own */
+/**
+ * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
+ */
 export function ownerOfTool(
   { transcript, ...context }: Pick<ObjectContext, 'transcript' | 'settings'>,
   tool: string,

@@ -1,4 +1,4 @@
-/** The prefix of a conversation: the version that its name had at creation, which is held so that it is not deleted. */
+/** The prefix of a conversation. At creation a hold is placed on the newest version, so that it is not deleted. */
 
 import { type AccountRequest, callAccount } from '../durable/call-account.ts';
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
@@ -50,7 +50,7 @@ export async function releasePrefix(context: Callers, { owner, name, hash, holde
   await callAccount(prefixReaderOf(context, owner), (object) => object.releaseVersion(version, holder));
 }
 
-/** Releases a prefix without waiting. A release that fails is only logged: all it costs is a version that stays readable. */
+/** Releases a prefix without waiting. A failed release is only logged: it does no more harm than a version that stays. */
 export function releaseInBackground(context: Callers & Pick<ObjectContext, 'waitUntil'>, held: HeldPrefix): void {
   const logged = (thrown: unknown) => logFailure({ prefix_not_released: held.holder }, thrown);
   context.waitUntil(releasePrefix(context, held).catch(logged));
@@ -62,7 +62,8 @@ export function releaseUnused(context: ObjectContext, held: HeldPrefix | undefin
 }
 
 /**
- * Checks that what a request names is what the conversation began with; a name without a version means that version.
+ * Checks that a request names the prefix or agent that the conversation began with. A name without a version means any
+ * version.
  *
  * @throws ApiError 400 where they differ
  */
@@ -78,8 +79,8 @@ export function checkHeld(field: 'prefix' | 'agent', held: HeldAgent | null | un
 /**
  * Puts a conversation's prefix before the body of a turn.
  *
- * @returns the body, and the models that the prefix says may step in
- * @throws ApiError 400 where they contradict each other, 413 for what has become too large
+ * @returns the body, and the models that may step in according to the prefix
+ * @throws ApiError 400 if prefix and body contradict each other, 413 if the result is too large
  */
 export async function layHeld(context: Callers, account: string, held: HeldPrefix, body: JsonBody): Promise<LaidBody> {
   const reader = prefixReaderOf(context, account);
@@ -96,7 +97,7 @@ export async function layHeld(context: Callers, account: string, held: HeldPrefi
   return { body: expanded, fallbacks: found.value.content.fallback_models };
 }
 
-/** @returns how an account reads prefixes, and is called itself. */
+/** @returns a reader of the prefixes that an account can see, with which the account itself can be called too. */
 function prefixReaderOf(context: Callers, account: string): StoredReader & AccountRequest {
   return { account, store: context.env.STORE, ...accountRequestOf(context, { account }) };
 }

@@ -1,4 +1,4 @@
-/** The work of a conversation after a change: settlements, reports to its account, deletion when the time has come. */
+/** The work of a conversation after a change: settlements, reports to its account, and deletion when it has expired. */
 
 import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
@@ -15,13 +15,13 @@ import { turnInterrupted } from './turn-answer.ts';
 import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
-/** The time after which an unconfirmed settlement or report is repeated. */
+/** Milliseconds after which an unconfirmed settlement or report is repeated. */
 export const CONFIRM_AGAIN_MS = 15_000;
 
-/** A call waits so long for its approval, whatever the retention of its conversation is. */
+/** Milliseconds that a call may wait for its approval, even if the retention of its conversation is shorter. */
 const APPROVAL_MS = 30 * DAY_MS;
 
-/** What maintenance needs of its object. */
+/** What maintenance needs from its object. */
 interface Maintained extends SettlingObject {
   /** Whether a turn or a copy is running, so that nothing may be deleted. */
   isBusy(): boolean;
@@ -32,7 +32,7 @@ export interface ConversationContext extends ObjectContext {
   maintenance: Maintenance;
 }
 
-/** Maintains a conversation. A crash loses nothing: what is not confirmed is in the rows, and an alarm repeats it. */
+/** Maintains a conversation. A crash loses nothing: unconfirmed work is in the rows, and an alarm repeats it. */
 export class Maintenance {
   readonly settlements: TurnSettlements;
   readonly events: TurnEvents;
@@ -45,9 +45,9 @@ export class Maintenance {
   }
 
   /**
-   * Ends the turns that were running when the object died, and settles what is not settled.
+   * Ends the turns that were running when the object crashed, and settles what is not settled.
    *
-   * @param goOn lets a run go on, and says whether it could
+   * @param goOn resumes a run, and returns whether it could
    */
   endCrashedTurns(goOn: (run: CrashedRun) => boolean): void {
     const { transcript, now, waitUntil } = this.#object;
@@ -120,7 +120,7 @@ export class Maintenance {
     }
   }
 
-  /** Deletes everything, once the conversation is gone and everything is confirmed. */
+  /** Deletes everything once the conversation is deleted and the account has confirmed all reports. */
   async clear(): Promise<void> {
     const { transcript, isBusy, deleteAll } = this.#object;
     if (isBusy() || transcript.profile?.exists) return;
@@ -173,7 +173,7 @@ export class Maintenance {
     }
   }
 
-  /** @returns when a conversation's retention is over, later where a call waits for approval; milliseconds since 1970 */
+  /** @returns when the conversation expires, in milliseconds since 1970. A call that waits for approval makes it later. */
   expiresAt({ updatedAt, retentionSeconds }: Profile): number {
     const retentionMs =
       retentionSeconds === null ? this.#object.settings().RETENTION_DAYS * DAY_MS : retentionSeconds * 1_000;
@@ -198,7 +198,7 @@ export class Maintenance {
     this.#object.alarm.wakeFor(this.#object.now() + CONFIRM_AGAIN_MS);
   }
 
-  /** Reports a change to the account that no settlement has reported, where there is one. */
+  /** Reports a change to the account in the background, if no settlement has reported it. */
   reportSoon(): void {
     const { transcript, waitUntil } = this.#object;
     if (!transcript.profile?.unreported) return;
@@ -206,7 +206,7 @@ export class Maintenance {
     waitUntil(this.#report());
   }
 
-  /** Reports to the account, where that has changed, whether calls wait for approval. */
+  /** Reports to the account whether calls wait for approval, if that has changed. */
   notePaused(): void {
     const { profile, approvals } = this.#object.transcript;
     if (profile && (profile.paused ?? null) !== approvals.paused) this.change({ paused: approvals.paused });

@@ -7,7 +7,7 @@ export interface ObjectContext extends Surroundings {
   transcript: Transcript;
 }
 
-/** @returns how a conversation's object calls an account. */
+/** @returns what a conversation's object needs to call an account. */
 export function accountRequestOf<Caller extends Pick<Identity, 'account'>>(
   { env, settings }: Pick<ObjectContext, 'env' | 'settings'>,
   identity: Caller,

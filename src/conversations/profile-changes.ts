@@ -1,4 +1,4 @@
-/** How the profile of a conversation begins and ends, and what a request changes in it. */
+/** Changes the profile of a conversation: how it begins, how it ends, and what a request changes. */
 
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
 import { ApiError } from '../http/errors.ts';
@@ -12,7 +12,7 @@ import type { ConversationContext } from './maintenance.ts';
 import { GRACE_MS, type HeldPrefix, type Profile } from './storage/rows.ts';
 import { countHistory } from './storage/turn-queries.ts';
 
-/** Stores the profile of a new conversation, and deletes what a failed turn or copy has left here. */
+/** Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here. */
 export function startConversation(
   context: ConversationContext,
   place: ConversationPlace,
@@ -23,7 +23,7 @@ export function startConversation(
   if (prefix) releaseInBackground(context, prefix);
   const profile: Profile = { ...newProfile(place, now(), version), ...fields };
   if (transcript.create(profile)) return;
-  // A listener of a failed turn must not hear another turn that has its number.
+  // A listener of a failed turn must not get the events of another turn with the same number.
   const next = Math.max(nextTurn, transcript.newestTurn + 1);
   transcript.empty();
   if (next > profile.nextTurn) transcript.save({ ...profile, nextTurn: next });
@@ -96,7 +96,7 @@ export async function storeCopy(
   let held: HeldPrefix | undefined;
   try {
     startConversation(context, place);
-    // After a crash in the middle the alarm deletes what was written.
+    // If the object crashes before the end, the alarm deletes what was written.
     context.alarm.wakeFor(now() + GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {
@@ -128,7 +128,7 @@ export function storeDeletion({ transcript, now }: ConversationContext, profile:
 /** @returns the members of the profile that a request changes. */
 export function changesOf(fields: ConversationPatch & { model?: string | undefined }): Partial<Profile> {
   const { title, metadata, model, max_tokens: maxTokens, retention_seconds: retentionSeconds, history } = fields;
-  // Under another limit, turns that were left out may fit again.
+  // With another limit, turns that were left out may fit again.
   const sentFrom = history === undefined ? undefined : 0;
   return withoutUndefined({ title, metadata, model, maxTokens, retentionSeconds, history, sentFrom });
 }

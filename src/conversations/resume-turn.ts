@@ -1,4 +1,4 @@
-/** Resumes a turn for a listener that was away: it gets the events that it does not have. */
+/** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
 
 import type { Resumed, TurnSummary } from '../durable/contracts/conversation.ts';
 import { invalidRequest } from '../http/errors.ts';
@@ -13,7 +13,7 @@ import { wireError } from './turn-answer.ts';
  * Resumes the events of a turn.
  *
  * @param running the turn that runs now
- * @param after the id of the last event that the listener has; without it the stream begins at the running turn's first
+ * @param after the id of the last event that the listener has; without it the stream begins with the running turn's first
  */
 export function resumeTurn(transcript: Transcript, running: Runner | undefined, after: string | undefined): Resumed {
   const isPresent = transcript.profile?.exists || running !== undefined;
@@ -35,7 +35,7 @@ export function resumeTurn(transcript: Transcript, running: Runner | undefined, 
   const log = row && storedLogOf(transcript, row);
   if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
   if (event === row.events) return { kind: 'none' };
-  // A crash may have lost events that the listener has. It still gets the last one, which says how the turn ended.
+  // A crash may have lost events that the listener already has. It still gets the last event, which says how the turn ended.
   return { kind: 'stream', turn: id, body: log.follow(Math.min(event, row.events - 1)) };
 }
 

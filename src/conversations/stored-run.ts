@@ -1,4 +1,4 @@
-/** The request of a run, as it is stored until the run ends: a run goes on from it after a crash, and behind approvals. */
+/** The request of a run, which is stored until the run ends. A run goes on from it after a crash, or after approvals. */
 
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { parseObject } from '../json/object.ts';
@@ -8,15 +8,17 @@ import type { ConversationContext } from './maintenance.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import type { TurnRow } from './storage/rows.ts';
 
-/** What a run needs of its request, also after a crash. */
+/** The parts of its request that a run needs, even after a crash. */
 export type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
 
-/** @returns whether a turn is a run also without tools of the edge: a subagent keeps the limits that it was given. */
+/**
+ * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
+ */
 export function isRun(request: Pick<TurnRequest, 'parent'>): boolean {
   return request.parent !== undefined;
 }
 
-/** @returns what is stored of a run's request, and the run planned from it anew; undefined where it is not there */
+/** @returns the stored request of a run, and the run planned from it again; undefined if no request is stored */
 export function storedRunOf(
   context: ConversationContext,
   { seq }: TurnRow,

@@ -14,12 +14,12 @@ import { crossingText, noTurn } from './turn-answer.ts';
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
 export function accountOfTurn(transcript: Transcript, id: string): Result<CrossingText> {
   const row = turnWithId(transcript, id);
-  // Clients know a run, and not its steps by themselves.
+  // Clients know a run, but not its steps.
   if (!row || (row.run ?? row.seq) !== row.seq) return noTurn(id);
   return { ok: true, value: crossingText(JSON.stringify(describeTurn(transcript, row))) };
 }
 
-/** Describes what a turn did. One that is no run is one step. */
+/** Describes what a turn did. A turn that is not a run is shown as one step. */
 export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnAccount> {
   const { id, status, beganAt, endedAt, cost, paused = null, run, seq } = row;
   const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
@@ -39,7 +39,7 @@ export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typ
   };
 }
 
-/** @returns the error that a turn has ended with, as long as its events are kept */
+/** @returns the error that a turn has ended with; null if there was none, or its events are deleted already */
 function errorShown(transcript: Transcript, row: TurnRow): { type: string; message: string } | null {
   const { text } = transcript.log.of(row);
   const [, data] =
@@ -81,13 +81,13 @@ function approvalShown(row: ApprovalRow | undefined) {
   return row ? { id: row.id, ...describeDecision(row) } : null;
 }
 
-/** Describes what was decided about a call; nothing of it is there while nobody has decided. */
+/** Describes what was decided about a call. All members are null while nobody has decided. */
 export function describeDecision({ decision, reason, input, decidedAt }: ApprovalRow) {
   const changed_input: unknown = input === null ? null : JSON.parse(input);
   return { decision, reason, changed_input, decided_at: isoTimeOrNull(decidedAt) };
 }
 
-/** @returns the inputs of a step's calls, by their ids */
+/** @returns the inputs of a step's calls, by the ids of the calls */
 export function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
   const inputs = new Map<string, unknown>();
   for (const seq of messagesOf(transcript, step)) {

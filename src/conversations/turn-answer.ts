@@ -1,11 +1,14 @@
-/** Answers as they cross between the edge and a conversation's object. Errors lose their class there, so they are plain objects. */
+/**
+ * Answers on their way between the edge and a conversation's object. Errors would lose their class, so they are plain
+ * objects.
+ */
 
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound, toApiError, tryAgain } from '../http/errors.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
 
-/** Packs an answer for its way to the edge. */
+/** Packs an answer so that an object's call can return it to the edge. */
 export function pack(answer: TurnAnswer): PackedAnswer {
   if (answer.kind !== 'ended') return answer;
   const { events, ...rest } = answer;
@@ -23,12 +26,12 @@ export function unpack(packed: PackedAnswer): TurnAnswer {
 /** A longer text goes as a stream. */
 const MOST_CHARACTERS = 4 * 1024 * 1024;
 
-/** @returns a text of any length in the form that an object's call can carry. */
+/** @returns a text of any length, in a form that an object's call can carry. */
 export function crossingText(text: string): CrossingText {
   return text.length <= MOST_CHARACTERS ? text : new Blob([text]).stream();
 }
 
-/** Reads a text that came by an object's call. */
+/** Reads a text that an object's call has returned. */
 export async function receivedText(crossed: CrossingText): Promise<string> {
   return typeof crossed === 'string' ? crossed : exactDecoder.decode(await new Response(crossed).arrayBuffer());
 }
@@ -53,7 +56,7 @@ export function bufferedAnswer(turn: RunningTurn, headers: Record<string, string
   return { kind: 'error', error: wireError(error) };
 }
 
-/** The upstream's error types that a caller gets. It may send others, which have no HTTP status here. */
+/** The upstream's error types that are passed to the caller. Others have no HTTP status here. */
 const KNOWN_TYPES = [
   'invalid_request_error',
   'not_found_error',
@@ -86,7 +89,7 @@ export function turnHasEnded(id: string, turn: string): ApiError {
   });
 }
 
-/** @returns the 503 for a call that was lost before it began a turn. */
+/** @returns the 503 for a call that was interrupted before it began a turn. */
 export function interruptedCall(): ApiError {
   const message = 'The conversation was interrupted before this turn began. Try again.';
   return tryAgain(message, 'conversation_interrupted');
@@ -119,7 +122,7 @@ export function noConversation(): ApiError {
   return notFound('There is no such conversation.');
 }
 
-/** @returns the same as the result of a call. */
+/** @returns the 404 of `noConversation` as the result of a call. */
 export function unknownConversation(): { ok: false; error: WireError } {
   return failedResult(noConversation());
 }

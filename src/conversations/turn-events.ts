@@ -1,8 +1,8 @@
 /**
- * The events that a conversation tells: that a turn in the background has ended, that calls wait for approval.
+ * Sends the events of a conversation to the client's server: a turn in the background has ended, or calls wait for approval.
  *
- * An event is stored with what it tells of, in the same step. Its row goes once the receiver has it, and the alarm repeats
- * what is left. So none is lost, whatever dies, and one that is told twice has the same id.
+ * An event is stored in the same step as the change that it reports. Its row is deleted once the receiver has the event, and
+ * the alarm repeats the others. So no event is lost in a crash, and an event that is sent twice has the same id.
  */
 
 import { deliverEvent } from '../delivery/deliver-event.ts';
@@ -17,14 +17,19 @@ import { turnsOfRun } from './storage/turn-queries.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
 import { describeTurn } from './turn-account.ts';
 
-/** While an event is told, nobody else tells it; if the object dies meanwhile, it is told again after so long. */
+/**
+ * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this
+ * time.
+ */
 const LEASE_MS = 2 * SCHEDULE.deliveryTimeout;
-/** A longer event is told without its message, and then without its steps: receivers take no body of any length. */
+/** A longer event is sent without its message, and if it is still too long without its steps: receivers limit a body. */
 const MOST_EVENT_CHARACTERS = 262_144;
 
 type TurnEnded = z.output<typeof turnEnded>;
 
-/** @returns whether a turn failed before the account admitted it, and nobody was told of it: its caller gets the error. */
+/**
+ * @returns whether a turn failed before the account admitted it, and nobody knows of it yet. Then its caller gets the error.
+ */
 export function isRefused(transcript: Transcript, { row, ended, isReported }: RunningTurn): boolean {
   if (isReported || ended?.status !== 'failed') return false;
   const steps = row.run === null ? [row] : turnsOfRun(transcript, row.seq).slice(1);
@@ -39,7 +44,7 @@ export class TurnEvents {
     this.#object = object;
   }
 
-  /** Stores what is to be told of the end of a turn, and begins to tell it. Call it in the step that stores the end. */
+  /** Stores the event of a turn's end, and begins to send it. Call it in the step that stores the end. */
   noteEnd({ row, ended }: RunningTurn): void {
     if (ended?.paused === 'approval') this.#noteApprovals(row);
     if (!row.background || !ended) return;
@@ -82,11 +87,11 @@ export class TurnEvents {
     if (url === null && settings().TURN_DELIVER_URL === undefined) return;
     transcript.deliveries.add({ id: event.event_id, url, body: JSON.stringify(event), failures: 0, nextAt: now() });
     alarm.wakeFor(now() + LEASE_MS);
-    // A moment later: what is told belongs to one step with its event.
+    // It is sent a moment later, because the event and what it reports are stored in one step first.
     waitUntil(Promise.resolve().then(() => this.send()));
   }
 
-  /** Tells what is due. Never rejects. */
+  /** Sends the events that are due. Never rejects. */
   async send(): Promise<void> {
     this.#sending ??= this.#sendDue().finally(() => {
       this.#sending = undefined;

@@ -7,8 +7,8 @@ import { turnAt } from './storage/turn-queries.ts';
 import { describeTurn } from './turn-account.ts';
 
 /**
- * @returns what the newest turn with an idempotency key has come to, and those that went on with it once calls of it were
- * decided; undefined where there is none
+ * @returns the outcome of the newest turn with an idempotency key, together with the turns that went on with it after
+ * approvals; undefined if there is no such turn
  */
 export function outcomeOfTurn(transcript: Transcript, key: string): TurnOutcome | undefined {
   const turns = turnsGoingOn(transcript, key);
@@ -20,7 +20,7 @@ export function outcomeOfTurn(transcript: Transcript, key: string): TurnOutcome 
   return { turn, status, paused, stop_reason, text: status === 'running' ? '' : lastSaid(transcript), error, cost_usd };
 }
 
-/** @returns the newest turn with an idempotency key, and behind it those that went on with it once calls were decided */
+/** @returns the newest turn with an idempotency key, followed by the turns that went on with it after approvals */
 export function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
   const turns: TurnRow[] = [];
   let next = transcript.turns('key = ?', key).at(-1);
@@ -31,13 +31,13 @@ export function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
   return turns;
 }
 
-/** @returns the turn that goes on with one whose calls have waited for approval */
+/** @returns the turn that goes on after the approvals of another one; undefined if there is none */
 function turnAfter(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
   const by = transcript.approvals.ofRun(seq).find(({ continuedBy }) => continuedBy !== null)?.continuedBy;
   return by === undefined || by === null ? undefined : turnAt(transcript, by);
 }
 
-/** @returns the text of the last answer in the history; empty where there is none */
+/** @returns the text of the last answer in the history; empty if there is no answer */
 function lastSaid(transcript: Transcript): string {
   for (const { role, text } of transcript.texts({ backwards: true })) {
     if (role !== 'assistant') continue;

@@ -1,4 +1,4 @@
-/** The edge's side of a conversation: calls its object, and carries the answer to the caller. */
+/** The Worker's side of a conversation: calls its object, and carries the answer to the caller. */
 import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
@@ -40,21 +40,21 @@ export interface TurnProxyOptions {
   log(): Log;
 }
 
-/** The most bytes in a call to an object, which carries 32 MB. A longer body goes as a stream. */
+/** The most bytes that go in a call to an object. (The platform's limit is 32 MB.) A longer body goes as a stream. */
 const MOST_IN_A_CALL = 8 * 1024 * 1024;
 const MOST_KEY = 256;
 const TWO_HISTORIES = 'thread: not allowed with conversation: each keeps the history by itself. Send one of the two.';
 
 /**
  * @returns the conversation that a request names, by its body or its header
- * @throws ApiError 400 for an invalid id, and where body and header differ
+ * @throws ApiError 400 for an invalid id, and if body and header differ
  */
 export function conversationOf(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
   return extensionField('conversation', namedConversation, body.conversation ?? undefined, headers);
 }
 
 /**
- * Answers a Messages request by a conversation's object.
+ * Has a conversation's object answer a Messages request.
  *
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
@@ -117,7 +117,7 @@ export async function proxyTurn(
   return new Response(answer.body, { status: answer.status, headers });
 }
 
-/** @throws ApiError 400 for the conversation of a subagent, which only the run that has called it may go on with */
+/** @throws ApiError 400 for the conversation of a subagent: only the run that has called the subagent may go on with it */
 export function refuseSubagent(id: string): void {
   if (!id.startsWith(SUBAGENT_ID)) return;
   throw invalidRequest(
@@ -125,10 +125,14 @@ export function refuseSubagent(id: string): void {
   );
 }
 
-/** What is called of a conversation's object. */
+/** A call of one method of a conversation's object. */
 export type ConversationCall = (object: ReturnType<typeof conversationStub>) => PromiseLike<unknown>;
 
-/** Calls a conversation, of the caller's own account unless another is named. @throws ApiError as it says; 503 while it cannot be reached */
+/**
+ * Calls a conversation of the caller's own account, or of the one that is named.
+ *
+ * @throws ApiError as the object says; 503 while it cannot be reached
+ */
 export async function callConversation<T = CrossingText>(
   c: Context<AppEnv>,
   id: string,
@@ -141,7 +145,11 @@ export async function callConversation<T = CrossingText>(
   return result.value;
 }
 
-/** Calls a conversation whose answer is no `Result`. @throws ApiError 503 while its object cannot be reached */
+/**
+ * Calls a method of a conversation that does not return a `Result`.
+ *
+ * @throws ApiError 503 while its object cannot be reached
+ */
 export async function callOwn<T>(
   c: Context<AppEnv>,
   id: string,
@@ -155,7 +163,7 @@ export async function callOwn<T>(
   }
 }
 
-/** Calls the object, and once more if the call was lost: the second call attaches to a turn that the first one began. */
+/** Calls the object, and again if the call was lost. The second call attaches to the turn that the first one began. */
 async function callTurn(
   c: Context<AppEnv>,
   request: Omit<TurnRequest, 'body' | 'again'>,
@@ -176,8 +184,8 @@ async function callTurn(
 }
 
 /**
- * @returns the body of a count of a conversation's next prompt, as a turn would send it; undefined where the conversation
- * does not exist yet
+ * @returns the body of a token count for a conversation's next prompt, as a turn would send it; undefined if the
+ * conversation does not exist yet
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
 export async function countedPromptOf(
@@ -200,14 +208,14 @@ export async function countedPromptOf(
   return { bytes, text, json: JSON.parse(text) as Record<string, unknown> };
 }
 
-/** @returns a body for a call to an object: as text, which costs less than bytes, or as a stream where it is long. */
+/** @returns a body for a call to an object: as text, which costs less than bytes, or as a stream if it is long. */
 function bodyFor(body: JsonBody): TurnRequest['body'] {
   const { bytes } = body;
   if (bytes.length > MOST_IN_A_CALL) return streamOfPieces([bytes]);
   return body instanceof LongBody ? decoder.decode(bytes) : body.text;
 }
 
-/** @returns an object's error as the app throws it. */
+/** @returns an object's error as an `ApiError` that the app can throw. */
 export function apiErrorOf(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
   const { location } = headers;
   if (location === undefined) return new ApiError(type, message, { status, headers, logged });
@@ -217,7 +225,7 @@ export function apiErrorOf(c: Context<AppEnv>, { type, message, status, headers,
   return new ApiError(type, message.replaceAll(location, reached), options);
 }
 
-/** @returns a path of this edge as callers reach it, also where the app is mounted in another one. */
+/** @returns a path of this edge as callers reach it, even if the app is mounted in another one. */
 export function mountedPath(c: Context<AppEnv>, path: string): string {
   return basePath(c).replace(/\/$/, '') + path;
 }

@@ -1,4 +1,4 @@
-/** Settles the turns of a conversation, also those that began before a crash, until the account has confirmed it. */
+/** Settles the turns of a conversation until the account has confirmed each one, also turns that began before a crash. */
 
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { requestMeterOf } from '../accounts/admission/request-meter.ts';
@@ -11,25 +11,25 @@ import type { TurnRow } from './storage/rows.ts';
 import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from './storage/turn-queries.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
 
-/** How long a confirmation is waited for. */
+/** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;
 
-/** What settling turns needs of their object. */
+/** What settling turns needs from their object. */
 export interface SettlingObject extends ObjectContext {
   erase(): Promise<unknown>;
 }
 
-/** The settlements of a run's steps that are on their way. Once all are confirmed, one row says so. */
+/** The settlements of a run's steps that were sent and not confirmed. Once all are confirmed, one row says so. */
 interface RunSettlements {
   open: number;
-  /** When the last of them went; milliseconds since 1970. */
+  /** When the last of them was sent; milliseconds since 1970. */
   since: number;
   hasEnded: boolean;
-  /** Whether all that have come back are confirmed. After a crash that is not known. */
+  /** Whether every settlement that has come back was confirmed. Not known after a crash. */
   isSure: boolean;
 }
 
-/** Keeps what is settled of a conversation's turns. What is not confirmed is in their rows. */
+/** Keeps track of which turns of a conversation are settled. Their rows say what is not confirmed. */
 export class TurnSettlements {
   readonly #object: SettlingObject;
   readonly #wake: () => void;
@@ -37,13 +37,13 @@ export class TurnSettlements {
   readonly #settling = new Map<number, number>();
   readonly #runs = new Map<number, RunSettlements>();
 
-  /** @param wake sets the alarm that repeats what was not confirmed */
+  /** @param wake sets the alarm that repeats unconfirmed settlements */
   constructor(object: SettlingObject, wake: () => void) {
     this.#object = object;
     this.#wake = wake;
   }
 
-  /** @returns what settles a turn, even one that began before a crash. */
+  /** @returns the meter that settles a turn, even a turn that began before a crash. */
   meterOf(row: TurnRow): Pick<RequestMeter, 'settle'> {
     const account = this.#object.transcript.profile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
@@ -53,14 +53,14 @@ export class TurnSettlements {
     );
   }
 
-  /** Follows up the settlement of a turn that has ended; undefined where nothing is to be settled. */
+  /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */
   follow(row: TurnRow, settled: Promise<Settled> | undefined): void {
     if (settled !== undefined && isUnderRun(row)) this.#object.waitUntil(this.#confirmStep(row, row.run, settled));
     else if (settled !== undefined) this.#object.waitUntil(this.confirm(row, settled));
     else this.forgetFailed(row);
   }
 
-  /** Marks a run as settled as soon as all its steps are; its row must say that it has ended. */
+  /** Marks a run as settled as soon as all its steps are. Its row must say already that it has ended. */
   endRun({ seq }: Pick<TurnRow, 'seq'>): void {
     for (const step of turnsOfRun(this.#object.transcript, seq)) this.forgetFailed(step);
     this.#runOf(seq).hasEnded = true;
@@ -101,8 +101,8 @@ export class TurnSettlements {
   }
 
   /**
-   * Waits until the account confirms a settlement, and stores that, so that it need not be repeated. Without a
-   * confirmation the alarm repeats the settlement; a repeated settlement changes nothing.
+   * Waits until the account confirms a settlement, and stores the confirmation. Without a confirmation the alarm repeats the
+   * settlement. A repeated settlement changes nothing.
    */
   async confirm(row: TurnRow, done: Promise<Settled>): Promise<void> {
     const { transcript, now } = this.#object;
@@ -129,7 +129,7 @@ export class TurnSettlements {
     if (outcome === 'erased' && profile && !profile.deleted) await erase();
   }
 
-  /** Stores the account's figure, which is the one that counts: a turn without a known usage has cost its hold. */
+  /** Stores the account's figure, which decides: a turn without known usage has cost its whole hold. */
   #correctCost({ seq, id, cost }: TurnRow, settled: number): void {
     const { transcript, now } = this.#object;
     if (settled === cost) return;
@@ -138,18 +138,18 @@ export class TurnSettlements {
     const { profile } = transcript;
     if (stored?.id !== id || !profile) return;
     transcript.changeTurn(stored, { cost: settled });
-    // A report that is on its way with the cost before must not replace this one.
+    // A report with the earlier cost may still be on its way. It must not replace this one.
     const version = Math.max(profile.version + 1, now());
     transcript.save({ ...profile, version, cost: profile.cost + settled - stored.cost, unreported: true });
     this.#wake();
   }
 
-  /** Deletes the row of a failed turn that is settled and has shown no event; of a run's steps, once the run has ended. */
+  /** Deletes the row of a failed turn that is settled and has shown no event. Steps are kept until their run has ended. */
   forgetFailed({ seq, id }: TurnRow): void {
     const { transcript } = this.#object;
     const stored = turnAt(transcript, seq);
     if (stored?.id !== id || stored.status !== 'failed' || !stored.settled) return;
-    // After a crash the rows of its steps say what a run has spent, and which names in the ledger are taken.
+    // After a crash a run needs the rows of its steps: they say what it has spent, and which names it has used in the ledger.
     if (stored.run !== null && turnAt(transcript, stored.run)?.status === 'running') return;
     if (transcript.log.count(seq) === 0) transcript.deleteTurn(seq);
   }
@@ -158,7 +158,7 @@ export class TurnSettlements {
   async settlePending(): Promise<void> {
     const { transcript } = this.#object;
     for (const { seq, id } of unsettledTurns(transcript)) {
-      // While the one before was waited for, this one may have been confirmed.
+      // This turn may have been confirmed while the code waited for the one before.
       const row = turnAt(transcript, seq);
       if (row?.id !== id || row.settled || row.status === 'running') continue;
       const since = this.#runs.get(row.seq)?.since ?? this.#settling.get(row.seq) ?? 0;
@@ -171,7 +171,7 @@ export class TurnSettlements {
     const { transcript } = this.#object;
     const isRun = row.run === row.seq;
     for (const { seq, id } of isRun ? turnsOfRun(transcript, row.seq).filter(isUnderRun) : [row]) {
-      // Its cost may have been corrected while the one before was waited for.
+      // Its cost may have been corrected while the code waited for the settlement before.
       const turn = turnAt(transcript, seq);
       const { profile } = transcript;
       if (turn?.id !== id || !turn.outcome || !profile) continue;
@@ -180,7 +180,7 @@ export class TurnSettlements {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
         ms: (turn.endedAt ?? turn.beganAt) - turn.beganAt,
         tools: status === 'failed' ? undefined : toolsTakenUp(transcript, turn),
-        // Tries before the one that is settled are booked by themselves.
+        // Each earlier try has a row of its own in the ledger, so its cost is not counted here.
         conversation: conversationReportOf(profile, turn.cost - (turn.grant?.earlier ?? 0)),
       });
       if (isRun) await this.#noteSettled(turn, await within(done, CONFIRM_MS));
@@ -190,7 +190,7 @@ export class TurnSettlements {
   }
 }
 
-/** @returns whether the row of its run says whether a turn is settled. */
+/** @returns whether a turn is a step whose settlement is noted in the row of its run. */
 function isUnderRun(row: TurnRow): row is TurnRow & { run: number } {
   return row.run !== null && row.run !== row.seq && row.status === 'complete' && row.settled;
 }

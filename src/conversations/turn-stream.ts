@@ -1,4 +1,4 @@
-/** A conversation's stream on its way from the object to the caller. */
+/** Carries a conversation's stream from the object to the caller. */
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
 import type { TurnSummary } from '../durable/contracts/conversation.ts';
@@ -14,7 +14,7 @@ import { keepBuffer, takeBuffer } from '../upstream/tee-reader.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 import { END_OF_STREAM } from './turn/event-log.ts';
 
-/** Marks an error of the connection. Inside an unfinished event the error seems to have that event's id. */
+/** Marks an error of the connection. Without it the error would seem to have the id of the unfinished event. */
 const CUT_REMARK = ': sluice-cut\n';
 
 /** Logs how a turn has ended. */
@@ -23,8 +23,8 @@ export type Log = (outcome: RequestOutcome, nanodollars?: Nanodollars) => void;
 /**
  * Carries a conversation's stream to the caller.
  *
- * The stream of an object that died looks complete. So the object marks the end, and without the mark the caller gets an
- * `error` event. A caller who leaves does not stop the turn.
+ * The stream of an object that died looks complete. So the object marks the end, and if the mark is missing, the caller gets
+ * an `error` event. A caller who leaves does not stop the turn.
  */
 export function streamedTurn(
   c: Context<AppEnv>,
@@ -71,7 +71,7 @@ export function eventStreamHeaders(headers: Record<string, string>): Record<stri
   };
 }
 
-/** Copies the events. @returns the turn's summary as JSON; undefined where the stream was interrupted */
+/** Copies the events. @returns the turn's summary as JSON; undefined if the stream was interrupted */
 async function carry(
   first: string,
   reader: ReadableStreamBYOBReader,
@@ -90,7 +90,7 @@ async function carry(
   }
   for (;;) {
     const { value } = await reader.read(new Uint8Array(buffer)).catch(() => ({ value: undefined }));
-    // The runtime returns the buffer at the end as well.
+    // The runtime returns the buffer even at the end of the stream.
     if (value) buffer = value.buffer as ArrayBuffer;
     if (!value || value.length === 0) break;
     if (summary !== undefined) {
@@ -132,7 +132,7 @@ class Tail {
   }
 
   get end() {
-    // Joined first: the shared decoder would store half a character of one piece for its next user.
+    // The pieces are joined first: the shared decoder would keep half a character of a piece for its next user.
     const lines = decoder.decode(joinedPieces(this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));

@@ -13,6 +13,8 @@ const READY = /^Sluice is ready on (\S+)$/m;
 /** The product as a person starts it. */
 export interface Started {
   url: string;
+  /** Of npm itself. */
+  pid: number;
   output(): string;
   /** Ends everything that was started, as Ctrl+C does, or as a power cut does. */
   stop(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
@@ -31,13 +33,15 @@ export async function npmStart(args: string[] = [], kept?: string): Promise<Star
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  if (child.pid === undefined) throw new Error('There is no npm on the PATH.');
+  const { pid } = child;
   let output = '';
   child.stdout.on('data', (piece: Buffer) => (output += piece.toString()));
   child.stderr.on('data', (piece: Buffer) => (output += piece.toString()));
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const stop = async (signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM') => {
     // The whole group: killing the outer process alone would leave the server on its port.
-    if (child.pid !== undefined && child.exitCode === null) process.kill(-child.pid, signal);
+    if (child.exitCode === null && child.signalCode === null) process.kill(-pid, signal);
     await exited;
     if (kept === undefined) await rm(state, { recursive: true, force: true });
   };
@@ -51,5 +55,5 @@ export async function npmStart(args: string[] = [], kept?: string): Promise<Star
     await new Promise((resolve) => setTimeout(resolve, 50));
     url = READY.exec(output)?.[1];
   }
-  return { url, output: () => output, stop };
+  return { url, pid, output: () => output, stop };
 }

@@ -1,4 +1,6 @@
-/** Calls of the client's own tools that it leaves behind: with `on_pending_tools: "cancel"` they are answered for it. */
+/**
+ * Answers calls of the client's own tools that the client leaves without a result, if it says `on_pending_tools: "cancel"`.
+ */
 
 import { isObject } from '../../json/object.ts';
 import type { HistoryState, SentMessage } from './continuation.ts';
@@ -8,10 +10,11 @@ import { answeredTools } from './replayable-blocks.ts';
 const CANCELLED = 'This call was cancelled: the user went on without its result.';
 
 /**
- * Answers the last answer's calls of which neither the edge nor the new messages have a result.
+ * Adds an error as the result of each call in the last answer that has no result, neither from the edge nor in the new
+ * messages.
  *
  * @param pending the results that the edge has
- * @returns these, and an error for each call without one
+ * @returns these results, and an error for each call without a result
  */
 export function withCancelled(
   { called }: Pick<HistoryState, 'called'>,
@@ -29,7 +32,7 @@ export function withCancelled(
   return new Map([...pending, ...results]);
 }
 
-/** @returns the content of a user's message without what was answered for them: a client that resends it has none of that */
+/** @returns the content of a user's message without the added errors: a client that resends the message does not have them */
 export function withoutCancelled(content: unknown): unknown {
   if (!Array.isArray(content) || !content.some(isCancelled)) return content;
   return content.filter((block) => !isCancelled(block));

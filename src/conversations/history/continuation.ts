@@ -24,7 +24,7 @@ export function emptyHistoryState(): HistoryState {
   return { role: undefined, called: new Set(), answered: new Set() };
 }
 
-/** Changes the state by a message of the history. */
+/** Updates the state by the next message of the history. */
 export function addToState(at: HistoryState, { role, content }: SentMessage): void {
   if (role === 'assistant') {
     if (at.role !== 'assistant') at.called.clear();
@@ -38,9 +38,9 @@ export function addToState(at: HistoryState, { role, content }: SentMessage): vo
 }
 
 /**
- * Checks new messages by the API's rules for a conversation: they must be what the next answer can be given to.
+ * Checks new messages by the API's rules for a conversation: the model must be able to answer them.
  *
- * @param first whether the history is empty: only then the messages may have answers among them (an import)
+ * @param first whether the history is empty: only then the messages may contain answers (an import)
  * @throws ApiError 400 that says what to send instead
  */
 export function checkContinuation(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
@@ -53,9 +53,9 @@ export function checkContinuation(at: HistoryState, messages: readonly SentMessa
 }
 
 /**
- * Checks messages as a part of a history, which may end with an answer, and changes the state by them.
+ * Checks messages as a part of a history, which may end with an answer, and updates the state by them.
  *
- * @param first as of `checkContinuation`
+ * @param first as for `checkContinuation`
  * @throws ApiError 400 that says what to send instead
  */
 export function checkMessages(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
@@ -101,18 +101,18 @@ function checkAnswered(at: HistoryState, path: string): void {
 
 /** A message of the history, to be compared with what a client sends. */
 export interface StoredMessage extends SentMessage {
-  /** Whether the answer was interrupted: the client may have less of it, or a little more. */
+  /** Whether the answer was interrupted: the client may have received less of it, or a little more. */
   isPartial: boolean;
 }
 
 /**
  * Counts the messages that resend the history: many clients send all of it with each request.
  *
- * Answers that follow each other, as those of a run that has waited for approval, may come as one: some clients join them.
- * User messages must be equal. Of answers only the text and the tool calls are compared, since clients drop thinking and
- * reorder what they do not show. A string equals one text block; cache breakpoints and nulls are ignored.
+ * Answers that follow each other may come as one, because some clients join them. (A run that has waited for approval has
+ * such answers.) User messages must be equal. In answers only the text and the tool calls are compared, since clients drop
+ * thinking and reorder what they do not show. A string equals one text block; cache breakpoints and nulls are ignored.
  *
- * @returns how many messages are in the history already; 0 if they do not begin with all of it
+ * @returns how many of the messages are in the history already; 0 if they do not begin with the whole history
  */
 export function countResent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
   let at = 0;

@@ -1,4 +1,6 @@
-/** Calls of the edge as clients see them, and back: in a history that is not known here, as an import or of another edge. */
+/**
+ * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
+ */
 
 import type { JsonBody } from '../../http/json-body.ts';
 import { withText } from '../../http/read-json.ts';
@@ -8,16 +10,16 @@ import type { SentMessage } from './continuation.ts';
 import { objectText } from './message-json.ts';
 import { messageOf } from './shown-messages.ts';
 
-/** The name of the server that the edge's tools are shown to be of. */
+/** The name of the MCP server under which the edge's tools are shown. */
 export const EDGE = 'edge';
 const NO_RESULT = 'The result of this call is not known.';
 
-/** @returns a call as it is shown. Clients lose an input that comes in deltas, so it is whole from the beginning. */
+/** @returns a call as it is shown. Clients lose an input that comes in deltas, so the block begins with the whole input. */
 export function shownCall({ id, name, input }: Json): Json {
   return { type: 'mcp_tool_use', id, name, input, server_name: EDGE };
 }
 
-/** @returns what a call has given as it is shown: a list of texts, since some clients take nothing else. */
+/** @returns the result of a call as it is shown: a list of texts, since some clients accept nothing else. */
 export function shownResult(id: string, content: unknown, isError: boolean): Json {
   const blocks = Array.isArray(content) ? content.filter(isObject) : [{ text: content }];
   const texts = blocks.map(({ text, source }) => (isObject(source) ? shownImage(source) : text));
@@ -29,14 +31,14 @@ function shownImage({ media_type, data }: Json): string {
   return `[${media_type}, ${Math.ceil(bytesOfBase64(String(data)) / 1_000)} kB]`;
 }
 
-/** @returns how many bytes a text in base64 stands for. */
+/** @returns how many bytes a base64 text decodes to. */
 export function bytesOfBase64(text: string): number {
   return (text.length / 4) * 3 - (text.endsWith('==') ? 2 : text.endsWith('=') ? 1 : 0);
 }
 
 /**
- * Turns the blocks by which an edge has shown its calls back into calls and their results, as the API takes them: an
- * answer becomes the messages of its steps.
+ * Turns the blocks by which an edge has shown its calls back into calls and results, as the API accepts them. An answer
+ * becomes the messages of its steps.
  */
 export function withoutEdgeBlocks<Some extends { fresh: readonly SentMessage[]; news: readonly string[] }>(
   all: Some,
@@ -50,7 +52,7 @@ export function withoutEdgeBlocks<Some extends { fresh: readonly SentMessage[]; 
   };
 }
 
-/** The same for a request that no conversation keeps. @returns the body itself where there are none, as in almost all */
+/** The same for a request without a conversation. @returns the body itself if it has no such blocks, as most do not */
 export function withoutEdgeBlocksIn(body: JsonBody): JsonBody {
   const { messages } = body.json;
   if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
@@ -65,7 +67,7 @@ interface TextBlock {
   text: string;
 }
 
-/** @param texts messages as JSON texts, and so is what is returned */
+/** @param texts messages as JSON texts. @returns messages as JSON texts, too */
 function replayable(texts: readonly string[]): string[] {
   const messages = texts.map((text) => ({ text, role: parseObject(text)?.role, blocks: textBlocks(text) }));
   const calls = new Set(
@@ -73,12 +75,12 @@ function replayable(texts: readonly string[]): string[] {
   );
   const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
     type === 'mcp_tool_result' && calls.has(String(tool_use_id));
-  // Some clients move results behind what the model said of them, or into another message.
+  // Some clients move results after the text that the model wrote about them, or into another message.
   const results = new Map(
     messages.flatMap(({ blocks }) => blocks.filter(isResult).map((one) => [String(one.block.tool_use_id), one])),
   );
   const all: string[] = [];
-  /** The results of the last step, with which the user's next message begins. */
+  /** The results of the last step. The user's next message begins with them. */
   let owed: string[] = [];
   for (const { text, role, blocks } of messages) {
     if (owed.length > 0 && role === 'user' && hasContent(text)) {
@@ -108,12 +110,12 @@ function replayable(texts: readonly string[]): string[] {
   return all;
 }
 
-/** @returns whether a message has a content that blocks can be added to. */
+/** @returns whether blocks can be added to the content of a message. */
 function hasContent(message: string): boolean {
   return /^["[]/.test(memberTexts(message).get('content') ?? '');
 }
 
-/** @returns the blocks of a message, without those that are no objects; a text is one block */
+/** @returns the blocks of a message, without those that are not objects; a string is one text block */
 function textBlocks(message: string): TextBlock[] {
   const content = memberTexts(message).get('content') ?? '[]';
   const texts = content.startsWith('"')
@@ -127,7 +129,7 @@ function textBlocks(message: string): TextBlock[] {
   });
 }
 
-/** @returns the blocks of each step of an answer, without the results: what comes behind them is of the next step. */
+/** @returns the blocks of each step of an answer, without the results. What follows results belongs to the next step. */
 function stepsOf(blocks: readonly TextBlock[], isResult: (block: TextBlock) => boolean): TextBlock[][] {
   const steps: TextBlock[][] = [];
   let isOpen = false;
@@ -163,7 +165,7 @@ function hasEdgeCall(message: unknown): boolean {
   return Array.isArray(message.content) && message.content.some(isEdgeCall);
 }
 
-/** A malformed one is the upstream's to judge. */
+/** @returns whether a block is a call of the edge. A malformed block is not: the upstream judges it. */
 function isEdgeCall(block: unknown): boolean {
   if (!isObject(block) || block.type !== 'mcp_tool_use' || block.server_name !== EDGE) return false;
   return typeof block.id === 'string' && typeof block.name === 'string';

@@ -8,33 +8,36 @@ import type { ToolRun } from '../runs/runs.schema.ts';
 
 /** The tools of a request. */
 export interface EdgeTools {
-  /** The list as it goes up; undefined where the request has none, and all are its prefix's. */
+  /** The list as it goes up; undefined if the request has no tools, so that all are from its prefix. */
   sent: string | undefined;
-  /** How those that the edge calls are called, by their names. */
+  /** The tools that the edge calls: how to call each one, by name. */
   runs: ReadonlyMap<string, ToolRun>;
-  /** A mark of what the Worker's own code says of its tools; empty where there are none. */
+  /** Changes when the definitions of the Worker's own tools change; empty if there are none. */
   mark: string;
 }
 
-/** The tools of a run that has none. */
+/** The tools of a run without tools. */
 export const NO_EDGE_TOOLS: EdgeTools = { sent: undefined, runs: new Map(), mark: '' };
 
 /**
- * Finds the tools that the edge calls itself; they were checked when they came.
+ * Finds the tools that the edge calls itself. They were checked before.
  *
  * @param tools the JSON text of a list of tools
- * @param ofPrefix the same of those that stand in a prefix, which itself has them as they go up
- * @returns undefined where there are none, as in most requests
+ * @param ofPrefix the same for tools of a prefix. The prefix itself has them in the form that goes up
+ * @returns undefined if there are none, as in most requests
  */
 export function edgeToolsIn(tools: string | undefined, ofPrefix?: string): EdgeTools | undefined {
   const stored = ofPrefix === undefined ? undefined : ownEdgeTools(ofPrefix);
   const given = tools?.startsWith('[') && MAY_HAVE_RUN.test(tools) ? ownEdgeTools(tools) : undefined;
   if (!stored || !given) return given ?? (stored && { ...stored, sent: undefined });
-  // Of two of the same name the stored one counts: a request cannot take away the approval that it asks for.
+  // If two have the same name, the stored one counts: a request cannot remove the approval that the stored tool needs.
   return { sent: given.sent, runs: new Map([...given.runs, ...stored.runs]), mark: stored.mark + given.mark };
 }
 
-/** A member `run`, whose quotes would be escaped in a string; or a letter of it, escaped. Most requests need no parsing. */
+/**
+ * Matches a member `run`, also one with escaped letters. Inside a string its quotes would be escaped. So most requests need
+ * no parsing.
+ */
 const MAY_HAVE_RUN = /"run"|\\u00(?:72|75|6e)/i;
 
 function ownEdgeTools(tools: string): EdgeTools | undefined {
@@ -48,7 +51,7 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
       own.push(name);
       const { once, timeout_seconds } = workerTool(name) ?? {};
       runs.set(name, { once, timeout_seconds, ...(isObject(tool.run) ? tool.run : {}), worker: true });
-      // A tool that a deploy has removed is not told to the model any more.
+      // The model no longer sees a tool that a deploy has removed.
       return filledTool(name, edit(text, { run: undefined })) ?? [];
     }
     if (!isObject(tool.run)) return text;
@@ -61,10 +64,11 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
 }
 
 /**
- * Removes from a list of tools the addresses and headers of those that the edge calls. Both may be secrets of whoever has
- * brought them, and somebody else may read the conversation.
+ * Removes the addresses and headers of the tools that the edge calls. Both may be secrets of the account that sent them, and
+ * somebody else may read the conversation.
  *
- * @param tools the JSON text of a list, as what is returned
+ * @param tools the JSON text of a list
+ * @returns the JSON text of the list without addresses and headers
  */
 export function withoutAddresses(tools: string): string {
   if (!tools.startsWith('[') || !MAY_HAVE_RUN.test(tools)) return tools;
@@ -74,17 +78,17 @@ export function withoutAddresses(tools: string): string {
   return `[${shown.join(',')}]`;
 }
 
-/** The calls of the last answer that the edge has made: their results are not in the history yet. */
+/** Results of calls that the edge has made for the last answer, by call id. They are not in the history yet. */
 export type PendingResults = ReadonlyMap<string, string>;
 export const NOTHING_PENDING: PendingResults = new Map();
 
 /**
- * Puts the results of calls that the edge has made before what the user says next, and the client's own results between
- * them: the API wants all of them in one message, and they stand in the order of the calls.
+ * Puts the results of the edge's calls before the user's next message, mixed with the client's own results in the order of
+ * the calls. The API wants all results in one message.
  *
  * @param called the ids of the last answer's calls, in their order
- * @param pending the blocks `tool_result` of the edge, as JSON texts by the ids of their calls
- * @param message the user's next message as JSON text; undefined where only the results go up
+ * @param pending the edge's `tool_result` blocks as JSON texts, by the ids of their calls
+ * @param message the user's next message as JSON text; undefined if only the results go up
  * @returns the message as JSON text
  */
 export function withResults(called: Iterable<string>, pending: PendingResults, message: string | undefined): string {

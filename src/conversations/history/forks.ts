@@ -17,10 +17,10 @@ import { messageOf } from './shown-messages.ts';
 import { onOneLine } from './views.ts';
 
 /**
- * Deletes the turn of a message and all later ones. An import is one turn: there the deletion begins at the message itself,
- * or at the next question above it.
+ * Deletes the turn of a message and all later turns. An import is one turn: in it the deletion begins with the message
+ * itself, or with the nearest question before it.
  *
- * @returns the changed members of the profile; undefined where there is no such message
+ * @returns the changed members of the profile; undefined if there is no such message
  */
 export function rewindTo(transcript: Transcript, id: string): Partial<Profile> | undefined {
   const found = transcript.findMessage(id);
@@ -37,10 +37,11 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     for (const turn of emptied) {
       transcript.log.delete(turn.seq);
       if (turn.run !== null && unsettledRuns.has(turn.run) && turn.status === 'complete') {
-        // Its run has said whether it is settled, and is no part of the history any more.
+        // The row of its run said whether this step is settled. The run is no longer in the history, so the step says it
+        // itself.
         transcript.changeTurn(turn, { status: 'failed', key: null, settled: false });
       } else if (turn.settled) transcript.deleteTurn(turn.seq);
-      // It is no part of the history then, and its key is free.
+      // The unsettled row stays, but outside of the history, and its idempotency key can be used again.
       else transcript.changeTurn(turn, { status: 'failed', key: null });
     }
     // The rest of an import has lost its answer, so its number of tokens is not known any more.
@@ -53,7 +54,7 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   });
 }
 
-/** @returns the number of the message, at or above the found one, from which on can be deleted. */
+/** @returns the number of the first message to delete: the found one, or the nearest question before it. */
 function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }): number {
   const rows = [...transcript.history({ to: found.seq })].filter(({ turn }) => turn === found.turn);
   for (let index = rows.length - 1; index > 0; index -= 1) {
@@ -70,12 +71,12 @@ function firstOfRun(transcript: Transcript, run: number): number {
 }
 
 /**
- * Writes a history for another conversation: a line each for the profile, `system`, `tools`, the turns with their messages,
- * and an end.
+ * Writes a conversation as lines for a copy (a fork, or a backup): the profile, `system`, `tools`, the turns with their
+ * messages, and an end. `storeCopiedLines` reads them.
  *
- * @param at a message of the last turn to copy; without it all are copied
- * @param more members of the profile that go along: a copy begins without what the other has cost
- * @returns undefined where there is no such message
+ * @param at a message of the last turn to copy; without it all turns are copied
+ * @param more members of the profile to copy too: a fork begins without the cost of the original
+ * @returns undefined if there is no such message
  */
 export function forkTo(
   transcript: Transcript,
@@ -88,7 +89,7 @@ export function forkTo(
   const { run = null } = found ? (turnAt(transcript, found.turn) ?? {}) : {};
   const last = run === null ? found?.turn : turnsOfRun(transcript, run).at(-1)?.seq;
   const until = last ?? Number.MAX_SAFE_INTEGER;
-  // A rewind during the copy makes it incomplete; the last line says so then.
+  // A rewind during the copy makes the copy incomplete. Then the last line says so.
   const { version } = profile;
   function* lines(): Generator<string> {
     const { title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
@@ -123,20 +124,20 @@ export function forkTo(
   return streamOfTexts(lines());
 }
 
-/** Writes a history as a backup has it: with what it has cost, and whose subagent's it is. */
+/** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
 export function backupLines(transcript: Transcript, profile: Profile): ReadableStream<Uint8Array> | undefined {
   const { cost, inputTokens, outputTokens, parent } = profile;
   return forkTo(transcript, profile, undefined, { cost, inputTokens, outputTokens, ...(parent && { parent }) });
 }
 
-/** @returns whether all turns that were copied are still there. */
+/** @returns whether all copied turns still exist. */
 function hasAll(transcript: Transcript, version: number, turns: readonly TurnRow[]): boolean {
   if (transcript.profile?.version === version) return true;
   const last = turns.at(-1);
   return last === undefined || turnAt(transcript, last.seq) !== undefined;
 }
 
-/** @returns the result of a call that is still made, or waits for approval: only the conversation that is copied gets its answer. */
+/** @returns the copied result of a call that is still running or waits for approval. Only the original gets the real one. */
 function unansweredCall({ id }: CallRow, waiting: ReadonlySet<string>): string {
   const content = waiting.has(id)
     ? 'This conversation was copied while the call waited for approval. It was not made here.'
@@ -144,7 +145,7 @@ function unansweredCall({ id }: CallRow, waiting: ReadonlySet<string>): string {
   return JSON.stringify({ type: 'tool_result', tool_use_id: id, content, is_error: true });
 }
 
-/** @returns the times of a call, also of one that had not ended when it was copied. */
+/** @returns when a call began and ended, even if it had not ended when it was copied. */
 function timesOf({ beganAt, endedAt }: CallRow): { beganAt: number; endedAt: number } {
   const began = beganAt ?? endedAt ?? 0;
   return { beganAt: began, endedAt: endedAt ?? began };
@@ -154,7 +155,7 @@ function line(kind: string, ...texts: string[]): string {
   return `[${JSON.stringify(kind)},${onOneLine(texts.join(','))}]\n`;
 }
 
-/** Stores the lines of another conversation. @returns the copied profile; undefined where the copy is incomplete */
+/** Stores the lines of another conversation. @returns the copied profile; undefined if the copy is incomplete */
 export async function storeCopiedLines(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,

@@ -1,6 +1,6 @@
 import { RUN_MEMBERS } from '../runs/runs.schema.ts';
 
-/** Members that do not change the length of the prompt. */
+/** Members of a request that do not change the length of the prompt. */
 const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
   'messages',
   'conversation',
@@ -21,8 +21,11 @@ const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
 const LONGEST_FRAME = 4_000;
 
 /**
+ * Names everything that decides the length of a prompt beside its messages. Two prompts with the same frame differ by their
+ * messages alone.
+ *
  * @param mark changes when the Worker's own tools do
- * @returns what decides the length of a prompt beside its messages; null where that is too long to be stored
+ * @returns null if the frame is too long to be stored
  */
 export function frameOf(
   members: Map<string, string>,
@@ -35,7 +38,7 @@ export function frameOf(
   if (mark !== '') parts.push(`worker-tools:${mark}`);
   for (const [name, text] of members) {
     if (OUTSIDE_THE_PROMPT.has(name) || name === 'model') continue;
-    // What the first turn sends is frozen for the later ones, so it is no difference.
+    // What the first turn sends is frozen for the later ones, so it makes no difference.
     if (name === 'system' || name === 'tools') {
       if (!frozen || frozen[name] === text) continue;
     }

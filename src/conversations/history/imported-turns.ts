@@ -1,4 +1,4 @@
-/** A history that comes from elsewhere: nobody here has seen it being said, so nothing is known of what it cost. */
+/** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
 import { createRequestId } from '../../http/request-id.ts';
 import { itemTexts } from '../../json/edit.ts';
@@ -17,8 +17,8 @@ type ImportedMessage = SentMessage & { text: string };
 /**
  * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer.
  *
- * @param list their JSON text, which the schema of a conversation has accepted
- * @returns the messages of each turn: one begins with each question
+ * @param list the JSON text of the list, which the schema of a conversation has accepted
+ * @returns the messages of each turn. A turn begins with each question
  * @throws ApiError 400 that says what to send instead
  */
 export function importedTurns(list: string): ImportedMessage[][] {

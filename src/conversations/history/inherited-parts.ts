@@ -1,9 +1,10 @@
 import type { InheritedParts } from '../../agents/behind-agent.ts';
 
 /**
+ * Finds the system and tools that a request takes from its conversation, because it has none itself.
+ *
  * @param sent the members of a request, as JSON texts
  * @param frozen what its conversation was created with
- * @returns the conversation's own system and tools, where the request has none
  */
 export function inheritedParts(
   sent: ReadonlyMap<string, string>,

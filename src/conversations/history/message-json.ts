@@ -7,15 +7,15 @@ import type { RequestOutcome } from '../../upstream/relay.ts';
 import type { MessageRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
-/** What is told of a message beside its content. */
+/** The members of a shown message beside its content. */
 export type MessageHead = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'run' | 'origin'> &
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 
 const ROWS_AT_ONCE = 50;
 
 /**
- * Reads rows in steps, when the caller takes them: a page need not fit into memory, and no query stays open while the
- * object does other work.
+ * Reads rows in steps, as the caller takes them. So a page need not fit into memory, and no query stays open while the object
+ * does other work.
  */
 export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
@@ -38,7 +38,7 @@ export function contentOf({ text }: Pick<MessageRow, 'text'>): string {
   return memberTexts(text).get('content') ?? '[]';
 }
 
-/** @returns the JSON text of a message before its content, and behind it */
+/** @returns the JSON text of a message before its content and after it */
 export function aroundContent(head: MessageHead): { before: string; after: string } {
   const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null } = head;
   const isAnswer = role === 'assistant' && outcome !== null;
@@ -57,13 +57,13 @@ export function aroundContent(head: MessageHead): { before: string; after: strin
   return { before: `${before.slice(0, -1)},"content":`, after: `,${after.slice(1)}` };
 }
 
-/** @returns the usage as the upstream told it; of an answer that did not end, with the output that it was settled at */
+/** @returns the usage as the upstream reported it. An interrupted answer has the output tokens that it was settled at. */
 function shownUsage({ usage, estimated_output }: RequestOutcome): Usage | null {
   if (usage === undefined) return null;
   return estimated_output === undefined ? usage : { ...usage, output_tokens: estimated_output };
 }
 
-/** @returns a JSON object of members that are JSON texts */
+/** @returns the JSON text of an object whose members are given as JSON texts */
 export function objectText(fields: Record<string, string>): string {
   const members = Object.entries(fields).map(([name, text]) => `${JSON.stringify(name)}:${text}`);
   return `{${members.join(',')}}`;

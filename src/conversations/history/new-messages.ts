@@ -1,4 +1,4 @@
-/** Finds what is new in a request's messages, and what they continue. */
+/** Finds which messages of a request are new, and what they continue. */
 
 import { invalidRequest } from '../../http/errors.ts';
 import { isObject } from '../../json/object.ts';
@@ -20,11 +20,11 @@ export interface Continued {
   /** Their texts. */
   news: readonly string[];
   at: HistoryState;
-  /** Results of the last answer's calls that the edge has made: they go up with the next message. */
+  /** Results of the edge's calls for the last answer. They go up with the next message. */
   pending: PendingResults;
 }
 
-/** Separates the new messages from those that resend the history, and finds the state before them. */
+/** Separates the new messages from those that resend the history, and finds the state before the new ones. */
 export function newMessages(
   incoming: readonly SentMessage[],
   texts: readonly string[],
@@ -37,7 +37,7 @@ export function newMessages(
   const { at, answers } = stateAfter(tail);
   const pending = pendingAfter(transcript, last, at);
   const continued = { fresh, news: texts.slice(incoming.length - fresh.length), at, pending };
-  // An empty turn has not continued a paused answer.
+  // An empty turn does not count: it has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
   const isRun = typeof answer?.run === 'number';
@@ -58,14 +58,14 @@ export function newMessages(
   return continued;
 }
 
-/** @returns the results of the last answer's calls that the edge has made and that are in no message yet. */
+/** @returns the results of the edge's calls for the last answer that are not in a message yet. */
 function pendingAfter(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
   if (typeof last?.run !== 'number' || at.role !== 'assistant') return NOTHING_PENDING;
   const results = [...transcript.calls.results(last.seq)];
   return new Map(results.filter(([id]) => at.called.has(id)));
 }
 
-/** Puts the edge's results before what the user says next; `cancels`: also an error for each call without any result. */
+/** Puts the edge's results before the new messages. @param cancels whether calls without any result get an error */
 export function joinedResults(continued: Continued, cancels: boolean): Continued {
   const { fresh, news, at } = continued;
   const pending = cancels && at.role === 'assistant' ? withCancelled(at, continued.pending, fresh) : continued.pending;
@@ -78,7 +78,7 @@ export function joinedResults(continued: Continued, cancels: boolean): Continued
   };
 }
 
-/** Reads the last answer and what follows it: tool calls before it need no results any more. */
+/** Reads the last answer and what follows it. Earlier tool calls need no results any more. */
 export function tailIn(transcript: Transcript): readonly MessageText[] {
   const tail: MessageText[] = [];
   for (const { role, text } of transcript.texts({ sent: true, backwards: true })) {
@@ -95,7 +95,7 @@ function stateAfter(tail: readonly MessageText[]): { at: HistoryState; answers: 
   return { at, answers: messages.filter(({ role }) => role === 'assistant') };
 }
 
-/** @returns the answer of a run as its client has it, which is more than its last step */
+/** @returns the last answer as its client has it. The answer of a run has more than its last step. */
 function lastShown(transcript: Transcript): SentMessage[] {
   let last: SentMessage | undefined;
   for (const message of shownMessages(transcript, true)) last = message;

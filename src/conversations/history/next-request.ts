@@ -36,16 +36,16 @@ export interface NextRequest {
   /** The upstream's name of the model. */
   model: string;
   maxTokens: number;
-  /** The most tokens that the prompt can have, if the last turn's usage tells. The next three are members of its row. */
+  /** The most tokens that the prompt can have, if the last turn's usage says so. The next three are members of its row. */
   count: number | undefined;
   frame: string | null;
   sentFrom: number;
   follows: boolean;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
-  /** What an agent's answer may cost, where it is no run; undefined where that is not limited. */
+  /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
   most: Nanodollars | undefined;
-  /** Where the request has tools that the edge calls: they, and the limits of the run. */
+  /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */
   run?: PlannedRun | undefined;
 }
 
@@ -68,25 +68,25 @@ export interface PrefixDefaults {
 interface RequestOptions {
   /** The defaults of a new conversation. */
   prefix?: PrefixDefaults | undefined;
-  /** The agent that the request stands behind. */
+  /** The agent that answers the request. */
   agent?: Agent | undefined;
   /** The header `anthropic-beta`, which can change how the API counts a prompt. */
   betas?: string | undefined;
-  /** Whether the prompt is only counted: members about the answer are left out then. */
+  /** Whether the prompt is only counted. Then members about the answer are left out. */
   counts?: boolean;
-  /** Whether it is a further step of a run. */
+  /** Whether it is a later step of a run. */
   isStep?: boolean;
-  /** Whether it is a run also without tools that the edge calls. */
+  /** Whether it is a run even without tools that the edge calls. */
   isRun?: boolean;
-  /** Whether its messages are planned once more: they have the edge's results already. */
+  /** Whether its messages are planned a second time: then they already have the edge's results. */
   isAgain?: boolean;
 }
 
 /**
- * Plans a turn; nothing is written.
+ * Plans a turn. Writes nothing.
  *
  * @param text the caller's body, which the schema of a conversation's request has accepted
- * @throws ApiError 400 for messages that do not continue the history, 413 for what has become too large
+ * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
 export function nextRequest(
   text: string,
@@ -99,7 +99,7 @@ export function nextRequest(
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
   const sent = memberTexts(text);
   const inherited = inheritedParts(sent, frozen);
-  // The caller's breakpoints stand before the results that a step adds. The API allows four in all.
+  // The caller's breakpoints come before the results that a step adds. The API allows four in all.
   const used = countBreakpoints(text, inherited.system, inherited.tools);
   const room = { breakpoints: Math.min(BREAKPOINTS_ALLOWED - used, MOST_IN_PREFIX), counts };
   const asked = agent ? behindAgent(sent, agent, inherited, room) : text;
@@ -153,7 +153,7 @@ export function nextRequest(
   changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
   const prompt = new RequestBody(edit(asked, changes), history);
   if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLargeToSend(settings.MAX_BODY_BYTES, prompt.hasHistory);
-  // The upstream has reported how many tokens the prompt has without the new messages, if only they are new.
+  // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
   const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
   const before = isExtended ? last.tokens : null;
   const added = before === null ? undefined : tokensAdded(fresh, news, model, settings);
@@ -172,7 +172,7 @@ export function nextRequest(
   };
 }
 
-/** @returns a run from what is left of its request. @throws ApiError 400 for a malformed limit */
+/** @returns the run planned from its stored request. @throws ApiError 400 for a malformed limit */
 export function plannedRun(
   rest: string,
   transcript: Transcript,
@@ -187,8 +187,8 @@ export function plannedRun(
 }
 
 /**
- * @param isRun whether it is a run also without such tools
- * @returns the tools of a request that the edge calls, and its limits; undefined where there are no such tools
+ * @param isRun whether it is a run even without tools that the edge calls
+ * @returns the tools that the edge calls, and the run's limits; undefined if the request is not a run
  */
 function runIn(
   members: Map<string, string>,
@@ -207,10 +207,10 @@ function given(members: Map<string, string>, name: string): string | undefined {
 
 /** The most cache breakpoints of a request. */
 const BREAKPOINTS_ALLOWED = 4;
-/** Those that a prefix, or an agent, has at most. */
+/** The most cache breakpoints of a prefix or an agent. */
 const MOST_IN_PREFIX = 2;
 
-/** Reads the history once; the texts go up as they are stored. */
+/** Reads the history once. The texts go up as they are stored. */
 function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
   const texts: string[] = [];
   let length = 0;
@@ -222,7 +222,7 @@ function sentHistory(transcript: Transcript, from: number, limit: number): SentH
   return SentHistory.EMPTY.plus(texts);
 }
 
-/** @returns the most tokens that new messages can have; undefined where that is not limited. */
+/** @returns the most tokens that new messages can have; undefined if that is not limited. */
 function tokensAdded(
   messages: readonly SentMessage[],
   texts: readonly string[],
@@ -237,7 +237,7 @@ function tokensAdded(
 /**
  * Makes the 413 for a request that is too large to go up.
  *
- * @param hasHistory whether it has a history: then a smaller request does not help, and the error says what does
+ * @param hasHistory whether it has a history. Then a smaller request does not help, and the error says what helps
  */
 export function tooLargeToSend(limitBytes: number, hasHistory: boolean): ApiError {
   if (!hasHistory) return tooLarge(limitBytes);

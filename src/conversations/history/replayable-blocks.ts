@@ -1,4 +1,4 @@
-/** Chooses the blocks of an answer that go into the history: those that the API accepts in the next request. */
+/** Chooses the blocks of an answer that go into the history: only blocks that the API accepts in the next request. */
 
 import { isObject, type Json } from '../../json/object.ts';
 
@@ -7,7 +7,7 @@ export interface Block {
   value: Json;
   /** Whether `content_block_stop` is still to come. */
   open: boolean;
-  /** Whether the JSON of its input does not parse, because a limit interrupted it. */
+  /** Whether the JSON of its input does not parse, because the answer was cut off at a limit. */
   broken: boolean;
 }
 
@@ -20,9 +20,9 @@ const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use'])
 /**
  * Chooses the replayable blocks of an answer, unchanged.
  *
- * Left out are: blank text and thinking at the end (the API sends both, and does not accept them); tool inputs that were
- * interrupted. Of an interrupted answer also: client tool calls, thinking without a signature, server tools without
- * results, unfinished blocks other than text.
+ * Leaves out blank text and thinking at the end (the API sends both, but does not accept them), and calls whose input was cut
+ * off. In an interrupted answer it also leaves out client tool calls, thinking without a signature, server tools without
+ * results, and unfinished blocks other than text.
  */
 export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): Json[] {
   const mayComeLater = ending.complete && isPending(ending.stopReason);
@@ -43,12 +43,12 @@ export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): J
   return values;
 }
 
-/** @returns whether results of server tools may still come after this stop reason. */
+/** @returns whether results of server tools may still come in the next answer. */
 export function isPending(stopReason: string | null): boolean {
   return RESULTS_TO_COME.has(stopReason ?? '');
 }
 
-/** @returns the content of a stored answer without server tool calls that have no result. */
+/** @returns the content of a stored answer, without server tool calls that have no result. */
 export function withoutPending(content: readonly Json[], results: ReadonlySet<string>): Json[] {
   const values = content.filter(({ type, id }) => !isServed(type) || results.has(String(id)));
   while (isThinkingBlock(values.at(-1)?.type)) values.pop();
@@ -60,12 +60,12 @@ export function isBlank(text: unknown): boolean {
   return typeof text !== 'string' || text.trim() === '';
 }
 
-/** @returns the ids of the client tool calls in a content, in order. */
+/** @returns the ids of the client tool calls in a message's content, in order. */
 export function calledTools(content: unknown): string[] {
   return idsIn(content, 'tool_use', 'id');
 }
 
-/** @returns the ids of the calls whose results are in a content. */
+/** @returns the ids of the calls whose results are in a message's content. */
 export function answeredTools(content: unknown): string[] {
   return idsIn(content, 'tool_result', 'tool_use_id');
 }
@@ -83,7 +83,7 @@ function isThinkingBlock(type: unknown): boolean {
   return type === 'thinking' || type === 'redacted_thinking';
 }
 
-/** Removes half a character from the end of a text. */
+/** Removes half a surrogate pair from the end of a text. */
 function wellEnded(value: Json): Json {
   if (typeof value.text !== 'string' || !/[\ud800-\udbff]$/.test(value.text)) return value;
   return { ...value, text: value.text.slice(0, -1) };

@@ -1,4 +1,4 @@
-/** The history as clients have it: the steps of a run are one answer to them. */
+/** Reads the history as clients have it: to them the steps of a run are one answer. */
 
 import { isObject, type Json } from '../../json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
@@ -7,20 +7,20 @@ import type { Transcript } from '../storage/transcript.ts';
 import { withoutCancelled } from './cancelled-calls.ts';
 import type { SentMessage, StoredMessage } from './continuation.ts';
 
-/** Reads the messages as they were shown, to be compared with what a client sends. `sent`: without refused turns. */
+/** Reads the messages as they were shown, to compare them with what a client sends. @param sent leaves out refused turns */
 export function* shownMessages(transcript: Transcript, sent: boolean): Generator<StoredMessage> {
   let calls: ReadonlySet<string> | undefined;
   let answer: (StoredMessage & { run: number; turn: number; content: unknown[] }) | undefined;
   for (const message of transcript.texts({ sent })) {
     const { status, run, turn, role } = message;
-    // Of a step its answer is the last message: one that another follows was imported with the question.
+    // The last message of a step is its answer. An earlier answer of the same step was imported with the question.
     const isImported = answer?.turn === turn;
     if (answer && (answer.run !== run || isImported)) {
       if (isImported) answer.isPartial = false;
       yield answer;
       answer = undefined;
     }
-    // Results of the edge may stand in a later turn too, which is no run itself.
+    // Results of the edge may also be in a later turn that is not a run itself.
     if (run !== null) calls ??= transcript.calls.ids;
     const stored = messageOf(message).content;
     const content = role === 'user' ? withoutCancelled(stored) : stored;
@@ -30,7 +30,7 @@ export function* shownMessages(transcript: Transcript, sent: boolean): Generator
     }
     const own = withoutCalls(content, calls ?? NO_CALLS);
     if (run !== null && role === 'assistant') {
-      // What went wrong between two steps stands in the run's own row.
+      // The run's own row says what went wrong between two steps.
       answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.statusOf(run)) };
       answer.turn = turn;
       answer.content.push(...own);
@@ -45,7 +45,7 @@ function isPartial(status: TurnStatus | undefined): boolean {
   return status === 'interrupted' || status === 'stopped';
 }
 
-/** @returns the blocks of a content without the calls of the edge and their results. */
+/** @returns the blocks of a content without the edge's calls and their results. */
 function withoutCalls(content: unknown, calls: ReadonlySet<string>): unknown[] {
   if (!Array.isArray(content)) return content === '' ? [] : [{ type: 'text', text: content }];
   const isOfEdge = ({ type, id, tool_use_id }: Json) =>

@@ -1,4 +1,6 @@
-/** The history as clients see it, as JSON: the steps of a run are one row, with the calls of the edge as they were shown. */
+/**
+ * Writes the history as clients see it, as JSON. The steps of a run are one row, with the edge's calls as they were shown.
+ */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
 import { itemTexts } from '../../json/edit.ts';
@@ -10,7 +12,7 @@ import { firstStepOf, turnAt } from '../storage/turn-queries.ts';
 import { shownCall, shownResult } from './edge-blocks.ts';
 import { aroundContent, contentOf, messageText, rowsBetween } from './message-json.ts';
 
-/** A row that is shown: a message, or from the first to the last message of a run's answer. */
+/** A shown row: one message, or the messages `from` … `to` of a run's answer. */
 export interface ShownPlace {
   from: number;
   to: number;
@@ -21,20 +23,20 @@ export interface ShownPlace {
 
 interface PlaceQuery {
   backwards: boolean;
-  /** Adds what the running turn was asked. */
+  /** Adds the user's messages of the running turn. */
   pending: boolean;
   limit: number;
 }
 
 /**
- * Finds the rows that are shown behind a message, or before it.
+ * Finds the rows that are shown after a message, or before it.
  *
  * @param cursor the number of any stored message; undefined for the beginning
  */
 export function shownPlaces(transcript: Transcript, cursor: number | undefined, query: PlaceQuery): ShownPlace[] {
   const places: ShownPlace[] = [];
   for (const place of placesFrom(transcript, cursor, query)) {
-    // The search begins with the cursor itself, which may stand in the middle of an answer.
+    // The search begins with the cursor itself, which may be in the middle of an answer.
     if (cursor !== undefined && place.from <= cursor && cursor <= place.to) continue;
     places.push(place);
     if (places.length >= query.limit) break;
@@ -56,14 +58,14 @@ function* placesFrom(
   for (const { row, next } of backwards ? fromTheEnd(rows, behind) : forwards(rows)) {
     const { seq, id, turn, role, run } = row;
     const known = run === null ? undefined : getOrMake(runs, run, () => stateOfRun(transcript, run));
-    // The first step has the question too, and may have a whole history that was imported.
+    // The first step also has the question, and may have a whole imported history.
     const isAnswer =
       known?.first !== undefined && (turn !== known.first || (role === 'assistant' && turn !== next?.turn));
     if (answer && !(isAnswer && answer.run === run)) {
       yield answer;
       answer = undefined;
     }
-    // Of an answer that is not whole yet, nothing is shown, as of any other.
+    // An unfinished answer is not shown here, as in any other turn.
     if (known?.status === 'running' && (isAnswer || !pending)) continue;
     if (isAnswer)
       answer = {
@@ -83,7 +85,7 @@ function stateOfRun(transcript: Transcript, run: number) {
 
 type WithNext = Generator<{ row: MessageOutline; next: { turn: number } | undefined }>;
 
-/** @returns messages with the ones behind them. */
+/** @returns each message with the one after it. */
 function* forwards(rows: Iterable<MessageOutline>): WithNext {
   let row: MessageOutline | undefined;
   for (const next of rows) {
@@ -93,7 +95,7 @@ function* forwards(rows: Iterable<MessageOutline>): WithNext {
   if (row) yield { row, next: undefined };
 }
 
-/** The same from the end. @param turn of the message behind the last one */
+/** @returns the same in the reverse order. @param turn the turn of the message after the last one */
 function* fromTheEnd(rows: Iterable<MessageOutline>, turn: number | undefined): WithNext {
   let next = turn === undefined ? undefined : { turn };
   for (const row of rows) {
@@ -102,7 +104,7 @@ function* fromTheEnd(rows: Iterable<MessageOutline>, turn: number | undefined): 
   }
 }
 
-/** @returns whether a message has results of the edge's calls, and nothing that the user has sent. */
+/** @returns whether a message has only results of the edge's calls, and nothing that the user has sent. */
 function isOfEdgeAlone({ role, text }: MessageOutline, calls: ReadonlySet<string>): boolean {
   if (role !== 'user' || calls.size === 0) return false;
   const content = contentOf({ text: text() });
@@ -120,7 +122,7 @@ function answeredBy(text: string): string | undefined {
   return type === 'tool_result' ? String(tool_use_id) : undefined;
 }
 
-/** Writes a row as JSON text, in pieces: an answer of many steps may be long. Nothing, where it was deleted meanwhile. */
+/** Writes a row as JSON text, in pieces, since an answer of many steps may be long. Writes nothing if the row was deleted. */
 export function* rowText(transcript: Transcript, place: ShownPlace, pending: boolean): Generator<string> {
   if (place.run !== null) {
     yield* answerText(transcript, place, place.run);
@@ -167,7 +169,7 @@ function* answerBlocks(transcript: Transcript, from: number, to: number): Genera
   yield* resultTexts(open, pendingResults(transcript, open));
 }
 
-/** @returns the results that have not gone up yet: they stand with their calls. */
+/** @returns the results that have not gone up yet. They are in the rows of their calls. */
 function pendingResults(transcript: Transcript, [call]: readonly CallRow[]): ReadonlyMap<string, string> {
   return call ? transcript.calls.results(call.turn) : new Map();
 }
@@ -180,7 +182,7 @@ function stepTexts(row: MessageRow, calls: ReadonlySet<string>): string[] {
   });
 }
 
-/** @returns results in the order in which they came, as they were shown. */
+/** @returns results as they were shown, in the order in which they came. */
 function resultTexts(calls: readonly CallRow[], results: ReadonlyMap<string, string>): string[] {
   const inOrder = calls.toSorted((one, other) => (one.endedAt ?? 0) - (other.endedAt ?? 0));
   return inOrder.flatMap(({ id }) => {

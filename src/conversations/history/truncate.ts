@@ -1,10 +1,10 @@
-/** Leaves the oldest turns out where a history is longer than the conversation's limit. */
+/** Leaves out the oldest turns if a history is longer than the conversation's limit. */
 import { invalidRequest } from '../../http/errors.ts';
 import type { Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnSizes } from '../storage/turn-queries.ts';
 
-/** A turn, by its size. */
+/** The size of a turn. */
 export interface SizedTurn {
   /** The number of its first message. */
   from: number;
@@ -14,9 +14,12 @@ export interface SizedTurn {
   follows: boolean;
 }
 
-/** The part of the limit that is used after turns were left out. To leave one out at each turn would miss the prompt cache. */
+/**
+ * The part of the limit that is filled after turns were left out. Leaving out one more at each turn would miss the prompt
+ * cache each time.
+ */
 const FILLED = 0.75;
-/** Most tokens are at least as long. */
+/** Most tokens have at least this many characters. */
 const CHARACTERS_PER_TOKEN = 3;
 
 /**
@@ -25,7 +28,7 @@ const CHARACTERS_PER_TOKEN = 3;
  * @param start the first message that was sent until now
  * @param fresh tokens of the new messages
  * @param most the limit in tokens
- * @returns `start` where everything fits
+ * @returns `start` if everything fits
  */
 export function firstToSend(turns: readonly SizedTurn[], start: number, fresh: number, most: number): number {
   const sent = turns.filter(({ from }) => from >= start);
@@ -35,7 +38,7 @@ export function firstToSend(turns: readonly SizedTurn[], start: number, fresh: n
     if (index > 0 && !turn.follows && tokens <= most * FILLED) return turn.from;
     tokens -= turn.tokens;
   }
-  // The turn that the new messages continue stays, however long it is.
+  // The turn that the new messages continue is always sent, however long it is.
   const last = sent.findLast(({ follows }) => !follows);
   return last?.from ?? start;
 }
@@ -43,9 +46,9 @@ export function firstToSend(turns: readonly SizedTurn[], start: number, fresh: n
 /**
  * Finds the first message to send, by the conversation's setting `history`.
  *
- * @param characters of the new messages
- * @param follows whether they continue the last turn, which must stay then
- * @throws ApiError 400 where the limit is exceeded and the strategy is `error`
+ * @param characters the characters of the new messages
+ * @param follows whether the new messages continue the last turn, which then must be sent
+ * @throws ApiError 400 if the limit is exceeded and the strategy is `error`
  */
 export function firstMessageSent(
   transcript: Transcript,

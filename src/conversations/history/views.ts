@@ -11,7 +11,7 @@ import { withoutAddresses } from './edge-tools.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownPlace, shownPlaces } from './shown-rows.ts';
 
-/** @returns the JSON text of a conversation without its messages; `turn` is the one that runs. */
+/** @returns the JSON text of a conversation without its messages. @param turn the id of the running turn */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
   const { frozen } = transcript;
   return objectText({
@@ -51,7 +51,7 @@ interface PageRows {
   texts: Iterable<Iterable<string>>;
 }
 
-/** @returns a page of the messages, oldest first, as a stream of JSON text; undefined where the cursor is no message */
+/** @returns a page of the messages, oldest first, as a stream of JSON text; undefined if the cursor is not a message */
 export function pageOfMessages(transcript: Transcript, page: HistoryQuery): ReadableStream<Uint8Array> | undefined {
   const { after_id, before_id } = page;
   const edge = after_id ?? before_id;
@@ -74,7 +74,7 @@ function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
   yield `],"has_more":${hasMore},"first_id":${firstId},"last_id":${lastId}}`;
 }
 
-/** @param at the number of the message behind which the page begins, or before which it ends */
+/** @param at the number of the message after which the page begins, or before which it ends */
 function storedPage(transcript: Transcript, at = 0, { limit, before_id, pending = false }: HistoryQuery): PageRows {
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
@@ -132,7 +132,7 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
   return streamOfTexts(lines());
 }
 
-/** @returns JSON as a client has sent it, or a piece of it, without line ends: they can stand between members, never in a string. */
+/** @returns a piece of JSON without its line ends. They occur only between members, never in a string. */
 export function onOneLine(json: string): string {
   return json.replaceAll(/[\r\n]/g, ' ');
 }

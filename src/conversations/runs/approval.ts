@@ -1,4 +1,4 @@
-/** Calls that a person must approve before they are made. */
+/** Decides which calls a person must approve, and makes the calls and results that follow from an approval. */
 
 import { isObject, type Json } from '../../json/object.ts';
 import type { ApprovalRow } from '../storage/approval-rows.ts';
@@ -6,7 +6,7 @@ import type { PlannedCall } from './planned-call.ts';
 import type { ToolRun } from './runs.schema.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
-/** @returns whether a call needs an approval. It does too where the figure that decides is missing, or is no number. */
+/** @returns whether a call needs an approval. It also does if the number that decides is missing or is not a number. */
 export function needsApproval(run: ToolRun | undefined, input: unknown): boolean {
   const approval = run && 'approval' in run ? run.approval : undefined;
   if (approval === undefined) return false;
@@ -16,7 +16,7 @@ export function needsApproval(run: ToolRun | undefined, input: unknown): boolean
   return typeof value !== 'number' || value > above;
 }
 
-/** @returns a call as it was approved: with the input that the approver has given, where that is another one */
+/** @returns a call as it was approved: with the approver's input, if the approver has changed it */
 export function approvedCall(call: PlannedCall, { input }: Pick<ApprovalRow, 'input'>): PlannedCall {
   if (input === null) return { ...call, isApproved: true };
   const block: Json = { ...call.block, input: JSON.parse(input) };
@@ -24,7 +24,7 @@ export function approvedCall(call: PlannedCall, { input }: Pick<ApprovalRow, 'in
   return { ...call, block, isApproved: true, note };
 }
 
-/** @returns what the model is told of a call that was not approved */
+/** @returns the result that tells the model that a call was not approved */
 export function deniedCall({ reason }: Pick<ApprovalRow, 'reason'>): ToolResult {
   return failedCall(
     reason === null

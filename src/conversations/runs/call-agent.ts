@@ -1,6 +1,6 @@
 /**
- * Gives a task to a subagent: an ordinary turn of another conversation, begun by the object of the run that called it. Its
- * idempotency key follows from the call, so a run that died attaches to it again.
+ * Gives a task to a subagent. A subagent is an ordinary turn of another conversation, begun by the object of the run that
+ * called it. Its idempotency key is made from the call, so after a crash the run attaches to the same subagent again.
  */
 
 import { orAborted } from '../../async/or-aborted.ts';
@@ -24,26 +24,28 @@ import { failedCall, type ToolCall, type ToolResult } from './tool-result.ts';
 
 /** What subagents take over from the request of the run that calls them. */
 export interface RunCaller extends Pick<TurnRequest, 'identity' | 'headers' | 'query' | 'route'> {
-  /** How deep the run is: one that a client has begun is at 1. */
+  /** How deep the run is. A run that a client has begun is at 1. */
   depth: number;
-  /** How long its conversation is kept, in seconds; null for the deployment's time. */
+  /** How long its conversation is kept, in seconds; null means the deployment's retention. */
   retentionSeconds: number | null;
-  /** @returns who has stored a tool, with the conversation's agent or prefix; undefined for one of the caller's own */
+  /**
+   * @returns the account that has stored a tool with the conversation's agent or prefix; undefined for the caller's own tool
+   */
   ownerOf(tool: string): string | undefined;
 }
 
-/** What a call of an agent needs, beside what every call does. */
+/** What a call of an agent needs in addition to what every call needs. */
 export interface SubagentCall {
   caller: RunCaller;
-  /** Reaches a conversation of the account anew each time: a stub that has thrown stays broken. */
+  /** Makes a new stub of a conversation of the account for each call: a stub that has thrown stays broken. */
   reach(id: string): ConversationStub;
-  /** What may be spent, and was; it changes with each attempt. */
+  /** What the subagent may spend, and has spent. It changes with each attempt. */
   share: SubagentShare;
   /** Stores the share after a change. */
   noteShare(): void;
-  /** Whether it may have been begun before a crash. */
+  /** Whether the subagent may have been begun before a crash. */
   isAgain: boolean;
-  /** Whether that was so long ago that it may have failed, and be forgotten. */
+  /** Whether that was so long ago that a failed attempt may be forgotten already. */
   isLate: boolean;
 }
 
@@ -54,22 +56,22 @@ interface AgentOptions extends SubagentCall {
   signal: AbortSignal;
 }
 
-/** How deep subagents may be: those of a client's run are at 2, theirs at 3. */
+/** How deep subagents may be. The subagents of a client's run are at 2, theirs at 3. */
 const MOST_DEPTH = 3;
-/** Errors of an upstream, or an account, that was too busy: an attempt that has said nothing is made again. */
+/** Errors that say that an upstream or an account was too busy. An attempt that has produced no output is made again. */
 const BUSY_TYPES: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
 const MOST_ATTEMPTS = 8;
-/** How often an object is called again after a call that was lost. */
+/** How often an object is called again after a lost call. */
 const MOST_LOST = 20;
 const FIRST_PAUSE_LOST_MS = 100;
 const LONGEST_PAUSE_LOST_MS = 10_000;
 const NO_MONEY = 'There is no money left for this task: the run has used up its max_usd.';
 
 /**
- * Has a subagent do a task, and waits for its end. When the run is stopped, or the time is over, the subagent is stopped.
- * Where its object cannot be reached, nobody knows what it has cost: then all that it might have spent counts.
+ * Has a subagent do a task, and waits for its end. Stops the subagent when the run is stopped or the time is over. If the
+ * subagent's object cannot be reached, its cost is not known: then all that it might have spent is counted.
  *
- * @returns its last text; an error where it has failed, was refused, or has not come to its end
+ * @returns its last text; an error if it has failed, was refused, or did not end
  */
 export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOptions): Promise<ToolResult> {
   const { caller, leftMs, signal, share, isAgain, isLate } = options;
@@ -94,9 +96,9 @@ export async function callAgent(call: ToolCall, run: AgentRun, options: AgentOpt
     const request = { ...requestOfCall(call, run, caller, place), key, hash: key, body: taskBody(task, left, ms) };
     const working = follow(reach, request, mayHaveBegun, ended);
     outcome = await orAborted(working, ended).catch(() => stop(reach, key));
-    // Nobody waits for it any more: what it throws is of no use.
+    // Nobody waits for it any more, so nobody needs its error.
     working.catch(() => {});
-    // One that waits for approval goes on by itself once that is decided: what it may spend then stays set aside.
+    // A subagent that waits for approval goes on by itself after the decision. The money for that stays set aside.
     const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
     share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
     const isBusy = outcome?.status === 'failed' && BUSY_TYPES.has(outcome.error?.type ?? '');
@@ -118,10 +120,10 @@ type ConversationStub = DurableObjectStub<ConversationObject>;
 type Reach = () => ConversationStub;
 
 /**
- * Begins a subagent, or attaches to it, and follows it to its end, also where its object dies meanwhile.
+ * Begins a subagent, or attaches to it, and follows it to its end, even if its object dies meanwhile.
  *
- * @returns undefined where its conversation was deleted meanwhile
- * @throws what the last call has thrown, where its object cannot be reached
+ * @returns undefined if its conversation was deleted meanwhile
+ * @throws what the last call has thrown, if its object cannot be reached
  */
 async function follow(
   reach: Reach,
@@ -134,17 +136,17 @@ async function follow(
     try {
       const before = isKnown ? undefined : await reach().subagentOutcome(request.key);
       if (before) return before;
-      // What it has cost nobody can say any more: to begin it anew might spend its share twice.
+      // Nobody knows any more what it has cost. Beginning it again might spend its share twice.
       if (mayHaveBegun === 'late') return FORGOTTEN;
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, requestId: createRequestId() }), body);
       const error = typeof answer === 'string' ? null : whyRefused(answer);
-      // Whoever wants to see it follows its conversation.
+      // The stream is not needed here: a client that wants to see it follows the subagent's conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
       const outcome = await reach().subagentOutcome(request.key);
-      // One that has begun, and is not there any more, was deleted with what it has cost.
+      // A subagent that had begun and is not found any more was deleted, and its cost with it.
       if (!error) return outcome;
       return outcome?.status === 'failed' || !outcome ? { ...(outcome ?? UNBEGUN), error } : outcome;
     } catch (thrown) {
@@ -168,13 +170,13 @@ const FORGOTTEN: SubagentOutcome = {
   },
 };
 
-/** @returns why a turn was refused, by this edge or by the upstream; null where it was not */
+/** @returns why a turn was refused, by this edge or by the upstream; null if it was not refused */
 function whyRefused(answer: Exclude<PackedAnswer, string>): SubagentOutcome['error'] {
   if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
   return answer.kind === 'whole' && answer.status >= 400 ? errorIn(answer.body) : null;
 }
 
-/** Stops a subagent, or keeps it from being begun. @returns undefined where it cannot be reached */
+/** Stops a subagent, or prevents it from beginning. @returns its outcome; undefined if it cannot be reached */
 async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefined> {
   try {
     return await callObject('conversation', async () => (await reach().stopSubagent(key)) ?? UNBEGUN, 'persistent');
@@ -185,7 +187,7 @@ async function stop(reach: Reach, key: string): Promise<SubagentOutcome | undefi
 
 async function waitBefore(tries: number, signal: AbortSignal): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
-  // Who waits looks at the signal afterwards.
+  // An abort ends the pause. The caller checks the signal afterwards.
   await pause(jittered(longest), signal).catch(() => {});
 }
 
@@ -195,7 +197,7 @@ function requestOfCall(
   { depth, retentionSeconds, headers, ownerOf, ...caller }: RunCaller,
   place: ConversationPlace,
 ): Omit<TurnRequest, 'requestId' | 'body' | 'key' | 'hash'> {
-  // The caller's idempotency key names the caller's own request alone.
+  // The caller's idempotency key belongs only to the caller's own request.
   const { 'idempotency-key': _, ...others } = headers;
   return {
     ...caller,
@@ -210,7 +212,7 @@ function requestOfCall(
   };
 }
 
-/** @param ms how long it may take; infinite where nothing limits that */
+/** @param ms how many milliseconds the task may take; infinite if that is not limited */
 function taskBody(task: string, most: Nanodollars | undefined, ms: number): string {
   return JSON.stringify({
     messages: [{ role: 'user', content: task }],

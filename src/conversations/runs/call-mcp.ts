@@ -1,4 +1,4 @@
-/** Calls a tool of an MCP server, and makes what it answers a result that the API takes. */
+/** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
 
 import { base64Bytes, encoder, isBase64 } from '../../http/bytes.ts';
 import { isObject, type Json, stringOrUndefined } from '../../json/object.ts';
@@ -25,23 +25,23 @@ export interface McpContext extends Omit<PostContext, 'now'> {
   sessions: McpSessions;
 }
 
-/** The most bytes of one answer as it comes: the largest image, which is longer in base64, and the longest text. */
+/** The most bytes of one answer as it comes: the largest image in base64, and the longest text. */
 const MOST_ANSWER_BYTES = 6_500_000;
-/** The API takes a hundred in a request, whose history keeps them: with more it would be refused from then on. */
+/** The API accepts a hundred images in a request. The history keeps them all, so one result must have far fewer. */
 const MOST_IMAGES = 20;
-/** Each becomes a block of a message, and a small one takes up much more room than its bytes. */
+/** Each becomes a block of a message, and even a small block takes much more room than its bytes. */
 const MOST_BLOCKS = 1_000;
 /** The name of the idempotency key in what MCP calls metadata. */
 const IDEMPOTENCY_KEY = 'sluice/idempotency-key';
-/** Statuses that say that the server no longer knows the session, as after a restart: the call was not made. */
+/** Statuses that say that the server no longer knows the session, for example after a restart. The call was not made. */
 const SESSION_LOST: readonly unknown[] = [404];
-/** Some servers say it with 400, which may also mean anything else. */
+/** Some servers say the same with 400, which may also mean something else. */
 const MAYBE_LOST: readonly unknown[] = [400, 404];
 
 /**
- * Calls a tool of an MCP server. A session that its server has lost is opened anew, once.
+ * Calls a tool of an MCP server. If the server has lost the session, it is opened again, once.
  *
- * @returns its result; an error that says how where the server does not answer as it should
+ * @returns its result; an error that says what was wrong if the server does not answer as it should
  * @throws what `fetch` throws, and the reason of the signal
  */
 export async function callMcp(call: ToolCall, run: McpRun, context: McpContext, signal: AbortSignal) {
@@ -79,7 +79,7 @@ export async function callMcp(call: ToolCall, run: McpRun, context: McpContext, 
     if (thrown instanceof McpFault) return failedCall(`The server of this tool failed. ${thrown.message}`);
     throw thrown;
   } finally {
-    // What was read and is not kept takes no room.
+    // Bytes that were read but not kept take no room.
     room.left += used - (result?.bytes ?? 0);
   }
 }
@@ -90,12 +90,12 @@ class NoRoom extends McpFault {
   }
 }
 
-/** @returns what a call has given, as the API takes it */
+/** @returns the result of a call in a form that the API accepts */
 function toolResultOf({ content, structuredContent, isError }: Json): ToolResult {
   const given = Array.isArray(content) ? content.filter(isObject) : [];
   if (given.length > MOST_BLOCKS) return failedCall(`The tool answered with more than ${MOST_BLOCKS} blocks.`);
   const blocks = given.flatMap(blockOf);
-  // A server should say the same as text, too. Where it does not, this is all that it has said.
+  // A server should send the same as text, too. If it does not, the structured content is all there is.
   if (blocks.length === 0 && structuredContent !== undefined) blocks.push(textBlock(JSON.stringify(structuredContent)));
   let texts = 0;
   let images = 0;
@@ -111,7 +111,7 @@ function toolResultOf({ content, structuredContent, isError }: Json): ToolResult
   return { content: blocks.length > 0 ? blocks : NO_CONTENT, isError: isError === true, bytes: texts + images };
 }
 
-/** @returns a block of a result as the API takes it; none for an empty text */
+/** @returns a block of a result in a form that the API accepts; an empty list for an empty text */
 function blockOf(block: Json): Json[] {
   switch (block.type) {
     case 'text':
@@ -134,7 +134,7 @@ function textBlock(text: string): Json {
   return { type: 'text', text: text.toWellFormed() };
 }
 
-/** @returns an image under the type that it really has; undefined for what is none that the API takes */
+/** @returns an image with its real media type; undefined if the data is not an image that the API accepts */
 function imageBlock(data: unknown): Json | undefined {
   if (typeof data !== 'string' || !isBase64(data)) return undefined;
   const media_type = imageTypeOf(base64Bytes(data.slice(0, 16)));

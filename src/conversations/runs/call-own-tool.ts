@@ -1,4 +1,4 @@
-/** Calls a tool of the Worker's own, and makes what it gives a result that the API takes. */
+/** Calls a tool that the Worker's own code defines, and turns what it returns into a result that the API accepts. */
 
 import type { Bindings } from '../../durable/bindings.ts';
 import { encoder, isBase64 } from '../../http/bytes.ts';
@@ -27,9 +27,9 @@ export interface CallContext {
 const LONGEST_MESSAGE = 4_000;
 
 /**
- * Calls a tool of the Worker's own.
+ * Calls a tool that the Worker's own code defines.
  *
- * @returns its result; where it throws, an error with its message
+ * @returns its result; an error with its message if it throws
  */
 export async function callOwnTool({ name, input, ...place }: ToolCall, context: CallContext): Promise<ToolResult> {
   const tool = workerTool(name);
@@ -70,7 +70,7 @@ function isBlock(value: unknown): value is Json {
   return isObject(value) && (value.type === 'text' || value.type === 'image');
 }
 
-/** @returns the JSON text of a value; undefined where it has none, or only an empty object, as a Response or a Map. */
+/** @returns the JSON text of a value; undefined if it has none, or only `{}`, as a Response or a Map has. */
 function jsonOf(value: unknown): string | undefined {
   const text = JSON.stringify(value) as string | undefined;
   if (text !== '{}') return text;

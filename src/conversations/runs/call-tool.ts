@@ -1,4 +1,4 @@
-/** Calls a tool of the edge: one of the Worker's own, an agent, or one at a host that the operator has allowed. */
+/** Calls a tool of the edge: one that the Worker defines, an agent, or one at a host that the operator has allowed. */
 
 import { orAborted } from '../../async/or-aborted.ts';
 import { faultOfAddress } from '../../tools/check-tools.ts';
@@ -10,11 +10,11 @@ import type { AgentRun, ToolRun } from './runs.schema.ts';
 import { failedCall, type ToolCall, type ToolResult, tooMuchTogether } from './tool-result.ts';
 
 export interface CallOptions extends Pick<CallContext, 'env'>, PostContext, McpContext {
-  /** Milliseconds that are left of the run; the call takes no longer. */
+  /** Milliseconds that are left of the run. The call ends by then. */
   leftMs: number;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
-  /** Only for the call of an agent. */
+  /** Present only if the tool is an agent. */
   subagent?: SubagentCall | undefined;
 }
 
@@ -23,11 +23,11 @@ const DEFAULT_SECONDS = 30;
 /**
  * Calls a tool once. It never throws.
  *
- * @returns its result; where it failed, one with `isError` that says how, so that the model can go on
+ * @returns its result; if the call failed, a result with `isError` that says how, so that the model can go on
  */
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
   const { settings, leftMs, signal, subagent } = options;
-  // `callAgent` keeps the time itself, since it has to end what it has begun.
+  // `callAgent` watches the time itself, since it has to stop the subagent that it has begun.
   if ('agent' in run) {
     if (!subagent) throw new TypeError('A call of an agent without its share.');
     return withinRoom(await callAgent(call, run, { ...options, ...subagent }), options);
@@ -48,7 +48,7 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
   }
 }
 
-/** Makes a call in the way that its tool is called. @throws where the tool could not be reached */
+/** Makes a call in the way that its tool needs. @throws if the tool could not be reached */
 async function makeCall(
   call: ToolCall,
   run: Exclude<ToolRun, AgentRun>,
@@ -58,12 +58,12 @@ async function makeCall(
   if ('url' in run) return await postCall(call, run, options, signal);
   if ('mcp' in run) return await callMcp(call, run, options, signal);
   const result = await callOwnTool(call, { env: options.env, signal });
-  // Nobody waits for it any more, so it takes no room.
+  // Nobody waits for the result any more, so it takes no room.
   signal.throwIfAborted();
   return withinRoom(result, options);
 }
 
-/** Takes the room of a result. @returns it, or an error where there is no room for it; what it has cost stays */
+/** Reserves room for a result. @returns the result, or an error with the same cost if there is no room */
 function withinRoom(result: ToolResult, { room }: Pick<CallOptions, 'room'>): ToolResult {
   if (result.bytes > room.left) return { ...result, ...tooMuchTogether() };
   room.left -= result.bytes;

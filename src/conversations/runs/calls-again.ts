@@ -1,4 +1,4 @@
-/** After a crash: which calls of the last step are made again, and which must not be. */
+/** Finds, after a crash, which calls of the last step are made again, and which must not be made again. */
 
 import type { Transcript } from '../storage/transcript.ts';
 import { approvedCall, needsApproval } from './approval.ts';
@@ -14,14 +14,15 @@ interface InterruptedRun {
   shown: ShownRun;
   tools: ReadonlyMap<string, ToolRun>;
   now(): number;
-  /** Stores and shows what is known of a call that is not made again. */
+  /** Stores and shows a result for a call that is not made again. */
   answer(call: PlannedCall, result: ToolResult): void;
 }
 
 /**
- * Finds the calls of a step that have not come back. One that must not be made twice is answered with an error instead.
+ * Finds the calls of a step that have no result yet. A call that must not be made twice gets an error as its result.
  *
- * @returns the calls to make, and whether the client's own tools were called beside them; undefined where the edge has none
+ * @returns the calls to make, and whether the step also called tools of the client; undefined if the edge has no calls to
+ * make
  */
 export function callsAgain(
   step: number,
@@ -39,10 +40,10 @@ export function callsAgain(
     const decided = approvals.find(({ toolUseId }) => toolUseId === id);
     const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
     const run = tools.get(String(block.name));
-    // It waits for a person, and was not made.
+    // It still waits for a person, so it was not made.
     if (!decided && needsApproval(run, block.input)) return [planned];
     const call = decided ? approvedCall({ ...planned, tries: tries + 1 }, decided) : { ...planned, tries: tries + 1 };
-    // A subagent that was begun is attached to.
+    // A call of a subagent attaches to the one that was begun.
     if (!run || 'agent' in run || !run.once) {
       transcript.calls.beginAgain(row, now());
       return [call];

@@ -1,4 +1,4 @@
-/** Checks what a request says of runs, before anything is stored or goes up. */
+/** Checks the tools and limits of a run in a request, before anything is stored or goes up. */
 
 import { invalidRequest } from '../../http/errors.ts';
 import { validate } from '../../http/validate.ts';
@@ -10,9 +10,9 @@ import { EDGE } from '../history/edge-blocks.ts';
 import { runLimits } from './runs.schema.ts';
 
 /**
- * Checks what a request to a conversation says of runs.
+ * Checks the tools and limits of a run in a request to a conversation.
  *
- * @throws ApiError 400 for a malformed tool or limit, 403 for a caller who may bring no such tools
+ * @throws ApiError 400 for a malformed tool or limit, 403 for a caller who may not send such tools
  */
 export function checkRun(body: Readonly<Record<string, unknown>>, identity: Identity, settings: Settings): void {
   const { tools } = body;
@@ -21,14 +21,14 @@ export function checkRun(body: Readonly<Record<string, unknown>>, identity: Iden
   checkTools(tools, identity, settings);
 }
 
-/** @throws ApiError 400 for an MCP server of the caller's that has the name by which the edge's tools are shown */
+/** @throws ApiError 400 if the caller's MCP server has the name under which the edge's tools are shown */
 export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
   if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE)) {
     throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
   }
 }
 
-/** @throws ApiError 400 for a request without a conversation that has tools with `run`, or is to run in the background */
+/** @throws ApiError 400 if a request without a conversation has tools with `run`, or asks for the background */
 export function refuseRun(body: Readonly<Record<string, unknown>>): void {
   refuseEdgeServer(body);
   if (body.background === true) {

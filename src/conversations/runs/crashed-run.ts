@@ -1,4 +1,4 @@
-/** Restores a run whose object has died, as far as it was stored, and ends the step that was interrupted. */
+/** Restores a run whose object has died, as far as it was stored, and ends the interrupted step. */
 
 import { numberOfTry } from '../../accounts/admission/admission.ts';
 import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
@@ -23,26 +23,26 @@ import { ShownRun, StepLog } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
 
 export const HIDDEN_BY_CRASH = 'It is unknown whether this call was made: the edge was interrupted.';
-/** How often a run goes on after a crash, which it may itself be the cause of. */
+/** How often a run is resumed after a crash. The limit is needed because the run itself may cause the crash. */
 const MOST_RESUMES = 10;
 
-/** A run that a crash has interrupted, its interrupted step ended. */
+/** A run that a crash has interrupted. Its interrupted step has been ended. */
 export interface CrashedRun {
   turn: RunTurn;
   /** How many blocks were shown, and which of them were not ended. */
   blocks: number;
   open: number[];
-  /** The ids of calls that were shown, and never made: their step was not stored. */
+  /** The ids of calls that were shown but never made, because their step was not stored. */
   unmade: string[];
   spent: SpentSoFar;
-  /** Steps that may have gone up and whose hold is not known here: only the account knows what they have cost. */
+  /** The settlements of steps that may have gone up and whose hold is not known here. Only the account knows their cost. */
   unknown: Promise<Settled>[];
-  /** The number of its last step, and of the last try of one that is known here. */
+  /** The number of its last step, and the highest known number of a try. */
   number: number;
   tries: number;
-  /** Its last step whose answer is kept, whole or in part. */
+  /** The last step whose answer is kept, whole or in part. */
   last: TurnRow | undefined;
-  /** The messages of its first step as JSON texts, where nothing of that is kept: they are sent again. */
+  /** The messages of its first step as JSON texts, if nothing of that step is kept. Then they are sent again. */
   question: string[];
   /** Whether the beginning of the message was shown. */
   hasBegun: boolean;
@@ -58,7 +58,7 @@ interface CrashedObject {
   onSettled(step: TurnRow, settled: Promise<Settled> | undefined): void;
 }
 
-/** Ends the step that ran when the object died; to be called in one transaction. */
+/** Ends the step that ran when the object died. Call it in one transaction. */
 export function closeCrashedRun(
   row: TurnRow,
   { transcript, now, error, meterOf, onSettled }: CrashedObject,
@@ -67,14 +67,14 @@ export function closeCrashedRun(
   restoreProfile(transcript, row);
   const { text, rows } = transcript.log.of(row);
   const frames = new FrameReader().push(encoder.encode(text));
-  // After an earlier crash the numbers have a gap.
+  // An earlier crash has left a gap in the numbers, so they are read and not counted.
   const numbers = [...text.matchAll(/^id: [\w-]+-(\d+)$/gm)].map(([, number]) => Number(number));
   const log = new EventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
   const events = frames.map(({ data }) => parseObject(data) ?? {});
   const indicesOf = (type: string) => events.filter((event) => event.type === type).map(({ index }) => Number(index));
   const [started, ended] = [indicesOf('content_block_start'), indicesOf('content_block_stop')];
-  // The caller who began it is gone, so nobody waits for an answer.
+  // The caller who began the run is gone, so its end is reported as for a turn in the background.
   const run: RunTurn = { row, log, ended: undefined, usages: [], isReported: true };
   const owed = transcript.approvals.takenUpBy(row.seq);
   const [continued] = owed;
@@ -91,7 +91,7 @@ export function closeCrashedRun(
   let question: string[] = [];
   for (const step of steps) {
     if (step.status === 'running') {
-      // They are read first: a step that has said nothing is deleted together with them.
+      // The messages are read before the step ends: a step without output is deleted together with its messages.
       const messages = messagesOf(transcript, step.seq);
       question = messages
         .flatMap((seq) => [...transcript.history({ from: seq, to: seq, pending: true })])
@@ -104,20 +104,20 @@ export function closeCrashedRun(
       Object.assign(step, turn.row);
       if (settled && !isHoldKnown(step)) unknown.push(settled);
     } else if (!isHoldKnown(step) && !step.settled && step.outcome) {
-      // A crash before this one came before the account had said it. To settle again changes nothing.
+      // An earlier crash came before the account had said the cost. Settling again changes nothing.
       unknown.push(meterOf(step).settle(step.outcome).done);
     }
     spent.cost += step.cost;
     const calls = transcript.calls.of(step.seq);
     for (const { id } of calls) unmade.delete(id);
     spent.calls += calls.length;
-    // One that has not come back is attached to again: it has its share for itself.
+    // A subagent without a result is attached to again. Its share is counted then.
     for (const { endedAt, subagent } of calls) if (endedAt !== null) spent.cost += subagent?.cost ?? 0;
     if (step.status !== 'failed') spent.steps += 1;
     if (step.outcome) run.last = { outcome: step.outcome, delta: undefined };
     if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
   }
-  // Of the calls that it has taken up, those of agents are paid by this run.
+  // This run also pays for the subagents among the calls that it has taken up from the paused run.
   for (const { endedAt, subagent } of callsTakenUp(transcript, row.seq)) {
     if (endedAt !== null) spent.cost += subagent?.cost ?? 0;
   }
@@ -138,7 +138,7 @@ export function closeCrashedRun(
   };
 }
 
-/** Ends a run that does not go on. */
+/** Ends a run that cannot be resumed. */
 export function endCrashedRun(
   { turn, spent, blocks }: CrashedRun,
   { transcript, now, error }: Pick<CrashedObject, 'transcript' | 'now' | 'error'>,
@@ -151,7 +151,7 @@ export function endCrashedRun(
     for (const call of transcript.calls.of(step.seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
-      // From now on nobody asks what it has cost: all that was set aside for it counts.
+      // Nobody will ask any more what the subagent has cost, so all that was set aside for it is counted.
       if (subagent) {
         subagent.cost = subagent.most ?? subagent.cost;
         spent.cost += subagent.cost;
@@ -166,12 +166,12 @@ export function endCrashedRun(
   endRun(turn, { kind: 'error', error }, { transcript, shown, spent: spent.cost, now, requestId });
 }
 
-/** @returns whether a step's row knows the hold of its last try. A try that was only asked for may have one, too. */
+/** @returns whether a step's row has the hold of its last try. A try may have a hold that its row does not know. */
 function isHoldKnown({ grant }: TurnRow): boolean {
   return grant !== null && Number.isFinite(grant.hold);
 }
 
-/** Adds to a run's log the results of calls that were shown, and that only the rows of their calls have. */
+/** Adds results to a run's log that were shown, but are stored only in the rows of their calls. */
 function restoreResults(transcript: Transcript, row: TurnRow): void {
   const { text, rows } = transcript.log.of(row);
   const events = lastNumberIn(text);
@@ -182,7 +182,7 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
   const owed = own ? [] : transcript.approvals.takenUpBy(row.seq);
   const last = own?.seq ?? owed[0]?.turn;
   if (last === undefined) return;
-  // Of the step before it, other results were shown by the run that has paused.
+  // The paused run has already shown the other results of that step.
   const isShownHere = (id: string) => own !== undefined || owed.some(({ toolUseId }) => toolUseId === id);
   const results = transcript.calls.results(last);
   const ended = transcript.calls
@@ -196,13 +196,13 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
   log.store({ at: Math.max(...ended.map(({ endedAt }) => endedAt ?? 0)), unseenMs: 0 });
 }
 
-/** Adds to the profile what the steps have changed in it since it was stored. */
+/** Adds to the profile what the steps have changed since it was stored. */
 function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
   const { profile } = transcript;
   if (profile?.through === undefined) return;
   const next = { ...profile };
   for (const step of turnsOfRun(transcript, seq).slice(1)) {
-    // At any other end the profile was saved.
+    // A step with another status has saved the profile itself.
     if (step.status !== 'complete' || step.seq <= profile.through) continue;
     const messages = messagesOf(transcript, step.seq);
     next.through = step.seq;
@@ -215,13 +215,13 @@ function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
   if (next.through !== profile.through) transcript.keep(next);
 }
 
-/** @returns the number of the last event in a log, 0 without one. It is read, not counted: a crash leaves a gap. */
+/** @returns the number of the last event in a log; 0 if it is empty. It is read, not counted, since a crash leaves a gap. */
 function lastNumberIn(log: string): number {
   const [, last] = [...log.matchAll(/^id: [\w-]+-(\d+)$/gm)].at(-1) ?? [];
   return Number(last ?? 0);
 }
 
-/** Restores a step from what was stored of it: its run as it was shown, and its own events. */
+/** Restores a step from its own events and from the log of its run. */
 function restoreStep(
   transcript: Transcript,
   row: TurnRow,
@@ -230,7 +230,7 @@ function restoreStep(
   const builder = new MessageBuilder();
   for (const { data } of frames) {
     const event = parseObject(data) ?? {};
-    // A call that was shown was not stored yet, so it is not made.
+    // Calls of the edge are left out: their step was not stored, so they are not made.
     if (!isOfEdge(event)) builder.take(event);
   }
   const unseenMs = unseenAtCrash(transcript, row, builder);
@@ -242,7 +242,7 @@ function restoreStep(
   return turn;
 }
 
-/** @returns the ids that the blocks of a log are chosen by. */
+/** @returns the ids of blocks in a log. @param idOf the id of a block; something else for blocks to leave out */
 function idsShown(events: readonly Json[], idOf: (block: Json) => unknown): string[] {
   return events.flatMap(({ content_block: block }) => {
     const id = isObject(block) && idOf(block);

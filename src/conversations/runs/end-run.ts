@@ -1,4 +1,4 @@
-/** The end of a run: its last events, and its own row. */
+/** Ends a run: shows its last events, and stores its own row. */
 
 import { formatUsd } from '../../accounts/admission/limit-headers.ts';
 import { encoder } from '../../http/bytes.ts';
@@ -24,15 +24,15 @@ import { failedCall } from './tool-result.ts';
 export interface RunTurn extends RunningTurn {
   readonly log: EventLog;
   ended: Ended | undefined;
-  /** What the API has told of the steps. */
+  /** The usage of each step, as the API has reported it. */
   usages: Json[];
   /** The last step: its outcome, and its `message_delta`. */
   last?: { outcome: RequestOutcome; delta: Json | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
-  /** The number of the step whose calls it has taken up, where it goes on behind approvals. */
+  /** The number of the step whose calls it has taken up, if it goes on after approvals. */
   continues?: number;
-  /** Whether the last step was settled without a report of the conversation. */
+  /** Whether the settlement of the last step did not report the conversation. */
   isUnreported?: boolean;
 }
 
@@ -40,7 +40,7 @@ export interface RunTurn extends RunningTurn {
 export type EndOfRun =
   | { kind: 'complete' | 'stopped' }
   | { kind: 'paused'; reason: PauseReason }
-  /** `data` is the error as a step has told it. */
+  /** `data` is the `error` event as a step has shown it. */
   | { kind: 'error'; error: unknown; data?: string | undefined };
 
 interface Ending {
@@ -51,7 +51,7 @@ interface Ending {
   requestId: string;
 }
 
-/** Ends a run: shows its end, and stores it. All of it belongs to one step of the object. */
+/** Ends a run: shows its end and stores it, without waiting in between. */
 export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent, now, requestId }: Ending): void {
   const { log, row, last, usages } = turn;
   let error: Ended['error'];
@@ -68,7 +68,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
         ? {}
         : { stop_reason: end.kind === 'paused' ? 'pause_turn' : 'end_turn', stop_sequence: null };
     const remark = end.kind === 'paused' ? `: sluice-paused=${end.reason}\n\n` : '';
-    // A run without a step of its own leaves the client the calls of the step before it.
+    // A run that ends without a step of its own leaves the calls of the step before it to the client.
     const ownReason = turn.continues !== undefined && last === undefined ? 'tool_use' : null;
     const stopReason = { stop_reason: ownReason, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
     shown.add('message_delta', { ...others, delta: stopReason, usage: summedUsage(usages) }, remark);
@@ -81,18 +81,18 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   const outcome: RequestOutcome = { ...known, usage: usages.length > 0 ? usage : known.usage };
   const summary = { outcome, nanodollars: spent };
   const paused = end.kind === 'paused' ? { paused: end.reason } : {};
-  // The steps that are part of the history may still be on their way to the account.
+  // The settlements of steps in the history may still be on their way to the account.
   const settled = status === 'failed';
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled, ...paused };
   log.finish(JSON.stringify(summary));
   transcript.changeTurn(row, ended);
-  // A run that waits goes on with the request that it had.
+  // A run that waits for approval will go on with its stored request.
   if (paused.paused !== 'approval') transcript.calls.deleteRequest(row.seq);
   const { profile } = transcript;
   if (turn.isUnreported && profile) {
     transcript.save({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
   } else transcript.saveKept();
-  // Last, because it shows the end: everything before it has succeeded then.
+  // This is last because it shows the end. Everything before it has succeeded by then.
   log.store();
   Object.assign(row, ended);
   turn.ended = {
@@ -100,7 +100,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     summary,
     error,
     ...paused,
-    // Built only where it is asked for: most callers have had it as a stream.
+    // Built only on demand: most callers have received it as a stream.
     get message() {
       return error ? undefined : messageIn(log.text);
     },
@@ -122,7 +122,7 @@ function saidError(error: unknown): { type: string; message: string } {
   return toApiError(error);
 }
 
-/** @returns the message that events tell, as a caller gets it who does not stream. */
+/** @returns the message that these events describe, for a caller who does not stream. */
 function messageIn(events: string): Json {
   const builder = new MessageBuilder();
   for (const { data } of new FrameReader().push(encoder.encode(events))) builder.take(parseObject(data) ?? {});

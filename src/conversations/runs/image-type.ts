@@ -1,7 +1,7 @@
 /**
- * Finds what kind of image bytes are: the API refuses a wrong type, and with it all that goes up beside it.
+ * Finds the media type of an image by its first bytes. The API refuses a whole request if one image has the wrong type.
  *
- * @returns the type of an image, by how it begins; undefined for anything else
+ * @returns undefined if the bytes are not an image that the API accepts
  */
 export function imageTypeOf(bytes: Uint8Array): string | undefined {
   const begin = String.fromCharCode(...bytes.subarray(0, 12));
@@ -9,7 +9,7 @@ export function imageTypeOf(bytes: Uint8Array): string | undefined {
   return IMAGE_BEGINS.find(([, text]) => begin.startsWith(text))?.[0];
 }
 
-/** How the other images begin, a character for each byte. */
+/** The first bytes of the other kinds of images, a character for each byte. */
 const IMAGE_BEGINS = [
   ['image/png', '\x89PNG\r\n\x1a\n'],
   ['image/jpeg', '\xff\xd8\xff'],

@@ -4,7 +4,7 @@ import type { Json } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { RunLimits } from './runs.schema.ts';
 
-/** Why a run has paused: a limit of its own, or what its account says. */
+/** Why a run has paused: one of its own limits, or a refusal of its account. */
 export type PauseReason =
   | 'max_turns'
   | 'max_usd'
@@ -15,9 +15,9 @@ export type PauseReason =
   | 'budget'
   | 'revoked';
 
-/** How long a run may take whose answer does not stream: most clients and proxies give up at ten minutes. */
+/** Seconds that a run may take if its answer does not stream: most clients and proxies give up after ten minutes. */
 const BUFFERED_SECONDS = 540;
-/** How often the same call may follow itself. */
+/** How often in a row the same call may be made. */
 const MOST_REPEATS = 3;
 
 /** What a run has used of its limits before a crash. */
@@ -27,7 +27,7 @@ export interface SpentSoFar {
   cost: Nanodollars;
 }
 
-/** What runs have used of their limits before the one that goes on. The time of waiting for approval does not count. */
+/** What the runs before this one have used of the limits. The time of waiting for approval does not count. */
 export interface CarriedLimits extends SpentSoFar {
   ms: number;
 }
@@ -67,23 +67,23 @@ export class RunMeter {
     return this.#limits.parallel_tools;
   }
 
-  /** What this run itself has cost. */
+  /** What this run itself has cost so far, in nanodollars. */
   get spent(): Nanodollars {
     return this.#spent;
   }
 
-  /** What the next step may cost; undefined where it is not limited. */
+  /** What the next step may cost, in nanodollars; undefined if it is not limited. */
   get most(): Nanodollars | undefined {
     const { max_usd } = this.#limits;
     return max_usd === undefined ? undefined : Math.max(0, Math.floor(max_usd * 1e9) - this.#spent - this.#carried);
   }
 
-  /** @returns the milliseconds that are left. */
+  /** @returns the milliseconds that are left of the run. */
   leftMs(now: number): number {
     return Math.max(0, this.#beganAt + this.#mostMs - now);
   }
 
-  /** Counts an answer of the model. One that failed before it said anything is none. */
+  /** Counts a step. @param isAnswer false if it failed before it had any output: then only its cost counts */
   addStep(cost: Nanodollars, isAnswer: boolean): void {
     this.#spent += cost;
     if (isAnswer) this.#steps += 1;
@@ -107,7 +107,7 @@ export class RunMeter {
     return true;
   }
 
-  /** @returns why no further step may begin; undefined where one may */
+  /** @returns why no further step may begin; undefined if one may */
   pause(now: number): PauseReason | undefined {
     if (this.#refusedCalls > 0) return 'max_tool_calls';
     if (this.#repeats >= MOST_REPEATS) return 'repeated_call';

@@ -1,4 +1,4 @@
-/** What follows a step of a run. */
+/** Makes the next step of a run. */
 
 import type { Refusal } from '../../durable/contracts/admission.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
@@ -9,17 +9,17 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import type { PauseReason } from './limits.ts';
 
-/** What the model is told after an answer that was cut: it is stored, and not shown. */
+/** The message that follows an interrupted answer. The model reads it; it is stored, but not shown. */
 const GO_ON = JSON.stringify([
   { role: 'user', content: '[The connection broke here. Go on exactly where your answer ended.]' },
 ]);
 
 /**
- * Makes the body of a further step; the results of calls are added to it from their rows.
+ * Makes the body of a later step. The results of calls are added to it from their rows.
  *
  * @param asked the caller's body without its messages
- * @param step `question`: the messages of the first step as JSON texts, where that is asked again; whether the answer before
- * was cut; the model that has stepped in
+ * @param step `question`: the messages of the first step as JSON texts, if that is sent again; `isInterrupted`: whether the
+ *   answer before was interrupted; `model`: the model that has stepped in
  */
 export function bodyOfStep(
   asked: string,
@@ -33,7 +33,7 @@ export function bodyOfStep(
   const rest = model === undefined ? asked : edit(asked, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as Json;
-  // What the caller demands of the model, a tool's call, belongs to the first step alone.
+  // If the caller forces a tool's call, that is only for the first step.
   if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return edit(rest, { messages });
   const { name: _, ...kept } = choice;
   return edit(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
@@ -51,7 +51,7 @@ export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
   return [];
 }
 
-/** @returns why a run pauses whose next step was refused; undefined where it does not */
+/** @returns why a run pauses after its next step was refused; undefined if it fails instead */
 export function pauseBy(error: ApiError | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
   const refusal = error?.cause as Partial<Refusal> | undefined;
@@ -60,12 +60,12 @@ export function pauseBy(error: ApiError | undefined): PauseReason | undefined {
   return refusal.reason === 'spend' || refusal.never ? 'budget' : undefined;
 }
 
-/** @returns what steps have cost, as the account says; `most` where it cannot be asked */
+/** @returns what steps have cost, as the account says; `most` if the account cannot be asked */
 export async function costOf(settlements: readonly Promise<Settled>[], most: Nanodollars): Promise<Nanodollars> {
   try {
     return (await Promise.all(settlements)).reduce((sum, { cost }) => sum + cost, 0);
   } catch {
-    // The alarm repeats the settlement. Until then nothing more may be spent.
+    // The alarm will repeat the settlement. Until then the run may spend nothing more.
     return most;
   }
 }

@@ -1,4 +1,4 @@
-/** Calls that wait for approval: at the end of the run that pauses, and at the beginning of the one that goes on. */
+/** Calls that wait for approval: a run that pauses requests them, and the run that goes on takes them up. */
 
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Approvers } from '../storage/approval-rows.ts';
@@ -12,7 +12,7 @@ import type { PlannedCall } from './planned-call.ts';
 import type { ShownRun } from './shown-run.ts';
 import type { ToolResult } from './tool-result.ts';
 
-/** @returns the calls that a run has taken up from the one that has waited: their rows are those of its step */
+/** @returns the calls that a run has taken up from the paused run. Their rows belong to a step of the paused run. */
 export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
   return transcript.approvals
     .takenUpBy(run)
@@ -22,14 +22,14 @@ export function callsTakenUp(transcript: Transcript, run: number): CallRow[] {
 interface ContinuedRun {
   transcript: Transcript;
   shown: ShownRun;
-  /** Of the run that goes on. */
+  /** The row of the run that goes on. */
   row: TurnRow;
   now(): number;
-  /** Stores and shows what is known of a call that is not made. */
+  /** Stores and shows a result for a call that is not made. */
   answer(call: PlannedCall, result: ToolResult): void;
 }
 
-/** Headers that a request keeps while it waits for days; others may have secrets of the caller's. */
+/** Headers that are stored while a run waits for approval, perhaps for days. Others may contain secrets of the caller. */
 const KEPT_HEADER = /^(anthropic-.*|content-type|accept|accept-encoding|user-agent|sluice-simulate)$/;
 
 function withoutOwnHeaders(request: unknown): unknown {
@@ -54,11 +54,11 @@ export function requestApprovals(
 }
 
 /**
- * Shows the calls that were decided on, under their ids: a client knows results only of calls that the same message has.
- * Those that were denied get their results at once.
+ * Shows the decided calls again, under the same ids, because a client accepts results only for calls in the same message.
+ * Denied calls get their results at once.
  *
  * @param step the number of the step that has called them
- * @returns the calls to make, and whether the client's own tools were called beside them
+ * @returns the calls to make, and whether the step also called tools of the client
  */
 export function takeUpCalls(
   step: number,
@@ -81,7 +81,10 @@ export function takeUpCalls(
   return { calls, asksClient: asked.length > transcript.calls.of(step).length };
 }
 
-/** Shows the client's calls that the step before this run has left: a client that follows only this run must answer them. */
+/**
+ * Shows the open calls of the client's tools from the paused run, because a client that follows only this run must answer
+ * them.
+ */
 export function showClientCalls(turn: RunTurn, transcript: Transcript, shown: ShownRun): void {
   if (turn.continues === undefined || turn.isCommitted) return;
   for (const block of toolsAskedIn(transcript, turn.continues)) {

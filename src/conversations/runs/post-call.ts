@@ -23,11 +23,11 @@ import {
 /** What a call over HTTP needs. */
 export interface PostContext {
   settings: ToolSettings;
-  /** Takes the place of `fetch`. */
+  /** Replaces `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
   now: number;
-  /** What is left for the answer; the call takes from it what it has got. */
+  /** The room that is left for the answer. The call subtracts the bytes that it has received. */
   room: ResultRoom;
 }
 
@@ -63,7 +63,7 @@ export async function postCall(
   if (bytes === 'too much') return tooMuch(most);
   if (bytes === 'no room') return tooMuchTogether();
   if (isImage && bytes.length > 0) {
-    // The API refuses a wrong type, and with it all that goes up beside it: the run could not go on.
+    // The API refuses the whole request if an image has the wrong type, and the run could not go on.
     const found = imageTypeOf(bytes);
     if (found === undefined) return failedCall(`The tool said ${type}, but what it sent is no such image.`);
     return { content: [imageOf(found, bytes)], isError, bytes: bytes.length };
@@ -73,7 +73,7 @@ export async function postCall(
   return { content, isError, bytes: bytes.length };
 }
 
-/** @returns the bytes of an answer; `too much` or `no room` where it has too many, and the rest is not read */
+/** @returns the bytes of an answer; `too much` or `no room` if it is too long: then the rest is not read */
 async function readAtMost(
   { body }: Response,
   most: number,
@@ -87,7 +87,7 @@ async function readAtMost(
     for await (const piece of body as ReadableStream<Uint8Array>) {
       length += piece.length;
       room.left -= piece.length;
-      // To leave the loop cancels the stream.
+      // Leaving the loop cancels the stream.
       if (length > most) return 'too much';
       if (room.left < 0) return 'no room';
       pieces.push(piece);
@@ -101,7 +101,7 @@ async function readAtMost(
 
 function imageOf(media_type: string, bytes: Uint8Array): Json {
   let data = '';
-  // Three bytes are four characters, so that the parts can be joined.
+  // Three bytes are four characters, so parts whose length is a multiple of three can be joined.
   for (let at = 0; at < bytes.length; at += 24_576) data += toBase64(bytes.subarray(at, at + 24_576));
   return { type: 'image', source: { type: 'base64', media_type, data } };
 }

@@ -1,4 +1,4 @@
-/** The calls of a run: makes them, some at the same time, stores what they have given, and shows it. */
+/** Makes the calls of a run, some at the same time, and stores and shows their results. */
 
 import { conversationStub } from '../../durable/stubs.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
@@ -26,7 +26,7 @@ export interface CallingRun
   signal: AbortSignal;
 }
 
-/** Characters of results that may wait in memory until the log is written next; they stand in the rows of their calls too. */
+/** Characters of results that may wait in memory until the next write of the log. The rows of their calls have them too. */
 const MOST_UNSTORED = 16_384;
 
 /** Makes the calls of a run, step by step. */
@@ -42,7 +42,7 @@ export class RunCalls {
   async makeAll(calls: readonly PlannedCall[]): Promise<void> {
     const waiting = [...calls];
     const [first] = calls;
-    // Before a crash some may have come back already.
+    // Some may already have a result from before a crash.
     const before = first ? this.#run.transcript.calls.of(first.turn).reduce((sum, { bytes }) => sum + bytes, 0) : 0;
     const room = { left: MOST_STEP_BYTES - before };
     this.#reserveShares(calls);
@@ -60,8 +60,8 @@ export class RunCalls {
   }
 
   /**
-   * Reserves a share of the run's money for each subagent of a step: what is left is divided by their number and one, so
-   * that the run can go on. One that was begun before a crash keeps its share.
+   * Reserves a share of the run's money for each subagent of a step. What is left is divided by the number of subagents plus
+   * one, so that the run itself can go on. A subagent that was begun before a crash keeps its share.
    */
   #reserveShares(calls: readonly PlannedCall[]): void {
     const { tools, meter } = this.#run;
@@ -73,7 +73,7 @@ export class RunCalls {
     for (const call of fresh) call.subagent = { most, cost: 0, attempt: 1 };
   }
 
-  /** @returns what names a call; the id of its subagent follows from that */
+  /** @returns the name of a call, from which the id of its subagent is made */
   #named({ block }: PlannedCall): SubagentCallName {
     const { conversation, turn } = this.#run;
     return { conversation, turn, tool_use_id: String(block.id) };
@@ -89,7 +89,7 @@ export class RunCalls {
     const { block, subagent } = planned;
     const { id, name, input } = block;
     const run = tools.get(String(name));
-    // A subagent that was begun before a crash has to be stopped.
+    // For an agent the call is made even after a stop: a subagent that was begun before a crash has to be stopped.
     if (!run || (signal.aborted && !('agent' in run))) return failedCall('stopped');
     const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
@@ -106,7 +106,7 @@ export class RunCalls {
     });
   }
 
-  /** Ends what was opened for the calls. */
+  /** Closes the sessions that were opened for the calls. */
   close(): void {
     this.#sessions.close();
   }
@@ -125,7 +125,7 @@ export class RunCalls {
       result: JSON.stringify(told),
     });
     shown.showResult(id, result);
-    // The call's row has what is shown here: the log need not have it at once.
+    // The call's row already has what is shown here, so the log can be written later.
     if (shown.log.unstored > MOST_UNSTORED) shown.log.store({ at: now(), unseenMs: 0 });
     else shown.log.show();
   }

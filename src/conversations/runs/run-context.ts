@@ -13,7 +13,7 @@ import type { RunTurn } from './end-run.ts';
 import type { CarriedLimits } from './limits.ts';
 import type { StepLog } from './shown-run.ts';
 
-/** What a run needs of its object. */
+/** What a run needs from its object. */
 export interface RunContext {
   transcript: Transcript;
   settings: Settings;
@@ -21,26 +21,26 @@ export interface RunContext {
   account: string;
   conversation: string;
   requestId: string;
-  /** What subagents get of the run's request. */
+  /** What subagents take over from the run's request. */
   caller: RunCaller;
   isStreaming: boolean;
-  /** Who decides on its calls that need an approval. */
+  /** Who decides on calls that need an approval. */
   approvers: Approvers;
-  /** What the run before it has used of the same limits, where it goes on behind approvals. */
+  /** If it goes on after approvals: what the run before it has used of the same limits. */
   carried: CarriedLimits | undefined;
   now(): number;
-  /** Plans the next step from a body, or the first one again; nothing is written. @throws ApiError as `nextRequest` */
+  /** Plans the next step from a body, or the first one again. Writes nothing. @throws ApiError as `nextRequest` */
   plan(body: string, isAgain: boolean): NextRequest;
-  /** Stores a step and makes what runs it. */
+  /** Stores a step and makes its runner. */
   begin(plan: NextRequest, step: NewStep): TurnRunner;
-  /** Has the settlement of a step confirmed. */
+  /** Follows up the settlement of a step until the account has confirmed it. */
   settle(row: TurnRow, settled: Promise<Settled> | undefined): void;
   /** Called in the step in which the run has ended. */
   onEnd(turn: RunTurn): void;
   onBroken(thrown: unknown): void;
 }
 
-/** A step that is to begin. */
+/** A step that will begin. */
 export interface NewStep {
   run: TurnRow;
   /** The name of its first try in the ledger. */
@@ -49,9 +49,9 @@ export interface NewStep {
   number: number;
   /** Whether a step before it is part of the history. */
   isLater: boolean;
-  /** Whether no client has sent its message. */
+  /** Whether the edge has made its message, and not a client. */
   isOfEdge: boolean;
-  /** What it may cost, in nanodollars; undefined where that is not limited. */
+  /** What it may cost, in nanodollars; undefined if that is not limited. */
   most: number | undefined;
   /** The number of the last event before it. */
   logged: number;

@@ -1,10 +1,10 @@
 /**
  * A run: a turn whose tools the edge calls itself, in several steps.
  *
- * Each step is a turn by itself: admitted, sent, stored and settled as any other. The run has a row of its own, which
- * clients know it by, and one log, in which all steps are shown as one message. A step's answer is stored before its tools
- * are called, with the calls in its row; what a call has given stands in a row of its own until it goes up with the next
- * message. So whatever ends a run leaves a history that can go on.
+ * Each step is a turn by itself: admitted, sent, stored and settled like any other. The run has a row of its own, by which
+ * clients know it, and one log, in which all steps are shown as one message. A step's answer is stored before its tools are
+ * called, and its row has the calls. The result of a call has a row of its own until it goes up with the next message. So
+ * the history can go on, however a run ends.
  */
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
@@ -29,18 +29,18 @@ import type { RunContext } from './run-context.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
-/** What follows a step: calls of its tools, the next step, the same step again, or nothing. */
+/** What follows a step: calls of its tools, the next step, or the same step again. */
 type Following = { kind: 'calls'; calls: PlannedCall[]; asksClient: boolean } | { kind: 'step' | 'again' };
 
 const PING_EVERY_MS = 15_000;
 const NOT_CALLED =
   'This tool was not called: the run has made as many calls as its max_tool_calls allows. Call it again if it is still needed.';
 const CUT_SHORT = 'This tool was not called: the answer ended before its call.';
-/** Pauses before a step is asked again that an upstream or the account was too busy for; milliseconds. */
+/** Pauses before a step is tried again because the upstream or the account was too busy; milliseconds. */
 const FIRST_PAUSE_MS = 1_000;
 const LONGEST_PAUSE_MS = 30_000;
 const MOST_PAUSES = 8;
-/** How many numbers of tries are left out after a crash. */
+/** How many numbers of tries are skipped after a crash. */
 const SKIPPED_TRIES = 20;
 const BUSY: ReadonlySet<string> = new Set(['rate_limit_error', 'overloaded_error']);
 
@@ -56,12 +56,12 @@ export class Run implements Runner {
   readonly #calls: RunCalls;
   readonly #abort = new AbortController();
   #step: { runner: TurnRunner; log: StepLog } | undefined;
-  /** The number in the ledger's name of the next step's first try. */
+  /** The number of the next step's first try, which is part of its name in the ledger. */
   #nextTry = 1;
   #isInterrupted = false;
-  /** The model that has stepped in for the one that was asked for: it answers all steps. */
+  /** The model that has stepped in for the requested one. It answers all later steps. */
   #model: string | undefined;
-  /** The messages of a first step that is asked again, as JSON texts. */
+  /** The messages of a first step that is sent again after a crash, as JSON texts. */
   #question: readonly string[] = [];
   #isWaiting = false;
   #number = 1;
@@ -84,7 +84,7 @@ export class Run implements Runner {
     });
   }
 
-  /** Begins the first step at once: the caller takes the lock with it. */
+  /** Begins the first step without waiting: the caller takes the lock with it. */
   begin(plan: NextRequest): this {
     this.#step = this.#begin(plan, this.#context.requestId);
     this.#started.resolve(this.#step.runner.started);
@@ -92,7 +92,7 @@ export class Run implements Runner {
     return this;
   }
 
-  /** Takes up the calls of a step that were decided on, and shows them; `continue` makes them. */
+  /** Takes up the decided calls of a step, and shows them. `continue` makes them. */
   takeUp(step: number): this {
     const { transcript, now } = this.#context;
     this.turn.continues = step;
@@ -114,7 +114,7 @@ export class Run implements Runner {
     return this.#started.promise;
   }
 
-  /** Of the first step: what refuses a later one pauses the run. */
+  /** Settles when the first step is admitted or refused. A later step that is refused only pauses the run. */
   get admitted(): Promise<void> {
     return this.#admitted;
   }
@@ -127,7 +127,7 @@ export class Run implements Runner {
     await this.#run(first);
   }
 
-  /** Goes on after a crash, once it is known what that has cost: with calls, or the next step. Never rejects. */
+  /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
   async goOn(crashed: CrashedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
     this.#restore(crashed);
@@ -179,7 +179,7 @@ export class Run implements Runner {
     return { runner, log };
   }
 
-  /** Decides what follows a step. This belongs to its end, and is stored with it. */
+  /** Decides what follows a step. The decision is stored together with the step's end. */
   #endStep({ runner, log }: { runner: TurnRunner; log: StepLog }, settled: Promise<Settled> | undefined): void {
     const { row, ended, builder } = runner.turn;
     this.#context.settle(row, settled);
@@ -206,7 +206,7 @@ export class Run implements Runner {
           .filter(({ value, broken }) => value.type === 'tool_use' && !broken)
           .map(({ value }) => value);
         const own = asked.filter((block) => this.#shown.isOfEdge(block));
-        // Those that its row names are in the history.
+        // Only the calls that its row names are in the history.
         const calls = this.#context.transcript.calls.of(row.seq).flatMap(({ turn, n, id, tries }) => {
           const block = own.find((one) => one.id === id);
           return block ? [{ turn, n, block, tries }] : [];
@@ -246,7 +246,7 @@ export class Run implements Runner {
     return undefined;
   }
 
-  /** @returns the plan of the next step, which has begun; undefined where the run has ended */
+  /** Makes the calls that follow, and begins the next step. @returns its plan; undefined if the run has ended */
   async #goOn(): Promise<NextRequest | undefined> {
     const following = this.#following;
     if (!following) return undefined;
@@ -276,7 +276,7 @@ export class Run implements Runner {
     return undefined;
   }
 
-  /** Whether something of it is part of the history. */
+  /** Whether a step of the run is part of the history. */
   get #isPart(): boolean {
     return this.turn.isCommitted === true || this.turn.continues !== undefined;
   }
@@ -305,7 +305,7 @@ export class Run implements Runner {
   #restore({ open, unmade, last, number, tries, question }: CrashedRun): void {
     const { transcript, now } = this.#context;
     for (const index of open) this.#shown.add('content_block_stop', { index });
-    // The first event behind the gap: whoever resumes inside it begins here.
+    // The first event after the gap. A listener that resumes inside the gap begins here.
     this.#shown.add('ping', {});
     for (const id of unmade) {
       this.#shown.expect(id);
@@ -315,7 +315,7 @@ export class Run implements Runner {
     this.#number = number + 1;
     this.#question = question;
     this.#model = this.#otherModel(last?.model);
-    // Later tries may have been admitted, and their names not stored.
+    // Later tries may have been admitted without their names being stored.
     this.#nextTry = tries + SKIPPED_TRIES;
     this.#following = { kind: 'step' };
     if (!last) return;
@@ -327,7 +327,7 @@ export class Run implements Runner {
     if (again) this.#following = { kind: 'calls', ...again };
   }
 
-  /** @returns a model, where it is another one than the run asked for */
+  /** @returns the model if it differs from the one that the run asked for; undefined otherwise */
   #otherModel(model: string | undefined): string | undefined {
     const { models } = this.#context.settings;
     if (model === undefined || models.find(model)?.id === models.find(this.turn.row.model)?.id) return undefined;
@@ -338,7 +338,7 @@ export class Run implements Runner {
     const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** this.#pauses);
     this.#pauses += 1;
     const ms = Math.min(jittered(longest), this.#meter.leftMs(this.#context.now()));
-    // A stop ends the pause; what follows looks at that.
+    // A stop ends the pause early. The code after the pause checks for it.
     await pause(ms, this.#abort.signal).catch(() => {});
   }
 

@@ -31,7 +31,7 @@ const approval = z.optionally(
   'A person must approve each call, or those whose `field` (a number in the input) is above a figure, or is no number.',
 );
 
-/** What all calls over HTTP may have. */
+/** Members that all tools called over HTTP may have. */
 const overHttp = {
   headers: z.optionally(
     z.record(z.string(), headerValue).check(
@@ -63,7 +63,7 @@ export const runSchema = z.strictObject({
 });
 export type HttpRun = z.output<typeof runSchema>;
 
-/** Which agent a tool is: its task goes to a conversation of its own. */
+/** A tool that is an agent: its task goes to a conversation of its own. */
 export const agentRunSchema = z.strictObject({
   agent: z.described(
     refSchema('agent'),
@@ -85,7 +85,7 @@ const mcpRunSchema = z.strictObject({
 });
 export type McpRun = z.output<typeof mcpRunSchema>;
 
-/** An MCP server whose tools are listed when it is stored, and then stand there in its place. */
+/** An MCP server. When it is stored, its tools are listed and replace it. */
 const mcpServerSchema = z.strictObject({
   mcp: mcpRunSchema.shape.mcp,
   tools: z.optionally(
@@ -96,7 +96,7 @@ const mcpServerSchema = z.strictObject({
 });
 export type McpServerRun = z.output<typeof mcpServerSchema>;
 
-/** How the edge calls a tool of the Worker's own code. What is absent here is as the code says. */
+/** How the edge calls a tool that the Worker's own code defines. Absent members are as the code says. */
 export const workerRunSchema = z.strictObject({
   worker: z.literal(true),
   timeout_seconds: overHttp.timeout_seconds,
@@ -104,7 +104,7 @@ export const workerRunSchema = z.strictObject({
   approval,
 });
 
-/** How the edge calls a tool, or that the tool is one of its Worker's own. */
+/** How the edge calls a tool over HTTP, or that the Worker's own code defines the tool. */
 export const anyRunSchema = z.union([
   z.described(z.literal('worker'), 'A tool of the Worker’s own code, by its name; no scope is needed.'),
   workerRunSchema,
@@ -112,7 +112,7 @@ export const anyRunSchema = z.union([
   agentRunSchema,
 ]);
 
-/** How a call is made: over HTTP, of an MCP server, as the task of an agent, or in the Worker itself. */
+/** How a call is made: over HTTP, by an MCP server, as the task of an agent, or in the Worker itself. */
 export type ToolRun = HttpRun | McpRun | AgentRun | z.output<typeof workerRunSchema>;
 
 const toolName = z.string().check(z.minLength(1), z.maxLength(128));
@@ -123,11 +123,11 @@ export const runTool = z.looseObject({ name: toolName, run: runSchema });
 /** A tool that is an agent. */
 export const agentTool = z.looseObject({ name: toolName, run: agentRunSchema });
 
-/** A tool of the Worker's own. */
+/** A tool that the Worker's own code defines. */
 export const workerToolEntry = z.looseObject({ name: runTool.shape.name, run: workerRunSchema });
 
 const shortName = z.string().check(z.regex(/^[a-zA-Z0-9_-]{1,128}$/, 'must be 1 to 128 letters, digits, _ and -'));
-/** A tool of an MCP server, and a server with all of its tools: both only in what is stored. */
+/** A tool of an MCP server, and a server with all of its tools. Both occur only in stored prefixes and agents. */
 export const mcpTool = z.looseObject({ name: shortName, run: mcpRunSchema });
 export const mcpServer = z.looseObject({ name: shortName, run: mcpServerSchema });
 

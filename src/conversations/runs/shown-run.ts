@@ -1,6 +1,6 @@
 /**
- * A run as its client sees it: one message. Its steps write into the log of the run; what only one step knows (that a
- * message begins or ends, its own numbers of blocks, the input of the edge's tools as it grows) is not shown.
+ * Shows a run to its client as one message. Its steps write into the log of the run. What belongs to one step alone is not
+ * shown: the beginning and end of its message, its own numbers of blocks, the growing input of the edge's tools.
  */
 
 import { isObject, type Json, parseObject } from '../../json/object.ts';
@@ -20,7 +20,7 @@ export class ShownRun {
   /** The number of the next block. */
   #next: number;
   #hasBegun: boolean;
-  /** The ids of calls that were shown, and their results not. */
+  /** The ids of shown calls whose results are not shown yet. */
   readonly #open = new Set<string>();
 
   /** @param blocks how many blocks were shown before a crash */
@@ -36,7 +36,7 @@ export class ShownRun {
     return this.#hasBegun;
   }
 
-  /** @returns whether this is the first event of the message, which alone is shown. */
+  /** @returns true for the first step that begins a message: only its `message_start` is shown. */
   begins(): boolean {
     const isFirst = !this.#hasBegun;
     this.#hasBegun = true;
@@ -53,7 +53,7 @@ export class ShownRun {
     return type === 'tool_use' && this.#isOfEdge(String(name));
   }
 
-  /** @returns the calls of the edge's tools in an answer, as its step's row has them; null where there are none */
+  /** @returns the edge's calls in an answer, in the form of its step's row; null if there are none */
   callsIn(content: readonly Json[]): string | null {
     const calls = content.filter((block) => this.isOfEdge(block));
     return calls.length === 0
@@ -71,12 +71,12 @@ export class ShownRun {
     this.#showBlock(shownCall(block));
   }
 
-  /** Shows what a call has given. */
+  /** Shows the result of a call. */
   showResult(id: string, { content, isError }: ToolResult): void {
     if (this.#open.delete(id)) this.#showBlock(shownResult(id, content, isError));
   }
 
-  /** @returns whether a call was shown, and its result not. */
+  /** @returns whether a call was shown but its result was not. */
   isExpected(id: string): boolean {
     return this.#open.has(id);
   }
@@ -102,7 +102,7 @@ export class ShownRun {
 export class StepLog implements TurnLog {
   readonly #run: ShownRun;
   readonly #builder: MessageBuilder;
-  /** The shown numbers of blocks, by the step's own; undefined for one that is not shown as it comes. */
+  /** The shown numbers of blocks, by the step's own numbers; undefined for a block that is not shown while it streams. */
   readonly #indices = new Map<number, number | undefined>();
   /** The data of the last `message_delta`, and of an `error`. */
   delta: Json | undefined;
@@ -214,7 +214,7 @@ export class StepLog implements TurnLog {
     return strings.reduce((at, { length }) => at + around + length, start);
   }
 
-  /** @returns the text before a delta's string with the shown number of its block; undefined where it is not shown. */
+  /** @returns the text before a delta's string, with the shown number of its block; undefined if the block is not shown. */
   #shownHead(head: string): string | undefined {
     const index = Number(INDEX.exec(head)?.[1]);
     const shown = this.#indices.get(index);
@@ -222,7 +222,10 @@ export class StepLog implements TurnLog {
     return head.replace(INDEX, `{"type":"content_block_delta","index":${shown},`);
   }
 
-  /** Stores what is there. At the step's end, which gives no time, the run does it: its own last events belong to that. */
+  /**
+   * Stores the events so far. At the step's end there is no `time`: then the run stores them, together with its own last
+   * events.
+   */
   store(time?: { at: number; unseenMs: number }): void {
     if (time) this.#log.store(time);
   }

@@ -3,20 +3,20 @@ import { encoder, sha256Hex } from '../../http/bytes.ts';
 import { SUBAGENT_ID } from '../conversations.schema.ts';
 import { failedCall, MOST_TEXT_BYTES, NO_CONTENT, type ToolCall, type ToolResult } from './tool-result.ts';
 
-/** What names a call of a subagent. */
+/** The name of a call of a subagent. */
 export type SubagentCallName = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
 
-/** @returns the id of the conversation of a subagent: it follows from its call. */
+/** @returns the id of a subagent's conversation, made from the name of its call. */
 export async function subagentId({ conversation, turn, tool_use_id }: SubagentCallName): Promise<string> {
   const digest = await sha256Hex(encoder.encode(JSON.stringify([conversation, turn, tool_use_id])));
   return SUBAGENT_ID + digest.slice(0, 32);
 }
 
 /**
- * Makes the result of a call from what its subagent has come to.
+ * Makes the result of a call from the outcome of its subagent.
  *
- * @param outcome undefined where it could not be reached
- * @param whyStopped a sentence, where its run has ended it; empty otherwise
+ * @param outcome undefined if the subagent could not be reached
+ * @param whyStopped a sentence if its run has stopped it; empty otherwise
  */
 export function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStopped: string): ToolResult {
   const fault = outcome ? whyUndone(outcome, whyStopped) : `The subagent could not be reached. ${whyStopped}`.trim();
@@ -28,7 +28,7 @@ export function resultOfSubagent(outcome: SubagentOutcome | undefined, whyStoppe
   return { content, isError: fault !== undefined, bytes };
 }
 
-/** @returns why a subagent has not done its task; undefined where it has */
+/** @returns why a subagent has not done its task; undefined if it has */
 function whyUndone(
   { status, paused, stop_reason: reason, error }: SubagentOutcome,
   whyStopped: string,

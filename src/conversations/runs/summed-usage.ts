@@ -3,9 +3,9 @@ import { isObject, type Json } from '../../json/object.ts';
 /**
  * Sums up what the steps of a run have used.
  *
- * @param usages of the steps, as the API has told them
- * @returns one usage, with an entry in `iterations` for each step where there are several; what is no number is as the last
- * step says it
+ * @param usages the usage of each step, as the API has reported it
+ * @returns one usage. If there are several steps, `iterations` has an entry for each. Members that are not numbers are taken
+ *   from the last step
  */
 export function summedUsage(usages: readonly Json[]): Json {
   const [only] = usages;
@@ -17,7 +17,7 @@ export function summedUsage(usages: readonly Json[]): Json {
   return { ...usages.map(({ iterations: _, ...usage }) => usage).reduce(sumOf), iterations };
 }
 
-/** What an iteration tells, as the API's own do. */
+/** The counts in an entry of `iterations`, the same as in the API's own. */
 const TOKENS = [
   'input_tokens',
   'output_tokens',

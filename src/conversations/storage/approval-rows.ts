@@ -4,7 +4,7 @@ import { Rows } from '../../durable/rows.ts';
 /** Who decides on a call: the account whose conversation it is, or an admin alone. */
 export type Approvers = 'owner' | 'admin';
 
-/** What was decided about a call; `cancel`: its turn was cancelled before anybody had decided. */
+/** What was decided about a call. `cancel` means that its turn was cancelled before anybody had decided. */
 export type CallDecision = 'approve' | 'deny' | 'cancel';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
@@ -23,19 +23,19 @@ export interface ApprovalRow {
   /** Null while nobody has decided. */
   decision: CallDecision | null;
   reason: string | null;
-  /** The input that it is called with in place of the model's, as JSON text. */
+  /** The input that replaces the model's, as JSON text; null if the model's stays. */
   input: string | null;
   decidedAt: number | null;
   /** The number of the run that has gone on with it. */
   continuedBy: number | null;
 }
 
-/** What is decided about a call. */
+/** A decision about a call. */
 export type Decided = Pick<ApprovalRow, 'reason' | 'input'> & { decision: CallDecision; decidedAt: number };
 
-/** The calls of a conversation that wait for approval. A row stays after that, as long as its call is part of the history. */
+/** The calls of a conversation that wait for approval. A decided row stays as long as its call is part of the history. */
 export class ApprovalRows extends Rows {
-  /** Known since they were read last: every turn asks, and most conversations never have one. */
+  /** Whether the last read found no open call. Every turn asks, and most conversations never have such calls. */
   #noneIsOpen = false;
 
   add(row: Pick<ApprovalRow, 'id' | 'run' | 'turn' | 'n' | 'toolUseId' | 'name' | 'approvers' | 'createdAt'>): void {
@@ -45,7 +45,7 @@ export class ApprovalRows extends Rows {
     this.tables.insert('approvals', { ...shared, tool_use_id: row.toolUseId, created_at: row.createdAt });
   }
 
-  /** @returns those about which nobody has decided, in the order of their calls */
+  /** @returns the calls that nobody has decided on, in their order */
   open(): ApprovalRow[] {
     if (this.#noneIsOpen) return [];
     const rows = this.#where('decision is null');
@@ -53,22 +53,22 @@ export class ApprovalRows extends Rows {
     return rows;
   }
 
-  /** What lists and reports call a conversation whose calls wait; null where none does. */
+  /** The value of `paused` in lists and reports: 'approval' while calls wait; null otherwise. */
   get paused(): 'approval' | null {
     return this.open().length > 0 ? 'approval' : null;
   }
 
-  /** @returns all of a run that has paused, decided or not */
+  /** @returns all calls of a paused run, decided or not */
   ofRun(run: number): ApprovalRow[] {
     return this.#where('run = ?', run);
   }
 
-  /** @returns all of a step, decided or not */
+  /** @returns all calls of a step, decided or not */
   ofStep(turn: number): ApprovalRow[] {
     return this.#where('turn = ?', turn);
   }
 
-  /** @returns those that a run has gone on with */
+  /** @returns the calls that a run has taken up */
   takenUpBy(run: number): ApprovalRow[] {
     return this.#where('continued_by = ?', run);
   }
@@ -77,7 +77,7 @@ export class ApprovalRows extends Rows {
     return this.#where('id = ?', id).at(0);
   }
 
-  /** @returns when the newest one was made about which nobody has decided */
+  /** @returns when the newest open call was stored; undefined if none is open */
   newestOpen(): number | undefined {
     return this.tables.figure('select max(created_at) from approvals where decision is null');
   }
@@ -86,15 +86,15 @@ export class ApprovalRows extends Rows {
     this.tables.update('approvals', { decision, reason, input, decided_at: decidedAt }, 'id = ?', id);
   }
 
-  /** Notes that a run goes on with those of a run that has paused. */
+  /** Notes that a run takes up the calls of a paused run. */
   takeUp(paused: number, by: number): void {
     this.tables.update('approvals', { continued_by: by }, 'run = ? and continued_by is null', paused);
   }
 
-  /** Forgets those of turns from a number on, which are no part of the history any more. */
+  /** Deletes the calls of all turns from a number on, which are no longer part of the history. */
   rewind(turn: number): void {
     this.tables.write('delete from approvals where run >= ?', turn);
-    // Numbers of turns may be used again.
+    // The number may be used again for another turn.
     this.tables.update('approvals', { continued_by: null }, 'continued_by >= ?', turn);
   }
 

@@ -12,45 +12,45 @@ export interface CallRow {
   /** The id of its `tool_use`. */
   id: string;
   name: string;
-  /** Null where it is not known: only a call that has come back, or is made again, has a row of its own. */
+  /** Null if it is not known: a call has a row of its own only once it has a result, or is made again. */
   beganAt: number | null;
-  /** Null while it is made, or after a crash has hidden whether it was. */
+  /** Null while the call runs, and if a crash has hidden whether it was made. */
   endedAt: number | null;
   isError: boolean;
   /** Bytes of the tool's answer. */
   bytes: number;
-  /** The number of the event that shows its result; null where it is not shown, or where the log has it. */
+  /** The number of the event that shows its result; null if it was not shown, or if the log has the event. */
   event: number | null;
   /** How often it was made. */
   tries: number;
-  /** What is set aside for its subagent; absent where it has none, or was not begun. */
+  /** What is set aside for its subagent; absent if it has none, or was not begun. */
   subagent?: SubagentShare | undefined;
 }
 
 /** What a run sets aside for one of its subagents, and what that has cost. */
 export interface SubagentShare {
-  /** What it may cost, with its own subagents; null where nothing limits it. */
+  /** What it may cost, including its own subagents; null if that is not limited. */
   most: Nanodollars | null;
-  /** What its tries have cost, as far as that is known. */
+  /** The known cost of its tries. */
   cost: Nanodollars;
-  /** How often it was begun anew, because it had failed before it said anything. */
+  /** How often it was begun again because it had failed without output. */
   attempt: number;
   /** The id of its conversation; absent in what an earlier version stored. */
   conversation?: string;
 }
 
-/** A call that is to be made. */
+/** A call that will be made. */
 export type NewCall = Pick<CallRow, 'id' | 'name'>;
 
-/** A call that has come back. `result` is the block `tool_result` as JSON text. */
+/** A call with its result. `result` is the `tool_result` block as JSON text. */
 export type EndedCall = Omit<CallRow, 'beganAt' | 'endedAt'> & { beganAt: number; endedAt: number; result: string };
 
-/** A call that is made now. */
+/** A call that begins now. */
 export type BegunCall = Pick<CallRow, 'turn' | 'n' | 'id' | 'name' | 'tries' | 'subagent'>;
 
-/** An answer has far fewer calls than this. */
+/** The most calls of a step. An answer has far fewer. */
 const MOST_IN_A_STEP = 10_000;
-/** The pieces of results have numbers below those of everything else. */
+/** The owners of results' pieces begin here and go down: all other owners have greater numbers. */
 const FIRST_OWNER = -1_000;
 
 /** @returns the calls of a step as its own row has them. */
@@ -58,7 +58,7 @@ export function writeCalls(calls: readonly NewCall[]): string {
   return JSON.stringify(calls.map(({ id, name }) => [id, name]));
 }
 
-/** Most calls have none, and write nothing of it. */
+/** @returns the column of a subagent's share. Most calls have no subagent and leave the column out. */
 function subagentColumn(share: SubagentShare | undefined): { subagent?: string } {
   return share ? { subagent: JSON.stringify(share) } : {};
 }
@@ -69,16 +69,17 @@ function readCalls(text: unknown): NewCall[] {
 }
 
 /**
- * The rows of calls. All calls of a step stand in its own row before one of them is made: that is written anyway. Each has a
- * row of its own once it has come back.
+ * The rows of calls. Before any call of a step is made, all of them are stored in the step's own row, which is written
+ * anyway.
+ * Each call gets a row of its own with its result.
  */
 export class CallRows extends Rows {
-  /** Writes that a call is made once more. */
+  /** Stores that a call is made again. */
   beginAgain({ tries, ...call }: CallRow, beganAt: number): void {
     this.begin({ ...call, tries: tries + 1 }, beganAt);
   }
 
-  /** Writes that a call is made: it has a row of its own then also before it has come back. */
+  /** Stores that a call has begun. So it has a row of its own before it has a result. */
   begin({ turn, n, id, name, tries, subagent }: BegunCall, beganAt: number): void {
     const row = { turn, n, id, name, began_at: beganAt, tries, ...subagentColumn(subagent) };
     this.tables.insert('calls', row, 'insert or replace');
@@ -111,7 +112,7 @@ export class CallRows extends Rows {
     return [...rows.values()];
   }
 
-  /** @returns the results of a step's calls, each a block as JSON text, by the ids of the calls. */
+  /** @returns the `tool_result` blocks of a step's calls as JSON texts, by the ids of the calls. */
   results(turn: number): Map<string, string> {
     const rows = this.tables.read(
       'select n, id, result from calls where turn = ? and ended_at is not null order by n',
@@ -132,12 +133,15 @@ export class CallRows extends Rows {
     return new Set([...ids, ...this.tables.read('select id from calls').map(({ id }) => String(id))]);
   }
 
-  /** Stores what a run needs to go on after a crash, as JSON text. A run itself makes no calls: their place is free. */
+  /**
+   * Stores what a run needs to go on after a crash, as JSON text. It takes the place of calls, which a run's own row never
+   * has.
+   */
   saveRequest(run: number, text: string): void {
     writeDivided(this.tables, resultOwner(run, 0), text);
   }
 
-  /** @returns what was stored of a run's request; empty where it has ended */
+  /** @returns the stored request of a run; empty after the run has ended */
   requestOf(run: number): string {
     return readDivided(this.tables, resultOwner(run, 0));
   }

@@ -1,10 +1,10 @@
 import { Rows } from '../../durable/rows.ts';
 
-/** An event that is to be told. Times are milliseconds since 1970. */
+/** An event that must be sent. Times are milliseconds since 1970. */
 export interface DeliveryRow {
-  /** The same however often it is tried. */
+  /** The same id for each try. */
   id: string;
-  /** Where it goes; null where the setting TURN_DELIVER_URL says it. */
+  /** The address; null for that of the setting TURN_DELIVER_URL. */
   url: string | null;
   /** The event as JSON text. */
   body: string;
@@ -13,7 +13,7 @@ export interface DeliveryRow {
   nextAt: number;
 }
 
-/** The events that a conversation has to tell. A row goes once its receiver has the event, or nobody tries any more. */
+/** The events that a conversation must send. A row is deleted once the receiver has the event, or after the last try. */
 export class DeliveryRows extends Rows {
   /** Adds an event, unless it is there already. */
   add({ id, url, body, failures, nextAt }: DeliveryRow): void {
@@ -34,7 +34,7 @@ export class DeliveryRows extends Rows {
     };
   }
 
-  /** @returns when the next one is due; undefined where there is none */
+  /** @returns when the next event is due; undefined if there is none */
   next(): number | undefined {
     return this.tables.figure('select min(next_at) from deliveries');
   }

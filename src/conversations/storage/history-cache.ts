@@ -1,10 +1,10 @@
-/** Caches in memory what the next turn needs of a history, so that it need not be read and parsed again. */
+/** Caches in memory what the next turn needs from a history, so that it is not read and parsed again. */
 
 import { LruCache } from '../../cache/lru.ts';
 import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import type { TurnRow } from './rows.ts';
 
-/** A message of a history: its role, and all of it as JSON. */
+/** A message of a history: its role, and the whole message as JSON text. */
 export interface MessageText {
   role: string;
   text: string;
@@ -18,15 +18,15 @@ export interface CachedHistory {
   tail: readonly MessageText[];
   last: TurnRow | undefined;
   frozen: { system: string | undefined; tools: string | undefined; runs: string | undefined };
-  /** The messages of the running turn; part of the history once it is committed. */
+  /** The messages of the running turn. They become part of the history when it is committed. */
   fresh?: { turn: number; messages: readonly MessageText[] };
 }
 
-/** The histories that this isolate caches, each by an object that stands for its conversation. Sizes are bytes. */
+/** The histories that this isolate caches, each by an object that represents its conversation. Sizes are bytes. */
 export const historyCache = new LruCache<object, CachedHistory>({
-  // For all conversations of the isolate, which has 128 MB.
+  // This is for all conversations of the isolate, which has 128 MB.
   most: 24_000_000,
-  // A larger history would replace too many others.
+  // A larger history would push too many others out.
   largest: 4_000_000,
   sizeOf({ history, tail, frozen, fresh }) {
     const messages = [...tail, ...(fresh?.messages ?? [])];
@@ -46,7 +46,7 @@ export function tailOf(messages: readonly MessageText[]): readonly MessageText[]
   return start === 0 ? messages : messages.slice(start);
 }
 
-/** @returns the cached history with the running turn added, and its answer's text if there is one. */
+/** @returns the cached history with the running turn added, and with its answer if there is one. */
 export function withTurn(cached: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
   const { fresh, ...rest } = cached;
   const added = [...(fresh?.messages ?? [])];

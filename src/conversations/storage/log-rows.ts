@@ -3,15 +3,15 @@ import { eventsAsShown } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
 
-/** When a row was written, and for how long unseen output may have been written by then; milliseconds. */
+/** When a row was written, and for how long the model may have written unseen output by then; milliseconds. */
 interface RowTime {
   at: number;
   unseenMs: number;
 }
 
-/** The rows of the turns' logs: the events that were shown, in as few rows as possible. */
+/** The rows of the turns' logs. They hold the shown events in as few rows as possible. */
 export class LogRows extends Rows {
-  /** @returns the times of the newest row of a turn's log, where it has them. */
+  /** @returns the times of the newest row of a turn's log; undefined if it has none. */
   last(turn: number): RowTime | undefined {
     const [row] = this.tables.read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
     return typeof row?.at === 'number' ? { at: row.at, unseenMs: Number(row.unseen_ms ?? 0) } : undefined;
@@ -22,9 +22,9 @@ export class LogRows extends Rows {
    *
    * @param start the number of the first row that is written
    * @param first the number of the first event
-   * @param frames gives each event as it is shown; called only where they must be divided
-   * @param text all of them joined
-   * @param short the same shortened, where it can be
+   * @param frames returns each event as it is shown; called only if the events must be divided
+   * @param text all events joined
+   * @param short the same text, shortened; undefined if it cannot be shortened
    * @returns the number of the next row
    */
   write(

@@ -1,23 +1,23 @@
 /**
  * Writes the events of a log as one short text.
  *
- * Most events are deltas that differ from the one before in one string only. Only that string is written, and the text
- * before it once. Ids are left out, because they follow from the numbers. Control characters, which valid JSON must
- * escape, separate the entries. A text without them is from an older version, or could not be shortened: it is as it is
- * shown.
+ * Most events are deltas that differ from the one before in one string only. Of these only the string is written, and the
+ * text before it once. Ids are left out, because they can be made from the numbers. The entries are separated by control
+ * characters, which valid JSON must escape. A text without them is from an older version, or could not be shortened: then it
+ * has the events as they are shown.
  */
 import { DELTA_END, DELTA_LINES } from '../../sse/frames.ts';
 
-/** The common beginning of the deltas that follow, up to a line end. */
+/** Marks the common beginning of the deltas that follow, up to a line end. */
 const HEAD = '\u0001';
-/** The string of such a delta, up to a line end. */
+/** Marks the string of such a delta, up to a line end. */
 const LIKE = '\u0002';
-/** An event as it is shown, without its id, and with any comment after it; up to the next entry. */
+/** Marks an event as it is shown, without its id, with any comment after it, up to the next entry. */
 const WHOLE = '\u0003';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these characters separate the entries.
 const ENTRIES = /[\u0001-\u0003]/;
 
-/** A batch of events that grows. */
+/** A growing batch of events. */
 export class LogText {
   readonly #entries: string[] = [];
   #head = '';
@@ -37,13 +37,13 @@ export class LogText {
    * @param string as it is written there
    */
   addSimilarDelta(text: string, head: string, string: string): void {
-    // A delta in another form (a padded one, for example) cannot be restored from these two.
+    // A delta in another form, for example a padded one, cannot be restored from its head and string.
     if (text.length === DELTA_LINES.length + head.length + string.length + DELTA_END.length)
       this.addDeltaStrings(head, [string]);
     else this.add(text);
   }
 
-  /** Adds deltas of the usual form that differ in their strings alone; `head` and the strings as for `addSimilarDelta`. */
+  /** Adds deltas of the usual form that differ only in their strings. `head` and the strings are as for `addSimilarDelta`. */
   addDeltaStrings(head: string, strings: readonly string[]): void {
     if (this.#head !== head) {
       this.#entries.push(HEAD, head, '\n');
@@ -61,7 +61,7 @@ export class LogText {
 /**
  * Restores the events of a text.
  *
- * @param turn the id of the turn, which its events' ids begin with
+ * @param turn the id of the turn, with which its events' ids begin
  * @param first the number of the first event
  * @returns the events as they are shown
  */

@@ -1,7 +1,7 @@
-/** Messages as JSON texts, which are stored and sent again unchanged. */
+/** Edits messages as JSON texts. Otherwise they are stored and sent again unchanged. */
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 
-/** The most characters of a row: at three bytes each they stay below the platform's limit of 2 MB. */
+/** The most characters in a row. With three bytes each they stay below the platform's limit of 2 MB. */
 export const PIECE_CHARACTERS = 600_000;
 
 /**
@@ -13,11 +13,11 @@ export function withoutBreakpoints(message: string): string {
   return hasBreakpoint(message) ? withoutThem(message) : message;
 }
 
-/** From a breakpoint the API looks back over twenty blocks: an answer with so many calls, and their results, are more. */
+/** From a breakpoint the API looks back over twenty blocks. An answer with this many calls, and its results, have more. */
 const MANY_RESULTS = 8;
 
 /**
- * Adds a breakpoint to the first block of a message with many: behind it, what was cached before the message is found.
+ * Adds a breakpoint to the first block of a message with many results. So the API finds what was cached before the message.
  *
  * @returns the text, otherwise unchanged
  */
@@ -30,12 +30,12 @@ export function withBreakpoint(message: string): string {
   return edit(message, { content: `[${[marked, ...rest].join(',')}]` });
 }
 
-/** @returns whether a JSON text has a member `cache_control`; within a JSON string its quotes would be escaped. */
+/** @returns whether a JSON text has a member `cache_control`. Inside a JSON string its quotes would be escaped. */
 export function hasBreakpoint(text: string): boolean {
   return text.includes('"cache_control"');
 }
 
-/** @returns how many breakpoints some JSON texts have, about: a member of a tool's schema may have the same name. */
+/** @returns about how many breakpoints JSON texts have. A member of a tool's schema may have the same name. */
 export function countBreakpoints(...texts: readonly (string | undefined)[]): number {
   return texts.reduce(
     (sum, text = '') => sum + (hasBreakpoint(text) ? text.split('"cache_control"').length - 1 : 0),

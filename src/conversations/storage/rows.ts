@@ -6,7 +6,9 @@ import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 
-/** The status of a turn. A `failed` one is no part of the history; its row stays until it is settled and its log expires. */
+/**
+ * The status of a turn. A `failed` turn is not part of the history. Its row stays until it is settled and its log expires.
+ */
 export type TurnStatus = 'running' | 'complete' | 'interrupted' | 'stopped' | 'refused' | 'empty' | 'failed';
 
 /** The version of a prefix that a conversation holds. */
@@ -14,7 +16,7 @@ export interface HeldPrefix {
   owner: string;
   name: string;
   hash: string;
-  /** The id of the hold, used once: its release must not end another one. */
+  /** The id of the hold. It is used only once, so that its release cannot end another hold. */
   holder: string;
 }
 
@@ -25,12 +27,12 @@ export interface HeldAgent {
   hash: string;
 }
 
-/** @returns a version as requests and ledgers name it. */
+/** @returns a version as requests and the ledger name it: `name@hash`. */
 export function refOf({ name, hash }: Pick<HeldPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
 }
 
-/** Everything of a conversation but its turns and messages. */
+/** Everything about a conversation except its turns and messages. */
 export interface Profile {
   account: string;
   id: string;
@@ -46,9 +48,9 @@ export interface Profile {
   metadata: Record<string, unknown> | null;
   model: string | null;
   maxTokens: number | null;
-  /** Absent in conversations that are older than prefixes. */
+  /** Absent in conversations that were stored before prefixes existed. */
   prefix?: HeldPrefix | null;
-  /** Absent in conversations that are older than agents. */
+  /** Absent in conversations that were stored before agents existed. */
   agent?: HeldAgent | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
@@ -62,21 +64,21 @@ export interface Profile {
   nextTurn: number;
   nextMessage: number;
   /**
-   * The number of the newest turn whose messages, cost and tokens are in here: of a run the steps after its first are stored
-   * with its end. Absent in what an earlier version stored.
+   * The number of the newest turn whose messages, cost and tokens are included here. (The stored profile lags behind during a
+   * run: its later steps are added at its end.) Absent if an earlier version stored the profile.
    */
   through?: number;
   /** The number of the first message that is sent; earlier ones are left out. */
   sentFrom: number;
-  /** What the account is to be told of whether calls wait for approval. Absent while none ever has. */
+  /** Whether calls wait for approval, as it is reported to the account. Absent until a call waits for the first time. */
   paused?: 'approval' | null;
-  /** Of a subagent's conversation: the call that it answers. */
+  /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
-  /** Whether it is deleted, and the row only waits until the account has confirmed that. */
+  /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */
   deleted: boolean;
 }
 
-/** How long a turn can be resumed and attached to after its end; a failed one is not known any more then. */
+/** Milliseconds after its end in which a turn can still be resumed and attached to. After that a failed turn is forgotten. */
 export const GRACE_MS = 10 * 60_000;
 
 /** A turn. Its members are the columns of its table. */
@@ -97,34 +99,37 @@ export interface TurnRow {
   /** Until when the stored rows limit the cost of a turn that a crash interrupts. */
   coversUntil: number | null;
   outcome: RequestOutcome | null;
-  /** Whether nothing is to be settled any more. Of a complete step its run's own row says it, for all of them together. */
+  /** Whether nothing has to be settled any more. For complete steps the run's own row says it, for all of them together. */
   settled: boolean;
   cost: number;
   /** Input and output tokens as the upstream reported them. */
   tokens: number | null;
-  /** What decides the tokens of its prompt beside the messages; null where that is not known. */
+  /** Names what decides the tokens of its prompt beside the messages (see `frameOf`); null if that is not known. */
   frame: string | null;
   sentFrom: number;
   /** Whether it continues the turn before it: with results of tool calls, or the rest of a paused answer. */
   follows: boolean;
-  /** Its events; of a step the number of the last one before it, while it runs. */
+  /** The number of its events. While a step runs: the number of the last event before the step. */
   events: number;
   /**
-   * The number of its run: its own, of the turn that a client sees and that has the log; another one's, of a step, which has
-   * the messages. Null in a turn that is no run.
+   * The number of its run; null if the turn is not a run. In the row of the run itself it is the row's own number: clients
+   * see
+   * this row, and it has the log. In the row of a step it is the run's number: steps have the messages.
    */
   run: number | null;
-  /** Why its run has paused; absent where nothing is known of that. */
+  /** Why its run has paused; absent if that is not known. */
   paused?: string | null;
-  /** 1 for a turn in the background: its end is told. */
+  /** 1 for a turn in the background: its end is sent as an event. */
   background?: 1 | null;
-  /** Where that is told, if the request has said so. */
+  /** The address for that event, if the request names one. */
   deliverUrl?: string | null;
-  /** Of a step the calls that the edge makes, as JSON text: stored with its end, before any of them is made. */
+  /**
+   * In the row of a step: the calls that the edge makes, as JSON text. Stored with the step's end, before any call is made.
+   */
   calls?: string | null;
 }
 
-/** A message, and what is told of its turn. */
+/** A message, with what is shown about its turn. */
 export interface MessageRow {
   seq: number;
   turn: number;
@@ -132,23 +137,26 @@ export interface MessageRow {
   role: string;
   createdAt: number;
   text: string;
-  /** `edge`: a user's message that no client has sent, between two steps of a run; `import`: it came with others; else null. */
+  /**
+   * `edge`: a user's message that the edge made, between two steps of a run. `import`: it came with an import. Null
+   * otherwise.
+   */
   origin: 'edge' | 'import' | null;
   status: TurnStatus;
   cost: number;
   outcome: RequestOutcome | null;
   model: string;
   run: number | null;
-  /** Of a step the id of its run, which clients know. */
+  /** The id of its turn as clients know it: for a step, the id of its run. */
   turnId: string;
 }
 
-/** What decides how a message is shown. `text` reads a user's, and nothing of an answer. */
+/** What decides how a message is shown. `text` reads the text of a user's message; for an answer it reads nothing. */
 export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'run'> {
   text(): string;
 }
 
-/** A message as it is stored when its turn begins. */
+/** A message as it is stored at the beginning of its turn. */
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
   Partial<Pick<MessageRow, 'origin'>>;
 
@@ -163,7 +171,7 @@ export function turnOf(row: RawRow): TurnRow {
   return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
 }
 
-/** @returns a message from its row; `divided` reads a text that is too long for the row, by the message's number. */
+/** @returns a message from its row. @param divided reads a text that is too long for the row, by the message's number */
 export function messageRowOf(row: RawRow, divided: (seq: number) => string): MessageRow {
   const message = membersOf(row) as unknown as MessageRow;
   const text = message.text ?? divided(message.seq);

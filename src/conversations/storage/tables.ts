@@ -122,10 +122,10 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
 /** The statuses of turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
 
-/** The same, and the turn that runs. */
+/** The same statuses, and that of the running turn. */
 export const SHOWN = "('complete', 'interrupted', 'stopped', 'refused', 'empty', 'running')";
 
-/** Unsettled turns are among the newest: so a search for them takes no longer in a long conversation. */
+/** Unsettled turns are always among the newest. With this condition, finding them is as quick in a long conversation. */
 export const RECENT = 'seq > (select max(seq) - 200 from turns)';
 
 /** Whether a turn is a step of a run that is not settled yet. */

@@ -1,9 +1,9 @@
 /**
  * The rows of a conversation: its profile, turns, messages, and the log of the turn that runs.
  *
- * A turn's user messages are written when it begins and its answer when it ends; they belong to the history once the
- * turn's own row says how it ended. So nothing is written twice, and a turn is in the history whole or not at all. What
- * must be written together stands here together; so the file is long.
+ * A turn's user messages are written when it begins, and its answer when it ends. They belong to the history once the turn's
+ * own row says how it ended. So nothing is written twice, and a turn is in the history as a whole or not at all. This file is
+ * long because it keeps together what must be written together.
  */
 
 import { columnsOf, type RawRow } from '../../durable/columns.ts';
@@ -30,13 +30,13 @@ import {
 } from './rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
 
-/** `runs` are the tools of its prefix that the edge calls itself; `agent` is its agent. */
+/** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
 const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, agent: -4 };
 
-/** So many bytes may have come before the size of the database is asked for again. */
+/** The size of the database is read again after this many bytes were added. */
 const ASK_SIZE_AFTER = 32_768;
-/** About what a row takes beside its text: a turn's takes most. */
+/** About how many bytes a row takes beside its text. The row of a turn takes most. */
 const ROW_BYTES = 400;
 
 /** Some of the messages of the history, by their numbers. */
@@ -61,9 +61,9 @@ export class Transcript extends Tables {
   #isKept = false;
   /** Whether there are no tables. */
   #isEmpty: boolean;
-  /** The number of the newest turn, while that is known. */
+  /** The number of the newest turn; undefined while it is not known. */
   #newest: number | undefined;
-  /** The size of the database when it was asked for last, and about how much has come since; bytes. */
+  /** The size of the database when it was last read, and about how much was added since; bytes. */
   #size: { asked: number; added: number } | undefined;
 
   constructor(storage: DurableObjectStorage) {
@@ -72,7 +72,7 @@ export class Transcript extends Tables {
     this.calls = new CallRows(this);
     this.deliveries = new DeliveryRows(this);
     this.approvals = new ApprovalRows(this);
-    // A read of an unknown id must store nothing, so the tables are made by the first write.
+    // Reading an unknown id must store nothing, so the first write makes the tables.
     const meta = readMeta(storage.sql);
     this.#isEmpty = meta.size === 0;
     if (!this.#isEmpty) this.#open(meta);
@@ -82,7 +82,7 @@ export class Transcript extends Tables {
     return this.#profile;
   }
 
-  /** The cached history; undefined where it must be read. */
+  /** The cached history; undefined if it must be read. */
   get cachedHistory(): CachedHistory | undefined {
     return historyCache.get(this.#key);
   }
@@ -92,7 +92,7 @@ export class Transcript extends Tables {
     historyCache.set(this.#key, history);
   }
 
-  /** The number of the newest turn, of whatever status; 0 where there is none. */
+  /** The number of the newest turn, whatever its status is; 0 if there is none. */
   get newestTurn(): number {
     this.#newest ??= this.number('select max(seq) from turns');
     return this.#newest;
@@ -103,7 +103,7 @@ export class Transcript extends Tables {
     this.#newest = undefined;
   }
 
-  /** Makes the tables and writes a new conversation's profile. @returns whether there was nothing here before */
+  /** Makes the tables and writes a new conversation's profile. @returns whether the object was empty before */
   create(profile: Profile): boolean {
     const isNew = this.#isEmpty;
     this.#forgetHistory();
@@ -130,28 +130,31 @@ export class Transcript extends Tables {
     this.#isKept = false;
   }
 
-  /** Keeps a profile in memory until the next one is saved. What it has more follows from the rows: see `through`. */
+  /**
+   * Keeps a profile in memory until the next one is saved. After a crash its changes are made again from rows: see
+   * `through`.
+   */
   keep(profile: Profile): void {
     this.#profile = profile;
     this.#isKept = true;
   }
 
-  /** Saves the profile, where it is newer than the stored one. */
+  /** Saves the profile if it is newer than the stored one. */
   saveKept(): void {
     if (this.#isKept && this.#profile) this.save(this.#profile);
   }
 
-  /** @returns how many bytes the profile's row will have more: the size of the database does not have them yet. */
+  /** @returns by how many bytes the profile's row will grow. The size of the database does not have them yet. */
   #growth(profile: Profile): number {
     const before = this.#profile;
-    // Most changes leave these two alone.
+    // Most changes do not touch these two members.
     if (before?.title === profile.title && before.metadata === profile.metadata) return 0;
     return Math.max(0, profileSizeOf(profile) - (before ? profileSizeOf(before) : 0));
   }
 
   /**
-   * The bytes of the database with its tables and logs, as the platform bills them; what has come since they were asked for
-   * is estimated. To ask takes as long as a statement.
+   * The bytes of the database with its tables and logs, as the platform bills them. What was added since the last read is
+   * estimated, because reading the size takes as long as a statement.
    */
   get bytes(): number {
     if (this.#size === undefined || this.#size.added > ASK_SIZE_AFTER) {
@@ -192,8 +195,8 @@ export class Transcript extends Tables {
   }
 
   /**
-   * Stores a turn and its messages, all or nothing. (Writes between two waits are stored together anyway. A transaction,
-   * only to undo them, would cost as much as two rows.)
+   * Stores a turn and its messages, all or nothing. (The platform stores all writes between two waits together. A transaction
+   * that could only undo them would cost as much as two rows.)
    */
   beginTurn(turn: TurnRow, messages: readonly NewMessage[]): void {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
@@ -228,13 +231,13 @@ export class Transcript extends Tables {
     this.write('delete from turns where seq = ?', seq);
   }
 
-  /** @returns turns by a condition on their columns, oldest first. */
+  /** @returns the turns that meet a condition on their columns, oldest first. */
   turns(where = '1', ...bindings: SqlStorageValue[]): TurnRow[] {
     if (!this.#profile) return [];
     return this.read(`select * from turns where ${where} order by seq`, ...bindings).map(turnOf);
   }
 
-  /** @returns the status of a turn; undefined where there is none with this number. */
+  /** @returns the status of a turn; undefined if there is no turn with this number. */
   statusOf(seq: number): TurnStatus | undefined {
     return this.read<{ status: TurnStatus }>('select status from turns where seq = ?', seq)[0]?.status;
   }
@@ -246,7 +249,7 @@ export class Transcript extends Tables {
     if (isDivided) writeDivided(this, seq, text);
   }
 
-  /** Deletes messages by a condition on their columns. */
+  /** Deletes the messages that meet a condition on their columns. */
   deleteMessages(where: string, ...bindings: SqlStorageValue[]): void {
     this.#forgetHistory();
     const divided = `select seq from messages where text is null and ${where}`;
@@ -262,7 +265,7 @@ export class Transcript extends Tables {
     for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
   }
 
-  /** Reads only role, text and status of the history: in a long one each further column costs time. */
+  /** Reads only role, text and status of each message: in a long history every further column costs time. */
   *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
     const columns = 'm.seq, m.turn, m.role, m.text, t.status, t.run';
     for (const [seq, turn, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
@@ -276,7 +279,9 @@ export class Transcript extends Tables {
     }
   }
 
-  /** Reads what decides how messages are shown; of the texts only the user's, which may be results of the edge alone. */
+  /**
+   * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
+   */
   *outlines(range: Range = {}): Generator<MessageOutline> {
     const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end";
     for (const [seq, turn, id, role, run, text] of this.#select(columns, range)?.raw() ?? []) {
@@ -291,7 +296,7 @@ export class Transcript extends Tables {
     }
   }
 
-  /** @returns the number of the turn of the next message behind a number, of whatever status. */
+  /** @returns the turn of the next message after a number, whatever its status is. */
   turnBehind(seq: number): number | undefined {
     return this.figure('select turn from messages where seq > ? order by seq limit 1', seq);
   }
@@ -316,7 +321,7 @@ export class Transcript extends Tables {
     );
   }
 
-  /** @returns the row of a message of the history by its id. */
+  /** @returns where the message with an id is in the history; undefined if it is not there. */
   findMessage(id: string): { seq: number; turn: number } | undefined {
     if (!this.#profile) return undefined;
     const [row] = this.read(
@@ -326,14 +331,14 @@ export class Transcript extends Tables {
     return row && { seq: Number(row.seq), turn: Number(row.turn) };
   }
 
-  /** Deletes everything but the profile and what is not settled yet. */
+  /** Deletes everything except the profile and the turns that are not settled yet. */
   empty(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'log', 'calls', 'approvals']) this.write(`delete from ${table}`);
     this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
   }
 
-  /** Deletes what an interrupted copy has left. A failed first turn stays, so that it can be resumed. */
+  /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */
   dropUnborn(): void {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'calls', 'approvals']) this.write(`delete from ${table}`);
@@ -351,12 +356,12 @@ export class Transcript extends Tables {
   }
 }
 
-/** @returns who is told of a turn, where that is somebody. Most turns have fewer columns to be written. */
+/** @returns the columns that say who gets the end of a turn. Most turns have none, so that fewer columns are written. */
 function toldOf({ background, deliverUrl }: TurnRow): Partial<TurnRow> {
   return { ...(background ? { background } : {}), ...(deliverUrl ? { deliverUrl } : {}) };
 }
 
-/** @returns the bytes of the members that a caller may make long. */
+/** @returns the bytes of the members that a caller can make long. */
 function profileSizeOf({ title, metadata }: Profile): number {
   return encoder.encode(JSON.stringify([title, metadata])).length;
 }

@@ -5,12 +5,12 @@ import type { TurnRow, TurnStatus } from './rows.ts';
 import { COMMITTED, RECENT } from './tables.ts';
 import type { Transcript } from './transcript.ts';
 
-/** @returns the turn with a number. */
+/** @returns the turn with a number; undefined if there is none. */
 export function turnAt(transcript: Transcript, seq: number): TurnRow | undefined {
   return transcript.turns('seq = ?', seq).at(0);
 }
 
-/** @returns the turn with an id. */
+/** @returns the turn with an id; undefined if there is none. */
 export function turnWithId(transcript: Transcript, id: string): TurnRow | undefined {
   return transcript.turns('id = ?', id).at(-1);
 }
@@ -25,7 +25,7 @@ export function turnWithKey(transcript: Transcript, key: string): TurnRow | unde
   return transcript.turns("key = ? and status != 'failed'", key).at(-1);
 }
 
-/** @returns the newest turn, or the newest with one of some statuses that has messages: of a run that is a step. */
+/** @returns the newest turn; with `statuses`, the newest one with such a status that has messages (in a run, a step). */
 export function latestTurn(transcript: Transcript, statuses?: readonly TurnStatus[]): TurnRow | undefined {
   const among = statuses
     ? `status in (${statuses.map((status) => `'${status}'`).join(', ')}) and coalesce(run != seq, true)`
@@ -33,26 +33,26 @@ export function latestTurn(transcript: Transcript, statuses?: readonly TurnStatu
   return transcript.turns(`seq = (select seq from turns where ${among} order by seq desc limit 1)`).at(0);
 }
 
-/** @returns the turns whose settlement the account has not confirmed, the running one with them. */
+/** @returns the turns whose settlement the account has not confirmed, including the running one. */
 export function unsettledTurns(transcript: Transcript): TurnRow[] {
   return transcript.turns(`settled = 0 and ${RECENT}`);
 }
 
-/** Failed turns, and those with a log. A running run needs all of its steps. */
+/** Failed turns, and turns with a log. The steps of a running run are excluded, because the run needs them. */
 const EXPIRES = `(status = 'failed' or seq in (select turn from log))
   and (run is null or run not in (select seq from turns where status = 'running'))`;
 
-/** @returns turns that ended by `endedBy`, and whose rows or logs can be deleted. */
+/** @returns the turns that ended by `endedBy` and whose rows or logs can be deleted. */
 export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[] {
   return transcript.turns(`status != 'running' and ended_at <= ? and ${EXPIRES}`, endedBy);
 }
 
-/** @returns when the oldest turn ended that is failed or still has a log; milliseconds since 1970 */
+/** @returns when the oldest turn ended that has failed or still has a log; milliseconds since 1970 */
 export function oldestToExpire(transcript: Transcript): number | undefined {
   return transcript.figure(`select min(ended_at) from turns where ${EXPIRES}`);
 }
 
-/** @returns the calls whose results a turn has taken up, by their tools: those of the answer before it. */
+/** @returns the tools whose results a turn has taken up: the tools that the answer before it has called. */
 export function toolsTakenUp(
   transcript: Transcript,
   { seq, follows }: TurnRow,
@@ -86,7 +86,7 @@ export function countHistory(transcript: Transcript): { turns: number; messages:
   return { turns: Number(row?.turns ?? 0), messages: Number(row?.messages ?? 0) };
 }
 
-/** @returns the turns from a number on that have no messages. */
+/** @returns the turns without messages, from a number on. */
 export function turnsWithoutMessages(transcript: Transcript, from: number): TurnRow[] {
   return transcript.turns('not exists (select 1 from messages where turn = turns.seq) and seq >= ?', from);
 }
@@ -96,7 +96,7 @@ export function committedTurns(transcript: Transcript, until: number): TurnRow[]
   return transcript.turns(`status in ${COMMITTED} and seq <= ?`, until);
 }
 
-/** A turn that is sent, with the characters of its messages. */
+/** The size of a turn that is sent: the characters of its messages. */
 export interface TurnSize {
   first: number;
   characters: number;
@@ -128,7 +128,7 @@ export function turnsOfRun(transcript: Transcript, run: number): TurnRow[] {
   return transcript.turns('run = ? and seq >= ?', run, run);
 }
 
-/** @returns the number of a run's first step that is part of the history: the one that has the question. */
+/** @returns the number of a run's first step in the history. That step has the question. */
 export function firstStepOf(transcript: Transcript, run: number): number | undefined {
   const first = `select seq from turns where run = ? and seq > ? and status in ${COMMITTED} order by seq limit 1`;
   return transcript.figure(first, run, run);

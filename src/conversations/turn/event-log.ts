@@ -1,8 +1,8 @@
 /**
  * The events of one turn as they are stored and shown.
  *
- * A listener is a position in the log, not a queue: later events are read from the rows when it takes more. So a slow
- * listener, or one that has left, costs no memory and delays nothing.
+ * A listener is a position in the log, not a queue: it reads later events from the rows when it takes more. So a slow
+ * listener, or a listener that has left, costs no memory and delays nothing.
  */
 
 import { encoder } from '../../http/bytes.ts';
@@ -11,20 +11,20 @@ import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
-/** The byte that ends a complete stream, and is never in an event. The turn's summary follows it, for the edge alone. */
+/** The byte that ends a complete stream. No event contains it. The turn's summary follows it, for the edge only. */
 export const END_OF_STREAM = 0;
 
 interface Listener {
   controller: ReadableByteStreamController;
   /** The number of the last event that it has, or is reading from the rows. */
   cursor: number;
-  /** The next row that it reads; undefined where it has all stored events. */
+  /** The next row that it reads; undefined if it has all stored events. */
   row: number | undefined;
-  /** Whether it has asked for more, and nothing has been sent since. */
+  /** Whether it has asked for more and has not received it yet. */
   isWaiting: boolean;
 }
 
-/** The log of a turn, as those see it who write it, show it or read it. */
+/** The log of a turn, for code that writes, shows or reads it. */
 export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
 
 /** The most characters of a stored row that stays in memory. */
@@ -40,7 +40,7 @@ export class EventLog {
   #frames: string[] = [];
   /** The same events, as they are stored. */
   #batch = new LogText();
-  /** The line of an event's id, up to its number. */
+  /** The `id:` line of an event, up to the number. */
   readonly #idLine: string;
   #characters = 0;
   #stored: number;
@@ -48,9 +48,9 @@ export class EventLog {
   #shown: number;
   /** The turn's summary as JSON, once the log is complete. */
   #summary: string | undefined;
-  /** The row that was written last, for listeners who come a moment later. */
+  /** The row that was written last, for listeners that come a moment later. */
   #latest: { row: number; text: string } | undefined;
-  /** The last event before numbers that were skipped. */
+  /** The number of the last event before skipped numbers. */
   #gapAfter: number | undefined;
 
   /**
@@ -73,7 +73,10 @@ export class EventLog {
     this.#summary = summary;
   }
 
-  /** Skips numbers: those of events that were shown before a crash and not stored must not be used again. */
+  /**
+   * Skips numbers, because events may have been shown before a crash without being stored. Their numbers must not be used
+   * again.
+   */
   skip(numbers: number): void {
     this.#gapAfter = this.#stored;
     this.#stored += numbers;
@@ -94,20 +97,20 @@ export class EventLog {
     return this.events - this.#shown;
   }
 
-  /** Adds an event as it came; `remark` is a comment behind it. */
+  /** Adds an event as it came. @param remark a comment after the event */
   add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
     this.#batch.add(text + remark);
     this.#push(text + remark);
   }
 
-  /** Adds a delta with one string, as it came; `head` and `string` as for `LogText`. */
+  /** Adds a delta with one string, as it came. `head` and `string` are as for `LogText`. */
   addSimilarDelta(text: string, head: string, string: string): void {
     this.#batch.addSimilarDelta(text, head, string);
     this.#push(text);
   }
 
   /**
-   * Adds deltas that follow each other and differ in their strings alone.
+   * Adds deltas that follow each other and differ only in their strings.
    *
    * @param start where in the text the first one begins
    * @returns where the text after them begins
@@ -130,27 +133,27 @@ export class EventLog {
     this.#characters += text.length + this.#idLine.length;
   }
 
-  /** @returns events that are not stored yet, as they are shown: with their ids before them. */
+  /** @returns events that are not stored yet, as they are shown: each after its id. */
   #shownText(from: number, to = this.#frames.length): string {
     let text = '';
-    // Added up and not joined: the runtime makes one string of all parts when it is read first.
+    // Concatenated, not joined: the runtime then makes one string of all parts when it is first read.
     for (let at = from; at < to; at += 1) text += `${this.#idLine}${this.#stored + at + 1}\n${this.#frames[at] ?? ''}`;
     return text;
   }
 
   /**
-   * Stores what is not stored yet; to be called in the transaction that it belongs to.
+   * Stores the events that are not stored yet. Call it in the transaction to which they belong.
    *
-   * @param time when, and for how long output may have been unseen; absent at the end of the turn
+   * @param time the time now, and for how long output may have been unseen; absent at the end of the turn
    */
   store(time?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#stored) + 1;
-    // The ids behind a gap do not follow from the row's first event.
+    // After a gap the ids cannot be made from the row's first event.
     const short = this.#gapAfter === undefined ? this.#batch.text : undefined;
     this.#gapAfter = undefined;
     this.#batch = new LogText();
-    // Most of what is stored is shown now: one text serves both.
+    // Most of what is stored is shown now, so one text serves both.
     const text = this.#shownText(0);
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
     const row = this.#rows;
@@ -171,19 +174,19 @@ export class EventLog {
     return this.#listeners.size > 0 ? this.#shownText(this.#shown - this.#stored) : '';
   }
 
-  /** Sends an event that says, in a silence, that the turn still runs. */
+  /** Sends a `ping` during a silence, to say that the turn still runs. */
   ping(): void {
     for (const listener of this.#listeners) {
       if (listener.isWaiting && listener.cursor === this.#shown) this.#enqueue(listener, PING);
     }
   }
 
-  /** Marks the end: the next `store` writes the last events. `summary` is the turn's, as JSON. */
+  /** Marks the end: the next `store` writes the last events. @param summary the turn's summary as JSON */
   finish(summary: string): void {
     this.#summary = summary;
   }
 
-  /** Shows the last events, and closes the streams of listeners that have everything. */
+  /** Shows the last events, and closes the streams of listeners that have all events. */
   end(): void {
     this.show();
     for (const listener of [...this.#listeners]) this.#serve(listener);
@@ -196,8 +199,9 @@ export class EventLog {
   }
 
   /**
-   * Takes the complete log out of memory, where the turn has ended and all of it is there as one text. Whoever comes later
-   * reads it from the rows: a text that an ended turn still has would live until the isolate collects everything.
+   * Takes the complete log out of memory, if the turn has ended and the log is there as one text. Later listeners read it
+   * from
+   * the rows. If the ended turn kept the text, the text would stay in memory until a full garbage collection.
    */
   takeComplete(): string | undefined {
     const isOne = this.#summary !== undefined && this.#rows === 1 && this.#frames.length === 0;
@@ -206,14 +210,14 @@ export class EventLog {
     return text;
   }
 
-  /** The shown events, where they are in memory as one text, and the number of the last one. */
+  /** The shown events and the number of the last one, if they are in memory as one text. */
   get opening(): { text: string; after: number } {
     const isOne = this.#shown === this.#stored && this.#rows === 1 && this.#summary === undefined;
     if (isOne && this.#latest !== undefined) return { text: this.#latest.text, after: this.#shown };
     return { text: '', after: 0 };
   }
 
-  /** @returns the bytes of the events after one, stored and to come, until the turn ends or the reader leaves. */
+  /** @returns the bytes of all events after one, stored and still to come, until the turn ends or the reader leaves. */
   follow(after: number): ReadableStream<Uint8Array> {
     let listener: Listener | undefined;
     const source: UnderlyingByteSource = {
@@ -234,7 +238,7 @@ export class EventLog {
     return new ReadableStream(source, { highWaterMark: 0 });
   }
 
-  /** @param fresh the text of the events up to `shown` that have not been shown */
+  /** @param fresh the text of the events up to the number `shown` that have not been shown */
   #show(fresh: string, shown: number): void {
     const before = this.#shown;
     if (shown === before) return;
@@ -256,13 +260,13 @@ export class EventLog {
     return this.#summary !== undefined && row === undefined && cursor === this.#shown;
   }
 
-  /** Sends a text, and closes the stream where it is the last one. */
+  /** Sends a text, and closes the stream after the last one. */
   #send(listener: Listener, text: string): void {
     if (!this.#isAtEnd(listener)) this.#enqueue(listener, text);
     else this.#close(listener, text + String.fromCharCode(END_OF_STREAM) + this.#summary);
   }
 
-  /** @returns the next text for a listener; undefined where it has all that was shown. */
+  /** @returns the next text for a listener; undefined if it has all shown events. */
   #next(listener: Listener): string | undefined {
     let skipTo: string | undefined;
     if (listener.row === undefined && listener.cursor < this.#stored) {
@@ -289,15 +293,15 @@ export class EventLog {
     return skipTo === undefined ? text : text.slice(Math.max(0, text.indexOf(skipTo)));
   }
 
-  /** Fails the stream of a listener whose next row is deleted: it must neither look complete nor wait for ever. */
+  /** Fails the stream of a listener whose next row is deleted. The stream must neither look complete nor wait for ever. */
   #lose(listener: Listener): undefined {
     this.#listeners.delete(listener);
-    // With a row to read it does not count as being at the end.
+    // A listener that still has a row to read does not count as being at the end.
     listener.row = 0;
     listener.controller.error(new Error('the log of this turn is gone'));
   }
 
-  /** Sends a text. A listener that has left throws here, and is removed. */
+  /** Sends a text. For a listener that has left this throws, and the listener is removed. */
   #enqueue(listener: Listener, text: string): void {
     listener.isWaiting = false;
     try {
@@ -314,7 +318,7 @@ export class EventLog {
       listener.controller.close();
       listener.controller.byobRequest?.respond(0);
     } catch {
-      // The listener left at the very end.
+      // The listener left at the very end, so there is nothing to close.
     }
   }
 }

@@ -14,8 +14,8 @@ interface DeltaForm {
 }
 
 /**
- * Builds a message from its events, as the official SDKs do it: blocks as they came, deltas added to them. Nothing is
- * refused, and unknown kinds of blocks and deltas are stored as they came.
+ * Builds a message from its events, as the official SDKs do: blocks as they came, with deltas added to them. It refuses
+ * nothing, and keeps unknown kinds of blocks and deltas as they came.
  */
 export class MessageBuilder {
   /** The message of `message_start`, with the changes of `message_delta`. */
@@ -25,15 +25,15 @@ export class MessageBuilder {
   stopped = false;
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
-  /** The form of the last delta, which the next one may have too. */
+  /** The form of the last delta. The next delta may have the same form. */
   #form: DeltaForm | undefined;
 
   /**
-   * Takes the data of a delta that differs from the one before it in its string alone, as almost all do: only the string
-   * is read.
+   * Takes the data of a delta that differs from the one before it only in its string, as almost all do. So only the string is
+   * read.
    *
    * @param from where the data begins in the text; it ends at `to`
-   * @returns the string as it is written; undefined for any other data, of which nothing is taken
+   * @returns the string as it is written; undefined for any other data, which is not taken
    */
   takeSimilarDelta(text: string, from = 0, to = text.length): string | undefined {
     const form = this.#form;
@@ -46,10 +46,10 @@ export class MessageBuilder {
   }
 
   /**
-   * Takes the strings of deltas that follow each other and have the form of the one before them.
+   * Takes the strings of deltas that follow each other and have the form of the delta before them.
    *
    * @param strings as they are written
-   * @returns how many of them are strings; nothing is taken of the others
+   * @returns how many of them are valid strings. The others are not taken
    */
   takeDeltaStrings(strings: readonly string[]): number {
     if (!this.#form) return 0;
@@ -71,7 +71,7 @@ export class MessageBuilder {
     return this.#form?.head;
   }
 
-  /** Takes the data of the next event; `text` is the same as text, if the next event may have its form. */
+  /** Takes the data of the next event. @param text the same data as text, if the next event may have the same form */
   take(event: Json, text?: string): void {
     this.#form = undefined;
     switch (event.type) {
@@ -102,7 +102,7 @@ export class MessageBuilder {
     return [...this.#byIndex].filter(([, block]) => block.open).map(([index]) => index);
   }
 
-  /** @returns the JSON that has come of a tool's input so far. */
+  /** @returns the JSON of a tool's input, as far as it has come. */
   inputOf(block: Block): string | undefined {
     return this.#inputs.get(block);
   }
@@ -127,7 +127,7 @@ export class MessageBuilder {
     this.#byIndex.set(index, block);
   }
 
-  /** @returns the block with a number of the upstream's. */
+  /** @returns the block with an index of the upstream. */
   blockAt(index: unknown): Block | undefined {
     return typeof index === 'number' ? this.#byIndex.get(index) : undefined;
   }
@@ -148,7 +148,7 @@ export class MessageBuilder {
     }
   }
 
-  /** @returns the form of a delta; undefined where it has more than one string. */
+  /** @returns the form of a delta; undefined if it has more than one string. */
   #formOf({ index, delta }: Json, data: string): DeltaForm | undefined {
     const block = this.blockAt(index);
     if (!block || !isObject(delta)) return undefined;
@@ -178,7 +178,7 @@ export class MessageBuilder {
     }
   }
 
-  /** Merges a `message_delta`. Nulls are left out, because it lacks much that `message_start` has. */
+  /** Merges a `message_delta` into the message. Skips nulls, because it lacks much of what `message_start` has. */
   #change({ delta, usage }: Json): void {
     const message = this.message ?? {};
     this.message = message;
@@ -196,7 +196,7 @@ export class MessageBuilder {
 
 const CLOSING_BRACE = 125;
 
-/** @returns where the last string of a delta ends, which two braces follow (the API pads them); -1 for another form. */
+/** @returns where the last string of a delta ends, which is before two braces (perhaps padded); -1 for another form. */
 function stringEnd(text: string, from: number, to: number): number {
   let at = to - 1;
   if (text.charCodeAt(at) !== CLOSING_BRACE) return -1;
@@ -205,7 +205,10 @@ function stringEnd(text: string, from: number, to: number): number {
   return text.charCodeAt(at) === CLOSING_BRACE && text.charCodeAt(at - 1) === QUOTE ? at - 1 : -1;
 }
 
-/** @returns whether a JSON string, given without its quotes, is its own value. Deltas are short: no pattern is as quick. */
+/**
+ * @returns whether a JSON string, given without its quotes, has no escapes. This loop is faster than a pattern for short
+ * deltas.
+ */
 function isUnescaped(written: string): boolean {
   for (let at = 0; at < written.length; at += 1) {
     const code = written.charCodeAt(at);

@@ -8,10 +8,10 @@ const FILLED_FIELDS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Makes the events of a message that came in one piece.
+ * Makes the event stream of a message that came in one piece.
  *
  * @param message a Messages answer: `type` is `message`
- * @returns its event stream, from `message_start` to `message_stop`
+ * @returns its events, from `message_start` to `message_stop`
  */
 export function eventsOf(message: Json): string {
   const { content, stop_reason = null, stop_sequence = null, usage, ...rest } = message;
@@ -26,7 +26,9 @@ export function eventsOf(message: Json): string {
   return events.join('');
 }
 
-/** Makes the events of an answer again as far as they came, as the upstream has sent them but for the places of its deltas. */
+/**
+ * Makes the events of an unfinished answer again, as the upstream has sent them, except that each block's deltas are joined.
+ */
 export function eventsSoFar(builder: MessageBuilder): string {
   const { message, blocks, usage, stopReason } = builder;
   const events = message ? [event('message_start', { message: { ...message, content: [] } })] : [];

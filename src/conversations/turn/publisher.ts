@@ -4,7 +4,7 @@ const STORE_MS = 250;
 const STORE_CHARACTERS = 16_384;
 
 /**
- * Stores and shows the events of a turn. Framing events and the first delta are stored before they are shown; later deltas
+ * Stores and shows the events of a turn. Framing events and the first delta are stored before they are shown. Later deltas
  * are shown first, and stored together at most 250 ms later.
  */
 export class Publisher {
@@ -24,7 +24,7 @@ export class Publisher {
     this.#now = now;
   }
 
-  /** Publishes the events of the piece that the turn has taken. */
+  /** Publishes the events of a piece that the turn has taken. */
   publish({ hasFraming, hasDelta }: TakenPiece): void {
     this.#storesFirst ||= hasFraming || (hasDelta && !this.hasDelta);
     this.hasDelta ||= hasDelta;
@@ -39,13 +39,13 @@ export class Publisher {
     if (!this.#hasEnded) log.show();
   }
 
-  /** Says in a silence that the turn still runs. */
+  /** Sends a `ping` during a silence, to say that the turn still runs. */
   ping(): void {
     this.#turn.log.ping();
     this.at = Date.now();
   }
 
-  /** Stops the timer: the end of the turn stores what is left. */
+  /** Stops the timer. The end of the turn stores the remaining events. */
   end(): void {
     this.#hasEnded = true;
     this.#clearTimer();
@@ -62,7 +62,7 @@ export class Publisher {
   }
 
   #clearTimer(): void {
-    // Clearing a timer that is not set would cost time as well.
+    // Clearing a timer that is not set would cost time, too.
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#timer = undefined;
   }

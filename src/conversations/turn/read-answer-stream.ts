@@ -6,26 +6,26 @@ import type { TurnAbort } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import type { TurnTimer } from './turn-timer.ts';
 
-/** How often the pieces that have come are taken, once a delta has been shown. */
+/** Milliseconds between two times at which the pieces so far are taken, once the first delta has been shown. */
 const SHOW_MS = 16;
 
-/** What reading an answer needs of its turn. */
+/** What reading an answer needs from its turn. */
 export interface AnswerReader {
-  /** The beginning of the stream, where it has been read already. */
+  /** The beginning of the stream, if it has been read already. */
   opening?: Uint8Array | undefined;
   turn: Turn;
   publisher: Publisher;
   timer: TurnTimer;
   abort: TurnAbort;
   now(): number;
-  /** Called when there are events to answer the caller with; often more than once. */
+  /** Called when there are events for the caller. It may be called often. */
   onEvents(): void;
 }
 
 /**
  * Reads the upstream's stream to its end, and publishes what comes.
  *
- * @returns how the turn ends; `rest` settles when the stream has closed after the last event, where that can be awaited
+ * @returns how the turn ends. `rest` settles when the stream has closed after the last event, if that can be awaited
  */
 export async function readAnswerStream(
   body: ReadableStream<Uint8Array>,
@@ -34,7 +34,7 @@ export async function readAnswerStream(
   let how: TurnEnd | undefined;
   /** @returns whether this piece ends the turn */
   const take = (piece: Uint8Array): boolean => {
-    // An abort cancels the readers, and that ends every wait. A race for each read would cost as much as the read.
+    // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
     if (abort.reason) throw abort.reason;
     timer.touch();
     turn.firstByteAt ??= now();
@@ -42,7 +42,7 @@ export async function readAnswerStream(
     how = taken.how;
     if (how) return true;
     publisher.publish(taken);
-    // An answer that ends with its first piece is handed over as one text; for any other the caller does not wait.
+    // An answer that ends with its first piece is passed on as one text. For any other the caller is answered now.
     if (turn.log.events > 0) onEvents();
     return false;
   };
@@ -51,7 +51,7 @@ export async function readAnswerStream(
     const reader = await readFirst(body, opening, publisher, abort, take);
     if (reader && how) rest = drain(reader);
     else if (reader) {
-      // From here on pieces are taken together every few milliseconds: a read of each would cost too much.
+      // From here on pieces are taken together every few milliseconds. Reading each piece by itself would cost too much.
       reader.releaseLock();
       const [stream, copy] = body.tee();
       const teeReader = copy.getReader({ mode: 'byob' });
@@ -74,7 +74,7 @@ export async function readAnswerStream(
 /**
  * Reads piece by piece until the first delta, so that it is shown at once.
  *
- * @returns the reader; undefined where the stream has ended
+ * @returns the reader; undefined if the stream has ended
  */
 async function readFirst(
   body: ReadableStream<Uint8Array>,
@@ -97,7 +97,7 @@ async function readFirst(
   return reader;
 }
 
-/** @returns how an interrupted turn is recorded: `silent` where the upstream was idle for too long. */
+/** @returns how an interrupted turn is recorded: `silent` if the upstream was idle for too long, otherwise `cut`. */
 export function interruptedEnd(thrown: unknown): 'cut' | 'silent' {
   return endOf(thrown) === 'silent' ? 'silent' : 'cut';
 }

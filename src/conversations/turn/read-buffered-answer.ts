@@ -8,7 +8,7 @@ import { eventsOf } from './message-events.ts';
 import type { Turn } from './turn.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
-/** What is known once the upstream has answered. */
+/** What is known when the upstream has answered. */
 export type Started =
   | { kind: 'stream'; headers: Record<string, string> }
   | { kind: 'refused'; status: number; headers: Record<string, string>; body: string }
@@ -31,10 +31,10 @@ interface BufferedTurnOptions {
 }
 
 /**
- * Reads an answer that is not a stream. A refusal of the upstream is for the caller, word for word; a message (a gateway
- * may answer with one although a stream was asked for) becomes the events of a turn.
+ * Reads an answer that is not a stream. The caller gets a refusal of the upstream word for word. A message becomes the events
+ * of the turn. (A gateway may answer with a message although a stream was asked for.)
  *
- * @returns what the caller is told, and how the turn ends
+ * @returns what the caller gets, and how the turn ends
  * @throws ApiError 500 for an answer that was interrupted
  */
 export async function readBufferedAnswer(

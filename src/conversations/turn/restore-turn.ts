@@ -1,4 +1,4 @@
-/** Restores turns from their rows: those that a crash interrupted, and those that a client asks for again. */
+/** Restores turns from their rows: turns that a crash interrupted, and turns that a client asks for again. */
 
 import { encoder } from '../../http/bytes.ts';
 import { parseObject } from '../../json/object.ts';
@@ -13,9 +13,9 @@ import { Turn } from './turn.ts';
 import { type Ended, errorIn } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
 
-/** Deltas are stored at least this often, with some reserve. */
+/** Milliseconds within which running turns store their deltas, with some reserve. */
 const LONGEST_SILENCE_MS = 1_000;
-/** How many event numbers are left out: more than can have been shown without being stored. */
+/** How many event numbers are skipped after a crash: more than can have been shown without being stored. */
 export const SKIPPED_EVENT_NUMBERS = 100_000;
 
 /** Restores a turn that a crash interrupted, as far as its log was stored. */
@@ -33,7 +33,7 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow): Turn {
   log.skip(SKIPPED_EVENT_NUMBERS);
   const unseenMs = unseenAtCrash(transcript, row, builder);
   const turn = new Turn(transcript, row, 1, { recovered: { log, builder, frames, bytes: stored.length, unseenMs } });
-  // Without a stored time the request may have been sent at any moment since the turn began.
+  // Without a stored time, assume the earliest: the request may have been sent as soon as the turn began.
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
   return turn;
@@ -58,11 +58,11 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
   return turn;
 }
 
-/** @returns for how many milliseconds an interrupted turn may have written unseen output, by what its rows say. */
+/** @returns for how many milliseconds the model may have written unseen output, as far as the turn's rows say. */
 export function unseenAtCrash(transcript: Transcript, row: TurnRow, { blocks, openIndices }: MessageBuilder): number {
   const sentAt = row.sentAt ?? row.beganAt;
   const logged = transcript.log.last(row.run ?? row.seq);
-  // In the log of a run the newest row may be of the step before.
+  // In the log of a run the newest row may belong to the step before.
   const { at, unseenMs } = logged && logged.at >= sentAt ? logged : { at: sentAt, unseenMs: 0 };
   const last = blocks.at(-1);
   // The input of a call may come in large pieces.

@@ -4,21 +4,21 @@ import type { TurnLog } from './event-log.ts';
 import type { Started } from './read-buffered-answer.ts';
 import type { Ended } from './turn-ending.ts';
 
-/** A turn that runs or has ended, as those see it who answer from it. */
+/** A turn that runs or has ended, for code that answers from it. */
 export interface RunningTurn {
   readonly row: TurnRow;
   readonly log: Pick<TurnLog, 'id' | 'follow' | 'takeComplete' | 'opening'>;
   readonly ended: Ended | undefined;
-  /** Whether a caller may have been told that it goes on in the background: then its end is told, whatever it is. */
+  /** Whether a caller may know that the turn goes on in the background. Then its end is always sent as an event. */
   isReported?: boolean;
 }
 
-/** What runs a turn: one request, or the steps of a run. */
+/** Runs a turn: one request, or the steps of a run. */
 export interface Runner {
   readonly turn: RunningTurn;
-  /** Settles when the upstream has answered, or will not. Never rejects. */
+  /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
   readonly started: Promise<Started>;
-  /** Settles when its request has gone up, or will not. Never rejects. */
+  /** Settles when its request has gone up, or it is clear that it will not. Never rejects. */
   readonly admitted: Promise<void>;
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
@@ -26,6 +26,6 @@ export interface Runner {
   go(plan: NextRequest): Promise<void>;
   /** Ends the turn, and stores the part of the answer that has come. */
   stop(): void;
-  /** Renews the hold of what has gone up. */
+  /** Renews the hold of the request that has gone up. */
   renew(): Promise<void>;
 }

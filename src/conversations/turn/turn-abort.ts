@@ -1,13 +1,13 @@
 import { type ApiError, finalError } from '../../http/errors.ts';
 
-/** Ends everything that a turn waits for: the request to the upstream, the readers of its stream, any other promise. */
+/** Ends all waits of a turn: the request to the upstream, the readers of its stream, and any other promise. */
 export class TurnAbort {
   readonly controller = new AbortController();
   /** The readers of the upstream's stream and of its copy. */
   readers: readonly ReadableStreamBYOBReader[] = [];
   /** Whether a client has stopped the turn. */
   isStopped = false;
-  /** Why the turn was aborted first; undefined while it goes on. */
+  /** The first reason for which the turn was aborted; undefined while it goes on. */
   reason: ApiError | undefined;
   readonly #aborted = Promise.withResolvers<never>();
 
@@ -15,7 +15,7 @@ export class TurnAbort {
     this.#aborted.promise.catch(() => {});
   }
 
-  /** Aborts because a client stops the turn. */
+  /** Aborts the turn because a client stops it. */
   stop(): void {
     this.isStopped = true;
     this.abort(stopped());
@@ -28,13 +28,13 @@ export class TurnAbort {
     for (const reader of this.readers) reader.cancel(reason).catch(() => {});
   }
 
-  /** Waits for work, but no longer than until the turn is aborted. @throws ApiError the reason of the abort */
+  /** Waits for work, until the turn is aborted at most. @throws ApiError the reason of the abort */
   async race<T>(work: Promise<T>): Promise<T> {
     return await Promise.race([work, this.#aborted.promise]);
   }
 }
 
-/** @returns the reason for a turn that was ended on purpose. */
+/** @returns the error of a turn that was stopped on purpose. */
 export function stopped(): ApiError {
   return finalError('api_error', 'This turn was stopped before anything was said.', { logged: 'stopped' });
 }

@@ -6,14 +6,14 @@ import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
-/** The body of a turn behind its prefix. */
+/** The body of a turn, with its prefix put before it. */
 export interface LaidBody {
   body: JsonBody;
-  /** The models that the prefix says may step in. */
+  /** The models that may step in, according to the prefix. */
   fallbacks: readonly string[] | undefined;
 }
 
-/** What a turn needs of the request that began it, and of the object that it runs in. */
+/** What a turn needs from the request that began it, and from the object in which it runs. */
 export interface TurnContext extends RequestContext {
   conversation: string;
   /** The call that a subagent's conversation answers. */
@@ -26,17 +26,17 @@ export interface TurnContext extends RequestContext {
   /** The conversation's agent, as the ledger names it: name@version. */
   agent?: string | undefined;
   upstream: Upstream;
-  /** Where there are several: the name of the one that answered the turn before. */
+  /** If there are several upstreams: the name of the one that answered the turn before. */
   stays?: string | undefined;
-  /** The models that the caller says may step in. */
+  /** The models that may step in, according to the caller. */
   fallbacks?: readonly string[] | undefined;
   transcript: Transcript;
   /** The caller's headers and query, which go up. */
   headers: PlainHeaders;
   query: string;
   now(): number;
-  /** Called once, with what confirms the settlement; undefined where nothing is to be settled. */
+  /** Called once, at the end. @param settled confirms the settlement; undefined if nothing has to be settled */
   onEnd(settled: Promise<Settled> | undefined): void;
-  /** The end could not be stored: the object must start anew, and then ends the turn from its log. */
+  /** Called if the end could not be stored. The object must restart, and then ends the turn from its log. */
   onBroken(thrown: unknown): void;
 }

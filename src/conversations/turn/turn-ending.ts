@@ -1,4 +1,4 @@
-/** The end of a turn: its status, its last events, and the conversation's profile afterwards. */
+/** Decides the end of a turn: its status, its last events, and the conversation's profile afterwards. */
 
 import { formatUsd } from '../../accounts/admission/limit-headers.ts';
 import type { TurnSummary } from '../../durable/contracts/conversation.ts';
@@ -33,7 +33,7 @@ export interface Ended {
   paused?: string;
 }
 
-/** @returns the status of a turn that has ended; `hasAnswer`: whether its answer has replayable blocks */
+/** @returns the status of a turn that has ended. `hasAnswer` says whether its answer has replayable blocks. */
 export function turnStatusOf(
   how: TurnEnd,
   { hasAnswer, stopReason, maxTokens }: { hasAnswer: boolean; stopReason: string | null; maxTokens: number },
@@ -52,7 +52,7 @@ export function turnStatusOf(
  * Adds the last events of a turn to its log.
  *
  * @param open the indices of blocks that have not ended
- * @returns the error in them, if there is one
+ * @returns the error in these events, if there is one
  */
 export function addEnd(
   log: Pick<TurnLog, 'add'>,
@@ -87,11 +87,11 @@ export function addEnd(
 }
 
 /**
- * Removes the server tool calls without results from a paused answer, after its continuation has ended without them: the
- * API accepts no further question otherwise.
+ * Removes the server tool calls without results from a paused answer, after its continuation has ended without the results.
+ * Otherwise the API would not accept another question.
  *
  * @param continuation the replayable blocks of the continuation
- * @returns the messages that change, with their new content; empty for one that must be deleted
+ * @returns the messages that change, with their new content. A message with empty content must be deleted
  */
 export function repairPaused(
   transcript: Transcript,
@@ -111,7 +111,7 @@ export function repairPaused(
   });
 }
 
-/** @returns the report of a conversation for its account; `own` of its cost is that of the request which it comes with. */
+/** @returns the report of a conversation for its account. @param own the part of its cost that the same call settles */
 export function conversationReportOf(profile: Profile, own: Nanodollars = 0): ConversationReport {
   const { id, version, createdAt, updatedAt, title, paused, turns, messages, bytes, exists, deleted } = profile;
   const cost = profile.cost - own;
@@ -120,12 +120,12 @@ export function conversationReportOf(profile: Profile, own: Nanodollars = 0): Co
   return { id, version, createdAt, updatedAt, title, paused, parent, ...counted, gone: deleted || !exists };
 }
 
-/** @returns what lists tell of the call that a subagent's conversation answers */
+/** @returns the part of a subagent's parent that lists show */
 export function listedParentOf({ conversation, toolUseId }: ListedParent): ListedParent {
   return { conversation, toolUseId };
 }
 
-/** @returns a conversation's profile after a turn with so many new messages, its answer with them. */
+/** @returns a conversation's profile after a turn. @param added how many messages the turn has, including its answer */
 export function nextProfile(profile: Profile, committed: boolean, added: number, now: number): Profile {
   const version = Math.max(profile.version + 1, now);
   if (!committed) return { ...profile, version };

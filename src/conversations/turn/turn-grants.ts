@@ -1,4 +1,4 @@
-/** What a turn's row says of its tries: what was set aside for the last one, and until when that covers its cost. */
+/** Stores the grant of a turn's last try in the turn's row: what was set aside, and until when that covers the cost. */
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
 import type { Admission } from '../../accounts/admission/metered-request.ts';
@@ -7,16 +7,18 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
-/** For how long a stored row covers the cost of a running turn, which stores one at least every fifteen seconds. */
+/**
+ * Milliseconds for which a stored row covers the cost of a running turn. The turn stores one at least every fifteen seconds.
+ */
 export const COVER_MS = 20_000;
 
-/** Keeps what settles a turn in its row, so that a turn whose object dies can be settled. Times are milliseconds since 1970. */
+/** Keeps in a turn's row what is needed to settle it after a crash. Times are milliseconds since 1970. */
 export class TurnGrants {
   readonly #transcript: Transcript;
   readonly #row: TurnRow;
   #isStored = true;
   #hasEnded = false;
-  /** While the account is asked for a further try: the grant of the one before. */
+  /** The grant of the try before, while the account is asked for another try. */
   #before: StoredGrant | null | undefined;
 
   constructor(transcript: Transcript, row: TurnRow) {
@@ -25,8 +27,8 @@ export class TurnGrants {
   }
 
   /**
-   * Stores the name of the next try before the account is asked for it: if the object dies, what the account holds for it is
-   * settled by that name.
+   * Stores the name of the next try before the account is asked for it. If the object dies, the account's hold is settled by
+   * that name.
    */
   expect(earlier: Nanodollars, startedAt: number): void {
     if (this.#hasEnded) return;
@@ -37,7 +39,7 @@ export class TurnGrants {
     this.#transcript.changeTurn(this.#row, { grant });
   }
 
-  /** Notes what settles a try that was admitted and sent. `store` stores it, for an object that dies. */
+  /** Notes the grant of a try that was admitted and sent. `store` stores it, in case the object dies. */
   take({ requestId, grant }: Pick<Admission, 'requestId' | 'grant'>, upstream: string | undefined, now: number): void {
     this.#before = undefined;
     Object.assign(this.#row, {
@@ -48,7 +50,7 @@ export class TurnGrants {
     this.#isStored = false;
   }
 
-  /** Stores what settles the try that has gone up, unless that has been done. */
+  /** Stores the grant of the try that has gone up, unless it is stored already. */
   store(): void {
     if (this.#isStored || this.#hasEnded) return;
     this.#isStored = true;
@@ -56,14 +58,14 @@ export class TurnGrants {
     this.#transcript.changeTurn(this.#row, { grant, sentAt, coversUntil });
   }
 
-  /** Stores in a silence that the turn still runs, so that a crash is settled for this time as well. */
+  /** Stores during a silence that the turn still runs, so that a crash is settled for this time as well. */
   cover(now: number): void {
     const coversUntil = now + COVER_MS;
     this.#row.coversUntil = coversUntil;
     this.#transcript.changeTurn(this.#row, { coversUntil });
   }
 
-  /** Goes back to the last try that was admitted: the turn ends with it. */
+  /** Goes back to the grant of the last admitted try. The turn ends with it. */
   end(): void {
     if (this.#before !== undefined) this.#row.grant = this.#before;
     this.#hasEnded = true;

@@ -1,4 +1,4 @@
-/** Reports what an answer has used, complete or not: its turn is settled by this. */
+/** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
 import { encoder } from '../../http/bytes.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
@@ -27,26 +27,26 @@ interface PartialAnswer {
   /** The beginning of an unfinished event. */
   rest: string;
   bytes: number;
-  /** How long unseen output may have been written, and the silence at the end. */
+  /** Milliseconds in which unseen output may have been written, and of silence at the end. */
   unseen_ms: number;
   silent_ms: number;
 }
 
-/** @returns the report of an interrupted answer, measured by its events. */
+/** @returns the report of an interrupted answer, measured from its events. */
 export function partialReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent_ms }: PartialAnswer): Report {
   const usage = new UsageReader({ readsBlocks: true });
   usage.push(encoder.encode(shown));
-  // The upstream has written the unfinished event as well.
+  // The upstream has also written the unfinished event.
   if (how.kind === 'cut' || how.kind === 'stopped') usage.push(encoder.encode(rest));
   if (how.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${how.frame.data}\n\n`));
   const { seen = nothingSeen(0), ...report } = usage.report;
-  // The events are read all at once here, so the times are those that the turn has measured.
+  // The events are read all at once here, so their times are taken from the turn, which has measured them.
   const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
   const handed_over = seen.handed_over && { ...seen.handed_over, unseen_ms };
   return { ...report, seen: { ...seen, unseen_ms, silent_ms, later_prompts, handed_over }, bytes };
 }
 
-/** @returns the outcome of a try without an answer; times in milliseconds since 1970. */
+/** @returns the outcome of a try without an answer. Times are milliseconds since 1970. */
 export function unansweredOutcome(sentAt: number | undefined, now: number): RequestOutcome {
   return {
     ...reportOf(undefined, 0),

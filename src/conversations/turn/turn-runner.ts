@@ -30,18 +30,18 @@ import type { TurnEnd } from './turn-ending.ts';
 import { unansweredOutcome } from './turn-report.ts';
 import { TurnTimer } from './turn-timer.ts';
 
-/** An account that does not answer must not lock a conversation for ever. */
+/** Milliseconds to wait for an admission: an account that does not answer must not lock a conversation for ever. */
 const ADMIT_MS = 45_000;
 const RENEW_MS = 180_000;
-/** How long the stream may take to end after its last event. */
+/** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
 
-/** Runs one turn: has it admitted, sends it, reads the answer, has it stored and shown, and ends it. */
+/** Runs one turn: has it admitted, sends it, reads the answer, stores and shows it, and ends the turn. */
 export class TurnRunner implements Runner {
   readonly turn: Turn;
   /** Why the turn has failed before the upstream answered. */
   failure: ApiError | undefined;
-  /** The model that was admitted last, as the upstream knows it: another one may have stepped in. */
+  /** The model that was admitted last, by the upstream's name. Another model may have stepped in. */
   model: string | undefined;
   readonly #started = Promise.withResolvers<Started>();
   readonly #admitted = Promise.withResolvers<void>();
@@ -59,7 +59,7 @@ export class TurnRunner implements Runner {
   #isSent = false;
   /** Whether a grant that comes now is stored at once. */
   #storesGrants = false;
-  /** Whether the turn has ended and its stream has not yet. */
+  /** Whether the turn has ended but its stream has not. */
   #isDraining = false;
 
   constructor(turn: Turn, context: TurnContext) {
@@ -70,7 +70,7 @@ export class TurnRunner implements Runner {
     this.#timer = new TurnTimer(this.#publisher, context.settings, {
       onTimeout: (reason) => this.#abort.abort(reason),
       onSilence: () => this.#ping(),
-      // A short answer stores its grant with its end: that saves a write.
+      // A short answer stores its grant together with its end, which saves a write.
       onFirstTick: () => {
         if (!this.#isSent) return false;
         this.#storesGrants = true;
@@ -81,7 +81,7 @@ export class TurnRunner implements Runner {
     this.#timer.expect(ADMIT_MS, unanswered);
   }
 
-  /** Settles when the upstream has answered, or will not. Never rejects. */
+  /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
   get started(): Promise<Started> {
     return this.#started.promise;
   }
@@ -106,7 +106,7 @@ export class TurnRunner implements Runner {
       this.#started.resolve({ kind: 'error', error });
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
     } finally {
-      // A timer that is left running wakes the isolate once more for nothing.
+      // A timer that is left running would wake the isolate once more for nothing.
       if (!this.#isDraining) this.#timer.clear();
       this.#admitted.resolve();
       this.#done.resolve();
@@ -180,7 +180,7 @@ export class TurnRunner implements Runner {
         waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
-    // The request has gone up: a crash would cost something now. What settles that is stored meanwhile.
+    // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
     this.#take(granted);
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
@@ -207,14 +207,14 @@ export class TurnRunner implements Runner {
     this.#answerCaller();
   }
 
-  /** Notes the ids that the answer gives out as the account's. */
+  /** Notes the ids that the answer has made (files, containers) as the account's own. */
   #noteMade(): void {
     const made = idsMade(this.turn.ended?.message);
     this.#context.waitUntil(noteMade(this.#context, made, this.turn.progress.upstream));
   }
 
   async #answerBuffered(response: Response, quotaStatus: Record<string, string>): Promise<void> {
-    // The read has its own timeout.
+    // Reading the answer has a timeout of its own.
     this.#timer.expect(Number.POSITIVE_INFINITY, timedOut);
     const { how, started } = await readBufferedAnswer(response, this.turn, {
       quotaStatus,
@@ -224,7 +224,7 @@ export class TurnRunner implements Runner {
       isOperator: this.#context.settings.development && this.turn.progress.upstream === undefined,
       now: this.#context.now,
     });
-    // The turn is ended first: an answer in one piece is taken from its log.
+    // The turn is ended first, because an answer in one piece is taken from its log.
     this.#end(how);
     this.#started.resolve(started);
   }
@@ -244,23 +244,23 @@ export class TurnRunner implements Runner {
       this.#isDraining = true;
       this.#context.waitUntil(this.#drain(rest));
     } else {
-      // Nobody listens any more, and nothing more shall be paid.
+      // The turn has ended, so the upstream must not go on writing what would have to be paid.
       this.#abort.abort(stopped());
     }
     return how;
   }
 
-  /** Waits for the stream to end behind its last event: only then its connection can be used again. */
+  /** Waits for the stream to end after its last event. Only then can its connection be used again. */
   async #drain(rest: Promise<boolean>): Promise<void> {
     this.#timer.expect(DRAIN_MS, stopped);
     await rest;
     this.#timer.clear();
   }
 
-  /** Takes over the admission of a try, and stores what settles it. */
+  /** Takes over the admission of a try, and stores its grant. */
   #take(admission: Admission): void {
     if (this.#hasEnded) {
-      // The turn was stopped during the admission, so that this try never goes up.
+      // The turn was stopped during the admission, so this try never goes up.
       const { done } = admission.settle(unansweredOutcome(this.turn.progress.sentAt, this.#context.now()));
       this.#context.waitUntil(done);
       return;
@@ -288,7 +288,7 @@ export class TurnRunner implements Runner {
       streams: true,
       ...choice,
     };
-    // Until the account refuses, it may have placed a hold.
+    // Until the account answers, it may have placed a hold.
     this.#meter = requestMeterOf(request, UNKNOWN_GRANT);
     this.#timer.expect(ADMIT_MS, unanswered);
     try {
@@ -302,7 +302,7 @@ export class TurnRunner implements Runner {
   }
 
   #ping(): void {
-    // A caller waits for its answer no longer than until the first ping.
+    // A caller waits for the answer until the first ping at most.
     this.#answerCaller();
     this.#publisher.ping();
     this.turn.grants.cover(this.#context.now());
@@ -322,7 +322,7 @@ export class TurnRunner implements Runner {
   }
 }
 
-/** @returns a body with some members changed; a history in it is not parsed for that. */
+/** @returns a body with some members changed. The history in it is not parsed. */
 function changed(body: JsonBody, changes: BodyChanges): Sendable {
   if (!(body instanceof RequestBody) || Object.keys(changes).length === 0) return bodyUp(body, changes);
   return body.with(changes).bytes;

@@ -7,13 +7,13 @@ const FIRST_TICKS_MS = 50;
 
 interface TimerEvents {
   onTimeout(reason: ApiError): void;
-  /** Is called when nothing was shown for 15 seconds. */
+  /** Called when nothing was shown for 15 seconds. */
   onSilence(): void;
-  /** Is called at first every `FIRST_TICKS_MS`. @returns whether no more of these quick ticks are needed */
+  /** Called every `FIRST_TICKS_MS` at first. @returns true when these quick ticks are no longer needed */
   onFirstTick(): boolean;
 }
 
-/** The one timer of a turn: it notices silences, and aborts what takes too long. */
+/** The only timer of a turn. It notices silences, and aborts what takes too long. */
 export class TurnTimer {
   readonly #publisher: Publisher;
   /** The longest time between two ticks; milliseconds. */
@@ -21,7 +21,7 @@ export class TurnTimer {
   readonly #events: TimerEvents;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isQuick = true;
-  /** What is expected next: how long it may take, since when, and the error if it does not come. */
+  /** What is expected next: how many milliseconds it may take, since when, and the error if it does not come. */
   #expected: { ms: number; since: number; reason: () => ApiError } | undefined;
 
   constructor(
@@ -38,12 +38,16 @@ export class TurnTimer {
     this.#tickIn(Math.min(FIRST_TICKS_MS, this.#stepMs));
   }
 
-  /** Sets what is expected from now on, and how many milliseconds it may take. */
+  /**
+   * Sets how many milliseconds the next expected event may take from now on.
+   *
+   * @param reason makes the error if it does not come
+   */
   expect(ms: number, reason: () => ApiError): void {
     this.#expected = { ms, since: Date.now(), reason };
   }
 
-  /** Begins the time anew: a part of what is expected has come. */
+  /** Restarts the time, because a part of what is expected has come. */
   touch(): void {
     if (this.#expected) this.#expected.since = Date.now();
   }

@@ -1,4 +1,4 @@
-/** One turn while it runs, and how it ends: the same for one that ends by itself, is stopped, is interrupted, or has died. */
+/** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
 
 import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
@@ -31,29 +31,29 @@ import { completeReport, inputTokens, partialReport } from './turn-report.ts';
 
 /** What a piece of the upstream's stream had in it. */
 export interface TakenPiece {
-  /** Whether there was an event that frames the answer. */
+  /** Whether it had an event that frames the answer. */
   hasFraming: boolean;
   hasDelta: boolean;
-  /** How the turn ends, where the piece ended it. */
+  /** How the turn ends, if this piece ended it. */
   how?: TurnEnd;
 }
 
 export interface TurnOptions {
-  /** Of a step: makes its side of the log of its run. */
+  /** For a step of a run: makes its part of the run's log. */
   logOf?: (builder: MessageBuilder) => TurnLog;
-  /** Of a step: its calls of the edge's tools, as its row stores them; null where there are none. */
+  /** For a step of a run: returns its calls of the edge's tools as its row stores them; null if there are none. */
   callsIn?: (content: readonly Json[]) => string | null;
-  /** Whether it is a further step of a run, which is one turn. */
+  /** Whether it is a later step of a run. (A run counts as one turn.) */
   isLater?: boolean;
-  /** How many new messages the turn has; absent where that must be looked up. */
+  /** How many new messages the turn has; absent if they must be counted in the rows. */
   newMessages?: number;
-  /** The state of a turn that a crash interrupted, from its log. */
+  /** The state of a turn that was interrupted by a crash, restored from its log. */
   recovered?: {
     log: TurnLog;
     builder: MessageBuilder;
     frames: FrameReader;
     bytes: number;
-    /** How long unseen output may have been written. */
+    /** Milliseconds in which unseen output may have been written. */
     unseenMs: number;
   };
 }
@@ -80,7 +80,7 @@ export class Turn {
   #clock: HiddenOutputClock | undefined;
   /** Whether its final usage has come. */
   #hasFinalUsage = false;
-  /** When the piece came that is taken now. */
+  /** When the current piece came. */
   #now = 0;
   readonly #options: TurnOptions;
 
@@ -97,7 +97,7 @@ export class Turn {
     this.#bytes = recovered?.bytes ?? 0;
   }
 
-  /** Takes a piece of the upstream's stream, which came at `now`; milliseconds since 1970. */
+  /** Takes a piece of the upstream's stream. @param now when it came; milliseconds since 1970 */
   take(piece: Uint8Array, now: number): TakenPiece {
     this.#bytes += piece.length;
     this.#now = now;
@@ -121,7 +121,7 @@ export class Turn {
   }
 
   /**
-   * Takes deltas that differ from the one before them in their strings alone, as most do.
+   * Takes deltas that differ from the one before them only in their strings, as most do.
    *
    * @returns where the text after them begins; undefined if there is no such delta
    */
@@ -130,7 +130,7 @@ export class Turn {
     if (head === undefined || !text.startsWith(DELTA_LINES, start)) return undefined;
     const from = start + DELTA_LINES.length;
     const between = DELTA_END + DELTA_LINES + head;
-    // Where more of them follow, all but the last are found in one pass.
+    // If several follow each other, all but the last are found in one pass.
     if (text.startsWith(between, end + 2 - DELTA_END.length) && text.startsWith(head, from)) {
       const strings = text.slice(from + head.length).split(between);
       const taken = this.builder.takeDeltaStrings(strings.slice(0, -1));
@@ -142,7 +142,11 @@ export class Turn {
     return end + 2;
   }
 
-  /** Takes the last event of a stream that has ended, if it lacks only its empty line. @returns how the turn ends by it */
+  /**
+   * Takes the last event of a stream that has ended, if only its empty line is missing.
+   *
+   * @returns how that event ends the turn
+   */
   takeRest(): TurnEnd | undefined {
     const { last } = this.#frames;
     return last && parseObject(last.data) !== undefined ? this.#takeFrame(last).how : undefined;
@@ -154,7 +158,7 @@ export class Turn {
     if (frame.event === 'error') {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
     }
-    // The stream broke at an event that no client can read.
+    // The stream broke inside an event, which no client can read.
     if (data === undefined) return { ...framing, how: { kind: 'cut', error: interrupted(false), end: 'cut' } };
     this.builder.take(data, frame.data);
     if (data.type === 'message_delta')
@@ -168,10 +172,11 @@ export class Turn {
   }
 
   /**
-   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. What is written between two
-   * waits is stored as one; where this throws, none of it may be.
+   * Ends the turn: settles it, and stores its end, its answer and the conversation's totals. It does not wait, so all of that
+   * is
+   * stored together. If it throws, none of it may be stored.
    *
-   * @param meter undefined where no hold was placed, so that nothing is to be settled
+   * @param meter undefined if no hold was placed, so that nothing has to be settled
    * @param now milliseconds since 1970
    * @returns the settlement's confirmation
    */
@@ -183,7 +188,7 @@ export class Turn {
   ): Promise<Settled> | undefined {
     const { profile } = this.#transcript;
     if (!profile) throw new TypeError('A turn without a conversation.');
-    // The next try was not admitted: what is settled is the one before.
+    // If the next try was not admitted, the one before is settled.
     this.grants.end();
     const outcome = this.#outcome(how, now);
     const { usage } = outcome;
@@ -200,7 +205,7 @@ export class Turn {
     const calls = (status === 'complete' && this.#options.callsIn?.(content)) || null;
     const isOfRun = this.row.run !== null && status === 'complete';
     const next = nextProfile(profile, committed, newMessages + (hasAnswer ? 1 : 0), now);
-    // The number of a failed one may be used again.
+    // Only committed turns count: the number of a failed turn may be used again.
     if (committed) next.through = this.row.seq;
     if (committed && this.#options.isLater) next.turns -= 1;
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
@@ -214,12 +219,12 @@ export class Turn {
       },
       startedAt: this.row.beganAt,
       tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
-      // What calls tools goes on: the conversation is reported with the last step, or by its run.
+      // A step that calls tools goes on. The conversation is reported with the last step, or by its run.
       ...(calls === null
         ? { conversation: conversationReportOf({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
         : {}),
     });
-    // A cost that only the account knows comes with its answer to the settlement.
+    // If only the account knows the cost, it comes with its answer to the settlement.
     const { nanodollars = Number.NaN } = settlement ?? {};
     const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
     next.cost += cost;
@@ -258,7 +263,7 @@ export class Turn {
     this.#transcript.endTurn(row);
     if (isOfRun && this.#options.isLater) this.#transcript.keep(next);
     else this.#transcript.save(next, bytes);
-    // Last, because it shows the end: everything before it has succeeded then.
+    // This is last because it shows the end. Everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);
     if (cached?.fresh?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {
@@ -276,7 +281,7 @@ export class Turn {
     this.#now = now;
   }
 
-  /** @returns for how many milliseconds unseen output may have been written until a time. */
+  /** @returns for how many milliseconds, up to a time, unseen output may have been written. */
   unseenUntil(at: number): number {
     return this.#options.recovered?.unseenMs ?? this.#clock?.until(at) ?? at - (this.progress.sentAt ?? at);
   }
@@ -305,7 +310,7 @@ export class Turn {
     };
   }
 
-  /** Where there are several upstreams: the name of the one that answered, or was tried last. */
+  /** If there are several upstreams: the name of the one that answered, or was tried last. */
   get #told(): Pick<RequestOutcome, 'upstream'> {
     const upstream = this.progress.upstream ?? this.row.grant?.upstream;
     return upstream === undefined ? {} : { upstream };
@@ -323,7 +328,7 @@ export class Turn {
     return this.#options.newMessages ?? messagesOf(this.#transcript, this.row.seq).length;
   }
 
-  /** @returns the answer's id: the API's own, so that a client finds the message that it has seen arrive. */
+  /** @returns the id of the answer. It is the API's own, so that a client finds the message that it has received. */
   #answerId(): string {
     const id = this.builder.message?.id;
     return typeof id === 'string' && /^[\w-]{1,128}$/.test(id) ? id : `msg_${this.row.id}_answer`;

@@ -23,21 +23,33 @@ interface Asked {
  * Asks an upstream for its models.
  *
  * @param fetcher calls it
+ * @param patienceMs milliseconds after which it is not waited for
  * @returns a warning; undefined if it answers. An upstream without a list of models may answer all the same.
  */
-export async function askUpstream({ name, setting, request }: Asked, fetcher = fetch): Promise<string | undefined> {
+export async function askUpstream(
+  { name, setting, request }: Asked,
+  fetcher = fetch,
+  patienceMs = PATIENCE_MS,
+): Promise<string | undefined> {
   let status: number;
   let said: string;
   try {
     const { url, headers } = await request();
-    const response = await fetcher(url, { headers, signal: AbortSignal.timeout(PATIENCE_MS) });
+    // Not followed: another host would get the key.
+    const response = await fetcher(url, { headers, redirect: 'manual', signal: AbortSignal.timeout(patienceMs) });
     const credentials = Object.values(headers).filter((value) => value !== API_VERSION);
     status = response.status;
     said = credentials.reduce((text, secret) => text.replaceAll(secret, '…'), await response.text());
   } catch (thrown) {
+    if (thrown instanceof Error && thrown.name === 'TimeoutError') {
+      return `${name} has not said within ${patienceMs / 1_000} seconds whether it takes ${setting}. Requests may work all the same.`;
+    }
     const cause = thrown instanceof Error && thrown.cause instanceof Error ? thrown.cause : thrown;
     const reason = cause instanceof Error ? cause.message : String(cause);
     return `${name} cannot be reached (${reason}). Requests fail until it can.`;
+  }
+  if (status >= 300 && status < 400) {
+    return `${name} answers with a redirect (${status}), which is not followed. Set its base URL to the final address.`;
   }
   return explainRefusedKey({ name, setting, status, said });
 }

@@ -13,12 +13,29 @@ import type { Settings } from '../settings/settings.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { queryOf, relay } from '../upstream/relay.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
-import { isModelRow, type ModelRow, placesOf, rowsIn, servedModel, servedModels } from './served-models.ts';
+import {
+  isModelRow,
+  type ModelRow,
+  placesOf,
+  rowsIn,
+  servedModel,
+  servedModels,
+  UNKNOWN_DAY,
+} from './served-models.ts';
 
 const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
 const LIST = '/v1/models';
 /** How gateways answer that do not have the list. */
 const HAS_NO_LIST: ReadonlySet<number> = new Set([404, 405, 501]);
+/** The same where no answer can be relayed: a web page, a redirect to one, nothing at all. */
+const GIVES_NO_LIST: ReadonlySet<string> = new Set([
+  'upstream_no_answer',
+  'upstream_redirect',
+  'upstream_silent',
+  'upstream_timeout',
+]);
+/** Milliseconds. Who has the list gives it at once. */
+const LIST_MS = 5_000;
 
 /** Lists the upstream's models with the limits and prices that this edge knows; only those that the account may use. */
 export function modelsRoutes(fetchUpstream?: Fetch) {
@@ -92,19 +109,48 @@ async function answerModels(
 ): Promise<Response> {
   const { settings } = c.var;
   const quota = await admitFree(c);
-  const response = await relayModels(c, path, caller, fetchUpstream);
+  const response =
+    path === LIST ? await relayList(c, caller, fetchUpstream) : await relayModels(c, path, caller, fetchUpstream);
+  if (!response) return ownList(caller, settings, quota);
   for (const [name, value] of Object.entries(quota)) response.headers.set(name, value);
-  if (path === LIST && HAS_NO_LIST.has(response.status)) return ownList(caller, settings, quota);
   if (!response.ok) return response;
   const body: unknown = await response.json();
-  return Response.json(joinAll(body, settings), { headers: response.headers });
+  if (path !== LIST) return Response.json(joinedRow(body, settings), { headers: response.headers });
+  // A list of another form, as gateways have it that speak several APIs, has only models.
+  if (!isObject(body) || !Array.isArray(body.data)) return ownList(caller, settings, quota);
+  const data = body.data.map((row) => joinedRow(row, settings));
+  const page = { has_more: false, first_id: idOf(data[0]), last_id: idOf(data.at(-1)), ...body, data };
+  return Response.json(page, { headers: response.headers });
 }
 
 function relayModels(c: Context<AppEnv>, path: string, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
-  const { settings, requestId, waitUntil } = contextOf(c);
+  const { settings: all, requestId, waitUntil } = contextOf(c);
+  const { UPSTREAM_TIMEOUT_MS, STREAM_IDLE_MS } = all;
+  const settings = {
+    ...all,
+    UPSTREAM_TIMEOUT_MS: Math.min(UPSTREAM_TIMEOUT_MS, LIST_MS),
+    STREAM_IDLE_MS: Math.min(STREAM_IDLE_MS, LIST_MS),
+  };
   const routing = { streams: false, isQuick: true };
-  const upstream = upstreamOf(settings, fetchUpstream);
+  const upstream = upstreamOf(all, fetchUpstream);
   return relay({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
+}
+
+/** @returns the upstream's list; undefined for a gateway that has none, or gives none in time, which the log tells. */
+async function relayList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response | undefined> {
+  try {
+    const response = await relayModels(c, LIST, caller, fetchUpstream);
+    return HAS_NO_LIST.has(response.status) ? undefined : response;
+  } catch (thrown) {
+    const { logged } = toApiError(thrown);
+    if (!GIVES_NO_LIST.has(logged)) throw thrown;
+    c.get('entry').line.error_type = logged;
+    return undefined;
+  }
+}
+
+function idOf(row: unknown): string | null {
+  return isModelRow(row) ? row.id : null;
 }
 
 /** @returns the models of this edge's own table, for a gateway that has no list: it may serve any of them. */
@@ -144,12 +190,6 @@ async function listFrom(
   return undefined;
 }
 
-function joinAll(body: unknown, settings: Settings): unknown {
-  if (!isObject(body)) return body;
-  if (!Array.isArray(body.data)) return joinedRow(body, settings);
-  return { ...body, data: body.data.map((row) => joinedRow(row, settings)) };
-}
-
 function joinedRow(row: unknown, settings: Settings): unknown {
   return isModelRow(row) ? joined(row, settings) : row;
 }
@@ -162,6 +202,9 @@ function joined(row: ModelRow, settings: Settings, pool?: UpstreamPool): ModelRo
   const model: Model | undefined = settings.models.find(row.id);
   const places = pool && placesOf(pool, row.id, settings);
   return {
+    type: 'model',
+    display_name: model?.display_name ?? row.id,
+    created_at: UNKNOWN_DAY,
     ...row,
     max_input_tokens: row.max_input_tokens ?? model?.max_input_tokens ?? null,
     max_tokens: row.max_tokens ?? model?.max_tokens ?? null,

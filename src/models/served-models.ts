@@ -18,7 +18,7 @@ interface Serving {
 }
 
 /** As the API says it of a model whose day of release is not known. */
-const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
+export const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
 
 /**
  * @param listed what those upstreams list that have a list

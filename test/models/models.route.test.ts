@@ -119,3 +119,48 @@ test('a gateway without a list of models leaves the edge with those of its own t
     expect((await app.fetch('/v1/models/claude-haiku-5-5')).status).toBe(status);
   }
 });
+
+describe('what answers in the place of a list of models', () => {
+  const page = '<!doctype html><title>Welcome</title>';
+  test.each<[string, () => Response | Promise<Response>]>([
+    ['a web page', () => new Response(page, { headers: { 'content-type': 'text/html' } })],
+    ['a web page with 404', () => new Response(page, { status: 404, headers: { 'content-type': 'text/html' } })],
+    ['a redirect', () => new Response(null, { status: 302, headers: { location: '/login' } })],
+    ['something else in JSON', () => Response.json({ status: 'ok' })],
+    ['nothing', () => new Promise(() => {})],
+  ])('%s leaves the edge with its own table', async (_, answer) => {
+    const app = testApp(answer, { UPSTREAM_TIMEOUT_MS: '100' });
+    const response = await app.fetch('/v1/models?limit=1000');
+    expect(response.status).toBe(200);
+    expect((await response.json<List>()).data.map(({ id }) => id)).toContain('claude-haiku-5-5');
+  });
+
+  test('a list in the form of another API has rows as the Claude API has them', async () => {
+    const rows = [
+      { id: 'claude-haiku-5-5', object: 'model' },
+      { id: 'our-own', object: 'model' },
+    ];
+    const app = testApp(() => Response.json({ object: 'list', data: rows }));
+    expect(await (await app.fetch('/v1/models')).json<List>()).toMatchObject({
+      data: [
+        { type: 'model', display_name: 'Claude Haiku 5.5', prices: { input: 0.1 } },
+        { type: 'model', display_name: 'our-own', prices: null },
+      ],
+      has_more: false,
+      first_id: 'claude-haiku-5-5',
+      last_id: 'our-own',
+    });
+  });
+
+  test('an upstream that is down, or refuses the key, is told all the same', async () => {
+    for (const [status, told] of [
+      [500, 500],
+      [401, 500],
+    ] as const) {
+      const app = testApp(() => Response.json({ type: 'error', error: { type: 'x', message: 'no' } }, { status }), {
+        UPSTREAM_MAX_RETRIES: '0',
+      });
+      expect((await app.fetch('/v1/models')).status).toBe(told);
+    }
+  });
+});

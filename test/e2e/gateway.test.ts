@@ -1,0 +1,100 @@
+import type { ServerResponse } from 'node:http';
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { askUpstream } from '../../scripts/ask-upstream.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
+import { type Edge, startEdgeWithPage } from '../support/edge.ts';
+import { answered, ask, lastAnswer, openPage } from '../support/page.ts';
+import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+
+const PATIENCE_MS = 300;
+const WEB_PAGE = '<!doctype html><title>Welcome to the gateway</title>';
+const KEY = 'sk-of-the-gateway';
+
+/** What a gateway has to say at a path that it does not know. */
+const UNKNOWN: Readonly<Record<string, (response: ServerResponse) => void>> = {
+  'a 404 in JSON': (response) => send(response, 404, 'application/json', '{"error":"not found"}'),
+  'a 405': (response) => send(response, 405, 'text/plain', 'Method Not Allowed'),
+  'a web page': (response) => send(response, 200, 'text/html', WEB_PAGE),
+  'a redirect to a web page': (response) => response.writeHead(302, { location: '/welcome' }).end(),
+  nothing: () => {},
+};
+
+const EVENTS = [
+  {
+    type: 'message_start',
+    message: {
+      id: 'msg_1',
+      type: 'message',
+      role: 'assistant',
+      model: 'claude-haiku-5-5',
+      content: [],
+      stop_reason: null,
+      stop_sequence: null,
+      usage: { input_tokens: 9, output_tokens: 1 },
+    },
+  },
+  { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
+  { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'Hello from the gateway.' } },
+  { type: 'content_block_stop', index: 0 },
+  { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens: 6 } },
+  { type: 'message_stop' },
+];
+
+function send(response: ServerResponse, status: number, type: string, body: string): void {
+  response.writeHead(status, { 'content-type': type }).end(body);
+}
+
+let gateway: FakeUpstream;
+let unknown: (response: ServerResponse) => void;
+
+beforeAll(async () => {
+  gateway = await startUpstream(({ method, path }, response) => {
+    if (method !== 'POST' || !/^\/v1\/messages(\?|$)/.test(path)) return unknown(response);
+    const events = EVENTS.map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+    send(response, 200, 'text/event-stream', events.join(''));
+  });
+});
+afterAll(async () => await gateway?.stop());
+
+test.each(Object.keys(UNKNOWN))(
+  'at the start a gateway that answers %s for its models is not said to fail',
+  async (kind) => {
+    unknown = UNKNOWN[kind] ?? unknown;
+    const request = () => ({ url: `${gateway.url}/v1/models?limit=1`, headers: { 'x-api-key': KEY } });
+    const asked = { name: 'The Claude API', setting: 'ANTHROPIC_API_KEY', request };
+    const before = gateway.received.length;
+    const told = await askUpstream(asked, fetch, PATIENCE_MS);
+    expect(told ?? '').not.toMatch(/fail|cannot be reached|does not know the key/);
+    if (kind === 'nothing')
+      expect(told).toContain('has not said within 0.3 seconds whether it takes ANTHROPIC_API_KEY');
+    // The key goes to nobody else.
+    if (kind.startsWith('a redirect')) expect(told).toContain('answers with a redirect (302), which is not followed');
+    expect(gateway.received).toHaveLength(before + 1);
+  },
+);
+
+describe.skipIf(noBrowser())('The page of an edge behind a gateway that has nothing but messages, in Chromium', () => {
+  let edge: Edge;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    const vars = { UPSTREAM: 'anthropic', ANTHROPIC_BASE_URL: gateway.url, ANTHROPIC_API_KEY: KEY };
+    [edge, browser] = await Promise.all([startEdgeWithPage(vars), launchBrowser()]);
+  });
+  afterAll(async () => {
+    await browser?.close();
+    await edge?.stop();
+  });
+
+  test.each(Object.keys(UNKNOWN))('opens and chats where everything else is %s', async (kind) => {
+    unknown = UNKNOWN[kind] ?? unknown;
+    const { page, close } = await openPage(browser, edge.url);
+    await ask(page, `Hello, by ${kind}`);
+    await answered(page);
+    expect(await lastAnswer(page).textContent()).toContain('Hello from the gateway.');
+    // It can be chosen who answers, by the edge's own table.
+    await page.getByText('Claude Haiku 5.5').first().waitFor();
+    await close();
+  });
+});

@@ -1,4 +1,4 @@
-/** Stands in the bundle only: see lazy-schemas.ts. */
+/** Stands in the bundle only, where scripts/lazy-schemas.ts puts it. */
 
 /** @returns a stand-in for a schema, which is built when something of it is read for the first time */
 export function lazy<T extends object>(build: () => T): T {

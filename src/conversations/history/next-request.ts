@@ -13,9 +13,10 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
-import { SentHistory } from '../../upstream/request/sent-history.ts';
+import { type JoinedMessages, SentHistory } from '../../upstream/request/sent-history.ts';
 import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
+import { joinedTexts } from '../storage/joined-texts.ts';
 import { countBreakpoints, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
@@ -210,8 +211,12 @@ const BREAKPOINTS_ALLOWED = 4;
 /** The most cache breakpoints of a prefix or an agent. */
 const MOST_IN_PREFIX = 2;
 
+/** From this many messages on a history is read in pieces. Before, it costs an object that has just woken more than it saves. */
+const LONG_HISTORY = 256;
+
 /** Reads the history once. The texts go up as they are stored. */
 function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
+  if ((transcript.profile?.nextMessage ?? 0) - from > LONG_HISTORY) return longHistory(transcript, from, limit);
   const texts: string[] = [];
   let length = 0;
   for (const { text } of transcript.texts({ from, sent: true })) {
@@ -220,6 +225,17 @@ function sentHistory(transcript: Transcript, from: number, limit: number): SentH
     texts.push(text);
   }
   return SentHistory.EMPTY.plus(texts);
+}
+
+function longHistory(transcript: Transcript, from: number, limit: number): SentHistory {
+  const pieces: JoinedMessages[] = [];
+  let length = 0;
+  for (const piece of joinedTexts(transcript, from)) {
+    length += piece.bytes.length;
+    if (length > limit) throw tooLargeToSend(limit, true);
+    pieces.push(piece);
+  }
+  return SentHistory.of(pieces);
 }
 
 /** @returns the most tokens that new messages can have; undefined if that is not limited. */

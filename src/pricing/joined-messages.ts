@@ -22,7 +22,7 @@ export function featuresOfJoined(joined: string, messages: number, before: Promp
 function arePlain(joined: string, messages: number): boolean {
   // Escapes could hide a key.
   if (joined.includes('\\u') || joined.includes('"cache_control"')) return false;
-  // Each message has this key once, behind its role; and each other block would have a type.
+  // Each message has this key once, after its role. Another block would have a type: the API refuses one that has none.
   if (count(joined, '"content"') !== messages) return false;
   const blocks = countAll(joined, AS_BLOCK);
   return countAll(joined, AS_TEXT) + blocks === messages && count(joined, '"type"') === blocks;

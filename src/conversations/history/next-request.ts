@@ -13,10 +13,9 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
-import { type JoinedMessages, SentHistory } from '../../upstream/request/sent-history.ts';
+import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
-import { joinedTexts } from '../storage/joined-texts.ts';
 import { countBreakpoints, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
@@ -27,6 +26,7 @@ import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
+import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
 import { firstMessageSent } from './truncate.ts';
 
 /** The plan of a turn. */
@@ -119,7 +119,10 @@ export function nextRequest(
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
-  const tail = cached?.tail ?? tailIn(transcript);
+  const limit = settings.MAX_BODY_BYTES;
+  const begin = profile?.sentFrom ?? 0;
+  const stored = cached || isLongHistory(transcript, begin) ? undefined : readHistory(transcript, begin, limit);
+  const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
   const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
   const continued = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
@@ -148,12 +151,11 @@ export function nextRequest(
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
   const sentFrom = firstMessageSent(transcript, profile, newCharacters, follows);
-  const history =
-    cached?.from === sentFrom ? cached.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
+  const history = cached?.from === sentFrom ? cached.history : sentHistory(transcript, sentFrom, limit, stored);
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, tail, last, frozen });
   changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
   const prompt = new RequestBody(edit(asked, changes), history);
-  if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLargeToSend(settings.MAX_BODY_BYTES, prompt.hasHistory);
+  if (prompt.bytes.length > limit) throw tooLargeToSend(limit, prompt.hasHistory);
   // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
   const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
   const before = isExtended ? last.tokens : null;
@@ -211,31 +213,21 @@ const BREAKPOINTS_ALLOWED = 4;
 /** The most cache breakpoints of a prefix or an agent. */
 const MOST_IN_PREFIX = 2;
 
-/** From this many messages on a history is read in pieces. Before, it costs an object that has just woken more than it saves. */
-const LONG_HISTORY = 256;
-
-/** Reads the history once. The texts go up as they are stored. */
-function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
-  if ((transcript.profile?.nextMessage ?? 0) - from > LONG_HISTORY) return longHistory(transcript, from, limit);
-  const texts: string[] = [];
-  let length = 0;
-  for (const { text } of transcript.texts({ from, sent: true })) {
-    length += text.length;
-    if (length > limit) throw tooLargeToSend(limit, true);
-    texts.push(text);
+/** @param stored what has been read already; read again if it begins elsewhere */
+function sentHistory(
+  transcript: Transcript,
+  from: number,
+  limit: number,
+  stored: StoredHistory | undefined,
+): SentHistory {
+  if (isLongHistory(transcript, from)) {
+    const long = readLongHistory(transcript, from, limit);
+    if (long === undefined) throw tooLargeToSend(limit, true);
+    return long;
   }
-  return SentHistory.EMPTY.plus(texts);
-}
-
-function longHistory(transcript: Transcript, from: number, limit: number): SentHistory {
-  const pieces: JoinedMessages[] = [];
-  let length = 0;
-  for (const piece of joinedTexts(transcript, from)) {
-    length += piece.bytes.length;
-    if (length > limit) throw tooLargeToSend(limit, true);
-    pieces.push(piece);
-  }
-  return SentHistory.of(pieces);
+  const history = stored?.from === from ? stored : readHistory(transcript, from, limit);
+  if (history.isTooLong) throw tooLargeToSend(limit, true);
+  return sentHistoryOf(history);
 }
 
 /** @returns the most tokens that new messages can have; undefined if that is not limited. */

@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core';
 import { describe, expect, inject, test } from 'vitest';
 import { signGithub } from '../../../scripts/sign-webhook.ts';
 import { refusalTrigger } from '../../../src/simulator/answer/answer.ts';
-import { seriousBarriersOn } from '../../support/axe.ts';
+import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { startEdge, startEdgeWithPage } from '../../support/edge.ts';
 import { answered, ask, lastAnswer, openPage, servedPage } from '../../support/page.ts';
@@ -135,11 +135,11 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   });
 
   test.each(['light', 'dark'] as const)(
-    'has nothing that axe finds serious, and nothing beside a narrow window, in the %s',
+    'has nothing that axe finds, and nothing beside a narrow window, in the %s',
     async (colorScheme) => {
       const { page, faults, close } = await openPage(server.browser, server.url, { viewport: NARROW, colorScheme });
       const check = async (what: string) => {
-        expect(await seriousBarriersOn(page), what).toEqual([]);
+        expect(await barriersOn(page), what).toEqual([]);
         expect(await beside(page), what).toBe(0);
       };
       await page.getByText('Your own edge in front of Claude.').waitFor();

@@ -58,7 +58,7 @@ export interface CostOptions {
  * @param model the row of the model that answered
  * @returns integer nanodollars, rounded up once at the end
  */
-export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
+export function computeCost(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
   const { priceOf, asked = model, cacheTtl = '5m' } = options;
   const rowOf = (name: string | null | undefined, otherwise: Model) => (name && priceOf ? priceOf(name) : otherwise);
   let tokens = 0;

@@ -6,7 +6,7 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
 import { decoder } from '../http/bytes.ts';
-import { errorResponse, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
+import { errorBody, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
@@ -15,6 +15,7 @@ import { headersDown } from './headers.ts';
 import { explainRefusal } from './refused-key.ts';
 import { mayHaveRun } from './retry.ts';
 import type { SendProgress } from './send-request.ts';
+import { keepBuffer, takeBuffer } from './tee-reader.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { type Report, reportOf } from './usage/usage-report.ts';
 
@@ -25,27 +26,58 @@ const START_BYTES = 1_024;
  * Reads a body to its end.
  *
  * @param idleMs milliseconds of silence after which the controller is aborted
+ * @param watchdog an existing one that takes over this silence. It is stopped at the end. Default: a new one
  * @throws UpstreamFailure when the body breaks off or falls silent; the controller's reason when it was aborted
  */
 export async function readBuffered(
   response: Response,
   idleMs: number,
   controller: AbortController,
+  watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true)),
 ): Promise<Uint8Array> {
-  if (!response.body) return new Uint8Array(0);
-  const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
   const pieces: Uint8Array[] = [];
+  watchdog.expect(idleMs, () => interrupted(true));
+  const take = (piece: Uint8Array) => {
+    watchdog.touch();
+    pieces.push(piece);
+  };
   try {
-    for await (const piece of response.body) {
-      watchdog.touch();
-      pieces.push(piece);
-    }
+    if (response.body) await readPieces(response.body, take);
   } catch (thrown) {
     throw controller.signal.aborted ? controller.signal.reason : interrupted(false, thrown);
   } finally {
     watchdog.stop();
   }
   return pieces.length === 1 && pieces[0] ? pieces[0] : joinedPieces(pieces);
+}
+
+/** Reads a stream to its end. (To iterate over a stream costs several times as much as to read it.) */
+async function readPieces(body: ReadableStream<Uint8Array>, take: (piece: Uint8Array) => void): Promise<void> {
+  const reader = bytesReaderOf(body);
+  if (!reader) {
+    const chunks = body.getReader();
+    for (let next = await chunks.read(); !next.done; next = await chunks.read()) take(next.value);
+    return;
+  }
+  for (let buffer = takeBuffer(); ; ) {
+    const { value, done } = await reader.read(new Uint8Array(buffer));
+    if (value) buffer = value.buffer as ArrayBuffer;
+    if (done || !value) {
+      keepBuffer(new Uint8Array(buffer));
+      return;
+    }
+    // A copy, because the buffer is reused.
+    take(value.slice());
+  }
+}
+
+/** @returns a reader that fills given buffers; undefined for a stream of chunks, as JavaScript makes them. */
+function bytesReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBReader | undefined {
+  try {
+    return body.getReader({ mode: 'byob' });
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -72,6 +104,8 @@ export interface ReadAnswerOptions {
   course: SendProgress;
   /** Whether only a message or an error counts as an answer. */
   expected: 'message' | 'anything';
+  /** As of `readBuffered`. */
+  watchdog?: IdleTimeout | undefined;
 }
 
 /**
@@ -81,12 +115,12 @@ export interface ReadAnswerOptions {
  */
 export async function readAnswer(
   response: Response,
-  { idleMs, controller, course, expected }: ReadAnswerOptions,
+  { idleMs, controller, course, expected, watchdog }: ReadAnswerOptions,
 ): Promise<BufferedAnswer> {
   const { elapsedMs = 0 } = course;
   // This is needed even if the body breaks off: then nobody can tell whether it was an error of the API.
   if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs })) course.sentAt = undefined;
-  let body = await readBuffered(response, idleMs, controller);
+  let body = await readBuffered(response, idleMs, controller, watchdog);
   let json = parseObject(body);
   if (!response.ok || json?.type === 'error') {
     body = maskedBytes(body);
@@ -126,6 +160,16 @@ interface BufferedOptions {
   requestId: string;
   /** Whether the caller is the operator. Only the operator may see why the upstream refuses the deployment's key. */
   isOperator?: boolean;
+  /** The body as a JSON object, if it has been parsed. Default: it is parsed here. */
+  json?: Json | undefined;
+  /**
+   * Called when it is certain that the caller gets the answer. (To set one header of a response costs as much as several
+   * headers with which it is made.)
+   *
+   * @param ok whether the answer has the status of a success
+   * @returns the edge's own headers of the answer. Default: none
+   */
+  ownHeaders?(ok: boolean): Record<string, string> | undefined;
 }
 
 /**
@@ -136,9 +180,9 @@ interface BufferedOptions {
 export function bufferedResponse(
   response: Response,
   body: Uint8Array,
-  { isReadable, expected, errorType, requestId, isOperator = false }: BufferedOptions,
+  { isReadable, expected, errorType, requestId, isOperator = false, json, ownHeaders }: BufferedOptions,
 ): Response {
-  const isMessage = expected === 'anything' || parseObject(body)?.type === 'message';
+  const isMessage = expected === 'anything' || (json ?? parseObject(body))?.type === 'message';
   if (response.ok && !isReadable) throw isBeginning(body) ? interrupted(false) : notTheApi();
   // An error in the API's form may come with the status of a success. Then its type says which status is right.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
@@ -147,8 +191,12 @@ export function bufferedResponse(
   }
   if (status >= 300 && status < 400) throw redirected();
   if (status < 300 && !isMessage) throw notTheApi();
-  if (status === 429) return errorResponse(upstreamLimited(response.headers), requestId);
-  const headers = headersDown(response.headers);
+  if (status === 429) {
+    const error = upstreamLimited(response.headers);
+    const headers = { ...error.headers, ...ownHeaders?.(false) };
+    return Response.json(errorBody(error, requestId), { status: error.status, headers });
+  }
+  const headers = Object.assign(headersDown(response.headers), ownHeaders?.(status < 300));
   headers['content-type'] ??= 'application/json';
   if (isReadable) return new Response(body, { status, headers });
   // Something between here and the API has answered. Its text is replaced by an error that clients can read.

@@ -3,7 +3,7 @@
  * faster than a screen can show them are gathered for some milliseconds, and go down in one piece.
  */
 
-import { keepBuffer, type Piece, pausesOf, pumpStream, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, pausesOf, pumpStream, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 
 /** The most milliseconds for which a piece is held back so that more can join it. */
 const GATHER_MS = 8;
@@ -41,7 +41,8 @@ export async function probeDensity(
   reader: ReadableStreamBYOBReader,
   take: (piece: Uint8Array, at: number) => void,
 ): Promise<'ended' | 'dense' | 'sparse'> {
-  let buffer = takeBuffer();
+  // A slow stream keeps this waiting for long. A large buffer must not be held meanwhile.
+  let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let before = Date.now();
   let dense = 0;
   let sparse = 0;
@@ -58,7 +59,6 @@ export async function probeDensity(
     }
     before = at;
   }
-  keepBuffer(new Uint8Array(buffer));
   return sparse < SPARSE_PIECES ? 'dense' : 'sparse';
 }
 

@@ -60,8 +60,13 @@ export interface RelayOptions {
   waitUntil(work: Promise<unknown>): void;
   /** Pays for another try after a try that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
-  /** Called when the answer is made. @returns the edge's own headers for it. Default: none */
-  ownHeaders?(): Record<string, string>;
+  /**
+   * Called when the answer is made; for a buffered answer after `onEnd`.
+   *
+   * @param buffered whether a buffered answer has the status of a success; undefined for a stream
+   * @returns the edge's own headers for it. Default: none
+   */
+  ownHeaders?(buffered?: { ok: boolean }): Record<string, string>;
   /**
    * Called once when the upstream's headers have come. No other try will be made, so the request body is not needed any more.
    *
@@ -113,7 +118,9 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
     ttft_ms: Date.now() - started,
   });
+  let hasEnded = false;
   const finish = (report: Report, end: RequestOutcome['end'], firstByte: number) => {
+    hasEnded = true;
     signal.removeEventListener('abort', leave);
     const sent = course.sentAt !== undefined;
     const { upstream: answered } = course;
@@ -160,30 +167,31 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
-    watchdog.stop();
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
-    const read = await readAnswer(response, { idleMs, controller, course, expected });
+    const read = await readAnswer(response, { idleMs, controller, course, expected, watchdog });
     const { kind, body, json } = read;
     const report = request.readsIds ? { ...read.report, made: idsMade(json) } : read.report;
     if (kind === 'error' || kind === 'nothing') failed = 'error';
     const errorType = report.error_type;
-    const answer = bufferedResponse(response, body, {
+    return bufferedResponse(response, body, {
       isReadable: json !== undefined && (response.ok || errorType !== undefined),
       expected,
       errorType,
       requestId: options.requestId,
       // In development only the operator can call. With several upstreams, another one may have been meant to answer.
       isOperator: settings.development && course.upstream === undefined,
+      json,
+      ownHeaders: (ok) => {
+        finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
+        return options.ownHeaders?.({ ok });
+      },
     });
-    for (const [name, value] of Object.entries(options.ownHeaders?.() ?? {})) answer.headers.set(name, value);
-    finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
-    return answer;
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
     signal.removeEventListener('abort', leave);
     course.leave?.(end === 'cut' || end === 'silent');
-    options.onEnd?.(unseen(end, toApiError(thrown).logged));
+    if (!hasEnded) options.onEnd?.(unseen(end, toApiError(thrown).logged));
     throw thrown;
   } finally {
     if (!streams) watchdog.stop();

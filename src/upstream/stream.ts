@@ -13,11 +13,13 @@ import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { gather, probeDensity } from './gather.ts';
 import { headersDown } from './headers.ts';
-import { keepBuffer, type Piece, readTee, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, readTee, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
 const NO_BYTES = new Uint8Array(0);
+/** This many streams that begin at the same time may hold a large buffer each. */
+const MOST_LARGE_OPENINGS = 16;
 const MESSAGE_OPENING = utf8('event: message_start\n');
 /** The size of a buffer for bytes that should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
@@ -126,9 +128,7 @@ async function readOpening(
   const reader = body.getReader({ mode: 'byob' });
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = given
-      ? { value: given, done: false }
-      : await reader.read(new Uint8Array(takeBuffer()));
+    const { value, done }: Piece = given ? { value: given, done: false } : await readFirst(reader);
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
@@ -147,17 +147,38 @@ async function readOpening(
   return opening;
 }
 
+/** How many streams of this isolate wait for their first bytes. */
+let waitingStreams = 0;
+
+/** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
+async function readFirst(reader: ReadableStreamBYOBReader): Promise<Piece> {
+  waitingStreams += 1;
+  const isOneOfMany = waitingStreams > MOST_LARGE_OPENINGS;
+  try {
+    return await reader.read(new Uint8Array(isOneOfMany ? new ArrayBuffer(SMALL_PIECE_BYTES) : takeBuffer()));
+  } finally {
+    waitingStreams -= 1;
+  }
+}
+
+/** Writes the first bytes and puts their buffer back. Otherwise it would be held until the answer ends. */
+function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>): void {
+  write(writable, opening.bytes.slice());
+  keepBuffer(opening.bytes);
+  opening.bytes = NO_BYTES;
+}
+
 /** Carries a stream down to its end, and then writes what the edge itself has to say. */
 async function pour(
-  { bytes, firstByte, rest }: StreamOpening,
+  opening: StreamOpening,
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
   { signal, controller, watchdog }: PipeState,
   requestId: string,
   finish: Finish,
 ): Promise<void> {
-  write(writable, bytes.slice());
-  keepBuffer(bytes);
+  const { firstByte, rest } = opening;
+  writeOpening(opening, writable);
   /** Whether the usage reader has seen everything that came. */
   let isRead = true;
   try {

@@ -11,7 +11,7 @@ type RoomForMore = (bytes: number) => Promise<void> | undefined;
 
 const TEE_PIECE_BYTES = 65_536;
 /** Enough for what a slow answer brings between two reads. An open answer must not hold a large buffer all the time. */
-const SMALL_PIECE_BYTES = 4_096;
+export const SMALL_PIECE_BYTES = 4_096;
 /** Buffers to use again. A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
 const MOST_SPARE_BUFFERS = 16;

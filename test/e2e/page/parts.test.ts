@@ -57,6 +57,47 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await close();
   });
 
+  test('the example of a handbook leaves alone what somebody has stored under its name', async () => {
+    const own = { system: 'The handbook of somebody else.' };
+    const handbook = `${server.url}/prefixes/handbook`;
+    const headers = { 'content-type': 'application/json' };
+    expect((await fetch(handbook, { method: 'PUT', headers, body: JSON.stringify(own) })).ok).toBe(true);
+    await server.inPage(async ({ page }) => {
+      await page.getByRole('button', { name: /^Ask a handbook twice/ }).click();
+      await page.locator('.talk-head .tag').getByText('handbook-2').waitFor();
+      await expect.poll(() => page.getByRole('article').count()).toBe(4);
+      await answered(page);
+      expect(await (await fetch(handbook)).text()).toContain(own.system);
+    });
+  });
+
+  test('on a phone the guides are one press away, and the last tab of Budget ends where its content ends', () =>
+    server.inPage(
+      async ({ page }) => {
+        const docs = page.getByRole('banner').getByRole('link', { name: 'Docs' });
+        const box = await docs.boundingBox();
+        expect(box?.x).toBeGreaterThanOrEqual(0);
+        expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(NARROW.width);
+        await page.locator('.parts a[href="#/budget"]').click();
+        await page.getByRole('tab', { name: 'Tokens' }).click();
+        await page.getByRole('button', { name: /^Mint a token/ }).click();
+        await page.getByRole('button', { name: 'Revoke' }).first().waitFor();
+        // Nothing scrolls but the part itself, and that not beyond what it shows.
+        const room = await page.evaluate(() => {
+          const main = document.querySelector('main');
+          main?.scrollTo(0, main.scrollHeight);
+          scrollTo(0, document.documentElement.scrollHeight);
+          const ends = [...document.querySelectorAll('main table')].map((one) => one.getBoundingClientRect().bottom);
+          return { window: scrollY, below: innerHeight - Math.max(...ends) };
+        });
+        expect(room.window).toBe(0);
+        expect(room.below).toBeGreaterThanOrEqual(0);
+        expect(room.below).toBeLessThan(100);
+      },
+      '/',
+      { viewport: NARROW },
+    ));
+
   test('an admin limits an account and mints its token; that account sees its money move, and reads why it has no more', async () => {
     const admin = await openPage(server.browser, `${server.url}/#/budget`);
     await admin.page.getByRole('combobox', { name: 'Account' }).fill('ada');

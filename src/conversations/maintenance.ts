@@ -47,9 +47,9 @@ export class Maintenance {
   /**
    * Ends the turns that were running when the object crashed, and settles what is not settled.
    *
-   * @param goOn resumes a run, and returns whether it could
+   * @param resume resumes a run, and returns whether it could
    */
-  endCrashedTurns(goOn: (run: CrashedRun) => boolean): void {
+  endCrashedTurns(resume: (run: CrashedRun) => boolean): void {
     const { transcript, now, waitUntil } = this.#object;
     const unsettled = wakingTurns(transcript);
     const running = unsettled.filter(({ status }) => status === 'running');
@@ -60,7 +60,7 @@ export class Maintenance {
         this.settlements.follow(step, settled);
       const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
       const crashed = transcript.together(() => closeCrashedRun(row, closing));
-      if (crashed.mayGoOn && goOn(crashed)) goesOn = true;
+      if (crashed.mayGoOn && resume(crashed)) goesOn = true;
       else
         transcript.together(() => {
           endCrashedRun(crashed, closing);

@@ -3,8 +3,8 @@ import { HonoBase } from 'hono/hono-base';
 import { TrieRouter } from 'hono/router/trie-router';
 
 /**
- * Hono with one router. The usual one tries two and keeps the faster, which costs the first request of an isolate some
- * milliseconds.
+ * Hono with only one router. The usual one tries two and keeps the faster one, which costs some milliseconds in the first
+ * request of an isolate.
  */
 export class Hono<E extends Env> extends HonoBase<E> {
   constructor() {
@@ -13,7 +13,7 @@ export class Hono<E extends Env> extends HonoBase<E> {
   }
 }
 
-/** Remembers what it has found for paths without parameters, such as `/v1/messages`: most requests go there. */
+/** Remembers the results for paths without parameters, such as `/v1/messages`. Most requests have such paths. */
 class RememberingRouter<T> extends TrieRouter<T> {
   /** Routes that are not in the tree yet. An app whose routes are all taken into another one needs none. */
   #added: [method: string, path: string, handler: T][] = [];

@@ -37,6 +37,8 @@ export interface ErrorOptions {
   headers?: Record<string, string>;
   /** What the log says instead of the type; the caller never gets it. */
   logged?: string;
+  /** What the upstream has said, for the operator: the log has it, the caller never gets it. */
+  upstreamSaid?: string | undefined;
   /** Tells programs apart what has the same type. */
   details?: Readonly<Record<string, string>> | undefined;
   cause?: unknown;
@@ -49,6 +51,7 @@ export class ApiError extends Error {
   readonly status: number;
   readonly headers: Record<string, string>;
   readonly logged: string;
+  readonly upstreamSaid: string | undefined;
   readonly details: Readonly<Record<string, string>> | undefined;
 
   constructor(type: ErrorType, message: string, options: ErrorOptions = {}) {
@@ -57,6 +60,7 @@ export class ApiError extends Error {
     this.status = options.status ?? STATUS[type];
     this.headers = options.headers ?? {};
     this.logged = options.logged ?? type;
+    this.upstreamSaid = options.upstreamSaid;
     this.details = options.details;
   }
 }
@@ -121,12 +125,14 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
 /**
  * Stands for the upstream's 401, 402, and a 403 about the key: only the operator can correct them.
  *
+ * @param upstreamSaid its status, type and words, without any secret; only the log has them
  * @param message the reason, where the caller is the operator; nobody else is told
  */
 export function upstreamRefusedKey(
+  upstreamSaid?: string,
   message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.',
 ): ApiError {
-  return finalError('api_error', message, { logged: 'upstream_auth' });
+  return finalError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
 }
 
 /** @returns whatever was thrown as an error that a caller may see; an unexpected one without its details. */

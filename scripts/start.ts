@@ -67,6 +67,8 @@ const server = spawn(
       CLOUDFLARE_CF_FETCH_ENABLED: 'false',
       // The explorer shows all stored data to anyone who finds the inner port.
       X_LOCAL_EXPLORER: 'false',
+      // It stores a trace of each request for the explorer, which took a third of what the Worker's process computes.
+      X_LOCAL_OBSERVABILITY: 'false',
       ...(process.stdout.isTTY ? { FORCE_COLOR: '1' } : {}),
     },
   },

@@ -10,7 +10,7 @@ import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { startSite } from '../support/site.ts';
-import { startTerminal } from '../support/terminal.ts';
+import { startTerminal } from './terminal.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 

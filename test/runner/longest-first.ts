@@ -51,7 +51,7 @@ export class LongestFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
     const { root } = this.ctx.config;
     const gone = LONGEST.filter((path) => !existsSync(join(root, path)));
-    if (gone.length > 0) throw new Error(`${gone.join(', ')}: take it out of test/support/longest-first.ts.`);
+    if (gone.length > 0) throw new Error(`${gone.join(', ')}: take it out of test/runner/longest-first.ts.`);
     const place = (list: readonly string[], name: string) => (list.includes(name) ? list.indexOf(name) : list.length);
     const bySize = await super.sort(files);
     return bySize.sort(

@@ -1,22 +1,28 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { type ServedMcp, serveMcp } from '../support/mcp-server.ts';
-import { npmStart, type Started } from '../support/start.ts';
+import { SECRET } from '../support/tokens.ts';
 
 let server: ServedMcp;
-let edge: Started;
+let edge: Edge;
 let state: string;
 
 const started = () =>
-  npmStart(
-    [`TOOL_HOSTS:${server.host}`, 'SIMULATOR_TTFT_MS:0', 'SIMULATOR_TOKENS_PER_SECOND:0'].flatMap((one) => [
-      '--var',
-      one,
-    ]),
+  startEdge(
+    inject('worker'),
+    {
+      MODE: 'development',
+      UPSTREAM: 'simulator',
+      SIGNING_SECRET: SECRET,
+      TOOL_HOSTS: server.host,
+      SIMULATOR_TTFT_MS: '0',
+      SIMULATOR_TOKENS_PER_SECOND: '0',
+    },
     state,
   );
 
@@ -80,7 +86,7 @@ test('after a kill a call that is made once is not made again, and one that may 
   };
   const asked = [answer('wait'), answer('hold')];
   await eventually(() => expect(server.begun).toHaveLength(2));
-  await edge.stop('SIGKILL');
+  await edge.kill();
   await Promise.all(asked);
   edge = await started();
   const shown = async (id: string) => (await fetch(`${edge.url}/conversations/${id}/messages?view=shown`)).text();

@@ -140,6 +140,25 @@ const beginningTurns = {
   vars: { ...deployed.vars, DEFAULT_LIMITS: '{"conversations":1000000}' },
   ceilings: [],
 } satisfies Partial<Contender>;
+/** So many accounts send in turns where a request is not always of the same one. */
+export const ACCOUNTS_IN_TURNS = 200;
+const inTurns = await Promise.all(
+  Array.from({ length: ACCOUNTS_IN_TURNS }, (_, n) =>
+    mintToken(SIGNING_SECRET, { account: `bench-${n}`, scopes: ['messages'] }),
+  ),
+);
+const headersInTurns = (n: number): Record<string, string> => ({
+  authorization: `Bearer ${inTurns[n % ACCOUNTS_IN_TURNS]?.token}`,
+});
+
+/** Turns of conversations whose objects are awake: so many that none is asked while it still answers. */
+const AWAKE = 64;
+const awakeName = (n: number): string => `awake-${n % AWAKE}`;
+export const awakeTurn: Contender = {
+  ...beginningTurns,
+  name: 'awake',
+  headers: (n) => ({ ...deployed.headers(), 'sluice-conversation': awakeName(n) }),
+};
 /** Each turn is the first one of its conversation, whose object is made for it. */
 export const newTurn: Contender = {
   ...beginningTurns,
@@ -155,6 +174,12 @@ export const wokenTurns = wokenAfter.map((turns) => ({
     headers: (n) => ({ ...deployed.headers(), 'sluice-conversation': `woken-${turns}-${wokenName(n)}` }),
   } satisfies Contender,
 }));
+/** The same where the account's object was evicted too, as it is for a person who comes back: each conversation has its own. */
+export const wokenWithAccount = {
+  ...beginningTurns,
+  name: 'woken with its account',
+  headers: (n) => ({ ...headersInTurns(n), 'sluice-conversation': `woken-${wokenName(n)}` }),
+} satisfies Contender;
 /** An empty object that is new, or wakes, and writes one row before the bare Worker relays. */
 const wakingObject = {
   ...bare,
@@ -169,6 +194,37 @@ export const waking = {
   },
 } satisfies Record<string, Contender>;
 
+/** What a turn costs that keeps only what every turn must: see `workers/least-turn.ts`. */
+const leastTurn = {
+  ...bare,
+  worker: {
+    file: new URL('workers/least-turn.ts', import.meta.url),
+    objects: { CONVERSATION: 'Conversation', ACCOUNT: 'Account' },
+  },
+};
+const leastOf = (
+  name: string,
+  nameOf: (n: number) => string,
+  accountOf: (n: number) => string = () => 'bench',
+): Contender => ({
+  ...leastTurn,
+  name,
+  headers: (n) => ({ ...apiKey(), 'x-object': nameOf(n), 'x-account': accountOf(n) }),
+});
+export const least = {
+  awake: leastOf('least awake', awakeName),
+  fresh: leastOf('least new', (n) => `new-${n}`),
+  wokenWithAccount: leastOf(
+    'least woken with its account',
+    (n) => `woken-${wokenName(n)}`,
+    (n) => `bench-${n % ACCOUNTS_IN_TURNS}`,
+  ),
+  woken: wokenAfter.map((turns) => ({
+    turns,
+    contender: leastOf(`least woken ${turns}`, (n) => `woken-${turns}-${wokenName(n)}`),
+  })),
+};
+
 /** The deployed Worker with its calls and rows counted; too slow to be timed. */
 const counting = { worker: { file: new URL('workers/counted.ts', import.meta.url), configured: true }, ceilings: [] };
 export const counted: Contender = { ...deployed, ...counting, name: 'counted' };
@@ -177,17 +233,9 @@ export const COUNTED_CONVERSATIONS = 32;
 export const countedTurn: Contender = { ...conversing(COUNTED_CONVERSATIONS), ...counting, name: 'counted turn' };
 
 /** Accounts that share the deployment's budget: each request is of the next one, so that all of them are busy. */
-export const SHARING_ACCOUNTS = 200;
-const sharers = await Promise.all(
-  Array.from({ length: SHARING_ACCOUNTS }, (_, n) =>
-    mintToken(SIGNING_SECRET, { account: `bench-${n}`, scopes: ['messages'] }),
-  ),
-);
 const sharing = {
   ...deployed,
-  headers: (n: number): Record<string, string> => ({
-    authorization: `Bearer ${sharers[n % SHARING_ACCOUNTS]?.token}`,
-  }),
+  headers: headersInTurns,
   vars: { ...deployed.vars, DEPLOYMENT_LIMITS: '{"usd_per_day":1000}' },
 };
 /** The same without a shared budget, to compare with. */
@@ -233,7 +281,9 @@ export const countedPrefixed: Contender = { ...withPrefix, ...counting, name: 'c
 export function findContender(name: string): Sender {
   const aged = agedTurns.flatMap(({ timed, counted }) => [timed, counted]);
   const shared = [leased, unleased, countedLeased];
-  const woken = [newTurn, waking.fresh, waking.woken, ...wokenTurns.map(({ contender }) => contender)];
+  const ofLeast = [least.awake, least.fresh, least.wokenWithAccount, ...least.woken.map(({ contender }) => contender)];
+  const ofTurns = [awakeTurn, newTurn, wokenWithAccount, ...wokenTurns.map(({ contender }) => contender)];
+  const woken = [waking.fresh, waking.woken, ...ofLeast, ...ofTurns];
   const grown = [grownTurn, ...grownHistories.map(longTurn)];
   const all = [
     bare,

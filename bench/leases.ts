@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bare, type Contender, countedLeased, leased, SHARING_ACCOUNTS, unleased } from './contenders.ts';
+import { ACCOUNTS_IN_TURNS, bare, type Contender, countedLeased, leased, unleased } from './contenders.ts';
 import { type Counts, countDuring } from './counts.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
@@ -32,10 +32,10 @@ export async function measureLeases(
   const counting = await startServer(countedLeased, bundles.counted, upstream);
   const load = startChild(new URL('load.ts', import.meta.url));
   const client = new Client(load, countedLeased, counting);
-  await client.send(burst, 4 * SHARING_ACCOUNTS);
+  await client.send(burst, 4 * ACCOUNTS_IN_TURNS);
   const busy = await countDuring(counting, BUSY_REQUESTS, () => client.send(burst, BUSY_REQUESTS));
   await sleep(RETURNED_MS);
-  const rare = await countDuring(counting, SHARING_ACCOUNTS, () => client.send(burst, SHARING_ACCOUNTS), RETURNED_MS);
+  const rare = await countDuring(counting, ACCOUNTS_IN_TURNS, () => client.send(burst, ACCOUNTS_IN_TURNS), RETURNED_MS);
   await counting.stop();
   load.disconnect();
 
@@ -58,9 +58,9 @@ export async function measureLeases(
   }
   const sharing = timed[2]?.client;
   await sleep(RETURNED_MS);
-  const leasing = (await sharing?.measure({ ...burst, requests: 1, latencyRequests: SHARING_ACCOUNTS - 1 }))
+  const leasing = (await sharing?.measure({ ...burst, requests: 1, latencyRequests: ACCOUNTS_IN_TURNS - 1 }))
     ?.firstEventMs;
-  const ready = (await sharing?.measure({ ...burst, requests: SHARING_ACCOUNTS }))?.firstEventMs;
+  const ready = (await sharing?.measure({ ...burst, requests: ACCOUNTS_IN_TURNS }))?.firstEventMs;
   for (const one of timed) await one.stop();
   return {
     busy,
@@ -98,7 +98,7 @@ export function leaseTable({ busy, rare, addedCpu, firstEventMs }: LeaseFigures)
     verdict(String(ceiling), value > ceiling),
   ];
   return align([
-    [`${SHARING_ACCOUNTS} accounts in one pool, per request`, '', 'ceiling'],
+    [`${ACCOUNTS_IN_TURNS} accounts in one pool, per request`, '', 'ceiling'],
     row('object calls, busy', busy.objectCalls, CEILINGS.busyCalls),
     row('rows written, busy', busy.rowsWritten, CEILINGS.busyRows),
     row('object calls, each once', rare.objectCalls, CEILINGS.rareCalls),

@@ -5,7 +5,7 @@ import { build as buildAssets } from '../scripts/build.ts';
 import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { batchTable, isOver as isBatchOver, measureBatches } from './batches.ts';
 import { classificationTable, measureClassification } from './classification.ts';
-import { bare, bound, type Contender, contenders, counted, countedTurn, metered, waking } from './contenders.ts';
+import { bare, bound, type Contender, contenders, counted, countedTurn, least, metered, waking } from './contenders.ts';
 import { countBilled } from './counts.ts';
 import { growthTable, measureGrowth } from './growth.ts';
 import { isOver as isLeaseOver, leaseTable, measureLeases } from './leases.ts';
@@ -19,7 +19,8 @@ import { type Bundle, buildWorker, startServer } from './server.ts';
 import { isOver as isStartOver, measureStarts, startTable } from './starts.ts';
 import { align, comparisonTable, number, verdict } from './table.ts';
 import { isOver as isUpstreamOver, measureUpstreams, upstreamTable } from './upstreams.ts';
-import { measureWakes, wakeTable } from './wakes.ts';
+import { measureWakes } from './wakes.ts';
+import { wakeTable } from './wakes-table.ts';
 import { measureWebhooks, webhookTable } from './webhooks.ts';
 import { burst, burst500, long, spread500, workloads } from './workloads.ts';
 
@@ -27,7 +28,7 @@ const usage = `npm run bench -- [options]
   --rounds N       how often everything is measured (7)
   --only A,B       these contenders alone: ${contenders.map(({ name }) => name).join(', ')}
   --workload A,B   these workloads alone: ${workloads.map(({ name }) => name).join(', ')}
-  --wakes          turns of conversations that are new, or were evicted, alone
+  --wakes          turns of conversations that are awake, new, or were evicted, alone
   --webhooks       webhooks alone
   --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone
@@ -137,6 +138,7 @@ async function main(): Promise<void> {
     const bundles = {
       bare: await build(bare.worker),
       waking: await build(waking.woken.worker),
+      least: await build(least.fresh.worker),
       turn: await build(metered.worker),
     };
     const wakes = await measureWakes(bundles, origin, rounds);
@@ -252,7 +254,12 @@ async function main(): Promise<void> {
   tell(ageTable(ages));
   progress('objects that are new or wake');
   const wakes = await measureWakes(
-    { ...bundles, waking: await build(waking.woken.worker), turn: bundles.metered },
+    {
+      ...bundles,
+      waking: await build(waking.woken.worker),
+      least: await build(least.fresh.worker),
+      turn: bundles.metered,
+    },
     origin,
     rounds,
   );

@@ -8,7 +8,7 @@ import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
 import { bundleWorker } from '../scripts/bundle.ts';
 import type { Contender } from './contenders.ts';
-import { childPids, cpuMs, endWithThisProcess } from './processes.ts';
+import { childPids, endWithThisProcess, exactCpuMs } from './processes.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 // Or wrangler says which files it reads, in the middle of the table.
@@ -128,7 +128,7 @@ export async function startServer(
     pid,
     disk,
     inspector: inspected ? await miniflare.getInspectorURL() : undefined,
-    cpuMs: () => (pid === undefined ? undefined : cpuMs(pid)),
+    cpuMs: () => (pid === undefined ? undefined : exactCpuMs(pid)),
     stop: () => miniflare.dispose(),
   };
 }

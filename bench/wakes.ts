@@ -1,33 +1,44 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bare, type Contender, LATE_WAKES, newTurn, WAKES, waking, wokenTurns } from './contenders.ts';
+import {
+  awakeTurn,
+  bare,
+  type Contender,
+  LATE_WAKES,
+  least,
+  newTurn,
+  WAKES,
+  waking,
+  wokenTurns,
+  wokenWithAccount,
+} from './contenders.ts';
 import type { Measurement } from './figures.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
 import { type Bundle, type Server, startServer } from './server.ts';
 import { quantile, type Spread, spread } from './statistics.ts';
-import { align, goalVerdict, number } from './table.ts';
 import { asking, bringing } from './workloads.ts';
 
 /** The runtime evicts an object that nobody has called for ten seconds. */
 const EVICTED_MS = 12_000;
 /** Each request is to another object: so many at once, and so many one after the other. */
 const measured = { ...asking, requests: WAKES, latencyRequests: LATE_WAKES };
-/**
- * Where these turns are to come. They are not there, and nothing fails for it yet: an empty object that wakes costs about
- * two bare requests by itself, and a turn that is awake six.
- */
-const GOALS = { bare: 6.5, object: 1.5, firstEventMs: 3 };
 
-/** What a turn costs whose object is new, or has to wake. */
+/** What a turn costs that is awake, whose object is new, or has to wake. */
 export interface Wake {
   title: string;
   /** Undefined where CPU cannot be read. */
   cpuMs: Spread | undefined;
-  /** As multiples of the bare Worker's, and of an empty object's that is as new, or wakes as well, and writes one row. */
+  /**
+   * As multiples of the bare Worker's, of an empty object's that is as new, or wakes as well, and writes one row, and of the
+   * least turn's.
+   */
   timesBare: Spread | undefined;
   timesObject: Spread | undefined;
+  timesLeast: Spread | undefined;
   /** Added to the bare Worker's, at the middle. */
   firstEventMs: Spread;
+  /** Whether it is a turn of the product, which is awake, or is not: each has goals of its own. */
+  judged: 'awake' | 'woken' | undefined;
 }
 
 /** One kind of request, and what it is measured beside. */
@@ -36,32 +47,72 @@ interface Entrant {
   title: string;
   /** Has a round's objects made, which are evicted then; absent for what is new. */
   seed?: (client: Client) => Promise<unknown>;
-  beside: 'bare' | 'new object' | 'woken object';
+  /** Has them called once more, right before they are measured. */
+  rouse?: (client: Client) => Promise<unknown>;
+  beside?: 'new object' | 'woken object';
+  /** The title of the least turn in the same case. */
+  least?: string;
+  judged?: 'awake' | 'woken';
 }
 
+const seedOf = (turns: number) => (client: Client) => client.send(bringing(turns + 1), WAKES + LATE_WAKES);
+
 const ENTRANTS: Entrant[] = [
-  { contender: bare, title: 'bare', beside: 'bare' },
-  { contender: waking.fresh, title: 'new object', beside: 'bare' },
+  { contender: bare, title: 'bare' },
+  { contender: waking.fresh, title: 'new object' },
+  { contender: waking.woken, title: 'woken object', seed: (client) => client.send(asking, WAKES + LATE_WAKES) },
+  { contender: least.awake, title: 'least turn, awake', rouse: (client) => client.send(asking, WAKES) },
+  { contender: least.fresh, title: 'least turn, first', beside: 'new object' },
+  ...least.woken.map(
+    ({ turns, contender }): Entrant => ({
+      contender,
+      title: `least turn after ${turns}, woken`,
+      beside: 'woken object',
+      seed: seedOf(turns),
+    }),
+  ),
   {
-    contender: waking.woken,
-    title: 'woken object',
-    beside: 'bare',
-    seed: (client) => client.send(asking, WAKES + LATE_WAKES),
+    contender: least.wokenWithAccount,
+    title: 'least turn after 2, woken with its account',
+    beside: 'woken object',
+    seed: seedOf(2),
   },
-  { contender: newTurn, title: 'first turn of a conversation', beside: 'new object' },
+  {
+    contender: awakeTurn,
+    title: 'turn, awake',
+    rouse: (client) => client.send(asking, WAKES),
+    least: 'least turn, awake',
+    judged: 'awake',
+  },
+  {
+    contender: newTurn,
+    title: 'first turn of a conversation',
+    beside: 'new object',
+    least: 'least turn, first',
+    judged: 'woken',
+  },
   ...wokenTurns.map(
     ({ turns, contender }): Entrant => ({
       contender,
       title: `turn after ${turns}, woken`,
       beside: 'woken object',
-      seed: (client) => client.send(bringing(turns + 1), WAKES + LATE_WAKES),
+      least: `least turn after ${turns}, woken`,
+      seed: seedOf(turns),
+      judged: 'woken',
     }),
   ),
+  {
+    contender: wokenWithAccount,
+    title: 'turn after 2, woken with its account',
+    beside: 'woken object',
+    least: 'least turn after 2, woken with its account',
+    seed: seedOf(2),
+  },
 ];
 
 /** Measures turns as they are in life: the first of a conversation, and one whose object was evicted meanwhile. */
 export async function measureWakes(
-  bundles: { bare: Bundle; waking: Bundle; turn: Bundle },
+  bundles: { bare: Bundle; waking: Bundle; least: Bundle; turn: Bundle },
   upstream: string,
   rounds: number,
 ): Promise<Wake[]> {
@@ -69,10 +120,12 @@ export async function measureWakes(
   const servers = {
     bare: await startServer(bare, bundles.bare, upstream),
     object: await startServer(waking.woken, bundles.waking, upstream),
+    least: await startServer(least.fresh, bundles.least, upstream),
     turn: await startServer(newTurn, bundles.turn, upstream),
   };
   const serverOf = ({ name }: Contender): Server => {
     if (name === bare.name) return servers.bare;
+    if (name.startsWith('least')) return servers.least;
     return name === waking.fresh.name || name === waking.woken.name ? servers.object : servers.turn;
   };
   const entrants = ENTRANTS.map((entrant) => ({
@@ -83,7 +136,8 @@ export async function measureWakes(
   for (let round = 0; round <= rounds; round += 1) {
     for (const { seed, client } of entrants) await seed?.(client);
     await sleep(EVICTED_MS);
-    for (const { client, contender, measurements } of round % 2 === 0 ? entrants : entrants.toReversed()) {
+    for (const { client, contender, measurements, rouse } of round % 2 === 0 ? entrants : entrants.toReversed()) {
+      await rouse?.(client);
       const before = await objectsMade(servers.object);
       const measurement = await client.measure(measured);
       const made = (await objectsMade(servers.object)) - before;
@@ -99,11 +153,13 @@ export async function measureWakes(
   const roundsOf = (title: string) => entrants.find((entrant) => entrant.title === title)?.measurements ?? [];
   return entrants
     .filter(({ title }) => title !== 'bare')
-    .map(({ title, measurements, beside }) => ({
+    .map(({ title, measurements, beside, least, judged }) => ({
       title,
+      judged,
       cpuMs: spreadOf(measurements.map(({ cpuMs }) => cpuMs)),
       timesBare: timesOf(measurements, roundsOf('bare')),
-      timesObject: beside === 'bare' ? undefined : timesOf(measurements, roundsOf(beside)),
+      timesObject: beside && timesOf(measurements, roundsOf(beside)),
+      timesLeast: least === undefined ? undefined : timesOf(measurements, roundsOf(least)),
       firstEventMs: spread(measurements.map((own, round) => middle(own) - middle(roundsOf('bare')[round] ?? own))),
     }));
 }
@@ -129,37 +185,4 @@ function timesOf(own: Measurement[], others: Measurement[]): Spread | undefined 
       return cpuMs === undefined || !other ? undefined : cpuMs / other;
     }),
   );
-}
-
-/** The figures of a turn that have a goal; those of the objects beside it have none. */
-function judged({ timesBare, timesObject, firstEventMs }: Wake) {
-  if (timesObject === undefined) return undefined;
-  return {
-    bare: (timesBare?.median ?? 0) > GOALS.bare,
-    object: timesObject.median > GOALS.object,
-    firstEvent: firstEventMs.median > GOALS.firstEventMs,
-  };
-}
-
-export function wakeTable(wakes: Wake[]): string {
-  const text = (value: Spread | undefined) =>
-    value === undefined ? '' : `${number(value.median)} (${number(value.min)}–${number(value.max)})`;
-  return align([
-    ['objects that are new or wake', 'CPU ms', '× bare', 'goal', '× object', 'goal', 'first event added', 'goal'],
-    ...wakes.map((wake) => {
-      const over = judged(wake);
-      const goal = (limit: string, isExceeded: boolean | undefined) =>
-        isExceeded === undefined ? '' : goalVerdict(limit, isExceeded);
-      return [
-        `  ${wake.title}`,
-        text(wake.cpuMs),
-        text(wake.timesBare),
-        goal(`${GOALS.bare} ×`, over?.bare),
-        text(wake.timesObject),
-        goal(`${GOALS.object} ×`, over?.object),
-        text(wake.firstEventMs),
-        goal(`+${GOALS.firstEventMs} ms`, over?.firstEvent),
-      ];
-    }),
-  ]);
 }

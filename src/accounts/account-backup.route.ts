@@ -9,7 +9,7 @@ import { validate } from '../http/validate.ts';
 import { accountBackup } from './account-backup.schema.ts';
 import { readJson } from './admission/read-body.ts';
 
-/** What is kept of accounts, so that another deployment can take them up. */
+/** Makes the routes by which an admin moves accounts to another deployment. */
 export function accountBackupRoutes() {
   return new Hono<AppEnv>()
     .get('/accounts/:id/backup', requireScope('admin'), async (c) => {

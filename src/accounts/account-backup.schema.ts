@@ -7,8 +7,8 @@ const textUpTo = (most: number) => z.string().check(z.maxLength(most));
 const nanodollars = count;
 
 /**
- * What is kept of an account. Times are milliseconds since 1970, days are counted since then, money is nanodollars, as its
- * rows have them: so nothing is lost on the way.
+ * The backup of an account. Times are milliseconds since 1970, days are counted since then, and money is nanodollars. These
+ * are the units of its rows, so nothing is lost.
  */
 export const accountBackup = z.strictObject({
   type: z.literal('account_backup'),

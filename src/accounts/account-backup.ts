@@ -1,4 +1,4 @@
-/** What is kept of an account in a backup, and how another deployment takes it up. */
+/** Makes the backup of an account, and restores it in another deployment. */
 
 import { readFormat } from '../durable/stored-format.ts';
 import { SUMMED_UP, type UsageSums } from '../pricing/usage-sums.ts';
@@ -7,7 +7,7 @@ import type { AccountBackup } from './account-backup.schema.ts';
 import type { AccountState } from './account-state.ts';
 import { TokensWithLimits } from './token-limits.ts';
 
-/** In `meta`: the digest of the backup that was taken up. */
+/** The key in `meta` of the digest of the restored backup. */
 const RESTORED = 'restored';
 
 type StoredToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: string | null };
@@ -15,7 +15,7 @@ type StoredToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: s
 /** @returns the limits, group, credit, tokens and sums of an account. */
 export function backupOf(state: AccountState, id: string): AccountBackup {
   const { ledger, limits, leases } = state;
-  // What is spent of tokens and days stands in their rows once the ledger is summed up.
+  // After the ledger is folded, the rows of tokens and days say what they have spent.
   ledger.fold(true);
   const tokens = ledger.read<Record<string, SqlStorageValue> & StoredToken>(
     `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
@@ -41,11 +41,11 @@ export function backupOf(state: AccountState, id: string): AccountBackup {
 }
 
 /**
- * Takes up a backup: all of it, or nothing. What was spent keeps its day, and is called imported. Whoever calls this makes
- * the state anew from the rows.
+ * Restores a backup: all of it, or nothing. What was spent keeps its day, and is marked as imported. The caller must make the
+ * state again from the rows.
  *
- * @param digest of the backup: the same one may come twice
- * @returns whether it was; `used` for an account that has spent something, was given something or was erased
+ * @param digest the digest of the backup, because the same one may come twice
+ * @returns whether it was restored; `used` for an account that has spent something, was given something or was erased
  */
 export function restoreAccount(
   state: AccountState,
@@ -60,7 +60,7 @@ export function restoreAccount(
   ledger.together(() => {
     limits.setOwn(backup.limits);
     leases.setGroup(backup.group ?? undefined);
-    // What was revoked here, the backup may not know: it stays revoked.
+    // A credential that was revoked here stays revoked, even if the backup does not know it.
     const revokedBefore = Math.max(backup.revoked_before, Number(ledger.meta('revoked_before') ?? 0));
     if (revokedBefore > 0) ledger.setMeta('revoked_before', String(revokedBefore));
     const here = ledger.read<{ jti: string; revoked_at: number }>(
@@ -79,7 +79,7 @@ export function restoreAccount(
   return 'restored';
 }
 
-/** Limits are stored with the version of their form. */
+/** @returns limits without the version of their form, with which they are stored. */
 function withoutFormat<T extends object>(limits: T): T {
   const { v: _, ...own } = limits as T & { v?: number };
   return own as T;

@@ -24,12 +24,12 @@ import { RefusalLog } from './refusal-log.ts';
 import { StorageQuota } from './storage-quota.ts';
 import { TokensWithLimits } from './token-limits.ts';
 
-/** Times of the alarm are rounded up to it, but for what must not wait so long. */
+/** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
 
 /** Holds what the parts of an account's object share: its rows, its budget in memory, its alarm and its clock. */
 export class AccountState {
-  /** The account's id; undefined where the platform does not tell it. */
+  /** The account's id; undefined if the platform does not know it. */
   readonly accountId: string | undefined;
   readonly ledger: Ledger;
   readonly credentials: Credentials;
@@ -49,9 +49,9 @@ export class AccountState {
   readonly budget: Budget;
   readonly alarm: Alarm;
   readonly leases: Leases;
-  /** What is to be told to the operator. */
+  /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
-  /** Whether another state has taken the place of this one, so that nothing may be decided by it any more. */
+  /** Whether another state has replaced this one, so that this one must not decide anything any more. */
   isReplaced = false;
   readonly settings: () => Settings;
   /** The clock, in milliseconds since 1970. */
@@ -94,19 +94,19 @@ export class AccountState {
     ledger.awake();
   }
 
-  /** @returns what is bound to the Worker. */
+  /** @returns the Worker's bindings. */
   get env(): Bindings {
     return this.#around.env;
   }
 
-  /** Moves the budget to the present. @returns the time to decide by, never earlier than any before */
+  /** Moves the budget to the present. @returns the time to decide by. It is never earlier than an earlier result */
   advance(): number {
     const now = advance(this.budget, this.now());
     this.budget.credit = this.credits.usable(now);
     return now;
   }
 
-  /** @returns for how many milliseconds rows stay; undefined while the setting cannot be read. */
+  /** @returns for how many milliseconds rows are kept; undefined while the setting cannot be read. */
   get retention(): number | undefined {
     return retentionOf(() => settingsOf(this.env));
   }
@@ -123,23 +123,23 @@ export class AccountState {
     this.#listed = listed;
   }
 
-  /** @returns the time up to which rows are being erased now; 0 while none are. */
+  /** @returns the time up to which rows are being erased now; 0 while nothing is being erased. */
   get erasing(): number {
     return this.#erasing;
   }
 
-  /** @returns the time up to which everything is being erased, or has been; 0 is never. */
+  /** @returns the time up to which everything is being erased or has been erased; 0 for never. */
   get erasedUntil(): number {
     return Math.max(this.#erasing, this.#erasedAt);
   }
 
-  /** Notes that all rows up to `now` are to be erased. */
+  /** Notes that all rows up to `now` must be erased. */
   beginErasure(now: number): void {
     this.ledger.setMeta('erasing', String(now));
     this.#erasing = now;
   }
 
-  /** Notes that all rows that were to be erased are. */
+  /** Notes that all these rows are erased. */
   endErasure(): void {
     this.ledger.setMeta('erased_at', String(this.#erasing));
     this.ledger.setMeta('erasing', undefined);
@@ -148,7 +148,10 @@ export class AccountState {
   }
 }
 
-/** Reads the budget of the windows of `now`: an account without requests of its own may have spent elsewhere, or before it was erased. */
+/**
+ * Reads the budget in the windows of `now`. Even an account without requests may have spent something: elsewhere, or before
+ * it was erased.
+ */
 function recallBudget(ledger: Ledger, now: number): Budget {
   const memory = ledger.recall();
   const budget = emptyBudget(Math.max(memory.last, now));

@@ -55,15 +55,15 @@ import type {
   UsageReport,
 } from './usage-answers.schema.ts';
 
-/** A hold is renewed only once less than this is left of it: a renewal writes a row. */
+/** A hold is renewed only when less than this is left of its time, because a renewal writes a row. Milliseconds. */
 const RENEW_BELOW_MS = 10 * 60_000;
 
 /**
- * The object of one account: its limits, holds, ledger and credentials. Here stand the methods that others call (all of
- * them, so the file is long); what they do stands in the modules beside it, which share an `AccountState`.
+ * The object of one account: its limits, holds, ledger and credentials. This file has all methods that others call, so it is
+ * long. What they do is in the modules beside it, which share an `AccountState`.
  *
- * Decisions are made in memory, which is rebuilt from the rows when the object wakes, and never wait for anything:
- * between a check and its hold no other request can come.
+ * Decisions are made in memory, which is rebuilt from the rows when the object wakes. They never wait for anything, so no
+ * other request can come between a check and its hold.
  */
 export class Account extends EdgeObject implements AccountObject {
   #state: AccountState;
@@ -74,19 +74,19 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /**
-   * Decides on a request that no pool pays for and sets aside what it can cost, in one step.
+   * Decides on a request that no pool pays for, and sets aside the most that it can cost, in one step.
    *
-   * @throws TypeError if its worst case is none, Error if a pool has to be asked; nothing has changed then
+   * @throws TypeError if its worst case is invalid, Error if a pool must be asked; nothing has changed then
    */
   admit(request: AdmissionRequest): AdmissionDecision {
     return decideAlone(this.#state, request);
   }
 
   /**
-   * Does what `admit` does, by text: a text costs half as much to pass to an object as a value with members. Where a pool
-   * has to be asked, others are admitted meanwhile.
+   * Does what `admit` does, with JSON texts: passing a text to an object costs half as much as an object with members. If a
+   * pool must be asked, other requests may be admitted meanwhile.
    *
-   * @param along settlements that are made first, as a JSON list; the answer tells in `along` what came of each
+   * @param along settlements to make first, as a JSON list. The answer has the result of each one in `along`
    */
   admitJson(request: string, along?: string): string | Promise<string> {
     const settled = this.#settleAlong(along);
@@ -96,34 +96,34 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /**
-   * Decides whether a caller may ask at all, and takes nothing for it. By text, as `admitJson`.
+   * Decides whether a caller may ask at all. It takes nothing from the budget. With JSON texts, like `admitJson`.
    *
-   * @returns the refusal; `null` where they may
+   * @returns the refusal; `null` if the caller may ask
    */
   mayAskJson(request: string): string {
     return JSON.stringify(refusalOfCaller(this.#state, JSON.parse(request) as Parameters<typeof refusalOfCaller>[1]));
   }
 
-  /** Does what `settle` does, by text. @param along more of them, as `admitJson` takes them */
+  /** Does what `settle` does, with JSON texts. @param along more settlements, as for `admitJson` */
   settleJson(settlement: string, along?: string): string {
     return JSON.stringify({ ...this.settle(JSON.parse(settlement) as Settlement), ...this.#settleAlong(along) });
   }
 
-  /** @returns what came of each settlement; null for one that could not be made: who it belongs to makes it by itself. */
+  /** Makes settlements. @returns the result of each; null for one that failed, which its owner must then make by itself */
   #settleAlong(along: string | undefined): { along?: (Settled | null)[] } {
     if (along === undefined) return {};
     const settleOne = (settlement: Settlement) => {
       try {
         return this.settle(settlement);
       } catch {
-        // It must not fail those that it came with. Made by itself it throws again, where it is heard.
+        // One bad settlement must not fail the others. When its owner makes it again by itself, the owner gets the error.
         return null;
       }
     };
     return { along: (JSON.parse(along) as Settlement[]).map(settleOne) };
   }
 
-  /** Replaces a request's hold by what it cost: once, however often it is called. */
+  /** Replaces a request's hold by what it cost. A repeated call changes nothing. */
   settle(settlement: Settlement): Settled {
     const settled = settleHold(this.#state, settlement);
     const { conversation } = settlement;
@@ -138,9 +138,9 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /**
-   * Notes a change of a conversation that came by no request.
+   * Notes a change of a conversation that no settlement has reported.
    *
-   * @returns whether the conversation is to be erased, as the account was after it began
+   * @returns whether the conversation must be erased, because the account was erased after it began
    */
   noteConversation(report: ConversationReport): { erased: boolean } {
     this.#state.advance();
@@ -154,31 +154,31 @@ export class Account extends EdgeObject implements AccountObject {
   /**
    * Notes an inbox of webhooks that this account pays for.
    *
-   * @returns until when what came there is erased, as the account was; 0 is never
+   * @returns the time up to which the inbox must erase what came, because the account was erased; 0 for never
    */
   noteInbox(source: string): { erasedUntil: number } {
     this.#state.inboxes.note(source, this.#state.advance());
     return { erasedUntil: this.#state.erasedUntil };
   }
 
-  /** Decides on a batch, and sets aside what its items can cost. By text, as `admitJson`. */
+  /** Decides on a batch, and sets aside the most that its items can cost. With JSON texts, like `admitJson`. */
   admitBatchJson(order: string): string | Promise<string> {
     const decision = decideBatch(this.#state, JSON.parse(order) as BatchOrder);
     return decision instanceof Promise ? decision.then((text) => JSON.stringify(text)) : JSON.stringify(decision);
   }
 
-  /** Replaces the holds of a batch by what it cost: once, however often it is called. */
+  /** Replaces the holds of a batch by what it cost. A repeated call changes nothing. */
   settleBatchJson(settlement: string): void {
     if (settleBatch(this.#state, JSON.parse(settlement) as BatchSettlement)) raiseAlerts(this.#state);
   }
 
-  /** Notes how a batch is; null where it is no more. */
+  /** Notes the state of a batch; null if it was deleted. */
   noteBatch(id: string, report: MessageBatch | null): void {
     if (report) this.#state.batches.note(report);
     else this.#state.batches.forget(id);
   }
 
-  /** Notes a classification by batch, or that it is no more. */
+  /** Notes a classification by batch, or that it was deleted. */
   noteClassification(id: string, isThere: boolean): void {
     const { classifications } = this.#state;
     if (isThere) classifications.note(id, this.#state.advance());
@@ -190,7 +190,10 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.batches.page(page);
   }
 
-  /** @returns a page of the account's conversations, newest first: of its subagents' only where their parent is named. */
+  /**
+   * @returns a page of the account's conversations, newest first. Subagents' conversations are listed only for a named
+   * parent.
+   */
   conversations(page: ConversationPage): Page<ConversationRow> {
     const { ledger, budget, conversations } = this.#state;
     return conversations.page(page, conversationsOf(ledger, budget.holds.keys()));
@@ -213,13 +216,13 @@ export class Account extends EdgeObject implements AccountObject {
     return true;
   }
 
-  /** Notes how far a request has come, in memory: it is written with the next row that is written for it anyway. */
+  /** Notes in memory how far a request has come. It is stored with the next write of its row. */
   stage(requestId: string, stage: string): void {
     const hold = this.#state.budget.holds.get(requestId);
     if (hold) hold.stage = stage;
   }
 
-  /** @returns where the account stands, for people. */
+  /** @returns the account's quota status, in the form of answers. */
   standing(defaults?: Limits, jti?: string): QuotaReport {
     this.#state.limits.noteDefaults(defaults);
     this.#state.advance();
@@ -238,7 +241,7 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.limits.own;
   }
 
-  /** Replaces the account's own limits; null takes the deployment's for all. */
+  /** Replaces the account's own limits; null means the deployment's limits. */
   setLimits(limits: Limits | null): void {
     this.#state.limits.setOwn(limits);
     this.#state.advance();
@@ -251,20 +254,20 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.leases.group ?? null;
   }
 
-  /** Chooses the account's group; null leaves it to its credentials. What was held before stays with the group before. */
+  /** Chooses the account's group; null means the group of its credentials. Earlier holds stay with the earlier group. */
   setGroup(group: string | null): void {
     this.#state.leases.setGroup(group ?? undefined);
     this.#state.advance();
     this.#state.leases.described();
   }
 
-  /** Tells a pool, which has asked by its name, where the account stands, with all that the pool does not know. */
+  /** Reports to a pool that has asked, including all changes that the pool does not know. */
   async reportTo(pool: string): Promise<void> {
     this.#state.advance();
     await this.#state.leases.report(pool);
   }
 
-  /** Changes the account's own limits: what the patch names as null is removed, what it does not name stays. */
+  /** Changes the account's own limits. Null in the patch removes a limit. Limits that are not in the patch stay. */
   patchLimits(patch: LimitsPatch): void {
     this.#state.limits.patchOwn(patch);
     this.#state.advance();
@@ -272,7 +275,7 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.leases.described();
   }
 
-  /** Gives the account credit beside its limit `usd_total`, once for a key. */
+  /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
   giveCredit(credit: NewCredit): CreditAnswer {
     return this.#state.credits.grant(credit, this.#state.advance());
   }
@@ -295,32 +298,32 @@ export class Account extends EdgeObject implements AccountObject {
     return requestsOf(this.#state.ledger, page, days);
   }
 
-  /** @returns a page of what was refused, newest first. */
+  /** @returns a page of the refused requests, newest first. */
   refusals(page: PageOf, days: Days = {}): Page<ListedRequest> {
     return this.#state.refusals.page(page, days);
   }
 
-  /** @returns one row of the ledger, or what was refused under this id, or undefined. */
+  /** @returns the ledger's row of a request, or its refusal; undefined if the id is not known. */
   request(id: string): LedgerRequest | undefined {
     return ledgerRequestOf(this.#state.ledger, id) ?? this.#state.refusals.find(id);
   }
 
-  /** @returns the ledger from `cursor` on, oldest first, and where the next page begins, or null at the end. */
+  /** @returns the ledger from `cursor` on, oldest first, and the cursor of the next page; null at the end. */
   exportRows(cursor = '', limit = 500): { rows: LedgerRow[]; next: string | null } {
     return ledgerPageOf(this.#state.ledger, cursor, limit);
   }
 
-  /** @returns those of some ids that are the account's, with the upstreams where they are. */
+  /** @returns the given ids that belong to the account, each with the upstream where it is. */
   belongings(ids: readonly string[]): Belonging[] {
     return this.#state.belongings.find(ids);
   }
 
-  /** Notes what an answer has made. */
+  /** Notes the files, containers and threads that an answer has made. */
   noteMade(made: readonly Belonging[]): void {
     this.#state.belongings.note(made, this.#state.advance());
   }
 
-  /** Sets bytes aside for a file. Doing so twice for one request sets them aside once. */
+  /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
   beginUpload(upload: UploadRequest): UploadDecision {
     const now = this.#state.advance();
     return beginUpload(this.#state, upload, now);
@@ -337,7 +340,7 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.belongings.files(page, this.#state.advance());
   }
 
-  /** Notes what the upstream says of a file that a tool has made. */
+  /** Notes what the upstream says about a file that a tool has made. */
   describeFile(file: FileDescription): void {
     this.#state.belongings.describe(file);
   }
@@ -355,7 +358,7 @@ export class Account extends EdgeObject implements AccountObject {
   /**
    * Notes a credential that was minted, so that it can be listed.
    *
-   * @returns false where the account has as many as it may: nobody is to be given this one
+   * @returns false if the account already has as many as allowed. Then this one must not be given to anybody
    */
   rememberToken(minted: MintedToken): boolean {
     return this.#state.credentials.remember(minted, this.#state.advance());
@@ -371,14 +374,14 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.credentials.revokeAll(this.#state.advance());
   }
 
-  /** For routes that admit nothing: whether the credential is revoked. One that is not has been seen now. */
+  /** @returns whether the credential is revoked, for routes without an admission. Otherwise it is noted as seen now. */
   isRevoked(token: CredentialUse): boolean {
     if (this.#state.credentials.isRevoked(token)) return true;
     this.#state.credentials.see(token, this.#state.advance());
     return false;
   }
 
-  /** Gives back the room that was set aside for a conversation which did not come to be, or did not grow. */
+  /** Releases the room that was set aside for a conversation that was not created, or did not grow. */
   storesNothing(conversation: string): void {
     this.#state.storage.arrived(conversation);
   }
@@ -393,7 +396,7 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.setListed(true);
   }
 
-  /** Stores a version, and has its name point to it. */
+  /** Stores a version, and makes its name point to it. */
   async putVersion(version: NewVersion): Promise<PutAnswer> {
     const now = this.#state.advance();
     const outcome = this.#state.versions.put(
@@ -406,7 +409,7 @@ export class Account extends EdgeObject implements AccountObject {
       : { outcome, published: await this.#state.publisher.publish(version.kind, version.name) };
   }
 
-  /** Has a name point to a version that was stored before. */
+  /** Makes a name point to an earlier version. */
   async pointVersion(id: VersionId): Promise<PutAnswer> {
     const outcome = this.#state.versions.point(id, this.#state.advance());
     return outcome === 'unknown'
@@ -414,7 +417,7 @@ export class Account extends EdgeObject implements AccountObject {
       : { outcome, published: await this.#state.publisher.publish(id.kind, id.name) };
   }
 
-  /** Takes a name away. Its versions stay for those who hold them. */
+  /** Removes a name. Its versions stay for those who hold them. */
   async removeName(kind: string, name: string): Promise<{ existed: boolean; published: boolean }> {
     const existed = this.#state.versions.remove(kind, name, this.#state.advance());
     return { existed, published: !existed || (await this.#state.publisher.publish(kind, name)) };
@@ -440,17 +443,17 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.versions.history(kind, name, page);
   }
 
-  /** @returns every version of a name, as ledgers name it. */
+  /** @returns every version of a name, in the form of the ledger: `name@hash`. */
   versionsOf(kind: string, name: string): string[] {
     return this.#state.versions.versionsOf(kind, name);
   }
 
-  /** Keeps a version for a holder, beyond its name. @returns false where there is none */
+  /** Keeps a version for a holder, even after its name is removed. @returns false if there is no such version */
   holdVersion(id: VersionId, holder: string): boolean {
     return this.#state.versions.hold(id, holder);
   }
 
-  /** Lets a version go that was held. */
+  /** Releases a held version. */
   async releaseVersion(id: VersionId, holder: string): Promise<void> {
     this.#state.versions.release(id, holder);
     await this.#state.publisher.publish(id.kind, id.name);
@@ -461,17 +464,17 @@ export class Account extends EdgeObject implements AccountObject {
     return savingsOf(this.#state.ledger, query, this.settings().models);
   }
 
-  /** @returns what a backup keeps of the account, as JSON. @param id how callers name the account */
+  /** @returns the backup of the account, as JSON. @param id how callers name the account */
   backupJson(id: string): string {
     this.#state.advance();
     return JSON.stringify(backupOf(this.#state, id));
   }
 
-  /** Takes up a backup, where the account is new. @returns false where it is not */
+  /** Restores a backup if the account is new. @returns false if it is not new */
   restoreJson(backup: string, digest: string): boolean {
     const outcome = restoreAccount(this.#state, JSON.parse(backup) as AccountBackup, digest);
     if (outcome === 'restored') {
-      // Its memory is that of an account without anything. Who waits for a pool meanwhile must not be admitted by it.
+      // This state still has the memory of an empty account. A request that is waiting for a pool must not be admitted by it.
       this.#state.isReplaced = true;
       this.#state = new AccountState(this.ctx, this.around);
     }
@@ -479,14 +482,14 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /**
-   * Erases all but the revocations, which it makes complete first, and a nameless sum of each window that has begun. Goes
-   * on by itself; to call it again tells how far it is.
+   * Erases everything except the revocations and a nameless sum of each window that has begun. First it revokes every
+   * credential. It goes on by itself; calling it again returns how far it is.
    */
   erase(): Erasure {
     return eraseAccount(this.#state);
   }
 
-  /** Settles orphans at their hold, goes on erasing, and deletes rows that are older than the retention. */
+  /** Settles orphans at their hold, continues an erasure, and deletes rows that are older than the retention. */
   override async alarm(): Promise<void> {
     const { alarm, alerts, budget, credentials, publisher, refusals } = this.#state;
     alarm.fired();

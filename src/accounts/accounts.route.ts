@@ -18,7 +18,7 @@ import { accountsQuery } from './usage.schema.ts';
 
 const LONGEST_KEY = 256;
 
-/** Accounts: an admin sees and changes any, everybody else sees where they stand themselves. */
+/** Makes the routes of accounts. An admin sees and changes any account; everybody else sees only their own status. */
 export function accountsRoutes() {
   return new Hono<AppEnv>()
     .get('/accounts', requireScope('admin'), async (c) => {
@@ -104,7 +104,7 @@ function creditKey(c: Context<AppEnv>): string | undefined {
   return key;
 }
 
-/** @throws ApiError 404 for somebody else's account, as for one that does not exist */
+/** @throws ApiError 404 for somebody else's account, the same as for one that does not exist */
 export function ownOrAny(c: Context<AppEnv>, name: string): string {
   const identity = c.get('identity');
   if (name !== identity.account && !hasScope(identity, 'admin')) throw notFound('There is no such account.');

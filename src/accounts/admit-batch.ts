@@ -1,7 +1,6 @@
 /**
- * The admission of a batch, and its settlement: all of its items in one decision, and one row of the ledger for each of
- * their models. A batch holds money alone: the API has other rates for batches than for messages, and does not count them
- * among the requests that run.
+ * Admits and settles batches. All items of a batch are one decision, and each of their models gets one row of the ledger. A
+ * batch holds only money: the API has separate rate limits for batches, and does not count them as running requests.
  */
 
 import { DAY_MS } from '../async/durations.ts';
@@ -16,17 +15,17 @@ import { openingOf } from './ledger/settlement.ts';
 import { settleHold } from './settle-hold.ts';
 
 /**
- * How long the hold of a batch lasts if nobody settles it: longer than the upstream works on it (a day) and keeps its
- * results (29 days).
+ * How long the hold of a batch lasts if nobody settles it; milliseconds. This is longer than the upstream works on it (a day)
+ * and keeps its results (29 days).
  */
 const BATCH_HOLD_MS = 35 * DAY_MS;
-/** No budget pays for more, and up to here sums are exact. */
+/** The most that a batch can cost. No budget pays for more, and up to here sums are exact. */
 const MOST_OF_A_BATCH: Nanodollars = 1e15;
 
 /**
- * Decides on a batch, and sets aside what all of its items can cost. Nothing between the check and the hold waits.
+ * Decides on a batch, and sets aside the most that all of its items can cost. Between the check and the hold it never waits.
  *
- * @returns the decision; to ask again for the same batch changes nothing
+ * @returns the decision. Asking again for the same batch changes nothing
  */
 export function decideBatch(state: AccountState, order: BatchOrder): BatchDecision | Promise<BatchDecision> {
   const attempt = tryBatch(state, order, true);
@@ -97,7 +96,7 @@ function tryBatch(state: AccountState, order: BatchOrder, mayAsk: boolean): Batc
   return admitted(whole.inputCost);
 }
 
-/** @returns the worst case of a batch: what is held of it is one sum, which nothing lowers. */
+/** @returns the worst case of a batch. It is one sum, and no `max_tokens` can lower it. */
 function wholeOf({ models, known }: BatchOrder, inputCost: Nanodollars): WorstCase {
   return {
     inputTokens: 0,
@@ -133,7 +132,7 @@ function placeAll(state: AccountState, order: BatchOrder, kind: 'cost' | 'estima
       group,
     }),
   );
-  // The rows first: an id that was used before throws here, and nothing has changed.
+  // The rows come first: an id that was used before throws here, before anything has changed.
   ledger.together(() => {
     batches.begin({ id: batch, key, digest }, now);
     for (const [index, hold] of holds.entries()) {
@@ -155,7 +154,7 @@ function placeAll(state: AccountState, order: BatchOrder, kind: 'cost' | 'estima
 }
 
 /**
- * Replaces the holds of a batch by what its items have cost: once, however often it is said.
+ * Settles the results of a batch: replaces its holds by what its items have cost. A repeated call changes nothing.
  *
  * @returns whether something has changed
  */

@@ -1,23 +1,23 @@
-/** The batches of an account, as they have reported themselves. */
+/** Lists the batches of an account, as they have reported themselves. */
 
 import { DAY_MS } from '../async/durations.ts';
 import type { MessageBatch } from '../batches/batches-answers.schema.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { ListedRows } from './listed-rows.ts';
 
-/** A create that is sent again within this time finds the batch that was made. */
+/** If a create is sent again within this time, it finds the batch that was made. Milliseconds. */
 const ATTACHES_MS = DAY_MS;
 
 /** Keeps the rows of an account's batches. */
 export class BatchList extends ListedRows {
   protected readonly table = 'batches';
 
-  /** Adds a batch, in the step that sets aside what it can cost. */
+  /** Adds a batch, in the same step that sets aside its cost. */
   begin({ id, key, digest }: { id: string; key: string | undefined; digest: string }, now: number): void {
     this.tables.insert('batches', { id, created_at: now, key: key ?? null, digest });
   }
 
-  /** @returns the batch that was made of what is sent again: by its key, or by its bytes where the client says so. */
+  /** @returns the batch of an earlier create: found by its key, or by its bytes if the client says that it retries. */
   earlier(
     { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
     now: number,
@@ -33,7 +33,7 @@ export class BatchList extends ListedRows {
     return row && { id: row.id, isSame: row.digest === digest };
   }
 
-  /** Stores what a batch reports; one that is not in the list any more stays out. */
+  /** Stores what a batch reports, unless it is no longer in the list. */
   note(report: MessageBatch): void {
     this.tables.write('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
   }

@@ -1,4 +1,7 @@
-/** What an account has made at upstreams, by id: its files, with their bytes, and the containers and threads of its answers. */
+/**
+ * Lists what an account has made at upstreams, by id: its files with their bytes, and the containers and threads of its
+ * answers.
+ */
 
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import type {
@@ -12,41 +15,42 @@ import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { ListedRows } from './listed-rows.ts';
 
 /**
- * `uploading`: nobody has said yet whether there is a file; its id is that of the request. `kept`: it is there. `gone`: it was
- * deleted or has expired, and stays its owner's: what names it is for the upstream to judge. `erasing`: to be deleted upstream.
+ * `uploading`: the upload has not ended; the id is that of the request. `kept`: it exists. `gone`: it was deleted or has
+ * expired. It still belongs to its owner, and the upstream refuses requests that name it. `erasing`: it must be deleted
+ * upstream.
  */
 export type BelongingState = 'uploading' | 'kept' | 'gone' | 'erasing';
 
-/** A file that work is due for. */
+/** A file with work that is due. */
 export type DueRow = Record<string, SqlStorageValue> & {
   id: string;
   upstream: string;
   state: BelongingState;
-  /** What came of an upload, its form included; the most that may have come where `is_exact` is 0. */
+  /** The bytes of an upload, including its form. If `is_exact` is 0, the most that may have come. */
   bytes: number;
   is_exact: number;
   created_at: number;
   tries: number;
 };
 
-/** How long after its beginning an upload has certainly ended, however it went; milliseconds. */
+/** Milliseconds after its beginning by which an upload has certainly ended. */
 export const UPLOAD_MS = 20 * MINUTE_MS;
-/** How long what is gone is remembered. */
+/** Milliseconds for which deleted things are remembered. */
 const GONE_MS = 90 * DAY_MS;
 
 /** Keeps these rows. */
 export class BelongingList extends ListedRows {
   protected readonly table = 'belongings';
-  /** Of what counts; undefined until somebody asks. */
+  /** The sum of all bytes that count; undefined until somebody asks. */
   #bytes: number | undefined;
 
-  /** The bytes of all files that are there, or may be. */
+  /** The bytes of all files that exist or may exist. */
   get bytes(): number {
     this.#bytes ??= this.tables.number("select sum(bytes) from belongings where state != 'gone'");
     return this.#bytes;
   }
 
-  /** @returns those of some ids that are the account's, with where they are. */
+  /** @returns the given ids that belong to the account, each with its upstream. */
   find(ids: readonly string[]): Belonging[] {
     return this.tables.read<Record<string, SqlStorageValue> & Belonging>(
       `select id, kind, upstream from belongings
@@ -55,7 +59,7 @@ export class BelongingList extends ListedRows {
     );
   }
 
-  /** Notes what an answer has made. What is known stays as it is. */
+  /** Notes what an answer has made. Known ids do not change. */
   note(made: readonly Belonging[], now: number): void {
     for (const { id, kind, upstream } of made) {
       const row = { id, kind, upstream, state: 'kept', bytes: 0, created_at: now };
@@ -71,7 +75,7 @@ export class BelongingList extends ListedRows {
     )[0];
   }
 
-  /** Sets bytes aside for a file, before any of it goes up. @returns when its end is looked for */
+  /** Sets bytes aside for a file, before any of it goes up. @returns when to check how the upload has ended */
   begin({ id, upstream, bytes: said }: UploadRequest, bytes: number, now: number): number {
     this.#forgetGone(now);
     const due = now + UPLOAD_MS;
@@ -82,9 +86,9 @@ export class BelongingList extends ListedRows {
   }
 
   /**
-   * Puts the file in the place of its upload, or lets the upload go. Doing so twice changes nothing.
+   * Replaces an upload by its file, or releases the upload. A repeated call changes nothing.
    *
-   * @param isErased whether the account has been erased since the upload began: then the file is to be deleted
+   * @param isErased whether the account was erased after the upload began. Then the file must be deleted
    */
   end({ id, upstream, at, end }: UploadReport, isErased: boolean): void {
     if (end.outcome === 'unknown') {
@@ -113,7 +117,7 @@ export class BelongingList extends ListedRows {
     this.tables.insert('belongings', { ...row, ...(isErased ? erasing : kept) }, 'insert or ignore');
   }
 
-  /** Adds what the upstream says of a file that a tool has made. */
+  /** Adds what the upstream says about a file that a tool has made. */
   describe({ id, bytes, expiresAt, text }: FileDescription): void {
     this.tables.write(
       `update belongings set bytes = ?, expires_at = ?, description = ? where id = ? and kind = 'file' and state = 'kept'`,
@@ -131,7 +135,7 @@ export class BelongingList extends ListedRows {
     this.#bytes = undefined;
   }
 
-  /** @returns a page of the files that are there, newest first. */
+  /** @returns a page of the existing files, newest first. */
   files(page: PageOf, now: number): Page<FileRow> {
     this.#expire(now);
     const select = "id, upstream, description as text from belongings where kind = 'file' and state = 'kept'";
@@ -143,8 +147,8 @@ export class BelongingList extends ListedRows {
   }
 
   /**
-   * Begins to erase what was made until then: containers and threads are forgotten, since nothing deletes them upstream;
-   * files are deleted there first.
+   * Begins to erase what was made up to a time. Containers and threads are forgotten, since they cannot be deleted upstream.
+   * Files are first deleted there.
    */
   erase(until: number): void {
     this.tables.write("delete from belongings where created_at <= ? and (kind != 'file' or state = 'gone')", until);
@@ -154,7 +158,7 @@ export class BelongingList extends ListedRows {
     );
   }
 
-  /** @returns some of the files that work is due for. */
+  /** @returns some of the files with work that is due. */
   due(now: number, limit: number): DueRow[] {
     return this.tables.read<DueRow>(
       `select id, upstream, state, bytes, is_exact, created_at, tries from belongings
@@ -169,7 +173,7 @@ export class BelongingList extends ListedRows {
     return this.tables.figure('select min(due_at) from belongings where due_at is not null');
   }
 
-  /** Has a file looked after again at a time. */
+  /** Sets when the work on a file is tried again. */
   postpone(id: string, at: number): void {
     this.tables.write('update belongings set due_at = ?, tries = tries + 1 where id = ?', at, id);
   }

@@ -1,12 +1,14 @@
-/** The classifications by batch of an account: they hold what was sent to be labelled, and are erased with it. */
+/**
+ * Lists the classifications by batch of an account. They contain the texts to be labelled, and are erased with the account.
+ */
 
 import { ListedRows } from './listed-rows.ts';
 
-/** Keeps the list of them. */
+/** Keeps the list of classifications. */
 export class ClassificationList extends ListedRows {
   protected readonly table = 'classifications';
 
-  /** Notes one before it holds anything. */
+  /** Notes a classification before anything is stored in it. */
   note(id: string, now: number): void {
     this.tables.insert('classifications', { id, created_at: now }, 'insert or ignore');
   }

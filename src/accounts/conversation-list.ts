@@ -1,4 +1,4 @@
-/** The conversations of an account, as they have reported themselves. */
+/** Lists the conversations of an account, as they have reported themselves. */
 
 import type { ConversationRow } from '../conversations/conversations-answers.schema.ts';
 import type { ConversationPage, Page } from '../durable/contracts/page.ts';
@@ -24,9 +24,9 @@ const MOST_KNOWN = 1_000;
 /** Keeps the rows of an account's conversations. */
 export class ConversationList extends ListedRows {
   protected readonly table = 'conversations';
-  /** The bytes of those that were looked at lately, by their ids: to look again would cost each turn two queries. */
+  /** The bytes of recently used conversations, by id. Reading them each time would cost each turn two queries. */
   readonly #known = new Map<string, number>();
-  /** Of all rows; undefined until somebody asks. */
+  /** The sums over all rows; undefined until somebody asks. */
   #totals: { count: number; bytes: number } | undefined;
 
   /** Adds a conversation when a turn of it is admitted, so that it is listed before it reports itself. */
@@ -50,7 +50,7 @@ export class ConversationList extends ListedRows {
     return { ...this.#totals };
   }
 
-  /** @returns the bytes that a conversation has reported; undefined where it is not in the list. */
+  /** @returns the bytes that a conversation has reported; undefined if it is not in the list. */
   bytesOf(id: string): number | undefined {
     const known = this.#known.get(id);
     if (known !== undefined) return known;
@@ -67,7 +67,7 @@ export class ConversationList extends ListedRows {
   /**
    * Stores what a conversation reports. A report older than the stored one changes nothing.
    *
-   * @param cost of the request that the report comes with
+   * @param cost the cost of the request with which the report comes
    */
   note(report: ConversationReport, cost: Nanodollars): void {
     const { id } = report;
@@ -77,7 +77,7 @@ export class ConversationList extends ListedRows {
     this.#count(before, this.bytesOf(id));
   }
 
-  /** @returns the bytes that it has now; undefined where it may be gone */
+  /** @returns the bytes that the conversation has now; undefined if it may be gone */
   #write(report: ConversationReport, cost: Nanodollars): number | undefined {
     const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before } = report;
     const { paused, parent } = report;
@@ -104,8 +104,9 @@ export class ConversationList extends ListedRows {
   }
 
   /**
-   * @param page of the subagents of `parent`; without it of all conversations that are no subagent's
-   * @param running ids of conversations that have a turn running
+   * @param page which page. With `parent` it lists that conversation's subagents; without it all conversations except
+   * subagents'
+   * @param running ids of conversations with a running turn
    * @returns a page of the list, newest first
    */
   page({ parent, ...page }: ConversationPage, running: ReadonlySet<string>): Page<ConversationRow> {
@@ -123,7 +124,7 @@ export class ConversationList extends ListedRows {
     this.#count(before, undefined);
   }
 
-  /** Keeps the totals right when a row comes, changes or goes. */
+  /** Updates the totals when a row is added, changed or removed. */
   #count(before: number | undefined, after: number | undefined): void {
     if (!this.#totals) return;
     this.#totals.count += (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
@@ -137,10 +138,10 @@ export class ConversationList extends ListedRows {
 
 const NEWER = 'excluded.version >= version';
 const NOTE_SUM = noting(`iif(${NEWER}, excluded.cost, cost)`);
-/** An object of the version before tells no sum: its costs are added up here. */
+/** For reports of objects of the version before, which do not report their total cost: costs are added up here. */
 const NOTE_ONE_COST = noting('cost + excluded.cost');
 
-/** @returns the statement that stores what a conversation reports. @param costs what it has cost then */
+/** @returns the statement that stores a conversation's report. @param costs the SQL expression of its cost */
 function noting(costs: string): string {
   return `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes,
       paused, parent, tool_use_id)

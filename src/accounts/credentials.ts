@@ -1,4 +1,4 @@
-/** The credentials of an account: which were minted or seen, and which are revoked. */
+/** Keeps the credentials of an account: which were minted or seen, and which are revoked. */
 
 import { DAY_MS } from '../async/durations.ts';
 import type { MintedToken } from '../durable/contracts/account.ts';
@@ -24,7 +24,7 @@ type CredentialRow = Record<string, SqlStorageValue> & {
 const LONGEST_STORED_JTI = 256;
 /** How many valid tokens an operator may mint for one account. */
 export const MOST_MINTED = 1_000;
-/** How many tokens are listed, with those seen in use that an identity provider issued. */
+/** The most tokens in the list, including those of an identity provider that were seen in use. */
 const MOST_LISTED = 10_000;
 
 /** Keeps the rows of an account's tokens. */
@@ -56,15 +56,15 @@ export class Credentials extends Rows {
     if (known?.revoked) return true;
     if (this.#revokedBefore === 0) return false;
     if (known?.mintedAt) return known.mintedAt <= this.#revokedBefore;
-    // A JWT counts in seconds. One that was issued in the same second counts as issued before.
+    // A JWT has whole seconds. A token that was issued in the same second counts as issued before.
     return (token.iat ?? 0) * 1_000 <= this.#revokedBefore;
   }
 
-  /** Notes the first use of a token, so that it can be listed; one row, once for each token. */
+  /** Notes the first use of a token, so that it can be listed. Writes one row, once for each token. */
   see(token: CredentialUse, now: number): void {
     const { jti } = token;
     if (jti === undefined || jti.length > LONGEST_STORED_JTI || this.#known.get(jti)?.seen) return;
-    // A token that is not listed can be revoked all the same.
+    // A token that is not listed can still be revoked.
     if (this.#known.size >= MOST_LISTED) return;
     this.tables.write(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
@@ -79,12 +79,12 @@ export class Credentials extends Rows {
   /**
    * Notes a token that was minted for the account.
    *
-   * @returns false where there are as many as there may be, that have neither expired nor been revoked
+   * @returns false if the account already has as many valid tokens as allowed
    */
   remember(token: MintedToken, now: number): boolean {
     if (this.#known.has(token.jti)) return true;
     if (this.#valid(now) >= MOST_MINTED) return false;
-    // Tokens that live for minutes would fill the table before the alarm comes: remove those that have expired.
+    // Tokens that are valid for minutes would fill the table before the alarm rings, so expired ones are removed first.
     if (this.#known.size >= MOST_MINTED) this.prune(now + DAY_MS);
     const { jti, label = null, scopes, exp, limits } = token;
     const row = { jti, label, scopes: scopes.join(' '), minted_at: now, expires_at: milliseconds(exp) };
@@ -122,7 +122,7 @@ export class Credentials extends Rows {
     for (const [jti, known] of this.#known) this.#known.set(jti, { ...known, revoked: true });
   }
 
-  /** Deletes all that is stored about tokens, except that they are revoked. */
+  /** Deletes everything about tokens, except which ones are revoked. */
   erase(): void {
     this.tables.write('delete from tokens where revoked_at is null');
     this.tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
@@ -138,7 +138,10 @@ export class Credentials extends Rows {
     }
   }
 
-  /** @returns a page of the tokens, newest first by when they were minted, else seen, else revoked. */
+  /**
+   * @returns a page of the tokens, newest first, by the time they were minted; if that is not known, seen; if not seen,
+   * revoked.
+   */
   list(page: PageOf): Page<TokenRow> {
     const all = this.tables.read<CredentialRow>(
       'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
@@ -165,7 +168,7 @@ function tokenRowOf(row: CredentialRow): Omit<TokenRow, 'limits' | 'spent_usd'> 
   };
 }
 
-/** @returns a JWT's seconds as whole milliseconds that a date can hold. */
+/** @returns a JWT's seconds as whole milliseconds, within the range of a date. */
 function milliseconds(seconds: number | undefined): number | null {
   if (seconds === undefined || !Number.isFinite(seconds)) return null;
   return Math.min(Math.max(0, Math.round(seconds * 1_000)), 8.64e15);

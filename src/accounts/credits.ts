@@ -1,4 +1,4 @@
-/** Credit: money that an account was given beside its limit `usd_total`, some of it for a while only. */
+/** Keeps credit: money that an account was given in addition to its limit `usd_total`, some of it with an expiry. */
 
 import type { CreditAnswer, NewCredit } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
@@ -13,10 +13,10 @@ import type { CreditRow } from './usage-answers.schema.ts';
 /** One credit in memory. Times are milliseconds since 1970. */
 interface Credit {
   id: string;
-  /** What the caller named the grant by, so that a repeated one is not given twice. */
+  /** The caller's name of the grant, so that a repeated request does not give it twice. */
   key: string | null;
   amount: Nanodollars;
-  /** Of one that expires, what was spent of it. Of the others this is found when it is asked for. */
+  /** What was spent of it, if it expires. For other credits this is computed when somebody asks. */
   spent: Nanodollars;
   note: string | null;
   createdAt: number;
@@ -29,9 +29,9 @@ const MOST_CREDIT: Nanodollars = fromUsd(MOST_USD);
 /**
  * Keeps the credits of an account.
  *
- * What a request costs is taken from the credits that had not expired when it was admitted, the earliest to expire first;
- * what they do not cover is taken from the rest: the limit and the credits that never expire. Only a credit that expires
- * must know what was spent of it, so no other costs a row a request.
+ * The cost of a request is taken from the credits that had not expired when it was admitted, beginning with the earliest to
+ * expire. What they do not cover is taken from the rest: the limit, and the credits that never expire. Only a credit that
+ * expires must know what was spent of it. So the others cost no row per request.
  */
 export class Credits extends Rows {
   /** Oldest first. */
@@ -45,7 +45,7 @@ export class Credits extends Rows {
     );
   }
 
-  /** Gives credit, once for a key. */
+  /** Gives credit, once for each key. */
   grant({ id, key, usd, expiresAt, note }: NewCredit, now: number): CreditAnswer {
     const amount = fromUsd(usd);
     const given = { id, key: key ?? null, amount, spent: 0, note: note ?? null, createdAt: now, expiresAt };
@@ -64,7 +64,7 @@ export class Credits extends Rows {
     return { outcome: 'given', id };
   }
 
-  /** @returns what credit adds to the limit: of what has expired only what was spent of it. */
+  /** @returns how much all credits add to the limit. An expired credit adds only what was spent of it. */
   usable(now: number): Nanodollars {
     if (this.#all.length === 0) return 0;
     return this.#all.reduce((sum, { amount, spent, expiresAt }) => {
@@ -73,7 +73,7 @@ export class Credits extends Rows {
   }
 
   /**
-   * Takes the cost of a request from the credits that expire, the earliest first; gives back where it is negative.
+   * Takes the cost of a request from the credits that expire, the earliest first. A negative cost gives back.
    *
    * @param at when the request was admitted; milliseconds since 1970
    */
@@ -94,7 +94,7 @@ export class Credits extends Rows {
     }
   }
 
-  /** Forgets what the credits were for; the money stays given. */
+  /** Deletes the notes of the credits. The money stays. */
   forgetNotes(): void {
     if (this.#all.every(({ note }) => note === null)) return;
     this.tables.write('update credits set note = null where note is not null');
@@ -103,7 +103,7 @@ export class Credits extends Rows {
 
   /**
    * @param limit the limit `usd_total`, which is spent before the credits that never expire
-   * @param settled what the account has spent in all
+   * @param settled what the account has spent in total
    * @returns a page of the credits, newest first
    */
   page(page: PageOf, limit: Nanodollars, settled: Nanodollars, now: number): Page<CreditRow> {

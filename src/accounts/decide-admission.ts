@@ -11,12 +11,12 @@ import type { Demand } from './leases/lease.ts';
 import type { Leases } from './leases/leases.ts';
 import { openingOf } from './ledger/settlement.ts';
 
-/** How long a hold lasts that nobody renews. */
+/** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
-/** How often a request asks its pools: others who came meanwhile may have taken what it got. */
+/** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
 const MOST_ROUNDS = 6;
 
-/** A request that fits, once these leases are larger. */
+/** A request that would fit if these leases were larger. */
 export interface ShortOfLease {
   outcome: 'short';
   leases: ReturnType<Leases['of']>;
@@ -24,10 +24,10 @@ export interface ShortOfLease {
 }
 
 /**
- * Decides on a request and sets aside what it can cost. Nothing in here waits: between a check and its hold no other
- * request can come.
+ * Decides on a request, and sets aside the most that it can cost. Nothing in here waits, so no other request can come between
+ * a check and its hold.
  *
- * @throws TypeError if the worst case is none; nothing has changed then
+ * @throws TypeError if the worst case is invalid; nothing has changed then
  */
 export function decideAdmission(
   state: AccountState,
@@ -41,7 +41,7 @@ export function decideAdmission(
 /**
  * Decides on a request that no pool pays for.
  *
- * @throws TypeError as `decideAdmission`, Error where a pool has to be asked
+ * @throws TypeError as `decideAdmission`, Error if a pool must be asked
  */
 export function decideAlone(state: AccountState, request: AdmissionRequest): AdmissionDecision {
   const attempt = tryAdmission(state, request, true);
@@ -50,7 +50,7 @@ export function decideAlone(state: AccountState, request: AdmissionRequest): Adm
 }
 
 /**
- * Leases what a request lacks, and decides anew after each wait, as if the request had only now come.
+ * Leases what a request lacks, and decides again after each wait, as if the request had just come.
  *
  * @throws what `decideAgain` throws
  */
@@ -65,11 +65,11 @@ export async function withLeases<Decision extends { outcome: string }>(
       const { leases, demand } = attempt;
       await Promise.all(leases.map((lease) => state.leases.gain(lease, demand)));
     } catch (thrown) {
-      // It fails closed: nobody knows what others have spent.
+      // Without the pool nobody knows what others have spent, so the request is refused.
       if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable' };
       throw thrown;
     }
-    // It took up a backup meanwhile: the caller asks again, by what was spent elsewhere too.
+    // A backup was restored meanwhile. The caller asks again, and the decision then includes what was spent elsewhere.
     if (state.isReplaced) return { outcome: 'unreachable' };
     attempt = decideAgain();
     if (isShort(attempt) && rounds >= MOST_ROUNDS) {
@@ -86,7 +86,7 @@ function isShort(attempt: { outcome: string }): attempt is ShortOfLease {
   return attempt.outcome === 'short';
 }
 
-/** @param mayAsk whether a pool's refusal is only what it told earlier: then the pool is asked */
+/** @param mayAsk whether a pool may still be asked: then a refusal by its earlier figures is not final */
 function tryAdmission(
   state: AccountState,
   request: AdmissionRequest,
@@ -109,7 +109,7 @@ function tryAdmission(
   return decision;
 }
 
-/** @returns why a caller would be refused whatever they asked for; null where they may ask. Takes nothing. */
+/** @returns why any request of a caller would be refused; null if they may ask. Takes nothing from the budget. */
 export function refusalOfCaller(
   state: AccountState,
   { asking, token, defaults }: Pick<AdmissionRequest, 'token' | 'defaults'> & { asking: Asking },
@@ -122,13 +122,16 @@ export function refusalOfCaller(
   return refusal ? refuse(state, refusal, now, token?.jti) : null;
 }
 
-/** Admits what costs no money: a token count, or a request that never goes up. It takes from a bucket and holds nothing. */
+/**
+ * Admits a request that costs no money: a token count, or a request that never goes up. It takes from a bucket, without a
+ * hold.
+ */
 function admitUnheld(state: AccountState, { free }: AdmissionRequest, now: number): AdmissionDecision {
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
   const decision = (free ? takeFreeRequest : takeCountRequest)(budget, rules, now);
   if (decision.kind === 'refused') return refuse(state, decision, now);
-  // It has no row in the ledger that could tell this when the object wakes.
+  // Stored here, because such a request has no row in the ledger that could restore this when the object wakes.
   if (free && rules.requests !== undefined) ledger.setMeta('requests_full_at', String(budget.fullAt.requests));
   const storing = free?.storing;
   const full = storing && storage.full(storing, limits, now);
@@ -149,7 +152,7 @@ function placeHold(
   const { requestId, conversation, prefix, token } = request;
   const known = budget.holds.get(requestId);
   if (known) return admitHeld(state, known, worstCase, now);
-  // Nobody knows yet how much the answer will store; how much the question stores is known.
+  // How much the answer will store is not known yet, but the size of the question is.
   const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
@@ -181,7 +184,7 @@ function placeHold(
   const whose = { id: requestId, token: jti, group };
   const hold: Hold = { ...whose, ...granted, at: now, deadline: now + HOLD_MS, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
-  // The row first: an id that was used before throws here, and nothing has changed.
+  // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }), buckets);
   addHold(budget, hold, buckets);
   state.limitedTokens.hold(jti, nanodollars);
@@ -214,7 +217,7 @@ function admitHeld(
   };
 }
 
-/** @returns a refusal as the account answers it. */
+/** @returns the account's answer for a refusal. */
 export function refuse(state: AccountState, refusal: Refusal, now: number, jti?: string): AdmissionDecision {
   const standing = quotaStatusNow(state, now, jti);
   return { outcome: 'refused', refusal, ...fallbacksOf(state), standing, unlisted: !state.listed };
@@ -237,7 +240,7 @@ export function quotaStatusNow(
   return { ...status, token: { limit: purse.most, settled: purse.settled, held: purse.held, resetsAt: purse.end } };
 }
 
-/** @returns what the limits of the token that asks add to those of its account. */
+/** @returns the limits of the credential, which apply in addition to those of its account. */
 export function limitsOfToken({ limitedTokens }: AccountState, jti: string | undefined) {
   const purse = limitedTokens.purseOf(jti);
   return { purses: purse ? [purse] : [], models: limitedTokens.modelsOf(jti) };

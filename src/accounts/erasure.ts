@@ -9,16 +9,17 @@ import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
 import type { ListedRows } from './listed-rows.ts';
 
 const CONTINUE_MS = 1_000;
-/** In `answers_kept`, where the next page of KV keys begins: this stands for the first. */
+/** The value of `answers_kept` for the first page of KV keys. (It says where the next page begins.) */
 const FIRST_PAGE = '1';
-/** Conversations that are erased at the same time: an object may have six connections open. */
+/** How many conversations are erased at the same time. (An object may have six open connections.) */
 const ERASED_AT_ONCE = 5;
 
 /**
- * Begins to erase the account, or tells how far that is. The alarm goes on with it by `continueErasure`.
+ * Begins to erase the account, or returns how far the erasure is. The alarm continues it.
  *
- * Revocations stay, and every credential is revoked. Of each window that has begun a sum without names stays. A request
- * that runs meanwhile is erased when it ends.
+ * Revocations stay, and every credential is revoked. For each window that has begun, a sum without names stays. A request
+ * that
+ * is running is erased when it ends.
  */
 export function eraseAccount(state: AccountState): Erasure {
   const now = state.advance();
@@ -52,7 +53,7 @@ function begin(state: AccountState, now: number): void {
   versions.removeAll(now);
   state.belongings.erase(now);
   ledger.setMeta('answers_kept', FIRST_PAGE);
-  // What is to be erased is known by its time: so what is admitted from now on must have a later one.
+  // Rows to erase are found by their time, so requests that are admitted from now on must have a later time.
   advance(budget, now + 1);
 }
 
@@ -61,7 +62,7 @@ export function continueRows(state: AccountState, now: number): void {
   if (state.erasing > 0 && eraseRows(state).more) wakeSoon(state, now);
 }
 
-/** Erases what others keep for the account: its conversations, its answers in KV, what came to its inboxes, its name in pools. */
+/** Erases what other objects keep for the account: conversations, answers in KV, events in inboxes, its name in pools. */
 export async function eraseElsewhere(state: AccountState): Promise<void> {
   const { accountId } = state;
   if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
@@ -69,7 +70,7 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   const { env, conversations, batches, classifications } = state;
   const settings = settingsOf(env);
   await eraseSome(state, conversations, (id) => conversationStub(env, settings, { account: accountId, id }).erase());
-  // A batch answers that it will: what runs at the upstream is cancelled, and settled when it has ended.
+  // A batch only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
   await eraseSome(state, batches, (id) => batchStub(env, settings, { account: accountId, id }).erase());
   await eraseSome(state, classifications, (id) =>
     classificationStub(env, settings, { account: accountId, id }).erase(),
@@ -78,14 +79,14 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   await eraseInboxes(state, accountId);
 }
 
-/** @returns how many rows are left, and whether more can go at once; a row that is still held waits for its settlement. */
+/** @returns how many rows are left, and whether more can be erased now. A row with a hold waits for its settlement. */
 function eraseRows(state: AccountState): { remaining: number; more: boolean } {
   const { erased, remaining } = eraseRowsUntil(state.ledger, state.erasing);
   if (remaining === 0) state.endErasure();
   return { remaining, more: erased >= DELETED_AT_ONCE };
 }
 
-/** Has some of a list erase themselves; each stays in the list until its object has answered. */
+/** Asks some objects of a list to erase themselves. Each stays in the list until its object has answered. */
 async function eraseSome(
   state: AccountState,
   list: ListedRows,
@@ -104,16 +105,16 @@ async function eraseAnswers(state: AccountState, account: string): Promise<void>
   if (page === undefined) return;
   try {
     const next = await forgetAnswers(env.STORE, account, page === FIRST_PAGE ? undefined : page);
-    // If the account was erased once more meanwhile, it begins again at the first page.
+    // If the account was erased again meanwhile, the erasure starts again with the first page.
     if (ledger.meta('answers_kept') === page) ledger.setMeta('answers_kept', next);
   } catch {
-    // KV may not know this page any more.
+    // KV may no longer know the cursor, so it starts again.
     ledger.setMeta('answers_kept', FIRST_PAGE);
   }
   if (ledger.meta('answers_kept') !== undefined) wakeSoon(state, state.now());
 }
 
-/** Has inboxes erase what came for this account; each stays in the list until it has answered that it is done. */
+/** Asks inboxes to erase what came for this account. Each stays in the list until it has answered that it is done. */
 async function eraseInboxes(state: AccountState, account: string): Promise<void> {
   const { env, inboxes, erasedUntil } = state;
   const sources = inboxes.until(erasedUntil);

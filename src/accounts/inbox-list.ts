@@ -1,17 +1,17 @@
-/** The inboxes of webhooks that an account pays for: they hold what was sent to it, and are erased with it. */
+/** Lists the webhook inboxes that an account pays for. They contain what was sent to it, and are erased with it. */
 import { Rows } from '../durable/rows.ts';
 
 const KEY = 'inboxes';
 
 /** Keeps the list of these inboxes. */
 export class InboxList extends Rows {
-  /** Notes an inbox by its source; one that is being erased stays so until that is done. */
+  /** Notes an inbox by its source. An inbox that is being erased stays marked until that is done. */
   note(source: string, now: number): void {
     const noted = this.#noted();
     if (noted[source] === undefined) this.#save({ ...noted, [source]: now });
   }
 
-  /** @returns the sources of those that were noted until then. */
+  /** @returns the sources that were noted up to a time. */
   until(time: number): string[] {
     return Object.entries(this.#noted())
       .filter(([, at]) => at <= time)
@@ -24,7 +24,7 @@ export class InboxList extends Rows {
     this.#save(rest);
   }
 
-  /** There are as many as there are sources: a handful, in one row. */
+  /** @returns all noted sources. There are only a few, so they are in one row. */
   #noted(): Record<string, number> {
     return JSON.parse(this.tables.meta(KEY) ?? '{}') as Record<string, number>;
   }

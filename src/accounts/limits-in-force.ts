@@ -4,7 +4,7 @@ import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import type { Tables } from '../durable/tables.ts';
 import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 
-/** Holds the limits of an account: its own, and the deployment's for what its own leave open. */
+/** Keeps the limits of an account: its own, and the deployment's for limits that it does not set itself. */
 export class LimitsInForce extends Rows {
   #own: Limits | null;
   #defaults: string;
@@ -18,7 +18,7 @@ export class LimitsInForce extends Rows {
     this.#apply();
   }
 
-  /** @returns the account's own limits; null where it has none. */
+  /** @returns the account's own limits; null if it has none. */
   get own(): Limits | null {
     return this.#own;
   }
@@ -28,19 +28,19 @@ export class LimitsInForce extends Rows {
     return this.#limits;
   }
 
-  /** @returns the limits that count, in the units that are decided in. */
+  /** @returns the limits that count, in the units in which decisions are made. */
   get rules(): Rules {
     return this.#rules;
   }
 
-  /** Replaces the account's own limits; with null the deployment's count alone. */
+  /** Replaces the account's own limits; null means the deployment's limits. */
   setOwn(limits: Limits | null): void {
     this.tables.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
     this.#own = limits;
     this.#apply();
   }
 
-  /** Changes what a patch names: null removes it, so that the deployment's counts again. */
+  /** Changes the limits that a patch names. Null removes a limit, so that the deployment's counts again. */
   patchOwn(patch: LimitsPatch): void {
     const own: Record<string, unknown> = { ...this.#own };
     for (const [name, limit] of Object.entries(patch)) {
@@ -50,12 +50,12 @@ export class LimitsInForce extends Rows {
     this.setOwn(Object.keys(own).length === 0 ? null : (own as Limits));
   }
 
-  /** Notes the deployment's limits as a request has told them; writes them only if they have changed. */
+  /** Notes the deployment's limits, which come with a request. Writes them only if they have changed. */
   noteDefaults(defaults: Limits | undefined): void {
     if (defaults === undefined) return;
     const text = JSON.stringify(defaults);
     if (text === this.#defaults) return;
-    // Stored, because a settlement and an alarm come without them.
+    // They are stored because settlements and alarms come without them.
     this.tables.setMeta('defaults', text);
     this.#defaults = text;
     this.#apply();

@@ -4,13 +4,13 @@ import { Rows } from '../durable/rows.ts';
 export abstract class ListedRows extends Rows {
   protected abstract readonly table: string;
 
-  /** @returns ids of what was made until then, so many of them. */
+  /** @returns the ids of at most `limit` rows that were made up to a time. */
   until(time: number, limit: number): string[] {
     const query = `select id from ${this.table} where created_at <= ? limit ?`;
     return this.tables.read<{ id: string }>(query, time, limit).map(({ id }) => id);
   }
 
-  /** @returns how many were made until then. */
+  /** @returns how many rows were made up to a time. */
   count(time: number): number {
     return this.tables.number(`select count(*) from ${this.table} where created_at <= ?`, time);
   }
@@ -20,7 +20,7 @@ export abstract class ListedRows extends Rows {
     return this.tables.has(`${this.table} where id = ?`, id);
   }
 
-  /** Takes it off the list. */
+  /** Removes a row from the list. */
   forget(id: string): void {
     this.tables.write(`delete from ${this.table} where id = ?`, id);
   }

@@ -5,8 +5,8 @@ import { DELETED_AT_ONCE, deleteRowsBefore, oldestRowAt } from './ledger/delete-
 const NEXT_PAGE_MS = 1_000;
 
 /**
- * Deletes rows of the ledger that are older than `retention` milliseconds, a page at a time, and sets the alarm for when
- * there will be more. What they cost stays in the rollups.
+ * Deletes rows of the ledger that are older than `retention` milliseconds, a page at a time, and sets the alarm for the next
+ * ones. Their cost stays in the rollups.
  */
 export function pruneLedger({ ledger, alarm }: AccountState, now: number, retention: number): void {
   const oldest = oldestRowAt(ledger);

@@ -2,11 +2,11 @@ import type { Surroundings } from '../durable/edge-object.ts';
 import { usesKind } from '../versions/kv-copies.ts';
 import type { Versions } from '../versions/version-rows.ts';
 
-/** KV has a change by then, or is told it again. */
+/** If KV does not have a change after this time, it is written again. Milliseconds. */
 const TOLD_MS = 60_000;
 const RETRY_TELLING_MS = 1_000;
 
-/** Writes to KV what has changed of an account's versions; the alarm repeats what KV did not take. */
+/** Writes the changes of an account's versions to KV. The alarm repeats failed writes. */
 export class VersionPublisher {
   readonly #versions: Versions;
   readonly #around: Surroundings;
@@ -17,12 +17,12 @@ export class VersionPublisher {
   }
 
   /**
-   * Writes what has changed of one name.
+   * Writes the changes of one name.
    *
-   * @returns false where KV has not taken it; the alarm will try again
+   * @returns false if the write has failed. The alarm will try again
    */
   async publish(kind: string, name: string): Promise<boolean> {
-    // Set first: if the object dies while KV is written to, the alarm still comes.
+    // The alarm is set first, so that it rings even if the object dies during the write.
     if (this.#versions.untold) this.#around.alarm.wakeFor(this.#around.now() + TOLD_MS);
     try {
       await this.#versions.tell(kind, name);
@@ -33,12 +33,12 @@ export class VersionPublisher {
     }
   }
 
-  /** Notes that the account uses a name. The first time KV is told, so that it is known whose ledgers to ask. */
+  /** Notes that the account uses a name. The first time this is written to KV, so that readers know whose ledgers to ask. */
   use(kind: string, name: string, now: number): void {
     if (this.#versions.use(kind, name, now)) this.#around.waitUntil(this.publish(usesKind(kind), name));
   }
 
-  /** Writes all that KV has not taken yet. */
+  /** Writes all changes that KV does not have yet. */
   async publishAll(): Promise<void> {
     if (this.#versions.untold && !(await this.#versions.tellAll())) this.#wakeSoon();
   }

@@ -4,9 +4,9 @@ import { type DueAlert, hasAlertUrl } from '../delivery/alert-outbox.ts';
 import type { AccountState } from './account-state.ts';
 
 /**
- * Raises the alerts that the account's sums call for. Cheap where its limits name no `alerts`.
+ * Raises the alerts that are due by the account's sums. It costs little if its limits have no `alerts`.
  *
- * @param overHold the request that was just billed at more than its hold
+ * @param overHold the id of a request that has just cost more than its hold
  */
 export function raiseAlerts(state: AccountState, overHold?: string): void {
   const { accountId, limits, budget } = state;

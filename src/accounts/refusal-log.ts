@@ -1,4 +1,4 @@
-/** Requests that an account has refused, and why: so that whoever has the id of one can be told. */
+/** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
 
 import type { Days } from '../durable/contracts/account.ts';
 import type { AdmissionRequest, Refusal, StorageRefusal } from '../durable/contracts/admission.ts';
@@ -28,29 +28,29 @@ interface Refused {
   refusal: Refusal | ({ kind: 'full' } & StorageRefusal);
 }
 
-/** Not more than one row is written in this time: somebody who is refused may ask as often as they can. */
+/** At most one row is written in this time, since a refused caller may ask very often. */
 const WRITE_EVERY_MS = 1_000;
-/** Of more refusals than these between two rows the first are forgotten. */
+/** The most refusals in a row. If there are more, the oldest are forgotten. */
 const MOST_IN_A_ROW = 200;
 const MOST_ROWS = 2_000;
 const MOST_REFUSALS_LISTED = 1_000;
-/** Rows that are read at once for a list: each may be some 100 kB. */
+/** How many rows are read at once for a list. Each may have about 100 kB. */
 const REFUSAL_ROWS_AT_ONCE = 10;
-/** How much later than its id was made a request may be refused: a long body comes in before. */
+/** The most milliseconds between the making of a request's id and its refusal. A long body comes in between. */
 const MOST_BETWEEN_MS = 15 * 60_000;
 
-/** Keeps the refusals of an account: a row for those of a second, which are in memory alone until it is over. */
+/** Keeps the refusals of an account. Those of one second share a row, and are only in memory until the second is over. */
 export class RefusalLog extends Rows {
   #unwritten: Refused[] = [];
   #writtenAt = 0;
   #rows: number | undefined;
-  /** Writes what was refused in the second that goes on: nobody may ask again afterwards. */
+  /** Writes the refusals of the current second at its end, in case no other request comes. */
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** Notes a refused request. */
   add(request: AdmissionRequest, refusal: Refused['refusal'], now: number): void {
     const { requestId: id, route, model, conversation, prefix, agent, token, tags, user } = request;
-    // What is free of charge has no id of its own.
+    // A request that costs nothing has no id.
     if (id === '') return;
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
     const named = { route, model, conversation, prefix, agent };
@@ -59,13 +59,15 @@ export class RefusalLog extends Rows {
     else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_EVERY_MS);
   }
 
-  /** @returns a refused request as a row of the ledger, with the reason; undefined for one that is not known here. */
+  /** @returns a refused request in the form of a ledger row, with the reason; undefined if it is not known here. */
   find(id: string): LedgerRequest | undefined {
     const found = this.#unwritten.find((one) => one.id === id) ?? this.#read(id);
     return found && refusedRequestOf(found);
   }
 
-  /** @returns a page of what was refused on some days, newest first; of more than 1,000 requests the newest */
+  /**
+   * @returns a page of the refusals of some days, newest first. If there are more than 1,000, only the newest are searched.
+   */
   page(page: PageOf, days: Days): Page<ListedRequest> {
     const [from, to] = timesOfDays(days);
     const found = this.#between(from, to).map(refusedRequestOf);
@@ -73,11 +75,11 @@ export class RefusalLog extends Rows {
     return pageOfRows(rows, page, ({ request_id }) => request_id);
   }
 
-  /** @returns what was refused from one time to before another, newest first */
+  /** @returns the refusals from one time to before another, newest first */
   #between(from: number, to: number): Refused[] {
     const isBetween = ({ at }: Refused) => at >= from && at < to;
     const found = this.#unwritten.filter(isBetween).reverse();
-    // A row has what was refused since the one before it: so the first one behind the days may still have some.
+    // A row has the refusals since the row before it, so the first row after the days may also have some.
     let before = this.tables.figure('select min(at) + 1 from refusals where at >= ?', to) ?? Number.MAX_SAFE_INTEGER;
     while (found.length < MOST_REFUSALS_LISTED) {
       const rows = this.tables.read<{ at: number; refused: string }>(
@@ -93,7 +95,7 @@ export class RefusalLog extends Rows {
     return found.slice(0, MOST_REFUSALS_LISTED);
   }
 
-  /** Deletes what was refused up to a time. */
+  /** Deletes the refusals up to a time. */
   prune(until: number): void {
     this.#unwritten = this.#unwritten.filter(({ at }) => at > until);
     if (!this.tables.has('refusals where at <= ?', until)) return;
@@ -118,7 +120,7 @@ export class RefusalLog extends Rows {
   #writeRest(): void {
     this.#timer = undefined;
     const last = this.#unwritten.at(-1);
-    // A row of its own, behind the one before it: a row is named by its time.
+    // Each row needs a time of its own, later than that of the row before: the time is its key.
     if (last) this.#write(Math.max(last.at, this.#writtenAt + 1));
   }
 

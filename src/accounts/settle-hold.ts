@@ -15,7 +15,7 @@ import { closingOf, openingOf, safeAmount, spentOf } from './ledger/settlement.t
 
 const NOTHING_SPENT: Spent = { inputTokens: 0, outputTokens: 0 };
 
-/** Replaces a request's hold by what it cost: once, whenever and however often it is said. */
+/** Replaces a request's hold by what it cost. A repeated call changes nothing. */
 export function settleHold(state: AccountState, settlement: Settlement): Settled {
   const { budget, ledger } = state;
   const { requestId } = settlement;
@@ -33,7 +33,7 @@ export function settleHold(state: AccountState, settlement: Settlement): Settled
   return { outcome: 'late', cost: closing.cost, overHold: closing.overHold };
 }
 
-/** Settles, at the whole hold, every request that nobody has renewed or settled in time. */
+/** Settles every request that was not renewed or settled in time at its whole hold. */
 export function settleOrphans(state: AccountState, now: number): void {
   for (const hold of [...state.budget.holds.values()]) {
     if (hold.deadline > now) continue;
@@ -43,7 +43,7 @@ export function settleOrphans(state: AccountState, now: number): void {
   }
 }
 
-/** @param spent the tokens that leave the buckets, where the row does not tell them */
+/** @param spent the tokens to take out of the buckets, if the row does not have them */
 function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now: number, spent?: Spent): Settled {
   const { budget, ledger, limits } = state;
   const closing = closingOf(settlement, hold.nanodollars, now, false);
@@ -54,7 +54,7 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
     settleAll(state, hold, cost, budget.fullAt);
     return { outcome: 'erased', cost, overHold };
   }
-  // The API has other rates for batches: their tokens leave no bucket.
+  // The API has separate rate limits for batches, so their tokens are taken from no bucket.
   const taken = hold.stage === BATCH_STAGE ? NOTHING_SPENT : (spent ?? spentOf(closing));
   const buckets = bucketsAfterSettlement(budget, limits.rules, taken);
   ledger.close(hold.id, closing, buckets);
@@ -63,14 +63,14 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
   return { outcome: 'settled', cost, overHold };
 }
 
-/** Replaces a hold by its cost wherever it counts: in the windows, with its token, in the credit that it is taken from. */
+/** Replaces a hold by its cost everywhere: in the windows, for its token, and in the credit from which it is taken. */
 function settleAll(state: AccountState, hold: Hold, cost: Nanodollars, buckets: Buckets): void {
   settle(state.budget, hold, cost, buckets);
   state.limitedTokens.settle(hold.token, hold.nanodollars, cost);
   state.credits.charge(hold.at, cost);
 }
 
-/** Adds to what was settled wherever it counts; `more` may be negative. */
+/** Adds to the settled sums everywhere. @param more nanodollars; may be negative */
 function correctAll(
   state: AccountState,
   { at, token, group }: Pick<Hold, 'at' | 'token'> & { group?: string | null | undefined },
@@ -82,7 +82,7 @@ function correctAll(
   state.credits.charge(at, more);
 }
 
-/** Records a request that this account never admitted, or whose row is gone; one that began before an erasure is not. */
+/** Records a request that was never admitted here, or whose row is gone, unless it began before an erasure. */
 function recordUnheld(state: AccountState, settlement: Settlement, now: number): Settled {
   const { budget, ledger, limits, alarm } = state;
   const began = settlement.startedAt ?? now - safeAmount(settlement.ms ?? 0, 0);

@@ -1,4 +1,4 @@
-/** How much an account stores against how much it may: conversations, and bytes of all that is kept for it. */
+/** Compares how much an account stores with how much it may: conversations, and bytes of everything that is kept for it. */
 
 import type { StorageRefusal, StorageRequest } from '../durable/contracts/admission.ts';
 import type { Limits } from '../settings/limits.schema.ts';
@@ -7,18 +7,21 @@ import type { BelongingList } from './belonging-list.ts';
 import type { ConversationList } from './conversation-list.ts';
 import type { QuotaReport } from './usage-answers.schema.ts';
 
-/** What an account may store whose limits say nothing about it. */
+/** How many conversations an account may store if its limits do not say it. */
 const MOST_CONVERSATIONS = 10_000;
 const DEFAULT_STORED_BYTES = 1_000_000_000;
-/** A conversation that was admitted and has not reported itself by then does not exist. */
+/** If an admitted conversation has not reported itself after this time, it does not exist. Milliseconds. */
 const COMING_MS = 30_000;
 
-/** Compares what an account stores with what it may. */
+/** Compares what an account stores with what it may store. */
 export class StorageQuota {
   readonly #conversations: ConversationList;
   readonly #versions: Versions;
   readonly #belongings: BelongingList;
-  /** Admitted, and not in the list yet. Only in memory: if the object sleeps meanwhile, they count once they report. */
+  /**
+   * Admitted conversations that are not in the list yet. Only in memory: after the object has slept, they count when they
+   * report.
+   */
   readonly #coming = new Map<string, { bytes: number; until: number }>();
 
   constructor(conversations: ConversationList, versions: Versions, belongings: BelongingList) {
@@ -27,7 +30,7 @@ export class StorageQuota {
     this.#belongings = belongings;
   }
 
-  /** @returns which limit a request would exceed, or undefined where there is room. */
+  /** @returns the limit that a request would exceed; undefined if there is room. */
   full({ conversation, bytes, copyOf }: StorageRequest, limits: Limits, now: number): StorageRefusal | undefined {
     this.#expire(now);
     const { conversations, stored_bytes } = limitsOf(limits);
@@ -45,25 +48,25 @@ export class StorageQuota {
     this.#coming.set(conversation, { bytes: bytes + this.#copied(copyOf), until: now + COMING_MS });
   }
 
-  /** Stops to count what `expect` has counted: the conversation has reported itself, or will not. */
+  /** Stops counting what `expect` has counted, because the conversation has reported itself, or never will. */
   arrived(conversation: string): void {
     this.#coming.delete(conversation);
   }
 
-  /** @returns the bytes that versions may have in all. */
+  /** @returns the bytes that all versions together may have. */
   roomForVersions(limits: Limits, now: number): number {
     this.#expire(now);
     return limitsOf(limits).stored_bytes - (this.#used().bytes - this.#versions.bytes);
   }
 
-  /** @returns how many bytes a file may have, and the limit that says so. */
+  /** @returns how many bytes a file may have, and the limit from which this follows. */
   roomForFile(limits: Limits, now: number): { room: number; most: number } {
     this.#expire(now);
     const { stored_bytes: most } = limitsOf(limits);
     return { room: Math.max(0, most - this.#used().bytes), most };
   }
 
-  /** @returns what is stored and what may be, for people. */
+  /** @returns how much is stored and how much may be stored, in the form of answers. */
   report(limits: Limits, now: number): Pick<QuotaReport, 'conversations' | 'stored_bytes'> {
     this.#expire(now);
     const { conversations, stored_bytes } = limitsOf(limits);

@@ -1,4 +1,4 @@
-/** What the account's alarm does for its files: it deletes them upstream, and finds out how uploads have ended. */
+/** Looks after an account's files by its alarm: deletes them upstream, and finds out how uploads have ended. */
 
 import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { UploadDecision, UploadReport, UploadRequest } from '../durable/contracts/belongings.ts';
@@ -10,21 +10,21 @@ import { upstreamOf } from '../upstream/upstream.ts';
 import type { AccountState } from './account-state.ts';
 import { type DueRow, UPLOAD_MS } from './belonging-list.ts';
 
-/** An object may have six connections open. */
+/** How many files are handled at the same time. (An object may have six open connections.) */
 const AT_ONCE = 5;
 const FIRST_TEND_MS = 1_000;
 const LONGEST_TEND_MS = HOUR_MS;
-/** An upload of which nobody knows how it ended is looked for once a day. */
+/** How often to check an upload whose end is not known. */
 const LOOK_AGAIN_MS = DAY_MS;
 const UPSTREAM_CALL_MS = 30_000;
-/** What a form has beside the file, at the most. */
+/** The most bytes that a form has beside the file. */
 export const FORM_BYTES = 4_096;
-/** Clocks differ. */
+/** The most milliseconds by which clocks may differ. */
 const SKEW_MS = 60_000;
 const MOST_PAGES = 20;
 const PAGE = 1_000;
 
-/** Sets bytes aside for a file before any of it goes up: those that are said to come, or all that may. */
+/** Sets bytes aside for a file before any of it goes up: the announced number, or the most that is allowed. */
 export function beginUpload(state: AccountState, upload: UploadRequest, now: number): UploadDecision {
   const { storage, limits, belongings, alarm } = state;
   const begun = belongings.uploading(upload.id);
@@ -36,14 +36,14 @@ export function beginUpload(state: AccountState, upload: UploadRequest, now: num
   return { outcome: 'admitted', room: Math.min(bytes, upload.most), at: now };
 }
 
-/** Notes how an upload has ended. One that began before the account was erased leaves a file to be deleted. */
+/** Notes how an upload has ended. If it began before the account was erased, its file must be deleted. */
 export function endUpload(state: AccountState, report: UploadReport): void {
   const isErased = report.at <= state.erasedUntil;
   state.belongings.end(report, isErased);
   if (isErased) state.alarm.wakeFor(state.now() + FIRST_TEND_MS, FIRST_TEND_MS);
 }
 
-/** Does what is due, and has the alarm come again where something is left. It never throws. */
+/** Does the work that is due, and sets the alarm for the rest. It never throws. */
 export async function tendFiles(state: AccountState): Promise<void> {
   const { belongings } = state;
   const rows = belongings.due(state.now(), AT_ONCE);
@@ -63,7 +63,7 @@ async function tend(state: AccountState, row: DueRow): Promise<void> {
       belongings.postpone(id, state.now() + LOOK_AGAIN_MS);
     } else belongings.forget(id);
   } catch {
-    // Whatever the failure was, it is tried again: it may be the operator's, and take a while.
+    // Every failure is tried again. It may be the operator's fault, and last for a while.
     belongings.postpone(id, state.now() + Math.min(FIRST_TEND_MS * 2 ** tries, LONGEST_TEND_MS));
   }
 }
@@ -76,9 +76,9 @@ async function deleteUpstream(state: AccountState, { id, upstream }: DueRow): Pr
 }
 
 /**
- * Looks whether an upload whose answer was lost has left a file: one of its size, and of its time, that is not known to be
- * another. Whose such a file is, nobody can tell; so it is never deleted or handed out, and its bytes go on counting. Where
- * there is none, there is nothing to count.
+ * Checks whether an upload whose answer was lost may have left a file: an unknown file of the same size and time. Nobody can
+ * say whose file that is, so it is never deleted or given to anybody, and its bytes stay counted. If there is no such file,
+ * nothing is counted.
  */
 async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
   const from = row.created_at - SKEW_MS;

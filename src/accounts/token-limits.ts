@@ -1,4 +1,4 @@
-/** The limits of single tokens, and what they have spent. */
+/** Keeps the limits of single tokens (credentials), and what they have spent. */
 
 import type { Purse } from '../budget/purses.ts';
 import { NEVER } from '../budget/windows.ts';
@@ -15,8 +15,8 @@ interface LimitedToken {
 }
 
 /**
- * Holds what tokens with limits of their own have spent and set aside. What they have spent stands in their rows up to
- * where the ledger is summed up; of the requests after it the sum is taken when the object wakes.
+ * Keeps what tokens with their own limits have spent and set aside. Their rows have what they spent up to the last fold of
+ * the ledger. When the object wakes, later requests are summed up.
  */
 export class TokensWithLimits {
   readonly #tokens = new Map<string, LimitedToken>();
@@ -33,7 +33,7 @@ export class TokensWithLimits {
     }
   }
 
-  /** @returns the limits of a token as its row holds them; null for one that has none. */
+  /** @returns the limits of a token in the form of its row; null if it has none. */
   static textOf(limits: TokenLimits | undefined): string | null {
     return limits === undefined ? null : writeFormat('limits', limits);
   }
@@ -43,12 +43,12 @@ export class TokensWithLimits {
     if (limits !== undefined) this.#tokens.set(jti, { limits, settled: 0, held: 0 });
   }
 
-  /** @returns the models that a token may use; undefined where it may use those of its account. */
+  /** @returns the models that a token may use; undefined if it may use those of its account. */
   modelsOf(jti: string | undefined): readonly string[] | undefined {
     return this.#find(jti)?.limits.models;
   }
 
-  /** @returns what a token may spend, if that is limited. */
+  /** @returns the purse of a token; undefined if its spending is not limited. */
   purseOf(jti: string | undefined): Purse | undefined {
     const token = this.#find(jti);
     if (token?.limits.usd_total === undefined) return undefined;
@@ -56,7 +56,7 @@ export class TokensWithLimits {
     return { by: 'token', name: 'usd_total', most: fromUsd(limits.usd_total ?? 0), settled, held, end: NEVER };
   }
 
-  /** @returns where a token stands, for people; null for one without limits. */
+  /** @returns the quota status of a token, in the form of answers; null if it has no limits. */
   report(jti: string | undefined): QuotaReport['token'] {
     const token = this.#find(jti);
     if (!token) return null;
@@ -70,7 +70,7 @@ export class TokensWithLimits {
     if (token) token.held += nanodollars;
   }
 
-  /** Replaces a hold by what the request cost; with no hold, corrects what was settled. */
+  /** Replaces a hold by what the request cost. Without a hold it corrects the settled sum. */
   settle(jti: string | null | undefined, held: Nanodollars, spent: Nanodollars): void {
     const token = this.#find(jti);
     if (!token) return;

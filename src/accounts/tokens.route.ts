@@ -10,7 +10,7 @@ import { MOST_MINTED } from './credentials.ts';
 import { mintRequest } from './tokens.schema.ts';
 import type { MintedTokenAnswer } from './tokens-answers.schema.ts';
 
-/** Credentials: an admin mints, lists and revokes them. */
+/** Makes the routes by which an admin mints, lists and revokes credentials. */
 export function tokensRoutes() {
   return new Hono<AppEnv>()
     .post('/tokens', requireScope('admin'), async (c) => {
@@ -26,7 +26,7 @@ export function tokensRoutes() {
       const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label, tags });
       const { jti, issued_at, expires_at } = minted;
       const known = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: expires_at };
-      // What is not noted is not given away. (An object of the version before says nothing.)
+      // A token that could not be noted is not given out. (An object of the version before returns nothing.)
       if ((await accountOf(c, account)((object) => object.rememberToken(known))) === false) {
         throw invalidRequest(
           `This account has ${MOST_MINTED} valid tokens, the most that it may. Revoke some, or send expires_in.`,

@@ -46,7 +46,7 @@ const storedSchema = z.object({ limit: z.int(), used: z.int() });
 /** An account in the list of them. */
 export const accountRow = z.object({ type: z.literal('account'), id: z.string() });
 
-/** Where an account stands in every window and bucket. */
+/** The quota status of an account, in every window and bucket. */
 export const quotaReportSchema = z.object({
   limits: z.described(limitsSchema, 'The limits in force: the account’s own over the deployment’s.'),
   own_limits: z.nullable(limitsSchema),
@@ -68,10 +68,10 @@ export const quotaReportSchema = z.object({
   ),
 });
 
-/** An account by itself. */
+/** An account as its own route answers it. */
 export const accountAnswer = z.extend(accountRow, quotaReportSchema.shape);
 
-/** How far an erasure has come; it goes on by itself. */
+/** How far an erasure has come. It goes on by itself. */
 export const erasureAnswer = z.extend(accountRow, {
   done: z.boolean(),
   remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
@@ -131,8 +131,9 @@ export const listedRequestSchema = z.extend(ledgerRowSchema, {
   refusal: z.described(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
 });
 
-/** One request by its id, with each of its tries: one that may have run is paid for, and so is the next. */
+/** One request by its id, with each of its tries. Every try that may have run is paid for. */
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
+  account: z.optionally(z.string(), 'Whose it is; only an admin is told.'),
   tries: z.described(
     z.array(ledgerRowSchema),
     'The rows of all its tries, this one first: `<request_id>.2` is the second. Those of a batch are of its models.',
@@ -161,7 +162,7 @@ export const usageReportSchema = z.object({
   total: usageTotalSchema,
 });
 
-/** A credential that was minted here or seen in use; never the token itself. */
+/** A credential that was minted here or seen in use, without the token itself. */
 export const tokenRowSchema = z.object({
   jti: z.string(),
   label: z.nullable(z.string()),
@@ -174,7 +175,7 @@ export const tokenRowSchema = z.object({
   spent_usd: z.described(z.nullable(usd), 'What its requests have cost; null for a token without limits of its own.'),
 });
 
-/** Money that an account was given beside its limit usd_total. */
+/** Money that an account was given in addition to its limit usd_total. */
 export const creditRowSchema = z.object({
   type: z.literal('credit'),
   id: z.string(),

@@ -1,7 +1,7 @@
-/** What was spent, as a table for spreadsheets. */
+/** Writes a usage report as a table for spreadsheets. */
 import type { UsageReport } from './usage-answers.schema.ts';
 
-/** @returns a report's groups as CSV (RFC 4180): a line each, the first with the names of the columns. */
+/** @returns a report's groups as CSV (RFC 4180): first the names of the columns, then a line for each group. */
 export function csvResponse({ group_by, data, total }: UsageReport): Response {
   const kinds = Object.keys(total.usage) as (keyof typeof total.usage)[];
   const calls = group_by === 'tool' ? (['calls', 'errors', 'ms'] as const) : [];
@@ -10,7 +10,7 @@ export function csvResponse({ group_by, data, total }: UsageReport): Response {
     ...data.map(({ key, requests, cost_usd, usage, ...called }) => [
       key ?? '',
       requests,
-      // Plain decimals: a spreadsheet may read 1e-7 as text.
+      // Plain decimals, because a spreadsheet may read 1e-7 as text.
       cost_usd.toFixed(9).replace(/\.?0+$/, ''),
       ...kinds.map((kind) => usage[kind]),
       ...calls.map((name) => called[name] ?? 0),
@@ -25,7 +25,7 @@ export function csvResponse({ group_by, data, total }: UsageReport): Response {
   });
 }
 
-/** Writes a cell. One that begins like a formula gets an apostrophe: a spreadsheet would run it, and callers choose some names. */
+/** Writes a cell. Callers choose some names, and a spreadsheet would run a formula, so one gets an apostrophe in front. */
 function cellOf(value: string | number): string {
   const text = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -1,4 +1,4 @@
-/** Sums what all accounts have spent, where they report it to no pool: each on the list is asked for its own sums. */
+/** Sums up what all accounts have spent, if they do not report to a pool: asks each listed account for its own sums. */
 
 import type { Context } from 'hono';
 import { type AppEnv, accountOf } from '../auth/context.ts';
@@ -28,7 +28,7 @@ export async function usageOfAll(c: Context<AppEnv>, query: UsageQuery): Promise
   return { from: query.from ?? null, to: query.to ?? null, group_by: query.group_by, data, total };
 }
 
-/** Sums by account, the dearest first: at most 1,000 have a row, and the total counts all. */
+/** Sums up by account, the dearest first. At most 1,000 accounts have a row, but the total includes all. */
 export async function usageByAccount(c: Context<AppEnv>, days: Omit<UsageQuery, 'group_by'>): Promise<UsageReport> {
   const data: UsageReport['data'] = [];
   let total = NO_TOTAL;
@@ -81,7 +81,7 @@ function addTotals(left: UsageReport['total'], right: UsageReport['total']): Usa
   for (const kind of Object.keys(usage) as (keyof typeof usage)[]) usage[kind] += right.usage[kind];
   return {
     requests: left.requests + right.requests,
-    // Sums of dollars are exact as whole nanodollars only.
+    // Dollars are added as whole nanodollars, because only those sums are exact.
     cost_usd: toUsd(fromUsd(left.cost_usd) + fromUsd(right.cost_usd)),
     usage,
   };

@@ -16,7 +16,7 @@ import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
 import { usageByAccount, usageOfAll } from './usage-of-all.ts';
 
-/** What was spent: one's own; an admin's is that of any account, or the sum of all. */
+/** Makes the routes of usage. A caller sees their own; an admin sees that of any account, or of all together. */
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
@@ -24,7 +24,7 @@ export function usageRoutes() {
       const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
       if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
       const isOfAll = account === undefined && hasScope(c.get('identity'), 'admin');
-      // Where accounts report nothing, each is asked.
+      // Without a pool, accounts report nothing, so each is asked.
       if (group_by === 'account' && group === undefined && !hasDeploymentPool(c)) {
         return answer(await usageByAccount(c, days));
       }
@@ -55,9 +55,7 @@ export function usageRoutes() {
     })
     .get('/usage/requests/:request_id', async (c) => {
       const id = c.req.param('request_id');
-      const row = await (isOfAny(c)
-        ? requestOfAny(c, id)
-        : accountOf(c, accountAsked(c))((object) => object.request(id)));
+      const row = await (isOfAny(c) ? requestOfAny(c, id) : requestOf(c, accountAsked(c), id));
       if (!row) {
         throw notFound(
           'There is no such request. Ask by the id in the header sluice-request-id. What was refused for its body or its token is only in the logs.',
@@ -67,7 +65,7 @@ export function usageRoutes() {
     });
 }
 
-/** @throws ApiError 400 for a sum over all accounts that is asked of one, 403 for who may not see those of others */
+/** @throws ApiError 400 if a sum over all accounts is asked for one account, 403 if the caller may not see other accounts */
 function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): void {
   if (!hasScope(c.get('identity'), 'admin')) {
     throw finalError('permission_error', 'Sums by account or group, and of a group, need the scope `admin`.');
@@ -76,14 +74,14 @@ function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): vo
     throw invalidRequest('Sums by account or group, and of a group, are of all accounts. Leave `account` out.');
 }
 
-/** @returns whether an admin asks, and says not whose it is. */
+/** @returns whether an admin asks without naming an account. */
 function isOfAny(c: Context<AppEnv>): boolean {
   return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin');
 }
 
 /**
- * Finds a request by the mark in its id: at the account that the mark was noted for, at the admin's own, and else at all on
- * the list whose mark it is.
+ * Finds a request by the mark of the account in its id. It asks the account for which the mark was noted, then the admin's
+ * own, then every listed account with this mark.
  */
 async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerRequest | undefined> {
   const { STORE } = c.env;
@@ -91,17 +89,23 @@ async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerReque
   const noted = mark === undefined ? null : await accountByMark(STORE, mark);
   const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
   for (const account of tried) {
-    const row = await accountOf(c, account)((object) => object.request(id));
+    const row = await requestOf(c, account, id);
     if (row) return row;
   }
   if (mark === undefined) return undefined;
   for await (const account of accountList.all(STORE)) {
     if (tried.has(account) || !(await accountMarks(account, c.get('settings'))).includes(mark)) continue;
     c.get('entry').during(noteMark(STORE, mark, account));
-    const row = await accountOf(c, account)((object) => object.request(id));
+    const row = await requestOf(c, account, id);
     if (row) return row;
   }
   return undefined;
+}
+
+/** @returns a request of an account, with the account's name where an admin asks */
+async function requestOf(c: Context<AppEnv>, account: string, id: string): Promise<LedgerRequest | undefined> {
+  const row = await accountOf(c, account)((object) => object.request(id));
+  return row && hasScope(c.get('identity'), 'admin') ? { ...row, account } : row;
 }
 
 function accountAsked(c: Context<AppEnv>): string {

@@ -20,13 +20,13 @@ const day = z
   .string({ error: DAY_FAULT })
   .check(z.regex(/^\d{4}-\d\d-\d\d$/, { error: DAY_FAULT, abort: true }), z.refine(isInCalendar, DAY_FAULT));
 
-/** Which days are asked for: from the first, before the second. */
+/** The days of a query: from the first (inclusive) to the second (exclusive). */
 export const daysQuery = z.object({
   from: z.optionally(day, 'The first day, YYYY-MM-DD (UTC).'),
   to: z.optionally(day, 'The day after the last.'),
 });
 
-/** The query of an admin who asks for another account's. */
+/** The query by which an admin names another account. */
 export const accountQuery = z.object({
   account: z.optionally(z.string(), 'An admin’s may be any account.'),
 });
@@ -52,22 +52,22 @@ export const usageQuery = z.object({
   ...accountQuery.shape,
 });
 
-/** What only the deployment's pool can sum by, and not an account. */
+/** Groupings that only the deployment's pool can sum by, and not a single account. */
 const SHARED_GROUPS = ['account', 'group'] as const;
-/** What the deployment's pool can sum by. */
+/** Groupings that the deployment's pool can sum by. */
 const REPORTED_GROUPS = [...SHARED_GROUPS, 'day', 'model', 'token', 'user', 'tag'] as const;
 
-/** @returns whether a sum is one over all accounts. */
+/** @returns whether a grouping is over all accounts. */
 export function isSharedGroup(group: UsageGroup): group is (typeof SHARED_GROUPS)[number] {
   return (SHARED_GROUPS as readonly string[]).includes(group);
 }
 
-/** @returns whether accounts report what such a sum is made of. */
+/** @returns whether accounts report what this grouping needs. */
 export function isReportedGroup(group: UsageGroup): group is (typeof REPORTED_GROUPS)[number] {
   return (REPORTED_GROUPS as readonly string[]).includes(group);
 }
 
-/** The list of accounts, in the order of their names or by what they have spent. */
+/** The query of the list of accounts: in the order of their names, or by what they have spent. */
 export const accountsQuery = z.object({
   sort: z.described(z._default(z.enum(['name', 'spent']), 'name'), '`spent` needs the setting DEPLOYMENT_LIMITS.'),
   period: z.described(z._default(z.enum(['day', 'week', 'month']), 'month'), 'The window that `spent` sorts by.'),

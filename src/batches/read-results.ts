@@ -8,7 +8,7 @@ import { joinedPieces } from '../http/body-pieces.ts';
 import { PieceReader } from '../http/piece-reader.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
-import { cost, type Nanodollars, type Usage } from '../pricing/cost.ts';
+import { computeCost, type Nanodollars, type Usage } from '../pricing/cost.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import { interrupted } from '../upstream/failure.ts';
 import { idsMade, type MadeId } from '../upstream/usage/made-ids.ts';
@@ -189,7 +189,11 @@ class Sums {
     const used = usage as Usage;
     const priceOf = (name: string) => this.#models.price(name).row;
     const { cacheTtl } = this.#batch;
-    row.cost += cost(used, priceOf(typeof model === 'string' ? model : row.model), { batch: true, priceOf, cacheTtl });
+    row.cost += computeCost(used, priceOf(typeof model === 'string' ? model : row.model), {
+      batch: true,
+      priceOf,
+      cacheTtl,
+    });
     const kinds = Object.entries(tokensByKind(used, cacheTtl)) as [keyof Tokens, number][];
     for (const [kind, count] of kinds) row.tokens[kind] += count;
   }

@@ -1,9 +1,9 @@
 /**
  * The arithmetic of an account's budget: no storage, no clock, no waiting.
  *
- * Money: in every window settled + held ≤ limit. Rates: what is held of a bucket is never more than is in it, and it is
- * taken out when a request is settled, by what it used. Both break only where the upstream bills more than a hold;
- * then all of it is settled, and nothing is admitted until it has been made up for.
+ * Money: in every window, settled + held ≤ limit. Rates: running requests never hold more than is in a bucket; when a request
+ * is settled, what it used is taken out. Both rules break only if the upstream bills more than a hold. Then all of it is
+ * settled, and nothing is admitted until the debt is made up for.
  */
 
 import type { Refusal } from '../durable/contracts/admission.ts';
@@ -24,7 +24,7 @@ interface Admitted {
   inputTokens: number;
   outputTokens: number;
   maxTokens: number;
-  /** Whether as much is left as `ROOMY` more of them need: this one keeps nobody out for the moment. */
+  /** Whether there is room for `ROOMY` more requests like it, so that its hold keeps nobody out at the moment. */
   isRoomy: boolean;
 }
 
@@ -32,21 +32,21 @@ export type Decision = Admitted | Refusal | { kind: 'count_needed' };
 
 /** If lowering `max_tokens` leaves less than this many times `min_output_tokens`, counting the input is worth a call. */
 const COMFORT = 16;
-/** The input is not counted where it costs less than this part (one fourth) of the request's share. */
+/** The input is not counted if it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
 
-/** An account with room for so many more of a request notices no hold that is let go of some milliseconds late. */
+/** If an account has room for this many more requests, a hold may be released some milliseconds late. */
 const ROOMY = 16;
 
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
 
-/** Decides on a token count, which costs nothing but its own bucket, and takes it if there is one. */
+/** Decides on a token count, which costs no money, and takes it from the bucket of counts, if that is limited. */
 export function takeCountRequest(budget: Budget, rules: Rules, now: number): FreeDecision {
   return admitFrom('counts', budget, rules, now);
 }
 
-/** Decides on another request that costs nothing, and takes it from the bucket of all requests if there is one. */
+/** Decides on another request that costs no money, and takes it from the bucket of all requests, if that is limited. */
 export function takeFreeRequest(budget: Budget, rules: Rules, now: number): FreeDecision {
   return admitFrom('requests', budget, rules, now);
 }
@@ -64,21 +64,24 @@ function admitFrom(bucket: 'counts' | 'requests', budget: Budget, rules: Rules, 
   return { kind: 'admitted' };
 }
 
-/** What else decides about a request, beside its worst case. */
+/** What decides about a request, beside its worst case. */
 export interface Circumstances {
-  /** A try of the same request was admitted before: it is one entry of `requests_per_minute`. */
+  /** Whether a try of the same request was admitted before. All tries count as one in `requests_per_minute`. */
   repeats?: boolean | undefined;
-  /** The upstream was asked to count its input, for this decision alone. */
+  /** Whether the upstream was asked to count its input, only for this decision. */
   counted?: boolean | undefined;
-  /** Limits in money beside the account's own: of the token that asks, or of what several accounts share. */
+  /** Limits in money beside the account's own: of the credential, or of budgets that several accounts share. */
   purses?: readonly Purse[] | undefined;
-  /** Models that the token that asks may use; absent where they are those of its account. */
+  /** Models that the credential may use; absent if they are the same as those of its account. */
   models?: readonly string[] | undefined;
-  /** What the request may cost at the most, by itself. Nobody else needs room in that: it may be held to the end. */
+  /** The most that this request itself may cost. No other request needs room in it, so all of it may be held. */
   most?: Nanodollars | undefined;
 }
 
-/** Decides on a request by its worst case. Changes nothing but the time; `addHold` makes a hold of what is granted. */
+/**
+ * Decides on a request by its worst case: admits it, perhaps with a lowered `max_tokens`, or refuses it. It only moves the
+ * budget to the time `now`; `addHold` places the hold.
+ */
 export function decide(
   budget: Budget,
   rules: Rules,
@@ -106,7 +109,7 @@ export function decide(
 
   const asked = worstCase.outputTokens;
   const least = leastTokens(worstCase, rules);
-  // An input that can still be counted may turn out to be cheap, so it is left out here.
+  // An input that can still be counted may turn out to be cheap, so its cost is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const overRun = shortOfMoney(own, sure, time);
   if (overRun) return overRun;
@@ -130,7 +133,7 @@ export function decide(
 
   let inputTokens = worstCase.inputTokens;
   if (rules.input !== undefined) {
-    // An input without an upper bound takes the whole bucket. If it uses more, the account waits longer afterwards.
+    // An input without an upper bound holds the whole bucket. If it uses more, the account waits longer afterwards.
     if (!worstCase.bounded && !worstCase.countable)
       inputTokens = Math.min(inputTokens, Math.floor(capacity(rules.input)));
     if (inputTokens > level(fullAt.input, rules.input, time) - budget.heldInput) {
@@ -139,17 +142,17 @@ export function decide(
     }
   }
 
-  // Half of what is free, so that the next request finds room too. A request that must not be lowered may take all.
+  // A request gets half of what is free, so that the next one finds room, too. If it must not be lowered, it may take all.
   const free = freeIn([...purses, ...own]);
   const share = Math.min(Math.floor(freeIn(purses) / (rules.clamp ? 2 : 1)), freeIn(own));
   const affordable = affordableOutput(share, worstCase);
   const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
   if (worstCase.countable && affordable < comfortable) {
-    // Counting helps where the input is a large part of the cost, or where the request may not fit at all.
+    // Counting helps if the input is a large part of the cost, or if the request may not fit at all.
     const fits = worstCase.inputCost + least * worstCase.outputPrice <= free;
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
-  // Here `max_tokens` is lowered, to what can be paid for.
+  // Here `max_tokens` is lowered to what can be paid for.
   let maxTokens = Math.min(asked, Math.max(least, affordable));
   let isRoomy = running + ROOMY < rules.concurrent;
   if (rules.input !== undefined) {
@@ -168,7 +171,7 @@ export function decide(
   return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens, isRoomy };
 }
 
-/** @returns what a request costs at the least that is worth an answer, and at the most; nanodollars. */
+/** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */
 export function rangeOf(exact: WorstCase, rules: Rules): { least: Nanodollars; most: Nanodollars } {
   const worstCase = asHeld(exact, rules);
   const { inputCost, outputPrice, outputTokens } = worstCase;
@@ -180,7 +183,7 @@ function leastTokens({ outputTokens, leastOutput }: WorstCase, rules: Rules): nu
   return rules.clamp ? Math.min(outputTokens, Math.max(rules.leastOutput, leastOutput)) : outputTokens;
 }
 
-/** @returns the worst case, or its estimate where the rules hold steps of the API's own tools at that. */
+/** @returns the worst case by which a request is held. It is an estimate if the rules estimate the API's own tools. */
 function asHeld(exact: WorstCase, { estimatesServed }: Rules): WorstCase {
   if (!estimatesServed || !exact.served) return exact;
   const { inputTokens, inputCost } = exact.served;
@@ -192,7 +195,7 @@ function isAllowed(names: readonly string[], allowed: readonly string[]): boolea
   return allowed.some((name) => names.includes(name) || names.includes(undated(name)));
 }
 
-/** @returns what helps where a request needs more than the whole of the smallest limit: words that end a sentence. */
+/** @returns the end of a sentence that says what helps if a request needs more than the whole smallest limit. */
 function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[], least: number): string {
   const { served, because } = worstCase;
   const limit = Math.min(...purses.map(({ most }) => most));
@@ -213,7 +216,7 @@ function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[],
   return 'because of its length: send a shorter one, or use a cheaper model';
 }
 
-/** @returns the `max_tokens` that a share of what is free pays for; negative if not even the input. */
+/** @returns the `max_tokens` that a share of the free money pays for; negative if it does not even pay for the input. */
 function affordableOutput(share: Nanodollars, worstCase: WorstCase): number {
   const left = share - worstCase.inputCost;
   if (left < 0) return -1;

@@ -1,4 +1,4 @@
-/** Limits in money, whoever has them: each is a purse that a request needs room in. */
+/** Limits in money, whoever sets them. Each one is a purse, and a request needs room in all of its purses. */
 
 import type { LimitOwner } from '../durable/contracts/admission.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
@@ -6,21 +6,21 @@ import { CEILING, type Rules } from './rules.ts';
 import type { Budget } from './state.ts';
 import { limitName, PERIODS, type Period } from './windows.ts';
 
-/** What may be spent of one limit until it resets. */
+/** One limit in money, with what is settled and held of it until it resets. */
 export interface Purse {
   by: LimitOwner;
-  /** The limit, as it is named in the limits of its owner. */
+  /** The name of the limit, as its owner's limits have it. */
   name: string;
   most: Nanodollars;
   settled: Nanodollars;
   held: Nanodollars;
-  /** When what was spent counts no longer, in milliseconds since 1970; `NEVER` where it counts for ever. */
+  /** When it resets, in milliseconds since 1970; `NEVER` if it does not. */
   end: number;
 }
 
 /**
- * Makes the purses of an account, at the time that `budget` was moved to: one for each window. A window of the calendar
- * without a limit has the ceiling, so that its sums stay exact.
+ * Makes the purses of an account, one for each window, at the time to which `budget` was moved. A calendar window without a
+ * limit gets the ceiling as its limit, so that its sums stay exact.
  */
 export function pursesOf(budget: Budget, rules: Rules): Purse[] {
   return PERIODS.flatMap((period) => {
@@ -31,18 +31,18 @@ export function pursesOf(budget: Budget, rules: Rules): Purse[] {
   });
 }
 
-/** @returns the limit of a window, with the credit that adds to it; undefined where it has none. */
+/** @returns the limit of a window, including credit; undefined if it has none. */
 export function limitIn(budget: Budget, rules: Rules, period: Period): Nanodollars | undefined {
   const limit = rules.spend[period];
   return limit !== undefined && period === 'total' ? Math.min(CEILING, limit + budget.credit) : limit;
 }
 
-/** @returns what is free in a purse; negative where it is overdrawn. */
+/** @returns what is free in a purse; negative if it is overdrawn. */
 export function leftIn({ most, settled, held }: Purse): Nanodollars {
   return most - settled - held;
 }
 
-/** @returns what is free in the tightest of them. */
+/** @returns what is free in the tightest purse. */
 export function freeIn(purses: readonly Purse[]): Nanodollars {
   return purses.reduce((least, purse) => Math.min(least, leftIn(purse)), CEILING);
 }

@@ -1,4 +1,4 @@
-/** How much of each limit is used: as values for response headers, and as JSON for people. */
+/** Reports how much of each limit is used: as values for response headers, and as JSON for answers. */
 
 import type { QuotaReport } from '../accounts/usage-answers.schema.ts';
 import type { QuotaStatus, RateStatus, SpendStatus } from '../durable/contracts/admission.ts';
@@ -26,7 +26,7 @@ export function quotaStatusOf(budget: Budget, rules: Rules, now: number): QuotaS
   return quotaStatus;
 }
 
-/** @returns the status of every window and bucket, limited or not, as JSON has it. */
+/** @returns the status of every window and bucket, limited or not, as JSON. */
 export function reportQuotaStatus(
   budget: Budget,
   rules: Rules,
@@ -74,6 +74,6 @@ function spendStatusOf(budget: Budget, period: Period, limit: Nanodollars): Spen
 function reportRate(value: RateStatus | undefined): QuotaReport['requests'] {
   if (!value) return null;
   const { limit, remaining, resetsAt } = value;
-  // A large debt at a tiny limit takes longer to pay back than a date can express.
+  // With a tiny limit, paying back a large debt takes longer than a date can express.
   return { limit, remaining, resets_at: new Date(Math.min(resetsAt, NEVER)).toISOString() };
 }

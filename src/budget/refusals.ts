@@ -1,4 +1,4 @@
-/** Why a request does not fit into a budget. */
+/** Makes the refusals of requests that do not fit into a budget. */
 
 import { HOUR_MS } from '../async/durations.ts';
 import type { Refusal } from '../durable/contracts/admission.ts';
@@ -7,15 +7,15 @@ import { capacity, level, waitFor } from './bucket.ts';
 import { leftIn, type Purse } from './purses.ts';
 import { NEVER } from './windows.ts';
 
-/** After this it is worth asking again for money that other requests hold. */
+/** Milliseconds after which it is worth asking again for money that other requests hold. */
 export const HELD_RETRY_MS = 2_000;
 
-/** @returns the refusal by the purse that stays too tight for the longest, if any is. */
+/** @returns the refusal by the purse that stays too tight for the longest time; undefined if all purses have room. */
 export function shortOfMoney(purses: readonly Purse[], needed: Nanodollars, now: number): Refusal | undefined {
   const short = purses.filter((purse) => leftIn(purse) < needed);
   const never = short.filter(({ most }) => most < needed);
   const spent = short.filter(({ most, settled }) => most - settled < needed);
-  // Most of what other requests hold is free again once they are answered.
+  // Most of what other requests hold is free again when they are answered.
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
@@ -26,7 +26,9 @@ export function shortOfMoney(purses: readonly Purse[], needed: Nanodollars, now:
   return spendRefusal(longest, needed, now);
 }
 
-/** The refusal by one purse. Of one that never resets it may be worth asking in an hour: somebody may have added to it. */
+/**
+ * @returns the refusal by one purse. If it never resets, asking again in an hour may help: somebody may have added credit.
+ */
 function spendRefusal(purse: Purse, needed: Nanodollars, now: number): Refusal {
   const { name, by, end, most } = purse;
   const left = leftOf(purse);
@@ -34,7 +36,9 @@ function spendRefusal(purse: Purse, needed: Nanodollars, now: number): Refusal {
   return { ...refusalBy('spend', name, now, resetsAt, needed, left, needed > most), by };
 }
 
-/** @returns what is told to be left; of what accounts share nothing is told, since it is what others have left. */
+/**
+ * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would tell what others have spent.
+ */
 function leftOf(purse: Purse): Nanodollars {
   return purse.by === 'group' || purse.by === 'deployment' ? 0 : Math.max(0, leftIn(purse));
 }

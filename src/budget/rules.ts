@@ -2,10 +2,10 @@ import { fromUsd, type Nanodollars } from '../pricing/cost.ts';
 import { type Limits, MOST_USD } from '../settings/limits.schema.ts';
 import { byPeriod, limitName, PERIODS, type Period } from './windows.ts';
 
-/** The limit where none is set: so high that nothing reaches it, and still an exact integer. */
+/** The limit that replaces an absent one. It is so high that nothing reaches it, and still an exact integer. */
 export const CEILING: Nanodollars = fromUsd(MOST_USD);
 
-/** Limits in the units that are decided in. */
+/** Limits in the units in which decisions are made. */
 export interface Rules {
   requests: number | undefined;
   input: number | undefined;
@@ -16,7 +16,7 @@ export interface Rules {
   models: readonly string[] | undefined;
   clamp: boolean;
   leastOutput: number;
-  /** Whether a step of the API's own tools is held at an estimate in place of its worst case. */
+  /** Whether a step of the API's own tools is held at an estimate instead of its worst case. */
   estimatesServed: boolean;
 }
 

@@ -1,11 +1,11 @@
-/** What an account has used and set aside, as it changes: windows, buckets, holds. */
+/** The state of an account's budget, and how it changes: windows, buckets, holds. */
 import { getOrMake } from '../cache/get-or-make.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { take } from './bucket.ts';
 import type { Rules } from './rules.ts';
 import { byPeriod, PERIODS, type Period, type Span, spanAt } from './windows.ts';
 
-/** The stage of a hold that is of a batch: it is money alone, and no request that runs. */
+/** The stage of a batch's hold. Such a hold is only money, and does not count as a running request. */
 export const BATCH_STAGE = 'batch';
 
 /** What a running request has set aside. */
@@ -13,17 +13,17 @@ export interface Hold {
   id: string;
   /** When it was admitted, in milliseconds since 1970. Its cost belongs to the windows of this time, whenever it is settled. */
   at: number;
-  /** From then on it is an orphan, which the alarm settles; milliseconds since 1970. */
+  /** After this time it is an orphan, which the alarm settles; milliseconds since 1970. */
   deadline: number;
   nanodollars: Nanodollars;
   inputTokens: number;
   outputTokens: number;
   maxTokens: number;
-  /** How far the request has come, as it was last told. */
+  /** How far the request has come, as last reported. */
   stage: string;
-  /** The group whose pool pays too; absent where there is none. */
+  /** The group whose pool also pays; absent if there is none. */
   group?: string | undefined;
-  /** The id of the token that asked; null in development without one. */
+  /** The id of the credential; null in development without one. */
   token?: string | null | undefined;
 }
 
@@ -32,7 +32,7 @@ export interface WindowTotal extends Span {
   held: Nanodollars;
 }
 
-/** For each bucket the time at which it is full again. */
+/** The time at which each bucket will be full again. */
 export interface Buckets {
   requests: number;
   input: number;
@@ -42,24 +42,24 @@ export interface Buckets {
 
 /** The budget of one account, in memory. */
 export interface Budget {
-  /** The latest time seen. If the clock goes back, this stays where it is. */
+  /** The latest time seen. If the clock goes back, this does not change. */
   last: number;
   windows: Record<Period, WindowTotal>;
-  /** The same of what belongs to a group, for each group that has anything in them. */
+  /** The windows of each group for which the account has held or settled something. */
   groups: Map<string, Record<Period, WindowTotal>>;
   fullAt: Buckets;
   heldInput: number;
   heldOutput: number;
   holds: Map<string, Hold>;
-  /** How many of the holds are of batches. */
+  /** How many of the holds belong to batches. */
   batched: number;
-  /** What credit adds to the limit `usd_total`, as of `last`. */
+  /** How much credit adds to the limit `usd_total`, at the time `last`. */
   credit: Nanodollars;
 }
 
 /** What a request took out of the buckets. */
 export interface Spent {
-  /** Without cache reads. */
+  /** Input tokens without cache reads. */
   inputTokens: number;
   outputTokens: number;
 }
@@ -80,9 +80,9 @@ export function emptyBudget(now: number): Budget {
 }
 
 /**
- * Moves to `now`: windows that ended make room for new ones.
+ * Moves the budget to `now`: replaces windows that have ended by new ones.
  *
- * @returns the time to decide by, never earlier than any before
+ * @returns the time to decide by. It is never earlier than an earlier result
  */
 export function advance(budget: Budget, now: number): number {
   if (now > budget.last) budget.last = now;
@@ -91,7 +91,7 @@ export function advance(budget: Budget, now: number): number {
   return budget.last;
 }
 
-/** @returns the windows of a group; made empty where it has none yet. */
+/** @returns the windows of a group. Makes empty ones if it has none yet. */
 export function windowsOfGroup(budget: Budget, group: string): Record<Period, WindowTotal> {
   return getOrMake(budget.groups, group, () => emptyWindows(budget.last));
 }
@@ -106,19 +106,19 @@ function roll(windows: Record<Period, WindowTotal>, now: number): void {
   }
 }
 
-/** @returns every window that a time lies in: the account's, and those of the group that pays too. */
+/** @returns every window that contains a time: the account's, and those of the group that also pays. */
 function windowsAt(budget: Budget, at: number, group: string | undefined): WindowTotal[] {
   const own = PERIODS.map((period) => budget.windows[period]);
   const all = group === undefined ? own : [...own, ...Object.values(windowsOfGroup(budget, group))];
   return all.filter(({ start, end }) => at >= start && at < end);
 }
 
-/** Takes a token count out of its bucket: the one made for a request that was refused all the same. */
+/** Takes a token count out of its bucket. It was made for a request that was then refused. */
 export function takeCount(budget: Budget, rules: Rules): void {
   if (rules.counts !== undefined) budget.fullAt.counts = take(budget.fullAt.counts, rules.counts, budget.last, 1);
 }
 
-/** @returns the buckets once the request has been taken out; for `addHold`, and to be stored with it. */
+/** @returns the buckets after a request was taken out. Pass them to `addHold`, and store them with the hold. */
 export function bucketsAfterAdmission(budget: Budget, rules: Rules, repeats = false): Buckets {
   const { fullAt, last } = budget;
   return rules.requests === undefined || repeats
@@ -136,7 +136,7 @@ export function addHold(budget: Budget, hold: Hold, buckets: Buckets): void {
   for (const window of windowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
 }
 
-/** @returns the buckets once `spent` has been taken out; for `settle`, and to be stored with it. */
+/** @returns the buckets after `spent` was taken out. Pass them to `settle`, and store them with the settlement. */
 export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spent): Buckets {
   const { fullAt, last } = budget;
   return {
@@ -146,7 +146,9 @@ export function bucketsAfterSettlement(budget: Budget, rules: Rules, spent: Spen
   };
 }
 
-/** Replaces a hold by what the request cost, in the windows that it was admitted in. Does nothing where there is no such hold. */
+/**
+ * Replaces a hold by what the request cost, in the windows in which it was admitted. Does nothing if there is no such hold.
+ */
 export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: Buckets): void {
   if (!budget.holds.delete(hold.id)) return;
   if (hold.stage === BATCH_STAGE) budget.batched -= 1;
@@ -159,7 +161,11 @@ export function settle(budget: Budget, hold: Hold, spent: Nanodollars, buckets: 
   }
 }
 
-/** Adds to the settled sums of the windows that `at` lies in: for a request without a hold, or as a correction, which may be negative. */
+/**
+ * Adds to the settled sums of the windows that contain `at`: for a request without a hold, or as a correction.
+ *
+ * @param difference nanodollars; may be negative
+ */
 export function correct(budget: Budget, at: number, difference: Nanodollars, group?: string): void {
   for (const window of windowsAt(budget, at, group)) window.settled += difference;
 }

@@ -1,4 +1,4 @@
-/** When a share of a limit is spent that its owner wants to hear of. */
+/** Finds when a share of a limit is spent, so that its owner gets an alert. */
 
 import type { Alert } from '../alerts/alerts-answers.schema.ts';
 import { DAY_MS } from '../async/durations.ts';
@@ -7,14 +7,14 @@ import { toUsd } from '../pricing/cost.ts';
 import type { Purse } from './purses.ts';
 import { limitName, PERIODS, spanAt, spanId } from './windows.ts';
 
-/** An event that was parked has ended: the same end cannot come again. */
+/** Alerts of parked events are remembered for a day. A parked event has ended, so the same alert cannot come again. */
 const PARKED_MS = DAY_MS;
 
 /**
- * Finds the shares of limits that are spent, by what is settled: what is only held may come back.
+ * Finds the shares of limits that are spent. Only settled money counts, because held money may come back.
  *
- * @param purses the limits of one node, each with its own sums; a limit of 0 is never partly spent
- * @param shares as the limits have them, such as 0.8
+ * @param purses the limits of one node, each with its own sums. A limit of 0 is never partly spent
+ * @param shares the shares from the limits, such as 0.8
  */
 export function thresholdsReached(
   node: Alert['node'],
@@ -45,10 +45,10 @@ export function thresholdsReached(
   });
 }
 
-/** The members of an alert that tells of no limit. */
+/** The members about a limit, for an alert that is not about a limit. */
 const OF_NO_LIMIT = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null };
 
-/** @returns the alert that a request was billed at more than was set aside for it: one a node and day. */
+/** @returns the alert that a request cost more than was set aside for it. There is at most one per node and day. */
 export function overHoldAlert(node: Alert['node'], requestId: string, now: number): DueAlert {
   const { start, end } = spanAt('day', now);
   const window = spanId('day', start);
@@ -66,7 +66,9 @@ export function overHoldAlert(node: Alert['node'], requestId: string, now: numbe
   };
 }
 
-/** @returns the alert that an event of a webhook is tried no more; again if it is replayed and fails again. */
+/**
+ * @returns the alert that an event of a webhook is not tried any more. It comes again if a replay of the event fails, too.
+ */
 export function parkedAlert(source: string, eventId: string, runs: number, now: number): DueAlert {
   return {
     key: JSON.stringify(['webhook_parked', eventId, runs]),

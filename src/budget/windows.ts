@@ -1,10 +1,10 @@
-/** The calendar that budgets follow: hours, days, weeks from Monday, and months, all in UTC; and all time. */
+/** The windows of budgets: hours, days, weeks from Monday, and months, all in UTC; and a window of all time. */
 
 import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 
 export type Period = (typeof CALENDAR)[number] | 'total';
 
-/** The periods that begin anew. */
+/** The periods that begin again. */
 export const CALENDAR = ['hour', 'day', 'week', 'month'] as const;
 
 export const PERIODS: readonly Period[] = [...CALENDAR, 'total'];
@@ -17,7 +17,7 @@ export function byPeriod<Some extends Period, T>(
   return Object.fromEntries(periods.map((period) => [period, figureOf(period)])) as Record<Some, T>;
 }
 
-/** When the window of all time ends, in milliseconds since 1970: the last time that a date can hold. */
+/** The end of the window of all time, in milliseconds since 1970: the latest time that a date can express. */
 export const NEVER = 8.64e15;
 
 /** A calendar window, `start` inclusive and `end` exclusive, in milliseconds since 1970. */
@@ -26,7 +26,7 @@ export interface Span {
   end: number;
 }
 
-/** @returns the window of this kind that `time` lies in. */
+/** @returns the window of this kind that contains `time`. */
 export function spanAt(period: Period, time: number): Span {
   if (period === 'total') return { start: 0, end: NEVER };
   if (period === 'hour' || period === 'day') {

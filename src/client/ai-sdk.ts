@@ -45,6 +45,9 @@ interface ChatState {
   stopping: Promise<unknown>;
 }
 
+/** The turns of questions that had no answer yet when their history was loaded. They may have ended before a resume. */
+const unanswered = new WeakMap<Client, Map<string, string>>();
+
 type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
 
 /**
@@ -109,6 +112,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       const end = beginReading(state);
       try {
         const conversation = conversationOf(chatId);
+        unanswered.get(client)?.delete(conversation);
         const last = messages.at(-1);
         const isContinued = last?.role === 'assistant';
         // A turn that was just stopped must end first: a conversation has one turn at a time.
@@ -140,7 +144,9 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       const state = stateOf(chatId);
       state.resumes += 1;
       const { read, failed } = state;
-      const opening = client.conversations.resume(conversationOf(chatId), { ifAbsent: 'empty' }).catch(unlessUnknown);
+      const conversation = conversationOf(chatId);
+      const turn = unanswered.get(client)?.get(conversation);
+      const opening = client.conversations.resume(conversation, { ifAbsent: 'empty', turn }).catch(unlessUnknown);
       endOnAbort(state, abortSignal, opening);
       const [resumed] = await Promise.allSettled([opening]);
       // If a message was sent meanwhile, wait until its answer is read: the hook would take the result of this resume,
@@ -167,7 +173,13 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
  * @returns no messages for an unknown conversation
  */
 export async function loadMessages(client: Client, conversation: string): Promise<UIMessage<SluiceMetadata>[]> {
-  return toUIMessages(await rowsOf(client, conversation));
+  const rows = await rowsOf(client, conversation);
+  const last = rows.at(-1);
+  const turns = unanswered.get(client) ?? new Map<string, string>();
+  unanswered.set(client, turns);
+  if (last?.role === 'user') turns.set(conversation, last.turn);
+  else turns.delete(conversation);
+  return toUIMessages(rows);
 }
 
 /** Rewinds the conversation to before the question that is asked again or changed. */
@@ -220,9 +232,10 @@ function aborted(signal: AbortSignal | undefined): Promise<void> {
   });
 }
 
-/** Handles a 404, which an edge answers that does not know `if_absent` yet. */
+/** Handles a 404, which an edge answers that does not know `if_absent` yet, and a 410: the turn ended long ago. */
 function unlessUnknown(thrown: unknown): undefined {
-  if (!(thrown instanceof Error && (thrown as SluiceError).status === 404)) throw thrown;
+  const { status } = thrown as SluiceError;
+  if (!(thrown instanceof Error && (status === 404 || status === 410))) throw thrown;
 }
 
 /** @param onEnd called when nothing more is read */

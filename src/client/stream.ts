@@ -15,6 +15,8 @@ export interface StreamOptions {
   onConnection?: ((state: 'open' | 'lost', retryAt?: Date) => void) | undefined;
   /** `empty`: following a conversation that does not exist yet is no error, and finds no turn. */
   ifAbsent?: 'empty' | undefined;
+  /** Follows this turn, also if it has just ended. */
+  turn?: string | undefined;
 }
 
 /** What a stream starts with: a request, or a turn that is already running. */
@@ -83,6 +85,7 @@ export class MessageStream extends SdkReader {
     this.#begin = begin;
     this.#options = options;
     this.conversation = begin.conversation;
+    this.turn = options.turn;
     this.#key = new Headers(options.headers).get('idempotency-key') ?? newKey();
     this.#opened = new Promise((resolve) => {
       this.#open = resolve;

@@ -33,7 +33,7 @@ import { promptToCount } from './count-prompt.ts';
 import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
-import { backupLines, forkTo, rewindTo } from './history/forks.ts';
+import { backupLines, copyLines, rewindTo } from './history/forks.ts';
 import { importedTurns } from './history/imported-turns.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
@@ -249,7 +249,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   async fork(to: string, at: string | undefined): Promise<Result<CrossingText>> {
     const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
-    const texts = forkTo(this.#transcript, profile, at);
+    const texts = copyLines(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
     const place = { account: profile.account, id: to };
     return await (conversationStub(this.env, this.settings(), place).adopt(place, texts) as ReturnType<this['fork']>);

@@ -84,7 +84,7 @@ export function storeCreated(
 /**
  * Stores the copy of another conversation: all of it, or nothing.
  *
- * @param lines what `forkTo` of the other conversation wrote
+ * @param lines what `copyLines` of the other conversation wrote
  * @throws ApiError 500 for a copy that is not complete
  */
 export async function storeCopy(

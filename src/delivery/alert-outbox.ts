@@ -1,9 +1,8 @@
 /**
- * Alerts on their way from the object that has something to tell to the inbox of all alerts, which delivers and lists
- * them.
+ * Sends alerts from the object that raises them to the inbox of all alerts, which delivers and lists them.
  *
- * An alert is stored with what it tells of, in the same step. It leaves once the inbox has it; the object's alarm repeats
- * what did not reach the inbox. The inbox keeps each id once: so an alert is neither lost nor told twice, whatever dies.
+ * An alert is stored in the same step as the change that it reports. It is deleted once the inbox has it. Until then the
+ * object's alarm sends it again. The inbox keeps each id once. So a crash neither loses an alert nor sends it twice.
  */
 
 import type { Alert, AlertBody } from '../alerts/alerts-answers.schema.ts';
@@ -16,35 +15,35 @@ import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { settingsOf } from '../settings/settings.ts';
 import type { Target } from './deliver.ts';
 
-/** The name of the inbox of alerts, and the beginning of their ids: no source of webhooks can have it. */
+/** The name of the inbox of alerts, with which their ids begin. No source of webhooks can have this name. */
 export const ALERT_SOURCE = 'alert';
 
 const RETRY_MS = 10_000;
-/** Alarms of alerts are rounded up to it, whatever the grain of their object is. */
+/** Alarm times for alerts are rounded up to multiples of this, whatever the grain of their object is. Milliseconds. */
 const ALERT_GRAIN_MS = 1_000;
 const ALERT_CALL_MS = 20_000;
 const OUTBOX_KEY = 'alerts';
 
-/** In place of an account's name, for alerts that no account is erased with. */
+/** Replaces an account's name, for alerts that belong to no account and are not erased with one. */
 export const OF_NO_ACCOUNT = '';
 
-/** An alert that is due, with what makes it the same as another. */
+/** An alert to raise, with the key that says whether it is the same as another one. */
 export interface DueAlert {
-  /** Alerts with the same key are one, and told once. */
+  /** Alerts with the same key are one alert, which is sent once. */
   key: string;
-  /** From when on the key cannot come again, in milliseconds since 1970. */
+  /** After this time the key cannot come again; milliseconds since 1970. */
   until: number;
   alert: Alert;
 }
 
 interface Stored {
-  /** With the account that each is erased with. */
+  /** Alerts to send, each with the account with which it is erased. */
   due: (DueAlert & { account: string })[];
-  /** Keys that were told, and from when on each cannot come again. */
+  /** Keys of sent alerts, each with the time after which it cannot come again. */
   told: Record<string, number>;
 }
 
-/** Keeps the alerts that an object has to tell. */
+/** Keeps the alerts that an object must send. */
 export class AlertOutbox {
   readonly #tables: Pick<Tables, 'meta' | 'setMeta'>;
   readonly #around: Surroundings;
@@ -58,9 +57,9 @@ export class AlertOutbox {
   }
 
   /**
-   * Stores alerts that are new, and begins to tell them. Call it in the step that stores what they tell of.
+   * Stores new alerts, and begins to send them. Call it in the step that stores what they report.
    *
-   * @param account they are erased with this account; `OF_NO_ACCOUNT` where they are of none
+   * @param account the account with which they are erased; `OF_NO_ACCOUNT` if they belong to none
    */
   raise(alerts: readonly DueAlert[], account: string): void {
     const { due, told } = this.#stored;
@@ -69,12 +68,12 @@ export class AlertOutbox {
     const now = this.#around.now();
     const kept = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
     this.#save({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: kept });
-    // Set first: if the object dies while the inbox is told, the alarm still comes.
+    // The alarm is set first, so that it rings even if the object dies during the call to the inbox.
     this.#around.alarm.wakeFor(now + RETRY_MS, ALERT_GRAIN_MS);
     this.#around.waitUntil(this.send());
   }
 
-  /** Tells the inbox what it has not confirmed; the alarm calls this again. It never throws. */
+  /** Sends the alerts that the inbox has not confirmed. The alarm calls it again. It never throws. */
   async send(): Promise<void> {
     if (this.#stored.due.length === 0) return;
     this.#sending ??= this.#sendAll().finally(() => {
@@ -113,7 +112,7 @@ export class AlertOutbox {
   }
 }
 
-/** @returns whether alerts are delivered: then what goes wrong is told too. Settings that cannot be read are told elsewhere. */
+/** @returns whether alerts are delivered: then failures raise alerts, too. (Unreadable settings are reported elsewhere.) */
 export function hasAlertUrl(env: Bindings): boolean {
   try {
     return settingsOf(env).ALERT_URL !== undefined;
@@ -122,7 +121,7 @@ export function hasAlertUrl(env: Bindings): boolean {
   }
 }
 
-/** @returns where alerts go; undefined where they are kept alone. */
+/** @returns where alerts are delivered; undefined if they are only kept. */
 export function alertTarget({ ALERT_URL }: { ALERT_URL?: string | undefined }): Target<AlertBody> | undefined {
   if (ALERT_URL === undefined) return undefined;
   return { kind: 'url', url: ALERT_URL, hosts: new Set([URL.parse(ALERT_URL)?.host ?? '']) };

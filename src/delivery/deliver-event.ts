@@ -1,4 +1,4 @@
-/** Tells a receiver that something has happened: signed, under one id however often it is tried. */
+/** Delivers an event to a receiver: signed, with the same id in each try. */
 
 import type { Bindings } from '../durable/bindings.ts';
 import { invalidRequest } from '../http/errors.ts';
@@ -7,7 +7,7 @@ import type { Settings } from '../settings/settings.ts';
 import { deliver, type Target } from './deliver.ts';
 import { pauseAfter, SCHEDULE } from './schedule.ts';
 
-/** A delivery that is to be made: how often it has failed, and when it is tried next; milliseconds since 1970. */
+/** A delivery that must be made: how often it has failed, and when it is tried next (milliseconds since 1970). */
 export interface PendingDelivery {
   failures: number;
   nextAt: number;
@@ -16,10 +16,10 @@ export interface PendingDelivery {
 /**
  * Checks the member `deliver_url` of a request.
  *
- * @param url as the caller says it
- * @param usual the setting that holds for requests that name none
- * @returns where it is told; undefined where nobody is
- * @throws ApiError 400 for a URL to which nothing is delivered
+ * @param url the caller's value
+ * @param usual the setting for requests that name no URL
+ * @returns the URL; undefined if nothing is delivered
+ * @throws ApiError 400 for a URL to which deliveries are not allowed
  */
 export function checkedDeliverUrl(url: unknown, usual: string | undefined, settings: Settings): string | undefined {
   if (url === undefined) return usual;
@@ -35,8 +35,8 @@ export function checkedDeliverUrl(url: unknown, usual: string | undefined, setti
 /**
  * Delivers an event once.
  *
- * @param to its own URL, and the setting that holds where it has none; how often it has failed
- * @returns when to try again; undefined where it is told, or given up
+ * @param to its own URL, and the setting that is used if it has none; how often it has failed
+ * @returns when to try again; undefined after a success, or after the last try
  */
 export async function deliverEvent<Event extends { event_id: string }>(
   event: Event,

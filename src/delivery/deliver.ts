@@ -1,15 +1,15 @@
-/** Sends a result out: signed, under an id that stays the same, and only to hosts that the operator has allowed. */
+/** Delivers a result: signed, always with the same id, and only to hosts that the operator has allowed. */
 import type { Bindings } from '../durable/bindings.ts';
 import { deliverFault } from '../http/hosts.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Delivered, DeliveredAnswer } from '../webhooks/webhooks-answers.schema.ts';
 import { signStandard } from './standard-webhooks.ts';
 
-/** Takes a result in code. If it throws, the delivery has failed and is tried again. */
+/** A function that receives results. If it throws, the delivery has failed and is tried again. */
 export type Deliver<Result = Delivered> = (
   result: Result,
   context: {
-    /** The same however often the same result is delivered. */
+    /** The same id for each delivery of the same result. */
     id: string;
     env: Bindings;
     /** Aborted when the time for a delivery is over. */
@@ -30,14 +30,14 @@ export interface Undelivered {
   status?: number;
   /** Milliseconds that the receiver asks to wait before the next attempt. */
   retryAfter?: number;
-  /** The receiver wants no further attempt. */
+  /** Whether the receiver wants no other attempt. */
   final?: boolean;
 }
 
 export interface DeliveryOptions {
   env: Bindings;
   settings: Settings;
-  /** Takes the place of `fetch`. */
+  /** Replaces `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
   /** Milliseconds since 1970. */
   now: number;
@@ -79,7 +79,7 @@ async function callFunction<Result extends { event_id: string }>(
     const message = `No end within ${timeoutMs} ms.`;
     signal.addEventListener('abort', () => resolve({ type: 'timeout_error', message }), { once: true });
   });
-  // The function may ignore the signal, so the time limit is kept here as well.
+  // The function may ignore the signal, so the time limit is also checked here.
   return await Promise.race([take(result, { id: result.event_id, env, signal }).then(() => undefined), late]);
 }
 

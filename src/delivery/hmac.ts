@@ -1,4 +1,4 @@
-/** Signatures of senders that sign only the body, each with its own header and encoding. */
+/** Verifies signatures of senders that sign only the body, each with its own header and encoding. */
 import { candidates, type HashName, type SignatureScheme, schemeOf } from './signature.ts';
 
 export interface HmacOptions {
@@ -8,7 +8,7 @@ export interface HmacOptions {
   algorithm?: HashName;
   /** Default `hex`. */
   encoding?: 'hex' | 'base64';
-  /** What stands before the signature in the header, such as `sha256=`. */
+  /** The text before the signature in the header, such as `sha256=`. */
   prefix?: string;
 }
 

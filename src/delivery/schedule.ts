@@ -1,4 +1,4 @@
-/** When a failed attempt is repeated. All pauses of the webhooks are in this file. */
+/** Decides when a failed attempt is repeated. All pauses of the webhooks are in this file. */
 
 import { HOUR_MS as HOUR, MINUTE_MS as MINUTE } from '../async/durations.ts';
 import { jittered } from '../async/pause.ts';
@@ -13,7 +13,7 @@ export interface Schedule {
   classificationTimeout: number;
   /** How long a receiver may take to answer. */
   deliveryTimeout: number;
-  /** Extra time for the calls of objects around both, before a job counts as crashed. */
+  /** Extra time for the calls of objects around both. After that a job counts as crashed. */
   margin: number;
 }
 
@@ -26,10 +26,10 @@ export const SCHEDULE: Schedule = {
   margin: 15 * SECOND,
 };
 
-/** An alert is tried for some hours more than a result: what it tells may be why its receiver fails. */
+/** The schedule of alerts. They are tried some hours longer, because the reported problem may be why the receiver fails. */
 export const ALERT_SCHEDULE: Schedule = { ...SCHEDULE, delivery: [...SCHEDULE.delivery, 12 * HOUR] };
 
-/** @returns how long one job has an event for itself, in milliseconds */
+/** @returns how long one job keeps an event for itself, in milliseconds */
 export function leaseOf({ classificationTimeout, deliveryTimeout, margin }: Schedule): number {
   return classificationTimeout + deliveryTimeout + margin;
 }

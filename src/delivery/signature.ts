@@ -1,4 +1,4 @@
-/** What all signature schemes share: an HMAC of the raw bytes, compared in constant time. */
+/** The common part of all signature schemes: an HMAC of the raw bytes, compared in constant time. */
 
 import { type Bytes, base64Bytes, hmacOf, toBase64, utf8 } from '../http/bytes.ts';
 
@@ -14,7 +14,7 @@ export interface Unverified {
 /** What is wrong with the headers. `missing`: no signature of the expected form; `stale`: signed too long ago, or in the future. */
 export type Shortcoming = 'missing' | 'stale';
 
-/** What verifying a signature gives. `forged`: no signature is right. */
+/** The result of verifying a signature. `forged`: no signature is right. */
 export type Verdict = 'valid' | 'forged' | Shortcoming;
 
 /** Verifies a request with each secret of its source. There are several while a secret is rotated. */
@@ -30,7 +30,7 @@ export interface SignatureScheme {
    */
   precheck(headers: Headers, now: number): Shortcoming | undefined;
   verify: Verify;
-  /** What the signature covers besides the body. If nothing, anyone who has seen one request can send copies of it. */
+  /** What the signature covers beside the body. If nothing, anyone who has seen one request can send copies of it. */
   covers?: 'id' | 'time';
 }
 
@@ -83,7 +83,7 @@ export function schemeOf(
       if (typeof judged === 'string') return judged;
       const content = signedContent(judged.before, bytes);
       for (const secret of secrets) {
-        // One HMAC a secret, however many signatures a request has: an HMAC of a long body is expensive.
+        // One HMAC per secret, however many signatures a request has, because an HMAC of a long body is expensive.
         const own = await hmacOf(content, keyOf(secret), hash);
         if (judged.signatures.some((signature) => isEqual(signature, own))) return 'valid';
       }
@@ -159,7 +159,7 @@ function isEqual(one: Bytes, other: Bytes): boolean {
 }
 
 function signedContent(before: string, bytes: Uint8Array): Bytes {
-  // Without a text before it the body is not copied: the longest bodies, GitHub's, are signed like this.
+  // Without a text before it, the body is not copied. The longest bodies, GitHub's, are signed like this.
   if (before === '') return bytes as Bytes;
   const start = utf8(before);
   const content = new Uint8Array(start.length + bytes.length);

@@ -1,4 +1,4 @@
-/** The one alarm that an object has, set to the earliest time that a part of it needs. */
+/** The only alarm of an object. It is set to the earliest time that a part of the object needs. */
 export class Alarm {
   readonly #storage: DurableObjectStorage;
   readonly #grain: number;
@@ -10,21 +10,21 @@ export class Alarm {
     this.#grain = grain;
   }
 
-  /** Reads when the alarm is due; to be called before anything else, within `blockConcurrencyWhile`. */
+  /** Reads when the alarm is due. Call it before anything else, within `blockConcurrencyWhile`. */
   async load(): Promise<void> {
     this.#at = await this.#storage.getAlarm();
   }
 
-  /** Notes that the alarm has gone off: none is set any more. */
+  /** Notes that the alarm has gone off, so that none is set any more. */
   fired(): void {
     this.#at = null;
   }
 
   /**
-   * Has the alarm go off at `time` or soon after, unless it is set to an earlier time already.
+   * Sets the alarm to `time` or soon after, unless it is already set to an earlier time.
    *
    * @param time milliseconds since 1970
-   * @param grain replaces the object's own, for what must not wait as long as that
+   * @param grain replaces the object's own grain, for work that must not wait so long
    */
   wakeFor(time: number, grain = this.#grain): void {
     const at = Math.ceil(time / grain) * grain;

@@ -5,7 +5,7 @@ import type { ConversationObject } from './contracts/conversation.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import type { PoolObject } from './contracts/pool.ts';
 
-/** What the platform binds to the Worker: wrangler.toml, secrets and variables. The settings are strings. */
+/** The Worker's bindings, from wrangler.toml, secrets and variables. The settings are strings. */
 export interface Bindings {
   STORE: KVNamespace;
   ACCOUNT: DurableObjectNamespace<AccountObject>;
@@ -15,7 +15,7 @@ export interface Bindings {
   BATCH: DurableObjectNamespace<BatchObject>;
   BATCH_CLAIMS: DurableObjectNamespace<BatchClaimsObject>;
   CLASSIFICATION: DurableObjectNamespace<ClassificationObject>;
-  /** The ids of webhook events that are to be worked on. */
+  /** The queue with the ids of webhook events to work on. */
   QUEUE: Queue<string>;
   [setting: string]: unknown;
 }

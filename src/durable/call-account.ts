@@ -15,33 +15,35 @@ import {
   type WaitingSettlement,
 } from './waiting-settlements.ts';
 
-/** Whose account is called, and by which binding. */
+/** Says which account is called, and by which binding. */
 export interface AccountRequest {
   identity: Pick<Identity, 'account'>;
   accounts: AccountBinding;
   settings: Settings;
-  /** The object as it was reached last; absent at first, and once a call has failed. */
+  /** The stub that was used last; absent at first, and after a call has failed. */
   stub?: Remote<AccountObject> | undefined;
 }
 
 /** How often a call is made; see `callObject`. */
 type Persistence = Parameters<typeof callObject>[2];
-/** What an account's object answers to a call that took settlements along. */
+/** The answer of an account's object to a call with settlements along. */
 interface AnswerWithSettled {
-  /** In the order in which they were taken along; null for one that it could not take. */
+  /** The results of the settlements, in the same order; null for one that failed. */
   along?: (Settled | null)[];
 }
 
-/** For so long a settlement waits for a call that goes to its account anyway. */
+/** Milliseconds that a settlement waits for another call to its account. */
 export const RIDE_MS = 20;
-/** Pauses after which a settlement that was taken along is looked at again, before it is sent by itself. */
+/**
+ * Pauses after which a settlement that went along with another call is checked, before it is sent by itself. Milliseconds.
+ */
 const LOOK_AT_TAKEN_MS = [20, 40, 80, 160, 320];
 
 /**
- * Calls an account's object, and again if the call was lost on the way: every call here may be repeated. What waits in this
- * isolate to be settled with the account goes before it, so that the answer knows of it.
+ * Calls an account's object, and again if the call was lost. (Every call here may be repeated.) Settlements for the account
+ * that wait in this isolate are sent first, so that the answer includes them.
  *
- * @param persistence how long it is tried; see `callObject`
+ * @param persistence how often to try; see `callObject`
  * @throws ObjectUnreachable 503 while the object cannot be reached
  */
 export function callAccount<T>(
@@ -52,16 +54,16 @@ export function callAccount<T>(
   return callStub(request, persistence, (stub) => {
     const [first, ...others] = takeWaiting(request);
     if (first === undefined) return call(stub);
-    // Calls by one stub arrive in their order: nobody has to wait for the first.
+    // Calls by one stub arrive in their order, so nobody has to wait for the first one.
     const settling = sendTaken(request, stub, first, others).then(undefined, leaveToOwners);
     return Promise.all([call(stub), settling]).then(([answer]) => answer);
   });
 }
 
 /**
- * Does what `callAccount` does, where the call itself takes along what waits to be settled: it costs no call of its own.
+ * Does what `callAccount` does, but the call itself carries the waiting settlements. So they cost no call of their own.
  *
- * @param call is given JSON to pass on, or undefined where nothing waits
+ * @param call gets the settlements as JSON; undefined if none wait
  * @returns the answer, read from its JSON
  * @throws ObjectUnreachable as `callAccount`
  */
@@ -76,8 +78,8 @@ export function callAccountAlong<T>(
 }
 
 /**
- * Settles at once, and takes along what waits. It is tried for seconds: what cannot be settled here, the account's alarm
- * settles at the whole hold.
+ * Settles at once, together with waiting settlements. It is tried for seconds. If it fails, the account's alarm will settle
+ * at the whole hold.
  *
  * @param settlement as JSON
  * @throws ObjectUnreachable as `callAccount`
@@ -93,7 +95,7 @@ export function settleNow(request: AccountRequest, settlement: string): Promise<
  * @throws ObjectUnreachable as `callAccount`
  */
 export function settleSoon({ identity, accounts, settings }: AccountRequest, settlement: string): Promise<Settled> {
-  // Nothing else of the request is kept while it waits: its headers, its body.
+  // Nothing else of the request is kept in memory while it waits, such as headers or body.
   return settleWaiting({ identity: { account: identity.account }, accounts, settings }, settlement);
 }
 
@@ -102,7 +104,7 @@ async function settleWaiting(request: AccountRequest, settlement: string): Promi
   try {
     if (mayWait) await pause(RIDE_MS);
     for (const wait of LOOK_AT_TAKEN_MS) {
-      // Whoever took it along tells it here; a promise of theirs must not be waited for.
+      // The request that took it along notes the result here. Waiting for that request's promise is not allowed.
       if (own.takenAt === undefined) break;
       await pause(wait);
     }
@@ -114,14 +116,17 @@ async function settleWaiting(request: AccountRequest, settlement: string): Promi
 
 function settleOwn(request: AccountRequest, own: WaitingSettlement): Promise<Settled> {
   return callStub(request, 'persistent', async (stub) => {
-    // Between two tries somebody else may have taken it along.
+    // Between two tries another request may have taken it along.
     if (own.settled) return own.settled;
     own.takenAt = Date.now();
     return await sendTaken(request, stub, own, takeWaiting(request));
   });
 }
 
-/** Settles what was taken, the first by itself: also an object of a version that takes none along settles that. */
+/**
+ * Sends the settlements that were taken. The first is the call's own, so even an object of a version without `along` settles
+ * it.
+ */
 async function sendTaken(
   request: AccountRequest,
   stub: Remote<AccountObject>,
@@ -138,7 +143,7 @@ async function sendTaken(
   }
 }
 
-/** Notes what was answered to those that were taken along. @returns the rest of the answer */
+/** Notes the results of the settlements that went along. @returns the rest of the answer */
 async function answered<T>(
   request: AccountRequest,
   taken: readonly WaitingSettlement[],
@@ -155,7 +160,10 @@ async function answered<T>(
   }
 }
 
-/** A settlement that goes before another call failed: whoever has left it here sends it, and hears why. */
+/**
+ * Ignores the failure of settlements that are sent before another call. The request that left them sends them, and gets the
+ * error.
+ */
 function leaveToOwners(): void {}
 
 function callStub<T>(

@@ -1,7 +1,7 @@
 import { pause } from '../async/pause.ts';
 import { ApiError } from '../http/errors.ts';
 
-/** An object's methods as they are called from outside. (The platform's own type splits promises of unions.) */
+/** An object's methods as others call them. (The platform's own type splits promises of unions.) */
 export type Remote<T> = {
   [Method in keyof T]: T[Method] extends (...args: infer Args) => infer Result
     ? (...args: Args) => Promise<Awaited<Result>>
@@ -20,7 +20,7 @@ const UNREACHABLE = {
 
 type ObjectName = keyof typeof UNREACHABLE;
 
-/** The 503 for an object that could not be reached. Its `cause` is what the last call has thrown. */
+/** The 503 for an object that could not be reached. Its `cause` is the error of the last call. */
 export class ObjectUnreachable extends ApiError {
   constructor(object: ObjectName, cause: unknown) {
     super('api_error', UNREACHABLE[object], {
@@ -32,16 +32,20 @@ export class ObjectUnreachable extends ApiError {
   }
 }
 
-/** Pauses before a call is made again, on average. A caller waits for one; what must not be lost is tried for seconds. */
+/**
+ * The average pauses before a call is repeated; milliseconds. `usual` has one, because a caller waits; `persistent` has
+ * more.
+ */
 const PAUSES_MS = { usual: [50], persistent: [50, 200, 400, 800, 1_600] } as const;
 
 /**
- * Calls an object, and again if the call was lost on the way: for calls that may be repeated.
+ * Calls an object, and again if the call was lost. Only for calls that may be repeated.
  *
- * @param call makes the call by a stub that has not thrown: one that has stays broken
- * @param persistence `usual` makes a second call where the platform says that it may succeed; `persistent` makes up to
- * six, whatever is thrown
- * @param onThrown is told of each call that has thrown, before the next one
+ * @param call makes the call by a new stub, because a stub that has thrown stays broken
+ * @param persistence `usual` makes a second call if the platform says that it may succeed; `persistent` makes up to six,
+ * after
+ *   any error
+ * @param onThrown called with the error of each failed call, before the next one
  * @throws ObjectUnreachable after the last call
  */
 export async function callObject<T>(
@@ -58,7 +62,7 @@ export async function callObject<T>(
       const pauseMs = PAUSES_MS[persistence][attempt];
       const mayHelp = persistence === 'persistent' || isRetryable(thrown);
       if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachable(object, thrown);
-      // Not the same for all: those who were lost together must not come back together.
+      // The pauses are random, so that calls that were lost together do not come back together.
       await pause(pauseMs * (0.5 + Math.random()));
     }
   }
@@ -68,7 +72,7 @@ function isRetryable(thrown: unknown): boolean {
   return (thrown as { retryable?: unknown }).retryable === true && !isOverloaded(thrown);
 }
 
-/** @returns whether an object has too much to do: it was not reached, and must be left alone. */
+/** @returns whether an object is overloaded. Then the call did not reach it, and must not be repeated. */
 export function isOverloaded(thrown: unknown): boolean {
   return (thrown as { overloaded?: unknown } | undefined)?.overloaded === true;
 }

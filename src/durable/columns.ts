@@ -1,4 +1,4 @@
-/** The members of objects as columns of rows, and back: `beganAt` is the column `began_at`. */
+/** Turns members of objects into columns of rows, and back: `beganAt` is the column `began_at`. */
 
 import { getOrMake } from '../cache/get-or-make.ts';
 import { type FormatName, writeFormat } from './stored-format.ts';
@@ -6,7 +6,7 @@ import { type FormatName, writeFormat } from './stored-format.ts';
 /** A row as SQLite gives it. */
 export type RawRow = Record<string, SqlStorageValue>;
 
-/** @returns the columns of an object's members; one that is an object itself is stored in the format of its name. */
+/** @returns the columns of an object's members. A member that is an object is stored in the format of its name. */
 export function columnsOf(members: object): RawRow {
   const columns: RawRow = {};
   for (const [member, value] of Object.entries(members)) {
@@ -17,14 +17,14 @@ export function columnsOf(members: object): RawRow {
   return columns;
 }
 
-/** @returns the values of a row by the names of members. */
+/** @returns the values of a row, by the names of members. */
 export function membersOf(row: RawRow): RawRow {
   const named: RawRow = {};
   for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
   return named;
 }
 
-/** @returns what spells each name once: a turn has many columns, and is written several times. */
+/** @returns a function that computes each name only once, because rows with many columns are written often. */
 function spellingOnce(spell: (name: string) => string): (name: string) => string {
   const known = new Map<string, string>();
   return (name) => getOrMake(known, name, () => spell(name));

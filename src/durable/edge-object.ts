@@ -4,7 +4,7 @@ import { type Upstream, upstreamOf } from '../upstream/upstream.ts';
 import { Alarm } from './alarm.ts';
 import type { Bindings } from './bindings.ts';
 
-/** What an object gives to the modules that do its work. */
+/** What an object passes to the modules that do its work. */
 export interface Surroundings {
   readonly env: Bindings;
   /** The one alarm of the object. */
@@ -12,14 +12,14 @@ export interface Surroundings {
   /** The clock; milliseconds since 1970. */
   now(): number;
   settings(): Settings;
-  /** Where the upstream is reached. */
+  /** @returns the upstream. */
   upstream(): Upstream;
   waitUntil(work: Promise<unknown>): void;
-  /** Deletes all that is stored and the alarm, in one step: rows without an alarm would stay for ever. */
+  /** Deletes everything stored, and the alarm, in one step. Rows without an alarm would stay for ever. */
   deleteAll(): Promise<void>;
 }
 
-/** The base of objects with an alarm. Tests put their own clock, settings and upstream in place of these. */
+/** The base class of objects with an alarm. Tests replace its clock, settings and upstream. */
 export abstract class EdgeObject extends DurableObject<Bindings> {
   protected readonly around: Surroundings;
 

@@ -9,10 +9,10 @@ export interface Migration {
 const META_TABLE = 'create table if not exists meta (key text primary key, value text not null) strict, without rowid';
 
 /**
- * Brings an object's tables to the newest version; does nothing where they have it already.
+ * Brings an object's tables to the newest version. Does nothing if they have it already.
  *
- * The version stands in a table, since `PRAGMA user_version` is not available. Each step runs in the constructor, before
- * any request, and is stored with its version as one. Where there are no tables yet, all steps are one.
+ * The version is in a table, since `PRAGMA user_version` is not available. Each step runs in the constructor, before any
+ * request, and is stored together with its version. If there are no tables yet, all steps are done as one.
  *
  * @param meta what `readMeta` has returned
  */
@@ -40,11 +40,11 @@ export function migrate(
   }
 }
 
-/** Brings an object's tables to the newest version. @returns what the table `meta` holds then, by its keys */
+/** Brings an object's tables to the newest version. @returns the values of the table `meta` after that, by key */
 export function migratedMeta(storage: DurableObjectStorage, migrations: readonly Migration[]): Map<string, string> {
   const meta = readMeta(storage.sql);
   migrate(storage, migrations, meta);
-  // A step may have written there.
+  // A step may have written to this table.
   return meta.get('schema_version') === String(migrations.at(-1)?.version) ? meta : readMeta(storage.sql);
 }
 
@@ -53,10 +53,13 @@ const stepsAtOnce = new WeakMap<Migration, string>();
 
 /** Matches a step that adds a column: the table's name, and the column. */
 const ADDED_COLUMN = /^alter table (\w+) add column (.+)$/s;
-/** Matches a statement that makes a table: its name, its columns, and what stands behind them. */
+/** Matches a statement that makes a table: its name, its columns, and the rest. */
 const MADE_TABLE = /^(create table (\w+) \(.+?)(,\s*primary key \(.+|\s*\) strict.*)$/s;
 
-/** @returns the steps as one, whose tables are made with all of their columns: to add one takes as long as to make several. */
+/**
+ * @returns all steps as one, which makes each table with all of its columns. (Adding a column takes as long as making
+ * several.)
+ */
 function joinedSteps(steps: readonly string[]): string {
   const statements: string[] = [];
   const places = new Map<string, number>();
@@ -76,10 +79,10 @@ function joinedSteps(steps: readonly string[]): string {
 }
 
 /**
- * Reads the table `meta`. Looks first whether it exists: to create it would leave an object that nobody has written to
- * with something to bill.
+ * Reads the table `meta`, if it exists. It does not create the table, because then an object that nobody has written to would
+ * cost money.
  *
- * @returns its values by their keys; empty where there is no such table
+ * @returns its values by key; empty if there is no such table
  */
 export function readMeta(sql: SqlStorage): Map<string, string> {
   const [found] = sql.exec("select 1 from sqlite_master where type = 'table' and name = 'meta'").toArray();

@@ -2,9 +2,9 @@ import { finalError } from '../http/errors.ts';
 /**
  * The formats of JSON that rows hold.
  *
- * A member may be added at any time: a release that does not know it ignores it. A member that changes its meaning, or is
- * removed, makes a new version of its format. One release learns to read that version, and only the next release writes
- * it. So one can always go back by one release: it can read all that is stored.
+ * A member may be added at any time: a release that does not know it ignores it. If a member changes its meaning or is
+ * removed, its format gets a new version. One release learns to read that version, and only the next release writes it. So
+ * going back by one release is always possible: that release can read everything that is stored.
  */
 
 /** The versions of one format. */
@@ -16,27 +16,27 @@ export interface Format {
 }
 
 export const FORMATS = {
-  /** What a conversation is. */
+  /** The profile of a conversation. */
   profile: { reads: 1, writes: 1 },
-  /** What a turn was admitted with. */
+  /** The grant of a turn. */
   grant: { reads: 1, writes: 1 },
-  /** How a turn ended. */
+  /** The outcome of a turn. */
   outcome: { reads: 1, writes: 1 },
   /** An account's own limits. */
   limits: { reads: 1, writes: 1 },
-  /** Who an account is to its pools. */
+  /** The identity of an account towards its pools. */
   lease: { reads: 1, writes: 1 },
-  /** What pools are still to be told of an erased account. */
+  /** What must still be handed over to pools from an erased account. */
   handovers: { reads: 1, writes: 1 },
   /** What a pool has granted an account, by window. */
   grants: { reads: 1, writes: 1 },
-  /** Up to where an account's rows are summed up. */
+  /** How far the rows of an account's ledger are folded. */
   fold: { reads: 1, writes: 1 },
-  /** What a batch is, and how far it has come. */
+  /** A batch, and how far it has come. */
   batch: { reads: 1, writes: 1 },
-  /** What a classification by batch is, and how far it has come. */
+  /** A classification by batch, and how far it has come. */
   classification_batch: { reads: 1, writes: 1 },
-  /** What a webhook's event was labelled with. */
+  /** The result of a webhook's event. */
   classification: { reads: 1, writes: 1 },
 } as const satisfies Record<string, Format>;
 
@@ -44,7 +44,7 @@ export type FormatName = keyof typeof FORMATS;
 
 /**
  * @returns the value of a text that a row holds
- * @throws ApiError 500 for a version that only a later release can read: reading it by guess could destroy it
+ * @throws ApiError 500 for a version that only a later release can read. Guessing could destroy it
  */
 export function readFormat<T>(name: FormatName, text: string, { reads }: Format = FORMATS[name]): T {
   const value = JSON.parse(text) as (T & { v?: unknown }) | null;
@@ -57,7 +57,7 @@ export function readFormat<T>(name: FormatName, text: string, { reads }: Format 
   );
 }
 
-/** @returns the text by which a row holds a value; the first version has no number, as before there were any. */
+/** @returns the text by which a row holds a value. The first version has no number, because it is older than the numbers. */
 export function writeFormat(name: FormatName, value: object | null, { writes }: Format = FORMATS[name]): string {
   return JSON.stringify(value === null || writes === 1 ? value : { ...value, v: writes });
 }

@@ -13,7 +13,7 @@ export type AccountBinding = Pick<Bindings, 'ACCOUNT'>;
 export type InboxBinding = Pick<Bindings, 'INBOX'>;
 export type PoolBinding = Pick<Bindings, 'POOL'>;
 
-/** `JURISDICTION` is part of an object's id: in another one there is another, empty object. */
+/** `JURISDICTION` is part of an object's id. With another one, the same name means another, empty object. */
 interface Jurisdiction {
   JURISDICTION?: string | undefined;
 }
@@ -30,7 +30,7 @@ export function accountStub(
   return namespace.get(getOrMake(known, key, () => namespace.idFromName(accountId)));
 }
 
-/** Ids by namespace and account. Each costs a hash to compute, and most requests of an isolate are for few accounts. */
+/** A cache of ids by namespace and account. An id costs a hash, and most requests of an isolate are for few accounts. */
 const ids = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MOST_IDS = 1_000;
 
@@ -66,7 +66,7 @@ export function classificationStub(
   return stubOf(env.CLASSIFICATION, settings, JSON.stringify([account, id]));
 }
 
-/** @returns the stub of the claims on the batches of an upstream. @param upstream its name, where there are several */
+/** @returns the stub of the claims on the batches of an upstream. @param upstream its name, if there are several */
 export function claimsStub(
   env: Pick<Bindings, 'BATCH_CLAIMS'>,
   settings: Jurisdiction,

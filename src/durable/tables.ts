@@ -2,19 +2,20 @@ import { getOrMake } from '../cache/get-or-make.ts';
 import { pageOfSelected } from '../http/page.ts';
 import type { PageOf } from './contracts/page.ts';
 
-/** A statement, and those whose words go on behind its own. */
+/** A statement, and the statements that continue its words. */
 interface StatementNode {
   statement: string | undefined;
   readonly next: Map<string, StatementNode>;
 }
 
 const newNode = (): StatementNode => ({ statement: undefined, next: new Map() });
-/** The statements that are made of words: those of this code, so they are few. */
+/** All statements that are made of words. They come from this code only, so there are few. */
 const statements = newNode();
 
 /**
- * @param words what tells the statement from all others
- * @returns the same string for the same words: the runtime finds a statement by its string, and has to read a new one whole
+ * @param words the words that distinguish the statement from all others
+ * @returns the same string object for the same words. The runtime finds a prepared statement by its string, and has to read a
+ *   new string completely
  */
 function statementOf(words: readonly string[], make: () => string): string {
   let node = statements;
@@ -23,13 +24,13 @@ function statementOf(words: readonly string[], make: () => string): string {
   return node.statement;
 }
 
-/** A list that is paged: what is selected, and by which columns it is ordered. */
+/** A paged list: what is selected, and by which columns it is ordered. */
 interface PagedRows {
-  /** What stands between `select` and `order by`, with a `where`. */
+  /** The text between `select` and `order by`, including a `where`. */
   select: string;
-  /** The last of these columns tells any two rows apart. */
+  /** The columns of the order. The last one must be different in any two rows. */
   order: readonly string[];
-  /** Selects these columns of the row whose id is `?1`. Default: that id, where they are the id alone. */
+  /** Selects these columns of the row whose id is `?1`. Default: the id itself, if it is the only column. */
   edge?: string;
 }
 
@@ -79,12 +80,12 @@ export class Tables {
     return this.storage.sql.exec<Row>(query, ...bindings).toArray();
   }
 
-  /** @returns whether there are such rows. @param from what stands behind `from`: a table and its condition */
+  /** @returns whether there are such rows. @param from the text after `from`: a table and its condition */
   has(from: string, ...bindings: SqlStorageValue[]): boolean {
     return this.read(`select 1 from ${from} limit 1`, ...bindings).length > 0;
   }
 
-  /** @returns a page of rows, newest first. @param bindings of `select`, from `?3` on */
+  /** @returns a page of rows, newest first. @param bindings the values for `select`, from `?3` on */
   page<Row extends Record<string, SqlStorageValue> & { id: string }>(
     { select, order, edge = '?1' }: PagedRows,
     { limit = 20, after_id, before_id }: PageOf,
@@ -102,7 +103,9 @@ export class Tables {
     return pageOfSelected(rows, limit, backwards, ({ id }) => id);
   }
 
-  /** @returns the figure that a statement selects or returns, the first column of its first row; undefined where there is none. */
+  /**
+   * @returns the number that a statement selects or returns: the first column of its first row; undefined if there is none.
+   */
   figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
     const cursor = this.storage.sql.exec(query, ...bindings);
     const [row = []] = [...cursor.raw()];
@@ -111,7 +114,7 @@ export class Tables {
     return figure === null ? undefined : Number(figure);
   }
 
-  /** @returns the figure that a query selects, such as a count or a sum; 0 where there is none. */
+  /** @returns the number that a query selects, such as a count or a sum; 0 if there is none. */
   number(query: string, ...bindings: SqlStorageValue[]): number {
     return this.figure(query, ...bindings) ?? 0;
   }
@@ -127,7 +130,7 @@ export class Tables {
     else this.write('insert or replace into meta (key, value) values (?, ?)', key, value);
   }
 
-  /** Runs statements in one transaction: all of them are stored, or none. */
+  /** Runs statements in one transaction: stores all of them, or none. */
   together<T>(change: () => T): T {
     return this.storage.transactionSync(change);
   }

@@ -1,6 +1,8 @@
 /**
- * Settlements that wait in this isolate for a call that goes to their account anyway. They are plain data: the runtime lets
- * no request wait for a promise that another one has made. Whoever leaves one here sees to it that it is sent in the end.
+ * Keeps settlements that wait in this isolate for another call to their account. They are plain data, because the runtime
+ * does
+ * not let a request wait for a promise of another request. A request that leaves a settlement here must make sure that it is
+ * sent in the end.
  */
 
 import { getOrMake } from '../cache/get-or-make.ts';
@@ -10,38 +12,38 @@ import type { Settings } from '../settings/settings.ts';
 import type { Settled } from './contracts/settlement.ts';
 import type { AccountBinding } from './stubs.ts';
 
-/** A settlement, from when its request has ended until its account has confirmed it. */
+/** A settlement, from the end of its request until its account has confirmed it. */
 export interface WaitingSettlement {
-  /** As the account's object takes it: JSON. */
+  /** The settlement as JSON, as the account's object takes it. */
   readonly text: string;
-  /** When a call took it along whose answer has not come; milliseconds since 1970. */
+  /** When a call took it along, if the call's answer has not come; milliseconds since 1970. */
   takenAt: number | undefined;
   /** What the account has answered. */
   settled: Settled | undefined;
-  /** Whether the account could not take it beside others: it is sent by itself, and whoever sends it hears why. */
+  /** Whether it failed when it went along with another call. Then its own request sends it again, and gets the error. */
   isAlone: boolean;
 }
 
-/** Whose settlements are meant. */
+/** Says which account's settlements are meant. */
 interface SettledPlace {
   identity: Pick<Identity, 'account'>;
   accounts: AccountBinding;
   settings: Pick<Settings, 'JURISDICTION'>;
 }
 
-/** So many of an account wait at the most; one more is sent at once, and takes the others along. */
+/** The most waiting settlements of an account. One more is sent at once, together with the others. */
 const MOST_WAITING = 32;
-/** Accounts beyond this send by themselves. What is left by a request that was killed goes with them. */
+/** The most accounts with waiting settlements. With more, each settlement is sent at once. */
 const MOST_ACCOUNTS = 200;
-/** A call that took so long may have died with its request: others may take along what it took. */
+/** Milliseconds after which a call may have died with its request. Then other calls may take its settlements along. */
 export const TAKEN_MS = 1_000;
 
 type Waiting = Set<WaitingSettlement>;
 
-/** By namespace and account. */
+/** The waiting settlements, by namespace and account. */
 const waiting = new WeakMap<object, LruCache<string, Waiting>>();
 
-/** Leaves a settlement to the next call to its account. @returns it, and whether there was room to wait */
+/** Leaves a settlement for the next call to its account. @returns the settlement, and whether it may wait */
 export function leaveSettlement(place: SettledPlace, text: string): { own: WaitingSettlement; mayWait: boolean } {
   const own: WaitingSettlement = { text, takenAt: undefined, settled: undefined, isAlone: false };
   const lists = getOrMake(waiting, place.accounts.ACCOUNT, () => new LruCache({ most: MOST_ACCOUNTS }));
@@ -51,7 +53,7 @@ export function leaveSettlement(place: SettledPlace, text: string): { own: Waiti
   return { own, mayWait };
 }
 
-/** Takes along what waits for an account. Whoever takes must say what came of it: `confirmTaken` or `releaseTaken`. */
+/** Takes the waiting settlements of an account. The caller must end this with `confirmTaken` or `releaseTaken`. */
 export function takeWaiting(place: SettledPlace): WaitingSettlement[] {
   const list = waitingAt(place);
   if (list === undefined) return NOTHING;
@@ -65,16 +67,15 @@ export function takeWaiting(place: SettledPlace): WaitingSettlement[] {
   return taken;
 }
 
-/** @returns what goes with a call, as JSON; undefined where nothing does. */
+/** @returns the settlements that go along with a call, as JSON; undefined if there are none. */
 export function textsOf(taken: readonly WaitingSettlement[]): string | undefined {
   return taken.length === 0 ? undefined : `[${taken.map(({ text }) => text).join(',')}]`;
 }
 
 /**
- * Notes what an account has answered to what was taken along.
+ * Notes the account's results for settlements that went along.
  *
- * @param answers in the order in which they were taken, null for one that it could not take; absent where the object is of
- * a version that takes none
+ * @param answers the results in the same order, null for one that failed; absent if the object's version takes none along
  */
 export function confirmTaken(
   place: SettledPlace,
@@ -91,19 +92,19 @@ export function confirmTaken(
   }
 }
 
-/** Lets others take what a call has taken along that failed. It may have arrived: to settle again changes nothing. */
+/** Releases the settlements of a failed call, so that other calls can take them. (Settling twice changes nothing.) */
 export function releaseTaken(taken: readonly WaitingSettlement[]): void {
   for (const one of taken) one.takenAt = undefined;
 }
 
-/** Forgets a settlement that is confirmed, or that nobody is to take along any more. */
+/** Forgets a settlement that is confirmed, or that must not go along any more. */
 export function forgetWaiting(place: SettledPlace, own: WaitingSettlement): void {
   const list = waitingAt(place);
   if (!list?.delete(own) || list.size > 0) return;
   waiting.get(place.accounts.ACCOUNT)?.delete(accountKey(place));
 }
 
-/** Forgets all that waits, for every account of a namespace whose objects were emptied. */
+/** Forgets all waiting settlements of a namespace whose objects were emptied. */
 export function forgetAllWaiting(accounts: AccountBinding['ACCOUNT']): void {
   waiting.delete(accounts);
 }

@@ -21,7 +21,6 @@ import { validate } from '../http/validate.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { loggedTokens, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { retiresSoon } from '../pricing/models.ts';
-import { isEventStream } from '../upstream/content-type.ts';
 import type { BodyMaker } from '../upstream/kinds/kind.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { type RequestOutcome, relay } from '../upstream/relay.ts';
@@ -137,12 +136,14 @@ async function answerMessage(
       requestId,
       waitUntil,
       payment: paid?.payment,
-      ownHeaders: () => {
+      ownHeaders: (buffered) => {
         const retires = retiresSoon(settings.models.find(latest?.model ?? model));
         return {
           ...latest?.headers,
           ...(answeredBy === undefined ? {} : { 'sluice-upstream': answeredBy }),
           ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
+          // A stream tells the price in a comment behind its end.
+          ...(buffered?.ok && price !== undefined ? { 'sluice-cost-usd': price } : {}),
           ...commonHeaders(requestId),
         };
       },
@@ -169,8 +170,6 @@ async function answerMessage(
   );
   // Whoever has the whole answer may use its ids at once.
   if (noted !== undefined) await noted;
-  // A stream tells the price in a comment behind its end.
-  if (price !== undefined && response.ok && !isEventStream(response)) response.headers.set('sluice-cost-usd', price);
   return response;
 }
 

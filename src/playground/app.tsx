@@ -44,7 +44,7 @@ export function App() {
   return (
     <>
       <button type="button" class="skip" onClick={() => document.getElementById('main')?.focus()}>
-        To the content
+        Skip to content
       </button>
       <header class="top">
         <a class="inline brand" href="#/chat">
@@ -60,10 +60,10 @@ export function App() {
         </nav>
         <div class="inline top-end">
           <Spent />
-          <a class="docs" href="/docs" title="The reference and the guides">
+          <a class="docs" href="/docs" title="Reference and guides">
             Docs
           </a>
-          <IconButton icon={THEME_ICONS[theme.value]} label={`Theme: ${theme.value}. Change it`} onClick={nextTheme} />
+          <IconButton icon={THEME_ICONS[theme.value]} label={`Theme: ${theme.value}. Switch it`} onClick={nextTheme} />
           <IconButton
             icon="person"
             label={`Account ${identity.value.account}`}
@@ -74,8 +74,8 @@ export function App() {
       </header>
       {upstream.value === 'simulator' && (
         <aside class="banner" aria-label="Simulator">
-          <strong>Simulator.</strong> These answers are not Claude’s. Put <code>ANTHROPIC_API_KEY</code> in{' '}
-          <code>.dev.vars</code> and start again.
+          <strong>Simulator.</strong> These answers do not come from Claude. Put <code>ANTHROPIC_API_KEY</code> in{' '}
+          <code>.dev.vars</code>, then restart.
         </aside>
       )}
       {state.value !== 'starting' && (
@@ -84,7 +84,7 @@ export function App() {
           {state.value === 'gate' && <TokenGate />}
           {state.value === 'unreachable' && (
             <div class="page">
-              <Fault text={refusal.value ?? 'The edge could not be reached.'}>
+              <Fault text={refusal.value ?? 'The edge cannot be reached.'}>
                 <SmallButton kind="first" name="Try again" onClick={() => void start()} />
               </Fault>
             </div>
@@ -110,7 +110,7 @@ function Spent() {
     <a
       class="spent"
       href="#/budget"
-      title="Spent today, with what is set aside for running requests"
+      title="Spent today, including what is set aside for running requests"
       data-known={day !== undefined}
     >
       {/* One text, which begins where it began: nothing moves when it gets longer. */}

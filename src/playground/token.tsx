@@ -18,8 +18,8 @@ function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
         Token
         <input name="token" type="password" autocomplete="off" spellcheck={false} required />
       </label>
-      <p class="quiet">It is kept in this tab until you close it, and sent to this edge alone.</p>
-      <SubmitButton name="Use it" />
+      <p class="quiet">It stays in this tab until you close it, and is sent only to this edge.</p>
+      <SubmitButton name="Use this token" />
     </Form>
   );
 }
@@ -27,9 +27,9 @@ function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
 export function TokenGate() {
   return (
     <div class="page gate">
-      <h1>A token, please</h1>
+      <h1>Enter your token</h1>
       <p class="lead-more">
-        This edge answers who holds one of its tokens. Its operator mints them with <code>npm run token</code>.
+        This edge needs a token from you. Its operator mints one with <code>npm run token</code>.
       </p>
       {refusal.value && <Fault text={refusal.value} />}
       <TokenForm />
@@ -52,7 +52,7 @@ export function TokenDialog({ onClose }: { onClose(): void }) {
       </p>
       {token.value !== undefined && (
         <button type="button" class="button plain" onClick={remove}>
-          Put the token away
+          Remove the token
         </button>
       )}
       <TokenForm onTaken={onClose} />

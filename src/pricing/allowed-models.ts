@@ -17,7 +17,7 @@ export function mayUse(name: string, allowed: readonly string[], models: ModelTa
 /**
  * @param rows every model of the upstream
  * @param allowed the account's limit `models`
- * @returns the models that may be used; one that may be used only by an alias of this deployment stands there by that
+ * @returns the models that may be used. A model that is allowed only by an alias of this deployment is listed under the alias
  */
 export function usableModels<T extends AllowedModel>(
   rows: readonly T[],
@@ -31,7 +31,7 @@ export function usableModels<T extends AllowedModel>(
   });
 }
 
-/** @returns the sentence of a refusal that says which models there are instead. */
+/** @returns the sentence of a refusal that says which models may be used instead. */
 export function sayAllowed(allowed: readonly string[]): string {
   if (allowed.length === 0) return 'It may use none: the operator of this edge can change its limit `models`.';
   const named = allowed.slice(0, MOST_NAMED).join(', ');

@@ -7,7 +7,7 @@ export type Nanodollars = number;
 /** $0.01 for each web search the upstream ran. */
 export const WEB_SEARCH_NANODOLLARS: Nanodollars = 10_000_000;
 
-/** Token counts by kind, as `usage` and each of its `iterations` report them; what is absent or null counts as 0. */
+/** Token counts by kind, as `usage` and each of its `iterations` report them. Absent or null counts as 0. */
 export interface TokenCounts {
   input_tokens?: number | null | undefined;
   output_tokens?: number | null | undefined;
@@ -58,7 +58,7 @@ export interface CostOptions {
  * @param model the row of the model that answered
  * @returns integer nanodollars, rounded up once at the end
  */
-export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
+export function computeCost(usage: Usage, model: Model, options: CostOptions = {}): Nanodollars {
   const { priceOf, asked = model, cacheTtl = '5m' } = options;
   const rowOf = (name: string | null | undefined, otherwise: Model) => (name && priceOf ? priceOf(name) : otherwise);
   let tokens = 0;
@@ -79,7 +79,7 @@ export function cost(usage: Usage, model: Model, options: CostOptions = {}): Nan
   return Math.ceil((tokens * geography) / divisor) + searches;
 }
 
-/** @returns whether a fallback has answered, and the iterations tell what each model has used. */
+/** @returns whether a fallback model has answered, and the iterations say what each model has used. */
 export function tellsFallback(usage: Usage): boolean {
   const served = iterationsOf(usage, SAMPLED).filter(({ type }) => type === 'fallback_message');
   const [last] = served.slice(-1);
@@ -88,8 +88,9 @@ export function tellsFallback(usage: Usage): boolean {
 }
 
 /**
- * @returns the iterations that must be priced one by one: by their own models if a fallback has answered, by their own
- * prompts if long prompts are dearer. Undefined where the totals decide.
+ * @returns the iterations, if each must be priced by itself: by its own model if a fallback has answered, by its own prompt
+ * if
+ *   long prompts are dearer. Undefined if the totals decide
  */
 function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
   const steps = iterationsOf(usage, SAMPLED);
@@ -100,12 +101,12 @@ function sampledSteps(usage: Usage, { prices }: Model): Iterations | undefined {
   return isWhole ? steps : undefined;
 }
 
-/** @returns every token of the prompt, cached or not: what decides the price tier. */
+/** @returns every token of the prompt, cached or not. This decides the price tier. */
 export function promptTokens(usage: TokenCounts): number {
   return wholeCount(usage.input_tokens) + wholeCount(usage.cache_read_input_tokens) + cacheWrites(usage).total;
 }
 
-/** @returns token counts as the log has them. */
+/** @returns token counts in the form of the log. */
 export function loggedTokens(usage: TokenCounts): NonNullable<LogLine['tokens']> {
   return {
     input: usage.input_tokens ?? 0,
@@ -115,7 +116,7 @@ export function loggedTokens(usage: TokenCounts): NonNullable<LogLine['tokens']>
   };
 }
 
-/** @returns the dollars a price table row means for one token, in nanodollars (exact for three decimals). */
+/** @returns the price of one token in nanodollars, from dollars per million tokens (exact for three decimals). */
 export function nanodollarsPerToken(usdPerMillion: number): Nanodollars {
   return Math.round(usdPerMillion * 1_000);
 }
@@ -168,8 +169,8 @@ function tokenCost(usage: TokenCounts, price: TokenPrices, cacheTtl: '5m' | '1h'
 }
 
 /**
- * Splits cache writes by lifetime. Only `message_start` has the split. What is written later, in a loop of served tools,
- * is priced at the longest lifetime that was asked for.
+ * Splits cache writes by lifetime. Only `message_start` has the split. Later writes, in a loop of served tools, are priced at
+ * the longest lifetime that was asked for.
  */
 export function cacheWrites(
   usage: TokenCounts,
@@ -192,7 +193,7 @@ export function isCount(value: unknown): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= MOST_TOKENS;
 }
 
-/** @returns a count as it is, and 0 for any other value: an odd report must not become a price. */
+/** @returns a count unchanged, and 0 for any other value: an odd report must not become a price. */
 export function wholeCount(value: unknown): number {
   return isCount(value) ? value : 0;
 }

@@ -1,6 +1,6 @@
 /**
- * Finds the models that a request names beside its own, in any member of the body. They are limited and held for too, so
- * that a member which this edge does not know yet is no way round a limit.
+ * Finds the models that a request names beside its own, in any member of the body. Limits and holds include them, so that a
+ * member that this edge does not know yet cannot be used to get around a limit.
  */
 
 import { isObject, type Json } from '../json/object.ts';
@@ -22,7 +22,7 @@ const FREE_OF_BODIES: ReadonlySet<string> = new Set([
 ]);
 const FREE_OF_OUTPUT: ReadonlySet<string> = new Set(['format']);
 
-/** @returns an entry of `fallbacks` as an object. A string is a model's name; of anything else nothing is known. */
+/** @returns an entry of `fallbacks` as an object. A string is a model's name; anything else has no known members. */
 export function fallbackOf(entry: unknown): Json {
   if (isObject(entry)) return entry;
   return typeof entry === 'string' ? { model: entry } : {};
@@ -34,7 +34,7 @@ export function furtherModels(body: Json): Json[] {
   for (const [name, value] of Object.entries(body)) {
     if (FREE_OF_BODIES.has(name)) continue;
     if (name === 'fallbacks') {
-      // The model of each entry is a try of its own.
+      // The model of each entry is read elsewhere, as an attempt of its own.
       if (Array.isArray(value)) for (const entry of value) collect(entry, OWN_MODEL, found);
       else collect(value, NONE, found);
     } else if (name === 'output_config') collect(value, FREE_OF_OUTPUT, found);
@@ -56,7 +56,7 @@ export function usesOfModels(tool: Json, type: string): Json[] {
  * Finds the models of a body that repeats keys: the API may read another value than we do.
  *
  * @param text the body as it goes up
- * @returns every model that could be read from it, and an unknown one; none where no key is repeated
+ * @returns every model that could be read from it, and an unknown one; an empty list if no key is repeated
  */
 export function modelsOfOtherReadings(text: string, body: Json): Json[] {
   if (!repeatsKeys(text, body)) return [];
@@ -68,9 +68,9 @@ const NONE: ReadonlySet<string> = new Set();
 const OWN_MODEL: ReadonlySet<string> = new Set(['model']);
 
 /**
- * Finds the models that a value names, at any depth. Without recursion: a hostile body may nest as deep as it is long.
+ * Finds the models that a value names, at any depth. It does not recurse, because a hostile body may nest very deep.
  *
- * @param free members of the value itself that are passed over
+ * @param free members of the value itself that are skipped
  */
 function collect(value: unknown, free: ReadonlySet<string>, found: unknown[]): void {
   const stack: [unknown, ReadonlySet<string>][] = [[value, free]];
@@ -87,7 +87,7 @@ function collect(value: unknown, free: ReadonlySet<string>, found: unknown[]): v
   }
 }
 
-/** The most further models that are added up. More of them cost more than any limit allows. */
+/** The most further models that are added up. More than these cost more than any limit allows. */
 const MOST_FURTHER = 1_000;
 
 function note(model: unknown, found: unknown[]): void {

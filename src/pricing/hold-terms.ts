@@ -5,7 +5,7 @@ import type { Nanodollars } from './cost.ts';
 export interface WorstCase {
   /** Input tokens of all steps and attempts, added up. */
   inputTokens: number;
-  /** The cost that `max_tokens` does not change: input at its dearest, searches, requests to other models. */
+  /** The part of the cost that does not depend on `max_tokens`: input at its dearest, searches, requests to other models. */
   inputCost: Nanodollars;
   /** `max_tokens` as asked. */
   outputTokens: number;
@@ -19,7 +19,7 @@ export interface WorstCase {
   countable: boolean;
   /** Whether every model that the request names is in the price table. */
   known: boolean;
-  /** Every model that may be billed, each with all of its names. `default` is the API's own choice of fallbacks. */
+  /** Every model that may be billed, each with all of its names. `default` means that the API chooses the fallbacks. */
   models: string[][];
   /** What the steps can cost, if the API itself calls tools. */
   served?: ServedWorstCase;
@@ -48,9 +48,9 @@ export interface Terms {
   /** The most that the first prompt can be: in tokens, and in nanodollars. */
   promptTokens: number;
   promptCost: Nanodollars;
-  /** The most that a token of a later prompt can cost, in nanodollars. The answer tells the geography. */
+  /** The most that a token of a later prompt can cost, in nanodollars. The answer says the geography. */
   inputPrice: Nanodollars;
-  /** The most that a token of output can cost, in nanodollars, where the answer tells nothing. */
+  /** The most that a token of output can cost, in nanodollars, if the answer does not say the price. */
   outputPrice: Nanodollars;
   /** The most tokens that the model writes in a second. */
   tokensPerSecond: number;

@@ -5,8 +5,8 @@ export const LONGEST_MODEL_NAME = 256;
  * The models this edge knows: limits and prices.
  *
  * Source: Anthropic's published model and price tables, read on 2026-11-20. Prices are US dollars per million
- * tokens and each figure stands for itself: no column is derived from another, because they are not uniform.
- * Three things are not published and chosen so that they cannot surprise a bill or mislead about caching:
+ * tokens. No column is derived from another, because the relations between them are not the same for all models.
+ * Three things are not published. They are chosen so that no bill is higher than expected and caching is not overstated:
  * cache writes at fast speed (1.25 and 2 times the fast input price), the minimum cacheable length of the
  * 5.5 models and of Fable and Mythos 5.2 (that of their predecessor), and the most tokens that a model writes in
  * a second (several times what has been seen of any).
@@ -35,13 +35,13 @@ export interface Model {
   aliases: readonly string[];
   max_input_tokens: number;
   max_tokens: number;
-  /** Prefixes shorter than this are not cached, silently. */
+  /** The API does not cache a shorter prefix, and does not say so. */
   minimum_cacheable_tokens: number;
-  /** The most tokens that it writes in a second. Limits what is booked for output that nobody saw. */
+  /** The most tokens that it writes in a second. This limits what is booked for unseen output. */
   tokens_per_second: number;
   /** The same at `speed: "fast"`. */
   fast_tokens_per_second: number;
-  /** When the API stops to answer for it, where that is announced. */
+  /** When the API will stop serving it; null if that is not announced. */
   retires_at: string | null;
   replacement: string | null;
   prices: ModelPrices;
@@ -127,26 +127,26 @@ export const MODELS: readonly Model[] = [
   }),
 ];
 
-/** What `PRICES` may say of a model: any part of a row; a new row needs `prices`. */
+/** What `PRICES` may say about a model: any part of a row. A new row needs `prices`. */
 export type ModelOverride = Partial<Omit<Model, 'id' | 'prices'>> & { prices?: Partial<ModelPrices> | undefined };
 
-/** The end of a snapshot's name, or of the newest one's. */
+/** Matches the end of a snapshot's name: its date, or `-latest`. */
 const SNAPSHOT = /-(?:\d{8}|latest)$/;
 
-/** @returns a model's name without the date, or `-latest`, behind it. */
+/** @returns a model's name without the date or `-latest` at its end. */
 export function undated(name: string): string {
   return name.replace(SNAPSHOT, '');
 }
 
-/** The models of a deployment: the table above with the deployment's changes, found by id or alias, dated or not. */
+/** The models of a deployment: the table above with the deployment's changes. They are found by id or alias, dated or not. */
 export class ModelTable {
   readonly rows: readonly Model[];
   readonly #byName = new Map<string, Model>();
   readonly #aliases: Readonly<Record<string, string>>;
 
   /**
-   * @param overrides rows of the setting `PRICES`, by model id; an unknown id adds a row.
-   * @param aliases the setting `MODEL_ALIASES`: names of this deployment's own → model ids.
+   * @param overrides rows of the setting `PRICES`, by model id. An unknown id adds a row
+   * @param aliases the setting `MODEL_ALIASES`: model ids by this deployment's own names
    */
   constructor(overrides: Readonly<Record<string, ModelOverride>> = {}, aliases: Readonly<Record<string, string>> = {}) {
     const rows = new Map(MODELS.map((row) => [row.id, row]));
@@ -165,15 +165,15 @@ export class ModelTable {
     for (const row of this.rows) for (const name of [row.id, ...row.aliases]) this.#byName.set(name, row);
   }
 
-  /** @returns the model's id as the upstream knows it: what the deployment's alias stands for, else the name itself. */
+  /** @returns the upstream's name of a model: the id behind the deployment's alias, otherwise the name itself. */
   resolve(name: string): string {
     const alias = (given: string) => (Object.hasOwn(this.#aliases, given) ? this.#aliases[given] : undefined);
-    // An alias of a model holds for its snapshots too.
+    // An alias of a model also applies to its snapshots.
     const model = undated(name);
     return alias(name) ?? (this.#byName.has(model) ? alias(model) : undefined) ?? name;
   }
 
-  /** @returns the row of an id or alias, dated or not, or undefined for a model that is not in the table. */
+  /** @returns the row of an id or alias, dated or not; undefined for a model that is not in the table. */
   find(name: string): Model | undefined {
     return this.#row(this.resolve(name));
   }
@@ -183,8 +183,8 @@ export class ModelTable {
   }
 
   /**
-   * @param name as the upstream knows it: the deployment's aliases do not apply
-   * @returns the row to price a model by: its own, or, marked, the dearest of the table
+   * @param name the upstream's name of the model: the deployment's aliases do not apply
+   * @returns the row that prices a model: its own, or the dearest of the table, with `known: false`
    */
   price(name: string): { row: Model; known: boolean } {
     const row = this.#row(name);
@@ -194,20 +194,20 @@ export class ModelTable {
 
 const RETIREMENT_NOTICE_MS = 60 * 24 * 60 * 60 * 1_000;
 
-/** @returns when a model stops to answer, if that is within 60 days or already past. */
+/** @returns when a model is retired, if that is within 60 days or already past. */
 export function retiresSoon(model: Model | undefined, now = Date.now()): string | undefined {
   if (!model?.retires_at) return undefined;
   return Date.parse(model.retires_at) - now <= RETIREMENT_NOTICE_MS ? model.retires_at : undefined;
 }
 
-/** @returns a row that is at least as dear as every other, to price models that nobody knows. */
+/** @returns a row that is at least as dear as every other. It prices unknown models. */
 function dearestPrices(rows: readonly Model[]): Model {
   const usual = rows.flatMap(({ prices }) => (prices.long_prompt ? [prices, prices.long_prompt] : [prices]));
   const fast = rows.flatMap(({ prices }) => prices.fast ?? []);
   return modelRow('unknown', 'Unknown model', 512, { ...highest(usual), fast: highest([...usual, ...fast]) });
 }
 
-/** @returns of each kind the highest price. */
+/** @returns the highest price of each kind. */
 export function highest(rows: readonly TokenPrices[]): TokenPrices {
   const most = (kind: keyof TokenPrices) => Math.max(...rows.map((row) => row[kind]));
   return prices(most('input'), most('output'), most('cache_write_5m'), most('cache_write_1h'), most('cache_read'));

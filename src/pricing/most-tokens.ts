@@ -1,19 +1,19 @@
 /**
- * Computes how many tokens a text can have at the most, by classes of characters.
+ * Computes the most tokens that a text can have, by classes of characters.
  *
- * The API's tokenizers are not public. The weights are such that no text of the kinds that models write has more tokens
- * by the public tokenizers that `test/pricing/most-tokens.test.ts` compares with, and are not much above them. Nothing is
+ * The API's tokenizers are not public. `test/pricing/most-tokens.test.ts` compares with public tokenizers: no kind of text
+ * that models write has more tokens there than these weights say, and the weights are not much too high. Nothing is
  * allocated, since an interrupted answer may be megabytes long.
  */
 
 import { encoder } from '../http/bytes.ts';
 import { SPACE } from '../json/characters.ts';
 
-/** What a token weighs. All other weights are in twentieths of it. */
+/** The weight of a token. All other weights are twentieths of a token. */
 const TOKEN = 20;
 const LETTER_IN_WORD = 12;
 const CAPITAL_IN_WORD = 16;
-/** What is longer is rather a key, an id or base64 than a word. */
+/** Something longer is more likely a key, an id or base64 than a word. */
 const LONG_WORD = 8;
 const LETTER_IN_LONG_WORD = 16;
 const NEXT_SPACE = 1;
@@ -39,7 +39,7 @@ const LEADS = Uint8Array.from({ length: 256 }, (_, byte) => {
   if (byte < 0xc0) return 0;
   // Common scripts with two bytes a character have fewer tokens than bytes.
   if (byte < 0xe0) return isCommonLead(byte) ? 30 : 46;
-  // Chinese characters, rare ones included; Hangul; what lies in other planes.
+  // Chinese characters, including rare ones; Hangul; characters of other planes.
   if (byte > 0xe4 && byte < 0xea) return 47;
   return byte > 0xea && byte < 0xee ? 54 : byte < 0xf0 ? 60 : 80;
 });
@@ -49,7 +49,7 @@ function isCommonLead(byte: number): boolean {
   return byte < 0xc9 || (byte > 0xcd && byte < 0xd4) || (byte > 0xd6 && byte < 0xdc);
 }
 
-/** Scripts that have fewer tokens than others with the same first byte, told by the second byte. */
+/** Weights by the second byte, for scripts that have fewer tokens than others with the same first byte. */
 const SECONDS: Readonly<Record<number, (second: number) => number>> = {
   // Devanagari and Thai.
   224: (second) => (second === 0xa4 || second === 0xa5 || second === 0xb8 || second === 0xb9 ? 40 : 60),

@@ -1,10 +1,10 @@
-/** Finds, by one walk over a request's body, what makes its input cost more, or less, than its bytes. */
+/** Finds, in one walk over a request's body, everything that makes its input cost more or less than its bytes. */
 
 import { isObject, type Json } from '../json/object.ts';
 import { furtherModels, usesOfModels } from './further-models.ts';
 
 const PER_MESSAGE = 16;
-/** Tokens for all custom tools together, for an output format, and for a listing of MCP tools. */
+/** Tokens that are added for all custom tools together, for an output format, and for a list of MCP tools. */
 const PER_SCHEMA = 1_024;
 /** Tokens of a tool that the API defines: its schema is not in the body. A toolset has many such schemas. */
 const PER_NATIVE_TOOL = 2_048;
@@ -15,9 +15,9 @@ const PER_TOOLSET = 8_192;
  * what the API puts around it.
  */
 export const PER_IMAGE = 5_000;
-/** Steps of the API's own tool loop where no `max_uses` limits it, and searches in each of them. */
+/** The assumed steps of the API's own tool loop if no `max_uses` limits it, and the assumed searches in each step. */
 export const UNLIMITED_USES = 10;
-/** How deep content is read. What the API accepts nests at most four deep. */
+/** How deep content is read. The API accepts a nesting of at most four. */
 const DEEPEST_CONTENT = 32;
 /** Tokens of a fetched page's address, title and time. */
 const PER_PAGE = 1_000;
@@ -44,7 +44,7 @@ const LEAVES = new Set([
   'text_editor_code_execution_create_result',
   'text_editor_code_execution_str_replace_result',
 ]);
-/** Blocks whose `content` is blocks, one block, or text. */
+/** Blocks whose `content` is a list of blocks, one block, or text. */
 const CONTAINERS = new Set([
   'tool_result',
   'search_result',
@@ -58,9 +58,9 @@ const CONTAINERS = new Set([
   'text_editor_code_execution_tool_result',
   'tool_search_tool_result',
 ]);
-/** Blocks that name something long that the API has: a tool's definition, a file that cannot change. */
+/** Blocks that refer to something long at the API: a tool's definition, or a file that cannot change. */
 const REFERENCES = new Set(['tool_reference', 'tool_search_tool_search_result', 'container_upload']);
-/** Tools that the API itself calls, and whose definition is short. */
+/** Tools that the API itself calls and whose definition is short. */
 const SERVED_TOOLS = /^(web_search|web_fetch|code_execution|advisor|tool_search)_/;
 const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
 const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
@@ -73,11 +73,11 @@ export interface PromptFeatures {
   by: 'bytes' | 'count' | 'window';
   /** The longest cache lifetime asked for. */
   cache: 'none' | '5m' | '1h';
-  /** How many images are given by URL. Each may have changed after it was counted. */
+  /** How many images are given by URL. An image may change after it was counted. */
   linkedImages: number;
-  /** Whether anything else may grow after it was counted. */
+  /** Whether something else may grow after it was counted. */
   changes: boolean;
-  /** Why only the context window limits it, in words for the caller. */
+  /** Why only the context window limits the input, in words for the caller. */
   because: string | undefined;
   /** The tools that the API itself calls, added up. After each use it reads the whole prompt again. */
   served: Served;
@@ -87,7 +87,7 @@ export interface PromptFeatures {
   advisors: readonly Json[];
 }
 
-/** Sums over the tools that the API itself calls. A list could be as long as a body has room for. */
+/** Sums over the tools that the API itself calls. (A list of them could be as long as the body.) */
 export interface Served {
   tools: number;
   /** The name of the first one. */
@@ -96,9 +96,9 @@ export interface Served {
   uses: number;
   /** Whether any has no `max_uses`. */
   unlimited: boolean;
-  /** The most tokens that all uses add to the prompt; infinite where nothing limits them. */
+  /** The most tokens that all uses add to the prompt; infinite if nothing limits them. */
   growth: number;
-  /** Whether the prompt has definitions that the body has not. */
+  /** Whether the prompt has definitions that are not in the body. */
   hidden: boolean;
 }
 
@@ -110,7 +110,7 @@ const NONE_SERVED: Served = { tools: 0, name: '', uses: 0, unlimited: false, gro
 /** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
 export const MOST_ADVISORS = 64;
 
-/** What is found in no messages at all. */
+/** The features of an empty list of messages. */
 export const NO_FEATURES: PromptFeatures = {
   extra: 0,
   by: 'bytes',
@@ -123,7 +123,7 @@ export const NO_FEATURES: PromptFeatures = {
   advisors: [],
 };
 
-/** @returns what was found in messages, and before them. */
+/** @returns the features of messages, added to those of the messages before them. */
 export function featuresOf(messages: readonly unknown[], before: PromptFeatures = NO_FEATURES): PromptFeatures {
   const found = { ...before };
   readMessages(messages, found);
@@ -131,8 +131,8 @@ export function featuresOf(messages: readonly unknown[], before: PromptFeatures 
 }
 
 /**
- * @param lengthOf tells how long a string is, where those of the body may stand for longer ones
- * @returns what was found in a whole body, and in the messages before its own
+ * @param lengthOf returns the length of a string. Needed if strings of the body stand for longer ones
+ * @returns the features of a whole body, added to those of the messages before it
  */
 export function featuresOfBody(body: Json, before: PromptFeatures = NO_FEATURES, lengthOf?: LengthOf): PromptFeatures {
   const found = { ...before };
@@ -140,7 +140,7 @@ export function featuresOfBody(body: Json, before: PromptFeatures = NO_FEATURES,
   return found;
 }
 
-/** Tells how long a string of a body is. */
+/** Returns how long a string of a body is. */
 type LengthOf = (value: string) => number;
 
 const ownLength: LengthOf = (value) => value.length;
@@ -162,7 +162,7 @@ function readBody(body: Json, found: PromptFeatures, lengthOf?: LengthOf): void 
   if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
     serve({ ...HIDDEN, name: 'skills' }, found);
   }
-  // The API has the conversation. The body has only what is new.
+  // The API has the earlier messages of the thread. The body has only the new ones.
   if (body.thread) byWindow('thread', found);
 }
 
@@ -174,7 +174,7 @@ function readMessages(messages: readonly unknown[], found: PromptFeatures, lengt
   }
 }
 
-/** Reads blocks level by level, without recursion: a hostile body may nest as deep as it is long. */
+/** Reads blocks level by level. It does not recurse, because a hostile body may nest very deep. */
 function readBlocks(content: unknown, found: PromptFeatures, lengthOf: LengthOf = ownLength): void {
   if (typeof content !== 'object' || content === null) return;
   let level: unknown[] = [content];
@@ -221,13 +221,13 @@ function readSource(
 ): void {
   const kind = isObject(source) ? source.type : undefined;
   if (type === 'image') {
-    // The API scales an image down, wherever it comes from.
+    // The API scales every image down, so its cost has a limit even if it is given by a URL.
     if (kind === 'url') found.linkedImages += 1;
     const inBody = isObject(source) && kind === 'base64' && typeof source.data === 'string' ? lengthOf(source.data) : 0;
     found.extra += PER_IMAGE - inBody;
   } else if (!isObject(source) || typeof kind !== 'string') byWindow('a document without a source', found);
   else if (kind === 'base64') {
-    // A PDF is compressed, so its bytes tell neither its pages nor how much text they have.
+    // A PDF is compressed, so its bytes say neither how many pages nor how much text it has.
     byCount(found);
   } else if (kind === 'text') {
     // Its bytes are in the body.
@@ -235,7 +235,7 @@ function readSource(
     if (typeof source.content === 'object' && source.content !== null) next.push(source.content);
   } else if (kind === 'file') byCount(found);
   else {
-    // The document may have changed after it was counted.
+    // The document may change after it was counted.
     found.changes = true;
     byWindow('a document by URL', found);
   }
@@ -270,9 +270,9 @@ function servedTool(type: string, tool: Json): ServedTool {
   };
 }
 
-/** Adds models that a request may use beside its own. Each is given as a tool that names it. */
+/** Adds models that a request may use beside its own. Each is given in the form of a tool that names it. */
 export function noteModels(advisors: readonly Json[], found: PromptFeatures): void {
-  // One more than the most says that there are too many.
+  // One more than the maximum shows that there are too many.
   if (found.advisors.length <= MOST_ADVISORS)
     found.advisors = [...found.advisors, ...advisors].slice(0, MOST_ADVISORS + 1);
 }

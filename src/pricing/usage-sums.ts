@@ -1,8 +1,8 @@
-/** Sums over requests, of what they have cost and used: their columns in tables, and their form for people. */
+/** Sums of what requests have cost and used: their columns in tables, and their form in answers. */
 
 import { toUsd } from './cost.ts';
 
-/** The columns that sums are taken of, in rows of requests and rows of sums alike. */
+/** The columns that are summed. Rows of requests and rows of sums both have them. */
 export const USED_COLUMNS = [
   'cost',
   'input_tokens',
@@ -27,10 +27,10 @@ export type UsageSums = Record<(typeof SUM_COLUMNS)[number], number>;
 export const USED_IN_ALL = USED_COLUMNS.map((column) => `sum(${column}) as ${column}`).join(', ');
 /** The columns of a sum over rows of sums, in SQL. */
 export const SUMMED_UP = `sum(requests) as requests, ${USED_IN_ALL}`;
-/** What an upsert does to add a row of sums to the one that is there, in SQL. */
+/** The part of an upsert, in SQL, that adds a row of sums to the existing one. */
 export const ADD_SUMS = SUM_COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ');
 
-/** What requests are summed up by, beside their models. */
+/** The properties by which requests are summed up, beside their models. */
 export const DIMENSIONS = ['token', 'user', 'tag'] as const;
 
 export type Dimension = (typeof DIMENSIONS)[number];
@@ -38,41 +38,41 @@ export type Dimension = (typeof DIMENSIONS)[number];
 /** The value of the sum of all requests with any tag. */
 export const TAGGED = '';
 
-/** No report lists more values than these: the dearest. */
+/** The most values in a report. The dearest ones are listed. */
 export const MOST_LISTED_VALUES = 1_000;
 
 const NO_USE = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as UsageSums;
 
-/** @returns what these have used together; zeros for none. */
+/** @returns the total of several sums; zeros if there are none. */
 export function addSums(sums: Iterable<UsageSums>): UsageSums {
   const all = { ...NO_USE };
   for (const one of sums) for (const column of SUM_COLUMNS) all[column] += one[column];
   return all;
 }
 
-/** @returns what is left of a sum once others that it contains are taken out. */
+/** @returns a sum minus others that it contains. */
 export function withoutSums(all: UsageSums, contained: Iterable<UsageSums>): UsageSums {
   const rest = { ...all };
   for (const one of contained) for (const column of SUM_COLUMNS) rest[column] -= one[column];
   return rest;
 }
 
-/** @returns a sum as it goes over the wire between objects: its numbers, in the order of the columns. */
+/** @returns a sum in the form for calls between objects: its numbers, in the order of the columns. */
 export function packSums(sums: UsageSums): number[] {
   return SUM_COLUMNS.map((column) => sums[column]);
 }
 
-/** @returns the sum that `packSums` has packed; numbers that are missing are 0. */
+/** @returns the sum that `packSums` has packed. Missing numbers are 0. */
 export function unpackSums(numbers: readonly number[]): UsageSums {
   return Object.fromEntries(SUM_COLUMNS.map((column, at) => [column, numbers[at] ?? 0])) as UsageSums;
 }
 
-/** @returns a sum as people are told of it. */
+/** @returns a sum in the form of answers. */
 export function usageTotal(sums: UsageSums) {
   return { requests: sums.requests, cost_usd: toUsd(sums.cost), usage: reportTokens(sums) };
 }
 
-/** @returns tokens by kind as people are told of them; of a request that used none, all are 0. */
+/** @returns tokens by kind in the form of answers; all 0 if nothing was used. */
 export function reportTokens(used: Readonly<Omit<Used, 'cost'>> = NO_USE) {
   return {
     input_tokens: used.input_tokens,
@@ -86,14 +86,14 @@ export function reportTokens(used: Readonly<Omit<Used, 'cost'>> = NO_USE) {
 }
 
 /**
- * Makes the rows of a report by token, user or tag: the dearest values, and null for what has none.
+ * Makes the rows of a report by token, user or tag: the dearest values, and null for requests without a value.
  *
- * @param groups the dearest first
- * @param all what was used in all
+ * @param groups the sums by value, the dearest first
+ * @param all the sum of all requests
  */
 export function usageByValue(groups: readonly (UsageSums & { value: string })[], all: UsageSums, dimension: Dimension) {
   const isTag = dimension === 'tag';
-  // A request counts in each of its tags, but once among those that have any.
+  // A request counts once in each of its tags, but only once in the sum of all tagged requests.
   const counted = isTag ? groups.filter(({ value }) => value === TAGGED) : groups;
   const named = groups.filter(({ value }) => !isTag || value !== TAGGED);
   const data: ({ key: string | null } & ReturnType<typeof usageTotal>)[] = named

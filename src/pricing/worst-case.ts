@@ -1,5 +1,5 @@
 /**
- * Computes the most that a request can cost, from its body alone. Its hold is that much.
+ * Computes the most that a request can cost, from its body alone. Its hold has this amount.
  *
  * A token of the API's tokenizers is at least one byte, so text has at most as many tokens as bytes. JSON only makes text
  * longer (quotes, escapes, names), so the bytes of the body are enough, and nothing is encoded or serialized to count them.
@@ -26,20 +26,20 @@ import {
 } from './prompt-features.ts';
 
 export interface WorstCaseOptions {
-  /** UTF-8 bytes of the body as it goes up, or more: for a merged body the sum of its parts. */
+  /** UTF-8 bytes of the body as it goes up, or more. For a merged body it is the sum of its parts. */
   bytes: number;
   models: ModelTable;
-  /** The part of the body that may repeat keys, as text and parsed; absent where no key is repeated. */
+  /** The part of the body that may repeat keys, as text and parsed; absent if no key is repeated. */
   readings?: { text: string; json: Json } | undefined;
-  /** Tells how long a string of the body is, where it may stand for a longer one. */
+  /** Returns the length of a string of the body. Needed if strings stand for longer ones. */
   lengthOf?: ((value: string) => number) | undefined;
   /** The model's name as the caller wrote it. Limits may allow it by that name too. */
   asked?: string;
   /** Names in the header `anthropic-beta`. */
   betas?: readonly string[];
-  /** Input tokens as count_tokens or the turn before tells them; null if the count was refused, absent if nobody counted. */
+  /** Input tokens, from count_tokens or the turn before; null if the count was refused, absent if nobody counted. */
   count?: number | null;
-  /** What was found in the messages before those of the body: a conversation's history. */
+  /** The features of the messages before those of the body: a conversation's history. */
   before?: PromptFeatures;
   /** The setting SERVED_STEP_TOKENS. Default 50,000. */
   servedStepTokens?: number;
@@ -49,10 +49,10 @@ export interface WorstCaseOptions {
 
 /** Tokens that the API adds to every request, at the most. */
 const PER_REQUEST = 256;
-/** No budget pays for more than these two. Up to them every sum is an exact integer. */
+/** Two limits that are higher than any budget pays for. Below them every sum is an exact integer. */
 const MOST_STEPS = 1_000;
 const MOST_HELD: Nanodollars = 1e15;
-/** From how many input tokens on the API summarizes the prompt, unless the request says another number. */
+/** The input tokens from which the API summarizes the prompt, unless the request gives another number. */
 const COMPACTION_TRIGGER = 150_000;
 const SERVED_STEP_TOKENS = 50_000;
 
@@ -140,7 +140,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     }
     terms.compacts ||= compacting;
     if (worstCase.models.length === 0) worstCase.outputTokens = Math.min(output, window);
-    // A model that the API chooses by itself has no name. It is priced as the dearest.
+    // A model that the API chooses itself has no name. It is priced as the dearest.
     if (attempt.model !== undefined) worstCase.known &&= rowOf(options.models, attempt.model) !== undefined;
     worstCase.leastOutput = Math.max(worstCase.leastOutput, attempt.thinkingBudget + 1);
     worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
@@ -181,7 +181,7 @@ function promptTokensIn(
   if (count === undefined || count === null || found.changes) {
     return { tokens: count === null ? window : byBytes, bounded: count !== null && found.by === 'bytes' };
   }
-  // count_tokens is an estimate. It is wrong by at most two percent, on short prompts by a few dozen tokens.
+  // count_tokens only estimates. It is wrong by at most two percent, or by a few dozen tokens on short prompts.
   const margin = Math.max(64, Math.ceil(count * 0.02)) + found.linkedImages * PER_IMAGE;
   return { tokens: Math.min(byBytes, count + margin), bounded: true };
 }
@@ -191,7 +191,7 @@ function servedUses({ uses, unlimited }: Served): number {
   return uses + (unlimited ? UNLIMITED_USES - 1 : 0);
 }
 
-/** Adds an attempt's prices to the terms, at the highest: which attempt answers is not known before it does. */
+/** Raises the terms to an attempt's prices, because nobody knows beforehand which attempt will answer. */
 function noteTerms(
   terms: Terms,
   rows: readonly Model[],
@@ -201,7 +201,7 @@ function noteTerms(
 ): void {
   const price = dearest(rows, promptTokens, fast, terms.cache, 10);
   const held = dearest(rows, promptTokens, fast, terms.cache, geography.held);
-  // A geography that only the workspace sets is not counted here: the tokens per second are high enough to cover it.
+  // A geography that only the workspace sets is not counted here. The tokens per second are high enough to cover it.
   const asked = dearest(rows, promptTokens, fast, terms.cache, geography.asked);
   const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
   terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
@@ -211,11 +211,11 @@ function noteTerms(
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
 }
 
-/** One pass over the messages by one model: by the model that was asked for, or by a fallback that steps in for it. */
+/** An attempt to answer by one model: the model that was asked for, or a fallback that steps in for it. */
 interface ModelAttempt {
   model: unknown;
   fast: boolean;
-  /** Its own `max_tokens`, which lowering the request's does not lower. */
+  /** Its own `max_tokens`. Lowering the request's `max_tokens` does not change it. */
   maxTokens: number | undefined;
   thinkingBudget: number;
 }
@@ -228,9 +228,9 @@ function attemptsOf(body: Json): ModelAttempt[] {
     thinkingBudget: thinkingBudget(body.thinking),
   };
   if (body.fallbacks === undefined || body.fallbacks === null) return [first];
-  // "default" lets the API choose the model. It is priced as an unknown one.
+  // "default" lets the API choose the model. It is priced as an unknown model.
   const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(fallbackOf) : [{ model: undefined }];
-  // No request tries that many. One entry of unknown model stands for the rest.
+  // No real request has so many. One entry with an unknown model replaces the rest.
   if (named.length > MOST_STEPS) named.splice(MOST_STEPS, named.length, {});
   return [
     first,
@@ -243,7 +243,7 @@ function attemptsOf(body: Json): ModelAttempt[] {
   ];
 }
 
-/** Each use of an advisor is a request of its own, to the model that the tool names. */
+/** Adds the worst case of an advisor. Each use is a request of its own, to the model that the tool names. */
 function addAdvisor(
   { worstCase, served, terms }: { worstCase: WorstCase; served: ServedWorstCase; terms: Terms },
   tool: Json,

@@ -1,8 +1,8 @@
 /**
- * Messages that this edge asks for by itself, such as a classification.
+ * Asks for messages that the edge itself needs, such as a classification.
  *
- * They go up by the same `send` as a caller's own. The SDK's client retries as well, but it would take a fifth of the
- * size that the Worker may have.
+ * They are sent by the same `send` as a caller's own. The SDK's client could retry as well, but it would take a fifth of the
+ * Worker's allowed size.
  */
 
 import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
@@ -20,7 +20,7 @@ import type { Upstream } from './upstream.ts';
 import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage/usage-report.ts';
 
-/** The `anthropic-version` by which the edge's own requests are written. */
+/** The `anthropic-version` of the edge's own requests. */
 export const API_VERSION = '2026-10-21';
 
 /** How a message is asked for. */
@@ -29,13 +29,13 @@ export interface MessageCall {
   settings: Settings;
   /** Aborted when nobody waits for the answer any more. */
   signal?: AbortSignal | undefined;
-  /** Faults that the simulator shall make, as in `sluice-simulate`; a real upstream does not get them. */
+  /** Faults that the simulator should make, as in the header `sluice-simulate`. A real upstream does not get them. */
   simulate?: string | undefined;
-  /** What the choice between several upstreams goes by. */
+  /** What decides the choice between several upstreams. */
   routing?: Routing | undefined;
-  /** Lets work run on that the answer does not wait for. */
+  /** Keeps work alive that the answer does not wait for. */
   waitUntil?: ((work: Promise<unknown>) => void) | undefined;
-  /** Pays for another try after one that may have run. Without it there is no other try. */
+  /** Pays for another try after a try that may have run. Without it there is no other try. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
 }
 
@@ -58,7 +58,7 @@ export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Re
   const course: SendProgress = { sentAt: undefined };
   const ended = (end: RequestOutcome['end'], report = reportOf(undefined, 0)): RequestOutcome => ({
     ...report,
-    // A complete answer has a usage. Any other is settled by how long it ran.
+    // A complete answer reports its usage. Any other is settled by how long it ran.
     ...(end === 'complete' ? {} : { seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())) }),
     ...observed,
     upstream: course.upstream,
@@ -114,13 +114,13 @@ export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Re
   }
 }
 
-/** @returns the upstream's error as a caller may see it; what the caller can correct has the upstream's own words. */
+/** @returns the upstream's error as a caller may see it. If the caller can correct it, it has the upstream's own words. */
 function refusalOf(
   { ok, status: given, headers }: Response,
   body: Record<string, unknown> | undefined,
   errorType: string | undefined,
 ): ApiError {
-  // An error in the API's form with a success's status: its type says which status is right.
+  // An error in the API's form may come with the status of a success. Then its type says which status is right.
   const status = ok && errorType !== undefined ? statusOfType(errorType) : given;
   if (status === 401 || status === 402 || status === 403) return upstreamRefusedKey();
   if (status >= 300 && status < 400) return redirected();

@@ -14,22 +14,22 @@ import { isApiError, mayHaveRun, readStart, retryAfterMs, wasSent } from './retr
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 import { takeBuffer } from './tee-reader.ts';
 
-/** The answer to a count comes at once, or not at all. */
+/** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
 const QUICK_MS = 5_000;
-/** How long to wait for the text of an error. */
+/** Milliseconds to wait for the text of an error. */
 const ERROR_BODY_MS = 5_000;
 
-/** A try that has failed. Its response, or what was thrown, is the answer if there is no other. */
+/** A failed try. Its response, or what was thrown, is the answer if no other try succeeds. */
 export interface FailedAttempt {
   verdict: FailedVerdict;
   response?: Response;
   opening?: Uint8Array;
   thrown?: unknown;
-  /** Whether its breaker has been told already. */
+  /** Whether its breaker has noted the failure already. */
   isNoted?: boolean;
 }
 
-/** What a try is made with. */
+/** What a try needs. */
 export interface AttemptContext {
   pool: UpstreamPool;
   request: SendRequest;
@@ -46,7 +46,7 @@ export interface AttemptContext {
 /**
  * Tries one upstream.
  *
- * @param leave what its breaker has let in
+ * @param leave the breaker's permission for this try
  * @returns the answer, or how the try has failed
  * @throws the reason of the controller when it was aborted
  */
@@ -58,13 +58,13 @@ export async function attemptAt(
   const { upstream, breaker } = choice;
   const { pool, options, routing, course, isOneOfSeveral, hasOther } = given;
   const { controller, waitUntil = () => {} } = options;
-  // Without another one to go to, nothing ends this try but what ends them all.
+  // If there is only one upstream, nothing ends this try except what ends the whole request.
   const own = isOneOfSeveral ? new AbortController() : undefined;
   const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
   const { streams, isQuick = false } = routing;
   const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
   let isNoted = false;
-  /** Time is up: the next one is tried, if there is one. If not, a late answer is better than none. */
+  /** The time is up: the next upstream is tried, if there is one. If not, a late answer is better than none. */
   const onLate = () => {
     isNoted = true;
     breaker.fail(leave, Date.now());
@@ -84,19 +84,19 @@ export async function attemptAt(
     course.elapsedMs = Date.now() - sentAt;
     if (response.status >= 300) {
       const refused = await judgeRefused(response, upstream, given, own);
-      // Who refuses what the caller can correct is well.
+      // An upstream that refuses the caller's own fault works as it should.
       if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
       return refused;
     }
     hasBegun = true;
-    // The headers of a whole answer come with it, and its bytes at once.
+    // For an answer that does not stream, the headers come at its end. So only now the time for its bytes begins.
     if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
     const { opening, answer } = isOneOfSeveral
       ? await openedAnswer(response)
       : { opening: undefined, answer: response };
     const verdict: UpstreamVerdict = isOneOfSeveral ? openingVerdict(answer, opening) : { kind: 'answer' };
     if (verdict.kind !== 'answer') {
-      // An error in the place of a message: nothing has run.
+      // An error instead of a message: nothing has run.
       course.sentAt = undefined;
       return { verdict, response: answer, ...(opening && { opening }) };
     }
@@ -108,7 +108,7 @@ export async function attemptAt(
     if (controller.signal.aborted) throw thrown;
     const elapsedMs = Date.now() - sentAt;
     course.elapsedMs = elapsedMs;
-    // Who has begun to answer, or has not answered in time, has the request, however soon that was.
+    // An upstream that has begun to answer, or is late, has received the request, however soon the failure came.
     const isThere = hasBegun || isNoted;
     if (course.sentAt !== undefined && !isThere && !wasSent(thrown, elapsedMs)) course.sentAt = undefined;
     const isUp = course.sentAt !== undefined;
@@ -127,7 +127,7 @@ function callOf(upstream: OpenUpstream, { request, routing, body }: AttemptConte
   return { method, path, headers: kept, model, streams, body };
 }
 
-/** @returns whether an upstream says that it does not have the model, and another one might have it. */
+/** @returns whether an upstream says that it does not have the model, while another one might have it. */
 function isMissing(
   { status }: Response,
   text: string,
@@ -137,7 +137,11 @@ function isMissing(
   return status === 404 && isOneOfSeveral && model !== undefined && upstream.missesModel(text, model);
 }
 
-/** Judges an answer that is an error. @returns it, where it is the caller's own fault, or how the try has failed */
+/**
+ * Judges an error of the upstream.
+ *
+ * @returns the response if it is the caller's own fault; otherwise how the try has failed
+ */
 async function judgeRefused(
   response: Response,
   upstream: OpenUpstream,
@@ -153,17 +157,17 @@ async function judgeRefused(
   const verdict = isMissing(response, text, upstream, given)
     ? { kind: 'missing' as const, waitMs: REFUSED_MS }
     : judge(response, retryAfterMs(response.headers), text);
-  // The caller's own fault is an answer; whoever reads it decides whether it was billed.
+  // The caller's own fault counts as an answer. The reader of the answer decides whether it was billed.
   if (verdict.kind === 'answer') return copy;
   if (!mayHaveRun(response, { isApiError: isApiError(text), elapsedMs })) course.sentAt = undefined;
   return { verdict, response: copy };
 }
 
 /**
- * Waits for the first bytes of an answer, so that one that breaks before them can still be had elsewhere.
+ * Waits for the first bytes of an answer. If it breaks before them, another upstream can still answer.
  *
- * @returns the bytes, and the answer; the body of a stream goes on behind them
- * @throws UpstreamFailure where none came
+ * @returns the bytes, and the answer. The body of a stream goes on after these bytes
+ * @throws UpstreamFailure if no bytes came
  */
 async function openedAnswer(response: Response): Promise<{ opening: Uint8Array | undefined; answer: Response }> {
   const { body } = response;
@@ -192,7 +196,7 @@ async function openedAnswer(response: Response): Promise<{ opening: Uint8Array |
 const REST_BYTES = 65_536;
 
 function openingVerdict(answer: Response, opening: Uint8Array | undefined): UpstreamVerdict {
-  // Every call that goes up has a body for its answer.
+  // Every call that goes up should get a body.
   if (!opening) return { kind: 'down' };
   const text = decoder.decode(opening);
   return isEventStream(answer) ? judgeOpening(text) : judgeWhole(text);

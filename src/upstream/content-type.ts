@@ -1,28 +1,28 @@
 import { finalError } from '../http/errors.ts';
-/** The form in which an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
+/** Finds out in which form an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
 
 export const EVENT_STREAM = 'text/event-stream';
 
-/** Values of `content-encoding` whose bodies can be read here: the runtime decodes gzip and br by itself. */
+/** Values of `content-encoding` that can be read here: the runtime decodes gzip and br by itself. */
 const READABLE: ReadonlySet<string> = new Set(['', 'identity', 'gzip', 'br']);
 
-/** @returns whether a response is a stream of events. The case of the letters does not matter in a media type. */
+/** @returns whether a response is a stream of events. A media type may be in upper or lower case. */
 export function isEventStream({ headers }: Pick<Response, 'headers'>): boolean {
   const type = headers.get('content-type') ?? '';
   return type.startsWith(EVENT_STREAM) || type.trim().slice(0, EVENT_STREAM.length).toLowerCase() === EVENT_STREAM;
 }
 
 /**
- * Refuses an answer in an encoding that was not asked for and that the runtime does not decode. Nobody here could read
- * what it costs, and the caller could not read it either, since the header does not go down. (Errors pass: their status is
- * enough.)
+ * Refuses an answer in an encoding that was not asked for and that the runtime does not decode. The edge could not read its
+ * usage. The caller could not read it either, because the `content-encoding` header does not go down. (Errors pass: their
+ * status is enough.)
  *
- * @throws ApiError for such an answer, whose body is then cancelled
+ * @throws ApiError for such an answer. Its body is cancelled
  */
 export function refuseEncoding(response: Response): void {
   const encoding = response.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
   if (!response.ok || READABLE.has(encoding)) return;
-  // The body is not needed, and an error of the cancelled body is expected.
+  // The body is not needed. A cancelled body may fail, which does not matter.
   response.body?.cancel().catch(() => undefined);
   throw finalError(
     'api_error',

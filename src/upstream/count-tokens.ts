@@ -14,9 +14,9 @@ import type { Upstream } from './upstream.ts';
 export interface CountOptions {
   upstream: Upstream;
   settings: Settings;
-  /** The model as the body names it: by it one of several upstreams is chosen. */
+  /** The model as the body names it. It decides which of several upstreams is chosen. */
   model: string;
-  /** The caller's; `anthropic-version` and `anthropic-beta` change what is counted. */
+  /** The caller's headers. `anthropic-version` and `anthropic-beta` change what is counted. */
   headers: Headers | PlainHeaders;
   /** Aborted when nobody waits for the count any more. */
   signal?: AbortSignal | undefined;
@@ -33,7 +33,7 @@ const COUNT_TIMEOUT_MS = 20_000;
 /**
  * Asks the upstream how many tokens a prompt has.
  *
- * @param body JSON, with what counting takes and nothing else
+ * @param body JSON with only the members that counting accepts
  * @throws ApiError while the upstream cannot be reached, or takes too long
  * @throws the signal's reason when it is aborted
  */
@@ -62,7 +62,7 @@ export async function askCount(
     if (!response.ok) return { tokens: null, status, message: answer.message };
     return answer.tokens === undefined ? { tokens: null, status, message: undefined } : { tokens: answer.tokens };
   } catch (thrown) {
-    // Nobody here counts it: that is as good as an upstream which refuses to.
+    // No upstream can count this prompt. That is the same as an upstream that refuses to count it.
     if (thrown instanceof NoUpstream) return { tokens: null, status: thrown.status, message: thrown.message };
     throw controller.signal.aborted ? controller.signal.reason : thrown;
   } finally {
@@ -75,15 +75,15 @@ export async function askCount(
 /**
  * Has the upstream count the tokens of a prompt.
  *
- * @param body JSON, with what counting takes and nothing else
- * @throws ApiError as the upstream refuses the prompt; 503 while it cannot count
+ * @param body JSON with only the members that counting accepts
+ * @throws ApiError if the upstream refuses the prompt; 503 while it cannot count
  */
 export async function countTokens(body: BodyMaker, counting: CountOptions): Promise<number> {
   const count = await askCount(body, counting);
   if (count.tokens !== null) return count.tokens;
   const { status, message } = count;
   if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
-  // What the caller can correct is told in the upstream's own words.
+  // If the caller can correct the error, it is told in the upstream's own words.
   const type = status < 500 ? typeOfStatus(status) : undefined;
   if (type !== undefined && message !== undefined) throw new ApiError(type, message);
   throw cannotCount(status);
@@ -99,7 +99,7 @@ export function cannotCount(status: number): ApiError {
 }
 
 function readCount(text: string): { tokens?: number; message?: string } {
-  // What something else than the API has answered may be no JSON: then only the status is known.
+  // If something other than the API has answered, the body may not be JSON. Then only the status is known.
   const { input_tokens: tokens, error } = parseObject(text) ?? {};
   const message = stringOrUndefined(memberOf(error, 'message'));
   return {

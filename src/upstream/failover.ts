@@ -1,4 +1,6 @@
-/** Sends a request to one of several upstreams, and to the next one while nothing of an answer has come. */
+/**
+ * Chooses an upstream for a request, and sends the request to the next one (failover) while no byte of an answer has come.
+ */
 
 import { pause } from '../async/pause.ts';
 import { ApiError, toApiError } from '../http/errors.ts';
@@ -13,18 +15,18 @@ import type { BodyMaker } from './kinds/kind.ts';
 import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 
-/** A shorter wait than this is worth it: the upstream that asks for it has the cache. */
+/** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
 const SHORT_WAIT_MS = 2_000;
-/** How much a failure tells the caller. */
+/** How much a failure tells the caller; the highest is answered. */
 const TELLING = { refused: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
 
 /**
  * Sends a request to the upstreams that can take it, one after the other, until one of them answers.
  *
  * @param deadline in milliseconds since 1970
- * @returns the first answer; where none comes, the refusal that tells most
- * @throws ApiError where no upstream can take the request, where the account does not admit a further try, or where no
- * upstream could be reached
+ * @returns the first answer; if there is none, the refusal that tells the caller most
+ * @throws ApiError if no upstream can take the request, if the account does not admit another try, or if no upstream could be
+ *   reached
  */
 export async function sendAmong(
   pool: UpstreamPool,
@@ -44,18 +46,18 @@ class Failover {
   #routing: Routing;
   #body: BodyMaker | undefined;
   #able: readonly OpenUpstream[];
-  /** Those that were tried in this round. */
+  /** The names of the upstreams that were tried in this round. */
   readonly #tried = new Set<string>();
-  /** Those that have asked once to be waited for. */
+  /** The names of the upstreams that have already asked for a wait once. */
   readonly #waitedFor = new Set<string>();
   #rounds = 0;
-  /** Whether upstreams are tried although their breakers are open. */
+  /** Whether upstreams with open breakers are tried, too. */
   #isLastResort = false;
   #canFallBack = true;
-  /** Whether nothing is set aside, as no other model was admitted: a further try is admitted first. */
+  /** Whether no hold exists, because the account has not admitted another model. Then another try must be admitted first. */
   #isUnpaid = false;
   #best: FailedAttempt | undefined;
-  /** Whether one of those that failed in this round may soon be well. */
+  /** Whether an upstream that failed in this round may soon work again. */
   #isWorthWaiting = false;
 
   constructor(pool: UpstreamPool, request: SendRequest, options: SendOptions, deadline: number) {
@@ -74,14 +76,14 @@ class Failover {
       const { well, open } = this.#order();
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
-        if (!(await this.#pay())) return this.#give();
+        if (!(await this.#pay())) return this.#endWithoutAnswer();
         const answer = await this.#try(next, well.length + open.length > 1 || this.#mayRetry());
         if (answer) return answer;
         continue;
       }
       if (await this.#fallBack()) continue;
       if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
-      else if (!(await this.#again())) return this.#give();
+      else if (!(await this.#waitForNextRound())) return this.#endWithoutAnswer();
     }
   }
 
@@ -93,7 +95,7 @@ class Failover {
     return orderOfTries(choices, this.#able.length > 1 ? homeOf(this.#pool, this.#routing, now) : undefined);
   }
 
-  /** Pays for a further try where the one before may have run. @returns false where nobody pays for it */
+  /** Pays for another try if the one before may have run. @returns false if nobody pays for it */
   async #pay(): Promise<boolean> {
     const { payment } = this.#options;
     if (this.#course.sentAt === undefined && !this.#isUnpaid) return true;
@@ -105,7 +107,7 @@ class Failover {
     try {
       this.#body = await payment.admit();
     } catch (thrown) {
-      // Nobody else would have been asked to admit it: what the upstream has said is the answer.
+      // The caller did not ask for this try. If it is not admitted, the upstream's refusal is the answer.
       if (this.#isUnpaid && this.#best) return false;
       throw thrown;
     }
@@ -113,12 +115,12 @@ class Failover {
     return true;
   }
 
-  /** @returns the answer; undefined where the next upstream must be tried */
+  /** Tries one upstream. @returns the answer; undefined if the next upstream must be tried */
   async #try(choice: TryChoice, hasOther: boolean): Promise<Response | undefined> {
     const { name, breaker, state } = choice;
     const now = Date.now();
     const leave = breaker.enter(now) ?? (state === 'open' ? breaker.force() : undefined);
-    // Another request has become the probe in the meantime: this one sees it as open from now on.
+    // Another request has become the breaker's probe meanwhile. For this request the breaker is open from now on.
     if (!leave) return undefined;
     this.#tried.add(name);
     const end = this.#pool.health.begin(name, now);
@@ -126,7 +128,7 @@ class Failover {
     let failed: FailedAttempt;
     try {
       const attempt = await attemptAt(choice, leave, this.#attempt(hasOther));
-      // Whoever has left in the meantime gives no place back.
+      // If the caller has left meanwhile, nobody would end the answer, so it must not be returned.
       this.#options.controller.signal.throwIfAborted();
       if (attempt instanceof Response) {
         this.#course.leave = (isCut) => {
@@ -137,7 +139,7 @@ class Failover {
       }
       failed = attempt;
     } catch (thrown) {
-      // The time for all tries is up, or the caller has left, which tells nothing about this upstream.
+      // The time for all tries is up, or the caller has left. If the caller has left, that says nothing about this upstream.
       end();
       const { reason } = this.#options.controller.signal;
       if (reason instanceof UpstreamFailure && reason.end !== 'client_gone') breaker.fail(leave, Date.now());
@@ -147,12 +149,12 @@ class Failover {
     end();
     const { kind, waitMs } = failed.verdict;
     const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
-    // Once: an upstream that asks for it again and again would hold up everybody.
+    // Waits only once: an upstream that asks for a wait again and again would delay every request.
     const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.succeed(leave, Date.now());
     else if (waits || failed.isNoted || (kind === 'missing' && !this.#isListed())) breaker.leave(leave);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
-    this.#keep(failed);
+    this.#keepFailure(failed);
     if (waits) {
       this.#waitedFor.add(name);
       await pause(waitMs, this.#options.controller.signal);
@@ -175,32 +177,32 @@ class Failover {
     };
   }
 
-  /** @returns whether the model is asked for by a name that the table has: what a caller makes up opens no breaker. */
+  /** @returns whether the table has the model's name. A name that a caller has invented must not open a breaker. */
   #isListed(): boolean {
     const { model = '' } = this.#routing;
     const row = this.#pool.models.find(model);
     return row !== undefined && [row.id, ...row.aliases].includes(model);
   }
 
-  /** Keeps the failure that tells the caller most: that the operator's key is refused helps nobody else. */
-  #keep(failed: FailedAttempt): void {
-    // What may have run is settled with its own answer.
+  /** Keeps the failure that tells the caller most. (A refused key, for example, tells only the operator something.) */
+  #keepFailure(failed: FailedAttempt): void {
+    // If a try may have run, its own answer is kept, because it is settled by that.
     const { kind, waitMs = 0 } = failed.verdict;
     this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
     const best = this.#best?.verdict;
     const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
     if (TELLING[kind] < least) return;
-    // Where all are overloaded, the caller may come back as soon as the first of them takes more.
+    // If all are overloaded, the caller may come back as soon as the first one takes requests again.
     const isLater =
       kind === 'overloaded' && best?.kind === kind && best.waitMs !== undefined && !(waitMs < best.waitMs);
     if (!isLater) this.#best = failed;
   }
 
-  /** @returns whether another model steps in */
+  /** Asks whether another model may step in, and prepares its tries. @returns whether one does */
   async #fallBack(): Promise<boolean> {
     const { payment } = this.#options;
     if (!this.#canFallBack || payment === undefined || payment === 'free' || !payment.fallBack) return false;
-    // One upstream alone can take it: that is asked before any other model.
+    // If only one upstream can take the request, that one is asked before any other model.
     const { owned, only } = this.#routing;
     if ((owned ?? only) !== undefined && this.#best === undefined) return false;
     const isBusy = this.#best === undefined || ['overloaded', 'missing'].includes(this.#best.verdict.kind);
@@ -228,10 +230,10 @@ class Failover {
     return this.#rounds < maxRetries && (caller === undefined || mayRepeat(caller, 'answered'));
   }
 
-  /** Waits, and begins another round. @returns false where there is to be none */
-  async #again(): Promise<boolean> {
+  /** Waits, and begins another round over all upstreams. @returns false if there is no other round */
+  async #waitForNextRound(): Promise<boolean> {
     if (!this.#isWorthWaiting || !this.#mayRetry()) return false;
-    // What one of several says of itself need not hold for the others.
+    // What one of several upstreams asks for need not be right for the others.
     const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
     await pause(wait, this.#options.controller.signal);
@@ -242,8 +244,8 @@ class Failover {
     return true;
   }
 
-  /** Ends without an answer. */
-  #give(): Response {
+  /** Ends without a success. @returns the best refusal. @throws ApiError if there is no response to return */
+  #endWithoutAnswer(): Response {
     if (this.#best?.response) {
       this.#course.opening = this.#best.opening;
       return this.#best.response;
@@ -252,7 +254,7 @@ class Failover {
   }
 }
 
-/** @returns the error for a request whose upstreams are all full, or left alone as they are down. */
+/** @returns the error for a request whose upstreams are all full, or not tried because they are down. */
 function allBusy(): ApiError {
   return new ApiError(
     'overloaded_error',

@@ -1,4 +1,4 @@
-/** The ways in which an answer fails to come, or to come to its end. */
+/** The errors of an answer that does not come, or does not come to its end. */
 import { ApiError, type ErrorType, finalError } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 
@@ -17,14 +17,14 @@ export function typeOfStatus(status: number): ErrorType | undefined {
 }
 
 interface FailureOptions {
-  /** Whether the upstream may have begun to work on the request, and bills it. */
+  /** Whether the upstream may have begun to work on the request, and may bill it. */
   sent: boolean;
   end: 'cut' | 'silent' | 'client_gone';
   logged: string;
   cause?: unknown;
 }
 
-/** A call of the upstream that did not end as the API ends it. Its members, never its message, decide what it costs. */
+/** A call of the upstream that did not end as the API ends calls. Its members decide what it costs, never its message. */
 export class UpstreamFailure extends ApiError {
   readonly sent: boolean;
   readonly end: FailureOptions['end'];
@@ -36,7 +36,7 @@ export class UpstreamFailure extends ApiError {
   }
 }
 
-/** @returns the error for an upstream whose answer broke off, or fell silent, before its end. */
+/** @returns the error for an answer that broke off, or fell silent, before its end. */
 export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
   const message = silent
     ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
@@ -45,7 +45,7 @@ export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
   return new UpstreamFailure('api_error', message, { sent: true, end, logged: `upstream_${end}`, cause });
 }
 
-/** @returns the reason by which a call is aborted when its caller has left. */
+/** @returns the reason for aborting a call whose caller has left. */
 export function callerLeft(): UpstreamFailure {
   const message = 'The caller left before the answer ended.';
   return new UpstreamFailure('api_error', message, { sent: true, end: 'client_gone', logged: 'client_gone' });
@@ -57,20 +57,20 @@ export function timedOut(): UpstreamFailure {
   return new UpstreamFailure('timeout_error', message, { sent: true, end: 'cut', logged: 'upstream_timeout' });
 }
 
-/** @returns the error for an upstream to which no connection held. */
+/** @returns the error for an upstream that could not be reached, or whose connection broke. */
 export function upstreamUnreachable(sent: boolean, cause: unknown): UpstreamFailure {
   const message = 'The upstream could not be reached. Try again in a moment.';
-  // It stands in the ledger too, where the caller sees it.
+  // The text is masked because it is also in the ledger, where the caller can see it.
   const logged = masked(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
   return new UpstreamFailure('api_error', message, { sent, end: 'cut', logged, cause });
 }
 
-/** @returns how a call ended that threw this error. */
+/** @returns how the call that threw this error ended. */
 export function endOf(thrown: unknown): FailureOptions['end'] {
   return thrown instanceof UpstreamFailure ? thrown.end : 'cut';
 }
 
-/** @returns the error for an upstream that answers with a redirect: following it would hand the key to another host. */
+/** @returns the error for an upstream that answers with a redirect. Following it would send the key to another host. */
 export function redirected(): ApiError {
   return finalError(
     'api_error',

@@ -1,47 +1,48 @@
 /**
- * Carries dense streams down. Each event that goes down alone costs the runtime more than its bytes do. What comes denser
- * than a screen shows is gathered for some milliseconds and goes down in one piece.
+ * Carries dense streams down. Each event that goes down alone costs the runtime more than its bytes. So events that come
+ * faster than a screen can show them are gathered for some milliseconds, and go down in one piece.
  */
 
-import { keepBuffer, type Piece, pausesOf, pumpStream, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, pausesOf, pumpStream, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 
-/** How long what has come is held at most, so that more can join it. */
+/** The most milliseconds for which a piece is held back so that more can join it. */
 const GATHER_MS = 8;
-/** A piece that comes sooner than this after the one before it is dense. */
+/** A piece is dense if it comes sooner than this after the one before; milliseconds. */
 const DENSE_GAP_MS = 3;
-/** So many dense pieces in a row make a dense stream: two or three come together at the beginning of most answers. */
+/** This many dense pieces in a row make a dense stream. (At the beginning of most answers two or three come together.) */
 const DENSE_PIECES = 4;
-/** If less comes while it is gathered, the native pipe is cheaper. */
+/** If fewer bytes come in one gathering, the native pipe is cheaper. */
 const SPARSE_BYTES = 1_024;
-/** So many sparse pieces make a sparse stream. One alone may be a moment in which the machine did something else. */
+/** This many sparse pieces make a sparse stream. A single one may only mean that the machine was busy for a moment. */
 const SPARSE_PIECES = 4;
 
-/** Where pieces go, in their order. */
+/** Receives pieces in their order. */
 export interface PieceSink {
   /**
-   * Takes a piece, whose buffer is used again once the promise has settled.
+   * Takes a piece. Its buffer is reused after the promise has settled.
    *
-   * @returns settles when the piece is on its way down; rejects when nobody takes it any more
+   * @returns a promise that settles when the piece is on its way down, and rejects when the caller has left
    */
   take(piece: Uint8Array): Promise<void>;
-  /** Is told when the upstream must wait because a piece is not taken, and when it need not any more. */
+  /** Called when the upstream must wait because a piece is not taken, and when it need not wait any more. */
   onWait(waits: boolean): void;
 }
 
-/** What became of a stream: `sparse` if it goes on, but comes too slowly to be gathered. */
+/** How gathering ended. `sparse`: the stream goes on, but too slowly to be gathered. `left`: the caller has left. */
 export type Gathered = 'ended' | 'left' | { sparse: ReadableStream<Uint8Array> };
 
 /**
- * Reads the first pieces of a stream one by one until it is known how densely they come: sixteen at most.
+ * Reads the first pieces of a stream one by one, sixteen at most, until it is known how densely they come.
  *
- * @param take gets each piece at once; its buffer is used again
- * @throws what the stream broke with
+ * @param take gets each piece at once. The buffer of the piece is reused
+ * @throws the error that broke the stream
  */
 export async function probeDensity(
   reader: ReadableStreamBYOBReader,
   take: (piece: Uint8Array, at: number) => void,
 ): Promise<'ended' | 'dense' | 'sparse'> {
-  let buffer = takeBuffer();
+  // A slow stream keeps this waiting for long. A large buffer must not be held meanwhile.
+  let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let before = Date.now();
   let dense = 0;
   let sparse = 0;
@@ -58,16 +59,15 @@ export async function probeDensity(
     }
     before = at;
   }
-  keepBuffer(new Uint8Array(buffer));
   return sparse < SPARSE_PIECES ? 'dense' : 'sparse';
 }
 
 /**
  * Carries a dense stream to its end, or until it is no longer dense. The first piece, and the first after a pause, goes at
- * once; what comes within `GATHER_MS` behind it goes together. Bytes and their order stay. If the sink does not take a
- * piece, no more is read of the stream than fits into two buffers.
+ * once. The pieces of the next `GATHER_MS` go together. Bytes and their order do not change. If the sink does not take a
+ * piece, the stream is read only as far as two buffers can hold.
  *
- * @throws what the stream broke with, after all that came before
+ * @throws the error that broke the stream, after everything that came before it
  */
 export async function gather(body: ReadableStream<Uint8Array>, sink: PieceSink): Promise<Gathered> {
   const [stream, copy] = body.tee();
@@ -75,7 +75,7 @@ export async function gather(body: ReadableStream<Uint8Array>, sink: PieceSink):
   let goOn: (() => void) | undefined;
   let isOver = false;
   const { pause, wake } = pausesOf(GATHER_MS);
-  // The runtime itself fetches what comes; JavaScript finds it together in the copy.
+  // The runtime itself fetches the pieces. JavaScript then reads many of them together from the copy.
   const { reader: driving, whole } = pumpStream(stream, (driven) =>
     driven <= taken
       ? undefined
@@ -128,5 +128,5 @@ export async function gather(body: ReadableStream<Uint8Array>, sink: PieceSink):
   return { sparse: copy };
 }
 
-/** What has ended by itself cannot be cancelled. */
+/** Ignores the error of cancelling a stream that has already ended. */
 function ignoreEnded(): void {}

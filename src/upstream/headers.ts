@@ -3,8 +3,8 @@ import { masked } from '../http/secrets.ts';
 import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
 
 /**
- * Not sent up unless FORWARD_HEADERS names them. By these headers a caller could choose a provider, a key or a rule of a
- * gateway before the upstream, or another workspace of the operator's.
+ * Headers that are not sent up unless FORWARD_HEADERS names them. With them a caller could choose a provider, a key or a rule
+ * of a gateway before the upstream, or another workspace of the operator.
  */
 const WITHHELD: ReadonlySet<string> = new Set([
   'anthropic-workspace-id',
@@ -13,7 +13,10 @@ const WITHHELD: ReadonlySet<string> = new Set([
   'api-key',
 ]);
 
-/** Never sent down: they belong to the connection, or are about the operator's account or the upstream's own origin. */
+/**
+ * Headers that are never sent down. They belong to the connection, or are about the operator's account or the upstream's
+ * origin.
+ */
 const NOT_DOWN: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -31,7 +34,7 @@ const NOT_DOWN: ReadonlySet<string> = new Set([
   'via',
   'server',
 ]);
-// What a gateway tells about itself is for the operator only.
+// Only the operator may see what a gateway says about itself.
 const NOT_DOWN_PREFIXES = [
   'anthropic-ratelimit-',
   'anthropic-priority-',
@@ -46,14 +49,17 @@ const staysAbove = rememberingMatcher(NOT_DOWN, NOT_DOWN_PREFIXES);
 /** The version of a request without `anthropic-version`. */
 const DEFAULT_VERSION = '2023-06-01';
 
-/** Headers by their names in lower case. A plain object costs a small part of what the runtime's `Headers` does. */
+/** Headers by their names in lower case. A plain object costs much less than the runtime's `Headers`. */
 export type PlainHeaders = Record<string, string>;
 
 /**
+ * Filters the caller's headers for the upstream: removes credentials and all others that must not go up, and adds the
+ * deployment's key.
+ *
  * @param caller the caller's headers
- * @param apiKey the deployment's key, which takes the place of the caller's credential
+ * @param apiKey the deployment's key, which replaces the caller's credential
  * @param forwarded the setting FORWARD_HEADERS: names, or beginnings of names with a `*` at the end
- * @returns the headers that go up: all of the caller's but those that must not
+ * @returns the headers that go up
  */
 export function headersUp(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
   const up = copied(caller, (name) => staysHere(name) || (isWithheld(name) && !isForwarded(name, forwarded)));
@@ -64,8 +70,10 @@ export function headersUp(caller: Headers, apiKey: string, forwarded: readonly s
 }
 
 /**
+ * Filters the upstream's response headers for the caller: removes what must not go down, and masks secrets.
+ *
  * @param upstream the upstream's response headers
- * @returns the headers that go down to the caller, without any secret of this deployment
+ * @returns the headers that go down
  */
 export function headersDown(upstream: Headers): PlainHeaders {
   return copied(upstream, staysAbove, masked);
@@ -88,15 +96,15 @@ function copied(
   isLeftOut: (name: string) => boolean,
   as: (value: string) => string = (value) => value,
 ): PlainHeaders {
-  // No prototype: a header may be called like one of its members, such as `constructor`.
+  // Without a prototype, because a header may have the name of a member of it, such as `constructor`.
   const copy = Object.create(null) as PlainHeaders;
   let connection: string | undefined;
-  // `forEach` is faster: an iterator makes an array for each header.
+  // `forEach` is faster than an iterator, which makes an array for each header.
   headers.forEach((value, name) => {
     if (name === 'connection') connection = value;
     else if (!isLeftOut(name)) copy[name] = as(value);
   });
-  // The headers that `connection` names belong to the connection as well.
+  // The headers that `connection` names belong to the connection, too.
   for (const name of connection?.split(',') ?? []) delete copy[name.trim().toLowerCase()];
   return copy;
 }

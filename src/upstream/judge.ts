@@ -1,11 +1,12 @@
-/** What an upstream's answer, or its failure, means for the choice between upstreams. */
+/** Judges what an upstream's answer, or its failure, means for the choice between upstreams. */
 
 import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
 
 /**
- * An upstream may answer; it may take no more at the moment; it may be broken; or it refuses this deployment, or does not
- * have the model, which only its operator can change. `again` is what the upstream itself asks to be sent again: it is well.
+ * What an upstream's response means. `answer`: it works, even if the answer is the caller's own error. `overloaded`: it takes
+ * no more requests at the moment. `down`: it is broken. `refused` and `missing`: it refuses this deployment, or does not have
+ * the model, which only the operator can change. `again`: it works, and asks to get the same request again.
  */
 export type UpstreamVerdict =
   | { kind: 'answer' }
@@ -16,12 +17,14 @@ export type UpstreamVerdict =
 
 export type FailedVerdict = Exclude<UpstreamVerdict, { kind: 'answer' }>;
 
-/** How long an upstream that refuses this deployment is left alone: that does not change by itself. */
+/** Milliseconds for which an upstream that refuses this deployment is not tried. A refusal does not change by itself. */
 export const REFUSED_MS = 30_000;
 
 /**
- * @param waitMs what its `retry-after` asks for
- * @param text the body of an error; it is looked at for a 403 alone
+ * Judges a response by its status.
+ *
+ * @param waitMs the milliseconds that its `retry-after` asks for
+ * @param text the body of an error. It matters only for a 403
  */
 export function judge(
   { status, headers }: Pick<Response, 'status' | 'headers'>,
@@ -39,7 +42,7 @@ export function judge(
 
 const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
 
-/** @returns what the first bytes of a stream mean: it can begin with an error, although its status is a success's. */
+/** Judges the first bytes of a stream. It can begin with an error although its status is that of a success. */
 export function judgeOpening(text: string): UpstreamVerdict {
   const [, data] = ERROR_EVENT.exec(text) ?? [];
   return data === undefined ? { kind: 'answer' } : judgeError(data);
@@ -48,8 +51,8 @@ export function judgeOpening(text: string): UpstreamVerdict {
 const ERROR_BODY = /^\s*\{\s*"type"\s*:\s*"error"/;
 
 /**
- * @param text the first bytes of what does not stream
- * @returns what they mean: an error can have the status of a success, and so can a page of whatever stands before the API
+ * Judges the first bytes of an answer that does not stream. Although its status is that of a success, it can be an error, or
+ * a page of something between here and the API.
  */
 export function judgeWhole(text: string): UpstreamVerdict {
   if (!/^\s*(?:\{|$)/.test(text)) return { kind: 'down' };

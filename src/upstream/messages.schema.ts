@@ -15,7 +15,7 @@ export const messageParam = z.looseObject(
 
 type Message = z.output<typeof messageParam>;
 
-/** Only the first fault is told: a list may have millions of messages, each with a fault. */
+/** Only the first fault is reported: a list may have millions of messages, each with a fault. */
 export const messageParams = z
   .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
   .check(({ value, issues }) => {
@@ -45,7 +45,7 @@ const fields = {
   stream: z.optional(z.nullable(z.boolean({ error: 'Input should be a valid boolean' }))),
 };
 
-/** A thread that goes on may need no new message: a tool runner sends that. */
+/** A request that continues a thread may have no new message. A tool runner sends such requests. */
 const hasMessages = z.refine<{ messages: unknown[]; thread?: unknown }>(
   ({ messages, thread }) => messages.length > 0 || (isObject(thread) && thread.type === 'continue'),
   { path: ['messages'], error: 'at least one message is required' },
@@ -54,7 +54,7 @@ const hasMessages = z.refine<{ messages: unknown[]; thread?: unknown }>(
 /** A Messages request: only what this edge checks. Everything else is left to the upstream. */
 export const messagesRequest = z.looseObject(fields).check(hasMessages);
 
-/** The same with a conversation or a prefix, which may give the model and `max_tokens`. */
+/** The same for a request with a conversation or a prefix, which may supply the model and `max_tokens`. */
 export const defaultedRequest = z
   .looseObject({ ...fields, model: z.optional(model), max_tokens: z.optional(maxTokens) })
   .check(hasMessages);

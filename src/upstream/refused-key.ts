@@ -1,4 +1,4 @@
-/** What it means that an upstream refuses the deployment's key, in words for its operator. */
+/** Explains to the operator why an upstream refuses the deployment's key. */
 import { decoder } from '../http/bytes.ts';
 import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
 
@@ -10,7 +10,7 @@ const MEANINGS: Readonly<Record<number, string>> = {
 const MOST_SHOWN = 300;
 
 interface KeyRefusal {
-  /** What the upstream is called in the sentence. */
+  /** The name of the upstream in the sentence. */
   name: string;
   /** The name of the setting that has the key. */
   setting: string;
@@ -19,13 +19,13 @@ interface KeyRefusal {
   said: string;
 }
 
-/** @returns what the operator has to do, and the upstream's own words; undefined for a status that says nothing of the key. */
+/** @returns what the operator must do, and the upstream's own words; undefined for a status that is not about the key. */
 export function explainRefusedKey({ name, setting, status, said }: KeyRefusal): string | undefined {
   const meaning = MEANINGS[status];
   return meaning && `${name} ${meaning} ${setting}. It says (${status}): ${said.slice(0, MOST_SHOWN)}`;
 }
 
-/** @returns the same of the only upstream, from its answer. */
+/** @returns the same for the only upstream, from its answer. */
 export function explainRefusal(status: number, body: Uint8Array): string | undefined {
   const said = stringOrUndefined(memberOf(memberOf(parseObject(body), 'error'), 'message')) ?? decoder.decode(body);
   return explainRefusedKey({ name: 'The Claude API', setting: 'ANTHROPIC_API_KEY', status, said });

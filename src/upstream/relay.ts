@@ -14,23 +14,25 @@ import type { Upstream } from './upstream.ts';
 import { idsMade } from './usage/made-ids.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
 
-/** What is relayed. */
+/** The request to relay. */
 export interface RelayRequest {
-  /** The caller's own request: its method, headers and query go up, and its signal says that the caller has left. */
+  /** The caller's own request. Its method, headers and query go up. Its signal says when the caller has left. */
   caller: Request;
   /** The path at the upstream, beginning with `/v1`. */
   path: string;
-  /** The caller's bytes, or the text in which something had to change. */
+  /** The caller's bytes, or the text after changes that were needed. */
   body?: BodyMaker | undefined;
-  /** What the choice between several upstreams goes by. */
+  /** What decides the choice between several upstreams. */
   routing?: Routing | undefined;
-  /** Whether only a message, or an error, is an answer. */
+  /** Whether only a message or an error counts as an answer. */
   expectsMessage?: boolean;
-  /** Whether another model may take over in the middle of the answer: then its blocks are read, which tell so. */
+  /**
+   * Whether another model may take over in the middle of the answer. Then the answer's blocks are read, since they say so.
+   */
   hasFallbacks?: boolean;
-  /** Whether the ids are read that the answer gives out: of its container, its thread, its files. */
+  /** Whether to read the ids of what the answer makes: its container, its thread, its files. */
   readsIds?: boolean;
-  /** The caller's `idempotency-key` as it goes up. */
+  /** The caller's `idempotency-key`, in the form that goes up. */
   idempotencyKey?: string | undefined;
 }
 
@@ -40,36 +42,42 @@ export interface RequestOutcome extends Report {
   status: number | undefined;
   end: StreamEnding;
   upstream_request_id: string | undefined;
-  /** Where there are several: the name of the one that answered, or was tried last. */
+  /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;
-  /** Whether the upstream may have worked on the request, and bills it. */
+  /** Whether the upstream may have worked on the request, and may bill it. */
   sent: boolean;
   /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
   ttft_ms: number;
-  /** Of an answer that did not end by itself: the output tokens that it was settled at. */
+  /** For an answer that did not end by itself: the output tokens that it was settled at. */
   estimated_output?: number | undefined;
 }
 
-/** What a relay works with, and whom it tells. */
+/** What a relay needs, and the functions that it calls. */
 export interface RelayOptions {
   upstream: Upstream;
   settings: Settings;
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
-  /** Pays for another try after one that may have run. Default: the request costs nothing. */
+  /** Pays for another try after a try that may have run. Default: the request costs nothing. */
   payment?: ((tried: () => RequestOutcome) => Payment) | undefined;
-  /** @returns the edge's own headers of the answer, which is made at that moment. Default: none */
-  ownHeaders?(): Record<string, string>;
   /**
-   * Called once when the upstream's headers are there: no other try will be made, so the request body is not needed.
+   * Called when the answer is made; for a buffered answer after `onEnd`.
    *
-   * @param upstream its name, where there are several
+   * @param buffered whether a buffered answer has the status of a success; undefined for a stream
+   * @returns the edge's own headers for it. Default: none
+   */
+  ownHeaders?(buffered?: { ok: boolean }): Record<string, string>;
+  /**
+   * Called once when the upstream's headers have come. No other try will be made, so the request body is not needed any more.
+   *
+   * @param upstream its name, if there are several
    */
   onHeaders?(upstream: string | undefined): void;
   /**
-   * Called once with how the answer ended, also when the caller has left. It must return at once; what must follow runs on.
+   * Called once with how the answer ended, even if the caller has left. It must return at once. Longer work must go on by
+   * itself.
    *
-   * @returns text for a comment behind a complete stream, without the colon
+   * @returns text for a comment after a complete stream, without the colon
    */
   onEnd?(outcome: RequestOutcome): string | undefined;
 }
@@ -78,7 +86,7 @@ export interface RelayOptions {
  * Relays a caller's own request: its bytes up, the answer's bytes down, usage read from a copy.
  *
  * @returns the upstream's answer, streaming if the upstream streams; its 400 and 413 word for word
- * @throws ApiError when nothing can be relayed: no answer, the deployment's key refused, a body that was cut
+ * @throws ApiError when nothing can be relayed: no answer, the deployment's key was refused, or the body was interrupted
  */
 export async function relay(request: RelayRequest, options: RelayOptions): Promise<Response> {
   const { upstream, settings } = options;
@@ -99,7 +107,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     upstream_request_id: undefined,
   };
   const course: SendProgress = { sentAt: undefined };
-  /** @returns the outcome of a request of whose answer nothing was seen. */
+  /** @returns the outcome of a request if nothing of its answer was seen. */
   const unseen = (end: RequestOutcome['end'], error_type: string | undefined): RequestOutcome => ({
     ...reportOf(undefined, 0),
     ...observed,
@@ -110,7 +118,9 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
     ttft_ms: Date.now() - started,
   });
+  let hasEnded = false;
   const finish = (report: Report, end: RequestOutcome['end'], firstByte: number) => {
+    hasEnded = true;
     signal.removeEventListener('abort', leave);
     const sent = course.sentAt !== undefined;
     const { upstream: answered } = course;
@@ -122,7 +132,7 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const watchdog = new IdleTimeout(controller, Math.min(idleMs, timeoutMs), timeoutMs, timedOut);
   const payment = options.payment?.(() => unseen('cut', 'upstream_unreachable')) ?? 'free';
   let streams = false;
-  /** `error` as soon as it is known that the upstream has refused: whatever is thrown afterwards does not change it. */
+  /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
   try {
     const response = await send(
@@ -157,30 +167,31 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
-    watchdog.stop();
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
-    const read = await readAnswer(response, { idleMs, controller, course, expected });
+    const read = await readAnswer(response, { idleMs, controller, course, expected, watchdog });
     const { kind, body, json } = read;
     const report = request.readsIds ? { ...read.report, made: idsMade(json) } : read.report;
     if (kind === 'error' || kind === 'nothing') failed = 'error';
     const errorType = report.error_type;
-    const answer = bufferedResponse(response, body, {
+    return bufferedResponse(response, body, {
       isReadable: json !== undefined && (response.ok || errorType !== undefined),
       expected,
       errorType,
       requestId: options.requestId,
-      // In development only the operator can call. Of several upstreams another one may have been meant to answer.
+      // In development only the operator can call. With several upstreams, another one may have been meant to answer.
       isOperator: settings.development && course.upstream === undefined,
+      json,
+      ownHeaders: (ok) => {
+        finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
+        return options.ownHeaders?.({ ok });
+      },
     });
-    for (const [name, value] of Object.entries(options.ownHeaders?.() ?? {})) answer.headers.set(name, value);
-    finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
-    return answer;
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
     signal.removeEventListener('abort', leave);
     course.leave?.(end === 'cut' || end === 'silent');
-    options.onEnd?.(unseen(end, toApiError(thrown).logged));
+    if (!hasEnded) options.onEnd?.(unseen(end, toApiError(thrown).logged));
     throw thrown;
   } finally {
     if (!streams) watchdog.stop();

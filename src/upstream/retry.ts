@@ -1,23 +1,23 @@
 import { parseObject } from '../json/object.ts';
-/** When a request is sent again: whether the try before can have run, and how long to wait. */
+/** Decides when a request is sent again: whether the try before may have run, and how long to wait. */
 
-/** If the upstream asks to wait longer than this, its answer goes to the caller, who can wait. */
+/** If the upstream asks for a longer wait than this, its answer goes to the caller, who can wait. Milliseconds. */
 export const LONGEST_WAIT_MS = 10_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_BACKOFF_MS = 8_000;
 const RETRYABLE: ReadonlySet<number> = new Set([408, 409]);
-/** Milliseconds. What fails sooner has failed before the request was sent: a connection takes about that long. */
+/** About the milliseconds that a connection takes. A try that fails sooner has failed before the request was sent. */
 const CONNECT_MS = 50;
-/** Statuses by which a proxy before the upstream says that it has not reached it. */
+/** Statuses of a proxy that could not reach the upstream. */
 export const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
-/** Statuses by which a proxy says that it has stopped waiting: the upstream may still work on the request. */
+/** Statuses of a proxy that has stopped waiting. The upstream may still be working on the request. */
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const MOST_ERROR_BYTES = 65_536;
 
 /**
- * Decides whether a request that got no answer can have reached the upstream. The runtime has the same error for a
- * connection that was refused and for one that broke later, so the time decides. Only for DNS and TLS it has errors of their
- * own, and those happen before anything is sent.
+ * Decides whether a request without an answer may have reached the upstream. The runtime throws the same error for a refused
+ * connection and for one that broke later, so the time decides. Only failures of DNS and TLS have errors of their own; they
+ * happen before anything is sent.
  */
 export function wasSent(failure: unknown, elapsedMs: number): boolean {
   if (elapsedMs <= CONNECT_MS) return false;
@@ -25,10 +25,10 @@ export function wasSent(failure: unknown, elapsedMs: number): boolean {
 }
 
 /**
- * Decides whether a request that was answered by an error can have run at the upstream, and be billed.
+ * Decides whether a request that was answered with an error may have run at the upstream, and may be billed.
  *
  * @param isApiError whether the body is an error as the API writes it
- * @param elapsedMs milliseconds from sending to the headers: what is answered at once was not worked on
+ * @param elapsedMs milliseconds from sending to the headers. If the answer came at once, the upstream did no work
  */
 export function mayHaveRun(
   { status, headers }: Pick<Response, 'status' | 'headers'>,
@@ -38,7 +38,7 @@ export function mayHaveRun(
   return GAVE_UP.has(status) || (status >= 500 && !NOT_REACHED.has(status));
 }
 
-/** Decides whether a refused request may have run; if that depends on the body, reads as much of it as is needed. */
+/** Decides whether a refused request may have run. If that depends on the body, it reads as much of it as needed. */
 export async function readRefusal(
   response: Response,
   elapsedMs: number,
@@ -65,7 +65,7 @@ export async function readStart({ body }: Response): Promise<string> {
       if (text.length >= MOST_ERROR_BYTES) break;
     }
   } catch {
-    // What has come of it is judged.
+    // The body broke off. The part that has come is judged.
   }
   return text;
 }
@@ -93,13 +93,13 @@ export function waitBeforeRetry(
   return status === 429 ? asked : undefined;
 }
 
-/** @returns the milliseconds that an upstream asks to wait; undefined where it asks for nothing. */
+/** @returns the milliseconds that an upstream asks to wait; undefined if it does not ask. */
 export function retryAfterMs(headers: Headers): number | undefined {
   const milliseconds = headers.get('retry-after-ms');
   if (milliseconds !== null && milliseconds.trim() !== '' && Number(milliseconds) >= 0) return Number(milliseconds);
   const value = headers.get('retry-after');
   if (value === null || value.trim() === '') return undefined;
-  // Numbers are handled before dates: for `Date.parse` even "-5" is a date.
+  // Numbers come before dates, because `Date.parse` accepts even "-5" as a date.
   if (!Number.isNaN(Number(value))) return Number(value) >= 0 ? Number(value) * 1_000 : undefined;
   const date = Date.parse(value);
   return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());

@@ -8,10 +8,10 @@ import type { SendOptions, SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
 /**
- * Sends a request upstream, and again before the first byte while the failure is transient.
+ * Sends a request upstream. Before the first byte of an answer, it retries transient failures.
  *
  * @returns the upstream's last response, whatever its status
- * @throws UpstreamFailure when no headers came in time, or when the network failed to the last
+ * @throws UpstreamFailure when no headers came in time, or when the network failed in every try
  * @throws the signal's reason when it is aborted
  */
 export async function send(upstream: Upstream, request: SendRequest, options: SendOptions): Promise<Response> {
@@ -75,7 +75,7 @@ async function sendUntil(
     try {
       sendable = (await paid.admit())({});
     } catch {
-      // The try that failed has been paid for, and the budget does not allow another.
+      // The failed try is settled, and the budget does not allow another one.
       return endHere();
     }
   }

@@ -6,7 +6,7 @@ export function simulatedModels(rows: readonly Model[]): SimulatedModel[] {
   return rows.map((row) => ({
     id: row.id,
     display_name: row.display_name,
-    // The table has no release dates; the API gives this one where it does not know a date.
+    // The table has no release dates. The API sends this date if it does not know one.
     created_at: '1970-01-01T00:00:00Z',
     max_input_tokens: row.max_input_tokens,
     max_tokens: row.max_tokens,

@@ -1,12 +1,12 @@
 import type { SimulatorStore } from '../simulator/simulator.ts';
 
 const SIMULATOR_KEYS = 'simulator:';
-/** KV keeps nothing for less than a minute. */
+/** The shortest time that KV accepts. */
 const LEAST_SECONDS = 60;
 
 /**
- * @param namespace of KV, which in development is on this machine's disk
- * @returns what keeps the simulator's batches and files there; undefined without a namespace
+ * @param namespace a KV namespace. In development it is on this machine's disk
+ * @returns a store there for the simulator's batches and files; undefined without a namespace
  */
 export function simulatorStoreIn(namespace: unknown): SimulatorStore | undefined {
   if (namespace === undefined) return undefined;

@@ -1,4 +1,7 @@
-/** Streams on their way down: the native pipe carries the bytes, usage is read from a copy, and a cut is told in-band. */
+/**
+ * Relays streams down. The native pipe carries the bytes, and usage is read from a copy. If the stream is interrupted, the
+ * client is told by an `error` event in the stream.
+ */
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
@@ -10,62 +13,64 @@ import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
 import { gather, probeDensity } from './gather.ts';
 import { headersDown } from './headers.ts';
-import { keepBuffer, type Piece, readTee, takeBuffer } from './tee-reader.ts';
+import { keepBuffer, type Piece, readTee, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
 const NO_BYTES = new Uint8Array(0);
+/** This many streams that begin at the same time may hold a large buffer each. */
+const MOST_LARGE_OPENINGS = 16;
 const MESSAGE_OPENING = utf8('event: message_start\n');
-/** For what should not come at all. */
+/** The size of a buffer for bytes that should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
 /**
- * Before each look at the copy: what has come in the meantime is read in one, and each look wakes the isolate. Nobody waits
- * for it, since the pipe's end ends the wait.
+ * Milliseconds between two reads of the copy. One read takes everything that has come meanwhile, and each read wakes the
+ * isolate. Nobody has to wait for this, since the end of the pipe ends the pause.
  */
 const LAZY_WAIT_MS = 200;
-/** How long a whole answer waits for the upstream to end the connection behind it. */
+/** Milliseconds that a complete answer waits for the upstream to close the stream after it. */
 const MOMENT_MS = 25;
 /**
- * How often a copy may still give all that has come after its pipe broke. If the upstream broke, it does so twice: a read
- * that waited, and one of what came since. More comes only from an upstream that goes on, so that the caller is gone. No
- * clock could tell this: a busy runtime may stand still at any place for any time.
+ * How many reads of the copy may still bring bytes after the pipe broke. If the upstream broke, there are at most two: one
+ * that was already waiting, and one for what came since. If there are more, the upstream goes on, so the caller is gone. A
+ * clock could not decide this, because a busy runtime may pause anywhere for any time.
  */
 const READS_BEHIND_BREAK = 2;
-/** How often, and how long each time, a copy is waited for that neither gives anything nor ends. */
+/** How often, and for how many milliseconds each time, to wait for a copy that neither brings bytes nor ends. */
 const COPY_WAITS = 20;
 const COPY_WAIT_MS = 50;
 
 export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
 
 /**
- * Told once how a stream ended, and when its first byte came.
+ * Called once with how a stream ended, and when its first byte came.
  *
- * @returns a remark to put behind a complete stream as a comment, without its colon
+ * @returns a remark for a comment after a complete stream, without the colon
  */
 type Finish = (report: Report, end: StreamEnding, firstByte: number) => string | undefined;
 
-/** What relaying a stream needs of its request. */
+/** What relaying a stream needs from its request. */
 interface StreamOptions {
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
-  /** @returns the edge's own headers of the answer. Default: none */
+  /** @returns the edge's own headers for the answer. Default: none */
   ownHeaders?(): Record<string, string>;
 }
 
-/** What can end a stream before its end. */
+/** What can end a stream early. */
 interface PipeState {
   signal: AbortSignal;
   controller: AbortController;
   watchdog: IdleTimeout;
   reading: UsageReaderOptions;
-  /** The beginning of the stream, where it has been read already; in a spare buffer. */
+  /** The beginning of the stream, if it has been read already; in a spare buffer. */
   opening?: Uint8Array | undefined;
 }
 
 /**
- * Looks at the first piece before anything goes down. A short answer is often whole in it: then its price is known, and
- * it needs no stream. Of any other the native pipe carries the rest, and JavaScript sees only a copy, late and in large
- * pieces.
+ * Relays a stream. It reads the first piece before anything goes down. A short answer is often complete in this piece: then
+ * its price is known, and it needs no stream. Otherwise the native pipe carries the rest, and JavaScript reads only a copy,
+ * late and in large pieces.
  */
 export async function relayStream(
   response: Response,
@@ -80,7 +85,7 @@ export async function relayStream(
   if (report) {
     course.watchdog.stop();
     const remark = finish(report, 'complete', opening.firstByte);
-    // A copy: the buffer will hold somebody else's answer before this one has gone down.
+    // This is a copy, because the buffer may hold another request's answer before this one has gone down.
     const whole = withComment(opening.bytes, remark);
     keepBuffer(opening.bytes);
     return streamDown(response, whole, ownHeaders?.());
@@ -95,22 +100,22 @@ function streamDown(
   body: ReadableStream | Uint8Array,
   own: Record<string, string> | undefined,
 ): Response {
-  // All at once: a header that is set on a response costs the runtime as much as several that it is made with.
+  // All headers are given at once. Setting one on a finished response costs as much as several at its creation.
   const down = Object.assign(headersDown(headers), own);
   down['cache-control'] = 'no-cache, no-transform';
   down['x-accel-buffering'] = 'no';
   return new Response(body, { status, headers: down });
 }
 
-/** What had come of a stream before anything went down. */
+/** The part of a stream that came before anything went down. */
 interface StreamOpening {
-  /** In a spare buffer. */
+  /** The bytes, in a spare buffer. */
   bytes: Uint8Array;
-  /** When the first of them came. */
+  /** When the first byte came; milliseconds since 1970. */
   firstByte: number;
-  /** Whether the stream has ended behind them. */
+  /** Whether the stream has ended after these bytes. */
   isAll: boolean;
-  /** Where more comes from, with the read that already waits for it; undefined if nothing more can come. */
+  /** The source of more bytes, with the read that already waits for them; undefined if nothing more can come. */
   rest: { body: ReadableStream<Uint8Array>; reader: ReadableStreamBYOBReader; next?: Promise<Piece> } | undefined;
 }
 
@@ -123,39 +128,58 @@ async function readOpening(
   const reader = body.getReader({ mode: 'byob' });
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = given
-      ? { value: given, done: false }
-      : await reader.read(new Uint8Array(takeBuffer()));
+    const { value, done }: Piece = given ? { value: given, done: false } : await readFirst(reader);
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
-    // What begins otherwise may be an error, which may repeat what a gateway was sent.
+    // A stream with another beginning may be an error, which may quote what a gateway was sent. So secrets are masked.
     opening.bytes = startsWith(value, 0, value.length, MESSAGE_OPENING) ? value : maskedBytes(value);
     if (!done) opening.rest = { body, reader };
     usage.push(opening.bytes, true);
     if (!opening.rest || !usage.wholeReport) return opening;
-    // Nothing follows what ends as the API ends an answer; an upstream that goes on all the same does so at once.
+    // Normally nothing follows the API's last event. If an upstream sends more, it does so at once.
     opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_STREAM_BYTES)));
     opening.isAll = (await withinMoment(opening.rest.next, MOMENT_MS))?.done === true;
   } catch {
-    // The break is told by what the usage reader has not seen: an end.
+    // Nothing to do: the usage reader has seen no end, which shows the break.
     opening.rest = undefined;
   }
   return opening;
 }
 
-/** Carries a stream down to its end, and says what remains to be said. */
+/** How many streams of this isolate wait for their first bytes. */
+let waitingStreams = 0;
+
+/** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
+async function readFirst(reader: ReadableStreamBYOBReader): Promise<Piece> {
+  waitingStreams += 1;
+  const isOneOfMany = waitingStreams > MOST_LARGE_OPENINGS;
+  try {
+    return await reader.read(new Uint8Array(isOneOfMany ? new ArrayBuffer(SMALL_PIECE_BYTES) : takeBuffer()));
+  } finally {
+    waitingStreams -= 1;
+  }
+}
+
+/** Writes the first bytes and puts their buffer back. Otherwise it would be held until the answer ends. */
+function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>): void {
+  write(writable, opening.bytes.slice());
+  keepBuffer(opening.bytes);
+  opening.bytes = NO_BYTES;
+}
+
+/** Carries a stream down to its end, and then writes what the edge itself has to say. */
 async function pour(
-  { bytes, firstByte, rest }: StreamOpening,
+  opening: StreamOpening,
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
   { signal, controller, watchdog }: PipeState,
   requestId: string,
   finish: Finish,
 ): Promise<void> {
-  write(writable, bytes.slice());
-  keepBuffer(bytes);
-  /** Whether the usage reader has seen all that came. */
+  const { firstByte, rest } = opening;
+  writeOpening(opening, writable);
+  /** Whether the usage reader has seen everything that came. */
   let isRead = true;
   try {
     const following = await rest?.next;
@@ -178,7 +202,7 @@ async function pour(
       }
     }
   } catch {
-    // It broke behind an answer that was whole.
+    // The stream broke after a complete answer, which does no harm.
   }
   watchdog.stop();
   let words = '';
@@ -196,7 +220,7 @@ async function pour(
         if (report.completed && usage.end.atBoundary) words += comment(remark);
       } else if (signal.aborted || !isRead) {
         controller.abort(callerLeft());
-        // Should the caller be there all the same, this must not look like a clean end, wherever the stream stopped.
+        // If the caller is still there after all, this must not look like a clean end, wherever the stream stopped.
         if (!signal.aborted) words = `\n${errorEvent(interrupted(false), requestId)}`;
         finish(usage.report, 'client_gone', firstByte);
       } else {
@@ -211,10 +235,10 @@ async function pour(
 }
 
 /**
- * Carries the rest of a stream down: gathered while it is dense, otherwise by the native pipe.
+ * Carries the rest of a stream down. It is gathered while it is dense; otherwise the native pipe carries it.
  *
- * @returns whether all that came has been read; false if the caller has left
- * @throws what a gathered stream broke with, after all that came before
+ * @returns whether everything that came has been read; false if the caller has left
+ * @throws the error that broke a gathered stream, after everything that came before it
  */
 async function carryDown(
   body: ReadableStream<Uint8Array>,
@@ -237,7 +261,11 @@ async function carryDown(
   return await carryNatively(gathered.sparse, writable, usage, watchdog);
 }
 
-/** @returns whether all that came has been read; false if the caller has left. */
+/**
+ * Carries the rest of a stream by the native pipe.
+ *
+ * @returns whether everything that came has been read; false if the caller has left
+ */
 async function carryNatively(
   body: ReadableStream<Uint8Array>,
   writable: WritableStream<Uint8Array>,
@@ -255,7 +283,7 @@ async function carryNatively(
   const abandoned = new Promise<false>((resolve) => {
     goesOn = () => resolve(false);
   });
-  // What has come must be seen before the stream counts as silent.
+  // The bytes so far must be seen before the stream can count as silent.
   const waitMs = Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4);
   const reading = readCopy(copy, usage, pipe, waitMs, (isAll) => {
     watchdog.touch(Date.now());
@@ -270,7 +298,7 @@ async function carryNatively(
 /**
  * Reads the copy of a stream to its end.
  *
- * @returns true in the end; it never rejects: a copy that breaks has ended where it broke
+ * @returns true at the end. It never rejects: a copy that breaks counts as ended there
  */
 async function readCopy(
   copy: ReadableStream<Uint8Array>,
@@ -286,12 +314,12 @@ async function readCopy(
       return false;
     });
   } catch {
-    // The break is told by what the reader has not seen: an end.
+    // Nothing to do: the reader has seen no end, which shows the break.
   }
   return true;
 }
 
-/** @returns what a promise comes to, or undefined if that takes longer. */
+/** @returns the value of a promise, or undefined if it takes longer. */
 function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     const waiting = setTimeout(resolve, milliseconds, undefined);
@@ -308,7 +336,7 @@ function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | 
   });
 }
 
-/** Writes without waiting: to a caller that stopped reading it can take for ever. */
+/** Writes without waiting: if the caller has stopped reading, it can take for ever. */
 function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
   if (bytes.length === 0) return;
   const writer = writable.getWriter();
@@ -316,17 +344,17 @@ function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
   writer.releaseLock();
 }
 
-/** Writes and closes without waiting: to a caller that stopped reading it can take for ever. */
+/** Writes and closes without waiting: if the caller has stopped reading, it can take for ever. */
 function writeLastWords(writable: WritableStream, words: string): void {
   const writer = writable.getWriter();
   const written = words === '' ? undefined : writer.write(encoder.encode(words));
   Promise.all([written, writer.close()]).catch(ignoreGone);
 }
 
-/** The caller has left in the meantime; there is nobody to tell. */
+/** Ignores the error of writing to a caller that has left meanwhile. */
 function ignoreGone(): void {}
 
-/** @returns a copy with the remark behind it. */
+/** @returns a copy of the bytes with the remark after them, as a comment. */
 function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
   return joinedPieces([bytes, encoder.encode(comment(remark))]);
 }
@@ -335,7 +363,7 @@ function comment(remark: string | undefined): string {
   return remark === undefined ? '' : `: ${remark}\n\n`;
 }
 
-/** Waits for a copy, in several turns: in each of them what has come since the last one can be read first. */
+/** Waits for a copy in several short pauses. After each pause, new bytes can be read first. */
 async function wait(): Promise<false> {
   for (let turn = 0; turn < COPY_WAITS; turn += 1) await scheduler.wait(COPY_WAIT_MS);
   return false;

@@ -1,18 +1,18 @@
 /**
- * Reads streams late. One read of the runtime's brings one chunk of the network, and costs JavaScript more than relaying
- * the chunk; of what has come and lies in memory one read brings all.
+ * Reads copies of streams late. A read of a live stream brings one chunk of the network, and costs JavaScript more than
+ * relaying the chunk. But one late read brings everything that waits in memory.
  */
 
-/** At the end too the runtime gives the buffer back, though the types do not say so. */
+/** The result of a read. At the end of a stream the runtime returns the buffer, too, though the types do not say so. */
 export type Piece = { value?: Uint8Array | undefined; done: boolean };
 
-/** Says whether more of a stream may come, of which so many bytes have come: a promise says when. */
+/** Called with how many bytes of a stream have come. It may return a promise that settles when more may come. */
 type RoomForMore = (bytes: number) => Promise<void> | undefined;
 
 const TEE_PIECE_BYTES = 65_536;
-/** What a slow answer brings between two looks fits into this: an open answer must not hold a large buffer all the time. */
-const SMALL_PIECE_BYTES = 4_096;
-/** A new buffer is filled with zeros, which costs more than reading a short answer into it. */
+/** Enough for what a slow answer brings between two reads. An open answer must not hold a large buffer all the time. */
+export const SMALL_PIECE_BYTES = 4_096;
+/** Buffers to use again. A new buffer is filled with zeros, which costs more than reading a short answer into it. */
 const spareBuffers: ArrayBuffer[] = [];
 const MOST_SPARE_BUFFERS = 16;
 
@@ -21,13 +21,16 @@ export function takeBuffer(): ArrayBuffer {
   return spareBuffers.pop() ?? new ArrayBuffer(TEE_PIECE_BYTES);
 }
 
-/** Gives back the buffer of what was read. */
+/** Puts the buffer of a piece back, to be used again. */
 export function keepBuffer({ buffer }: Uint8Array): void {
   if (buffer.byteLength === TEE_PIECE_BYTES && spareBuffers.length < MOST_SPARE_BUFFERS)
     spareBuffers.push(buffer as ArrayBuffer);
 }
 
-/** @returns what pauses, and what ends a pause: a timer that is left to run out costs the isolate a turn of its own. */
+/**
+ * @returns a function that pauses, and one that ends the pause. (A timer that is not ended would wake the isolate for
+ * nothing.)
+ */
 export function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
   let end: (() => void) | undefined;
   let timer: ReturnType<typeof setTimeout>;
@@ -44,12 +47,12 @@ export function pausesOf(ms: number): { pause(): Promise<void>; wake(): void } {
 }
 
 /**
- * Reads a copy of a stream to its end, looking at it now and then.
+ * Reads a copy of a stream to its end, with pauses between the reads.
  *
- * @param carried what carries the stream itself on; once it has ended, the rest is read without waiting
- * @param take gets each piece, whose buffer is used again, whether it was all that had come, and when the first of it may
- *   have come; true ends the reading
- * @throws what the copy broke with, after all that came before
+ * @param carried settles when the stream itself has been carried on. Then the rest of the copy is read without pauses
+ * @param take gets each piece, whether it was everything that had come, and the earliest time at which it may have come. It
+ *   returns true to end the reading. The buffer of the piece is reused
+ * @throws the error that broke the copy, after everything that came before it
  */
 export async function readTee(
   reader: ReadableStreamBYOBReader,
@@ -66,11 +69,11 @@ export async function readTee(
   let small: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let needsLarge = false;
   let hasMore = false;
-  /** When all had been read that had come by then. */
+  /** The last time at which the copy had been read empty. */
   let emptyAt = Date.now();
   for (;;) {
     if (end === 'open' && !hasMore) await pause();
-    // Behind a whole stream nothing more will come but what lies here already: it is read in one.
+    // After a complete stream nothing more will come. What waits in memory is read at once.
     const isRest = end === 'whole';
     const isLarge: boolean = isRest || needsLarge;
     const view: Uint8Array<ArrayBuffer> = new Uint8Array(isLarge ? takeBuffer() : small);
@@ -79,7 +82,8 @@ export async function readTee(
     const { value, done }: Piece = await (isRest ? reader.readAtLeast(TEE_PIECE_BYTES, view) : reader.read(view));
     const length = value?.length ?? 0;
     const readAt = Date.now();
-    // What lay there is read at once, though a busy runtime may take a moment. A longer read has waited for what came.
+    // Bytes that were waiting are read at once, or in a moment if the runtime is busy. A longer read has waited for new
+    // bytes.
     const since = readAt - lookedAt > pauseMs ? lookedAt : emptyAt;
     const isTaken = value !== undefined && length > 0 && take(value, length < room, since);
     if (length < room) emptyAt = readAt;
@@ -92,13 +96,13 @@ export async function readTee(
 }
 
 /**
- * Has a stream come without looking at it, so that its copy can be read late.
+ * Lets a stream flow without reading it in JavaScript, so that its copy can be read late.
  *
- * The runtime's pipe takes each chunk as it comes: a read of many at once would keep the copy waiting as well, and lose
- * them both where the stream breaks.
+ * The runtime's pipe takes each chunk as it comes. Reading many chunks at once would make the copy wait, too, and both would
+ * be lost if the stream breaks.
  *
- * @param room is told how many bytes have come, and may return a promise for when more may come. Default: they come at once
- * @returns a reader, to cancel it by, and whether the stream has come whole, which never rejects
+ * @param room called with how many bytes have come. It may return a promise that settles when more may come. Default: at once
+ * @returns a reader, by which the stream can be cancelled, and a promise of whether the stream was complete. It never rejects
  */
 export function pumpStream(
   stream: ReadableStream<Uint8Array>,
@@ -111,7 +115,7 @@ export function pumpStream(
   const reader = readable.getReader({ mode: 'byob' });
   const whole = stream.pipeTo(writable).then(
     () => true,
-    // Who reads the copy is told of it there.
+    // The reader of the copy gets the error there.
     () => false,
   );
   void drain(reader, room);
@@ -119,9 +123,9 @@ export function pumpStream(
 }
 
 /**
- * Reads a stream to its end without looking at it.
+ * Reads a stream to its end, and ignores the bytes.
  *
- * @returns whether it came whole; it never rejects
+ * @returns whether the stream was complete. It never rejects
  */
 export async function drain(reader: ReadableStreamBYOBReader, room?: RoomForMore): Promise<boolean> {
   let buffer = takeBuffer();

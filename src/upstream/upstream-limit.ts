@@ -1,11 +1,13 @@
 import { ApiError } from '../http/errors.ts';
 
-/** The headers of the upstream's 429 that the caller gets: when to try again, and by which id the operator finds it. */
+/**
+ * The headers of the upstream's 429 that the caller gets: when to try again, and the id by which the operator can find it.
+ */
 const PASSED_ON = ['retry-after', 'retry-after-ms', 'x-should-retry', 'request-id'];
 
 /**
- * @returns the upstream's 429 in words of this edge: the upstream's own name the operator's organization and limits, which
- * callers must not see
+ * Makes a 429 with the edge's own words. The upstream's words name the operator's organization and limits, which callers must
+ * not see.
  */
 export function upstreamLimited(upstream: Headers): ApiError {
   const headers: Record<string, string> = { 'sluice-limited-by': 'upstream' };

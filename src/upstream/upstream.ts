@@ -9,40 +9,41 @@ import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
 import { simulatedModels } from './simulated-models.ts';
 import { simulatorStoreIn } from './simulator-store.ts';
 
-/** How a request goes up: `fetch`, or whatever stands in its place. */
+/** Sends a request up: `fetch`, or what replaces it. */
 export type Fetch = (url: string, init: RequestInit) => Promise<Response>;
 
-/** Where requests go: the Claude API, a gateway before it, the built-in simulator, or any of several. */
+/** Where requests go: the Claude API, a gateway before it, the built-in simulator, or one of several upstreams. */
 export interface Upstream {
   baseURL: string;
   apiKey: string;
   fetch: Fetch;
   /** Whether an answer may be the simulator's. */
   simulated: boolean;
-  /** The upstreams of UPSTREAMS, where that is set; `baseURL` and `apiKey` are empty then. */
+  /** The upstreams of the setting UPSTREAMS, if it is set. Then `baseURL` and `apiKey` are empty. */
   pool?: UpstreamPool | undefined;
 }
 
 /**
- * Whether the simulator is part of this bundle. wrangler.toml sets it to false: the deployed Worker does not contain the
- * simulator. Where no bundler sets it, the simulator is there.
+ * Whether the simulator is part of this bundle. wrangler.toml sets it to false, so that the deployed Worker does not contain
+ * the simulator. If no bundler sets it, the simulator is included.
  */
 declare const SLUICE_SIMULATOR: boolean | undefined;
 
 const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefined }>();
 
-/** What the apps of this Worker call instead of `fetch`; more than one is an error. */
+/** The functions that the apps of this Worker call instead of `fetch`. More than one is an error. */
 const sharedFetches = new Set<Fetch>();
 
-/** Makes the Worker's Durable Objects call the upstream as its app does: they may start without an app. */
+/** Makes the Worker's Durable Objects call the upstream in the same way as its app. (They may start without an app.) */
 export function shareFetch(fetchUpstream: Fetch): void {
   sharedFetches.add(fetchUpstream);
 }
 
 /**
- * Chooses the deployment's upstream.
+ * Finds the deployment's upstream by its settings. (Which of several takes a request is decided in `failover.ts`.)
  *
- * @param fetchUpstream called instead of `fetch`. Default: what an app of this Worker has shared. The simulator ignores it
+ * @param fetchUpstream called instead of `fetch`. Default: the function that an app of this Worker has shared. The simulator
+ *   ignores it
  * @returns the deployment's upstream, the same for each request of an isolate
  * @throws ApiError 500 for the operator: without a key outside development, without a simulator in the bundle, or when
  * apps of this Worker have shared different functions
@@ -50,17 +51,18 @@ export function shareFetch(fetchUpstream: Fetch): void {
 export function upstreamOf(settings: Settings, fetchUpstream?: Fetch): Upstream {
   const known = upstreams.get(settings);
   if (known && (known.upstream.simulated || known.by === fetchUpstream)) return known.upstream;
-  const upstream = chooseUpstream(settings, fetchUpstream);
+  const upstream = makeUpstream(settings, fetchUpstream);
   upstreams.set(settings, { upstream, by: fetchUpstream });
   return upstream;
 }
 
-function chooseUpstream(settings: Settings, given: Fetch | undefined): Upstream {
+function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
   if (settings.UPSTREAMS.length > 0) return pooledUpstream(settings, given);
   const { ANTHROPIC_API_KEY: apiKey, UPSTREAM, development } = settings;
   const simulated = UPSTREAM === 'simulator' || (UPSTREAM === undefined && development && apiKey === undefined);
   if (simulated) {
-    // Tested right here: the bundler leaves the simulator out only where it sees that this branch is never taken.
+    // The condition must be written here: the bundler leaves the simulator out only if it sees that this branch is never
+    // taken.
     if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) return simulatorUpstream(settings);
     throw noSimulator();
   }
@@ -97,15 +99,15 @@ function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
 }
 
-/** Calls the global `fetch`: stored as a member of an object it would lose its `this`. */
+/** Calls the global `fetch`. As a member of an object, `fetch` itself would lose its `this`. */
 const callFetch: Fetch = (url, init) => fetch(url, init);
 
-/** Makes a Worker's own function behave as `fetch`: it may ignore the signal, and answer with any kind of stream. */
+/** Makes a Worker's own function behave like `fetch`, because it may ignore the signal, or answer with any kind of stream. */
 function likeFetch(own: Fetch): Fetch {
   return async (url, { signal, ...init }) => {
     signal?.throwIfAborted();
     const response = await (signal ? orAborted(own(url, { ...init, signal }), signal) : own(url, init));
-    // Only a response of the network has a URL. Any other stream may be of a kind that cannot be relayed as it is.
+    // Only a response from the network has a URL. Any other stream may be of a kind that cannot be relayed as it is.
     return byteBody(response, response.url !== '' || !isEventStream(response));
   };
 }
@@ -137,14 +139,13 @@ function simulatorUpstream(settings: Settings): Upstream {
   };
 }
 
-/** How many milliseconds an error waits behind the last bytes: the copy that is metered is read late. */
+/** Milliseconds that an error waits after the last bytes, because the metered copy is read late. */
 const BREAK_DELAY_MS = 100;
 
 /**
- * Gives a body made by JavaScript the form of one from the network, so that the same code relays both: a stream of bytes
- * that can be piped into a transform stream, and whose error comes after all bytes before it. (One of the runtime's own
- * transform streams cannot be piped into another, and a stream made by JavaScript that errors drops what nobody has read
- * yet.)
+ * Gives a body that JavaScript has made the form of one from the network, so that the same code relays both. It becomes a
+ * stream of bytes that can be piped into a transform stream, and whose error comes after all bytes before it. (The runtime's
+ * own transform streams cannot be piped into each other. A stream made by JavaScript drops unread bytes when it fails.)
  *
  * @param isNetworkLike whether a stream of bytes is known to have that form already
  */

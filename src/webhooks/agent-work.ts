@@ -1,6 +1,6 @@
 /**
- * Has an agent work on an event, in a conversation of its own. Its turn has the event's id as its idempotency key: whoever
- * asks again, after whatever crash, finds the turn that was begun.
+ * Has an agent work on an event, in a conversation of its own. The turn has the event's id as its idempotency key. So a later
+ * attempt, after any crash, finds the turn that was begun.
  */
 
 import { within } from '../async/timeout.ts';
@@ -15,14 +15,14 @@ import type { Settings } from '../settings/settings.ts';
 import { headersUp } from '../upstream/headers.ts';
 import type { AgentAnswer } from './webhooks-answers.schema.ts';
 
-/** An event that an agent is to work on. */
+/** An event on which an agent must work. */
 export interface AgentTask {
-  /** As the source names it. */
+  /** The agent, as the source names it. */
   agent: string;
   event: string;
   account: string;
   text: string;
-  /** Its turn, where it was begun before. */
+  /** The id of its turn, if it was begun before. */
   turn: string | null;
 }
 
@@ -30,9 +30,9 @@ export interface AgentContext {
   env: Bindings;
   settings: Settings;
   requestId: string;
-  /** How long a job waits for the end, in milliseconds; the agent goes on without it. */
+  /** How many milliseconds a job waits for the end. After that the agent goes on without the job. */
   waitMs: number;
-  /** Is told where the agent works, once that is known. */
+  /** Called with where the agent works, as soon as that is known. */
   onBegun(turn: AgentTurn): Promise<void>;
 }
 
@@ -42,7 +42,7 @@ export type AgentProgress =
   | { kind: 'running' }
   | { kind: 'failed'; error: AgentError };
 
-/** Why an agent has not worked on an event. Nothing of it is in the conversation, and it may be asked again. */
+/** Why an agent has not worked on an event. The conversation has nothing of it, and the agent may be asked again. */
 export interface AgentError {
   type: string;
   message: string;
@@ -50,12 +50,12 @@ export interface AgentError {
   headers: Record<string, string>;
 }
 
-/** Conversations of webhooks: what follows is a hash of the event's id. */
+/** The ids of webhooks' conversations begin with this. A hash of the event's id follows. */
 const HOOK_ID = 'hook_';
 const MOST_TEXT = 100_000;
 
 /**
- * Begins an agent's turn, unless that has been done, and waits for its end.
+ * Begins an agent's turn, unless it was begun before, and waits for its end.
  *
  * @throws ApiError 503 while its conversation cannot be reached
  */
@@ -69,7 +69,7 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
   const look = (isAwaited: boolean) =>
     call<TurnOutcome | undefined>((object) => object.turnOutcome(task.event, isAwaited));
   let outcome = await look(false);
-  // The conversation was deleted since: what the agent has done is not to be done again.
+  // The conversation was deleted meanwhile. The agent's work must not be done a second time.
   if (!outcome && task.turn !== null) return { kind: 'failed', error: DELETED };
   if (!outcome || outcome.status === 'failed') {
     const body = JSON.stringify({ messages: [{ role: 'user', content: task.text }] });
@@ -79,12 +79,12 @@ export async function workOnEvent(task: AgentTask, context: AgentContext): Promi
     outcome = await look(false);
   }
   if (outcome && outcome.status !== 'failed') await onBegun({ conversation: id, turn: outcome.turn });
-  // If it takes longer, or its object dies, a later job looks again.
+  // If it takes longer, or its object dies, a later job checks again.
   if (outcome?.status === 'running') {
     outcome = await within(look(true), Math.max(0, until - Date.now())).catch(() => outcome);
   }
   const { status = 'failed' } = outcome ?? {};
-  // What waits for a person may do so for days.
+  // A turn that waits for a person may wait for days.
   if (status === 'running' || outcome?.paused === 'approval') return { kind: 'running' };
   if (!outcome || status === 'failed') {
     return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: {} } };
@@ -120,7 +120,7 @@ async function requestOf(
   };
 }
 
-/** @returns why a turn has not begun, or has failed at once; undefined where it has begun */
+/** @returns why a turn has not begun, or has failed at once; undefined if it has begun */
 async function errorOf(answer: PackedAnswer): Promise<AgentError | undefined> {
   if (typeof answer === 'string') return undefined;
   if (answer.kind === 'error') return answer.error;

@@ -8,7 +8,9 @@ import { type ApiError, finalError } from '../http/errors.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
 import type { IncomingEvent, Webhook } from './sources/define-webhook.ts';
 
-/** What a request turns out to be. `unreadable` is the name of what the definition threw, where it could not read an event. */
+/**
+ * The result of reading a request. `unreadable` is the name of the error that the definition threw, if it could not read it.
+ */
 export type Received =
   | { kind: 'event'; event: NewEvent }
   | { kind: 'answer'; response: Response }
@@ -16,15 +18,15 @@ export type Received =
 
 /** The longest subject that is kept, in characters. */
 const MOST_SUBJECT = 512;
-/** How long a body whose signature is not verified may take up memory. */
+/** Milliseconds for which a body may take up memory before its signature is verified. */
 const MOST_MS = 30_000;
-/** An id that can stand in a path and in a header as it is. */
+/** Matches an id that can be used in a path and in a header without encoding. */
 const PLAIN_ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 /**
  * Reads a webhook. It checks in this order: content type, headers of the signature, size, signature, JSON.
  *
- * @param secrets those of the source
+ * @param secrets the secrets of the source
  * @throws ApiError 415 for another content type than JSON, 401 for a signature that is absent, stale or wrong, 413 above
  * the limit, 400 for a signed body that is not a JSON object, 503 if there is no memory for a large body
  */
@@ -87,7 +89,7 @@ async function eventId(source: string, id: string): Promise<string> {
   return plain ? `${source}_${id}` : `${source}_sha256-${await sha256Hex(utf8(id))}`;
 }
 
-/** @returns the source that an event's id begins with; empty if there is none */
+/** @returns the name of the source at the beginning of an event's id; empty if there is none */
 export function sourceOf(eventId: string): string {
   return eventId.slice(0, Math.max(0, eventId.indexOf('_')));
 }

@@ -3,7 +3,7 @@ import type { Settings } from '../settings/settings.ts';
 import type { SourceSettings } from '../settings/source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
 
-/** @returns where the results of a source go; undefined: they are kept and not delivered */
+/** @returns where the results of a source are delivered; undefined if they are only kept */
 export function targetOf({ deliver }: Webhook, { deliverUrl }: SourceSettings, settings: Settings): Target | undefined {
   if (typeof deliver === 'function') return { kind: 'function', deliver };
   const url = deliver ?? deliverUrl;

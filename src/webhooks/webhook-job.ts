@@ -1,4 +1,4 @@
-/** Consumes the queue: has each event labelled, or worked on by an agent, once, and delivers the result. */
+/** Consumes the queue: has each event labelled, or worked on by an agent, once; delivers the result; retries failures. */
 
 import type { AlertBody } from '../alerts/alerts-answers.schema.ts';
 import { requestIdOf } from '../auth/account-mark.ts';
@@ -25,11 +25,11 @@ import { targetOf } from './target.ts';
 import type { Attempt, Delivered, DeliveredAnswer, EventResult } from './webhooks-answers.schema.ts';
 
 export interface ConsumerOptions {
-  /** The sources, the same as for `createApp`. Default: those that are shipped. */
+  /** The sources, the same as for `createApp`. Default: the sources that Sluice comes with. */
   webhooks?: readonly Webhook[];
-  /** Takes the place of `fetch` for everything that goes to the Claude API. */
+  /** Replaces `fetch` for everything that goes to the Claude API. */
   fetch?: Fetch;
-  /** Takes the place of `fetch` for deliveries. */
+  /** Replaces `fetch` for deliveries. */
   deliveryFetch?: Fetch;
 }
 
@@ -41,7 +41,7 @@ const SPREAD_MS = 1_000;
 /**
  * Makes the `queue` handler of a Worker: `export default { fetch: createApp(options).fetch, queue: createConsumer(options) }`.
  *
- * The handler never throws: that would bring back every message of the batch, also the finished ones.
+ * The handler never throws: an error would bring back every message of the batch, even the finished ones.
  */
 export function createConsumer(options: ConsumerOptions = {}) {
   const webhooks = webhooksBySource(options.webhooks ?? shippedWebhooks);
@@ -70,7 +70,7 @@ interface JobWorker {
   ctx: ExecutionContext;
 }
 
-/** Works on one event once. If it crashes, the inbox's alarm starts another job for what is left. */
+/** Works on one event once. If it crashes, the inbox's alarm starts another job for the rest. */
 class WebhookJob {
   readonly #id: string;
   readonly #source: string;
@@ -87,7 +87,7 @@ class WebhookJob {
     this.#line = { event_id: id, source: this.#source };
   }
 
-  /** Takes the event, classifies and delivers it. @throws ApiError while the inbox cannot be reached */
+  /** Takes the event, works on it, and delivers the result. @throws ApiError while the inbox cannot be reached */
   async run(): Promise<void> {
     if (this.#source === '') return;
     const webhook = this.#worker.webhooks.get(this.#source);
@@ -119,7 +119,7 @@ class WebhookJob {
         agent === undefined ? await this.#classify(webhook, work) : await this.#askAgent(agent, webhook, work);
       if ('to' in made) return await this.#conclude(work, made.to, made.error);
       const last = target === undefined ? { lease: work.lease, attempt: this.#attempt(null) } : undefined;
-      // Two jobs may both have a result: the first one is recorded, and it is the one that is delivered.
+      // Two jobs may both have a result. The first one is recorded, and only that one is delivered.
       result = await this.#inbox((inbox) => inbox.record(this.#id, made.result, last));
       failures = 0;
       this.#line.state = done;
@@ -133,7 +133,7 @@ class WebhookJob {
   async #askAgent(agent: string, { schedule }: Webhook, work: TakenWork): Promise<Made> {
     const { text, account, turn, failures, receivedAt } = work;
     if (text === null) return TOO_LONG;
-    const again = (notBefore: number | null): Next => this.#again(schedule.classification, failures, notBefore);
+    const retry = (notBefore: number | null): Next => this.#retryLater(schedule.classification, failures, notBefore);
     try {
       const requestId = await requestIdOf(account, this.#settings);
       this.#line.request_id = requestId;
@@ -150,16 +150,16 @@ class WebhookJob {
           this.#line.cost_usd = progress.answer.cost_usd;
           return { result: progress.answer };
         case 'running': {
-          // The longer it has taken, the longer it may still take.
+          // The longer it has taken, the longer the pause until the next check.
           const pause = Math.min(Math.max((Date.now() - receivedAt) / 4, SHORTEST_LOOK_MS), LONGEST_LOOK_MS);
           return { to: { state: 'running', at: Date.now() + pause }, error: null };
         }
         case 'failed':
-          return { to: afterAgentError(progress.error, again), error: progress.error };
+          return { to: afterAgentError(progress.error, retry), error: progress.error };
       }
     } catch (thrown) {
       const { type, message } = toApiError(thrown);
-      return { to: again(null), error: { type, message } };
+      return { to: retry(null), error: { type, message } };
     }
   }
 
@@ -172,7 +172,7 @@ class WebhookJob {
       store: this.#worker.env.STORE,
       settings: this.#settings,
     };
-    const again = (notBefore: number | null): Next => this.#again(schedule.classification, failures, notBefore);
+    const retry = (notBefore: number | null): Next => this.#retryLater(schedule.classification, failures, notBefore);
     let outcome: ClassificationResult;
     let version: string | undefined;
     try {
@@ -189,9 +189,9 @@ class WebhookJob {
         waitUntil: (work) => this.#worker.ctx.waitUntil(work),
       });
     } catch (thrown) {
-      // No such classifier, or no key: an operator has to act, perhaps before the last attempt.
+      // There is no such classifier, or no key. An operator may correct that before the last attempt.
       const { type, message } = toApiError(thrown);
-      return { to: again(null), error: { type, message } };
+      return { to: retry(null), error: { type, message } };
     }
     this.#line.model = outcome.model;
     this.#line.cost_usd = toUsd(outcome.nanodollars);
@@ -201,10 +201,10 @@ class WebhookJob {
       return { result: { ...result, ...facts, classified_at: new Date().toISOString() } };
     }
     const { type, message } = outcome.error;
-    return { to: nextOf(outcome, failures, again), error: { type, message } };
+    return { to: afterClassifyError(outcome, failures, retry), error: { type, message } };
   }
 
-  /** Delivers an alert: it has no label, and its text is what is delivered. */
+  /** Delivers an alert. It needs no label: its text itself is delivered. */
   async #deliverAlert(work: TakenWork): Promise<void> {
     const target = alertTarget(this.#settings);
     if (target === undefined || work.text === null) return await this.#conclude(work, { state: 'classified' }, null);
@@ -243,12 +243,16 @@ class WebhookJob {
     if (!failure) return await this.#conclude(work, { state: 'delivered' }, null);
     const { type, message, status, retryAfter, final } = failure;
     const notBefore = retryAfter === undefined ? null : Date.now() + retryAfter;
-    const to: Next = final ? { state: 'parked' } : this.#again(schedule.delivery, failures, notBefore);
+    const to: Next = final ? { state: 'parked' } : this.#retryLater(schedule.delivery, failures, notBefore);
     await this.#conclude(work, to, { type, message, ...(status === undefined ? {} : { status }) });
   }
 
-  /** @returns when a webhook's event is tried again after a failure; `parked` where nobody tries any more */
-  #again(pauses: readonly number[], failures: number, notBefore: number | null): Next {
+  /**
+   * Schedules the next try (retry) of a webhook's event after a failure.
+   *
+   * @returns when it is tried again; `parked` after the last try
+   */
+  #retryLater(pauses: readonly number[], failures: number, notBefore: number | null): Next {
     const pause = pauseAfter(pauses, failures + 1);
     if (pause === undefined) return { state: 'parked' };
     return { state: 'again', pause, notBefore };
@@ -269,51 +273,51 @@ class WebhookJob {
   }
 }
 
-/** What one attempt to work on an event has given. */
+/** The result of one attempt to work on an event. */
 type Made = { result: EventResult } | { to: Next; error: AttemptError | null };
 
 const TOO_LONG: Made = {
   to: { state: 'failed' },
   error: { type: 'invalid_request_error', message: 'The text is longer than what can be worked on.' },
 };
-/** A job waits so long for an agent: it keeps a message of the queue from others meanwhile. */
+/** Milliseconds that a job waits for an agent. Meanwhile it occupies a place in the queue. */
 const AGENT_WAIT_MS = 30_000;
 const SHORTEST_LOOK_MS = 5_000;
 const LONGEST_LOOK_MS = 5 * 60_000;
 
 /** @returns the next state of an event on which an agent could not work */
-function afterAgentError({ status, headers }: AgentError, again: (notBefore: number | null) => Next): Next {
+function afterAgentError({ status, headers }: AgentError, retry: (notBefore: number | null) => Next): Next {
   if (status === 410) return { state: 'parked' };
   const seconds = Number(headers['retry-after']);
   const retryAt = Number.isFinite(seconds) && seconds > 0 ? Date.now() + seconds * 1_000 : null;
   const isLimited = status === 429 && headers['sluice-limited-by'] !== undefined;
-  // To reach the account's own limits, or its pools', is no failure; to reach the upstream's is.
+  // Reaching a limit of the account or its pools is not a failure. Reaching the upstream's limit is.
   if (isLimited && headers['sluice-limited-by'] !== 'upstream') return waitingUntil(retryAt);
-  return again(retryAt);
+  return retry(retryAt);
 }
 
 type NotClassifiable = Extract<ClassificationResult, { outcome: 'unclassified' }>;
 
 /** @returns the next state of an event that could not be classified */
-function nextOf(
+function afterClassifyError(
   { reason, error, retryAt }: NotClassifiable,
   failures: number,
-  again: (notBefore: number | null) => Next,
+  retry: (notBefore: number | null) => Next,
 ): Next {
   switch (reason) {
     case 'budget':
       return waitingUntil(retryAt);
     case 'limited':
       // Reaching the account's own limit is not a failure; reaching the upstream's limit is.
-      return error.headers['sluice-limited-by'] === 'account' ? waitingUntil(retryAt) : again(retryAt);
+      return error.headers['sluice-limited-by'] === 'account' ? waitingUntil(retryAt) : retry(retryAt);
     case 'input':
       return { state: 'failed' };
     case 'answer':
-      return failures === 0 ? again(null) : { state: 'failed' };
+      return failures === 0 ? retry(null) : { state: 'failed' };
     case 'unavailable':
     case 'operator':
     case 'cancelled':
-      return again(retryAt);
+      return retry(retryAt);
   }
 }
 

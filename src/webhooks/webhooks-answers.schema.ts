@@ -12,7 +12,7 @@ export const classification = z.object({
   classified_at: z.iso.datetime(),
 });
 
-/** What an agent has come to. */
+/** The result of an agent. */
 export const agentAnswer = z.object({
   agent: z.described(z.string(), 'As the source names it.'),
   conversation: z.string(),
@@ -76,7 +76,7 @@ export const delivered = z.object({
   ...classification.shape,
 });
 
-/** The same, where an agent has worked on the event. */
+/** The body of a delivery if an agent has worked on the event. */
 export const deliveredAnswer = z.object({
   type: z.literal('webhook_event.answered'),
   ...deliveredEvent,
@@ -91,7 +91,7 @@ export const received = z.object({
 
 export type Classification = z.output<typeof classification>;
 export type AgentAnswer = z.output<typeof agentAnswer>;
-/** What is kept of an event once it was worked on. */
+/** The stored result of an event. */
 export type EventResult = Classification | AgentAnswer;
 export type DeliveredAnswer = z.output<typeof deliveredAnswer>;
 export type Attempt = z.output<typeof attempt>;

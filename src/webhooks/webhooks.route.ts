@@ -15,7 +15,11 @@ import { shippedWebhooks } from './sources/shipped.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 
 export interface WebhooksOptions {
-  /** The sources of webhooks, made by `defineWebhook`. Default: those that are shipped. A source without its secret is closed. */
+  /**
+   * The sources of webhooks, made by `defineWebhook`. Default: the sources that Sluice comes with. A source without its
+   * secret
+   * is closed.
+   */
   webhooks?: readonly Webhook[];
 }
 
@@ -72,7 +76,7 @@ async function receiveEvent(c: Context<AppEnv>, webhook: Webhook): Promise<Respo
   return c.json({ event_id: known, status }, status === 'accepted' ? 202 : 200);
 }
 
-/** Puts an event on the queue without waiting. If that fails, the inbox's alarm does it later. */
+/** Puts an event on the queue without waiting. If it fails, the inbox's alarm does it later. */
 function enqueue(c: Context<AppEnv>, id: string): void {
   c.get('entry').during(c.env.QUEUE.send(id, { contentType: 'json' }));
 }

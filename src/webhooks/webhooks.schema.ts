@@ -9,7 +9,7 @@ export const eventState = z.described(
     'failed can be replayed.',
 );
 
-/** Which events a list has, besides the page. */
+/** The query of a list of events, beside the page. */
 export const eventsQuery = z.object({ state: z.optional(eventState) });
 
 export type EventState = z.output<typeof eventState>;

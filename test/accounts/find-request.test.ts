@@ -44,9 +44,13 @@ describe('an admin finds a request by its id alone', () => {
     const app = smallEdge();
     const alice = await asked(app, 'alice');
     const bob = await asked(app, 'bob');
-    expect(await found(app, alice.id)).toMatchObject({ request_id: alice.id, status: 'complete', refusal: null });
-    expect(await found(app, bob.id)).toMatchObject({ request_id: bob.id });
-    expect(await found(app, bob.id, '', bearer(await tokenOf('bob')))).toMatchObject({ request_id: bob.id });
+    const ofAlice = { request_id: alice.id, account: 'alice', status: 'complete', refusal: null };
+    expect(await found(app, alice.id)).toMatchObject(ofAlice);
+    expect(await found(app, bob.id)).toMatchObject({ request_id: bob.id, account: 'bob' });
+    expect(await found(app, bob.id, '?account=bob')).toMatchObject({ request_id: bob.id, account: 'bob' });
+    const byBob = await found(app, bob.id, '', bearer(await tokenOf('bob')));
+    expect(byBob).toMatchObject({ request_id: bob.id });
+    expect(byBob).not.toHaveProperty('account');
     expect(await found(app, bob.id, '', bearer(await tokenOf('alice')))).toBeUndefined();
     expect(await found(app, bob.id, '?account=alice')).toBeUndefined();
     // Its own requests an admin finds as before.
@@ -60,7 +64,7 @@ describe('an admin finds a request by its id alone', () => {
     for (const { name } of (await bindings.STORE.list({ prefix: 'mark:' })).keys) await bindings.STORE.delete(name);
     const next = 'another-signing-secret-of-the-tests';
     const rotated = smallEdge({ SIGNING_SECRET: next, SIGNING_SECRET_PREVIOUS: SECRET });
-    expect(await found(rotated, id)).toMatchObject({ request_id: id });
+    expect(await found(rotated, id)).toMatchObject({ request_id: id, account: 'alice' });
     expect((await bindings.STORE.list({ prefix: 'mark:' })).keys).toHaveLength(1);
     expect(await found(rotated, id)).toMatchObject({ request_id: id });
   });
@@ -111,7 +115,8 @@ describe('a refused request', () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
     const { id, response } = await asked(app, 'alice');
     expect(response.status).toBe(403);
-    expect(await found(app, id)).toMatchObject({ request_id: id, status: 'refused', refusal: { limit: 'models' } });
+    const refused = { request_id: id, account: 'alice', status: 'refused', refusal: { limit: 'models' } };
+    expect(await found(app, id)).toMatchObject(refused);
   });
 
   test('is found with the limit that refused it, and what the caller was told', async () => {

@@ -9,7 +9,7 @@ import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub, batchStub, claimsStub } from '../../src/durable/stubs.ts';
 import { room } from '../../src/http/body-room.ts';
-import { cost, toUsd } from '../../src/pricing/cost.ts';
+import { computeCost, toUsd } from '../../src/pricing/cost.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { type TestApp, testApp } from '../support/app.ts';
@@ -345,7 +345,7 @@ test(`${ITEMS} items under kills are billed once, settled at half price, and tol
   let billed = 0;
   for (const id of api.batches.keys()) {
     for (const { model, usage } of api.usages(id)) {
-      billed += Math.ceil(cost({ ...usage, service_tier: 'standard' }, models.price(model).row) / 2);
+      billed += Math.ceil(computeCost({ ...usage, service_tier: 'standard' }, models.price(model).row) / 2);
     }
   }
   expect(billed).toBeGreaterThan(0);

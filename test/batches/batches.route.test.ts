@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { cost, toUsd } from '../../src/pricing/cost.ts';
+import { computeCost, toUsd } from '../../src/pricing/cost.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
@@ -93,7 +93,7 @@ describe('a batch', () => {
     const models = parseSettings({}).models;
     const billed = api
       .usages(made ?? '')
-      .reduce((sum, { model, usage }) => sum + cost(usage, models.price(model).row, { batch: true }), 0);
+      .reduce((sum, { model, usage }) => sum + computeCost(usage, models.price(model).row, { batch: true }), 0);
     expect(ended).toMatchObject({
       processing_status: 'ended',
       request_counts: { processing: 0, succeeded: 2, errored: 1, canceled: 0, expired: 1 },

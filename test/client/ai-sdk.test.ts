@@ -421,6 +421,51 @@ test('a resume that was asked for beside a message finds nothing to do once that
   expect(await until(resuming)).toBeNull();
 });
 
+describe('a history that was loaded with a question that has no answer yet', () => {
+  const row = { type: 'message', id: 'm1', role: 'user', content: 'Hello', turn: 'turn_a', status: 'complete' };
+  const edge = (stream: (after: string | null) => Response) =>
+    fakeEdge(({ path, headers }) => {
+      if (path.includes('/stream')) return stream(headers.get('last-event-id'));
+      return path === '/messages'
+        ? streamed(bytesOf(framesOf('turn_b', answerOf('Anew.')).join('') + PRICE))
+        : Response.json({ data: [row], has_more: false });
+    });
+  const resume = { chatId: 'c1', abortSignal: new AbortController().signal };
+
+  test('gets the answer, though its turn has ended before anybody asks for it', async () => {
+    const { client, until } = edge((after) =>
+      after === 'turn_a-0'
+        ? streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE))
+        : new Response(null, { status: 204 }),
+    );
+    const transport = createChatTransport({ client });
+    expect(await until(loadMessages(client, 'c1'))).toMatchObject([{ role: 'user' }]);
+    // As a tree in strict mode does: the first resume is given up at once.
+    const first = new AbortController();
+    void transport.reconnectToStream({ chatId: 'c1', abortSignal: first.signal });
+    first.abort();
+    const stream = await until(transport.reconnectToStream(resume));
+    if (!stream) throw new TypeError('nothing to resume');
+    expect(await until(messageOf(stream))).toMatchObject({ parts: [{ type: 'step-start' }, { text: 'Yes.' }] });
+  });
+
+  test('is as it is where that turn’s events are no longer kept, and where something else was asked since', async () => {
+    const asked: (string | null)[] = [];
+    const { client, until } = edge((after) => {
+      asked.push(after);
+      return after === null
+        ? new Response(null, { status: 204 })
+        : Response.json(envelope('not_found_error'), { status: 410 });
+    });
+    const transport = createChatTransport({ client });
+    await until(loadMessages(client, 'c1'));
+    expect(await until(transport.reconnectToStream(resume))).toBeNull();
+    await until(messageOf(await until(transport.sendMessages(sending([hello])))));
+    expect(await until(transport.reconnectToStream(resume))).toBeNull();
+    expect(asked).toEqual(['turn_a-0', null]);
+  });
+});
+
 test('a resume that was replaced, and is not answered, keeps no message waiting', async () => {
   const { client, sent, until } = fakeEdge(({ path }) => {
     if (path !== '/messages') return new Promise(() => {});

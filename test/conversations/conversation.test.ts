@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
-import { forkTo } from '../../src/conversations/history/forks.ts';
+import { copyLines } from '../../src/conversations/history/forks.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
@@ -574,7 +574,7 @@ describe('working with history', () => {
     const text = await runInDurableObject(stubOf(), async (_, { storage }) => {
       const transcript = new Transcript(storage);
       const profile = transcript.profile;
-      const lines = profile && forkTo(transcript, profile, undefined);
+      const lines = profile && copyLines(transcript, profile, undefined);
       return await new Response(lines).text();
     });
     // What has come of it when the object dies: all but the end.

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
-import { cost } from '../../src/pricing/cost.ts';
+import { computeCost } from '../../src/pricing/cost.ts';
 import { MODELS } from '../../src/pricing/models.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';
@@ -38,7 +38,7 @@ let served = 0;
 
 const priceOf = (usage: typeof USAGE, factor: number) => {
   if (!row) throw new Error('No such model.');
-  return cost(usage, row) * factor;
+  return computeCost(usage, row) * factor;
 };
 
 const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;

@@ -146,6 +146,19 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
     expect(await shown(page)).toEqual([said(rows[1]?.content)]);
   });
 
+  test('reloaded in the middle of an answer that ends before the page asks for it, shows it', async () => {
+    const first = await open('ends-early', { simulate: 'tps=30' });
+    await send(first, 'Tell me about bridges');
+    await first.waitForSelector('.assistant .text');
+    // The question is loaded while the answer runs; what follows the answer is asked when it is over.
+    const { page, release } = await openWithHeldResume('ends-early', {});
+    await expect.poll(async () => (await client.conversations.get('ends-early')).state).toBe('idle');
+    expect(await shown(page, '.user .text')).toEqual(['Tell me about bridges']);
+    await release();
+    await done(page, 1);
+    expect(await shown(page)).toEqual([said((await rowsOf('ends-early'))[1]?.content)]);
+  });
+
   test('runs a tool in the page and answers with what it gave', async () => {
     const page = await open('tools');
     await send(page, 'What is the weather in Bern?');

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
-  cost,
+  computeCost,
   fromUsd,
   inputCosts,
   nanodollarsPerToken,
@@ -55,11 +55,11 @@ const TABLE: [string, number, number, number, number, number][] = [
 ];
 
 test.each(TABLE)('%s costs what the price table says', (name, input, output, write5m, write1h, read) => {
-  expect(cost(THOUSAND.input, row(name))).toBe(input);
-  expect(cost(THOUSAND.output, row(name))).toBe(output);
-  expect(cost(THOUSAND.write_5m, row(name))).toBe(write5m);
-  expect(cost(THOUSAND.write_1h, row(name))).toBe(write1h);
-  expect(cost(THOUSAND.read, row(name))).toBe(read);
+  expect(computeCost(THOUSAND.input, row(name))).toBe(input);
+  expect(computeCost(THOUSAND.output, row(name))).toBe(output);
+  expect(computeCost(THOUSAND.write_5m, row(name))).toBe(write5m);
+  expect(computeCost(THOUSAND.write_1h, row(name))).toBe(write1h);
+  expect(computeCost(THOUSAND.read, row(name))).toBe(read);
 });
 
 test('every row of the table is checked here', () => {
@@ -75,18 +75,22 @@ test.each([
   ['claude-opus-4-7', 30_000_000, 150_000_000, 3_000_000],
   ['claude-opus-4-6', 30_000_000, 150_000_000, 3_000_000],
 ])('%s at fast speed costs what the price table says', (name, input, output, read) => {
-  expect(cost({ ...THOUSAND.input, speed: 'fast' }, row(name))).toBe(input);
-  expect(cost({ ...THOUSAND.output, speed: 'fast' }, row(name))).toBe(output);
-  expect(cost({ ...THOUSAND.read, speed: 'fast' }, row(name))).toBe(read);
-  expect(cost({ ...THOUSAND.write_5m, speed: 'fast' }, row(name))).toBeGreaterThan(cost(THOUSAND.write_5m, row(name)));
-  expect(cost({ ...THOUSAND.output, speed: 'standard' }, row(name))).toBe(cost(THOUSAND.output, row(name)));
+  expect(computeCost({ ...THOUSAND.input, speed: 'fast' }, row(name))).toBe(input);
+  expect(computeCost({ ...THOUSAND.output, speed: 'fast' }, row(name))).toBe(output);
+  expect(computeCost({ ...THOUSAND.read, speed: 'fast' }, row(name))).toBe(read);
+  expect(computeCost({ ...THOUSAND.write_5m, speed: 'fast' }, row(name))).toBeGreaterThan(
+    computeCost(THOUSAND.write_5m, row(name)),
+  );
+  expect(computeCost({ ...THOUSAND.output, speed: 'standard' }, row(name))).toBe(
+    computeCost(THOUSAND.output, row(name)),
+  );
 });
 
 test('Haiku 5.5 has another price for the whole request as soon as its prompt is longer than 100,000 tokens', () => {
   const haiku = row('claude-haiku-5-5');
   // At 100,000: 100,000 × 100 + 1,000 × 500. One more: 100,001 × 500 + 1,000 × 2,500.
-  expect(cost({ input_tokens: 100_000, output_tokens: 1_000 }, haiku)).toBe(10_500_000);
-  expect(cost({ input_tokens: 100_001, output_tokens: 1_000 }, haiku)).toBe(52_500_500);
+  expect(computeCost({ input_tokens: 100_000, output_tokens: 1_000 }, haiku)).toBe(10_500_000);
+  expect(computeCost({ input_tokens: 100_001, output_tokens: 1_000 }, haiku)).toBe(52_500_500);
   // Cache reads and writes are part of the prompt: 50,000 input, 30,000 read, 20,000 written for an hour.
   const cached = {
     input_tokens: 50_000,
@@ -95,19 +99,19 @@ test('Haiku 5.5 has another price for the whole request as soon as its prompt is
     cache_creation: { ephemeral_5m_input_tokens: 0, ephemeral_1h_input_tokens: 20_000 },
     output_tokens: 10,
   };
-  expect(cost(cached, haiku)).toBe(5_000_000 + 300_000 + 4_000_000 + 5_000);
-  expect(cost({ ...cached, cache_read_input_tokens: 30_001 }, haiku)).toBe(
+  expect(computeCost(cached, haiku)).toBe(5_000_000 + 300_000 + 4_000_000 + 5_000);
+  expect(computeCost({ ...cached, cache_read_input_tokens: 30_001 }, haiku)).toBe(
     25_000_000 + 1_500_050 + 20_000_000 + 25_000,
   );
   // Output is not.
-  expect(cost({ input_tokens: 1, output_tokens: 200_000 }, haiku)).toBe(100 + 100_000_000);
+  expect(computeCost({ input_tokens: 1, output_tokens: 200_000 }, haiku)).toBe(100 + 100_000_000);
   // 5m writes of the long tier: 100,001 × 625.
-  expect(cost({ cache_creation_input_tokens: 100_001 }, haiku)).toBe(62_500_625);
+  expect(computeCost({ cache_creation_input_tokens: 100_001 }, haiku)).toBe(62_500_625);
 });
 
 test('cache writes are split by lifetime as the split says, and the rest is of five minutes', () => {
   const sonnet = row('claude-sonnet-5-5');
-  const written = (usage: Usage) => cost(usage, sonnet);
+  const written = (usage: Usage) => computeCost(usage, sonnet);
   expect(written({ cache_creation_input_tokens: 10 })).toBe(25_000);
   expect(written({ cache_creation_input_tokens: 10, cache_creation: null })).toBe(25_000);
   const split = { ephemeral_5m_input_tokens: 4, ephemeral_1h_input_tokens: 6 };
@@ -121,36 +125,38 @@ test('cache writes are split by lifetime as the split says, and the rest is of f
 test('geography, batch and web searches count as published', () => {
   const sonnet = row('claude-sonnet-5-5');
   const usage = { input_tokens: 1_000, output_tokens: 100 };
-  expect(cost(usage, sonnet)).toBe(3_000_000);
-  expect(cost({ ...usage, inference_geo: 'us' }, sonnet)).toBe(3_300_000);
-  expect(cost({ ...usage, inference_geo: 'global' }, sonnet)).toBe(3_000_000);
-  expect(cost(usage, sonnet, { batch: true })).toBe(1_500_000);
-  expect(cost({ ...usage, service_tier: 'batch' }, sonnet)).toBe(1_500_000);
-  expect(cost({ ...usage, service_tier: 'standard' }, sonnet)).toBe(3_000_000);
-  expect(cost({ ...usage, inference_geo: 'us' }, sonnet, { batch: true })).toBe(1_650_000);
+  expect(computeCost(usage, sonnet)).toBe(3_000_000);
+  expect(computeCost({ ...usage, inference_geo: 'us' }, sonnet)).toBe(3_300_000);
+  expect(computeCost({ ...usage, inference_geo: 'global' }, sonnet)).toBe(3_000_000);
+  expect(computeCost(usage, sonnet, { batch: true })).toBe(1_500_000);
+  expect(computeCost({ ...usage, service_tier: 'batch' }, sonnet)).toBe(1_500_000);
+  expect(computeCost({ ...usage, service_tier: 'standard' }, sonnet)).toBe(3_000_000);
+  expect(computeCost({ ...usage, inference_geo: 'us' }, sonnet, { batch: true })).toBe(1_650_000);
   // A search is not a token: neither halved nor raised.
   const searched = {
     ...usage,
     inference_geo: 'us',
     server_tool_use: { web_search_requests: 3, web_fetch_requests: 9 },
   };
-  expect(cost(searched, sonnet, { batch: true })).toBe(1_650_000 + 30_000_000);
+  expect(computeCost(searched, sonnet, { batch: true })).toBe(1_650_000 + 30_000_000);
 });
 
 test('compaction and advisors are billed beside the totals, each by its own model; other iterations are in them', () => {
   const usage = (iterations: Usage['iterations']) => ({ input_tokens: 100, output_tokens: 10, iterations });
   const opus = row('claude-opus-5-5');
   const priceOf = (name: string) => table.price(name).row;
-  expect(cost(usage([{ type: 'message', input_tokens: 100, output_tokens: 10 }]), opus)).toBe(600_000);
-  expect(cost(usage([{ type: 'compaction', input_tokens: 1_000, output_tokens: 50 }]), opus)).toBe(600_000 + 5_000_000);
+  expect(computeCost(usage([{ type: 'message', input_tokens: 100, output_tokens: 10 }]), opus)).toBe(600_000);
+  expect(computeCost(usage([{ type: 'compaction', input_tokens: 1_000, output_tokens: 50 }]), opus)).toBe(
+    600_000 + 5_000_000,
+  );
   const advisor = { type: 'advisor_message', model: 'claude-haiku-4-5', input_tokens: 1_000, output_tokens: 50 };
-  expect(cost(usage([advisor]), opus, { priceOf })).toBe(600_000 + 1_250_000);
-  expect(cost(usage([advisor, { ...advisor, cache_read_input_tokens: 10 }]), opus, { priceOf })).toBe(
+  expect(computeCost(usage([advisor]), opus, { priceOf })).toBe(600_000 + 1_250_000);
+  expect(computeCost(usage([advisor, { ...advisor, cache_read_input_tokens: 10 }]), opus, { priceOf })).toBe(
     600_000 + 1_250_000 + 1_251_000,
   );
   // An advisor's prompt has a tier of its own.
   const long = { type: 'advisor_message', model: 'claude-haiku-5-5', input_tokens: 100_001 };
-  expect(cost(usage([long]), opus, { priceOf })).toBe(600_000 + 50_000_500);
+  expect(computeCost(usage([long]), opus, { priceOf })).toBe(600_000 + 50_000_500);
 });
 
 const tokens = fc.option(fc.nat(1_000_000));
@@ -183,7 +189,7 @@ const anyModel = fc.constantFrom(...MODELS);
 test('a cost is always a whole number of nanodollars, and never negative', () => {
   fc.assert(
     fc.property(usage, anyModel, fc.boolean(), (used, model, batch) => {
-      const price = cost(used, model, { batch });
+      const price = computeCost(used, model, { batch });
       expect(Number.isSafeInteger(price)).toBe(true);
       expect(price).toBeGreaterThanOrEqual(0);
     }),
@@ -197,8 +203,8 @@ test('whatever an upstream says of its usage, the cost is a number and never a r
   fc.assert(
     fc.property(fc.constantFrom(...names), odd, anyModel, (name, value, model) => {
       const used = { input_tokens: 10, [name]: value } as Usage;
-      expect(cost(used, model)).toBeGreaterThanOrEqual(0);
-      expect(cost({ ...used, iterations: [null, value] as unknown } as Usage, model)).toBeGreaterThanOrEqual(0);
+      expect(computeCost(used, model)).toBeGreaterThanOrEqual(0);
+      expect(computeCost({ ...used, iterations: [null, value] as unknown } as Usage, model)).toBeGreaterThanOrEqual(0);
     }),
     { numRuns: runs(1_000) },
   );
@@ -213,7 +219,7 @@ test('more tokens of any kind never cost less', () => {
       const said = steps.reduce((sum, { output_tokens }) => sum + (output_tokens ?? 0), 0);
       const used = { ...told, output_tokens: Math.max(told.output_tokens ?? 0, said) };
       const larger = { ...used, [kind]: (used[kind] ?? 0) + more };
-      expect(cost(larger, model)).toBeGreaterThanOrEqual(cost(used, model));
+      expect(computeCost(larger, model)).toBeGreaterThanOrEqual(computeCost(used, model));
     }),
     { numRuns: runs(2_000) },
   );
@@ -222,8 +228,8 @@ test('more tokens of any kind never cost less', () => {
 test('what is rounded is rounded up, once: a token of Haiku 5.5 from the cache, in the US, in a batch', () => {
   // 10 nanodollars × 1.1 ÷ 2 = 5.5; three of them 16.5.
   const usage = { inference_geo: 'us', service_tier: 'batch' };
-  expect(cost({ ...usage, cache_read_input_tokens: 1 }, row('claude-haiku-5-5'))).toBe(6);
-  expect(cost({ ...usage, cache_read_input_tokens: 3 }, row('claude-haiku-5-5'))).toBe(17);
+  expect(computeCost({ ...usage, cache_read_input_tokens: 1 }, row('claude-haiku-5-5'))).toBe(6);
+  expect(computeCost({ ...usage, cache_read_input_tokens: 3 }, row('claude-haiku-5-5'))).toBe(17);
 });
 
 test('up to a million dollars, dollars and nanodollars turn into one another without loss', () => {

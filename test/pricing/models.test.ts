@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { cost } from '../../src/pricing/cost.ts';
+import { computeCost } from '../../src/pricing/cost.ts';
 import { MODELS, type ModelOverride, ModelTable, retiresSoon } from '../../src/pricing/models.ts';
 import { runs } from '../support/runs.ts';
 
@@ -84,18 +84,20 @@ test('an unknown model is marked, and costs no less than any model of the table 
   expect(table.price('claude-haiku-4-5')).toMatchObject({ known: true, row: { id: 'claude-haiku-4-5-20251001' } });
   fc.assert(
     fc.property(usage, fc.constantFrom(...MODELS), (used, model) => {
-      expect(cost(used, unknown.row)).toBeGreaterThanOrEqual(cost(used, model));
+      expect(computeCost(used, unknown.row)).toBeGreaterThanOrEqual(computeCost(used, model));
     }),
     { numRuns: runs(1_000) },
   );
   // 10 dollars in, 50 out, 1 from the cache: Fable 5, the dearest at standard speed.
-  expect(cost({ input_tokens: M, output_tokens: M, cache_read_input_tokens: M }, unknown.row)).toBe(61_000_000_000);
+  expect(computeCost({ input_tokens: M, output_tokens: M, cache_read_input_tokens: M }, unknown.row)).toBe(
+    61_000_000_000,
+  );
 });
 
 test('a row that PRICES makes dearest is what unknown models are priced by', () => {
   const prices = { input: 900, output: 900, cache_write_5m: 900, cache_write_1h: 900, cache_read: 900 };
   const dear = new ModelTable({ 'claude-dear': { prices } });
-  expect(cost({ input_tokens: 1 }, dear.price('unheard-of').row)).toBe(900_000);
+  expect(computeCost({ input_tokens: 1 }, dear.price('unheard-of').row)).toBe(900_000);
 });
 
 test('PRICES changes what it names of a row and leaves everything else', () => {

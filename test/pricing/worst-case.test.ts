@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { cost, type Usage } from '../../src/pricing/cost.ts';
+import { computeCost, type Usage } from '../../src/pricing/cost.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { worstCaseOf } from '../../src/pricing/worst-case.ts';
@@ -28,7 +28,7 @@ function blocks(...content: unknown[]): Body {
 
 const hold = ({ inputCost, outputTokens, outputPrice }: WorstCase) => inputCost + outputTokens * outputPrice;
 const price = (usage: Usage, model: string) =>
-  cost(usage, models.price(model).row, { priceOf: (name) => models.price(name).row });
+  computeCost(usage, models.price(model).row, { priceOf: (name) => models.price(name).row });
 
 const MILLION = 1_000_000;
 /** What a tool that the API defines has in the prompt beside its bytes. */
@@ -247,7 +247,7 @@ describe('a hold covers the dearest thing that the API can report', () => {
   test('a fallback that the API chooses is priced as the dearest model', () => {
     const body = ask({ fallbacks: 'default' });
     const usage = { input_tokens: bytesOf(body) + 272, output_tokens: 1_000 };
-    const dearest = Math.max(...models.rows.map((row) => cost(usage, row)));
+    const dearest = Math.max(...models.rows.map((row) => computeCost(usage, row)));
     expect(hold(bound(body))).toBeGreaterThanOrEqual(price(usage, 'claude-opus-5-5') + dearest);
     expect(bound(body).models).toEqual([['claude-opus-5-5'], ['default']]);
   });
@@ -255,7 +255,7 @@ describe('a hold covers the dearest thing that the API can report', () => {
   test('a model that nobody knows is as dear as any', () => {
     const body = ask({ model: 'claude-next' });
     const usage = { input_tokens: bytesOf(body) + 272, output_tokens: 1_000 };
-    for (const row of models.rows) expect(hold(bound(body))).toBeGreaterThanOrEqual(cost(usage, row));
+    for (const row of models.rows) expect(hold(bound(body))).toBeGreaterThanOrEqual(computeCost(usage, row));
     expect(bound(body).known).toBe(false);
   });
 });

@@ -1,4 +1,4 @@
-/** Admits requests: each is asked about in its account, and has its cost set aside, before it goes up. */
+/** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
 
 import { settleNow } from '../../durable/call-account.ts';
 import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
@@ -14,17 +14,17 @@ import { ModelChoice } from './model-choice.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
 
 /**
- * Asks the account to admit a request: one call to its object, and a second one if only the exact count of the input
- * can show that it fits.
+ * Asks the account to admit a request. This is one call to its object, and a second one if only an exact count of the input
+ * can show whether it fits.
  *
- * @throws ApiError 401 for a revoked credential, 403 for a model that is not allowed, 429 for a limit that is reached,
- * 503 while the account's object cannot be reached
+ * @throws ApiError 401 for a revoked credential, 403 for a model that is not allowed, 429 for a limit that is reached, 503
+ *   while the account's object cannot be reached
  */
 export async function admit(request: MeterRequest): Promise<RequestMeter> {
   try {
     return await admitWithGrant(request);
   } catch (thrown) {
-    // The account may have placed the hold, and only its answer was lost. Nothing goes up, so the hold is settled at 0.
+    // The account may have placed the hold although its answer was lost. Nothing goes up, so the hold is settled at 0.
     if (thrown instanceof ObjectUnreachable && !isOverloaded(thrown.cause)) {
       request.waitUntil(settleNow(request, JSON.stringify(unsent(request))));
     }
@@ -38,7 +38,7 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
  * @throws ApiError as `admit`
  */
 export function admitWithGrant(request: MeterRequest): Promise<Admission> {
-  // A step of a run has a number already.
+  // A step of a run already has a number.
   return admitTry(new ModelChoice(request), numberOfTry(request.requestId));
 }
 
@@ -46,7 +46,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
   const { request } = choice;
   const first = await askForModel(choice, isAgain, earlier);
   let decided = first;
-  // Where the budget does not pay for this model, it may pay for another one.
+  // If the budget does not pay for this model, it may pay for another one.
   const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
   while (isTooDear && decided.answer.outcome !== 'admitted') {
     if (!choice.next()) return grantedBy(first.answer) as never;
@@ -90,7 +90,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
         try {
           return await admitTry(choice, number + 1, spent, true);
         } catch (thrown) {
-          // Of those that step in one may be refused, or served by nobody: then it is the next one's turn.
+          // A fallback model may be refused, or not served by any upstream. Then the next one is tried.
           if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;
         }
       }
@@ -113,12 +113,12 @@ export async function admitTokenCount(
   return quotaHeaders(grantedBy(answer).standing);
 }
 
-/** @returns the number in the ledger's name of a try; the first one of a request has none. */
+/** @returns the number of a try, from its name in the ledger. The first try of a request has no number; it is 1. */
 export function numberOfTry(requestId: string): number {
   return Number(/\.(\d+)$/.exec(requestId)?.[1] ?? 1);
 }
 
-/** @returns the ledger's name of a further try: that of the request, with its number behind it. */
+/** @returns the name of a later try in the ledger: the request's id, followed by the number of the try. */
 export function tryId(requestId: string, number: number): string {
   return `${requestId.replace(/\.\d+$/, '')}.${number}`;
 }

@@ -1,4 +1,4 @@
-/** Requests that cost nothing upstream: they are requests all the same, and what they store must have room. */
+/** Admits requests that cost nothing upstream. They still count as requests, and what they store needs room. */
 
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
@@ -8,23 +8,23 @@ import { admissionRequestOf, askAndList, grantedBy } from './ask-account.ts';
 import { quotaHeaders } from './limit-headers.ts';
 
 /**
- * Has the caller's account admit a request that costs nothing: it takes from `requests_per_minute`.
+ * Asks the caller's account to admit a request that costs no money. It counts in `requests_per_minute`.
  *
- * @param storing what it is going to store
+ * @param storing what the request will store
  * @returns headers for the response
- * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 400 where there is no room
+ * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 400 if there is no room
  */
 export async function admitFree(c: Context<AppEnv>, storing?: StorageRequest): Promise<Record<string, string>> {
   const request = contextOf(c);
   const admissionRequest = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
-  // An object of the version before, beside this one during a deploy, counts it as a token count.
+  // During a deploy, an object of the version before counts this as a token count.
   const granted = grantedBy(await askAndList(request, { ...admissionRequest, free: { storing } }));
   return quotaHeaders(granted.standing);
 }
 
 /**
- * Has the caller's account admit that something is stored in versions. What an admin stores is the deployment's, which
- * has no requests to count.
+ * Asks the caller's account to admit a request that stores a version. What an admin stores belongs to the deployment, whose
+ * requests are not counted.
  *
  * @throws ApiError as `admitFree`
  */

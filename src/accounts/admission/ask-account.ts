@@ -1,4 +1,4 @@
-/** What is said between a request and its account's object, when it asks to be admitted. */
+/** Asks an account's object to admit a request, and reads its answer. */
 
 import { pause } from '../../async/pause.ts';
 import type { RequestContext } from '../../auth/context.ts';
@@ -13,7 +13,7 @@ import { defaultLimits } from './default-limits.ts';
 import { refusalError, storageError } from './limit-headers.ts';
 import type { MeterRequest } from './metered-request.ts';
 
-/** @returns what every request tells its account. */
+/** @returns the members that every request sends to its account. */
 export function admissionRequestOf(
   request: Pick<
     MeterRequest,
@@ -38,7 +38,7 @@ export function admissionRequestOf(
   };
 }
 
-/** @returns the pools that pay for an account's requests too, as far as they are known here; undefined where none does. */
+/** @returns the pools that also pay for an account's requests, as far as they are known here; undefined if there are none. */
 function poolsOf({ group }: Identity, { DEPLOYMENT_LIMITS }: Settings): AdmissionRequest['pools'] {
   const deployment = DEPLOYMENT_LIMITS !== undefined;
   return deployment || group !== undefined ? { deployment, group } : undefined;
@@ -54,8 +54,8 @@ export async function askForAdmission(
 }
 
 /**
- * Does what `askForAdmission` does, and puts an account that is not on the list of accounts there: also one that was refused,
- * so that an admin finds out why.
+ * Does what `askForAdmission` does, and adds the account to the list of accounts if it is not there. Refused accounts are
+ * added, too, so that an admin can find out why.
  *
  * @throws ObjectUnreachable as `askForAdmission`
  */
@@ -68,10 +68,10 @@ export async function askAndList(
   return decision;
 }
 
-/** Pauses, in milliseconds, before a request asks again that only the holds of others keep out. */
+/** Milliseconds to pause before asking again, if only the holds of other requests leave no room. */
 const ASK_AGAIN_MS = [500, 1_000];
 
-/** Asks up to two times more where only the holds of others keep a request out: they are soon settled. */
+/** Asks up to two more times if only the holds of other requests leave no room, because those are soon settled. */
 export async function askAgainWhileHeld(
   request: MeterRequest,
   admissionRequest: AdmissionRequest,
@@ -86,7 +86,7 @@ export async function askAgainWhileHeld(
 }
 
 /**
- * @returns the admission that an account has answered with
+ * @returns the admission, if the account has admitted the request
  * @throws ApiError for every other answer
  */
 export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision, { outcome: 'admitted' }> {

@@ -1,4 +1,4 @@
-/** Asks an account about a request for one model: what it can cost there, and whether the account pays that. */
+/** Asks an account about a request for one model: computes what it can cost, and whether the account can pay that. */
 
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
 import { commaSeparated } from '../../http/comma-list.ts';
@@ -18,7 +18,7 @@ import { countInput } from './count-input.ts';
 import type { MeterRequest } from './metered-request.ts';
 import type { ModelChoice } from './model-choice.ts';
 
-/** What an account was asked for a model, and what it has answered. */
+/** The question to an account about one model, and its answer. */
 export interface ModelDecision {
   answer: AdmissionDecision;
   worstCase: WorstCase;
@@ -30,7 +30,7 @@ export interface ModelDecision {
  * Asks the account to admit the request for its present model.
  *
  * @param isAgain whether an earlier try was admitted and settled
- * @param earlier what the tries before have cost
+ * @param earlier what the earlier tries have cost; nanodollars
  */
 export async function askForModel(
   { request, asked: named, allowFallbacks }: ModelChoice,
@@ -38,7 +38,7 @@ export async function askForModel(
   earlier: Nanodollars,
 ): Promise<ModelDecision> {
   const { settings, body, model, upstream, routing } = request;
-  // Before the account is asked: no later than the hold, so that whatever erases the hold covers this time too.
+  // This time must not be later than the hold. So it is read before the account is asked.
   const startedAt = Date.now();
   const { own, before } = body instanceof RequestBody ? body : { own: body.json, before: NO_FEATURES };
   const asked = named ?? (typeof own.model === 'string' ? own.model : model);
@@ -47,7 +47,7 @@ export async function askForModel(
   const options = {
     bytes: sizeOf(body),
     readings: readings ?? undefined,
-    // Bound, not an arrow function: one made here would keep the body in memory until the answer has ended.
+    // A bound method, because an arrow function made here would keep the body in memory until the answer has ended.
     lengthOf: body instanceof LongBody ? body.lengthOf.bind(body) : undefined,
     models,
     betas: betasOf(request.headers),
@@ -81,7 +81,7 @@ export async function askForModel(
   return { answer, worstCase, terms, startedAt };
 }
 
-/** @returns the upstreams that may answer a request. @throws NoUpstream where none can */
+/** @returns the upstreams that may answer a request. @throws NoUpstream if none can */
 function ableUpstreams(
   pool: UpstreamPool,
   { model, headers, streams = false }: Pick<MeterRequest, 'model' | 'headers' | 'streams'>,
@@ -90,7 +90,10 @@ function ableUpstreams(
   return upstreamsFor(pool, new MessagesCall(headers), { ...routing, model });
 }
 
-/** A call of which the upstreams say whether they take it. A class: literals with a getter were kept until a full collection. */
+/**
+ * A call for which upstreams say whether they can take it. It is a class, because object literals with a getter stay in
+ * memory until a full garbage collection.
+ */
 class MessagesCall {
   readonly method = 'POST';
   readonly path = '/v1/messages';
@@ -100,7 +103,10 @@ class MessagesCall {
     this.#headers = headers;
   }
 
-  /** Copies them: few kinds look at them, and a copy costs more than the rest of the choice. */
+  /**
+   * Copies the headers only when they are read: few kinds of upstream do, and the copy costs more than the rest of the
+   * choice.
+   */
   get headers(): PlainHeaders {
     return this.#headers instanceof Headers ? Object.fromEntries(this.#headers) : this.#headers;
   }

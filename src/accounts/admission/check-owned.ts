@@ -1,4 +1,4 @@
-/** Keeps what was made at an upstream to the account that made it: files, containers, threads. */
+/** Ensures that only the account that made a file, container or thread at an upstream can use it. */
 
 import { pause } from '../../async/pause.ts';
 import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
@@ -6,27 +6,30 @@ import type { Belonging } from '../../durable/contracts/belongings.ts';
 import { type ApiError, finalError, invalidRequest } from '../../http/errors.ts';
 import type { MadeId, MadeKind } from '../../upstream/usage/made-ids.ts';
 
-/** An answer has given out an id a moment ago, and the account is still being told of it: so it is asked once more. */
+/**
+ * Milliseconds to wait before the account is asked again about an unknown id. An answer may just have made it, and the report
+ * to the account is still on its way.
+ */
 const NOTED_AFTER_MS = 500;
 
-/** The API's words for what is not there. */
+/** The API's words for something that does not exist. */
 const UNKNOWN: Readonly<Record<MadeKind, (id: string) => string>> = {
   file: (id) => `File not found: ${id}`,
   container: (id) => `Container not found: ${id}`,
   thread: (id) => `thread: no usable Thread state was found for previous_message_id ${id}`,
 };
 
-/** @returns the 404 for what is not there, or is somebody else's: nobody can find out which ids exist. */
+/** @returns the 404 for something that does not exist, or belongs to somebody else. It does not say which of the two. */
 export function unknownMade({ kind, id }: MadeId): ApiError {
-  // By this code the official client knows that it must send the whole conversation again.
+  // This code tells the official client to send the whole conversation again.
   const details = kind === 'thread' ? { error_code: 'thread_not_found' } : undefined;
   return finalError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { details });
 }
 
 /**
- * Finds where things are that a request names.
+ * Finds which of the named things belong to the account, and where they are.
  *
- * @returns those of them that are the account's
+ * @returns those that belong to the account, by id
  */
 async function findOwn(request: AccountRequest, ids: readonly MadeId[]): Promise<Map<string, Belonging>> {
   const found = await callAccount(request, (account) => account.belongings(ids.map(({ id }) => id)));
@@ -34,11 +37,11 @@ async function findOwn(request: AccountRequest, ids: readonly MadeId[]): Promise
 }
 
 /**
- * Checks that all that a request names is the account's own.
+ * Checks that everything that a request names by id belongs to the account.
  *
- * @returns the upstream that has it, to which the request must go alone; undefined where the request names nothing, or where
- * there was one upstream only
- * @throws ApiError 404 for what is not the account's, 400 for things of several upstreams
+ * @returns the only upstream that has these things, to which the request must go; undefined if the request names nothing, or
+ *   if there was only one upstream
+ * @throws ApiError 404 for a thing that does not belong to the account, 400 for things of several upstreams
  */
 export async function checkOwned(request: AccountRequest, ids: readonly MadeId[]): Promise<string | undefined> {
   if (ids.length === 0) return undefined;
@@ -60,9 +63,9 @@ export async function checkOwned(request: AccountRequest, ids: readonly MadeId[]
 }
 
 /**
- * Notes what an answer has made as the account's.
+ * Notes in the account what an answer has made.
  *
- * @param upstream the one that has answered; undefined where there is one only
+ * @param upstream the name of the upstream that has answered; undefined if there is only one
  */
 export async function noteMade(
   request: AccountRequest,

@@ -6,7 +6,7 @@ import { bodyUp } from '../../upstream/request/body-up.ts';
 interface CountableRequest extends CountOptions {
   /** The body as it will go up. */
   body: JsonBody;
-  /** The model's id as the upstream knows it. */
+  /** The upstream's id of the model. */
   model: string;
 }
 
@@ -27,10 +27,10 @@ const COUNTED_FIELDS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Has the upstream count the input.
+ * Asks the upstream to count the input.
  *
- * @returns tokens; null if it refuses to count, so that nothing bounds the input
- * @throws ApiError where the upstream is overloaded, limits us, or fails
+ * @returns the number of tokens; null if the upstream refuses to count, so that the input has no known bound
+ * @throws ApiError if the upstream is overloaded, limits the deployment, or fails
  */
 export async function countInput(request: CountableRequest): Promise<number | null> {
   const { body, model } = request;

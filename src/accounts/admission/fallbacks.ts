@@ -1,4 +1,4 @@
-/** The models that a request says may step in for the one it asks for. */
+/** Reads which models may step in for the one that a request asks for. */
 
 import { commaSeparated } from '../../http/comma-list.ts';
 import { invalidRequest } from '../../http/errors.ts';
@@ -7,7 +7,7 @@ import { fallbackModels } from '../../settings/limits.schema.ts';
 /**
  * Reads `sluice-fallback-models`: names, separated by commas.
  *
- * @returns undefined where the request does not say; empty where it wants none
+ * @returns undefined if the header is absent; an empty list if the request wants no fallback
  * @throws ApiError 400 for more models than may step in
  */
 export function fallbacksNamed(headers: Headers): readonly string[] | undefined {

@@ -1,7 +1,7 @@
-/** What an answer costs that did not end by itself: from above, but no further than the clock allows. */
+/** Computes the cost of an answer that did not end by itself: an upper bound, limited by the time that has passed. */
 
 import {
-  cost,
+  computeCost,
   isCount,
   type Nanodollars,
   nanodollarsPerToken,
@@ -14,11 +14,11 @@ import type { Terms } from '../../pricing/hold-terms.ts';
 import type { Model } from '../../pricing/models.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 
-/** An answer as far as it came. */
+/** An interrupted answer, as far as it came. */
 export interface Interrupted {
   usage: Usage | undefined;
   seen: Seen;
-  /** Models that were stepped in for, or that stepped in, as far as they are known. */
+  /** The known models that took part before the last one, as the requested model or as a fallback. */
   fallbacks: readonly Model[];
   /** The model that answers last. */
   row: Model;
@@ -26,10 +26,10 @@ export interface Interrupted {
 
 export interface GrantedAtMost {
   hold: Nanodollars;
-  /** The most output tokens that were granted, where one step of one model writes them all. */
+  /** The most output tokens that were granted, if one step of one model writes all of them. */
   mostOutput: number | undefined;
   terms: Terms;
-  /** Whether the upstream stops to write once the connection is closed. */
+  /** Whether the upstream stops writing when the connection is closed. */
   cancelStops: boolean;
 }
 
@@ -38,23 +38,23 @@ export interface Estimate {
   usage: Usage;
 }
 
-/** What is written between the last that is seen and the end of the connection. */
+/** Tokens that may be written between the last seen output and the end of the connection. */
 const IN_FLIGHT = 16;
-/** What an advisor is told beside the conversation. */
+/** Tokens that an advisor reads beside the conversation. */
 const PER_ADVICE = 2_048;
-/** Two models may count the same text differently by this factor. */
+/** The factor by which the token counts of two models may differ for the same text. */
 const OTHER_TOKENIZER = 1.35;
 
-/** @returns the tokens that may have been written in a time. */
+/** @returns the most tokens that may have been written in a time. */
 function byClock(milliseconds: number, tokensPerSecond: number): number {
   return milliseconds > 0 ? (Math.ceil(milliseconds / 1_000) + 1) * tokensPerSecond : 0;
 }
 
 /**
- * Estimates from above what the upstream bills.
+ * Computes an upper bound of what the upstream bills, in nanodollars.
  *
- * What was seen is bounded by its characters, and what was not by the time in which it can have been written. Neither
- * counts for more than the hold; only what the upstream itself has reported may be beyond it.
+ * Seen output is bounded by its characters, unseen output by the time in which it can have been written. Neither counts for
+ * more than the hold. Only usage that the upstream itself has reported may exceed it.
  */
 export function interruptedCost(
   { usage, seen, fallbacks, row }: Interrupted,
@@ -62,10 +62,10 @@ export function interruptedCost(
 ): Estimate {
   const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
   const silent = Math.ceil((seen.silent_ms * terms.tokensPerSecond) / 1_000);
-  // Thinking that was shown may be a summary of more.
+  // The shown thinking may be only a summary of longer thinking.
   const written = seen.said + silent + Math.max(seen.thinking, unseen) + (seen.said > 0 ? IN_FLIGHT : 0);
   const output = Math.max(Math.min(written, mostOutput ?? written), wholeCount(usage?.output_tokens));
-  // What cannot be told from what came may have come to all that was set aside.
+  // If the cost cannot be derived from what came, all that was set aside is counted.
   const isCounted = cancelStops && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
   if (!usage || !isCount(usage.input_tokens)) {
@@ -84,7 +84,7 @@ export function interruptedCost(
     ? seen.handed_over.tokens + byClock(seen.handed_over.unseen_ms, terms.tokensPerSecond)
     : 0;
   const answered =
-    fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : cost(priced, row, { cacheTtl });
+    fallbacks.length > 0 ? costOfAttempts(priced, rows, before, cacheTtl) : computeCost(priced, row, { cacheTtl });
   const summarized = terms.compacts ? terms.promptTokens : 0;
   const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
   const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
@@ -92,7 +92,7 @@ export function interruptedCost(
   const beside = later + summarized * terms.inputPrice + advice;
   const more = Math.ceil((beside * geographyOf(usage)) / 10);
   const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
-  const told = cost(usage, row, { cacheTtl });
+  const told = computeCost(usage, row, { cacheTtl });
   return {
     cost: Math.max(told, isCounted ? Math.min(estimate, hold) : hold),
     usage: {
@@ -104,28 +104,28 @@ export function interruptedCost(
 }
 
 /**
- * Prices an answer that several models had a part in. Each that declined has read the prompt, and written what came before
- * another stepped in.
+ * Prices an answer in which several models took part. Each model that declined has read the prompt, and has written what
+ * came before another one stepped in.
  *
- * @param rows every model that had a part in it, the last one being the one that answers
- * @param before tokens that were written before it stepped in
+ * @param rows every model that took part; the last one is the one that answers
+ * @param before tokens that were written before the last one stepped in
  */
 function costOfAttempts(usage: Usage, rows: readonly Model[], before: number, cacheTtl: '5m' | '1h'): Nanodollars {
   const output = wholeCount(usage.output_tokens);
   const first = { ...usage, output_tokens: Math.min(output, before) };
   const stepped = rows.length > 1 ? rows.slice(0, -1) : rows;
-  const declined = Math.max(...stepped.map((row) => cost(first, row, { cacheTtl })));
+  const declined = Math.max(...stepped.map((row) => computeCost(first, row, { cacheTtl })));
   const input_tokens = Math.ceil(promptTokens(usage) * OTHER_TOKENIZER);
   const { inference_geo, speed } = usage;
   const others = rows.slice(1).map((row, index) => {
     const isLast = index === rows.length - 2;
     const output_tokens = isLast ? Math.max(0, output - before) : 0;
-    return cost({ input_tokens, output_tokens, inference_geo, speed }, row, { cacheTtl });
+    return computeCost({ input_tokens, output_tokens, inference_geo, speed }, row, { cacheTtl });
   });
   return others.reduce((sum, one) => sum + one, declined);
 }
 
-/** Prices what later steps read. The prompt may become a long one in one of them, whose every token is dearer then. */
+/** Prices the input of later steps. In one of them the prompt may become a long one, for which every token is dearer. */
 function costOfLaterSteps(
   { prices }: Model,
   { inputPrice, cache }: Terms,
@@ -142,7 +142,7 @@ function costOfLaterSteps(
   return read + (becomesLong && long ? output * nanodollarsPerToken(Math.max(0, long.output - prices.output)) : 0);
 }
 
-/** Prices advice: each is a request of its own, which reads what the model has read and written until then. */
+/** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */
 function adviceCost(
   { inputPrice, outputPrice }: NonNullable<Terms['advisor']>,
   { advised, advised_tokens }: Seen,

@@ -24,10 +24,10 @@ const OWNER_NAMES: Record<LimitOwner, string> = {
   deployment: 'this deployment',
   run: 'this run',
 };
-/** Shares of a spend limit from which on clients show a warning. */
+/** The shares of a spend limit at which clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
 const MOST_UTILIZATION = 0.99;
-/** What helps where a limit never resets. */
+/** What helps if a limit never resets. */
 const TOTAL_HELP: Record<LimitOwner, string> = {
   account: 'It does not reset: its administrator can give it credit, or raise usd_total.',
   token: 'It does not reset: ask for another token.',
@@ -41,7 +41,10 @@ export function quotaHeaders(quota: QuotaStatus): Record<string, string> {
   return { ...bucketHeaders(quota), ...spendHeaders(quota) };
 }
 
-/** @returns the refusal as an error, with the headers that clients read, and a sentence that says what to do; the refusal is its cause. */
+/**
+ * Makes the error of a refusal, with the headers that clients read, and a sentence that says what to do. The refusal is its
+ * cause.
+ */
 export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
   const { by = 'account', model, retryAfter } = refusal;
   const errorOf = (type: ErrorType, message: string, headers: Record<string, string>) =>
@@ -92,14 +95,14 @@ function periodOf({ limit }: Refusal): Period {
   return limit.replace(/^usd_(per_)?/, '') as Period;
 }
 
-/** Words a request that never fits. No time is named, since waiting does not help. */
+/** @returns the sentence for a request that never fits. It names no time, since waiting does not help. */
 function tooDearSentence(refusal: Refusal): string {
   const { needed, advice, by = 'account' } = refusal;
   const whose = by === 'account' ? 'your' : `${OWNER_NAMES[by]}'s`;
   return `This request may cost ${dollars(needed)}, which is larger than ${whose} whole ${PERIOD_NAMES[periodOf(refusal)]} limit, ${advice}.`;
 }
 
-/** Words a step that does not fit into what is left of its run's own limit. */
+/** @returns the sentence for a step that does not fit into the rest of its run's own limit. */
 function tooDearForRun({ needed, left }: Refusal): string {
   return `max_usd: this request may cost ${dollars(needed)}, and ${dollars(left)} is left of max_usd. Send a larger max_usd, or a shorter request.`;
 }
@@ -108,7 +111,7 @@ function spendSentence(refusal: Refusal): string {
   const { by = 'account', left, needed, resetsAt } = refusal;
   const period = periodOf(refusal);
   const isShared = by === 'group' || by === 'deployment';
-  // How much others have spent is none of the caller's business.
+  // The caller must not learn how much others have spent.
   const figures = isShared ? '' : `: ${dollars(left)} is left and this request needs ${dollars(needed)}`;
   const help = period === 'total' ? TOTAL_HELP[by] : `It resets at ${new Date(resetsAt).toISOString()}.`;
   return `The ${PERIOD_NAMES[period]} spend limit of ${OWNER_NAMES[by]} is reached${figures}. ${help}`;
@@ -118,7 +121,7 @@ function dollars(nanodollars: number): string {
   return `$${formatUsd(nanodollars)}`;
 }
 
-/** @returns the headers where a spend limit is reached; without a time where it never resets. */
+/** @returns the headers for a spend limit that is reached. If it never resets, they have no time. */
 function spentHeaders(refusal: Refusal): Record<string, string> {
   const period = periodOf(refusal);
   const resets = String(Math.ceil(refusal.resetsAt / 1_000));
@@ -149,12 +152,12 @@ function bucketHeaders({ requests, inputTokens, outputTokens }: QuotaStatus): Re
   if (requests) tell('requests', requests);
   if (inputTokens) tell('input-tokens', inputTokens);
   if (outputTokens) tell('output-tokens', outputTokens);
-  // Where both are limited, tokens of either kind are told together as well, as the API does.
+  // If both are limited, the sum of both kinds of tokens is also reported, as the API does.
   if (inputTokens && outputTokens) tell('tokens', inputTokens, outputTokens);
   return headers;
 }
 
-/** Speaks of the spend window that is used up most. What is only held counts for nothing: most of it comes back. */
+/** @returns headers about the spend window that is used up most. Held money does not count, since most of it comes back. */
 function spendHeaders(quota: QuotaStatus): Record<string, string> {
   const windows = [...PERIODS, 'token' as const].flatMap((name) => quota[name] ?? []);
   const shares = windows.map(({ limit, settled, resetsAt }) => ({
@@ -169,7 +172,7 @@ function spendHeaders(quota: QuotaStatus): Record<string, string> {
     'anthropic-ratelimit-unified-status': status,
     'anthropic-ratelimit-unified-representative-claim': 'overage',
     'anthropic-ratelimit-unified-overage-status': status,
-    // 1 means refused. An account that is still admitted must not be rounded up to it.
+    // 1 means refused, so the share of an account that is still admitted must not be rounded up to 1.
     'anthropic-ratelimit-unified-overage-utilization': Math.min(most.share, MOST_UTILIZATION).toFixed(2),
     ...(threshold === undefined
       ? {}
@@ -191,11 +194,14 @@ export function formatUsd(nanodollars: number): string {
 }
 
 function rfc3339(milliseconds: number): string {
-  // A large debt at a tiny limit takes longer to pay back than a date can express.
+  // With a tiny limit, paying back a large debt takes longer than a date can express.
   return new Date(Math.min(milliseconds, 8.64e15)).toISOString();
 }
 
-/** @returns the 400 for what does not fit into the account's storage. Waiting does not help, so it is not to be retried. */
+/**
+ * @returns the 400 for something that does not fit into the account's storage. Waiting does not help, so it must not be
+ * retried.
+ */
 export function storageError({ limit, most }: StorageRefusal): ApiError {
   const message =
     limit === 'conversations'

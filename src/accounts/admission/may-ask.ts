@@ -1,4 +1,4 @@
-/** Whether a caller may ask at all: asked before a long body is read, which would be read for nothing. */
+/** Finds out whether a caller may ask at all, before a long body is read. Otherwise the body would be read for nothing. */
 
 import { decide, takeCountRequest, takeFreeRequest } from '../../budget/budget.ts';
 import type { Purse } from '../../budget/purses.ts';
@@ -26,7 +26,7 @@ const CHEAPEST: WorstCase = {
   models: [],
 };
 
-/** @returns why nothing of a kind would be admitted now; undefined where something may be. It takes nothing. */
+/** @returns why no request of a kind would be admitted now; undefined if one may be. Takes nothing from the budget. */
 export function refusalOfAll(
   asking: Asking,
   budget: Budget,
@@ -35,20 +35,20 @@ export function refusalOfAll(
   purses: readonly Purse[] = [],
 ): Refusal | undefined {
   if (asking === 'nothing') return undefined;
-  // A copy of the budget: admitting takes from a bucket, and nothing may be taken here.
+  // The decision is made on a copy of the budget, because an admission takes from a bucket and nothing may be taken here.
   const decision =
     asking === 'price'
       ? decide(budget, rules, CHEAPEST, now, { purses })
       : (asking === 'count' ? takeCountRequest : takeFreeRequest)({ ...budget }, rules, now);
-  // The holds of others are soon free. The body can be read meanwhile.
+  // The holds of other requests are soon free, and the body can be read meanwhile.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;
 }
 
 /**
- * Asks an account whether a caller may ask at all.
+ * Asks an account whether a caller may send requests at all now.
  *
- * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 503 while the account's object cannot
- * be reached
+ * @throws ApiError 401 for a revoked credential, 429 for a limit that is reached, 503 while the account's object cannot be
+ *   reached
  */
 export async function mayAsk(
   request: Pick<MeterRequest, 'identity' | 'accounts' | 'settings'>,
@@ -60,7 +60,7 @@ export async function mayAsk(
   try {
     answer = JSON.parse(await callAccount(request, (account) => account.mayAskJson(text))) as AdmissionDecision | null;
   } catch (thrown) {
-    // During a deploy the object may still run the version before, which lacks this method. Admission decides later.
+    // During a deploy the object may still run the version before, which lacks this method. Then the admission decides later.
     if (thrown instanceof Error && thrown.cause instanceof TypeError) return;
     throw thrown;
   }

@@ -1,4 +1,4 @@
-/** A request that is to be metered, and what meters it once it is admitted. */
+/** The types of a request before its admission, and of its meter after it. */
 
 import type { RequestContext } from '../../auth/context.ts';
 import type { AccountRequest } from '../../durable/call-account.ts';
@@ -14,20 +14,20 @@ import type { StoredGrant } from './settle.ts';
 
 type AdmittedMembers = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'most' | 'adds';
 
-/** A request that is to be metered; what its account is told of it as it is stands in the contract. */
+/** A request before its admission. The contract says which members go to its account unchanged. */
 export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, AdmittedMembers> {
   upstream: Upstream;
   /** The body as it will go up. */
   body: JsonBody;
-  /** The model's id as the upstream knows it. */
+  /** The upstream's id of the model. */
   model: string;
-  /** The models that may step in for it, as the caller has named them. Default: those of the account's limits. */
+  /** The models that may step in, as the caller names them. Default: those of the account's limits. */
   fallbacks?: readonly string[] | undefined;
-  /** What the choice between several upstreams goes by, beside the model. */
+  /** What decides the choice between several upstreams, beside the model. */
   routing?: Omit<Routing, 'model'> | undefined;
-  /** The headers as they will go up, but for the credential. */
+  /** The headers as they will go up, without the credential. */
   headers: Headers | PlainHeaders;
-  /** The most tokens that the input can have, where the caller knows it. */
+  /** The most tokens that the input can have, if that is known already. */
   count?: number | undefined;
   /** Whether the answer streams although the body does not ask for it. */
   streams?: boolean | undefined;
@@ -35,41 +35,43 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Adm
   signal?: AbortSignal | undefined;
 }
 
-/** As much of a request as settling it needs. */
+/** The part of a request that is needed to settle it. */
 export type MeteredRequest = AccountRequest & Pick<MeterRequest, 'requestId' | 'model'>;
 
 /** An admitted request: what it may do, and how it is settled. */
 export interface RequestMeter {
-  /** What `max_tokens` must be lowered to; undefined where it may stay. */
+  /** What `max_tokens` must be lowered to; undefined if it may stay. Each caller puts it into the body that goes up. */
   maxTokens: number | undefined;
   /** Headers for the response: the account's quota status. */
   headers: Record<string, string>;
   /**
-   * Replaces the hold by what the request cost. Safe to be called again.
+   * Replaces the hold by what the request cost. A repeated call does no harm.
    *
-   * @param isAwaited whether something waits for the confirmation, so that it must not wait for another call
+   * @param isAwaited whether something waits for the confirmation. Then the settlement is sent at once, not with the next
+   * call
    */
   settle(outcome: RequestOutcome, extra?: Partial<Settlement>, isAwaited?: boolean): Booking;
-  /** Says that the request still runs, at which stage. */
+  /** Renews the hold, because the request still runs. @param stage how far it has come */
   renew(stage?: string): Promise<boolean>;
-  /** Lets go of the body: no further try will be admitted. */
+  /** Releases the memory of the body. After that no other try can be admitted. */
   release(): void;
   /**
-   * Admits another try of the request, after the one before was settled: what `settle` and `renew` say is of that one.
+   * Admits another try of the request, after the one before was settled. This meter's `settle` and `renew` stay with the try
+   * before.
    *
-   * @param earlier what the tries before have cost
-   * @returns the try, with a meter of its own; what it settles counts them in
+   * @param earlier what the earlier tries have cost; nanodollars
+   * @returns the try, with a meter of its own. What it settles includes the earlier tries
    * @throws ApiError as `admit`
    */
   again(earlier: Nanodollars): Promise<Admission>;
-  /** The model that is admitted, as the upstream knows it. */
+  /** The admitted model, by the upstream's name. */
   model: string;
   /** @returns whether another model may step in. */
   hasFallback(): boolean;
   /**
    * Admits the request for the next model that may step in, as `again` does.
    *
-   * @returns undefined where the account admits none of them; `again` is about the present model then
+   * @returns undefined if the account admits none of them. Then `again` still means the present model
    */
   fallBack(earlier: Nanodollars): Promise<Admission | undefined>;
 }
@@ -77,14 +79,14 @@ export interface RequestMeter {
 /** What a request was booked at. */
 export interface Booking {
   nanodollars: Nanodollars;
-  /** Output tokens as the ledger has them; an estimate where the upstream did not report them. */
+  /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
   outputTokens: number | undefined;
   done: Promise<Settled>;
 }
 
-/** An admission with what must be stored of it. */
+/** An admission with what must be stored to settle it later. */
 export interface Admission extends RequestMeter {
-  /** The ledger's name of this try. */
+  /** The name of this try in the ledger. */
   requestId: string;
   grant: StoredGrant;
 }

@@ -1,13 +1,13 @@
-/** Which model a request is admitted for. */
+/** Chooses the model for which a request is admitted. */
 
 import type { MeterRequest } from './metered-request.ts';
 
-/** The model of a request, and those that may step in for it. It changes the request as they do. */
+/** The model of a request, and the models that may step in. It changes the request when one steps in. */
 export class ModelChoice {
   readonly request: MeterRequest;
-  /** The name by which the present model was asked for, where it is not the body's. */
+  /** The name by which the present model was asked for, if it is not the body's. */
   asked: string | undefined;
-  /** The model that was asked for first, once another one has stepped in. */
+  /** The model that was asked for first; undefined until another one has stepped in. */
   from: string | undefined;
   #left: readonly string[] | undefined;
 
@@ -16,7 +16,7 @@ export class ModelChoice {
     this.#left = request.fallbacks;
   }
 
-  /** Takes the models of the account's limits, where the request has named none. */
+  /** Uses the fallback models of the account's limits, if the request has named none. */
   readonly allowFallbacks = (names: readonly string[] | undefined): void => {
     this.#left ??= names;
   };
@@ -25,7 +25,7 @@ export class ModelChoice {
     return this.#left !== undefined && this.#left.length > 0;
   }
 
-  /** @returns what makes the present model the one that is asked for again. */
+  /** @returns a function that goes back to the present model. */
   mark(): () => void {
     const { model } = this.request;
     const { asked, from } = this;
@@ -35,7 +35,7 @@ export class ModelChoice {
     };
   }
 
-  /** Lets the next model step in. @returns false where there is none */
+  /** Lets the next model step in. @returns false if there is none */
   next(): boolean {
     const { request } = this;
     for (const name of this.#left ?? []) {
@@ -45,7 +45,7 @@ export class ModelChoice {
       this.from ??= request.model;
       this.asked = name;
       request.model = model;
-      // It was counted by another tokenizer.
+      // The count was made with another model's tokenizer.
       request.count = undefined;
       return true;
     }

@@ -1,4 +1,4 @@
-/** A request that may be sent several times, each time paid for by itself. */
+/** Pays for a request that may be sent several times. Each try is paid for by itself. */
 
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { BodyMaker } from '../../upstream/kinds/kind.ts';
@@ -7,14 +7,14 @@ import type { Payment } from '../../upstream/send-request.ts';
 import type { Admission, RequestMeter } from './metered-request.ts';
 
 /**
- * Follows the meters of a request's tries: each try is admitted and settled by itself.
+ * Keeps the meter of a request's current try. Each try is admitted and settled by itself.
  *
  * @param meter the first try's meter
- * @param bodyOf writes the body as an admission allows it
- * @param onAdmitted is called with each further try
- * @param onAsking is called before the account is asked for one, with what the tries before have cost: from then on the
- * account may hold something for it
- * @returns how `send` pays for further tries, and what settles the last of them
+ * @param bodyOf writes the body that an admission allows
+ * @param onAdmitted called with each later try
+ * @param onAsking called before the account is asked for another try, with what the earlier ones have cost. From then on the
+ *   account may have placed a hold for it
+ * @returns the payment that `send` uses, and the function that settles the last try
  */
 export function payForTries(
   meter: RequestMeter,

@@ -1,4 +1,4 @@
-/** Bodies as they come in: a long one is read only once its account has said that the caller may ask at all. */
+/** Reads request bodies. A long one is read only after its account has said that the caller may ask at all. */
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { LONG_BODY, shapeOf } from '../../http/body-shape.ts';
@@ -10,22 +10,22 @@ import { type Asking, mayAsk } from './may-ask.ts';
 const BYTES_OF_A_VALUE = 24;
 
 /**
- * Reads a body that must be a JSON object, and takes up room for it until the request has been answered.
+ * Reads a body that must be a JSON object. It reserves memory for the body until the request has been answered.
  *
  * @param asking what the request takes from its account
- * @throws ApiError 415 for another content type, 413 above the limit, 400 for anything but a JSON object in UTF-8, 503
- * where there is no room; for a long body also 401 for a revoked credential, 429 for a limit that is reached
+ * @throws ApiError 415 for another content type, 413 above the limit, 400 for anything but a JSON object in UTF-8, 503 if
+ *   there is no memory; for a long body also 401 for a revoked credential, 429 for a limit that is reached
  */
 export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
-  // Twice: it is in memory as bytes and as text.
+  // Twice, because it is in memory as bytes and as text.
   return parseJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE));
 }
 
 /**
- * Reads as `readJson` a body that is written again, which what nests deep would not let be done however short it is.
+ * Reads a body like `readJson` that will be written as JSON again. A deeply nested value could not be written.
  *
- * @throws ApiError as `readJson`, and 413 also for a short one that nests too deep
+ * @throws ApiError as `readJson`, and 413 for a body that nests too deep, even a short one
  */
 export async function readToStore(c: Context<AppEnv>, asking: Asking): Promise<JsonBody> {
   const body = await readJson(c, asking);
@@ -33,7 +33,7 @@ export async function readToStore(c: Context<AppEnv>, asking: Asking): Promise<J
   return body;
 }
 
-/** Reads as `readJson` a body that goes up again: the long strings of a long one stay in its bytes. */
+/** Reads a body like `readJson` that will go up. If it is long, its long strings stay in its bytes. */
 export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
   return parseLong(bytes, ({ values }) => c.get('place').grow(bytes.length + values * BYTES_OF_A_VALUE));

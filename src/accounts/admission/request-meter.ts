@@ -1,4 +1,4 @@
-/** Settles an admitted request: by what its upstream has reported, or by what it can have cost. */
+/** Settles an admitted request: by the usage that the upstream has reported, or by an upper bound. */
 
 import { callAccount, settleNow, settleSoon } from '../../durable/call-account.ts';
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
@@ -8,7 +8,7 @@ import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
 import { type StoredGrant, settlementOf } from './settle.ts';
 
-/** @returns what settles an admitted request, also in another process than the one that was admitted. */
+/** @returns the meter of an admitted request. It works even in another process than the admission. */
 export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {
   const { requestId, model, settings } = request;
   return {
@@ -21,7 +21,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
       return {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
-        // JSON writes null for what is no number. The account takes that as a cost that nobody knows.
+        // JSON writes NaN as null, which means an unknown cost to the account.
         done: (grant.roomy && !isAwaited ? settleSoon : settleNow)(request, JSON.stringify(settlement)),
       };
     },
@@ -29,7 +29,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   };
 }
 
-/** @returns what is stored of an admission, so that whoever settles the request needs nothing else. */
+/** @returns the part of an admission that must be stored, so that the request can be settled later. */
 export function grantOf(
   worstCase: WorstCase,
   terms: Terms,
@@ -48,7 +48,10 @@ export function grantOf(
   };
 }
 
-/** @returns the grant by which a request is settled that ran there: one upstream stops when it is left, another does not. */
+/**
+ * @returns the grant for a request that ran at an upstream. Upstreams differ in whether they stop when the connection
+ * closes.
+ */
 function grantAt(settings: Settings, upstream: string | undefined, grant: StoredGrant): StoredGrant {
   const stops = cancelStopsAt(settings, upstream);
   return stops === undefined ? grant : { ...grant, cancelStops: doesStop(stops, grant.terms?.streams ?? false) };

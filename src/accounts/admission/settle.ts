@@ -1,55 +1,56 @@
-/** What a request is booked at once its answer has ended, in whatever way. */
+/** Computes what a request is booked at when its answer has ended, in any way. */
 
 import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
-import { cacheWrites, cost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
+import { cacheWrites, computeCost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { ModelTable } from '../../pricing/models.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 import { interruptedCost } from './interrupted-cost.ts';
 
-/** What settling a request needs of its admission: plain, so that it can be stored. */
+/** The part of an admission that settling needs. It is plain JSON, so that it can be stored. */
 export interface StoredGrant {
-  /** The ledger's name of the try; absent where it is that of the request. */
+  /** The name of the try in the ledger; absent if it is the request's id. */
   requestId?: string | undefined;
   /**
-   * When the try began, in milliseconds since 1970. If its row is gone, the account tells by this whether it was erased;
-   * absent in what an earlier version stored.
+   * When the try began, in milliseconds since 1970. If its row is gone, this shows whether the account was erased since.
+   * Absent
+   * if an earlier version stored it.
    */
   startedAt?: number | undefined;
-  /** Where there are several upstreams: the one that it went to first; another one may have answered. */
+  /** If there are several upstreams: the name of the one that it went to first. Another one may have answered. */
   upstream?: string | undefined;
-  /** What the tries before have cost. */
+  /** What the earlier tries have cost; nanodollars. */
   earlier?: Nanodollars | undefined;
-  /** What was set aside, in nanodollars; NaN where it is not known here. */
+  /** What was set aside, in nanodollars; NaN if it is not known here. */
   hold: Nanodollars;
   /** What `max_tokens` was lowered to. */
   lowered: number | undefined;
-  /** The most output tokens, where one step of one model writes them all. */
+  /** The most output tokens, if one step of one model writes all of them. */
   mostOutput?: number | undefined;
-  /** Every model that may be billed, each by all of its names. */
+  /** Every model that may be billed, each with all of its names. */
   models?: readonly string[][] | undefined;
-  /** Whether the upstream stops to write once the connection is closed. */
+  /** Whether the upstream stops writing when the connection is closed. */
   cancelStops?: boolean | undefined;
-  /** Absent where they are not known here. */
+  /** The prices for an interrupted answer; absent if they are not known here. */
   terms?: Terms | undefined;
-  /** Whether its hold keeps nobody out for the moment, so that its settlement may wait for another call. */
+  /** Whether its hold keeps nobody out at the moment. Then its settlement may wait for the next call to the account. */
   roomy?: boolean;
 }
 
-/** Settles at the account's own figure: the hold, where there is one. */
+/** A grant that is not known here. The account settles it at its own figure: the hold, if there is one. */
 export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
 
 /** The request that is settled. */
 export interface Booked {
   requestId: string;
-  /** As the upstream knows it. */
+  /** The upstream's name of the model. */
   model: string;
   models: ModelTable;
 }
 
 /**
- * Prices an outcome. If the upstream has reported its final usage, that decides. If not, the price is estimated from
- * above, by what was seen and by the clock. What the upstream never worked on costs nothing.
+ * Prices an outcome. If the upstream has reported its final usage, that decides. If not, the price is an upper bound, from
+ * what was seen and from the clock. A request that the upstream never worked on costs nothing.
  */
 export function settlementOf(
   { requestId, model, models }: Booked,
@@ -58,7 +59,7 @@ export function settlementOf(
 ): Settlement {
   const answeredBy = models.price(outcome.model ?? model);
   const asked = models.price(model).row;
-  // If no other model may step in, a name that the table does not have is a snapshot of the model that was asked for.
+  // If no other model may step in, an unknown name must be a snapshot of the requested model.
   const row = answeredBy.known || (grant.models?.length ?? 0) > 1 ? answeredBy.row : asked;
   const settlement = {
     requestId,
@@ -78,7 +79,7 @@ export function settlementOf(
   if (usage && isFinal(outcome, usage)) {
     const options = { priceOf: (name: string) => models.price(name).row, asked, cacheTtl } as const;
     const rows = tellsFallback(usage) ? [row] : [row, ...others];
-    const dearest = Math.max(...rows.map((one) => cost(usage, one, options)));
+    const dearest = Math.max(...rows.map((one) => computeCost(usage, one, options)));
     return { ...settlement, cost: dearest, tokens: tokensByKind(usage, cacheTtl) };
   }
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
@@ -89,7 +90,7 @@ export function settlementOf(
   return { ...settlement, cost: estimate.cost, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
 }
 
-/** @returns whether the usage is final. It can be, although the end of the stream never came. */
+/** @returns whether the usage is final. It can be final even if the end of the stream never came. */
 function isFinal({ completed, seen }: RequestOutcome, { input_tokens, output_tokens }: Usage): boolean {
   return (seen ? seen.final : completed) && isCount(input_tokens) && isCount(output_tokens);
 }
@@ -99,7 +100,7 @@ function statusOf({ end, status, sent }: RequestOutcome): string {
   return end === 'cut' && !sent ? 'unreachable' : end;
 }
 
-/** @returns tokens by kind, those that were not used left out: every member costs time when it is passed to the object. */
+/** @returns tokens by kind, without unused kinds, since every member costs time when it is passed to the object. */
 export function tokensByKind(usage: Usage, cacheTtl: '5m' | '1h'): Partial<Tokens> {
   const { fiveMinutes, oneHour } = cacheWrites(usage, cacheTtl);
   const tokens: Partial<Tokens> = { input: usage.input_tokens ?? 0, output: usage.output_tokens ?? 0 };

@@ -78,7 +78,7 @@ function firstOfRun(transcript: Transcript, run: number): number {
  * @param more members of the profile to copy too: a fork begins without the cost of the original
  * @returns undefined if there is no such message
  */
-export function forkTo(
+export function copyLines(
   transcript: Transcript,
   profile: Profile,
   at: string | undefined,
@@ -127,7 +127,7 @@ export function forkTo(
 /** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
 export function backupLines(transcript: Transcript, profile: Profile): ReadableStream<Uint8Array> | undefined {
   const { cost, inputTokens, outputTokens, parent } = profile;
-  return forkTo(transcript, profile, undefined, { cost, inputTokens, outputTokens, ...(parent && { parent }) });
+  return copyLines(transcript, profile, undefined, { cost, inputTokens, outputTokens, ...(parent && { parent }) });
 }
 
 /** @returns whether all copied turns still exist. */

@@ -18,7 +18,7 @@ import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport,
 import type { ConversationPage, Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
-/** An account's object, as others call it; what each method does stands at the object. */
+/** The methods of an account's object. The object says what each one does. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
   admit(request: AdmissionRequest): AdmissionDecision;
   admitJson(request: string, along?: string): string | Promise<string>;
@@ -88,7 +88,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 /** How far an erasure is. */
 export interface Erasure {
   done: boolean;
-  /** How many rows, conversations, files and inboxes are still to be erased. */
+  /** How many rows, conversations, files and inboxes still must be erased. */
   remaining: number;
 }
 
@@ -126,7 +126,7 @@ export interface UsageQuery extends Days {
 }
 
 export interface SavingsQuery extends Days {
-  /** Versions as the ledger names them: name@version. */
+  /** Versions in the form of the ledger: name@version. */
   versions: readonly string[];
 }
 
@@ -145,7 +145,7 @@ export interface NewVersion extends VersionId {
   description: string | null;
 }
 
-/** `published` is false where KV has not taken it yet: it is written again later. */
+/** `published` is false if KV does not have it yet. Then it is written again later. */
 export type PutAnswer = { outcome: 'stored'; published: boolean } | { outcome: 'full' } | { outcome: 'unknown' };
 
 /** A name and the version that it points to. */

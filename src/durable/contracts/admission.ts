@@ -5,44 +5,44 @@ import type { WorstCase } from '../../pricing/hold-terms.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 import type { ListedParent } from './settlement.ts';
 
-/** Who asks an account to set something aside, and by what it decides beside its own limits. */
+/** Who asks an account to set something aside, and what decides beside the account's own limits. */
 export interface AdmissionCaller {
-  /** The credential that asks; absent in development without one. */
+  /** The caller's credential; absent in development without one. */
   token?: CredentialUse | undefined;
-  /** What the request is for, as `identity/tags.ts` writes it. */
+  /** The request's tags, as `identity/tags.ts` writes them. */
   tags?: string | undefined;
-  /** A hash of the end user that it names. */
+  /** A hash of the end user that the request names. */
   user?: string | undefined;
-  /** The deployment's limits, for what the account's own leave open. */
+  /** The deployment's limits, for limits that the account does not set itself. */
   defaults?: Limits | undefined;
-  /** The pools that pay too, but for a group that an admin has chosen; absent where there are none. */
+  /** The pools that also pay; absent if there are none. A group that an admin has chosen replaces the group here. */
   pools?: { deployment: boolean; group?: string | undefined } | undefined;
 }
 
 /** A request for admission. */
 export interface AdmissionRequest extends AdmissionCaller {
-  /** The id of the try in the ledger: it sorts by time, and is used once. */
+  /** The id of the try in the ledger. It sorts by time, and is used once. */
   requestId: string;
   /** The route's name in the ledger: messages, classify, … */
   route: string;
   model: string;
-  /** The worst case: the most that the request can cost. Absent for what costs nothing, such as a token count. */
+  /** The worst case: the most that the request can cost. Absent if it costs nothing, as a token count. */
   bound?: WorstCase | undefined;
   conversation?: string | undefined;
   /** The call that a subagent's conversation answers. */
   parent?: ListedParent | undefined;
   prefix?: string | undefined;
-  /** The agent that it stands behind, as the ledger names it: name@version. */
+  /** The agent that answers it, in the form of the ledger: name@version. */
   agent?: string | undefined;
   /** Whether an earlier try of the same request was admitted and settled. */
   repeats?: boolean | undefined;
-  /** What it may cost at the most, by the request itself: what is left of a run's `max_usd`. */
+  /** The most that this request itself may cost: the rest of a run's `max_usd`. */
   most?: Nanodollars | undefined;
   /** Whether the upstream has counted the input for this decision. */
   counted?: boolean | undefined;
-  /** Bytes that a turn adds to its conversation before it is answered. */
+  /** Bytes that a turn adds to its conversation before the answer. */
   adds?: number | undefined;
-  /** Set for a request that costs nothing and is no token count. It takes one of `requests_per_minute`. */
+  /** Set for a request that costs nothing and is not a token count. It counts in `requests_per_minute`. */
   free?: { storing?: StorageRequest | undefined } | undefined;
 }
 
@@ -55,60 +55,61 @@ export type AdmissionDecision =
       refusal: Refusal;
       standing: QuotaStatus;
       fallbacks?: readonly string[];
-      /** As of one that is admitted; absent from an object of an earlier version. */
+      /** As for an admitted request; absent if the object has an earlier version. */
       unlisted?: boolean;
     }
   | ({ outcome: 'full' } & StorageRefusal)
-  /** A pool has to be asked, and could not be. */
+  /** A pool must be asked, but could not be reached. */
   | { outcome: 'unreachable' }
   | {
       outcome: 'admitted';
       hold: Nanodollars;
-      /** What `max_tokens` has to be lowered to; absent where it may stay. */
+      /** What `max_tokens` must be lowered to; absent if it may stay. */
       maxTokens?: number;
       standing: QuotaStatus;
-      /** The models that may step in, by the account's limits. */
+      /** The models that may step in, according to the account's limits. */
       fallbacks?: readonly string[];
       /**
-       * Whether so much is left beside this hold that it keeps nobody out for the moment: its settlement may wait for the
-       * next call that goes to the account. Absent where it does not, and from an object of an earlier version.
+       * Whether so much is left beside this hold that it keeps nobody out at the moment. Then its settlement may wait for the
+       * next
+       * call to the account. Absent if not, and if the object has an earlier version.
        */
       roomy?: boolean;
-      /** Whether this account is not on the list of accounts yet. Who puts it there calls `listed()`. */
+      /** Whether this account is not on the list of accounts yet. Code that adds it then calls `listed()`. */
       unlisted: boolean;
     };
 
-/** Whose shared budget a pool is. */
+/** The owner of a pool. */
 export type PoolKind = Extract<LimitOwner, 'group' | 'deployment'>;
 
 /** Why a request is refused: by which limit, and when it is worth trying again. */
 export interface Refusal {
   kind: 'refused';
   reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
-  /** Whose limit it is; absent in what a version before wrote, which knew accounts alone. */
+  /** Whose limit it is; absent if the version before wrote it, which knew only accounts. */
   by?: LimitOwner;
-  /** The limit, as it is named in the limits of its owner. */
+  /** The name of the limit, as its owner's limits have it. */
   limit: string;
   /** Whole seconds, at least one. */
   retryAfter: number;
   /** Milliseconds since 1970. */
   resetsAt: number;
-  /** What the request needs at the least, and what there is; nanodollars for `spend`, units otherwise. */
+  /** The least that the request needs, and what is left; nanodollars for `spend`, units otherwise. */
   needed: number;
   left: number;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
-  /** The model that is not allowed, or has no price; and those that are allowed. */
+  /** The model that is not allowed, or has no price; and the models that are allowed. */
   model?: string;
   allowed?: readonly string[];
-  /** What helps, where the limit is too small for this request: in words for the caller. */
+  /** What helps if the limit is too small for this request, in words for the caller. */
   advice?: string;
 }
 
-/** Who has a limit: an account, the token that asks, what several accounts share, or the run that a step belongs to. */
+/** The owner of a limit: an account, the credential, a budget that several accounts share, or the run of a step. */
 export type LimitOwner = 'account' | 'token' | 'group' | 'deployment' | 'run';
 
-/** The quota status: how much of each limit is used. What has no limit is absent. */
+/** The quota status: how much of each limit is used. Absent members have no limit. */
 export interface QuotaStatus {
   requests?: RateStatus;
   inputTokens?: RateStatus;
@@ -120,7 +121,7 @@ export interface QuotaStatus {
   month?: SpendStatus;
   /** All time; it never resets. */
   total?: SpendStatus;
-  /** What the token that asks may spend in all. */
+  /** What the credential may spend in total. */
   token?: SpendStatus;
 }
 
@@ -138,16 +139,16 @@ export interface SpendStatus {
   resetsAt: number;
 }
 
-/** What a request is going to store. */
+/** What a request will store. */
 export interface StorageRequest {
-  /** A conversation that it adds to, or makes. */
+  /** The conversation to which it adds, or which it makes. */
   conversation?: string | undefined;
   bytes: number;
-  /** As many bytes again as this conversation has. */
+  /** A conversation that is copied: its bytes are added to `bytes`. */
   copyOf?: string | undefined;
 }
 
-/** The limit that leaves no room for what is to be stored. */
+/** The limit that leaves no room for what should be stored. */
 export interface StorageRefusal {
   limit: 'conversations' | 'stored_bytes';
   most: number;

@@ -1,20 +1,20 @@
-/** The object of a batch, that of claims, and what an account decides about batches. */
+/** The contracts of a batch's object and of the claims' object, and of an account's decisions about batches. */
 
 import type { MessageBatch, OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { AdmissionCaller, AdmissionDecision } from './admission.ts';
 import type { Tokens } from './settlement.ts';
 
-/** What an account is asked to set aside for a batch. */
+/** Asks an account to set aside the cost of a batch. */
 export interface BatchOrder extends AdmissionCaller {
   /** The batch's id. */
   batch: string;
-  /** The id of its first row in the ledger; those of further models have a number behind it. */
+  /** The id of its first row in the ledger. The rows of other models have this id with a number after it. */
   requestId: string;
   items: number;
-  /** One for each model: what its items can cost at most, at half price. */
+  /** One entry for each model: the most that its items can cost, at half price. */
   rows: BatchOrderRow[];
-  /** Every model that may be billed, each by all of its names. */
+  /** Every model that may be billed, each with all of its names. */
   models: string[][];
   /** Whether every model is in the price table. */
   known: boolean;
@@ -22,9 +22,9 @@ export interface BatchOrder extends AdmissionCaller {
   digest: string;
   /** A hash of the caller's `idempotency-key`. */
   key?: string | undefined;
-  /** Whether a client says that it sends this again. */
+  /** Whether the client says that it sends this again. */
   repeats: boolean;
-  /** Whether nothing is to be set aside: only the decision is asked for. */
+  /** Whether only a decision is asked for, without setting anything aside. */
   dryRun: boolean;
 }
 
@@ -35,19 +35,19 @@ export interface BatchOrderRow {
   unpriced: boolean;
   items: number;
   cost: Nanodollars;
-  /** The same where limits say `served_tools: "estimate"`. */
+  /** The same for limits with `served_tools: "estimate"`. */
   estimated: Nanodollars;
 }
 
 /** An account's decision about a batch. */
 export type BatchDecision =
   | AdmissionDecision
-  /** The same was sent before, and this batch was made of it. */
+  /** The same was sent before, and this batch was made. */
   | { outcome: 'attached'; batch: string }
   /** The idempotency key was used for another body. */
   | { outcome: 'mismatched' };
 
-/** What a batch has cost, by model. To say it again changes nothing. */
+/** What a batch has cost, by model. A repeated settlement changes nothing. */
 export interface BatchSettlement {
   batch: string;
   rows: BatchSettlementRow[];
@@ -66,49 +66,54 @@ export interface BatchSettlementRow {
   upstream?: string | undefined;
 }
 
-/** What a batch is at its beginning: enough to bring it to its end, whoever dies. Plain JSON. */
+/** A batch at its beginning. This is enough to bring it to its end after any crash. Plain JSON. */
 export interface BatchOpening {
   id: string;
   account: string;
   requestId: string;
-  /** The origin and path by which the caller has reached this edge, for `results_url`. */
+  /** The origin and path by which the caller reached this edge, for `results_url`. */
   base: string;
   items: number;
-  /** One for each model, with the most that it can cost; journals of earlier releases do not say how many items it has. */
+  /**
+   * One entry for each model, with the most that it can cost. Journals of earlier releases do not have the number of items.
+   */
   rows: { requestId: string; model: string; hold: Nanodollars; items?: number }[];
-  /** What the custom ids are hashed with, and their digest. */
+  /** The salt with which the custom ids are hashed, and their digest. */
   seed: readonly [number, number, number, number];
   digest: string;
-  /** The same for all batches with these custom ids: no proof, but a doubt. Journals of earlier releases have none. */
+  /**
+   * The same for all batches with the same custom ids. Equal values prove nothing, but raise a doubt. Absent in older
+   * journals.
+   */
   likeness?: string;
   /** A hash of the account and the bytes of the body. */
   origin?: string;
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';
-  /** Whether an answer can give out ids of what it makes. */
+  /** Whether an answer may contain ids of things that it makes. */
   makesThings?: boolean;
-  /** Where there are several upstreams: the name of the one that it goes to. */
+  /** If there are several upstreams: the name of the one that gets the batch. */
   upstream?: string | undefined;
   /** The headers that calls about it need: its version and betas. */
   headers: Record<string, string>;
-  /** Where its end is told: null for nowhere. Default: BATCH_DELIVER_URL. */
+  /** The address to which its end is reported; null for none. Default: BATCH_DELIVER_URL. */
   deliverUrl?: string | null | undefined;
 }
 
-/** What an upstream has answered to a create. */
+/** The upstream's answer to a create. */
 export type CreateAnswer =
-  /** Made, under this id of the upstream's. */
+  /** It was made, and has this id at the upstream. */
   | { kind: 'made'; id: string; expiresAt: string }
-  /** Not made. What was said stands here for callers who have sent the same. */
+  /** It was not made. The answer is kept for callers who send the same again. */
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
-  /** A failure that does not say whether it was made: it is looked for, and if it is not there, it was refused. */
+  /** A failure that does not say whether it was made. It is searched for, and if it is not found, it was refused. */
   | { kind: 'doubtful'; status: number; body: string; headers: Record<string, string> }
-  /** Nobody knows: the answer was lost. */
+  /** The answer was lost, so it is not known. */
   | { kind: 'lost' };
 
-/** How far a batch is, for whoever asks. */
+/** How far a batch has come. */
 export type BatchState =
-  /** `isSent` is false as long as its last byte has not gone up: then it may still come to nothing. */
+  /** `isSent` is false until its last byte has gone up. Until then it may still come to nothing. */
   | { kind: 'known'; batch: MessageBatch; upstream: UpstreamBatch | undefined; isSent: boolean }
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
   | { kind: 'none' };
@@ -122,30 +127,34 @@ export interface UpstreamBatch {
 
 /** The object of one batch. */
 export interface BatchObject extends Rpc.DurableObjectBranded {
-  /** Stores what the batch is, before anything is set aside for it. */
+  /** Stores the batch, before anything is set aside for it. */
   prepare(opening: BatchOpening): void;
   /**
-   * Says that the last byte goes up now.
+   * Notes that the last byte goes up now.
    *
    * @param held what the account has set aside
-   * @returns false where the batch was given up meanwhile: then it must not
+   * @returns false if the batch was given up meanwhile: then the last byte must not go up
    */
   closing(held: Nanodollars): Promise<boolean>;
   /** Takes the upstream's answer. */
   answered(answer: CreateAnswer): Promise<BatchState>;
-  /** Lets a batch go whose last byte was not sent: only who would have sent it knows that. @param isHeld whether something may have been set aside for it */
+  /**
+   * Gives up a batch whose last byte was not sent. Only its sender may call this, because only the sender knows that.
+   *
+   * @param isHeld whether something may have been set aside for it
+   */
   drop(isHeld: boolean): Promise<void>;
-  /** @returns how the batch is */
+  /** @returns the state of the batch. */
   read(): BatchState;
-  /** Has the upstream cancel what no model has begun to answer. */
+  /** Asks the upstream to cancel the items that no model has begun to answer. */
   cancel(): Promise<BatchState>;
-  /** Deletes the batch, here and there. */
+  /** Deletes the batch, here and at the upstream. */
   remove(): Promise<'removed' | 'running' | 'none'>;
-  /** Forgets the batch for its account, which is erased. It is cancelled, settled and deleted. */
+  /** Erases the batch, because its account is erased. It is cancelled, settled and deleted. */
   erase(): void;
 }
 
-/** A batch whose create is not answered yet, or was lost. */
+/** A batch whose create has not been answered, or whose answer was lost. */
 export interface PendingBatch {
   batch: string;
   items: number;
@@ -153,42 +162,42 @@ export interface PendingBatch {
   at: number;
   /** The same for all batches with these custom ids. */
   likeness: string;
-  /** The same for the same body of the same account: these may be taken for one another. */
+  /** The same for equal bodies of the same account. Such batches may be exchanged for each other. */
   origin: string;
 }
 
-/** A batch of the upstream's list that may be ours. */
+/** A batch in the upstream's list that may be ours. */
 export interface BatchCandidate {
   id: string;
   /** Milliseconds since 1970. */
   at: number;
 }
 
-/** The object that knows which batches of one upstream belong to which of ours: one for each upstream. */
+/** The object that knows which batch of an upstream belongs to which of ours. There is one for each upstream. */
 export interface BatchClaimsObject extends Rpc.DurableObjectBranded {
   /** Notes a batch before its last byte goes up. */
   begin(pending: PendingBatch): void;
   /**
-   * Says whose a batch of the upstream's is.
+   * Claims a batch of the upstream for one of ours.
    *
-   * @param isSure whether the upstream itself has said so: then it was somebody else's by mistake
-   * @returns false where it is somebody else's
+   * @param isSure whether the upstream itself has said so. Then an earlier claim of another batch was a mistake
+   * @returns false if it belongs to another batch
    */
   claim(batch: string, upstreamId: string, isSure?: boolean): boolean;
   /**
-   * Says whose a batch of the upstream's is, by its custom ids.
+   * Claims a batch of the upstream for one of ours, by its custom ids.
    *
-   * @returns `own`; `other` where it is somebody else's; `unclear` as long as another one with the same custom ids is lost
+   * @returns `own`; `other` if it belongs to another batch; `unclear` while another lost batch has the same custom ids
    */
   prove(batch: string, upstreamId: string): 'own' | 'other' | 'unclear';
-  /** Takes a claim back: it was a guess, and wrong. */
+  /** Takes back a claim that was a wrong guess. */
   release(batch: string, upstreamId: string): void;
-  /** Notes that a batch was not made, or is not looked for any more. */
+  /** Notes that a batch was not made, or is no longer searched for. */
   end(batch: string): void;
   /**
-   * Chooses among batches of the upstream's that have the right number of items and the right time.
+   * Chooses among batches of the upstream that have the right number of items and the right time.
    *
-   * @returns `only`: the one that it must be, which is claimed; else those that nobody has claimed
+   * @returns `only`: the one that it must be, which is then claimed; otherwise those that nobody has claimed
    */
   choose(batch: string, candidates: BatchCandidate[]): { only?: string; free: string[] };
 }

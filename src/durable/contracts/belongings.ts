@@ -1,9 +1,9 @@
-/** What an account has made at an upstream: files, containers, threads. */
+/** What an account has made at upstreams: files, containers, threads. */
 
 import type { MadeId } from '../../upstream/usage/made-ids.ts';
 import type { StorageRefusal } from './admission.ts';
 
-/** What an account has, and where it is. `upstream` is empty where there is one upstream only. */
+/** Something that an account has made, and where it is. `upstream` is empty if there is only one upstream. */
 export interface Belonging extends MadeId {
   upstream: string;
 }
@@ -12,22 +12,22 @@ export interface Belonging extends MadeId {
 export interface UploadRequest {
   id: string;
   upstream: string;
-  /** The bytes that come; undefined where nobody has said. */
+  /** The announced number of bytes; undefined if it was not announced. */
   bytes: number | undefined;
-  /** The most that may come. */
+  /** The most bytes that may come. */
   most: number;
 }
 
 /** `room`: how many bytes may come. `at`: when it began, in milliseconds since 1970. */
 export type UploadDecision = { outcome: 'admitted'; room: number; at: number } | ({ outcome: 'full' } & StorageRefusal);
 
-/** How an upload has ended. `unknown`: nobody has said whether there is a file now; `bytes` have come, its form included. */
+/** How an upload has ended. `unknown`: it is not known whether there is a file; `bytes` have come, including the form. */
 export type UploadEnd =
   | { outcome: 'made'; file: FileDescription }
   | { outcome: 'failed' }
   | { outcome: 'unknown'; bytes: number };
 
-/** What is told of an upload that has ended. */
+/** The report of an ended upload. */
 export interface UploadReport {
   id: string;
   upstream: string;
@@ -39,13 +39,13 @@ export interface UploadReport {
 export interface FileDescription {
   id: string;
   bytes: number;
-  /** Milliseconds since 1970; null where it does not expire. */
+  /** Milliseconds since 1970; null if it does not expire. */
   expiresAt: number | null;
   /** The description itself, as JSON. */
   text: string;
 }
 
-/** A file of an account's list. The description is absent for one that a tool has made, until somebody asks for it. */
+/** A file in an account's list. If a tool has made it, it has no description until somebody asks for the file. */
 export interface FileRow {
   id: string;
   upstream: string;

@@ -13,7 +13,7 @@ import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 import type { ListedParent } from './settlement.ts';
 
-/** A conversation's object, as others call it; what each method does stands at the object. */
+/** The methods of a conversation's object. The object says what each one does. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
   prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined>;
@@ -57,7 +57,7 @@ export interface DecisionAnswer {
   body: string;
 }
 
-/** Which conversation is meant, and by whom. */
+/** The account and the id of a conversation. */
 export interface ConversationPlace {
   account: string;
   id: string;
@@ -65,28 +65,30 @@ export interface ConversationPlace {
 
 /** The call that a subagent's conversation answers. */
 export interface ParentCall extends ListedParent {
-  /** How deep it is: a run that a client has begun is at 1, its subagents are at 2. */
+  /** How deep it is. A run that a client has begun is at 1, its subagents are at 2. */
   depth: number;
-  /** How long that conversation is kept: its subagents no longer. Null takes the deployment's time. */
+  /**
+   * Seconds for which the calling conversation is kept. Its subagents are not kept longer. Null: the deployment's retention.
+   */
   retentionSeconds: number | null;
 }
 
-/** What a turn has come to, for whoever has begun it and is no client. */
+/** The outcome of a turn, for code that has begun it (and is not a client). */
 export interface TurnOutcome {
   turn: string;
   status: 'complete' | 'stopped' | 'interrupted' | 'refused' | 'running' | 'failed';
   /** Why its run has paused. */
   paused: string | null;
   stop_reason: string | null;
-  /** What was said last. */
+  /** The text of the last answer. */
   text: string;
   error: { type: string; message: string } | null;
   cost_usd: number;
 }
 
-/** What a subagent's turn has come to. */
+/** The outcome of a subagent's turn. */
 export interface SubagentOutcome extends TurnOutcome {
-  /** With its own subagents; null where it runs, or the account has not said it yet. */
+  /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
   cost: Nanodollars | null;
 }
 
@@ -96,35 +98,38 @@ export interface TurnRequest {
   requestId: string;
   route: string;
   identity: Identity;
-  /** The caller's body, a JSON object; as a stream where it is too long for a call. */
+  /** The caller's body, a JSON object; as a stream if it is too long for a call. */
   body: CrossingText;
   /** The SHA-256 of the body. */
   hash: string;
   /** The header `idempotency-key`. */
   key: string | undefined;
-  /** Whether an official client says that it has sent the same before. */
+  /** Whether an official client says that this is a retry. */
   retried: boolean;
-  /** Whether the same call was lost before: it must not begin a second turn. */
+  /** Whether the same call was lost before. Then it must not begin a second turn. */
   again: boolean;
   stream: boolean;
-  /** Whether the turn is in the background: nobody waits for its answer, and its end is told. */
+  /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
   background?: boolean | undefined;
-  /** Where that is told, and what waits for approval; absent where the setting TURN_DELIVER_URL says it. */
+  /** The address for this event, and for approvals that wait; absent for that of the setting TURN_DELIVER_URL. */
   deliverUrl?: string | undefined;
   prefix?: string | undefined;
   agent?: string | undefined;
-  /** Who has stored the tool that is this agent: the agent is theirs or the deployment's; absent: the account's own may be. */
+  /**
+   * The account that stored the tool for this agent. The agent then belongs to it or to the deployment. Absent: the caller's
+   * own.
+   */
   agentOwner?: string | undefined;
-  /** The models that it says may step in. */
+  /** The models that may step in, according to the request. */
   fallbacks?: readonly string[] | undefined;
-  /** As they go up, but for the deployment's key. */
+  /** The headers as they go up, without the deployment's key. */
   headers: PlainHeaders;
   query: string;
-  /** The call of a run that it answers; absent in what a client has sent. */
+  /** The call of a run that it answers; absent in a client's request. */
   parent?: ParentCall | undefined;
 }
 
-/** The request for a conversation's next prompt, which is to be counted. */
+/** A request for a conversation's next prompt, to count its tokens. */
 export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix' | 'agent'>;
 
 /** An error as it crosses from the object to the edge. */
@@ -137,7 +142,7 @@ export interface WireError {
 }
 
 export type TurnAnswer =
-  /** `first` are the events that have been shown already: so they come with the answer, and not by the stream. */
+  /** `first` are the events that have been shown already. They come with the answer, and the stream has the rest. */
   | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
   | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: TurnSummary }
   | {
@@ -150,7 +155,7 @@ export type TurnAnswer =
     }
   | { kind: 'error'; error: WireError };
 
-/** A turn's answer on its way to the edge. A complete one is packed into a text, which costs less to carry. */
+/** A turn's answer on its way to the edge. A complete one is packed into a text, which costs less to pass. */
 export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
 
 /** The answer to a client that resumes a turn. */
@@ -159,13 +164,13 @@ export type Resumed =
   | { kind: 'none' | 'gone' | 'unknown' }
   | { kind: 'error'; error: WireError };
 
-/** A text as it crosses between the edge and an object: a call carries 32 MB, and two bytes a character at the worst. */
+/** A text on its way between the edge and an object. A call carries at most 32 MB, with up to two bytes per character. */
 export type CrossingText = string | ReadableStream<Uint8Array>;
 
-/** The answer to what changes or reads a conversation: JSON text, or why not. */
+/** The answer to a call that changes or reads a conversation: JSON text, or the error. */
 export type Result<T> = { ok: true; value: T } | { ok: false; error: WireError };
 
-/** The turn's summary for the edge's log line and headers; it follows the end of a stream. */
+/** The turn's summary, for the edge's log line and headers. It follows the end of a stream. */
 export interface TurnSummary {
   outcome: RequestOutcome;
   nanodollars: Nanodollars;

@@ -3,7 +3,7 @@ import type { EventState } from '../../webhooks/webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import type { Page, PageOf } from './page.ts';
 
-/** The inbox of a source of webhooks, as others call it; what each method does stands at the object. */
+/** The methods of the inbox of a webhook source. The object says what each one does. */
 export interface InboxObject extends Rpc.DurableObjectBranded {
   accept(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; known?: string };
   acceptAlert(event: NewEvent): void;
@@ -18,7 +18,7 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
   erase(account: string, until: number): { remaining: number };
 }
 
-/** What is to be done for an event; the lease names the job that has taken it up. */
+/** The work on an event. The lease identifies the job that has taken it. */
 export type Work =
   | { kind: 'none' }
   | {
@@ -29,9 +29,9 @@ export type Work =
       subject: string | null;
       receivedAt: number;
       result: EventResult | null;
-      /** An agent's turn that was begun for it. */
+      /** The agent's turn that was begun for it. */
       turn: string | null;
-      /** How often in a row this, working on it or delivering, has failed. */
+      /** How often in a row the current stage (work or delivery) has failed. */
       failures: number;
     };
 
@@ -41,9 +41,9 @@ export interface Conclusion {
   attempt: Attempt;
   to:
     | { state: 'delivered' | 'classified' | 'answered' | 'parked' | 'failed' }
-    /** It has failed, and is tried again after a pause in milliseconds, but not before a time. */
+    /** It has failed, and is tried again after a pause in milliseconds, but not before `notBefore`. */
     | { state: 'again'; pause: number; notBefore: number | null }
-    /** It has not failed, and is tried again then. */
+    /** It has not failed, and is tried again at a time. */
     | { state: 'waiting' | 'running'; at: number };
 }
 
@@ -53,14 +53,14 @@ export interface AgentTurn {
   turn: string;
 }
 
-/** An event as it comes from a sender, its signature verified. */
+/** An event from a sender, with a verified signature. */
 export interface NewEvent {
   id: string;
   account: string;
-  /** null where it is too long to be classified: the event has failed then. */
+  /** The text; null if it is too long to be worked on. Then the event has failed. */
   text: string | null;
   subject: string | null;
   digest: string;
-  /** Whether an event with the same body is this one, whatever its id: its sender signs the body alone. */
+  /** Whether an event with the same body counts as this one, whatever its id is, because its sender signs only the body. */
   sameBodySameEvent?: boolean;
 }

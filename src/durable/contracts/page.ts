@@ -15,7 +15,7 @@ export interface PageOf {
   before_id?: string | undefined;
 }
 
-/** Which page of conversations: of the subagents of one, or of all that are no subagent's. */
+/** Which page of conversations. With `parent`: its subagents' conversations. Without: all except subagents'. */
 export interface ConversationPage extends PageOf {
   parent?: string | undefined;
 }

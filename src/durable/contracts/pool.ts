@@ -3,7 +3,7 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import type { PoolLimits } from '../../settings/limits.schema.ts';
 import type { Page, PageOf } from './page.ts';
 
-/** A pool's object, as others call it; what each method does stands at the object. */
+/** The methods of a pool's object. The object says what each one does. */
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
   standing(): PoolQuotaReport;
@@ -14,29 +14,29 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   recount(): { accounts: number };
 }
 
-/** What an account tells a pool, and asks of it. All figures are absolute, so a call may come twice, late, or never. */
+/** A call of an account to a pool. All figures are absolute, so a call may come twice, late, or never. */
 export interface LeaseCall {
-  /** The lease's own id. It names the account's figures also when its name was erased. */
+  /** The lease's own id. It identifies the account's figures even after the account's name was erased. */
   lease: string;
-  /** By what the account is asked; absent where the platform does not tell its object. */
+  /** The account's name, by which the pool can call it; absent if the platform does not know it. */
   account?: string | undefined;
-  /** Whether nobody has used the account in this life of its object: one that was erased has no name until then. */
+  /** Whether nobody has used the account since its object woke. An erased account has no name until it is used. */
   nameless?: boolean | undefined;
-  /** Grows each time the account's object wakes and leases anew. */
+  /** Grows each time the account's object wakes and leases again. */
   incarnation: number;
-  /** Grows with each call of an incarnation. */
+  /** Grows with each call within an incarnation. */
   seq: number;
   windows: LeaseFigures[];
-  /** What the account would like to keep unused for what comes next, beyond what it asks for. */
+  /** What the account would like to keep unused for later requests, in addition to what it asks for. */
   wish: Nanodollars;
   /** When it was last used; milliseconds since 1970. */
   seenAt?: number | undefined;
   group?: string | undefined;
-  /** The account's own limits in USD, by the names of its windows; what is absent has none. */
+  /** The account's own limits in USD, by the names of its windows. Absent windows have no limit. */
   limits?: PoolLimits | undefined;
-  /** What it has spent, for who asks who spent what; told to the deployment's pool alone. */
+  /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
   sums?: SumsReport | undefined;
-  /** Whether there are sums that this does not tell: then it is asked when it is silent. */
+  /** Whether there are more sums than this call reports. Then the pool asks the account if it stays silent. */
   owes?: boolean | undefined;
   handover?: Handover | undefined;
 }
@@ -49,74 +49,74 @@ export interface LeaseFigures {
   /** When it ends; milliseconds since 1970. */
   end: number;
   spent: Nanodollars;
-  /** Held, or leased and kept. */
+  /** What is held, or leased and kept. */
   kept: Nanodollars;
-  /** Asked for on top, and the smallest part of that which is of use. */
+  /** What is asked for in addition, and the smallest useful part of it. */
   want: Nanodollars;
   least: Nanodollars;
 }
 
 export type LeasePeriod = 'hour' | 'day' | 'week' | 'month' | 'total';
 
-/** A pool's answer: that to the newest call it knows, which may not be the one it answers. */
+/** A pool's answer to the newest call that it knows. This may not be the call that it answers. */
 export interface LeaseAnswer {
   incarnation: number;
   seq: number;
   windows: LeaseGrant[];
-  /** The most that the account may keep without holding it. */
+  /** The most that the account may keep without a hold. */
   slice: Nanodollars;
-  /** The last handover that was taken. */
+  /** The number of the last handover that the pool has taken. */
   epoch: number;
-  /** The change up to which the pool knows the account's sums; -1 where it wants to be told all of them. */
+  /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
   told: number;
 }
 
 export interface LeaseGrant {
   id: string;
-  /** How far the account may go in this window, settled and held together; null where the pool has no limit. */
+  /** The most that the account may settle and hold together in this window; null if the pool has no limit. */
   granted: Nanodollars | null;
   limit: Nanodollars;
-  /** What nobody has leased; negative where more is leased than the limit, since that was lowered. */
+  /** What nobody has leased; negative if more is leased than the limit, because the limit was lowered. */
   free: Nanodollars;
-  /** What nobody has spent: more than is free while others hold. */
+  /** What nobody has spent. This is more than `free` while others hold or lease something. */
   left: Nanodollars;
 }
 
-/** What an account has spent: absolute sums of what has changed since it told them last. */
+/** A report of what an account has spent: absolute sums that have changed since the last report. */
 export interface SumsReport {
   /**
-   * The change up to which the pool must know them already, or it takes nothing of this; -1 where this takes the place of
-   * all that was told before.
+   * The change up to which the pool must know the sums already; otherwise it ignores this report. -1 if this report replaces
+   * all earlier ones.
    */
   since: number;
-  /** The change up to which this tells. */
+  /** The change up to which this report goes. */
   seq: number;
   rows: SumRow[];
-  /** What the rows tell all of: what else the pool knows of it is gone. */
+  /** What the rows report completely. Everything else that the pool knows about it must be deleted. */
   whole: Pick<SumRow, 'day' | 'dimension'>[];
 }
 
 export interface SumRow {
   /** Days since 1970. */
   day: number;
-  /** Empty where no group has paid. */
+  /** The group that has paid; empty if none has. */
   group: string;
   dimension: 'model' | 'token' | 'user' | 'tag';
-  /** The model, the jti, …; `(other)` for all for which a day had no room; an empty tag for requests with any. */
+  /** The model, the jti, …; `(other)` for values without a row of their own; an empty tag for requests with any tag. */
   value: string;
-  /** As `packSums` orders them. */
+  /** The sums, as `packSums` orders them. */
   sums: number[];
 }
 
-/** What an account leaves behind that was erased. Taken once, by its number. */
+/** What an erased account leaves to a pool. The pool takes it once, by its number. */
 export interface Handover {
   epoch: number;
   /**
-   * What was not reported when it was erased, by day and group alone. Absent where that was handed over before: then what
-   * was reported since stays as it is.
+   * What was not reported before the erasure, by day and group only. Absent if that was handed over before. Then what was
+   * reported since does not change.
    */
   sums?: SumsReport | undefined;
-  /** What was settled after it was erased, to be added. */
+  /** What was settled after the erasure, to be added. */
   late: SumRow[];
 }
 
@@ -129,6 +129,6 @@ export interface SharedUsageQuery {
   from?: string | undefined;
   to?: string | undefined;
   group_by: 'day' | 'model' | 'token' | 'user' | 'tag' | 'account' | 'group';
-  /** Only of what this group has paid for. */
+  /** Only for what this group has paid. */
   group?: string | undefined;
 }

@@ -5,33 +5,33 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 /** How a request has ended, and what it has cost. */
 export interface Settlement {
   requestId: string;
-  /** complete, cut, client_gone, refused_upstream, …: goes into the row as it is. */
+  /** complete, cut, client_gone, refused_upstream, …: stored in the row unchanged. */
   status: string;
-  /** By `cost()`; 0 where the upstream refused. */
+  /** The cost, computed by `computeCost`; 0 if the upstream refused. */
   cost: Nanodollars;
   tokens?: Partial<Tokens> | undefined;
-  /** Whether the cost is not the upstream's final word. */
+  /** Whether the cost is an estimate, because the upstream has not reported the final usage. */
   estimated?: boolean | undefined;
   stage?: string | undefined;
   answeredBy?: string | undefined;
   stopReason?: string | undefined;
   errorType?: string | undefined;
   upstreamRequestId?: string | undefined;
-  /** Where there are several upstreams: the name of the one that answered, or was tried last. */
+  /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;
   ttftMs?: number | undefined;
   ms?: number | undefined;
-  /** The beginning of the row, used where the account has no row of this request any more. */
+  /** The beginning of the row, used if the account no longer has a row of this request. */
   opening?: Partial<Opening> | undefined;
-  /** When the request began, in milliseconds since 1970: one that began before an erasure is not recorded again. */
+  /** When the request began, in milliseconds since 1970. If it began before an erasure, it is not recorded again. */
   startedAt?: number | undefined;
   /** The calls of tools whose results it has taken up, by the names of the tools. */
   tools?: Readonly<Record<string, CalledTool>> | undefined;
-  /** The conversation after this request. It is noted in the same call, whatever the outcome of the settlement. */
+  /** The conversation after this request. It is noted in the same call, whatever the result of the settlement is. */
   conversation?: ConversationReport | undefined;
 }
 
-/** How often a tool was called, how often that failed, and how long it took in all, in milliseconds. */
+/** How often a tool was called, how often it failed, and how many milliseconds it took in total. */
 export type CalledTool = readonly [calls: number, errors: number, ms: number];
 
 /** What an account answers to a settlement. */
@@ -53,7 +53,7 @@ export interface Tokens {
   webSearches: number;
 }
 
-/** What is known of a request when it is admitted. */
+/** What is known about a request when it is admitted. */
 export interface Opening {
   route: string;
   model: string;
@@ -62,22 +62,22 @@ export interface Opening {
   prefix: string | null;
   agent: string | null;
   token: string | null;
-  /** The group whose pool pays too. */
+  /** The group whose pool also pays. */
   group: string | null;
-  /** As `identity/tags.ts` writes them. */
+  /** The tags, as `identity/tags.ts` writes them. */
   tags: string | null;
   /** A hash of the end user that the request named. */
   user: string | null;
 }
 
-/** The call that a subagent's conversation answers, as lists tell it. */
+/** The call that a subagent's conversation answers, as lists show it. */
 export interface ListedParent {
   /** The id of a conversation, and of a call that its run has made. */
   conversation: string;
   toolUseId: string;
 }
 
-/** The state of a conversation after a change; versions only grow, so a report that comes late changes nothing. */
+/** The state of a conversation after a change. Versions only grow, so a late report changes nothing. */
 export interface ConversationReport {
   id: string;
   version: number;
@@ -85,15 +85,15 @@ export interface ConversationReport {
   createdAt: number;
   updatedAt: number;
   title: string | null;
-  /** Of a subagent's. */
+  /** The call that it answers, if it is a subagent's conversation. */
   parent?: ListedParent | undefined;
   turns: number;
   messages: number;
-  /** What its object takes up, as the platform counts it; a version before this one did not tell. */
+  /** The bytes of its object, as the platform counts them; absent in reports of the version before. */
   bytes?: number | undefined;
-  /** What it has cost, without the request that the report comes with; a version before this one did not tell. */
+  /** What it has cost, without the request that this report comes with; absent in reports of the version before. */
   cost?: Nanodollars | undefined;
-  /** Whether calls of it wait for approval; a version before this one did not tell. */
+  /** Whether its calls wait for approval; absent in reports of the version before. */
   paused?: 'approval' | null | undefined;
   /** Whether it does not exist: it was deleted, or its first turn failed. */
   gone: boolean;

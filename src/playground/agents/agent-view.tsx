@@ -43,11 +43,11 @@ function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content
   return (
     <Facts
       facts={[
-        ...(description === undefined ? [] : ([['For', description]] as const)),
+        ...(description === undefined ? [] : ([['Description', description]] as const)),
         ['Model', nameOf(model)],
         ['Tools', names.length === 0 ? 'none' : names.join(', ')],
-        ['Limits of a run', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
-        ['Who approves', approvers === 'admin' ? 'an admin' : 'the owner of the conversation'],
+        ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
+        ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
       ]}
     />
   );
@@ -87,9 +87,9 @@ function LastRuns({ name }: { name: string }) {
     <section class="stack">
       <h2>Last requests</h2>
       {rows.length === 0 ? (
-        <p class="quiet">None lately.</p>
+        <p class="quiet">No recent requests.</p>
       ) : (
-        <Table columns={['At', 'Conversation', { number: 'Cost' }, 'Ended']} label="Last requests">
+        <Table columns={['Time', 'Conversation', { number: 'Cost' }, 'Outcome']} label="Last requests">
           {rows.map((row) => {
             const { request_id, created_at, conversation, status, cost_usd } = row;
             return (
@@ -109,5 +109,5 @@ function LastRuns({ name }: { name: string }) {
 
 function endOf(row: LedgerRow): string {
   if (row.status === 'held') return 'running';
-  return waitsSince(row) ? 'waits for approval' : (row.error_type ?? row.stop_reason ?? row.status);
+  return waitsSince(row) ? 'waiting for approval' : (row.error_type ?? row.stop_reason ?? row.status);
 }

@@ -27,13 +27,14 @@ function AgentList() {
       <header class="stack">
         <h1>Agents</h1>
         <p class="lead-more">
-          A model, its instructions, its tools and its limits, stored by version. A message names one by{' '}
+          A model with its instructions, tools and limits, stored by version. A request picks one by its member{' '}
           <code>agent</code>.
         </p>
       </header>
       {rows?.length === 0 && (
         <p class="quiet">
-          None yet. Store one with <code>PUT /agents/:name</code>; <a href="/docs">the reference</a> has an example.
+          No agents yet. Store one with <code>PUT /agents/:name</code>: <a href="/docs">the reference</a> has an
+          example.
         </p>
       )}
       {rows !== undefined && rows.length > 0 && (
@@ -48,7 +49,7 @@ function AgentList() {
               <tr key={`${owner} ${name}`}>
                 <th scope="row">
                   <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
-                  {isWaiting(name) && <span class="tag waits">waits for approval</span>}
+                  {isWaiting(name) && <span class="tag waits">waiting for approval</span>}
                 </th>
                 <td>{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>

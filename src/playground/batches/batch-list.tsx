@@ -18,10 +18,10 @@ export function BatchList() {
       <h2 id="batch-list">Your batches</h2>
       {listFault.value && <Fault text={listFault.value} />}
       {rows !== undefined && rows.length === 0 && (
-        <p class="quiet">None yet. What you send above stands here until you delete it.</p>
+        <p class="quiet">No batches yet. Those you send stay here until you delete them.</p>
       )}
       {rows !== undefined && rows.length > 0 && (
-        <Table columns={['Made', 'Batch', 'Requests', 'State']} action="Cancel or delete">
+        <Table columns={['Created', 'Batch', 'Requests', 'State']} action="Cancel or delete">
           {rows.map((batch) => (
             <BatchRow key={batch.id} batch={batch} />
           ))}
@@ -29,7 +29,7 @@ export function BatchList() {
       )}
       {hasOlder.value && (
         <p class="row">
-          <SmallButton name="Show older ones" onClick={showMore} />
+          <SmallButton name="Show older" onClick={showMore} />
         </p>
       )}
     </section>
@@ -58,18 +58,18 @@ function BatchRow({ batch }: { batch: Batch }) {
 export function BatchActions({ batch, onDeleted = () => {} }: { batch: Batch; onDeleted?: () => void }) {
   const asks = useSignal(false);
   const { id, processing_status } = batch;
-  if (processing_status === 'canceling') return <span class="quiet">ends soon</span>;
+  if (processing_status === 'canceling') return <span class="quiet">ending</span>;
   const [name, sure, work] =
     processing_status === 'ended'
       ? ([
           'Delete',
-          'Delete it for good',
+          'Delete for good',
           async () => {
             await edge().batches.delete(id);
             onDeleted();
           },
         ] as const)
-      : (['Cancel', 'Cancel what is left', () => edge().batches.cancel(id)] as const);
+      : (['Cancel', 'Cancel the rest', () => edge().batches.cancel(id)] as const);
   if (!asks.value) return <SmallButton name={name} onClick={() => (asks.value = true)} />;
   return (
     <span class="inline">

@@ -6,7 +6,7 @@ import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatCount, formatMoment, formatUsd } from '../ui/format.ts';
+import { formatCount, formatMoment, formatUsd, sentenceCase } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
 import { BatchActions } from './batch-list.tsx';
 import { listFault } from './list.ts';
@@ -72,14 +72,14 @@ function State({ batch }: { batch: Batch }) {
   const ended = processing_status === 'ended';
   const facts: [string, string][] = [
     ['Requests', formatCount(totalOf(batch))],
-    ['Made', formatMoment(created_at)],
-    ended_at === null ? ['Ends at the latest', formatMoment(expires_at)] : ['Ended', formatMoment(ended_at)],
+    ['Created', formatMoment(created_at)],
+    ended_at === null ? ['Ends by', formatMoment(expires_at)] : ['Ended', formatMoment(ended_at)],
     ...(cost_usd === null ? [] : [['Cost', formatUsd(cost_usd)] satisfies [string, string]]),
   ];
   return (
     <>
       <p class="batch-words" role="status">
-        {ended ? batchStateOf(batch) : `It is ${batchStateOf(batch)}.`}
+        {sentenceCase(batchStateOf(batch))}
       </p>
       <div class="bar" data-limited="true" data-runs={!ended} aria-hidden="true">
         {outcomesOf(batch).map(([outcome, count]) => (
@@ -89,8 +89,8 @@ function State({ batch }: { batch: Batch }) {
       <Facts facts={facts} />
       <p class="quiet">
         {ended
-          ? 'Only what succeeded costs anything. Claude keeps the results for 29 days from the start; download what you need for longer.'
-          : 'Most batches end within an hour. Claude tells how each request went when all have ended; you can close this page.'}
+          ? 'You pay only for requests that succeeded. Claude keeps the results for 29 days from the start. Download what you need for longer.'
+          : 'Most batches end within an hour. The results come when all requests have ended. You can close this page.'}
       </p>
     </>
   );

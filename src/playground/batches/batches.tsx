@@ -18,7 +18,7 @@ export function Batches() {
       <header class="stack">
         <h1>Batches</h1>
         <p class="lead-more">
-          Send many requests at once, at half the price. They are answered within a day, mostly within an hour.
+          Send many requests at once, for half the price. They are answered within a day, usually within an hour.
         </p>
       </header>
       <NewBatch />

@@ -32,7 +32,9 @@ export async function readCsv(name: string, source: File | string): Promise<Rows
     else Papa.parse<string[]>(source, { ...config, error: reject });
   });
   if (table.length > MOST_REQUESTS + 1) {
-    throw new UploadError(`There are more than ${MOST_REQUESTS} rows, the most of a batch. Split the file.`);
+    throw new UploadError(
+      `A batch takes ${MOST_REQUESTS.toLocaleString('en')} requests at most, and this file has more rows. Split it.`,
+    );
   }
   faults.throwIfAny();
   const [head, ...rows] = table;

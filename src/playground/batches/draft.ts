@@ -104,7 +104,7 @@ function take(read: Upload): void {
 
 function prompt() {
   const chosen = model.value;
-  if (!chosen) throw new Error('This account may use no model. Ask the operator of this edge for one.');
+  if (!chosen) throw new Error('This account may not use any model. Ask the operator of this edge to allow one.');
   return {
     model: chosen.id,
     maxTokens: answerTokens.value,

@@ -11,12 +11,12 @@ export function Estimate({ estimate: { requests, cost_usd, fits, fitting } }: { 
         facts={[
           ['At most', formatUsd(cost_usd)],
           ['Requests', formatCount(requests)],
-          ['Price', 'half of a single request’s'],
+          ['Price', 'half the usual'],
         ]}
       />
       {!fits && (
         <Fault
-          text={`Your budget has room for ${formatCount(fitting)} of them now. Send fewer, ask for shorter answers, or wait until the budget is renewed.`}
+          text={`Your budget covers ${formatCount(fitting)} of them now. Send fewer, ask for shorter answers, or wait until the budget resets.`}
         />
       )}
     </div>

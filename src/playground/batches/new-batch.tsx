@@ -30,7 +30,7 @@ export function NewBatch() {
           {ready && <Estimate estimate={ready.estimate} />}
           <p class="row">
             <SubmitButton
-              name={ready ? `Send ${formatCount(ready.count)} requests` : busy ? 'Pricing…' : 'See the price'}
+              name={ready ? `Send ${formatCount(ready.count)} requests` : busy ? 'Pricing…' : 'Show the price'}
               disabled={busy || ready?.estimate.fits === false}
             />
             {!ready && <span class="quiet">Nothing is sent to Claude yet.</span>}
@@ -68,7 +68,7 @@ function FileField() {
   };
   return (
     <label class="file-field" {...useFileDrop(take)}>
-      <span>{draftBusy.value ? 'Reading…' : 'A file with a request, a row or a text in each line'}</span>
+      <span>{draftBusy.value ? 'Reading…' : 'Choose or drop a file with one request, row or text per line'}</span>
       <input
         ref={field}
         type="file"
@@ -78,7 +78,7 @@ function FileField() {
         onChange={(event) => take(event.currentTarget.files)}
       />
       <span class="quiet">
-        CSV with named columns; JSONL with <code>custom_id</code> and <code>params</code>; or plain lines.
+        CSV with named columns, JSONL with <code>custom_id</code> and <code>params</code>, or plain lines.
       </span>
     </label>
   );

@@ -20,7 +20,7 @@ export function outcomesOf({ request_counts }: Batch): [Outcome, number][] {
 /** @returns the state of a batch in words */
 export function batchStateOf(batch: Batch): string {
   if (batch.processing_status === 'in_progress') return 'in progress';
-  if (batch.processing_status === 'canceling') return 'being canceled';
+  if (batch.processing_status === 'canceling') return 'canceling';
   return outcomesOf(batch)
     .map(([outcome, count]) => `${formatCount(count)} ${outcome}`)
     .join(', ');

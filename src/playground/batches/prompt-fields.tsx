@@ -12,13 +12,13 @@ export function PromptFields({ upload: { columns, rows } }: { upload: RowsUpload
   return (
     <>
       <TextArea
-        label={`Prompt for each row; ${columns.map((name) => `{{${name}}}`).join(', ')} ${columns.length === 1 ? 'is its text' : 'are its texts'}`}
+        label={`Prompt for each row, with ${columns.map((name) => `{{${name}}}`).join(', ')}`}
         rows={4}
         placeholder={`Summarize this:\n\n{{${columns[0]}}}`}
         value={template}
       />
       <label class="labelled">
-        System prompt, if you want one
+        System prompt (optional)
         <textarea
           rows={2}
           value={systemText.value}
@@ -35,7 +35,7 @@ export function PromptFields({ upload: { columns, rows } }: { upload: RowsUpload
           />
         </label>
         <label class="labelled">
-          Most tokens of an answer
+          Longest answer, in tokens
           <input
             type="number"
             min={1}
@@ -46,16 +46,16 @@ export function PromptFields({ upload: { columns, rows } }: { upload: RowsUpload
           />
         </label>
         <label class="labelled">
-          Id of a request
+          Request id
           <Select
             value={idColumn.value}
-            options={[['', 'The number of its row'], ...columns]}
+            options={[['', 'Row number'], ...columns]}
             onChoose={(name) => (idColumn.value = name)}
           />
         </label>
       </div>
       <figure class="first-prompt">
-        <figcaption class="quiet">The first row asks</figcaption>
+        <figcaption class="quiet">The first request</figcaption>
         <p class={typeof filled === 'string' ? 'quiet' : undefined}>
           {typeof filled === 'string' ? filled : fillTemplate(filled, rows[0] ?? []).slice(0, PREVIEW_CHARACTERS)}
         </p>

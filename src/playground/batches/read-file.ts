@@ -56,10 +56,10 @@ function itemReader(name: string): LineReader {
     add({ number, text }) {
       const where = `Line ${number}`;
       const item = parsed(text);
-      if (typeof item !== 'object' || item === null) body.fault(where, 'it is no JSON object.');
+      if (typeof item !== 'object' || item === null) body.fault(where, 'it is not a JSON object.');
       else {
         const { custom_id, params } = item as Record<string, unknown>;
-        if (typeof params !== 'object' || params === null) body.fault(where, 'it has no params, the request itself.');
+        if (typeof params !== 'object' || params === null) body.fault(where, 'params, the request itself, is missing.');
         else body.add(where, custom_id, () => text);
       }
     },
@@ -72,7 +72,9 @@ function textReader(name: string): LineReader {
   return {
     add({ text }) {
       if (rows.length === MOST_REQUESTS) {
-        throw new UploadError(`There are more than ${MOST_REQUESTS} lines, the most of a batch. Split the file.`);
+        throw new UploadError(
+          `A batch takes ${MOST_REQUESTS.toLocaleString('en')} requests at most, and this file has more lines. Split it.`,
+        );
       }
       // A line may be a text, or a JSON string, which can have line ends in it.
       const value = text.startsWith('"') ? parsed(text) : undefined;

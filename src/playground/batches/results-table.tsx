@@ -50,7 +50,7 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
         <div class="inline">
           <h2 id="results">Results</h2>
           <span class="quiet" role="status">
-            {complete ? '' : `${formatCount(shown)} have come…`}
+            {complete ? '' : `${formatCount(shown)} so far…`}
           </span>
         </div>
         <div class="inline filters">
@@ -58,7 +58,7 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
           <Select
             label="Outcome"
             value={outcome.value}
-            options={[['', 'All'], 'succeeded', 'errored', 'canceled', 'expired']}
+            options={[['', 'All outcomes'], 'succeeded', 'errored', 'canceled', 'expired']}
             onChoose={(one) => {
               outcome.value = one;
               first.value = 0;
@@ -69,7 +69,7 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
       {results.fault.value && <Fault text={results.fault.value} />}
       {isDrawn && (
         <>
-          <Table columns={['Id', 'Outcome', 'Answer', 'In', 'Out', 'Ended']} action="Show it all">
+          <Table columns={['Id', 'Outcome', 'Answer', 'In', 'Out', 'Ended']} action="Show">
             {rows.slice(first.value, first.value + RESULTS_AT_ONCE).map((row) => (
               <ResultLine key={row.from} row={row} show={async () => (whole.value = await results.whole(row))} />
             ))}

@@ -63,7 +63,7 @@ export class BodyBuilder {
       return;
     }
     if (this.#ids.has(id)) {
-      this.#faults.add(where, `the custom_id ${id} stands twice, and each request needs its own.`);
+      this.#faults.add(where, `the custom_id ${id} is used twice, and each request needs its own.`);
       return;
     }
     const text = json();
@@ -83,10 +83,10 @@ export class BodyBuilder {
   end(): { count: number; body: Blob } {
     this.#faults.throwIfAny();
     const count = this.#ids.size;
-    if (count === 0) throw new UploadError('There is no request in this file. Choose one that has some.');
+    if (count === 0) throw new UploadError('This file has no requests. Choose another one.');
     if (count > MOST_REQUESTS) {
       throw new UploadError(
-        `There are ${count} requests, and a batch has ${MOST_REQUESTS} at the most. Split the file.`,
+        `A batch takes ${MOST_REQUESTS.toLocaleString('en')} requests at most, and this file has ${count.toLocaleString('en')}. Split it.`,
       );
     }
     this.#flush();

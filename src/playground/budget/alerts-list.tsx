@@ -3,7 +3,7 @@ import { formatMoment, formatShare, formatUsd } from '../ui/format.ts';
 import { alerts } from './overview.ts';
 
 const STATES: Record<AlertRow['state'], string> = {
-  pending: 'on its way',
+  pending: 'being sent',
   delivered: 'delivered',
   parked: 'not delivered',
   kept: 'not sent: ALERT_URL is not set',
@@ -19,7 +19,7 @@ export function AlertsList() {
         <p class="quiet">
           {rows === undefined
             ? '…'
-            : 'None yet. To be told of half a limit: PATCH /accounts/:id/limits with {"alerts": [0.5]}.'}
+            : 'No alerts yet. To get one at half of a limit, send PATCH /accounts/:id/limits with {"alerts": [0.5]}.'}
         </p>
       ) : (
         <ul class="stack alerts">
@@ -45,6 +45,6 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
     case 'over_hold':
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':
-      return `${node.id}: an event is given up: ${subject}`;
+      return `${node.id} gave up on an event: ${subject}`;
   }
 }

@@ -2,7 +2,6 @@ import { effect, signal, untracked } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { UsageReport } from '../../client/index.ts';
 import { edge } from '../edge/client.ts';
-import { nameOf } from '../edge/models.ts';
 import { poll } from '../edge/poll.ts';
 import { Select } from '../ui/form.tsx';
 import { formatCount, formatUsd, usdColumn } from '../ui/format.ts';
@@ -11,6 +10,7 @@ import { chosenDays, daysName } from './days.ts';
 import { DaysPicker } from './days-picker.tsx';
 import { inputTokens } from './input-tokens.ts';
 import { account } from './report.ts';
+import { SpendKey } from './spend-key.tsx';
 
 const PARTS_EVERY_MS = 10_000;
 const PARTS_SHOWN = 20;
@@ -56,15 +56,15 @@ export function Breakdown() {
   return (
     <section class="stack" aria-labelledby="breakdown">
       <div class="apart">
-        <h2 id="breakdown">What {account.value} spent it on</h2>
+        <h2 id="breakdown">What {account.value} spent money on</h2>
         <div class="inline filters">
           <Select
-            label="Summed by"
+            label="Group by"
             value={group.value}
             options={Object.entries(SPEND_GROUPS).map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
             onChoose={(key) => (group.value = key as SpendGroup)}
           />
-          <DaysPicker of="what it was spent on" />
+          <DaysPicker of="what it spent money on" />
         </div>
       </div>
       <p class="quiet">
@@ -76,11 +76,17 @@ export function Breakdown() {
       {rows.length > 0 && (
         <Table
           columns={[SPEND_GROUPS[group.value], ...['Requests', 'In', 'Out', 'Cost'].map((number) => ({ number }))]}
-          label="What it was spent on"
+          label="Spending"
         >
           {rows.map(({ key, requests, cost_usd, usage }) => (
             <tr key={key}>
-              <th scope="row">{key === null ? <span class="quiet">none</span> : shown(key)}</th>
+              <th scope="row">
+                {key === null ? (
+                  <span class="quiet">none</span>
+                ) : (
+                  <SpendKey name={key} isModel={group.value === 'model'} />
+                )}
+              </th>
               <td class="number">{formatCount(requests)}</td>
               <td class="number">{formatCount(inputTokens(usage))}</td>
               <td class="number">{formatCount(usage.output_tokens)}</td>
@@ -91,8 +97,4 @@ export function Breakdown() {
       )}
     </section>
   );
-}
-
-function shown(key: string): string {
-  return group.value === 'model' ? nameOf(key) : key;
 }

@@ -17,12 +17,10 @@ interface SpendGaugeProps {
   title: string;
   /** Undefined where nothing is known yet. */
   window: { limit: number | null; spent: number; held: number; resetsAt: string } | undefined;
-  /** What is said of the held part. */
-  heldIs: string;
 }
 
 /** Shows a gauge for a window of a budget. Money is US dollars. */
-export function SpendGauge({ title, window, heldIs }: SpendGaugeProps) {
+export function SpendGauge({ title, window }: SpendGaugeProps) {
   // What is not known is not zero.
   if (!window) return <Gauge title={title} value="–" of="" full={undefined} held={0} note="" />;
   const { limit, spent, held, resetsAt } = window;
@@ -33,7 +31,7 @@ export function SpendGauge({ title, window, heldIs }: SpendGaugeProps) {
       of={limit === null ? 'no limit' : `of ${formatUsd(limit)}`}
       full={limit === null ? undefined : partOf(spent, limit)}
       held={limit === null ? 0 : partOf(held, limit)}
-      note={`${held > 0 ? `${formatUsd(held)} ${heldIs} · ` : ''}resets ${formatWhen(resetsAt)}`}
+      note={`${held > 0 ? `${formatUsd(held)} set aside · ` : ''}resets ${formatWhen(resetsAt)}`}
     />
   );
 }

@@ -8,10 +8,10 @@ const WINDOWS = [
   ['month', 'This month'],
 ] as const;
 const BUCKETS = [
-  ['requests', 'Requests a minute'],
-  ['input_tokens', 'Input tokens a minute'],
-  ['output_tokens', 'Output tokens a minute'],
-  ['count_requests', 'Counts a minute'],
+  ['requests', 'Requests per minute'],
+  ['input_tokens', 'Input tokens per minute'],
+  ['output_tokens', 'Output tokens per minute'],
+  ['count_requests', 'Token counts per minute'],
 ] as const;
 
 /** Shows a gauge for each window of the budget and each rate limit. */
@@ -22,7 +22,7 @@ export function Gauges() {
     return meter ? [{ key, title, meter }] : [];
   });
   return (
-    <section id="quota" aria-label="Where the account stands" class="stack">
+    <section id="quota" aria-label="Quota" class="stack">
       <ul class="gauges">
         {WINDOWS.map(([key, title]) => {
           const window = stands?.[key];
@@ -38,7 +38,6 @@ export function Gauges() {
                   resetsAt: window.resets_at,
                 }
               }
-              heldIs="held"
             />
           );
         })}
@@ -53,14 +52,14 @@ export function Gauges() {
               of={`of ${formatCount(limit)}`}
               full={partOf(limit - remaining, limit)}
               held={0}
-              note="refills all the time"
+              note="refills continuously"
             />
           ))}
         </ul>
       )}
       {stands && stands.running_requests > 0 && (
         <p class="quiet">
-          {stands.running_requests} {stands.running_requests === 1 ? 'request runs' : 'requests run'} now.
+          {stands.running_requests} {stands.running_requests === 1 ? 'request is' : 'requests are'} running.
         </p>
       )}
     </section>

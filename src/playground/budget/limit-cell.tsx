@@ -33,7 +33,7 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
         type="button"
         class="link"
         data-column="limit"
-        aria-label={`Change the limit of ${row.id}, ${shown} a ${period}`}
+        aria-label={`Change the limit of ${row.id}, ${shown} per ${period}`}
         onClick={() => (editing.value = true)}
       >
         {shown}
@@ -47,7 +47,7 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
         type="number"
         min={0}
         step="any"
-        aria-label={`Dollars a ${period} for ${row.id}`}
+        aria-label={`Dollars per ${period} for ${row.id}`}
         aria-invalid={fault.value !== undefined}
         defaultValue={limit === null ? '' : String(limit)}
         onKeyDown={(event) => {

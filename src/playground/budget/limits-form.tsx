@@ -10,18 +10,18 @@ import { account, reportedQuota } from './report.ts';
 type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
 
 const FIELDS: readonly [NumberLimit, string][] = [
-  ['usd_per_hour', 'Dollars an hour'],
-  ['usd_per_day', 'Dollars a day'],
-  ['usd_per_week', 'Dollars a week'],
-  ['usd_per_month', 'Dollars a month'],
-  ['usd_total', 'Dollars in all'],
-  ['requests_per_minute', 'Requests a minute'],
-  ['input_tokens_per_minute', 'Input tokens a minute'],
-  ['output_tokens_per_minute', 'Output tokens a minute'],
-  ['count_requests_per_minute', 'Counts a minute'],
-  ['concurrent_requests', 'Requests at once'],
+  ['usd_per_hour', 'Dollars per hour'],
+  ['usd_per_day', 'Dollars per day'],
+  ['usd_per_week', 'Dollars per week'],
+  ['usd_per_month', 'Dollars per month'],
+  ['usd_total', 'Dollars in total'],
+  ['requests_per_minute', 'Requests per minute'],
+  ['input_tokens_per_minute', 'Input tokens per minute'],
+  ['output_tokens_per_minute', 'Output tokens per minute'],
+  ['count_requests_per_minute', 'Token counts per minute'],
+  ['concurrent_requests', 'Requests at a time'],
   ['conversations', 'Conversations'],
-  ['stored_bytes', 'Bytes stored'],
+  ['stored_bytes', 'Stored bytes'],
 ];
 
 /** Edits an account's own limits. An empty field means the deployment's default. */
@@ -63,7 +63,7 @@ export function LimitsForm() {
       </div>
       {fault.value && <Fault text={fault.value} />}
       <p class="row">
-        <SubmitButton name={`Save the limits of ${account.value}`} />
+        <SubmitButton name={`Save limits of ${account.value}`} />
       </p>
     </Form>
   );

@@ -27,19 +27,19 @@ export function MintForm({ mint }: { mint(fields: object): Promise<unknown> }) {
           <input name="label" maxLength={256} autocomplete="off" placeholder="Where it is used" />
         </label>
         <label class="labelled">
-          Ends after
+          Expires after
           <select name="hours">
             {HOURS.map((hours) => (
               <option key={hours} value={hours}>
-                {hours < 24 ? 'an hour' : hours === 24 ? 'a day' : 'thirty days'}
+                {hours < 24 ? '1 hour' : hours === 24 ? '1 day' : '30 days'}
               </option>
             ))}
-            <option value={0}>never</option>
+            <option value={0}>Never</option>
           </select>
         </label>
       </div>
       <fieldset class="row">
-        <legend class="unseen">What it may do</legend>
+        <legend class="unseen">Scopes</legend>
         {SCOPE_NAMES.map((scope) => (
           <label key={scope} class="chip">
             <input type="checkbox" name="scope" value={scope} defaultChecked={scope === 'messages'} />

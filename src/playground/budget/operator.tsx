@@ -24,7 +24,6 @@ export function Operator() {
                 key={period}
                 title={TITLES[period]}
                 window={{ limit: limit_usd, spent: spent_usd, held: leased_usd, resetsAt: resets_at }}
-                heldIs="set aside"
               />
             );
           })}

@@ -22,7 +22,7 @@ export function PrefixesTable() {
         <button type="button" class="button small" onClick={() => (asks.value = true)}>
           New prefix
         </button>
-        <span class="quiet">What an admin stores is for everybody.</span>
+        <span class="quiet">Everybody can use the prefixes that an admin stores.</span>
       </p>
       {fault.value && <Fault text={fault.value} />}
       {prefixes.value.length > 0 && (

@@ -1,18 +1,20 @@
+import type { LedgerRequest } from '../../accounts/usage-answers.schema.ts';
 import type { ListedRequest } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { formatMoment, formatUsd, sayTimes } from '../ui/format.ts';
+import { showAccount } from './report.ts';
 
 type Refusal = NonNullable<ListedRequest['refusal']>;
 
+interface RequestDetailsProps {
+  request: Omit<ListedRequest, 'refusal'> & { refusal?: Refusal | null | undefined } & Pick<LedgerRequest, 'account'>;
+}
+
 /** Shows what one request was, what it cost, or why it was refused and what helps. */
-export function RequestDetails({
-  request,
-}: {
-  request: Omit<ListedRequest, 'refusal'> & { refusal?: Refusal | null | undefined };
-}) {
-  const { request_id, created_at, model, route, status, refusal, cost_usd, estimated, tags, error_type, conversation } =
-    request;
+export function RequestDetails({ request }: RequestDetailsProps) {
+  const { request_id, account, created_at, model, route, status, refusal, error_type } = request;
+  const { cost_usd, estimated, tags, conversation } = request;
   const named = Object.entries(tags).map(([name, value]) => `${name}=${value}`);
   return (
     <div class="stack">
@@ -20,10 +22,11 @@ export function RequestDetails({
         class="headers details"
         facts={[
           ['Request', <code key="id">{request_id}</code>],
-          ['At', formatMoment(created_at)],
+          ...(account === undefined ? [] : ([['Account', <AccountLink key="account" account={account} />]] as const)),
+          ['Time', formatMoment(created_at)],
           ['Model', nameOf(model)],
           ['Route', route],
-          ['Ended', status === 'held' ? 'running' : (error_type ?? status)],
+          ['Outcome', status === 'held' ? 'running' : (error_type ?? status)],
           ...(status === 'refused'
             ? []
             : ([['Cost', `${formatUsd(cost_usd)}${estimated ? ' (estimated)' : ''}`]] as const)),
@@ -33,6 +36,15 @@ export function RequestDetails({
       />
       {refusal && <WhyRefused refusal={refusal} />}
     </div>
+  );
+}
+
+/** Leads to what is shown of an account. */
+function AccountLink({ account }: { account: string }) {
+  return (
+    <button type="button" class="link" onClick={() => showAccount(account)}>
+      {account}
+    </button>
   );
 }
 
@@ -47,15 +59,15 @@ export function WhyRefused({ refusal }: { refusal: Refusal }) {
 }
 
 const HELP: Readonly<Record<string, string>> = {
-  group: 'It is the limit of its group: raise it under “Accounts and groups”.',
-  deployment: 'It is the limit of the whole deployment: raise it by PUT /pools/deployment/limits or DEPLOYMENT_LIMITS.',
-  token: 'It is the limit of its token: mint one that may do more, under “Tokens”.',
+  group: 'Raise the limit of its group under “Accounts and groups”.',
+  deployment: 'Raise the limit of the whole deployment with PUT /pools/deployment/limits, or in DEPLOYMENT_LIMITS.',
+  token: 'Its token has a limit of its own. Mint one that may spend more under “Tokens”.',
 };
 
 function helpFor({ limited_by, limit }: Refusal): string {
   const own =
     limit === 'models'
-      ? 'Add the model to the account’s limit models, by PATCH /accounts/:id/limits.'
+      ? 'Add the model to the account’s limit models with PATCH /accounts/:id/limits.'
       : `Raise ${limit} of the account under “Limits”, or wait until there is room again.`;
   return `What helps: ${HELP[limited_by] ?? own}`;
 }

@@ -12,7 +12,7 @@ import { RequestDetails, WhyRefused } from './request-details.tsx';
 import { hasMoreRequests, keepRequests, listedKind, listMoreRequests, requests } from './request-list.ts';
 
 const KINDS = [
-  ['sent', 'Answered and running'],
+  ['sent', 'Sent to Claude'],
   ['refused', 'Refused by this edge'],
 ] as const;
 
@@ -37,7 +37,7 @@ export function RequestsTable() {
       {rows === undefined && <p class="quiet">…</p>}
       {rows?.length === 0 && (
         <p class="quiet">
-          {isRefused ? 'None was refused' : 'None'}, {daysName()}.
+          {isRefused ? 'No requests were refused' : 'No requests'} {daysName()}.
         </p>
       )}
       {rows !== undefined && rows.length > 0 && (isRefused ? <RefusedRows rows={rows} /> : <SentRows rows={rows} />)}
@@ -57,11 +57,11 @@ function SentRows({ rows }: { rows: readonly ListedRequest[] }) {
   return (
     <Table
       columns={[
-        'At',
+        'Time',
         'Route',
         'Model',
-        ...['In', 'From cache', 'Out', 'Cost', 'Took'].map((number) => ({ number })),
-        'Ended',
+        ...['In', 'From cache', 'Out', 'Cost', 'Duration'].map((number) => ({ number })),
+        'Outcome',
       ]}
     >
       {rows.flatMap((row) => {
@@ -112,7 +112,7 @@ function SentRow({ row, usd, isOpen, onToggle }: SentRowProps) {
       <td class="number">{running ? '' : formatCount(inputTokens(usage))}</td>
       <td class="number">{usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''}</td>
       <td class="number">{running ? '' : formatCount(usage.output_tokens)}</td>
-      <td class="number" title={row.estimated ? 'Estimated: the upstream did not say' : undefined}>
+      <td class="number" title={row.estimated ? 'Estimated: the upstream did not report it' : undefined}>
         {running ? `≤ ${usd(row.hold_usd)}` : `${row.estimated ? '≈ ' : ''}${usd(row.cost_usd)}`}
       </td>
       <td class="number">{row.ms === null ? '' : formatMs(row.ms)}</td>
@@ -123,7 +123,7 @@ function SentRow({ row, usd, isOpen, onToggle }: SentRowProps) {
 
 function RefusedRows({ rows }: { rows: readonly ListedRequest[] }) {
   return (
-    <Table columns={['At', 'Model', 'Limit', 'Why']} label="Refused requests">
+    <Table columns={['Time', 'Model', 'Limit', 'Reason']} label="Refused requests">
       {rows.map(({ request_id, created_at, model, refusal }) => (
         <tr key={request_id}>
           <td title={request_id}>{formatStamp(created_at)}</td>

@@ -1,23 +1,23 @@
 import { models } from '../edge/models.ts';
 import { formatCount, formatShare, formatUsd, usdColumn } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { cachingSaved } from './caching-saved.ts';
 import { byModel, savings } from './report.ts';
-import { cachingSaved } from './savings.ts';
 
 /** Shows what caching has saved, in sum and by prefix. */
 export function Savings() {
   const report = byModel.value;
-  const read = report?.total.usage.cache_read_input_tokens ?? 0;
+  const saved = report && cachingSaved(report, models.value);
   const rows = savings.value.filter(({ total }) => total.requests > 0);
   const usd = usdColumn(rows.map(({ total }) => total.saved_usd));
   return (
     <section class="panel stack" aria-labelledby="savings">
       <h2 id="savings">Saved by caching</h2>
-      <p class="saved">{report ? formatUsd(cachingSaved(report, models.value)) : '…'}</p>
+      <p class="saved">{saved ? formatUsd(saved.usd) : '…'}</p>
       <p class="quiet">
-        {read === 0
-          ? 'Nothing was read from Claude’s cache yet. Ask twice with a long prefix, or go on with a long conversation.'
-          : `${formatCount(read)} tokens were read from Claude’s cache at a tenth of the price or less; what it cost to write them there is taken off.`}
+        {!saved?.tokens
+          ? 'Nothing came from Claude’s cache yet. Ask twice with a long prefix, or continue a long conversation.'
+          : `${formatCount(saved.tokens)} tokens came from Claude’s cache for a tenth of the price or less. What it cost to write them there is deducted.`}
       </p>
       {rows.length > 0 && (
         <Table columns={['Prefix', { number: 'Requests' }, { number: 'Hits' }, { number: 'Saved' }]}>

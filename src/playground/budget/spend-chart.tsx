@@ -1,6 +1,7 @@
 import { nameOf } from '../edge/models.ts';
 import { formatDay, formatUsd, usdColumn } from '../ui/format.ts';
 import { spend } from './report.ts';
+import { SpendKey } from './spend-key.tsx';
 
 const SERIES = 5;
 /** What an axis may end with, times a power of ten: halves of these are short numbers too. */
@@ -44,7 +45,7 @@ export function SpendChart() {
                 <th scope="col">Day</th>
                 {models.map((model) => (
                   <th key={model} scope="col">
-                    {nameOf(model)}
+                    <SpendKey name={model} isModel />
                   </th>
                 ))}
               </tr>
@@ -80,7 +81,7 @@ export function SpendChart() {
         {models.map((model) => (
           <li key={model} class="inline">
             <span style={{ background: colorOf(model) }} />
-            {nameOf(model)}
+            <SpendKey name={model} isModel />
           </li>
         ))}
       </ul>

@@ -83,7 +83,9 @@ export function SpendersTable() {
         </div>
       </div>
       {deployment.value === undefined && (
-        <p class="quiet">Groups, and what each has spent here, need the setting DEPLOYMENT_LIMITS; {'{}'} is enough.</p>
+        <p class="quiet">
+          To see groups and what each has spent, start with the setting <code>DEPLOYMENT_LIMITS='{'{}'}'</code>.
+        </p>
       )}
       <div class="table-frame spenders">
         <table class="table">

@@ -44,12 +44,12 @@ export function Tokens() {
         <div class="minted">
           <code>{minted.value}</code>
           <CopyButton text={() => minted.value ?? ''} label="Copy the token" />
-          <p class="quiet">It is shown this once.</p>
+          <p class="quiet">Copy it now. It is not shown again.</p>
         </div>
       )}
       {fault.value && <Fault text={fault.value} />}
       {rows.value.length > 0 && (
-        <Table columns={['Token', 'May', 'First seen', 'Ends']} action="Revoke">
+        <Table columns={['Token', 'Scopes', 'First used', 'Expires']} action="Revoke">
           {rows.value.map(({ jti, label, scopes, first_seen_at, expires_at, revoked_at }) => (
             <tr key={jti}>
               <th scope="row">{label ?? jti.slice(0, 12)}</th>

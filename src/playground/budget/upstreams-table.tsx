@@ -12,9 +12,9 @@ type UpstreamStates = NonNullable<HealthAnswer['upstreams']>;
 
 const STATES_EVERY_MS = 2_000;
 const SAID: Record<UpstreamStates[number]['models'][number]['state'], string> = {
-  closed: 'well',
-  open: 'left alone',
-  half_open: 'being tried',
+  closed: 'healthy',
+  open: 'paused',
+  half_open: 'being tried again',
 };
 
 /** @returns how each of several upstreams is; empty where there is one only. */

@@ -47,7 +47,7 @@ export function Webhooks() {
         <Select value={source.value} options={SOURCES} onChoose={(name) => (source.value = name)} />
       </label>
       {fault.value && <Fault text={fault.value} />}
-      {rows.value?.length === 0 && <p class="quiet">Nothing has come from {source.value} yet.</p>}
+      {rows.value?.length === 0 && <p class="quiet">No events from {source.value} yet.</p>}
       {rows.value && rows.value.length > 0 && (
         <Table columns={['Event', 'Received', 'State', 'Label or conversation', 'Attempts']} action="Replay">
           {rows.value.map(({ event_id, received_at, state, label, conversation, attempts }) => (

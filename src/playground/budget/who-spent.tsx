@@ -10,6 +10,7 @@ import { chosenDays, daysName } from './days.ts';
 import { DaysPicker } from './days-picker.tsx';
 import { inputTokens } from './input-tokens.ts';
 import { showAccount } from './report.ts';
+import { SpendKey } from './spend-key.tsx';
 
 const SPENT_EVERY_MS = 10_000;
 const SPENT_ROWS = 10;
@@ -56,7 +57,7 @@ export function WhoSpent() {
             <tr key={key}>
               <th scope="row">
                 <button type="button" class="link" onClick={() => showAccount(key ?? '')}>
-                  {key}
+                  <SpendKey name={key ?? ''} />
                 </button>
               </th>
               <td class="number">{formatCount(requests)}</td>

@@ -64,13 +64,13 @@ export function ConversationList({ onClose }: { onClose(): void }) {
       {rows.length === 0 && (
         <p class="quiet list-empty">
           {wanted.value === ''
-            ? 'Your conversations are stored at the edge, and listed here.'
-            : 'No title has these words.'}
+            ? 'No conversations yet. They are stored at the edge and listed here.'
+            : 'No title matches.'}
         </p>
       )}
       {hasMore.value && (
         <button type="button" class="button plain wide" onClick={() => attempt(() => loadMore())}>
-          Show older ones
+          Show older
         </button>
       )}
       {removal.value && (

@@ -19,21 +19,21 @@ const DESCRIPTION = 'A bicycle shop’s handbook, to try caching';
 
 export const EXAMPLES: readonly Example[] = [
   {
-    title: 'Ask for 200 words',
-    shows: 'They stream in. Reload the page in the middle: the answer goes on.',
+    title: 'Stream 200 words',
+    shows: 'Reload the page halfway through: the answer carries on.',
     run: () => send('Explain in 200 words what an edge in front of Claude is good for.'),
   },
   {
     title: 'Roll three dice',
-    shows: 'Claude calls a tool, which runs in this page.',
+    shows: 'Claude calls a tool that runs in this page.',
     run: () => {
       tools.value = true;
       return send('Please roll three dice, and tell what came up.');
     },
   },
   {
-    title: 'Have the edge call tools',
-    shows: 'A run: the edge calls a clock and dice itself, asks Claude again, and shows each step with its cost.',
+    title: 'Let the edge call tools',
+    shows: 'A run: the edge calls a clock and dice, asks Claude again, and shows what each step cost.',
     isThere: () => toolsOfEdge.value.includes('edge_clock'),
     run: () => {
       edgeTools.value = true;
@@ -42,7 +42,7 @@ export const EXAMPLES: readonly Example[] = [
   },
   {
     title: 'Ask a handbook twice',
-    shows: 'A long prefix, stored once. The second question reads it from the cache at a tenth of the price.',
+    shows: 'A long prefix, stored once. The second question reads it from the cache for a tenth of the price.',
     run: async () => {
       await refreshPrefixes();
       const name = exampleName('handbook', DESCRIPTION, prefixes.value);
@@ -59,8 +59,8 @@ export const EXAMPLES: readonly Example[] = [
     },
   },
   {
-    title: 'Sort a message',
-    shows: 'Labels in, one label out: classification, with its price.',
+    title: 'Classify a message',
+    shows: 'You give the labels and get one of them back, with its price.',
     run: async () => go('classify'),
   },
 ];

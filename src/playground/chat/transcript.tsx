@@ -48,7 +48,7 @@ export function Transcript({ session }: { session: Session }) {
       >
         <div class="column" ref={column}>
           {session.loaded.value && entries.length === 0 && !session.failure.value && (
-            <p class="quiet">Nothing has been said here yet.</p>
+            <p class="quiet">No messages yet.</p>
           )}
           {entries.map((entry) => (
             <Message key={entry.key} entry={entry} session={session} />
@@ -73,7 +73,7 @@ function ToEnd({ away, onClick }: { away: Signal<boolean>; onClick(): void }) {
   return (
     <button type="button" class="inline to-end" onClick={onClick}>
       <Icon name="down" />
-      To the end
+      Jump to the end
     </button>
   );
 }

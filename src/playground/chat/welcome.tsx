@@ -10,8 +10,8 @@ export function Welcome() {
       <div class="column">
         <p class="lead">Your own edge in front of Claude.</p>
         <p class="lead-more">
-          The key stays here, each user has a budget that cannot be overspent, and an answer goes on when the connection
-          does not. Try it:
+          Your key stays here, every user has a budget that cannot be overspent, and an answer survives a lost
+          connection. Try it:
         </p>
         <ul class="examples">
           {EXAMPLES.filter(({ isThere }) => isThere?.() ?? true).map((example) => (

@@ -4,9 +4,9 @@ import { allowNone, busy, classifiers, formText, labels, multi, run, store, stor
 export function ClassifyForm() {
   const inline = stored.value === '';
   return (
-    <section class="stack" aria-label="What is classified">
+    <section class="stack" aria-label="Text and labels">
       <Form id="classify" onSubmit={() => void run()}>
-        <TextArea label="Text" rows={4} placeholder="What is to be sorted" value={formText} />
+        <TextArea label="Text" rows={4} placeholder="The text to classify" value={formText} />
         <label class="labelled">
           Classifier
           <Select
@@ -24,8 +24,8 @@ export function ClassifyForm() {
               value={labels}
             />
             <p class="row">
-              <CheckboxChip name="Several may hold" value={multi} />
-              <CheckboxChip name="None may hold" value={allowNone} />
+              <CheckboxChip name="Allow several" value={multi} />
+              <CheckboxChip name="Allow none" value={allowNone} />
             </p>
           </>
         )}
@@ -45,12 +45,12 @@ function StoreForm() {
       <input
         name="name"
         aria-label="Name of the classifier"
-        placeholder="Name, such as tickets"
+        placeholder="A name, such as tickets"
         required
         maxLength={64}
         autocomplete="off"
       />
-      <SubmitButton name="Store these labels" kind="plain" />
+      <SubmitButton name="Store labels" kind="plain" />
     </Form>
   );
 }

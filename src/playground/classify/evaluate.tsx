@@ -12,7 +12,7 @@ import { EvaluationReport } from './evaluation-report.tsx';
 import { classifiers, fill, store, stored } from './form.ts';
 import { SAMPLES, TICKET_EXAMPLES } from './samples.ts';
 
-const EXAMPLE_DESCRIPTION = 'Sorts twelve tickets, to try the evaluation';
+const EXAMPLE_DESCRIPTION = 'Classifies twelve tickets, to try the evaluation';
 
 /** Evaluates a stored classifier on texts whose labels are known. */
 export function Evaluate() {
@@ -50,12 +50,12 @@ export function Evaluate() {
           <Select
             required
             value={chosen}
-            options={names.length === 0 ? [['', 'Store one first']] : names}
+            options={names.length === 0 ? [['', 'Store a classifier first']] : names}
             onChoose={(value) => (name.value = value)}
           />
         </label>
         <TextArea
-          label="Examples: a line each, the right label and the text"
+          label="Examples, one per line: the right label, a colon, the text"
           rows={6}
           placeholder="bug: The app crashes when I open the map."
           value={examples}

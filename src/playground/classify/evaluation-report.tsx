@@ -15,9 +15,9 @@ export function EvaluationReport({ report }: { report: Report }) {
       </h3>
       <Facts
         facts={[
-          ['Right', accuracy === null ? 'none judged' : formatShare(accuracy)],
-          ['Macro F1', macro_f1 === null ? 'not known' : macro_f1.toFixed(2)],
-          ['A thousand of these cost', cost_per_thousand_usd === null ? 'not known' : formatUsd(cost_per_thousand_usd)],
+          ['Accuracy', accuracy === null ? 'unknown' : formatShare(accuracy)],
+          ['Macro F1', macro_f1 === null ? 'unknown' : macro_f1.toFixed(2)],
+          ['Cost per thousand', cost_per_thousand_usd === null ? 'unknown' : formatUsd(cost_per_thousand_usd)],
         ]}
       />
       {confusion && <ConfusionMatrix rows={confusion} />}
@@ -31,7 +31,7 @@ export function EvaluationReport({ report }: { report: Report }) {
               <li key={id}>
                 <span>{input}</span>
                 <span class="quiet">
-                  {expected.join(', ') || 'none'}, but it said {given?.join(', ') || 'nothing valid'}
+                  Expected {expected.join(', ') || 'none'}, got {given?.join(', ') || 'nothing valid'}
                 </span>
               </li>
             ))}
@@ -40,7 +40,7 @@ export function EvaluationReport({ report }: { report: Report }) {
       )}
       {skipped.length > 0 && (
         <p class="quiet">
-          {skipped.length} not judged: {skipped[0]?.error.message}
+          {skipped.length} skipped: {skipped[0]?.error.message}
         </p>
       )}
     </div>

@@ -38,7 +38,7 @@ export async function run(): Promise<void> {
     answer.value = undefined;
     const by = stored.value === '' ? parts() : { classifier: stored.value };
     answer.value = await edge().classify({ ...by, input: formText.value });
-    announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of them'}.`);
+    announce(`Classified as ${labelsOf(answer.value).join(', ') || 'none of these'}.`);
     await refreshQuota();
   });
 }

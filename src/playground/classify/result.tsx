@@ -16,19 +16,17 @@ export function Result() {
             {labelsOf(found).map((label) => (
               <strong key={label}>{label}</strong>
             ))}
-            {labelsOf(found).length === 0 && <span>none of them</span>}
+            {labelsOf(found).length === 0 && <span>none of these</span>}
           </p>
           <Facts facts={factsOf(found)} />
           <p class="quiet">
             {found.cached
-              ? 'The same text was classified before: served from the edge’s cache, and free.'
-              : `By ${nameOf(found.model)}. Asked again, the same text is free for an hour.`}
+              ? 'This text was classified before. It came from the edge’s cache, and was free.'
+              : `Classified by ${nameOf(found.model)}. The same text is free for the next hour.`}
           </p>
         </>
       ) : (
-        !formFault.value && (
-          <p class="quiet result-empty">{busy.value ? 'Classifying…' : 'The label will stand here.'}</p>
-        )
+        !formFault.value && <p class="quiet result-empty">{busy.value ? 'Classifying…' : 'The label appears here.'}</p>
       )}
     </section>
   );
@@ -39,6 +37,6 @@ function factsOf({ cost_usd, usage, confidence }: ClassifyAnswer) {
   return [
     ['Cost', formatUsd(cost_usd)],
     ['Tokens', `${formatCount(input)} in, ${formatCount(usage.output_tokens)} out`],
-    ...(confidence === null ? [] : [['Votes that agree', formatShare(confidence)]]),
+    ...(confidence === null ? [] : [['Agreement of votes', formatShare(confidence)]]),
   ] as [string, string][];
 }

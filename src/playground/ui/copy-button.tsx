@@ -19,7 +19,7 @@ export function CopyButton({ text, label = 'Copy' }: { text: () => string; label
       icon={copied.value ? 'check' : 'copy'}
       label={label}
       onClick={() => {
-        copy().catch(() => announce('The browser did not allow copying.'));
+        copy().catch(() => announce('Your browser did not allow copying.'));
       }}
     />
   );

@@ -4,14 +4,13 @@ const integer = new Intl.NumberFormat('en');
 const cents = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const small = new Intl.NumberFormat('en', { maximumSignificantDigits: 2, maximumFractionDigits: 9 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
-const day = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short', timeZone: 'UTC' });
-const moment = new Intl.DateTimeFormat('en', {
+const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
+const moment = new Intl.DateTimeFormat('en-GB', {
   weekday: 'short',
   day: 'numeric',
   month: 'short',
   hour: '2-digit',
   minute: '2-digit',
-  hourCycle: 'h23',
 });
 
 const hour = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
@@ -19,7 +18,7 @@ const weekday = new Intl.DateTimeFormat('en', { weekday: 'long' });
 const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long' });
 const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
-const shortDate = new Intl.DateTimeFormat('en', { day: 'numeric', month: 'short' });
+const shortDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
 export const DAY_MS = 86_400_000;
 
 export function formatCount(value: number): string {
@@ -43,7 +42,7 @@ export function usdColumn(values: readonly number[]): (value: number) => string 
 }
 
 export function formatShare(value: number): string {
-  return `${Math.round(value * 1_000) / 10} %`;
+  return `${Math.round(value * 1_000) / 10}%`;
 }
 
 export function formatBytes(value: number): string {
@@ -81,6 +80,11 @@ export function formatWhen(time: string, now = new Date()): string {
   return `${word ?? `on ${(days > 0 && days < 7 ? weekday : date).format(then)}`} at ${hour.format(then)}`;
 }
 
+/** @returns a text that begins with a capital letter */
+export function sentenceCase(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
 /** @returns the day of a moment in the past, as a heading: `Today`, `Last 7 days`, `May 2026` */
 export function formatDayOf(time: string, now = new Date()): string {
   const then = new Date(time);
@@ -93,7 +97,11 @@ export function formatDayOf(time: string, now = new Date()): string {
 
 /** Says the times in a sentence of the edge as one says them. */
 export function sayTimes(text: string): string {
-  return text.replace(/(?:at |on )?(\d{4}-\d\d-\d\dT[\d:.]+Z)/g, (_, time: string) => formatWhen(time));
+  return text.replace(
+    /(until )?(?:at |on )?(\d{4}-\d\d-\d\dT[\d:.]+Z)/g,
+    (_, until: string | undefined, time: string) =>
+      until === undefined ? formatWhen(time) : until + formatWhen(time).replace(/^on /, ''),
+  );
 }
 
 function startOfDay(time: Date): number {

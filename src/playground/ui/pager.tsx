@@ -21,7 +21,7 @@ export function Pager({ first, count, size }: PagerProps) {
       <SmallButton name="Next" disabled={start + size >= count} onClick={() => (first.value = start + size)} />
       <span class="quiet" role="status">
         {count === 0
-          ? 'None.'
+          ? 'Nothing to show'
           : `${formatCount(start + 1)} to ${formatCount(Math.min(count, start + size))} of ${formatCount(count)}`}
       </span>
     </nav>

@@ -15,7 +15,7 @@ export function EventsTable({ recording }: { recording: Recording }) {
     : rowsOf(recording);
   return (
     <>
-      <CheckboxChip name="Every delta by itself" value={isEach} />
+      <CheckboxChip name="Show every delta" value={isEach} />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard. */}
       <section class="events" tabIndex={0} aria-label="Events">
         <table>

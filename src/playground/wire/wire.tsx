@@ -24,8 +24,8 @@ export function Wire() {
       <div class="page">
         <h1>Wire</h1>
         <p class="lead-more">
-          Ask something in <a href="#/chat">Chat</a>, and see here what went over the wire: the request, each event with
-          the time of its arrival, and the same call as you would write it.
+          Ask something in <a href="#/chat">Chat</a>, then see here what went over the wire: the request, each event
+          with its time, and the same call as code.
         </p>
       </div>
     );
@@ -42,7 +42,7 @@ export function Wire() {
               const curl = snippets.find(({ name }) => name === 'curl')?.code ?? '';
               navigator.clipboard.writeText(curl).then(
                 () => announce('Copied as curl.'),
-                () => announce('The browser did not allow copying. The tab curl has it too.'),
+                () => announce('Your browser did not allow copying. Copy it from the tab curl.'),
               );
             }}
           />
@@ -61,7 +61,7 @@ export function Wire() {
       </header>
       <Facts
         facts={[
-          ['Status', recording.status ?? recording.fault ?? 'under way'],
+          ['Status', recording.status ?? recording.fault ?? 'running'],
           ['Headers after', recording.headersAt === undefined ? '…' : formatMs(recording.headersAt)],
           ['Ended after', recording.endedAt === undefined ? '…' : formatMs(recording.endedAt)],
           ['Events', recording.events.length],
@@ -99,7 +99,7 @@ function RawRequest({ recording: { method, path, body } }: { recording: Recordin
         </code>
       </p>
       {body === undefined ? (
-        <p class="quiet">It has no body.</p>
+        <p class="quiet">No body.</p>
       ) : (
         <Code code={shorten(indent(body))} language="json" copied={() => body} />
       )}

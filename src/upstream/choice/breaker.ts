@@ -1,28 +1,28 @@
-/** Keeps requests away from an upstream that is down, and finds out when it is back. */
+/** A circuit breaker: keeps requests away from an upstream that is down, and finds out when it works again. */
 
 /** When a breaker opens, and for how long. Times are milliseconds. */
 export interface BreakerOptions {
-  /** It opens after so many failures without a success between them. */
+  /** It opens after this many failures in a row. */
   failures: number;
-  /** It opens where half of the tries of this time failed. */
+  /** It opens if half of the tries in this time failed. */
   windowMs: number;
-  /** It does so only where there were at least so many of them. */
+  /** The least number of tries in that time for this rule. */
   leastTries: number;
-  /** How long it stays open the first time. Each probe that fails doubles that, up to the second figure. */
+  /** How long it stays open the first time. Each failed probe doubles the time, up to `longestWaitMs`. */
   firstWaitMs: number;
   longestWaitMs: number;
-  /** A probe without news for longer than this is forgotten: whoever made it has gone. */
+  /** A probe that has reported nothing for longer than this is forgotten: its request is gone. */
   probeMs: number;
   random(): number;
 }
 
-/** The state of a breaker: `half_open` lets one request through, which shows whether the upstream is back. */
+/** The state of a breaker. `half_open` lets one request through, which shows whether the upstream works again. */
 export type BreakerState = 'closed' | 'open' | 'half_open';
 
-/** A try's leave to go up. A probe decides whether the breaker closes. */
+/** A breaker's permission for one try. If the try is a probe, its result decides whether the breaker closes. */
 export interface Leave {
   isProbe: boolean;
-  /** The breaker's generation: what a try says that began before it last opened or closed counts no more. */
+  /** The breaker's generation when the try began. The result of an older try, from before the last change, does not count. */
   generation: number;
 }
 
@@ -36,7 +36,7 @@ export const BREAKER_OPTIONS: BreakerOptions = {
   random: Math.random,
 };
 
-/** The window is counted in so many parts: the oldest part is forgotten as a whole. */
+/** The window has this many parts. The oldest part is forgotten as a whole. */
 const WINDOW_PARTS = 10;
 
 interface WindowPart {
@@ -46,7 +46,7 @@ interface WindowPart {
   failed: number;
 }
 
-/** The breaker of one upstream and model. It has no clock of its own: each call says when it is made. */
+/** The breaker of one upstream and model. It has no clock of its own: each call passes the time. */
 export class Breaker {
   readonly #options: BreakerOptions;
   #parts: WindowPart[] = [];
@@ -69,12 +69,12 @@ export class Breaker {
     return now >= this.#dueAt ? 'half_open' : 'open';
   }
 
-  /** When a probe may be made; milliseconds since 1970. It says nothing while the breaker is closed. */
+  /** When a probe may be made; milliseconds since 1970. It has no meaning while the breaker is closed. */
   get dueAt(): number {
     return this.#dueAt;
   }
 
-  /** @returns tries and failures of the last time. */
+  /** @returns the tries and failures in the window. */
   counts(now: number): { tries: number; failed: number } {
     const oldest = this.#numberAt(now) - WINDOW_PARTS + 1;
     this.#parts = this.#parts.filter(({ number }) => number >= oldest);
@@ -84,24 +84,24 @@ export class Breaker {
     });
   }
 
-  /** @returns whether `enter` gives leave: also half open it does not while another try is its probe. */
+  /** @returns whether `enter` would permit a try. A half-open breaker permits none while another try is its probe. */
   lets(now: number): boolean {
     if (!this.#isOpen) return true;
     const isProbed = this.#probeSince !== undefined && now - this.#probeSince < this.#options.probeMs;
     return now >= this.#dueAt && !isProbed;
   }
 
-  /** @returns the leave to make a try; undefined while the breaker is open, or another try is its probe. */
+  /** @returns the permission for a try; undefined while the breaker is open, or another try is its probe. */
   enter(now: number): Leave | undefined {
     if (!this.#isOpen) return { isProbe: false, generation: this.#generation };
     if (!this.lets(now)) return undefined;
     this.#probeSince = now;
-    // An earlier probe that was forgotten must not decide in the place of this one.
+    // An earlier probe that was forgotten must not decide instead of this one.
     this.#generation += 1;
     return { isProbe: true, generation: this.#generation };
   }
 
-  /** @returns the leave of a try that is made although the breaker is open, as there is no other upstream. */
+  /** @returns the permission for a try although the breaker is open, because there is no other upstream. */
   force(): Leave {
     return { isProbe: false, generation: this.#generation };
   }
@@ -118,8 +118,8 @@ export class Breaker {
   /**
    * Notes that a try failed.
    *
-   * @param waitMs what the upstream has asked for: the breaker opens at once, and for no shorter time; no longer than the
-   * longest wait
+   * @param waitMs the wait that the upstream has asked for. The breaker opens at once, for at least this time, but not longer
+   *   than `longestWaitMs`
    */
   fail({ isProbe, generation }: Leave, now: number, waitMs?: number): void {
     if (generation !== this.#generation) return;
@@ -131,7 +131,7 @@ export class Breaker {
     if (isProbe || waitMs !== undefined || this.#isFailing(now)) this.#open(now, waitMs ?? 0);
   }
 
-  /** Notes that a try has told nothing, as its caller left: another one may be the probe. */
+  /** Notes that a try has no result, because its caller left. Another try may become the probe. */
   leave({ isProbe, generation }: Leave): void {
     if (isProbe && generation === this.#generation) this.#probeSince = undefined;
   }
@@ -145,7 +145,7 @@ export class Breaker {
 
   #open(now: number, atLeastMs: number): void {
     const { firstWaitMs, longestWaitMs, random } = this.#options;
-    // The jitter keeps isolates that have opened together from probing together.
+    // The jitter spreads the probes of isolates whose breakers opened at the same time.
     const backoff = Math.min(firstWaitMs * 2 ** this.#openings, longestWaitMs) * (1 - random() * 0.25);
     this.#isOpen = true;
     this.#openings += 1;

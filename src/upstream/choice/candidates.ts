@@ -1,11 +1,11 @@
-/** The upstreams that can take a request, with what this isolate knows of them now. */
+/** Lists the upstreams that can take a request, with what this isolate knows about them now. */
 
 import type { OpenUpstream } from '../kinds/entry.ts';
 import type { Breaker } from './breaker.ts';
 import type { TryCandidate } from './order.ts';
 import type { UpstreamPool } from './pool.ts';
 
-/** The model in the place of all that no table has: else anyone could make breakers without end. */
+/** Replaces every model that no table has. Otherwise callers could make any number of breakers. */
 const UNKNOWN_MODEL = '(unknown)';
 
 /** An upstream that can take a request, with its breaker for the request's model. */
@@ -15,7 +15,7 @@ export interface TryChoice extends TryCandidate {
 }
 
 /**
- * @param model as the request names it; undefined where it has none
+ * @param model the model as the request names it; undefined if it names none
  * @param now milliseconds since 1970
  */
 export function candidatesOf(
@@ -29,7 +29,7 @@ export function candidatesOf(
     const { name, entry } = upstream;
     const breaker = health.breaker(name, key);
     const isFull = entry.max_concurrent !== undefined && health.running(name, now) >= entry.max_concurrent;
-    // Half open it lets nobody in while another try is its probe.
+    // A half-open breaker permits nothing while another try is its probe.
     const state = breaker.lets(now) ? breaker.state(now) : 'open';
     return { name, upstream, breaker, state, dueAt: breaker.dueAt, isFull };
   });

@@ -1,12 +1,12 @@
-/** What this isolate knows of the upstreams: who is down, and how much runs where. */
+/** Keeps what this isolate knows about the upstreams: which are down, and how many requests run at each. */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
 import { LruCache } from '../../cache/lru.ts';
 import { Breaker, type BreakerState } from './breaker.ts';
 
-/** An entry that nobody has left after so long was left by a request that the platform ended. */
+/** An entry that is older than this belongs to a request that the platform has ended. Milliseconds. */
 const LONGEST_RUN_MS = 30 * 60_000;
-/** More models than any table has; only names that nobody knows can be forgotten. */
+/** The most breakers that are kept: more than any table has models, so that no breaker of a known model is forgotten. */
 const MOST_BREAKERS = 500;
 
 /** The state of one upstream and model in this isolate. */
@@ -14,9 +14,9 @@ export interface UpstreamHealth {
   upstream: string;
   model: string;
   state: BreakerState;
-  /** When one request will find out whether it is back; milliseconds since 1970. Null while it is closed. */
+  /** When a probe will find out whether it works again; milliseconds since 1970. Null while the breaker is closed. */
   dueAt: number | null;
-  /** In the last 30 s. */
+  /** The tries of the last 30 seconds. */
   tries: number;
   failed: number;
 }
@@ -29,7 +29,7 @@ export class HealthBook {
   readonly #keys = new Set<string>();
   readonly #running = new Map<string, Set<{ since: number }>>();
 
-  /** @returns the breaker of an upstream and a model, which begins closed. */
+  /** @returns the breaker of an upstream and a model. A new breaker is closed. */
   breaker(upstream: string, model: string): Breaker {
     const key = `${upstream}\n${model}`;
     const known = this.#breakers.get(key);
@@ -50,7 +50,7 @@ export class HealthBook {
     return running.size;
   }
 
-  /** Counts a request that begins to run. @returns what ends it; it may be called again */
+  /** Counts a request that begins to run. @returns a function that ends it. Calling it again does no harm */
   begin(upstream: string, now: number): () => void {
     const running = getOrMake(this.#running, upstream, () => new Set());
     const one = { since: now };
@@ -60,7 +60,7 @@ export class HealthBook {
     };
   }
 
-  /** @returns what is known of every upstream and model that was called. */
+  /** @returns what is known about every upstream and model that was called. */
   report(now: number): UpstreamHealth[] {
     return [...this.#keys].flatMap((key) => {
       const known = this.#breakers.get(key);

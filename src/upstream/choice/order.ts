@@ -1,24 +1,25 @@
-/** In which order the upstreams are tried that could answer a request. */
+/** Decides in which order upstreams are tried. */
 
 import type { BreakerState } from './breaker.ts';
 
-/** An upstream as its order is found by. */
+/** What decides an upstream's place in the order. */
 export interface TryCandidate {
   name: string;
   state: BreakerState;
-  /** When its breaker is half open; milliseconds since 1970. */
+  /** When its breaker becomes half open; milliseconds since 1970. */
   dueAt: number;
   /** Whether it has as many requests running as it may. */
   isFull: boolean;
 }
 
 /**
- * Orders upstreams. First the one where the request's cache is, then as they are configured, each while it is well; a
- * half-open one keeps its place, since one request must find out whether it is back. What has no room is left out.
+ * Orders the upstreams that could answer a request. First comes the one that has the request's prompt cache, then the others
+ * as they are configured. A half-open one keeps its place, since one request must find out whether it works again. Full ones
+ * are left out.
  *
- * @param stays the upstream where the cache of this request is
- * @returns those to try, and those whose breaker is open: to be tried where there is nothing else, the one first that is due
- * first
+ * @param stays the name of the upstream that has the cache of this request
+ * @returns `well`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
+ *   is left
  */
 export function orderOfTries<T extends TryCandidate>(
   candidates: readonly T[],

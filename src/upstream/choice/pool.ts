@@ -1,4 +1,4 @@
-/** The upstreams of a deployment, and which of them can take a request. */
+/** Finds which upstreams of a deployment can take a request, and where its prompt cache is. */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
 import { LruCache } from '../../cache/lru.ts';
@@ -8,48 +8,51 @@ import type { OpenUpstream } from '../kinds/entry.ts';
 import type { CanonicalCall } from '../kinds/kind.ts';
 import { HealthBook } from './health.ts';
 
-/** What the choice between several upstreams goes by. Where there is one only, nothing looks at it. */
+/** What decides the choice between several upstreams. Not used if there is only one. */
 export interface Routing {
-  /** The model, as the Claude API names it; undefined where a request has none. */
+  /** The model, as the Claude API names it; undefined if the request has none. */
   model?: string | undefined;
   streams: boolean;
-  /** Whether a whole answer is due within a few seconds: a count, or a list. */
+  /** Whether the whole answer should come within a few seconds, as for a count or a list. */
   isQuick?: boolean | undefined;
-  /** Whose prompts the cache is likely to have: an account. */
+  /** The account, whose earlier prompts an upstream may have in its cache. */
   account?: string | undefined;
   /** The upstream that answered the turn before. */
   stays?: string | undefined;
-  /** What the request uses that one upstream has and no other: no other one is tried. */
+  /** What the request uses that only one upstream has. Then no other upstream is tried. */
   owned?: Owned | undefined;
-  /** The name of the upstream that has what the request names, where that is known: it goes there, or nowhere. */
+  /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
   only?: string | undefined;
 }
 
 /** What a request can use that belongs to one upstream. */
 export type Owned = 'a file' | 'a container' | 'a thread';
 
-/** As much of a call as decides who can take it. */
+/** The parts of a call that decide which upstreams can take it. */
 export type AskedCall = Pick<CanonicalCall, 'method' | 'path' | 'headers'>;
 
-/** The upstreams of UPSTREAMS in their order, with what this isolate knows of them. */
+/** The upstreams of the setting UPSTREAMS in their order, with what this isolate knows about them. */
 export interface UpstreamPool {
   readonly all: readonly OpenUpstream[];
   readonly health: HealthBook;
-  /** Where the prompts of an account were cached last. */
+  /** The upstream that last cached the prompts of an account and model. */
   readonly homes: LruCache<string, { name: string; at: number }>;
   readonly models: ModelTable;
-  /** @returns what stands in place of `fetch` for an upstream. */
+  /** @returns the function that replaces `fetch` for an upstream. */
   fetchOf(upstream: OpenUpstream): (url: string, init: RequestInit) => Promise<Response>;
 }
 
 type IsolateKnowledge = Pick<UpstreamPool, 'health' | 'homes'>;
 
-/** A deployment has one list of upstreams. More are there in tests, or while a setting changes. */
+/**
+ * The most lists of upstreams that are remembered. A deployment has one; there are more in tests, or while a setting
+ * changes.
+ */
 const MOST_LISTS = 20;
 const MOST_HOMES = 5_000;
 const known = new LruCache<string, IsolateKnowledge>({ most: MOST_LISTS });
 
-/** @returns what this isolate knows of a list of upstreams: its Worker and its objects share it. */
+/** @returns what this isolate knows about a list of upstreams. Its Worker and its objects share it. */
 export function isolateKnowledge(list: unknown): IsolateKnowledge {
   return getOrMake(known, JSON.stringify(list), () => ({
     health: new HealthBook(),
@@ -57,7 +60,7 @@ export function isolateKnowledge(list: unknown): IsolateKnowledge {
   }));
 }
 
-/** No upstream can take a request, now or later. */
+/** Thrown if no upstream can take a request, now or later. */
 export class NoUpstream extends ApiError {
   constructor(type: 'not_found_error' | 'invalid_request_error', message: string) {
     super(type, message, { headers: DO_NOT_RETRY });
@@ -69,8 +72,8 @@ const FILES = { method: 'GET', path: '/v1/files', headers: {} };
 
 /**
  * @returns the upstreams that can take a request, in their order
- * @throws NoUpstream 404 for a model that none serves, or an upstream that is gone; 400 for what none of those has that
- * serve it
+ * @throws NoUpstream 404 for a model that no upstream serves, or for an upstream that is gone; 400 for a feature that none of
+ *   the upstreams with this model has
  */
 export function upstreamsFor(
   { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
@@ -103,7 +106,7 @@ export function upstreamsFor(
   return able.slice(0, 1);
 }
 
-/** @returns the upstream that a request goes to alone. @throws NoUpstream where it is gone, or does not take the request */
+/** @returns the only upstream that a request may go to. @throws NoUpstream if it is gone, or does not take the request */
 function namedUpstream(
   all: readonly OpenUpstream[],
   name: string,
@@ -119,7 +122,7 @@ function namedUpstream(
   throw new NoUpstream('invalid_request_error', message);
 }
 
-/** @returns the 404 for what is at an upstream that the operator has taken out of UPSTREAMS. */
+/** @returns the 404 for something at an upstream that the operator has removed from UPSTREAMS. */
 export function upstreamRemoved(name: string): NoUpstream {
   const message = `What this request names was made at the upstream ${name}, which this edge no longer has. Make it anew, or ask the operator to bring ${name} back into UPSTREAMS.`;
   return new NoUpstream('not_found_error', message);
@@ -131,15 +134,17 @@ function lackOf(one: OpenUpstream, call: AskedCall, owned: Owned | undefined): s
   return one.lacks(call) ?? (owned === 'a file' ? one.lacks(FILES) : undefined);
 }
 
-/** How long the API keeps what it has cached. */
+/** Milliseconds for which the API keeps a cached prompt. */
 const HOME_MS = 5 * 60_000;
 
-/** A caller chooses the model's name: one that no table has is cut. */
+/**
+ * @returns the key of an account and model. The caller chooses the model's name, so a name that no table has is shortened.
+ */
 function homeKey(models: ModelTable, account: string, model = ''): string {
   return `${account}\n${models.find(model)?.id ?? model.slice(0, LONGEST_MODEL_NAME)}`;
 }
 
-/** @returns the upstream where the cache of a request is likely to be. */
+/** @returns the name of the upstream that probably has the cache of a request. */
 export function homeOf(
   { homes, models }: Pick<UpstreamPool, 'homes' | 'models'>,
   routing: Routing,
@@ -151,7 +156,7 @@ export function homeOf(
   return home && now - home.at < HOME_MS ? home.name : undefined;
 }
 
-/** Notes which upstream has answered an account: its next prompt finds its cache there. */
+/** Notes which upstream has answered an account: its next prompt will find its cache there. */
 export function noteHome(
   { homes, models }: UpstreamPool,
   { account, model, stays }: Routing,

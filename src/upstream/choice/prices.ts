@@ -1,4 +1,4 @@
-/** What models cost at each upstream. */
+/** Finds what models cost at each upstream. */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
 import { highest, type Model, type ModelOverride, ModelTable, type TokenPrices } from '../../pricing/models.ts';
@@ -10,8 +10,8 @@ const KINDS_OF_TOKEN = ['input', 'output', 'cache_write_5m', 'cache_write_1h', '
 const tables = new WeakMap<Settings, Map<string, ModelTable>>();
 
 /**
- * @param upstream its name; undefined where it is not known which one answered, or where there is one only
- * @returns the prices by which a request is settled that ran there; the dearest where that is not known
+ * @param upstream its name; undefined if it is not known which one answered, or if there is only one
+ * @returns the prices by which a request that ran there is settled; the dearest of all if the upstream is not known
  */
 export function pricesAt(settings: Settings, upstream: string | undefined): ModelTable {
   if (settings.UPSTREAMS.length === 0) return settings.models;
@@ -20,14 +20,14 @@ export function pricesAt(settings: Settings, upstream: string | undefined): Mode
   return dearestAt(settings, there.length > 0 ? there : all);
 }
 
-/** @returns for each model the dearest prices of these upstreams: those by which a request is held that any of them may answer. */
+/** @returns for each model the dearest prices of these upstreams. A request that any of them may answer is held by these. */
 export function dearestAt(settings: Settings, upstreams: readonly OpenUpstream[]): ModelTable {
   const known = getOrMake(tables, settings, () => new Map<string, ModelTable>());
   const key = upstreams.map(({ name }) => name).join('\n');
   return getOrMake(known, key, () => makeTable(settings, upstreams));
 }
 
-/** @returns what an upstream says of `cancel_stops`; undefined where the deployment's setting counts. */
+/** @returns the `cancel_stops` of an upstream's entry; undefined if the deployment's setting counts. */
 export function cancelStopsAt(settings: Settings, upstream: string | undefined): Settings['CANCEL_STOPS'] | undefined {
   if (settings.UPSTREAMS.length === 0) return undefined;
   return openUpstreams(settings).find(({ name }) => name === upstream)?.entry.cancel_stops;
@@ -54,7 +54,7 @@ function makeTable(settings: Settings, upstreams: readonly OpenUpstream[]): Mode
   return new ModelTable(overrides, settings.MODEL_ALIASES);
 }
 
-/** @returns the prices of a row at one upstream: its own rows, else the deployment's times its factor, rounded up. */
+/** @returns a model's prices at one upstream: from its own rows, or the deployment's prices times its factor, rounded up. */
 function pricesThere({ id, aliases, prices }: Model, { entry }: OpenUpstream, settings: Settings): Model['prices'] {
   const { price_factor = 1, prices: own = {} } = entry;
   const scaled = scaledPrices(prices, price_factor);
@@ -73,7 +73,7 @@ function scaledPrices(prices: Model['prices'], factor: number): Model['prices'] 
   };
 }
 
-/** Three decimals are a whole number of nanodollars a token. What is tiny beyond them came by the multiplication. */
+/** Rounds up to three decimals, which are whole nanodollars a token. Tiny remainders come only from the multiplication. */
 function scaled(prices: TokenPrices, factor: number): TokenPrices {
   const times = (kind: (typeof KINDS_OF_TOKEN)[number]) =>
     Math.ceil(Number((prices[kind] * factor * 1_000).toFixed(6))) / 1_000;

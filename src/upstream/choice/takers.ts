@@ -1,10 +1,10 @@
-/** Where what is made once, and stays where it was made, is made: a batch, or a file. */
+/** Chooses the upstream for a batch or a file, which stays where it was made. */
 
 import { candidatesOf } from './candidates.ts';
 import { orderOfTries } from './order.ts';
 import { type UpstreamPool, upstreamsFor } from './pool.ts';
 
-/** What is made at one upstream, by the call that makes it: each kind says by its `lacks` whether it takes that. */
+/** The calls that make a batch or a file. The `lacks` of each kind of upstream says whether it takes such a call. */
 const MAKING = {
   batches: { method: 'POST', path: '/v1/messages/batches', headers: {} },
   files: { method: 'POST', path: '/v1/files', headers: {} },
@@ -14,12 +14,12 @@ const MAKING = {
 export type MadeThing = keyof typeof MAKING;
 
 /**
- * Chooses where a batch or a file is made. Its body may go up once only, so one upstream is chosen before its first byte: the
- * first that takes it and is well. The call itself, and all that follows, goes there alone by `Routing.only`.
+ * Chooses where a batch or a file is made. Its body may go up only once, so one upstream is chosen before the first byte: the
+ * first one that takes the call and works. The call and all later ones go only there, by `Routing.only`.
  *
- * @param model the one that must be served there; undefined for any
+ * @param model the model that must be served there; undefined for any
  * @returns the name of the upstream
- * @throws NoUpstream 400 where none takes it, which says which could; 404 for a model that none serves
+ * @throws NoUpstream 400 if no upstream takes the call; 404 for a model that none serves
  */
 export function placeFor(pool: UpstreamPool, thing: MadeThing, model?: string): string {
   const now = Date.now();
@@ -30,6 +30,6 @@ export function placeFor(pool: UpstreamPool, thing: MadeThing, model?: string): 
     return other?.state === 'open' ? other : one;
   });
   const { well, open } = orderOfTries(choices, undefined);
-  // Where each has as much as it may, the first one is asked, and says so.
+  // If all are full, the first one is asked, and will say that it is full.
   return [...well, ...open, ...able].map(({ name }) => name)[0] ?? '';
 }

@@ -2,7 +2,7 @@ import { readApiKey } from './api-key.ts';
 import { baseUrl, withoutVersion } from './fields.ts';
 import { defineKind } from './kind.ts';
 
-/** The Claude API, or any gateway that speaks as it does. */
+/** The Claude API, or any gateway with the same protocol. */
 export const anthropicKind = defineKind({
   fields: { base_url: baseUrl },
   open: ({ base_url }, secret) => {

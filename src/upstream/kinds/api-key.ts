@@ -1,8 +1,8 @@
 import { KeyFault } from './kind.ts';
 
 /**
- * Reads the secret of an entry as a key that goes up in a header. What cannot stand in one would fail with each request, by
- * an error of the runtime that might quote it.
+ * Reads the secret of an entry as a key for a header. A key with other characters would fail in each request, with an error
+ * of the runtime that might quote the key.
  *
  * @throws KeyFault for a secret with spaces, line breaks or letters of other alphabets
  */

@@ -1,4 +1,4 @@
-/** What proves to a service of Amazon who asks: an API key, or a signature (SigV4) by an access key. */
+/** Authorizes requests to a service of Amazon: by an API key, or by a signature (SigV4) with an access key. */
 
 import { AwsV4Signer } from 'aws4fetch';
 import { sha256Hex, toHex, utf8 } from '../../http/bytes.ts';
@@ -6,7 +6,7 @@ import type { Sendable } from '../../http/sendable.ts';
 import { readApiKey } from './api-key.ts';
 import { type AdaptedCall, type CallHeaders, KeyFault } from './kind.ts';
 
-/** Where a signature holds. */
+/** The service and region for which a signature is valid. */
 interface SigningScope {
   service: string;
   region: string;
@@ -14,9 +14,9 @@ interface SigningScope {
 
 const ACCESS_KEY = /^([A-Z0-9]{16,128}):([A-Za-z0-9/+=]{16,})(?::([A-Za-z0-9/+=]+))?$/;
 
-/** What the secret of an entry is. */
+/** The secret of an entry, read. */
 export interface AwsKey {
-  /** Whether requests are signed, their whole body too. */
+  /** Whether requests are signed, including their whole body. */
   signs: boolean;
   authorize(request: AdaptedCall): CallHeaders | Promise<CallHeaders>;
 }
@@ -40,17 +40,17 @@ export function readAwsKey(secret: string, scope: SigningScope): AwsKey {
 }
 
 /**
- * Signs a request with its body. Beside the body only the host and the headers `x-amz-…` are signed, which is what the
- * services ask for: a header of a caller's that is written in an odd way cannot spoil the signature.
+ * Signs a request with its body. Beside the body only the host and the `x-amz-…` headers are signed. The services require no
+ * more, and so an oddly written header of a caller cannot make the signature wrong.
  *
- * @param keys the keys that are derived from the credentials, by day
+ * @param keys a cache of the keys that are derived from the credentials, by day
  */
 async function signature(
   { method, url, headers, body }: AdaptedCall,
   credentials: SigningScope & { accessKeyId: string; secretAccessKey: string; sessionToken?: string },
   keys: Map<string, ArrayBuffer>,
 ): Promise<CallHeaders> {
-  // Each day has another key.
+  // Each day has its own key.
   if (keys.size > 2) keys.clear();
   const own = Object.entries(headers).filter(([name]) => name.startsWith('x-amz-'));
   const signer = new AwsV4Signer({
@@ -59,7 +59,7 @@ async function signature(
     url,
     headers: [...own, ['x-amz-content-sha256', await bodyHash(body)]],
     cache: keys,
-    // The function has a clock of its own, which is read when it is made.
+    // Given here, because the signer would otherwise read its own clock when it is made.
     datetime: new Date(Date.now()).toISOString().replace(/[:-]|\.\d{3}/g, ''),
   });
   const signed = await signer.sign();
@@ -71,7 +71,9 @@ interface StreamHashing {
   DigestStream: new (algorithm: string) => WritableStream<Uint8Array> & { digest: Promise<ArrayBuffer> };
 }
 
-/** @returns the SHA-256 of a body. One that is made as a stream is made once more for it, so that it is never in memory as one. */
+/**
+ * @returns the SHA-256 of a body. A streamed body is made a second time for this, so that it is never in memory as a whole.
+ */
 async function bodyHash(body: Sendable | undefined): Promise<string> {
   if (body === undefined) return await sha256Hex(new Uint8Array());
   if (typeof body === 'string') return await sha256Hex(utf8(body));

@@ -19,7 +19,7 @@ export const awsKind = defineKind({
       authorize: key.authorize,
       lacks: ({ method, path }) => {
         const feature = featureOf(path);
-        // They go up as they come in; a signature would need all of their bytes before the first is sent.
+        // These go up as they come in, but a signature would need all bytes before the first one is sent.
         const isLong = feature === 'message batches' || feature === 'files';
         if (key.signs && isLong && method === 'POST') return `${feature} with an access key in place of an API key`;
         return feature.startsWith('/v1/user_profiles') ? 'user profiles' : undefined;

@@ -6,7 +6,7 @@ import { defineKind } from './kind.ts';
 import { saysModelIsMissing } from './missing-model.ts';
 import { toService } from './service-headers.ts';
 
-/** Claude on Amazon Bedrock, at its endpoint that takes requests as the Claude API does. */
+/** Claude on Amazon Bedrock, at the endpoint that takes requests in the form of the Claude API. */
 export const bedrockKind = defineKind({
   fields: { base_url: baseUrl, region: hostLabel('us-east-1') },
   open: ({ base_url, region }, secret) => {

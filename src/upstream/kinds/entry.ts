@@ -1,4 +1,4 @@
-/** The entries of the setting UPSTREAMS: their form, and the upstreams they stand for. */
+/** Reads the entries of the setting UPSTREAMS, and opens the upstreams that they describe. */
 
 import { getOrMake } from '../../cache/get-or-make.ts';
 import { misconfigured } from '../../http/errors.ts';
@@ -24,7 +24,7 @@ import { saysModelIsMissing } from './missing-model.ts';
 
 const modelId = z.string().check(z.minLength(1), z.maxLength(256));
 
-/** What every entry has, of whatever kind. */
+/** The fields of every entry, whatever its kind is. */
 const common = {
   name: z
     .string('must be a name such as "east"')
@@ -51,7 +51,7 @@ const common = {
   first_byte_ms: z._default(z.int().check(z.gte(1), z.lte(600_000)), 30_000),
 };
 
-/** An entry of UPSTREAMS, parsed: what every entry has. Its other fields are its kind's. */
+/** A parsed entry of UPSTREAMS, with the fields that every entry has. Its other fields belong to its kind. */
 export type UpstreamEntry = z.output<z.ZodMiniObject<typeof common>>;
 
 /** An upstream of UPSTREAMS, ready to be called. */
@@ -64,7 +64,10 @@ export interface OpenUpstream {
   idOf(model: string): string | undefined;
   /** @returns the Claude API's name of a model that an answer of this upstream names. */
   modelOf(idThere: string): string;
-  /** @returns what this upstream does not have and the call asks for, such as `message batches`; undefined if it takes the call. */
+  /**
+   * @returns the feature that the call needs and this upstream does not have, such as `message batches`; undefined if it
+   * takes the call.
+   */
   lacks(call: Pick<CanonicalCall, 'method' | 'path' | 'headers'>): string | undefined;
   /** @returns whether the body of a 404 says that this upstream does not have the model after all. */
   missesModel(text: string, model: string): boolean;
@@ -94,7 +97,7 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
     const told = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
     if (fault !== undefined) told.push(`it ${fault}`);
     if (kind?.simulated && !/^simulator(?:-|$)/.test(String(given.name))) {
-      // By its name every answer says where it comes from.
+      // The name is in every answer, so it must say that the simulator has answered.
       told.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
     }
     if (names.has(String(given.name))) told.push('name is the one of another entry');
@@ -120,9 +123,9 @@ export function keyNames(entries: readonly UpstreamEntry[]): string[] {
 const opened = new WeakMap<Settings, readonly OpenUpstream[]>();
 
 /**
- * Opens the upstreams of UPSTREAMS in their order, once for the settings of an isolate.
+ * Opens the upstreams of UPSTREAMS in their order. Done once for the settings of an isolate.
  *
- * @returns none if the setting is not there
+ * @returns an empty list if the setting is absent
  * @throws ApiError 500 that names a malformed entry, or one whose secret is missing or malformed
  */
 export function openUpstreams(settings: Settings): readonly OpenUpstream[] {
@@ -166,7 +169,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
 
 const NO_CHANGES: BodyChanges = {};
 
-/** @returns the parts of a secret that go up by themselves, or must not go up at all. */
+/** @returns the parts of a secret that must be masked: those that go up by themselves, or must not go up at all. */
 function secretsIn(secret: string): string[] {
   const account = parseOrUndefined(secret);
   if (!isObject(account)) return secret.split(':');
@@ -185,14 +188,14 @@ async function adaptedCall(
   const url = endpoint.address(call, idThere);
   const body = call.body?.(isRenamed ? { model: JSON.stringify(idThere), ...changes } : changes);
   const given = endpoint.authorize({ method, url, headers, body }, by);
-  // Most kinds know it at once: to wait for it would cost every request.
+  // Most kinds know it at once, and waiting for it would cost time in every request.
   const credential: CallHeaders = given instanceof Promise ? await given : given;
   return { method, url, headers: { ...headers, ...credential }, body };
 }
 
-/** The models of one upstream: by which id each is called there. */
+/** The models of one upstream, with the id of each one there. */
 class ModelIds {
-  /** By the id of the row, or the name where there is no row. Undefined: every model is served. */
+  /** The ids there, by the row's id, or by the name if there is no row. Undefined if every model is served. */
   readonly #served: ReadonlyMap<string, string | undefined> | undefined;
   readonly #names = new Map<string, string>();
   readonly #table: ModelTable;
@@ -219,7 +222,10 @@ class ModelIds {
     return this.#names.get(idThere) ?? idThere;
   }
 
-  /** An upstream serves a model by all of its names, or by none. */
+  /**
+   * @returns the key of a model, which is the same for all of its names: an upstream serves a model by all names, or by
+   * none.
+   */
   #key(name: string): string {
     return this.#table.find(name)?.id ?? undated(name);
   }

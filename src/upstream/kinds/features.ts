@@ -1,4 +1,4 @@
-/** What a path of the Claude API is for, for upstreams that do not have all of it. */
+/** Names the features of the Claude API by their paths, for upstreams that do not have all features. */
 
 const FEATURES: readonly (readonly [prefix: string, name: string])[] = [
   ['/v1/messages/batches', 'message batches'],
@@ -8,14 +8,14 @@ const FEATURES: readonly (readonly [prefix: string, name: string])[] = [
   ['/v1/models', 'models'],
 ];
 
-/** @returns what a path of the Claude API is for, in the plural; the path itself where nothing is known of it. */
+/** @returns the feature of a path of the Claude API, in the plural; the path itself if it is not known. */
 export function featureOf(path: string): string {
   const [pathname = ''] = path.split('?', 1);
   const known = FEATURES.find(([prefix]) => pathname === prefix || pathname.startsWith(`${prefix}/`));
   return known?.[1] ?? pathname;
 }
 
-/** @returns what tells for a call what is not there: an upstream that has these features alone. */
+/** @returns the `lacks` function of an upstream that has only these features. */
 export function onlyHas(...features: readonly string[]): (call: { path: string }) => string | undefined {
   return ({ path }) => {
     const feature = featureOf(path);

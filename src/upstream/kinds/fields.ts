@@ -4,17 +4,19 @@ import { isLoopback } from '../../http/hosts.ts';
 import * as z from '../../http/zod.ts';
 import { httpUrl } from '../../settings/setting-forms.ts';
 
-/** A part of a host's name or of a path: it can neither end the host nor begin another segment. */
+/**
+ * Makes the schema of a part of a host's name or of a path. Such a part can neither end the host nor begin another segment.
+ */
 export function segment(example: string): z.ZodMiniString {
   return z.string(`must be a text such as "${example}"`).check(
     z.maxLength(100),
     z.regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/, `must be a name such as "${example}"`),
-    // In a host's name a dot would begin another host, in a path two of them another folder.
+    // Two dots would mean another folder in a path.
     z.refine((value) => !value.includes('..'), `must be a name such as "${example}"`),
   );
 }
 
-/** A single label of a host's name, such as a region. */
+/** Makes the schema of a single label of a host's name, such as a region. */
 export function hostLabel(example: string): z.ZodMiniString {
   return z
     .string(`must be a text such as "${example}"`)
@@ -24,7 +26,7 @@ export function hostLabel(example: string): z.ZodMiniString {
     );
 }
 
-/** The address that stands in place of the kind's own, without a slash at its end. */
+/** The address that replaces the kind's own, without a slash at its end. */
 export const baseUrl = z.optional(
   z.pipe(
     httpUrl.check(
@@ -36,7 +38,7 @@ export const baseUrl = z.optional(
   ),
 );
 
-/** @returns a base URL without the version: clients differ in whether it belongs to it. */
+/** @returns a base URL without the version. (Some clients include the version in it, some do not.) */
 export function withoutVersion(url: string): string {
   return url.replace(/\/v1$/, '');
 }

@@ -1,4 +1,4 @@
-/** Access tokens of a Google service account. */
+/** Gets access tokens for a Google service account. */
 
 import { SignJWT } from 'jose';
 import { base64Bytes } from '../../http/bytes.ts';
@@ -13,11 +13,11 @@ import { type Authorizing, KeyFault } from './kind.ts';
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform';
 const GRANT = 'urn:ietf:params:oauth:grant-type:jwt-bearer';
 const LIFETIME_SECONDS = 3_600;
-/** How long before its end a token is renewed; milliseconds, as all below. */
+/** How long before its end a token is renewed; milliseconds, like all below. */
 const RENEW_BEFORE_MS = 300_000;
-/** A token that ends sooner might have ended when it arrives. */
+/** A token that ends sooner than this might have ended when the request arrives. */
 const LEAST_MS = 10_000;
-/** A renewal without news for longer than this belonged to a request that the platform ended. */
+/** A renewal that has not ended after this time belonged to a request that the platform has ended. */
 const RENEWAL_MS = 30_000;
 const ASK_MS = 10_000;
 
@@ -35,12 +35,12 @@ interface Token {
   endsAt: number;
 }
 
-/** The access tokens of one service account, one at a time. An isolate keeps the last one. */
+/** The access tokens of one service account. An isolate keeps only the newest one. */
 export class GoogleTokens {
   readonly #account: z.output<typeof serviceAccount>;
   #key: CryptoKey | undefined;
   #token: Token | undefined;
-  /** When a renewal began that has not ended; milliseconds since 1970. */
+  /** When the running renewal began; milliseconds since 1970. */
   #renewingSince = 0;
 
   /**
@@ -56,12 +56,12 @@ export class GoogleTokens {
   }
 
   /**
-   * Finds a token that holds for at least ten seconds. One that ends within five minutes is renewed by one request, behind
-   * the answer; the others go on with the old one. Where there is none, each request asks for its own: an isolate's request
-   * must not wait for what another one has begun.
+   * Finds a token that is valid for at least ten seconds. If it ends within five minutes, one request renews it in the
+   * background, while the others use the old one. If there is no valid token, each request asks for its own: a request must
+   * not wait for a promise of another request.
    *
-   * @throws ApiError where Google refuses the account
-   * @throws Error where it does not answer
+   * @throws ApiError if Google refuses the account
+   * @throws Error if Google does not answer
    */
   async token(by: Authorizing): Promise<string> {
     const now = Date.now();
@@ -69,7 +69,7 @@ export class GoogleTokens {
     if (token === undefined || token.endsAt - now < LEAST_MS) return await this.#ask(by, by.signal);
     if (token.endsAt - now < RENEW_BEFORE_MS && now - this.#renewingSince > RENEWAL_MS) {
       this.#renewingSince = now;
-      // A renewal that fails is tried again half a minute later; the old token holds until then.
+      // A failed renewal is tried again half a minute later. The old token is valid until then.
       by.waitUntil(this.#ask(by).catch(() => undefined));
     }
     return token.text;
@@ -95,7 +95,7 @@ export class GoogleTokens {
     return data.access_token;
   }
 
-  /** @returns the signed claim by which a token is asked for. */
+  /** @returns the signed claim with which a token is requested. */
   async #assertion(now: number): Promise<string> {
     const { client_email, private_key, token_uri } = this.#account;
     this.#key ??= await importKey(private_key).catch(() => {

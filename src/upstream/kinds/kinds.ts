@@ -8,7 +8,7 @@ import type { Kind } from './kind.ts';
 import { simulatorKind } from './simulator.ts';
 import { vertexKind } from './vertex.ts';
 
-/** Whether the simulator is part of this bundle, as in upstream.ts: the deployed Worker does not contain it. */
+/** Whether the simulator is part of this bundle, as in upstream.ts. The deployed Worker does not contain it. */
 declare const SLUICE_SIMULATOR: boolean | undefined;
 
 export const KINDS: Readonly<Record<string, Kind>> = {

@@ -1,8 +1,8 @@
-/** Headers that have a meaning for one service, or for a gateway, and that no other service must get. */
+/** Headers that have a meaning for one service or gateway, and must not go to any other. */
 
 import type { CallHeaders } from './kind.ts';
 
-/** By these a caller could choose a provider, a key or a rule of a gateway, or change what a service signs and bills. */
+/** With these a caller could choose a provider, a key or a rule of a gateway, or change what a service signs and bills. */
 export const CHOOSING_PREFIXES = [
   'x-portkey-',
   'helicone-',
@@ -20,12 +20,12 @@ const CREDENTIALS: ReadonlySet<string> = new Set([
   'api-key',
   'ocp-apim-subscription-key',
 ]);
-/** A service's own headers that carry neither a credential nor a bill. */
+/** Headers of a service that have no influence on credentials or bills. */
 const HARMLESS = 'x-amzn-';
 
 /**
- * @returns the headers that go to a service which is no gateway: FORWARD_HEADERS may let more of them up, but those are
- * meant for the gateway of another upstream
+ * Filters headers for a service that is not a gateway. FORWARD_HEADERS may let more headers up, but those are meant for the
+ * gateway of another upstream.
  */
 export function toService(headers: CallHeaders): CallHeaders {
   const kept: Record<string, string> = {};

@@ -9,10 +9,10 @@ import { vertexEndpoint } from './vertex.ts';
 const SIMULATED_HOST = 'simulator.invalid';
 const SIMULATED_REGION = 'us-east-1';
 const SIMULATED_KEY = 'simulator';
-/** Signs as an access key does. The simulator knows no secret, and checks all else. */
+/** An access key to sign with. The simulator does not know the secret, and checks everything else. */
 const SIMULATED_SIGNER = 'AKIASIMULATOR0000000:the/secret/of/the/simulator/is/no/secret';
 
-/** The kinds as the simulator answers for them, by a key that is none. */
+/** The kinds that the simulator can answer for, each opened with a key that is not a real one. */
 const SIMULATED = {
   anthropic: () => anthropicKind.open({ base_url: `https://${SIMULATED_HOST}` }, SIMULATED_KEY),
   aws: (key: string) =>
@@ -38,7 +38,7 @@ const SIMULATED = {
     foundryKind.open({ base_url: `https://simulator.services.ai.${SIMULATED_HOST}/anthropic` }, SIMULATED_KEY),
 } satisfies Record<string, (key: string) => Endpoint>;
 
-/** The simulator that is built in: answers without a key, in development only. It may stand for any other kind. */
+/** The built-in simulator. It answers without a key, in development only. It can play any other kind. */
 export const simulatorKind = defineKind({
   fields: {
     as: z._default(

@@ -5,7 +5,7 @@ import { type Authorizing, defineKind, type Endpoint } from './kind.ts';
 import { errorInText } from './missing-model.ts';
 import { toService } from './service-headers.ts';
 
-/** The hosts of regions that do not have the usual name. */
+/** The hosts of regions whose host does not have the usual name. */
 const HOSTS: ReadonlyMap<string, string> = new Map([
   ['global', 'aiplatform.googleapis.com'],
   ['us', 'aiplatform.us.rep.googleapis.com'],
@@ -28,7 +28,7 @@ export const vertexKind = defineKind({
   },
 });
 
-/** @returns an upstream of this kind, whose access tokens come from wherever. */
+/** @returns an upstream of this kind. @param token gets an access token */
 export function vertexEndpoint(
   { base_url, project, region }: VertexOptions,
   tokenOf: (by: Authorizing) => Promise<string>,
@@ -56,7 +56,7 @@ export function vertexEndpoint(
       const { status, message } = errorInText(text);
       return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(String(message));
     },
-    // A snapshot's date stands behind an @ there.
+    // There a snapshot's date comes after an @.
     idOf: (model, known) => (model.includes('@') ? model : known.replace(/-(\d{8})$/, '@$1')),
     lacks: onlyHas('messages', 'token counts'),
   };
@@ -66,7 +66,7 @@ function asksCount(path: string): boolean {
   return path.startsWith('/v1/messages/count_tokens');
 }
 
-/** @returns the query without the mark of the API's beta routes, which mean nothing here. */
+/** @returns the path without `beta=true`, which marks the API's beta routes and has no meaning here. */
 function withoutBeta(path: string): string {
   const at = path.indexOf('?');
   const query = at < 0 ? [] : path.slice(at + 1).split('&');
@@ -74,7 +74,7 @@ function withoutBeta(path: string): string {
   return kept.length > 0 ? `?${kept.join('&')}` : '';
 }
 
-/** A caller chooses the model: nothing in its name may lead to another path, or to another method. */
+/** @returns a model's name, safe for a path. The caller chooses the name, so it must not lead to another path or method. */
 function segmentOf(model: string): string {
   return encodeURIComponent(model).replaceAll('%40', '@');
 }

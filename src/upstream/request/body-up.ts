@@ -6,11 +6,11 @@ import { type Changes, edit } from '../../json/edit.ts';
 /**
  * Makes the body that goes up.
  *
- * @param changes of its outermost members
- * @returns the caller's own bytes if nothing changes, else the changed text
+ * @param changes changes of its top-level members
+ * @returns the caller's own bytes if nothing changes; otherwise the changed text
  */
 export function bodyUp(body: JsonBody, changes: Changes): Sendable {
-  // The text of a conversation's body is made only when it is asked for.
+  // The text of a conversation's body is made only when it is read.
   const isSame = Object.keys(changes).length === 0;
   if (isSame && !(body instanceof LongBody)) return body.bytes;
   const text = isSame ? body.text : edit(body.text, changes);

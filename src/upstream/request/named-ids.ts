@@ -1,4 +1,4 @@
-/** What a request names that was made before at an upstream, and belongs to the account that made it. */
+/** Finds the ids in a request that name things made earlier at an upstream. They belong to the account that made them. */
 
 import type { JsonBody } from '../../http/json-body.ts';
 import { withOneReading } from '../../http/read-json.ts';
@@ -6,26 +6,27 @@ import { isObject } from '../../json/object.ts';
 import { FILE_KEY, fileIdsIn, type MadeId, type MadeKind } from '../usage/made-ids.ts';
 import { RequestBody } from './request-body.ts';
 
-/** How a key could be written so that the text does not have it. */
+/** Matches escaped letters, by which a key could be hidden in the text. */
 const ESCAPED_ASCII = /\\u00([2-7][0-9a-f])/gi;
 
-/** @returns whether a request can name something by its id. It costs a search through the text, and is true for few. */
+/** @returns whether a request may contain such an id. It only searches the text, and is true for few requests. */
 function mayName({ text, json }: Pick<JsonBody, 'text' | 'json'>): boolean {
   const { container = null, thread = null } = json;
   return container !== null || thread !== null || text.includes(FILE_KEY) || plainText(text).includes(FILE_KEY);
 }
 
-/** @returns a JSON text with its escaped letters written as they are; it may be no JSON any more */
+/** @returns a JSON text with its escaped letters decoded. The result may not be valid JSON */
 function plainText(text: string): string {
   if (!text.includes('\\u00')) return text;
   return text.replace(ESCAPED_ASCII, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
 }
 
 /**
- * Finds what a request names by its id.
+ * Finds the ids that a request names.
  *
- * @returns its ids, and the body as it must go up: where it repeats a key, the upstream must not read another value of it
- * @throws ApiError 400 for a body that nests too deep to be sure of
+ * @returns the ids, and the body that must go up. If it repeated a key, it is rewritten, so that the upstream cannot read
+ *   another value
+ * @throws ApiError 400 for a body that nests too deep to be checked
  */
 export function namedIds(body: JsonBody): { ids: readonly MadeId[]; body: JsonBody } {
   if (!mayName(body)) return { ids: [], body };
@@ -33,13 +34,13 @@ export function namedIds(body: JsonBody): { ids: readonly MadeId[]; body: JsonBo
   return { ids: idsNamed(read.json), body: read };
 }
 
-/** @returns what the new part of a turn names by its id. What its history names was checked when it was new. */
+/** @returns the ids that the new part of a turn names. The ids in its history were checked when they were new. */
 export function idsInTurn(body: JsonBody): readonly MadeId[] {
   const own = body instanceof RequestBody ? { text: body.ownText, json: body.own } : body;
   return mayName(own) ? idsNamed(own.json) : [];
 }
 
-/** @returns what a Messages request names by its id, each once */
+/** @returns the ids that a Messages request names, each once */
 export function idsNamed(request: Readonly<Record<string, unknown>>): readonly MadeId[] {
   const found = new Map<string, MadeId>();
   const add = (kind: MadeKind, id: unknown) => {
@@ -52,10 +53,10 @@ export function idsNamed(request: Readonly<Record<string, unknown>>): readonly M
   return [...found.values()];
 }
 
-/** Tools that run in a container, which an answer gives the id of. */
+/** Tools that run in a container. An answer contains the container's id. */
 const IN_CONTAINER = /^(code_execution|web_search_2026|web_fetch_2026)/;
 
-/** @returns whether the answer to a request can give out ids of what it makes. */
+/** @returns whether the answer to a request may contain ids of things that it makes. */
 export function makesThings({ container = null, thread = null, tools }: Readonly<Record<string, unknown>>): boolean {
   if (container !== null || thread !== null) return true;
   if (!Array.isArray(tools)) return false;

@@ -1,4 +1,4 @@
-/** What a request uses that belongs to one upstream: no other one has it. */
+/** Finds what a request uses that only one upstream has. */
 
 import { decoder } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
@@ -9,8 +9,8 @@ import { RequestBody } from './request-body.ts';
 const FILE = '"file_id"';
 
 /**
- * @returns what a request uses that only the upstream has where it was made; undefined for most requests, and where there is
- * one upstream only
+ * @returns the kind of thing that a request uses and that only one upstream has; undefined for most requests, and if there is
+ *   only one upstream
  */
 export function ownedIn(body: JsonBody, { all }: Pick<UpstreamPool, 'all'>): Owned | undefined {
   if (all.length < 2) return undefined;
@@ -21,7 +21,7 @@ export function ownedIn(body: JsonBody, { all }: Pick<UpstreamPool, 'all'>): Own
   return text.includes(FILE) ? 'a file' : undefined;
 }
 
-/** A container that exists is named by its id; anything else makes a new one. */
+/** @returns whether a container is named by its id, so that it exists. Anything else makes a new one. */
 function isNamed(value: unknown): boolean {
   return typeof value === 'string' || (isObject(value) && typeof value.id === 'string');
 }

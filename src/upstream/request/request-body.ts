@@ -1,4 +1,6 @@
-/** The body of a turn as it goes up: the new messages as text, and before them the history as bytes, which are not parsed again. */
+/**
+ * The body of a turn as it goes up: first the history as bytes, which are not parsed again, then the new messages as text.
+ */
 
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
@@ -7,18 +9,18 @@ import { type Changes, edit, placeOf } from '../../json/edit.ts';
 import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
-/** A Messages body of new messages with a history before them. Bytes, text and JSON are made when they are first asked for. */
+/** A Messages body of new messages with a history before them. Bytes, text and JSON are made when they are first read. */
 export class RequestBody implements JsonBody {
-  /** A conversation takes no body that repeats keys. */
+  /** Always null: a conversation refuses a body that repeats keys. */
   readonly readings = null;
-  /** The body without the history: its other members, and the messages that are new. */
+  /** The body without the history: its other members, and the new messages. */
   readonly own: Record<string, unknown>;
   readonly #text: string;
   readonly #history: SentHistory;
   #bytes: Uint8Array | undefined;
   #parsed: Pick<JsonBody, 'text' | 'json'> | undefined;
 
-  /** @param text a Messages body whose `messages` has the new ones only */
+  /** @param text a Messages body whose `messages` has only the new ones */
   constructor(text: string, history: SentHistory) {
     this.#text = text;
     this.#history = history;
@@ -30,7 +32,7 @@ export class RequestBody implements JsonBody {
     return this.#history.findings;
   }
 
-  /** Whether messages of a history stand before those that are new. */
+  /** Whether there is a history before the new messages. */
   get hasHistory(): boolean {
     return this.#history.bytes.length > 0;
   }

@@ -1,6 +1,6 @@
 /**
- * The messages of a conversation that go up with each turn, in the form in which they go up. They are bytes and not
- * objects, so that the garbage collector does not walk through them, and a turn only adds to their end.
+ * The messages of a conversation, in the form in which they go up with each turn. They are bytes and not objects, so that the
+ * garbage collector does not walk through them, and a turn only adds to their end.
  */
 
 import { encoder } from '../../http/bytes.ts';
@@ -9,11 +9,11 @@ import { featuresOf, NO_FEATURES, type PromptFeatures } from '../../pricing/prom
 /** A buffer that several histories share: each one is a longer beginning of it. */
 interface Shared {
   bytes: Uint8Array;
-  /** The length of the longest of them, in bytes. */
+  /** The length of the longest history in it, in bytes. */
   used: number;
 }
 
-/** A new buffer is so many times as long as what it holds, so that most turns need no copy. */
+/** A new buffer is this many times as long as its content, so that most turns need no copy. */
 const ROOM = 1.25;
 
 /** An immutable list of messages as bytes. */
@@ -22,7 +22,7 @@ export class SentHistory {
 
   readonly #shared: Shared;
   readonly #length: number;
-  /** What the messages hold that decides what a request can cost, beside their length. */
+  /** What the messages contain that decides the cost of a request, beside their length. */
   readonly findings: PromptFeatures;
 
   private constructor(shared: Shared, length: number, findings: PromptFeatures) {
@@ -49,9 +49,9 @@ export class SentHistory {
     if (texts.length === 0) return this;
     const added = encoder.encode((this.#length > 0 ? ',' : '') + texts.join(','));
     const length = this.#length + added.length;
-    // If another history has already been continued from here, its bytes stand behind this one's.
+    // If another history has already been continued from here, its bytes come after this one's.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
-    // A history that was just read from the database may be used once only: it gets no spare room.
+    // A history that was just read from the database may be used only once, so it gets no spare room.
     const size = this.#length > 0 ? Math.ceil(length * ROOM) : length;
     const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
     if (!hasRoom) shared.bytes.set(this.bytes);

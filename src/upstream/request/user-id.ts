@@ -1,4 +1,4 @@
-/** Names as hashes, which tell accounts and their users apart without saying who they are. */
+/** Makes hashes of names, so that accounts and their users can be distinguished without saying who they are. */
 
 import { LruCache } from '../../cache/lru.ts';
 import { sha256Hex, utf8 } from '../../http/bytes.ts';
@@ -11,7 +11,7 @@ import type { Settings } from '../../settings/settings.ts';
 const MOST_USER_IDS = 1_000;
 const CHARACTERS = 32;
 const endUsers = new LruCache<string, string>({ most: MOST_USER_IDS });
-/** What the API accepts. */
+/** The most characters that the API accepts. */
 const LONGEST_USER_ID = 512;
 const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
 
@@ -24,7 +24,10 @@ export async function nameUp(account: string): Promise<string> {
   return name;
 }
 
-/** @returns a hash of the end user that a body names in `metadata.user_id`: 32 hexadecimal digits; undefined for none. */
+/**
+ * @returns a hash (32 hexadecimal digits) of the end user that a body names in `metadata.user_id`; undefined if it names
+ * none.
+ */
 export function endUserOf({ json }: JsonBody): string | undefined | Promise<string> {
   const metadata = Object.hasOwn(json, 'metadata') ? json.metadata : undefined;
   const named = isObject(metadata) ? metadata.user_id : undefined;
@@ -39,8 +42,8 @@ async function hashed(named: string): Promise<string> {
 }
 
 /**
- * @returns a caller's `idempotency-key` as it goes up, with the account's name before it: all accounts share one API key, and
- * none may get the answer of another that has chosen the same
+ * Makes the `idempotency-key` that goes up: a hash with the account's name. All accounts share one API key, and an account
+ * must not get the answer of another account that has chosen the same key.
  */
 export function keyUp(caller: Headers, account: string): undefined | Promise<string> {
   const key = caller.get('idempotency-key');
@@ -54,7 +57,7 @@ export function withUserId(body: JsonBody, settings: Settings, account: string):
 
 async function named(body: JsonBody, account: string): Promise<JsonBody> {
   const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
-  // The upstream judges what is neither an object nor null.
+  // If it is neither an object nor null, the upstream judges it.
   if (metadata !== undefined && metadata !== null && !isObject(metadata)) return body;
   const user_id = await nameUp(account);
   const sent = metadata ? (memberTexts(body.text).get('metadata') ?? '{}') : '{}';

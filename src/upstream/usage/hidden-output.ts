@@ -1,27 +1,26 @@
-/** @returns whether a block is thinking: all of it is billed, but only a part, or nothing, is shown. */
+/** @returns whether a block is thinking. All of it is billed, but only a part of it, or nothing, is shown. */
 export function isThinkingType(blockType: unknown): boolean {
   return typeof blockType === 'string' && blockType.endsWith('thinking');
 }
 
-/** Stands for the block type of a use of an advisor, which writes until its result is there. */
+/** The block type of a use of an advisor. The advisor writes until its result comes. */
 export const ADVISOR = 'advisor';
 
 /**
- * Measures for how long a model may have written output that nobody saw: before its first block, while it thinks, in a
- * silence of a tool call (its input may come in large pieces), and between two blocks. Output that was seen is measured by
- * its text and not by time.
+ * Measures for how long a model may have written unseen output: before its first block, while it thinks, between two blocks,
+ * and in a silence during a tool call (its input may come in large pieces). Seen output is measured by its text, not by time.
  *
- * Times are milliseconds since 1970, and none is earlier than the one before. What was not seen at once may have come at
- * any time from `since` to `at`: it is the earlier one that a time without output begins with, and the later one that ends it.
+ * Times are milliseconds since 1970, and each is at least the one before. Something that was read late may have come at any
+ * time from `since` to `at`. A time of unseen output begins with the earlier and ends with the later of the two.
  */
 export class HiddenOutputClock {
-  /** The sum of the times that are over, in milliseconds. */
+  /** The sum of the times that have ended, in milliseconds. */
   #ms = 0;
-  /** When the last block ended, at the earliest; before the first block, when the request was sent. */
+  /** The earliest time at which the last block may have ended; before the first block, when the request was sent. */
   #boundary: number;
-  /** When anything came last, at the earliest. */
+  /** The earliest time at which the last thing may have come. */
   #last: number;
-  /** Until when the time is in the sum: blocks that were seen at once have it in common. */
+  /** The time up to which the sum counts. Blocks that were read together must not be counted twice. */
   #counted = Number.NEGATIVE_INFINITY;
   #state: 'before' | 'thinking' | 'calling' | 'asking' | 'saying' | 'between' | 'served' | 'advising' = 'before';
 
@@ -30,15 +29,15 @@ export class HiddenOutputClock {
     this.#last = sentAt;
   }
 
-  /** Whether the model may now write what is not seen. */
+  /** Whether the model may now be writing unseen output. */
   get isUnseen(): boolean {
     return this.#state === 'before' || this.#state === 'thinking' || this.#state === 'advising';
   }
 
-  /** Notes that a block begins. Thinking before the news of its start belongs to it. */
+  /** Notes that a block begins. The thinking before its start event belongs to it. */
   start(blockType: unknown, at: number, since = at): void {
     this.#last = since;
-    // The model that declined has written before this block.
+    // The model that declined has written something before this block.
     if (this.#state === 'advising' || blockType === 'fallback') this.#count(at);
     if (this.#state === 'advising') this.#boundary = since;
     if (blockType === ADVISOR) this.#state = 'advising';
@@ -50,14 +49,14 @@ export class HiddenOutputClock {
   /** Notes that a block ends. */
   stop(at: number, since = at): void {
     if (this.#state === 'thinking') this.#count(at);
-    // After a call of the API's own tool nothing is written until its result is there. Only an advisor writes.
+    // After a call of the API's own tool, nothing is written until its result comes, except by an advisor.
     if (this.#state === 'asking') this.#state = 'served';
     else if (this.#state !== 'advising') this.#state = 'between';
     this.#boundary = since;
     this.#last = since;
   }
 
-  /** Notes that output was seen, which came then at the earliest. */
+  /** Notes that output was seen. @param since the earliest time at which it may have come */
   touch(since: number): void {
     this.#last = since;
   }

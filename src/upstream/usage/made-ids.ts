@@ -1,18 +1,18 @@
-/** The ids that an answer gives out: of its container, of its thread, of files that its tools have made. */
+/** Collects the ids of what an answer has made: its container, its thread, files of its tools. */
 
 import { isObject } from '../../json/object.ts';
 
-/** What is made at an upstream, and is named by its id afterwards. A thread is named by its last message. */
+/** Things that are made at an upstream and later named by their id. A thread is named by its last message. */
 export type MadeKind = 'file' | 'container' | 'thread';
 
-/** An id, and of what it is. */
+/** An id, and the kind of thing that it names. */
 export interface MadeId {
   kind: MadeKind;
   id: string;
 }
 
 export const FILE_KEY = 'file_id';
-/** Yields the ids of files that stand anywhere in a value. It does not recurse: a body may nest as deep as it likes. */
+/** Yields the ids of files anywhere in a value. It does not recurse, because a body may nest to any depth. */
 export function* fileIdsIn(value: unknown): Generator<string> {
   const left: unknown[] = [value];
   for (let next = left.pop(); next !== undefined; next = left.pop()) {
@@ -23,7 +23,7 @@ export function* fileIdsIn(value: unknown): Generator<string> {
   }
 }
 
-/** An answer that gives out more does not have them noted: no answer of the API comes near. */
+/** The most ids that are noted for one answer. No answer of the API comes near. */
 const MOST_MADE = 1_000;
 
 /** Collects the ids from a message, or from the events of one. */
@@ -51,7 +51,7 @@ export class MadeIds {
   }
 }
 
-/** @returns the ids that a whole message gives out */
+/** @returns the ids of what a whole message has made */
 export function idsMade(message: unknown): readonly MadeId[] {
   const made = new MadeIds();
   made.take(message);

@@ -11,15 +11,15 @@ const DELTA_HEAD = utf8('{"type":"content_block_delta","index":');
 const DELTA_TYPE = utf8(',"delta":{"type":"');
 const THINKING = utf8('thinking_delta');
 const SIGNATURE = utf8('signature_delta');
-/** The API's own tools that cost nothing but the steps that follow them. */
+/** The API's own tools that cost nothing beside the steps that follow them. */
 const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
 /** Tokens that a block takes beside its text, and a tool call beside its name and input. */
 const PER_BLOCK = 4;
 const PER_CALL = 40;
-/** Deltas that the model has not written: a signature, and citations of a source, which was paid for as input. */
+/** Deltas that the model has not written: signatures, and citations of a source that was paid for as input. */
 const NOT_OUTPUT: ReadonlySet<string> = new Set(['signature_delta', 'citations_delta']);
 
-/** Measures what was seen of an answer, block by block, so that it can be settled if it is interrupted. */
+/** Measures the seen part of an answer, block by block, so that it can be settled if it is interrupted. */
 export class ObservedOutput {
   /** The models that have written the answer, if one took over from another. */
   fallbacks: readonly string[] | undefined;
@@ -33,7 +33,7 @@ export class ObservedOutput {
   #opaqueUses = 0;
   #laterPrompts: Timing[] = [];
   #handedOver: Timing | undefined;
-  /** After a use, or a result, of the API's own tool the next block is a new step. */
+  /** Set after a use or a result of the API's own tool: then the next block begins a new step. */
   #isStepOver = false;
 
   /** @param sentAt when the request was sent; milliseconds since 1970 */
@@ -43,9 +43,9 @@ export class ObservedOutput {
 
   /**
    * @param at when the answer was interrupted; milliseconds since 1970
-   * @param unfinished bytes of a delta of which the rest has not come: the model has written it
+   * @param unfinished bytes of a delta whose rest has not come. The model has written it, so it counts
    * @param final whether the final usage has come
-   * @returns what was seen until then, its deltas measured
+   * @returns what was seen until then, with its deltas measured
    */
   seenAt(at: number, unfinished: Uint8Array | undefined, final: boolean): Seen {
     return {
@@ -63,17 +63,17 @@ export class ObservedOutput {
     };
   }
 
-  /** Notes that something came that is not measured; then at the earliest. */
+  /** Notes that something came that is not measured. @param since the earliest time at which it may have come */
   touch(since: number): void {
     this.#clock.touch(since);
   }
 
-  /** Notes the end of a block, which came from `since` to `at`. */
+  /** Notes the end of a block, which came between `since` and `at`. */
   stopBlock(at: number, since: number): void {
     this.#clock.stop(at, since);
   }
 
-  /** What has come since the first prompt, in tokens. */
+  /** The tokens that have come since the first prompt. */
   get #tokens(): number {
     return this.#said + this.#thinking + this.#results;
   }
@@ -82,7 +82,11 @@ export class ObservedOutput {
     return { tokens: Math.ceil(this.#tokens), unseen_ms: this.#clock.until(at) };
   }
 
-  /** Notes the beginning of a block, which came from `since` to `at`: the `content_block` of a `content_block_start`. */
+  /**
+   * Notes the beginning of a block, which came between `since` and `at`.
+   *
+   * @param block the `content_block` of its start event
+   */
   startBlock(block: unknown, at: number, since: number): void {
     const type = stringOrUndefined(memberOf(block, 'type')) ?? '';
     const isResult = type.endsWith('_tool_result');
@@ -115,7 +119,7 @@ export class ObservedOutput {
       if (type === 'text') this.#said += tokens;
       else this.#thinking += tokens;
     } else if (!isThinkingType(type)) {
-      // A block type that is not known here: it may come at once, or by deltas.
+      // The block type is not known here. Its content may come at once, or by deltas.
       this.#said += mostTokensOf(JSON.stringify(block ?? ''));
     }
   }
@@ -141,7 +145,7 @@ export class ObservedOutput {
   }
 
   /**
-   * Measures a delta as the API writes it, one string without escapes, without decoding it.
+   * Measures a delta in the usual form (one string without escapes) without decoding it.
    *
    * @returns false for any other form
    */
@@ -156,7 +160,7 @@ export class ObservedOutput {
     const keyEnd = bytes.indexOf(QUOTE, key + 1);
     const open = bytes.indexOf(QUOTE, keyEnd + 1);
     const close = bytes.indexOf(QUOTE, open + 1);
-    // `"}}` ends the line: one string, and no more fields. A string with a backslash may hold escaped quotes.
+    // `"}}` ends the line, so there is one string and no other field. A string with a backslash may contain escaped quotes.
     if (close !== end - 3 || open !== keyEnd + 2 || key !== typeEnd + 2) return false;
     if (bytes.subarray(open + 1, close).includes(BACKSLASH)) return false;
     if (startsWith(bytes, type, typeEnd, SIGNATURE)) return true;

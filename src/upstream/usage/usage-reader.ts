@@ -19,37 +19,37 @@ const MESSAGE_START = utf8('event: message_start\ndata: ');
 const BLOCK_STOP = utf8('data: {"type":"content_block_stop"');
 const MESSAGE_DELTA = utf8('\nevent: message_delta\n');
 const MESSAGE_STOP = utf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
-/** A longer stream is read line by line as it comes, so that it need not stay in memory. */
+/** The bytes after which a stream is read line by line as it comes, so that it need not stay in memory. */
 const UNREAD_BYTES = 262_144;
-/** The last events are looked for within so many bytes. */
+/** The last events are searched for within this many bytes. */
 const TAIL_BYTES = 4_096;
-/** Stands for the data of a delta that was measured. Its text is not kept: what matters later is only that it is complete JSON. */
+/** Replaces the data of a measured delta. Its text is not kept: later it matters only that it is complete JSON. */
 const COUNTED_DELTAS = '{}';
 
-/** A piece of a stream, and when it came, at the earliest and at the latest: milliseconds since 1970. */
+/** A piece of a stream, with the earliest and the latest time at which it may have come; milliseconds since 1970. */
 interface Arrived {
   piece: Uint8Array;
   at: number;
   since: number;
 }
 
-/** What a reader must know of the request. */
+/** What a reader must know about the request. */
 export interface UsageReaderOptions {
   /** When the request was sent; milliseconds since 1970. Default: now. */
   sentAt?: number;
-  /** Whether blocks are read even if the answer is complete: one may tell that another model has taken over. */
+  /** Whether blocks are read even if the answer is complete, because a block may say that another model has taken over. */
   readsBlocks?: boolean;
-  /** Whether the ids that the answer gives out are collected. */
+  /** Whether the ids of what the answer makes are collected. */
   readsIds?: boolean;
 }
 
 /**
- * Reads from a copy of a stream of the Messages API what it costs. The pieces may be split anywhere.
+ * Reads the usage of an answer from a copy of its stream. The pieces may be split anywhere.
  *
- * Deltas are measured. Everything else that matters stands in a few events, and only those are parsed.
+ * Deltas are only measured. Everything else that matters is in a few events, and only those are parsed.
  */
 export class UsageReader {
-  /** Made once lines must be read: of most answers only the two ends are. */
+  /** Made when lines must be read. For most answers, only the beginning and the end are read. */
   #reader: LineReader | undefined;
   readonly #report: Report = {
     model: undefined,
@@ -62,11 +62,11 @@ export class UsageReader {
   readonly #readsBlocks: boolean;
   readonly #observed: ObservedOutput;
   readonly #made: MadeIds | undefined;
-  /** When the piece came that is read now, at the latest and at the earliest. */
+  /** The latest and the earliest time at which the current piece may have come. */
   #at: number;
   #since: number;
   #final = false;
-  /** Pieces of which no line has been read yet: most streams end well before they must be. */
+  /** Pieces of which no line has been read yet. Most streams end before that is necessary. */
   #unread: Arrived[] = [];
   #read = false;
   #isWhole = false;
@@ -84,11 +84,11 @@ export class UsageReader {
   }
 
   /**
-   * Takes the next piece; its buffer may be used again afterwards.
+   * Takes the next piece. Its buffer may be reused afterwards.
    *
-   * @param isAll whether the piece is all of the stream: then, as a rule, it need not be copied
-   * @param at when it came, or was found; milliseconds since 1970
-   * @param since when the first of it may have come, where nobody looked in the meantime. Default: the same
+   * @param isAll whether the piece is the whole stream. Then it usually need not be copied
+   * @param at when it came, or was read; milliseconds since 1970
+   * @param since the earliest time at which it may have come, if it was read late. Default: the same
    */
   push(piece: Uint8Array, isAll = false, at = Date.now(), since = at): void {
     this.#report.bytes += piece.length;
@@ -109,17 +109,17 @@ export class UsageReader {
     return this.#reader;
   }
 
-  /** Tells the reader that an event which lacked only its end has been completed. */
+  /** Tells the reader that an event that lacked only its end has been completed. */
   complete(completion: string): void {
     this.#readAll();
     this.#lines.push(utf8(completion));
   }
 
   /**
-   * Reads a stream that ended as the API ends it by its first and its last events alone: what lies between is most of
-   * the bytes, and tells nothing once the answer is whole.
+   * Reads a complete stream by its first and its last events only. The events between are most of the bytes, but say nothing
+   * new once the answer is complete.
    *
-   * @returns undefined where every line must be read: a long, broken or unusual stream
+   * @returns undefined if every line must be read, as in a long, broken or unusual stream
    */
   get wholeReport(): Readonly<Report> | undefined {
     const first = this.#unread[0]?.piece;
@@ -139,7 +139,7 @@ export class UsageReader {
     const dataStart = tail.lastIndexOf(LINE_FEED, deltaEnd - 2) + 1;
     const deltaStart = dataStart - MESSAGE_DELTA.length;
     if (deltaStart < 1 || !startsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return false;
-    // A block must have ended right before: an earlier `message_delta` could say what the last one does not.
+    // A block must end right before: otherwise an earlier `message_delta` could say something that the last one does not.
     const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
     if (before < 1 || !startsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
     this.#event = 'message_start';
@@ -148,18 +148,18 @@ export class UsageReader {
     this.#event = 'message_delta';
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatch();
-    // If the last event does not tell the usage, the lines between must be read.
+    // If the last event does not report the usage, the lines between must be read.
     if (!this.#final) return false;
     this.#report.completed = true;
     return true;
   }
 
-  /** Everything that the stream has told until now. */
+  /** Everything that the stream has reported until now. */
   get report(): Readonly<Report> {
     return this.reportAt(Date.now());
   }
 
-  /** @returns everything that the stream has told, with its deltas measured, as if it was interrupted at that time. */
+  /** @returns everything that the stream has reported, with its deltas measured, as if it was interrupted at that time. */
   reportAt(at: number): Readonly<Report> {
     this.#readAll();
     const unfinished = this.#isDelta ? this.#lines.rest : undefined;
@@ -189,7 +189,7 @@ export class UsageReader {
     this.#lines.push(piece);
   }
 
-  /** Where in the event format the stream stands now: what is written behind it depends on that. */
+  /** Where in the event format the stream is now. What can be written after it depends on that. */
   get end(): StreamEnd {
     this.#readAll();
     const rest = this.#lines.rest;
@@ -230,7 +230,7 @@ export class UsageReader {
     this.#data = undefined;
     if (event === '' || data === undefined) return;
     if (event === DELTA_NAME) {
-      // Data in several lines, or before the event's name: the API does not write so, but the format allows it.
+      // Data in several lines, or before the event's name. The API does not write this, but the format allows it.
       this.#observed.touch(this.#since);
       if (data !== COUNTED_DELTAS) this.#observed.countDelta(utf8(data), 0);
     } else if (event === 'message_stop') this.#report.completed = true;
@@ -256,14 +256,14 @@ export class UsageReader {
     }
   }
 
-  /** Adds a usage: that of `message_delta` is cumulative, but lacks the cache split, speed and geography. */
+  /** Merges a usage. The usage of `message_delta` is cumulative, but lacks the cache split, speed and geography. */
   #merge(usage: unknown): void {
     const checked = checkedUsage(usage);
     if (checked) this.#report.usage = mergedUsage(this.#report.usage, checked);
   }
 }
 
-/** @returns the last bytes of several pieces, of the last two at most: so it may be fewer. */
+/** @returns the last bytes of several pieces. Only the last two pieces are used, so there may be fewer bytes. */
 function lastBytes(pieces: readonly Arrived[], length: number): Uint8Array {
   const last = pieces.at(-1)?.piece ?? new Uint8Array(0);
   const before = pieces.at(-2)?.piece;

@@ -2,14 +2,16 @@ import { memberOf, stringOrUndefined } from '../../json/object.ts';
 import { isCount, type Usage } from '../../pricing/cost.ts';
 import type { MadeId } from './made-ids.ts';
 
-/** What had come at one moment of an answer, since its first prompt. */
+/** What had come of an answer at one moment, since its first prompt. */
 export interface Timing {
   tokens: number;
-  /** Milliseconds in which something may have been written that was not seen. */
+  /** Milliseconds in which unseen output may have been written. */
   unseen_ms: number;
 }
 
-/** What was seen of an answer, and for how long output may have been written that was not seen. An interrupted one is priced by it. */
+/**
+ * The seen part of an answer, and for how long unseen output may have been written. An interrupted answer is priced by it.
+ */
 export interface Seen {
   /** Tokens of text and tool calls, with what frames them: an upper bound. */
   said: number;
@@ -17,35 +19,38 @@ export interface Seen {
   thinking: number;
   /** Milliseconds in which something may have been written that was not seen. */
   unseen_ms: number;
-  /** Milliseconds of silence at the end in which something may have been written. */
+  /** Milliseconds of silence at the end, in which output may have been written. */
   silent_ms: number;
-  /** Web searches that were begun. */
+  /** Web searches that have begun. */
   searches: number;
-  /** Uses of an advisor; and the tokens that had come before each use, as a sum. */
+  /** Uses of an advisor, and the sum of the tokens that had come before each use. */
   advised: number;
   advised_tokens: number;
-  /** Uses of tools whose cost a stream does not tell: they run code, or call the API again. */
+  /** Uses of tools whose cost the stream does not show: they run code, or call the API again. */
   opaque_uses: number;
-  /** After a result of its own tools the API reads the prompt again: how much longer each of these prompts was than the first. */
+  /**
+   * The later prompts, by how much longer each is than the first. After results of its own tools the API reads the prompt
+   * again.
+   */
   later_prompts: readonly Timing[];
-  /** What had come when another model took over, for the last time. */
+  /** What had come when another model last took over. */
   handed_over?: Timing | undefined;
   /** Whether the final usage has come: `message_delta` with its stop reason. */
   final: boolean;
 }
 
-/** What an answer tells about itself, for the ledger and the log. */
+/** What an answer reports about itself, for the ledger and the log. */
 export interface Report {
   model: string | undefined;
   usage: Usage | undefined;
   stop_reason: string | null;
   /** Length of the body in bytes. */
   bytes: number;
-  /** What an interrupted answer is settled by; absent if its end has come, which tells the usage. */
+  /** What an interrupted answer is settled by; absent if its end has come, which reports the usage. */
   seen?: Seen | undefined;
   /** The models that have written it, if one took over from another. */
   fallbacks?: readonly string[] | undefined;
-  /** What the answer has made and given out the ids of, where that was asked for. */
+  /** The ids of what the answer has made, if they were asked for. */
   made?: readonly MadeId[] | undefined;
   /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
   completed: boolean;
@@ -56,7 +61,7 @@ export interface Report {
 /**
  * @param message the parsed body; undefined if it could not be parsed
  * @param bytes the length of the body
- * @returns what a buffered answer tells about itself
+ * @returns what a buffered answer reports about itself
  */
 export function reportOf(message: object | undefined, bytes: number): Report {
   const isMessage = memberOf(message, 'type') === 'message';
@@ -75,7 +80,7 @@ export function reportOf(message: object | undefined, bytes: number): Report {
 /** Members of a usage that have members of their own. */
 const OBJECTS: ReadonlySet<string> = new Set(['cache_creation', 'server_tool_use', 'output_tokens_details']);
 
-/** @returns the `Seen` of an answer of which nothing came for so many milliseconds. */
+/** @returns the `Seen` of an answer of which nothing has come. @param unseen_ms the milliseconds that it has run */
 export function nothingSeen(unseen_ms: number): Seen {
   return {
     said: 0,
@@ -91,11 +96,11 @@ export function nothingSeen(unseen_ms: number): Seen {
   };
 }
 
-/** @returns a usage without the members that cannot be counts: prices are made from it. */
+/** @returns a usage without members that cannot be counts, because costs are computed from it. */
 export function checkedUsage(usage: unknown): Usage | undefined {
   if (typeof usage !== 'object' || usage === null) return undefined;
   const members = Object.entries(usage);
-  // Almost every usage is as it should be, and is taken as it is.
+  // Almost every usage is valid, and is returned unchanged.
   if (!Object.hasOwn(usage, 'iterations') && members.every(canCount)) return usage as Usage;
   const checked: Record<string, unknown> = Object.fromEntries(members.filter(canCount));
   if (Array.isArray(checked.iterations)) {
@@ -111,7 +116,7 @@ function canCount([kind, value]: [string, unknown]): boolean {
   return !kind.endsWith('_tokens') || isCount(value);
 }
 
-/** @returns a usage with a later one: its values win where they say something, since `null` says nothing. */
+/** @returns two usages merged. The later values win, unless they are null, which says nothing. */
 export function mergedUsage(earlier: Usage | undefined, later: Usage): Usage {
   const given = Object.values(later).includes(null)
     ? Object.fromEntries(Object.entries(later).filter(([, value]) => value !== null))
@@ -119,7 +124,7 @@ export function mergedUsage(earlier: Usage | undefined, later: Usage): Usage {
   return earlier === undefined ? given : { ...earlier, ...given };
 }
 
-/** @returns the models that have written an answer, if its blocks tell that one took over from another. */
+/** @returns the models that have written an answer, if its blocks say that one took over from another. */
 export function fallbacksIn(content: unknown): string[] | undefined {
   if (!Array.isArray(content)) return undefined;
   const switches = content.filter((block) => memberOf(block, 'type') === 'fallback');

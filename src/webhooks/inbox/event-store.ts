@@ -13,7 +13,7 @@ import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-an
 export const EVENT_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
-    // Few events have work to do at a time, so the index holds only those.
+    // Only few events have work to do at a time, and the index has only those.
     sql: `
       create table events (
         seq integer primary key,
@@ -37,7 +37,7 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 2,
-    // The digest again, only where it must be unique: other events have null here and no entry in the index.
+    // The digest again, only for events for which it must be unique. Other events have null here, and no entry in the index.
     sql: `
       alter table events add column only_body text;
       create unique index bodies on events (only_body) where only_body is not null;
@@ -45,7 +45,7 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
   },
   {
     version: 3,
-    // Where an agent works on it.
+    // The conversation and turn in which an agent works on the event.
     sql: `
       alter table events add column conversation text;
       alter table events add column turn text;
@@ -53,7 +53,7 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
   },
 ];
 
-/** How many attempts of an event are kept: the newest. */
+/** How many attempts of an event are kept. These are the newest. */
 const ATTEMPTS_KEPT = 50;
 
 /** An event as it is stored. Times are milliseconds since 1970. */
@@ -61,22 +61,22 @@ export interface StoredEvent extends NewEvent {
   seq: number;
   state: EventState;
   receivedAt: number;
-  /** When it is enqueued again if no job has finished it by then; null where nothing is left to do. */
+  /** When it is put on the queue again if no job has finished it by then; null if nothing is left to do. */
   dueAt: number | null;
-  /** Nothing may be done before `dueAt`. */
+  /** Whether nothing may be done before `dueAt`. */
   held: boolean;
-  /** How often the current stage, classification or delivery, has failed in a row. */
+  /** How often the current stage (work or delivery) has failed in a row. */
   failures: number;
-  /** How many attempts there were, also those that are no longer kept. */
+  /** How many attempts there were, including those that are no longer kept. */
   runs: number;
   result: EventResult | null;
   attempts: Attempt[];
-  /** Where an agent works on it; null where none does. */
+  /** The conversation in which an agent works on it; null if no agent does. */
   conversation: string | null;
   turn: string | null;
 }
 
-/** An alert needs no label: it is delivered, or it is not. */
+/** The state of an alert by the state of its event. An alert needs no label, so it is only delivered or not. */
 const ALERT_STATES: Record<EventState, AlertRow['state']> = {
   accepted: 'pending',
   delivering: 'pending',
@@ -111,7 +111,7 @@ export class EventStore extends Tables {
     return rows.map(({ key }) => key.slice(prefix.length));
   }
 
-  /** Adds an event if it is new. @returns undefined for a new event; else the id under which it is stored already */
+  /** Adds an event if it is new. @returns undefined if it was new; otherwise the id under which it is stored already */
   add(
     event: NewEvent,
     now: number,
@@ -133,7 +133,7 @@ export class EventStore extends Tables {
     return row && storedOf(row);
   }
 
-  /** Changes an event. Members that are absent stay as they are. */
+  /** Changes an event. Absent members do not change. */
   change(
     { seq }: StoredEvent,
     { result, attempts, ...changed }: Partial<Omit<StoredEvent, 'seq' | keyof NewEvent>>,
@@ -165,7 +165,7 @@ export class EventStore extends Tables {
     this.write(change, dueAt, JSON.stringify(seqs));
   }
 
-  /** Makes events due that wait for a budget, the oldest first, except those that a job works on. @returns how many */
+  /** Makes events due that wait for a budget, the oldest first. Skips events that a job works on. @returns how many */
   release(now: number, limit: number): number {
     const waiting = "due_at > ?1 and state = 'waiting' and held = 1 order by seq limit ?2";
     return this.#changed(
@@ -175,13 +175,13 @@ export class EventStore extends Tables {
     );
   }
 
-  /** Deletes events that were received before a time and have nothing left to do. @returns how many */
+  /** Deletes finished events that were received before a time. @returns how many */
   prune(before: number, limit: number): number {
     const done = 'received_at < ? and due_at is null order by seq limit ?';
     return this.#changed(`delete from events where seq in (select seq from events where ${done})`, before, limit);
   }
 
-  /** @returns when the oldest event that has nothing left to do was received */
+  /** @returns when the oldest finished event was received */
   oldestDone(): number | undefined {
     return this.figure('select received_at from events where due_at is null order by seq limit 1');
   }
@@ -250,7 +250,7 @@ export class EventStore extends Tables {
     };
   }
 
-  /** Runs one statement. @returns how many rows of the table it has changed, without those of its indexes */
+  /** Runs one statement. @returns how many rows of the table it has changed, not counting index entries */
   #changed(query: string, ...values: SqlStorageValue[]): number {
     this.write(query, ...values);
     return this.number('select changes()');

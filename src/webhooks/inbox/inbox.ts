@@ -15,7 +15,7 @@ import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 import { EventStore, type StoredEvent } from './event-store.ts';
 
-/** After this time a message on the queue counts as lost. It is longer than any job takes, so it covers those too. */
+/** After this time a message on the queue counts as lost. It is longer than any job takes, so it also covers crashed jobs. */
 const LOST_ON_QUEUE_MS = 4 * 60_000;
 const REPEAT_MS = 15_000;
 const CALL_MS = 30_000;
@@ -24,23 +24,25 @@ const WAKE_GRAIN_MS = 1_000;
 const ENQUEUED_AT_ONCE = 1_000;
 /** How many messages one call of the queue takes. */
 const BATCH = 100;
-/** How many waiting events are tried early, when another event shows that the budget has room again. */
+/** How many waiting events are tried early when another event shows that the budget has room again. */
 const RELEASED_AT_ONCE = 10;
 const ERASED_AT_ONCE_ROWS = 5_000;
 /** The key `announced:<account>` says whether the account has confirmed that it knows this inbox: `pending` or `done`. */
 const ANNOUNCED = 'announced:';
 
 /**
- * Keeps the events of one source of webhooks: each once, with its state and its result.
+ * Keeps the events of one source of webhooks, each once, with its state and its result.
  *
- * The rows are the truth, and the queue only carries ids. If a message is lost, by a crash anywhere, the alarm puts it on
- * the queue again. Events that must wait are held here, for any time. A job takes a lease on its event, so that a message
- * that comes twice is not worked on twice. Of two results the first is kept.
+ * The rows decide, and the queue only carries ids. If a message is lost in a crash, the alarm puts it on the queue again.
+ * Events that must wait are held here, for any time. A job takes a lease on its event, so that a message that comes twice is
+ * not worked on twice. If there are two results, the first one is kept.
  */
 export class Inbox extends EdgeObject implements InboxObject {
   readonly #events: EventStore;
   readonly #alerts: AlertOutbox;
-  /** When the lease of each event ends. Not stored: after a crash the stored `due_at`, never before it, takes over. */
+  /**
+   * When the lease of each event ends. It is not stored: after a crash the stored `due_at` counts, which is never earlier.
+   */
   readonly #leases = new Map<string, number>();
   /** Accounts that know this inbox, so that erasing them reaches it. */
   readonly #announced = new Set<string>();
@@ -57,7 +59,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     await this.env.QUEUE.sendBatch(ids.map((id) => ({ body: id, contentType: 'json' })));
   }
 
-  /** @returns the milliseconds after which a message on the queue counts as lost; tests replace it */
+  /** @returns the milliseconds after which a message on the queue counts as lost. Tests replace it. */
   protected patience(): number {
     return LOST_ON_QUEUE_MS;
   }
@@ -83,7 +85,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     return { status: 'accepted', queue: place.dueAt !== null };
   }
 
-  /** Stores an alert once, and puts it on the queue; what does not reach the queue, the alarm puts on it. */
+  /** Stores an alert once, and puts it on the queue. If that fails, the object's alarm does it later. */
   acceptAlert(alert: NewEvent): void {
     if (this.accept(alert).queue) this.ctx.waitUntil(this.enqueue([alert.id]).catch(() => undefined));
   }
@@ -109,7 +111,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     return { kind, lease, account, text, subject, receivedAt, result, turn, failures };
   }
 
-  /** Notes where an agent works on an event: as long as it does, its row tells that. */
+  /** Notes where an agent works on an event. */
   noteTurn(id: string, place: AgentTurn): void {
     const event = this.#events.find(id);
     if (event && event.result === null) this.#events.change(event, { state: 'running', ...place });
@@ -119,7 +121,7 @@ export class Inbox extends EdgeObject implements InboxObject {
    * Records the result of an event, if it has none yet.
    *
    * @param last the job's lease and attempt, if the job ends here because the result is not delivered
-   * @returns the result that counts: the first one; null if the event was erased, so that nothing is delivered
+   * @returns the first result, which counts; null if the event was erased, so that nothing is delivered
    */
   record(id: string, result: EventResult, last?: { lease: number; attempt: Attempt }): EventResult | null {
     const now = this.now();
@@ -137,7 +139,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     return event.result;
   }
 
-  /** Records how a job has ended. If its lease was over and another job has the event, only its success counts. */
+  /** Records how a job has ended. If another job has taken the event after its lease, only a success counts. */
   conclude(id: string, { lease, attempt, to }: Conclusion): void {
     const event = this.#events.find(id);
     if (!event || event.dueAt === null) return;
@@ -145,7 +147,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     if (current !== undefined && current !== lease && to.state !== 'delivered') return;
     this.#leases.delete(id);
     if (to.state === 'running') {
-      // To look whether an agent is done is no attempt.
+      // Checking whether an agent is done does not count as an attempt.
       this.#events.change(event, { state: 'running', dueAt: to.at, held: true });
       this.around.alarm.wakeFor(to.at);
       return;
@@ -181,8 +183,9 @@ export class Inbox extends EdgeObject implements InboxObject {
   }
 
   /**
-   * Starts work on an event again, in any state: it is worked on if it has no result, else delivered under the same id.
-   * An event that a job works on is left to that job. The caller puts it on the queue.
+   * Starts work on an event again, in any state. If it has no result, it is worked on; otherwise the result is delivered
+   * under
+   * the same id. If a job works on it, nothing changes. The caller puts the event on the queue.
    *
    * @returns the event; undefined if there is none with this id
    */
@@ -192,7 +195,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     if (!event) return undefined;
     if (!this.#isLeased(id, now)) {
       const state = event.result === null ? 'accepted' : 'delivering';
-      // An agent's turn that is still there is found by the event's id.
+      // If the agent's turn still exists, it is found by the event's id.
       const begun = event.result === null ? { conversation: null, turn: null } : {};
       this.#events.change(event, { ...begun, state, failures: 0, held: false, dueAt: now + this.patience() });
       this.#wakeNext();
@@ -212,7 +215,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     return { remaining };
   }
 
-  /** Enqueues events that are due, repeats announcements that were not confirmed, deletes events that are too old. */
+  /** Puts due events on the queue, repeats unconfirmed announcements, and deletes events that are too old. */
   override async alarm(): Promise<void> {
     this.around.alarm.fired();
     const now = this.now();
@@ -224,7 +227,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     if (retention !== undefined && this.#events.prune(now - retention, ERASED_AT_ONCE_ROWS) === ERASED_AT_ONCE_ROWS) {
       this.around.alarm.wakeFor(now + WAKE_GRAIN_MS);
     }
-    // If the queue failed, it is not asked again at once.
+    // If the queue failed, it is tried again after a pause.
     this.#wakeNext(isEnqueued ? 0 : this.now() + REPEAT_MS);
   }
 
@@ -239,14 +242,14 @@ export class Inbox extends EdgeObject implements InboxObject {
         // Nothing is lost: the events are still due.
         return false;
       }
-      // A job that took an event meanwhile has set its due time already.
+      // If a job has taken an event meanwhile, the job has set its due time already.
       const free = some.filter(({ id }) => !this.#isLeased(id, now)).map(({ seq }) => seq);
       this.#events.enqueued(free, now + this.patience());
     }
     return true;
   }
 
-  /** Tells an account that this inbox has events of it, so that erasing the account reaches this inbox. */
+  /** Tells an account that this inbox has events of it, so that an erasure of the account reaches this inbox. */
   async #announce(account: string): Promise<void> {
     const erasures = this.#erasures;
     this.#events.setMeta(ANNOUNCED + account, 'pending');
@@ -278,7 +281,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     return { runs: event.runs + 1, attempts: [...event.attempts, attempt], dueAt: null, held: false };
   }
 
-  /** Raises an alert that an event is tried no more; not that an alert is. */
+  /** Raises the alert that an event is not tried any more. It does not do so for an alert. */
   #raiseParked({ id, account }: StoredEvent, runs: number): void {
     const source = this.ctx.id.name ?? '';
     if (source === ALERT_SOURCE || !hasAlertUrl(this.env)) return;
@@ -289,7 +292,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     return (this.#leases.get(id) ?? 0) > now;
   }
 
-  /** @param earliest the alarm comes no earlier than this for events that are due */
+  /** @param earliest the earliest time of the alarm for due events */
   #wakeNext(earliest = 0): void {
     const due = this.#events.nextDue();
     if (due !== undefined) this.around.alarm.wakeFor(Math.max(due, earliest));
@@ -301,7 +304,7 @@ export class Inbox extends EdgeObject implements InboxObject {
   }
 }
 
-/** @returns the state of an event with a result that is not delivered anywhere. */
+/** @returns the state of an event whose result is not delivered anywhere. */
 function stateWith(result: EventResult): 'answered' | 'classified' {
   return 'agent' in result ? 'answered' : 'classified';
 }

@@ -14,7 +14,7 @@ export interface IncomingEvent<Body = Record<string, unknown>> {
   body: Body;
 }
 
-/** What every source of webhooks says. */
+/** The members that every source of webhooks has. */
 interface WebhookSource<Body> {
   /** Its name: `POST /webhooks/<source>`, and the settings `<SOURCE>_WEBHOOK_SECRET`, `…_DELIVER_URL`, `…_AGENT`. */
   source: string;
@@ -25,31 +25,31 @@ interface WebhookSource<Body> {
   /** The sender's id of this event, the same each time it is sent; undefined: the digest of the body is the id. */
   id?: (event: IncomingEvent<Body>) => string | undefined;
   /**
-   * `id`: two events with the same body are two if their ids differ. Default: they are one if the signature covers
-   * neither id nor time, because anyone who has seen one request could send it again under another id.
+   * `id`: two requests with the same body are two events if their ids differ. Default: if the signature covers neither id nor
+   * time, they are one event, because anyone who has seen one request could send it again with another id.
    */
   dedupe?: 'id';
   /** The text to label. If it returns undefined or throws, the event is ignored. */
   text: (event: IncomingEvent<Body>) => string | undefined;
-  /** How the receiver of the result finds the text at its sender: a URL, an id. */
+  /** A URL or an id by which the receiver of the result finds the text at its sender. */
   subject?: (event: IncomingEvent<Body>) => string | undefined;
   /** The answer that the sender's protocol asks for, such as a challenge; undefined for an ordinary event. */
   respond?: (event: IncomingEvent<Body>) => Response | undefined;
   /** The account that pays. Default `webhook-<source>`. */
   account?: string;
-  /** What differs from `SCHEDULE`. */
+  /** Changes to the default `SCHEDULE`. */
   schedule?: Partial<Schedule>;
 }
 
 /**
- * A source whose texts are labelled. The members that say how are those of `POST /classify`: a stored `classifier`, or
+ * A source whose texts are labelled. How is said by the same members as in `POST /classify`: a stored `classifier`, or
  * `labels` or a `schema` with `instructions`, `fields` and the rest.
  */
 interface LabelledSource<Body> extends WebhookSource<Body>, TaskAsked {
   agent?: undefined;
   /**
-   * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. Where the setting
-   * `<SOURCE>_WEBHOOK_AGENT` names an agent, its answers go there.
+   * Where results go: a function, or a URL whose host is in `DELIVER_HOSTS`. Default: the setting. If the setting
+   * `<SOURCE>_WEBHOOK_AGENT` names an agent, the agent's answers go there.
    */
   deliver?: string | Deliver;
 }
@@ -65,7 +65,7 @@ interface AgentSource<Body> extends WebhookSource<Body> {
 /** Defines a source of webhooks: what it sends, who works on it, and where the results go. */
 export type WebhookDefinition<Body> = LabelledSource<Body> | AgentSource<Body>;
 
-/** The members of a definition that the edge uses as they are, or by their defaults. */
+/** The members of a definition that the edge uses unchanged, or with their defaults. */
 type DefinedMembers = 'source' | 'maxBodyBytes' | 'id' | 'text' | 'subject' | 'respond' | 'account';
 
 /** A source of webhooks as the edge uses it. */
@@ -74,13 +74,13 @@ export interface Webhook extends Required<Pick<WebhookSource<Record<string, unkn
   sameBodySameEvent: boolean;
   deliver: string | Deliver<Delivered | DeliveredAnswer> | undefined;
   schedule: Schedule;
-  /** The agent that works on its texts; undefined where they are labelled, or the setting names one. */
+  /** The agent that works on its texts; undefined if they are labelled, or if the setting names the agent. */
   agent: string | undefined;
-  /** How to label; without members where `agent` is named. */
+  /** How to label the texts; empty if `agent` is set. */
   asked: TaskAsked;
 }
 
-/** Labels for messages of any kind: the default of sources that say nothing else. */
+/** Labels for messages of any kind: the default for sources that define none. */
 export const MESSAGE_LABELS = [
   { name: 'question', description: 'Somebody wants to know something.' },
   { name: 'problem', description: 'Something does not work, or somebody complains.' },
@@ -88,10 +88,10 @@ export const MESSAGE_LABELS = [
   { name: 'other', description: 'None of the others.' },
 ];
 
-/** More than any sender but GitHub sends. Bodies whose signature is wrong are read up to this size as well. */
+/** The default limit of a body: more than any sender except GitHub sends. Even unverified bodies are read up to this size. */
 const MOST_BODY_BYTES = 1024 * 1024;
 
-/** No underscore: in an event's id the source ends at the first one. */
+/** Matches a source's name. It has no underscore, because in an event's id the source ends at the first one. */
 const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
 
 /**
@@ -141,7 +141,7 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     subject: readingAs(subject ?? none),
     respond: readingAs(respond ?? none),
     account: payer,
-    // Which of the two it gets follows from `agent`.
+    // Whether it gets labels or an agent's answer depends on `agent`.
     deliver: deliver as Webhook['deliver'],
     agent,
     schedule: { ...SCHEDULE, ...schedule },
@@ -149,11 +149,14 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
   };
 }
 
-/** A definition of either kind, without the members that are read first. */
+/** A definition of either kind, with all members optional. */
 type AnySource<Body> = Partial<Omit<LabelledSource<Body>, 'agent' | 'deliver'>> &
   Pick<WebhookSource<Body>, 'text'> & { agent?: string | undefined; deliver?: WebhookDefinition<Body>['deliver'] };
 
-/** Gives a function of a definition the body in the definition's own type; that it is an object has been checked. */
+/**
+ * Casts a function of a definition, so that it gets the body in the definition's own type. Only that it is an object is
+ * checked.
+ */
 function readingAs<Body, Result>(read: (event: IncomingEvent<Body>) => Result): (event: IncomingEvent) => Result {
   return (event: IncomingEvent<unknown>) => read(event as IncomingEvent<Body>);
 }

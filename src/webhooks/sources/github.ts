@@ -12,10 +12,10 @@ type GithubBody = Partial<
   Record<'action' | 'issue' | 'pull_request' | 'comment' | 'review' | 'discussion', Written & string>
 >;
 
-/** Actions in which somebody wrote something. Others are ignored: a label that a receiver sets must not be a new event. */
+/** Actions in which somebody wrote something. Others are ignored, so that a label set by a receiver is not a new event. */
 const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', undefined]);
 
-/** @returns what somebody wrote: the comment, if the event is about one */
+/** @returns what somebody wrote: the comment if the event is about one, otherwise the issue, pull request or discussion */
 function writtenIn({ body }: IncomingEvent<GithubBody>): Written | undefined {
   if (!WRITING.has(body.action)) return undefined;
   return body.comment ?? body.review ?? body.issue ?? body.pull_request ?? body.discussion;

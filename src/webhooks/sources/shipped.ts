@@ -4,5 +4,5 @@ import { slack } from './slack.ts';
 import { standard } from './standard-source.ts';
 import { stripe } from './stripe.ts';
 
-/** The sources that the Worker has without further code. A source without its secret is closed. */
+/** The sources that Sluice comes with. A source without its secret is closed. */
 export const shippedWebhooks: readonly Webhook[] = [github, stripe, slack, standard];

@@ -1,4 +1,4 @@
-/** Verifies signatures in the forms of the senders that sources are shipped for. */
+/** Verifies signatures in the forms of the senders for which Sluice comes with a source. */
 import { hmac } from '../../delivery/hmac.ts';
 import { candidates, schemeOf, secondsOf } from '../../delivery/signature.ts';
 

@@ -68,7 +68,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await who.selectOption({ label: 'keeper' });
       await page.getByRole('textbox', { name: 'Message' }).fill('In one sentence: who are you?');
       // What is counted is the agent's prompt, at its model's price.
-      await page.getByText(/^\d+ tokens · \$0\.0+\d+ to ask$/).waitFor();
+      await page.getByText(/^\d+ tokens · \$0\.0+\d+ to send$/).waitFor();
       await page.getByRole('button', { name: 'Send' }).click();
       await answered(page);
       await page.getByRole('article', { name: 'Answer' }).getByText('Claude Sonnet 5').waitFor();
@@ -121,16 +121,16 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
     const [waits] = (await client.conversations.approvals('bread-0')).data;
     await inPage(async ({ page }) => {
       const item = page.getByRole('listitem').filter({ hasText: 'Bread for Monday' });
-      await item.getByText('waits for approval').waitFor();
+      await item.getByText('waiting for approval').waitFor();
       await page.getByRole('link', { name: 'Agents' }).click();
-      await page.getByRole('row', { name: /baker/ }).getByText('waits for approval').waitFor();
+      await page.getByRole('row', { name: /baker/ }).getByText('waiting for approval').waitFor();
       await page.getByRole('link', { name: 'baker' }).click();
       await page
         .getByRole('row', { name: /bread-0/ })
-        .getByText('waits for approval')
+        .getByText('waiting for approval')
         .waitFor();
       await client.conversations.approve('bread-0', waits?.id ?? '', { decision: 'deny' });
-      await page.getByText('waits for approval').waitFor({ state: 'detached' });
+      await page.getByText('waiting for approval').waitFor({ state: 'detached' });
     });
   });
 
@@ -140,7 +140,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
     await inPage(async ({ page }) => {
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
       await card.getByText('needs your approval').waitFor();
-      expect(await page.locator('.edge-call-state').textContent()).toBe('waits for approval');
+      expect(await page.locator('.edge-call-state').textContent()).toBe('waiting for approval');
       const input = card.getByRole('textbox', { name: 'Input' });
       await input.fill('{"loaves": ');
       await card.getByRole('button', { name: 'Approve with this input' }).click();
@@ -164,7 +164,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
     shop.received.length = 0;
     await inPage(async ({ page }) => {
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
-      await card.getByRole('textbox', { name: 'Why it is denied' }).fill('We have bread.');
+      await card.getByRole('textbox', { name: 'Reason for denying' }).fill('We have bread.');
       await card.getByRole('button', { name: 'Deny' }).click();
       await card.waitFor({ state: 'detached' });
       await answered(page);
@@ -193,7 +193,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       const subagent = call.getByRole('region', { name: 'Subagent' });
       await subagent.getByText(/built-in simulator/).waitFor();
       await subagent.getByText(/^\$0\.0+\d+$/).waitFor();
-      await subagent.getByRole('link', { name: 'Open it' }).click();
+      await subagent.getByRole('link', { name: 'Open' }).click();
       await page.waitForURL(/sub_[0-9a-f]{32}$/);
       await answered(page);
     }, '/#/chat/search');

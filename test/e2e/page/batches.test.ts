@@ -135,11 +135,11 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     const rows = Array.from({ length: 59 }, (_, at) => `t-${at};How high is gate ${at}?`);
     await choose(page, 'tickets.csv', ['id;ticket', ...rows, 't-59;sluice-simulate: errored'].join('\n'));
     await page.getByLabel(/Prompt for each row/).fill('{{ticket}}');
-    await page.getByRole('combobox', { name: 'Id of a request' }).selectOption('id');
-    await button(page, 'See the price').click();
+    await page.getByRole('combobox', { name: 'Request id' }).selectOption('id');
+    await button(page, 'Show the price').click();
     await page.getByText('At most').waitFor();
     await button(page, 'Send 60 requests').click();
-    await page.getByText('It is in progress.').waitFor();
+    await page.getByText('In progress').waitFor();
     await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
     const before = await shifts();
     await page.getByText('59 succeeded, 1 errored').waitFor();
@@ -163,14 +163,14 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
       params: { model: 'claude-haiku-5-5', max_tokens: 5, messages: [{ role: 'user', content: 'Hi' }] },
     });
     await choose(page, 'a.jsonl', [line('a'), line('b')].map((one) => JSON.stringify(one)).join('\n'));
-    await button(page, 'See the price').click();
+    await button(page, 'Show the price').click();
     await button(page, 'Send 2 requests').click();
-    await page.getByText('It is in progress.').waitFor();
+    await page.getByText('In progress').waitFor();
     await button(page, 'Cancel').click();
-    await button(page, 'Cancel what is left').click();
+    await button(page, 'Cancel the rest').click();
     await page.getByText(/^(2 canceled|1 succeeded, 1 canceled|2 succeeded)$/).waitFor();
     await button(page, 'Delete').click();
-    await button(page, 'Delete it for good').click();
+    await button(page, 'Delete for good').click();
     await page.getByRole('heading', { name: 'Your batches' }).waitFor();
     await expect.poll(() => page.getByRole('row').count()).toBe(2);
     expect(faults).toEqual([]);
@@ -179,7 +179,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
 
   test('a CSV becomes a batch: its price is shown first, and its results can be looked through and saved', async () => {
     const { page, faults, close, fake } = await opened();
-    await page.getByText('None yet.').waitFor();
+    await page.getByText(/^No batches yet\./).waitFor();
     await choose(
       page,
       'tickets.csv',
@@ -187,17 +187,17 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     );
     await page.getByText('3 rows', { exact: true }).waitFor();
     await page.getByLabel(/Prompt for each row/).fill('{{name}} writes: {{ticket}}');
-    await page.getByLabel('System prompt, if you want one').fill('Be brief.');
-    await page.getByRole('combobox', { name: 'Id of a request' }).selectOption('id');
+    await page.getByLabel('System prompt (optional)').fill('Be brief.');
+    await page.getByRole('combobox', { name: 'Request id' }).selectOption('id');
     await page.getByText('Ada writes: Where is my {{name}}?').waitFor();
-    await button(page, 'See the price').click();
+    await button(page, 'Show the price').click();
     await page.getByText('$0.012').waitFor();
     expect(fake.sent).toEqual([]);
     // A price is of one prompt: where that changes, it is asked for again.
-    await page.getByLabel('Most tokens of an answer').fill('64');
-    await button(page, 'See the price').click();
+    await page.getByLabel('Longest answer, in tokens').fill('64');
+    await button(page, 'Show the price').click();
     await button(page, 'Send 3 requests').click();
-    await page.getByText('It is in progress.').waitFor();
+    await page.getByText('In progress').waitFor();
     const model = fake.sent[0]?.requests[0]?.params.model;
     const asked = (content: string) => ({
       ...{ model, max_tokens: 64, system: 'Be brief.', messages: [{ role: 'user', content }] },
@@ -232,8 +232,8 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
       'row-00003,errored,Overloaded,,,',
     ]);
     await button(page, 'Delete').click();
-    await button(page, 'Delete it for good').click();
-    await page.getByText('None yet.').waitFor();
+    await button(page, 'Delete for good').click();
+    await page.getByText(/^No batches yet\./).waitFor();
     expect(fake.deleted).toBe(true);
     expect(faults).toEqual([]);
     await close();
@@ -245,17 +245,23 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
       JSON.stringify({ custom_id, params: { model: 'claude-haiku-5-5', max_tokens: 5, prefix: 'a', messages: [] } });
     await choose(page, 'a.jsonl', `${line('a')}\n\n${line('a')}\n${line('b c')}\n{"custom_id":"d"}\nnone\n`);
     const said = (await page.getByRole('alert').textContent()) ?? '';
-    for (const fault of ['Line 3: the custom_id a stands twice', 'Line 4:', 'Line 5:', 'Line 6:', 'Correct the file']) {
+    for (const fault of [
+      'Line 3: the custom_id a is used twice',
+      'Line 4:',
+      'Line 5:',
+      'Line 6:',
+      'Correct the file',
+    ]) {
       expect(said).toContain(fault);
     }
     await choose(page, 'a.jsonl', `${line('a')}\r\n${line('b')}`);
     await page.getByText('2 requests, as they are').waitFor();
-    await button(page, 'See the price').click();
+    await button(page, 'Show the price').click();
     await button(page, 'Send 2 requests').click();
-    await page.getByText('It is in progress.').waitFor();
+    await page.getByText('In progress').waitFor();
     expect(fake.sent).toEqual([{ requests: [JSON.parse(line('a')), JSON.parse(line('b'))] }]);
     await button(page, 'Cancel').click();
-    await button(page, 'Cancel what is left').click();
+    await button(page, 'Cancel the rest').click();
     await expect.poll(() => fake.state).toBe('ended');
     expect(faults).toEqual([]);
     await close();
@@ -265,20 +271,20 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     const { page, close, fake } = await opened();
     fake.fits = false;
     await button(page, 'Try it with twelve tickets').click();
-    await button(page, 'See the price').click();
+    await button(page, 'Show the price').click();
     await page
       .getByRole('alert')
-      .getByText(/room for 7 of them now/)
+      .getByText(/covers 7 of them now/)
       .waitFor();
     expect(await button(page, 'Send 12 requests').isDisabled()).toBe(true);
     fake.fits = true;
     fake.failures = 1;
-    await page.getByLabel('Most tokens of an answer').fill('50');
-    await button(page, 'See the price').click();
+    await page.getByLabel('Longest answer, in tokens').fill('50');
+    await button(page, 'Show the price').click();
     await button(page, 'Send 12 requests').click();
     await page.getByRole('alert').getByText('Try again in 3 seconds.').waitFor();
     await button(page, 'Send 12 requests').click();
-    await page.getByText('It is in progress.').waitFor();
+    await page.getByText('In progress').waitFor();
     expect(fake.keys.length).toBe(2);
     expect(new Set(fake.keys).size).toBe(1);
     await close();
@@ -288,8 +294,8 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     const { page, faults, close } = await opened();
     const told = async (name: string, text: string) => {
       await choose(page, name, text);
-      await button(page, 'See the price').or(page.getByRole('alert')).first().waitFor();
-      if ((await page.getByRole('alert').count()) === 0) await button(page, 'See the price').click();
+      await button(page, 'Show the price').or(page.getByRole('alert')).first().waitFor();
+      if ((await page.getByRole('alert').count()) === 0) await button(page, 'Show the price').click();
       return (await page.getByRole('alert').textContent()) ?? '';
     };
     expect(await told('a.csv', 'only,a,head\n')).toContain('The file needs a first row');
@@ -298,7 +304,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     expect(await told('a.txt', ' \n\n')).toContain('The file is empty.');
     await choose(page, 'a.csv', 'a,b\n1,2\n');
     await page.getByLabel(/Prompt for each row/).fill('Say {{c}}');
-    await button(page, 'See the price').click();
+    await button(page, 'Show the price').click();
     await page.getByRole('alert').getByText('no such column. It has: a, b.').waitFor();
     expect(faults).toEqual([]);
     await close();
@@ -325,7 +331,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await page.getByLabel('Filter by id or text').fill('ticket 777');
     await page.getByText(/^1 to 11 of 11$/).waitFor();
     await page.getByRole('combobox', { name: 'Outcome' }).selectOption('errored');
-    await page.getByText('None.', { exact: true }).waitFor();
+    await page.getByText('Nothing to show').waitFor();
     const tasks = await page.evaluate(() => (globalThis as unknown as { tasks: number[] }).tasks);
     expect(Math.max(0, ...tasks)).toBeLessThan(500);
     expect(faults).toEqual([]);
@@ -347,11 +353,11 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
       };
       await check('empty');
       await button(page, 'Try it with twelve tickets').click();
-      await button(page, 'See the price').click();
+      await button(page, 'Show the price').click();
       await page.getByText('$0.012').waitFor();
       await check('priced');
       await button(page, 'Send 12 requests').click();
-      await page.getByText('It is in progress.').waitFor();
+      await page.getByText('In progress').waitFor();
       await check('running');
       fake.state = 'ended';
       await page.getByText('11 succeeded, 1 errored').waitFor();

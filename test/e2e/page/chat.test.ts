@@ -33,7 +33,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const { page } = opened;
       await page.getByText('Simulator.').waitFor();
       await page.getByRole('textbox', { name: 'Message' }).fill(LONG);
-      await page.getByText(/^\d+ tokens · \$[\d.]+ to ask$/).waitFor();
+      await page.getByText(/^\d+ tokens · \$[\d.]+ to send$/).waitFor();
       await page.getByRole('button', { name: 'Send' }).click();
       const text = await begun(opened);
       const early = (await text.textContent()) ?? '';
@@ -124,9 +124,9 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await answered(page);
       expect(await page.getByRole('article').count()).toBe(2);
       // What was replaced is there, in the list it is one conversation.
-      await page.getByRole('button', { name: 'Earlier branch' }).click();
+      await page.getByRole('button', { name: 'Previous branch' }).click();
       await page.getByText('2/3').waitFor();
-      await page.getByRole('button', { name: 'Earlier branch' }).click();
+      await page.getByRole('button', { name: 'Previous branch' }).click();
       await page.getByText('1/3').waitFor();
       await page.getByRole('article', { name: 'You' }).getByText('In one sentence: what is a weir?').waitFor();
       expect(
@@ -137,9 +137,9 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       ).toBe(1);
       await page.reload();
       await page.getByText('1/3').waitFor();
-      await page.getByRole('button', { name: 'Later branch' }).click();
+      await page.getByRole('button', { name: 'Next branch' }).click();
       await page.getByText('2/3').waitFor();
-      await page.getByRole('button', { name: 'Later branch' }).click();
+      await page.getByRole('button', { name: 'Next branch' }).click();
       await page.getByText('3/3').waitFor();
 
       const original = page.url();
@@ -289,7 +289,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await dialog
         .getByRole('textbox', { name: 'System prompt' })
         .fill('Each gate has a keeper and a key. '.repeat(800));
-      await dialog.getByRole('button', { name: 'Store' }).click();
+      await dialog.getByRole('button', { name: 'Store prefix' }).click();
       await dialog.waitFor({ state: 'hidden' });
       await page.getByRole('button', { name: 'Options' }).filter({ hasText: '1' }).click();
       expect(await page.getByRole('combobox', { name: 'Prefix' }).inputValue()).toBe('gates');

@@ -174,6 +174,6 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       await list.getByRole('link', { name: /herons/ }).click();
       await page.getByRole('heading', { level: 1, name: 'Why do herons stand on one leg?' }).waitFor();
       await list.getByRole('searchbox').fill('nothing of the kind');
-      await list.getByText('No title has these words.').waitFor();
+      await list.getByText('No title matches.').waitFor();
     }));
 });

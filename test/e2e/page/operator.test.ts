@@ -48,11 +48,14 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     const box = page.getByRole('region', { name: 'Find a request' });
     await find(answered.headers.get('sluice-request-id'));
     await box.getByText('feature=search').waitFor();
+    // Whose it was, which its id alone does not say to a person.
+    await box.getByRole('button', { name: 'dev', exact: true }).click();
+    await expect.poll(() => focused(page)).toBe('Account dev');
     await find(refused.headers.get('sluice-request-id'));
     await box.getByText(/spend limit of this account is reached|larger than your whole/).waitFor();
     await page
       .getByRole('region', { name: 'Alerts' })
-      .getByText(/dev has spent 1 %/)
+      .getByText(/dev has spent 1%/)
       .waitFor();
 
     const table = page.getByRole('region', { name: 'Accounts and groups' });
@@ -61,14 +64,14 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await page.keyboard.press('Enter');
     await page.keyboard.type('7.5');
     await page.keyboard.press('Enter');
-    await table.getByRole('button', { name: 'Change the limit of dev, $7.50 a month' }).waitFor();
+    await table.getByRole('button', { name: 'Change the limit of dev, $7.50 per month' }).waitFor();
     const { own_limits } = (await (await fetch(`${server.url}/accounts/dev`)).json()) as { own_limits: object };
     expect(own_limits).toEqual({ usd_per_month: 7.5, on_shortfall: 'refuse', alerts: [0.01] });
     // Escape changes nothing, and gives the focus back.
     await page.keyboard.press('Enter');
     await page.keyboard.type('1');
     await page.keyboard.press('Escape');
-    await expect.poll(() => focused(page)).toBe('Change the limit of dev, $7.50 a month');
+    await expect.poll(() => focused(page)).toBe('Change the limit of dev, $7.50 per month');
     expect(faults).toEqual([]);
     await close();
   });
@@ -112,9 +115,9 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     expect(await first.getByRole('cell').first().textContent()).toBe('3');
     await first.getByRole('button').click();
     await expect.poll(() => focused(page)).toBe('Account globex');
-    const parts = page.getByRole('region', { name: 'What it was spent on' });
+    const parts = page.getByRole('region', { name: 'Spending' });
     await parts.getByRole('rowheader', { name: 'Claude Opus 5' }).waitFor();
-    await page.getByRole('combobox', { name: 'Summed by' }).selectOption('tag');
+    await page.getByRole('combobox', { name: 'Group by' }).selectOption('tag');
     await parts.getByRole('rowheader', { name: 'feature=reports' }).waitFor();
     expect(await parts.getByRole('rowheader').allTextContents()).toEqual(['feature=reports', 'feature=search']);
     // Its requests, each with its id and what it was for.
@@ -152,6 +155,41 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     expect(sums.at(-1)).toBe('?group_by=account&from=2026-11-03&to=2026-11-05');
     await days.selectOption('today');
     await who.getByRole('button', { name: 'globex' }).waitFor();
+    expect(faults).toEqual([]);
+    await close();
+  });
+
+  test('says who one is, what a name in brackets means, and how to see groups', async () => {
+    const sums = { input_tokens: 9, output_tokens: 9, cache_read_tokens: 900, thinking_tokens: 0, web_searches: 0 };
+    const today = Math.floor(Date.now() / 86_400_000);
+    const day = { day: today, requests: 3, cost: 2_000_000_000, cache_write_5m_tokens: 0, cache_write_1h_tokens: 0 };
+    await send('PUT', '/accounts/moved/backup', {
+      ...{ type: 'account_backup', id: 'moved', limits: null, group: null, revoked_before: 0, credits: [], tokens: [] },
+      days: [{ ...day, ...sums }],
+    });
+    const minted = await send('POST', '/tokens', { account: 'ops', scopes: ['admin'] });
+    const { token } = (await minted.json()) as { token: string };
+    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/budget`);
+    await page.getByRole('button', { name: 'Account dev' }).click();
+    await page.getByText('You are dev, an admin. In development mode no token is needed.').waitFor();
+    await page.getByLabel('Token', { exact: true }).fill(token);
+    await page.getByRole('button', { name: 'Use this token' }).click();
+    await page.getByRole('button', { name: 'Account ops' }).click();
+    await page.getByRole('dialog').getByText('You are ops, an admin.', { exact: true }).waitFor();
+    await page.keyboard.press('Escape');
+    await page
+      .getByText("To see groups and what each has spent, start with the setting DEPLOYMENT_LIMITS='{}'.")
+      .waitFor();
+
+    await page.getByRole('combobox', { name: 'Account' }).fill('moved');
+    await page.getByRole('button', { name: 'Show', exact: true }).click();
+    const imported = page.getByRole('region', { name: 'Spending' }).getByText('(imported)', { exact: true });
+    await imported.waitFor();
+    expect(await imported.getAttribute('title')).toMatch(/taken over from a backup/);
+    await page.locator('.legend').getByText('(imported)').waitFor();
+    // What its tokens cost is not known, so they are not told as a saving.
+    const savings = page.getByRole('region', { name: 'Saved by caching' });
+    await savings.getByText(/^Nothing came from Claude’s cache yet/).waitFor();
     expect(faults).toEqual([]);
     await close();
   });
@@ -198,10 +236,10 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         await answer.text();
       }
       const down = rowOf('east', 'claude-haiku-5-5');
-      await down.getByText(/left alone until|being tried/).waitFor();
+      await down.getByText(/paused until|being tried again/).waitFor();
       await down.getByText(/^[5-9] of [5-9]$/).waitFor();
       const up = rowOf('simulator-west', 'claude-haiku-5-5');
-      await up.getByText('well', { exact: true }).waitFor();
+      await up.getByText('healthy', { exact: true }).waitFor();
       await up.getByText('0 of 5').waitFor();
       expect(await page.content()).not.toContain('key-of-nobody');
       expect(await barriersOn(page)).toEqual([]);
@@ -250,14 +288,14 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
         await page.keyboard.press('ControlOrMeta+A');
         await page.keyboard.type(usd);
         await page.keyboard.press('Enter');
-        await page.getByRole('button', { name: `Change the limit of ${name}, $${usd} a month` }).waitFor();
+        await page.getByRole('button', { name: `Change the limit of ${name}, $${usd} per month` }).waitFor();
       };
       await change('red', '42.50');
       await change('carol', '7.50');
       const { limits } = (await (await fetch(`${deployment.url}/groups/red`)).json()) as { limits: object };
       expect(limits).toEqual({ usd_per_month: 42.5, usd_per_day: 20 });
       // The pool hears of the account's own limit with its next request; the list does not take it back until then.
-      await page.getByRole('button', { name: 'Change the limit of carol, $7.50 a month' }).waitFor();
+      await page.getByRole('button', { name: 'Change the limit of carol, $7.50 per month' }).waitFor();
       expect(faults).toEqual([]);
       await close();
     });

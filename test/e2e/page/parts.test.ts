@@ -62,8 +62,8 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await admin.page.getByRole('combobox', { name: 'Account' }).fill('ada');
     await admin.page.getByRole('button', { name: 'Show' }).click();
     const limit = async (usd: string) => {
-      await admin.page.getByRole('spinbutton', { name: 'Dollars a day' }).fill(usd);
-      await admin.page.getByRole('button', { name: 'Save the limits of ada' }).click();
+      await admin.page.getByRole('spinbutton', { name: 'Dollars per day' }).fill(usd);
+      await admin.page.getByRole('button', { name: 'Save limits of ada' }).click();
       await admin.page.getByText(`of $${usd}`).waitFor();
     };
     await limit('0.05');
@@ -74,16 +74,16 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     const { page, faults, close } = await openPage(server.browser, server.url);
     await page.getByRole('button', { name: 'Account dev' }).click();
     await page.getByLabel('Token', { exact: true }).fill(token);
-    await page.getByRole('button', { name: 'Use it' }).click();
+    await page.getByRole('button', { name: 'Use this token' }).click();
     await page.getByRole('button', { name: 'Account ada' }).waitFor();
     await ask(page, 'Explain in 300 words what a budget is.');
     await lastAnswer(page).locator('.markdown').waitFor();
     await page.getByRole('link', { name: 'Budget', exact: true }).click();
     const today = page.locator('.gauge').first();
-    await today.getByText(/\$0\.00\d+ held/).waitFor();
+    await today.getByText(/\$0\.00\d+ set aside/).waitFor();
     await page.getByRole('cell', { name: 'running' }).waitFor();
     await expect.poll(() => today.locator('strong').textContent()).toMatch(/^\$0\.000\d+$/);
-    await expect.poll(() => today.getByText('held').count()).toBe(0);
+    await expect.poll(() => today.getByText('set aside').count()).toBe(0);
     const chart = page.getByRole('table', { name: /per day and model/ });
     await chart.waitFor();
     // Today's column is the highest, since it is the only one.
@@ -184,7 +184,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('draft');
     await page.getByRole('link', { name: 'Sluice' }).focus();
     await page.keyboard.press('Shift+Tab');
-    expect(await page.evaluate(() => document.activeElement?.textContent?.trim())).toBe('To the content');
+    expect(await page.evaluate(() => document.activeElement?.textContent?.trim())).toBe('Skip to content');
     await page.keyboard.press('Enter');
     const focused = () =>
       page.evaluate(() => {
@@ -243,13 +243,13 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       const page = await context.newPage();
       await serveAssets(page, edge.url);
       await page.goto(edge.url);
-      await page.getByRole('heading', { name: 'A token, please' }).waitFor();
+      await page.getByRole('heading', { name: 'Enter your token' }).waitFor();
       expect(await page.getByText('Simulator.').count()).toBe(0);
       await page.getByLabel('Token', { exact: true }).fill('eyJub3QiOiJvbmUifQ.eyJub3QiOiJvbmUifQ.c2ln');
-      await page.getByRole('button', { name: 'Use it' }).click();
+      await page.getByRole('button', { name: 'Use this token' }).click();
       await page.getByRole('alert').waitFor();
       await page.getByLabel('Token', { exact: true }).fill(await tokenOf('grace'));
-      await page.getByRole('button', { name: 'Use it' }).click();
+      await page.getByRole('button', { name: 'Use this token' }).click();
       await page.getByRole('button', { name: 'Account grace' }).waitFor();
       await page.getByText('Your own edge in front of Claude.').waitFor();
       await page.reload();
@@ -258,7 +258,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       const other = await context.newPage();
       await serveAssets(other, edge.url);
       await other.goto(edge.url);
-      await other.getByRole('heading', { name: 'A token, please' }).waitFor();
+      await other.getByRole('heading', { name: 'Enter your token' }).waitFor();
     } finally {
       await context.close();
       await edge.stop();

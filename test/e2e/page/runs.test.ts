@@ -30,13 +30,13 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
   test('is a timeline while it comes, whose tools open in place, and the same after a reload', () =>
     inPage(async (opened) => {
       const { page } = opened;
-      await page.getByRole('button', { name: 'Have the edge call tools' }).click();
+      await page.getByRole('button', { name: 'Let the edge call tools' }).click();
       const steps = lastAnswer(page).locator('.run-step');
       await steps.first().waitFor();
       await shot(opened, 'live');
       await answered(page);
       await expect.poll(() => steps.count()).toBe(2);
-      const figures = /^Step \d[A-Z].*\d+ in.*\d+ outfirst after \d+.*\$0\.0/;
+      const figures = /^Step \d[A-Z].*\d+ in.*\d+ outfirst byte after \d+.*\$0\.0/;
       await expect.poll(() => steps.nth(1).locator('.run-figures').textContent()).toMatch(figures);
       expect(await steps.nth(0).locator('.run-figures').textContent()).toMatch(figures);
       // By the keyboard alone.
@@ -75,7 +75,7 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
     await inPage(
       async (opened) => {
         const { page } = opened;
-        await page.getByText('Paused: the model was asked as often as max_turns allows.').waitFor();
+        await page.getByText('Paused: it has taken as many steps as max_turns allows.').waitFor();
         const failed = page.locator('.edge-call[data-state=failed]');
         expect(await failed.locator('summary code').textContent()).toBe('order_bread');
         await failed.locator('summary').click();
@@ -83,10 +83,10 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
         await shot(opened, 'paused');
         const isWide = await page.evaluate(() => document.documentElement.scrollWidth > innerWidth);
         expect(isWide).toBe(false);
-        await page.getByRole('button', { name: 'Go on' }).click();
+        await page.getByRole('button', { name: 'Continue' }).click();
         await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(2);
         await answered(page);
-        expect(await page.getByRole('button', { name: 'Go on' }).count()).toBe(0);
+        expect(await page.getByRole('button', { name: 'Continue' }).count()).toBe(0);
         await shot(opened, 'gone-on');
       },
       `/#/chat/${id}`,

@@ -38,7 +38,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
       bars[await text.evaluate((row) => (row as HTMLTableRowElement).sectionRowIndex)] ?? [];
     expect(ended - begun).toBeGreaterThan(width / 20);
     expect(ended).toBeLessThanOrEqual(width + 4);
-    await page.getByRole('checkbox', { name: 'Every delta by itself' }).check();
+    await page.getByRole('checkbox', { name: 'Show every delta' }).check();
     await expect.poll(() => events.getByText('content_block_delta', { exact: true }).count()).toBe(count);
     const times = await events.locator('tbody td:first-child').allTextContents();
     expect(times.length).toBeGreaterThan(count);

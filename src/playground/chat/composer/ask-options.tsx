@@ -35,9 +35,9 @@ export function AskOptions() {
           />
           <span class="quiet">
             {current
-              ? 'A conversation keeps the prefix it began with.'
+              ? 'A conversation keeps the prefix it started with.'
               : agent.value === ''
-                ? 'The stored start of the prompt.'
+                ? 'A stored start of the prompt.'
                 : 'An agent has its own prompt.'}
           </span>
         </label>
@@ -49,7 +49,7 @@ export function AskOptions() {
             onChoose={(most) => (maxTokens.value = Number(most))}
           />
         </label>
-        <CheckboxChip name="Thinking" value={thinking} note="Think before answering" />
+        <CheckboxChip name="Thinking" value={thinking} note="Claude thinks before it answers" />
         <CheckboxChip name="Tools" value={tools} note="A clock and dice that run in this page" />
         {toolsOfEdge.value.length > 0 && (
           <CheckboxChip name="Edge tools" value={edgeTools} note={`Run by the edge: ${toolsOfEdge.value.join(', ')}`} />

@@ -49,7 +49,7 @@ export function attachmentsIn(parts: readonly object[]): Attachment[] {
   const blocks = parts as readonly Partial<AttachmentBlock>[];
   return blocks.flatMap((block) =>
     block.type === 'image' || block.type === 'document'
-      ? [{ name: block.title ?? (block.type === 'image' ? 'Picture' : 'Document'), block: block as AttachmentBlock }]
+      ? [{ name: block.title ?? (block.type === 'image' ? 'Image' : 'Document'), block: block as AttachmentBlock }]
       : [],
   );
 }

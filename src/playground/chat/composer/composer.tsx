@@ -73,7 +73,7 @@ export function Composer() {
       <div class="column">
         {editing.value !== undefined && (
           <p class="editing apart">
-            <span>Asking again from here, in a copy. The original stays.</span>
+            <span>You ask again from here, in a copy. The original stays.</span>
             <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
         )}
@@ -88,7 +88,7 @@ export function Composer() {
             ref={draft}
             id="draft"
             aria-label="Message"
-            placeholder="Ask something"
+            placeholder="Ask anything"
             rows={1}
             value={draftText.value}
             onInput={(event) => (draftText.value = event.currentTarget.value)}
@@ -108,7 +108,7 @@ export function Composer() {
             }}
           />
           <div class="field-foot">
-            <IconButton icon="attach" label="Attach pictures or PDFs" onClick={() => picker.current?.click()} />
+            <IconButton icon="attach" label="Attach images or PDFs" onClick={() => picker.current?.click()} />
             <WhoAnswers />
             <AskOptions />
             {running ? (
@@ -161,7 +161,7 @@ function Attached() {
 function DraftCount() {
   const count = counted.value;
   if (!count) {
-    const hint = draftText.value === '' ? 'Enter sends, Shift + Enter starts a new line' : '';
+    const hint = draftText.value === '' ? 'Enter to send, Shift + Enter for a new line' : '';
     return (
       <p class="draft-count quiet">
         <span class="draft-hint">{hint}</span>
@@ -172,8 +172,8 @@ function DraftCount() {
   return (
     <p class="draft-count quiet" data-fits={fits !== false}>
       {fits === false
-        ? `${formatCount(input_tokens)} tokens: more than this model’s ${formatCount(context_window ?? 0)}`
-        : `${formatCount(input_tokens)} tokens${cost_usd ? ` · ${formatUsd(cost_usd.input)}` : ''} to ask`}
+        ? `${formatCount(input_tokens)} tokens: this model takes ${formatCount(context_window ?? 0)} at most`
+        : `${formatCount(input_tokens)} tokens${cost_usd ? ` · ${formatUsd(cost_usd.input)}` : ''} to send`}
     </p>
   );
 }

@@ -28,8 +28,8 @@ export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
     <Dialog title="New prefix" onClose={onClose}>
       <Form onSubmit={(data) => void run(() => store(data))}>
         <p class="quiet">
-          A beginning of the prompt that many requests share. It is stored once, put in front of each, and read from
-          Claude’s cache at a tenth of the price.
+          The start of a prompt that many requests share. It is stored once, put before each request, and read from
+          Claude’s cache for a tenth of the price.
         </p>
         <label class="labelled">
           Name
@@ -40,10 +40,10 @@ export function PrefixDialog({ onClose, onStored }: PrefixDialogProps) {
           <textarea name="system" required rows={8} placeholder="You answer for Acme…" />
         </label>
         <label class="chip">
-          <input type="checkbox" name="hour" /> Cached for an hour, not five minutes
+          <input type="checkbox" name="hour" /> Cache it for an hour instead of five minutes
         </label>
         {fault.value && <Fault text={fault.value} />}
-        <SubmitButton name="Store" disabled={busy.value} />
+        <SubmitButton name="Store prefix" disabled={busy.value} />
       </Form>
     </Dialog>
   );

@@ -24,7 +24,7 @@ export function WhoAnswers() {
   return (
     <select
       aria-label={names.length === 0 ? 'Model' : 'Model or agent'}
-      title={held === undefined ? undefined : 'A conversation keeps the agent it began with'}
+      title={held === undefined ? undefined : 'A conversation keeps the agent it started with'}
       disabled={held !== undefined}
       value={named === undefined ? model.value?.id : AGENT + named}
       onChange={(event) => choose(event.currentTarget.value)}

@@ -40,7 +40,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
       <p class="inline">
         <Icon name="tool" />
         <span>
-          <code>{approval.name}</code> {mayDecide ? 'needs your approval' : 'waits for an admin’s approval'}
+          <code>{approval.name}</code> {mayDecide ? 'needs your approval' : 'needs an admin’s approval'}
         </span>
       </p>
       <label class="labelled">
@@ -65,8 +65,8 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
           <SmallButton name="Deny" disabled={busy.value} onClick={deny} />
           <input
             class="approval-reason"
-            aria-label="Why it is denied"
-            placeholder="Why not, for the model (optional)"
+            aria-label="Reason for denying"
+            placeholder="Reason, told to the model (optional)"
             maxLength={4_000}
             value={reason.value}
             onInput={(event) => (reason.value = event.currentTarget.value)}

@@ -23,7 +23,7 @@ interface EdgeCallProps {
 export function EdgeCall({ conversation, part, result, told, isLive, waits }: EdgeCallProps) {
   const isOpen = useSignal(false);
   const failed = result?.is_error === true;
-  const open = waits ? 'waits for approval' : isLive ? 'running' : 'without a result';
+  const open = waits ? 'waiting for approval' : isLive ? 'running' : 'no result';
   const state = failed ? 'failed' : result ? 'done' : open;
   return (
     <details

@@ -31,8 +31,8 @@ export function FailureNote({ failure, session }: { failure: Failure; session: S
           <TryAgain notBefore={at + (error.retryAfter ?? 0) * 1_000} onClick={() => session.retry()} />
         )}
         {asked !== undefined && <SmallButton name="Edit" onClick={edit} />}
-        {SPENT.includes(error.type) && <SmallButton name="See the budget" onClick={() => go('budget')} />}
-        <SmallButton name="See the wire" onClick={() => go('wire')} />
+        {SPENT.includes(error.type) && <SmallButton name="Open Budget" onClick={() => go('budget')} />}
+        <SmallButton name="Open Wire" onClick={() => go('wire')} />
       </p>
     </Fault>
   );

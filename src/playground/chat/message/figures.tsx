@@ -16,7 +16,7 @@ export function Figures({ row, stream }: { row: ConversationMessage | undefined;
       {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
       {written ? <span>{formatCount(written)} to cache</span> : null}
       {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
-      {lowered && <span>at most {formatCount(Number(lowered))} out: the budget allows no more</span>}
+      {lowered && <span>limited to {formatCount(Number(lowered))} out by the budget</span>}
       {cost != null && <span class="cost">{formatUsd(cost)}</span>}
     </span>
   );

@@ -60,11 +60,11 @@ function Branches({ choice: { ids, shown } }: { choice: Choice }) {
   };
   return (
     <span class="branches">
-      <IconButton icon="previous" label="Earlier branch" {...step(-1)} />
+      <IconButton icon="previous" label="Previous branch" {...step(-1)} />
       <span title={`Branch ${shown + 1} of ${ids.length}`}>
         {shown + 1}/{ids.length}
       </span>
-      <IconButton icon="next" label="Later branch" {...step(1)} />
+      <IconButton icon="next" label="Next branch" {...step(1)} />
     </span>
   );
 }

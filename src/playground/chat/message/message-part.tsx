@@ -38,17 +38,17 @@ export function MessagePart({ part, result, thought, plain = false, growing = fa
       return (
         <details class="aside">
           <summary>{growing ? <Thinking from={thought?.from} /> : thoughtFor(thought)}</summary>
-          <p class="typed">{String(part.thinking) || 'Claude did not share this thought.'}</p>
+          <p class="typed">{String(part.thinking) || 'Claude did not share this thinking.'}</p>
         </details>
       );
     case 'redacted_thinking':
-      return <p class="quiet aside-note">This thought is encrypted: only Claude can read it.</p>;
+      return <p class="quiet aside-note">This thinking is encrypted. Only Claude can read it.</p>;
     case 'image': {
       const address = pictureAddress(part);
       return address ? (
         <img class="picture" src={address} alt="Sent with the message" />
       ) : (
-        <p class="quiet aside-note">A picture that is stored elsewhere.</p>
+        <p class="quiet aside-note">An image that is stored elsewhere.</p>
       );
     }
     case 'document':
@@ -66,7 +66,7 @@ export function MessagePart({ part, result, thought, plain = false, growing = fa
             <Icon name="tool" />
             <code>{String(part.name)}</code>
             <span>
-              {result || part.type === 'server_tool_use' ? 'called' : growing ? 'calling…' : 'waiting for its result'}
+              {result || part.type === 'server_tool_use' ? 'called' : growing ? 'calling…' : 'waiting for the result'}
             </span>
           </summary>
           <dl>

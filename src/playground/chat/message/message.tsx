@@ -14,8 +14,8 @@ import { RunTimeline } from './run-timeline.tsx';
 const ENDINGS: Record<string, string> = {
   stopped: 'Stopped. The text so far is kept.',
   interrupted: 'Interrupted. The text so far is kept.',
-  refused: 'Claude declined to answer. This turn is not sent again.',
-  max_tokens: 'Cut off at the longest answer you allow. Raise it under Options, or ask Claude to go on.',
+  refused: 'Claude declined to answer. What you ask next leaves this turn out.',
+  max_tokens: 'Cut off at your longest answer. Raise it under Options, or ask Claude to continue.',
   model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
 };
 

@@ -4,11 +4,11 @@ import type { Session } from '../session/session.ts';
 import { ApprovalCards } from './approval-card.tsx';
 
 const REASONS: Record<string, string> = {
-  max_turns: 'Paused: the model was asked as often as max_turns allows.',
-  max_usd: 'Paused: its max_usd is spent.',
-  max_seconds: 'Paused: its max_seconds are over.',
-  max_tool_calls: 'Paused: it has made as many calls as max_tool_calls allows.',
-  repeated_call: 'Paused: the same tool was called with the same input three times in a row.',
+  max_turns: 'Paused: it has taken as many steps as max_turns allows.',
+  max_usd: 'Paused: it has spent its max_usd.',
+  max_seconds: 'Paused: it has run for its max_seconds.',
+  max_tool_calls: 'Paused: it has called as many tools as max_tool_calls allows.',
+  repeated_call: 'Paused: it has called the same tool with the same input three times in a row.',
   budget: 'Paused: the budget does not cover the next step.',
   revoked: 'Paused: the token was revoked.',
 };
@@ -29,8 +29,8 @@ export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
       <p>{reason === undefined ? 'Paused by the API.' : (REASONS[reason] ?? `Paused: ${reason}.`)}</p>
       {isLast && (
         <p class="row">
-          <SmallButton kind="first" name="Go on" disabled={session.busy.value} onClick={() => void session.goOn()} />
-          {reason === 'budget' && <SmallButton name="See the budget" onClick={() => go('budget')} />}
+          <SmallButton kind="first" name="Continue" disabled={session.busy.value} onClick={() => void session.goOn()} />
+          {reason === 'budget' && <SmallButton name="Open Budget" onClick={() => go('budget')} />}
         </p>
       )}
     </div>

@@ -85,7 +85,9 @@ function StepFigures({ number, told }: { number: number; told: ConversationTurn[
           {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
           {written ? <span>{formatCount(written)} to cache</span> : null}
           <span>{formatCount(output_tokens ?? 0)} out</span>
-          {told.ttft_ms !== null && <span title="Time to the first byte">first after {formatMs(told.ttft_ms)}</span>}
+          {told.ttft_ms !== null && (
+            <span title="Time to the first byte">first byte after {formatMs(told.ttft_ms)}</span>
+          )}
           <span class="cost">{formatUsd(told.cost_usd)}</span>
         </>
       )}

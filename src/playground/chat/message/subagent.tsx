@@ -40,7 +40,7 @@ export function Subagent({ parent, call }: SubagentProps) {
         <span class="run-number">Subagent</span>
         <span>{row.state === 'running' ? 'answering…' : 'done'}</span>
         <span class="cost">{formatUsd(row.cost_usd)}</span>
-        <a href={`#/chat/${encodeURIComponent(row.id)}`}>Open it</a>
+        <a href={`#/chat/${encodeURIComponent(row.id)}`}>Open</a>
       </p>
       {parts.map((part, index) => (
         // biome-ignore lint/suspicious/noArrayIndexKey: what it has said does not change its place.

@@ -55,7 +55,7 @@ export function toolResults(content: readonly { type: string }[]): ToolResultBlo
     const tool = TOOLS.find(({ name }) => name === call.name);
     const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
     try {
-      if (!tool) throw new Error('This call was not answered: its tool does not run where the conversation goes on.');
+      if (!tool) throw new Error('This call was not answered: its tool does not run where the conversation continued.');
       return { ...result, content: tool.run(call.input as Record<string, unknown>) };
     } catch (thrown) {
       return { ...result, content: thrown instanceof Error ? thrown.message : String(thrown), is_error: true };

@@ -1,0 +1,15 @@
+import { nameOf } from '../edge/models.ts';
+
+/** What a name in brackets says, in place of a model or of a value that requests are summed by. */
+const MEANINGS: Readonly<Record<string, string>> = {
+  '(imported)': 'Spent before, and taken over from a backup: it has the sums of each day, not the models.',
+  '(other)': 'A day has 200 values at most. These are the rest.',
+  '(erased)': 'Spent by accounts that were erased.',
+};
+
+/** Shows what requests were summed by: a model by its display name, anything else as it is. */
+export function SpendKey({ name, isModel = false }: { name: string; isModel?: boolean }) {
+  const meaning = MEANINGS[name];
+  if (meaning !== undefined) return <abbr title={meaning}>{name}</abbr>;
+  return isModel ? nameOf(name) : name;
+}

@@ -1,0 +1,29 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { readBuffered } from '../../src/upstream/buffered-answer.ts';
+
+/** A body that comes in these pieces, as a stream of bytes or as one that JavaScript made of chunks. */
+function bodyOf(pieces: Uint8Array[], type: 'bytes' | undefined): ReadableStream<Uint8Array> {
+  const start = (controller: ReadableStreamDefaultController<Uint8Array> | ReadableByteStreamController) => {
+    // A stream of bytes takes the buffers that it is given.
+    for (const piece of pieces) controller.enqueue(piece.slice());
+    controller.close();
+  };
+  return type ? new ReadableStream({ type, start }) : new ReadableStream({ start });
+}
+
+const aPiece = fc.oneof(fc.integer({ min: 1, max: 300 }), fc.integer({ min: 60_000, max: 140_000 }));
+
+test('A buffered answer is read whole, however its pieces come, and not changed by the answers after it', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(aPiece, { maxLength: 5 }), fc.constantFrom('bytes', undefined), async (lengths, type) => {
+      const pieces = lengths.map((length, index) => new Uint8Array(length).fill(index + 1));
+      const read = () => readBuffered(new Response(bodyOf(pieces, type)), 10_000, new AbortController());
+      const body = await read();
+      // The next one is read into the same buffers.
+      await readBuffered(new Response('x'.repeat(70_000)), 10_000, new AbortController());
+      expect(Buffer.compare(body, Buffer.concat(pieces))).toBe(0);
+    }),
+    { numRuns: 60 },
+  );
+});

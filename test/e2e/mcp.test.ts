@@ -1,30 +1,18 @@
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
+import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { type ServedMcp, serveMcp } from '../support/mcp-server.ts';
-import { SECRET } from '../support/tokens.ts';
 
 let server: ServedMcp;
 let edge: Edge;
 let state: string;
 
 const started = () =>
-  startEdge(
-    inject('worker'),
-    {
-      MODE: 'development',
-      UPSTREAM: 'simulator',
-      SIGNING_SECRET: SECRET,
-      TOOL_HOSTS: server.host,
-      SIMULATOR_TTFT_MS: '0',
-      SIMULATOR_TOKENS_PER_SECOND: '0',
-    },
-    state,
-  );
+  startSimulatingEdge({ TOOL_HOSTS: server.host, SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' }, state);
 
 beforeAll(async () => {
   server = await serveMcp({ hasSessions: true, isJson: false });

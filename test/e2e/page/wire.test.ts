@@ -1,15 +1,27 @@
-import { describe, expect, test } from 'vitest';
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
 import { barriersOn } from '../../support/axe.ts';
-import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, lastAnswer, openPage, servedPage } from '../../support/page.ts';
+import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { answered, ask, lastAnswer, openPage } from '../../support/page.ts';
+import { npmStart, type Started } from '../../support/start.ts';
 
 describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '50', SIMULATOR_TOKENS_PER_SECOND: '200' }));
+  let server: Started;
+  let browser: Browser;
+
+  beforeAll(async () => {
+    const pace = ['SIMULATOR_TTFT_MS:50', 'SIMULATOR_TOKENS_PER_SECOND:200'].flatMap((one) => ['--var', one]);
+    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
+  });
+
+  afterAll(async () => {
+    await browser?.close();
+    await server?.stop();
+  });
 
   test('shows what was asked and what came over time, and how to write it', async () => {
-    const { page, faults, close } = await openPage(server.browser, server.url);
+    const { page, faults, close } = await openPage(browser, server.url);
     await ask(page, "In one sentence: what's a dam?");
     await answered(page);
     const said = await lastAnswer(page).locator('.markdown').textContent();
@@ -62,7 +74,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
     const body = { account: 'ada', scopes: ['messages'] };
     const minted = await createClient({ baseURL: server.url }).fetch('/tokens', { method: 'POST', body });
     const { token } = (await minted.json()) as { token: string };
-    const { page, close } = await openPage(server.browser, 'about:blank');
+    const { page, close } = await openPage(browser, 'about:blank');
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
     await page.addInitScript((credential) => sessionStorage.setItem('sluice-token', credential), token);
     await page.goto(server.url);

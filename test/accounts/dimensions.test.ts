@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, reset, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -9,6 +9,7 @@ import { countRows } from '../support/conversations.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { worstCaseWith } from './admission-requests.ts';
+import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
 
@@ -29,12 +30,7 @@ beforeEach(() => {
 afterEach(() => reset());
 
 async function inAccount<T>(run: (account: Account) => T | Promise<T>): Promise<T> {
-  return await runInDurableObject(stub(), async (account: Account) => {
-    const inside = account as unknown as { now: () => number; env: Record<string, unknown> };
-    inside.now = () => clock;
-    inside.env = { ...inside.env, RETENTION_DAYS: '2' };
-    return await run(account);
-  });
+  return await runInAccount(stub(), { now: () => clock, retentionDays: 2 }, run);
 }
 
 interface Row {

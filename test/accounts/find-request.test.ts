@@ -16,6 +16,7 @@ import { errorOf, type TestApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { worstCaseWith } from './admission-requests.ts';
+import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
 
@@ -205,12 +206,7 @@ describe('a refused request', () => {
   test('is known after a crash; a flood costs a row a second, and what was refused long ago is let go', async () => {
     let clock = Date.now() + 100 * DAY;
     const inAccount = async <T>(run: (account: Account) => T) =>
-      await runInDurableObject(object('alice'), (account: Account) => {
-        const inside = account as unknown as { now: () => number; env: Record<string, unknown> };
-        inside.now = () => clock;
-        inside.env = { ...inside.env, RETENTION_DAYS: '1' };
-        return run(account);
-      });
+      await runInAccount(object('alice'), { now: () => clock, retentionDays: 1 }, run);
     const limits = { models: [] };
     const refuseIn = (account: Account, requestId: string) =>
       account.admit({

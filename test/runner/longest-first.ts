@@ -14,6 +14,7 @@ const LONGEST = [
   'test/e2e/start-options.test.ts',
   'test/checks.test.ts',
   'test/e2e/pools.test.ts',
+  'test/e2e/page/tasks.test.ts',
   'test/e2e/page/chat.test.ts',
   'test/e2e/page/parts.test.ts',
   'test/e2e/page/operator.test.ts',
@@ -40,6 +41,12 @@ const LONGEST = [
   'test/batches/batch-kills.test.ts',
   'test/auth/authenticate.test.ts',
   'test/files/files.route.test.ts',
+  'test/accounts/account-books.test.ts',
+  'test/simulator/batches/batches-api.test.ts',
+  'test/conversations/runs/call-mcp.test.ts',
+  'test/json/edit.test.ts',
+  'test/upstream/request/request-body.test.ts',
+  'test/http/piece-reader.test.ts',
 ];
 
 /** Orders files by their projects, and within one the longest first. */

@@ -6,6 +6,7 @@ import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Plugin, rolldown } from 'rolldown';
 import { type ESTree, parseSync, Visitor } from 'rolldown/utils';
+import { lazySchemas } from './lazy-schemas.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 /** How SQL begins. */
@@ -43,7 +44,7 @@ export async function bundleWorker(define: Record<string, string>, entry = 'src/
     // As wrangler resolves packages.
     resolve: { conditionNames: ['workerd', 'worker', 'browser'], mainFields: ['browser', 'module', 'main'] },
     transform: { define: { ...define, 'navigator.userAgent': '"Cloudflare-Workers"' } },
-    plugins: [leaveOut()],
+    plugins: [lazySchemas(), leaveOut()],
     experimental: { nativeMagicString: true },
     checks: { pluginTimings: false },
     treeshake: { unknownGlobalSideEffects: false },
@@ -54,6 +55,8 @@ export async function bundleWorker(define: Record<string, string>, entry = 'src/
     codeSplitting: false,
     minify: true,
     comments: false,
+    // One character that is not Latin-1 would have the runtime keep all of the code in two bytes a character.
+    charset: 'ascii',
     sourcemap: true,
   });
   await bundle.close();

@@ -98,7 +98,7 @@ export function createReference() {
       override: ({ jsonSchema, io }) => {
         // A later version may add members to an answer, and today's clients must accept them.
         if (io === 'output' && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
-        // The bounds of JavaScript's integers say nothing about this API.
+        // The bounds of JavaScript's integers are not bounds of this API.
         if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
         if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
       },

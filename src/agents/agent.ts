@@ -1,4 +1,4 @@
-/** The stored form of a run: who answers, with which beginning of the prompt, which tools, and within which limits. */
+/** The stored form of a run: the model, the beginning of the prompt, the tools, and the limits. */
 
 import { runLimits } from '../conversations/runs/runs.schema.ts';
 import { encoder } from '../http/bytes.ts';
@@ -10,7 +10,7 @@ import type { AgentFields } from './agents.schema.ts';
 /** A block of a system prompt. */
 type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];
 
-/** A version as it is stored: with all its limits, and its system as blocks. */
+/** A stored version, with all its limits, and its system as blocks. */
 export interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 'limits'> {
   system: SystemBlock[];
   tools: Json[];
@@ -20,7 +20,7 @@ export interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 
 /** A version as requests use it. */
 export interface Agent {
   definition: AgentDefinition;
-  /** The JSON text that it is read from: its parts go up in these bytes, so that the upstream's cache finds them. */
+  /** The JSON text from which it is read. Its parts go up with these bytes, so that the upstream's cache finds them. */
   text: string;
 }
 
@@ -28,8 +28,8 @@ export interface Agent {
 const PARSED_SIZE = 4;
 
 /**
- * Brings what was sent into the one form that is stored. Equal agents get equal bytes, even if their members were ordered,
- * spaced or escaped differently. Within a tool or a block the order stays: a model reads a schema in its order.
+ * Brings an agent into its stored form. Equal agents get equal bytes, even if their members were ordered, spaced or escaped
+ * differently. Within a tool or a block the order stays, because a model reads a schema in its order.
  *
  * @throws ApiError 400 for tools of the same name, and for breakpoints, which the edge places
  */
@@ -69,7 +69,7 @@ export function agentOf(text: string): Agent {
   return { definition: JSON.parse(text) as AgentDefinition, text };
 }
 
-/** @returns what an agent takes up in memory, in bytes. */
+/** @returns the bytes of memory that an agent takes. */
 export function sizeOfAgent({ text }: Agent): number {
   return text.length * (1 + PARSED_SIZE);
 }

@@ -28,7 +28,7 @@ export function agentsRoutes() {
         const json = await readWithTools(c, 'free');
         if (!Array.isArray(json.tools)) return json;
         const { account } = c.get('identity');
-        // What an admin stores is the deployment's, and so are the agents that it calls.
+        // What an admin stores belongs to the deployment, and so do the agents that it calls.
         const by = hasScope(c.get('identity'), 'admin') ? DEPLOYMENT : account;
         const context = { env: c.env, settings: c.get('settings') };
         return { ...json, tools: await describedTools(json.tools, (agent) => findAgent(context, account, agent, by)) };
@@ -43,7 +43,7 @@ export function agentsRoutes() {
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {
   const { tools, ...definition } = value.definition;
-  // An address may be a secret of whoever has stored it, and its headers too.
+  // An address and its headers may be secrets of the account that stored them.
   const isShown = hasScope(c.get('identity'), 'tools');
   const told = isShown ? tools : tools.map(({ run: _, ...tool }) => tool);
   return { type: 'agent', name, version: `${name}@${hash}`, owner: ownerName(owner), ...definition, tools: told };

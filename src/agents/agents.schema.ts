@@ -4,7 +4,7 @@ import { fallbackModels } from '../settings/limits.schema.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { refSchema } from '../versions/versions.schema.ts';
 
-/** The largest version, in the bytes of its stored form: each conversation keeps a copy of its own. */
+/** The most bytes of a stored version. Each conversation keeps a copy of its own. */
 export const MAX_AGENT_BYTES = 512 * 1024;
 
 export const agentRef = refSchema('agent');
@@ -31,7 +31,7 @@ const anything = z.looseObject({});
 const number = z.optional(z.number());
 const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));
 
-/** The parts of a version. What only the API can judge is left to it. */
+/** The parts of a version. Only the API checks the rest. */
 const agentFields = z.strictObject({
   description: z.optional(z.string().check(z.maxLength(1_000))),
   model: z.described(messagesRequest.shape.model.check(z.maxLength(256)), 'Who answers, whatever a request says.'),

@@ -1,8 +1,8 @@
 /**
- * Puts a request behind an agent.
+ * Has a request answered by an agent.
  *
- * The request is written anew from a few members of the caller's, and nothing else of it goes up: so a member that this
- * edge has never heard of cannot change who answers, at what price, or what may be called.
+ * The request is written again from a few members of the caller and those of the agent. Nothing else of it goes up. So an
+ * unknown member cannot change the model, the price, or which tools may be called.
  */
 
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../conversations/runs/runs.schema.ts';
@@ -20,7 +20,7 @@ export interface InheritedParts {
   tools: string | undefined;
 }
 
-/** Members of a request that are the caller's to say. */
+/** Members that the caller decides. */
 const OF_CALLER = ['messages', 'stream', 'metadata', 'cache_control', 'on_pending_tools'] as const;
 /** Members of an agent that shape its answers. */
 const SHAPING = [
@@ -36,18 +36,19 @@ const SHAPING = [
   'speed',
   'inference_geo',
 ] as const satisfies readonly (keyof AgentFields)[];
-/** Those of them that the API takes where it only counts. */
+/** Those of them that the API accepts for a token count. */
 const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output_config', 'context_management']);
 const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
 
 /**
- * Writes the request that goes up: the few members that are the caller's to say, then the agent's. What the caller adds to
- * `system` and `tools` stands behind the agent's own parts, whose bytes are the same in every request.
+ * Writes the request that goes up: the few members that the caller decides, then the agent's. The caller's additions to
+ * `system`
+ * and `tools` come after the agent's own parts, whose bytes are the same in every request.
  *
- * @param members the caller's, as JSON texts
- * @param breakpoints how many cache breakpoints there is room for: one goes behind the agent's system, another behind its tools
- * @throws ApiError 400 for a tool that has the name of one of the agent's, for an unknown one in `agent_tools`, and for a
- * malformed limit
+ * @param members the caller's members as JSON texts
+ * @param breakpoints how many cache breakpoints may be added: one goes after the agent's system, another after its tools
+ * @throws ApiError 400 for a tool with the name of an agent's tool, for an unknown name in `agent_tools`, and for a malformed
+ *   limit
  */
 export function behindAgent(
   members: ReadonlyMap<string, string>,
@@ -84,7 +85,7 @@ export function behindAgent(
   return `{${parts.join(',')}}`;
 }
 
-/** @returns the limits of a run: each is the lower one of the agent's and the request's */
+/** @returns the limits of a run. Each is the lower of the agent's and the request's */
 function lowerLimits(members: ReadonlyMap<string, string>, ofAgent: RunLimits): Partial<RunLimits> {
   const lower: Partial<RunLimits> = { ...ofAgent };
   for (const name of RUN_MEMBERS) {
@@ -102,7 +103,7 @@ interface OfferedTool {
   text: string;
 }
 
-/** @returns the agent's tools that the model is offered; some wait for an approval that only this request asks for */
+/** @returns the agent's tools that the model is offered. This request may demand approvals in addition to the agent's own */
 function offeredTools(
   members: ReadonlyMap<string, string>,
   tools: readonly Json[],
@@ -127,7 +128,7 @@ function offeredTools(
         `agent_tools.${index}.approval: the edge does not call this tool itself. Leave the approval out.`,
       );
     }
-    // Named twice, the stricter one holds.
+    // If a tool is named twice, the stricter entry counts.
     kept.set(one, approval === undefined ? (kept.get(one) ?? one.text) : withApproval(one));
   }
   return all.flatMap((one) => {
@@ -141,7 +142,7 @@ function withApproval({ tool: { run }, text }: OfferedTool): string {
   return edit(text, { run: JSON.stringify({ ...(called as Json), approval: 'always' }) });
 }
 
-/** @throws ApiError 400 where a tool that is added has the name of one of the agent's, narrowed away or not */
+/** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */
 function refuseSameNames(tools: readonly Json[], added: readonly string[]): void {
   const names = new Set(tools.map(({ name }) => name));
   for (const [index, text] of added.entries()) {

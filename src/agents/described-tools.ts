@@ -1,12 +1,12 @@
-/** Has the tools of an agent that are agents described by what these say of themselves. */
+/** Describes the tools of an agent that are agents themselves by those agents' own descriptions. */
 
 import { ApiError } from '../http/errors.ts';
 import { isObject, type Json } from '../json/object.ts';
 import type { FoundAgent } from './find-agent.ts';
 
 /**
- * Fills in the descriptions that tools with `run: {agent}` lack. One whose agent is not stored yet, or says nothing of itself,
- * stays as it is: agents that call each other can be stored in any order.
+ * Fills in missing descriptions of tools with `run: {agent}`. If the agent is not stored yet, or has no description, the tool
+ * does not change. So agents that call each other can be stored in any order.
  *
  * @param find finds an agent as a call of the tool would
  * @throws ApiError 503 while an agent cannot be asked for

@@ -1,6 +1,7 @@
 /**
- * Aborts when nothing has happened for too long: in the wait for an answer, and in silences in it. Its timer is not set
- * anew with each byte; when it runs out, it is set again for the time that is left.
+ * Aborts when nothing has happened for too long: while waiting for an answer, and in silences of it. The timer is not
+ * restarted
+ * with each byte. When it runs out, it is set again for the rest of the time.
  */
 export class IdleTimeout {
   readonly #controller: AbortController;
@@ -28,17 +29,17 @@ export class IdleTimeout {
     return this.#limitMs;
   }
 
-  /** Says that something has happened: the time begins anew. */
+  /** Notes that something has happened, which restarts the time. */
   touch(now = Date.now()): void {
     this.#last = now;
   }
 
-  /** Stops the clock until the next `touch`: it is not the upstream that is waited for. */
+  /** Stops the clock until the next `touch`, because nobody waits for the upstream. */
   pause(): void {
     this.#last = Number.POSITIVE_INFINITY;
   }
 
-  /** Sets another limit and reason; the time begins anew. */
+  /** Sets another limit and reason, and restarts the time. */
   expect(limitMs: number, reason: () => unknown): void {
     this.#last = Date.now();
     this.#limitMs = limitMs;

@@ -1,7 +1,7 @@
 /**
- * Waits for work, but not once a signal is aborted. The work itself goes on, if it does not heed the signal.
+ * Waits for work until a signal is aborted. The work itself goes on, unless it observes the signal.
  *
- * @throws the reason of the signal; what the work throws
+ * @throws the reason of the signal, or the error of the work
  */
 export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promise<T> {
   const aborted = Promise.withResolvers<never>();

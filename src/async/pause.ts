@@ -1,4 +1,4 @@
-/** Waits for so many milliseconds. @throws the reason of the signal when that is aborted meanwhile */
+/** Waits for some milliseconds. @throws the reason of the signal when it is aborted meanwhile */
 export function pause(milliseconds: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const stop = () => {
@@ -14,7 +14,9 @@ export function pause(milliseconds: number, signal?: AbortSignal): Promise<void>
   });
 }
 
-/** @returns a time up to a quarter longer or shorter: those who were refused together must not come back together. */
+/**
+ * @returns a time up to a quarter longer or shorter, so that requests that were refused together do not come back together.
+ */
 export function jittered(milliseconds: number): number {
   return milliseconds * (0.75 + Math.random() / 2);
 }

@@ -1,4 +1,4 @@
-/** Makes a call one at a time: all who ask while one is under way share the next. */
+/** Makes one call at a time. All requests that come during a call share the next one. */
 export class SharedCall {
   readonly #call: () => Promise<void>;
   #current: Promise<void> | undefined;
@@ -8,12 +8,12 @@ export class SharedCall {
     this.#call = call;
   }
 
-  /** @returns whether a call is under way. */
+  /** @returns whether a call is running. */
   get isRunning(): boolean {
     return this.#current !== undefined;
   }
 
-  /** Makes a call that begins now or later, never one that has begun. @throws what the call throws */
+  /** Makes a call that begins now or later, but never joins one that has begun. @throws the error of the call */
   async make(): Promise<void> {
     const begin = () => this.#begin();
     if (!this.#current) return await begin();

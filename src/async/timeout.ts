@@ -1,7 +1,7 @@
 /**
- * Waits for a promise, but not for longer than a time. The work itself goes on.
+ * Waits for a promise, but only for a limited time. The work itself goes on.
  *
- * @throws Error when it takes longer; what the work throws
+ * @throws Error when it takes longer, or the error of the work
  */
 export async function within<T>(work: Promise<T>, milliseconds: number): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;

@@ -1,4 +1,4 @@
-/** The mark of an account in the ids of its requests: whoever runs the edge can tell from an id whose it is. */
+/** Puts the mark of an account into the ids of its requests, so that the operator can find the account by an id. */
 
 import { LruCache } from '../cache/lru.ts';
 import { hmacOf, utf8 } from '../http/bytes.ts';
@@ -8,21 +8,22 @@ import type { Settings } from '../settings/settings.ts';
 type Secrets = Pick<Settings, 'SIGNING_SECRET' | 'SIGNING_SECRET_PREVIOUS' | 'ANTHROPIC_API_KEY'>;
 
 const MOST_MARKS = 5_000;
-/** By secret and account: each costs two calls of the runtime to compute. */
+/** A cache of marks by secret and account, because computing one costs two calls of the runtime. */
 const marks = new LruCache<string, string>({ most: MOST_MARKS });
 
 /**
- * Computes the mark of an account: the beginning of an HMAC of its name, by a secret of the deployment, so that nobody
- * else can tell from an id whose it is, or which ids are of one account that they know.
+ * Computes the mark of an account: the beginning of an HMAC of its name with a secret of the deployment. So nobody else can
+ * see
+ * from an id to which account it belongs.
  *
- * @returns eight characters; undefined where the deployment has no secret
+ * @returns eight characters; undefined if the deployment has no secret
  */
 export function accountMark(account: string, settings: Secrets): string | undefined | Promise<string> {
   const secret = settings.SIGNING_SECRET ?? secretsOf(settings)[0];
   return secret === undefined ? undefined : markBy(secret, account);
 }
 
-/** @returns the marks that an account's ids may have: before a secret was rotated they had another. */
+/** @returns the marks that an account's ids may have. Before a rotation of the secret they had another one. */
 export async function accountMarks(account: string, settings: Secrets): Promise<string[]> {
   return await Promise.all(secretsOf(settings).map(async (secret) => await markBy(secret, account)));
 }
@@ -38,7 +39,7 @@ function secretsOf({ SIGNING_SECRET, SIGNING_SECRET_PREVIOUS, ANTHROPIC_API_KEY 
   return [ANTHROPIC_API_KEY];
 }
 
-/** @returns the mark, at once where it is known. */
+/** @returns the mark, or a promise of it if it must be computed. */
 function markBy(secret: string, account: string): string | Promise<string> {
   const name = `${secret} ${account}`;
   return marks.get(name) ?? computed(name, secret, account);

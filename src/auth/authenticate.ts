@@ -15,21 +15,21 @@ const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 ch
 const DEVELOPER: Identity = { account: 'dev', scopes: SCOPES, token: undefined };
 
 /**
- * Says who sends a request, in a Worker that has its own way to know.
+ * A Worker's own function that says who sends a request.
  *
- * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider; in
- * development a request without one is the account `dev`; everybody else gets a 401. What it throws ends the request, an
- * ApiError with its own status. It is called for every request, so it should cache what is costly. Without a `token` a
- * caller can only be revoked by this function. All headers go up to Claude except `authorization`, `x-api-key`, `cookie`,
- * `cf-*` and `sluice-*`: put a secret of your own into one of those. If you trust a cookie, check `origin` too.
+ * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider. In
+ * development a request without one is the account `dev`. Everybody else gets a 401. If it throws, the request ends; an
+ * ApiError keeps its own status. It is called for every request, so it should cache costly results. Without a `token`, only
+ * this function can revoke a caller. All headers go up to Claude except `authorization`, `x-api-key`, `cookie`, `cf-*` and
+ * `sluice-*`, so put your own secret into one of these. If you trust a cookie, check `origin` too.
  *
  * @param request do not read its body; read that of `request.clone()`
- * @param c has what the Worker's own middleware has set: `c.get('user')`
+ * @param c has what the Worker's own middleware has set, such as `c.get('user')`
  */
 export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | undefined | Promise<Caller | undefined>;
 
 /**
- * Finds out who is asking, before anything of an account is read or changed.
+ * Makes the middleware that finds out who is asking, before anything of an account is read or changed.
  *
  * @param own a Worker's own function, which is asked first
  * @returns middleware that sets `identity`, or throws a 401
@@ -48,7 +48,7 @@ export function authenticate(own?: Authenticate) {
   });
 }
 
-/** @throws ApiError 400 for tags of another form; those of a token's claim count alone, and are not the caller's fault */
+/** @throws ApiError 400 for malformed tags in the header. If the token has tags, only those count */
 function tagged(identity: Identity, header: string | null): Identity {
   if (header === null || identity.tags !== undefined) return identity;
   const tags = parseTags(header);
@@ -63,7 +63,7 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
   if (caller === undefined) return undefined;
   const { data, error } = callerSchema.safeParse(caller);
   if (error) {
-    // The account's name may come from the request: that is a 401. Any other fault is one of the Worker's code.
+    // The account's name may come from the request, so a bad name is a 401. Any other fault is the Worker's own.
     if (error.issues.every(({ path }) => path[0] === 'account')) throw unauthenticated(NO_ACCOUNT);
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
     throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);

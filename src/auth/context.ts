@@ -11,25 +11,25 @@ import type { Identity } from '../identity/caller.ts';
 import { isAccount } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
 
-/** What middleware and routes find in the context of a request: `c.env` and `c.get(…)`. */
+/** The context of a request for middleware and routes: `c.env` and `c.get(…)`. */
 export interface AppEnv {
   Bindings: Bindings;
   Variables: {
     requestId: string;
     settings: Settings;
     entry: LogEntry;
-    /** The room that its body takes in memory. */
+    /** The memory that its body takes. */
     place: Place;
     /** Absent on a path that a Worker has opened to requests without a credential. */
     identity: Identity;
-    /** Whether the path needs no credential, since a Worker has said so. */
+    /** Whether the path needs no credential, because a Worker has said so. */
     opened?: boolean;
-    /** Whether the path needs a credential, whatever stands there. */
+    /** Whether the path needs a credential, whatever route is there. */
     closed?: boolean;
   };
 }
 
-/** What the work on a request needs of it: who asks, where the account is, and what keeps the work alive. */
+/** What the work on a request needs: who asks, how to reach the account, and what keeps the work alive. */
 export interface RequestContext {
   requestId: string;
   identity: Identity;
@@ -37,23 +37,26 @@ export interface RequestContext {
   /** The KV namespace with prefixes, classifiers and the list of accounts. */
   store: KVNamespace;
   settings: Settings;
-  /** Keeps work alive that nobody waits for; if it fails, the log says so. */
+  /** Keeps work alive that nobody waits for. If the work fails, the log says so. */
   waitUntil(work: Promise<unknown>): void;
 }
 
-/** @returns what calls the object of an owner: an account, or what stands for the deployment. */
+/** @returns the function that calls the object of an owner: an account, or the deployment's own. */
 export function objectOf(c: Context<AppEnv>, owner: string) {
   const request = { identity: { account: owner }, accounts: c.env, settings: c.get('settings') };
   return <T>(call: (object: Remote<AccountObject>) => Promise<T>) => callAccount(request, call);
 }
 
-/** @returns what calls the object of an account by its name in a path. @throws ApiError 404 for what cannot be a name */
+/**
+ * @returns the function that calls the object of an account by its name in a path.
+ * @throws ApiError 404 if it cannot be a name
+ */
 export function accountOf(c: Context<AppEnv>, name: string) {
   if (!isAccount(name)) throw notFound('There is no such account.');
   return objectOf(c, name);
 }
 
-/** @returns what the work on this request needs of it. */
+/** @returns the context for the work on this request. */
 export function contextOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): RequestContext {
   const entry = c.get('entry');
   return {

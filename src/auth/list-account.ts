@@ -1,4 +1,4 @@
-/** Puts accounts on the list of accounts: by it an admin sees them all, and finds a request by its id alone. */
+/** Adds accounts to the list of accounts, in which an admin sees all of them and can find a request by its id. */
 
 import { type AccountRequest, callAccount } from '../durable/call-account.ts';
 import { noteMark } from '../kv/account-marks.ts';
@@ -15,7 +15,7 @@ export async function putOnList(request: AccountRequest & Pick<RequestContext, '
   await callAccount(request, (account) => account.listed());
 }
 
-/** Puts an account on the list that an admin has given something to, if it is not there: it may never have asked. */
+/** Adds an account to the list if an admin has given it something. (It may never have sent a request.) */
 export function listNamedAccount(request: RequestContext, account: string): void {
   const named = { ...request, identity: { account }, stub: undefined };
   request.waitUntil(

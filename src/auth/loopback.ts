@@ -6,12 +6,15 @@ import { isLoopback, START_SECRET_HEADER } from '../http/hosts.ts';
 import type { AppEnv } from './context.ts';
 
 /**
- * Keeps a development server to its own machine: without this, any web page (by its `Origin`) or any name that is
- * made to point here (by its `Host`: DNS rebinding) could spend the developer's key.
+ * Restricts a development server to its own machine. Otherwise any web page (by its `Origin`) or any name that points here
+ * (by
+ * its `Host`: DNS rebinding) could spend the developer's key.
  *
  * The local runtime takes a request's URL from a header that anybody can send. So `npm start` puts a proxy before it, which
- * sees the request as it came, and gives the proxy a secret to show. Without this secret, in a Worker that somebody has built
- * on the edge, only the URL can be checked.
+ * sees
+ * the real request and proves itself with a secret. Without this secret, in a Worker that somebody has built on the edge,
+ * only
+ * the URL can be checked.
  */
 export const loopbackOnly = createMiddleware<AppEnv>((c, next) => {
   const { development, START_SECRET } = c.get('settings');

@@ -9,7 +9,7 @@ export interface MintOptions {
   /** Seconds from now; absent for a token that is valid until it is revoked. */
   expiresIn?: number | undefined;
   label?: string | undefined;
-  /** What the ledger books its requests under; the caller cannot choose others then. */
+  /** The tags under which the ledger books its requests. The caller cannot choose others. */
   tags?: Record<string, string> | undefined;
 }
 
@@ -24,7 +24,7 @@ export interface MintedCredential {
   expires_at: number | undefined;
 }
 
-/** The only algorithm of this edge's own tokens. A token with another one is not accepted as the edge's own. */
+/** The only algorithm of this edge's own tokens. */
 export const TOKEN_ALGORITHM = 'HS256';
 
 /**

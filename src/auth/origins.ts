@@ -5,7 +5,7 @@ import type { AppEnv } from './context.ts';
 
 const PREFLIGHT_SECONDS = 3_600;
 
-/** Response headers that a page may read. CORS has no prefixes, so each name stands here. */
+/** Response headers that a page may read. CORS has no prefixes, so each name is listed. */
 const EXPOSED_HEADERS = [
   'request-id',
   'retry-after',
@@ -42,7 +42,7 @@ const answerCors = cors({
   maxAge: PREFLIGHT_SECONDS,
 });
 
-/** Adds CORS headers for the origins of ALLOWED_ORIGINS. A request without an `Origin` is not a page's, and needs none. */
+/** Adds CORS headers for the origins of ALLOWED_ORIGINS. A request without an `Origin` is not from a page, and needs none. */
 export const allowOrigins = createMiddleware<AppEnv>((c, next) =>
   c.req.raw.headers.has('origin') ? answerCors(c, next) : next(),
 );

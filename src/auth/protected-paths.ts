@@ -6,31 +6,32 @@ import type { AppEnv } from './context.ts';
 
 /** The functions that come after the check for a credential. */
 interface Behind {
-  /** The app's own routes: no Worker can open them. */
+  /** The app's own routes. No Worker can open them. */
   own: ReadonlySet<unknown>;
-  /** Middleware of every path: that it would run does not mean that the path exists. */
+  /** Middleware of all paths. If only these functions match a path, the path does not exist. */
   passing: ReadonlySet<unknown>;
 }
 
-/** Opens the paths of routes that a Worker adds to the app: they need no credential. */
+/** Opens paths of routes that a Worker adds to the app, so that they need no credential. */
 export const open = createMiddleware<AppEnv>((c, next) => {
   c.set('opened', true);
   return next();
 });
 
-/** Closes paths: they need a credential, even if the app has no routes there. */
+/** Closes paths, so that they need a credential even if the app has no routes there. */
 export const close = createMiddleware<AppEnv>((c, next) => {
   c.set('closed', true);
   return next();
 });
 
 /**
- * Makes the middleware that asks for a credential: every route of the app after it needs one, also a route that is added
- * later. Where the app has no route, the request passes: it belongs to another app, or to nobody.
+ * Makes the middleware that asks for a credential. Every route of the app after it needs one, even a route that is added
+ * later.
+ * If the app has no route for a path, the request passes, because it may belong to another app.
  *
  * @param app the app that uses this middleware
  * @param signedIn finds out who asks, or refuses
- * @param behind returns the app's own routes; called when all of them are there
+ * @param behind returns the app's own routes. It is called when all of them exist
  */
 export function closedUnlessOpened(app: Hono<AppEnv>, signedIn: MiddlewareHandler<AppEnv>, behind: () => Behind) {
   let all: ReadonlySet<unknown> | undefined;

@@ -1,6 +1,6 @@
 import { SCOPES, type Scope } from '../identity/identity.ts';
 
-/** The scopes of an identity provider's token whose `scope` claim names none of this edge. */
+/** The scopes of an identity provider's token whose `scope` claim names no scope of this edge. */
 export const PROVIDER_DEFAULT: readonly Scope[] = ['messages', 'classify'];
 
 /**

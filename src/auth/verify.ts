@@ -17,7 +17,7 @@ import type { Settings } from '../settings/settings.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
 
-/** Algorithms of an identity provider's tokens: all with a private key, since a shared secret would have to be given away. */
+/** Algorithms of an identity provider's tokens. All use a private key, since a shared secret would have to be given away. */
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];
 
 /** How many verified tokens an isolate remembers. */
@@ -48,7 +48,7 @@ export async function verifyToken(token: string, settings: Settings, now = Date.
   return identity;
 }
 
-/** @returns who a credential belongs to that this isolate has verified before and that has not expired. */
+/** @returns the owner of a credential, if this isolate has verified it before and it has not expired. */
 export function verifiedBefore(token: string, settings: Settings, now = Date.now()): Identity | undefined {
   const { remembered } = verifierOf(settings);
   const known = remembered.get(token);
@@ -68,7 +68,7 @@ export function unauthenticated(message: string): ApiError {
 }
 
 /**
- * Refuses the account of a source of webhooks: it only pays for webhooks, and nobody may log in as it.
+ * Refuses the account of a source of webhooks. It only pays for webhooks, and nobody may log in as it.
  *
  * @throws ApiError 401 for such an account
  */
@@ -92,7 +92,7 @@ function providerKeys(url: URL): JWTVerifyGetKey {
       return await keys(header, token);
     } catch (thrown) {
       if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys) throw thrown;
-      // The credential may be valid: the caller may try again.
+      // The credential may be valid, so the caller may try again.
       const message = 'The identity provider’s keys could not be read. Try again in a moment.';
       throw tryAgain(message, 'jwks_unavailable', { seconds: 5, cause: thrown });
     }
@@ -122,7 +122,7 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
   }
 }
 
-/** Verifies with each secret in turn: during a rotation the secret before is valid too. */
+/** Verifies with each secret in turn. During a rotation the earlier secret is also valid. */
 async function verifyWithSecrets(token: string, secrets: readonly string[], currentDate: Date): Promise<JWTPayload> {
   let failure: unknown = unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
   for (const secret of secrets) {
@@ -138,7 +138,10 @@ async function verifyWithSecrets(token: string, secrets: readonly string[], curr
   throw failure;
 }
 
-/** @param mayBeAdmin whether the scope `admin` counts: whoever writes a provider's claims may not be an admin of this edge */
+/**
+ * @param mayBeAdmin whether the scope `admin` counts. A person who writes a provider's claims need not be an admin of this
+ * edge
+ */
 async function identityOf(
   token: string,
   claims: JWTPayload,
@@ -169,7 +172,7 @@ async function identityOf(
   };
 }
 
-/** @returns whether a claim can be an id to list and revoke a token by: in a provider's token it may be anything. */
+/** @returns whether a claim can be an id by which a token is listed and revoked. In a provider's token it may be anything. */
 function isTokenId(claim: unknown): claim is string {
   return typeof claim === 'string' && claim.length >= 1 && claim.length <= LONGEST_JTI && claim.isWellFormed();
 }

@@ -18,23 +18,23 @@ import {
   SPACE,
 } from '../json/characters.ts';
 
-/** All members but `requests` together; no API has any that are nearly as long. */
+/** The most bytes of all members except `requests` together. No real request comes near. */
 const MOST_OTHERS = 65_536;
-/** What an item takes up that comes in several pieces: it grows from here. */
+/** The first size of the buffer for an item that comes in several pieces. It grows from here. */
 const FIRST_ROOM = 65_536;
-/** The bytes of a longer item belong to whoever gets it: they are not written over. */
+/** The bytes of a longer item belong to the code that gets it. They are not overwritten. */
 export const LONG_ITEM = 65_536;
 const REQUESTS = 'requests';
 /** Space, tab, line feed, carriage return. */
 const WHITE_SPACE: ReadonlySet<number> = new Set([SPACE, 9, 10, 13]);
 
-/** A member that stands beside `requests`, with its JSON text. */
+/** A member beside `requests`, with its JSON text. */
 export interface OuterMember {
   key: string;
   text: string;
 }
 
-/** What the next byte that is no white space must be. */
+/** What the next byte that is not white space must be. */
 type Expected = 'object' | 'key' | 'colon' | 'value' | 'item' | 'comma' | 'item-comma' | 'nothing';
 
 /** Reads the body of a new batch piece by piece. */
@@ -71,9 +71,8 @@ export class BatchBody {
   /**
    * Takes the next piece of the body.
    *
-   * @returns its items in their order, each complete; the bytes of one that is not long are valid until the next one is asked
-   * for
-   * @throws ApiError 400 for what cannot be the body of a batch, 413 for an item that is too long
+   * @returns its items in their order, each complete. The bytes of a short item are valid only until the next one is taken
+   * @throws ApiError 400 if it cannot be the body of a batch, 413 for an item that is too long
    */
   *push(piece: Uint8Array): Generator<Uint8Array, void> {
     let start = this.#reading === 'nothing' ? -1 : 0;
@@ -100,7 +99,7 @@ export class BatchBody {
         if (byte !== COMMA && byte !== CLOSE_OBJECT && byte !== CLOSE_LIST && byte > SPACE) continue;
         yield* this.#end(piece, start, at);
         start = -1;
-        // This byte stands behind the value.
+        // This byte comes after the value.
         at -= 1;
         continue;
       }
@@ -205,7 +204,7 @@ export class BatchBody {
       this.#expect('item-comma');
       yield bytes;
       this.#items += 1;
-      // The bytes of a long item may still be on their way up: what comes next is written elsewhere.
+      // The bytes of a long item may still be on their way up, so the next ones are written elsewhere.
       if (bytes.length > LONG_ITEM) this.#held = new Uint8Array(0);
       return;
     }
@@ -221,7 +220,7 @@ export class BatchBody {
     }
   }
 
-  /** Keeps bytes of which the rest comes in a later piece. */
+  /** Keeps bytes whose rest comes in a later piece. */
   #hold(bytes: Uint8Array): void {
     const length = this.#heldLength + bytes.length;
     this.#checkLength(length, this.#reading);
@@ -257,7 +256,7 @@ function notABatch(): ApiError {
   return invalidRequest('The request body is not valid JSON, with one list `requests`. Send one JSON object in UTF-8.');
 }
 
-/** @throws ApiError 400 for what is no JSON in UTF-8 */
+/** @throws ApiError 400 if the bytes are not JSON in UTF-8 */
 function readMember(bytes: Uint8Array): { text: string; value: unknown } {
   try {
     const text = strictDecoder.decode(bytes);

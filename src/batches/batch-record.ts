@@ -1,4 +1,4 @@
-/** The journal of one batch where it is stored, and everybody whom its object calls. */
+/** Keeps the stored journal of one batch, and calls the others that its object needs. */
 
 import type { Bindings } from '../durable/bindings.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -21,12 +21,12 @@ const BATCH_MIGRATIONS: readonly Migration[] = [
   },
 ];
 
-/** What changes in a journal; what is undefined is taken out of it. */
+/** A change of a journal. Undefined members are removed from it. */
 type JournalChange = { [Name in keyof Journal]?: Journal[Name] | undefined };
 
 /**
- * Keeps the journal. Whoever has awaited something reads it anew: another call may have changed it meanwhile, or the batch
- * may be forgotten.
+ * Keeps the journal. After each wait, the journal must be read again: another call may have changed it meanwhile, or the
+ * batch may be forgotten.
  */
 export class BatchRecord {
   readonly #storage: DurableObjectStorage;
@@ -42,7 +42,7 @@ export class BatchRecord {
     if (row) this.#journal = readFormat<Journal>('batch', String(row.journal));
   }
 
-  /** The journal as it is now; undefined before the batch is prepared, and once it is forgotten. */
+  /** The journal as it is now; undefined before the batch is prepared, and after it is forgotten. */
   get journal(): Journal | undefined {
     return this.#journal;
   }
@@ -71,7 +71,7 @@ export class BatchRecord {
     this.#save({ ...opening, phase: 'prepared', createdAt: this.now });
   }
 
-  /** Changes the journal and stores it. A batch that was forgotten meanwhile stays so. */
+  /** Changes the journal and stores it. Does nothing if the batch was forgotten meanwhile. */
   change(change: JournalChange): void {
     if (this.#journal) this.#save({ ...this.#journal, ...change } as Journal);
   }
@@ -82,13 +82,13 @@ export class BatchRecord {
     await this.#around.deleteAll();
   }
 
-  /** Calls the account that the batch belongs to, and again for some seconds. @throws ObjectUnreachable 503 */
+  /** Calls the account that owns the batch, and repeats the call for some seconds. @throws ObjectUnreachable 503 */
   async account<T>(call: (account: Remote<AccountObject>) => Promise<T>): Promise<T> {
     const identity = { account: this.#journal?.account ?? '' };
     return await callAccount({ identity, accounts: this.env, settings: this.settings }, call, 'persistent');
   }
 
-  /** Calls the claims on the batches of the upstream that this one is at. @throws ObjectUnreachable 503 */
+  /** Calls the claims on the batches of this batch's upstream. @throws ObjectUnreachable 503 */
   async claims<T>(call: (claims: Remote<BatchClaimsObject>) => Promise<T>): Promise<T> {
     return await callClaims(this.env, this.settings, this.#journal?.upstream, call);
   }

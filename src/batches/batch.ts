@@ -11,21 +11,23 @@ import { isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
 import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
 import { keptUntil, REFUSAL_MS, tellEnd, tidyBatch } from './tidy-batch.ts';
 
-/** Between the journal and the last byte there is one call of the account: if it takes longer, its maker is dead. */
+/**
+ * The most milliseconds between the journal and the last byte, with one call of the account. After that the maker has died.
+ */
 const PREPARED_MS = 5 * MINUTE_MS;
-/** How long to wait for the upstream's answer to a create before it is looked for in the upstream's list. */
+/** Milliseconds to wait for the upstream's answer to a create, before the batch is searched in the upstream's list. */
 const ANSWER_MS = 30_000;
 /** Polls: a tenth of the batch's age, within these bounds. */
 const LEAST_POLL_MS = 5_000;
 const MOST_POLL_MS = 5 * MINUTE_MS;
-/** A request for the state has the upstream asked for it, unless that was done less than this ago. */
+/** A request for the state asks the upstream, unless that was done less than this time ago. Milliseconds. */
 const ASKED_POLL_MS = 2_000;
-/** The pause after a failure that says nothing about when to try again. */
+/** Milliseconds to pause after a failure without `retry-after`. */
 const FAILED_MS = 30_000;
 
 /**
- * The object of one batch: its journal, from before the first byte that makes it a batch to its settlement. Whoever dies, the
- * alarm goes on from the journal.
+ * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After
+ * any crash the alarm goes on from the journal.
  */
 export class Batch extends EdgeObject implements BatchObject {
   readonly #record: BatchRecord;
@@ -53,7 +55,7 @@ export class Batch extends EdgeObject implements BatchObject {
         this.#wakeIn(ANSWER_MS);
       }
     }
-    // Asked twice it is yes twice: only who sends the last byte asks, and again if the answer was lost.
+    // A repeated call gets the same yes. Only the sender of the last byte asks, and asks again if the answer was lost.
     return this.#journal?.phase === 'closing';
   }
 
@@ -114,7 +116,7 @@ export class Batch extends EdgeObject implements BatchObject {
     if (journal.phase !== 'ended') return 'running';
     this.#record.change({ isErased: true, isReported: true });
     this.#wakeIn(FAILED_MS);
-    // It is gone for the caller. What fails now is done by the alarm.
+    // For the caller it is deleted now. If something fails, the alarm does it later.
     await this.#try(() => tidyBatch(this.#record));
     return 'removed';
   }
@@ -124,12 +126,12 @@ export class Batch extends EdgeObject implements BatchObject {
     if (!journal || journal.isErased) return;
     this.#record.change({ isErased: true, isReported: true });
     if (isOpen(journal) && journal.cancelAt === undefined) this.#record.change({ cancelAt: this.now() });
-    // Its last byte is not sent any more.
+    // Its last byte will not be sent any more.
     if (journal.phase === 'prepared') this.#record.change({ phase: 'unsent' });
     this.#wakeIn(0);
   }
 
-  /** Does what is due: it never throws, and sets itself again as long as anything is open. */
+  /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
   override async alarm(): Promise<void> {
     this.around.alarm.fired();
     await this.#try(() => this.#work());
@@ -170,7 +172,7 @@ export class Batch extends EdgeObject implements BatchObject {
     endBatch(this.#record, { outcomes: { ...NO_OUTCOMES, expired: journal.items }, cost: 0, isGuess: false });
   }
 
-  /** The upstream has failed in a way that does not say whether it has made the batch: its list tells. */
+  /** Searches the upstream's list after a failure that does not say whether the batch was made. */
   async #decideDoubtful(answer: Extract<CreateAnswer, { kind: 'doubtful' }>): Promise<void> {
     const journal = this.#journal;
     if (journal?.phase !== 'lost') return;
@@ -187,7 +189,7 @@ export class Batch extends EdgeObject implements BatchObject {
     });
   }
 
-  /** Gives up what was taken for the batch, if anything was: now it is known what became of it. */
+  /** Gives up a wrong guess about the batch, if there was one: now the upstream has said which one it is. */
   async #giveUpGuess({ id, isGuess, upstreamId: guess }: Journal): Promise<void> {
     if (!isGuess || guess === undefined || this.#journal?.upstreamId === guess) return;
     await this.#record.claims((claims) => claims.release(id, guess));
@@ -212,7 +214,7 @@ export class Batch extends EdgeObject implements BatchObject {
     try {
       return keptUntil(this.#record, journal);
     } catch {
-      // Settings that cannot be read are told elsewhere.
+      // Unreadable settings are reported elsewhere.
       return this.now() + UNREADABLE_MS;
     }
   }
@@ -221,7 +223,7 @@ export class Batch extends EdgeObject implements BatchObject {
     this.around.alarm.wakeFor(this.now() + milliseconds);
   }
 
-  /** Does something that the alarm does again if it fails. */
+  /** Does something that the alarm repeats if it fails. */
   async #try(work: () => Promise<void>): Promise<void> {
     try {
       await work();
@@ -236,7 +238,7 @@ function isUnanswered({ phase, isGuess }: Journal): boolean {
   return phase === 'closing' || phase === 'lost' || isGuess === true;
 }
 
-/** @returns whether something is left to do that has failed. */
+/** @returns whether some failed work is left to do. */
 function isUntidy({ phase, isReported, isReleased, isErased, isClaimed, upstreamId }: Journal): boolean {
   const isVoid = phase === 'refused' || phase === 'unsent';
   return (

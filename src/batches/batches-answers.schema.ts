@@ -10,7 +10,7 @@ const outcomes = {
   expired: count,
 };
 
-/** How many items have ended how. */
+/** How many items have ended with each outcome. */
 export const outcomeCounts = z.object(outcomes);
 export type OutcomeCounts = z.output<typeof outcomeCounts>;
 
@@ -36,7 +36,7 @@ export type MessageBatch = z.output<typeof messageBatch>;
 /** What is left of a batch that was deleted. */
 export const deletedBatch = z.object({ id: z.string(), type: z.literal('message_batch_deleted') });
 
-/** What a batch would cost at most, and whether the budget has room for it. */
+/** The most that a batch would cost, and whether the budget has room for it. */
 export const batchEstimate = z.object({
   type: z.literal('message_batch_estimate'),
   requests: z.described(count, 'How many items it has.'),

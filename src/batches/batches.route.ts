@@ -11,7 +11,7 @@ import { callBatch } from './call-batch.ts';
 import { createBatch, isBatchId } from './create-batch.ts';
 import { BATCHES_PATH, isUnknownThere, UpstreamBatches } from './upstream-batches.ts';
 
-/** Message batches, as Anthropic has them. Each belongs to the account that has made it. */
+/** Makes the routes of message batches, the same as Anthropic's. Each batch belongs to the account that has made it. */
 export function batchesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
     .post(BATCHES_PATH, requireScope('messages'), (c) => createBatch(c, fetchUpstream))
@@ -38,10 +38,10 @@ export function batchesRoutes(fetchUpstream?: Fetch) {
     .get(`${BATCHES_PATH}/:id/results`, requireScope('messages'), (c) => results(c, fetchUpstream));
 }
 
-/** Also what never reached the upstream has none. */
+/** The error for a batch without results. A batch that never reached the upstream has none either. */
 const NO_RESULTS = 'This batch has no results, or has not ended yet.';
 
-/** Streams the results through: nothing in them is changed. */
+/** Streams the results to the caller unchanged. */
 async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Promise<Response> {
   const { batch, upstream } = knownBatch(await callBatch(batchPlace(c), (object) => object.read()));
   if (batch.results_url === null || !upstream) throw notFound(NO_RESULTS);
@@ -59,13 +59,13 @@ async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Pr
   }
 }
 
-/** @throws ApiError 404 for what is no batch of this caller's */
+/** @throws ApiError 404 if it is not a batch of this caller */
 function knownBatch(state: BatchState): Extract<BatchState, { kind: 'known' }> {
   if (state.kind !== 'known') throw noBatch();
   return state;
 }
 
-/** @returns a batch with the address of its results as this caller reaches the edge. */
+/** @returns a batch with the address of its results, as this caller reaches the edge. */
 function withOwnUrl(c: Context<AppEnv>, batch: MessageBatch): MessageBatch {
   if (batch.results_url === null) return batch;
   const { origin, pathname } = new URL(c.req.url);

@@ -3,7 +3,7 @@
 import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 
-/** The most items of a batch: that of the API. */
+/** The most items of a batch, as the API allows. */
 export const MOST_ITEMS = 100_000;
 
 const customId = z

@@ -1,6 +1,6 @@
 import { toHex } from '../http/bytes.ts';
 
-/** The SHA-256 of a body, while it is read. */
+/** Computes the SHA-256 of a body while it is read. */
 export class BodyDigest {
   readonly #stream = new crypto.DigestStream('SHA-256');
   readonly #writer = this.#stream.getWriter();

@@ -4,7 +4,7 @@ import type { BatchClaimsObject, BatchObject } from '../durable/contracts/batch.
 import { batchStub, claimsStub } from '../durable/stubs.ts';
 import type { Settings } from '../settings/settings.ts';
 
-/** Whose object of which batch is called. */
+/** Says which batch of which account is called. */
 export interface BatchPlace {
   env: Pick<Bindings, 'BATCH'>;
   settings: Settings;

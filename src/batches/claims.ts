@@ -1,4 +1,4 @@
-/** Which batches of one upstream belong to which of this edge: what tells a batch apart whose create got no answer. */
+/** Keeps which batch of an upstream belongs to which of this edge. This identifies a batch whose create got no answer. */
 
 import { DurableObject } from 'cloudflare:workers';
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
@@ -24,7 +24,7 @@ const CLAIM_MIGRATIONS: readonly Migration[] = [
 
 /** Longer than the upstream keeps the results of a batch (29 days), and lists it. */
 const KEPT_MS = 60 * DAY_MS;
-/** Creates of the same size that went up within so long of each other could be taken for one another. */
+/** Creates of the same size within this time could be confused with each other. Milliseconds. */
 const CLOSE_MS = 20 * MINUTE_MS;
 /** Creates of the same size as that of the batch `?1`, less than `?2` milliseconds before or after it. */
 const RIVALS = `pending as other, pending as own where own.batch = ?1 and other.batch != ?1
@@ -40,7 +40,7 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     this.#tables = new Tables(ctx.storage);
   }
 
-  /** The clock; tests put their own in its place. */
+  /** The clock. Tests replace it. */
   protected now(): number {
     return Date.now();
   }
@@ -90,7 +90,7 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     return this.#tables.read<{ batch: string }>('select batch from claims where upstream_id = ?', upstreamId)[0]?.batch;
   }
 
-  /** @returns whether another create, of somebody else or with other contents, has the same custom ids and is still open. */
+  /** @returns whether another open create, of another account or with another body, has the same custom ids. */
   #hasTwin(batch: string): boolean {
     return this.#tables.has(
       `${RIVALS} and other.likeness = own.likeness and other.origin != own.origin`,
@@ -99,7 +99,9 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     );
   }
 
-  /** @returns whether the answer to another create of the same size is still open: what is there may be its batch. */
+  /**
+   * @returns whether another create of the same size still waits for its answer. Then a batch in the list may be that one.
+   */
   #hasRival(batch: string): boolean {
     return this.#tables.has(RIVALS, batch, CLOSE_MS);
   }

@@ -1,6 +1,7 @@
 /**
- * Makes a batch. Its body is read as a stream: each item is checked, bounded and sent up, and forgotten. Only when the
- * journal and the hold stand do the last bytes go up; what is refused before is aborted, and no batch exists.
+ * Makes a batch. Its body is read as a stream: each item is checked, its cost is bounded, it is sent up, and forgotten. The
+ * last bytes go up only after the journal and the hold are stored. If something is refused before, the upload is aborted, and
+ * no batch exists.
  */
 
 import { admissionRequestOf, grantedBy } from '../accounts/admission/ask-account.ts';
@@ -36,11 +37,11 @@ import { BatchTotal } from './total.ts';
 import { RefusedEarly, Upload } from './upload.ts';
 import { BATCHES_PATH, type BatchTarget, batchTarget } from './upstream-batches.ts';
 
-/** The longest item: of a longer one nobody knows where it ends before too much of it is in memory. */
+/** The most bytes of an item. An item must be in memory as a whole before its end is known. */
 const MOST_ITEM_BYTES = 16 * 1024 * 1024;
-/** Room in memory for what is under way of a batch of short items: pieces, ids, prices. */
+/** Bytes of memory for a batch of short items while it is made: pieces, ids, prices. */
 const ROOM_BYTES = 6 * 1024 * 1024;
-/** How long the body of the upstream's answer to a create may take. */
+/** Milliseconds that the body of the upstream's answer to a create may take. */
 const ANSWER_BODY_MS = 15_000;
 const DELIVER_URL = 'deliver_url';
 /** The headers that later calls about a batch need. */
@@ -48,7 +49,7 @@ const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 
 type CreateRefusal = Omit<Extract<CreateAnswer, { kind: 'refused' }>, 'kind'>;
 
-/** What a batch that this edge makes by itself decides in place of the caller. */
+/** What the edge decides instead of the caller, for a batch that the edge makes itself. */
 interface OwnBatch {
   id: string;
   /** The most bytes that its body may have before prefixes are laid. */
@@ -65,15 +66,15 @@ interface Creation {
   upload: Upload;
   isDry: boolean;
   mostBytes: number;
-  /** Whether the edge makes it by itself. */
+  /** Whether the edge makes it itself. */
   isOwn: boolean;
 }
 
 /**
- * Makes a batch of the request's body, or tells what it would cost.
+ * Makes a batch from the request's body, or returns what it would cost.
  *
- * @param own where the edge has written that body itself
- * @throws ApiError for what cannot be a batch, for a limit that is reached, and for what the upstream refuses
+ * @param own present if the edge has written that body itself
+ * @throws ApiError for a body that cannot be a batch, for a limit that is reached, and for a refusal of the upstream
  */
 export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: OwnBatch): Promise<Response> {
   const context = contextOf(c);
@@ -98,7 +99,7 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   try {
     return await readAndClose(creation);
   } catch (thrown) {
-    // What the upstream has said is read first: with the upload its answer ends too.
+    // The upstream's answer is read first, because it ends together with the upload.
     const refused = thrown instanceof RefusedEarly ? await refusedOf(thrown.response) : undefined;
     upload.abort();
     if (!refused) throw thrown;
@@ -106,7 +107,7 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   }
 }
 
-/** @returns where the batch goes. Its first item has been read. */
+/** @returns where the batch goes. Call it after the first item has been read. */
 function chosenTarget({ target }: ItemReader): BatchTarget {
   if (!target) throw new TypeError('A batch without items goes nowhere.');
   return target;
@@ -134,7 +135,7 @@ async function readAndClose(creation: Creation): Promise<Response> {
   return await closeBatch(creation, order, { url, others });
 }
 
-/** Takes this edge's own members out of those that stand beside the list. */
+/** Removes this edge's own members from the members beside the list. */
 function outerMembers(members: readonly OuterMember[], { context }: Creation) {
   const others = members.filter(({ key }) => key !== DELIVER_URL);
   const own = members.findLast(({ key }) => key === DELIVER_URL);
@@ -191,7 +192,7 @@ async function closeBatch(
   } finally {
     if (!isClosing) context.waitUntil(callBatch(place, (batch) => batch.drop(isHeld), 'persistent'));
   }
-  // From here on there may be a batch, whoever dies: the journal knows it, and nothing is sent again.
+  // From here on a batch may exist, even after a crash. The journal knows it, and nothing is sent again.
   const sending = finish(creation, others).then((answer) =>
     callBatch(place, (batch) => batch.answered(answer), 'persistent'),
   );
@@ -199,7 +200,7 @@ async function closeBatch(
   return batchOrRefusal(await sending, context);
 }
 
-/** @returns the account's decision; `asked` is how often it was asked: an earlier call may still arrive, and place a hold */
+/** @returns the account's decision, and how often it was asked: an earlier call may still arrive and place a hold */
 async function decided(
   context: RequestContext,
   order: BatchOrder,
@@ -233,7 +234,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
     return { kind: 'made', id: json.id, expiresAt: String(json.expires_at ?? '') };
   }
   if (response.ok) return { kind: 'lost' };
-  // What the API itself says to be too much was not made. Any other failure of a server says nothing.
+  // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
   const isSure = refused.status < 500 || refused.status === 529 || refused.status === 503;
   return { kind: isSure ? 'refused' : 'doubtful', ...refused };
 }
@@ -264,7 +265,7 @@ function batchOpening(
     makesThings: total.makesThings,
     upstream: chosenTarget(reader).name,
     headers,
-    // Whoever made it of its own accord tells the end of what that is for.
+    // If the edge made the batch itself, it reports the end of what the batch is for.
     deliverUrl: isOwn ? null : url,
   };
 }
@@ -285,7 +286,7 @@ export function keyUsed(): ApiError {
   return finalError('invalid_request_error', message);
 }
 
-/** @returns the error for a batch that the account does not admit: with how many of its items it would. */
+/** @returns the error for a batch that the account does not admit. It says how many of its items would be admitted. */
 function refusal(decision: Exclude<BatchDecision, { outcome: 'attached' }>, total: BatchTotal): unknown {
   if (decision.outcome === 'mismatched') return keyUsed();
   try {
@@ -304,7 +305,7 @@ function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
   return reason === 'spend' || reason === 'held' ? left : undefined;
 }
 
-/** @returns the upstream's refusal of a create, in its own words where the caller may see them. */
+/** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
 function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
   const bytes = utf8(body);
   const { error_type: errorType } = reportOf(parseObject(bytes), bytes.length);
@@ -315,12 +316,12 @@ function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }
 
 async function refusedOf(response: Response): Promise<CreateRefusal> {
   const { status, headers } = response;
-  // A few bytes: what they say is lost where they do not come.
+  // Only a few bytes. If they do not come, their text is lost.
   const body = await Promise.race([readStart(response), pause(ANSWER_BODY_MS).then(() => '')]);
   return { status, body, headers: { ...headersDown(headers) } };
 }
 
-/** @returns the query as it goes up: without this edge's own parameter. */
+/** @returns the query as it goes up, without this edge's own parameter. */
 function queryUp(url: string): string {
   const { searchParams } = new URL(url);
   searchParams.delete('dry_run');
@@ -328,7 +329,7 @@ function queryUp(url: string): string {
   return query === '' ? '' : `?${query}`;
 }
 
-/** @returns an id that sorts by time, as those of requests do. */
+/** @returns an id that sorts by time, like the ids of requests. */
 export function newBatchId(): string {
   return createRequestId().replace('req_', 'msgbatch_');
 }

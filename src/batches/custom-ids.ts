@@ -1,6 +1,6 @@
-/** The `custom_id`s of a batch: none may come twice, and all together prove later whose results these are. */
+/** Collects the `custom_id`s of a batch. None may come twice. Together they prove later to which batch results belong. */
 
-/** Four numbers of 32 bits that nobody can foresee: without them no ids can be made up that have the same digest. */
+/** Four random numbers of 32 bits. Without knowing them, nobody can invent ids with the same digest. */
 export type Seed = readonly [number, number, number, number];
 
 /** @returns a new seed. */
@@ -9,10 +9,10 @@ export function newSeed(): Seed {
 }
 
 const PRIMES = [597_399_067, 2_869_860_233, 951_274_213, 2_716_044_179, 2_246_822_519, 3_266_489_917] as const;
-/** The same for all batches: what is hashed with them can be compared. */
+/** The same seed for all batches, so that hashes made with it can be compared. */
 const COMMON_SEEDS = [668_265_263, 374_761_393] as const;
 
-/** Takes ids, and keeps them: a hundred thousand take six to twelve megabytes. */
+/** Keeps all ids. A hundred thousand take six to twelve megabytes. */
 export class CustomIds {
   readonly #seeds: readonly number[];
   readonly #sums = new Uint32Array(PRIMES.length);
@@ -37,12 +37,15 @@ export class CustomIds {
     return true;
   }
 
-  /** @returns 32 hexadecimal digits: the same for the same ids in any order. */
+  /** @returns 32 hexadecimal digits, the same for the same ids in any order. */
   get digest(): string {
     return this.#hexOf(0, 4);
   }
 
-  /** @returns 16 hexadecimal digits, the same for the same ids in any batch: ids that have the same can be made up. */
+  /**
+   * @returns 16 hexadecimal digits, the same for the same ids in any batch. (Other ids with the same digits can be
+   * invented.)
+   */
   get likeness(): string {
     return this.#hexOf(4, PRIMES.length);
   }
@@ -52,7 +55,7 @@ export class CustomIds {
   }
 }
 
-/** @returns 32 bits: every bit of the id reaches all of them. */
+/** @returns a hash of 32 bits. Every bit of the id influences all of them. */
 function hashOf(id: string, seed: number, prime: number): number {
   let bits = seed;
   for (let at = 0; at < id.length; at += 1) {

@@ -1,4 +1,4 @@
-/** Tells whoever wants to know it that a batch has ended. */
+/** Delivers the event that a batch has ended. */
 
 import { deliverEvent, type PendingDelivery } from '../delivery/deliver-event.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -7,13 +7,13 @@ import type { Settings } from '../settings/settings.ts';
 import type { batchEnded } from './batches-answers.schema.ts';
 import { batchOf, type Journal } from './journal.ts';
 
-/** @returns when the end of a batch is told first; nothing where nobody is told. */
+/** @returns the first time of the delivery; an empty object if nothing is delivered. */
 export function firstDelivery(journal: Journal, settings: Settings, now: number): { delivery?: PendingDelivery } {
   const { deliverUrl: url = settings.BATCH_DELIVER_URL } = journal;
   return url === undefined || url === null || journal.isErased ? {} : { delivery: { failures: 0, nextAt: now } };
 }
 
-/** Tells that a batch has ended. @returns when to try again; undefined where it is told, or given up */
+/** Delivers the event that a batch has ended. @returns when to try again; undefined after a success, or after the last try */
 export async function deliverEnd(
   journal: Journal,
   settings: Settings,

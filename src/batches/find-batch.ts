@@ -1,4 +1,4 @@
-/** Finds a batch in the upstream's list whose create got no answer. It is never sent again. */
+/** Searches the upstream's list for a batch whose create got no answer. A create is never sent again. */
 
 import { HOUR_MS, MINUTE_MS } from '../async/durations.ts';
 import type { BatchRecord } from './batch-record.ts';
@@ -6,16 +6,18 @@ import type { Journal } from './journal.ts';
 import { FORGOTTEN_MS, readSums, settleUnknown } from './poll-batch.ts';
 import type { UpstreamRow } from './upstream-batches.ts';
 
-/** How far the upstream's clock may be from this one, and how long it may take to make a batch. */
+/** Milliseconds by which the upstream's clock may differ from this one, and that it may take to make a batch. */
 const CLOCK_MS = 2 * MINUTE_MS;
 const MAKING_MS = 15 * MINUTE_MS;
-/** A batch that is not in the upstream's list by then was never made: one that was would have expired. */
+/**
+ * If a batch is not in the upstream's list after this time, it was never made: if it was made, it would have expired by now.
+ */
 const LOST_MS = 25 * HOUR_MS;
 
 /**
- * Looks for a batch. It is the one that it must be, or the one whose results have its custom ids.
+ * Searches for a batch: the only possible one in the list, or the one whose results have its custom ids.
  *
- * @returns `none` where the whole list has nothing that it could be
+ * @returns `none` if the whole list has nothing that it could be
  */
 export async function findBatch(record: BatchRecord, journal: Journal): Promise<'none' | 'open'> {
   const { id, items, closingAt = journal.createdAt, wrong = [] } = journal;
@@ -36,33 +38,33 @@ export async function findBatch(record: BatchRecord, journal: Journal): Promise<
   return free.length === 0 && isWhole ? 'none' : 'open';
 }
 
-/** @returns whether a batch that is in no list can be made no more. */
+/** @returns whether a batch that is in no list was certainly never made. */
 export function isTooLate({ closingAt, createdAt }: Journal, now: number): boolean {
   return now > (closingAt ?? createdAt) + LOST_MS;
 }
 
-/** Decides by its custom ids whether an ended batch of the upstream's is this one. */
+/** Decides by its custom ids whether an ended batch of the upstream is this one. */
 async function prove(record: BatchRecord, row: UpstreamRow): Promise<boolean> {
   const sums = await readSums(record, row.id);
   const { journal } = record;
   if (!journal) return true;
   const { id, wrong = [] } = journal;
   const isAlike = sums.digest === journal.digest && sums.items === journal.items;
-  // Another one with the same custom ids may be lost as well: then nobody can say whose this is.
+  // Another lost batch may have the same custom ids. Then nobody can say which one this is.
   const verdict = isAlike ? await record.claims((claims) => claims.prove(id, row.id)) : 'other';
   if (verdict === 'own') adopt(record, row, false);
   else if (verdict === 'other') record.change({ wrong: [...wrong, row.id] });
   return verdict === 'own';
 }
 
-/** Takes a batch of the upstream's as this one, unless its answer has come meanwhile. */
+/** Takes a batch of the upstream as this one, unless the answer to the create has come meanwhile. */
 function adopt(record: BatchRecord, { id, expiresAt }: UpstreamRow, isGuess: boolean): void {
   const { phase } = record.journal ?? {};
   if (phase !== 'closing' && phase !== 'lost') return;
   record.change({ phase: 'running', upstreamId: id, isGuess, expiresAt, isClaimed: true, isReported: false });
 }
 
-/** Goes back to looking for a batch: what was taken for it is another one. */
+/** Goes back to searching, because the batch that was taken is another one. */
 export async function dropGuess(record: BatchRecord, upstreamId: string): Promise<void> {
   const { journal } = record;
   if (!journal) return;
@@ -82,7 +84,7 @@ export async function dropGuess(record: BatchRecord, upstreamId: string): Promis
   });
 }
 
-/** @returns what the claims note of a batch before its last byte goes up. */
+/** @returns what the claims must know about a batch before its last byte goes up. */
 export function pendingOf({ id, items, closingAt, createdAt, likeness = '', origin = '' }: Journal) {
   return { batch: id, items, at: closingAt ?? createdAt, likeness, origin };
 }

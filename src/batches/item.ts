@@ -1,4 +1,4 @@
-/** One item of a new batch: it is checked and bounded as a message is, and its prefix is laid. */
+/** Checks each item of a new batch like a message, bounds its cost, and puts its prefix before it. */
 
 import type { Context } from 'hono';
 import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
@@ -36,44 +36,44 @@ export interface BoundedItem {
   customId: string;
   /** Its bytes as they go up, in pieces. */
   pieces: readonly Uint8Array[];
-  /** The row of its model in the price table; undefined for a name that is not in it. */
+  /** The row of its model in the price table; undefined if the model is not in it. */
   model: string | undefined;
-  /** Every model that may be billed, each by all of its names. */
+  /** Every model that may be billed, each with all of its names. */
   models: readonly string[][];
   known: boolean;
-  /** The most that it can cost, at half price; and where limits estimate what the API's own tools cost. */
+  /** The most that it can cost, at half price; also for limits that estimate the cost of the API's own tools. */
   cost: Nanodollars;
   estimated: Nanodollars;
   /** Whether it asks for a cache lifetime of an hour. */
   cachesLong: boolean;
-  /** Whether its answer can give out ids of what it makes. */
+  /** Whether its answer may contain ids of things that it makes. */
   makesThings: boolean;
 }
 
 const CUSTOM_ID = /"custom_id"\s*:\s*"([a-zA-Z0-9_-]{1,64})"/;
-/** So much of an item that cannot be parsed is looked through for its id. */
+/** How many bytes of an item that cannot be parsed are searched for its id. */
 const SEARCHED_BYTES = 4_096;
-/** A batch has a handful of prefixes; each is read once, so all of its items have the same version. */
+/** The most prefixes of a batch. Each is read once, so that all items have the same version. */
 const MOST_PREFIXES = 100;
 
-/** An id of the API is much shorter: nothing longer was ever made. */
+/** The longest id that is looked up. Ids of the API are much shorter. */
 const LONGEST_ID = 256;
-/** What the items name is kept until the body has come, and is asked for in one call. */
+/** The most ids that items may name. They are kept until the body has come, and checked in one call. */
 const MOST_NAMED_IDS = 5_000;
 
-/** What a batch needs of the request that makes it. */
+/** What a batch needs from the request that makes it. */
 export type BatchContext = Pick<Context<AppEnv>, 'req' | 'env' | 'get'>;
 
 /**
  * Chooses where a batch goes.
  *
  * @param only the upstream that has what the first item names
- * @param model of that item
- * @param owned what its prefix names, where nobody knows which upstream has it
+ * @param model the model of that item
+ * @param owned what its prefix names, if it is not known which upstream has it
  */
 type TargetFor = (only: string | undefined, model: string, owned: Owned | undefined) => BatchTarget;
 
-/** A prefix, with what it names: its own account's things by their ids, or a file of the deployment's. */
+/** A prefix, with what it names: ids of its own account, or a file of the deployment. */
 interface NamedPrefix {
   prefix: Prefix;
   ids: readonly MadeId[];
@@ -98,15 +98,15 @@ export class ItemReader {
     this.#betas = commaSeparated(c.req.header('anthropic-beta') ?? '');
   }
 
-  /** @returns where the batch goes: undefined as long as no item has been read. */
+  /** @returns where the batch goes; undefined until an item has been read. */
   get target(): BatchTarget | undefined {
     return this.#target;
   }
 
   /**
-   * Checks that all that the items name is the account's own, and is where the batch goes.
+   * Checks that everything that the items name belongs to the account, and is at the batch's upstream.
    *
-   * @throws ApiError 404 for what is not the account's, 400 for what is at another upstream
+   * @throws ApiError 404 for a thing that does not belong to the account, 400 for a thing at another upstream
    */
   async checkNamed(): Promise<void> {
     const only = await checkOwned(contextOf(this.#c), [...this.#named.values()]);
@@ -134,7 +134,7 @@ export class ItemReader {
 
   async #bounded(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<BoundedItem> {
     const { ids, body: given } = namedIds(withoutEdgeBlocksIn(paramsOf(item)));
-    // Then a text is as long as its bytes, and they need not be made to be counted.
+    // If the text is ASCII, it is as long as its bytes, so they need not be made to be counted.
     const isAscii = item.text.length === bytes?.length;
     refuseWhatNeedsAnObject(given.json);
     const { settings, identity } = contextOf(this.#c);
@@ -185,7 +185,7 @@ export class ItemReader {
     };
   }
 
-  /** Notes what an item names: all of it is asked for at once, when the body has come. */
+  /** Notes what an item names. All of it is checked at once, when the body has come. */
   #note(ids: readonly MadeId[]): void {
     for (const one of ids) {
       if (one.id.length > LONGEST_ID) throw unknownMade(one);
@@ -207,7 +207,7 @@ export class ItemReader {
       refuseRuns(prefix);
       if (this.#prefixes.size >= MOST_PREFIXES) throw invalidRequest(`prefix: a batch may name ${MOST_PREFIXES}.`);
       const ids = idsNamed({ ...prefix.content });
-      // What the deployment's prefixes name was checked when they were stored, and is in another account's list.
+      // What the deployment's prefixes name belongs to the deployment, and was checked when they were stored.
       const isOwn = owner === contextOf(this.#c).identity.account;
       const owned = isOwn || ids.length === 0 ? undefined : 'a file';
       named = { prefix, ids: isOwn ? ids : [], owned };
@@ -223,7 +223,7 @@ function withPrefixLaid(params: JsonBody, prefix: Prefix): JsonBody {
   return expand(params, prefix, { model, max_tokens });
 }
 
-/** @returns the error for an item that names what another upstream has. */
+/** @returns the error for an item that names something at another upstream. */
 function elsewhere(name: string, only: string): ApiError {
   return finalError(
     'invalid_request_error',
@@ -240,8 +240,9 @@ function paramsOf(item: JsonBody): JsonBody {
 }
 
 /**
- * A body whose bytes are made only where somebody asks for them. A class, since the engine makes a shape for each object
- * literal that has a getter, and the shape keeps the item until the next full collection.
+ * A body whose bytes are made only when they are read. It is a class, because the engine makes a shape for each object
+ * literal
+ * with a getter, and the shape keeps the item in memory until a full garbage collection.
  */
 class LazyBody implements JsonBody {
   readonly text: string;
@@ -260,8 +261,8 @@ class LazyBody implements JsonBody {
 }
 
 /**
- * @param bytes the item as it came; undefined where a key of it was repeated
- * @returns the bytes of an item as it goes up: those that came, where nothing changes
+ * @param bytes the item as it came; undefined if it repeated a key
+ * @returns the bytes of an item as it goes up: unchanged if nothing changes
  */
 function piecesUp(
   item: JsonBody,
@@ -277,7 +278,7 @@ function piecesUp(
   return piecesOf(edit(item.text, { params: text }), sources);
 }
 
-/** @throws ApiError 400 for what lives longer than an item of a batch does */
+/** @throws ApiError 400 for features that an item of a batch cannot have, such as a conversation */
 function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
   const tools = Array.isArray(params.tools) ? params.tools : [];
   const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
@@ -287,7 +288,7 @@ function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
   refuseEdgeServer(params);
 }
 
-/** @returns the same error, with the words that say which item it is about. */
+/** @returns the same error, with words that say which item it is about. */
 function ofItem(error: ApiError, index: number, customId: string | undefined): ApiError {
   const named = customId === undefined ? '' : ` (custom_id ${customId})`;
   const [, field] = /^([a-z_]+)[.:]/.exec(error.message) ?? [];

@@ -1,4 +1,4 @@
-/** What the object of a batch keeps of it, and how that is shown. */
+/** The journal that the object of a batch keeps, and how it is shown. */
 
 import { DAY_MS } from '../async/durations.ts';
 import type { BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
@@ -23,36 +23,36 @@ export interface Journal extends BatchOpening {
   upstreamId?: string;
   /** Whether the upstream's id is a guess, which the results have to prove. */
   isGuess?: boolean;
-  /** Whether it is noted whose the upstream's batch is. */
+  /** Whether the claims know to which batch the upstream's batch belongs. */
   isClaimed?: boolean;
-  /** Ids of the upstream's that looked like this batch and are not. */
+  /** Ids of the upstream's batches that looked like this one but are not. */
   wrong?: string[];
   expiresAt?: string;
   cancelAt?: number;
-  /** Whether the upstream has been told to cancel. */
+  /** Whether the upstream has been asked to cancel. */
   isCancelTold?: boolean;
-  /** How often its results could not be read, and when they are read again. */
+  /** How often reading its results has failed, and when they are read again. */
   misreads?: number;
   readAt?: number;
   endedAt?: number;
   outcomes?: OutcomeCounts;
   cost?: Nanodollars;
   refusal?: Pick<Extract<CreateAnswer, { kind: 'refused' }>, 'status' | 'body' | 'headers'>;
-  /** Whether the account has been told of the latest change. */
+  /** Whether the account knows the latest change. */
   isReported?: boolean;
-  /** Whether the hold of what was not made has been given back. */
+  /** Whether the hold of a batch that was not made has been released. */
   isReleased?: boolean;
-  /** How the delivery of the end goes; absent where nobody is told. */
+  /** The state of the delivery of its end; absent if nothing is delivered. */
   delivery?: { failures: number; nextAt: number };
   isErased?: boolean;
 }
 
-/** How many items have ended how, of a batch of which none has. */
+/** The outcome counts of a batch in which no item has ended. */
 export const NO_OUTCOMES: Readonly<OutcomeCounts> = { succeeded: 0, errored: 0, canceled: 0, expired: 0 };
 
-/** The upstream gives a batch a day. */
+/** Milliseconds that the upstream works on a batch: a day. */
 const EXPIRES_MS = DAY_MS;
-/** How long the upstream keeps the results. */
+/** Milliseconds that the upstream keeps the results. */
 export const RESULTS_MS = 29 * DAY_MS;
 
 /** @returns a batch as the API shows it. */
@@ -74,13 +74,13 @@ export function batchOf(journal: Journal, now: number): MessageBatch {
     ended_at: isoTimeOrNull(endedAt),
     cancel_initiated_at: isoTimeOrNull(cancelAt),
     archived_at: isArchived ? isoTime(archivedAt) : null,
-    // What never came to be at the upstream has no results there.
+    // A batch that was never made at the upstream has no results there.
     results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
     cost_usd: cost === undefined ? null : toUsd(cost),
   };
 }
 
-/** @returns what others are told of a batch. */
+/** @returns what other objects get to know about a batch. */
 export function stateOf(journal: Journal | undefined, now: number): BatchState {
   if (!journal || journal.isErased || journal.phase === 'unsent') return { kind: 'none' };
   if (journal.phase === 'refused') {
@@ -95,7 +95,7 @@ export function stateOf(journal: Journal | undefined, now: number): BatchState {
   };
 }
 
-/** @returns the rows of a batch with what is held for each. */
+/** @returns the ledger rows of a batch, with what is held for each. */
 export function heldRows({ rows, held }: Pick<Journal, 'rows' | 'held'>): Journal['rows'] {
   const most = rows.reduce((sum, { hold }) => sum + hold, 0);
   if (held === undefined || held >= most) return rows;

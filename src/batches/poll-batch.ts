@@ -1,4 +1,4 @@
-/** Asks the upstream how a batch is, and settles it once it has ended. */
+/** Asks the upstream for the state of a batch, and settles the batch's results when it has ended. */
 
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../async/durations.ts';
 import type { BatchSettlementRow } from '../durable/contracts/batch.ts';
@@ -11,18 +11,18 @@ import { heldRows, type Journal, NO_OUTCOMES } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
 
-/** A batch that the upstream does not know any more is settled at its hold then. */
+/** If the upstream has not known a batch for this time, it is settled at its hold. Milliseconds. */
 export const FORGOTTEN_MS = 30 * DAY_MS;
 
-/** A connection may break a few times. Then results are read again after a pause, and after twice that, and so on. */
+/** The first pause before results are read again after a failure. Each failure doubles it. Milliseconds. */
 const FREE_MISREADS = 3;
 const READ_PAUSE_MS = MINUTE_MS;
 const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
 
 /**
- * Asks the upstream, and settles what has ended.
+ * Asks the upstream, and settles the batch if it has ended.
  *
- * @returns `wrong` where the results are those of another batch, which was taken for this one
+ * @returns `wrong` if the results belong to another batch, which was taken for this one
  */
 export async function pollBatch(record: BatchRecord, journal: Journal): Promise<'seen' | 'wrong'> {
   const { id, upstreamId = '', isGuess, closingAt = journal.createdAt, readAt = 0 } = journal;
@@ -34,17 +34,17 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
     sums = await readSumsAgain(record, journal, upstreamId);
   } catch (thrown) {
     if (!isUnknownThere(thrown) || record.now <= closingAt + FORGOTTEN_MS) throw thrown;
-    // The upstream has forgotten it: nobody can say any more what it has cost.
+    // The upstream has forgotten the batch, so nobody can say any more what it has cost.
     await settleUnknown(record);
     return 'seen';
   }
-  // Its answer may have come meanwhile, and named another one.
+  // The answer to the create may have come meanwhile, and may have named another batch.
   if (record.journal?.upstreamId !== upstreamId) return 'seen';
   if (isGuess) {
     const isAlike = sums.digest === journal.digest && sums.items === journal.items;
     if (!isAlike || !(await record.claims((claims) => claims.claim(id, upstreamId)))) return 'wrong';
     record.change({ isGuess: false });
-    // Now that it is known whose these are, what they give out can be noted.
+    // Now that the results are known to be this batch's, the ids in them can be noted.
     if (journal.makesThings) sums = await readSumsAgain(record, { ...journal, isGuess: false }, upstreamId);
   }
   const rows = sums.rows.map((sum): BatchSettlementRow => ({ ...sum, status: 'complete', upstream: journal.upstream }));
@@ -52,7 +52,7 @@ export async function pollBatch(record: BatchRecord, journal: Journal): Promise<
   return 'seen';
 }
 
-/** Reads the results as `readSums` does. Where they cannot be read time after time, or are not all, the next time is later. */
+/** Reads the results as `readSums` does. If that fails again and again, the pauses become longer. */
 async function readSumsAgain(
   record: BatchRecord,
   { items, isGuess }: Journal,
@@ -70,7 +70,7 @@ async function readSumsAgain(
   }
 }
 
-/** Reads the results of a batch of the upstream's to their end, and notes the ids that they give out, if they are this one's. */
+/** Reads the results of a batch at the upstream to their end. Notes the ids in them if they are this batch's. */
 export async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
@@ -80,7 +80,7 @@ export async function readSums(record: BatchRecord, upstreamId: string): Promise
   const { makesThings, phase, isGuess, isErased, upstream = '' } = journal;
   const isSure = phase === 'running' && !isGuess && !isErased;
   const note = async (made: readonly MadeId[]) => {
-    // An account that was erased meanwhile has nothing any more.
+    // If the account was erased meanwhile, nothing is noted.
     if (record.journal?.isErased) return;
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
@@ -89,7 +89,7 @@ export async function readSums(record: BatchRecord, upstreamId: string): Promise
   return await readResults(response, batch, makesThings && isSure ? { ...reading, note } : reading);
 }
 
-/** Books the hold of a batch as what it has cost: nobody can say any more what that was. */
+/** Books the hold of a batch as its cost, because the real cost is not known any more. */
 export async function settleUnknown(record: BatchRecord): Promise<void> {
   const { journal } = record;
   if (!journal) return;
@@ -98,7 +98,7 @@ export async function settleUnknown(record: BatchRecord): Promise<void> {
   await settleRows(record, rowsWithoutResults(journal, 'unknown', 1), { outcomes, cost: held });
 }
 
-/** Settles with the account, then notes that it has ended: if this dies in between, it is said again. */
+/** Settles the results with the account, then notes that the batch has ended. After a crash in between, it settles again. */
 async function settleRows(
   record: BatchRecord,
   rows: BatchSettlementRow[],
@@ -110,7 +110,7 @@ async function settleRows(
   endBatch(record, { outcomes, cost, isGuess: false });
 }
 
-/** Notes that a batch has ended, and that its end is to be told. */
+/** Notes that a batch has ended, and that its end must be delivered. */
 export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'isGuess'>): void {
   const { journal, now } = record;
   if (!journal) return;
@@ -118,21 +118,21 @@ export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | '
   record.change({ phase: 'ended', endedAt: now, isReported: false, ...more, ...delivery });
 }
 
-/** Has the upstream cancel a batch, if that is wanted and it does not know it. A failure is told in the log, and repeated. */
+/** Asks the upstream to cancel a batch, if that is wanted and not done yet. A failure is logged, and it is tried again. */
 export async function tellCancel(record: BatchRecord): Promise<void> {
   const { id = '', cancelAt, isCancelTold, upstreamId } = record.journal ?? {};
   if (cancelAt === undefined || isCancelTold || upstreamId === undefined) return;
   try {
     await record.calls.cancel(upstreamId);
   } catch (thrown) {
-    // It has ended already, or is gone: the next poll sees that.
+    // It has already ended, or is gone. The next poll will see that.
     const isRefused = thrown instanceof BatchCallFailed && thrown.status >= 400 && thrown.status < 500;
     if (!isRefused) return logFailure({ batch: id }, thrown);
   }
   if (record.journal?.upstreamId === upstreamId) record.change({ isCancelTold: true });
 }
 
-/** @returns what is booked of a batch without results: its hold, or nothing. */
+/** @returns the settlement rows of a batch without results. @param share 1 books its hold, 0 nothing */
 export function rowsWithoutResults(journal: Journal, status: string, share: 0 | 1): BatchSettlementRow[] {
   const { upstream } = journal;
   return heldRows(journal).map(({ requestId, model, hold }) => ({

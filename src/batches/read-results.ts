@@ -1,4 +1,4 @@
-/** The one pass over the results of a batch: what each item has cost, and whose results they are. */
+/** Reads the results of a batch once: computes what each item has cost, and finds out to which batch they belong. */
 
 import { tokensByKind } from '../accounts/admission/settle.ts';
 import { NO_TOKENS } from '../accounts/ledger/settlement.ts';
@@ -17,52 +17,52 @@ import { CustomIds } from './custom-ids.ts';
 import type { Journal } from './journal.ts';
 import { NO_OUTCOMES } from './journal.ts';
 
-/** A result is an answer: this is several times the longest one. */
+/** The most bytes of a result: several times the longest answer. */
 const MOST_LINE_BYTES = 16 * 1024 * 1024;
 
-/** What the items of one model have come to. */
+/** The sums of the items of one model. */
 export interface ModelSum {
   requestId: string;
   model: string;
   cost: Nanodollars;
-  /** Whether a result did not say what it has used. */
+  /** Whether a result had no usage. */
   estimated: boolean;
   tokens: Tokens;
   outcomes: OutcomeCounts;
 }
 
-/** What the results of a batch say. */
+/** The sums of the results of a batch. */
 export interface ResultSums {
-  /** How many items they have. */
+  /** How many items the results have. */
   items: number;
-  /** Of their custom ids. */
+  /** The digest of their custom ids. */
   digest: string;
   outcomes: OutcomeCounts;
   cost: Nanodollars;
   rows: ModelSum[];
 }
 
-/** What the pass needs to know of a batch. */
+/** What reading needs to know about a batch. */
 export type ReadBatch = Pick<Journal, 'rows' | 'seed' | 'cacheTtl' | 'items'>;
 
 /** How results are read. */
 interface ResultsReading {
-  /** Prices at the upstream that has answered. */
+  /** The prices at the upstream that has answered. */
   models: ModelTable;
-  /** Aborted after so long a silence, in milliseconds. */
+  /** Aborted after a silence of this many milliseconds. */
   controller: AbortController;
   idleMs: number;
-  /** Told of the ids that answers give out, some at a time; absent where nobody needs them. */
+  /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
   note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
 }
 
-/** So many ids are noted at once. */
+/** How many ids are noted in one call. */
 const NOTED_AT_ONCE = 500;
 
 /**
- * Reads results to their end. Nothing of them is kept but sums.
+ * Reads results to their end, and keeps only sums.
  *
- * @throws Error for what breaks off, or is no result
+ * @throws Error if they break off, or if a line is not a result
  */
 export async function readResults(
   response: Response,
@@ -78,7 +78,7 @@ export async function readResults(
   return sums.end();
 }
 
-/** Gives the lines of results as they come. Only the upstream's silence counts, not the time that a line is worked on. */
+/** Yields the lines of results as they come. Only the upstream's silence counts, not the time of the work on a line. */
 export async function* resultLines(
   { body }: Response,
   { controller, idleMs }: Pick<ResultsReading, 'controller' | 'idleMs'>,
@@ -112,7 +112,7 @@ export async function* resultLines(
     if (heldBytes > 0) yield joinedPieces(held);
   } finally {
     watchdog.stop();
-    // What has ended, or broken, has nothing to cancel.
+    // A stream that has ended or broken cannot be cancelled.
     reader.cancel().catch(() => undefined);
   }
 }
@@ -124,7 +124,7 @@ class Sums {
   readonly #rows: ModelSum[];
   readonly #outcomes = { ...NO_OUTCOMES };
   readonly #readsIds: boolean;
-  /** Ids that answers have given out, and nobody was told of yet. */
+  /** Ids in answers that are not noted yet. */
   readonly made: MadeId[] = [];
 
   constructor(batch: ReadBatch, models: ModelTable, readsIds: boolean) {
@@ -142,13 +142,13 @@ class Sums {
     }));
   }
 
-  /** Adds a line. @throws Error for one that is no result */
+  /** Adds a line. @throws Error if it is not a result */
   add(bytes: Uint8Array): void {
     if (bytes.every((byte) => byte <= 32)) return;
     const line = parseObject(bytes);
     const { custom_id: id, result } = line ?? {};
     if (typeof id !== 'string' || !isObject(result)) throw new Error('no result');
-    // A result that comes twice is one result.
+    // A repeated result counts once.
     if (!this.#ids.add(id)) return;
     const outcome = outcomeOf(result);
     this.#outcomes[outcome] += 1;
@@ -169,7 +169,7 @@ class Sums {
     };
   }
 
-  /** @returns where an item is booked: with its model; what does not tell its own, with the first one. */
+  /** @returns the row in which an item is booked: that of its model; the first row if it does not name its model. */
   #rowOf(message: Json | undefined): ModelSum {
     const name = typeof message?.model === 'string' ? message.model : undefined;
     const row = name === undefined ? undefined : this.#models.find(name);
@@ -180,7 +180,7 @@ class Sums {
 
   #price(row: ModelSum, { model, usage }: Json): void {
     if (!isObject(usage)) {
-      // Nobody says what it has used: as much as one of its model can on the mean.
+      // Its usage is not known, so the average worst case of its model is booked.
       const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
       row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? this.#batch.items));
       row.estimated = true;

@@ -2,15 +2,14 @@ import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
 import { PieceReader } from '../http/piece-reader.ts';
 import { discard, Pace } from '../http/read-json.ts';
 
-/** How often it is looked whether a body still comes, in milliseconds. */
+/** How often to check whether a body still comes, in milliseconds. */
 const LOOK_MS = 15_000;
 
 /**
- * Reads a body piece by piece, and never has more of it in memory than the piece that it gives out. A piece is valid until
- * the next one is asked for.
+ * Reads a body piece by piece. Only the current piece is in memory. A piece is valid until the next one is taken.
  *
- * If whoever reads stops, the rest is read and dropped for a while: a connection that is closed while the caller still
- * sends is reset, and the caller would never see why the request was refused.
+ * If reading stops early, the rest is read and dropped for a while. Otherwise the connection would be reset while the caller
+ * still sends, and the caller would never see why the request was refused.
  *
  * @throws ApiError 413 above the limit, 400 for a body that breaks off or comes too slowly
  */
@@ -21,7 +20,7 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
   let length = 0;
   let taken = 0;
   let isEnded = false;
-  // While the upstream takes what has come, nothing is awaited from the caller.
+  // The time in which the upstream takes a piece does not count as slowness of the caller.
   const pace = new Pace(reader, () => (taken === length ? length : Number.POSITIVE_INFINITY), {
     stretchMs: LOOK_MS,
     longFrom: 0,
@@ -40,7 +39,7 @@ export async function* streamBody(request: Request, limitBytes: number): AsyncGe
   } catch (thrown) {
     if (thrown instanceof ApiError) throw thrown;
     isEnded = true;
-    // The caller has failed, not the edge.
+    // The fault is the caller's, not the edge's.
     throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
   } finally {
     pace.stop();

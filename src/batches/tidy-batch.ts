@@ -1,4 +1,4 @@
-/** Brings a batch to rest: gives back what is not needed, tells others how it is, and forgets it once nothing is left to do. */
+/** Tidies up a batch: releases unneeded holds, reports its state, and forgets it when nothing is left to do. */
 
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import type { BatchRecord } from './batch-record.ts';
@@ -6,10 +6,10 @@ import { deliverEnd } from './deliver-end.ts';
 import { batchOf, isOpen, type Journal, RESULTS_MS } from './journal.ts';
 import { rowsWithoutResults } from './poll-batch.ts';
 
-/** How long a refusal is kept for those who have sent the same. */
+/** Milliseconds for which a refusal is kept for callers who send the same again. */
 export const REFUSAL_MS = 10 * MINUTE_MS;
 
-/** Does all that is due now. Each part may come twice, and the batch may be forgotten while it waits. */
+/** Does all work that is due now. Each part may run twice, and the batch may be forgotten during a wait. */
 export async function tidyBatch(record: BatchRecord): Promise<void> {
   await claimAgain(record);
   await release(record);
@@ -25,19 +25,19 @@ export async function tidyBatch(record: BatchRecord): Promise<void> {
   else if (phase === 'refused' && isReleased && now >= endedAt + REFUSAL_MS) await record.forget();
 }
 
-/** @returns until when a batch that has ended is kept, in milliseconds since 1970. @throws ApiError for unreadable settings */
+/** @returns until when an ended batch is kept, in milliseconds since 1970. @throws ApiError for unreadable settings */
 export function keptUntil(record: BatchRecord, { createdAt, endedAt = createdAt }: Journal): number {
   return Math.max(createdAt + RESULTS_MS, endedAt + record.settings.RETENTION_DAYS * DAY_MS);
 }
 
-/** Tells whoever wants to know it that the batch has ended, if that is due. */
+/** Delivers the event that the batch has ended, if that is due. */
 export async function tellEnd(record: BatchRecord): Promise<void> {
   const { journal, now } = record;
   if (!journal?.delivery || journal.isErased || now < journal.delivery.nextAt) return;
   record.change({ delivery: await deliverEnd(journal, record.settings, record.env, now) });
 }
 
-/** Says whose the upstream's batch is: who looks for a lost one must not take it. */
+/** Claims the upstream's batch, so that the search for a lost batch cannot take it. */
 async function claimAgain(record: BatchRecord): Promise<void> {
   const { id = '', upstreamId, isClaimed } = record.journal ?? {};
   if (upstreamId === undefined || isClaimed) return;
@@ -45,7 +45,7 @@ async function claimAgain(record: BatchRecord): Promise<void> {
   if (record.journal?.upstreamId === upstreamId) record.change({ isClaimed: true });
 }
 
-/** Gives back the hold of what never came to be. */
+/** Releases the hold of a batch that was never made. */
 async function release(record: BatchRecord): Promise<void> {
   const { journal } = record;
   if (!journal || journal.isReleased) return;
@@ -60,7 +60,7 @@ async function release(record: BatchRecord): Promise<void> {
   record.change({ isReleased: true });
 }
 
-/** Tells the account how the batch is, for its list. */
+/** Reports the state of the batch to the account, for its list. */
 async function report(record: BatchRecord): Promise<void> {
   const { journal, now } = record;
   if (journal?.isReported !== false || journal.isErased) return;

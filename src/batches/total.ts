@@ -1,4 +1,4 @@
-/** What the items of a new batch come to, while they are read. */
+/** Adds up the items of a new batch while they are read. */
 
 import type { BatchOrderRow } from '../durable/contracts/batch.ts';
 import { invalidRequest } from '../http/errors.ts';
@@ -6,9 +6,9 @@ import type { Nanodollars } from '../pricing/cost.ts';
 import { CustomIds, type Seed } from './custom-ids.ts';
 import type { BoundedItem } from './item.ts';
 
-/** Where items are booked whose model is in no price table. */
+/** The model under which items with unknown models are booked. */
 const MODELS_UNKNOWN = '(unknown)';
-/** More names than these are no models. */
+/** The most models of a batch. More names cannot be real models. */
 const MOST_MODELS = 200;
 const FIRST_COSTS = 1_024;
 
@@ -24,14 +24,14 @@ export class BatchTotal {
   readonly #ids: CustomIds;
   readonly #rows = new Map<string, ModelTotal>();
   readonly #models = new Map<string, readonly string[]>();
-  /** What each item can cost: eight bytes an item. */
+  /** The most that each item can cost, with eight bytes per item. */
   #costs = new Float64Array(FIRST_COSTS);
   #items = 0;
   /** Whether every model is in the price table. */
   known = true;
   /** Whether an item asks for a cache lifetime of an hour. */
   cachesLong = false;
-  /** Whether an answer can give out ids of what it makes. */
+  /** Whether an answer may contain ids of things that it makes. */
   makesThings = false;
 
   constructor(seed: Seed) {
@@ -48,12 +48,12 @@ export class BatchTotal {
     return this.#ids.digest;
   }
 
-  /** @returns what other batches with the same custom ids have too. */
+  /** @returns the value that is the same for all batches with the same custom ids. */
   get likeness(): string {
     return this.#ids.likeness;
   }
 
-  /** @returns every model that may be billed, each by all of its names. */
+  /** @returns every model that may be billed, each with all of its names. */
   get models(): string[][] {
     return [...this.#models.values()].map((names) => [...names]);
   }
@@ -83,7 +83,7 @@ export class BatchTotal {
     this.#items += 1;
   }
 
-  /** @returns what is asked for, by model. @param requestId the id of the first row */
+  /** @returns the order for the account, by model. @param requestId the id of the first row */
   rows(requestId: string): BatchOrderRow[] {
     return [...this.#rows].map(([model, row], index) => ({
       requestId: index === 0 ? requestId : `${requestId}.${index + 1}`,
@@ -93,7 +93,7 @@ export class BatchTotal {
     }));
   }
 
-  /** @returns how many items, from the first one on, so much money pays for. */
+  /** @returns how many items, from the first one on, an amount of money pays for. */
   fitting(left: Nanodollars): number {
     let sum = 0;
     for (let at = 0; at < this.#items; at += 1) {

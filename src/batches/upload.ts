@@ -1,28 +1,28 @@
 /**
- * The body of a create on its way up, while it is still being read. Until its last bytes have gone there is no batch: what
- * is aborted before is no JSON and no complete body.
+ * Sends the body of a create up while it is still being read. Until its last bytes have gone up there is no batch: an aborted
+ * body is neither complete nor valid JSON.
  */
 
 import { encoder } from '../http/bytes.ts';
 import { ApiError, tooLarge, tryAgain } from '../http/errors.ts';
 import { LONG_ITEM, type OuterMember } from './batch-body.ts';
 
-/** The most that the API takes, with prefixes laid. */
+/** The most bytes that the API accepts, including prefixes. */
 const MOST_UPLOADED = 256 * 1024 * 1024;
-/** Nothing goes up before so much has been bounded: what is refused early has not called the upstream at all. */
+/** Nothing goes up before this many bytes were checked, so that an early refusal does not call the upstream at all. */
 const FIRST_BYTES = 1024 * 1024;
-/** An upstream that takes no byte for this time will take none any more. */
+/** If an upstream accepts no byte for this time, it has failed. Milliseconds. */
 const STALLED_MS = 120_000;
-/** Short items go up together, in pieces of so many bytes. */
+/** Short items go up together, in pieces of this many bytes. */
 const TOGETHER_BYTES = LONG_ITEM;
 
 const BEFORE = encoder.encode('{"requests":[');
 const BETWEEN = encoder.encode(',');
 
-/** Sends a body. @param signal aborted where the upload is given up */
+/** Sends a body. @param signal aborted if the upload is given up */
 type SendBody = (body: ReadableStream, signal: AbortSignal) => Promise<Response>;
 
-/** An answer that came before the body had ended: the upstream has refused it. */
+/** Thrown if an answer comes before the end of the body: the upstream has refused it. */
 export class RefusedEarly extends Error {
   readonly response: Response;
 
@@ -52,7 +52,7 @@ export class Upload {
   /**
    * Adds an item.
    *
-   * @throws ApiError 413 where all of them are more than the upstream takes
+   * @throws ApiError 413 if all items together are more than the upstream accepts
    * @throws RefusedEarly, ApiError 503 for a connection that fails
    */
   async add(pieces: readonly Uint8Array[]): Promise<void> {
@@ -67,7 +67,7 @@ export class Upload {
   }
 
   /**
-   * Sends everything but the end of the body: what is left is a few bytes.
+   * Sends everything except the end of the body, which has only a few bytes.
    *
    * @throws RefusedEarly, ApiError 503 for a connection that fails
    */
@@ -79,8 +79,8 @@ export class Upload {
   /**
    * Sends the end of the body.
    *
-   * @param others members that stand behind the list
-   * @param timeoutMs how long the answer may take
+   * @param others members after the list
+   * @param timeoutMs how many milliseconds the answer may take
    * @returns the upstream's answer
    */
   async finish(others: readonly OuterMember[], timeoutMs: number): Promise<Response> {
@@ -90,7 +90,7 @@ export class Upload {
       const answer = this.#begun().answer;
       await this.#write(encoder.encode(`]${members}}`));
       const closed = this.#begun().writer.close();
-      // The upstream may answer without having read the end of the body.
+      // The upstream may answer before it has read the end of the body.
       await Promise.race([closed, answer]).catch(toldByAnswer);
       return await answer;
     } finally {
@@ -98,7 +98,7 @@ export class Upload {
     }
   }
 
-  /** Gives the upload up: the connection is closed before the body has ended. */
+  /** Gives up the upload: closes the connection before the end of the body. */
   abort(): void {
     this.#controller.abort();
     this.#writer?.abort().catch(toldByAnswer);
@@ -109,7 +109,7 @@ export class Upload {
   async #put(bytes: Uint8Array): Promise<void> {
     if (bytes.length > TOGETHER_BYTES) {
       await this.flush();
-      // Large bytes are sent as they are: copied, they would be in memory twice.
+      // Large bytes are sent without copying, because a copy would need the memory twice.
       await this.#write(bytes);
       return;
     }
@@ -118,7 +118,7 @@ export class Upload {
     this.#filled += bytes.length;
   }
 
-  /** Sends what has come together; as long as nothing goes up, it is kept. */
+  /** Sends the collected bytes. Until the upload begins, they are kept. */
   async #passOn(): Promise<void> {
     if (this.#filled === 0) return;
     const together = this.#piece.subarray(0, this.#filled);
@@ -140,7 +140,7 @@ export class Upload {
     const { writer, answer } = this.#begun();
     const timer = setTimeout(() => this.abort(), STALLED_MS);
     try {
-      // A write whose reader is gone may never return; the answer, or its failure, does.
+      // If the reader is gone, a write may never return. But the answer, or its failure, always comes.
       await Promise.race([writer.write(bytes), answer.then(refuseEarly)]);
     } catch (thrown) {
       if (thrown instanceof RefusedEarly || thrown instanceof ApiError) throw thrown;
@@ -153,7 +153,7 @@ export class Upload {
 
   #begun(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
     if (!this.#writer || !this.#answer) {
-      // Of the runtime's own: what was written has been read when the write returns, and its memory is used again.
+      // A stream of the runtime: when a write returns, its bytes have been read, and their memory can be reused.
       const { readable, writable } = new IdentityTransformStream();
       this.#writer = writable.getWriter();
       this.#writer.closed.catch(toldByAnswer);
@@ -168,5 +168,5 @@ function refuseEarly(response: Response): never {
   throw new RefusedEarly(response);
 }
 
-/** Whoever waits for the answer gets this failure. */
+/** Ignores the failure here: the code that waits for the answer gets it. */
 function toldByAnswer(): void {}

@@ -1,4 +1,4 @@
-/** The batches of an upstream, as this edge calls them. Everything but the create may be called again. */
+/** Calls the batches of an upstream. Every call except the create may be repeated. */
 
 import type { UpstreamBatch } from '../durable/contracts/batch.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
@@ -12,16 +12,16 @@ import { send } from '../upstream/send.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 export const BATCHES_PATH = '/v1/messages/batches';
-/** An answer about one batch is due within this time; results begin within it. */
+/** Milliseconds in which an answer about one batch must come, and results must begin. */
 const BATCH_CALL_MS = 60_000;
-/** The most rows of a page that the API gives. */
+/** The most rows of a page of the API. */
 const LIST_LIMIT = 1_000;
-/** So many pages of a list are read to find a batch that was made minutes ago. */
+/** How many pages of a list are read to find a batch that was made minutes ago. */
 const MOST_LIST_PAGES = 10;
 
-/** The upstream that a new batch goes to. */
+/** The upstream of a new batch. */
 export interface BatchTarget {
-  /** Its name, where there are several. */
+  /** Its name, if there are several. */
   name: string | undefined;
   models: ModelTable;
   /** @returns the id by which a model is called there; undefined if it is not served there. */
@@ -33,9 +33,9 @@ export interface BatchTarget {
 /**
  * Chooses the upstream of a new batch.
  *
- * @param first `only`: the name of the upstream that has what the first item names; else the first that takes batches,
- * serves the `model` of that item, and can have what its prefix names (`owned`)
- * @throws NoUpstream 400 where none takes it, which says which could; 404 for a model that none serves
+ * @param first `only`: the name of the upstream that has what the first item names. Without it: the first upstream that takes
+ *   batches, serves the `model` of that item, and can have what its prefix names (`owned`)
+ * @throws NoUpstream 400 if no upstream takes it; 404 for a model that none serves
  */
 export function batchTarget(
   upstream: Upstream,
@@ -81,7 +81,7 @@ export function batchTarget(
   };
 }
 
-/** A batch in the upstream's own words, as far as they are needed here. */
+/** The needed parts of a batch, as the upstream describes it. */
 export interface UpstreamRow {
   id: string;
   status: string;
@@ -92,7 +92,7 @@ export interface UpstreamRow {
   items: number;
 }
 
-/** @returns what a row of the upstream's says; undefined for what is no row. */
+/** @returns a row of the upstream, parsed; undefined if it is not a row. */
 export function upstreamRowOf(value: unknown): UpstreamRow | undefined {
   if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') return undefined;
   const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
@@ -106,7 +106,7 @@ export function upstreamRowOf(value: unknown): UpstreamRow | undefined {
   };
 }
 
-/** The upstream said no, or said nothing that it would say. */
+/** Thrown if the upstream refuses a call, or something else has answered. */
 export class BatchCallFailed extends Error {
   readonly status: number;
 
@@ -122,24 +122,24 @@ export class UpstreamBatches {
   readonly #settings: Settings;
   readonly #where: Pick<UpstreamBatch, 'name' | 'headers'>;
 
-  /** @param where at which upstream, and by which headers */
+  /** @param where the upstream, and the headers */
   constructor(upstream: Upstream, settings: Settings, where: Pick<UpstreamBatch, 'name' | 'headers'>) {
     this.#upstream = upstream;
     this.#settings = settings;
     this.#where = where;
   }
 
-  /** @returns how a batch is. @throws BatchCallFailed, UpstreamFailure */
+  /** @returns the state of a batch. @throws BatchCallFailed, UpstreamFailure */
   async read(id: string): Promise<UpstreamRow> {
     return rowOrThrow(await this.#json('GET', `/${encodeURIComponent(id)}`));
   }
 
-  /** Has a batch cancelled. @returns how it is then */
+  /** Cancels a batch. @returns its state after that */
   async cancel(id: string): Promise<UpstreamRow> {
     return rowOrThrow(await this.#json('POST', `/${encodeURIComponent(id)}/cancel`));
   }
 
-  /** Deletes a batch that has ended; one that is gone already is no error. */
+  /** Deletes an ended batch. If it is gone already, that is not an error. */
   async remove(id: string): Promise<void> {
     try {
       await this.#json('DELETE', `/${encodeURIComponent(id)}`);
@@ -149,8 +149,8 @@ export class UpstreamBatches {
   }
 
   /**
-   * @returns the batches that were made since a time, in milliseconds since 1970, newest first; `isWhole` is false where there
-   * are more of them than are read
+   * @returns the batches that were made since a time (milliseconds since 1970), newest first. `isWhole` is false if there are
+   *   more than were read
    */
   async since(time: number): Promise<{ rows: UpstreamRow[]; isWhole: boolean }> {
     const rows: UpstreamRow[] = [];
@@ -181,7 +181,7 @@ export class UpstreamBatches {
 
   async #json(method: string, rest: string): Promise<Json> {
     const controller = new AbortController();
-    // A body that stops coming must not stop the batch.
+    // A body that stalls must not stall the batch.
     const timer = setTimeout(() => controller.abort(), 2 * BATCH_CALL_MS);
     try {
       const response = await this.#send(method, rest, controller);
@@ -215,7 +215,7 @@ function rowOrThrow(json: Json): UpstreamRow {
   return row;
 }
 
-/** @returns whether the upstream does not know a batch, or is not there any more. */
+/** @returns whether the upstream does not know a batch, or is no longer configured. */
 export function isUnknownThere(thrown: unknown): boolean {
   return (thrown as { status?: unknown }).status === 404;
 }

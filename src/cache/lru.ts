@@ -1,5 +1,5 @@
 export interface LruOptions<V> {
-  /** The sum of all sizes. Without `sizeOf` it is the number of entries. */
+  /** The most that all sizes together may be. Without `sizeOf` it is the number of entries. */
   most: number;
   /** The largest size of one entry; a larger value is not stored. Default: `most`. */
   largest?: number;
@@ -7,13 +7,15 @@ export interface LruOptions<V> {
   sizeOf?(value: V): number;
 }
 
-/** Keeps values up to a limit of their sizes. When there is no room, the least recently used go first. */
+/** Keeps values up to a limit of their sizes. When there is no room, it drops the least recently used ones first. */
 export class LruCache<K, V> {
-  /** A map keeps the order in which its keys were put in: the least recently used stands first. */
+  /** A map keeps the order in which its keys were added, so the least recently used key is the first one. */
   readonly #entries = new Map<K, { value: V; size: number }>();
   readonly #options: Required<LruOptions<V>>;
   #size = 0;
-  /** The most recently used key, while it has a value: to move it would have the map made anew every few times. */
+  /**
+   * The most recently used key, while it has a value. It is not moved, because often moving a key makes the map be rebuilt.
+   */
   #newest: K | undefined;
 
   constructor({ most, largest = most, sizeOf = () => 1 }: LruOptions<V>) {
@@ -36,7 +38,7 @@ export class LruCache<K, V> {
     return this.#entries.has(key);
   }
 
-  /** Stores a value in place of the one before it. A value that is too large is not stored, but replaces the one before. */
+  /** Stores a value, replacing an earlier one. A value that is too large is not stored, but the earlier one is removed. */
   set(key: K, value: V): void {
     this.delete(key);
     const { most, largest, sizeOf } = this.#options;

@@ -25,7 +25,7 @@ import { Total } from './task/total.ts';
 export interface BatchWork {
   task: Task;
   inputs: readonly { id: string; input?: unknown }[];
-  /** Of the request: what is sent again under its key must be the same. */
+  /** A hash of the request. A request with the same key must be the same. */
   digest: string;
   deliverUrl: string | undefined;
 }
@@ -120,7 +120,7 @@ async function* classifyItems(
   yield { type: 'summary', usage: total.usage, cost_usd: toUsd(total.nanodollars), model: task.model };
 }
 
-/** An input that has no label, and why. */
+/** An input without a label, and why. */
 type Unlabelled = Pick<NotClassified, 'outcome'> & { error: { type: string; message: string } };
 
 /** @returns the result of one of several inputs, as it is sent */
@@ -159,7 +159,7 @@ export function answerWithCost(
   return Response.json(body, { headers: { ...headers, ...simulatorHeader(by), 'sluice-cost-usd': price } });
 }
 
-/** @returns the header that marks a simulated answer, so that nobody takes it for one of Claude's */
+/** @returns the header that marks a simulated answer, so that nobody thinks it is Claude's */
 function simulatorHeader({ upstream }: Classifying): Record<string, string> {
   const { simulated, pool } = upstream;
   const isAll = pool?.all.every((one) => one.simulated) ?? simulated;

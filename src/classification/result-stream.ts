@@ -10,7 +10,10 @@ export type StreamedResult = { type: string } & Record<string, unknown>;
 export type StreamFormat = 'sse' | 'jsonl';
 
 const MEDIA_TYPES: Record<StreamFormat, string> = { sse: 'text/event-stream', jsonl: 'application/jsonl' };
-/** After so many milliseconds without an event a comment is sent: a proxy on the way would close an idle connection. */
+/**
+ * After this many milliseconds without an event a comment is sent, because a proxy on the way would close an idle
+ * connection.
+ */
 const SILENCE_MS = 15_000;
 
 /** @returns the format to stream in, if any: the field `stream` asks for events, the header `accept` for lines */

@@ -1,4 +1,4 @@
-/** Begins a classification by batch: stores its inputs, finds answers that are known, and has a batch made of the rest. */
+/** Begins a classification by batch: stores its inputs, finds known answers, and makes a batch of the rest. */
 
 import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
@@ -22,18 +22,18 @@ import type { Fetch } from '../upstream/upstream.ts';
 import { type ClassificationPlace, callClassification } from './call-classification.ts';
 import { customIdOf } from './job-results.ts';
 
-/** Inputs that go to the object together: so many, or so many characters of them. */
+/** The most inputs, and the most characters of inputs, that go to the object in one call. */
 const TAKEN_AT_ONCE = 1_000;
 const TAKEN_CHARACTERS = 1_048_576;
-/** What the API takes at most: the prompt is repeated in each item. */
+/** The most bytes that the API accepts. The prompt is repeated in each item. */
 const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
-/** Headers of the request that are not those of its batch. */
+/** Headers of the request that its batch does not get. */
 const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-count', 'accept'];
 
-/** When a request is sent again that is still being worked on. */
+/** The seconds of `retry-after`, if the same request is still being worked on. */
 const BUSY_SECONDS = 5;
 
-/** The classification that is being made, and the id of the batch that this request makes of it. */
+/** The classification that is being made, and the id of the batch that this request makes for it. */
 interface MakingPlace extends ClassificationPlace {
   batch: string;
 }
@@ -41,8 +41,8 @@ interface MakingPlace extends ClassificationPlace {
 /**
  * Begins a classification by batch.
  *
- * @returns how it stands, once its batch was made; what the upstream says to a batch that it refuses
- * @throws ApiError of the batch: what its own rules refuse, and a limit that is reached
+ * @returns its state after its batch was made; the upstream's answer if it refuses the batch
+ * @throws ApiError of the batch: for what its rules refuse, and for a limit that is reached
  */
 export async function beginClassification(
   c: Context<AppEnv>,
@@ -93,7 +93,7 @@ export async function beginClassification(
   }
 }
 
-/** @returns an id of its own; for the same key the same one */
+/** @returns a new id; with a key, always the same one */
 async function classificationIdOf(account: string, key: string | undefined): Promise<string> {
   if (key === undefined) return createRequestId().replace('req_', 'clsbatch_');
   return `clsbatch_${(await sha256Hex(utf8(`${account}\n${key}`))).slice(0, 26)}`;
@@ -115,7 +115,7 @@ async function giveInputs(place: MakingPlace, task: Task, inputs: BatchWork['inp
     const wrong = faultInInput(input);
     const text = wrong || typeof input !== 'string' ? '' : input;
     const hash = wrong || task.cacheSeconds === 0 ? null : await taskHash(task, text);
-    // As it goes up: rows hold no half of a character.
+    // Stored as it will go up, because rows cannot hold half a surrogate pair.
     const whole = text.toWellFormed();
     page.push({ id, input: whole, hash, fault: wrong ? { type: wrong.type, message: wrong.message } : null });
     characters += text.length;
@@ -124,7 +124,7 @@ async function giveInputs(place: MakingPlace, task: Task, inputs: BatchWork['inp
   if (page.length > 0) await give();
 }
 
-/** @returns a request for the batch, as if the caller had sent it */
+/** @returns a request that makes the batch, as if the caller had sent it */
 function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): BatchContext {
   const { origin, pathname } = new URL(c.req.url);
   const headers = new Headers(c.req.raw.headers);
@@ -143,7 +143,7 @@ function contextOfBatch(c: Context<AppEnv>, place: MakingPlace, task: Task): Bat
 
 /** Yields the body of the batch. */
 async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<string> {
-  // Limits may allow a model by its alias, so they see the name that was asked for.
+  // Limits may allow a model by its alias, so they get the requested name.
   const prompt = { ...task.prompt, model: task.modelAsked };
   let last = -1;
   for (;;) {

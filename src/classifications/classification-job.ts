@@ -24,22 +24,22 @@ import { FIRST_POLL_MS, JOB_AGAIN_MS, JOB_MAKING_MS, jobDueAt } from './job-sche
 import { type Job, type JobPhase, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
 
-/** While inputs come in, the request that brings them reports more often than this, or it is dead. */
+/** If the request that brings the inputs is silent for this time, it has died. Milliseconds. */
 const TAKING_SILENT_MS = MINUTE_MS;
-/** A request for the state has the batch asked for its own, unless that was done less than this ago. */
+/** A request for the state asks the batch, unless that was done less than this time ago. Milliseconds. */
 const POLLED_MS = 1_000;
-/** Reads of KV in one call: an invocation may make a thousand. */
+/** How many reads of KV one call makes. (An invocation may make a thousand.) */
 const RECALLS_IN_A_CALL = 100;
-/** Writes of KV in one alarm. */
+/** How many writes of KV one alarm makes. */
 const KEPT_IN_AN_ALARM = 500;
 const RESULTS_AT_ONCE = 1_000;
-/** Characters of inputs that are given out together. */
+/** How many characters of inputs are returned together. */
 const TEXTS_AT_ONCE = 524_288;
 const NOT_MADE = 'This classification is not being made any more.';
 
 /**
- * The object of one classification by batch: its inputs, the answers that are known, and those that its batch gives. Money is
- * the batch's: what dies here loses nothing, since the batch's results can be read again.
+ * The object of one classification by batch: its inputs, the known answers, and the answers of its batch. Only the batch
+ * handles money. A crash here loses nothing, since the batch's results can be read again.
  */
 export class ClassificationJob extends EdgeObject implements ClassificationObject {
   readonly #tables: JobTables;
@@ -62,13 +62,13 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const now = this.now();
     const { id, account, batch } = opening;
     if (before?.batch !== batch) {
-      // It may be sent again while it is still being taken; whoever is dead says nothing any more.
+      // The same may be sent again while it is still being made. A maker that has died is silent.
       if (before && (before.phase !== 'taking' || now < before.touchedAt + TAKING_SILENT_MS)) return { state: 'busy' };
       this.#tables.create();
       this.#save({ ...opening, phase: 'taking', createdAt: now, touchedAt: now, recalledTo: -1, counts: NO_COUNTS });
     }
     this.around.alarm.wakeFor(now + JOB_MAKING_MS);
-    // Before it holds any input, so that erasing the account reaches it.
+    // This comes before any input is stored, so that an erasure of the account reaches it.
     await this.#callAccount(account, (object) => object.noteClassification(id, true));
     return { state: 'new' };
   }
@@ -79,7 +79,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
   }
 
   async begin(batch: string): Promise<ClassificationReport | undefined> {
-    // Asked again, since its answer was lost.
+    // The call was repeated, because its answer was lost.
     if (this.#job?.batch === batch && this.#job.phase !== 'taking') return shownJob(this.#job);
     for (let calls = 0; calls < RECALLS_IN_A_CALL; calls += 1) {
       const before = this.#touch(batch);
@@ -132,7 +132,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
 
   read(): ClassificationReport | undefined {
     const job = this.#job;
-    // Nobody was told yet of one that is being made.
+    // A classification that is still being made is not known to anybody yet.
     if (!job || job.phase === 'taking' || job.phase === 'sending') return undefined;
     const now = this.now();
     if (job.phase === 'running' && now - this.#polledAt > POLLED_MS) this.around.alarm.wakeFor(now);
@@ -161,12 +161,12 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
 
   async erase(): Promise<void> {
     this.#job = undefined;
-    // What is on its way into the cache must be there before the account empties that.
+    // Answers on their way into the cache must be there before the account empties it.
     await this.#keeping;
     await this.around.deleteAll();
   }
 
-  /** Does what is due: it never throws, and sets itself again as long as anything is open. */
+  /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
   override async alarm(): Promise<void> {
     this.around.alarm.fired();
     try {
@@ -199,15 +199,15 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
   }
 
   /**
-   * Looks whether a batch was made of which its maker has not said so. As long as that maker may live it stays open: what may
-   * still become a batch is not forgotten.
+   * Checks whether a batch was made although its maker has not said so. While the maker may still live, the classification
+   * stays open, because it may still get its batch.
    */
   async #recover(job: Job): Promise<void> {
     const isLate = this.now() >= job.touchedAt + JOB_MAKING_MS;
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'sending' || this.#job.batch !== job.batch) return;
     if (state.kind === 'known') {
-      // Until the upstream has it, its last bytes may be withheld; one that is still known by then was not given up.
+      // Until the upstream has the batch, its last bytes may be withheld. If it is still known now, it was not given up.
       if (isLate || state.upstream || state.batch.processing_status === 'ended') this.#run(this.#job);
     } else if (isLate || job.isAbandoned) await this.#forget(this.#job);
   }
@@ -216,7 +216,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     this.#polledAt = this.now();
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'running') return;
-    // It was deleted before its results were read, as its inputs then say.
+    // The batch was deleted before its results were read. Its inputs then say so.
     if (state.kind !== 'known') return this.#end(this.#job, {});
     const { batch, upstream } = state;
     if (batch.processing_status !== 'ended') return;
@@ -227,7 +227,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     }
   }
 
-  /** @returns what the answers have used; undefined where the upstream has not had them for a day. */
+  /** @returns the usage of the answers; undefined if the upstream has not had them for a day. */
   async #votesThere(
     job: Job,
     upstream: UpstreamBatch,
@@ -241,7 +241,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     }
   }
 
-  /** Reads the results of the batch once, as they come. If this dies, the next alarm reads them again. */
+  /** Reads the results of the batch once, as they come. After a crash, the next alarm reads them again. */
   async #readVotes(job: Job, upstream: UpstreamBatch): Promise<NonNullable<Job['usage']>> {
     const settings = this.settings();
     const controller = new AbortController();
@@ -258,7 +258,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     this.around.alarm.wakeFor(this.now() + FIRST_POLL_MS);
   }
 
-  /** Counts what the inputs have come to: from now on there are results. */
+  /** Counts the outcomes of the inputs. From now on there are results. */
   #end(job: Job, sums: Pick<Job, 'cost' | 'usage'>): void {
     const counts = { ...job.counts, labelled: 0, failed: 0 };
     for (let after = -1; ; ) {
@@ -286,7 +286,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     this.#save(next ? { ...rest, delivery: next } : rest);
   }
 
-  /** Puts answers into the cache: those about which every vote has chosen. Another try may give the others a better one. */
+  /** Caches the answers for which every vote was valid. For the others, another try may give a better answer. */
   async #keepAnswers({ account, cacheSeconds, votes: asked, classifier }: Job): Promise<void> {
     if (cacheSeconds === 0) return;
     const page = this.#tables.unkept(KEPT_IN_AN_ALARM);
@@ -306,9 +306,9 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
   }
 
   /**
-   * Notes that the maker of a batch lives.
+   * Notes that the maker of the batch is still alive.
    *
-   * @throws Error where it does not make this classification any more: another one does, or nobody
+   * @throws Error if this maker no longer makes the classification, because another one does, or nobody
    */
   #touch(batch: string, phase: JobPhase = 'taking'): Job {
     if (this.#job?.phase !== phase || this.#job.batch !== batch) throw new Error(NOT_MADE);
@@ -330,11 +330,11 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     return { env: this.env, settings: this.settings(), account, id: batch };
   }
 
-  /** Tells the account, and deletes everything, unless somebody has gone on with it meanwhile. */
+  /** Reports to the account and deletes everything, unless another request has gone on with it meanwhile. */
   async #forget({ id, account, batch }: Job): Promise<void> {
     const job = this.#job;
     if (job?.batch !== batch) return;
-    // Whoever sends it again must wait until it is gone.
+    // A request that sends the same again must wait until it is deleted.
     const leaving = { ...job, touchedAt: this.now() };
     this.#job = leaving;
     await this.#callAccount(account, (object) => object.noteClassification(id, false));

@@ -2,7 +2,7 @@ import { classifyUsage } from '../classification/classify-answers.schema.ts';
 import { count, time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 
-/** A classification by batch, and how far it is. */
+/** A classification by batch, and how far it has come. */
 export const classificationReport = z.object({
   id: z.string(),
   type: z.literal('classification_batch'),

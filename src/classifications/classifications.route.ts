@@ -30,7 +30,7 @@ export function classificationsRoutes() {
     });
 }
 
-/** @returns how a request to `/classify` is answered that wants a batch */
+/** @returns the function that answers a request to `/classify` with `batch` */
 export function classifyByBatch(fetchUpstream: Fetch | undefined) {
   return async (c: Context<AppEnv>, work: BatchWork): Promise<Response> => {
     const begun = await beginClassification(c, work, fetchUpstream);
@@ -38,7 +38,7 @@ export function classifyByBatch(fetchUpstream: Fetch | undefined) {
   };
 }
 
-/** Yields the results in the order of the inputs, and at the end their sum. */
+/** Yields the results in the order of the inputs, and the summary at the end. */
 async function* resultsOf(
   place: ClassificationPlace,
   { usage, cost_usd, model }: ClassificationReport,

@@ -10,7 +10,7 @@ import type { Job } from './job-tables.ts';
 
 export const NO_COUNTS: Job['counts'] = { inputs: 0, cached: 0, repeated: 0, requests: 0, labelled: 0, failed: 0 };
 
-/** @returns how a classification stands. The address of its results is that of whoever asks. */
+/** @returns the state of a classification. The address of its results depends on the caller. */
 export function shownJob(job: Job): ClassificationReport {
   const { id, phase, version, model, counts, batch, cancelAt, usage, cost, createdAt, endedAt } = job;
   const ended = phase === 'ended';
@@ -30,7 +30,7 @@ export function shownJob(job: Job): ClassificationReport {
   };
 }
 
-/** @returns the event that tells the end of a classification */
+/** @returns the event that a classification has ended */
 export function endOfJob(job: Job): z.output<typeof classificationEnded> {
   return {
     type: 'classification.ended',

@@ -1,4 +1,4 @@
-/** Makes of what the batch has answered what `/classify` would say. No I/O. */
+/** Turns the batch's answers into the answers of `/classify`. No I/O. */
 
 import { resultOf } from '../classification/classify.route.ts';
 import type { ClassifyResult, ClassifyUsage } from '../classification/classify-answers.schema.ts';
@@ -24,7 +24,7 @@ export interface VoteLine {
   usage: Partial<ClassifyUsage>;
 }
 
-/** Reads a line of the batch's results. @returns undefined for one that is of none of the items */
+/** Reads a line of the batch's results. @returns undefined if it belongs to none of the items */
 export function readVote(line: Json, job: Pick<Job, 'classifier' | 'structured'>): VoteLine | undefined {
   const [, item, vote] = VOTE_ID.exec(String(line.custom_id)) ?? [];
   if (item === undefined || vote === undefined || !isObject(line.result)) return undefined;
@@ -68,19 +68,19 @@ function errorOfFault({ fault, kind }: AnswerFault): InputFault {
   };
 }
 
-/** @returns the result of an input, as `/classify` says it */
+/** @returns the result of an input, in the form of `/classify` */
 export function resultOfParts(parts: ResultParts, job: Pick<Job, 'classifier' | 'votes'>): Omit<ClassifyResult, 'id'> {
   const { fault, known, item, n, votes } = parts;
   if (fault) return resultOf(job, { outcome: 'unclassified', error: fault });
   if (known) return resultOf(job, { outcome: 'classified', result: { ...known, cached: true } });
   const answer = electedOf(votes, job);
-  // Of equal inputs the first one was asked about, and the others share its answer.
+  // If inputs are equal, only the first one went up, and the others share its answer.
   if (answer) return resultOf(job, { outcome: 'classified', result: { ...answer, cached: item !== n } });
   const failed = votes.find((vote) => 'error' in vote);
   return resultOf(job, { outcome: 'unclassified', error: failed?.error ?? LOST });
 }
 
-/** @returns what the votes have chosen; undefined where none has chosen anything */
+/** @returns what the votes have chosen; undefined if no vote was valid */
 export function electedOf(
   votes: readonly VoteAnswer[],
   job: Pick<Job, 'classifier' | 'votes'>,

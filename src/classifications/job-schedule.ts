@@ -1,4 +1,4 @@
-/** When a classification by batch is looked at again. Times are milliseconds. No I/O. */
+/** Decides when a classification by batch is checked again. Times are milliseconds. No I/O. */
 
 import { MINUTE_MS } from '../async/durations.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
@@ -6,10 +6,10 @@ import type { Job } from './job-tables.ts';
 
 /** How long the upstream may take to answer the request that makes a batch. */
 export const JOB_MAKING_MS = 15 * MINUTE_MS;
-/** The first poll comes so soon; later ones after a tenth of the job's age, within these bounds. */
+/** The bounds of the pause between polls, which is a tenth of the job's age. The first poll comes after the shortest. */
 export const FIRST_POLL_MS = 2_000;
 const LONGEST_POLL_MS = MINUTE_MS;
-/** The pause after a failure, and before it is looked again whether a batch was made. */
+/** The pause after a failure, and before the next check whether a batch was made. */
 export const JOB_AGAIN_MS = 30_000;
 
 /** @returns when a job has something to do next */

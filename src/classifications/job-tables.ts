@@ -38,29 +38,29 @@ const MIGRATIONS: readonly Migration[] = [
  */
 export type JobPhase = 'taking' | 'sending' | 'running' | 'ended';
 
-/** What is known of the whole. Times are in milliseconds since 1970. */
+/** The state of the whole classification. Times are in milliseconds since 1970. */
 export interface Job extends ClassificationOpening {
   phase: JobPhase;
   createdAt: number;
-  /** When something was last done with it while it is being made. */
+  /** When its maker was last active. */
   touchedAt: number;
-  /** Up to which item answers were looked for in the cache. */
+  /** The last item whose answer was searched in the cache. */
   recalledTo: number;
   counts: { inputs: number; cached: number; repeated: number; requests: number; labelled: number; failed: number };
-  /** Whether whoever makes the batch has failed: it may have been made all the same. */
+  /** Whether the maker of the batch has failed. The batch may have been made after all. */
   isAbandoned?: boolean;
   cancelAt?: number;
   endedAt?: number;
   usage?: ClassifyUsage;
   cost?: Nanodollars;
-  /** How the delivery of the end goes; absent where nobody is told. */
+  /** The state of the delivery of its end; absent if nothing is delivered. */
   delivery?: { failures: number; nextAt: number };
 }
 
-/** What one request of the batch has come to. */
+/** The outcome of one request of the batch. */
 export type VoteAnswer = Choice | { error: InputFault };
 
-/** One input with all that its result is made of. */
+/** One input with everything that its result is made of. */
 export interface ResultParts {
   n: number;
   id: string;
@@ -83,7 +83,7 @@ export class JobTables extends Tables {
     });
   }
 
-  /** @returns the job; undefined where there is none */
+  /** @returns the job; undefined if there is none */
   load(): Job | undefined {
     if (!this.has("sqlite_master where name = 'job'")) return undefined;
     migrate(this.storage, MIGRATIONS);
@@ -95,7 +95,7 @@ export class JobTables extends Tables {
     this.insert('job', { one: 1, value: writeFormat('classification_batch', job) }, 'insert or replace');
   }
 
-  /** Adds inputs; those that are there already stay. @param from the place of the first one */
+  /** Adds inputs that are not there yet. @param from the place of the first one */
   add(from: number, inputs: readonly TakenInput[]): void {
     this.together(() => {
       for (const [index, { id, input, hash, fault }] of inputs.entries()) {
@@ -107,7 +107,7 @@ export class JobTables extends Tables {
     });
   }
 
-  /** @returns the item that an input shares with those that are equal, made for the first of them */
+  /** @returns the item that an input shares with equal inputs. It is made for the first of them. */
   #itemOf(n: number, input: string, hash: string | null): number {
     const [same] = hash === null ? [] : this.read<{ n: number }>('select n from items where hash = ?', hash);
     if (same) return same.n;
@@ -125,7 +125,7 @@ export class JobTables extends Tables {
     );
   }
 
-  /** Notes answers that are known: their texts need not go up. */
+  /** Notes known answers, so that their texts need not go up. */
   noteKnown(answers: ReadonlyMap<number, KeptAnswer>): void {
     this.together(() => {
       for (const [n, answer] of answers) {
@@ -135,7 +135,7 @@ export class JobTables extends Tables {
     });
   }
 
-  /** @returns the next texts that have to go up: so many bytes of them, and one at least */
+  /** @returns the next texts that must go up: at least one, and then up to a number of characters */
   textsAfter(n: number, mostBytes: number): UnknownInput[] {
     const page: UnknownInput[] = [];
     let bytes = 0;
@@ -150,12 +150,12 @@ export class JobTables extends Tables {
     return page;
   }
 
-  /** Lets go of the texts: they have gone up. */
+  /** Deletes the texts, because they have gone up. */
   forgetTexts(): void {
     this.write('delete from texts');
   }
 
-  /** Stores answers of the batch; one that comes again replaces itself. */
+  /** Stores answers of the batch. A repeated answer replaces the stored one. */
   addVotes(votes: readonly { item: number; vote: number; answer: VoteAnswer }[]): void {
     this.together(() => {
       for (const { item, vote, answer } of votes) {
@@ -164,7 +164,7 @@ export class JobTables extends Tables {
     });
   }
 
-  /** @returns how many inputs there are: all, those whose answer is known, those that share one, and texts to send */
+  /** @returns how many inputs there are: all, with a known answer, sharing an answer, and texts to send */
   counts(): { inputs: number; cached: number; repeated: number; texts: number } {
     const count = (from: string) => this.number(`select count(*) from ${from}`);
     return {

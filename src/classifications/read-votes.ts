@@ -1,4 +1,4 @@
-/** The pass over the results of a classification's batch. */
+/** Reads the results of a classification's batch. */
 
 import { resultLines } from '../batches/read-results.ts';
 import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
@@ -12,10 +12,10 @@ const VOTES_AT_ONCE = 500;
 /**
  * Reads results to their end, as they come.
  *
- * @param store is given some votes at a time
- * @param silence after how long a silence of the upstream which controller is aborted
- * @returns what the answers have used
- * @throws Error for what breaks off
+ * @param store called with some votes at a time
+ * @param silence the controller to abort, and after how many milliseconds of silence
+ * @returns the usage of the answers
+ * @throws Error if the results break off
  */
 export async function readVotes(
   response: Response,

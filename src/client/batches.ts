@@ -9,7 +9,7 @@ const pathOf = (id: string, rest = '') => `${PATH}/${encodeURIComponent(id)}${re
 
 /** The longest pause between two questions about a batch, which takes minutes at least. */
 const MOST_PAUSE_MS = 30_000;
-/** After so many failures, one behind the other, waiting is given up: some eight minutes while the machine is awake. */
+/** After this many failures in a row, waiting is given up. That takes about eight minutes while the machine is awake. */
 const MOST_FAILURES = 20;
 const MOST_CREATE_RETRIES = 2;
 
@@ -19,16 +19,16 @@ export interface BatchOptions {
 }
 
 export interface BatchCreateOptions extends BatchOptions {
-  /** The same key with the same batch gets the batch that was made before. A call without one makes its own. */
+  /** The same key with the same batch returns the batch that was made before. Without a key, each call makes its own. */
   idempotencyKey?: string | undefined;
 }
 
 export interface BatchWaitOptions extends BatchOptions {
-  /** Called with the batch each time that the edge was asked. */
+  /** Called with the batch after each question to the edge. */
   onProgress?: ((batch: Batch) => void) | undefined;
 }
 
-/** Gives the batches of the account: many requests that go up together, at half price. */
+/** Makes the calls for the account's batches: many requests that go up together, at half price. */
 export function batchesOf(transport: Transport) {
   const retrieve = (id: string, { signal }: BatchOptions = {}): Promise<Batch> =>
     transport.json(pathOf(id), { signal });
@@ -51,21 +51,21 @@ export function batchesOf(transport: Transport) {
 
   return {
     /**
-     * Creates a batch. Where the connection fails it is sent again, under the same key: never two batches.
+     * Creates a batch. If the connection fails, it is sent again with the same key, so that there are never two batches.
      *
-     * @param batch its requests, or a `Blob` of the JSON of all that: a large one need not be a string
+     * @param batch its requests, or a `Blob` of its JSON, so that a large batch need not be a string
      */
     create(batch: BatchRequest | Blob, { signal, idempotencyKey = newKey() }: BatchCreateOptions = {}): Promise<Batch> {
       const headers = { 'idempotency-key': idempotencyKey };
       const send = () => transport.json<Batch>(PATH, { method: 'POST', body: batch, headers, signal });
       return patiently(send, isRetryable, MOST_CREATE_RETRIES, signal);
     },
-    /** Says what a batch costs at most, and whether the account's budget has room for it. Nothing is sent to Claude. */
+    /** Says the most that a batch can cost, and whether the account's budget has room for it. Nothing is sent to Claude. */
     dryRun: (batch: BatchRequest | Blob, { signal }: BatchOptions = {}): Promise<BatchEstimate> =>
       transport.json(PATH, { method: 'POST', body: batch, query: { dry_run: true }, signal }),
     /** Gets a batch. */
     retrieve,
-    /** Gives the batches, newest first. @param page how many to ask for at a time, and behind which one to begin */
+    /** Lists the batches, newest first. @param page how many to ask for at a time, and after which one to begin */
     async *list(page: Omit<PageRequest, 'before_id'> = {}): AsyncGenerator<Batch, void, void> {
       for (let query = page; ; ) {
         const { data, has_more, last_id } = await transport.json<Page<Batch>>(PATH, { query });
@@ -74,14 +74,14 @@ export function batchesOf(transport: Transport) {
         query = { ...page, after_id: last_id };
       }
     },
-    /** Cancels what no model has begun to answer. The batch still has to end. */
+    /** Cancels the items that no model has begun to answer. The batch ends some time later. */
     cancel: (id: string): Promise<Batch> => transport.json(pathOf(id, '/cancel'), { method: 'POST' }),
     /** Deletes a batch that has ended. */
     delete: (id: string): Promise<BatchDeletion> => transport.json(pathOf(id), { method: 'DELETE' }),
     /**
-     * Gives the results of a batch that has ended, as they come, in any order.
+     * Yields the results of an ended batch as they come, in any order.
      *
-     * @throws SluiceError `connection_error` if they break off, also where that looks like their end
+     * @throws SluiceError `connection_error` if they break off, even if that looks like their end
      */
     async *results(id: string, { signal }: BatchOptions = {}): AsyncGenerator<BatchResult, void, void> {
       const { request_counts } = await retrieve(id, { signal });
@@ -129,7 +129,7 @@ async function patiently<T>(
   }
 }
 
-/** @returns whether a question that changes nothing may be asked again: also one too many, and one that met a fault */
+/** @returns whether a question that changes nothing may be asked again, even after a limit or an error of the server */
 function mayPass(thrown: unknown): thrown is SluiceError {
   if (isRetryable(thrown)) return true;
   if (!(thrown instanceof SluiceError) || thrown.headers?.get('x-should-retry') === 'false') return false;

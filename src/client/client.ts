@@ -50,11 +50,12 @@ export function createClient(options: ClientOptions) {
   return {
     messages: {
       /**
-       * Asks for an answer and gives its events as they come. In a conversation a lost connection is resumed; elsewhere
-       * it is the error `connection_error`.
+       * Asks for an answer, and yields its events as they come. In a conversation a lost connection is resumed; elsewhere it
+       * is the
+       * error `connection_error`.
        */
       stream,
-      /** Begins a turn that nobody waits for; its end is told to `deliver_url`. A conversation is needed. */
+      /** Begins a turn that nobody waits for. Its end is delivered to `deliver_url`. It needs a conversation. */
       begin: (request: BackgroundRequest, idempotencyKey = newKey()): Promise<ConversationTurn> =>
         transport.json('/messages', {
           method: 'POST',
@@ -77,7 +78,7 @@ export function createClient(options: ClientOptions) {
         transport.json(`/prefixes/${encodeURIComponent(name)}/stats`, { query: days }),
     },
     /**
-     * Labels one text, or several in one request.
+     * Labels one text, or several texts in one request.
      *
      * @throws SluiceError if the only input cannot be labelled; of several inputs each has its own error
      */

@@ -23,7 +23,7 @@ const at = (id: string, rest = '') => `/conversations/${encodeURIComponent(id)}$
 /** The conversations of the account. */
 export function conversationsOf(transport: Transport) {
   return {
-    /** Creates an empty conversation. Only needed to set defaults for its turns: a first turn creates one as well. */
+    /** Creates an empty conversation. Only needed to set defaults for its turns, because a first turn also creates one. */
     create: (fields: ConversationCreation = {}): Promise<Conversation> =>
       transport.json('/conversations', { method: 'POST', body: fields }),
     /** Lists the conversations, newest first. */
@@ -31,7 +31,7 @@ export function conversationsOf(transport: Transport) {
       transport.json('/conversations', { query: page }),
     /** Gets one conversation. */
     get: (id: string): Promise<Conversation> => transport.json(at(id)),
-    /** Changes fields of a conversation; those that are absent stay. */
+    /** Changes fields of a conversation. Absent fields stay. */
     update: (id: string, fields: ConversationPatch): Promise<Conversation> =>
       transport.json(at(id), { method: 'PATCH', body: fields }),
     /** Deletes a conversation. */
@@ -44,16 +44,16 @@ export function conversationsOf(transport: Transport) {
     /** Gets what a turn did: its steps, what they cost, and the calls of tools that the edge made. */
     turn: (id: string, turn: string): Promise<ConversationTurn> =>
       transport.json(at(id, `/turns/${encodeURIComponent(turn)}`)),
-    /** Stops a turn, and keeps the part of the answer that has come. One that has ended stays as it is. */
+    /** Stops a turn, and keeps the part of the answer that has come. An ended turn does not change. */
     cancel: (id: string, turn: string): Promise<ConversationTurn> =>
       transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' }),
-    /** Lists the calls that wait for approval: while there are any, the conversation takes no message. */
+    /** Lists the calls that wait for approval. While there are any, the conversation accepts no message. */
     approvals: (id: string, whose: { account?: string } = {}): Promise<Page<Approval>> =>
       transport.json(at(id, '/approvals'), { query: whose }),
     /**
      * Decides on a call that waits for approval.
      *
-     * @returns the turn that goes on, where this was the last call of its step; until then the call
+     * @returns the turn that goes on, if this was the last open call of its step; otherwise the call
      */
     approve: (
       id: string,
@@ -80,11 +80,11 @@ export function conversationsOf(transport: Transport) {
     /**
      * Stops the running turn, if there is one. The part of the answer that has come is kept.
      *
-     * @param only stops only this turn; another one goes on
+     * @param only stops only this turn. Another turn goes on
      */
     stop: (id: string, only: { turn?: string } = {}): Promise<Conversation> =>
       transport.json(at(id, '/stop'), { method: 'POST', query: only }),
-    /** Goes back to before the turn of a message, so that something else can be asked. */
+    /** Goes back to the state before a message's turn, so that something else can be asked. */
     rewind: (id: string, before: string): Promise<Conversation> =>
       transport.json(at(id, '/rewind'), { method: 'POST', body: { before } }),
     /** Copies a conversation into a new one: all of it, or up to the turn of a message. */

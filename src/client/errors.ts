@@ -1,8 +1,8 @@
 import type { ErrorBody, ErrorType } from '../http/errors.ts';
 
 /**
- * Says what went wrong: an error type of the API, also one that is not known here; `connection_error` if the network
- * failed; `closed` if the caller stopped listening before the end.
+ * Says what went wrong: an error type of the API, even one that is not known here; `connection_error` if the network failed;
+ * `closed` if the caller stopped listening before the end.
  */
 export type SluiceErrorType = ErrorType | 'connection_error' | 'closed' | (string & {});
 

@@ -9,7 +9,7 @@ export class Feed<T> {
     this.#renew();
   }
 
-  /** Whether no further item comes. */
+  /** Whether no other item will come. */
   get ended(): boolean {
     return this.#end !== undefined;
   }
@@ -26,7 +26,7 @@ export class Feed<T> {
     this.#renew();
   }
 
-  /** Reads all items, and waits for those to come. @throws the error with which the feed has ended, after the last item */
+  /** Yields all items, and waits for later ones. @throws the error with which the feed has ended, after the last item */
   async *read(): AsyncGenerator<T, void, void> {
     for (let at = 0; ; at += 1) {
       while (at >= this.#items.length) {

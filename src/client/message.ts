@@ -34,7 +34,7 @@ export class MessageBuilder {
         break;
       }
       case 'message_delta': {
-        // What is null or absent here has its value from `message_start`.
+        // Null or absent members keep their value from `message_start`.
         const told = Object.entries(event.usage ?? {}).filter(([, value]) => value !== null);
         Object.assign(message, event.delta, { usage: { ...message.usage, ...Object.fromEntries(told) } });
       }

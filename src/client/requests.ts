@@ -50,7 +50,7 @@ export type {
 
 /** The fields with which Sluice extends the Messages API. */
 interface Extension {
-  /** The conversation that keeps the history; only what is new is sent. It begins with its first turn. */
+  /** The conversation that keeps the history, so that only new messages are sent. It begins with its first turn. */
   conversation?: string;
   /** `name` or `name@version`: the stored beginning of the prompt. */
   prefix?: string;
@@ -62,7 +62,7 @@ interface Extension {
   on_pending_tools?: 'refuse' | 'cancel';
 }
 
-/** A tool that the edge calls itself: by a URL, or by its name in the edge's own code; of that the edge knows the rest. */
+/** A tool that the edge calls itself: at a URL, or by its name in the edge's own code, which has the rest. */
 export type EdgeTool =
   | (Tool & { run: z.input<typeof anyRunSchema> })
   | (Partial<Tool> & Pick<Tool, 'name'> & { run: 'worker' });
@@ -102,7 +102,7 @@ export interface EdgeCall {
   server_name: 'edge';
 }
 
-/** What a call of the edge has given: a list of texts. An image is shown by its kind and size. */
+/** The result of a call of the edge: a list of texts. An image is shown as its kind and size. */
 export interface EdgeResult {
   type: 'mcp_tool_result';
   tool_use_id: string;
@@ -120,7 +120,7 @@ export interface BatchItem {
 export interface BatchRequest {
   /** 1 to 100,000. */
   requests: BatchItem[];
-  /** Where the end is told, signed. */
+  /** The address to which its end is delivered, signed. */
   deliver_url?: string;
 }
 
@@ -130,7 +130,7 @@ export interface Batch extends MessageBatch {
 }
 export type BatchResult = MessageBatchIndividualResponse;
 export type BatchDeletion = z.output<typeof deletedBatch>;
-/** What a batch costs at most, and whether there is room for it. */
+/** The most that a batch can cost, and whether the budget has room for it. */
 export type BatchEstimate = z.output<typeof batchEstimate>;
 
 /** The page of a list. `after_id` and `before_id` are ids of rows of another page. */

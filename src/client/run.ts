@@ -86,13 +86,13 @@ export class Run extends SdkReader {
     return last.message;
   }
 
-  /** Stops listening, and starts no further turn. */
+  /** Stops listening, and starts no other turn. */
   override close(): void {
     this.#over = true;
     this.#stream?.close();
   }
 
-  /** Stops the running turn, and starts no further one. The last step has the results of its tools. */
+  /** Stops the running turn, and starts no other one. The last step has the results of its tools. */
   async stop(): Promise<void> {
     this.#over = true;
     await this.#stream?.stop();

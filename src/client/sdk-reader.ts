@@ -20,7 +20,7 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
   /** @returns the message that stands at the end, once all events have been read */
   protected abstract lastMessage(): Message;
 
-  /** Gives the events. Leaving the loop before the end calls `close()`. */
+  /** Yields the events. Leaving the loop before the end calls `close()`. */
   async *[Symbol.asyncIterator](): AsyncGenerator<RawMessageStreamEvent, void, void> {
     try {
       yield* this.feed.read();
@@ -29,7 +29,7 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
     }
   }
 
-  /** Gives the pieces of text as they come. */
+  /** Yields the pieces of text as they come. */
   async *textDeltas(): AsyncGenerator<string, void, void> {
     for await (const event of this) {
       if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
@@ -44,7 +44,7 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
   /**
    * Waits for the end.
    *
-   * @returns the complete answer; of a run, its last answer
+   * @returns the complete answer; for a run, its last answer
    * @throws SluiceError why the answer is incomplete; `closed` if it was closed before its end
    */
   async finalMessage(): Promise<Message> {

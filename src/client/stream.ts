@@ -51,7 +51,7 @@ export class MessageStream extends SdkReader {
   headers: Headers | undefined;
   /** The cost of the answer in US dollars; known at its end, unless it is incomplete. */
   costUsd: number | undefined;
-  /** Why a run has paused, which its next message lets go on; undefined where it has not, or the reason did not come. */
+  /** Why a run has paused (its next message lets it go on); undefined if it has not paused, or the reason did not come. */
   paused: string | undefined;
   /** Whether `stop()` has ended it, here or in another client. */
   stopped = false;

@@ -20,7 +20,7 @@ const FINISH: Readonly<Record<string, FinishReason>> = {
 };
 
 /**
- * Gives the chunks of one answer as they come.
+ * Yields the chunks of one answer as they come.
  *
  * @param before the metadata so far of a message that is continued; without it a new message begins
  * @throws SluiceError why the answer is incomplete

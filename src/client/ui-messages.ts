@@ -11,7 +11,7 @@ export interface SluiceMetadata {
   stopReason?: string | null;
   /** Why its run has paused; the next message goes on. */
   paused?: string;
-  /** The tokens of its last turn, as the API tells them; of a run those of all its steps. */
+  /** The tokens of its last turn, as the API reports them; for a run, those of all its steps. */
   usage?: ConversationMessage['usage'];
   /** The cost of all its turns, in US dollars. */
   costUsd?: number;
@@ -165,7 +165,7 @@ function settle(messages: readonly UIMessage[], { tool_use_id, content, is_error
   }
 }
 
-/** @returns content of only text blocks as one string, which is what the tool gave; other content as it is */
+/** @returns content with only text blocks as one string, as the tool returned it; other content unchanged */
 export function plainText(content: unknown): unknown {
   if (!Array.isArray(content)) return content;
   return content.every(({ type }) => type === 'text') ? content.map(({ text }) => String(text)).join('') : content;

@@ -151,7 +151,7 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   context.maintenance.settlements.resumeRun(row);
   const run = new Run(row, planned, runContextOf(context, request, row, hooks, carried), crashed);
   // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
-  context.waitUntil(Promise.resolve().then(() => run.goOn(crashed)));
+  context.waitUntil(Promise.resolve().then(() => run.goOnAfterCrash(crashed)));
   return run;
 }
 

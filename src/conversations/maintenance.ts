@@ -8,7 +8,7 @@ import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
 import { GRACE_MS, type HeldPrefix, type Profile, type TurnRow } from './storage/rows.ts';
-import { expiredTurns, oldestToExpire, unsettledTurns } from './storage/turn-queries.ts';
+import { expiredTurns, oldestToExpire, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
 import { turnInterrupted } from './turn-answer.ts';
@@ -47,11 +47,11 @@ export class Maintenance {
   /**
    * Ends the turns that were running when the object crashed, and settles what is not settled.
    *
-   * @param goOn resumes a run, and returns whether it could
+   * @param resume resumes a run, and returns whether it could
    */
-  endCrashedTurns(goOn: (run: CrashedRun) => boolean): void {
+  endCrashedTurns(resume: (run: CrashedRun) => boolean): void {
     const { transcript, now, waitUntil } = this.#object;
-    const unsettled = unsettledTurns(transcript);
+    const unsettled = wakingTurns(transcript);
     const running = unsettled.filter(({ status }) => status === 'running');
     let goesOn = false;
     for (const row of running.filter(({ run, seq }) => run === seq)) {
@@ -60,7 +60,7 @@ export class Maintenance {
         this.settlements.follow(step, settled);
       const closing = { transcript, now: now(), error: turnInterrupted(), meterOf, onSettled };
       const crashed = transcript.together(() => closeCrashedRun(row, closing));
-      if (crashed.mayGoOn && goOn(crashed)) goesOn = true;
+      if (crashed.mayGoOn && resume(crashed)) goesOn = true;
       else
         transcript.together(() => {
           endCrashedRun(crashed, closing);
@@ -167,7 +167,11 @@ export class Maintenance {
   /** Deletes the logs, and the failed turns, that ended too long ago to be resumed. */
   #deleteExpired(): void {
     const { transcript, now } = this.#object;
-    for (const row of expiredTurns(transcript, now() - GRACE_MS)) {
+    const oldest = oldestToExpire(transcript);
+    const endedBy = now() - GRACE_MS;
+    // Most alarms find nothing to delete. The next alarm asks for the oldest anyway.
+    if (oldest === undefined || oldest > endedBy) return;
+    for (const row of expiredTurns(transcript, endedBy)) {
       transcript.log.delete(row.seq);
       if (row.status === 'failed' && row.settled) transcript.deleteTurn(row.seq);
     }

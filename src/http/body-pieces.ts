@@ -1,24 +1,24 @@
 /**
- * JSON whose long parts stay bytes. As text and as objects a long prompt takes three to five times its bytes, and nearly
- * all of it is strings that nobody here reads. Short stand-ins take their places. No caller can have written one: each has a
- * random number in it that is drawn after the body has come.
+ * JSON whose long strings stay bytes. As text and as objects, a long prompt takes three to five times its bytes, and nearly
+ * all of it is strings that nobody reads here. Short stand-ins replace them. No caller can have written a stand-in, because
+ * each contains a random number that is chosen after the body has come.
  */
 
 import { encoder } from './bytes.ts';
 import { retainBytes } from './release-bytes.ts';
 
-/** Where the bytes are whose places stand-ins take. */
+/** Has the bytes that stand-ins replace. */
 export interface PieceSource {
   readonly id: string;
   /** @returns the bytes of one of its parts, as pieces in order. */
   pieces(index: number): readonly Uint8Array[];
-  /** @returns the length in bytes of the string whose stand-in this is; undefined for any other text. */
+  /** @returns the length in bytes of the string that a stand-in replaces; undefined for any other text. */
   lengthOf?(value: string): number | undefined;
 }
 
 const STAND_IN = /~(string|part):([0-9a-f]{16}):(\d+)~/g;
 
-/** @returns a random id of 16 hexadecimal digits, by which a source knows its stand-ins. */
+/** @returns a random id of 16 hexadecimal digits, by which a source recognizes its stand-ins. */
 export function newSourceId(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
@@ -33,7 +33,7 @@ export function standInForPart(id: string, index: number): string {
   return `"~part:${id}:${index}~"`;
 }
 
-/** @returns the bytes of a text as pieces in order, with the real bytes in the places of its stand-ins. */
+/** @returns the bytes of a text as pieces in order, with the real bytes instead of its stand-ins. */
 export function piecesOf(text: string, sources: readonly PieceSource[]): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   let at = 0;
@@ -81,5 +81,5 @@ async function pourPieces(pieces: readonly Uint8Array[], writer: WritableStreamD
   }
 }
 
-/** Whoever reads the stream has stopped or failed, and knows it already. */
+/** Ignores the error: the reader of the stream has stopped or failed, and knows it already. */
 function tellsReader(): void {}

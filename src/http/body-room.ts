@@ -1,4 +1,4 @@
-/** Room for request bodies: an isolate must not run out of memory by what callers send. */
+/** Reserves memory for request bodies, so that an isolate does not run out of memory by what callers send. */
 
 import { LONG_BODY } from './body-shape.ts';
 import { type ApiError, tryAgain } from './errors.ts';
@@ -13,39 +13,39 @@ const MOST_LONG = 40 * MEGABYTE;
 const MOST_OF_ONE = 30 * MEGABYTE;
 /** Bytes for bodies of senders who are not known yet, so that strangers do not take the room of callers. */
 const MOST_STRANGE = 26 * MEGABYTE;
-/** One body counts as so many bytes at most: the largest must find room when there is hardly any other. */
+/** The most bytes that one body counts as, so that even the largest finds room when there are hardly any others. */
 const MOST_COUNTED = 36 * MEGABYTE;
 
-/** How much room the bodies of an isolate take. */
+/** How many bytes the bodies of an isolate take. */
 export class Room {
   /** Bytes of all bodies. */
   taken = 0;
   /** Bytes of the bodies whose senders are not known yet. */
   strange = 0;
-  /** Bytes of the bodies of each caller who has long ones here. */
+  /** Bytes of the long bodies, by caller. */
   readonly byCaller = new Map<string, number>();
 }
 
 /** The room of this isolate. */
 export const room = new Room();
 
-/** The place of one request's body in a room. `leave` must be called however the request ends. */
+/** The place of one request's body in a room. `leave` must be called at the end of the request, however it ends. */
 export class Place {
   readonly #room: Room;
   readonly #isStrange: boolean;
   #own = 0;
-  /** What of it is counted for its caller: long bodies are. */
+  /** The bytes that count for its caller. Only long bodies do. */
   #counted = 0;
   #caller: string | undefined;
   #bytes: Uint8Array | undefined;
 
-  /** @param isStrange whether it is not known yet who sends it */
+  /** @param isStrange whether the sender is not known yet */
   constructor(into: Room, isStrange = false) {
     this.#room = into;
     this.#isStrange = isStrange;
   }
 
-  /** Notes who sends the body: to be called before a long one takes room. */
+  /** Notes who sends the body. Call it before a long body takes room. */
   ofCaller(account: string): void {
     this.#caller = account;
   }
@@ -67,7 +67,7 @@ export class Place {
     this.#take(more);
   }
 
-  /** @throws ApiError 503 where the other bodies of the same caller leave no room for this one; the largest fits alone */
+  /** @throws ApiError 503 if the other bodies of the same caller leave no room for this one. A single body always fits */
   #countForCaller(bytes: number): void {
     if (this.#caller === undefined) return;
     const { byCaller } = this.#room;
@@ -86,12 +86,12 @@ export class Place {
     this.#counted = 0;
   }
 
-  /** Remembers bytes whose memory is freed when the place is left. */
+  /** Remembers bytes, to free their memory when the place is left. */
   keep(bytes: Uint8Array): void {
     this.#bytes = bytes;
   }
 
-  /** Gives the room back and frees the memory of the bytes. Safe to be called again. */
+  /** Gives the room back, and frees the memory of the bytes. More than one call does no harm. */
   leave(): void {
     if (this.#bytes) releaseBytes(this.#bytes);
     this.#bytes = undefined;

@@ -1,4 +1,4 @@
-/** Looks at JSON before it is parsed: as objects, a list of millions of empty values takes many times its bytes. */
+/** Checks JSON before it is parsed, because parsed values may take many times their bytes, as a list of empty lists does. */
 
 import {
   BACKSLASH,
@@ -21,7 +21,7 @@ const DEEPEST = 500;
 /** A string of more bytes than this stays bytes. The longest name that a string is compared with has half as many. */
 const LONG_STRING = 512;
 
-/** What a JSON text holds. */
+/** The shape of a JSON text. */
 export interface Shape {
   /** How many values it has, of every kind. */
   values: number;
@@ -30,7 +30,7 @@ export interface Shape {
 }
 
 /**
- * Counts the values of a JSON text and how deep they stand, and finds its long strings, in one pass over its bytes.
+ * Counts the values of a JSON text and how deep they nest, and finds its long strings, in one pass over its bytes.
  *
  * @throws ApiError 413 for a text that has too many values, or nests too deep
  */
@@ -48,7 +48,7 @@ export function shapeOf(bytes: Uint8Array): Shape {
     else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       depth += 1;
       if (depth > DEEPEST) throw refused(`nests deeper than ${DEEPEST} levels`);
-      // A list, or an object, that is not empty has one value more than it has commas.
+      // A list or an object that is not empty has one value more than commas.
       if (!isClosing(bytes, at + 1)) values += 1;
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth -= 1;
     if (values > MOST_VALUES) throw refused(`has more than ${MOST_VALUES} values`);

@@ -1,13 +1,13 @@
-/** Bytes in a buffer that is not shared: Web Crypto takes no others. */
+/** Bytes in a buffer that is not shared. Web Crypto accepts no others. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Decodes bytes that are known to be text, and keeps a byte order mark: without it the bytes would be others. */
+/** Decodes bytes that are known to be text. It keeps a byte order mark, so that encoding gives the same bytes again. */
 export const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 
-/** The same, but throws a TypeError for what is not UTF-8. */
+/** The same, but throws a TypeError if the bytes are not UTF-8. */
 export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** Decodes UTF-8; what is not UTF-8 becomes the replacement character. */
+/** Decodes UTF-8. Invalid bytes become the replacement character. */
 export const decoder = new TextDecoder();
 
 /** Encodes text as UTF-8. */

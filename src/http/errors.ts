@@ -18,7 +18,7 @@ export type ErrorType = keyof typeof STATUS;
 
 /** @returns the HTTP status that belongs to the type of an error; 500 for one that is not known. */
 export function statusOfType(type: string): number {
-  // From the API it is about the operator's money and has 402; an account's own limit at this edge has 429.
+  // An upstream's `billing_error` (402) is about the operator's money. An account's own limit at this edge has 429.
   if (type === 'billing_error') return 402;
   return Object.hasOwn(STATUS, type) ? STATUS[type as ErrorType] : 500;
 }
@@ -30,14 +30,14 @@ export interface ErrorBody {
   request_id: string;
 }
 
-/** What an error has beside its type and message. */
+/** The optional members of an error, beside its type and message. */
 export interface ErrorOptions {
   /** HTTP status. Default: the one that belongs to the type. */
   status?: number;
   headers?: Record<string, string>;
-  /** What the log says instead of the type; the caller never gets it. */
+  /** What the log says instead of the type. The caller never gets it. */
   logged?: string;
-  /** Tells programs apart what has the same type. */
+  /** Distinguishes errors of the same type, for programs. */
   details?: Readonly<Record<string, string>> | undefined;
   cause?: unknown;
 }
@@ -64,7 +64,7 @@ export class ApiError extends Error {
 /** Official clients retry 408, 409, 429 and 5xx unless this header forbids it. */
 export const DO_NOT_RETRY = { 'x-should-retry': 'false' };
 
-/** @returns an error that comes again however often the request is sent again. */
+/** @returns an error that repeating the request will not change. */
 export function finalError(type: ErrorType, message: string, options?: Omit<ErrorOptions, 'headers'>): ApiError {
   return new ApiError(type, message, { ...options, headers: DO_NOT_RETRY });
 }
@@ -74,7 +74,7 @@ export function invalidRequest(message: string, options?: ErrorOptions): ApiErro
   return new ApiError('invalid_request_error', message, options);
 }
 
-/** @returns a 404. It also stands for what belongs to somebody else: nobody can find out which ids exist. */
+/** @returns a 404. It is also used for things that belong to somebody else, so that nobody can find out which ids exist. */
 export function notFound(message: string): ApiError {
   return new ApiError('not_found_error', message);
 }
@@ -87,7 +87,7 @@ export function tooLarge(limitBytes: number): ApiError {
   );
 }
 
-/** @returns a 503 with `retry-after` in seconds: what is needed cannot be reached now, and may be later. */
+/** @returns a 503 with `retry-after` in seconds, for something that cannot be reached now but may be later. */
 export function tryAgain(message: string, logged: string, { seconds = 1, cause }: RetryOptions = {}): ApiError {
   return new ApiError('api_error', message, {
     status: 503,
@@ -102,7 +102,7 @@ interface RetryOptions {
   cause?: unknown;
 }
 
-/** @returns a 405 with the `allow` header that HTTP demands. */
+/** @returns a 405 with the `allow` header that HTTP requires. */
 export function methodNotAllowed(method: string, allowed: readonly string[]): ApiError {
   const allow = allowed.join(', ');
   return invalidRequest(`${method} is not allowed here. Use ${allow}.`, { status: 405, headers: { allow } });
@@ -119,9 +119,9 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
 }
 
 /**
- * Stands for the upstream's 401, 402, and a 403 about the key: only the operator can correct them.
+ * Makes the error that replaces the upstream's 401, 402, and a 403 about the key, because only the operator can correct them.
  *
- * @param message the reason, where the caller is the operator; nobody else is told
+ * @param message the reason, if the caller is the operator. Nobody else gets it
  */
 export function upstreamRefusedKey(
   message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.',
@@ -129,7 +129,7 @@ export function upstreamRefusedKey(
   return finalError('api_error', message, { logged: 'upstream_auth' });
 }
 
-/** @returns whatever was thrown as an error that a caller may see; an unexpected one without its details. */
+/** @returns any thrown value as an error that a caller may see. An unexpected one has no details. */
 export function toApiError(thrown: unknown): ApiError {
   if (thrown instanceof ApiError) return thrown;
   return new ApiError('api_error', 'Internal error. Try again; if it persists, give the operator the request id.', {
@@ -151,7 +151,7 @@ export function errorEvent(error: { type: string; message: string }, requestId: 
   return `event: error\ndata: ${JSON.stringify(errorBody(error, requestId))}\n\n`;
 }
 
-/** @returns the error as a response; the app adds the headers with its ids. */
+/** @returns the error as a response. The app adds the headers with the ids. */
 export function errorResponse(error: ApiError, requestId: string): Response {
   return Response.json(errorBody(error, requestId), { status: error.status, headers: error.headers });
 }

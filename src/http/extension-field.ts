@@ -5,10 +5,10 @@ import type * as z from './zod.ts';
 /**
  * Reads an extension field of a request: from its body, or from the header `sluice-<name>` of a client that cannot add one.
  *
- * @param schema of an object with this one field
- * @param field as the body has it
- * @returns undefined where neither names anything
- * @throws ApiError 400 for a malformed value, and where body and header differ
+ * @param schema the schema of an object with only this field
+ * @param field the field's name in the body
+ * @returns undefined if neither is present
+ * @throws ApiError 400 for a malformed value, and if body and header differ
  */
 export function extensionField<Name extends string>(
   name: Name,

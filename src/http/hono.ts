@@ -3,8 +3,8 @@ import { HonoBase } from 'hono/hono-base';
 import { TrieRouter } from 'hono/router/trie-router';
 
 /**
- * Hono with one router. The usual one tries two and keeps the faster, which costs the first request of an isolate some
- * milliseconds.
+ * Hono with only one router. The usual one tries two and keeps the faster one, which costs some milliseconds in the first
+ * request of an isolate.
  */
 export class Hono<E extends Env> extends HonoBase<E> {
   constructor() {
@@ -13,21 +13,32 @@ export class Hono<E extends Env> extends HonoBase<E> {
   }
 }
 
-/** Remembers what it has found for paths without parameters, such as `/v1/messages`: most requests go there. */
+/** Remembers the results for paths without parameters, such as `/v1/messages`. Most requests have such paths. */
 class RememberingRouter<T> extends TrieRouter<T> {
+  /** Routes that are not in the tree yet. An app whose routes are all taken into another one needs none. */
+  #added: [method: string, path: string, handler: T][] = [];
   readonly #fixed = new Set<string>();
   readonly #found = new Map<string, ReturnType<TrieRouter<T>['match']>>();
 
   override add(method: string, path: string, handler: T): void {
-    super.add(method, path, handler);
-    if (!/[:*]/.test(path)) this.#fixed.add(path);
+    this.#added.push([method, path, handler]);
     this.#found.clear();
   }
 
   override match(method: string, path: string): ReturnType<TrieRouter<T>['match']> {
+    this.#build();
     const key = `${method} ${path}`;
     const found = this.#found.get(key) ?? super.match(method, path);
     if (this.#fixed.has(path)) this.#found.set(key, found);
     return found;
+  }
+
+  #build(): void {
+    if (this.#added.length === 0) return;
+    for (const [method, path, handler] of this.#added) {
+      super.add(method, path, handler);
+      if (!/[:*]/.test(path)) this.#fixed.add(path);
+    }
+    this.#added = [];
   }
 }

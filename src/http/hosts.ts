@@ -1,6 +1,9 @@
-/** Which hosts are this machine, which are private, and which may get deliveries. */
+/** Decides which hosts are this machine, which are private, and which may get deliveries. */
 
-/** The header by which the proxy of `npm start` shows that a request came through it. Like all `sluice-*` it never goes up. */
+/**
+ * The header with which the proxy of `npm start` shows that a request came through it. It never goes up, like all
+ * `sluice-*`.
+ */
 export const START_SECRET_HEADER = 'sluice-start-secret';
 
 /** @returns whether an http or https URL names this machine, on any port. */
@@ -16,7 +19,7 @@ export function isLoopback(url: string): boolean {
   );
 }
 
-/** @returns whether a string is a host as it stands in a URL, with its port if that is not 443. */
+/** @returns whether a string is a host in the form of a URL, with its port unless that is 443. */
 export function isHost(host: string): boolean {
   // A wildcard would be compared like any other name, and would allow nothing.
   return host !== '' && !host.includes('*') && URL.parse(`https://${host}/`)?.host === host;
@@ -29,8 +32,8 @@ const PRIVATE_NAMES = /(^|\.)(localhost|local|internal|intranet|private|lan|home
 const REBOUND_NAMES = /(^|\.)(nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me)\.?$/;
 
 /**
- * Says why nothing may be delivered to a URL. A Worker does not see to what a public name resolves. The platform guards
- * that: a Worker has no way into a private network.
+ * Says why nothing may be delivered to a URL. A Worker cannot see to which address a public name resolves. But the platform
+ * does not let a Worker into a private network.
  *
  * @returns a few words such as `must be an https URL`; undefined if the URL is allowed: https and public, or loopback in
  * development
@@ -45,7 +48,7 @@ export function deliverFault(url: string, development: boolean): string | undefi
   return undefined;
 }
 
-/** @param hostname as URLs have it: in lower case, every IPv4 address in its usual form, IPv6 in brackets */
+/** @param hostname in the form of URLs: in lower case, IPv4 addresses in their usual form, IPv6 in brackets */
 function isPrivate(hostname: string): boolean {
   if (hostname.startsWith('[')) return isPrivateV6(hostname.slice(1, -1));
   const numbers = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(hostname)?.slice(1).map(Number);

@@ -7,5 +7,5 @@ export interface JsonBody {
   readonly readings?: { text: string; json: Record<string, unknown> } | null | undefined;
 }
 
-/** Takes the place of a body that is not needed any more, so that its memory can be freed. */
+/** Replaces a body that is not needed any more, so that its memory can be freed. */
 export const RELEASED: JsonBody = { bytes: new Uint8Array(0), text: '', json: {} };

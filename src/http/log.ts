@@ -1,10 +1,10 @@
 import { masked } from './secrets.ts';
 
-/** The log line of one request. It never has content or a credential in it. */
+/** The log line of one request. It never contains content or a credential. */
 export interface LogLine {
   request_id: string;
   upstream_request_id?: string | undefined;
-  /** Where there are several: the name of the one that answered, or was tried last. */
+  /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;
   method: string;
   route: string;
@@ -23,10 +23,10 @@ export interface LogLine {
   limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
 }
 
-/** The log line of one request while it is filled. It is written once, when the answer has ended. */
+/** Collects the log line of one request. It is written once, when the answer has ended. */
 export class LogEntry {
   readonly line: LogLine;
-  /** Resolves when no work of the request runs any more: if the caller leaves, the work must still come to its end. */
+  /** Resolves when no work of the request runs any more. Even if the caller leaves, the work must come to its end. */
   readonly closed: Promise<void>;
   readonly #started = Date.now();
   #close: () => void = () => {};
@@ -45,12 +45,12 @@ export class LogEntry {
     return Date.now() - this.#started;
   }
 
-  /** Says that the answer goes on after its headers: `end` must be called once more. */
+  /** Notes that the answer goes on after its headers. `end` must be called one more time. */
   begin(): void {
     this.#answering += 1;
   }
 
-  /** Says that the answer has ended. The last call writes the line as JSON, so that Workers Logs indexes its fields. */
+  /** Notes that the answer has ended. The last call writes the log line, as JSON, so that Workers Logs indexes its fields. */
   end(): void {
     this.#answering -= 1;
     if (this.#answering > 0) return;
@@ -59,7 +59,7 @@ export class LogEntry {
     this.#leave();
   }
 
-  /** Keeps the request alive for work that nobody waits for; if it fails, a line of its own says so. */
+  /** Keeps the request alive for work that nobody waits for. If the work fails, a separate line says so. */
   during(work: Promise<unknown>): void {
     this.#working += 1;
     work.then(
@@ -77,14 +77,14 @@ export class LogEntry {
   }
 }
 
-/** The log line of one try to work on a webhook's event. It never has content in it. */
+/** The log line of one attempt to work on a webhook's event. It never contains content. */
 export interface WorkLine {
   event_id: string;
   source?: string;
   account?: string;
-  /** The request id of the classification, as it stands in the ledger. */
+  /** The request id of the work in the ledger. */
   request_id?: string;
-  /** What became of the event. */
+  /** The state of the event after the attempt. */
   state?: string;
   model?: string;
   cost_usd?: number;
@@ -92,12 +92,12 @@ export interface WorkLine {
   ms?: number;
 }
 
-/** Writes the line of work that no request waits for. */
+/** Writes the line of work on an event. */
 export function logWork(line: WorkLine): void {
   console.log(masked(JSON.stringify(line)));
 }
 
-/** Writes a line for work that failed after the answer, or without one. It says to what the work belongs, and why it failed. */
+/** Writes a line for work that failed after the answer, or without one. @param of says to what the work belongs */
 export function logFailure(of: Readonly<Record<string, string>>, thrown: unknown): void {
   const failure = thrown instanceof Error ? thrown.message : 'unknown';
   console.error(masked(JSON.stringify({ ...of, failed_after_answer: failure })));

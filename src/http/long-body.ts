@@ -2,10 +2,10 @@ import { joinedPieces, lengthOf, type PieceSource, piecesOf, streamOfPieces } fr
 import type { JsonBody } from './json-body.ts';
 import type { Sendable } from './sendable.ts';
 
-/** A changed body of so many bytes goes up as a stream: joined, its bytes would be in memory twice. */
+/** A changed body with at least this many bytes goes up as a stream. If it was joined, its bytes would be in memory twice. */
 const STREAMED_BYTES = 1_048_576;
 
-/** A body whose long parts stay bytes: in `text` and `json` short stand-ins take their places. */
+/** A body whose long strings stay bytes. In `text` and `json`, short stand-ins replace them. */
 export class LongBody implements JsonBody {
   readonly text: string;
   readonly json: Record<string, unknown>;
@@ -27,7 +27,7 @@ export class LongBody implements JsonBody {
     this.#joined = joined;
   }
 
-  /** All bytes. They are joined anew each time, unless they were given as one array. */
+  /** All bytes. They are joined at each read, unless they were given as one array. */
   get bytes(): Uint8Array {
     return this.#joined ?? joinedPieces(piecesOf(this.text, this.sources));
   }
@@ -38,7 +38,7 @@ export class LongBody implements JsonBody {
     return this.#size;
   }
 
-  /** @returns the length of a string of this body in bytes, also if a stand-in takes its place. */
+  /** @returns the length of a string of this body in bytes, even if a stand-in replaces it. */
   lengthOf(value: string): number {
     for (const source of this.sources) {
       const length = source.lengthOf?.(value);
@@ -47,12 +47,12 @@ export class LongBody implements JsonBody {
     return value.length;
   }
 
-  /** @returns the same body with another text, and what that parses to. */
+  /** @returns the same body with another text and its parsed value. */
   with(text: string, json: Record<string, unknown>): LongBody {
     return new LongBody({ text, json, readings: this.readings }, this.sources);
   }
 
-  /** @returns what goes up for a text that was made from this body's text. */
+  /** @returns the body that goes up for a text that was made from this body's text. */
   sendable(text: string): Sendable {
     if (this.#joined && text === this.text) return this.#joined;
     const pieces = piecesOf(text, this.sources);

@@ -3,13 +3,13 @@ import { newSourceId, type PieceSource, standInForString } from './body-pieces.t
 import type { Shape } from './body-shape.ts';
 import { strictDecoder } from './bytes.ts';
 
-/** A long string is checked in pieces of so many bytes. */
+/** A long string is checked in pieces of this many bytes. */
 const PIECE_BYTES = 65_536;
 const LETTER_U = 117;
 /** The longest escape, `\u0000`. */
 const ESCAPE_BYTES = 6;
 
-/** The long strings of a JSON text, which stay bytes. */
+/** The long strings of a JSON text. They stay bytes. */
 export class LongStrings implements PieceSource {
   readonly id = newSourceId();
   readonly #bytes: Uint8Array;
@@ -22,7 +22,7 @@ export class LongStrings implements PieceSource {
 
   /**
    * @returns the JSON text with a stand-in for each long string
-   * @throws TypeError for what is not UTF-8, SyntaxError for a long string that is not valid JSON
+   * @throws TypeError if it is not UTF-8, SyntaxError for a long string that is not valid JSON
    */
   text(): string {
     const parts: string[] = [];
@@ -62,17 +62,17 @@ function checkString(bytes: Uint8Array, start: number, end: number): void {
   }
 }
 
-/** @returns where a string can be cut so that no character, and no escape, is cut in two. */
+/** @returns where a string can be cut so that no character and no escape is cut in two. */
 function boundaryBefore(bytes: Uint8Array, from: number, to: number): number {
   let at = to;
   while (at > from && ((bytes[at] ?? 0) & 0xc0) === 0x80) at -= 1;
-  // Only continuation bytes: this is not UTF-8, wherever it is cut.
+  // There are only continuation bytes, so this is not UTF-8, wherever it is cut.
   if (at === from) return to;
   for (let begin = at - 1; begin > from && begin > at - ESCAPE_BYTES; begin -= 1) {
     if (bytes[begin] !== BACKSLASH) continue;
     let before = 0;
     while (begin - 1 - before >= from && bytes[begin - 1 - before] === BACKSLASH) before += 1;
-    // After an odd number of backslashes this one is itself escaped, and begins nothing.
+    // After an odd number of backslashes this one is itself escaped, so it begins no escape.
     if (before % 2 === 1) return at;
     const length = bytes[begin + 1] === LETTER_U ? ESCAPE_BYTES : 2;
     return begin + length > at ? begin : at;

@@ -1,10 +1,10 @@
-/** The answer for a browser that was led to a path that does not exist: a person reads it, so it is a page. */
+/** Makes the answer for a browser at a path that does not exist. A person reads it, so it is a page. */
 import { html } from 'hono/html';
 import type { ApiError } from './errors.ts';
 
 const PAGE_HEADERS = {
   'content-type': 'text/html; charset=utf-8',
-  // The style is the playground's. Where a Worker serves none, the page is plain.
+  // The style is the playground's. If a Worker does not serve it, the page is plain.
   'content-security-policy':
     "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'",
   vary: 'accept',
@@ -16,9 +16,9 @@ export function asksForPage({ method, headers }: Request): boolean {
 }
 
 /**
- * Says in a page what is wrong, with a way back.
+ * Makes a page that says what is wrong, with a way back.
  *
- * @param home where the way back leads: the root of the edge; undefined if there is nothing either
+ * @param home where the way back leads: the root of the edge; undefined if nothing is there either
  */
 export async function missingPage({ status, message }: ApiError, home: string | undefined): Promise<Response> {
   const back = home && html`<p><a href="${home}">Back to the start</a></p>`;

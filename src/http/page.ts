@@ -59,7 +59,7 @@ export function listOf<T>(data: T[], hasMore: boolean, idOf: (row: T) => string)
 /**
  * Makes a page of rows that were selected for it.
  *
- * @param rows one more than the page has, where there are more
+ * @param rows the rows of the page, and one more row if the list goes on
  * @param backwards whether they were selected from the page's end to its beginning
  */
 export function pageOfSelected<T>(rows: readonly T[], limit: number, backwards: boolean, idOf: (row: T) => string) {

@@ -1,14 +1,15 @@
 import { pause } from '../async/pause.ts';
 
 const BUFFER_BYTES = 65_536;
-/** So much is worked on in a few milliseconds. */
+/** The bytes of a piece. They are processed in a few milliseconds. */
 const TURN_BYTES = 262_144;
 
 /**
- * Reads a long stream piece by piece into one buffer. A buffer for each piece would be garbage by the megabyte.
+ * Reads a long stream piece by piece into one buffer. A new buffer for each piece would leave megabytes of garbage.
  *
- * Now and then it gives the isolate's other requests their turn: as long as bytes are there to be read, the runtime looks
- * at no other connection.
+ * Now and then it pauses, so that the isolate's other requests get their turn. While bytes are ready, the runtime would look
+ * at
+ * no other connection.
  */
 export class PieceReader {
   readonly #bytes: ReadableStreamBYOBReader | undefined;
@@ -17,7 +18,7 @@ export class PieceReader {
   #sinceTurn = 0;
 
   constructor(stream: ReadableStream<Uint8Array>) {
-    // What JavaScript made may be no stream of bytes: it brings buffers of its own.
+    // A stream made by JavaScript may not be a stream of bytes. Then it brings its own buffers.
     try {
       this.#bytes = stream.getReader({ mode: 'byob' });
     } catch {
@@ -25,7 +26,7 @@ export class PieceReader {
     }
   }
 
-  /** @returns the next piece, valid until the next call; undefined at the end. @throws what the stream broke with */
+  /** @returns the next piece, valid until the next call; undefined at the end. @throws the error that broke the stream */
   async read(): Promise<Uint8Array | undefined> {
     if (this.#sinceTurn >= TURN_BYTES) {
       this.#sinceTurn = 0;

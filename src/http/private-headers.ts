@@ -1,4 +1,4 @@
-/** Request headers that are never sent up, by the reason. */
+/** Request headers that are never sent up, with the reasons. */
 const NOT_UP: ReadonlySet<string> = new Set([
   // Credentials of the caller.
   ...['authorization', 'x-api-key', 'proxy-authorization', 'proxy-authenticate', 'ocp-apim-subscription-key', 'cookie'],
@@ -7,19 +7,19 @@ const NOT_UP: ReadonlySet<string> = new Set([
   // They describe the browser or the way to this edge.
   ...['origin', 'referer', 'anthropic-dangerous-direct-browser-access', 'forwarded', 'x-real-ip', 'true-client-ip'],
   ...['x-client-ip', 'x-cluster-client-ip', 'x-azure-clientip', 'fastly-client-ip'],
-  // It goes up in another form, with the account's name before it: two accounts may choose the same key.
+  // It goes up in another form that includes the account, because two accounts may choose the same key.
   'idempotency-key',
-  // By these the upstream, or a proxy before it, could read another request than was checked here.
+  // With these the upstream, or a proxy before it, could read another request than the one that was checked here.
   ...['content-encoding', 'x-http-method-override', 'x-http-method', 'x-method-override', 'x-http-path-override'],
   ...['x-original-url', 'x-rewrite-url', 'x-original-host', 'x-host'],
-  // The upstream must send this answer, and all of it.
+  // The upstream must send the whole answer to this request.
   ...['if-none-match', 'if-modified-since', 'if-match', 'if-range', 'range'],
   // The answer is metered, so it must be readable here. The platform compresses it for the caller.
   'accept-encoding',
 ]);
 const NOT_UP_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
 
-/** The same few names come again and again; names that strangers make up must not fill the memory. */
+/** The most remembered names. The same few come again and again; invented names must not fill the memory. */
 const MOST_REMEMBERED = 500;
 
 /** @returns a function that says whether a name is one of these, or has one of these prefixes; it remembers its answers. */

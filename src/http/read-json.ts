@@ -12,7 +12,7 @@ import { mediaTypeOf } from './media-type.ts';
 /** How long the rest of a refused body is read, in milliseconds, and how many bytes at a time. */
 const DISCARD_MS = 10_000;
 const DISCARD_BYTES = 65_536;
-/** A long body of which less comes in so many milliseconds is given up: others wait for the room that it takes up. */
+/** If fewer bytes of a long body come in this time, it is given up, because others wait for its memory. */
 const STRETCH_MS = 15_000;
 const LEAST_IN_A_STRETCH = 65_536;
 
@@ -38,7 +38,7 @@ export function parseJson(bytes: Uint8Array, onShape: (shape: Shape) => void = (
 }
 
 /**
- * Parses as `parseJson`, but leaves the long strings of a long body as bytes.
+ * Parses like `parseJson`, but keeps the long strings of a long body as bytes.
  *
  * @throws ApiError as `parseJson`
  */
@@ -53,18 +53,20 @@ export function parseLong(bytes: Uint8Array, onShape: (shape: Shape) => void = (
   }, false);
 }
 
-/** @returns a body with another text, and what that parses to */
+/** @returns a body with another text and its parsed value */
 export function withText(body: JsonBody, text: string, json: Record<string, unknown>): JsonBody {
   if (text === body.text) return body;
   return body instanceof LongBody ? body.with(text, json) : { text, bytes: encoder.encode(text), json };
 }
 
 /**
- * Makes sure that all readers of a body read the same: of a repeated key one takes the first value, another the last.
+ * Ensures that all readers of a body read the same values: if a key is repeated, some readers take the first value, some the
+ * last.
  *
- * @param where in which objects: the outermost alone, so that the other bytes stay as they came; or all, for what is
- * stored and goes up again and again
- * @throws ApiError 400 where that cannot be done, since the body nests too deep
+ * @param where in which objects: only the outermost one, so that the other bytes stay as they came; or all, for a body that
+ * is
+ *   stored and goes up again and again
+ * @throws ApiError 400 if the body nests too deep for that
  */
 export function withOneReading(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {
   const { text, json } = body;
@@ -79,7 +81,7 @@ export function withOneReading(body: JsonBody, where: 'outermost' | 'everywhere'
   return withText(body, written, json);
 }
 
-/** @returns a body with the same text, of which something else is judged than what that parses to */
+/** @returns a body with the same text, but with another value to judge it by */
 export function withJson(body: JsonBody, json: Record<string, unknown>): JsonBody {
   return body instanceof LongBody ? body.with(body.text, json) : { text: body.text, bytes: body.bytes, json };
 }
@@ -110,16 +112,16 @@ function syntaxFault(error: SyntaxError): string {
   return /position \d+/.exec(error.message)?.[0] ?? 'unexpected end or character';
 }
 
-/** Called with the length of a body, in bytes, before so much of it is in memory. If it throws, reading ends. */
+/** Called with a number of bytes before that much of a body is in memory. If it throws, reading ends. */
 type OnLength = (bytes: number) => void | Promise<void>;
 
-/** How a body is read. */
+/** Options for reading a body. */
 export interface Reading {
-  /** Whether `content-length` is not believed: `onLength` then gets what has really come. */
+  /** Whether `content-length` is not trusted. Then `onLength` gets the bytes that have really come. */
   isDoubted?: boolean;
-  /** Milliseconds that a body may take that is read piece by piece. Default: no limit. */
+  /** Milliseconds that a body may take if it is read piece by piece. Default: no limit. */
   mostMs?: number;
-  /** How often it is looked whether a long body still comes, in milliseconds. */
+  /** How often to check whether a long body still comes, in milliseconds. */
   stretchMs?: number;
   /** How long the rest of a refused body is read, in milliseconds. */
   discardMs?: number;
@@ -144,7 +146,7 @@ export async function readBytes(
     if (trusted === undefined) return await readPieces(request, limitBytes, onLength, { mostMs, stretchMs });
     const asking = onLength(trusted);
     if (asking instanceof Promise) await asking;
-    // The runtime holds a body to its declared length.
+    // The runtime ensures that a body has its declared length.
     if (trusted <= LONG_BODY || !request.body) return new Uint8Array(await request.arrayBuffer());
     return await readWhole(request.body, trusted, stretchMs);
   } catch (thrown) {
@@ -152,7 +154,7 @@ export async function readBytes(
       if (trusted !== undefined) await discard(request, discardMs);
       throw thrown;
     }
-    // The caller has failed, not the edge.
+    // The fault is the caller's, not the edge's.
     throw invalidRequest('The request body broke off. Send it again.', { logged: 'client_gone', cause: thrown });
   }
 }
@@ -167,7 +169,7 @@ async function readPieces(
   const reader = body?.getReader();
   if (!reader) return joinedPieces(pieces);
   let length = 0;
-  // A short one takes up little, however slowly it comes.
+  // A short body takes little memory, however slowly it comes.
   const pace = new Pace(reader, () => length, { stretchMs, mostMs, longFrom: LONG_BODY });
   try {
     for (;;) {
@@ -188,7 +190,7 @@ async function readPieces(
   }
 }
 
-/** Reads a body into one piece of memory, and sees whether it still comes. */
+/** Reads a body into one piece of memory, and checks whether it still comes. */
 async function readWhole(body: ReadableStream<Uint8Array>, length: number, stretchMs: number): Promise<Uint8Array> {
   const reader = body.getReader({ mode: 'byob' });
   let bytes = new Uint8Array(length);
@@ -215,7 +217,7 @@ export class Pace {
 
   /**
    * @param come how much of the body has come, in bytes
-   * @param longFrom how much must have come before it is looked whether more does
+   * @param longFrom how many bytes must have come before the speed is checked
    */
   constructor(
     reader: { cancel(): Promise<void> },
@@ -236,7 +238,7 @@ export class Pace {
     if (mostMs !== undefined) this.#timers.push(setTimeout(giveUp, mostMs));
   }
 
-  /** @throws Error for a body that was given up */
+  /** @throws Error if the body was given up */
   check(): void {
     if (this.#isLate) throw new Error('The body takes too long.');
   }
@@ -246,18 +248,18 @@ export class Pace {
   }
 }
 
-/** A body that cannot be cancelled has ended already. */
+/** Ignores the error of cancelling a body that has already ended. */
 function ignoreBroken(): void {}
 
 /**
- * Reads the rest of a body and drops it. A connection that is closed while the caller still sends is reset, and the caller
+ * Reads the rest of a body and drops it. Otherwise the connection would be reset while the caller still sends, and the caller
  * would never see why the request was refused.
  */
 export async function discard({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const reader = body?.getReader({ mode: 'byob' });
-    // A caller who stalls sends nothing that a read could return with.
+    // If the caller stalls, the read does not return, so the time limit ends it.
     timer = setTimeout(() => reader?.cancel().catch(ignoreBroken), mostMs);
     for (let view: Uint8Array<ArrayBuffer> = new Uint8Array(DISCARD_BYTES); reader; ) {
       const { value, done } = await reader.read(view);

@@ -1,6 +1,6 @@
-/** Frees the memory of large bodies at once: the garbage collector would come too late. */
+/** Frees the memory of large bodies at once, because the garbage collector would come too late. */
 
-/** How many streams still read a buffer; and the buffers to free when the last of them has ended. */
+/** How many streams still read a buffer, and the buffers to free when the last stream has ended. */
 const used = new WeakMap<ArrayBufferLike, number>();
 const unwanted = new WeakSet<ArrayBufferLike>();
 

@@ -2,13 +2,13 @@ const ALPHABET = '0123456789abcdefghjkmnpqrstvwxyz';
 const PREFIX = 'req_';
 const TIME_CHARACTERS = 10;
 const RANDOM_CHARACTERS = 16;
-/** How many of the random characters can give way to the mark of an account. */
+/** How many of the random characters the mark of an account may replace. */
 const MARK_CHARACTERS = 8;
 
-/** Random bytes for many ids: one call of the runtime for each id would cost more. */
+/** Random bytes for many ids. One call of the runtime for each id would cost more. */
 const pool = new Uint8Array(RANDOM_CHARACTERS * 64);
 let usedBytes = pool.length;
-/** The time of the id that was made last, in milliseconds since 1970, and what an id of that time begins with. */
+/** The time of the last id, in milliseconds since 1970, and the beginning of ids of that time. */
 let latest = { time: Number.NaN, start: '' };
 
 /**
@@ -37,17 +37,17 @@ function startOf(now: number): string {
   return PREFIX + time;
 }
 
-/** The header by which an answer tells the edge's id of its request. */
+/** The header with the edge's own id of the request. */
 export const OWN_ID = 'sluice-request-id';
 
 /** @returns the headers that every answer of the edge has. */
 export function commonHeaders(requestId: string): Record<string, string> {
-  // Without the second a browser could take an answer for a page with a script in it.
+  // Without the second header a browser could treat an answer as a page with a script.
   return { [OWN_ID]: requestId, 'x-content-type-options': 'nosniff' };
 }
 
 /**
- * Puts the mark of an account into an id, behind its time: it stays as long as it was, and 40 of its bits stay random.
+ * Puts the mark of an account into an id, after its time. The length does not change, and 40 of its bits stay random.
  *
  * @param mark eight characters; undefined leaves the id as it is
  */
@@ -57,18 +57,18 @@ export function withMark(id: string, mark: string | undefined): string {
   return id.slice(0, at) + mark + id.slice(at + MARK_CHARACTERS);
 }
 
-/** Makes another id for the same account as a request's: with the mark that is in its id. */
+/** Makes another id with the same account's mark as an id has. */
 export function anotherRequestId(requestId: string): string {
   return withMark(createRequestId(), markIn(requestId));
 }
 
-/** @returns the characters of an id that may be the mark of an account; undefined for what is no id of this edge. */
+/** @returns the characters of an id that may be the mark of an account; undefined if it is not an id of this edge. */
 export function markIn(id: string): string | undefined {
   const at = PREFIX.length + TIME_CHARACTERS;
   return isOwnId(id) ? id.slice(at, at + MARK_CHARACTERS) : undefined;
 }
 
-/** @returns when an id was made, in milliseconds since 1970; undefined for what is no id of this edge. */
+/** @returns when an id was made, in milliseconds since 1970; undefined if it is not an id of this edge. */
 export function timeOfRequestId(id: string): number | undefined {
   if (!isOwnId(id)) return undefined;
   let time = 0;

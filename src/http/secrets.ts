@@ -1,11 +1,10 @@
 /**
- * The credentials that go up, so that what comes back can be rid of them: a gateway may repeat in its errors what it was
- * sent.
+ * Remembers the credentials that go up, and masks them in what comes back, because a gateway may quote them in its errors.
  */
 
 import { encoder, exactDecoder } from './bytes.ts';
 
-/** What is shorter than this is no secret, and might be a word of any text. */
+/** A shorter value is not masked. It is hardly a secret, and might be a word of any text. */
 const LEAST_LENGTH = 8;
 const MASK = '[secret]';
 
@@ -14,9 +13,9 @@ let all: readonly string[] = [];
 let shortest = Number.POSITIVE_INFINITY;
 
 /**
- * Keeps secrets in mind, in each form in which a text may repeat them.
+ * Remembers secrets, in each form in which a text may quote them.
  *
- * @param owner whose they are, such as the name of a setting: they take the place of those that it had
+ * @param owner whose secrets they are, such as the name of a setting. They replace the owner's earlier secrets
  */
 export function keepSecrets(owner: string, secrets: readonly string[]): void {
   const long = secrets.filter(({ length }) => length >= LEAST_LENGTH);
@@ -29,7 +28,7 @@ export function keepSecrets(owner: string, secrets: readonly string[]): void {
       encodeURIComponent(secret),
     ]),
   );
-  // One may be a part of another: the whole goes first.
+  // One secret may be a part of another, so longer ones come first.
   all = [...new Set([...secretsByOwner.values()].flat())].sort((left, right) => right.length - left.length);
   shortest = all.at(-1)?.length ?? Number.POSITIVE_INFINITY;
 }
@@ -38,7 +37,7 @@ function inJson(text: string): string {
   return JSON.stringify(text).slice(1, -1);
 }
 
-/** @returns a text without the secrets that are kept in mind. */
+/** @returns a text without the remembered secrets. */
 export function masked(text: string): string {
   if (text.length < shortest) return text;
   let rest = text;

@@ -1,4 +1,4 @@
-/** The answer for a path that does not exist. Most callers get there by a wrong base URL, so the answer tells the right one. */
+/** Makes the answer for a path that does not exist. The usual cause is a wrong base URL, so the answer says the right one. */
 import { type ApiError, finalError, notFound } from './errors.ts';
 
 /** A longer path is cut before it is shown. */
@@ -11,7 +11,7 @@ interface Edge {
   /** The path under which another app has mounted it; empty if there is no other app. */
   base: string;
   routes: readonly { method: string; path: string }[];
-  /** @returns the methods of a path of the edge; none if it does not exist */
+  /** @returns the methods of a path of the edge; an empty list if it does not exist */
   methodsOf(path: string): readonly string[];
 }
 
@@ -40,7 +40,7 @@ export function unknownPath(path: string, edge: Edge): ApiError {
   return finalError('not_supported', `This edge does not offer ${shown}. Of the Claude API it has ${offered(edge)}.`);
 }
 
-/** @returns the path that was meant, and what is too much in the client's base URL: `/v1` of `/v1/v1/messages`. */
+/** @returns the path that was meant, and the superfluous part of the client's base URL: `/v1` in `/v1/v1/messages`. */
 function meantBy(path: string, { methodsOf }: Edge): { extra?: string; path: string } | undefined {
   const isThere = (one: string) => methodsOf(one).length > 0;
   const at = path.lastIndexOf('/v1/');

@@ -1,6 +1,7 @@
 /**
- * zod as every schema imports it: the functions of `zod/mini`, of which only the used ones are deployed. The English
- * messages, which the larger `zod` has by itself, are added here.
+ * zod for every schema: the functions of `zod/mini`, of which only the used ones are deployed. The English messages, which
+ * the
+ * larger `zod` includes, are added here.
  */
 import { en } from 'zod/locales';
 import * as mini from 'zod/mini';
@@ -23,7 +24,7 @@ export function optionally<T extends mini.ZodMiniType>(schema: T, description: s
   return described(mini.optional(schema), description);
 }
 
-/** @returns a copy of a schema with what the reference tells about it: a name, a description, an example. */
+/** @returns a copy of a schema with what the reference says about it: a name, a description, an example. */
 export function withMeta<T extends mini.ZodMiniType>(schema: T, meta: mini.core.GlobalMeta): T {
   const copy = schema.clone();
   mini.globalRegistry.add(copy, meta);

@@ -1,14 +1,14 @@
 import type { Scope } from './identity.ts';
 
-/** Who is asking, once the credential has been verified. */
+/** The verified caller of a request. */
 export interface Identity {
   account: string;
   scopes: readonly Scope[];
   /** The token that was sent; undefined if none was needed, as in development. */
   token: VerifiedToken | undefined;
-  /** The group that the credential names; absent where it names none. */
+  /** The group that the credential names; absent if it names none. */
   group?: string | undefined;
-  /** What the request is for, as `tags.ts` writes it: by the token's claim, else by the request's header. */
+  /** The tags of the request, as `tags.ts` writes them: from the token's claim, otherwise from the request's header. */
   tags?: string | undefined;
   /** A hash of the end user that the request names. */
   user?: string | undefined;

@@ -12,12 +12,12 @@ export const MAX_ACCOUNT_CHARACTERS = 128;
 /** @returns whether a string can name an account. */
 export function isAccount(name: unknown): name is string {
   if (typeof name !== 'string' || name.length < 1 || name.length > MAX_ACCOUNT_CHARACTERS) return false;
-  // In an object's name a lone surrogate becomes the replacement character: two accounts would be one.
+  // In an object's name a lone surrogate becomes the replacement character, so that two accounts would be one.
   // Clients resolve `.` and `..` in a path before they send it: no route could name such an account.
   return name.isWellFormed() && name !== '.' && name !== '..';
 }
 
-/** @returns whether a string can name a group: what can name an account. */
+/** @returns whether a string can name a group. The rules are the same as for an account. */
 export function isGroup(name: unknown): name is string {
   return isAccount(name);
 }
@@ -29,12 +29,12 @@ export function sourceAccount(source: string): string {
   return SOURCE_ACCOUNT + source;
 }
 
-/** @returns whether an account belongs to a source of webhooks: it only pays, and nobody logs in as it. */
+/** @returns whether an account belongs to a source of webhooks. Such an account only pays, and nobody logs in as it. */
 export function isSourceAccount(name: string): boolean {
   return name.startsWith(SOURCE_ACCOUNT);
 }
 
-/** `z.readonly` would say the same, and freeze them: it is larger than that is worth. */
+/** `z.readonly` would do the same and freeze them, but adds too much code. */
 const scopesSchema: z.ZodMiniType<readonly Scope[], readonly Scope[]> = z.array(z.enum(SCOPES));
 
 /** The form in which a Worker's own `authenticate` says who asks. */

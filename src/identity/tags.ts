@@ -7,7 +7,7 @@ const MOST_TAGS = 8;
 const TAG_NAME = /^(?!__proto__$)[A-Za-z0-9_.-]{1,64}$/;
 const TAG_VALUE = /^[A-Za-z0-9_.:@/+ -]{1,128}$/;
 
-/** What the caller is told whose tags have another form. */
+/** The message for a caller with malformed tags. */
 export const TAGS_FORM = `must be at most ${MOST_TAGS} pairs such as feature=search,customer=42, each name once: names of letters, digits, _, . and - (64 at most), values also with :, @, /, + and spaces (128 at most)`;
 
 /** Tags as a member of JSON: names with their values. */
@@ -18,7 +18,7 @@ export const tagsSchema = z
 /**
  * Reads tags as the header `sluice-tags` has them.
  *
- * @returns them as the ledger stores them, in the order of their names; empty for none; undefined for another form
+ * @returns the tags as the ledger stores them, in the order of their names; empty for none; undefined if they are malformed
  */
 export function parseTags(header: string): string | undefined {
   const pairs = commaSeparated(header).map((pair) => pair.split('='));
@@ -26,7 +26,7 @@ export function parseTags(header: string): string | undefined {
   return textOfTags(pairs.map(([name = '', value = '']) => [name.trim(), value.trim()] as const));
 }
 
-/** @returns the tags that a token's claim names, as the ledger stores them; undefined where there are none that hold. */
+/** @returns the tags of a token's claim, as the ledger stores them; undefined if there are no valid ones. */
 export function tagsOfClaim(claim: unknown): string | undefined {
   if (typeof claim === 'string') return parseTags(claim);
   const { data } = tagsSchema.safeParse(claim);

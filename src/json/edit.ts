@@ -1,4 +1,4 @@
-/** A member of the outermost object: its key, and where it stands in the text, by characters. */
+/** A member of the outermost object: its key, and its position in the text, in characters. */
 interface Member {
   key: string;
   start: number;
@@ -10,23 +10,23 @@ const STRUCTURE = /["{}[\]]/g;
 const SCALAR_END = /[,}\]\s]/g;
 const NOT_SPACE = /[^\s]/g;
 
-/** The JSON text of a member's value for an object that has no such member. */
+/** The JSON text of a value that is set only if the object has no such member. */
 export interface Default {
   readonly ifAbsent: string;
 }
 
-/** Changes by key: the JSON text of the new value, undefined to take the member out, or a default. */
+/** Changes by key: the JSON text of the new value, undefined to remove the member, or a default. */
 export type Changes = Readonly<Record<string, string | undefined | Default>>;
 
 /**
- * Changes members of a JSON object in its text, and leaves all other text as it is.
+ * Changes members of a JSON object in its text. All other text does not change.
  *
  * @param text a valid JSON object
  */
 export function edit(text: string, wanted: Changes): string {
   const all = members(text);
   const changes = withDefaults(wanted, all);
-  // Of a repeated key the last member counts, as for `JSON.parse`; a change removes the others.
+  // If a key is repeated, the last member counts, as for `JSON.parse`. A change removes the others.
   const last = new Map(all.map((member, index) => [member.key, index]));
   const stays = (member: Member, index: number) =>
     !Object.hasOwn(changes, member.key) || (changes[member.key] !== undefined && last.get(member.key) === index);
@@ -61,7 +61,7 @@ export function edit(text: string, wanted: Changes): string {
   return edited;
 }
 
-/** @returns the changes without defaults: each one is a new value, or nothing where the object has that member. */
+/** @returns the changes without defaults. A default becomes a new value, or nothing if the object has that member. */
 function withDefaults(changes: Changes, all: readonly Member[]): Record<string, string | undefined> {
   const own: Record<string, string | undefined> = Object.create(null);
   for (const [key, value] of Object.entries(changes)) {
@@ -89,12 +89,12 @@ export function withoutRepeatedKeys(text: string, json: Readonly<Record<string, 
   return edit(text, repeated);
 }
 
-/** @returns the JSON text of each value of an object, by key; of a repeated key the last value. */
+/** @returns the JSON text of each value of an object, by key. If a key is repeated, the last value. */
 export function memberTexts(object: string): Map<string, string> {
   return new Map(members(object).map(({ key, valueStart, end }) => [key, object.slice(valueStart, end)]));
 }
 
-/** @returns where the value of a member stands in an object's text; of a repeated key the last value. */
+/** @returns the position of a member's value in an object's text. If a key is repeated, of the last value. */
 export function placeOf(object: string, key: string): { start: number; end: number } | undefined {
   const member = members(object).findLast((member) => member.key === key);
   return member && { start: member.valueStart, end: member.end };
@@ -153,7 +153,7 @@ function skipValue(text: string, at: number): number {
   return next;
 }
 
-/** @returns the place behind the string whose opening quote stands at `start`. */
+/** @returns the position after the string whose opening quote is at `start`. */
 export function endOfString(text: string, start: number): number {
   for (let quote = text.indexOf('"', start + 1); ; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0;
@@ -162,7 +162,7 @@ export function endOfString(text: string, start: number): number {
   }
 }
 
-/** @param pattern matches one character: `lastIndex` says where it stands, and no match object is made */
+/** @param pattern matches one character. `lastIndex` then says where, without making a match object */
 function find(pattern: RegExp, text: string, from: number): number {
   pattern.lastIndex = from;
   return pattern.test(text) ? pattern.lastIndex - 1 : text.length;

@@ -1,6 +1,7 @@
 /**
- * The part of JSON Schema that describes extracted fields: what the API's structured output knows, and the bounds that it
- * does not check. `format` and `pattern` go to the model, but are not checked here.
+ * Checks values by the part of JSON Schema that describes extracted fields: what the API's structured output supports, and
+ * the
+ * bounds that the API does not check. `format` and `pattern` go to the model, but are not checked here.
  */
 import { isObject, type Json } from './object.ts';
 
@@ -115,7 +116,7 @@ export function faultInValue(value: unknown, schema: Json, path = 'fields'): str
   for (const [name, inner] of Object.entries(value)) {
     const known = Object.hasOwn(properties, name) ? properties[name] : undefined;
     if (known === undefined) {
-      // A member that is not in `properties`: the API is told as well that there must be none.
+      // A member that is not in `properties` is a fault. The API is also told that there must be none.
       if (type !== undefined) return `${path}.${name}`;
       continue;
     }

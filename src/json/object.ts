@@ -1,14 +1,14 @@
 import { parseOrUndefined } from './parse.ts';
 
-/** An object as JSON has it, its members unknown. */
+/** A JSON object with unknown members. */
 export type Json = Record<string, unknown>;
 
-/** @returns whether a value is an object with members: not null, and no list. */
+/** @returns whether a value is an object with members: not null, and not a list. */
 export function isObject(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** @returns a member of a value; undefined if it is no object. */
+/** @returns a member of a value; undefined if the value is not an object. */
 export function memberOf(value: unknown, name: string): unknown {
   return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[name] : undefined;
 }
@@ -18,15 +18,15 @@ export function stringOrUndefined(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
-/** The same members, but for those that are undefined. */
+/** The same members, without those that are undefined. */
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
-/** @returns an object without the members that are undefined, the others in their order. */
+/** @returns an object without its undefined members. The others keep their order. */
 export function withoutUndefined<T extends object>(value: T): Given<T> {
   return Object.fromEntries(Object.entries(value).filter(([, member]) => member !== undefined)) as Given<T>;
 }
 
-/** @returns the JSON object that a text, or its bytes, holds; undefined if they hold anything else. */
+/** @returns the JSON object in a text or its bytes; undefined if they are anything else. */
 export function parseObject(json: Uint8Array | string): Json | undefined {
   const value = parseOrUndefined(typeof json === 'string' ? json : new TextDecoder().decode(json));
   return isObject(value) ? value : undefined;

@@ -8,7 +8,7 @@ const SPACES: ReadonlySet<number> = new Set([32, 9, 10, 13]);
 
 /**
  * @param json what the text parses to
- * @returns whether some object repeats a key: the text has then more keys than what it parses to
+ * @returns whether some object repeats a key. Then the text has more keys than its parsed value
  */
 export function repeatsKeys(text: string, json: object): boolean {
   let keys = 0;
@@ -16,7 +16,9 @@ export function repeatsKeys(text: string, json: object): boolean {
   return keys !== keysIn(json);
 }
 
-/** @returns the values of all members with such a name, also of repeated ones; undefined in the place of a value that is no string */
+/**
+ * @returns the values of all members with such a name, including repeated ones; undefined for a value that is not a string
+ */
 export function valuesNamed(text: string, names: RegExp): (string | undefined)[] {
   const values: (string | undefined)[] = [];
   for (const { start, end, value } of keysOf(text)) {
@@ -27,7 +29,7 @@ export function valuesNamed(text: string, names: RegExp): (string | undefined)[]
   return values;
 }
 
-/** Yields where each key stands, also a repeated one, and where its value begins. */
+/** Yields the position of each key, including repeated ones, and where its value begins. */
 function* keysOf(text: string): Generator<{ start: number; end: number; value: number }> {
   for (let start = text.indexOf('"'); start >= 0; start = text.indexOf('"', start)) {
     const end = endOfString(text, start);
@@ -43,12 +45,12 @@ function skipSpace(text: string, from: number): number {
   return at;
 }
 
-/** @returns how many keys all objects in a value have. It does not call itself: a body may nest too deep for that. */
+/** @returns how many keys all objects in a value have. It does not recurse, because a body may nest very deep. */
 function keysIn(value: object): number {
   let keys = 0;
   const stack: object[] = [value];
   for (let node = stack.pop(); node; node = stack.pop()) {
-    // No `Object.values` of a list: it may have millions of items.
+    // `Object.values` is not used for a list, which may have millions of items.
     const members: unknown[] = Array.isArray(node) ? node : Object.values(node);
     if (members !== node) keys += members.length;
     for (const member of members) if (typeof member === 'object' && member !== null) stack.push(member);

@@ -1,15 +1,15 @@
-/** Answers that were given before: a key for each account, classifier version, model and input, gone after a time. */
+/** Caches answers in KV: a key for each account, classifier version, model and input, with an expiry. */
 
 import type { ClassifyAnswer } from '../classification/classify-answers.schema.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
 
-/** The part of an answer that is stored. Its cost is not: to give it again costs nothing. */
+/** The part of an answer that is stored. Its cost is not stored, because a cached answer costs nothing. */
 export type KeptAnswer = Pick<ClassifyAnswer, 'label' | 'labels' | 'confidence' | 'fields'>;
 
 const ANSWER_PREFIX = 'classified:';
 const HASH_CHARACTERS = 64;
-/** Keys that are deleted in one go: a request may make a thousand calls to KV, and each deletion is one. */
+/** How many keys are deleted at once. A request may make a thousand calls to KV, and each deletion is one. */
 const ANSWERS_AT_ONCE = 500;
 
 // The hash has no colon and a fixed length, so the account before it may have any.
@@ -22,7 +22,7 @@ export async function answerHash(parts: readonly unknown[]): Promise<string> {
   return await sha256Hex(utf8(JSON.stringify(parts)));
 }
 
-/** @returns an answer that was given before, or undefined, also where KV does not respond. */
+/** @returns a cached answer; undefined if there is none, or if KV does not respond. */
 export async function recallAnswer(store: KVNamespace, account: string, hash: string): Promise<KeptAnswer | undefined> {
   try {
     return (await store.get<KeptAnswer>(answerKey(account, hash), 'json')) ?? undefined;
@@ -32,13 +32,13 @@ export async function recallAnswer(store: KVNamespace, account: string, hash: st
   }
 }
 
-/** The most keys that KV reads in one go. */
+/** The most keys that KV reads at once. */
 export const RECALLED_AT_ONCE = 100;
 
 /**
- * Recalls many answers at once: at most `RECALLED_AT_ONCE`.
+ * Reads many cached answers at once, at most `RECALLED_AT_ONCE`.
  *
- * @returns those that were given before, by their hashes; none where KV does not respond
+ * @returns the cached answers by their hashes; none if KV does not respond
  */
 export async function recallAnswers(
   store: KVNamespace,
@@ -62,7 +62,7 @@ export async function recallAnswers(
 /**
  * Stores an answer for some seconds.
  *
- * @throws ApiError 503 where KV does not take it
+ * @throws ApiError 503 if KV does not accept it
  */
 export async function keepAnswer(
   store: KVNamespace,
@@ -79,11 +79,12 @@ export async function keepAnswer(
 }
 
 /**
- * Forgets a page of an account's answers.
+ * Deletes a page of an account's answers.
  *
- * @param cursor where the page begins. Without it the first page would come again and again: it may be full of answers
- * of accounts whose names begin like this one, which stay
- * @returns where the next page begins; undefined where there is none
+ * @param cursor where the page begins. It is needed because a page may be full of answers of other accounts, whose names
+ * begin
+ *   like this one. Those are not deleted
+ * @returns where the next page begins; undefined if there is none
  */
 export async function forgetAnswers(
   store: KVNamespace,
@@ -92,7 +93,7 @@ export async function forgetAnswers(
 ): Promise<string | undefined> {
   const prefix = answerKey(account, '');
   const page = await store.list({ prefix, limit: ANSWERS_AT_ONCE, ...(cursor === undefined ? {} : { cursor }) });
-  // What is longer is of an account whose name begins like this one.
+  // A longer key belongs to an account whose name begins like this one.
   const own = page.keys.filter(({ name }) => name.length === prefix.length + HASH_CHARACTERS);
   await Promise.all(own.map(({ name }) => store.delete(name)));
   return page.list_complete ? undefined : page.cursor;

@@ -1,11 +1,11 @@
-/** Lists in KV: one key for each name, written once. They have only the names; the rest is in their objects. */
+/** Keeps lists of names in KV, with one key for each name, written once. Everything else is in the objects. */
 
 import { encoder } from '../http/bytes.ts';
 import { storedKeys } from './keys.ts';
 
 /** A list of names, in the order of their UTF-8 bytes, as KV sorts. */
 class NameList {
-  /** What each of its keys begins with. */
+  /** The prefix of each of its keys. */
   readonly prefix: string;
 
   constructor(prefix: string) {
@@ -37,7 +37,7 @@ class NameList {
     { limit, after, before }: { limit: number; after?: string | undefined; before?: string | undefined },
   ): Promise<{ names: string[]; hasMore: boolean }> {
     const found: string[] = [];
-    // KV has no start key: a page further on is reached through those before it, a thousand names a step.
+    // KV has no start key, so a later page is reached through the pages before it, a thousand names per step.
     for await (const name of this.all(store)) {
       if (before !== undefined && compareBytes(name, before) >= 0) break;
       if (after !== undefined && compareBytes(name, after) <= 0) continue;

@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 
-/** What a count means: whether the prompt fits the model, and what it costs as input of each kind. */
+/** A count of tokens, whether the prompt fits the model, and what it costs as input of each kind. */
 export const countAnswer = z.looseObject({
   input_tokens: z.number(),
   context_window: z.nullable(z.number()),

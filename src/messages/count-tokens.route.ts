@@ -32,7 +32,7 @@ import { upstreamCount } from './count-tokens.schema.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import { logOutcome } from './messages.route.ts';
 
-/** Counts the tokens of a prompt, and says what the figure means for its model. */
+/** Makes the routes that count the tokens of a prompt, and say what the count means for its model. */
 export function countTokensRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
     .post('/count-tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerCount(c, fetchUpstream))
@@ -92,7 +92,7 @@ async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody
   validate(conversationRequest, sent.json);
   const prompt = await countedPromptOf(c, sent, id);
   if (prompt) return prompt;
-  // The conversation does not exist yet: it would begin with this request.
+  // The conversation does not exist yet, so it would begin with this request.
   const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
   const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
   const agent = agentNamed(c.req.raw.headers, sent.json);
@@ -100,7 +100,7 @@ async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody
   return (await withPrefix(c, asTold(withText(sent, text, json)), { counts: true })).body;
 }
 
-/** @returns a prompt behind the agent that it names. @throws ApiError 400 where it names a prefix too */
+/** @returns a prompt with the parts of the agent that it names. @throws ApiError 400 if it also names a prefix */
 async function behindNamed(c: Context<AppEnv>, sent: JsonBody, agent: string): Promise<JsonBody> {
   refuseBoth({ agent, prefix: prefixNamed(c.req.raw.headers, sent.json) });
   const { account } = c.get('identity');
@@ -110,7 +110,7 @@ async function behindNamed(c: Context<AppEnv>, sent: JsonBody, agent: string): P
   return asTold(withText(sent, text, JSON.parse(text)));
 }
 
-/** @returns a prompt as the model is told it: without how the edge calls its tools, or has shown their calls */
+/** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */
 function asTold(given: JsonBody): JsonBody {
   const body = withoutEdgeBlocksIn(given);
   if (!hasRun(body.json.tools)) return body;

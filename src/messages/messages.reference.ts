@@ -13,7 +13,7 @@ export const messageList = z.described(
   'The messages, or what is new of them in a conversation.',
 );
 
-/** What goes up unchanged is the API's own, and described by Anthropic; what Sluice judges or adds stands here. */
+/** Members that Sluice checks or adds. Anthropic describes the others, which go up unchanged. */
 const body = z.withMeta(
   z.described(
     z.safeExtend(defaultedRequest, {

@@ -30,14 +30,16 @@ import { ownedIn } from '../upstream/request/owned.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 
-/** The Messages API: `/v1/messages` as Anthropic has it, `/messages` with streaming as the default. */
+/**
+ * Makes the routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.
+ */
 export function messagesRoutes(options: MessagesOptions = {}) {
   return new Hono<AppEnv>()
     .post('/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerMessage(c, true, options))
     .post('/v1/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerMessage(c, false, options));
 }
 
-/** What a Worker decides about the way of a message. */
+/** What a Worker can decide about how messages are answered. */
 export interface MessagesOptions {
   /**
    * Called instead of `fetch` for everything that goes to the Claude API: the binding of a gateway, or a simulator in a test.
@@ -45,9 +47,9 @@ export interface MessagesOptions {
    */
   fetch?: Fetch;
   /**
-   * Called instead of the account's admission; if it returns undefined, the request is not metered and has no price.
+   * Called instead of the account's admission. If it returns undefined, the request is not metered and has no price.
    *
-   * @internal for measurements: conversations are metered all the same
+   * @internal for measurements. Conversations are still metered
    */
   admit?: (request: MeterRequest) => Promise<RequestMeter | undefined>;
 }
@@ -107,7 +109,7 @@ async function answerMessage(
     };
     return (more) => bodyUp(up.body, { ...own, ...more });
   };
-  /** Of the try that goes up. */
+  /** The request id of the try that goes up. */
   let latest = meter;
   const paid =
     meter &&
@@ -168,12 +170,12 @@ async function answerMessage(
       },
     },
   );
-  // Whoever has the whole answer may use its ids at once.
+  // A client with the whole answer may use its ids at once, so they are noted first.
   if (noted !== undefined) await noted;
   return response;
 }
 
-/** @returns a function to call once with the outcome of the answer: it fills the log line and lets it be written. */
+/** @returns a function to call once with the outcome of the answer. It fills in the log line, so that it can be written. */
 export function logOutcome(c: Context<AppEnv>): (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined {
   const entry = c.get('entry');
   entry.begin();

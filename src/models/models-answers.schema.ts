@@ -9,7 +9,7 @@ const modelPrices = z.extend(tokenPrices, {
   fast: z.optional(tokenPrices),
 });
 
-/** A model as the upstream tells of it, joined with the limits and prices that this edge knows. */
+/** A model as the upstream lists it, joined with the limits and prices that this edge knows. */
 export const modelAnswer = z.looseObject({
   type: z.literal('model'),
   id: z.string(),

@@ -25,19 +25,22 @@ import {
 
 const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
 const LIST = '/v1/models';
-/** How gateways answer that do not have the list. */
+/** Statuses of gateways that do not have the list. */
 const HAS_NO_LIST: ReadonlySet<number> = new Set([404, 405, 501]);
-/** The same where no answer can be relayed: a web page, a redirect to one, nothing at all. */
+/** The same for answers that cannot be relayed: a web page, a redirect to one, nothing at all. */
 const GIVES_NO_LIST: ReadonlySet<string> = new Set([
   'upstream_no_answer',
   'upstream_redirect',
   'upstream_silent',
   'upstream_timeout',
 ]);
-/** Milliseconds. Who has the list gives it at once. */
+/** Milliseconds to wait for the list. An upstream that has it sends it at once. */
 const LIST_MS = 5_000;
 
-/** Lists the upstream's models with the limits and prices that this edge knows; only those that the account may use. */
+/**
+ * Makes the routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
+ * listed.
+ */
 export function modelsRoutes(fetchUpstream?: Fetch) {
   const mayRead = requireScope('messages');
   const list = async (c: Context<AppEnv>) => {
@@ -46,7 +49,7 @@ export function modelsRoutes(fetchUpstream?: Fetch) {
     if (!allowed && !pool) return await answerModels(c, LIST, fetchUpstream);
     const { models } = c.get('settings');
     const page = readPage(c.req.query());
-    // A page of the upstream's could have none of the allowed models. So all are fetched, and paged here.
+    // A page of the upstream could have none of the allowed models. So all are fetched, and paged here.
     const all = pool
       ? await answerPooled(c, pool, fetchUpstream)
       : await answerModels(c, LIST, fetchUpstream, allOf(c.req.raw));
@@ -86,7 +89,7 @@ function unknownModel() {
   return notFound('There is no such model. GET /models lists those that there are.');
 }
 
-/** @returns the account's limit `models`; undefined where it may use any. */
+/** @returns the account's limit `models`; undefined if it may use any model. */
 async function allowedModels(c: Context<AppEnv>): Promise<readonly string[] | undefined> {
   const { settings } = c.var;
   const { limits } = await callAccount(contextOf(c), (account) => account.standing(settings.DEFAULT_LIMITS));
@@ -116,7 +119,7 @@ async function answerModels(
   if (!response.ok) return response;
   const body: unknown = await response.json();
   if (path !== LIST) return Response.json(joinedRow(body, settings), { headers: response.headers });
-  // A list of another form, as gateways have it that speak several APIs, has only models.
+  // Gateways for several APIs have a list in another form, which has only models.
   if (!isObject(body) || !Array.isArray(body.data)) return ownList(caller, settings, quota);
   const data = body.data.map((row) => joinedRow(row, settings));
   const page = { has_more: false, first_id: idOf(data[0]), last_id: idOf(data.at(-1)), ...body, data };
@@ -136,7 +139,7 @@ function relayModels(c: Context<AppEnv>, path: string, caller: Request, fetchUps
   return relay({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
 }
 
-/** @returns the upstream's list; undefined for a gateway that has none, or gives none in time, which the log tells. */
+/** @returns the upstream's list; undefined if it has none, or does not send it in time. The log says so. */
 async function relayList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fetch): Promise<Response | undefined> {
   try {
     const response = await relayModels(c, LIST, caller, fetchUpstream);
@@ -153,7 +156,7 @@ function idOf(row: unknown): string | null {
   return isModelRow(row) ? row.id : null;
 }
 
-/** @returns the models of this edge's own table, for a gateway that has no list: it may serve any of them. */
+/** @returns the models of this edge's own table, for a gateway without a list, which may serve any of them. */
 function ownList(caller: Request, settings: Settings, quota: Record<string, string>): Response {
   const everywhere = { all: [{ idOf: (model: string) => model }] };
   const rows = servedModels(everywhere, [], settings, Date.now()).map((row) => joined(row, settings));
@@ -161,7 +164,7 @@ function ownList(caller: Request, settings: Settings, quota: Record<string, stri
   return Response.json(page, { headers: quota });
 }
 
-/** @returns all models of several upstreams: as one of them lists them that has a list, and as this edge's table has them. */
+/** @returns all models of several upstreams: those in the list of one of them, and those in this edge's table. */
 async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool, fetchUpstream?: Fetch): Promise<Response> {
   const { settings } = contextOf(c);
   const asked = { method: 'GET', path: LIST, headers: {} };
@@ -174,7 +177,7 @@ async function answerPooled(c: Context<AppEnv>, pool: UpstreamPool, fetchUpstrea
   return Response.json({ data: rows.map((row) => joined(row, settings, pool)) }, { headers });
 }
 
-/** @returns the list of an upstream that has one; undefined while none of those answers, which the log tells. */
+/** @returns the list of an upstream that has one; undefined while none of them answers. The log says so. */
 async function listFrom(
   c: Context<AppEnv>,
   fetchUpstream?: Fetch,
@@ -195,8 +198,8 @@ function joinedRow(row: unknown, settings: Settings): unknown {
 }
 
 /**
- * @returns a row with what the model table knows. The API's own figures win; the table fills those that are absent. Where
- * there are several upstreams, its price is the one at the upstream that is tried first.
+ * @returns a row, completed from the model table. The API's own figures win, and the table fills in absent ones. If there are
+ *   several upstreams, the price is the one at the upstream that is tried first
  */
 function joined(row: ModelRow, settings: Settings, pool?: UpstreamPool): ModelRow {
   const model: Model | undefined = settings.models.find(row.id);

@@ -1,4 +1,4 @@
-/** The models of an edge with several upstreams: whatever any of them serves, with where that is and at which price. */
+/** Lists the models of an edge with several upstreams: every model that one of them serves, with where and at which price. */
 
 import { isObject } from '../json/object.ts';
 import type { Model } from '../pricing/models.ts';
@@ -6,7 +6,7 @@ import type { Settings } from '../settings/settings.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 
-/** A model as an upstream, or this edge, tells of it. */
+/** A model as an upstream, or this edge, lists it. */
 export interface ModelRow {
   id: string;
   [key: string]: unknown;
@@ -17,12 +17,12 @@ interface Serving {
   all: readonly Pick<UpstreamPool['all'][number], 'idOf'>[];
 }
 
-/** As the API says it of a model whose day of release is not known. */
+/** The API's value for a model whose release date is not known. */
 export const UNKNOWN_DAY = '1970-01-01T00:00:00Z';
 
 /**
- * @param listed what those upstreams list that have a list
- * @returns the models that are served, the listed ones first; those that have retired only where they are listed
+ * @param listed the models in the upstreams' lists
+ * @returns the models that are served, the listed ones first. Retired models are included only if they are listed
  */
 export function servedModels(
   pool: Serving,
@@ -37,7 +37,7 @@ export function servedModels(
   return [...listed, ...others.map(rowOfTable)].filter(({ id }) => pool.all.some((one) => one.idOf(id) !== undefined));
 }
 
-/** @returns a model by any of its names as this edge's own table has it; undefined for one that no upstream serves. */
+/** @returns a model of this edge's own table, by any of its names; undefined if no upstream serves it. */
 export function servedModel(
   pool: Pick<UpstreamPool, 'all'>,
   name: string,
@@ -62,7 +62,7 @@ export function placesOf(pool: Pick<UpstreamPool, 'all'>, model: string, setting
   });
 }
 
-/** @returns the rows of a list of models; none of what is no list. */
+/** @returns the rows of a list of models; an empty list if it is not a list. */
 export function rowsIn(body: unknown): ModelRow[] {
   const data = isObject(body) ? body.data : undefined;
   return Array.isArray(data) ? data.filter(isModelRow) : [];

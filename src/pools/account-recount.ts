@@ -1,10 +1,12 @@
 import { accountList } from '../kv/name-list.ts';
 import type { PoolStore } from './pool-store.ts';
 
-/** How many names one step reads: their accounts are called in one alarm. */
+/** How many names one step reads. Their accounts are called in one alarm. */
 const NAMES_A_STEP = 300;
 const NEXT_STEP_MS = 1_000;
-/** An account that cannot be reached is called again, but not for ever: then it tells what it has spent when it is used. */
+/**
+ * Milliseconds after which an unreachable account is called again, a few times. Later it reports by itself when it is used.
+ */
 const AGAIN_MS = 60_000;
 const MOST_TRIES = 5;
 
@@ -16,12 +18,13 @@ interface Progress {
 }
 
 /**
- * Asks every account on the list what it has spent, so that a pool that is new hears of those too that nobody uses. How far
- * it has come is stored.
+ * Asks every listed account what it has spent, so that a new pool also knows accounts that nobody uses any more. It stores
+ * how
+ * far it has come.
  */
 export class AccountRecount {
   readonly #store: PoolStore;
-  /** undefined where it never began; null once it is through. */
+  /** undefined if it never began; null after it has finished. */
   #progress: Progress | null | undefined;
 
   constructor(store: PoolStore) {
@@ -44,7 +47,7 @@ export class AccountRecount {
    * Calls the accounts of the next names.
    *
    * @param call returns whether all of them were reached
-   * @returns after how many milliseconds to go on; undefined where nothing is left
+   * @returns after how many milliseconds to go on; undefined if nothing is left
    */
   async go(list: KVNamespace, call: (accounts: string[]) => Promise<boolean>): Promise<number | undefined> {
     const progress = this.#progress;
@@ -55,7 +58,7 @@ export class AccountRecount {
       .list(progress.cursor === undefined ? from : { ...from, cursor: progress.cursor })
       .catch(() => undefined);
     const isDone = page !== undefined && (await call(page.keys.map(({ name }) => name.slice(prefix.length))));
-    // It was begun anew meanwhile.
+    // It was started again meanwhile.
     if (this.#progress !== progress) return NEXT_STEP_MS;
     if (page === undefined) {
       // The list cannot be read, or does not know this place any more.

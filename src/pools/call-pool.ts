@@ -3,7 +3,7 @@ import { callObject, type Remote } from '../durable/call-object.ts';
 import type { PoolObject } from '../durable/contracts/pool.ts';
 import { type PoolBinding, poolStub } from '../durable/stubs.ts';
 
-/** Somebody waits for an answer meanwhile. */
+/** Milliseconds that a call may take, because a request waits for it. */
 const POOL_CALL_MS = 10_000;
 
 /**

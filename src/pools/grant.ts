@@ -1,42 +1,43 @@
 /**
- * The arithmetic of a pool: who may go how far. No storage, no clock, no waiting.
+ * The arithmetic of a pool: how much each account may spend. No storage, no clock, no waiting.
  *
- * In every window the sum of what is counted for all leases never exceeds the limit, but for debt and for a limit that was
- * lowered: a grant is made of what nobody has.
+ * In every window, the sum of what is counted for all leases never exceeds the limit, because a grant is taken from what
+ * nobody
+ * has. The exceptions are debt, and a limit that was lowered.
  */
 
 import { MINUTE_MS } from '../async/durations.ts';
 import type { LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from '../durable/contracts/pool.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 
-/** How long a window is remembered after it has ended: accounts whose clocks are behind are still in it. */
+/** Milliseconds for which a window is remembered after its end, because accounts with slow clocks are still in it. */
 const REMEMBERED_MS = 10 * MINUTE_MS;
-/** A lease that was told of within this time shares in what is left. */
+/** A lease is active if its account has called within this time. Active leases share what is left. Milliseconds. */
 export const ACTIVE_MS = MINUTE_MS;
-/** How long a count of the active leases is good for. */
+/** Milliseconds for which a count of the active leases is used. */
 const COUNT_AGAIN_MS = 1_000;
 
-/** What a pool knows of one account in one window. */
+/** What a pool knows about one account in one window. */
 export interface LeasedWindow {
   end: number;
   spent: Nanodollars;
-  /** Up to where the account may go; never below what it has told. */
+  /** The most that the account may settle and hold; never less than what it has reported. */
   granted: Nanodollars;
 }
 
-/** What a pool knows of one account. */
+/** What a pool knows about one account. */
 export interface KnownLease {
   id: string;
   incarnation: number;
   seq: number;
-  /** When it last told anything; milliseconds since 1970. */
+  /** When it last called; milliseconds since 1970. */
   toldAt: number;
-  /** Whether it has anything that it has not spent, or not reported: then it is asked when it is silent. */
+  /** Whether it has something that it has not spent, or not reported. Then the pool asks it if it stays silent. */
   open: boolean;
   windows: Record<string, LeasedWindow>;
 }
 
-/** What all leases have in one window. */
+/** The sum of all leases in one window. */
 export interface WindowCount {
   spent: Nanodollars;
   granted: Nanodollars;
@@ -66,14 +67,14 @@ export function booksOf<Known extends KnownLease>(leases: Iterable<Known>): Leas
   return books;
 }
 
-/** @returns whether a call is newer than what is known of its lease. */
+/** @returns whether a call is newer than the last known call of its lease. */
 export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, known: KnownLease | undefined): boolean {
   if (!known) return true;
   return call.incarnation > known.incarnation || (call.incarnation === known.incarnation && call.seq > known.seq);
 }
 
 /**
- * Takes a call that is newer, and grants what it may have. Changes the books; the caller stores what is returned before it
+ * Takes a newer call, and grants what it may have. Changes the books. The caller must store the returned lease before it
  * answers.
  *
  * @returns the lease as it is now
@@ -96,7 +97,7 @@ export function grantLease(books: LeaseBooks, rules: PoolRules, call: LeaseCall,
   return lease;
 }
 
-/** @returns what a lease has in the windows that are asked for, by their ids. */
+/** @returns what a lease has in the requested windows, by their ids. */
 export function answerFor(
   books: LeaseBooks,
   rules: PoolRules,
@@ -120,13 +121,14 @@ export function answerFor(
 }
 
 /**
- * @returns what each window of a call is given on top of what it keeps. Where one of them has too little, none gets
- * anything: what a request cannot use would only be missing elsewhere.
+ * @returns what each window of a call gets in addition to what it keeps. If one window has too little, none gets anything:
+ * the
+ *   request could not use it, and other accounts would lack it
  */
 function grantsFor(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): Nanodollars[] {
   const free = call.windows.map(({ id, period, spent, kept }) => {
     const limit = rules[period];
-    // The lease itself has been taken out of the counts.
+    // The counts no longer include this lease itself.
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     return limit - (books.counts.get(id)?.granted ?? 0) - spent - kept;
   });
@@ -138,13 +140,13 @@ function grantsFor(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: nu
     return call.windows.map(({ want }, at) => (limited[at] ? want + more : 0));
   }
   if (!isEnough('least')) return call.windows.map(() => 0);
-  // Half of what is free, as an account's own budget is shared out: the next request must find room too.
+  // Half of what is free, as in an account's own budget, so that the next request finds room, too.
   return call.windows.map(({ want, least }, at) =>
     limited[at] ? Math.max(least, Math.min(want, Math.floor((free[at] ?? 0) / 2))) : 0,
   );
 }
 
-/** @returns the part of what is free that one of so many may keep for later: together they keep half of it. */
+/** @returns the part of the free amount that each of `active` leases may keep for later. Together they keep half of it. */
 function sliceOf(free: Nanodollars, active: number): Nanodollars {
   return Math.max(0, Math.floor(free / (2 * Math.max(1, active))));
 }

@@ -2,11 +2,11 @@
 
 import type { PoolKind } from '../durable/contracts/admission.ts';
 
-/** The name of the deployment's pool. No group's pool is named like it. */
+/** The name of the deployment's pool. No group's pool can have this name. */
 export const DEPLOYMENT_POOL = 'deployment';
 const GROUP_POOL = 'group:';
 
-/** Which pool is meant. */
+/** Identifies a pool. */
 export interface PoolId {
   kind: PoolKind;
   /** The group; absent for the deployment. */

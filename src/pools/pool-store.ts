@@ -5,20 +5,20 @@ import type { PoolLimits } from '../settings/limits.schema.ts';
 import type { KnownLease, LeasedWindow } from './grant.ts';
 import { POOL_MIGRATIONS } from './tables.ts';
 
-/** A lease with whose it is. */
+/** A lease with its owner. */
 export interface PoolLease extends KnownLease {
-  /** null once the account was erased and has nothing leased any more. */
+  /** The account's name; null after it was erased and has nothing leased any more. */
   account: string | null;
-  /** Whether it was erased, and not used since: then its name is told to nobody. */
+  /** Whether it was erased and not used since. Then its name is not shown to anybody. */
   isErased: boolean;
   group: string | null;
   /** When the account was last used; milliseconds since 1970. */
   seenAt: number | null;
   /** The account's own limits. */
   limits: PoolLimits | null;
-  /** The last handover that was taken. */
+  /** The number of the last handover that was taken. */
   epoch: number;
-  /** The change up to which it has told what it has spent; -1 where it is to tell all of that. */
+  /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
 }
 

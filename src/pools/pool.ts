@@ -28,25 +28,26 @@ import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { UsedSums } from './used-sums.ts';
 
-/** An account with something leased that has told nothing for longer than this is asked. */
+/** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
 const SILENT_MS = MINUTE_MS;
-/** One whose request runs on is asked less and less often. */
+/** The longest such time. An account whose request goes on is asked less and less often. Milliseconds. */
 const MOST_SILENT_MS = 15 * MINUTE_MS;
-/** How many accounts one alarm asks, and how many at a time: an object may have six connections open. */
+/** How many accounts one alarm asks, and how many at the same time. (An object may have six open connections.) */
 const ASKED_AT_ONCE = 300;
 const ASKED_TOGETHER = 5;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 
-/** The windows that accounts are listed with. */
+/** The windows in the list of accounts. */
 const LISTED_PERIODS = ['day', 'week', 'month'] as const;
 type Listed = (typeof LISTED_PERIODS)[number];
 
 /**
- * The object of a budget that accounts share: a group's, or the deployment's. It grants slices of each window, and keeps what
- * accounts have reported. ARCHITECTURE.md has the protocol.
+ * The object of a budget that accounts share: a group's, or the deployment's. It grants parts of each window, and keeps what
+ * accounts have reported. ARCHITECTURE.md describes the protocol.
  *
- * Grants are made in memory, which is rebuilt from the rows when the object wakes; a row is written before it is answered.
+ * Grants are made in memory, which is rebuilt from the rows when the object wakes. A grant's row is written before the
+ * answer.
  */
 export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;
@@ -57,7 +58,9 @@ export class Pool extends EdgeObject implements PoolObject {
   readonly #books: LeaseBooks<PoolLease>;
   #own: PoolLimits | null;
   #rules: PoolRules | undefined;
-  /** When a lease that is still open was asked, and how long it may be silent now. Not stored: it only spares calls. */
+  /**
+   * When each open lease was last asked, and how long it may be silent now. It is not stored, because it only saves calls.
+   */
   readonly #asked = new Map<string, { at: number; waitMs: number }>();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
@@ -71,7 +74,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
   }
 
-  /** Takes what an account tells and grants what it may have, by text. A call that is not newer changes nothing. */
+  /** Takes an account's report, and grants what it may have. With JSON texts. A call that is not newer changes nothing. */
   leaseJson(text: string): string {
     const call = JSON.parse(text) as LeaseCall;
     const known = this.#books.known.get(call.lease);
@@ -84,12 +87,12 @@ export class Pool extends EdgeObject implements PoolObject {
     return JSON.stringify(answer);
   }
 
-  /** @returns the pool's own limits; null where it has none, or the setting's. */
+  /** @returns the pool's own limits; null if it has none, or has those of the setting. */
   getLimits(): PoolLimits | null {
     return this.#own;
   }
 
-  /** Replaces the pool's limits; null takes those of the setting, or none. What is leased may be used for another minute. */
+  /** Replaces the pool's limits; null means those of the setting, or none. Leased money may be used for another minute. */
   setLimits(limits: PoolLimits | null): void {
     this.#store.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
     this.#own = limits;
@@ -98,7 +101,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#raiseAlerts(PERIODS.map((period) => windowAt(period, now)));
   }
 
-  /** @returns where the pool stands, in every window. */
+  /** @returns the status of the pool in every window. */
   standing(): PoolQuotaReport {
     const now = this.now();
     const rules = this.#rulesNow();
@@ -119,7 +122,7 @@ export class Pool extends EdgeObject implements PoolObject {
     return { limits: this.#limits, ...byPeriod(CALENDAR, spend), total };
   }
 
-  /** @returns a page of the accounts that share the pool, by what they have spent in a window, the most first. */
+  /** @returns a page of the accounts that share the pool. Those that have spent most in a window come first. */
   accounts({ period, ...page }: SpendQuery): Page<AccountSpendRow> {
     const now = this.now();
     const ids = new Map(LISTED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
@@ -150,7 +153,7 @@ export class Pool extends EdgeObject implements PoolObject {
     return this.#used.usage(query);
   }
 
-  /** Has every account tell again what it has spent, in place of what is known of it. @returns how many are asked */
+  /** Asks every account to report everything again, which replaces what is known. @returns how many accounts are asked */
   recount(): { accounts: number } {
     const known = [...this.#books.known.values()];
     const named = known.filter(({ account }) => account !== null);
@@ -167,7 +170,7 @@ export class Pool extends EdgeObject implements PoolObject {
     return { accounts: named.length };
   }
 
-  /** Asks accounts that have something leased and have been silent. */
+  /** Asks accounts that have a lease and have been silent. */
   override async alarm(): Promise<void> {
     this.around.alarm.fired();
     const now = this.now();
@@ -189,7 +192,7 @@ export class Pool extends EdgeObject implements PoolObject {
     const wasErased = isHandedOver && handover.sums !== undefined;
     const kept = wasErased ? undefined : before;
     const known = before?.told ?? -1;
-    // A report that leaves out what is not known here is not taken: the account hears from where on to tell.
+    // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
     const sums = call.sums && call.sums.since <= known ? call.sums : undefined;
     const told = sums?.seq ?? known;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
@@ -198,7 +201,7 @@ export class Pool extends EdgeObject implements PoolObject {
     const lease: PoolLease = {
       ...granted,
       open,
-      // Until it has returned everything it may have to be asked.
+      // While it still has something, it may have to be asked, so its name is kept.
       account: isErased && !open ? null : (call.account ?? before?.account ?? null),
       isErased,
       group: call.group ?? (call.nameless === true ? (kept?.group ?? null) : null),
@@ -213,7 +216,7 @@ export class Pool extends EdgeObject implements PoolObject {
       if (isHandedOver) this.#used.takeOver(lease.id, handover);
       if (sums) this.#used.put(lease.id, sums);
     });
-    // A request that has run on, and ended, is no reason to be patient.
+    // The long-running request has ended, so the pool asks often again.
     if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
     if (this.#name === DEPLOYMENT_POOL && this.#recount.isDue) {
       this.#recount.begin();
@@ -224,7 +227,7 @@ export class Pool extends EdgeObject implements PoolObject {
     return lease;
   }
 
-  /** Raises the alerts that what is settled in these windows calls for. Cheap where the limits name no `alerts`. */
+  /** Raises the alerts that are due by the settled sums of these windows. It costs little if the limits have no `alerts`. */
   #raiseAlerts(windows: readonly Pick<LeaseFigures, 'period' | 'id' | 'end'>[]): void {
     const { alerts: shares } = this.#limits;
     if (shares === undefined || shares.length === 0) return;
@@ -240,7 +243,7 @@ export class Pool extends EdgeObject implements PoolObject {
     if (due.length > 0) this.#alerts.raise(due, OF_NO_ACCOUNT);
   }
 
-  /** Has accounts tell what they have spent that have told nothing yet, some of them at a time. */
+  /** Asks accounts that have not reported yet what they have spent, some at a time. */
   async #goOnRecounting(): Promise<void> {
     const known = new Set([...this.#books.known.values()].map(({ account }) => account));
     const wait = await this.#recount.go(this.env.STORE, async (accounts) => {
@@ -254,7 +257,7 @@ export class Pool extends EdgeObject implements PoolObject {
     if (wait !== undefined) this.around.alarm.wakeFor(this.now() + wait, 1);
   }
 
-  /** Has an account tell the pool where it stands. @returns whether it could be reached */
+  /** Asks an account to report to the pool. @returns whether it could be reached */
   async #reaches(account: string): Promise<boolean> {
     const request = { identity: { account }, accounts: this.env, settings: settingsOf(this.env) };
     try {
@@ -268,9 +271,9 @@ export class Pool extends EdgeObject implements PoolObject {
   async #ask(lease: PoolLease): Promise<void> {
     const { id, account } = lease;
     if (account === null) return;
-    // What it has is counted until it answers.
+    // Until it answers, what it has stays counted.
     await this.#reaches(account);
-    // A request that runs on, or an object that cannot be reached, is asked less and less often.
+    // While its request goes on, or it cannot be reached, it is asked less and less often.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
     if (this.#books.known.get(id)?.open) this.#asked.set(id, { at: this.now(), waitMs });
     else this.#asked.delete(id);

@@ -21,10 +21,10 @@ const sharedWindows = {
   total: z.described(sharedTotalSchema, 'Since the first request of each account.'),
 };
 
-/** Where a shared budget stands. */
+/** The status of a shared budget. */
 export const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
 
-/** The deployment's shared budget; all is null where accounts share none. */
+/** The deployment's shared budget. All members are null if accounts share none. */
 export const deploymentAnswer = z.object({
   type: z.literal('pool'),
   id: z.literal('deployment'),
@@ -36,10 +36,10 @@ export const deploymentAnswer = z.object({
   total: z.nullable(sharedTotalSchema),
 });
 
-/** A group, by itself and in the list of them. */
+/** A group, as its own route and the list of groups answer it. */
 export const groupAnswer = z.object({ type: z.literal('group'), id: z.string(), ...poolQuotaSchema.shape });
 
-/** What was begun by a recount. */
+/** The answer to the start of a recount. */
 export const recountAnswer = z.object({
   type: z.literal('pool'),
   id: z.literal('deployment'),

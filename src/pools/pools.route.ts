@@ -16,12 +16,12 @@ import { callPool } from './call-pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
 import { membersQuery } from './pools.schema.ts';
 
-/** Limits are short. */
+/** The most bytes of a body with limits. */
 const MOST_BYTES = 65_536;
 /** Groups whose pools are asked at the same time. */
 const GROUPS_AT_ONCE = 20;
 
-/** Budgets that accounts share: those of groups, and the deployment's. All of it is for admins. */
+/** Makes the routes of shared budgets: those of groups, and the deployment's. All of them are for admins. */
 export function poolsRoutes() {
   return new Hono<AppEnv>()
     .get('/groups', requireScope('admin'), async (c) => {
@@ -68,7 +68,7 @@ export function poolsRoutes() {
       const account = c.req.param('account');
       const call = accountOf(c, account);
       const known = await call((object) => object.getGroup());
-      // To take it out twice changes nothing, and not the group that it was moved to meanwhile.
+      // Removing it twice changes nothing. If it was moved to another group meanwhile, it stays there.
       if (known !== group) return c.json({ account, group: known });
       await call((object) => object.setGroup(null));
       return c.json({ account, group: null });
@@ -95,8 +95,8 @@ const NO_STANDING = { limits: null, hour: null, day: null, week: null, month: nu
 type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;
 
 /**
- * @returns what calls the deployment's pool
- * @throws ApiError 400 where accounts share no budget: then they report nothing either
+ * @returns the function that calls the deployment's pool
+ * @throws ApiError 400 if accounts share no budget, because then they report nothing
  */
 export function deploymentPool(c: Context<AppEnv>): CallPool {
   if (!hasDeploymentPool(c)) {
@@ -120,7 +120,7 @@ async function groupAnswerOf(c: Context<AppEnv>, id: string) {
   return { type: 'group', id, ...(await poolNamed(c, groupPool(id))((pool) => pool.standing())) };
 }
 
-/** @throws ApiError 404 for what cannot be a name */
+/** @throws ApiError 404 if it cannot be a name */
 function groupNamed(c: Context<AppEnv>): string {
   const id = c.req.param('id');
   if (!isGroup(id)) throw notFound('There is no such group.');

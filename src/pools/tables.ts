@@ -3,12 +3,12 @@
 import type { Migration } from '../durable/migrations.ts';
 import { SUM_COLUMNS } from '../pricing/usage-sums.ts';
 
-/** In place of a name that was erased. */
+/** Replaces a name that was erased. */
 export const ERASED = '(erased)';
 
 /**
- * The sums of a day by model, token, user or tag, and the group that has paid; and the change up to which an account has
- * told them.
+ * The sums of a day by model, token, user or tag, and by the group that has paid, with the change up to which an account has
+ * reported them.
  */
 const USED_SQL = `
   create table used (

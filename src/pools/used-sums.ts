@@ -21,12 +21,12 @@ type UsedRow = Record<string, SqlStorageValue> & UsageSums;
 
 const ALL = ['model', ...DIMENSIONS] as const;
 const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
-/** In place of a lease, for what erased accounts have left. */
+/** Replaces a lease's id, for the sums of erased accounts. */
 const NOBODY = '';
 
 /** Keeps what accounts have reported: a row for each day, account, group, and model, token, user or tag. */
 export class UsedSums extends Rows {
-  /** Takes what an account has reported; writes only what differs. */
+  /** Takes an account's report. Writes only what differs. */
   put(lease: string, { since, rows, whole }: SumsReport): void {
     if (since < 0) this.#forget(lease);
     for (const { day, dimension } of whole) {
@@ -38,7 +38,7 @@ export class UsedSums extends Rows {
     for (const row of rows) this.#put(lease, row);
   }
 
-  /** Takes what an erased account leaves behind: its sums lose their names, and what came late is added. */
+  /** Takes what an erased account leaves: its sums lose their names, and late sums are added. */
   takeOver(lease: string, { sums, late }: Handover): void {
     const left = sums === undefined ? [] : this.#nameless(lease, sums);
     if (sums !== undefined) this.#forget(lease);
@@ -60,7 +60,7 @@ export class UsedSums extends Rows {
     for (const { lease } of leases) if (!known.has(lease)) this.#forget(lease);
   }
 
-  /** @returns what was spent by all accounts, or of it what one group has paid for. */
+  /** @returns what all accounts have spent, or only the part that one group has paid for. */
   usage(query: SharedUsageQuery): SharedUsageReport {
     const { from, to, group_by } = query;
     const all = addSums(this.#read("'all'", query, 'model'));
@@ -128,7 +128,7 @@ export class UsedSums extends Rows {
     }
   }
 
-  /** @returns the days from the first to the last that there are sums of: to look each up costs less than to look at all rows. */
+  /** @returns the days from the first to the last with sums. Looking up each day costs less than reading all rows. */
   #days(dimension: SumRow['dimension']): number[] {
     const [edge] = this.tables.read<{ first: number | null; last: number | null }>(
       `select (select min(day) from used where dimension = ?1) as first, (select max(day) from used where dimension = ?1) as last`,

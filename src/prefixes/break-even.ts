@@ -1,4 +1,4 @@
-/** Computes the break-even of caching: from how many requests on it costs less than sending the prompt each time. */
+/** Computes the break-even of caching: the number of requests from which it costs less than sending the prompt each time. */
 import { fromUsd, inputCosts } from '../pricing/cost.ts';
 import type { Model } from '../pricing/models.ts';
 

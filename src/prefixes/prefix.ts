@@ -40,7 +40,7 @@ export interface Prefix {
   json: Record<Part, readonly unknown[]>;
   /** The parts that have a breakpoint at their end. */
   marked: readonly Part[];
-  /** The tools that the edge calls itself, each with its name and its `run`, as a JSON list; undefined where it has none. */
+  /** The tools that the edge calls itself, each with its name and `run`, as a JSON list; undefined if it has none. */
   runs: string | undefined;
   /** The long strings that are replaced by stand-ins in `content` and `json`. */
   sources: readonly PieceSource[];
@@ -58,7 +58,7 @@ interface Breakpoint {
 
 const PARTS: readonly Part[] = ['tools', 'system', 'messages'];
 const MOST_BREAKPOINTS = 4;
-/** How deep breakpoints are looked for. Content that the API accepts nests at most four deep. */
+/** How deep breakpoints are searched. Content that the API accepts nests at most four deep. */
 const DEEPEST_PREFIX = 8;
 /** An estimate: parsed JSON takes at most this many times the length of its text. */
 const PARSED_TIMES = 4;
@@ -66,10 +66,10 @@ const AUTOMATIC = '{"type":"ephemeral"}';
 const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinking']);
 
 /**
- * Brings what was sent into the one form that is stored. Equal prefixes get equal text, even if their members were
- * ordered, spaced or escaped differently. Within a tool or a block the order stays: a model reads a schema in its order.
+ * Brings a prefix into its stored form. Equal prefixes get equal text, even if their members were ordered, spaced or escaped
+ * differently. Within a tool or a block the order stays, because a model reads a schema in its order.
  *
- * @throws ApiError 400 for what cannot be a prefix
+ * @throws ApiError 400 if it cannot be a prefix
  */
 export function canonicalText(fields: PrefixFields): string {
   const { tools = [], system = [], messages = [], model, max_tokens, fallback_models, cache_ttl, description } = fields;
@@ -159,7 +159,7 @@ function markedContent(content: unknown, control: Json): Json[] {
  * automatically, unless the caller has breakpoints of their own.
  *
  * @param body its `messages` are a list
- * @param defaults members that are set where the caller has left them out; undefined sets nothing
+ * @param defaults members that are set if the caller has left them out; undefined sets nothing
  * @throws ApiError 400 if the caller's parts or breakpoints do not fit the prefix
  */
 export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record<string, unknown>> = {}): JsonBody {
@@ -201,13 +201,13 @@ export function expand(body: JsonBody, prefix: Prefix, defaults: Readonly<Record
   const others = edit(body.text, changes);
   const rest = others.slice(others.indexOf('{') + 1);
   const text = `{${members.join(',')}${/^\s*}/.test(rest) ? rest : `,${rest}`}`;
-  // Only the caller's body may have several readings: stored text repeats no key.
+  // Only the caller's body may repeat keys, so that readers could differ. Stored text repeats none.
   const { readings = { text: body.text, json: body.json } } = body;
   const sources = [stored, ...prefix.sources, ...(body instanceof LongBody ? body.sources : [])];
   return new LongBody({ text, json, readings }, sources);
 }
 
-/** @throws ApiError 400 for a prefix whose tools the edge is to call, where there is no conversation that keeps the steps */
+/** @throws ApiError 400 if the edge must call tools of the prefix, but there is no conversation that keeps the steps */
 export function refuseRuns({ runs }: Prefix): void {
   if (runs === undefined) return;
   throw invalidRequest(
@@ -289,8 +289,9 @@ function needsAutomatic(prefix: Prefix, own: Record<Part, readonly unknown[]>, a
 }
 
 /**
- * Finds breakpoints where the API looks for them: on tools, on blocks, and on blocks within blocks. Not in a schema, which
- * may have a property of the same name.
+ * Finds breakpoints in the same places as the API: on tools, on blocks, and on blocks within blocks. It does not search
+ * schemas,
+ * which may have a property with the same name.
  */
 function breakpointsIn(part: Part, list: readonly unknown[]): Breakpoint[] {
   const found: Breakpoint[] = [];

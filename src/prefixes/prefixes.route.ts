@@ -43,7 +43,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
         readBody: (c) => readWithTools(c, 'count'),
         write: (fields) => encoder.encode(canonicalText(fields)),
         show: showPrefix,
-        // Counted before it is stored: what the upstream would refuse is not stored.
+        // It is counted before it is stored, so that nothing is stored that the upstream would refuse.
         answerPut: (c, version) => prefixAnswerOf(c, version, fetchUpstream),
         admit: admitStoring,
       }),
@@ -53,7 +53,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
 
 function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
   const { content } = value;
-  // An address may be a secret of whoever has stored it, and its headers too.
+  // An address and its headers may be secrets of the account that stored them.
   const isShown = hasScope(c.get('identity'), 'tools');
   const tools = isShown ? content.tools : content.tools.map(({ run: _, ...tool }) => tool);
   const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...content, tools };

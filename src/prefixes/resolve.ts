@@ -19,22 +19,22 @@ export interface PrefixedBody {
   body: JsonBody;
   /** name@version, for the ledger. */
   prefix: string | undefined;
-  /** The models that it says may step in. */
+  /** The models that may step in, according to the prefix. */
   fallbacks?: readonly string[] | undefined;
 }
 
 /**
  * @returns the prefix that a request names in its body or its header
- * @throws ApiError 400 for what cannot be a name, or if body and header differ
+ * @throws ApiError 400 if it cannot be a name, or if body and header differ
  */
 export function prefixNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
   return extensionField('prefix', namedPrefix, body.prefix, headers);
 }
 
 /**
- * Expands the prefix that a request names. A request that names none stays as it is.
+ * Expands the prefix that a request names. A request that names none does not change.
  *
- * @param defaults members that are set where neither the caller nor the prefix has them
+ * @param defaults members that are set if neither the caller nor the prefix has them
  * @param counts whether the request only counts tokens, and so takes no `max_tokens`
  * @throws ApiError 400 if the request does not fit the prefix, 404 for an unknown prefix
  */

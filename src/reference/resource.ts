@@ -29,8 +29,8 @@ export interface Answer {
 }
 
 /**
- * A route as a caller sees it. What every such route has is added by itself: the parameters of its path, the errors of
- * bodies and credentials, the headers with ids.
+ * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors
+ * of bodies and credentials, the headers with ids.
  */
 export interface Route {
   /** Its name in generated clients. */
@@ -45,7 +45,7 @@ export interface Route {
   body?: Content;
   /** The answer with the status 200. */
   answer?: Answer;
-  /** The answers with other statuses, and with 200 where there are such. */
+  /** The answers with other statuses, and also with 200 if there are several answers. */
   answers?: Readonly<Record<number, Answer>>;
   /** Errors beside those that every body and every credential can cause. */
   errors?: readonly ErrorStatus[];
@@ -62,7 +62,7 @@ export interface Resource {
 
 type RouteName = `${Method} /${string}`;
 
-/** A resource as its file describes it: `needs` and `errors` are those of each route that says nothing else. */
+/** A resource as its file describes it. `needs` and `errors` apply to each route that does not override them. */
 interface ResourceTexts extends Omit<Resource, 'routes'>, Pick<Route, 'needs' | 'errors'> {
   routes: Readonly<Record<RouteName, Partial<Pick<Route, 'needs'>> & Omit<Route, 'needs'>>>;
 }

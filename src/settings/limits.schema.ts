@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 
-/** Nine million dollars: in nanodollars about the largest exact integer. It also stands for "no limit". */
+/** Nine million dollars: in nanodollars about the largest exact integer. It also means "no limit". */
 export const MOST_USD = 9_000_000;
 
 const nineDecimals = (value: number) => Math.round(value * 1e9) / 1e9 === value;
@@ -18,7 +18,7 @@ const modelNames = z.array(z.string().check(z.minLength(1), z.maxLength(256))).c
 /** Models that may step in for another, by id or alias. */
 export const fallbackModels = z.array(z.string().check(z.minLength(1), z.maxLength(256))).check(z.maxLength(5));
 
-/** The limits of windows that begin anew. */
+/** The limits of windows that begin again. */
 const usdWindows = {
   usd_per_hour: z.described(usdLimit, 'US dollars an hour of the clock.'),
   usd_per_day: z.described(usdLimit, 'US dollars a day (UTC).'),
@@ -26,7 +26,10 @@ const usdWindows = {
   usd_per_month: z.described(usdLimit, 'US dollars a calendar month (UTC).'),
 };
 
-/** The limits of an account, and of DEFAULT_LIMITS. An absent one has the deployment's default; without a default it is no limit. */
+/**
+ * The limits of an account, and of DEFAULT_LIMITS. An absent limit has the deployment's default; without a default there is
+ * no limit.
+ */
 export const limitsSchema = z.strictObject({
   requests_per_minute: z.described(perMinute, 'Requests a minute; the bucket refills continuously.'),
   input_tokens_per_minute: z.described(perMinute, 'Input tokens a minute; cache reads do not count.'),
@@ -66,7 +69,7 @@ export const limitsSchema = z.strictObject({
   ),
 });
 
-/** The limits of a pool, which accounts share: an absent one is no limit. */
+/** The limits of a pool, which accounts share. An absent limit means no limit. */
 export const poolLimitsSchema = z.strictObject({
   ...usdWindows,
   usd_total: z.described(
@@ -80,7 +83,7 @@ export type PoolLimits = z.output<typeof poolLimitsSchema>;
 
 export type Limits = z.output<typeof limitsSchema>;
 
-/** A change of an account's own limits: what is null is removed, what is absent stays. */
+/** A change of an account's own limits. Null removes a limit; absent limits stay. */
 export const limitsPatch = z.strictObject(
   Object.fromEntries(Object.entries(limitsSchema.shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
     [Name in keyof Limits]-?: z.ZodMiniNullable<(typeof limitsSchema.shape)[Name]>;
@@ -89,7 +92,7 @@ export const limitsPatch = z.strictObject(
 
 export type LimitsPatch = z.output<typeof limitsPatch>;
 
-/** The limits of a single token. They stand with the token at its account, so they need not be in the token. */
+/** The limits of a single token. The account stores them, so they need not be in the token. */
 export const tokenLimits = z.strictObject({
   usd_total: z.described(usdLimit, 'US dollars that its requests may cost in all.'),
   models: z.optionally(modelNames, 'Models that it may use, of those that its account may.'),
@@ -107,7 +110,7 @@ const moment = z
     ),
   );
 
-/** US dollars that an account is given beside its limit `usd_total`. */
+/** US dollars that an account is given in addition to its limit `usd_total`. */
 export const creditRequest = z.strictObject({
   usd: z.described(usdAmount.check(z.gt(0)), 'US dollars, at most nine decimals.'),
   expires_at: z.optionally(moment, 'When what is left of it is gone. Default: never.'),

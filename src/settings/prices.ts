@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 
-/** US dollars per million tokens: with three decimals, a token's price is a number of nanodollars without a fraction. */
+/** US dollars per million tokens. With at most three decimals, a token's price is a whole number of nanodollars. */
 const pricePerMillion = z.number().check(
   z.gte(0),
   z.refine((price) => Math.round(price * 1_000) / 1_000 === price, 'must have at most three decimals'),
@@ -41,7 +41,7 @@ const modelOverride = z.strictObject({
   ),
 });
 
-/** The form of the setting PRICES: models by their id, each with what differs from the built-in table or adds to it. */
+/** The form of the setting PRICES: models by their id, each with what it changes in the built-in table or adds to it. */
 export const priceTable = z.catchall(z.object({}), modelOverride);
 
 /** Rows that override or extend the model table, by model id. Prices are in US dollars per million tokens. */

@@ -12,7 +12,7 @@ export function malformed(faults: string): ApiError {
   return misconfigured(`This deployment has malformed settings: ${faults}.`);
 }
 
-/** @throws ApiError 500 that names a setting with which nothing could be delivered */
+/** @throws ApiError 500 that names a setting with which deliveries would fail */
 export function checkDelivery(
   name: string,
   url: unknown,

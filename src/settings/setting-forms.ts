@@ -1,4 +1,4 @@
-/** The forms that settings have: each reads a string, and says in a few words what it must be. */
+/** The forms of settings. Each reads a string, and says in a few words what it must be. */
 
 import { commaSeparated } from '../http/comma-list.ts';
 import * as z from '../http/zod.ts';
@@ -34,7 +34,7 @@ export const origins = z.pipe(listed, z.array(origin));
 
 export const secret = z.string().check(z.minLength(32, 'must have at least 32 characters'));
 
-/** What names a stored agent. */
+/** The name of a stored agent. */
 export const agentName = z
   .string()
   .check(z.regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}(@[0-9a-f]{32})?$/, 'must be the name of an agent, or name@version'));
@@ -45,7 +45,7 @@ export const senderSecrets = z.pipe(
 );
 export const standardSecret = z.string().check(
   z.regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…'),
-  // 24 bytes, which is what the specification asks for.
+  // The specification requires 24 bytes.
   z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
 );
 export const standardSecrets = z.pipe(listed, z.array(standardSecret));

@@ -28,10 +28,10 @@ const hosts = z.pipe(
   z.array(z.string().check(z.refine(isHost, 'must be hosts such as hooks.example.com, separated by commas'))),
 );
 
-/** Which answers an upstream stops to write, and to bill, when their connection is closed. */
+/** Which answers an upstream stops writing and billing when their connection is closed. */
 export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
 
-/** The senders whose webhooks the Worker takes by itself, once their secret is set. */
+/** The senders whose webhooks the Worker accepts as soon as their secret is set. */
 export const SHIPPED_SOURCES = ['github', 'stripe', 'slack', 'standard'] as const;
 
 const senderSecret = z._default(senderSecrets, []);
@@ -54,7 +54,7 @@ export const settingsSchema = z.object({
     z._default(
       z.pipe(
         anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must have no query')),
-        // Clients differ in whether the version belongs to a base URL.
+        // Some clients include the version in the base URL, some do not.
         z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
       ),
       'https://api.anthropic.com',
@@ -211,11 +211,11 @@ export interface Settings extends z.output<typeof settingsSchema> {
 
 let parsedSettings = new WeakMap<object, Settings>();
 
-/** The prices of the Worker's own code. Its Durable Objects need them too, and may start without an app. */
+/** The prices of the Worker's own code. Its Durable Objects need them, too, and may start without an app. */
 let sharedPrices: Prices | undefined;
 
 /**
- * Adds the prices of the Worker's own code to the model table; rows of the setting PRICES win over them.
+ * Adds the prices of the Worker's own code to the model table. Rows of the setting PRICES override them.
  *
  * @throws Error for a malformed table, and for a second table that differs from the first
  */
@@ -239,7 +239,7 @@ export function settingsOf(env: Record<string, unknown>): Settings {
 }
 
 /**
- * Parses settings from any record of strings; empty strings count as absent.
+ * Parses settings from any record of strings. Empty strings count as absent.
  *
  * @throws ApiError 500 that names each malformed setting, never its value
  */
@@ -274,7 +274,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
   }
   return {
     ...settings,
-    // The local runtime has one place only, and throws when it is asked for another.
+    // The local runtime has only one location, and throws if another jurisdiction is named.
     JURISDICTION: development ? undefined : settings.JURISDICTION,
     development,
     simulatorStore: development ? env.STORE : undefined,
@@ -297,8 +297,8 @@ export function isUpstreamKey(name: string): boolean {
 }
 
 /**
- * Refuses addresses that are not encrypted: the API key, or the keys that prove who somebody is, could be read or changed on
- * their way.
+ * Refuses addresses without encryption: the API key, or the keys that verify credentials, could be read or changed on their
+ * way.
  *
  * @throws ApiError 500 that names the setting
  */

@@ -3,7 +3,7 @@ import { checkDelivery, malformed } from './setting-faults.ts';
 import { agentName, httpUrl, senderSecrets } from './setting-forms.ts';
 import type { Settings } from './settings.ts';
 
-/** The settings of one source of webhooks, shipped or defined in code. */
+/** The settings of one source of webhooks, whether Sluice comes with it or it is defined in code. */
 export interface SourceSettings {
   /** A webhook is accepted if any of them has signed it. */
   secrets: readonly string[];
@@ -26,7 +26,7 @@ export function sourcePrefix(source: string): string {
 /**
  * Reads `<SOURCE>_WEBHOOK_SECRET`, `<SOURCE>_WEBHOOK_DELIVER_URL` and `<SOURCE>_WEBHOOK_AGENT`.
  *
- * @throws ApiError 500 that names what is malformed
+ * @throws ApiError 500 that names the malformed setting
  */
 export function sourceSettings(env: Record<string, unknown>, settings: Settings, source: string): SourceSettings {
   const prefix = sourcePrefix(source);

@@ -1,9 +1,9 @@
 import { isHost } from '../http/hosts.ts';
 import { malformed } from './setting-faults.ts';
 
-/** A secret that goes to one host alone, as a header of a tool's call. */
+/** A secret that goes to only one host, as a header of a tool's call. */
 export interface ToolSecret {
-  /** As it stands in a URL, with its port if that is not the usual one. */
+  /** The host in the form of a URL, with its port if that is not the usual one. */
   host: string;
   value: string;
 }
@@ -18,7 +18,7 @@ export function isToolSecret(name: string): boolean {
 /**
  * Reads the settings `TOOL_SECRET_<NAME>`, each as `host=value`.
  *
- * @returns them by their names
+ * @returns the secrets by their names
  * @throws ApiError 500 that names a malformed one, never its value
  */
 export function toolSecretsIn(env: Readonly<Record<string, unknown>>): Record<string, ToolSecret> {

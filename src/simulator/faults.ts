@@ -111,7 +111,7 @@ export function readFaults(value: string): Faults {
   return faults;
 }
 
-/** Counts the requests of each key, for `times`. */
+/** Counts the requests with each key, for `times`. */
 export class FaultCounter {
   readonly #seen = new Map<string, number>();
 

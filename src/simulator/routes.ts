@@ -1,6 +1,6 @@
 import { ApiError } from './request/errors.ts';
 
-/** What a request is for; `id` is empty where none is named. */
+/** What a request is for. `id` is empty if none is named. */
 export type Route =
   | { name: 'messages' | 'count' | 'models' }
   | { name: 'model'; id: string }
@@ -33,7 +33,7 @@ function path(pattern: string): RegExp {
 
 /**
  * Finds the route of a request; anything before `/v1` counts as the path of the base URL.
- * @throws ApiError 404 for what the API does not have.
+ * @throws ApiError 404 for a path that the API does not have.
  */
 export function routeOf(method: string, pathname: string): Route {
   const bare = pathname.replace(/\/$/, '');

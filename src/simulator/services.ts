@@ -1,13 +1,13 @@
 /**
- * The services that have Claude beside the Claude API, as far as a client of theirs can tell them apart: their addresses,
- * their credentials, and where the model stands. What they are asked is put into the Claude API's own form.
+ * Answers like the other services that offer Claude, as far as their clients can notice a difference: their addresses, their
+ * credentials, and where a request names the model. Their requests are changed into the form of the Claude API.
  */
 
 import { ApiError, invalid } from './request/errors.ts';
 import type { JsonObject } from './request/json.ts';
 import { readJsonObject } from './request/request-body.ts';
 
-/** A refusal in the form of Amazon or Google, to be thrown: it comes before anything of Claude's is reached. */
+/** A refusal in the form of Amazon or Google, to be thrown before the simulated Claude API is reached. */
 class ServiceRefusal extends Error {
   readonly response: Response;
 
@@ -25,7 +25,7 @@ function ofGoogle(code: number, status: string, message: string): ServiceRefusal
   return new ServiceRefusal(code, { error: { code, message, status } });
 }
 
-/** A service, and what of a request's URL belongs to it. */
+/** A service, and the parts of a request's URL that belong to it. */
 type Service =
   | { name: 'aws' | 'bedrock'; region: string; path: string }
   | { name: 'foundry'; path: string }
@@ -34,7 +34,7 @@ type Service =
 const VERTEX = /\/projects\/[^/]+\/locations\/[^/]+\/publishers\/anthropic\/models\/([^/:]+):(\w+)$/;
 const AMAZON = /^(aws-external-anthropic|bedrock-mantle)\.([a-z0-9-]+)\./;
 
-/** @returns the service that a URL belongs to; undefined for the Claude API, and for any gateway before it */
+/** @returns the service of a URL; undefined for the Claude API and any gateway before it */
 function serviceOf({ hostname, pathname }: URL): Service | undefined {
   const [, model, method] = VERTEX.exec(pathname) ?? [];
   if (model !== undefined && method !== undefined) return { name: 'vertex', model: decodeURIComponent(model), method };
@@ -46,7 +46,7 @@ function serviceOf({ hostname, pathname }: URL): Service | undefined {
 }
 
 /**
- * Answers a request to one of the services. Any other request goes on as it is.
+ * Answers a request to one of the services. Any other request is passed on unchanged.
  *
  * @param answer answers a request to the Claude API
  */
@@ -68,11 +68,11 @@ export async function answerAsService(
   }
   const answered = await answer(asked);
   if (answered.status !== 404) return answered;
-  // Beside the model they ask for nothing that may not be there.
+  // Beside the model, their requests name nothing that may be missing.
   if (service.name === 'vertex') {
     return ofGoogle(404, 'NOT_FOUND', `Publisher Model \`${url.pathname.slice(4)}\` was not found.`).response;
   }
-  // A batch or a file that is not there is the Claude API's own 404.
+  // For a missing batch or file, the answer is the Claude API's own 404.
   if (service.name !== 'foundry' || !isMessages(service.path)) return answered;
   const error = { code: 'DeploymentNotFound', message: 'The API deployment for this resource does not exist.' };
   return new ServiceRefusal(404, { error }).response;
@@ -102,13 +102,13 @@ function isMessages(path: string): boolean {
   return /^\/v1\/messages(\/count_tokens)?$/.test(path);
 }
 
-/** @returns whether a service has what a path is for, where that is neither messages nor their counts. */
+/** @returns whether a service supports a path that is neither for messages nor for their counts. */
 function hasBeside({ name, path }: Exclude<Service, { name: 'vertex' }>): boolean {
   return name === 'aws' || (name === 'foundry' && path.startsWith('/v1/files'));
 }
 
 function posted(url: URL, headers: Headers, body: JsonObject, signal: AbortSignal): Request {
-  // The body is another one now.
+  // The body has changed, so its length has, too.
   headers.delete('content-length');
   return new Request(url, { method: 'POST', headers, body: JSON.stringify(body), signal });
 }
@@ -139,7 +139,7 @@ async function fromVertex(
     if ((body.stream ?? false) !== (method === 'streamRawPredict')) throw invalid(`stream: not allowed with ${method}`);
     body.model = model;
   }
-  // A snapshot's date stands behind an @ there.
+  // There a snapshot's date comes after an @.
   if (typeof body.model === 'string') body.model = body.model.replace('@', '-');
   headers.set('anthropic-version', version === 'vertex-2023-10-16' ? '2023-06-01' : version);
   const target = new URL(counts ? '/v1/messages/count_tokens' : '/v1/messages', url);
@@ -147,10 +147,13 @@ async function fromVertex(
 }
 
 const SERVICE_NAMES = { aws: 'aws-external-anthropic', bedrock: 'bedrock-mantle' };
-/** How long before and after its date a signature holds, in milliseconds. */
+/** Milliseconds before and after its date in which a signature is valid. */
 const SKEW_MS = 15 * 60_000;
 
-/** Checks an API key, or all of a signature that can be checked without its secret. The access key becomes the account. */
+/**
+ * Checks an API key, or everything in a signature that can be checked without its secret. The access key becomes the
+ * account.
+ */
 async function checkAmazon(
   request: Request,
   { host }: URL,

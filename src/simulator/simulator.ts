@@ -28,7 +28,7 @@ export interface SimulatorOptions {
   ttftMs?: number | undefined;
   /** The pace of answers, in tokens per second. Default 0: as fast as possible. */
   tokensPerSecond?: number | undefined;
-  /** How long all items of a batch take, in milliseconds. Default 0: it has ended when it is looked at again. */
+  /** How long all items of a batch take, in milliseconds. Default 0: it has ended at the next request for it. */
   batchMs?: number | undefined;
   /** Where batches and files are kept. Default: in memory, with the simulator. */
   store?: SimulatorStore | undefined;
@@ -237,7 +237,7 @@ function* eventParts(message: AnsweredMessage): Generator<BodyPart> {
   }
 }
 
-/** @returns how the body of a call's answer breaks, and who reads it. */
+/** @returns how the body of an answer breaks, and who reads it. */
 function reading({ faults, request }: Call, random: Random) {
   return { faults, random, signal: request.signal };
 }
@@ -252,7 +252,7 @@ function json(value: Record<string, unknown>, call: Call): Response {
   return new Response(body, { headers: all });
 }
 
-/** @returns whose batches and files a call is about: each address has its own, as each service has. */
+/** @returns the owner of the batches and files that a call is about. Each address has its own, like each service. */
 function ownerOf({ account }: Call, { host }: URL): string {
   return hex(digest(host, digest(account)));
 }

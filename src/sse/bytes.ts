@@ -7,7 +7,7 @@ export function startsWith(bytes: Uint8Array, start: number, end: number, prefix
   return true;
 }
 
-/** @returns the place behind one space, if there is one. */
+/** @returns the position after a space, if there is one; otherwise the same position. */
 export function skipOneSpace(bytes: Uint8Array, at: number): number {
   return bytes[at] === SPACE_BYTE ? at + 1 : at;
 }

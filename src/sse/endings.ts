@@ -2,13 +2,16 @@
 export interface StreamEnd {
   /** Whether no event has begun since the last empty line. */
   atBoundary: boolean;
-  /** The line that was not ended, as text; empty at a line's start. */
+  /** The unfinished line as text; empty at the start of a line. */
   unfinishedLine: string;
-  /** The data lines of the event that was not ended, joined as the format says; undefined if it has none yet. */
+  /** The data lines of the unfinished event, joined as the format says; undefined if it has none yet. */
   data: string | undefined;
 }
 
-/** @returns the line ends that complete an event whose data is complete; undefined if the data is not, or no event has begun. */
+/**
+ * @returns the line ends that complete an event with complete data; undefined if the data is incomplete, or no event has
+ * begun.
+ */
 export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): string | undefined {
   if (atBoundary) return undefined;
   // The carriage return of the empty line may have arrived.
@@ -20,11 +23,11 @@ export function completion({ atBoundary, unfinishedLine, data }: StreamEnd): str
 }
 
 /**
- * Makes the end of an interrupted stream, so that every client notices the interruption. An event with complete data is
- * completed first. Data that is not complete becomes part of the error event, which begins on a line of its own.
+ * Makes the end of an interrupted (cut) stream, so that every client notices the interruption. If the last event's data is
+ * complete, the event is completed first. Incomplete data becomes part of the error event, which begins on a line of its own.
  *
- * @param errorEvent the lines of the `error` event, its empty line included
- * @returns the text to write behind the stream
+ * @param errorEvent the lines of the `error` event, including its empty line
+ * @returns the text to write after the stream
  */
 export function cutEnding(end: StreamEnd, errorEvent: string): string {
   const completed = completion(end);

@@ -2,7 +2,7 @@
 export interface Frame {
   event: string;
   data: string;
-  /** The event as it came, with its empty line, if it has just the two lines that the API itself writes. */
+  /** The event as it came, with its empty line, if it has only the two lines that the API itself writes. */
   text?: string;
 }
 
@@ -13,7 +13,7 @@ export interface Frame {
  */
 export class FrameReader {
   readonly #decoder = new TextDecoder();
-  /** What has come since the last complete event. It is joined only when a line ends, so that a long line is not copied often. */
+  /** The text since the last complete event. It is joined only when a line ends, so that a long line is not copied often. */
   #parts: string[] = [];
 
   /** @returns the events that this piece ends. */
@@ -30,15 +30,16 @@ export class FrameReader {
   /**
    * Finds the events that this piece ends, without reading them.
    *
-   * @param each is called with a text and the place of an event in it, without the empty line. It returns where the next
-   * event begins, or undefined to stop here
+   * @param each called with a text and the position of an event in it, without the empty line. It returns where the next
+   * event
+   *   begins, or undefined to stop
    */
   scan(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
     const text = this.#decoder.decode(piece, { stream: true });
     this.#parts.push(text);
     if (!text.includes('\n') && !text.includes('\r')) return;
     let all = this.#parts.length > 1 ? this.#parts.join('') : text;
-    // A carriage return at the end may be half of a line end, and stays as it is until what follows has come.
+    // A carriage return at the end may be half of a line end. It stays until the next piece has come.
     if (all.includes('\r')) all = all.replace(/\r\n|\r(?!$)/g, '\n');
     let start = 0;
     for (let end = all.indexOf('\n\n'); end >= 0; end = all.indexOf('\n\n', start)) {
@@ -49,7 +50,7 @@ export class FrameReader {
     this.#parts = start < all.length ? [all.slice(start)] : [];
   }
 
-  /** What has come of an event that has not ended. */
+  /** The text of the unfinished event so far. */
   get rest(): string {
     return this.#parts.join('');
   }
@@ -62,9 +63,9 @@ export class FrameReader {
 }
 
 const DELTA = 'content_block_delta';
-/** The beginning of a delta, before its data: most events are deltas. */
+/** The beginning of a delta, before its data. Most events are deltas. */
 export const DELTA_LINES = `event: ${DELTA}\ndata: `;
-/** The end of a delta, behind its string. */
+/** The end of a delta, after its string. */
 export const DELTA_END = '"}}\n\n';
 
 /** @returns the event between two places of a text; undefined if it has no name or no data. */

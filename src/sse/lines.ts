@@ -6,10 +6,10 @@ const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
 export type OnLine = (bytes: Uint8Array, start: number, end: number) => void;
 
 /**
- * Splits a stream of bytes into lines (LF, CRLF or CR) in linear time, however it is cut into pieces. A byte order mark
- * at the beginning is left out.
+ * Splits a stream of bytes into lines (LF, CRLF or CR) in linear time, however it is cut into pieces. It skips a byte order
+ * mark at the beginning.
  *
- * Bytes stay bytes: most lines of a stream are deltas that nobody decodes here.
+ * Bytes stay bytes, because most lines of a stream are deltas that are not decoded here.
  */
 export class LineReader {
   readonly #onLine: OnLine;
@@ -26,14 +26,14 @@ export class LineReader {
     let bytes = piece;
     let search = 0;
     if (this.#length > 0) {
-      // A carriage return at the end was left there, to be seen together with what follows it.
+      // A carriage return at the end was kept, to be read together with the byte after it.
       search = this.#length - 1;
       this.#keep(piece);
       bytes = this.#rest.subarray(0, this.#length);
     }
     let start = 0;
     let feed = bytes.indexOf(LINE_FEED, search);
-    // Searched once and not for each line: as a rule there is none.
+    // Searched once, not for each line, because usually there is none.
     let carriage = bytes.indexOf(CARRIAGE_RETURN, search);
     for (;;) {
       const isCarriage = carriage >= 0 && carriage < bytes.length - 1 && (feed < 0 || carriage < feed);

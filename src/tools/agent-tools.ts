@@ -1,4 +1,4 @@
-/** What the model is told of a tool that is an agent, where the tool itself does not say it. */
+/** Describes a tool that is an agent to the model, if the tool has no description itself. */
 
 import { edit } from '../json/edit.ts';
 import { isObject } from '../json/object.ts';
@@ -17,10 +17,10 @@ export function isAgentRun(run: unknown): boolean {
 }
 
 /**
- * Fills in what the model is told of a tool that is an agent.
+ * Fills in the description and schema of a tool that is an agent.
  *
  * @param text the tool as JSON text
- * @param description what the agent says of itself
+ * @param description the agent's own description
  */
 export function filledAgentTool(text: string, description = DESCRIPTION): string {
   const told = {

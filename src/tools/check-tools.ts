@@ -18,21 +18,23 @@ import type { Settings } from '../settings/settings.ts';
 import { isAgentRun } from './agent-tools.ts';
 import { IN_WORKER, isWorkerRun, workerTool, workerToolNames } from './worker-tools.ts';
 
-/** The settings that tools are called by. */
+/** The settings that decide how tools are called. */
 export type ToolSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET' | 'toolSecrets' | 'development'>;
 
-/** @returns whether a list of tools has one that the edge is to call itself. */
+/** @returns whether a list has a tool that the edge must call itself. */
 export function hasRun(tools: unknown): boolean {
   return Array.isArray(tools) && tools.some((tool) => isObject(tool) && Object.hasOwn(tool, 'run'));
 }
 
-/** Where a list of tools stands: an MCP server's tools are listed when it is stored. */
+/**
+ * Where a list of tools comes from. An MCP server is allowed only if the list is stored, because its tools are listed then.
+ */
 export type PlaceOfTools = 'request' | 'stored';
 
 /**
- * Checks a list of tools of which the edge is to call some. One that has none of these is the upstream's to judge.
+ * Checks a list of tools if the edge must call some of them. A list without such tools is left to the upstream.
  *
- * @throws ApiError 400 for a malformed tool, 403 for a caller who may bring none with an address
+ * @throws ApiError 400 for a malformed tool, 403 for a caller who may not send tools with an address
  */
 export function checkTools(
   tools: unknown,
@@ -52,10 +54,10 @@ export function checkTools(
   }
 }
 
-/** @throws ApiError 403 for a caller who may bring no tools with an address */
+/** @throws ApiError 403 for a caller who may not send tools with an address */
 function faultOfTool(tool: Json, identity: Identity, settings: Settings, place: PlaceOfTools): string | undefined {
   if (tool.run === IN_WORKER || isWorkerRun(tool.run)) return faultOfOwn(tool);
-  // Who uses an agent needs no scope, so this needs none either.
+  // Using an agent needs no scope, so a tool that is an agent needs none either.
   if (isAgentRun(tool.run)) return faultIn(agentTool.safeParse(tool));
   return faultOfRun(tool, identity, settings, place);
 }
@@ -65,13 +67,13 @@ function faultIn({ error }: { error?: { issues: readonly { path: PropertyKey[]; 
   return issue && `${issue.path.join('.')}: ${issue.message}`;
 }
 
-/** @throws ApiError 403 for a caller who may bring no such tools */
+/** @throws ApiError 403 for a caller who may not send such tools */
 function faultOfRun(tool: Json, identity: Identity, settings: Settings, place: PlaceOfTools): string | undefined {
   if (!hasScope(identity, 'tools')) {
     throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
   }
   const run = isObject(tool.run) ? tool.run : {};
-  // The schema takes no notice of a header of this name, and the call would send it.
+  // The schema ignores a header with this name, but the call would send it.
   if (isObject(run.headers) && Object.hasOwn(run.headers, '__proto__')) {
     return 'run.headers: must be names of headers, and __proto__ is none';
   }
@@ -97,10 +99,10 @@ function faultOfOwn(tool: Json): string | undefined {
 }
 
 /**
- * Says why a tool cannot be called at its address. The words do not name the address: at a call they go to the model and to
- * clients, who need not know it.
+ * Says why a tool cannot be called at its address. The text does not contain the address, because the model and clients may
+ * read the text, and need not know the address.
  *
- * @returns the end of a sentence; undefined where it can be called
+ * @returns the end of a sentence; undefined if it can be called
  */
 export function faultOfAddress(run: AddressedRun, settings: ToolSettings): string | undefined {
   const { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development } = settings;
@@ -122,13 +124,13 @@ export function faultOfAddress(run: AddressedRun, settings: ToolSettings): strin
   return undefined;
 }
 
-/** What is called at an address. */
+/** Something that is called at an address. */
 type AddressedRun = Pick<HttpRun, 'url' | 'headers'> | Pick<McpRun, 'mcp' | 'headers'>;
 
 const NOT_ALLOWED =
   'its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';
 
-/** @returns the headers of a call that its tool has, with their secrets; the address was checked before */
+/** @returns the headers that a tool adds to its calls, with their secrets. The address must have been checked before. */
 export function headersOf({ headers = {} }: Pick<HttpRun, 'headers'>, { toolSecrets }: ToolSettings): Headers {
   const sent = new Headers();
   for (const [name, value] of Object.entries(headers)) {

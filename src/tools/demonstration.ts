@@ -1,4 +1,4 @@
-/** Tools to try runs with in development: no deployed edge has them. */
+/** Tools for trying runs in development. No deployed edge has them. */
 
 import type { Json } from '../json/object.ts';
 import type { ToolSchema, WorkerTools } from './worker-tools.ts';
@@ -13,7 +13,11 @@ type Tools = WorkerTools<{
   edge_rollback: { service: string };
 }>;
 
-/** @returns a clock, dice, and a rollback that rolls nothing back. A function, so that a build that does not call it leaves all of it out */
+/**
+ * @returns a clock, dice, and a rollback that rolls nothing back. It is a function, so that a build that does not call it
+ * leaves
+ *   all of this out
+ */
 export const demonstrationTools = (): Tools => ({
   edge_clock: {
     description: 'Tells the date and time in a time zone, by the clock of the edge.',
@@ -45,7 +49,7 @@ export const demonstrationTools = (): Tools => ({
   },
 });
 
-/** @param faultOf what is wrong with an input's only member, if anything is */
+/** @param faultOf says what is wrong with an input's only member; undefined if nothing is */
 function inputSchema<Input extends object>(
   properties: { [Name in keyof Input]: Json },
   faultOf: (input: Partial<Record<string, unknown>>) => string | undefined,

@@ -1,4 +1,4 @@
-/** Turns a list of tools into what is stored of it: each MCP server is replaced by the tools that it has now. */
+/** Turns a list of tools into its stored form: each MCP server is replaced by the tools that it has now. */
 
 import type { Context } from 'hono';
 import { admitFree } from '../accounts/admission/admit-free.ts';
@@ -16,17 +16,17 @@ import { type ListedTool, listTools } from './mcp/list-tools.ts';
 import { McpFault } from './mcp/mcp-fault.ts';
 import { McpSession } from './mcp/session.ts';
 
-/** How long a server may take to list its tools: the caller who stores them waits for it. */
+/** Milliseconds that a server may take to list its tools. The caller who stores them waits for it. */
 const LISTING_SECONDS = 30;
-/** How many servers one list may name: all of them are asked at the same time. */
+/** How many servers one list may name. All of them are asked at the same time. */
 const MOST_SERVERS = 10;
 const LONGEST_NAME = 128;
 
 /**
- * Reads a body that is to be stored, with its tools as they are stored.
+ * Reads a body that will be stored, and turns its tools into their stored form.
  *
- * @param price what the request is, for its account
- * @throws ApiError as `storedTools`, and 404 for an id of something that is not the account's
+ * @param price what the request costs its account
+ * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
  */
 export async function readWithTools(c: Context<AppEnv>, price: Parameters<typeof readToStore>[1]): Promise<Json> {
   const { json } = await readToStore(c, price);
@@ -36,12 +36,12 @@ export async function readWithTools(c: Context<AppEnv>, price: Parameters<typeof
 }
 
 /**
- * Checks a list of tools that is to be stored, and lists those of its MCP servers.
+ * Checks a list of tools that will be stored, and lists the tools of its MCP servers.
  *
- * @param onListing called before a server is asked; what it throws ends it
- * @returns the list as it is stored; what is no list, or names no server, as it came
- * @throws ApiError 400 for a malformed tool, and for a server that cannot be listed however often it is asked; 403 for a caller
- * who may bring no tools with an address; 502 for a server that may be listed later
+ * @param onListing called before a server is asked. If it throws, nothing is stored
+ * @returns the list in its stored form; unchanged if it is not a list, or names no server
+ * @throws ApiError 400 for a malformed tool, and for a server whose tools cannot be listed; 403 for a caller who may not send
+ *   tools with an address; 502 for a server whose tools may be listed later
  */
 export async function storedTools(
   tools: unknown,
@@ -68,7 +68,7 @@ export async function storedTools(
   return stored;
 }
 
-/** A tool that stands for an MCP server; it was checked. */
+/** An entry that names an MCP server. It was checked before. */
 interface ServerEntry extends Json {
   name: string;
   run: McpServerRun;

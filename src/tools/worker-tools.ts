@@ -1,6 +1,7 @@
 /**
- * The tools that a Worker has in its own code. A request names one of them by `run: "worker"`; what the model is told of it
- * is filled in here.
+ * The tools that a Worker defines in its own code. A request names one of them with `run: "worker"`. Its description and
+ * schema
+ * for the model are filled in here.
  */
 
 import type { Bindings } from '../durable/bindings.ts';
@@ -8,12 +9,12 @@ import { edit } from '../json/edit.ts';
 import { isObject, type Json } from '../json/object.ts';
 import { filledAgentTool, isAgentRun } from './agent-tools.ts';
 
-/** What a tool knows of its call. */
+/** What a tool knows about its call. */
 export interface ToolContext {
   account: string;
   conversation: string;
   turn: string;
-  /** The id of the call: the same where a crash has it made a second time. */
+  /** The id of the call. It is the same if a crash causes a second call. */
   tool_use_id: string;
   /** Aborted when the run is stopped, or the tool has used up its time. */
   signal: AbortSignal;
@@ -21,12 +22,12 @@ export interface ToolContext {
   env: Bindings;
 }
 
-/** What a schema says of a value, after Standard Schema. */
+/** A schema's result for a value, as in Standard Schema. */
 export type Checked<Value> =
   | { readonly value: Value; readonly issues?: undefined }
   | { readonly issues: readonly { readonly message: string; readonly path?: readonly unknown[] | undefined }[] };
 
-/** A schema of `zod`, or of another library that follows Standard Schema and tells its JSON Schema. */
+/** A schema of `zod`, or of another library that follows Standard Schema and can output JSON Schema. */
 export interface ToolSchema<Input = unknown> {
   readonly '~standard': {
     readonly version: 1;
@@ -36,48 +37,48 @@ export interface ToolSchema<Input = unknown> {
   };
 }
 
-/** A tool of the Worker's own. */
+/** A tool that the Worker defines. */
 export interface WorkerTool<Input = unknown> {
-  /** What the model is told: what the tool does, and when to call it. */
+  /** The description for the model: what the tool does, and when to call it. */
   description: string;
-  /** Of its input: an object. */
+  /** The schema of its input, which must be an object. */
   schema: ToolSchema<Input>;
   /**
    * Does the work.
    *
-   * @returns a text; a list of blocks `{type: "text", text}` and `{type: "image", source}`; or anything else that JSON has
-   * @throws what the model is told as an error, by its message
+   * @returns a text; a list of blocks `{type: "text", text}` and `{type: "image", source}`; or any other JSON value
+   * @throws an error, whose message the model gets as the call's error
    */
   run(input: Input, context: ToolContext): unknown;
-  /** The call is never made a second time, also where a crash hides whether it was made. */
+  /** Whether the call is never made a second time, even if a crash hides whether it was made. */
   once?: boolean;
   /** How long a call may take, in seconds: 1 to 600. Default: 30. */
   timeout_seconds?: number;
 }
 
-/** Tools by their names; `Inputs` are what their schemas give. */
+/** Tools by their names. `Inputs` are the types of their schemas' values. */
 export type WorkerTools<Inputs extends object = Record<string, unknown>> = {
   [Name in keyof Inputs]: WorkerTool<Inputs[Name]>;
 };
 
-/** What a request says in place of an address. */
+/** The value of `run` that replaces an address. */
 export const IN_WORKER = 'worker';
 
-/** @returns whether a `run` names a tool of the Worker's own in its long form. */
+/** @returns whether a `run` names a Worker's tool in the long form. */
 export function isWorkerRun(run: unknown): run is Json {
   return isObject(run) && Object.hasOwn(run, 'worker');
 }
 
 interface KnownTool {
   tool: WorkerTool;
-  /** What the model is told of it, as JSON texts. */
+  /** Its description and schema for the model, as JSON texts. */
   told: Readonly<Record<'description' | 'input_schema', { ifAbsent: string }>>;
 }
 
-/** The tools of all apps of this Worker. Its Durable Objects call them, and may start without an app. */
+/** The tools of all apps of this Worker. Its Durable Objects call them, too, and may start without an app. */
 const sharedTools = new Map<string, KnownTool>();
 
-/** @throws Error for a malformed tool, and for a second one of the same name */
+/** @throws Error for a malformed tool, and for a second tool with the same name */
 export function shareTools<Inputs extends object>(tools: WorkerTools<Inputs>): void {
   for (const [name, tool] of Object.entries(tools as Record<string, WorkerTool>)) {
     const before = sharedTools.get(name)?.tool;
@@ -113,18 +114,18 @@ function jsonSchemaOf({ schema }: Pick<WorkerTool, 'schema'>): Json | undefined 
   return schema?.['~standard']?.jsonSchema?.input({ target: 'draft-2020-12' });
 }
 
-/** @returns a tool of the Worker's own by its name; undefined where there is none */
+/** @returns a Worker's tool by its name; undefined if there is none */
 export function workerTool(name: string): WorkerTool | undefined {
   return sharedTools.get(name)?.tool;
 }
 
-/** @returns the names of all of them. */
+/** @returns the names of all Worker's tools. */
 export function workerToolNames(): string[] {
   return [...sharedTools.keys()];
 }
 
 /**
- * Fills in what the model is told of a tool, where the request itself does not say it.
+ * Fills in a tool's description and schema for the model, if the request does not have them.
  *
  * @param text the tool as JSON text, with its name
  * @returns undefined for a tool that this Worker no longer has
@@ -134,7 +135,7 @@ export function filledTool(name: string, text: string): string | undefined {
   return told && edit(text, told);
 }
 
-/** @returns a tool as the model is told of it, without `run`; undefined for one that this Worker no longer has */
+/** @returns a tool as the model gets it, without `run`; undefined if this Worker no longer has the tool */
 export function toldTool(tool: Json): Json | undefined {
   const { run, ...told } = tool;
   if (isAgentRun(run)) return JSON.parse(filledAgentTool(JSON.stringify(told))) as Json;
@@ -143,11 +144,11 @@ export function toldTool(tool: Json): Json | undefined {
   return text === undefined ? undefined : (JSON.parse(text) as Json);
 }
 
-/** @returns a mark of what the model is told of some tools, which changes when a deploy changes that. */
+/** @returns a hash of the descriptions and schemas of some tools. It changes when a deploy changes them. */
 export function markOfTools(names: Iterable<string>): string {
   let mark = 0;
   const texts = [...names].sort().map((name) => JSON.stringify(sharedTools.get(name)?.told));
-  // FNV-1a: it needs to notice a change, not to withstand an attack.
+  // FNV-1a is enough: it must notice changes, not withstand attacks.
   for (const character of texts.join()) mark = Math.imul(mark ^ character.charCodeAt(0), 0x01000193);
   return mark.toString(36);
 }

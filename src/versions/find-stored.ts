@@ -1,4 +1,4 @@
-/** Finds what is stored in versions: in the isolate's memory, in KV, or in its owner's object. */
+/** Finds stored versions (prefixes, classifiers, agents): in the isolate's memory, in KV, or in their owner's object. */
 
 import { getOrMake } from '../cache/get-or-make.ts';
 import { callAccount } from '../durable/call-account.ts';
@@ -9,11 +9,11 @@ import type { Settings } from '../settings/settings.ts';
 import { type Found, findVersion, VersionMemory, type VersionSource } from './kv-copies.ts';
 import { parseRef, type VersionRef } from './versions.schema.ts';
 
-/** One kind of what is stored in versions: its name in keys and rows, and how its text is read. */
+/** One kind of stored things: its name in keys and rows, and how its text is read. */
 export interface StoredKind<T> extends Pick<VersionSource<T>, 'kind' | 'read' | 'held'> {
-  /** Bytes of it that an isolate remembers. Default: that of `VersionMemory`. */
+  /** How many bytes of it an isolate remembers. Default: that of `VersionMemory`. */
   memoryBytes?: number;
-  /** @returns the 404 for a name or a version that there is not. */
+  /** @returns the 404 for a name or a version that does not exist. */
   unknown(ref: string): ApiError;
 }
 
@@ -25,10 +25,10 @@ export interface StoredReader {
   settings: Settings;
 }
 
-/** What is remembered, by deployment and the name of the kind. */
+/** The memories, by deployment and the name of the kind. */
 const memories = new WeakMap<Settings, Map<string, unknown>>();
 
-/** @returns what this isolate remembers of a deployment's versions of a kind. */
+/** @returns this isolate's memory of a deployment's versions of a kind. */
 export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMemory<T> {
   const kinds = getOrMake(memories, settings, () => new Map<string, unknown>());
   return getOrMake(kinds, kind.kind, () => new VersionMemory<T>(kind.memoryBytes)) as VersionMemory<T>;

@@ -1,6 +1,7 @@
 /**
- * Keeps copies in KV of what is stored in versions: an immutable value for each version, found by the hash of its bytes,
- * and for each name a pointer to its current version. Prefixes are one kind of them.
+ * Keeps copies of stored versions in KV: an immutable value for each version, found by the hash of its bytes, and for each
+ * name
+ * a pointer to its current version. Prefixes are one kind.
  *
  * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is asked for a version that
  * KV does not have.
@@ -14,7 +15,7 @@ import type { VersionRef } from './versions.schema.ts';
 /** A name, and who owns it. */
 export interface VersionPlace {
   kind: string;
-  /** The account, or what stands for the deployment. */
+  /** The account, or the deployment's own owner name. */
   owner: string;
   name: string;
 }
@@ -32,19 +33,19 @@ export interface VersionSource<T> {
   kind: string;
   store: KVNamespace;
   memory: VersionMemory<T>;
-  /** In the order in which a name is looked up. */
+  /** The owners, in the order in which a name is looked up. */
   owners: readonly string[];
   /** Asks the owner's object for the bytes of a version. */
   ask(place: VersionPlace, hash: string): Promise<Uint8Array | undefined>;
   read(bytes: Uint8Array): T;
-  /** @returns what a value takes up in memory, in bytes. */
+  /** @returns the bytes of memory that a value takes. */
   held(value: T, bytes: number): number;
 }
 
 /** How long an isolate remembers to which version a name points, or that it points to none. */
 const BELIEVED_MS = 60_000;
 const MOST_POINTERS = 10_000;
-/** Memory for values, of the 128 MB of an isolate: the largest value fits, and some more. */
+/** Bytes of memory for values. (An isolate has 128 MB.) The largest value fits, and some more. */
 const MOST_REMEMBERED_BYTES = 24 * 1024 * 1024;
 
 // A name has no colon, so the owner behind it may have any.
@@ -56,7 +57,7 @@ function valueKey({ kind, owner, name }: VersionPlace, hash: string): string {
   return `${kind}@${hash}:${name}:${owner}`;
 }
 
-/** @returns the kind of the pointers that say who has used names of this kind: they point to nothing. */
+/** @returns the kind of keys that say who has used names of this kind. They point to nothing. */
 export function usesKind(kind: string): string {
   return `${kind}-used`;
 }
@@ -70,7 +71,7 @@ export async function* usersOf(store: KVNamespace, kind: string, name: string): 
   }
 }
 
-/** @returns what identifies a version among those of its name. */
+/** @returns the hash that identifies a version among those of its name. */
 export async function versionHashOf(bytes: Uint8Array): Promise<string> {
   return (await sha256Hex(bytes)).slice(0, 32);
 }
@@ -144,7 +145,7 @@ async function findValue<T>(
     const stored = found[index];
     const bytes = stored ? new Uint8Array(stored) : await source.ask(place, hash);
     if (bytes === undefined) continue;
-    // Another request may have read the same meanwhile. Its value is used, so that it is in memory once.
+    // Another request may have read the same meanwhile. Its value is used, so that it is in memory only once.
     const known = memory.value(place, hash);
     if (known !== undefined) return { owner: place.owner, name: place.name, hash, value: known };
     const value = source.read(bytes);
@@ -168,7 +169,7 @@ export function kvUnavailable(cause?: unknown): ApiError {
   return tryAgain('The store of this edge could not be reached. Try again in a second.', logged, { cause });
 }
 
-/** Remembers values up to a number of bytes, of which the least recently used go first, and pointers for a minute. */
+/** Remembers values up to a number of bytes (dropping the least recently used first), and pointers for a minute. */
 export class VersionMemory<T> {
   readonly #values: LruCache<string, { value: T; bytes: number }>;
   readonly #pointers = new LruCache<string, { hash: string | null; until: number }>({ most: MOST_POINTERS });
@@ -177,7 +178,7 @@ export class VersionMemory<T> {
     this.#values = new LruCache({ most: mostBytes, sizeOf: ({ bytes }) => bytes });
   }
 
-  /** The clock; tests put their own in its place. */
+  /** The clock. Tests replace it. */
   now(): number {
     return Date.now();
   }
@@ -193,13 +194,13 @@ export class VersionMemory<T> {
     if (!this.#values.has(key)) this.#values.set(key, { value, bytes });
   }
 
-  /** @returns where a name points as far as is known: null is nowhere, undefined is not known. */
+  /** @returns the remembered version of a name; null if it points nowhere; undefined if that is not known. */
   pointer(place: VersionPlace): string | null | undefined {
     const believed = this.#pointers.get(pointerKey(place));
     return believed && believed.until > this.now() ? believed.hash : undefined;
   }
 
-  /** Remembers for a minute where a name points; null is nowhere. */
+  /** Remembers for a minute where a name points; null means nowhere. */
   believe(place: VersionPlace, hash: string | null): void {
     this.#pointers.set(pointerKey(place), { hash, until: this.now() + BELIEVED_MS });
   }

@@ -1,4 +1,4 @@
-/** Makes the routes that prefixes, classifiers and agents share: names, their versions, and whose they are. */
+/** Makes the routes that prefixes, classifiers and agents share: names, versions, and owners. */
 import type { Context } from 'hono';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, objectOf } from '../auth/context.ts';
@@ -16,25 +16,25 @@ import { type Found, kvUnavailable, type VersionPlace, versionHashOf } from './k
 import { isVersionedName, NAME_RULE, parseRef } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
 
-/** What the routes of one kind of named things need to know of it. `T` is a version's value, `F` its schema in a `PUT`. */
+/** What the routes need to know about one kind. `T` is a version's value, `F` its schema in a `PUT`. */
 export interface NamedKind<T, F extends z.ZodMiniType<{ description?: string | undefined }>> {
   stored: StoredKind<T>;
   /** The path of the list: `/classifiers`. */
   path: string;
-  /** The scope that reads; `prefixes` is the scope that writes. */
+  /** The scope for reading. The scope for writing is `prefixes`. */
   scope: Scope;
   /** The two bodies that a `PUT` takes: a new version, or one that is stored already. */
   schemas: { fields: F; pointer: z.ZodMiniType<{ version: string }> };
   maxBytes: number;
   /** Reads the body of a `PUT`, which must be a JSON object. */
   readBody(c: Context<AppEnv>): Promise<object>;
-  /** Writes a new version as it is stored. */
+  /** Writes a new version in its stored form. */
   write(fields: z.output<F>): Uint8Array;
   /** Answers a `GET` of one version. */
   show(c: Context<AppEnv>, found: Found<T>): Response;
-  /** Answers a `PUT`; what it throws keeps the version from being stored. */
+  /** Answers a `PUT`. If it throws, the version is not stored. */
   answerPut(c: Context<AppEnv>, version: Found<T>): object | Promise<object>;
-  /** Has the account admit the request before anything is stored. */
+  /** Asks the account to admit the request before anything is stored. */
   admit(c: Context<AppEnv>, owner: string): Promise<void>;
 }
 
@@ -98,12 +98,12 @@ function ownerOf(c: Context<AppEnv>): string {
   return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
 }
 
-/** @returns an owner as answers name it. */
+/** @returns the name of an owner in answers. */
 export function ownerName(owner: string): Owner {
   return owner === DEPLOYMENT ? 'deployment' : 'account';
 }
 
-/** @returns what a name means to the caller, and whose it is; the objects know at once. */
+/** @returns what a name means to the caller, and who owns it. Asks the objects, which are never behind. */
 async function findName(
   c: Context<AppEnv>,
   kind: string,
@@ -122,7 +122,7 @@ async function listNames(c: Context<AppEnv>, kind: string) {
   const owners = ownersSeen(c);
   const lists = await Promise.all(owners.map((owner) => objectOf(c, owner)((o) => o.storedNames(kind, page))));
   const rows = new Map<string, NamedRow>();
-  // The account's own last: it is what its name means to it.
+  // The account's own names come last, so that they replace the deployment's.
   for (const [index, names] of [...lists.entries()].reverse()) {
     const owner = ownerName(owners[index] ?? DEPLOYMENT);
     for (const { name, hash, ...row } of names) {
@@ -137,7 +137,7 @@ async function listNames(c: Context<AppEnv>, kind: string) {
 
 /**
  * @returns a page of the versions of a name, newest first
- * @throws ApiError 404 where the caller sees no such name
+ * @throws ApiError 404 if the caller sees no such name
  */
 async function historyOf<T>(
   c: Context<AppEnv>,
@@ -155,7 +155,7 @@ async function historyOf<T>(
 /**
  * @param ref a name, or a version by name@version
  * @returns what it means to the caller
- * @throws ApiError 404 where the caller sees none
+ * @throws ApiError 404 if the caller sees no such name or version
  */
 export async function findAsked<T>(c: Context<AppEnv>, stored: StoredKind<T>, ref: string): Promise<Found<T>> {
   const asked = parseRef(ref);
@@ -168,13 +168,13 @@ export async function findAsked<T>(c: Context<AppEnv>, stored: StoredKind<T>, re
   return found;
 }
 
-/** @returns who looks for what is stored, in a request. */
+/** @returns the reader of stored versions for a request. */
 export function readerOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): StoredReader {
   return { account: c.get('identity').account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
 }
 
 /**
- * Finds a stored version to which a name shall point from now on, among those of its owner.
+ * Finds the stored version, of the same owner, to which a name should point from now on.
  *
  * @throws ApiError 400 for a version of another name, 404 for an unknown one
  */
@@ -196,7 +196,7 @@ async function versionOf<T>(
 /**
  * Stores a version or a pointer in the owner's object, which copies it to KV before anybody is answered.
  *
- * @throws ApiError 400 where there is no room, 404 for an unknown version, 503 while KV takes nothing
+ * @throws ApiError 400 if there is no room, 404 for an unknown version, 503 while KV accepts nothing
  */
 async function publish<T>(
   c: Context<AppEnv>,
@@ -218,9 +218,9 @@ async function publish<T>(
 }
 
 /**
- * Deletes a name of the caller's.
+ * Deletes a name of the caller.
  *
- * @throws ApiError 404 where there is none, 503 while KV takes nothing
+ * @throws ApiError 404 if there is none, 503 while KV accepts nothing
  */
 async function removeName<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: string): Promise<void> {
   const { kind } = stored;

@@ -1,9 +1,9 @@
 /**
- * What an account, or the deployment, has stored in versions: the rows that KV is written from, and that know at once
- * what KV knows a minute later.
+ * Keeps the versions that an account, or the deployment, has stored. KV is written from these rows. They know at once what KV
+ * knows up to a minute later.
  *
- * Each row says whether KV has been told, and what it has not been told is told again by the account's alarm: so after
- * any failure KV comes to say what the rows say, and of two writes of a name the later one stays.
+ * Each row says whether KV has it. The account's alarm writes missing rows again. So after any failure KV ends up with what
+ * the rows say. If a name is written twice, the later write stays.
  */
 
 import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
@@ -14,9 +14,9 @@ import { pageOfRows } from '../http/page.ts';
 import { deleteVersion, usesKind, type VersionPlace, writePointer, writeVersion } from './kv-copies.ts';
 import type { VersionRow } from './versions-answers.schema.ts';
 
-/** Below the platform's two megabytes for a row. */
+/** The most bytes in a row, below the platform's limit of two megabytes. */
 const VERSION_PIECE_BYTES = 1_900_000;
-/** How many names one owner may have: a credential must not be able to fill an object. */
+/** How many names one owner may have, so that a credential cannot fill an object. */
 const MOST_NAMES = 1_000;
 /** The conditions that select the rows of one name, and of one version. */
 const NAMED = 'kind = ? and name = ?';
@@ -27,7 +27,7 @@ export class Versions {
   readonly #tables: Tables;
   readonly #store: KVNamespace;
   readonly #owner: string;
-  /** The running write to KV by name. Writes of one name follow each other: the older one must not come last. */
+  /** The running write to KV by name. Writes of one name must not run at the same time, or the older one might come last. */
   readonly #telling = new Map<string, Promise<void>>();
   readonly #used = new Set<string>();
   /** The sum of all bytes; undefined after a change, until somebody asks. */
@@ -46,7 +46,7 @@ export class Versions {
   }
 
   /**
-   * Stores a version and has its name point to it.
+   * Stores a version, and makes its name point to it.
    *
    * @param mostBytes what all versions may have together
    */
@@ -82,7 +82,7 @@ export class Versions {
     return joinedPieces(rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer)));
   }
 
-  /** Notes that the account uses what somebody has stored by a name; KV lists who does. @returns whether it is new */
+  /** Notes that the account uses a stored name, so that KV can list its users. @returns whether that is new */
   use(kind: string, name: string, now: number): boolean {
     const used = usesKind(kind);
     if (this.#used.has(used + name)) return false;
@@ -92,7 +92,7 @@ export class Versions {
     return true;
   }
 
-  /** @returns all versions of a name as ledgers name them: name@version. */
+  /** @returns all versions of a name in the form of the ledger: name@version. */
   versionsOf(kind: string, name: string): string[] {
     const rows = this.#tables.read(`select hash from versions where ${NAMED}`, kind, name);
     return rows.map(({ hash }) => `${name}@${hash}`);
@@ -112,7 +112,7 @@ export class Versions {
     return this.#names('n.kind = ? and n.name < ?', [kind, before_id], order).reverse();
   }
 
-  /** @returns a page of the versions of a name, newest first; undefined where there is no such name. */
+  /** @returns a page of the versions of a name, newest first; undefined if there is no such name. */
   history(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
     const current = this.name(kind, name);
     if (!current) return undefined;
@@ -130,7 +130,7 @@ export class Versions {
     return pageOfRows(rows, page, ({ version }) => version);
   }
 
-  /** Deletes a name, and those of its versions that nobody holds. @returns whether the name existed */
+  /** Deletes a name, and its versions that nobody holds. @returns whether the name existed */
   remove(kind: string, name: string, now: number): boolean {
     if (!this.#tables.has(`names where ${NAMED}`, kind, name)) return false;
     this.#tables.together(() => {
@@ -150,9 +150,9 @@ export class Versions {
   }
 
   /**
-   * Keeps a version for somebody who needs it for longer than its name may last. May be repeated.
+   * Keeps a version for a holder, even after its name is deleted. May be repeated.
    *
-   * @returns false where there is no such version
+   * @returns false if there is no such version
    */
   hold(id: VersionId, holder: string): boolean {
     if (!this.#has(id)) return false;
@@ -160,20 +160,20 @@ export class Versions {
     return true;
   }
 
-  /** Ends a hold. A version that nobody else holds is deleted, if its name is deleted too. */
+  /** Ends a hold. If nobody else holds the version and its name is deleted, the version is deleted. */
   release(id: VersionId, holder: string): void {
     this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...versionKey(id), holder);
     const isHeld = this.#tables.has(`version_holds where ${THIS}`, ...versionKey(id));
     if (!isHeld && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
   }
 
-  /** @returns whether there is anything that KV has not been told. */
+  /** @returns whether there are changes that KV does not have. */
   get untold(): boolean {
     return this.#untold().length > 0;
   }
 
   /**
-   * Tells KV what it does not know of a name.
+   * Writes the changes of a name to KV.
    *
    * @throws ApiError 503 while KV does not take it
    */
@@ -189,7 +189,7 @@ export class Versions {
     }
   }
 
-  /** Tells KV everything that it does not know. @returns whether it has taken all */
+  /** Writes all changes to KV. @returns whether all writes have succeeded */
   async tellAll(): Promise<boolean> {
     const results = await Promise.allSettled(this.#untold().map(({ kind, name }) => this.tell(kind, name)));
     return results.every(({ status }) => status === 'fulfilled');
@@ -199,7 +199,7 @@ export class Versions {
     const { kind, name } = place;
     const of = (state: string) =>
       this.#tables.read(`select hash from versions where ${NAMED} and state = ?`, kind, name, state);
-    // The value is written before the pointer: a pointer must never lead to nothing.
+    // The value is written before the pointer, so that a pointer never leads to nothing.
     for (const row of of('new')) {
       const id = { kind, name, hash: String(row.hash) };
       await writeVersion(this.#store, place, id.hash, this.read(id) ?? new Uint8Array(0));
@@ -209,7 +209,7 @@ export class Versions {
     if (named) {
       const hash = named.hash === null ? null : String(named.hash);
       await writePointer(this.#store, place, hash);
-      // If the name was changed meanwhile, these match no row, and it is written to KV again.
+      // If the name was changed meanwhile, this matches no row, and the name is written to KV again.
       if (hash === null) this.#tables.write(`delete from names where ${NAMED} and hash is null`, kind, name);
       else this.#tables.write(`update names set told = 1 where ${THIS}`, kind, name, hash);
     }

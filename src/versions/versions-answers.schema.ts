@@ -13,7 +13,7 @@ export const nameRow = z.object({
   updated_at: z.described(time, 'When the name was last pointed somewhere.'),
 });
 
-/** What every stored version is shown with, before what it holds. */
+/** The members that every stored version has in answers, before its content. */
 export function storedVersion<Kind extends string>(kind: Kind) {
   return {
     type: z.literal(kind),

@@ -6,17 +6,17 @@ import type { ErrorStatus } from '../reference/errors.ts';
 import type { Answer, Route } from '../reference/resource.ts';
 import { nameRow, versionRow } from './versions-answers.schema.ts';
 
-/** Lists of what is stored in versions, the same for every kind. */
+/** The lists of stored things, the same for every kind. */
 const nameList = namedList('NameList', z.withMeta(nameRow, { id: 'Name' }));
 const versionList = namedList('VersionList', z.withMeta(versionRow, { id: 'Version' }));
 const storedAt = '2026-11-20T10:06:16.310Z';
 
 interface StoredReference {
   kind: 'prefix' | 'classifier' | 'agent';
-  /** The kind as it stands in operations and schemas: `Prefix`. */
+  /** The kind's name in operations and schemas: `Prefix`. */
   title: string;
   plural: 'prefixes' | 'classifiers' | 'agents';
-  /** The scope that reads need. */
+  /** The scope for reading. */
   needs: Scope;
   /** A stored version, as lists show it. */
   example: { name: string; version: string; description: string | null; bytes: number };
@@ -26,7 +26,7 @@ interface StoredReference {
     answer: Answer;
     errors: readonly ErrorStatus[];
   };
-  /** The answer to a read: all that a version is made of. */
+  /** The answer to a read: the whole content of a version. */
   content: { schema: z.ZodMiniType; example: unknown };
   deleted: z.ZodMiniType;
   remove: { summary: string; description?: string };

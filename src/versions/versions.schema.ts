@@ -1,22 +1,22 @@
-/** What all that is stored in versions has in common: names, and versions that never change. */
+/** The schemas that all stored things share: names, and versions that never change. */
 import * as z from '../http/zod.ts';
 
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
 const HASH = /^[0-9a-f]{32}$/;
 export const NAME_RULE = '1 to 64 letters, digits, hyphens, underscores or dots, with a letter or digit at both ends';
 
-/** What names a version: `support` is the one that the name points to, `support@3f2a…` is that one for ever. */
+/** A reference to a version: `support` is the version that the name points to; `support@3f2a…` is always the same version. */
 export interface VersionRef {
   name: string;
   hash?: string | undefined;
 }
 
-/** @returns whether a string can be the name of something that is stored in versions. */
+/** @returns whether a string can be the name of a stored thing. */
 export function isVersionedName(name: string): boolean {
   return NAME.test(name);
 }
 
-/** @returns what a reference names, or undefined for what cannot be one. */
+/** @returns the name and hash of a reference; undefined if the string cannot be one. */
 export function parseRef(ref: string): VersionRef | undefined {
   const at = ref.indexOf('@');
   const name = at < 0 ? ref : ref.slice(0, at);
@@ -26,7 +26,7 @@ export function parseRef(ref: string): VersionRef | undefined {
   return HASH.test(hash) ? { name, hash } : undefined;
 }
 
-/** @param what is named, for the message: `prefix` */
+/** @param what the kind of thing, for the message: `prefix` */
 export function refSchema(what: string) {
   return z.string({ error: 'Input should be a string' }).check(
     z.refine((value) => parseRef(value) !== undefined, {

@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
@@ -261,4 +261,33 @@ test('a turn whose end cannot be stored is closed by the object that wakes, and 
   await eventually(async () => expect((await account().standing()).running_requests).toBe(0));
   const totals = (await readOf()) as { turns: number; messages: number };
   expect(totals).toMatchObject({ turns: 3, messages: 6 });
+});
+
+/** Has the object wake, and notes each query that it prepares from its first call on. */
+async function queriesOfWoken(): Promise<Set<string>> {
+  await abortAllDurableObjects();
+  return await runInDurableObject(stubOf(), (_, { storage: { sql } }) => {
+    const queries = new Set<string>();
+    const exec = sql.exec.bind(sql);
+    const noted: typeof exec = (query, ...bindings) => {
+      if (/^\s*select/.test(query)) queries.add(query);
+      return exec(query, ...bindings) as ReturnType<typeof exec<never>>;
+    };
+    Object.defineProperty(sql, 'exec', { value: noted });
+    return queries;
+  });
+}
+
+test('a conversation that wakes prepares four queries for its turn, and four for its alarm', async () => {
+  await say(bodyOf('Hello'));
+  await atRest();
+  const ofTurn = await queriesOfWoken();
+  await say(question('Question 2'));
+  const asked = [...ofTurn];
+  await atRest();
+  expect(asked).toHaveLength(4);
+  const ofAlarm = await queriesOfWoken();
+  await runDurableObjectAlarm(stubOf() as DurableObjectStub<undefined>);
+  expect([...ofAlarm]).toHaveLength(4);
+  expect(await rowsOf()).toHaveLength(4);
 });

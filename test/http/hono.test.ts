@@ -17,20 +17,25 @@ test('whatever routes there are, and whatever is asked before, a request gets wh
   await fc.assert(
     fc.asyncProperty(
       fc.array(route, { maxLength: 8 }),
+      fc.array(route, { maxLength: 2 }),
       fc.array(asked, { minLength: 1, maxLength: 12 }),
-      async (routes, requests) => {
+      async (routes, late, requests) => {
         const usual = new UsualHono({ router: new TrieRouter() });
         const own = new Hono<BlankEnv>();
-        for (const app of [own, usual] as UsualHono[]) {
-          routes.forEach(({ method, path }, index) => {
-            app.on(method, path, async (c, next) => {
-              await next();
-              const told = `${index} ${JSON.stringify(c.req.param())}`;
-              c.res = new Response(c.finalized ? `${await c.res.text()}, ${told}` : told);
+        const add = (routes: { method: string; path: string }[], when: string) => {
+          for (const app of [own, usual] as UsualHono[]) {
+            routes.forEach(({ method, path }, index) => {
+              app.on(method, path, async (c, next) => {
+                await next();
+                const told = `${when} ${index} ${JSON.stringify(c.req.param())}`;
+                c.res = new Response(c.finalized ? `${await c.res.text()}, ${told}` : told);
+              });
             });
-          });
-        }
-        for (const { method, path } of requests) {
+          }
+        };
+        add(routes, 'first');
+        for (const [n, { method, path }] of requests.entries()) {
+          if (n === 1) add(late, 'late');
           const [given, expected] = await Promise.all([own, usual].map((app) => app.request(path, { method })));
           expect(await given?.text()).toBe(await expected?.text());
         }

@@ -1,9 +1,9 @@
 import { Rows } from '../../durable/rows.ts';
 import type { Tables } from '../../durable/tables.ts';
 
-/** Keeps the names of pools that have to be told something although nothing is leased from them. */
+/** Keeps the names of pools to which something must be reported although nothing is leased from them. */
 export class CorrectedPools extends Rows {
-  /** By name: how often that came up. */
+  /** How often that was noted, by name. */
   readonly #times: Map<string, number>;
 
   constructor(tables: Tables) {
@@ -15,7 +15,7 @@ export class CorrectedPools extends Rows {
     return this.#times.size === 0;
   }
 
-  /** @returns each name, and how often it came up. */
+  /** @returns each name, and how often it was noted. */
   entries(): [name: string, times: number][] {
     return [...this.#times];
   }
@@ -26,7 +26,7 @@ export class CorrectedPools extends Rows {
     if (!isKnown) this.#store();
   }
 
-  /** Forgets a pool that was told, unless it came up again meanwhile. */
+  /** Forgets a pool after the report, unless it was noted again meanwhile. */
   told(name: string, times: number): void {
     if (this.#times.get(name) !== times) return;
     this.#times.delete(name);

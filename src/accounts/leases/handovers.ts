@@ -13,8 +13,9 @@ interface PoolHandover extends Handover {
 }
 
 /**
- * Keeps what pools are still to be handed over of an erased account. The first for a pool may be under way, and never
- * changes: a pool takes each number once.
+ * Keeps what must still be handed over to pools from an erased account. The first handover for a pool may be on its way, so
+ * it
+ * never changes: a pool takes each number once.
  */
 export class Handovers extends Rows {
   #left: PoolHandover[];
@@ -24,23 +25,23 @@ export class Handovers extends Rows {
     this.#left = readFormat<PoolHandover[]>('handovers', tables.meta('handovers') ?? '[]');
   }
 
-  /** @returns the names of the pools that something is to be handed over to. */
+  /** @returns the names of the pools with an open handover. */
   get pools(): string[] {
     return [...new Set(this.#left.map(({ pool }) => pool))];
   }
 
-  /** @returns what a pool is handed over next. */
+  /** @returns the next handover for a pool. */
   first(pool: string): Handover | undefined {
     const first = this.#left.find((one) => one.pool === pool);
     return first && { epoch: first.epoch, sums: first.sums, late: first.late };
   }
 
-  /** Adds what is handed over to a pool. @param now makes its number, which only grows */
+  /** Adds a handover for a pool. @param now its number is made from it, and only grows */
   add(pool: string, now: number, sums: SumsReport): void {
     this.#set([...this.#left, { pool, epoch: this.#after(pool, now), sums, late: [] }]);
   }
 
-  /** Adds what a request has cost that was erased while it ran. */
+  /** Adds the cost of a request that was erased while it ran. */
   addLate(pool: string, { at, group = '' }: Hold, closing: Closing): void {
     const row: SumRow = {
       day: Math.floor(at / DAY_MS),
@@ -64,7 +65,7 @@ export class Handovers extends Rows {
     this.#set(this.#left.filter((one) => one.pool !== pool || one.epoch > epoch));
   }
 
-  /** @returns a number above all that were given before. */
+  /** @returns a number greater than all earlier ones. */
   #after(pool: string, now: number): number {
     const key = `epoch:${pool}`;
     const epoch = Math.max(now, Number(this.tables.meta(key) ?? 0) + 1);

@@ -2,16 +2,16 @@ import { Rows } from '../../durable/rows.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import type { Tables } from '../../durable/tables.ts';
 
-/** What stands in `meta` of an account's leases. */
+/** The entry in `meta` about an account's leases. */
 interface StoredIdentity {
-  /** Names its figures to pools; made by chance, so that it may outlive the account's name. */
+  /** Identifies its figures to pools. It is random, so that it may outlive the account's name. */
   id: string;
   incarnation: number;
   /** The names of the pools that know it. */
   pools: string[];
 }
 
-/** Keeps by which name and in which life an account speaks to its pools. It is stored before a pool hears of it. */
+/** Keeps the id and the incarnation with which an account calls its pools. Both are stored before a pool gets them. */
 export class LeaseIdentity extends Rows {
   #stored: StoredIdentity | undefined;
   #isIncarnate = false;
@@ -27,7 +27,7 @@ export class LeaseIdentity extends Rows {
     return this.#stored?.pools ?? [];
   }
 
-  /** Takes a higher incarnation before the first call of this life, and notes a pool before it is called at first. */
+  /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
   incarnate(pool: string): StoredIdentity {
     const { id = crypto.randomUUID(), incarnation = 0, pools = [] } = this.#stored ?? {};
     if (this.#isIncarnate && pools.includes(pool)) return { id, incarnation, pools };
@@ -38,7 +38,7 @@ export class LeaseIdentity extends Rows {
     });
   }
 
-  /** Takes a life after one that a pool knows already: the account's rows were put back to an earlier time. */
+  /** Takes a higher incarnation than one that a pool knows, because the account's rows were put back to an earlier time. */
   outgrow(incarnation: number): void {
     if (this.#stored) this.#store({ ...this.#stored, incarnation: incarnation + 1 });
   }

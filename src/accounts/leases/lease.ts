@@ -5,14 +5,18 @@ import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../../durable/contra
 import type { PoolId } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 
-/** How long an account may hold from a lease after it was renewed: a lowered limit may take as long to be felt. */
+/**
+ * Milliseconds after its renewal in which an account may hold from a lease. A lowered limit takes at most as long to work.
+ */
 export const USABLE_MS = 60_000;
-/** A busy account renews its leases when so much of that is over, before anybody has to wait for it. */
+/** A busy account renews its leases after this part of that time, before a request has to wait for it. Milliseconds. */
 const RENEW_AFTER_MS = 30_000;
-/** What is wished for later is reckoned from what was spent since the last call, over no less than this time. */
+/**
+ * The demand for later requests is estimated from the spending since the last call, over at least this time. Milliseconds.
+ */
 const LEAST_SPAN_MS = 1_000;
 
-/** What a request needs of a lease: the least that is of use, and all that it would take. */
+/** What a request needs from a lease: the least useful amount, and all that it would take. */
 export interface Demand {
   least: Nanodollars;
   most: Nanodollars;
@@ -20,7 +24,7 @@ export interface Demand {
 
 export const NO_DEMAND: Demand = { least: 0, most: 0 };
 
-/** What an account has leased from one pool, and how far it may go. It is never stored: an object that wakes leases anew. */
+/** What an account has leased from one pool. It is never stored: an object that wakes leases again. */
 export class Lease {
   readonly id: PoolId;
   readonly #windows: () => Record<Period, WindowTotal>;
@@ -32,12 +36,12 @@ export class Lease {
   #isOpen = false;
   /** Whether the newest call keeps or wants anything. */
   #keepsAny = false;
-  /** Settled since the last call. */
+  /** What was settled since the last call. */
   #flow = 0;
-  /** The most that was held at a time since the last call. */
+  /** The most that was held at one time since the last call. */
   #peak = 0;
 
-  /** @param windows what the account has settled and held of what this pool pays for, as it is now */
+  /** @param windows returns what the account has settled and held now, as far as this pool pays for it */
   constructor(id: PoolId, windows: () => Record<Period, WindowTotal>) {
     this.id = id;
     this.#windows = windows;
@@ -62,7 +66,7 @@ export class Lease {
     });
   }
 
-  /** @returns whether an amount may be held from it now, in every window. */
+  /** @returns whether an amount may be held from this lease now, in every window. */
   covers(amount: Nanodollars, now: number): boolean {
     if (now >= this.#usableUntil) return false;
     return this.#each().every(({ id, window }) => {
@@ -72,8 +76,9 @@ export class Lease {
   }
 
   /**
-   * @returns a purse for each limited window, as the pool told last: free in it is what is leased and unused, and what nobody
-   * has leased; nothing where the lease is not usable
+   * @returns a purse for each limited window, from the pool's last answer. What is free in it is leased and unused, or leased
+   * by
+   *   nobody. An empty list if the lease cannot be used now
    */
   purses(now: number): Purse[] {
     if (now >= this.#usableUntil) return [];
@@ -88,7 +93,7 @@ export class Lease {
     });
   }
 
-  /** @returns whether it should be renewed before it cannot be used any more. */
+  /** @returns whether it should be renewed now, because it soon cannot be used any more. */
   isAging(now: number): boolean {
     return now >= this.#sentAt + RENEW_AFTER_MS;
   }
@@ -100,9 +105,9 @@ export class Lease {
   }
 
   /**
-   * Makes the next call: from here on the account keeps to what it says there, whether the call arrives or not.
+   * Makes the next call to the pool. From now on the account keeps to the figures in this call, whether it arrives or not.
    *
-   * @param returns whether all that is not held goes back
+   * @param returns whether everything that is not held is given back
    */
   compose(demand: Demand, now: number, returns: boolean): { seq: number; windows: LeaseFigures[]; wish: Nanodollars } {
     const held = this.#held();
@@ -115,7 +120,7 @@ export class Lease {
       const grant = this.#grants.get(id);
       const granted = isUsable ? grant?.granted : undefined;
       const unused = typeof granted === 'number' ? Math.max(0, restOf(granted, window)) : 0;
-      // What waits is served out of what is unused first.
+      // A waiting request first gets what is unused.
       const retained = returns ? 0 : Math.min(unused, this.#slice, Math.max(wish, demand.most));
       if (grant && grant.granted !== null) grant.granted = settled + kept + retained;
       return {
@@ -132,7 +137,7 @@ export class Lease {
     this.#sentAt = now;
     this.#flow = 0;
     this.#peak = held + demand.most;
-    // It is closed once the pool has confirmed that.
+    // The lease is closed when the pool has confirmed that.
     this.#keepsAny = windows.some(({ kept, want }) => kept + want > 0);
     this.#isOpen = true;
     return { seq: this.#seq, windows, wish };
@@ -144,7 +149,7 @@ export class Lease {
     const totals = new Map(this.#each().map(({ id, window }) => [id, window]));
     for (const grant of windows) {
       const window = totals.get(grant.id);
-      // More is leased than the limit, which was lowered: only what is held goes on.
+      // If more is leased than the (lowered) limit, only what is held stays.
       const isOver = grant.free < 0 && grant.granted !== null && window !== undefined;
       const granted = isOver ? Math.min(grant.granted ?? 0, window.settled + window.held) : grant.granted;
       this.#grants.set(grant.id, { ...grant, granted });

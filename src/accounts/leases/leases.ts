@@ -1,4 +1,4 @@
-/** Leases: what an account may hold from the pools that it shares. */
+/** Keeps and renews leases: what an account may hold from the pools that it shares. */
 
 import { SharedCall } from '../../async/shared-call.ts';
 import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
@@ -19,19 +19,19 @@ import { type Demand, Lease, NO_DEMAND } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
 
-/** An account that was not used for longer than this returns what it does not hold. */
+/** An account that was not used for longer than this returns what it does not hold. Milliseconds. */
 const IDLE_MS = 2_000;
-/** Then it has told its pools so often that it is left to their alarms. */
+/** After this many returns, the pools' alarms take over. */
 const MOST_RETURNS = 3;
-/** How many reports one after the other tell what is left: a long history is told in several. */
+/** How many reports are sent one after the other. A long history needs several. */
 const MOST_REPORTS = 20;
-/** What is settled out of turn is reported by the alarm. */
+/** Milliseconds after which the alarm reports late settlements. */
 const CORRECTED_MS = 5_000;
 const CORRECT_AGAIN_MS = 30_000;
 
 /** The account whose leases they are. */
 interface Leaseholder {
-  /** The account's name; undefined where the platform does not tell it. */
+  /** The account's name; undefined if the platform does not know it. */
   account: string | undefined;
   tables: Ledger;
   budget: Budget;
@@ -47,8 +47,9 @@ interface OpenLease {
 }
 
 /**
- * Holds what an account has leased from the pools that it shares. In memory alone: an object that wakes has none, asks its
- * pools anew with a higher incarnation, and what it holds are rows.
+ * Keeps what an account has leased from the pools that it shares. Leases are only in memory: an object that wakes has none,
+ * and
+ * asks its pools again with a higher incarnation. Holds are rows, so they stay.
  */
 export class Leases {
   readonly #holder: Leaseholder;
@@ -59,7 +60,10 @@ export class Leases {
   readonly #corrected: CorrectedPools;
   readonly #identity: LeaseIdentity;
   #group: string | undefined;
-  /** Whether a request has come in this life, or since an erasure that pools do not know yet: until then it has no name. */
+  /**
+   * Whether a request has come since the object woke, or since an erasure that pools do not know yet. Before that it has no
+   * name.
+   */
   #isNamed: boolean;
   #seenAt: number | undefined;
   #uses = 0;
@@ -78,24 +82,24 @@ export class Leases {
     this.#isNamed = !wasErased || tables.meta(USED_SINCE_ERASURE) !== undefined;
   }
 
-  /** @returns the group that an admin has chosen; undefined where none has. */
+  /** @returns the group that an admin has chosen; undefined if there is none. */
   get group(): string | undefined {
     return this.#group;
   }
 
-  /** Chooses the account's group, whatever its credentials say; undefined leaves it to them. */
+  /** Chooses the account's group, whatever its credentials say; undefined means the credentials' group. */
   setGroup(group: string | undefined): void {
     if (group === this.#group) return;
     this.#holder.tables.setMeta('group', group);
     this.#group = group;
   }
 
-  /** @returns the group that pays for a request too. */
+  /** @returns the group that also pays for a request. */
   groupOf({ pools }: Pick<AdmissionRequest, 'pools'>): string | undefined {
     return this.#group ?? pools?.group;
   }
 
-  /** @returns the leases that a request must be held from. */
+  /** @returns the leases from which a request must be held. */
   of(request: Pick<AdmissionRequest, 'pools'>): readonly OpenLease[] {
     const group = this.groupOf(request);
     if (group === undefined && !request.pools?.deployment) return NO_LEASES;
@@ -108,7 +112,8 @@ export class Leases {
   }
 
   /**
-   * Asks a pool for what a request needs. Afterwards everything must be decided anew: others have come meanwhile.
+   * Asks a pool for what a request needs. After that everything must be decided again, because other requests have come
+   * meanwhile.
    *
    * @throws ObjectUnreachable 503 while the pool cannot be reached
    */
@@ -122,7 +127,7 @@ export class Leases {
     await open.calls.make();
   }
 
-  /** Renews leases that are used and will soon not be usable, without anybody waiting for it. */
+  /** Renews leases that are in use and will soon expire. Nobody waits for it. */
   renew(leases: readonly OpenLease[], now: number): void {
     for (const open of leases) {
       if (!open.calls.isRunning && open.lease.isAging(now))
@@ -150,20 +155,20 @@ export class Leases {
     this.#touch();
   }
 
-  /** Tells pools of a hold that the object's last life has placed, whose leases are gone: nothing else would do so soon. */
+  /** Reports the settlement of a hold from before the object woke, whose lease is gone. Nothing else would report it soon. */
   #tellAtOnce(group: string | undefined): void {
     for (const name of this.#knownTo(group)) {
       this.#around.waitUntil(this.#tell(this.#lease(name)).catch(leaveToNext));
     }
   }
 
-  /** @returns the names of the pools that know the account and pay for what is of a group. */
+  /** @returns the names of the pools that know the account and pay for a group's requests. */
   #knownTo(group: string | undefined): string[] {
     const all = [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])];
     return all.filter((name) => this.#identity.pools.includes(name));
   }
 
-  /** Notes that something was settled out of turn: no pool may be waiting to hear of it. */
+  /** Notes a late settlement, so that it is reported even if no pool asks. */
   corrected(group: string | undefined): void {
     this.#sums.changed();
     const names = this.#knownTo(group);
@@ -175,22 +180,22 @@ export class Leases {
   /** Notes that a request was settled after the account was erased. */
   outlived(hold: Hold, closing: Closing): void {
     if (this.#identity.pools.includes(DEPLOYMENT_POOL)) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
-    // A pool cannot ask a lease that has no name any more.
+    // A pool cannot ask a lease without a name.
     this.corrected(hold.group);
   }
 
-  /** Tells the deployment's pool that what it lists of the account was changed, without anybody waiting for it. */
+  /** Tells the deployment's pool that the account's listed data has changed. Nobody waits for it. */
   described(): void {
     if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
     this.#around.waitUntil(this.#lease(DEPLOYMENT_POOL).calls.make().catch(leaveToNext));
   }
 
-  /** Tells a pool, which has asked, where the account stands; what is not held goes back where it is not in use. */
+  /** Reports to a pool that has asked. If the account is not in use, what it does not hold is returned. */
   async report(name: string): Promise<void> {
     await this.#tell(this.#lease(name));
   }
 
-  /** Tells pools what was settled out of turn: for the alarm, which may be the only thing that still wakes the object. */
+  /** Reports late settlements. The alarm calls it, since the alarm may be the only thing that still wakes the object. */
   async reportCorrections(): Promise<void> {
     for (const [name, times] of this.#corrected.entries()) {
       const isTold = await this.#tell(this.#lease(name)).then(
@@ -202,15 +207,15 @@ export class Leases {
     if (!this.#corrected.isEmpty) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
   }
 
-  /** Notes that the account is used: one that was erased has its name again. */
+  /** Notes that the account is used. An erased account gets its name again. */
   #name(): void {
     if (this.#isNamed) return;
     this.#isNamed = true;
-    // The next life of the object hands over what was erased, and must not say that nobody has used the account since.
+    // Stored, because after a wake the object continues the handover, and must know that the account was used since.
     if (this.isHandingOver) this.#holder.tables.setMeta(USED_SINCE_ERASURE, '1');
   }
 
-  /** Takes down what is handed over to the pools, before the rows go that it is made of. */
+  /** Stores what must be handed over to the pools, before the rows it is made from are deleted. */
   beginErasure(now: number): void {
     this.setGroup(undefined);
     this.#isNamed = false;
@@ -225,11 +230,11 @@ export class Leases {
   #leftSums(): SumsReport {
     const { tables } = this.#holder;
     const { told = Number.POSITIVE_INFINITY } = this.#sums;
-    // A report that is under way may be lost: only what the pool has confirmed is left out.
+    // A report on its way may be lost, so only what the pool has confirmed is left out.
     return namelessSums(tables, told > tables.seq ? -1 : told);
   }
 
-  /** Hands over to the pools what an erasure has left. @returns whether there is more to hand over */
+  /** Hands over to the pools what is left after an erasure. @returns whether there is more to hand over */
   async handOver(): Promise<boolean> {
     for (const name of this.#handovers.pools) await this.#tell(this.#lease(name)).catch(leaveToNext);
     return this.#handovers.pools.length > 0;
@@ -253,7 +258,7 @@ export class Leases {
     return open;
   }
 
-  /** Asks a pool, and again while it tells it something that the pool does not know: a pool says first what it knows. */
+  /** Calls a pool, and again while there are sums that the pool does not know. Its first answer says what it knows. */
   async #tell(open: OpenLease): Promise<void> {
     for (let rounds = 0; rounds < MOST_REPORTS; rounds += 1) {
       const { told } = this.#sums;
@@ -290,7 +295,7 @@ export class Leases {
     const answer = JSON.parse(await callPool(place, (pool) => pool.leaseJson(text))) as LeaseAnswer;
     if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
     if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
-    // What was sent later says more.
+    // A later call has newer figures, so this answer is ignored.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
     if (name === DEPLOYMENT_POOL) this.#sums.heard(answer.told, sent);
     lease.take(answer, sentAt);
@@ -300,7 +305,7 @@ export class Leases {
     return name === DEPLOYMENT_POOL && this.#sums.isBehind;
   }
 
-  /** @returns whether a pool counts more than is held, or knows less than was spent. */
+  /** @returns whether a pool counts more than is held, or does not know everything that was spent. */
   #owes(): boolean {
     return [...this.#open.values()].some((open) => open.lease.keepsUnused || this.#isUnreported(open.name));
   }
@@ -314,7 +319,7 @@ export class Leases {
     if (this.#timer === undefined) this.#waitIdle(this.#uses, 0);
   }
 
-  /** Returns the leases once nothing has happened for a while. Where the object dies before, the pools' alarms ask. */
+  /** Returns the leases when nothing has happened for a while. If the object dies before, the pools' alarms ask. */
   #waitIdle(uses: number, returns: number): void {
     this.#timer = setTimeout(() => {
       if (this.#uses !== uses) return this.#waitIdle(this.#uses, 0);
@@ -322,7 +327,7 @@ export class Leases {
       const told = [...this.#open.values()].map((open) =>
         open.lease.isOpen || this.#isUnreported(open.name) ? open.calls.make() : undefined,
       );
-      // Some of it may have been a call for a request, which returns nothing; or it was lost.
+      // A call may have been for a request, which returns nothing, or may have been lost. So it checks again.
       const again = Promise.allSettled(told).then(() => {
         if (this.#timer !== undefined || returns + 1 >= MOST_RETURNS) return;
         if (this.#owes()) this.#waitIdle(this.#uses, returns + 1);
@@ -332,12 +337,12 @@ export class Leases {
   }
 }
 
-/** In `meta`, while an erasure is handed over: whether the account was used since. */
+/** The key in `meta` that says, during a handover, whether the account was used since its erasure. */
 const USED_SINCE_ERASURE = 'used_since_erasure';
 const NO_LEASES: readonly OpenLease[] = [];
 const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };
 
-/** A call that nobody waits for failed: the next one says the same. */
+/** Ignores the failure of a call that nobody waits for. The next call reports the same. */
 function leaveToNext(): void {}
 
 function limitsInUsd({ usd_per_day, usd_per_week, usd_per_month }: Limits): LeaseCall['limits'] {

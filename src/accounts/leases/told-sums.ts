@@ -2,26 +2,27 @@ import type { SumsReport } from '../../durable/contracts/pool.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { reportSums } from '../ledger/report-sums.ts';
 
-/** A busy account reports its sums no more often. */
+/** The shortest time between two reports of a busy account. Milliseconds. */
 const REPORT_AGAIN_MS = 20_000;
 
-/** A report that is under way, and what it tells. */
+/** A report on its way. */
 export interface SentSums {
   report: SumsReport;
-  /** What was settled when it was made. */
+  /** How often something had been settled when it was made. */
   settled: number;
-  /** Whether nothing is left to be told behind it. */
+  /** Whether nothing is left to report after it. */
   isLast: boolean;
 }
 
 /**
- * Knows which of an account's sums the deployment's pool knows. The pool says up to which change it does with each answer,
- * so nothing of it is stored here: an object that wakes hears it before it tells anything.
+ * Keeps which of an account's sums the deployment's pool knows. Each answer of the pool says up to which change it knows
+ * them.
+ * So nothing is stored here: an object that wakes gets an answer before it reports anything.
  */
 export class ToldSums {
   readonly #ledger: Ledger;
   #told: number | undefined;
-  /** How often something was settled, and how much of that the pool knows: rows that are not folded have no number. */
+  /** How often something was settled, and how many of these the pool knows. (Rows that are not folded have no number.) */
   #settled = 1;
   #settledTold = 0;
   #reportedAt = Number.NEGATIVE_INFINITY;
@@ -30,12 +31,12 @@ export class ToldSums {
     this.#ledger = ledger;
   }
 
-  /** @returns the change up to which the pool knows the sums; undefined where it has not said so in this life. */
+  /** @returns the change up to which the pool knows the sums; undefined if it has not said so since the object woke. */
   get told(): number | undefined {
     return this.#told;
   }
 
-  /** @returns whether there is something that the pool may not know. */
+  /** @returns whether there may be something that the pool does not know. */
   get isBehind(): boolean {
     return this.#told !== this.#ledger.seq || this.#settledTold < this.#settled;
   }
@@ -45,12 +46,12 @@ export class ToldSums {
     this.#settled += 1;
   }
 
-  /** Makes a report, if one is due. @param isIdle whether it need not be saved up */
+  /** Makes a report, if one is due. @param isIdle whether the account is idle, so that the report need not wait for more */
   compose(now: number, isIdle: boolean): SentSums | undefined {
     const isDue = isIdle || now >= this.#reportedAt + REPORT_AGAIN_MS || now < this.#reportedAt;
     if (this.#told === undefined || !this.isBehind || !isDue) return undefined;
     this.#reportedAt = now;
-    // The account's rows were put back to an earlier time where the pool knows more changes than there were.
+    // If the pool knows more changes than exist, the account's rows were put back to an earlier time.
     const report = reportSums(this.#ledger, this.#told > this.#ledger.seq ? -1 : this.#told);
     return { report, settled: this.#settled, isLast: report.seq === this.#ledger.seq };
   }

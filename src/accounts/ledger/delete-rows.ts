@@ -1,9 +1,9 @@
 import type { Ledger } from './ledger.ts';
 
-/** More rows than these are deleted in several goes: an object does nothing else meanwhile. */
+/** The most rows that are deleted at once, because an object does nothing else meanwhile. */
 export const DELETED_AT_ONCE = 5_000;
 
-/** @returns when the oldest request was admitted, in milliseconds since 1970; undefined where the ledger is empty. */
+/** @returns when the oldest request was admitted, in milliseconds since 1970; undefined if the ledger is empty. */
 export function oldestRowAt(ledger: Ledger): number | undefined {
   return ledger.figure('select at from ledger order by id limit 1');
 }

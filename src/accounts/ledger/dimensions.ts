@@ -1,9 +1,10 @@
 /**
- * Rollups by token, user and tag: a row for each day and value, written when rows are folded, so that no request pays for
- * them by itself. What a group pays for has a row of its own beside that.
+ * Keeps rollups by token, user and tag: a row for each day and value. They are written when rows are folded, so that they
+ * cost no
+ * single request anything. What a group pays for has a row of its own in addition.
  *
- * A day has at most 200 values of a dimension; all others share one row. A request with several tags counts in each of
- * them, so the requests with any tag have a row of their own, under an empty value.
+ * A day has rows for at most 200 values of a dimension; all other values share one row. A request with several tags counts in
+ * each of them, so all requests with any tag have a row of their own, with an empty value.
  */
 
 import { DAY_MS } from '../../async/durations.ts';
@@ -19,9 +20,9 @@ import {
   type UsageSums,
 } from '../../pricing/usage-sums.ts';
 
-/** The value of the row that all values share for which a day has no room. */
+/** The value of the row that all other values share. */
 export const OTHER_VALUE = '(other)';
-/** In place of a group's name, for what no group pays for. */
+/** Replaces a group's name, for requests that no group pays for. */
 export const NO_GROUP = '';
 
 /** How many values of a dimension a day has rows for. */
@@ -30,7 +31,7 @@ const VALUES_A_DAY = 200;
 type LedgerGroup = Record<string, SqlStorageValue> &
   UsageSums & { day: number; pool_group: string; token: string | null; user: string | null; tags: string | null };
 
-/** What requests of a day have used that have a value in common, and the group that paid for them. */
+/** What the requests of a day with the same value have used, and the group that paid for them. */
 export interface DimensionSum {
   day: number;
   dimension: Dimension;
@@ -40,7 +41,7 @@ export interface DimensionSum {
 }
 
 /**
- * Adds rows of the ledger to the rollups, or takes them out.
+ * Adds rows of the ledger to the rollups, or subtracts them.
  *
  * @param where chooses the rows, by one binding
  * @param seq the number of this change
@@ -53,7 +54,7 @@ export function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, bi
 }
 
 /**
- * Sums rows of the ledger by what they have in common.
+ * Sums up rows of the ledger by day, dimension, value and group.
  *
  * @param where chooses the rows, by one binding
  */
@@ -79,11 +80,11 @@ export function dimensionSums(tables: Tables, where: string, binding: string): D
   return [...groups.values()];
 }
 
-/** Knows which values have a row of their own, and for how many more there is room. */
+/** Keeps which values have a row of their own, and how many more may get one. */
 export class Rooms extends Rows {
   readonly #rooms = new Map<string, { known: Set<string>; values: number }>();
 
-  /** @returns under which value a sum is kept; what is taken out is taken from where it was put. */
+  /** @returns the value under which a sum is kept. A subtraction uses the same value as the addition before. */
   valueFor({ day, dimension, value }: Omit<DimensionSum, 'sums'>, sign: 1 | -1 = 1): string {
     const place = `${day} ${dimension}`;
     const room = this.#rooms.get(place) ?? this.#read(day, dimension);

@@ -1,10 +1,10 @@
 /**
- * The rows behind a budget: one for each request, written twice, and rollups that many requests share. All that moves the
- * marker between the two stands here, since each step must leave the sums as they were; so the file is long.
+ * The rows behind a budget: one for each request, which is written twice, and rollups that many requests share. All code that
+ * moves the marker between the two is here, since no step may change the sums. So the file is long.
  *
- * A settled row is not added to its rollup at once. Rows up to a marker have been folded into the rollups together; of
- * those after it the sums are taken when they are needed. So a request costs two rows written, and what a fold costs is
- * shared by a thousand of them.
+ * A settled row is not added to its rollup at once. Rows up to a marker have been folded into the rollups together; later
+ * rows
+ * are summed up when needed. So a request costs two written rows, and a thousand requests share the cost of a fold.
  */
 
 import { DAY_MS, HOUR_MS } from '../../async/durations.ts';
@@ -18,14 +18,14 @@ import { ADD_SUMS, SUM_COLUMNS, SUMMED_UP, USED_COLUMNS, type UsageSums } from '
 import { rollUpDimensions } from './dimensions.ts';
 import { type Closing, ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
-/** What an object that wakes must know to decide as if it had never slept. */
+/** What an object must read when it wakes, so that it can decide as if it had never slept. */
 export interface Memory {
   last: number;
   fullAt: Omit<Buckets, 'counts'>;
   holds: Hold[];
 }
 
-/** As much of a row as settling it needs. */
+/** The part of a row that settling needs. */
 interface FoundRow extends Record<string, SqlStorageValue> {
   at: number;
   status: string;
@@ -44,9 +44,9 @@ interface Fold {
   output: number;
   /** Rows up to the marker that were not settled when it was set. */
   open: string[];
-  /** What the folded rows of the latest hour have cost; absent in what a version before wrote, as what groups have paid of it. */
+  /** What the folded rows of the latest hour have cost, in total and by group; absent if the version before wrote it. */
   hour?: { start: number; cost: Nanodollars; groups?: Record<string, Nanodollars> };
-  /** The number of the last change of the rollups; absent in what a version before wrote. */
+  /** The number of the last change of the rollups; absent if the version before wrote it. */
   seq?: number;
 }
 
@@ -56,7 +56,7 @@ const UPSERT_GROUP = `on conflict (pool_group, day, model) do update set ${ADD_S
 const COLUMNS = SUM_COLUMNS.join(', ');
 const PLACES = SUM_COLUMNS.map(() => '?').join(', ');
 
-/** @returns whether the rest of the row, but for its upstream, is as it was opened: each column that is written costs. */
+/** @returns whether only the cost, status and upstream of the row change. Each column that is written costs time. */
 function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boolean {
   const { cacheRead, cacheWrite5m, cacheWrite1h, thinking, webSearches } = tokens;
   const others = cacheRead + cacheWrite5m + cacheWrite1h + thinking + webSearches;
@@ -67,13 +67,13 @@ export class Ledger extends Tables {
   #fold: Fold;
   #unfolded = 0;
   #seq: number;
-  /** The first day whose rollups have changed since a number; unknown when the object wakes. */
+  /** The first day whose rollups have changed since a change number; not known when the object wakes. */
   #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
 
-  /** What the table `meta` held when the object woke; undefined once it is awake, or has written there. */
+  /** The content of the table `meta` when the object woke; undefined after the wake, or after a write to it. */
   #metaAtWake: ReadonlyMap<string, string> | undefined;
 
-  /** @param meta what the table `meta` holds: one read serves all parts that wake. Default: each value is read */
+  /** @param meta the content of the table `meta`, so that one read serves all parts that wake. Default: each value is read */
   constructor(storage: DurableObjectStorage, meta?: ReadonlyMap<string, string>) {
     super(storage);
     this.#metaAtWake = meta;
@@ -84,7 +84,7 @@ export class Ledger extends Tables {
     this.#seq = this.#fold.seq ?? this.#lastSeq();
   }
 
-  /** Notes that all parts of the object are awake: from now on each value of `meta` is read anew. */
+  /** Notes that all parts of the object are awake. From now on each value of `meta` is read from the table. */
   awake(): void {
     this.#metaAtWake = undefined;
   }
@@ -98,7 +98,7 @@ export class Ledger extends Tables {
     super.setMeta(key, value);
   }
 
-  /** @returns rows after this id are not in the rollups yet. */
+  /** @returns the marker: rows after this id are not in the rollups yet. */
   get marker(): string {
     return this.#fold.marker;
   }
@@ -139,23 +139,24 @@ export class Ledger extends Tables {
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
   }
 
-  /** Writes of which batch a row is and, once that has ended, how its items have. */
+  /** Notes in a row to which batch it belongs, and after its end the outcomes of its items. */
   ofBatch(id: string, batch: string, outcomes?: OutcomeCounts): void {
     const text = outcomes === undefined ? null : JSON.stringify(outcomes);
     this.write('update ledger set batch = ?, outcomes = ? where id = ?', batch, text, id);
   }
 
-  /** Writes that a request still runs: until when its hold lasts, and how far the request is. */
+  /** Renews a hold: stores until when it lasts, and how far the request has come. */
   renew(id: string, deadline: number, stage: string): void {
     this.write('update ledger set deadline = ?, stage = ? where id = ?', deadline, stage, id);
   }
 
-  /** Settles a row; `buckets` as they are afterwards. */
+  /** Settles a row. @param buckets the buckets after that */
   close(id: string, closing: Closing, buckets: Buckets): void {
     const update = () => this.#update(id, closing, buckets);
     if (id > this.#fold.marker) update();
     else {
-      // Its place in the rollups has been passed: taken out as it was, if it was in, and put in as it is.
+      // The marker has passed this row, so its old figures are subtracted from the rollups, if they were added, and the new
+      // ones added.
       this.together(() => {
         const before = this.find(id);
         const isNew = this.#fold.open.includes(id);
@@ -209,7 +210,7 @@ export class Ledger extends Tables {
     )[0];
   }
 
-  /** Folds settled rows into the rollups once there are enough of them, or at once. */
+  /** Folds settled rows into the rollups, if there are enough of them. @param atOnce folds in any case */
   fold(atOnce = false): void {
     if (this.#unfolded < (atOnce ? 1 : FOLD_EVERY)) return;
     const { marker } = this.#fold;
@@ -238,8 +239,9 @@ export class Ledger extends Tables {
   }
 
   /**
-   * Forgets what was spent on what. What was spent in all stays, a nameless row for each window that has begun: or to be
-   * erased would be to be given a new budget, and the sums would not be those of the bill.
+   * Deletes what the money was spent on. The totals stay, as a nameless row for each window that has begun. Otherwise an
+   * erasure
+   * would give the account a new budget, and the sums would differ from the bill.
    *
    * @param starts when the windows began; milliseconds since 1970
    */
@@ -256,7 +258,7 @@ export class Ledger extends Tables {
       before = day;
       return { day, row };
     });
-    // Of a group's sums the days stay: they are few, and its pool must go on to count them.
+    // A group's sums by day stay. They are few, and its pool must go on counting them.
     const first = days.at(-1) ?? 0;
     this.together(() => {
       this.write('delete from rollups');
@@ -272,7 +274,7 @@ export class Ledger extends Tables {
     });
   }
 
-  /** Takes the row of a request out that was erased while it ran: what it has cost stays without its name. */
+  /** Removes the row of a request that was erased while it ran. Its cost stays, without a name. */
   forgetRow(hold: Hold, closing: Closing): void {
     const day = Math.floor(hold.at / DAY_MS);
     const sums = sumsOfClosing(closing);
@@ -298,7 +300,7 @@ export class Ledger extends Tables {
     );
   }
 
-  /** Adds what was spent elsewhere on a day (since 1970): it keeps its day, and says that it was imported. */
+  /** Adds what was spent elsewhere on a day (days since 1970). It keeps its day, and is marked as imported. */
   addImported(day: number, sums: UsageSums): void {
     this.#addUnder(IMPORTED_MODEL, day, sums);
   }
@@ -317,7 +319,7 @@ export class Ledger extends Tables {
     );
   }
 
-  /** @returns what must be known after waking; reads the rows that are not folded, and no others. */
+  /** @returns what must be known after a wake. Reads only the rows that are not folded. */
   recall(): Memory {
     const { marker, last, requests, input, output, open } = this.#fold;
     const seen = this.#seen();
@@ -341,7 +343,7 @@ export class Ledger extends Tables {
     };
   }
 
-  /** @returns how many rows are not folded, and the highest of their figures: null where there are none. */
+  /** @returns how many rows are not folded, and the highest values in them; null if there are none. */
   #seen() {
     return this.read<{ id: string } & Record<'unfolded' | 'latest' | 'last' | keyof Memory['fullAt'], number>>(
       `select count(*) as unfolded, max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last,
@@ -412,7 +414,7 @@ export class Ledger extends Tables {
     this.setMeta('fold', writeFormat('fold', this.#fold));
   }
 
-  /** @returns the number of the last change as the rollups tell it: a release that does not know it leaves it out. */
+  /** @returns the number of the last change in the rollups. (An older release may not have noted it elsewhere.) */
   #lastSeq(): number {
     return this.number(
       'select max(seq) from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
@@ -467,7 +469,7 @@ export function sumsOfClosing({ cost, tokens }: Closing): UsageSums {
   };
 }
 
-/** @returns the sum of the latest hour with a cost added that belongs to the time `at`; that of an earlier hour is not kept. */
+/** @returns the sum of the latest hour, after adding a cost of the time `at`. Earlier hours are not kept. */
 function hourWith(
   { hour }: Pick<Fold, 'hour'>,
   at: number,
@@ -478,7 +480,7 @@ function hourWith(
   if (hour !== undefined && start < hour.start) return { hour };
   const before: NonNullable<Fold['hour']> = hour?.start === start ? hour : { start, cost: 0 };
   if (!group) return { hour: { ...before, cost: before.cost + cost } };
-  // A group may have any name, also that of a property of all objects.
+  // A group may have any name, even that of a property of all objects.
   const groups = new Map(Object.entries(before.groups ?? {}));
   groups.set(group, (groups.get(group) ?? 0) + cost);
   return { hour: { start, cost: before.cost + cost, groups: Object.fromEntries(groups) } };

@@ -1,4 +1,4 @@
-/** Reads a ledger for people: rows and sums as they go over the wire. */
+/** Reads a ledger for answers: rows and sums in the form of the API. */
 
 import { DAY_MS } from '../../async/durations.ts';
 import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
@@ -26,7 +26,7 @@ import type { LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.sch
 import type { Ledger } from './ledger.ts';
 import { ROLLUP_MODEL } from './tables.ts';
 
-/** The columns that answers have as they are. */
+/** The columns that answers contain unchanged. */
 const SHOWN_COLUMNS = [
   ...([
     'route',
@@ -63,9 +63,9 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     outcomes: string | null;
   };
 
-/** @returns one request's row, with those of all its tries, or undefined. */
+/** @returns a request's row with those of all its tries; undefined if there is none. */
 export function ledgerRequestOf(ledger: Ledger, id: string): LedgerRequest | undefined {
-  // The tries of a request have its id, and a number behind it.
+  // The tries of a request have its id with a number after it.
   const rows = ledger.read<LedgerTableRow>(
     "select * from ledger where id = ?1 or (id > ?1 || '.' and id < ?1 || '/') order by id",
     id,
@@ -104,7 +104,7 @@ export function ledgerPageOf(
 }
 
 /**
- * Sums what was spent.
+ * Sums up what was spent.
  *
  * By day and model for all time, from rollups and what is not in them yet; by conversation, prefix, agent, upstream and tool from
  * the rows, so only as far back as these are kept.
@@ -115,7 +115,9 @@ export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
   return dimension ? usageByDimension(ledger, query, dimension) : usageByRows(ledger, query);
 }
 
-/** Sums by token, user or tag, for all time. What has none of it is the group null; what has several counts in each. */
+/**
+ * Sums up by token, user or tag, for all time. Requests without a value are in the group null; with several, in each group.
+ */
 function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimension): UsageReport {
   // Which values have a row of their own is decided when rows are folded.
   ledger.fold(true);
@@ -132,7 +134,7 @@ function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimensio
   return { from: from ?? null, to: to ?? null, group_by: dimension, data, total: usageTotal(all) };
 }
 
-/** Sums by the tools that the edge has called. A request counts in each tool whose results it has taken up. */
+/** Sums up by the tools that the edge has called. A request counts for each tool whose results it has taken up. */
 function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageReport {
   const days = timesOfDays({ from, to });
   const sums = (key: string, tables: string, where: string) =>
@@ -153,7 +155,7 @@ function usageByTool(ledger: Ledger, { from, to, group_by }: UsageQuery): UsageR
   return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
 }
 
-/** @returns from when to when days are, in milliseconds since 1970; the second exclusive */
+/** @returns the beginning (inclusive) and the end (exclusive) of days, in milliseconds since 1970 */
 export function timesOfDays({ from, to }: Days): [from: number, to: number] {
   return [from === undefined ? 0 : Date.parse(from), to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to)];
 }
@@ -170,7 +172,7 @@ function usageByRows(ledger: Ledger, query: UsageQuery): UsageReport {
 
 type KeyedSums = Record<string, SqlStorageValue> & UsageSums & { key: string | number | null };
 
-/** @returns sums by a column of the rows; and those of all, where more than the dearest are not listed */
+/** @returns the dearest sums by a column of the rows, and the sums of all */
 function groupsByRows(ledger: Ledger, { from, to, group_by }: UsageQuery): { groups: KeyedSums[]; all: KeyedSums[] } {
   const [first, end] = timesOfDays({ from, to });
   const columns = USED_COLUMNS.join(', ');

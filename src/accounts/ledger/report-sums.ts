@@ -1,10 +1,13 @@
 /**
- * What an account tells of its ledger: absolute sums, of what has changed since it told last. To tell them twice changes
+ * Makes an account's reports of its ledger: absolute sums of what has changed since the last report. Repeating a report
+ * changes
  * nothing.
  *
- * A change is known by its number, `ledger.seq`; of rows that are not folded yet all is told each time. Models are told a
- * day at a time. Of a day's tokens, users and tags only those that have changed are, but where some values share a row:
- * which ones do is decided anew when rows are folded, so then all of that dimension is told.
+ * Changes are numbered by `ledger.seq`. Rows that are not folded yet are reported each time. Models are reported by whole
+ * days.
+ * For a day's tokens, users and tags only changed values are reported, unless some values share a row: which ones do is
+ * decided
+ * again at each fold, so then the whole dimension is reported.
  */
 
 import { DAY_MS } from '../../async/durations.ts';
@@ -24,20 +27,20 @@ import { type DimensionSum, dimensionSums, NO_GROUP, OTHER_VALUE, Rooms } from '
 import type { Ledger } from './ledger.ts';
 import { ERASED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
-/** A report ends with the change behind so many rows: what is left is told by the next one. */
+/** After this many rows a report ends with the current change. The next report has the rest. */
 export const ROWS_A_REPORT = 500;
 
 type SumTableRow = Record<string, SqlStorageValue> & UsageSums;
-/** Sums by value, and for each by group: that of nobody is what the others leave of all. */
+/** Sums by value, and for each value by group. The sum without a group is the total minus those of all groups. */
 type SumsByValue = Map<string, { all: UsageSums; groups: Map<string, UsageSums> }>;
 
 const UNFOLDED = "id > ? and status != 'held'";
 
 /**
- * Reads the sums that have changed since they were told last.
+ * Reads the sums that have changed since the last report.
  *
- * @param since the change up to which they were told; -1 for all of them
- * @returns the sums, and the change up to which these tell: less than `ledger.seq` where more is left
+ * @param since the change up to which they were reported; -1 for all sums
+ * @returns the sums, and the change up to which they go. It is less than `ledger.seq` if more is left
  */
 export function reportSums(ledger: Ledger, since: number): SumsReport {
   const from = since < 0 ? 0 : ledger.firstDayChanged(since);
@@ -70,9 +73,9 @@ export function reportSums(ledger: Ledger, since: number): SumsReport {
 }
 
 /**
- * Sums what an account has spent that is erased: by day and group, without the names of anything.
+ * Sums up what an erased account has spent, by day and group, without any names.
  *
- * @param since the change up to which its sums were told; undefined where nobody knows
+ * @param since the change up to which its sums were reported; undefined if that is not known
  */
 export function namelessSums(ledger: Ledger, since: number | undefined): SumsReport {
   const all = ledger.read<{ day: number }>(
@@ -93,7 +96,7 @@ export function namelessSums(ledger: Ledger, since: number | undefined): SumsRep
   return { since: 0, seq: ledger.seq, rows, whole: [...days].map((day) => ({ day, dimension: 'model' })) };
 }
 
-/** @returns the change that a report ends with. */
+/** @returns the change with which a report ends. */
 function lastTold(ledger: Ledger, since: number, from: number): number {
   const changes = ledger.read<{ seq: number; rows: number }>(
     `select seq, count(*) as rows from (
@@ -116,8 +119,9 @@ function unfoldedDays(ledger: Ledger): number[] {
 }
 
 /**
- * Sums what was settled of the requests of one day, a row for each group and model. What was erased is not in it: that was
- * handed over.
+ * Sums up what the requests of one day have cost, with a row for each group and model. Erased requests are not included,
+ * because
+ * they were handed over.
  */
 function sumsOfDay(ledger: Ledger, day: number): SumRow[] {
   const unfolded = (more: string) =>
@@ -143,7 +147,7 @@ function sumsOfDay(ledger: Ledger, day: number): SumRow[] {
   return [...sums.keys()].flatMap((value) => rowsOf(sums, { day, dimension: 'model', value }).filter(isUsed));
 }
 
-/** Adds to a report what has changed of tokens, users and tags. */
+/** Adds the changed sums of tokens, users and tags to a report. */
 function reportDimensions(
   ledger: Ledger,
   report: SumsReport,
@@ -193,7 +197,7 @@ function sumsByValue(
   return sums;
 }
 
-/** @returns the rows of one value: one for each group, and one for what no group has paid for. */
+/** @returns the rows of one value: one for each group, and one for requests that no group has paid for. */
 function rowsOf(sums: SumsByValue, of: Pick<SumRow, 'day' | 'dimension' | 'value'>): SumRow[] {
   const { all, groups } = sums.get(of.value) ?? { all: addSums([]), groups: new Map<string, UsageSums>() };
   const paid = [...groups, [NO_GROUP, withoutSums(all, groups.values())] as const];

@@ -1,4 +1,6 @@
-/** What caching has saved the requests of a prefix, read from a ledger: against the same requests without it. */
+/**
+ * Computes from a ledger what caching has saved the requests of a prefix, compared with the same requests without caching.
+ */
 
 import { DAY_MS } from '../../async/durations.ts';
 import { spanId } from '../../budget/windows.ts';
@@ -8,7 +10,7 @@ import { fromUsd, nanodollarsPerToken, toUsd } from '../../pricing/cost.ts';
 import type { ModelTable } from '../../pricing/models.ts';
 import type { Ledger } from './ledger.ts';
 
-/** What the requests of a day by one version and model have used, those with a long prompt apart. */
+/** What the requests of a day with one version and model have used. Those with a long prompt are separate. */
 type Group = Record<string, SqlStorageValue> &
   Omit<Savings, 'hit_rate' | 'tokens_saved' | 'saved_usd'> & {
     day: number;
@@ -17,7 +19,7 @@ type Group = Record<string, SqlStorageValue> &
     long: number;
   };
 
-/** @returns what was saved by each day and version, in this order. Rows are kept for a while only, and so is this. */
+/** @returns what was saved, by day and version in this order, as far back as the ledger's rows are kept. */
 export function savingsOf(ledger: Ledger, { versions, from, to }: SavingsQuery, models: ModelTable): SavingsRow[] {
   const tiers = models.rows.flatMap(({ id, aliases, prices }) =>
     [id, ...aliases].map((model) => ({ model, above: prices.long_prompt?.above_tokens })),
@@ -97,7 +99,7 @@ const NO_SAVINGS: Savings = {
 function addSavings(left: Savings, right: Savings): Savings {
   const sum = { ...left };
   for (const name of Object.keys(NO_SAVINGS) as (keyof Savings)[]) if (name !== 'hit_rate') sum[name] += right[name];
-  // Sums of dollars are exact as whole nanodollars only.
+  // Dollars are added as whole nanodollars, because only those sums are exact.
   const saved_usd = toUsd(fromUsd(left.saved_usd) + fromUsd(right.saved_usd));
   return { ...sum, saved_usd, hit_rate: rate(sum.cache_reads, sum.answered) };
 }

@@ -1,4 +1,4 @@
-/** How a request ends: what the caller of `settle` says, made safe to be stored and summed. */
+/** Makes the values of a settlement safe to be stored and summed up. */
 
 import type { Spent } from '../../budget/state.ts';
 import type { Opening, Settlement, Tokens } from '../../durable/contracts/settlement.ts';
@@ -16,7 +16,7 @@ export const NO_TOKENS: Readonly<Tokens> = {
   webSearches: 0,
 };
 
-/** @returns the beginning of a row; what nobody knows is `unknown` or null. */
+/** @returns the beginning of a row. Missing values become `unknown` or null. */
 export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undefined }): Opening {
   return {
     route: known.route ?? 'unknown',
@@ -32,7 +32,7 @@ export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undef
   };
 }
 
-/** @returns the end of a row; a cost that is no number is taken to be the whole hold. */
+/** @returns the end of a row. If the cost is not a number, it is the whole hold. */
 export function closingOf(settlement: Settlement, hold: Nanodollars, now: number, late: boolean): Closing {
   const cost = Math.ceil(safeAmount(settlement.cost, hold));
   return {
@@ -62,13 +62,13 @@ function wholeTokens(given: Partial<Tokens> = {}): Tokens {
   return tokens;
 }
 
-/** @returns what leaves the buckets: cache reads do not. */
+/** @returns the tokens to take out of the buckets. Cache reads are not included. */
 export function spentOf({ tokens }: Closing): Spent {
   const inputTokens = tokens.input + tokens.cacheWrite5m + tokens.cacheWrite1h;
   return { inputTokens, outputTokens: tokens.output };
 }
 
-/** @returns a number that sums stay exact with: not negative, not beyond what any request can cost. */
+/** @returns an amount with which sums stay exact: not negative, and not more than any request can cost. */
 export function safeAmount(value: number, otherwise: number): number {
   return Number.isFinite(value) ? Math.min(Math.max(0, value), MOST_COST) : otherwise;
 }

@@ -8,7 +8,7 @@ import { SUM_COLUMNS, USED_COLUMNS } from '../../pricing/usage-sums.ts';
 import { VERSIONS_SQL } from '../../versions/version-tables.ts';
 import { BELONGINGS_SQL } from './belongings-tables.ts';
 
-/** What is known of a request when it is settled. */
+/** What is known about a request when it is settled. */
 export interface Closing {
   status: string;
   stage: string | null;
@@ -21,7 +21,7 @@ export interface Closing {
   stopReason: string | null;
   errorType: string | null;
   upstreamRequestId: string | null;
-  /** Where there are several upstreams: the name of the one that answered. */
+  /** If there are several upstreams: the name of the one that answered. */
   upstream: string | null;
   ttftMs: number | null;
   ms: number | null;
@@ -30,13 +30,13 @@ export interface Closing {
   at: number;
 }
 
-/** Names that no price table knows and nobody paid for share a rollup, or anyone could make rows without end. */
+/** Unknown model names that nobody paid for share a rollup. Otherwise callers could make any number of rows. */
 export const ROLLUP_MODEL = "case when unpriced = 1 and cost = 0 then '(unknown)' else model end";
 
-/** In the place of a model's name where an erasure has left a sum. */
+/** Replaces a model's name in a sum that is left after an erasure. */
 export const ERASED_MODEL = '(erased)';
 
-/** In the place of a model's name where a backup has brought a sum. */
+/** Replaces a model's name in a sum that comes from a backup. */
 export const IMPORTED_MODEL = '(imported)';
 
 /** The columns that came after the first list of conversations. */

@@ -66,7 +66,7 @@ export async function classify(task: Task, input: unknown, by: Classifying): Pro
   return done(task, { ...result, cached: false }, calls);
 }
 
-/** @returns the key of the answer to an input: a hash of all that decides it */
+/** @returns the key of the answer to an input: a hash of everything that decides the answer */
 export function taskHash({ classifier, model, prefix, votes }: Task, input: string): Promise<string> {
   const { description: _, cache_seconds: __, model: ___, votes: ____, ...deciding } = classifier;
   return answerHash([deciding, model, prefix ?? null, votes, input]);
@@ -86,7 +86,7 @@ function notText(): ApiError {
   return invalidRequest('input: Input should be a valid string');
 }
 
-/** @returns the labels that most answers agree on; of equally frequent ones those that came first */
+/** @returns the labels that most answers agree on. If several are equally frequent, those that came first */
 export function elected(
   { classifier: { multi }, votes }: Pick<Task, 'classifier' | 'votes'>,
   choices: readonly Choice[],

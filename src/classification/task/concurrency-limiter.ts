@@ -36,7 +36,7 @@ export class ConcurrencyLimiter {
         this.#leave();
         throw thrown;
       }
-      // Its place stays empty: already more calls run than the account allows.
+      // Its place stays empty, because more calls run already than the account allows.
       this.#running -= 1;
       await this.#room();
     }

@@ -33,7 +33,9 @@ export interface Choice {
   fields: Json | null;
 }
 
-/** An answer that cannot be used: its fault, in words for the caller, and its kind, which says if a correction may help. */
+/**
+ * An answer that cannot be used: its fault, in words for the caller, and its kind, which says whether a correction may help.
+ */
 export interface AnswerFault {
   fault: string;
   kind: 'refused' | 'too_long' | 'truncated' | 'invalid';

@@ -19,16 +19,16 @@ import { type AnswerFault, type Choice, classificationRequest, readChoice } from
 import type { Task } from './task.ts';
 
 /**
- * The context in which something is classified: who pays, and how the upstream is reached. Its request id is that of the first
- * call in the ledger; further calls get their own.
+ * The context in which something is classified: who pays, and how the upstream is reached. The first call has its request id
+ * in the ledger; later calls get their own.
  */
 export interface Classifying extends RequestContext {
   upstream: Upstream;
   /** The route's name in the ledger. Default `classify`. */
   route?: string | undefined;
-  /** When aborted, no further call begins, and running calls are ended and settled. */
+  /** When it is aborted, no other call begins, and running calls are ended and settled. */
   signal?: AbortSignal | undefined;
-  /** The faults that the simulator shall provoke. */
+  /** The faults that the simulator should make. */
   simulate?: string | undefined;
   /** The models that may step in, as the caller names them. */
   fallbacks?: readonly string[] | undefined;
@@ -43,7 +43,7 @@ export interface Call {
   /** The account's rate limit headers, for the response. */
   headers: Record<string, string>;
   upstreamRequestId: string | undefined;
-  /** Where there are several: the name of the one that answered. */
+  /** If there are several upstreams: the name of the one that answered. */
   upstream: string | undefined;
   model: string;
 }

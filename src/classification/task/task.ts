@@ -12,7 +12,7 @@ import { type Classifier, classifierOf } from './classifier.ts';
 import { CLASSIFIERS } from './classifier-kind.ts';
 import { type ClassificationPrompt, classificationPrompt } from './prompt.ts';
 
-/** What is done with each input of a request: found, checked and prepared once. */
+/** The task for each input of a request. It is found, checked and prepared once. */
 export interface Task {
   classifier: Classifier;
   prompt: ClassificationPrompt;
@@ -24,7 +24,7 @@ export interface Task {
   version: string | undefined;
   /** name@version of the prefix, for the ledger. */
   prefix: string | undefined;
-  /** The models that the prefix says may step in. */
+  /** The models that may step in, according to the prefix. */
   fallbacks: readonly string[] | undefined;
   votes: number;
   cacheSeconds: number;
@@ -86,7 +86,7 @@ export function prepare(
   const row = models.find(model);
   const prompt = classificationPrompt(classifier, {
     model,
-    // All models of the API's own table support structured output; of others nothing is known.
+    // All models of the API's own table support structured output. About others nothing is known.
     structured: row !== undefined && MODELS.some(({ id }) => id === row.id),
     thinks: row === undefined || !row.id.startsWith('claude-haiku-'),
     minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,

@@ -13,7 +13,7 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
-import { SentHistory } from '../../upstream/request/sent-history.ts';
+import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
 import { countBreakpoints, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
@@ -26,6 +26,7 @@ import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
+import { readHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
 import { firstMessageSent } from './truncate.ts';
 
 /** The plan of a turn. */
@@ -118,7 +119,9 @@ export function nextRequest(
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
-  const tail = cached?.tail ?? tailIn(transcript);
+  const limit = settings.MAX_BODY_BYTES;
+  const stored = cached ? undefined : readHistory(transcript, profile?.sentFrom ?? 0, limit);
+  const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
   const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
   const continued = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
@@ -147,12 +150,11 @@ export function nextRequest(
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
   const sentFrom = firstMessageSent(transcript, profile, newCharacters, follows);
-  const history =
-    cached?.from === sentFrom ? cached.history : sentHistory(transcript, sentFrom, settings.MAX_BODY_BYTES);
+  const history = cached?.from === sentFrom ? cached.history : sentHistory(transcript, sentFrom, limit, stored);
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, tail, last, frozen });
   changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
   const prompt = new RequestBody(edit(asked, changes), history);
-  if (prompt.bytes.length > settings.MAX_BODY_BYTES) throw tooLargeToSend(settings.MAX_BODY_BYTES, prompt.hasHistory);
+  if (prompt.bytes.length > limit) throw tooLargeToSend(limit, prompt.hasHistory);
   // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
   const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
   const before = isExtended ? last.tokens : null;
@@ -210,16 +212,16 @@ const BREAKPOINTS_ALLOWED = 4;
 /** The most cache breakpoints of a prefix or an agent. */
 const MOST_IN_PREFIX = 2;
 
-/** Reads the history once. The texts go up as they are stored. */
-function sentHistory(transcript: Transcript, from: number, limit: number): SentHistory {
-  const texts: string[] = [];
-  let length = 0;
-  for (const { text } of transcript.texts({ from, sent: true })) {
-    length += text.length;
-    if (length > limit) throw tooLargeToSend(limit, true);
-    texts.push(text);
-  }
-  return SentHistory.EMPTY.plus(texts);
+/** @param stored what has been read already; read again if it begins elsewhere */
+function sentHistory(
+  transcript: Transcript,
+  from: number,
+  limit: number,
+  stored: StoredHistory | undefined,
+): SentHistory {
+  const history = stored?.from === from ? stored : readHistory(transcript, from, limit);
+  if (history.isTooLong) throw tooLargeToSend(limit, true);
+  return sentHistoryOf(history);
 }
 
 /** @returns the most tokens that new messages can have; undefined if that is not limited. */

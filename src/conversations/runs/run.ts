@@ -68,7 +68,7 @@ export class Run implements Runner {
   #pauses = 0;
   #following: Following | undefined;
 
-  /** @param crashed where it goes on after a crash: then `goOn` runs it, and otherwise `go`, after `begin` */
+  /** @param crashed where it goes on after a crash: then `goOnAfterCrash` runs it, and otherwise `go`, after `begin` */
   constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: CrashedRun) {
     this.#context = context;
     this.#planned = planned;
@@ -107,7 +107,7 @@ export class Run implements Runner {
 
   /** Goes on with the calls that were taken up. Never rejects. */
   async continue(): Promise<void> {
-    await this.#run(await this.#goOn());
+    await this.#run(await this.#nextPlan());
   }
 
   get started(): Promise<Started> {
@@ -128,17 +128,17 @@ export class Run implements Runner {
   }
 
   /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
-  async goOn(crashed: CrashedRun): Promise<void> {
+  async goOnAfterCrash(crashed: CrashedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
     this.#restore(crashed);
     this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
-    await this.#run(await this.#goOn());
+    await this.#run(await this.#nextPlan());
   }
 
   async #run(first: NextRequest | undefined): Promise<void> {
     const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_EVERY_MS);
     try {
-      for (let plan = first; plan; plan = await this.#goOn()) await this.#step?.runner.go(plan);
+      for (let plan = first; plan; plan = await this.#nextPlan()) await this.#step?.runner.go(plan);
     } catch (thrown) {
       this.#context.onBroken(thrown);
     } finally {
@@ -247,7 +247,7 @@ export class Run implements Runner {
   }
 
   /** Makes the calls that follow, and begins the next step. @returns its plan; undefined if the run has ended */
-  async #goOn(): Promise<NextRequest | undefined> {
+  async #nextPlan(): Promise<NextRequest | undefined> {
     const following = this.#following;
     if (!following) return undefined;
     this.#isWaiting = true;

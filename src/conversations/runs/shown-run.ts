@@ -158,7 +158,7 @@ export class StepLog implements TurnLog {
         return;
       case 'content_block_delta':
       case 'content_block_stop':
-        this.#goOn(data);
+        this.#continueBlock(data);
         return;
       case 'message_delta':
         this.delta = data;
@@ -182,7 +182,7 @@ export class StepLog implements TurnLog {
     if (shown !== undefined) this.#run.add('content_block_start', { ...data, index: shown });
   }
 
-  #goOn(data: Json): void {
+  #continueBlock(data: Json): void {
     const { index, type } = data;
     const shown = this.#indices.get(Number(index));
     if (shown !== undefined) this.#run.add(String(type), { ...data, index: shown });

@@ -47,10 +47,9 @@ export class ApprovalRows extends Rows {
 
   /** @returns the calls that nobody has decided on, in their order */
   open(): ApprovalRow[] {
-    if (this.#noneIsOpen) return [];
-    const rows = this.#where('decision is null');
-    this.#noneIsOpen = rows.length === 0;
-    return rows;
+    // Asked first: to prepare the query of the rows takes three times as long.
+    this.#noneIsOpen ||= !this.tables.has('approvals where decision is null');
+    return this.#noneIsOpen ? [] : this.#where('decision is null');
   }
 
   /** The value of `paused` in lists and reports: 'approval' while calls wait; null otherwise. */

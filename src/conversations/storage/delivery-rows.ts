@@ -22,6 +22,8 @@ export class DeliveryRows extends Rows {
 
   /** @returns an event that is due. */
   due(now: number): DeliveryRow | undefined {
+    const next = this.next();
+    if (next === undefined || next > now) return undefined;
     const [row] = this.tables.read('select * from deliveries where next_at <= ? order by next_at limit 1', now);
     if (!row) return undefined;
     const { id, url, body, failures, next_at } = row;

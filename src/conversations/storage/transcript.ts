@@ -50,6 +50,13 @@ interface Range {
   sent?: boolean;
 }
 
+/** What an object reads of its turns when it wakes. */
+interface WakingTurns {
+  /** The newest turn, of whatever status. */
+  newest: TurnRow | undefined;
+  unsettled: readonly TurnRow[];
+}
+
 export class Transcript extends Tables {
   readonly log: LogRows;
   readonly calls: CallRows;
@@ -63,6 +70,8 @@ export class Transcript extends Tables {
   #isEmpty: boolean;
   /** The number of the newest turn; undefined while it is not known. */
   #newest: number | undefined;
+  /** The turns that were read when the object woke; only until something is written. */
+  #sinceWake: WakingTurns | undefined;
   /** The size of the database when it was last read, and about how much was added since; bytes. */
   #size: { asked: number; added: number } | undefined;
 
@@ -100,6 +109,7 @@ export class Transcript extends Tables {
 
   #forgetHistory(): void {
     historyCache.delete(this.#key);
+    this.#sinceWake = undefined;
     this.#newest = undefined;
   }
 
@@ -161,6 +171,22 @@ export class Transcript extends Tables {
       this.#size = { asked: this.storage.sql.databaseSize, added: 0 };
     }
     return this.#size.asked + this.#size.added;
+  }
+
+  /** The turns that were read when the object woke; undefined since something was written. */
+  get sinceWake(): WakingTurns | undefined {
+    return this.#sinceWake;
+  }
+
+  /** Keeps the turns that were read when the object woke: an object that wakes has to prepare each query anew. */
+  noteWake(turns: WakingTurns): void {
+    this.#sinceWake = turns;
+    if (this.#profile) this.#newest = turns.newest?.seq ?? 0;
+  }
+
+  override write(statement: string, ...bindings: SqlStorageValue[]): number {
+    this.#sinceWake = undefined;
+    return super.write(statement, ...bindings);
   }
 
   override insert(table: string, row: Readonly<Record<string, SqlStorageValue>>, verb?: string): void {

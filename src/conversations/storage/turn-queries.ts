@@ -27,6 +27,8 @@ export function turnWithKey(transcript: Transcript, key: string): TurnRow | unde
 
 /** @returns the newest turn; with `statuses`, the newest one with such a status that has messages (in a run, a step). */
 export function latestTurn(transcript: Transcript, statuses?: readonly TurnStatus[]): TurnRow | undefined {
+  const newest = transcript.sinceWake?.newest;
+  if (newest && (!statuses || (statuses.includes(newest.status) && newest.run !== newest.seq))) return newest;
   const among = statuses
     ? `status in (${statuses.map((status) => `'${status}'`).join(', ')}) and coalesce(run != seq, true)`
     : '1';
@@ -35,7 +37,16 @@ export function latestTurn(transcript: Transcript, statuses?: readonly TurnStatu
 
 /** @returns the turns whose settlement the account has not confirmed, including the running one. */
 export function unsettledTurns(transcript: Transcript): TurnRow[] {
-  return transcript.turns(`settled = 0 and ${RECENT}`);
+  const { sinceWake } = transcript;
+  return sinceWake ? [...sinceWake.unsettled] : transcript.turns(`settled = 0 and ${RECENT}`);
+}
+
+/** Reads the unsettled turns, as `unsettledTurns` does, and with them the newest turn: what a turn needs when its object wakes. */
+export function wakingTurns(transcript: Transcript): TurnRow[] {
+  const rows = transcript.turns(`${RECENT} and (settled = 0 or seq = (select max(seq) from turns))`);
+  const unsettled = rows.filter(({ settled }) => !settled);
+  transcript.noteWake({ newest: rows.at(-1), unsettled });
+  return [...unsettled];
 }
 
 /** Failed turns, and turns with a log. The steps of a running run are excluded, because the run needs them. */

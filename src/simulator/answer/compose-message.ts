@@ -8,7 +8,7 @@ import type { MessageRequest } from '../request/message-request.ts';
 import { type AnswerConditions, answerTo } from './answer.ts';
 import type { AnsweredMessage } from './message-events.ts';
 
-/** A request that the API would take, and what its prompt costs the cache. */
+/** A request that the API would accept, and what the cache does with its prompt. */
 export interface JudgedMessage {
   request: MessageRequest;
   plan: CachePlan;
@@ -20,7 +20,7 @@ export interface JudgedMessage {
  * Judges a body of `/v1/messages`, and finds what its prompt reads from the cache.
  *
  * @param account whose prompts are in the cache
- * @throws ApiError in the API's words for what it does not take, a prompt too long among it
+ * @throws ApiError in the API's words for a request that the API refuses, for example because the prompt is too long
  */
 export function judgeMessage(
   body: JsonObject,

@@ -3,7 +3,7 @@ import type { Protocol } from '../request/message-request.ts';
 /** How an item ends: it succeeded, errored, was canceled, or expired. */
 export type Outcome = 's' | 'e' | 'c' | 'x';
 
-/** A batch as it is kept. All that changes about it with time follows from these figures. */
+/** A stored batch. Everything that changes with time is computed from these figures. */
 export interface Batch {
   id: string;
   /** Milliseconds since the epoch, as all times here. */
@@ -19,11 +19,11 @@ export interface Batch {
 }
 
 export const DAY_MS = 86_400_000;
-/** The age at which a batch expires, as far as it has not been worked on. */
+/** The age at which the unfinished items of a batch expire. */
 const EXPIRES_MS = DAY_MS;
 /** How long its results can be read. */
 export const RESULTS_MS = 29 * DAY_MS;
-/** What is being worked on when a batch is canceled is completed: that takes this part of the batch's whole time. */
+/** Items that are being worked on when a batch is canceled are completed. That takes this part of the batch's whole time. */
 const CANCELING_PART = 0.1;
 
 const NAMES = { s: 'succeeded', e: 'errored', c: 'canceled', x: 'expired' } as const;
@@ -34,13 +34,13 @@ function workedOn({ createdAt, durationMs, outcomes }: Batch, at: number): numbe
   return Math.min(outcomes.length, Math.floor(part * outcomes.length));
 }
 
-/** @returns when all ends, in milliseconds since the epoch. */
+/** @returns when the whole batch ends, in milliseconds since the epoch. */
 export function endOf({ createdAt, durationMs, canceledAt }: Batch): number {
   const end = Math.min(createdAt + durationMs, createdAt + EXPIRES_MS);
   return canceledAt === null ? end : Math.min(end, canceledAt + durationMs * CANCELING_PART);
 }
 
-/** @returns how each item has ended, once all have. */
+/** @returns how each item has ended, after all have ended. */
 export function outcomesOf(batch: Batch): string {
   const { outcomes, canceledAt, createdAt } = batch;
   const worked = workedOn(batch, canceledAt ?? createdAt + EXPIRES_MS);

@@ -37,7 +37,7 @@ export class BatchesApi {
    * @param durationMs how long all its items take, in milliseconds
    * @param nonce makes its id
    * @param obeysMarks whether an item may say how it ends
-   * @throws ApiError in the API's words for what is no batch
+   * @throws ApiError in the API's words if the body is not a batch
    */
   async create(
     request: Request,
@@ -50,7 +50,7 @@ export class BatchesApi {
     return await writer.orUndo(async () => {
       const outcomes = await readItems(request, writer, judgement, obeysMarks);
       const pieces = await writer.end();
-      // Even without a duration it is seen in progress once.
+      // Even without a duration, the first answer shows it in progress.
       const timing = { createdAt: now, durationMs: Math.max(1, durationMs), canceledAt: null };
       const batch: Batch = { id, ...timing, outcomes, pieces, protocol };
       await this.#records.save(owner, batch);
@@ -93,7 +93,7 @@ export class BatchesApi {
     const batch = await this.#find(owner, id);
     if (judgement.now < endOf(batch)) throw new ApiError(404, `Batch ${id} has no results yet: it is in progress`);
     if (isArchived(batch, judgement.now)) throw new ApiError(404, `The results of batch ${id} are no longer available`);
-    // It is judged as when it was created: a model may have been retired since.
+    // It is judged by the time of its creation, because a model may have been retired since.
     const then = { ...judgement, protocol: batch.protocol, now: batch.createdAt };
     return resultsOf(batch, then, this.#store);
   }

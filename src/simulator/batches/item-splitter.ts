@@ -2,7 +2,7 @@ import { ApiError } from '../request/errors.ts';
 
 /** The most bytes beside the items: brackets, commas and space for 100,000 of them. */
 const MOST_BESIDE = 8 * 1024 * 1024;
-/** The longest item, in bytes: what the API takes as a message. */
+/** The longest item, in bytes: the API's limit for a message. */
 const LONGEST_ITEM = 32 * 1024 * 1024;
 
 const QUOTE = 0x22;
@@ -12,7 +12,7 @@ const CLOSE_LIST = 0x5d;
 const OPEN_OBJECT = 0x7b;
 const CLOSE_OBJECT = 0x7d;
 
-/** Bytes that were put aside, as they came. */
+/** Bytes that were kept, as they came. */
 class Gathered {
   readonly #most: number;
   #parts: Uint8Array[] = [];
@@ -45,8 +45,8 @@ class Gathered {
 const NOTHING = new TextEncoder().encode('{}');
 
 /**
- * Takes the items out of `{"requests": [{…}, {…}]}` while it comes in: the objects that stand in a list that stands in the
- * outermost object. It looks at brackets and strings alone; whether an item is JSON is for its reader.
+ * Takes the items out of `{"requests": [{…}, {…}]}` while it comes in: the objects in a list in the outermost object. It only
+ * looks at brackets and strings. The reader of an item checks whether it is JSON.
  */
 export class ItemSplitter {
   readonly #item = new Gathered(LONGEST_ITEM);
@@ -62,11 +62,11 @@ export class ItemSplitter {
    * Reads on.
    *
    * @returns the items that are complete now
-   * @throws ApiError 413 for an item, or for what is beside the items, that is too long
+   * @throws ApiError 413 if an item, or everything beside the items, is too long
    */
   push(chunk: Uint8Array): Uint8Array[] {
     const items: Uint8Array[] = [];
-    /** Where the part begins that is not put aside yet. */
+    /** Where the part begins that is not kept yet. */
     let from = 0;
     // Members of the object would be read once for each byte.
     let inString = this.#inString;
@@ -104,7 +104,7 @@ export class ItemSplitter {
     return items;
   }
 
-  /** @returns what is left: the body with `{}` in place of each item that was taken out. */
+  /** @returns the rest: the body with `{}` instead of each item that was taken out. */
   end(): Uint8Array {
     if (this.#inItem) this.#beside.add(this.#item.take());
     return this.#beside.take();

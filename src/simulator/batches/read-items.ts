@@ -13,7 +13,7 @@ import { ItemSplitter } from './item-splitter.ts';
 /** The API's limits of a batch. */
 const MOST_BATCH_BYTES = 256 * 1024 * 1024;
 const MOST_ITEMS = 100_000;
-/** After so many items others have their turn. */
+/** After this many items, other requests get their turn. */
 const IN_ONE_GO = 200;
 
 /** An item as it is kept. */
@@ -22,11 +22,11 @@ export interface Item {
   params: JsonObject;
 }
 
-/** The text in an item by which a test says how it ends. */
+/** The text in an item with which a test says how the item ends. */
 const MARK = /sluice-simulate: (errored|canceled|expired)\b/;
 const MARKED: Readonly<Record<string, Outcome>> = { errored: 'e', canceled: 'c', expired: 'x' };
 
-/** @throws ApiError 400 for what is no item of a batch. What its `params` are is judged when it is worked on. */
+/** @throws ApiError 400 if it is not an item of a batch. Its `params` are judged when it is worked on. */
 function readItem(bytes: Uint8Array, index: number): Item {
   const path = `requests.${index}`;
   const item = requiredObject(parsedJson(bytes, path), path);
@@ -40,13 +40,13 @@ function readItem(bytes: Uint8Array, index: number): Item {
 }
 
 /**
- * Refuses what a batch cannot do, and what the API would refuse as a message.
+ * Refuses an item with features that a batch does not have, or that the API would refuse as a message.
  *
  * @throws ApiError in the API's words
  */
 export function judgeItem({ params }: Item, judgement: Judgement): ReturnType<typeof judgeMessage> {
   if (member(params, 'stream') === true) throw invalid('stream: streaming is not supported in message batches');
-  // Items are worked on in no order: none finds in the cache what another has written.
+  // Items are worked on in no order, so none finds in the cache what another one has written.
   return judgeMessage(params, judgement, new PromptCache(), '');
 }
 
@@ -69,7 +69,7 @@ function outcomeOf(item: Item, bytes: Uint8Array, judgement: Judgement, obeysMar
  *
  * @param obeysMarks whether an item may say how it ends
  * @returns how each item ends if it is worked on, a letter each
- * @throws ApiError in the API's words for what is no batch; then the writer holds a part of it
+ * @throws ApiError in the API's words if it is not a batch. Then the writer has a part of it
  */
 export async function readItems(
   { headers, body }: Request,
@@ -102,7 +102,7 @@ export async function readItems(
   return outcomes;
 }
 
-/** @throws ApiError 400 if what stands around the items is not what stands around the items of a batch */
+/** @throws ApiError 400 if the JSON around the items is not that of a batch */
 function checkRest(rest: Json): void {
   const body = requiredObject(rest, 'body');
   const requests = requiredList(body.requests, 'requests');

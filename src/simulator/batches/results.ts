@@ -12,7 +12,7 @@ import { type Item, judgeItem } from './read-items.ts';
 const NEWLINE = 0x0a;
 /** Lines are sent together once they have this length, in UTF-16 units. */
 const LONG_ENOUGH = 65_536;
-/** The API gives results in no order: here so many come last to first. */
+/** The API sends results in no order. Here groups of this many come in reverse. */
 const TURNED = 10;
 
 async function* linesOf(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {

@@ -34,7 +34,7 @@ export interface FileCall {
   now: number;
 }
 
-/** A file whose bytes are to be sent down. */
+/** A file whose bytes will be sent down. */
 export interface Download {
   content: AsyncGenerator<Uint8Array>;
   headers: Record<string, string>;
@@ -81,7 +81,7 @@ export class FilesApi {
    * Keeps the file of a form, which is read as it comes in.
    *
    * @param downloadable whether it can be read again, as if a tool had made it
-   * @throws ApiError in the API's words for what is no such form
+   * @throws ApiError in the API's words if the form is malformed
    */
   async upload(
     request: Request,

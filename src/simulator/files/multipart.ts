@@ -1,7 +1,7 @@
 import { invalid } from '../request/errors.ts';
 import { decoder, encoder } from '../text/utf8.ts';
 
-/** What came of a form: the beginning of a part, some of its bytes, or its end. */
+/** An event of a form: the beginning of a part, some of its bytes, or its end. */
 export type FormPiece =
   | { type: 'part'; name: string; filename: string | undefined; contentType: string | undefined }
   | { type: 'bytes'; bytes: Uint8Array }
@@ -10,7 +10,7 @@ export type FormPiece =
 const MOST_HEADER_BYTES = 16_384;
 const HEADERS_END = encoder.encode('\r\n\r\n');
 
-/** @returns the boundary of a form. @throws ApiError 400 for a body that is no form */
+/** @returns the boundary of a form. @throws ApiError 400 if the body is not a form */
 function boundaryOf(contentType: string | null): string {
   const [, quoted, plain] =
     /^multipart\/form-data\s*;.*?\bboundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))/i.exec(contentType ?? '') ?? [];
@@ -19,7 +19,7 @@ function boundaryOf(contentType: string | null): string {
   return boundary;
 }
 
-/** @returns where `wanted` begins in `bytes`; -1 where it does not */
+/** @returns where `wanted` begins in `bytes`; -1 if it is not there */
 function positionOf(bytes: Uint8Array, wanted: Uint8Array): number {
   const [first = 0] = wanted;
   for (let at = bytes.indexOf(first); at >= 0; at = bytes.indexOf(first, at + 1)) {
@@ -49,9 +49,9 @@ function partOf(headers: string): FormPiece {
 }
 
 /**
- * Reads a form while it comes in: no more than one chunk of it is held.
+ * Reads a form while it comes in. Only one chunk is in memory.
  *
- * @throws ApiError 400 for what is no form, and for one that ends too early
+ * @throws ApiError 400 if it is not a form, or ends too early
  */
 export async function* readForm(
   contentType: string | null,

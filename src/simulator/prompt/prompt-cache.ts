@@ -33,7 +33,7 @@ const maximumBreakpoints = 4;
 const lookback = 20;
 
 /**
- * Puts the breakpoint of automatic caching behind the last block that can have one, and checks all of them.
+ * Puts the breakpoint of automatic caching after the last block that can have one, and checks all breakpoints.
  * @throws ApiError 400 for more than four, and for one of 1h that comes after one of 5m.
  */
 export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime | undefined): void {

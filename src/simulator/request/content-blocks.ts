@@ -19,7 +19,7 @@ type Check = (value: Json | undefined, path: string, protocol: Protocol) => void
 
 const imageTypes = ['image/jpeg', 'image/png', 'image/gif', 'image/webp'];
 
-/** Blocks that stand in results alone, and of which nothing is checked. */
+/** Blocks that occur only in results, and are not checked. */
 const onlyWithin = new Set(['tool_reference', 'browser_state']);
 
 const unchecked: Check = () => undefined;
@@ -149,7 +149,7 @@ function checkToolName(value: Json | undefined, path: string): void {
   if (requiredString(value, path) === '') throw invalid(`${path}: String should have at least 1 character`);
 }
 
-/** Checks one content block by itself: its type and its members. The conversation's rules say where it may stand. */
+/** Checks one content block by itself: its type and its members. The conversation's rules say where it may be. */
 function checkBlock(block: JsonObject, path: string, protocol: Protocol): void {
   const { type } = block;
   // A block of an unknown type may belong to a beta; one without a type belongs to nothing.
@@ -183,7 +183,7 @@ export function contentBlocks(content: Json | undefined, path: string, protocol:
   });
 }
 
-/** Checks that a block may stand in a message of that role. */
+/** Checks that a block may be in a message with a role. */
 export function checkRoleOfBlock(
   block: JsonObject,
   role: RequestMessage['role'],

@@ -5,7 +5,7 @@ import { invalid } from './errors.ts';
 import { type JsonObject, member } from './json.ts';
 import type { Protocol, RequestMessage, Thinking } from './message-request.ts';
 
-/** A block and where it stands in the request. */
+/** A block and its place in the request. */
 interface PlacedBlock {
   block: JsonObject;
   message: number;

@@ -19,7 +19,7 @@ export class ApiError extends Error {
   readonly headers: Record<string, string>;
   readonly details: Record<string, string> | undefined;
 
-  /** @param details tells programs apart what has the same status. */
+  /** @param details distinguishes errors with the same status, for programs. */
   constructor(status: number, message: string, headers: Record<string, string> = {}, details?: Record<string, string>) {
     super(message);
     this.name = 'ApiError';

@@ -91,7 +91,7 @@ export function requiredTag<const Tag extends string>(object: JsonObject, tags: 
   );
 }
 
-/** Refuses keys that are none of the given ones. `path` is that of the object, empty for the body itself. */
+/** Refuses all keys except the given ones. `path` is that of the object, empty for the body itself. */
 export function refuseExtras(object: JsonObject, keys: ReadonlySet<string>, path: string): void {
   const extra = Object.keys(object).find((key) => !keys.has(key));
   if (extra === undefined) return;

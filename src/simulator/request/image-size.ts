@@ -72,7 +72,7 @@ export function imageSize(base64: string): ImageSize | undefined {
   return undefined;
 }
 
-/** Reads the size of an image block; undefined where its bytes are not in the request. */
+/** Reads the size of an image block; undefined if its bytes are not in the request. */
 export function sizeOfImage({ source }: JsonObject): ImageSize | undefined {
   return isObject(source) && typeof source.data === 'string' ? imageSize(source.data) : undefined;
 }

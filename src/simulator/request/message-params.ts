@@ -30,13 +30,13 @@ const createKeys =
 const keysOfCount = new Set(countKeys.split(' '));
 const keysOfCreate = new Set(`${countKeys} ${createKeys}`.split(' '));
 
-/** What a body is judged by. */
+/** What decides how a body is judged. */
 export interface Judgement {
   models: readonly SimulatedModel[];
   protocol: Protocol;
   /** Milliseconds since the epoch. */
   now: number;
-  /** What signatures are made with. */
+  /** The seed of signatures. */
   seed: Digest;
 }
 
@@ -144,7 +144,8 @@ function checkMetadata(body: JsonObject): void {
 }
 
 /**
- * Refuses to continue a thread: the simulator keeps none. The official SDK takes this answer as a lost thread, and sends
+ * Refuses to continue a thread, because the simulator keeps none. The official SDK treats this answer as a lost thread, and
+ * sends
  * the whole conversation again.
  */
 function checkThread(body: JsonObject): void {

@@ -6,7 +6,7 @@ import { isObject, type Json, type JsonObject, member, objectsIn, stringsIn } fr
 /** More forms than this are not tried: nested alternatives multiply. */
 const maximumForms = 16;
 
-/** Follows a `$ref` within the same document; undefined where it points nowhere. */
+/** Follows a `$ref` within the same document; undefined if it points nowhere. */
 export function referenced(reference: string, root: JsonObject): Json | undefined {
   if (!reference.startsWith('#')) return undefined;
   let target: Json | undefined = root;
@@ -23,7 +23,7 @@ function decodePointer(part: string): string {
   try {
     text = decodeURIComponent(part);
   } catch {
-    // A stray percent sign stands for itself.
+    // A stray percent sign means itself.
   }
   return text.replaceAll('~1', '/').replaceAll('~0', '~');
 }

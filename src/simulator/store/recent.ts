@@ -1,4 +1,4 @@
-/** Puts an entry last in a map, and forgets the first one where there are more than `most`. */
+/** Puts an entry last in a map, and removes the first one if there are more than `most`. */
 export function putLast<Value>(map: Map<string, Value>, key: string, value: Value, most: number): void {
   map.delete(key);
   map.set(key, value);

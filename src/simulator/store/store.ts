@@ -1,4 +1,4 @@
-/** Where the simulator keeps what has to be there later: batches and files. */
+/** Stores what the simulator needs later: batches and files. */
 export interface SimulatorStore {
   /** @returns the value of a key; undefined if there is none. */
   get(key: string): Promise<Uint8Array | undefined>;
@@ -18,7 +18,7 @@ export class MemoryStore implements SimulatorStore {
   readonly #values = new Map<string, Uint8Array>();
 
   async get(key: string): Promise<Uint8Array | undefined> {
-    // A copy: who streams a value gives its buffer away.
+    // A copy is returned, because streaming a value gives its buffer away.
     return this.#values.get(key)?.slice();
   }
 

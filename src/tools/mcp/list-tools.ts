@@ -2,16 +2,16 @@ import { isObject, type Json, stringOrUndefined } from '../../json/object.ts';
 import { McpFault } from './mcp-fault.ts';
 import { type McpSession, upTo } from './session.ts';
 
-/** A tool as its server tells it. */
+/** A tool as its server describes it. */
 export interface ListedTool {
   name: string;
   description: string | undefined;
   input_schema: Json;
-  /** Whether a call may be made a second time where a crash hides whether it was made. */
+  /** Whether a call may be made a second time if a crash hides whether it was made. */
   isRepeatable: boolean;
 }
 
-/** The most tools of one server: each of them stands in the prompt of every request. */
+/** The most tools of one server. Each of them is in the prompt of every request. */
 const MOST_SERVER_TOOLS = 200;
 /** The most bytes of all pages together, as they come. */
 const MOST_LIST_BYTES = 1_000_000;
@@ -20,7 +20,7 @@ const MOST_TOOL_PAGES = 100;
 /**
  * Lists the tools of a server, page after page.
  *
- * @throws McpFault where they cannot be listed, and for more than can be kept
+ * @throws McpFault if they cannot be listed, or are too many to be stored
  */
 export async function listTools(session: McpSession, signal: AbortSignal): Promise<ListedTool[]> {
   const take = upTo(MOST_LIST_BYTES);

@@ -1,9 +1,9 @@
-/** Why an MCP server has not answered as it should. Its message is a sentence for whoever asked, without addresses. */
+/** Thrown if an MCP server does not answer as it should. Its message is a sentence for the caller, without addresses. */
 export class McpFault extends Error {
   override name = 'McpFault';
-  /** Whether the same may succeed later, without anybody changing anything. */
+  /** Whether the same may succeed later without any change. */
   readonly mayPass: boolean;
-  /** The HTTP status, where that is the fault. */
+  /** The HTTP status, if that is the fault. */
   readonly status: number | undefined;
 
   constructor(message: string, { mayPass = false, status, cause }: McpFaultOptions = {}) {
@@ -22,7 +22,7 @@ interface McpFaultOptions {
 /** Characters of a server's own words that are passed on. */
 const MOST_WORDS = 4_000;
 
-/** @returns what a server has said of an error, as a sentence may end with it; anything else as an empty text */
+/** @returns a server's own words about an error, as the end of a sentence; empty if it sent no text */
 export function wordsOf(said: unknown): string {
   return typeof said === 'string' ? said.slice(0, MOST_WORDS).toWellFormed().trim() : '';
 }

@@ -7,22 +7,22 @@ import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
 
-/** Called with the length of each piece, in bytes. It throws when the answer is to be read no further. */
+/** Called with the length of each piece, in bytes. It throws to stop reading the answer. */
 export type Take = (bytes: number) => void;
 
-/** Where a stream of events can be taken up again. */
+/** Where a stream of events can be resumed. */
 export interface StreamPlace {
-  /** The id of the last event that had one. */
+  /** The id of the last event with an id. */
   lastId?: string;
-  /** Milliseconds after which the server wants to be asked again. */
+  /** Milliseconds that the server asks to wait before resuming. */
   retryMs?: number;
 }
 
 /**
- * Reads the messages of an answer as they come. To leave the loop cancels the rest.
+ * Reads the messages of an answer as they come. Leaving the loop cancels the rest.
  *
- * @param place is kept up to date with the events of a stream
- * @throws McpFault for what is no MCP; what `take` throws
+ * @param place updated with the events of a stream
+ * @throws McpFault if the answer is not MCP, or the error of `take`
  */
 export async function* messagesIn(response: Response, take: Take, place: StreamPlace): AsyncGenerator<Json> {
   const type = mediaTypeOf(response);
@@ -53,7 +53,7 @@ export async function* messagesIn(response: Response, take: Take, place: StreamP
   if (!isStream) yield* rpcMessages(decoder.decode(await new Blob(pieces).arrayBuffer()));
 }
 
-/** @returns the data of an event, whatever its name; empty where it has none, as the one that only says where to go on */
+/** @returns the data of an event, whatever its name is; empty if it has none (such an event only has an id) */
 function dataOf(event: string, place: StreamPlace): string {
   const data: string[] = [];
   for (const line of event.split('\n')) {
@@ -65,7 +65,7 @@ function dataOf(event: string, place: StreamPlace): string {
   return data.join('\n');
 }
 
-/** As objects, values take up many times their bytes; a table of a megabyte has fewer. */
+/** The most values of a message, because parsed values take many times their bytes. A table of a megabyte has fewer. */
 const MOST_RPC_VALUES = 300_000;
 
 function rpcMessages(text: string): Json[] {
@@ -82,12 +82,12 @@ function rpcMessages(text: string): Json[] {
   return messages;
 }
 
-/** @returns whether a text can be parsed, and written again, without taking up much more room than it has */
+/** @returns whether a text can be parsed and written again without taking much more memory */
 function isModest(text: string): boolean {
   try {
     return shapeOf(encoder.encode(text)).values <= MOST_RPC_VALUES;
   } catch {
-    // It says so by throwing what callers are told of their own bodies.
+    // The check throws an error that is meant for callers' own bodies. Here it only means no.
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** Speaks MCP with a server over Streamable HTTP: as a client that has no more than tools to ask for. */
+/** Speaks MCP with a server over Streamable HTTP, as a client that uses only tools. */
 
 import { pause } from '../../async/pause.ts';
 import { toBase64, utf8 } from '../../http/bytes.ts';
@@ -11,7 +11,7 @@ export interface McpServer {
   url: string;
   /** The caller's own headers, with their secrets. */
   headers: Headers;
-  /** Takes the place of `fetch`. */
+  /** Replaces `fetch`. */
   fetch: (url: string, init: RequestInit) => Promise<Response>;
 }
 
@@ -21,16 +21,16 @@ export interface RpcOptions {
   take: Take;
 }
 
-/** The versions of the protocol that this client speaks; it offers the first one. */
+/** The versions of the protocol that this client supports. It offers the first one. */
 const VERSIONS: readonly unknown[] = ['2025-11-25', '2025-06-18', '2025-03-26'];
-/** From this version on there is no session: each request says itself what was agreed on in a session before. */
+/** From this version on there are no sessions: each request itself contains what a session would have agreed on. */
 const WITHOUT_SESSION = '2026-07-28';
 const PROTOCOL_META = 'io.modelcontextprotocol/';
-/** What a server may say before it is asked for tools. */
+/** The most bytes that a server may send before it is asked for tools. */
 const MOST_GREETING_BYTES = 256 * 1024;
-/** How long a message may take for which nobody waits. */
+/** Milliseconds that a message may take if nobody waits for it. */
 const NOTICE_MS = 5_000;
-/** How many of a server's requests are answered during one call: without a bound it could make this edge send for ever. */
+/** How many of a server's requests are answered during one call. Without a limit it could make this edge send for ever. */
 const MOST_ASKED = 100;
 const SHORTEST_RETRY_MS = 1_000;
 const CLIENT = { name: 'sluice', version: '0.1.0' };
@@ -46,7 +46,7 @@ export class McpSession {
     this.#server = server;
   }
 
-  /** Opens a session. @throws McpFault; what `fetch` throws; the reason of the signal */
+  /** Opens a session. @throws McpFault, the error of `fetch`, or the reason of the signal */
   static async open(server: McpServer, signal: AbortSignal): Promise<McpSession> {
     const session = new McpSession(server);
     try {
@@ -66,7 +66,8 @@ export class McpSession {
       ({ protocolVersion } = await this.request('initialize', params, asking));
     } catch (thrown) {
       if (!(thrown instanceof McpFault) || thrown.status !== 400) throw thrown;
-      // A server that knows only versions without a session answers so. If it meant anything else, it will say so again.
+      // A server that supports only versions without sessions answers like this. If it means another fault, it will repeat
+      // it.
       this.#version = WITHOUT_SESSION;
       return;
     }
@@ -78,10 +79,10 @@ export class McpSession {
   }
 
   /**
-   * Asks the server for something.
+   * Sends a request to the server.
    *
    * @returns the result
-   * @throws McpFault for an error of the server's, and for what is no answer; what `fetch` and `take` throw
+   * @throws McpFault for an error of the server, or if it does not answer; also the errors of `fetch` and `take`
    */
   async request(method: string, params: Json, asking: RpcOptions): Promise<Json> {
     this.#requests += 1;
@@ -93,7 +94,7 @@ export class McpSession {
       const mirrored = this.#hasNoSession ? mirroredIn(method, params) : {};
       return resultIn(await this.#answer(await this.#post(message, signal, mirrored), id, asking));
     } catch (thrown) {
-      // Where there is a session, a connection that closes cancels nothing. To cancel `initialize` is not allowed.
+      // In a session, closing the connection does not cancel a request. Cancelling `initialize` is not allowed.
       if (signal.aborted && this.#version !== undefined && !this.#hasNoSession) {
         this.#notify({ method: 'notifications/cancelled', params: { requestId: id, reason: 'no longer needed' } });
       }
@@ -101,13 +102,13 @@ export class McpSession {
     }
   }
 
-  /** Ends the session, where there is one. Nobody waits for it: a server forgets its sessions by itself. */
+  /** Ends the session, if there is one. Nobody waits for it, because servers forget sessions by themselves. */
   close(): void {
     if (this.#id === undefined) return;
     this.#inBackground((signal) => this.#send('DELETE', signal));
   }
 
-  /** @returns the message that answers a request, wherever it comes */
+  /** @returns the message that answers a request, on whichever stream it comes */
   async #answer(first: Response, id: number, asking: RpcOptions): Promise<Json> {
     this.#id ??= first.headers.get('mcp-session-id') ?? undefined;
     const { signal, take } = asking;
@@ -124,7 +125,7 @@ export class McpSession {
           this.#notify(answerTo(message));
         }
       } catch (thrown) {
-        // A stream that breaks goes on where one that ends does.
+        // A broken stream is resumed in the same way as one that has ended.
         if (thrown instanceof McpFault || signal.aborted || place.lastId === undefined) throw thrown;
       }
       // A server may end its stream and answer on the next one.
@@ -140,7 +141,7 @@ export class McpSession {
     return this.#version === WITHOUT_SESSION;
   }
 
-  /** Sends what needs no answer, and for which nobody waits: if it is lost, the server helps itself. */
+  /** Sends a message that needs no answer. Nobody waits for it, and losing it does no harm. */
   #notify(message: Json): void {
     this.#inBackground((signal) => this.#post(message, signal));
   }
@@ -177,7 +178,7 @@ export class McpSession {
   }
 }
 
-/** @returns what counts the bytes of an answer, and throws a McpFault for too many. */
+/** @returns a function that counts the bytes of an answer, and throws a McpFault if there are too many. */
 export function upTo(most: number): Take {
   let left = most;
   return (bytes) => {
@@ -190,7 +191,7 @@ async function dropBody({ body }: Response): Promise<void> {
   await body?.cancel();
 }
 
-/** @returns what a server is told that asks this client for something. */
+/** @returns the answer to a server that sends a request to this client. */
 function answerTo({ id, method }: Json): Json {
   if (method === 'ping') return { id, result: {} };
   return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
@@ -208,7 +209,7 @@ function withProtocol({ _meta, ...params }: Json): Json {
   };
 }
 
-/** @returns the headers that repeat what a request asks for, so that what stands before a server need not read it. */
+/** @returns headers that repeat what a request asks for, so that a proxy before the server need not read the body. */
 function mirroredIn(method: string, { name }: Json): Record<string, string> {
   if (typeof name !== 'string') return { 'mcp-method': method };
   const isPlain = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(name) && !name.startsWith('=?base64?');

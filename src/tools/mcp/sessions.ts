@@ -1,18 +1,19 @@
 import { orAborted } from '../../async/or-aborted.ts';
 import { type McpServer, McpSession } from './session.ts';
 
-/** How long a server may take to open a session. */
+/** Milliseconds that a server may take to open a session. */
 const OPENING_MS = 30_000;
 
-/** The sessions of a run: one for each server, opened when it is first called. */
+/** The sessions of a run: one for each server, opened at its first call. */
 export class McpSessions {
   readonly #opened = new Map<string, Promise<McpSession>>();
   readonly #closed = new AbortController();
 
   /**
-   * Gives the session with a server. Calls that are made at the same time share its opening, so a call that ends stops none.
+   * Returns the session with a server. Calls at the same time share its opening, so the end of one call must not stop the
+   * opening.
    *
-   * @param key tells servers and their headers apart
+   * @param key identifies the server and its headers
    * @throws as `McpSession.open`; the reason of the signal
    */
   async get(key: string, server: McpServer, signal: AbortSignal): Promise<McpSession> {
@@ -25,13 +26,13 @@ export class McpSessions {
     return await orAborted(opening, signal);
   }
 
-  /** Forgets a session that its server does not know any more. */
+  /** Forgets a session that its server has lost. */
   async drop(key: string, session: McpSession): Promise<void> {
     const opening = this.#opened.get(key);
     if (opening && (await opening) === session) this.#forget(key, opening);
   }
 
-  /** Ends all of them. */
+  /** Ends all sessions. */
   close(): void {
     this.#closed.abort();
     for (const opening of this.#opened.values()) {

@@ -1,0 +1,37 @@
+import { SentHistory } from '../../upstream/request/sent-history.ts';
+import { type MessageText, tailOf } from '../storage/history-cache.ts';
+import type { Transcript } from '../storage/transcript.ts';
+
+/** The stored messages that go up, from one on, as one query has read them. */
+export interface StoredHistory {
+  /** The number of the first message. */
+  from: number;
+  messages: readonly MessageText[];
+  /** Whether there are more, which would be too large to go up. */
+  isTooLong: boolean;
+  /** The last answer and what follows it; undefined where that may begin before these messages. */
+  tail: readonly MessageText[] | undefined;
+}
+
+/**
+ * Reads the messages that go up.
+ *
+ * @param from the number of the first message
+ * @param limit about how many characters they may have; the rest is not read
+ */
+export function readHistory(transcript: Transcript, from: number, limit: number): StoredHistory {
+  const messages: MessageText[] = [];
+  let length = 0;
+  for (const { role, text } of transcript.texts({ from, sent: true })) {
+    length += text.length;
+    if (length > limit) return { from, messages, isTooLong: true, tail: undefined };
+    messages.push({ role, text });
+  }
+  const tail = tailOf(messages);
+  return { from, messages, isTooLong: false, tail: tail.length < messages.length || from <= 1 ? tail : undefined };
+}
+
+/** @returns a history in the form in which it goes up */
+export function sentHistoryOf({ messages }: StoredHistory): SentHistory {
+  return SentHistory.EMPTY.plus(messages.map(({ text }) => text));
+}

@@ -6,14 +6,11 @@ import { Conversation } from '../../src/conversations/conversation.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { receivedText as crossedText } from '../../src/conversations/turn-answer.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { RIDE_MS } from '../../src/durable/call-account.ts';
 import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
 import { accountStub, conversationStub } from '../../src/durable/stubs.ts';
-import { Tables } from '../../src/durable/tables.ts';
 import { forgetAllWaiting } from '../../src/durable/waiting-settlements.ts';
 import type { Json } from '../../src/json/object.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
-import { settledApps } from './app.ts';
 import { eventually } from './eventually.ts';
 
 export const bindings = env as unknown as Bindings;
@@ -143,28 +140,9 @@ export async function atRest(): Promise<void> {
   });
 }
 
-/** How many times objects of this isolate have written rows. */
-let writes = 0;
-const { write } = Tables.prototype;
-Tables.prototype.write = function (this: Tables, ...statement) {
-  writes += 1;
-  return write.apply(this, statement);
-};
-
-/** For how long no object must write, so that all count as at rest: longer than a settlement waits for another call. */
-const REST_MS = RIDE_MS + 5;
-/** What has not come to rest by then is waited for no longer: some tests leave requests that never end. */
-const MOST_RESTS = 4;
-const rest = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Empties all objects, once they are at rest: one that is still writing would keep what it has. */
+/** Empties all objects. One that is still writing would keep what it has: it is given the time to come to rest, also for settlements that wait. */
 export async function resetAll(): Promise<void> {
-  await Promise.race([settledApps(), rest(MOST_RESTS * REST_MS)]);
-  let before = -1;
-  for (let rests = 0; rests < MOST_RESTS && writes !== before; rests += 1) {
-    before = writes;
-    await rest(REST_MS);
-  }
+  await new Promise((resolve) => setTimeout(resolve, 100));
   await reset();
   // What a killed object has left to the next call of its account would come to another test's.
   forgetAllWaiting(bindings.ACCOUNT);

@@ -1,5 +1,5 @@
 import { bare, type Contender } from './contenders.ts';
-import { measureStart } from './measure.ts';
+import { measureStart, type StartMeasurement } from './measure.ts';
 import type { Bundle } from './server.ts';
 import { type Spread, spread } from './statistics.ts';
 import { align, goalVerdict, number, verdict } from './table.ts';
@@ -11,6 +11,8 @@ import type { Workload } from './workloads.ts';
 const GZIP_CEILINGS: Readonly<Record<string, number>> = { relay: 132_000, metered: 235_000 };
 /** Milliseconds by which the first answer of a fresh isolate is to be later than the bare Worker's, at most. */
 const ADDED_GOALS: Readonly<Record<string, number>> = { metered: 60 };
+/** Milliseconds of CPU up to there beyond the bare Worker's, which a busy machine changes less than the time that passes. */
+const ADDED_CPU_CEILINGS: Readonly<Record<string, number>> = { metered: 220 };
 
 /** The size of a Worker and the time it takes to start. */
 export interface Start {
@@ -21,6 +23,8 @@ export interface Start {
   startMs: Spread;
   /** Beyond the bare Worker's in the same round. */
   addedMs: Spread;
+  /** Of CPU, beyond the bare Worker's in the same round; undefined where it cannot be read. */
+  addedCpuMs: Spread | undefined;
 }
 
 /** How long each Worker takes from nothing to its first answer, in turns. The bare one is the first. */
@@ -31,45 +35,62 @@ export async function measureStarts(
   workload: Workload,
   progress: (text: string) => void,
 ): Promise<Start[]> {
-  const times = entrants.map((entrant) => ({ ...entrant, startMs: [] as number[] }));
+  const times = entrants.map((entrant) => ({ ...entrant, starts: [] as StartMeasurement[] }));
   // In the first round the machine reads the runtime from its disk.
   for (let round = 0; round <= rounds; round += 1) {
-    for (const { contender, bundle, startMs } of round % 2 === 0 ? times : times.toReversed()) {
+    for (const { contender, bundle, starts } of round % 2 === 0 ? times : times.toReversed()) {
       progress(`start ${round} of ${rounds}: ${contender.name}`);
-      const elapsed = await measureStart(contender, bundle, upstream, workload);
-      if (round > 0) startMs.push(elapsed);
+      const measured = await measureStart(contender, bundle, upstream, workload);
+      if (round > 0) starts.push(measured);
     }
   }
-  const bareMs = times.find(({ contender }) => contender === bare)?.startMs ?? [];
-  return times.map(({ contender, bundle, startMs }) => ({
-    contender: contender.name,
-    bytes: bundle.bytes,
-    gzipBytes: bundle.gzipBytes,
-    startMs: spread(startMs),
-    addedMs: spread(startMs.map((ms, round) => ms - (bareMs[round] ?? ms))),
-  }));
+  const ofBare = times.find(({ contender }) => contender === bare)?.starts ?? [];
+  return times.map(({ contender, bundle, starts }) => {
+    const addedCpu = starts.flatMap(({ cpuMs }, round) => {
+      const bareCpu = ofBare[round]?.cpuMs;
+      return cpuMs === undefined || bareCpu === undefined ? [] : [cpuMs - bareCpu];
+    });
+    return {
+      contender: contender.name,
+      bytes: bundle.bytes,
+      gzipBytes: bundle.gzipBytes,
+      startMs: spread(starts.map(({ elapsedMs }) => elapsedMs)),
+      addedMs: spread(starts.map(({ elapsedMs }, round) => elapsedMs - (ofBare[round]?.elapsedMs ?? elapsedMs))),
+      addedCpuMs: addedCpu.length === 0 ? undefined : spread(addedCpu),
+    };
+  });
 }
 
-/** @returns whether a Worker is too large */
-export function isOver({ contender, gzipBytes }: Start): boolean {
+/** @returns whether a Worker is too large, or computes too long before its first answer */
+export function isOver(start: Start): boolean {
+  return isTooLarge(start) || isTooSlow(start);
+}
+
+function isTooLarge({ contender, gzipBytes }: Start): boolean {
   return gzipBytes > (GZIP_CEILINGS[contender] ?? Number.POSITIVE_INFINITY);
+}
+
+function isTooSlow({ contender, addedCpuMs }: Start): boolean {
+  return (addedCpuMs?.median ?? 0) > (ADDED_CPU_CEILINGS[contender] ?? Number.POSITIVE_INFINITY);
 }
 
 export function startTable(starts: Start[]): string {
   const text = ({ median, min, max }: Spread) => `${number(median)} (${number(min)}–${number(max)})`;
   return align([
-    ['bundle', 'kB', 'kB gzip', 'ceiling', 'first answer after ms', 'added', 'goal'],
+    ['bundle', 'kB', 'kB gzip', 'ceiling', 'first answer after ms', 'added', 'goal', 'CPU added', 'ceiling'],
     ...starts.map((start) => {
-      const { contender, bytes, gzipBytes, startMs, addedMs } = start;
-      const [size, added] = [GZIP_CEILINGS[contender], ADDED_GOALS[contender]];
+      const { contender, bytes, gzipBytes, startMs, addedMs, addedCpuMs } = start;
+      const [size, added, cpu] = [GZIP_CEILINGS[contender], ADDED_GOALS[contender], ADDED_CPU_CEILINGS[contender]];
       return [
         `  ${contender}`,
         number(bytes / 1000),
         number(gzipBytes / 1000),
-        size === undefined ? '' : verdict(`${size / 1000}`, isOver(start)),
+        size === undefined ? '' : verdict(`${size / 1000}`, isTooLarge(start)),
         text(startMs),
         contender === bare.name ? '' : text(addedMs),
         added === undefined ? '' : goalVerdict(`+${added} ms`, addedMs.median > added),
+        contender === bare.name || addedCpuMs === undefined ? '' : text(addedCpuMs),
+        cpu === undefined ? '' : verdict(`+${cpu} ms`, isTooSlow(start)),
       ];
     }),
   ]);

@@ -2,15 +2,17 @@
  * Writes what a backup keeps of all accounts and conversations, or of one account, as lines of JSON:
  * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice] > backup.jsonl`.
  */
-import { parseArgs } from 'node:util';
+import { readArguments } from './arguments.ts';
 import { backupPath, callEdge, idsOf, stopWith } from './edge-calls.ts';
 
+const USAGE = 'SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice] > backup.jsonl';
 const END = '["end",null]';
 /** A conversation that is changed while it is read is read again. */
 const TRIES = 5;
 
+const { values } = readArguments(USAGE, { options: { account: { type: 'string' } } });
+
 try {
-  const { values } = parseArgs({ options: { account: { type: 'string' } } });
   let accounts = 0;
   let conversations = 0;
   for await (const account of values.account === undefined ? idsOf('/accounts') : [values.account]) {

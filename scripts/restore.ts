@@ -2,6 +2,7 @@
  * Has another deployment take up a backup. What is there already stays as it is, so it may be begun again:
  * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore < backup.jsonl`.
  */
+import { readArguments } from './arguments.ts';
 import { backupPath, callEdge, stopWith } from './edge-calls.ts';
 
 /** What an account, a conversation or the end of the file begins with. */
@@ -15,6 +16,8 @@ const done = { accounts: 0, conversations: 0, left: 0 };
 let head: Head | undefined;
 let lines: string[] = [];
 let isWhole = false;
+
+readArguments('SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore < backup.jsonl', { options: {} });
 
 try {
   for await (const line of linesOf(process.stdin.setEncoding('utf8'))) {

@@ -19,6 +19,16 @@ export interface StartOptions {
   passedOn: string[];
 }
 
+export const START_USAGE = `npm start [-- options]
+  --port 9000             another port than 8787; 0 takes a free one
+  --var NAME:value        a setting, as in .dev.vars; several may follow
+  --env-file FILE         a file with settings
+  --persist-to DIR        where local state is kept
+  --ip ADDRESS            another address than localhost; beyond this machine only with --open-to-the-network
+  --local-protocol https  with --https-key-path FILE and --https-cert-path FILE
+  --inspector-port N      opens the inspector of the runtime
+Any other option goes to \`wrangler dev\`, except those that would let others in.`;
+
 const DEFAULT_PORT = 8787;
 const OPEN = 'open-to-the-network';
 /** The addresses of `localhost`. Both are needed: some programs try only one. */

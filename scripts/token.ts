@@ -2,16 +2,23 @@
  * Mints a credential from the command line, and prints it as the last line:
  * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`.
  */
-import { parseArgs } from 'node:util';
 import { mintToken } from '../src/auth/mint.ts';
 import { parseScopes } from '../src/auth/scopes.ts';
 import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/identity/identity.ts';
 import { settingsSchema } from '../src/settings/settings.ts';
+import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
 
 const USAGE = 'npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]';
 
-const values = readArguments();
+const { values } = readArguments(USAGE, {
+  options: {
+    account: { type: 'string' },
+    scopes: { type: 'string', default: 'messages,classify' },
+    'expires-in': { type: 'string' },
+    label: { type: 'string' },
+  },
+});
 const { account } = values;
 if (!isAccount(account)) stop(`Name the account, 1 to ${MAX_ACCOUNT_CHARACTERS} characters: --account alice`);
 if (isSourceAccount(account)) stop('Accounts named webhook-… pay for webhooks, and nobody logs in as one.');
@@ -32,22 +39,6 @@ if (!settingsSchema.shape.SIGNING_SECRET.safeParse(secret).success) {
 
 const { token } = await mintToken(secret, { account, scopes, expiresIn, label: values.label });
 console.log(token);
-
-function readArguments() {
-  try {
-    const { values } = parseArgs({
-      options: {
-        account: { type: 'string' },
-        scopes: { type: 'string', default: 'messages,classify' },
-        'expires-in': { type: 'string' },
-        label: { type: 'string' },
-      },
-    });
-    return values;
-  } catch (thrown) {
-    return stop(`${thrown instanceof Error ? thrown.message : thrown}\nUse it as: ${USAGE}`);
-  }
-}
 
 function stop(sentence: string): never {
   console.error(sentence);

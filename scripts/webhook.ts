@@ -6,10 +6,10 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
-import { parseArgs } from 'node:util';
 import { signStandard } from '../src/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '../src/settings/settings.ts';
 import type { EventReport } from '../src/webhooks/webhooks-answers.schema.ts';
+import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
 import { signGithub, signSlack, signStripe } from './sign-webhook.ts';
 
@@ -21,7 +21,7 @@ const SAMPLES = new URL('../examples/webhooks/', import.meta.url);
 const WORK_MS = 15_000;
 const POLL_MS = 100;
 
-const { source, file, id } = readArguments();
+const { source, file, id } = readCall();
 const url = process.env.SLUICE_URL || 'http://localhost:8787';
 const secret = await secretOf(source);
 const body = await sample(source, file, id);
@@ -94,16 +94,12 @@ async function secretOf(sender: Source): Promise<string> {
   return first.trim();
 }
 
-function readArguments(): { source: Source; file: string; id: string } {
-  try {
-    const { positionals, values } = parseArgs({ allowPositionals: true, options: { id: { type: 'string' } } });
-    const [named, path] = positionals;
-    const found = SHIPPED_SOURCES.find((known) => known === named);
-    if (!found || path === undefined) return stop(`Use it as: ${USAGE}`);
-    return { source: found, file: path, id: values.id ?? `local-${randomUUID()}` };
-  } catch (thrown) {
-    return stop(`${thrown instanceof Error ? thrown.message : thrown}\nUse it as: ${USAGE}`);
-  }
+function readCall(): { source: Source; file: string; id: string } {
+  const { positionals, values } = readArguments(USAGE, { allowPositionals: true, options: { id: { type: 'string' } } });
+  const [named, path] = positionals;
+  const found = SHIPPED_SOURCES.find((known) => known === named);
+  if (!found || path === undefined) return stop(`Use it as: ${USAGE}`);
+  return { source: found, file: path, id: values.id ?? `local-${randomUUID()}` };
 }
 
 function stop(sentence: string): never {

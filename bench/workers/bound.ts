@@ -1,8 +1,17 @@
 import { DurableObject } from 'cloudflare:workers';
 import bare from './bare.ts';
 
-/** The bare Worker with all that wrangler.toml binds: what Miniflare starts for that is no cost of a deployed Worker. */
-export default { fetch: bare.fetch, queue: () => undefined };
+/**
+ * The bare Worker with all that wrangler.toml binds, and with one line of log: what the local runtime starts and loads for that
+ * is no cost of a deployed Worker.
+ */
+export default {
+  fetch: (...asked: Parameters<typeof bare.fetch>) => {
+    console.log('{}');
+    return bare.fetch(...asked);
+  },
+  queue: () => undefined,
+};
 export class Account extends DurableObject {}
 export class Batch extends DurableObject {}
 export class BatchClaims extends DurableObject {}

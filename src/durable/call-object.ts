@@ -18,7 +18,7 @@ const UNREACHABLE = {
   pool: 'A budget that this account shares could not be reached. Try again in a moment.',
 } as const;
 
-type ObjectName = keyof typeof UNREACHABLE;
+export type ObjectName = keyof typeof UNREACHABLE;
 
 /** The 503 for an object that could not be reached. Its `cause` is the error of the last call. */
 export class ObjectUnreachable extends ApiError {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -16,15 +16,19 @@ async function running(pids: readonly number[]): Promise<number[]> {
 }
 
 test('who ends the process of npm alone ends all that npm start has started', async () => {
-  const started = await npmStart();
+  const state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
+  const started = await npmStart([], state);
   const all = await descendantsOf(started.pid);
   try {
     expect(all.length).toBeGreaterThan(3);
+    // Nor does it store a trace of each request beside the product's own rows.
+    expect((await readdir(join(state, 'v3'))).sort()).toEqual(['cache', 'do', 'kv']);
     process.kill(started.pid, 'SIGTERM');
     await expect.poll(() => running(all)).toEqual([]);
   } finally {
     for (const pid of await running(all)) process.kill(pid, 'SIGKILL');
     await started.stop('SIGKILL');
+    await rm(state, { recursive: true, force: true });
   }
 });
 

@@ -1,0 +1,65 @@
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { cp, mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const STATE = '.wrangler/state/v3';
+
+/** A checkout of its own: a script that does not stop at what it is asked could delete the developer's state. */
+let checkout = '';
+
+beforeAll(async () => {
+  checkout = await mkdtemp(join(tmpdir(), 'sluice-arguments-'));
+  for (const name of ['src', 'scripts', 'package.json']) {
+    await cp(join(root, name), join(checkout, name), { recursive: true });
+  }
+  await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
+  await mkdir(join(checkout, STATE), { recursive: true });
+});
+
+afterAll(async () => await rm(checkout, { recursive: true, force: true }));
+
+async function run(script: string, ...args: string[]) {
+  const env = { ...process.env, SLUICE_URL: 'http://localhost:9' };
+  const running = promisify(execFile)(process.execPath, [`scripts/${script}.ts`, ...args], { cwd: checkout, env });
+  running.child.stdin?.end();
+  return await running.then(
+    ({ stdout, stderr }) => ({ status: 0, stdout, stderr }),
+    (failed: { code: number; stdout: string; stderr: string }) => ({ ...failed, status: failed.code }),
+  );
+}
+
+test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset'])(
+  'npm run %s says how it is used, and does nothing else then',
+  async (script) => {
+    for (const asked of ['--help', '-h']) {
+      const { status, stdout, stderr } = await run(script, asked);
+      expect([status, stderr], script).toEqual([0, '']);
+      expect(stdout).toMatch(new RegExp(`^Use it as: .*npm (run (--silent )?)?${script}`));
+    }
+    expect(existsSync(join(checkout, STATE))).toBe(true);
+    expect(existsSync(join(checkout, '.dev.vars'))).toBe(false);
+  },
+);
+
+test.each(['token', 'webhook', 'backup', 'restore', 'reset'])(
+  'npm run %s stops at an option that it does not know, before it touches anything',
+  async (script) => {
+    const { status, stdout, stderr } = await run(script, '--halp');
+    expect([status, stdout]).toEqual([1, '']);
+    expect(stderr).toContain("Unknown option '--halp'");
+    expect(stderr).toContain('Use it as: ');
+    expect(existsSync(join(checkout, STATE))).toBe(true);
+  },
+);
+
+test('npm run reset forgets the state, and says what a server needs that runs', async () => {
+  const { stdout } = await run('reset');
+  expect(stdout).toContain('If npm start is running, stop it and start it again.');
+  expect(existsSync(join(checkout, STATE))).toBe(false);
+});

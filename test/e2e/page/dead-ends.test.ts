@@ -38,7 +38,7 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
 
   test('an upstream without a list of models does not lock the page', async () => {
     refusal = { status: 404, type: 'not_found_error', message: 'Not Found' };
-    const { page, close } = await openPage(browser, server.url);
+    const { page, close } = await openPage(server.browser, server.url);
     await page.getByText('Your own edge in front of Claude.').waitFor();
     const models = await page.getByRole('combobox', { name: 'Model' }).locator('option').allTextContents();
     expect(models).toContain('Claude Haiku 5.5');

@@ -24,15 +24,23 @@ export interface Growth {
   size: string;
   /** CPU of a request in milliseconds; undefined where it cannot be read. */
   cpuMs: Spread | undefined;
-  /** As multiples of the smallest size's. */
+  /** The same of the bare Worker with the same bytes, where they grow. */
+  bareMs: Spread | undefined;
+  /** As multiples of what the smallest size costs, with what the further bytes cost the bare Worker. */
   times: Spread | undefined;
+}
+
+/** Milliseconds of CPU per request; undefined where it cannot be read. */
+interface Cost {
+  own: number | undefined;
+  /** Of the bare Worker with the same bytes, where they grow with the size. */
+  bare?: number | undefined;
 }
 
 /** One size of one thing, ready to be measured. */
 interface Entry {
   size: string;
-  /** @returns milliseconds of CPU per request; undefined where it cannot be read */
-  measure: () => Promise<number | undefined>;
+  measure: () => Promise<Cost>;
   stop: () => Promise<void>;
 }
 
@@ -63,7 +71,7 @@ const THINGS: { title: string; prepare: (bench: Bench) => Promise<Entry[]> }[] =
     prepare: async (bench) => await inTurn([1, 500], (streams) => openEntry(bench, streams)),
   },
   {
-    title: 'turn, by turns before it; bare with the same bytes taken off',
+    title: 'turn, by turns before it',
     prepare: async (bench) => await inTurn(grownHistories, (turns) => longEntry(bench, turns)),
   },
 ];
@@ -81,28 +89,38 @@ export async function measureGrowth(
     progress(title);
     const entries = (await prepare({ bundles, upstream, load })).map((entry) => ({
       ...entry,
-      cpuMs: [] as (number | undefined)[],
+      costs: [] as Cost[],
     }));
     // The first rounds warm everybody up: after these the runtime's compiler has seen what is hot.
     for (let round = 1 - WARMING_ROUNDS; round <= rounds; round += 1) {
-      for (const { size, measure, cpuMs } of round % 2 === 0 ? entries : entries.toReversed()) {
+      for (const { size, measure, costs } of round % 2 === 0 ? entries : entries.toReversed()) {
         progress(`round ${round} of ${rounds}: ${title}: ${size}`);
         const measured = await measure();
-        if (round > 0) cpuMs.push(measured);
+        if (round > 0) costs.push(measured);
       }
     }
     for (const { stop } of entries) await stop();
     const [smallest] = entries;
-    for (const { size, cpuMs } of entries) {
-      const times = cpuMs.map((own, round) => {
-        const least = smallest?.cpuMs[round];
-        return own === undefined || !least ? undefined : own / least;
+    for (const { size, costs } of entries) {
+      growths.push({
+        ...{ title, size },
+        cpuMs: spreadOf(costs.map(({ own }) => own)),
+        bareMs: spreadOf(costs.map(({ bare }) => bare)),
+        times: spreadOf(costs.map((cost, round) => timesOf(cost, smallest?.costs[round]))),
       });
-      growths.push({ title, size, cpuMs: spreadOf(cpuMs), times: spreadOf(times) });
     }
   }
   load.disconnect();
   return growths;
+}
+
+/**
+ * @returns how many times as much something costs as it does at the smallest size, where what the bare Worker needs more for
+ * more bytes is none of its growth
+ */
+function timesOf({ own, bare = 0 }: Cost, least: Cost | undefined): number | undefined {
+  if (own === undefined || !least?.own) return undefined;
+  return own / (least.own + bare - (least.bare ?? 0));
 }
 
 /** Two must not be started at once. */
@@ -127,7 +145,11 @@ async function grownEntry(
   grow(disk);
   const server = await startServer(contender, bundles.turn, upstream, { disk });
   const client = new Client(load, contender, server);
-  return { size: sizeText(size), measure: () => client.measureCpu(grown), stop: () => server.stop() };
+  return {
+    size: sizeText(size),
+    measure: async () => ({ own: await client.measureCpu(grown) }),
+    stop: () => server.stop(),
+  };
 }
 
 /** Streams that stay open beside the requests, and of which nothing comes meanwhile. */
@@ -153,7 +175,7 @@ async function openEntry({ bundles, upstream, load }: Bench, streams: number): P
   await sleep(AFTERWORK_MS);
   return {
     size: sizeText(streams),
-    measure: () => client.measureCpu(grown),
+    measure: async () => ({ own: await client.measureCpu(grown) }),
     stop: async () => {
       uploads.disconnect();
       await server.stop();
@@ -174,8 +196,7 @@ async function longEntry({ bundles, upstream, load }: Bench, turns: number): Pro
     size: sizeText(turns),
     measure: async () => {
       const bareMs = await bareClient.measureCpu(history);
-      const ms = await client.measureCpu(grownLong);
-      return ms === undefined || bareMs === undefined ? undefined : ms - bareMs;
+      return { own: await client.measureCpu(grownLong), bare: bareMs };
     },
     stop: async () => {
       await server.stop();
@@ -200,12 +221,13 @@ export function growthTable(growths: Growth[]): string {
   return align(
     titles.flatMap((title, nth) => [
       ...(nth > 0 ? [[]] : []),
-      [title, 'CPU ms/request', '× the first', 'goal'],
+      [title, 'CPU ms/request', 'bare, same bytes', '× the first', 'goal'],
       ...growths
         .filter((growth) => growth.title === title)
         .map((growth, at) => [
           `  ${growth.size}`,
           text(growth.cpuMs),
+          growth.bareMs === undefined ? '' : text(growth.bareMs),
           at === 0 ? '' : text(growth.times),
           at === 0 ? '' : goalVerdict(`${GOAL} ×`, (growth.times?.median ?? 0) > GOAL),
         ]),

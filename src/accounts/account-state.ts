@@ -160,6 +160,7 @@ function recallBudget(ledger: Ledger, now: number): Budget {
   for (const period of PERIODS) {
     const window = budget.windows[period];
     window.settled = period === 'hour' ? ledger.settledInHour(window.start) : ledger.settledSince(window.start);
+    if (!memory.hasGroups) continue;
     const grouped =
       period === 'hour' ? ledger.settledOfGroupsInHour(window.start) : ledger.settledOfGroupsSince(window.start);
     for (const { group, cost } of grouped) windowsOfGroup(budget, group)[period].settled = cost;

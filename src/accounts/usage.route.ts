@@ -55,7 +55,7 @@ export function usageRoutes() {
     })
     .get('/usage/requests/:request_id', async (c) => {
       const id = c.req.param('request_id');
-      const row = await (isOfAny(c) ? requestOfAny(c, id) : requestOf(c, accountAsked(c), id));
+      const row = await (isOfAny(c) ? requestOfAny(c, id) : requestOfAccount(c, accountAsked(c), id));
       if (!row) {
         throw notFound(
           'There is no such request. Ask by the id in the header sluice-request-id. What was refused for its body or its token is only in the logs.',
@@ -89,21 +89,21 @@ async function requestOfAny(c: Context<AppEnv>, id: string): Promise<LedgerReque
   const noted = mark === undefined ? null : await accountByMark(STORE, mark);
   const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
   for (const account of tried) {
-    const row = await requestOf(c, account, id);
+    const row = await requestOfAccount(c, account, id);
     if (row) return row;
   }
   if (mark === undefined) return undefined;
   for await (const account of accountList.all(STORE)) {
     if (tried.has(account) || !(await accountMarks(account, c.get('settings'))).includes(mark)) continue;
     c.get('entry').during(noteMark(STORE, mark, account));
-    const row = await requestOf(c, account, id);
+    const row = await requestOfAccount(c, account, id);
     if (row) return row;
   }
   return undefined;
 }
 
 /** @returns a request of an account, with the account's name where an admin asks */
-async function requestOf(c: Context<AppEnv>, account: string, id: string): Promise<LedgerRequest | undefined> {
+async function requestOfAccount(c: Context<AppEnv>, account: string, id: string): Promise<LedgerRequest | undefined> {
   const row = await accountOf(c, account)((object) => object.request(id));
   return row && hasScope(c.get('identity'), 'admin') ? { ...row, account } : row;
 }

@@ -56,12 +56,17 @@ export function lengthOf(pieces: readonly Uint8Array[]): number {
 /** @returns a new array with the bytes of all pieces. */
 export function joinedPieces(pieces: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
   const all = new Uint8Array(lengthOf(pieces));
+  setPieces(all, pieces);
+  return all;
+}
+
+/** Writes pieces to the beginning of an array that has room for them. */
+export function setPieces(all: Uint8Array, pieces: readonly Uint8Array[]): void {
   let at = 0;
   for (const piece of pieces) {
     all.set(piece, at);
     at += piece.length;
   }
-  return all;
 }
 
 /** @returns pieces as a stream, so that their bytes are not in memory twice. */

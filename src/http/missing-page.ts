@@ -22,13 +22,19 @@ export function asksForPage({ method, headers }: Request): boolean {
  */
 export async function missingPage({ status, message }: ApiError, home: string | undefined): Promise<Response> {
   const back = home && html`<p><a href="${home}">Back to the start</a></p>`;
+  const name = html`<img src="/page/icon.svg" alt="" width="24" height="24">Sluice`;
+  const brand = home
+    ? html`<a class="inline brand" href="${home}">${name}</a>`
+    : html`<span class="inline brand">${name}</span>`;
   const page = await html`<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Not found · Sluice</title>
 <link rel="icon" href="/page/icon.svg" type="image/svg+xml">
+<link rel="preload" href="/page/figtree.woff2" as="font" type="font/woff2" crossorigin>
 <link rel="stylesheet" href="/page/style.css">
+<header class="top">${brand}</header>
 <main class="page gate">
 <h1>This page does not exist</h1>
 <p class="lead-more">${message}</p>

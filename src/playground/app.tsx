@@ -74,8 +74,10 @@ export function App() {
       </header>
       {upstream.value === 'simulator' && (
         <aside class="banner" aria-label="Simulator">
-          <strong>Simulator.</strong> These answers do not come from Claude. Put <code>ANTHROPIC_API_KEY</code> in{' '}
-          <code>.dev.vars</code>, then restart.
+          <strong>Simulator.</strong> These answers do not come from Claude.{' '}
+          <span class="banner-help">
+            Put <code>ANTHROPIC_API_KEY</code> in <code>.dev.vars</code>, then restart.
+          </span>
         </aside>
       )}
       {state.value !== 'starting' && (

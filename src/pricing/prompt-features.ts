@@ -130,6 +130,11 @@ export function featuresOf(messages: readonly unknown[], before: PromptFeatures 
   return found;
 }
 
+/** @returns the features of so many messages whose content is a text without a breakpoint, and of what comes before them. */
+export function withPlainMessages(messages: number, before: PromptFeatures): PromptFeatures {
+  return { ...before, extra: before.extra + messages * PER_MESSAGE };
+}
+
 /**
  * @param lengthOf returns the length of a string. Needed if strings of the body stand for longer ones
  * @returns the features of a whole body, added to those of the messages before it

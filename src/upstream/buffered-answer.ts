@@ -42,7 +42,7 @@ export async function readBuffered(
     pieces.push(piece);
   };
   try {
-    if (response.body) await readPieces(response.body, take);
+    if (response.body) await takePieces(response.body, take);
   } catch (thrown) {
     throw controller.signal.aborted ? controller.signal.reason : interrupted(false, thrown);
   } finally {
@@ -52,7 +52,7 @@ export async function readBuffered(
 }
 
 /** Reads a stream to its end. (To iterate over a stream costs several times as much as to read it.) */
-async function readPieces(body: ReadableStream<Uint8Array>, take: (piece: Uint8Array) => void): Promise<void> {
+async function takePieces(body: ReadableStream<Uint8Array>, take: (piece: Uint8Array) => void): Promise<void> {
   const reader = bytesReaderOf(body);
   if (!reader) {
     const chunks = body.getReader();

@@ -11,6 +11,7 @@ import { maskedBytes } from '../http/secrets.ts';
 import { startsWith } from '../sse/bytes.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
+import { readFirstEvent } from './first-event.ts';
 import { gather, probeDensity } from './gather.ts';
 import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readTee, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
@@ -128,13 +129,19 @@ async function readOpening(
   const reader = body.getReader({ mode: 'byob' });
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = given ? { value: given, done: false } : await readFirst(reader);
+    const { value, done }: Piece = given ? { value: given, done: false } : await readFirstPiece(reader);
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
-    // A stream with another beginning may be an error, which may quote what a gateway was sent. So secrets are masked.
-    opening.bytes = startsWith(value, 0, value.length, MESSAGE_OPENING) ? value : maskedBytes(value);
-    if (!done) opening.rest = { body, reader };
+    let isOpen = !done;
+    opening.bytes = value;
+    if (!startsWith(value, 0, value.length, MESSAGE_OPENING)) {
+      // It may be an error, which may quote what a gateway was sent. So secrets are masked.
+      const event = done ? { bytes: value, isOpen } : await readFirstEvent(reader, value, () => watchdog.touch());
+      isOpen = event.isOpen;
+      opening.bytes = maskedBytes(event.bytes);
+    }
+    if (isOpen) opening.rest = { body, reader };
     usage.push(opening.bytes, true);
     if (!opening.rest || !usage.wholeReport) return opening;
     // Normally nothing follows the API's last event. If an upstream sends more, it does so at once.
@@ -151,7 +158,7 @@ async function readOpening(
 let waitingStreams = 0;
 
 /** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
-async function readFirst(reader: ReadableStreamBYOBReader): Promise<Piece> {
+async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> {
   waitingStreams += 1;
   const isOneOfMany = waitingStreams > MOST_LARGE_OPENINGS;
   try {

@@ -25,9 +25,3 @@ export async function barriersOn(page: Page, within?: string): Promise<Barrier[]
     return violations.map(({ id, impact, nodes }) => ({ id, impact, html: nodes.map(({ html }) => html) }));
   }, within);
 }
-
-/** Those that keep somebody from using the page. @returns a line for each, with its first element */
-export async function seriousBarriersOn(page: Page): Promise<string[]> {
-  const serious = (await barriersOn(page)).filter(({ impact }) => impact === 'serious' || impact === 'critical');
-  return serious.map(({ id, html }) => `${id}: ${html[0]}`);
-}

@@ -30,6 +30,10 @@ const ECHOES: Record<string, (said: string) => Response | Promise<Response>> = {
     new Response(bodyOf([`event: error\ndata: ${JSON.stringify(error(said))}\n\n`]), {
       headers: { 'content-type': 'text/event-stream' },
     }),
+  'a stream whose pieces split the secret in its first event': (said) => {
+    const event = `event: error\ndata: ${JSON.stringify(error(said))}\n\n`;
+    return new Response(bodyOf(event.match(/.{1,9}/gs) ?? []), { headers: { 'content-type': 'text/event-stream' } });
+  },
   'a failure of the network': (said) => Promise.reject(new TypeError(`cannot send ${said}`)),
 };
 

@@ -23,6 +23,8 @@ export interface Memory {
   last: number;
   fullAt: Omit<Buckets, 'counts'>;
   holds: Hold[];
+  /** Whether groups have paid for anything. Most accounts have none, and then nothing is asked about them. */
+  hasGroups: boolean;
 }
 
 /** The part of a row that settling needs. */
@@ -340,13 +342,21 @@ export class Ledger extends Tables {
         output: Math.max(output, seen?.output ?? 0),
       },
       holds,
+      hasGroups: this.#haveGroupsPaid(seen?.grouped ?? 0),
     };
+  }
+
+  /** @param unfolded how many unfolded rows have a group */
+  #haveGroupsPaid(unfolded: number): boolean {
+    return unfolded > 0 || this.#fold.hour?.groups !== undefined || this.has('group_rollups');
   }
 
   /** @returns how many rows are not folded, and the highest values in them; null if there are none. */
   #seen() {
-    return this.read<{ id: string } & Record<'unfolded' | 'latest' | 'last' | keyof Memory['fullAt'], number>>(
-      `select count(*) as unfolded, max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last,
+    return this.read<
+      { id: string } & Record<'unfolded' | 'grouped' | 'latest' | 'last' | keyof Memory['fullAt'], number>
+    >(
+      `select count(*) as unfolded, count(pool_group) as grouped, max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last,
          max(requests_full_at) as requests, max(input_full_at) as input, max(output_full_at) as output
        from ledger where id > ?`,
       this.#fold.marker,

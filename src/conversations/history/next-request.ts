@@ -26,7 +26,7 @@ import { frameOf } from './frame.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
-import { readHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
+import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
 import { firstMessageSent } from './truncate.ts';
 
 /** The plan of a turn. */
@@ -120,7 +120,8 @@ export function nextRequest(
   const texts = itemTexts(members.get('messages') ?? '[]');
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
   const limit = settings.MAX_BODY_BYTES;
-  const stored = cached ? undefined : readHistory(transcript, profile?.sentFrom ?? 0, limit);
+  const begin = profile?.sentFrom ?? 0;
+  const stored = cached || isLongHistory(transcript, begin) ? undefined : readHistory(transcript, begin, limit);
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
   const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
@@ -219,6 +220,11 @@ function sentHistory(
   limit: number,
   stored: StoredHistory | undefined,
 ): SentHistory {
+  if (isLongHistory(transcript, from)) {
+    const long = readLongHistory(transcript, from, limit);
+    if (long === undefined) throw tooLargeToSend(limit, true);
+    return long;
+  }
   const history = stored?.from === from ? stored : readHistory(transcript, from, limit);
   if (history.isTooLong) throw tooLargeToSend(limit, true);
   return sentHistoryOf(history);

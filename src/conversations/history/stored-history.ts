@@ -1,5 +1,6 @@
-import { SentHistory } from '../../upstream/request/sent-history.ts';
+import { type JoinedMessages, SentHistory } from '../../upstream/request/sent-history.ts';
 import { type MessageText, tailOf } from '../storage/history-cache.ts';
+import { joinedTexts } from '../storage/joined-texts.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
 /** The stored messages that go up, from one on, as one query has read them. */
@@ -34,4 +35,29 @@ export function readHistory(transcript: Transcript, from: number, limit: number)
 /** @returns a history in the form in which it goes up */
 export function sentHistoryOf({ messages }: StoredHistory): SentHistory {
   return SentHistory.EMPTY.plus(messages.map(({ text }) => text));
+}
+
+/** A history of more messages is long. For a shorter one, an object that wakes has to prepare fewer queries by `readHistory`. */
+const LONG_HISTORY = 256;
+
+/** @returns whether a history is to be read by `readLongHistory`, which costs less for many messages */
+export function isLongHistory(transcript: Transcript, from: number): boolean {
+  return (transcript.profile?.nextMessage ?? 0) - from > LONG_HISTORY;
+}
+
+/**
+ * Reads a long history in the form in which it goes up.
+ *
+ * @param limit the most bytes that it may have
+ * @returns undefined if it has more
+ */
+export function readLongHistory(transcript: Transcript, from: number, limit: number): SentHistory | undefined {
+  const pieces: JoinedMessages[] = [];
+  let length = 0;
+  for (const piece of joinedTexts(transcript, from)) {
+    length += piece.bytes.length;
+    if (length > limit) return undefined;
+    pieces.push(piece);
+  }
+  return SentHistory.of(pieces);
 }

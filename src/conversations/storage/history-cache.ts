@@ -26,8 +26,8 @@ export interface CachedHistory {
 export const historyCache = new LruCache<object, CachedHistory>({
   // This is for all conversations of the isolate, which has 128 MB.
   most: 24_000_000,
-  // A larger history would push too many others out.
-  largest: 4_000_000,
+  // A larger history would push too many others out. The longest context of a model is about half of that.
+  largest: 8_000_000,
   sizeOf({ history, tail, frozen, fresh }) {
     const messages = [...tail, ...(fresh?.messages ?? [])];
     const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? '', frozen.runs ?? ''];

@@ -42,6 +42,7 @@ function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content
   const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limit} ${most}`);
   return (
     <Facts
+      class="headers details"
       facts={[
         ...(description === undefined ? [] : ([['Description', description]] as const)),
         ['Model', nameOf(model)],

@@ -95,7 +95,7 @@ export function SpendersTable() {
                 <th
                   key={column}
                   scope="col"
-                  class={column === 'spent' ? 'number' : undefined}
+                  class={column === 'spent' || column === 'limit' ? 'number' : undefined}
                   aria-sort={sortOf(column, order.value)}
                 >
                   <button type="button" class="sort" onClick={() => sortBy(column)}>
@@ -146,7 +146,7 @@ function SpenderRow({ row, period, usd }: SpenderRowProps) {
       <td class="number" data-nearly={nearly}>
         {used === undefined ? '–' : usd(used)}
       </td>
-      <td>
+      <td class="number">
         <LimitCell key={period} row={row} period={period} />
       </td>
       <td>{seen === null ? '' : formatMoment(seen)}</td>

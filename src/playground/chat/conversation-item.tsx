@@ -80,5 +80,6 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
 function noteOf({ id, state, paused, turns, cost_usd }: ConversationRow): string {
   if (state === 'running' || (session.value?.id === id && session.value.live.value)) return 'answering…';
   if (paused !== null) return 'waiting for approval';
+  if (turns === 0) return 'empty';
   return `${turns} ${turns === 1 ? 'turn' : 'turns'} · ${formatUsd(cost_usd)}`;
 }

@@ -29,7 +29,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
   return (
     <nav class="list" aria-label="Conversations">
       <div class="list-head">
-        <button type="button" class="button wide" onClick={startNew}>
+        <button type="button" class="button plain wide" onClick={startNew}>
           <Icon name="plus" />
           New conversation
         </button>

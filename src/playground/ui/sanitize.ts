@@ -9,6 +9,8 @@ const ALLOWED = {
   ],
   ALLOWED_ATTR: ['href', 'class', 'start', 'align', 'title'],
   ALLOWED_URI_REGEXP: /^(?:https?|mailto):/i,
+  // They are no addresses, so they need not look like one.
+  ADD_URI_SAFE_ATTR: ['align', 'start'],
   RETURN_DOM_FRAGMENT: true as const,
 };
 

@@ -3,7 +3,7 @@ import type { Recording } from '../edge/recording.ts';
 import { CheckboxChip } from '../ui/form.tsx';
 import { formatCount, formatMs } from '../ui/format.ts';
 import { rowsOf, type WireRow } from './rows.ts';
-import { shorten } from './shorten.ts';
+import { indent, shorten } from './shorten.ts';
 
 /** Shows the events of a stream over time: deltas as the text that they are, or each by itself. */
 export function EventsTable({ recording }: { recording: Recording }) {
@@ -48,7 +48,7 @@ export function EventsTable({ recording }: { recording: Recording }) {
                 </td>
                 <td>
                   <When from={from} to={to} end={end} />
-                  {grows === undefined ? <code>{shorten(data)}</code> : <p class="joined">{data}</p>}
+                  {grows === undefined ? <EventData data={data} /> : <p class="joined">{data}</p>}
                 </td>
               </tr>
             ))}
@@ -56,6 +56,20 @@ export function EventsTable({ recording }: { recording: Recording }) {
         </table>
       </section>
     </>
+  );
+}
+
+/** Shows the data of an event in one line, which opens. */
+function EventData({ data }: { data: string }) {
+  const isOpen = useSignal(false);
+  if (!data.startsWith('{')) return <code>{shorten(data)}</code>;
+  return (
+    <details onToggle={(event) => (isOpen.value = event.currentTarget.open)}>
+      <summary class="clipped">
+        <code>{shorten(data)}</code>
+      </summary>
+      {isOpen.value && <pre class="event-data">{shorten(indent(data))}</pre>}
+    </details>
   );
 }
 

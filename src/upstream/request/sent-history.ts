@@ -3,7 +3,9 @@
  * garbage collector does not walk through them, and a turn only adds to their end.
  */
 
-import { encoder } from '../../http/bytes.ts';
+import { lengthOf, setPieces } from '../../http/body-pieces.ts';
+import { encoder, exactDecoder } from '../../http/bytes.ts';
+import { featuresOfJoined } from '../../pricing/joined-messages.ts';
 import { featuresOf, NO_FEATURES, type PromptFeatures } from '../../pricing/prompt-features.ts';
 
 /** A buffer that several histories share: each one is a longer beginning of it. */
@@ -15,6 +17,17 @@ interface Shared {
 
 /** A new buffer is this many times as long as its content, so that most turns need no copy. */
 const ROOM = 1.25;
+/** The most bytes that it is longer. */
+const MOST_ROOM = 262_144;
+
+const COMMA_BYTES = encoder.encode(',');
+
+/** Messages as JSON with commas between them, in UTF-8. */
+export interface JoinedMessages {
+  bytes: Uint8Array;
+  /** How many there are. */
+  messages: number;
+}
 
 /** An immutable list of messages as bytes. */
 export class SentHistory {
@@ -29,6 +42,19 @@ export class SentHistory {
     this.#shared = shared;
     this.#length = length;
     this.findings = findings;
+  }
+
+  /** @returns the history of messages that have been read from the database */
+  static of(pieces: readonly JoinedMessages[]): SentHistory {
+    let findings = NO_FEATURES;
+    for (const { bytes, messages } of pieces)
+      findings = featuresOfJoined(exactDecoder.decode(bytes), messages, findings);
+    const parts = pieces.flatMap((piece, index) => (index === 0 ? [piece.bytes] : [COMMA_BYTES, piece.bytes]));
+    const used = lengthOf(parts);
+    // Room for the turn that is about to begin: a copy of a long history would cost more.
+    const bytes = new Uint8Array(roomyLength(used));
+    setPieces(bytes, parts);
+    return new SentHistory({ bytes, used }, used, findings);
   }
 
   /** The messages as JSON with commas between them, in UTF-8. */
@@ -52,7 +78,7 @@ export class SentHistory {
     // If another history has already been continued from here, its bytes come after this one's.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
     // A history that was just read from the database may be used only once, so it gets no spare room.
-    const size = this.#length > 0 ? Math.ceil(length * ROOM) : length;
+    const size = this.#length > 0 ? roomyLength(length) : length;
     const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
     if (!hasRoom) shared.bytes.set(this.bytes);
     shared.bytes.set(added, this.#length);
@@ -60,4 +86,8 @@ export class SentHistory {
     const messages = texts.map((text) => JSON.parse(text) as unknown);
     return new SentHistory(shared, length, featuresOf(messages, this.findings));
   }
+}
+
+function roomyLength(length: number): number {
+  return Math.min(Math.ceil(length * ROOM), length + MOST_ROOM);
 }

@@ -28,7 +28,7 @@ test('cached histories stay within their limit: the least recently used go first
   }
   expect(keys.filter((key) => historyCache.get(key) !== undefined)).toHaveLength(20);
   const tooLong = {};
-  historyCache.set(tooLong, cachedHistory(4_000_000));
+  historyCache.set(tooLong, cachedHistory(8_000_000));
   expect(historyCache.get(tooLong)).toBeUndefined();
   for (const key of keys) historyCache.delete(key);
 });

@@ -1,7 +1,7 @@
 import { text } from 'node:stream/consumers';
 import type { Page, Route } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
-import { seriousBarriersOn } from '../../support/axe.ts';
+import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { startEdgeWithPage } from '../../support/edge.ts';
 import { openPage, servedPage } from '../../support/page.ts';
@@ -339,11 +339,11 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
   });
 
   test.each(['light', 'dark'] as const)(
-    'has nothing that axe finds serious, nothing beside a narrow window, and nothing that moves by itself, in the %s',
+    'has nothing that axe finds, nothing beside a narrow window, and nothing that moves by itself, in the %s',
     async (colorScheme) => {
       const { page, faults, close, fake, shifts } = await opened({ viewport: NARROW, colorScheme });
       const check = async (what: string) => {
-        expect(await seriousBarriersOn(page), what).toEqual([]);
+        expect(await barriersOn(page), what).toEqual([]);
         const beside = await page.evaluate(
           () =>
             Math.max(document.documentElement.scrollWidth, document.querySelector('main')?.scrollWidth ?? 0) -

@@ -138,6 +138,53 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       PHONE,
     ));
 
+  test('keeps the columns of numbers right, and lists with the number they begin with', () =>
+    inPage(async ({ page }) => {
+      await answerWith(page, '| gate | minutes |\n|---|---:|\n| upper | 6 |\n\n3. Open it\n4. Wait');
+      const cells = lastAnswer(page).getByRole('cell');
+      const ends = await cells.evaluateAll((all) => all.map((cell) => getComputedStyle(cell).textAlign));
+      expect(ends).toEqual(['left', 'right']);
+      expect(
+        await lastAnswer(page)
+          .locator('ol')
+          .evaluate((list) => (list as HTMLOListElement).start),
+      ).toBe(3);
+    }));
+
+  test('has nothing for a finger that is less than 40 pixels high', () =>
+    inPage(
+      async ({ page }) => {
+        const tooSmall = () =>
+          page.evaluate((least) => {
+            const all = document.querySelectorAll('button, select, input, textarea, summary, nav a, .top a');
+            const pressed = [...all].map((one) =>
+              one.matches('[type=checkbox]') ? (one.closest('label') ?? one) : one,
+            );
+            return pressed
+              .filter((one) => one.checkVisibility({ visibilityProperty: true }))
+              .map((one) => ({ html: one.outerHTML.slice(0, 90), box: one.getBoundingClientRect() }))
+              .filter(({ box }) => box.height < least && box.bottom > 0)
+              .map(({ html, box }) => `${box.height} ${html}`);
+          }, 40);
+        await answerWith(page, 'So:\n\n```ts\nopen();\n```');
+        await expect.poll(tooSmall).toEqual([]);
+        await page.getByRole('button', { name: 'Options' }).click();
+        await expect.poll(tooSmall).toEqual([]);
+        await page.keyboard.press('Escape');
+        await page.getByRole('button', { name: 'Conversations' }).click();
+        await expect.poll(tooSmall).toEqual([]);
+        await page.getByRole('button', { name: 'Close the list' }).click();
+        for (const part of ['Classify', 'Batches', 'Agents', 'Budget', 'Wire']) {
+          await page.getByRole('link', { name: part, exact: true }).click();
+          await page.getByRole('heading', { level: 1, name: part }).waitFor();
+          if (part === 'Budget') await page.getByRole('row').nth(1).waitFor();
+          await expect.poll(tooSmall, { message: part }).toEqual([]);
+        }
+      },
+      '/',
+      { ...PHONE, hasTouch: true, isMobile: true },
+    ));
+
   test('shows what can be done with a message where the pointer is, and always at the last answer, as one stop of Tab', () =>
     inPage(async ({ page }) => {
       await ask(page, 'In one sentence: what is a weir?');

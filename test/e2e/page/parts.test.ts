@@ -6,7 +6,7 @@ import type { Page } from 'playwright-core';
 import { describe, expect, inject, test } from 'vitest';
 import { signGithub } from '../../../scripts/sign-webhook.ts';
 import { refusalTrigger } from '../../../src/simulator/answer/answer.ts';
-import { seriousBarriersOn } from '../../support/axe.ts';
+import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { startEdge, startEdgeWithPage } from '../../support/edge.ts';
 import { answered, ask, lastAnswer, openPage, servedPage } from '../../support/page.ts';
@@ -56,6 +56,47 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     expect(faults).toEqual([]);
     await close();
   });
+
+  test('the example of a handbook leaves alone what somebody has stored under its name', async () => {
+    const own = { system: 'The handbook of somebody else.' };
+    const handbook = `${server.url}/prefixes/handbook`;
+    const headers = { 'content-type': 'application/json' };
+    expect((await fetch(handbook, { method: 'PUT', headers, body: JSON.stringify(own) })).ok).toBe(true);
+    await server.inPage(async ({ page }) => {
+      await page.getByRole('button', { name: /^Ask a handbook twice/ }).click();
+      await page.locator('.talk-head .tag').getByText('handbook-2').waitFor();
+      await expect.poll(() => page.getByRole('article').count()).toBe(4);
+      await answered(page);
+      expect(await (await fetch(handbook)).text()).toContain(own.system);
+    });
+  });
+
+  test('on a phone the guides are one press away, and the last tab of Budget ends where its content ends', () =>
+    server.inPage(
+      async ({ page }) => {
+        const docs = page.getByRole('banner').getByRole('link', { name: 'Docs' });
+        const box = await docs.boundingBox();
+        expect(box?.x).toBeGreaterThanOrEqual(0);
+        expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(NARROW.width);
+        await page.locator('.parts a[href="#/budget"]').click();
+        await page.getByRole('tab', { name: 'Tokens' }).click();
+        await page.getByRole('button', { name: /^Mint a token/ }).click();
+        await page.getByRole('button', { name: 'Revoke' }).first().waitFor();
+        // Nothing scrolls but the part itself, and that not beyond what it shows.
+        const room = await page.evaluate(() => {
+          const main = document.querySelector('main');
+          main?.scrollTo(0, main.scrollHeight);
+          scrollTo(0, document.documentElement.scrollHeight);
+          const ends = [...document.querySelectorAll('main table')].map((one) => one.getBoundingClientRect().bottom);
+          return { window: scrollY, below: innerHeight - Math.max(...ends) };
+        });
+        expect(room.window).toBe(0);
+        expect(room.below).toBeGreaterThanOrEqual(0);
+        expect(room.below).toBeLessThan(100);
+      },
+      '/',
+      { viewport: NARROW },
+    ));
 
   test('an admin limits an account and mints its token; that account sees its money move, and reads why it has no more', async () => {
     const admin = await openPage(server.browser, `${server.url}/#/budget`);
@@ -135,11 +176,11 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   });
 
   test.each(['light', 'dark'] as const)(
-    'has nothing that axe finds serious, and nothing beside a narrow window, in the %s',
+    'has nothing that axe finds, and nothing beside a narrow window, in the %s',
     async (colorScheme) => {
       const { page, faults, close } = await openPage(server.browser, server.url, { viewport: NARROW, colorScheme });
       const check = async (what: string) => {
-        expect(await seriousBarriersOn(page), what).toEqual([]);
+        expect(await barriersOn(page), what).toEqual([]);
         expect(await beside(page), what).toBe(0);
       };
       await page.getByText('Your own edge in front of Claude.').waitFor();

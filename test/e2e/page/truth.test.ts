@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { createClient } from '../../../src/client/index.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { startEdgeWithPage } from '../../support/edge.ts';
 import { answered, ask, lastAnswer, type OpenPage, openPage, servedPage } from '../../support/page.ts';
@@ -95,6 +96,39 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       await busy.getByRole('button', { name: 'Try again', exact: true }).click();
       await answered(page);
       expect(await page.getByRole('article').count()).toBe(2);
+    }));
+
+  test('says of each answer which model gave it, also after a reload', () =>
+    inPage(async ({ page }) => {
+      const names = () => page.getByRole('article', { name: 'Answer' }).locator('.message-name').allTextContents();
+      await page.getByRole('combobox', { name: 'Model' }).selectOption({ label: 'Claude Opus 5' });
+      await ask(page, 'In one sentence: what is a lock?');
+      await answered(page);
+      await page.getByRole('combobox', { name: 'Model' }).selectOption({ label: 'Claude Haiku 5.5' });
+      await ask(page, 'In one sentence: what is a ford?');
+      await expect.poll(() => page.getByRole('article').count()).toBe(4);
+      await answered(page);
+      const both = ['Claude Opus 5', 'Claude Haiku 5.5'];
+      await expect.poll(names).toEqual(both);
+      await page.reload();
+      await answered(page);
+      await expect.poll(names).toEqual(both);
+    }));
+
+  test('shows of a stopped answer the tokens that are booked, not those of its first event', () =>
+    inPage(async ({ page }) => {
+      await ask(page, LONG);
+      const text = lastAnswer(page).locator('.markdown');
+      await expect.poll(async () => ((await text.textContent().catch(() => '')) ?? '').length).toBeGreaterThan(100);
+      await page.getByRole('button', { name: 'Stop' }).click();
+      await answered(page);
+      const figures = lastAnswer(page).locator('.figures');
+      await expect.poll(() => figures.textContent()).toMatch(/\d+ out\$0\.0/);
+      const shown = Number(/(\d+) out/.exec((await figures.textContent()) ?? '')?.[1]);
+      const { data } = await createClient({ baseURL: server.url }).requests({ limit: 1 });
+      expect(data[0]).toMatchObject({ status: 'stopped', estimated: true });
+      expect(shown).toBe(data[0]?.usage.output_tokens);
+      expect(shown).toBeGreaterThan(15);
     }));
 
   test('shows no figures of a budget that it does not know, why, and knows them after Retry', () =>

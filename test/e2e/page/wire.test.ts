@@ -50,6 +50,17 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
       bars[await text.evaluate((row) => (row as HTMLTableRowElement).sectionRowIndex)] ?? [];
     expect(ended - begun).toBeGreaterThan(width / 20);
     expect(ended).toBeLessThanOrEqual(width + 4);
+    // The data of an event is one line, which opens.
+    const begin = events.getByRole('row').filter({ hasText: 'message_start' }).first();
+    expect((await begin.locator('summary').boundingBox())?.height).toBeLessThan(30);
+    await begin.locator('summary').click();
+    await begin.getByText(/^\{\n {2}"type": "message_start",\n/).waitFor();
+    const wide = page.viewportSize();
+    await page.setViewportSize({ width: 390, height: 844 });
+    const room = await events.evaluate((frame) => [frame.scrollWidth - frame.clientWidth, frame.clientWidth]);
+    expect(room[0]).toBe(0);
+    expect((await text.locator('.joined').boundingBox())?.width).toBeGreaterThan((room[1] ?? 0) * 0.9);
+    if (wide) await page.setViewportSize(wide);
     await page.getByRole('checkbox', { name: 'Show every delta' }).check();
     await expect.poll(() => events.getByText('content_block_delta', { exact: true }).count()).toBe(count);
     const times = await events.locator('tbody td:first-child').allTextContents();

@@ -12,7 +12,7 @@ import { type Json, parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
 import { interrupted, redirected, typeOfStatus, UpstreamFailure } from './failure.ts';
 import { headersDown } from './headers.ts';
-import { explainRefusal, wordsOf } from './refused-key.ts';
+import { describeRefusal, explainRefusal } from './refused-key.ts';
 import { mayHaveRun } from './retry.ts';
 import type { SendProgress } from './send-request.ts';
 import { keepBuffer, takeBuffer } from './tee-reader.ts';
@@ -187,7 +187,7 @@ export function bufferedResponse(
   // An error in the API's form may come with the status of a success. Then its type says which status is right.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
   if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) {
-    throw upstreamRefusedKey(wordsOf(status, body), isOperator ? explainRefusal(status, body) : undefined);
+    throw upstreamRefusedKey(describeRefusal(status, body), isOperator ? explainRefusal(status, body) : undefined);
   }
   if (status >= 300 && status < 400) throw redirected();
   if (status < 300 && !isMessage) throw notTheApi();

@@ -32,7 +32,7 @@ export function explainRefusal(status: number, body: Uint8Array): string | undef
 }
 
 /** @returns status, type and message of a refusal in one line, for the log. */
-export function wordsOf(status: number, body: Uint8Array): string {
+export function describeRefusal(status: number, body: Uint8Array): string {
   const error = memberOf(parseObject(body), 'error');
   const type = stringOrUndefined(memberOf(error, 'type'));
   const message = stringOrUndefined(memberOf(error, 'message')) ?? decoder.decode(body);

@@ -4,10 +4,10 @@ import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
-import { LongestFirst } from './test/support/longest-first.ts';
-import { putTemporaryFilesInMemory } from './test/support/memory-folder.ts';
-import { quietKilledRuntimes } from './test/support/quiet-runtime.ts';
-import { testsOfRuntime } from './test/support/runtime.ts';
+import { LongestFirst } from './test/runner/longest-first.ts';
+import { putTemporaryFilesInMemory } from './test/runner/memory-folder.ts';
+import { quietKilledRuntimes } from './test/runner/quiet-runtime.ts';
+import { testsOfRuntime } from './test/runner/runtime.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
 // `cloudflare:`, by whatever file; the rest runs in Node.
@@ -74,8 +74,8 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     // What a test prints is of interest where it fails.
     silent: 'passed-only',
-    reporters: ['default', './test/support/counting-reporter.ts'],
-    // In which order they run says test/support/longest-first.ts.
+    reporters: ['default', './test/runner/counting-reporter.ts'],
+    // In which order they run says test/runner/longest-first.ts.
     projects: [
       {
         test: {
@@ -84,7 +84,7 @@ export default defineConfig({
           include: ofTheWhole,
           // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
           isolate: false,
-          globalSetup: './test/support/build.ts',
+          globalSetup: './test/runner/build.ts',
           env: { WRANGLER_LOG: log },
         },
       },
@@ -121,7 +121,7 @@ export default defineConfig({
           exclude: withOwnIsolate,
           // Most of a file's time would go into a runtime of its own, and into loading the same modules again.
           isolate: false,
-          setupFiles: './test/support/clean-isolate.ts',
+          setupFiles: './test/runner/clean-isolate.ts',
         },
       },
       {

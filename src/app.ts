@@ -97,6 +97,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   app.onError((thrown, c) => {
     const error = toApiError(thrown);
     c.get('entry').line.error_type ??= error.logged;
+    c.get('entry').line.upstream_said ??= error.upstreamSaid;
     return errorResponse(error, c.get('requestId'));
   });
   app.use(identify, loopbackOnly, allowOrigins);
@@ -173,6 +174,7 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   } catch (thrown) {
     const error = toApiError(thrown);
     entry.line.error_type ??= error.logged;
+    entry.line.upstream_said ??= error.upstreamSaid;
     c.res = errorResponse(error, c.get('requestId'));
   } finally {
     place.leave();

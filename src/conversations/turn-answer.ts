@@ -108,8 +108,8 @@ export function turnInterrupted(): ApiError {
 }
 
 /** @returns an error as a plain object. */
-export function wireError({ type, message, status, headers, logged }: ApiError): WireError {
-  return { type, message, status, headers, logged };
+export function wireError({ type, message, status, headers, logged, upstreamSaid }: ApiError): WireError {
+  return { type, message, status, headers, logged, upstreamSaid };
 }
 
 /** @returns any thrown value as the result of a call. */

@@ -216,12 +216,13 @@ function bodyFor(body: JsonBody): TurnRequest['body'] {
 }
 
 /** @returns an object's error as an `ApiError` that the app can throw. */
-export function apiErrorOf(c: Context<AppEnv>, { type, message, status, headers, logged }: WireError): ApiError {
+export function apiErrorOf(c: Context<AppEnv>, error: WireError): ApiError {
+  const { type, message, status, headers, logged, upstreamSaid } = error;
   const { location } = headers;
-  if (location === undefined) return new ApiError(type, message, { status, headers, logged });
+  if (location === undefined) return new ApiError(type, message, { status, headers, logged, upstreamSaid });
   // The object does not know the path under which the app is mounted.
   const reached = mountedPath(c, location);
-  const options = { status, headers: { ...headers, location: reached }, logged };
+  const options = { status, headers: { ...headers, location: reached }, logged, upstreamSaid };
   return new ApiError(type, message.replaceAll(location, reached), options);
 }
 

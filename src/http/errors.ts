@@ -37,6 +37,8 @@ export interface ErrorOptions {
   headers?: Record<string, string>;
   /** What the log says instead of the type. The caller never gets it. */
   logged?: string;
+  /** What the upstream has said, for the operator. The log has it, the caller never gets it. */
+  upstreamSaid?: string | undefined;
   /** Distinguishes errors of the same type, for programs. */
   details?: Readonly<Record<string, string>> | undefined;
   cause?: unknown;
@@ -49,6 +51,7 @@ export class ApiError extends Error {
   readonly status: number;
   readonly headers: Record<string, string>;
   readonly logged: string;
+  readonly upstreamSaid: string | undefined;
   readonly details: Readonly<Record<string, string>> | undefined;
 
   constructor(type: ErrorType, message: string, options: ErrorOptions = {}) {
@@ -57,6 +60,7 @@ export class ApiError extends Error {
     this.status = options.status ?? STATUS[type];
     this.headers = options.headers ?? {};
     this.logged = options.logged ?? type;
+    this.upstreamSaid = options.upstreamSaid;
     this.details = options.details;
   }
 }
@@ -121,12 +125,14 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
 /**
  * Makes the error that replaces the upstream's 401, 402, and a 403 about the key, because only the operator can correct them.
  *
+ * @param upstreamSaid its status, type and words, without any secret. Only the log has them
  * @param message the reason, if the caller is the operator. Nobody else gets it
  */
 export function upstreamRefusedKey(
+  upstreamSaid?: string,
   message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.',
 ): ApiError {
-  return finalError('api_error', message, { logged: 'upstream_auth' });
+  return finalError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
 }
 
 /** @returns any thrown value as an error that a caller may see. An unexpected one has no details. */

@@ -16,6 +16,8 @@ export interface LogLine {
   model?: string | undefined;
   status?: number | undefined;
   error_type?: string | undefined;
+  /** With what the upstream has refused the deployment's key: its status, type and message. */
+  upstream_said?: string | undefined;
   tokens?: { input: number; output: number; cache_read: number; cache_write: number } | undefined;
   cost_usd?: number | undefined;
   ttft_ms?: number | undefined;

@@ -122,7 +122,7 @@ async function answerModels(
   // Gateways for several APIs have a list in another form, which has only models.
   if (!isObject(body) || !Array.isArray(body.data)) return ownList(caller, settings, quota);
   const data = body.data.map((row) => joinedRow(row, settings));
-  const page = { has_more: false, first_id: idOf(data[0]), last_id: idOf(data.at(-1)), ...body, data };
+  const page = { has_more: false, first_id: rowId(data[0]), last_id: rowId(data.at(-1)), ...body, data };
   return Response.json(page, { headers: response.headers });
 }
 
@@ -152,7 +152,7 @@ async function relayList(c: Context<AppEnv>, caller: Request, fetchUpstream?: Fe
   }
 }
 
-function idOf(row: unknown): string | null {
+function rowId(row: unknown): string | null {
   return isModelRow(row) ? row.id : null;
 }
 

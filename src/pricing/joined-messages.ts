@@ -23,16 +23,16 @@ function arePlain(joined: string, messages: number): boolean {
   // Escapes could hide a key.
   if (joined.includes('\\u') || joined.includes('"cache_control"')) return false;
   // Each message has this key once, after its role. Another block would have a type: the API refuses one that has none.
-  if (count(joined, '"content"') !== messages) return false;
+  if (countOf(joined, '"content"') !== messages) return false;
   const blocks = countAll(joined, AS_BLOCK);
-  return countAll(joined, AS_TEXT) + blocks === messages && count(joined, '"type"') === blocks;
+  return countAll(joined, AS_TEXT) + blocks === messages && countOf(joined, '"type"') === blocks;
 }
 
 function countAll(text: string, signs: readonly string[]): number {
-  return signs.reduce((sum, sign) => sum + count(text, sign), 0);
+  return signs.reduce((sum, sign) => sum + countOf(text, sign), 0);
 }
 
-function count(text: string, sign: string): number {
+function countOf(text: string, sign: string): number {
   let found = 0;
   for (let at = text.indexOf(sign); at >= 0; at = text.indexOf(sign, at + sign.length)) found += 1;
   return found;

@@ -122,10 +122,12 @@ function refusalOf(
 ): ApiError {
   // An error in the API's form may come with the status of a success. Then its type says which status is right.
   const status = ok && errorType !== undefined ? statusOfType(errorType) : given;
-  if (status === 401 || status === 402 || status === 403) return upstreamRefusedKey();
+  const words = stringOrUndefined(memberOf(body?.error, 'message'));
+  if (status === 401 || status === 402 || status === 403) {
+    return upstreamRefusedKey(`${status} ${errorType ?? ''}: ${words ?? ''}`);
+  }
   if (status >= 300 && status < 400) return redirected();
   if (status === 429) return upstreamLimited(headers);
-  const words = stringOrUndefined(memberOf(body?.error, 'message'));
   const message = words ?? `The upstream answered ${status} without an explanation.`;
   const wait = headers.get('retry-after');
   const after = wait ? { 'retry-after': wait } : {};

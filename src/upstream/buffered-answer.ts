@@ -12,7 +12,7 @@ import { type Json, parseObject } from '../json/object.ts';
 import { isAboutRequest } from './error-blame.ts';
 import { interrupted, redirected, typeOfStatus, UpstreamFailure } from './failure.ts';
 import { headersDown } from './headers.ts';
-import { explainRefusal } from './refused-key.ts';
+import { describeRefusal, explainRefusal } from './refused-key.ts';
 import { mayHaveRun } from './retry.ts';
 import type { SendProgress } from './send-request.ts';
 import { keepBuffer, takeBuffer } from './tee-reader.ts';
@@ -42,7 +42,7 @@ export async function readBuffered(
     pieces.push(piece);
   };
   try {
-    if (response.body) await readPieces(response.body, take);
+    if (response.body) await takePieces(response.body, take);
   } catch (thrown) {
     throw controller.signal.aborted ? controller.signal.reason : interrupted(false, thrown);
   } finally {
@@ -52,7 +52,7 @@ export async function readBuffered(
 }
 
 /** Reads a stream to its end. (To iterate over a stream costs several times as much as to read it.) */
-async function readPieces(body: ReadableStream<Uint8Array>, take: (piece: Uint8Array) => void): Promise<void> {
+async function takePieces(body: ReadableStream<Uint8Array>, take: (piece: Uint8Array) => void): Promise<void> {
   const reader = bytesReaderOf(body);
   if (!reader) {
     const chunks = body.getReader();
@@ -187,7 +187,7 @@ export function bufferedResponse(
   // An error in the API's form may come with the status of a success. Then its type says which status is right.
   const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
   if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) {
-    throw upstreamRefusedKey(isOperator ? explainRefusal(status, body) : undefined);
+    throw upstreamRefusedKey(describeRefusal(status, body), isOperator ? explainRefusal(status, body) : undefined);
   }
   if (status >= 300 && status < 400) throw redirected();
   if (status < 300 && !isMessage) throw notTheApi();

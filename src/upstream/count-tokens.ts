@@ -82,7 +82,7 @@ export async function countTokens(body: BodyMaker, counting: CountOptions): Prom
   const count = await askCount(body, counting);
   if (count.tokens !== null) return count.tokens;
   const { status, message } = count;
-  if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey();
+  if (status === 401 || status === 402 || status === 403) throw upstreamRefusedKey(`${status} ${message ?? ''}`);
   // If the caller can correct the error, it is told in the upstream's own words.
   const type = status < 500 ? typeOfStatus(status) : undefined;
   if (type !== undefined && message !== undefined) throw new ApiError(type, message);

@@ -5,8 +5,8 @@ import { LineReader } from '../sse/lines.ts';
 import type { Piece } from './tee-reader.ts';
 
 /** An error is not longer, even if it quotes all that was sent with it. */
-const MOST_BYTES = 262_144;
-const ROOM_BYTES = 16_384;
+const MOST_EVENT_BYTES = 262_144;
+const READ_BYTES = 16_384;
 
 /** The beginning of a stream, and whether more can come: not after its end, nor after a break. */
 interface FirstEvent {
@@ -33,10 +33,10 @@ export async function readFirstEvent(
   });
   lines.push(first);
   const pieces = [first];
-  for (let length = first.length; !hasEvent && length < MOST_BYTES; ) {
+  for (let length = first.length; !hasEvent && length < MOST_EVENT_BYTES; ) {
     let next: Piece;
     try {
-      next = await reader.read(new Uint8Array(ROOM_BYTES));
+      next = await reader.read(new Uint8Array(READ_BYTES));
     } catch {
       // Nobody needs the error: an event without its end shows the break.
       return { bytes: joinedPieces(pieces), isOpen: false };

@@ -30,3 +30,11 @@ export function explainRefusal(status: number, body: Uint8Array): string | undef
   const said = stringOrUndefined(memberOf(memberOf(parseObject(body), 'error'), 'message')) ?? decoder.decode(body);
   return explainRefusedKey({ name: 'The Claude API', setting: 'ANTHROPIC_API_KEY', status, said });
 }
+
+/** @returns status, type and message of a refusal in one line, for the log. */
+export function describeRefusal(status: number, body: Uint8Array): string {
+  const error = memberOf(parseObject(body), 'error');
+  const type = stringOrUndefined(memberOf(error, 'type'));
+  const message = stringOrUndefined(memberOf(error, 'message')) ?? decoder.decode(body);
+  return `${status} ${type === undefined ? '' : `${type}: `}${message}`.slice(0, MOST_SHOWN);
+}

@@ -129,7 +129,7 @@ async function readOpening(
   const reader = body.getReader({ mode: 'byob' });
   const opening: StreamOpening = { bytes: NO_BYTES, firstByte: Date.now(), isAll: false, rest: undefined };
   try {
-    const { value, done }: Piece = given ? { value: given, done: false } : await readFirst(reader);
+    const { value, done }: Piece = given ? { value: given, done: false } : await readFirstPiece(reader);
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
@@ -158,7 +158,7 @@ async function readOpening(
 let waitingStreams = 0;
 
 /** Reads the first bytes of a stream. If many streams wait at once, only some of them hold a large buffer. */
-async function readFirst(reader: ReadableStreamBYOBReader): Promise<Piece> {
+async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> {
   waitingStreams += 1;
   const isOneOfMany = waitingStreams > MOST_LARGE_OPENINGS;
   try {

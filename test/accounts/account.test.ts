@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, reset, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -16,6 +16,7 @@ import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { runs } from '../support/runs.ts';
 import { NOON, worstCaseWith } from './admission-requests.ts';
+import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const MINUTE = 60_000;
@@ -37,12 +38,7 @@ const stub = (name = 'alice') => accountStub(bindings, {}, name);
 
 /** Runs in the object, by the test's clock. */
 async function inAccount<T>(run: (account: Account, state: DurableObjectState) => T | Promise<T>): Promise<T> {
-  return await runInDurableObject(stub(), async (account: Account, state) => {
-    const inside = account as unknown as { now: () => number; env: Record<string, unknown> };
-    inside.now = () => clock;
-    inside.env = { ...inside.env, RETENTION_DAYS: String(retentionDays) };
-    return await run(account, state);
-  });
+  return await runInAccount(stub(), { now: () => clock, retentionDays }, run);
 }
 
 async function wake(): Promise<void> {

@@ -8,17 +8,12 @@ import { ledgerRowSchema, quotaReportSchema } from '../../src/accounts/usage-ans
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { accountList } from '../../src/kv/name-list.ts';
-import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
-import { ASK, MESSAGE } from './small-request.ts';
+import { errorOf, type TestApp } from '../support/app.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
+import { smallEdge } from './small-edge.ts';
+import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
-
-function edge(vars: Record<string, unknown> = {}): TestApp {
-  const app = testApp(() => Response.json(MESSAGE), { ...DEPLOYED, ...vars });
-  apps.push(app);
-  return app;
-}
 
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 const object = (name: string) => accountStub(bindings, {}, name);
@@ -43,18 +38,11 @@ async function spend(account: string, rows: number): Promise<void> {
   });
 }
 
-let apps: TestApp[] = [];
-
-afterEach(async () => {
-  // What is settled behind an answer would make a row in the next test's ledger.
-  for (const app of apps) await app.settled();
-  apps = [];
-  await reset();
-});
+afterEach(() => reset());
 
 describe('the list of accounts', () => {
   test('has those that have asked for something or were given something, each once', async () => {
-    const app = edge();
+    const app = smallEdge();
     for (const name of ['bob', 'alice', 'bob']) {
       await app.post('/messages', ASK, bearer(await tokenOf(name)));
       await app.settled();
@@ -88,7 +76,7 @@ describe('the list of accounts', () => {
   });
 
   test('has those that have only been refused, and nobody without a credential that holds', async () => {
-    const app = edge({ DEFAULT_LIMITS: '{"models":[]}' });
+    const app = smallEdge({ DEFAULT_LIMITS: '{"models":[]}' });
     expect((await app.post('/messages', ASK, bearer(await tokenOf('alice')))).status).toBe(403);
     for (const credential of ['sk-ant-mallory', (await tokenOf('mallory')).replace(/.$/, '!')]) {
       expect((await app.post('/messages', ASK, bearer(credential))).status).toBe(401);
@@ -103,11 +91,11 @@ describe('the list of accounts', () => {
   });
 
   test('is empty where nobody has', async () => {
-    expect(await get(edge(), '/accounts')).toEqual({ data: [], has_more: false, first_id: null, last_id: null });
+    expect(await get(smallEdge(), '/accounts')).toEqual({ data: [], has_more: false, first_id: null, last_id: null });
   });
 
   test('pages forwards and backwards over every name once, in one order, whatever the names are', async () => {
-    const app = edge();
+    const app = smallEdge();
     const names = fc.uniqueArray(fc.string({ unit: 'grapheme', minLength: 1, maxLength: 12 }), {
       minLength: 1,
       maxLength: 12,
@@ -140,7 +128,7 @@ describe('the list of accounts', () => {
   });
 
   test('takes a limit from 1 to 1,000 and one cursor', async () => {
-    const app = edge();
+    const app = smallEdge();
     for (const query of [
       'limit=0',
       'limit=1001',
@@ -161,7 +149,7 @@ describe('the list of accounts', () => {
 
 describe('one account', () => {
   test('sees where it stands in every window', async () => {
-    const app = edge({ DEFAULT_LIMITS: '{"usd_per_week":5,"requests_per_minute":60}' });
+    const app = smallEdge({ DEFAULT_LIMITS: '{"usd_per_week":5,"requests_per_minute":60}' });
     const alice = bearer(await tokenOf('alice', []));
     await app.post('/messages', ASK, bearer(await tokenOf('alice')));
     await app.settled();
@@ -183,7 +171,7 @@ describe('one account', () => {
   });
 
   test('may have any name that a token can have', async () => {
-    const app = edge();
+    const app = smallEdge();
     await fc.assert(
       fc.asyncProperty(
         fc
@@ -204,7 +192,7 @@ describe('one account', () => {
 
 describe('limits', () => {
   test('are replaced as a set, and what is absent takes the deployment’s default', async () => {
-    const app = edge({ DEFAULT_LIMITS: '{"usd_per_day":1,"concurrent_requests":3}' });
+    const app = smallEdge({ DEFAULT_LIMITS: '{"usd_per_day":1,"concurrent_requests":3}' });
     const first = await put(app, '/accounts/alice/limits', { usd_per_day: 2, models: ['claude-haiku-5-5'] });
     expect(first.status).toBe(200);
     expect(await first.json()).toMatchObject({
@@ -228,7 +216,7 @@ describe('limits', () => {
   });
 
   test('of a source of webhooks are a dollar a day, until an admin says otherwise', async () => {
-    const app = edge();
+    const app = smallEdge();
     expect(await get(app, '/accounts/webhook-github')).toMatchObject({
       limits: { usd_per_day: 1 },
       own_limits: null,
@@ -241,18 +229,18 @@ describe('limits', () => {
       limits: { usd_per_day: 20 },
       day: { limit_usd: 20 },
     });
-    const generous = edge({ DEFAULT_LIMITS: '{"usd_per_day":5,"concurrent_requests":3}' });
+    const generous = smallEdge({ DEFAULT_LIMITS: '{"usd_per_day":5,"concurrent_requests":3}' });
     // What users may spend says nothing of what strangers may have the edge spend.
     expect((await get(generous, '/accounts/webhook-stripe')).limits).toEqual({
       usd_per_day: 1,
       concurrent_requests: 3,
     });
     expect((await get(generous, '/accounts/webhooks')).limits).toEqual({ usd_per_day: 5, concurrent_requests: 3 });
-    expect((await get(edge(), '/accounts/alice')).limits).toEqual({});
+    expect((await get(smallEdge(), '/accounts/alice')).limits).toEqual({});
   });
 
   test('hold from the next request on', async () => {
-    const app = edge();
+    const app = smallEdge();
     const alice = bearer(await tokenOf('alice'));
     expect((await app.post('/messages', ASK, alice)).status).toBe(200);
     await put(app, '/accounts/alice/limits', { usd_per_day: 0 });
@@ -276,7 +264,7 @@ describe('limits', () => {
     ['an answer of nothing', { min_output_tokens: 0 }],
     ['models that are no list', { models: 'claude-haiku-5-5' }],
   ])('with %s are a 400 that changes nothing', async (_, limits) => {
-    const app = edge();
+    const app = smallEdge();
     await put(app, '/accounts/alice/limits', { usd_per_day: 2 });
     const refused = await put(app, '/accounts/alice/limits', limits);
     expect({ status: refused.status, ...(await errorOf(refused)) }).toMatchObject({
@@ -290,7 +278,7 @@ describe('limits', () => {
 describe('an export', () => {
   test('is every row of the ledger, a line each, oldest first, over any number of pages', async () => {
     await spend('alice', 1_234);
-    const app = edge();
+    const app = smallEdge();
     const response = await app.fetch('/accounts/alice/export', { headers: bearer(await tokenOf('alice', [])) });
     expect(response.headers.get('content-type')).toBe('application/jsonl');
     const text = new TextDecoder().decode(await response.arrayBuffer());
@@ -306,7 +294,7 @@ describe('an export', () => {
   });
 
   test('of an empty ledger is empty', async () => {
-    const response = await edge().fetch('/accounts/nobody/export', { headers: await admin() });
+    const response = await smallEdge().fetch('/accounts/nobody/export', { headers: await admin() });
     expect(response.status).toBe(200);
     expect((await response.arrayBuffer()).byteLength).toBe(0);
   });
@@ -314,7 +302,7 @@ describe('an export', () => {
 
 describe('erasure', () => {
   test('says how far it is, goes on when asked again, and leaves nothing but the revocations and a nameless sum', async () => {
-    const app = edge();
+    const app = smallEdge();
     const alice = await tokenOf('alice');
     await app.post('/messages', ASK, bearer(alice));
     await app.settled();
@@ -341,7 +329,7 @@ describe('erasure', () => {
   });
 
   test('goes on by itself', async () => {
-    const app = edge();
+    const app = smallEdge();
     await spend('alice', 6_000);
     await app.fetch('/accounts/alice', { method: 'DELETE', headers: await admin() });
     await runDurableObjectAlarm(object('alice'));
@@ -349,7 +337,7 @@ describe('erasure', () => {
   });
 
   test('of somebody who was never here is done at once', async () => {
-    const response = await edge().fetch('/accounts/nobody', { method: 'DELETE', headers: await admin() });
+    const response = await smallEdge().fetch('/accounts/nobody', { method: 'DELETE', headers: await admin() });
     expect(response.status).toBe(202);
     expect(await response.json()).toEqual({ type: 'account', id: 'nobody', done: true, remaining: 0 });
   });
@@ -359,7 +347,7 @@ describe('somebody else’s account', () => {
   const READ = ['/accounts/bob', '/accounts/bob/export', '/usage?account=bob', '/usage/requests?account=bob'];
 
   test('is not there, whether it exists or not, by any name of it', async () => {
-    const app = edge();
+    const app = smallEdge();
     const asked = await app.post('/messages', ASK, bearer(await tokenOf('bob')));
     await app.settled();
     const id = asked.headers.get('sluice-request-id');
@@ -379,7 +367,7 @@ describe('somebody else’s account', () => {
   });
 
   test('cannot be changed, erased or revoked', async () => {
-    const app = edge();
+    const app = smallEdge();
     const alice = bearer(await tokenOf('alice', ['messages', 'classify', 'prefixes']));
     for (const [method, path] of [
       ['PUT', '/accounts/bob/limits'],
@@ -398,7 +386,7 @@ describe('somebody else’s account', () => {
 });
 
 test('any bytes to these routes, by any method and with any query, are answered without a server error', async () => {
-  const app = edge();
+  const app = smallEdge();
   const headers = { ...(await admin()), 'content-type': 'application/json' };
   const word = fc.oneof(
     fc.constantFrom(

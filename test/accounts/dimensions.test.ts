@@ -1,15 +1,17 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, reset, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { errorOf, type TestApp, testApp } from '../support/app.ts';
+import { errorOf, type TestApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
 import { runs } from '../support/runs.ts';
-import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
 import { worstCaseWith } from './admission-requests.ts';
-import { ASK, MESSAGE } from './small-request.ts';
+import { runInAccount } from './run-in-account.ts';
+import { smallEdge } from './small-edge.ts';
+import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const DAY = 86_400_000;
@@ -25,19 +27,10 @@ beforeEach(() => {
   clock = start;
 });
 
-afterEach(async () => {
-  for (const app of apps) await app.settled();
-  apps = [];
-  await reset();
-});
+afterEach(() => reset());
 
 async function inAccount<T>(run: (account: Account) => T | Promise<T>): Promise<T> {
-  return await runInDurableObject(stub(), async (account: Account) => {
-    const inside = account as unknown as { now: () => number; env: Record<string, unknown> };
-    inside.now = () => clock;
-    inside.env = { ...inside.env, RETENTION_DAYS: '2' };
-    return await run(account);
-  });
+  return await runInAccount(stub(), { now: () => clock, retentionDays: 2 }, run);
 }
 
 interface Row {
@@ -192,14 +185,6 @@ test('tags and users cost a request no row', async () => {
   expect([plain, await written({ tags: 'a=1,b=2', user: 'u' })]).toEqual([2, 2]);
 });
 
-let apps: TestApp[] = [];
-
-function edge(vars: Record<string, unknown> = {}): TestApp {
-  const app = testApp(() => Response.json(MESSAGE), { ...DEPLOYED, ...vars });
-  apps.push(app);
-  return app;
-}
-
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 
 describe('tags over HTTP', () => {
@@ -212,7 +197,7 @@ describe('tags over HTTP', () => {
   };
 
   test('come in a header, stand in the row, and never go up', async () => {
-    const app = edge();
+    const app = smallEdge();
     const tags = { 'sluice-tags': 'feature=search, customer=42' };
     const headers = await bob();
     await app.post('/messages', ASK, { ...headers, ...tags });
@@ -227,7 +212,7 @@ describe('tags over HTTP', () => {
   });
 
   test('of a token’s claim win over the header', async () => {
-    const app = edge();
+    const app = smallEdge();
     const headers = await bob({ tags: { team: 'red' } });
     await app.post('/messages', ASK, { ...headers, 'sluice-tags': 'team=blue' });
     expect(await by(app, 'tag')).toEqual({ 'team=red': 1 });
@@ -239,7 +224,7 @@ describe('tags over HTTP', () => {
   });
 
   test('of another form are a 400 that says the form, and nothing goes up', async () => {
-    const app = edge();
+    const app = smallEdge();
     const response = await app.post('/messages', ASK, { ...(await bob()), 'sluice-tags': 'feature' });
     expect(response.status).toBe(400);
     expect((await errorOf(response)).message).toMatch(/^sluice-tags: must be at most 8 pairs such as feature=search/);
@@ -248,7 +233,7 @@ describe('tags over HTTP', () => {
 
   test('a request’s user is a hash of metadata.user_id, also where the account’s name goes up in its place', async () => {
     for (const vars of [{}, { UPSTREAM_USER_ID: 'account' }]) {
-      const app = edge(vars);
+      const app = smallEdge(vars);
       const named = { ...ASK, metadata: { user_id: 'user-1' } };
       await app.post('/messages', named, await bob());
       await app.post('/v1/messages', named, await bob());
@@ -263,7 +248,7 @@ describe('tags over HTTP', () => {
 
 describe('usage as CSV', () => {
   test('has a line for each group, and no cell that a spreadsheet would run', async () => {
-    const app = edge();
+    const app = smallEdge();
     await inAccount((account) => {
       for (const [index, model] of ['=1+1', 'a"b,c'].entries()) {
         const ended = { requestId: `req_${index}`, status: 'complete', cost: 100 + index, tokens: { input: 9 } };

@@ -1,11 +1,8 @@
 import { reset } from 'cloudflare:test';
 import { onTestFinished } from 'vitest';
-import { type Sent, type TestApp, testApp } from '../support/app.ts';
+import { type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
 import { DEPLOYED } from '../support/tokens.ts';
 import { MESSAGE } from './small-request.ts';
-
-/** Those of the test that runs: all of them are settled before anything is emptied. */
-const apps: TestApp[] = [];
 
 /** @returns an edge whose upstream gives the small answer. After the test it is settled, and all storage is emptied. */
 export function smallEdge(vars: Record<string, unknown> = {}): TestApp {
@@ -13,9 +10,8 @@ export function smallEdge(vars: Record<string, unknown> = {}): TestApp {
     Response.json(url.pathname.endsWith('/count_tokens') ? { input_tokens: 9 } : MESSAGE);
   const app = testApp(answer, { ...DEPLOYED, ...vars });
   // A hook of this file would hold for the first test file alone that imports it: others share its isolate.
-  apps.push(app);
   onTestFinished(async () => {
-    for (const one of apps.splice(0)) await one.settled();
+    await settledApps();
     await reset();
   });
   return app;

@@ -10,17 +10,12 @@ import { tokenRowSchema } from '../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { SCOPES } from '../../src/identity/identity.ts';
-import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
-import { ASK, MESSAGE } from './small-request.ts';
+import { errorOf, type TestApp } from '../support/app.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
+import { smallEdge } from './small-edge.ts';
+import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
-
-function edge(): TestApp {
-  const app = testApp(() => Response.json(MESSAGE), DEPLOYED);
-  apps.push(app);
-  return app;
-}
 
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 
@@ -43,18 +38,11 @@ async function list(app: TestApp, account: string, query = ''): Promise<List> {
   return (await response.json()) as List;
 }
 
-let apps: TestApp[] = [];
-
-afterEach(async () => {
-  // What is settled behind an answer would make a row in the next test's ledger.
-  for (const app of apps) await app.settled();
-  apps = [];
-  await reset();
-});
+afterEach(() => reset());
 
 describe('minting', () => {
   test('makes a token that works for its account and its scopes, until its end', async () => {
-    const app = edge();
+    const app = smallEdge();
     const before = Math.floor(Date.now() / 1_000);
     const minted = await mint(app, { account: 'alice', scopes: ['messages'], expires_in: 60, label: 'phone' });
     const after = Math.ceil(Date.now() / 1_000);
@@ -72,7 +60,7 @@ describe('minting', () => {
   });
 
   test('without an end makes one that ends by being revoked alone', async () => {
-    const minted = await mint(edge(), { account: 'alice', scopes: [...SCOPES] });
+    const minted = await mint(smallEdge(), { account: 'alice', scopes: [...SCOPES] });
     expect(minted.expires_at).toBeNull();
     expect(decodeJwt(minted.token)).not.toHaveProperty('exp');
   });
@@ -95,7 +83,7 @@ describe('minting', () => {
     ['a label of any length', { account: 'a', scopes: ['messages'], label: 'x'.repeat(257) }, /^label: /],
     ['a name that it does not know', { account: 'a', scopes: ['messages'], expiry: 60 }, /expiry/],
   ])('with %s is a 400 that says where', async (_, body, message) => {
-    const response = await edge().post('/tokens', body, await admin());
+    const response = await smallEdge().post('/tokens', body, await admin());
     const told = await errorOf(response);
     expect({ status: response.status, type: told.type }).toEqual({ status: 400, type: 'invalid_request_error' });
     expect(told.message).toMatch(message);
@@ -104,7 +92,7 @@ describe('minting', () => {
 
 describe('the list of an account’s tokens', () => {
   test('has those that were minted here and those that were seen, and never a token itself', async () => {
-    const app = edge();
+    const app = smallEdge();
     const minted = await mint(app, { account: 'alice', scopes: ['messages', 'classify'], label: 'laptop' });
     const elsewhere = await tokenOf('alice', ['messages'], { expiresIn: 600 });
     for (const token of [minted.token, elsewhere]) await app.post('/messages', ASK, bearer(token));
@@ -142,7 +130,7 @@ describe('the list of an account’s tokens', () => {
   });
 
   test('has those that a use was refused with as well, once they are revoked', async () => {
-    const app = edge();
+    const app = smallEdge();
     const { token, jti } = await mint(app, { account: 'alice', scopes: ['messages'] });
     await app.fetch(`/accounts/alice/tokens/${jti}`, { method: 'DELETE', headers: await admin() });
     await app.fetch('/accounts/alice/tokens/never-seen', { method: 'DELETE', headers: await admin() });
@@ -153,7 +141,7 @@ describe('the list of an account’s tokens', () => {
   });
 
   test('pages by id, newest first', async () => {
-    const app = edge();
+    const app = smallEdge();
     const all: string[] = [];
     let clock = Date.now();
     await runInDurableObject(accountStub(bindings, {}, 'alice'), (account: Account) => {
@@ -182,14 +170,15 @@ describe('the list of an account’s tokens', () => {
 test('an account has so many valid tokens, and one more only when another has ended', async () => {
   const account = accountStub(bindings, {}, 'crowded');
   const now = Math.floor(Date.now() / 1_000);
-  for (let n = 0; n < MOST_MINTED; n += 1) {
-    // Half of them end, a quarter has ended.
-    const exp = n % 4 === 0 ? now - 10 : n % 4 === 1 ? now + 3_600 : undefined;
-    expect(
-      await account.rememberToken({ jti: `t${n}`, scopes: ['messages'], ...(exp === undefined ? {} : { exp }) }),
-    ).toBe(true);
-  }
-  const app = edge();
+  await runInDurableObject(account, (object: Account) => {
+    for (let n = 0; n < MOST_MINTED; n += 1) {
+      // Half of them end, a quarter has ended.
+      const exp = n % 4 === 0 ? now - 10 : n % 4 === 1 ? now + 3_600 : undefined;
+      const token = { jti: `t${n}`, scopes: ['messages'], ...(exp === undefined ? {} : { exp }) };
+      expect(object.rememberToken(token)).toBe(true);
+    }
+  });
+  const app = smallEdge();
   const headers = await admin();
   const mint = async () => await app.post('/tokens', { account: 'crowded', scopes: ['messages'] }, headers);
   let minted = 0;
@@ -208,7 +197,7 @@ test('an account has so many valid tokens, and one more only when another has en
 });
 
 test('revoking again, or what is not there, is no error', async () => {
-  const app = edge();
+  const app = smallEdge();
   for (let i = 0; i < 2; i += 1) {
     for (const path of ['/accounts/alice/tokens/x%2Fy', '/accounts/alice/tokens']) {
       const response = await app.fetch(path, { method: 'DELETE', headers: await admin() });

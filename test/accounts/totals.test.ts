@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, reset, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -7,6 +7,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { countRows } from '../support/conversations.ts';
 import { runs } from '../support/runs.ts';
 import { worstCaseWith } from './admission-requests.ts';
+import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
 const HOUR = 3_600_000;
@@ -26,12 +27,7 @@ beforeEach(() => {
 afterEach(async () => await reset());
 
 async function inAccount<T>(run: (account: Account) => T | Promise<T>): Promise<T> {
-  return await runInDurableObject(stub(), async (account: Account) => {
-    const inside = account as unknown as { now: () => number; env: Record<string, unknown> };
-    inside.now = () => clock;
-    inside.env = { ...inside.env, RETENTION_DAYS: '1' };
-    return await run(account);
-  });
+  return await runInAccount(stub(), { now: () => clock, retentionDays: 1 }, run);
 }
 
 interface Asked {

@@ -6,11 +6,12 @@ import { findAgent } from '../../src/agents/find-agent.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { nameRow } from '../../src/versions/versions-answers.schema.ts';
-import { as, type SimulatedEdge, settleEdges, simulatedEdge } from '../support/prefixes.ts';
+import { settledApps } from '../support/app.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '../support/prefixes.ts';
 import { servingTools, TOOL_URL, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await reset();
 });
 

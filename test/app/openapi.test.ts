@@ -8,11 +8,11 @@ import { createReference, RESOURCES } from '../../src/openapi.ts';
 import { ERRORS } from '../../src/reference/errors.ts';
 import type { Content, Resource, Route } from '../../src/reference/resource.ts';
 import { answersOf } from '../../src/reference/resource.ts';
-import { errorOf, type TestApp } from '../support/app.ts';
+import { errorOf, settledApps, type TestApp } from '../support/app.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { resetAll, simulate } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { type SimulatedEdge, settleEdges, simulatedEdge, simulatedUpstream } from '../support/prefixes.ts';
+import { type SimulatedEdge, simulatedEdge, simulatedUpstream } from '../support/prefixes.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { eventOf, inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
@@ -78,7 +78,7 @@ describe('the edge answers as it is described', () => {
     simulate();
   });
   afterEach(async () => {
-    await settleEdges();
+    await settledApps();
     await resetAll();
   });
 

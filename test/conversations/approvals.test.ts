@@ -5,7 +5,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/request-id.ts';
 import type { Json } from '../../src/json/object.ts';
 import * as agents from '../support/agents.ts';
-import { errorOf, testApp } from '../support/app.ts';
+import { errorOf, settledApps, testApp } from '../support/app.ts';
 import {
   approvalsOf,
   atRest,
@@ -19,7 +19,6 @@ import {
   turnNow,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { settleEdges } from '../support/prefixes.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say, type Told, textOf } from '../support/turns.ts';
 
@@ -481,7 +480,7 @@ test('a call of an agent whose approvers are admins is decided by an admin alone
     expect(turn.body).toMatchObject({ status: 'complete' });
   });
   expect(came).toHaveLength(1);
-  await settleEdges();
+  await settledApps();
 });
 
 describe('the routes', () => {

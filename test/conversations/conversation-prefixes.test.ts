@@ -1,21 +1,12 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
-import { errorOf } from '../support/app.ts';
+import { errorOf, settledApps } from '../support/app.ts';
 import { resetAll, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import {
-  as,
-  bindings,
-  prose,
-  put,
-  type SimulatedEdge,
-  settleEdges,
-  simulatedEdge,
-  type Usage,
-} from '../support/prefixes.ts';
+import { as, bindings, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../support/prefixes.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await resetAll();
 });
 

@@ -1,13 +1,13 @@
 import { afterEach, expect, test } from 'vitest';
 import { conversationReport, conversationRow } from '../../src/conversations/conversations-answers.schema.ts';
-import { errorOf, testApp } from '../support/app.ts';
+import { errorOf, settledApps, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
-import { as, type SimulatedEdge, settleEdges, simulatedEdge } from '../support/prefixes.ts';
+import { as, type SimulatedEdge, simulatedEdge } from '../support/prefixes.ts';
 import { answeringBy, calls, says } from '../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, storeAgents, task } from '../support/subagents.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await resetAll();
 });
 

@@ -3,15 +3,14 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAnthropic } from '@ai-sdk/anthropic';
-import AnthropicCurrent from '@anthropic-ai/sdk';
 import { ChatAnthropic } from '@langchain/anthropic';
 import { streamText } from 'ai';
-import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { createClient } from '../../src/client/client.ts';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import type { Json } from '../../src/json/object.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { SDKS } from '../support/sdks.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
 // The AI SDK warns of a result of a tool that it has not called, which is what a run is.
@@ -104,13 +103,7 @@ function expectOfAgent(): void {
   }
 }
 
-const sdks = [
-  ['the SDK', AnthropicCurrent],
-  // Its methods have the same forms; of two classes the compiler finds no common one.
-  ['the SDK of long ago', AnthropicOld as unknown as typeof AnthropicCurrent],
-] as const;
-
-test.each(sdks)('%s: its model and max_tokens give way, and its system comes behind', async (_, Anthropic) => {
+test.each(SDKS)('%s: its model and max_tokens give way, and its system comes behind', async (_, Anthropic) => {
   const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
   const ask = { model: 'claude-opus-5-5', max_tokens: 9_000, system: 'Be brief.' };
   const question = { role: 'user' as const, content: QUESTION };

@@ -6,13 +6,12 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAnthropic } from '@ai-sdk/anthropic';
-import AnthropicCurrent from '@anthropic-ai/sdk';
 import { type ModelMessage, streamText } from 'ai';
-import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createClient } from '../../src/client/index.ts';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { SDKS } from '../support/sdks.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
 // The AI SDK warns of a result of a tool that it has not called, which is what a run is.
@@ -98,13 +97,7 @@ async function approved(id: string): Promise<string> {
 const following = (id: string, turn: string) => () => fetch(`${edge.url}/conversations/${id}/stream?after=${turn}-0`);
 
 describe('a call that waits for a person', () => {
-  const sdks = [
-    ['the SDK', AnthropicCurrent],
-    // Its methods have the same forms; of two classes the compiler finds no common one.
-    ['the SDK of long ago', AnthropicOld as unknown as typeof AnthropicCurrent],
-  ] as const;
-
-  test.each(sdks)('pauses %s, which is kept out, follows what was approved, and goes on', async (name, Anthropic) => {
+  test.each(SDKS)('pauses %s, which is kept out, follows what was approved, and goes on', async (name, Anthropic) => {
     const id = await prepared(name.replaceAll(' ', '_'));
     const options = { headers: { 'sluice-conversation': id } };
     const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 2 });

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
+import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, type Received, startUpstream, streamBytes } from '../support/upstream.ts';
@@ -217,9 +217,7 @@ test('a runtime that is killed loses no hold: it counts after the restart, until
 test.each(['claude-haiku-5-5', 'claude-opus-5-5'])(
   'a dollar a day serves a client on %s that asks for 128,000 tokens each time',
   async (model) => {
-    const simulated = await startEdge(inject('worker'), {
-      MODE: 'development',
-      UPSTREAM: 'simulator',
+    const simulated = await startSimulatingEdge({
       SIMULATOR_TTFT_MS: '0',
       SIMULATOR_TOKENS_PER_SECOND: '0',
       DEFAULT_LIMITS: '{"usd_per_day":1}',

@@ -4,11 +4,11 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
-import { type CuttingProxy, startCuttingProxy } from '../support/cutting-proxy.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { runs } from '../support/runs.ts';
 import { startSite } from '../support/site.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
+import { type CuttingProxy, startCuttingProxy } from './cutting-proxy.ts';
 
 const ANSWERS = runs(200);
 const MOST_BYTES = 8_000;

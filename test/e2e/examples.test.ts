@@ -4,13 +4,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
+import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { startSite } from '../support/site.ts';
-import { startTerminal } from '../support/terminal.ts';
+import { startTerminal } from './terminal.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -18,9 +18,7 @@ let edge: Edge;
 let client: Client;
 
 beforeAll(async () => {
-  edge = await startEdge(inject('worker'), {
-    MODE: 'development',
-    UPSTREAM: 'simulator',
+  edge = await startSimulatingEdge({
     SIMULATOR_TTFT_MS: '50',
     SIMULATOR_TOKENS_PER_SECOND: '150',
   });
@@ -72,9 +70,7 @@ describe('the writing assistant', () => {
     const env = { ...process.env, NO_COLOR: '1', TERM: 'dumb', PORT: '0', TOOL_SIGNING_SECRET: secret };
     const drafts = startTerminal(`"${process.execPath}" "${join(root, 'examples/tools/drafts.mjs')}"`, { cwd, env });
     const [, url = ''] = /saved at (http:\S+)/.exec(await drafts.see(/saved at http:\S+\/\s/)) ?? [];
-    const own = await startEdge(inject('worker'), {
-      MODE: 'development',
-      UPSTREAM: 'simulator',
+    const own = await startSimulatingEdge({
       SIMULATOR_TTFT_MS: '50',
       SIMULATOR_TOKENS_PER_SECOND: '150',
       TOOL_HOSTS: new URL(url).host,

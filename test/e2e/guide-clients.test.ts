@@ -1,16 +1,14 @@
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient } from '../../src/client/index.ts';
 import { bundle } from '../support/bundle.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
+import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { blocksOf, readGuide } from '../support/guides.ts';
 
 const examples = blocksOf(await readGuide('clients'), 'js');
 
 let edge: Edge;
 beforeAll(async () => {
-  edge = await startEdge(inject('worker'), {
-    MODE: 'development',
-    UPSTREAM: 'simulator',
+  edge = await startSimulatingEdge({
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',
   });

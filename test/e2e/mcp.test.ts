@@ -3,22 +3,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
+import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { type ServedMcp, serveMcp } from '../support/mcp-server.ts';
-import { npmStart, type Started } from '../support/start.ts';
 
 let server: ServedMcp;
-let edge: Started;
+let edge: Edge;
 let state: string;
 
 const started = () =>
-  npmStart(
-    [`TOOL_HOSTS:${server.host}`, 'SIMULATOR_TTFT_MS:0', 'SIMULATOR_TOKENS_PER_SECOND:0'].flatMap((one) => [
-      '--var',
-      one,
-    ]),
-    state,
-  );
+  startSimulatingEdge({ TOOL_HOSTS: server.host, SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' }, state);
 
 beforeAll(async () => {
   server = await serveMcp({ hasSessions: true, isJson: false });
@@ -80,7 +74,7 @@ test('after a kill a call that is made once is not made again, and one that may 
   };
   const asked = [answer('wait'), answer('hold')];
   await eventually(() => expect(server.begun).toHaveLength(2));
-  await edge.stop('SIGKILL');
+  await edge.kill();
   await Promise.all(asked);
   edge = await started();
   const shown = async (id: string) => (await fetch(`${edge.url}/conversations/${id}/messages?view=shown`)).text();

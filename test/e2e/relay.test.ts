@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { brotliCompressSync, deflateSync, gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
+import { type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
 const KEY = 'sk-ant-api03-the-key-of-the-deployment';
@@ -344,9 +344,7 @@ describe('a development server', () => {
 });
 
 test('the simulator breaks and falls silent as an upstream does, and the same code tells of it', async () => {
-  const simulated = await startEdge(inject('worker'), {
-    MODE: 'development',
-    UPSTREAM: 'simulator',
+  const simulated = await startSimulatingEdge({
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',
     STREAM_IDLE_MS: String(IDLE_MS),

@@ -3,11 +3,9 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { createAnthropic } from '@ai-sdk/anthropic';
-import AnthropicCurrent from '@anthropic-ai/sdk';
 import { ChatAnthropic } from '@langchain/anthropic';
 import { AIMessageChunk, type BaseMessage, HumanMessage } from '@langchain/core/messages';
 import { type ModelMessage, streamText } from 'ai';
-import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import type { Json } from '../../src/json/object.ts';
@@ -15,6 +13,7 @@ import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { alternatingRoles } from '../support/roles.ts';
+import { SDKS } from '../support/sdks.ts';
 import { startSite } from '../support/site.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
@@ -134,13 +133,7 @@ const ITERATIONS = [
 ];
 
 describe('one message for a run', () => {
-  const sdks = [
-    ['the SDK', AnthropicCurrent],
-    // Its methods have the same forms; of two classes the compiler finds no common one.
-    ['the SDK of long ago', AnthropicOld as unknown as typeof AnthropicCurrent],
-  ] as const;
-
-  test.each(sdks)('is what %s makes of it, and comes back as that', async (_, Anthropic) => {
+  test.each(SDKS)('is what %s makes of it, and comes back as that', async (_, Anthropic) => {
     const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
     const options = { headers: { 'sluice-conversation': conversation } };
     const ask = { model: MODEL, max_tokens: 100 };

@@ -10,10 +10,10 @@ import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/co
 import { build } from 'esbuild';
 import { publint } from 'publint';
 import { createServer } from 'vite';
-import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { barriersOn } from '../support/axe.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
-import { buildWorker, type Edge, startEdge } from '../support/edge.ts';
+import { buildWorker, type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
 import { blocksOf, readGuide } from '../support/guides.ts';
 import { freePort } from '../support/processes.ts';
 
@@ -367,9 +367,7 @@ test.skipIf(noBrowser())(
     }
     const port = await freePort();
     const site = `http://localhost:${port}`;
-    const edge = await startEdge(inject('worker'), {
-      MODE: 'development',
-      UPSTREAM: 'simulator',
+    const edge = await startSimulatingEdge({
       ALLOWED_ORIGINS: site,
       SIMULATOR_TTFT_MS: '20',
       SIMULATOR_TOKENS_PER_SECOND: '40',

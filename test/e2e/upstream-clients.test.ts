@@ -1,14 +1,13 @@
 /** Clients that know nothing of several upstreams, through an edge that has them. */
 
 import type { ServerResponse } from 'node:http';
-import AnthropicCurrent from '@anthropic-ai/sdk';
 import { readUIMessageStream, type UIMessage } from 'ai';
-import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
 import { createChatTransport } from '../../src/client/ai-sdk.ts';
 import { createClient } from '../../src/client/index.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { SDKS } from '../support/sdks.ts';
 import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstream.ts';
 
 const MODEL = 'claude-haiku-4-5';
@@ -75,11 +74,7 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     west.answer = ({ body }, response) => well(body, response);
   });
 
-  test.each([
-    ['the SDK', AnthropicCurrent],
-    // Its methods have the same forms; of two classes the compiler finds no common one.
-    ['the SDK before 1.0', AnthropicOld as unknown as typeof AnthropicCurrent],
-  ])('%s has its answers at once, without a retry of its own', async (_, Anthropic) => {
+  test.each(SDKS)('%s has its answers at once, without a retry of its own', async (_, Anthropic) => {
     let calls = 0;
     const client = new Anthropic({
       apiKey: 'any',

@@ -1,9 +1,9 @@
 import type { Browser, Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { bundle } from '../support/bundle.ts';
-import { type Edge, startEdge } from '../support/edge.ts';
+import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { type Site, startSite } from '../support/site.ts';
 
 describe.skipIf(noBrowser())('useChat in a React tree', () => {
@@ -13,9 +13,7 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
   let client: Client;
 
   beforeAll(async () => {
-    edge = await startEdge(inject('worker'), {
-      MODE: 'development',
-      UPSTREAM: 'simulator',
+    edge = await startSimulatingEdge({
       SIMULATOR_TTFT_MS: '20',
       SIMULATOR_TOKENS_PER_SECOND: '400',
     });

@@ -1,10 +1,11 @@
 import { reset } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
+import { settledApps } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
-import { as, prose, put, type SimulatedEdge, settleEdges, simulatedEdge, type Usage } from '../support/prefixes.ts';
+import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../support/prefixes.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await reset();
 });
 

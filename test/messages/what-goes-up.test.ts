@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
-import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { errorOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -19,13 +19,11 @@ const WAYS: Record<string, { path: string; body: Record<string, unknown> }> = {
 };
 
 let answer: (sent: Sent) => Response;
-let apps: TestApp[] = [];
 beforeEach(() => {
   answer = () => Response.json(MESSAGE);
-  apps = [];
 });
 afterEach(async () => {
-  for (const app of apps) await app.settled();
+  await settledApps();
   vi.restoreAllMocks();
   await resetAll();
 });
@@ -56,7 +54,6 @@ function edge(vars: Record<string, string> = {}): TestApp {
   const inside = Conversation.prototype as unknown as { settings(): unknown; upstream(): unknown };
   vi.spyOn(inside, 'settings').mockReturnValue(settings);
   vi.spyOn(inside, 'upstream').mockReturnValue(upstream);
-  apps.push(app);
   return app;
 }
 

@@ -7,10 +7,11 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { type PrefixStats, prefixStats } from '../../src/prefixes/prefixes-answers.schema.ts';
 import { MODELS } from '../../src/pricing/models.ts';
 import type { TestApp } from '../support/app.ts';
-import { as, bindings, prose, put, settleEdges, simulatedEdge, usageOf } from '../support/prefixes.ts';
+import { settledApps } from '../support/app.ts';
+import { as, bindings, prose, put, simulatedEdge, usageOf } from '../support/prefixes.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await reset();
 });
 

@@ -1,10 +1,10 @@
 import { abortAllDurableObjects, reset } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
-import { errorOf } from '../support/app.ts';
+import { errorOf, settledApps } from '../support/app.ts';
 import { atRest } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
-import { as, put, type SimulatedEdge, settleEdges, simulatedEdge, tryPut } from '../support/prefixes.ts';
+import { as, put, type SimulatedEdge, simulatedEdge, tryPut } from '../support/prefixes.ts';
 import {
   type Asked,
   answeringBy,
@@ -18,7 +18,7 @@ import {
 } from '../support/scripted-runs.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await reset();
 });
 

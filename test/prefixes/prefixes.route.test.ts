@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import { prefixAnswer } from '../../src/prefixes/prefixes-answers.schema.ts';
 import { nameRow, versionRow } from '../../src/versions/versions-answers.schema.ts';
-import { errorOf } from '../support/app.ts';
+import { errorOf, settledApps } from '../support/app.ts';
 import { eventually } from '../support/eventually.ts';
 import {
   as,
@@ -12,7 +12,6 @@ import {
   countedStore,
   prose,
   put,
-  settleEdges,
   simulatedEdge,
   simulatedUpstream,
   toolOf,
@@ -22,7 +21,7 @@ import {
 import { bearer, tokenOf } from '../support/tokens.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   vi.restoreAllMocks();
   await reset();
 });

@@ -64,7 +64,7 @@ beforeAll(async () => {
   for (const [name, code] of Object.entries(QUICK)) await writeFile(join(checkout, name), code);
   await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
   await mkdir(join(checkout, 'bin'));
-  await symlink(join(root, 'test/support/wrangler.mjs'), join(checkout, 'bin/wrangler'));
+  await symlink(join(root, 'test/scripts/wrangler.mjs'), join(checkout, 'bin/wrangler'));
   configuration = await readFile(join(root, 'wrangler.toml'), 'utf8');
   edge = createServer((_, response) => response.writeHead(answer.status).end(answer.body));
   await new Promise<void>((resolve) => edge.listen(0, 'localhost', resolve));

@@ -3,14 +3,11 @@ import type Anthropic from '@anthropic-ai/sdk';
 import type { CalledDecision, DecisionAnswer } from '../../src/durable/contracts/conversation.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
+import { COMMITTED, SOON_MS } from './conversation-model.ts';
 import { type Host, Violation } from './host.ts';
 import { type Heard, Listener } from './listener.ts';
 import { type Made, ONCE, PAID, rowsOf, type Till } from './payments.ts';
 import type { World } from './world.ts';
-
-/** What is owed is seen to within this time. */
-const SOON_MS = 60_000;
-const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
 
 interface Objects {
   conversation: Host;

@@ -8,8 +8,9 @@ import { wordsFor } from './upstream.ts';
 import type { World } from './world.ts';
 
 /** What is owed is seen to within this time. */
-const SOON_MS = 60_000;
-const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
+export const SOON_MS = 60_000;
+/** The statuses of turns whose messages stay, as SQL. */
+export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
 
 interface Said {
   turn: string;

@@ -29,6 +29,14 @@ export interface TestApp {
   settled(): Promise<void>;
 }
 
+/** Those of the test that runs. */
+const apps = new Set<TestApp>();
+
+/** Waits for what goes on behind the answers of every app of this test: what is settled there would come to the next one. */
+export async function settledApps(): Promise<void> {
+  for (const app of apps) await app.settled();
+}
+
 export const TEST_KEY = 'sk-ant-the-key-of-the-deployment';
 
 /**
@@ -82,7 +90,7 @@ export function testApp(
     const url = path.startsWith('http') ? path : `http://localhost:8787${path}`;
     return await app.fetch(new Request(url, init), settings, context);
   };
-  return {
+  const made: TestApp = {
     sent,
     log,
     fetch,
@@ -98,6 +106,9 @@ export function testApp(
       for (const context of waiting) await waitOnExecutionContext(context);
     },
   };
+  apps.add(made);
+  onTestFinished(() => void apps.delete(made));
+  return made;
 }
 
 /** As the network's fetch does, a caller's abort ends the wait for headers. */

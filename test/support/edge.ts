@@ -58,6 +58,18 @@ export async function startEdge(
   return await startRuntime(script, vars, { persist, folder });
 }
 
+/** What has an edge answer by the simulator. */
+const SIMULATING = { MODE: 'development', UPSTREAM: 'simulator' };
+
+/**
+ * Starts workerd with the built Worker and the simulator, in development mode.
+ *
+ * @param vars settings besides, as those of the simulator's pace
+ */
+export async function startSimulatingEdge(vars: Record<string, string>, persist?: string): Promise<Edge> {
+  return await startEdge(inject('worker'), { ...SIMULATING, ...vars }, persist);
+}
+
 /**
  * Starts workerd with the built Worker, the simulator and the page, in development mode: a fifth of what `npm start`
  * computes for it.
@@ -65,7 +77,7 @@ export async function startEdge(
  * @param vars settings besides, as those of the simulator's pace
  */
 export async function startEdgeWithPage(vars: Record<string, string>): Promise<Edge> {
-  const settings = { MODE: 'development', UPSTREAM: 'simulator', SIGNING_SECRET: SECRET, ...vars };
+  const settings = { ...SIMULATING, SIGNING_SECRET: SECRET, ...vars };
   return await startRuntime(inject('worker'), settings, { withAssets: true });
 }
 

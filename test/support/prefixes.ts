@@ -38,16 +38,7 @@ export function simulatedEdge(
     },
     { ...DEPLOYED, ...vars },
   );
-  edges.push(app);
   return { ...app, clock };
-}
-
-let edges: TestApp[] = [];
-
-/** Waits for what goes on behind the answers of all edges: it would reach into the next test. */
-export async function settleEdges(): Promise<void> {
-  for (const edge of edges) await edge.settled();
-  edges = [];
 }
 
 /** The headers of an account with these scopes. */

@@ -8,7 +8,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
-import { bodyOf, errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { bodyOf, errorOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/conversations.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
@@ -96,7 +96,6 @@ const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
 };
 
 let counter = 0;
-let apps: TestApp[] = [];
 let says: Record<string, (sent: Sent) => Response | Promise<Response>>;
 
 /** An entry of UPSTREAMS. Each test has hosts of its own, so that it begins with closed breakers. */
@@ -138,7 +137,6 @@ function edge(entries: readonly Entry[], vars: Record<string, unknown> = {}): Te
       return await (says[nameIn(sent)] ?? answered)(sent);
     }),
   );
-  apps.push(app);
   return app;
 }
 
@@ -155,10 +153,9 @@ const TWO: readonly Entry[] = [{ name: 'east' }, { name: 'west' }];
 
 beforeEach(() => {
   says = {};
-  apps = [];
 });
 afterEach(async () => {
-  for (const app of apps) await app.settled();
+  await settledApps();
   vi.restoreAllMocks();
   await resetAll();
 });

@@ -292,6 +292,8 @@ test.each([401, 402, 403])(
     expect(told.message).not.toMatch(/Secret|sk-ant|invalid key/);
     const line = await only(app);
     expect(line).toMatchObject({ status: 500, error_type: 'upstream_auth' });
+    // The operator reads why, without the key.
+    expect(line.upstream_said).toMatch(new RegExp(`^${status} authentication_error: invalid key .* of Secret Org$`));
     expect(JSON.stringify(line)).not.toContain(TEST_KEY);
     expect(app.sent).toHaveLength(1);
   },

@@ -7,14 +7,14 @@ import { createRequestId } from '../../src/http/request-id.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { DeliveredAnswer } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { edgeWithSky, SKY } from '../support/agents.ts';
+import { settledApps } from '../support/app.ts';
 import { resetAll, rowsOf, stubOf } from '../support/conversations.ts';
-import { settleEdges } from '../support/prefixes.ts';
 import { runs } from '../support/runs.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../support/scripted-runs.ts';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await resetAll();
   vi.restoreAllMocks();
 });

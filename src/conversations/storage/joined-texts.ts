@@ -14,12 +14,12 @@ const SHORT = 'characters <= 4000 and text is not null';
 /** Statuses of turns whose messages are sent; of those that are not, most conversations have none. */
 const SENT = "('complete', 'interrupted', 'stopped', 'empty')";
 
-const statementOf = (from: string) => `
+const textsQuery = (from: string) => `
   select cast(group_concat(text, ',') filter (where ${SHORT}) as blob) as joined, count(*) as messages,
     count(*) filter (where ${SHORT}) as short
   from (select text, characters from ${from} order by m.seq)`;
-const OF_ALL_TURNS = statementOf('messages m where m.seq between ? and ?');
-const OF_SENT_TURNS = statementOf(
+const OF_ALL_TURNS = textsQuery('messages m where m.seq between ? and ?');
+const OF_SENT_TURNS = textsQuery(
   `messages m join turns t on t.seq = m.turn where m.seq between ? and ? and t.status in ${SENT}`,
 );
 

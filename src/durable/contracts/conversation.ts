@@ -139,6 +139,7 @@ export interface WireError {
   status: number;
   headers: Record<string, string>;
   logged: string;
+  upstreamSaid?: string | undefined;
 }
 
 export type TurnAnswer =

@@ -20,7 +20,7 @@ const ROOM = 1.25;
 /** The most bytes that it is longer. */
 const MOST_ROOM = 262_144;
 
-const COMMA = encoder.encode(',');
+const COMMA_BYTES = encoder.encode(',');
 
 /** Messages as JSON with commas between them, in UTF-8. */
 export interface JoinedMessages {
@@ -49,7 +49,7 @@ export class SentHistory {
     let findings = NO_FEATURES;
     for (const { bytes, messages } of pieces)
       findings = featuresOfJoined(exactDecoder.decode(bytes), messages, findings);
-    const parts = pieces.flatMap((piece, index) => (index === 0 ? [piece.bytes] : [COMMA, piece.bytes]));
+    const parts = pieces.flatMap((piece, index) => (index === 0 ? [piece.bytes] : [COMMA_BYTES, piece.bytes]));
     const used = lengthOf(parts);
     // Room for the turn that is about to begin: a copy of a long history would cost more.
     const bytes = new Uint8Array(roomyLength(used));

@@ -5,10 +5,10 @@ import { Conversation } from '../../../src/conversations/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
+import { settledApps } from '../../support/app.ts';
 import { bindings, readOf, resetAll, rowsOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
-import { settleEdges } from '../../support/prefixes.ts';
 import { runs } from '../../support/runs.ts';
 import { answeringBy, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { agentOf, agentTool, storeAgents, task } from '../../support/subagents.ts';
@@ -43,7 +43,7 @@ const USAGE = { input_tokens: 100, output_tokens: 100 };
 const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await resetAll();
 });
 

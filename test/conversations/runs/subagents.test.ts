@@ -7,9 +7,9 @@ import { receivedText } from '../../../src/conversations/turn-answer.ts';
 import type { CrossingText, Result } from '../../../src/durable/contracts/conversation.ts';
 import { createRequestId } from '../../../src/http/request-id.ts';
 import type { Json } from '../../../src/json/object.ts';
+import { settledApps } from '../../support/app.ts';
 import { atRest, readOf, resetAll, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { settleEdges } from '../../support/prefixes.ts';
 import {
   type Asked,
   answeringBy,
@@ -25,7 +25,7 @@ import { agentOf, agentTool, resultsIn, storeAgents, task } from '../../support/
 import { ask, bodyOf, listen, say, textOf } from '../../support/turns.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await resetAll();
 });
 

@@ -1,10 +1,11 @@
 import { reset } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
-import { as, settleEdges, simulatedEdge } from '../../support/prefixes.ts';
+import { settledApps } from '../../support/app.ts';
+import { as, simulatedEdge } from '../../support/prefixes.ts';
 import { TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await reset();
 });
 

@@ -2,14 +2,15 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import type { UsageReport } from '../../../src/accounts/usage-answers.schema.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
+import { settledApps } from '../../support/app.ts';
 import { atRest, bindings, resetAll, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { as, settleEdges, simulatedEdge } from '../../support/prefixes.ts';
+import { as, simulatedEdge } from '../../support/prefixes.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say } from '../../support/turns.ts';
 
 afterEach(async () => {
-  await settleEdges();
+  await settledApps();
   await resetAll();
 });
 

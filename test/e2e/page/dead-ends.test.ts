@@ -1,40 +1,30 @@
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { startEdgeWithPage } from '../../support/edge.ts';
+import { openPage, servedPage } from '../../support/page.ts';
+import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
 
 describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
-  let upstream: Server;
+  let upstream: FakeUpstream;
   /** How the upstream answers. */
   let refusal = { status: 401, type: 'authentication_error', message: 'invalid x-api-key' };
 
-  beforeAll(async () => {
-    upstream = createServer((_, response) => {
+  const server = servedPage(async () => {
+    upstream = await startUpstream((_, response) => {
       const { status, ...error } = refusal;
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify({ type: 'error', error }));
     });
-    await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
-    const base = `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`;
-    const vars = ['UPSTREAM:anthropic', `ANTHROPIC_BASE_URL:${base}`, 'ANTHROPIC_API_KEY:sk-ant-of-nobody'];
-    [server, browser] = await Promise.all([npmStart(vars.flatMap((one) => ['--var', one])), launchBrowser()]);
+    const ANTHROPIC_API_KEY = 'sk-ant-of-nobody';
+    return await startEdgeWithPage({ UPSTREAM: 'anthropic', ANTHROPIC_BASE_URL: upstream.url, ANTHROPIC_API_KEY });
   });
 
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-    upstream?.close();
-  });
+  afterAll(() => upstream?.stop());
 
   test('a path that there is not is a page that leads back, in both colours and narrow', async () => {
     for (const colorScheme of ['light', 'dark'] as const) {
       const viewport = { width: 390, height: 700 };
-      const { page, close } = await openPage(browser, `${server.url}/no/such/page`, { colorScheme, viewport });
+      const { page, close } = await openPage(server.browser, `${server.url}/no/such/page`, { colorScheme, viewport });
       await page.getByRole('heading', { name: 'This page does not exist' }).waitFor();
       await page.getByText('There is nothing at /no/such/page.').waitFor();
       // It has the page's own style, by its own policy.
@@ -48,7 +38,7 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
 
   test('an upstream without a list of models does not lock the page', async () => {
     refusal = { status: 404, type: 'not_found_error', message: 'Not Found' };
-    const { page, close } = await openPage(browser, server.url);
+    const { page, close } = await openPage(server.browser, server.url);
     await page.getByText('Your own edge in front of Claude.').waitFor();
     const models = await page.getByRole('combobox', { name: 'Model' }).locator('option').allTextContents();
     expect(models).toContain('Claude Haiku 5.5');
@@ -66,7 +56,7 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
     [403, 'permission_error', 'Your API key is disabled.', /knows the key, and does not allow it to be used\./],
   ])('a key that the upstream refuses with %i is told in its own words', async (status, type, message, meaning) => {
     refusal = { status, type, message };
-    const { page, close } = await openPage(browser, server.url);
+    const { page, close } = await openPage(server.browser, server.url);
     const fault = page.getByRole('alert');
     await fault.getByText(meaning).waitFor();
     await fault.getByText(`It says (${status}): ${message}`).waitFor();

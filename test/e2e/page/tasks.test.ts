@@ -2,8 +2,8 @@ import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { type Edge, startEdgeWithPage } from '../../support/edge.ts';
 import { answered, ask, openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
 
 const MESSAGES = 1_000;
 /** A task that takes longer than this keeps a press of a key waiting. */
@@ -29,13 +29,13 @@ interface TraceEvent {
 }
 
 describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of Chromium', () => {
-  let server: Started;
+  let server: Edge;
   let browser: Browser;
 
   beforeAll(async () => {
-    const pace = ['SIMULATOR_TTFT_MS:20', 'SIMULATOR_TOKENS_PER_SECOND:400'].flatMap((one) => ['--var', one]);
+    const pace = { SIMULATOR_TTFT_MS: '20', SIMULATOR_TOKENS_PER_SECOND: '400' };
     // A browser of its own: a trace is of all that its browser does.
-    [server, browser] = await Promise.all([npmStart(pace), launchBrowser(['--mute-audio'])]);
+    [server, browser] = await Promise.all([startEdgeWithPage(pace), launchBrowser(['--mute-audio'])]);
   });
 
   afterAll(async () => {

@@ -13,7 +13,7 @@ import { edit } from '../../../src/json/edit.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
 import { headersUp } from '../../../src/upstream/headers.ts';
 import { type OpenUpstream, openUpstreams } from '../../../src/upstream/kinds/entry.ts';
-import { expectedSignature, type SignedRequest, signatureParts } from '../../support/sigv4.ts';
+import { expectedSignature, type SignedRequest, signatureParts } from './sigv4.ts';
 
 const NOW = Date.UTC(2026, 10, 20, 23, 59, 58);
 const ACCESS_KEY = {

@@ -3,8 +3,8 @@ import { unstable_readConfig } from 'wrangler';
 import { build } from '../../scripts/build.ts';
 import { type Bundle, bundleWorker } from '../../scripts/bundle.ts';
 import { addSecrets, readDevVars } from '../../scripts/dev-vars.ts';
-import { startBrowser } from './browser.ts';
-import { offerSharedStart } from './shared-start.ts';
+import { startBrowser } from '../support/browser.ts';
+import { offerSharedStart } from '../support/shared-start.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {

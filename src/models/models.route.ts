@@ -10,7 +10,9 @@ import { isObject } from '../json/object.ts';
 import { mayUse, usableModels } from '../pricing/allowed-models.ts';
 import type { Model } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
+import { notTheApi } from '../upstream/buffered-answer.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
+import { isEventStream } from '../upstream/content-type.ts';
 import { queryOf, relay } from '../upstream/relay.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import {
@@ -126,7 +128,13 @@ async function answerModels(
   return Response.json(page, { headers: response.headers });
 }
 
-function relayModels(c: Context<AppEnv>, path: string, caller: Request, fetchUpstream?: Fetch): Promise<Response> {
+/** @throws ApiError for a stream, which is not an answer to this question. It is cancelled */
+async function relayModels(
+  c: Context<AppEnv>,
+  path: string,
+  caller: Request,
+  fetchUpstream?: Fetch,
+): Promise<Response> {
   const { settings: all, requestId, waitUntil } = contextOf(c);
   const { UPSTREAM_TIMEOUT_MS, STREAM_IDLE_MS } = all;
   const settings = {
@@ -136,7 +144,11 @@ function relayModels(c: Context<AppEnv>, path: string, caller: Request, fetchUps
   };
   const routing = { streams: false, isQuick: true };
   const upstream = upstreamOf(all, fetchUpstream);
-  return relay({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
+  const response = await relay({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
+  if (!isEventStream(response)) return response;
+  // Nobody needs it any more, however it ends.
+  response.body?.cancel().catch(() => undefined);
+  throw notTheApi();
 }
 
 /** @returns the upstream's list; undefined if it has none, or does not send it in time. The log says so. */

@@ -1,5 +1,6 @@
-import { finalError } from '../http/errors.ts';
 /** Finds out in which form an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
+
+import { finalError } from '../http/errors.ts';
 
 export const EVENT_STREAM = 'text/event-stream';
 

@@ -126,6 +126,7 @@ describe('what answers in the place of a list of models', () => {
     ['a web page', () => new Response(page, { headers: { 'content-type': 'text/html' } })],
     ['a web page with 404', () => new Response(page, { status: 404, headers: { 'content-type': 'text/html' } })],
     ['a redirect', () => new Response(null, { status: 302, headers: { location: '/login' } })],
+    ['a stream', () => new Response('event: ping\ndata: {}\n\n', { headers: { 'content-type': 'text/event-stream' } })],
     ['something else in JSON', () => Response.json({ status: 'ok' })],
     ['nothing', () => new Promise(() => {})],
   ])('%s leaves the edge with its own table', async (_, answer) => {
@@ -133,6 +134,14 @@ describe('what answers in the place of a list of models', () => {
     const response = await app.fetch('/v1/models?limit=1000');
     expect(response.status).toBe(200);
     expect((await response.json<List>()).data.map(({ id }) => id)).toContain('claude-haiku-5-5');
+  });
+
+  test('a stream in the place of one model is told as such', async () => {
+    const stream = { headers: { 'content-type': 'text/event-stream' } };
+    const app = testApp(() => new Response('event: ping\ndata: {}\n\n', stream));
+    const response = await app.fetch('/v1/models/claude-haiku-5-5');
+    expect(response.status).toBe(500);
+    expect(await response.text()).toContain('is not the Claude API');
   });
 
   test('a list in the form of another API has rows as the Claude API has them', async () => {

@@ -9,6 +9,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf } from '../support/app.ts';
+import { resetAll } from '../support/conversations.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -63,7 +64,7 @@ const row = fc.record({
   cost: fc.oneof(fc.integer({ min: 0, max: 1_000 }), fc.integer({ min: 0, max: 1e13 })),
 });
 
-afterEach(() => reset());
+afterEach(resetAll);
 
 describe('the sum of all accounts', () => {
   test('is exactly the sum of each, to the nanodollar, however it is grouped and cut', async () => {

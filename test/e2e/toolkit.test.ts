@@ -306,12 +306,13 @@ test('a Worker’s own fetch, prices and auth hold for its objects too, outside 
       const [, told] = /^: sluice-cost-usd=([\d.]+)$/m.exec(await streamed.text()) ?? [];
       costs.push(Number(told ?? 0));
     }
-    const usage = await fetch(`${edge.url}/usage`, { headers: alice });
-    const { total } = (await usage.json()) as { total: { requests: number; cost_usd: number } };
-    expect(total.requests).toBe(4);
-    const conversation = await fetch(`${edge.url}/conversations/c1`, { headers: alice });
-    const { cost_usd } = (await conversation.json()) as { cost_usd: number };
-    expect(total.cost_usd).toBeCloseTo((costs[0] ?? 0) + (costs[1] ?? 0) + cost_usd, 9);
+    const readJson = async (path: string) => await (await fetch(`${edge.url}${path}`, { headers: alice })).json();
+    const readTotal = async () =>
+      ((await readJson('/usage')) as { total: { requests: number; cost_usd: number } }).total;
+    // A request is settled shortly after its answer has ended.
+    await expect.poll(async () => (await readTotal()).requests).toBe(4);
+    const { cost_usd } = (await readJson('/conversations/c1')) as { cost_usd: number };
+    expect((await readTotal()).cost_usd).toBeCloseTo((costs[0] ?? 0) + (costs[1] ?? 0) + cost_usd, 9);
     const models = await fetch(`${edge.url}/models/claude-haiku-5-5`, { headers: alice });
     expect(await models.json()).toMatchObject({ prices: { input: 1000, output: 2000 } });
     expect((await post(`${edge.url}/messages`, ASK)).status).toBe(401);

@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { useCallback, useEffect } from 'preact/hooks';
+import { useCallback, useEffect, useRef } from 'preact/hooks';
 import type { MintedTokenAnswer } from '../../accounts/tokens-answers.schema.ts';
 import type { TokenRow } from '../../accounts/usage-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
@@ -20,12 +20,17 @@ export function Tokens() {
   const rows = useSignal<TokenRow[]>([]);
   const minted = useSignal<string | undefined>(undefined);
   const { fault, run } = useAction();
+  const reads = useRef(0);
   const path = `/accounts/${encodeURIComponent(account.value)}/tokens`;
   const attempt = useCallback(
     (work?: () => Promise<unknown>) =>
       run(async () => {
         await work?.();
-        rows.value = (await readJson<Page<TokenRow>>(path, { query: { limit: MOST_CREDENTIALS } })).data;
+        reads.current += 1;
+        const read = reads.current;
+        const { data } = await readJson<Page<TokenRow>>(path, { query: { limit: MOST_CREDENTIALS } });
+        // An older list that comes late would hide what has been minted since.
+        if (read === reads.current) rows.value = data;
       }),
     [path, run, rows],
   );

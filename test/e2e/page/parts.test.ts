@@ -98,6 +98,30 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       { viewport: NARROW },
     ));
 
+  test('a list of tokens that comes late does not hide one that was minted since', () =>
+    server.inPage(async ({ page }) => {
+      const { promise: isMinted, resolve: mint } = Promise.withResolvers<void>();
+      let lists = 0;
+      await page.route('**/accounts/*/tokens?*', async (route) => {
+        lists += 1;
+        if (lists > 1) return await route.continue();
+        const response = await route.fetch();
+        await isMinted;
+        await route.fulfill({ response });
+      });
+      await page.locator('.parts a[href="#/budget"]').click();
+      await page.getByRole('tab', { name: 'Tokens' }).click();
+      await page.getByLabel('Label').fill('late');
+      const late = page.getByRole('row', { name: /^late/ });
+      await page.getByRole('button', { name: /^Mint a token/ }).click();
+      await late.waitFor();
+      const listed = page.waitForResponse(/\/tokens\?/);
+      mint();
+      await (await listed).finished();
+      await page.waitForTimeout(200);
+      expect(await late.count()).toBe(1);
+    }));
+
   test('an admin limits an account and mints its token; that account sees its money move, and reads why it has no more', async () => {
     const admin = await openPage(server.browser, `${server.url}/#/budget`);
     await admin.page.getByRole('combobox', { name: 'Account' }).fill('ada');

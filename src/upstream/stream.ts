@@ -1,6 +1,7 @@
 /**
  * Relays streams down. The native pipe carries the bytes, and usage is read from a copy. If the stream is interrupted, the
- * client is told by an `error` event in the stream.
+ * client is told by an `error` event in the stream. It is long because the order of the steps decides what a client gets:
+ * the opening, the pipe, the copy beside it and the end stand below each other.
  */
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';

@@ -90,7 +90,8 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
 
   test('shows a caret where an answer grows, and none when it has ended', () =>
     inPage(async ({ page }) => {
-      await ask(page, 'Explain in 100 words what a weir is.');
+      // Long enough that a slow machine sees it grow; it is stopped then.
+      await ask(page, 'Explain in 2000 words what a weir is.');
       const caret = () =>
         lastAnswer(page)
           .locator('.prose p')
@@ -103,6 +104,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       await lastAnswer(page).locator('.prose p').last().waitFor();
       // Each piece of text is a new paragraph, which has no style once it is replaced.
       await expect.poll(caret).toEqual({ there: true, within: true });
+      await page.getByRole('button', { name: 'Stop' }).click();
       await answered(page);
       await expect.poll(async () => (await caret()).there).toBe(false);
     }));

@@ -19,6 +19,8 @@ const NOTHING: Limits = {
   conversations: 0,
   stored_bytes: 0,
 };
+/** Nobody else's: a conversation that another test leaves behind reports to its own account, whenever it does. */
+const OWNER = 'keeper';
 const MODEL = 'claude-opus-5-5';
 const ASK = { model: MODEL, max_tokens: 20, stream: false, messages: [{ role: 'user', content: 'Hi' }] };
 
@@ -27,7 +29,7 @@ let headers: Record<string, string>;
 beforeEach(async () => {
   simulate();
   app = testApp(() => Response.json({ input_tokens: 1, data: [] }), DEPLOYED);
-  headers = bearer(await tokenOf('alice', ['messages', 'prefixes', 'classify']));
+  headers = bearer(await tokenOf(OWNER, ['messages', 'prefixes', 'classify']));
 });
 afterEach(async () => {
   await app.settled();
@@ -40,9 +42,9 @@ const send = async (method: string, path: string, body?: unknown) =>
     headers: { ...headers, 'content-type': 'application/json' },
     ...(body === undefined ? {} : { body: JSON.stringify(body) }),
   });
-const limit = async (limits: Limits) => await accountStub(bindings, {}, 'alice').setLimits(limits);
+const limit = async (limits: Limits) => await accountStub(bindings, {}, OWNER).setLimits(limits);
 const stored = async () => {
-  const { conversations, stored_bytes } = await accountStub(bindings, {}, 'alice').standing();
+  const { conversations, stored_bytes } = await accountStub(bindings, {}, OWNER).standing();
   return { conversations: conversations.used, bytes: stored_bytes.used };
 };
 const listed = async () => {
@@ -126,7 +128,7 @@ test('bytes are those that the databases have, and no more than the limit are st
   const ids = await listed();
   let bytes = 0;
   for (const id of ids) {
-    bytes += await runInDurableObject(stubOf(id), (_, { storage }) => storage.sql.databaseSize);
+    bytes += await runInDurableObject(stubOf(id, OWNER), (_, { storage }) => storage.sql.databaseSize);
   }
   // A page or two of a database is written after it has been measured.
   await eventually(async () =>
@@ -188,7 +190,7 @@ test('a conversation is kept no longer than the deployment keeps what is over, u
     const refused = await send(method, path, { retention_seconds: most + 1 });
     expect([refused.status, (await errorOf(refused)).message]).toEqual([400, expect.stringContaining(String(most))]);
   }
-  headers = bearer(await tokenOf('alice', ['admin']));
+  headers = bearer(await tokenOf(OWNER, ['admin']));
   expect((await send('PATCH', '/conversations/old', { retention_seconds: most + 1 })).status).toBe(200);
 });
 

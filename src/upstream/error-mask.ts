@@ -1,14 +1,13 @@
 /** Masks secrets in the `error` events of a stream. A gateway may quote in them what it was sent. */
 
 import { joinedPieces } from '../http/body-pieces.ts';
-import { encoder, exactDecoder } from '../http/bytes.ts';
+import { encoder, exactDecoder, NO_BYTES } from '../http/bytes.ts';
 import { masked, withoutBegunSecret } from '../http/secrets.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import { CARRIAGE_RETURN } from '../sse/lines.ts';
 
 /** An error is passed on no further than this. */
 const MOST_EVENT_BYTES = 262_144;
-const NOTHING = new Uint8Array(0);
 const WHOLE_EVENT = /.*?(?:\r\n|\r(?!\n)|\n){2}|.+/gs;
 /** What a model says is not masked, because a short key may be a word. */
 const SAYS = /^event: ?content_block_/;
@@ -17,14 +16,14 @@ const IS_NO_ERROR = /^event: ?(?!error[\r\n])[^\r\n]+[\r\n]/;
 /** Passes on a stream that is split anywhere. Each event goes when it is complete, since no client uses it before. */
 export class ErrorMask {
   /** A copy of the unfinished event. */
-  #held = NOTHING;
+  #held: Uint8Array<ArrayBuffer> = NO_BYTES;
   /** Whether the beginning of the unfinished event has been passed on, because it is long and no error. */
   #isLong = false;
   #isOver = false;
 
   /** @returns the bytes that can go down now. They may share the buffer of the piece */
   pass(piece: Uint8Array): Uint8Array {
-    if (this.#isOver) return NOTHING;
+    if (this.#isOver) return NO_BYTES;
     const held = this.#held.length;
     const bytes = held > 0 ? joinedPieces([this.#held, piece]) : piece;
     // The end of an event has at most four bytes, some of which may have come before.
@@ -32,7 +31,7 @@ export class ErrorMask {
     if (end > 0) this.#isLong = false;
     const rest = bytes.subarray(end);
     const isHeld = !this.#isLong && rest.length <= MOST_EVENT_BYTES;
-    this.#held = isHeld ? rest.slice() : NOTHING;
+    this.#held = isHeld ? rest.slice() : NO_BYTES;
     if (isHeld) return maskedErrors(bytes.subarray(0, end));
     const text = exactDecoder.decode(rest);
     this.#isLong ||= IS_NO_ERROR.test(text);

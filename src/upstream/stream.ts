@@ -6,7 +6,7 @@
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
-import { encoder } from '../http/bytes.ts';
+import { encoder, NO_BYTES } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
 import { ErrorMask } from './error-mask.ts';
@@ -17,7 +17,6 @@ import { keepBuffer, type Piece, readTee, SMALL_PIECE_BYTES, takeBuffer } from '
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
-const NO_BYTES = new Uint8Array(0);
 /** This many streams that begin at the same time may hold a large buffer each. */
 const MOST_LARGE_OPENINGS = 16;
 /** The size of a buffer for bytes that should not come at all. */

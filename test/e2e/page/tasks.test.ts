@@ -36,7 +36,7 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
       .stream({ conversation: 'long', model: 'claude-haiku-5-5', max_tokens: 50, messages })
       .finalMessage();
     const { page, faults, close } = await openPage(browser, `${server.url}/#/chat/long`);
-    await expect.poll(() => page.getByRole('article').count(), { timeout: 60_000 }).toBe(MESSAGES);
+    await expect.poll(() => page.getByRole('article').count()).toBe(MESSAGES);
     await answered(page);
     const scroller = page.getByRole('log', { name: 'Messages' });
     const top = () => scroller.evaluate((element) => element.scrollTop);

@@ -2,8 +2,9 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
-import { atRest, passingTime, resetAll, simulate, storedLog, stubOf } from '../support/conversations.ts';
+import { atRest, passingTime, simulate, storedLog, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { ask, bodyOf, listen, say } from '../support/turns.ts';
 
 beforeEach(() => {
@@ -107,7 +108,7 @@ test('a turn is watched as long as it runs, however long that is, and no longer'
 test('a turn that is not settled is watched: its settlement is repeated within half a minute', async () => {
   await say(bodyOf('Hello'));
   await atRest();
-  const lost = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(() => new Promise(() => {}));
+  const lost = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(() => new Promise<string>(() => {}));
   onTestFinished(() => lost.mockRestore());
   await say(question('And then?'));
   await eventually(() => expect(lost).toHaveBeenCalled());

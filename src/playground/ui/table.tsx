@@ -12,11 +12,11 @@ interface SpareColumn {
   spare: string;
 }
 
-type Column = string | NumberColumn | SpareColumn;
+type TableColumn = string | NumberColumn | SpareColumn;
 
 interface TableProps {
   /** The headings of the columns, in their order. */
-  columns: readonly Column[];
+  columns: readonly TableColumn[];
   /** What the buttons in the last column do; its heading is for screen readers alone. */
   action?: string;
   /** The name of a table that has nothing to focus in it: with a name, the keyboard can reach it and scroll it. */
@@ -58,7 +58,7 @@ export function Table({ columns, action, label, children }: TableProps) {
   );
 }
 
-function headOf(column: Column): { name: string; classes: string | undefined } {
+function headOf(column: TableColumn): { name: string; classes: string | undefined } {
   if (typeof column === 'string') return { name: column, classes: undefined };
   if (!('number' in column)) return { name: column.spare, classes: 'spare' };
   return { name: column.number, classes: column.spare ? 'number spare' : 'number' };

@@ -108,7 +108,9 @@ test('a turn is watched as long as it runs, however long that is, and no longer'
 test('a turn that is not settled is watched: its settlement is repeated within half a minute', async () => {
   await say(bodyOf('Hello'));
   await atRest();
-  const lost = vi.spyOn(Account.prototype, 'settleJson').mockImplementation(() => new Promise<never>(() => {}) as never);
+  const lost = vi
+    .spyOn(Account.prototype, 'settleJson')
+    .mockImplementation(() => new Promise<never>(() => {}) as never);
   onTestFinished(() => lost.mockRestore());
   await say(question('And then?'));
   await eventually(() => expect(lost).toHaveBeenCalled());

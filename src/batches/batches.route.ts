@@ -50,9 +50,9 @@ async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Pr
   const controller = new AbortController();
   c.req.raw.signal.addEventListener('abort', () => controller.abort(), { once: true });
   try {
-    const { body, headers } = await calls.results(upstream.id, controller);
-    const type = headers.get('content-type') ?? 'application/x-jsonl';
-    return new Response(body, { headers: { 'content-type': type } });
+    const { body } = await calls.results(upstream.id, controller);
+    // Not the upstream's type: in a browser, what a model has written must never be a page of this edge.
+    return new Response(body, { headers: { 'content-type': 'application/x-jsonl' } });
   } catch (thrown) {
     if (isUnknownThere(thrown)) throw notFound(NO_RESULTS);
     throw tryAgain('The results could not be read. Try again.', 'batch_results', { cause: thrown });

@@ -56,6 +56,8 @@ export async function downloadFile(
   }
   refuseEncoding(response);
   const down = headersDown(response.headers);
+  // It may be a page that a model has written. In a browser it must not run as a part of this edge.
+  down['content-security-policy'] = 'sandbox';
   const length = response.headers.get('content-length');
   // With its length a client sees that a file was cut.
   if (length !== null && response.body) {

@@ -110,8 +110,9 @@ describe('a batch', () => {
       cost_usd: toUsd(billed),
       over_hold: false,
     });
-    const results = await (await app.fetch(`${PATH}/${batch.id}/results`)).text();
-    expect(results.trim().split('\n')).toHaveLength(4);
+    const results = await app.fetch(`${PATH}/${batch.id}/results`);
+    expect((await results.text()).trim().split('\n')).toHaveLength(4);
+    expect(results.headers.get('content-type')).toBe('application/x-jsonl');
   });
 
   test('that does not fit is refused with how many of its items would, and never made', async () => {

@@ -99,6 +99,22 @@ test('an official client uploads, lists, describes, reads, uses and deletes its 
   expect((await client.beta.files.list()).data.map(({ id }) => id)).not.toContain(file.id);
 });
 
+test('a page that a model has written runs no script as a part of the edge, whatever its upstream says of it', async () => {
+  for (const length of [undefined, '25']) {
+    const app = edge({}, ({ url }) => {
+      if (!url.pathname.endsWith('/content')) return undefined;
+      const page = new Blob(['<script>alert(1)</script>']).stream();
+      const headers = { 'content-type': 'text/html', 'content-security-policy': 'sandbox allow-scripts' };
+      return new Response(page, { headers: { ...headers, ...(length && { 'content-length': length }) } });
+    });
+    const client = await clientFor(app, 'alice');
+    const { id } = await client.files.upload({ file: await fileOf(10) });
+    const { headers } = await client.files.download(id);
+    expect(headers.get('content-security-policy')).toBe('sandbox');
+    expect(headers.get('x-content-type-options')).toBe('nosniff');
+  }
+});
+
 test('the older official client does so by its beta', async () => {
   const app = edge();
   const { authorization = '' } = await headersOf('alice');

@@ -188,7 +188,8 @@ function results(batch: FakeBatch): Response {
       controller.enqueue(encoder.encode(some.join('')));
     },
   });
-  return new Response(body, { headers: { 'content-type': 'application/x-jsonl' } });
+  // A gateway may call it anything.
+  return new Response(body, { headers: { 'content-type': 'text/html' } });
 }
 
 function rowOf(batch: FakeBatch) {

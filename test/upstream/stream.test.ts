@@ -1,0 +1,95 @@
+// In workerd: the pipe is the runtime's.
+import 'cloudflare:workers';
+
+import { expect, test } from 'vitest';
+import { IdleTimeout } from '../../src/async/idle-timeout.ts';
+import { utf8 } from '../../src/http/bytes.ts';
+import { keepSecrets } from '../../src/http/secrets.ts';
+import { relayStream, type StreamEnding } from '../../src/upstream/stream.ts';
+import { TEXT_STREAM } from '../fixtures/streams.ts';
+
+const KEY = 'sk-ant-nobody-may-see-this-key';
+const SERVICES = [
+  'https://api.anthropic.com/v1/messages',
+  'https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages',
+  'https://aiplatform.us.rep.googleapis.com/v1/projects/p/locations/us/publishers/anthropic/models/m:streamRawPredict',
+  'https://mine.services.ai.azure.com/anthropic/v1/messages',
+];
+const GATEWAYS = [
+  '',
+  'https://gateway.example.com/v1/messages',
+  'https://api.anthropic.com.example.com/v1/messages',
+  'https://example.com/api.anthropic.com/v1/messages',
+  'http://api.anthropic.com/v1/messages',
+];
+
+/** Milliseconds between two pieces: too many for a dense stream. */
+const SPARSE_MS = 5;
+
+/** A break comes behind the bytes: a stream made by JavaScript drops what its readers have not taken yet. */
+const END_MS = 400;
+
+/** Relays a stream that came slowly from an address. @returns what the caller gets, and how it ended */
+async function relayed(url: string, events: readonly string[], end: 'end' | 'cut' = 'end') {
+  const coming = [...events];
+  const body = new ReadableStream<Uint8Array>(
+    {
+      type: 'bytes',
+      async pull(controller) {
+        await new Promise((resolve) => setTimeout(resolve, coming.length > 0 ? SPARSE_MS : END_MS));
+        const next = coming.shift();
+        if (next !== undefined) return controller.enqueue(utf8(next));
+        if (end === 'cut') return controller.error(new Error('connection reset'));
+        controller.close();
+        controller.byobRequest?.respond(0);
+      },
+    },
+    { highWaterMark: 0 },
+  );
+  const response = new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+  Object.defineProperty(response, 'url', { value: url });
+  const controller = new AbortController();
+  const watchdog = new IdleTimeout(controller, 10_000, 10_000, () => new Error('silent'));
+  const works: Promise<unknown>[] = [];
+  const endings: StreamEnding[] = [];
+  const down = await relayStream(
+    response,
+    body,
+    { signal: new AbortController().signal, controller, watchdog, reading: {} },
+    { requestId: 'req_1', waitUntil: (work) => works.push(work) },
+    (_, ending) => {
+      endings.push(ending);
+      return undefined;
+    },
+  );
+  const text = await down.text();
+  await Promise.all(works);
+  return { text, endings };
+}
+
+const events = TEXT_STREAM.split(/(?<=\n\n)/);
+const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
+const quoting = (key: string) =>
+  `event: error\ndata: {"type":"error","error":{"type":"api_error","message":"${key}"}}\n\n`;
+
+test.each([...SERVICES, ...GATEWAYS])('a slow stream goes down as it came, from %s', async (url) => {
+  const slow = [...Array<string>(8).fill(PING), ...events];
+  expect(await relayed(url, slow)).toEqual({ text: slow.join(''), endings: ['complete'] });
+});
+
+test.each([...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 1)])('a cut of one is told, from %s', async (url) => {
+  const slow = [...Array<string>(8).fill(PING), ...events.slice(0, 3), 'event: content_block_delta\ndata: {"ty'];
+  const { text, endings } = await relayed(url, slow, 'cut');
+  expect(endings).toEqual(['cut']);
+  expect(text.startsWith(`${slow.join('')}\nevent: error\ndata: {"type":"error"`)).toBe(true);
+});
+
+test('only the streams of the services themselves are not searched for the key in errors', async () => {
+  keepSecrets('test', [KEY]);
+  const slow = [...Array<string>(8).fill(PING), quoting(KEY)];
+  for (const url of GATEWAYS) {
+    const { text, endings } = await relayed(url, slow);
+    expect({ text, endings }).toEqual({ text: slow.join('').replace(KEY, '[secret]'), endings: ['error'] });
+  }
+  for (const url of SERVICES) expect((await relayed(url, slow)).text).toBe(slow.join(''));
+});

@@ -155,13 +155,12 @@ export class AccountState {
  * it was erased.
  */
 function recallBudget(ledger: Ledger, now: number): { budget: Budget; hasCredit: boolean } {
-  let budget = emptyBudget(now);
-  let memory = ledger.recall(startsOf(budget));
-  if (memory.last > now) {
-    // The clock has gone back. What counts are the windows of the latest time.
-    budget = emptyBudget(memory.last);
-    memory = ledger.recall(startsOf(budget));
-  }
+  const starts = startsOf(emptyBudget(now));
+  let memory = ledger.recall(starts);
+  const budget = emptyBudget(Math.max(memory.last, now));
+  const latest = startsOf(budget);
+  // If the clock has gone back, what counts are the windows of the latest time.
+  if (PERIODS.some((period) => latest[period] !== starts[period])) memory = ledger.recall(latest);
   const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
   for (const period of PERIODS) budget.windows[period].settled = memory.settled[period];

@@ -11,6 +11,19 @@ export interface Measurement {
   delayMs: number[];
 }
 
+/** Joins the parts of a round, which have as many requests each. */
+export function joinParts(parts: readonly Measurement[]): Measurement {
+  const cpuMs = parts.flatMap((part) => part.cpuMs ?? []);
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  return {
+    cpuMs: cpuMs.length === parts.length ? mean(cpuMs) : undefined,
+    requestsPerSecond: 1 / mean(parts.map(({ requestsPerSecond }) => 1 / requestsPerSecond)),
+    firstEventMs: parts.flatMap(({ firstEventMs }) => firstEventMs),
+    endMs: parts.flatMap(({ endMs }) => endMs),
+    delayMs: parts.flatMap(({ delayMs }) => delayMs),
+  };
+}
+
 /** The figures that are printed of each workload. Another one is another entry. */
 export const figures = {
   cpu: { title: 'CPU ms/request', value: (measured: Measurement) => measured.cpuMs },

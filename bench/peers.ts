@@ -106,7 +106,7 @@ export async function measurePeers(plan: Plan, upstream: string): Promise<Peers>
   plan.progress('installing');
   await installPeers();
   const entrants = [...plan.entrants, { contender: portkey, start: () => startPortkey(upstream) }];
-  const comparisons = await measureRounds({ ...plan, entrants });
+  const { comparisons } = await measureRounds({ ...plan, entrants });
   const streams = await measureStreams(entrants, plan);
   return { comparisons, streams };
 }

@@ -1,9 +1,9 @@
 import { bare, type Sender } from './contenders.ts';
-import { type Comparison, compareAll, type Measurement, slownessOf } from './figures.ts';
+import { type Comparison, compareAll, joinParts, type Measurement, slownessOf } from './figures.ts';
 import { Client } from './measure.ts';
 import { startChild } from './processes.ts';
 import type { Server } from './server.ts';
-import type { Workload } from './workloads.ts';
+import { burst, type Workload } from './workloads.ts';
 
 /** Who is measured, and what starts it. */
 export interface Entrant {
@@ -21,8 +21,15 @@ export interface Plan {
   progress: (text: string) => void;
 }
 
+/** What rounds have found. */
+export interface Measured {
+  comparisons: Comparison[];
+  /** How many times slower this machine is than the one on which ceilings were set: see `slownessOf`. */
+  slowness: number;
+}
+
 /** Each round measures every contender in turn, so that a slow minute of the machine slows them all. */
-export async function measureRounds(plan: Plan): Promise<Comparison[]> {
+export async function measureRounds(plan: Plan): Promise<Measured> {
   const load = startChild(new URL('load.ts', import.meta.url));
   const entrants: { contender: Sender; server: Server; client: Client }[] = [];
   for (const { contender, start } of plan.entrants) {
@@ -38,20 +45,27 @@ export async function measureRounds(plan: Plan): Promise<Comparison[]> {
   };
   for (let round = 0; round <= plan.rounds; round += 1) {
     for (const workload of plan.workloads) {
-      // Who comes second finds another machine than who comes first, so they take turns at it.
-      for (const { contender, client } of round % 2 === 0 ? entrants : entrants.toReversed()) {
-        if (contender.workloads?.includes(workload.name) === false) continue;
-        plan.progress(`round ${round} of ${plan.rounds}: ${workload.title}, ${contender.name}`);
-        if (round === 0) await client.warmUp(workload);
-        else roundsOf(workload, contender).push(await client.measure(workload));
+      const taking = entrants
+        .filter(({ contender }) => contender.workloads?.includes(workload.name) !== false)
+        .map((entrant) => ({ ...entrant, parts: [] as Measurement[] }));
+      const { parts: count = 1 } = workload;
+      for (let part = 0; part < (round === 0 ? 1 : count); part += 1) {
+        // Who comes second finds another machine than who comes first, so they take turns at it.
+        for (const { contender, client, parts } of (round + part) % 2 === 0 ? taking : taking.toReversed()) {
+          plan.progress(`round ${round} of ${plan.rounds}: ${workload.title}, ${contender.name}`);
+          if (round === 0) await client.warmUp(workload);
+          else parts.push(await client.measure(partOf(workload, count)));
+        }
       }
+      if (round === 0) continue;
+      for (const { contender, parts } of taking) roundsOf(workload, contender).push(joinParts(parts));
     }
   }
   for (const { server } of entrants) await server.stop();
   load.disconnect();
-  const bursts = plan.workloads.find(({ name }) => name === 'burst');
+  const bursts = plan.workloads.find(({ name }) => name === burst.name);
   const slowness = slownessOf(bursts === undefined ? [] : roundsOf(bursts, bare));
-  return plan.workloads.flatMap((workload) =>
+  const comparisons = plan.workloads.flatMap((workload) =>
     entrants
       .filter(({ contender }) => contender !== bare && contender.workloads?.includes(workload.name) !== false)
       .flatMap(({ contender }) =>
@@ -63,4 +77,20 @@ export async function measureRounds(plan: Plan): Promise<Comparison[]> {
         ),
       ),
   );
+  return { comparisons, slowness };
+}
+
+/** Measures bursts of the bare Worker. @returns how many times slower this machine is than the one on which ceilings were set */
+export async function measureSlowness(start: Entrant['start'], progress: Plan['progress']): Promise<number> {
+  const plan = { rounds: 3, workloads: [burst], entrants: [{ contender: bare, start }], progress };
+  return (await measureRounds(plan)).slowness;
+}
+
+function partOf(workload: Workload, count: number): Workload {
+  const { requests, latencyRequests } = workload;
+  return {
+    ...workload,
+    requests: Math.ceil(requests / count),
+    latencyRequests: Math.ceil(latencyRequests / count),
+  };
 }

@@ -13,7 +13,7 @@ import { isOver as isMemoryOver, measureMemory, memoryTable } from './memory.ts'
 import { measurePeers, peerTable } from './peers.ts';
 import { isOver as isPrefixOver, measurePrefix, prefixTable } from './prefix.ts';
 import { nextMessage, startChild } from './processes.ts';
-import { measureRounds, type Plan } from './rounds.ts';
+import { measureRounds, measureSlowness, type Plan } from './rounds.ts';
 import { isOver as isRunOver, measureRuns, runTable } from './runs.ts';
 import { type Bundle, buildWorker, startServer } from './server.ts';
 import { isOver as isStartOver, measureStarts, startTable } from './starts.ts';
@@ -134,6 +134,10 @@ async function main(): Promise<void> {
   const upstream = startChild(new URL('upstream.ts', import.meta.url));
   const { port } = await nextMessage<{ port: number }>(upstream);
   const origin = `http://127.0.0.1:${port}`;
+  const slownessHere = async () => {
+    const bundle = await build(bare.worker);
+    return await measureSlowness(() => startServer(bare, bundle, origin), progress);
+  };
   if (values.wakes) {
     const bundles = {
       bare: await build(bare.worker),
@@ -175,8 +179,9 @@ async function main(): Promise<void> {
   if (values.runs) {
     const bundles = { deployed: await build(metered.worker), counted: await build(counted.worker) };
     const runs = await measureRuns(bundles, rounds);
-    console.log(runTable(runs));
-    if (values.check && isRunOver(runs)) process.exitCode = 1;
+    const slowness = await slownessHere();
+    console.log(runTable(runs, slowness));
+    if (values.check && isRunOver(runs, slowness)) process.exitCode = 1;
     return;
   }
   if (values.growth) {
@@ -215,8 +220,9 @@ async function main(): Promise<void> {
   const starting = [...workers, { contender: bound, bundle: await build(bound.worker) }];
   if (values.starts) {
     const starts = await measureStarts(starting, origin, rounds, burst, progress);
-    console.log(startTable(starts));
-    if (values.check && starts.some(isStartOver)) process.exitCode = 1;
+    const slowness = await slownessHere();
+    console.log(startTable(starts, slowness));
+    if (values.check && starts.some((start) => isStartOver(start, slowness))) process.exitCode = 1;
     return;
   }
 
@@ -229,7 +235,7 @@ async function main(): Promise<void> {
     progress('');
     console.log(`\n${table}`);
   };
-  const comparisons = await measureRounds(plan);
+  const { comparisons, slowness } = await measureRounds(plan);
   tell(
     comparisonTable(
       plan.workloads.flatMap(({ name, title }) =>
@@ -287,14 +293,14 @@ async function main(): Promise<void> {
   tell(batchTable(batches));
   progress('runs');
   const runs = await measureRuns({ deployed: bundles.metered, counted: counting }, rounds);
-  tell(runTable(runs));
+  tell(runTable(runs, slowness));
   const starts = await measureStarts(starting, origin, rounds, burst, progress);
-  tell(startTable(starts));
+  tell(startTable(starts, slowness));
 
   if (values.json !== undefined) {
     await writeFile(
       values.json,
-      `${JSON.stringify({ machine, rounds, comparisons, counts, ages, wakes, growths, prefix, classification, webhooks, leases, memory, batches, runs, starts }, null, 2)}\n`,
+      `${JSON.stringify({ machine, rounds, slowness, comparisons, counts, ages, wakes, growths, prefix, classification, webhooks, leases, memory, batches, runs, starts }, null, 2)}\n`,
     );
   }
   const over =
@@ -305,8 +311,8 @@ async function main(): Promise<void> {
     isLeaseOver(leases) ||
     memory.some(isMemoryOver) ||
     isBatchOver(batches) ||
-    isRunOver(runs) ||
-    starts.some(isStartOver);
+    isRunOver(runs, slowness) ||
+    starts.some((start) => isStartOver(start, slowness));
   if (values.check && over) process.exitCode = 1;
 }
 

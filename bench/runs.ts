@@ -188,15 +188,18 @@ function difference(more: Counts, less: Counts, by: number): Counts {
   return { objectCalls: each('objectCalls'), rowsWritten: each('rowsWritten'), kvReads: each('kvReads') };
 }
 
-/** @returns whether a step with one tool adds too much. Each further call has a fetch of its own, and no ceiling. */
-function isOverTime({ title, ms }: RunFigures['added'][number]): boolean {
-  return title === one.title && ms.median > CEILINGS.addedMs;
+/**
+ * @param slowness how many times slower this machine is than the one on which ceilings were set
+ * @returns whether a step with one tool adds too much. Each further call has a fetch of its own, and no ceiling.
+ */
+function isOverTime({ title, ms }: RunFigures['added'][number], slowness: number): boolean {
+  return title === one.title && ms.median > CEILINGS.addedMs * slowness;
 }
 
-/** @returns whether a ceiling is exceeded. */
-export function isOver({ added, parallel, unread, step, call }: RunFigures): boolean {
+/** @param slowness as `slownessOf` tells it. @returns whether a ceiling is exceeded. */
+export function isOver({ added, parallel, unread, step, call }: RunFigures, slowness: number): boolean {
   return (
-    added.some(isOverTime) ||
+    added.some((each) => isOverTime(each, slowness)) ||
     parallel > CEILINGS.parallel ||
     unread > 0 ||
     step.rowsWritten > CEILINGS.rows ||
@@ -204,7 +207,7 @@ export function isOver({ added, parallel, unread, step, call }: RunFigures): boo
   );
 }
 
-export function runTable({ added, parallel, unread, step, call }: RunFigures): string {
+export function runTable({ added, parallel, unread, step, call }: RunFigures, slowness: number): string {
   const row = (title: string, value: number, ceiling: number) => [
     `  ${title}`,
     number(value),
@@ -215,7 +218,7 @@ export function runTable({ added, parallel, unread, step, call }: RunFigures): s
     ...added.map(({ title, ms }) => [
       `  ms added by a step, ${title}`,
       `${number(ms.median)} (${number(ms.min)}–${number(ms.max)})`,
-      title === one.title ? verdict(String(CEILINGS.addedMs), isOverTime({ title, ms })) : '',
+      title === one.title ? verdict(number(CEILINGS.addedMs * slowness), isOverTime({ title, ms }, slowness)) : '',
     ]),
     row('six calls at the same time, × one', parallel, CEILINGS.parallel),
     row('tokens not read from the cache', unread, 0),

@@ -17,6 +17,11 @@ export interface Workload {
   latencyRequests: number;
   /** How many of the requests are in flight at any moment. Default: 8 */
   inFlight?: number;
+  /**
+   * In how many parts a round measures it, each of every contender in turn: what disturbs the machine for a second then disturbs
+   * all of them. Default: 1
+   */
+  parts?: number;
 }
 
 export const burst: Workload = {
@@ -27,6 +32,7 @@ export const burst: Workload = {
   promptBytes: 400,
   requests: 1600,
   latencyRequests: 250,
+  parts: 5,
 };
 
 /** For counting alone: rows are allowed by the number of events, and by the time that they take. */
@@ -91,6 +97,7 @@ export const workloads: Workload[] = [
     promptBytes: 400,
     requests: 1600,
     latencyRequests: 250,
+    parts: 5,
   },
   burst,
   {
@@ -101,6 +108,7 @@ export const workloads: Workload[] = [
     promptBytes: 400,
     requests: 64,
     latencyRequests: 40,
+    parts: 2,
   },
   {
     name: 'paced',

@@ -22,6 +22,7 @@ import { type DevProxy, startProxy } from './proxy.ts';
 import { makeStartFolder } from './start-folder.ts';
 import { readStartOptions, START_USAGE, type StartOptions } from './start-options.ts';
 import { judgePrices } from './unlisted-prices.ts';
+import { isShown } from './wrangler-lines.ts';
 
 const READY_TIMEOUT_MS = 60_000;
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -79,9 +80,8 @@ if (run) whenEnded(run, end);
 // `close` comes after all output has been passed on.
 server.on('close', (code) => process.exit(code ?? 1));
 if (server.stdout) {
-  // Lines with wrangler's own port, and with the files of secrets, are not shown.
   createInterface(server.stdout).on('line', (line) => {
-    if (!/Ready on http:\/\/127\.0\.0\.1|Using secrets defined in/.test(line)) console.log(line);
+    if (isShown(line)) console.log(line);
   });
 }
 

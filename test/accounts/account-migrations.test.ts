@@ -1,16 +1,17 @@
-import { abortAllDurableObjects, reset, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, expect, test } from 'vitest';
 import { LEDGER_MIGRATIONS } from '../../src/accounts/ledger/tables.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { ACCOUNT_V1 } from '../fixtures/account-v1.ts';
+import { resetAll } from '../support/reset.ts';
 import { worstCaseWith } from './admission-requests.ts';
 
 const bindings = env as unknown as Bindings;
 const stub = () => accountStub(bindings, {}, 'alice');
 
-afterEach(async () => await reset());
+afterEach(resetAll);
 
 test('a database of the first schema opens: its limits, ledger, holds and tokens go on', async () => {
   await runInDurableObject(stub(), async (_, { storage }) => {

@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -14,6 +14,7 @@ import type { Settlement } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
+import { emptyObjects, resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { NOON, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
@@ -32,7 +33,7 @@ beforeEach(() => {
   clock -= clock % DAY;
   retentionDays = 30;
 });
-afterEach(async () => await reset());
+afterEach(resetAll);
 
 const stub = (name = 'alice') => accountStub(bindings, {}, name);
 
@@ -635,7 +636,7 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
   const limits: Limits = { usd_per_day: usd(60_000), usd_per_month: usd(200_000), min_output_tokens: 50 };
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60, size: 'max' }), async (steps) => {
-      await reset();
+      await emptyObjects();
       clock = NOON + 1_000 * DAY;
       // Every row is still there at the end, to be compared.
       retentionDays = 10_000;

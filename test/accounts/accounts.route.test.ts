@@ -1,4 +1,4 @@
-import { reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -9,6 +9,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
+import { emptyObjects, resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -38,7 +39,7 @@ async function spend(account: string, rows: number): Promise<void> {
   });
 }
 
-afterEach(() => reset());
+afterEach(resetAll);
 
 describe('the list of accounts', () => {
   test('has those that have asked for something or were given something, each once', async () => {
@@ -102,7 +103,7 @@ describe('the list of accounts', () => {
     });
     await fc.assert(
       fc.asyncProperty(names, fc.integer({ min: 1, max: 5 }), async (wanted, limit) => {
-        await reset();
+        await emptyObjects();
         for (const name of wanted) await accountList.add(bindings.STORE, name);
         const walk = async (how: 'after_id' | 'before_id') => {
           const found: string[] = [];

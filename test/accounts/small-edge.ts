@@ -1,6 +1,6 @@
-import { reset } from 'cloudflare:test';
 import { onTestFinished } from 'vitest';
 import { type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
+import { resetAll } from '../support/reset.ts';
 import { DEPLOYED } from '../support/tokens.ts';
 import { MESSAGE } from './small-request.ts';
 
@@ -12,7 +12,7 @@ export function smallEdge(vars: Record<string, unknown> = {}): TestApp {
   // A hook of this file would hold for the first test file alone that imports it: others share its isolate.
   onTestFinished(async () => {
     await settledApps();
-    await reset();
+    await resetAll();
   });
   return app;
 }

@@ -3,8 +3,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bindings, resetAll, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const NOTHING: Limits = {

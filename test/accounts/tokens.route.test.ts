@@ -1,4 +1,4 @@
-import { reset, runInDurableObject } from 'cloudflare:test';
+import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -11,6 +11,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { SCOPES } from '../../src/identity/identity.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -38,7 +39,7 @@ async function list(app: TestApp, account: string, query = ''): Promise<List> {
   return (await response.json()) as List;
 }
 
-afterEach(() => reset());
+afterEach(resetAll);
 
 describe('minting', () => {
   test('makes a token that works for its account and its scopes, until its end', async () => {

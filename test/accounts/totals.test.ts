@@ -1,10 +1,11 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { countRows } from '../support/conversations.ts';
+import { emptyObjects, resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
@@ -24,7 +25,7 @@ beforeEach(() => {
   clock = Date.now() + 100 * DAY;
   clock -= clock % DAY;
 });
-afterEach(async () => await reset());
+afterEach(resetAll);
 
 async function inAccount<T>(run: (account: Account) => T | Promise<T>): Promise<T> {
   return await runInAccount(stub(), { now: () => clock, retentionDays: 1 }, run);
@@ -79,7 +80,7 @@ const step = fc.oneof(
 test('an hour, all time, a token and credit that expires are counted to the nanodollar, whatever crashes', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      await reset();
+      await emptyObjects();
       const asked: Asked[] = [];
       const given: Given[] = [];
       const minted = { jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(TOKEN_LIMIT) } };

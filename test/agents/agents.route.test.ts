@@ -1,4 +1,3 @@
-import { reset } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, expect, test } from 'vitest';
 import { agentContent, agentDeleted } from '../../src/agents/agents-answers.schema.ts';
@@ -8,11 +7,12 @@ import { settingsOf } from '../../src/settings/settings.ts';
 import { nameRow } from '../../src/versions/versions-answers.schema.ts';
 import { settledApps } from '../support/app.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 import { servingTools, TOOL_URL, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 
 afterEach(async () => {
   await settledApps();
-  await reset();
+  await resetAll();
 });
 
 const AGENT = { model: 'claude-opus-5-5', max_tokens: 64, system: 'Be kind.', description: 'Weather' };

@@ -9,8 +9,9 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { testApp } from '../support/app.ts';
-import { bindings, resetAll } from '../support/conversations.ts';
+import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../support/webhooks.ts';
 

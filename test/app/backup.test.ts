@@ -1,10 +1,11 @@
-import { reset, runInDurableObject } from 'cloudflare:test';
+import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bindings, resetAll, simulate } from '../support/conversations.ts';
+import { bindings, simulate } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const DAY = 86_400_000;
@@ -46,7 +47,7 @@ async function rows(path = '/conversations/trip/messages'): Promise<Record<strin
 /** Another deployment: nothing of this one is there. */
 async function elsewhere(): Promise<void> {
   await app.settled();
-  await reset();
+  await resetAll();
   simulate();
 }
 

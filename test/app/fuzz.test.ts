@@ -8,8 +8,9 @@ import { createApp } from '../../src/app.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import { bodyOf, type TestApp, testApp } from '../support/app.ts';
-import { resetAll, simulate } from '../support/conversations.ts';
+import { simulate } from '../support/conversations.ts';
 import { simulatedUpstream } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 declare const FUZZ_RUNS: number;

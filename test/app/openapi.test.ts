@@ -10,9 +10,10 @@ import type { Content, Resource, Route } from '../../src/reference/resource.ts';
 import { answersOf } from '../../src/reference/resource.ts';
 import { errorOf, settledApps, type TestApp } from '../support/app.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
-import { resetAll, simulate } from '../support/conversations.ts';
+import { simulate } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { type SimulatedEdge, simulatedEdge, simulatedUpstream } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { eventOf, inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
 

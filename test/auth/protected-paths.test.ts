@@ -5,7 +5,7 @@ import { type AppOptions, createApp } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
 import { mintToken } from '../../src/auth/mint.ts';
 import { testApp } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 
 afterEach(resetAll);

@@ -1,5 +1,5 @@
 /** Batches under kills: of the edge, of the batch's object, of the account's, at each step from the journal to the delivery. */
-import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
@@ -15,6 +15,7 @@ import type { Upstream } from '../../src/upstream/upstream.ts';
 import { type TestApp, testApp } from '../support/app.ts';
 import { fakeBatchApi } from '../support/batch-api.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -56,7 +57,7 @@ interface Order {
   batch?: string;
 }
 
-afterEach(() => reset());
+afterEach(resetAll);
 
 /** Some have as many items as others: these can only be told apart by their custom ids. */
 function ordersOf(): Order[] {

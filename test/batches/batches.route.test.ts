@@ -1,4 +1,3 @@
-import { reset } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
@@ -10,6 +9,7 @@ import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';
@@ -35,7 +35,7 @@ beforeEach(() => {
   api = fakeBatchApi();
   instead = undefined;
 });
-afterEach(() => reset());
+afterEach(resetAll);
 
 const item = (id: string, more: object = {}) => ({
   custom_id: id,

@@ -1,5 +1,4 @@
 /** What items name, and what their answers give out: files, containers, threads, by prefixes too. */
-import { reset } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
@@ -10,6 +9,7 @@ import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -22,7 +22,7 @@ let app: TestApp;
 beforeEach(() => {
   api = fakeBatchApi();
 });
-afterEach(() => reset());
+afterEach(resetAll);
 
 /** An edge before upstreams that have batches, files and counts. */
 function start(vars: Record<string, string> = {}): void {

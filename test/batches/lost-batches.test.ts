@@ -1,5 +1,5 @@
 /** Batches whose create got no answer: each is found, or was never made, and nobody is given another's. */
-import { reset, runInDurableObject } from 'cloudflare:test';
+import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Batch } from '../../src/batches/batch.ts';
@@ -12,6 +12,7 @@ import { type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -47,7 +48,7 @@ beforeEach(() => {
     onTestFinished(() => spy.mockRestore());
   }
 });
-afterEach(() => reset());
+afterEach(resetAll);
 
 const params = (content: string) => ({
   model: 'claude-sonnet-5-5',

@@ -1,4 +1,4 @@
-import { createExecutionContext, reset } from 'cloudflare:test';
+import { createExecutionContext } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
@@ -6,8 +6,9 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Fetch } from '../../src/upstream/upstream.ts';
 import { errorOf } from '../support/app.ts';
+import { resetAll } from '../support/reset.ts';
 
-afterEach(() => reset());
+afterEach(resetAll);
 
 const bindings = env as unknown as Bindings;
 /** More than is kept before anything goes up. */

@@ -2,15 +2,15 @@
  * `BATCH_TICKETS=10000 npx vitest run --project workerd test/classifications/begin-classification.test.ts` labels so many
  * tickets, at night.
  */
-import { reset } from 'cloudflare:test';
 import { array, assert, asyncProperty, boolean, constantFrom, oneof, record, string } from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import { inputsOf, jobEdge, LABELS, nanodollarsOf, paidBy } from '../support/classification-jobs.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 
 declare const BATCH_TICKETS: number;
 
-afterEach(() => reset());
+afterEach(resetAll);
 
 test(`${BATCH_TICKETS} tickets by batch equal the same by /classify, at half the cost, each asked about once`, async () => {
   const edge = jobEdge();

@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, reset, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { DAY_MS, MINUTE_MS } from '../../src/async/durations.ts';
@@ -8,6 +8,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import type { ClassificationReport } from '../../src/durable/contracts/classification.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '../support/classification-jobs.ts';
+import { resetAll } from '../support/reset.ts';
 
 const bindings = env as unknown as Bindings;
 const KEY = { 'idempotency-key': 'once' };
@@ -21,7 +22,7 @@ beforeEach(() => {
   tests += 1;
   account = `ada${tests}`;
 });
-afterEach(() => reset());
+afterEach(resetAll);
 
 const send = async (edge: JobEdge) => await edge.ask({ inputs: INPUTS, votes: VOTES }, account, KEY);
 

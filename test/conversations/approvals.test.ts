@@ -13,12 +13,12 @@ import {
   jsonOf,
   passingTime,
   readOf,
-  resetAll,
   rowsOf,
   stubOf,
   turnNow,
 } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say, type Told, textOf } from '../support/turns.ts';
 

@@ -9,17 +9,9 @@ import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Json } from '../../src/json/object.ts';
 import { errorOf, testApp } from '../support/app.ts';
-import {
-  atRest,
-  bindings,
-  passingTime,
-  resetAll,
-  rowsOf,
-  simulate,
-  stubOf,
-  turnNow,
-} from '../support/conversations.ts';
+import { atRest, bindings, passingTime, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import {
   answeringBy,

@@ -3,9 +3,9 @@ import { afterEach, expect, test, vi } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, partsOf, SKY, turnWith } from '../support/agents.ts';
 import { settledApps } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 import { servingTools, TOOL_URL, weather } from '../support/scripted-runs.ts';
 
 afterEach(async () => {

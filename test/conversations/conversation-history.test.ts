@@ -5,8 +5,9 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import { brokenRule } from '../support/api-rules.ts';
-import { bindings, type Row, readOf, resetAll, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, type Row, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { ask, eventsIn, listen, type Told } from '../support/turns.ts';
 

@@ -4,8 +4,9 @@ import { CONVERSATION_MIGRATIONS } from '../../src/conversations/storage/tables.
 import type { Migration } from '../../src/durable/migrations.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { CONVERSATION_V1 } from '../fixtures/conversation-v1.ts';
-import { bindings, readOf, resetAll, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { say } from '../support/turns.ts';
 
 afterEach(resetAll);

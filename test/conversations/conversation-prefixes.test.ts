@@ -1,9 +1,10 @@
 import { runDurableObjectAlarm } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
 import { errorOf, settledApps } from '../support/app.ts';
-import { resetAll, simulate, stubOf } from '../support/conversations.ts';
+import { simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as, bindings, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 
 afterEach(async () => {
   await settledApps();

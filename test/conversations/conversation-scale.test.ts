@@ -8,8 +8,9 @@ import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import type { Surroundings } from '../../src/durable/edge-object.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
-import { atRest, bindings, countRows, readOf, resetAll, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { atRest, bindings, countRows, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { alternatingRoles } from '../support/roles.ts';
 import { bodyOf, listen, say } from '../support/turns.ts';
 

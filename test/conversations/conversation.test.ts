@@ -6,18 +6,9 @@ import { copyLines } from '../../src/conversations/history/forks.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
-import {
-  atRest,
-  bindings,
-  countRows,
-  readOf,
-  resetAll,
-  rowsOf,
-  simulate,
-  storedLog,
-  stubOf,
-} from '../support/conversations.ts';
+import { atRest, bindings, countRows, readOf, rowsOf, simulate, storedLog, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '../support/turns.ts';
 
 beforeEach(() => {

@@ -8,8 +8,9 @@ import {
 } from '../../src/conversations/conversations-answers.schema.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bindings, resetAll, simulate, storedLog } from '../support/conversations.ts';
+import { bindings, simulate, storedLog } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { eventsIn, textOf } from '../support/turns.ts';

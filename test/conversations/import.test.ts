@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import { conversationReport, messageRow } from '../../src/conversations/conversations-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { resetAll, simulate } from '../support/conversations.ts';
+import { simulate } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 
 let app: TestApp;
 beforeEach(() => {

@@ -1,8 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
 import { conversationReport, conversationRow } from '../../src/conversations/conversations-answers.schema.ts';
 import { errorOf, settledApps, testApp } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
 import { as, type SimulatedEdge, simulatedEdge } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 import { answeringBy, calls, says } from '../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, storeAgents, task } from '../support/subagents.ts';
 

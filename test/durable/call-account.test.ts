@@ -1,4 +1,3 @@
-import { reset } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, expect, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
@@ -10,6 +9,7 @@ import type { Settled, Settlement } from '../../src/durable/contracts/settlement
 import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 
 const bindings = env as unknown as Bindings;
 const settings = settingsOf({ MODE: 'development' });
@@ -18,7 +18,7 @@ let requests = 0;
 afterEach(async () => {
   vi.restoreAllMocks();
   await pause(40);
-  await reset();
+  await resetAll();
 });
 
 /** An isolate that calls the account of Alice: what waits in it waits in no other one. */

@@ -2,7 +2,8 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test, vi } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
-import { bindings, readOf, resetAll, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { say } from '../support/turns.ts';
 import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
 

@@ -1,13 +1,14 @@
-import { reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, it, vi } from 'vitest';
 import { inboxStub } from '../../src/durable/stubs.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { ALARMS, COMMANDS } from '../simulation/commands.ts';
 import { bindings } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 
 afterEach(async () => {
   vi.restoreAllMocks();
-  await reset();
+  await resetAll();
 });
 
 const stub = () => inboxStub(bindings, {}, 'tickets');

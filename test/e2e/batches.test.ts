@@ -58,9 +58,7 @@ const FORMS = {
 };
 
 async function ended(batches: AnthropicCurrent.Messages.Batches, id: string) {
-  await expect
-    .poll(async () => (await batches.retrieve(id)).processing_status, { timeout: 60_000, interval: 500 })
-    .toBe('ended');
+  await expect.poll(async () => (await batches.retrieve(id)).processing_status, { interval: 500 }).toBe('ended');
   return await batches.retrieve(id);
 }
 

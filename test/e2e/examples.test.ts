@@ -127,7 +127,7 @@ describe.skipIf(noBrowser())('the chat page', () => {
     const browser = await launchBrowser();
     try {
       const page = await browser.newPage();
-      page.setDefaultTimeout(60_000);
+      page.setDefaultTimeout(240_000);
       await page.goto(`${site.url}?edge=${encodeURIComponent(edge.url)}#page`);
       await page.fill('[name=text]', 'Tell me a long story');
       await page.press('[name=text]', 'Enter');

@@ -255,7 +255,7 @@ describe('one message for a run', () => {
       site.stop();
     });
     const page = await browser.newPage();
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(240_000);
     const faults: string[] = [];
     page.on('pageerror', (error) => faults.push(error.message));
     const query = new URLSearchParams({

@@ -78,6 +78,11 @@ describe('each option of wrangler dev that starts a server', () => {
     expect(new Set(named)).toEqual(new Set([server.url]));
     expect(server.output()).not.toContain('.wrangler/start-');
   });
+
+  test('it prints no list of bindings', () => {
+    expect(server.output()).toContain('Sluice is ready');
+    expect(server.output()).not.toMatch(/bindings|Durable Object|SIGNING_SECRET|valid header rules/);
+  });
 });
 
 /**

@@ -53,7 +53,7 @@ describe.skipIf(noBrowser())('useChat in a React tree', () => {
 
   async function open(id: string, more: Record<string, string> = {}, on?: Page): Promise<Page> {
     const page = on ?? (await browser.newPage());
-    page.setDefaultTimeout(60_000);
+    page.setDefaultTimeout(240_000);
     await page.goto(`${site.url}?${new URLSearchParams({ edge: edge.url, id, ...more })}`);
     await page.waitForSelector('main[data-status=ready]');
     return page;

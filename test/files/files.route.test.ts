@@ -11,7 +11,8 @@ import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { simulatorStoreIn } from '../../src/upstream/simulator-store.ts';
 import { type Sent, type TestApp, testApp } from '../support/app.ts';
-import { bindings, resetAll, simulate } from '../support/conversations.ts';
+import { bindings, simulate } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 

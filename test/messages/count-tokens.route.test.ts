@@ -1,12 +1,12 @@
-import { reset } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
 import { settledApps } from '../support/app.ts';
 import { simulate } from '../support/conversations.ts';
 import { as, prose, put, type SimulatedEdge, simulatedEdge, type Usage } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 
 afterEach(async () => {
   await settledApps();
-  await reset();
+  await resetAll();
 });
 
 const MODEL = 'claude-opus-5-5';

@@ -6,7 +6,7 @@ import type { Json } from '../../src/json/object.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { batchesReach } from '../support/batch-objects.ts';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 
 const MODEL = 'claude-haiku-5-5';
 const use = (id: string, input: unknown = { city: 'Bern' }) => ({

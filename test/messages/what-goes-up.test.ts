@@ -3,7 +3,7 @@ import { Conversation } from '../../src/conversations/conversation.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { errorOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 

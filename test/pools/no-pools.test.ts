@@ -4,7 +4,8 @@ import { afterEach, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { testApp } from '../support/app.ts';
-import { bindings, countRows, resetAll } from '../support/conversations.ts';
+import { bindings, countRows } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 

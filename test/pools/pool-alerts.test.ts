@@ -8,8 +8,8 @@ import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import type { LeaseCall } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
 import { testApp } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET, worksOf } from '../support/webhooks.ts';
 

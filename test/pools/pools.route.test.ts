@@ -1,4 +1,4 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { UsageReport } from '../../src/accounts/usage-answers.schema.ts';
@@ -8,6 +8,7 @@ import type { LeaseAnswer, LeaseCall, SumRow } from '../../src/durable/contracts
 import type { Pool } from '../../src/pools/pool.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { resetAll } from '../support/reset.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -35,7 +36,7 @@ afterEach(async () => {
       storage.sql.exec(`delete from ${table}${table === 'meta' ? " where key != 'schema_version'" : ''}`);
     }
   });
-  await reset();
+  await resetAll();
   await abortAllDurableObjects();
 });
 

@@ -1,4 +1,4 @@
-import { reset, runInDurableObject } from 'cloudflare:test';
+import { runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../src/accounts/account.ts';
@@ -9,10 +9,11 @@ import { MODELS } from '../../src/pricing/models.ts';
 import type { TestApp } from '../support/app.ts';
 import { settledApps } from '../support/app.ts';
 import { as, bindings, prose, put, simulatedEdge, usageOf } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 
 afterEach(async () => {
   await settledApps();
-  await reset();
+  await resetAll();
 });
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5' };

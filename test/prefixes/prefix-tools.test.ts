@@ -1,10 +1,11 @@
-import { abortAllDurableObjects, reset } from 'cloudflare:test';
+import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { errorOf, settledApps } from '../support/app.ts';
 import { atRest } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as, put, type SimulatedEdge, simulatedEdge, tryPut } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 import {
   type Asked,
   answeringBy,
@@ -19,7 +20,7 @@ import {
 
 afterEach(async () => {
   await settledApps();
-  await reset();
+  await resetAll();
 });
 
 const PREFIX = { model: 'claude-opus-5-5', max_tokens: 64, tools: [weather()] };

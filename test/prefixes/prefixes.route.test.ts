@@ -1,4 +1,3 @@
-import { reset } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
@@ -18,12 +17,13 @@ import {
   tryPut,
   usageOf,
 } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 
 afterEach(async () => {
   await settledApps();
   vi.restoreAllMocks();
-  await reset();
+  await resetAll();
 });
 
 const SUPPORT = { system: prose(600), model: 'claude-opus-5-5', description: 'first' };

@@ -4,7 +4,8 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 import { testApp } from '../support/app.ts';
-import { bindings, resetAll } from '../support/conversations.ts';
+import { bindings } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 afterEach(resetAll);

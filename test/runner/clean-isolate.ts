@@ -1,15 +1,15 @@
-import { reset } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeAll, expect, vi } from 'vitest';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { room } from '../../src/http/body-room.ts';
+import { resetAll } from '../support/reset.ts';
 
 const { STORE } = env as unknown as Bindings;
 
 // Files share an isolate, one after the other: each begins with empty objects, and with an empty store. What asks all
 // accounts of the list would ask those of every file before it, and make an object of each.
 beforeAll(async () => {
-  await reset();
+  await resetAll();
   for (;;) {
     const { keys } = await STORE.list();
     if (keys.length === 0) break;

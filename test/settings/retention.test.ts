@@ -6,7 +6,8 @@ import { accountStub, inboxStub } from '../../src/durable/stubs.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
-import { bindings, resetAll, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, simulate, stubOf } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { bodyOf, say } from '../support/turns.ts';
 import { eventOf, inboxOf } from '../support/webhooks.ts';
 

@@ -1,9 +1,10 @@
-import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test';
+import { waitOnExecutionContext } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import type { Hono } from 'hono';
 import { onTestFinished, vi } from 'vitest';
 import { type AppOptions, createApp } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
+import { inFlight, trackedContext } from './in-flight.ts';
 
 /** A request that has reached the upstream. */
 export interface Sent {
@@ -85,10 +86,10 @@ export function testApp(
   };
   let contexts: ExecutionContext[] = [];
   const fetch = async (path: string, init?: RequestInit) => {
-    const context = createExecutionContext();
+    const context = trackedContext();
     contexts.push(context);
     const url = path.startsWith('http') ? path : `http://localhost:8787${path}`;
-    return await app.fetch(new Request(url, init), settings, context);
+    return await inFlight(Promise.resolve(app.fetch(new Request(url, init), settings, context)));
   };
   const made: TestApp = {
     sent,

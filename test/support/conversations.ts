@@ -1,4 +1,4 @@
-import { reset, runInDurableObject } from 'cloudflare:test';
+import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
@@ -8,7 +8,6 @@ import { receivedText as crossedText } from '../../src/conversations/turn-answer
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
 import { accountStub, conversationStub } from '../../src/durable/stubs.ts';
-import { forgetAllWaiting } from '../../src/durable/waiting-settlements.ts';
 import type { Json } from '../../src/json/object.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import { eventually } from './eventually.ts';
@@ -138,12 +137,4 @@ export async function atRest(): Promise<void> {
     );
     expect({ running_requests, settled }).toEqual({ running_requests: 0, settled: true });
   });
-}
-
-/** Empties all objects. One that is still writing would keep what it has: it is given the time to come to rest, also for settlements that wait. */
-export async function resetAll(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  await reset();
-  // What a killed object has left to the next call of its account would come to another test's.
-  forgetAllWaiting(bindings.ACCOUNT);
 }

@@ -65,7 +65,7 @@ export async function openPage(
 ): Promise<OpenPage> {
   const context = await browser.newContext(options);
   const page = await context.newPage();
-  page.setDefaultTimeout(60_000);
+  page.setDefaultTimeout(240_000);
   const faults: string[] = [];
   const origins = new Set<string>();
   page.on('pageerror', ({ message }) => faults.push(message));

@@ -1,4 +1,4 @@
-import { createExecutionContext, createMessageBatch, getQueueResult, runDurableObjectAlarm } from 'cloudflare:test';
+import { createMessageBatch, getQueueResult, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { onTestFinished, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
@@ -8,6 +8,7 @@ import { accountStub, inboxStub } from '../../src/durable/stubs.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { type ConsumerOptions, createConsumer } from '../../src/webhooks/webhook-job.ts';
 import type { EventReport } from '../../src/webhooks/webhooks-answers.schema.ts';
+import { trackedContext } from './in-flight.ts';
 import { simulatedUpstream } from './prefixes.ts';
 import { SECRET } from './tokens.ts';
 
@@ -99,7 +100,7 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
     consume: async (ids = queue.ids.splice(0)) => {
       const messages = ids.map((id, at) => ({ id: `m${at}`, timestamp: new Date(), attempts: 1, body: id }));
       const batch = createMessageBatch<string>('sluice-webhooks', messages);
-      const ctx = createExecutionContext();
+      const ctx = trackedContext();
       await consumer(batch, bound, ctx);
       const { retryMessages } = await getQueueResult(batch, ctx);
       return retryMessages.map(({ msgId }) => ids[Number(msgId.slice(1))] ?? '');

@@ -4,7 +4,7 @@ import type { AppOptions } from '../../src/app.ts';
 import type { AppEnv } from '../../src/auth/context.ts';
 import { ApiError } from '../../src/http/errors.ts';
 import { errorOf, testApp } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 

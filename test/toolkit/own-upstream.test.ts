@@ -4,7 +4,7 @@ import { Conversation } from '../../src/conversations/conversation.ts';
 import { parseSettings, type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { errorOf, testApp } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 
 const KEY = { MODE: 'development', ANTHROPIC_API_KEY: 'any', UPSTREAM: 'anthropic', UPSTREAM_MAX_RETRIES: '0' };
 const ASK = { model: 'claude-haiku-5-5', max_tokens: 10, stream: false, messages: [{ role: 'user', content: 'Hi' }] };

@@ -3,7 +3,8 @@ import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { bodyOf, errorOf, type TestApp, testApp } from '../support/app.ts';
-import { resetAll, simulate } from '../support/conversations.ts';
+import { simulate } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
 /** What is lawful, or comes from something that stands before the API, but not as the API itself writes it. */

@@ -7,7 +7,7 @@ import { Conversation } from '../../src/conversations/conversation.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { type Fetch, upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, testApp } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 
 const MODEL = 'claude-opus-5-5';

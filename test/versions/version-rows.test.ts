@@ -1,4 +1,4 @@
-import { reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -6,10 +6,11 @@ import { DEPLOYMENT, isAccount } from '../../src/identity/identity.ts';
 import { versionHashOf } from '../../src/versions/kv-copies.ts';
 import { countRows } from '../support/conversations.ts';
 import { bindings } from '../support/prefixes.ts';
+import { resetAll } from '../support/reset.ts';
 
 afterEach(async () => {
   vi.restoreAllMocks();
-  await reset();
+  await resetAll();
 });
 
 const stub = () => accountStub(bindings, {}, 'alice') as unknown as Account;

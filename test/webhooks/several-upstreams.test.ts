@@ -1,7 +1,7 @@
 /** Events of webhooks at an edge that has several upstreams. */
 
 import { afterEach, expect, test, vi } from 'vitest';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { accountOf, eventOf, inboxOf, type Works, worksOf } from '../support/webhooks.ts';
 
 afterEach(async () => {

@@ -7,7 +7,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { fromUsd } from '../../src/pricing/cost.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { accountOf, eventOf, inboxOf, WEBHOOK_SECRET, type Works, worksOf } from '../support/webhooks.ts';
 
 afterEach(async () => {

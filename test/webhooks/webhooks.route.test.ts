@@ -15,7 +15,7 @@ import { signStandard } from '../../src/delivery/standard-webhooks.ts';
 import { defineWebhook, type Webhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { EventReport, EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { resetAll } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
 

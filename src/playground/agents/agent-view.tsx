@@ -61,7 +61,7 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
     <section class="stack">
       <h2>Versions</h2>
       <Table
-        columns={['Version', 'Stored', { number: 'Size' }, { number: 'Requests' }, { number: 'Cost' }]}
+        columns={['Version', 'Stored', { number: 'Size', spare: true }, { number: 'Requests' }, { number: 'Cost' }]}
         label="Versions"
       >
         {rows.map(({ version, current, created_at, bytes, spent: { requests, usd: cost } }) => (
@@ -71,7 +71,7 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
               {current && <span class="tag">current</span>}
             </th>
             <td>{formatStamp(created_at)}</td>
-            <td class="number">{formatBytes(bytes)}</td>
+            <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
             <td class="number">{usd(cost)}</td>
           </tr>
@@ -96,9 +96,11 @@ function LastRuns({ name }: { name: string }) {
             return (
               <tr key={request_id} data-running={status === 'held'}>
                 <td title={request_id}>{formatStamp(created_at)}</td>
-                <td>{conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}</td>
+                <td class="text">
+                  {conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}
+                </td>
                 <td class="number">{status === 'held' ? '' : usd(cost_usd)}</td>
-                <td>{endOf(row)}</td>
+                <td class="text">{endOf(row)}</td>
               </tr>
             );
           })}

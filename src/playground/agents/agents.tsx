@@ -39,7 +39,14 @@ function AgentList() {
       )}
       {rows !== undefined && rows.length > 0 && (
         <Table
-          columns={['Agent', 'Description', { number: 'Requests' }, { number: 'Cost' }, 'Last run', 'Stored']}
+          columns={[
+            'Agent',
+            { spare: 'Description' },
+            { number: 'Requests' },
+            { number: 'Cost' },
+            'Last run',
+            { spare: 'Stored' },
+          ]}
           label="Agents"
         >
           {rows.map(({ name, description, owner, updated_at }) => {
@@ -47,15 +54,15 @@ function AgentList() {
             const last = agentRequests.value.find(({ agent }) => agent !== null && nameIn(agent) === name);
             return (
               <tr key={`${owner} ${name}`}>
-                <th scope="row">
+                <th scope="row" class="text">
                   <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
                   {isWaiting(name) && <span class="tag waits">waiting for approval</span>}
                 </th>
-                <td>{description ?? ''}</td>
+                <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
                 <td class="number">{usd(cost)}</td>
                 <td>{last ? formatStamp(last.created_at) : ''}</td>
-                <td>{formatStamp(updated_at)}</td>
+                <td class="spare">{formatStamp(updated_at)}</td>
               </tr>
             );
           })}

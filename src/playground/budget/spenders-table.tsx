@@ -8,9 +8,9 @@ import { LimitCell } from './limit-cell.tsx';
 import { deployment, PERIODS, type Period, type Spender, spenders } from './overview.ts';
 import { showAccount } from './report.ts';
 
-type Column = 'id' | 'group' | 'spent' | 'limit' | 'seen';
+type SpenderColumn = 'id' | 'group' | 'spent' | 'limit' | 'seen';
 
-const COLUMNS: readonly (readonly [Column, string])[] = [
+const COLUMNS: readonly (readonly [SpenderColumn, string])[] = [
   ['id', 'Name'],
   ['group', 'Group'],
   ['spent', 'Spent'],
@@ -23,7 +23,7 @@ const PERIOD_NAMES = { day: 'today', week: 'this week', month: 'this month' } as
 /** Shows who has spent how much, sorted as its headings are pressed; arrows go from row to row. */
 export function SpendersTable() {
   const period = useSignal<Period>('month');
-  const order = useSignal<{ by: Column; down: boolean }>({ by: 'spent', down: true });
+  const order = useSignal<{ by: SpenderColumn; down: boolean }>({ by: 'spent', down: true });
   const filter = useSignal('');
   const first = useSignal(0);
   const body = useRef<HTMLTableSectionElement>(null);
@@ -40,7 +40,7 @@ export function SpendersTable() {
     );
   });
   const rows = sorted.value;
-  const sortBy = (by: Column) => {
+  const sortBy = (by: SpenderColumn) => {
     const { by: before, down } = order.value;
     order.value = { by, down: by === before ? !down : by !== 'id' && by !== 'group' };
     first.value = 0;
@@ -154,7 +154,7 @@ function SpenderRow({ row, period, usd }: SpenderRowProps) {
   );
 }
 
-function valueIn({ id, group, spent, limit, seen }: Spender, column: Column, period: Period): string | number {
+function valueIn({ id, group, spent, limit, seen }: Spender, column: SpenderColumn, period: Period): string | number {
   switch (column) {
     case 'id':
       return id;
@@ -173,7 +173,10 @@ function compare(left: string | number, right: string | number): number {
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-function sortOf(column: Column, { by, down }: { by: Column; down: boolean }): 'ascending' | 'descending' | 'none' {
+function sortOf(
+  column: SpenderColumn,
+  { by, down }: { by: SpenderColumn; down: boolean },
+): 'ascending' | 'descending' | 'none' {
   if (column !== by) return 'none';
   return down ? 'descending' : 'ascending';
 }

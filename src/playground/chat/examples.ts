@@ -28,7 +28,7 @@ export const EXAMPLES: readonly Example[] = [
     shows: 'Claude calls a tool that runs in this page.',
     run: () => {
       tools.value = true;
-      return send('Please roll three dice, and tell what came up.');
+      return send('Please roll 3 dice, and say what came up.');
     },
   },
   {
@@ -37,7 +37,7 @@ export const EXAMPLES: readonly Example[] = [
     isThere: () => toolsOfEdge.value.includes('edge_clock'),
     run: () => {
       edgeTools.value = true;
-      return send('Ask edge_clock and edge_dice: what time is it in Zurich, and what do three dice show?');
+      return send('Ask edge_clock and edge_dice: what time is it in Zurich, and what do 3 dice show?');
     },
   },
   {

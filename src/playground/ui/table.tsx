@@ -3,11 +3,20 @@ import type { ComponentChildren } from 'preact';
 /** A column of numbers, which stand right in it: its cells have the class `number`. */
 interface NumberColumn {
   number: string;
+  /** Whether it is left out where the window is narrow: its cells have the class `spare`. */
+  spare?: boolean;
 }
+
+/** A column of words that is left out where the window is narrow: its cells have the class `spare`. */
+interface SpareColumn {
+  spare: string;
+}
+
+type TableColumn = string | NumberColumn | SpareColumn;
 
 interface TableProps {
   /** The headings of the columns, in their order. */
-  columns: readonly (string | NumberColumn)[];
+  columns: readonly TableColumn[];
   /** What the buttons in the last column do; its heading is for screen readers alone. */
   action?: string;
   /** The name of a table that has nothing to focus in it: with a name, the keyboard can reach it and scroll it. */
@@ -23,9 +32,9 @@ export function Table({ columns, action, label, children }: TableProps) {
       <thead>
         <tr>
           {columns.map((column) => {
-            const name = typeof column === 'string' ? column : column.number;
+            const { name, classes } = headOf(column);
             return (
-              <th key={name} scope="col" class={typeof column === 'string' ? undefined : 'number'}>
+              <th key={name} scope="col" class={classes}>
                 {name}
               </th>
             );
@@ -47,4 +56,10 @@ export function Table({ columns, action, label, children }: TableProps) {
       {table}
     </section>
   );
+}
+
+function headOf(column: TableColumn): { name: string; classes: string | undefined } {
+  if (typeof column === 'string') return { name: column, classes: undefined };
+  if (!('number' in column)) return { name: column.spare, classes: 'spare' };
+  return { name: column.number, classes: column.spare ? 'number spare' : 'number' };
 }

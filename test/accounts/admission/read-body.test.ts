@@ -5,7 +5,8 @@ import { accountStub } from '../../../src/durable/stubs.ts';
 import { room } from '../../../src/http/body-room.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
-import { bindings, resetAll } from '../../support/conversations.ts';
+import { bindings } from '../../support/conversations.ts';
+import { resetAll } from '../../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const MB = 1_000_000;

@@ -1,7 +1,8 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
-import { resetAll, simulate } from '../../support/conversations.ts';
+import { simulate } from '../../support/conversations.ts';
+import { resetAll } from '../../support/reset.ts';
 
 const LIMIT = 6_000;
 const MODEL = 'claude-opus-5-5';

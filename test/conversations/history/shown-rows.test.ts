@@ -2,8 +2,9 @@ import { afterEach, describe, expect, test } from 'vitest';
 import type { HistoryQuery } from '../../../src/conversations/conversations.schema.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import type { Json } from '../../../src/json/object.ts';
-import { type Row, resetAll, rowsOf, stubOf } from '../../support/conversations.ts';
+import { type Row, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
+import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, say, type Told } from '../../support/turns.ts';
 

@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
-import { atRest, bindings, countRows, resetAll, simulate, stubOf } from '../../support/conversations.ts';
+import { atRest, bindings, countRows, simulate, stubOf } from '../../support/conversations.ts';
+import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
 

@@ -5,7 +5,8 @@ import type { TurnRequest } from '../../../src/durable/contracts/conversation.ts
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { VerifiedToken } from '../../../src/identity/caller.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
-import { atRest, bindings, readOf, resetAll, rowsOf, simulate } from '../../support/conversations.ts';
+import { atRest, bindings, readOf, rowsOf, simulate } from '../../support/conversations.ts';
+import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, listen, requestOf, say, textOf, turnOf } from '../../support/turns.ts';
 

@@ -7,8 +7,9 @@ import type { CrossingText } from '../../../src/durable/contracts/conversation.t
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
-import { atRest, bindings, readOf, resetAll, rowsOf, storedLog, stubOf } from '../../support/conversations.ts';
+import { atRest, bindings, readOf, rowsOf, storedLog, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
+import { resetAll } from '../../support/reset.ts';
 import {
   answeringBy,
   call,

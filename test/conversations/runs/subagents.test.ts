@@ -8,8 +8,9 @@ import type { CrossingText, Result } from '../../../src/durable/contracts/conver
 import { createRequestId } from '../../../src/http/request-id.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { settledApps } from '../../support/app.ts';
-import { atRest, readOf, resetAll, rowsOf, stubOf } from '../../support/conversations.ts';
+import { atRest, readOf, rowsOf, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
+import { resetAll } from '../../support/reset.ts';
 import {
   type Asked,
   answeringBy,

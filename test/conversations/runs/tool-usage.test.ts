@@ -3,9 +3,10 @@ import { afterEach, expect, test } from 'vitest';
 import type { UsageReport } from '../../../src/accounts/usage-answers.schema.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { settledApps } from '../../support/app.ts';
-import { atRest, bindings, resetAll, stubOf } from '../../support/conversations.ts';
+import { atRest, bindings, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { as, simulatedEdge } from '../../support/prefixes.ts';
+import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say } from '../../support/turns.ts';
 

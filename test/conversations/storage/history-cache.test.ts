@@ -5,7 +5,8 @@ import { Conversation } from '../../../src/conversations/conversation.ts';
 import { type CachedHistory, historyCache, tailOf } from '../../../src/conversations/storage/history-cache.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
 import { type Upstream, upstreamOf } from '../../../src/upstream/upstream.ts';
-import { resetAll, rowsOf, simulate, stubOf } from '../../support/conversations.ts';
+import { rowsOf, simulate, stubOf } from '../../support/conversations.ts';
+import { resetAll } from '../../support/reset.ts';
 import { runs } from '../../support/runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
 

@@ -5,7 +5,8 @@ import { joinedTexts } from '../../../src/conversations/storage/joined-texts.ts'
 import type { TurnStatus } from '../../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../../src/conversations/storage/transcript.ts';
 import { SentHistory } from '../../../src/upstream/request/sent-history.ts';
-import { atRest, resetAll, simulate, stubOf } from '../../support/conversations.ts';
+import { atRest, simulate, stubOf } from '../../support/conversations.ts';
+import { resetAll } from '../../support/reset.ts';
 import { bodyOf, say } from '../../support/turns.ts';
 
 beforeEach(() => {

@@ -2,8 +2,9 @@ import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Upstream } from '../../../src/upstream/upstream.ts';
-import { bindings, resetAll, simulate } from '../../support/conversations.ts';
+import { bindings, simulate } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
+import { resetAll } from '../../support/reset.ts';
 import { ask, bodyOf, say } from '../../support/turns.ts';
 
 afterEach(resetAll);

@@ -6,8 +6,9 @@ import { Turn } from '../../../src/conversations/turn/turn.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Upstream } from '../../../src/upstream/upstream.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../support/billed-answer.ts';
-import { bindings, resetAll, simulate, stubOf } from '../../support/conversations.ts';
+import { bindings, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
+import { resetAll } from '../../support/reset.ts';
 import { runs } from '../../support/runs.ts';
 import { ask, bodyOf, listen } from '../../support/turns.ts';
 

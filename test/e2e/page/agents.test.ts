@@ -61,6 +61,26 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
     }, '/#/agents');
   });
 
+  test('have tables that a phone shows without scrolling sideways', async () => {
+    await store('keeper-of-keys', { description: 'Knows which key opens which door, and who has it', system: 'Keys.' });
+    await inPage(
+      async ({ page }) => {
+        const name = page.getByRole('link', { name: 'keeper-of-keys' });
+        await name.waitFor();
+        const scrolling = () =>
+          page
+            .locator('.table-frame')
+            .evaluateAll((frames) => frames.map(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth));
+        expect(await scrolling()).toEqual([0]);
+        await name.click();
+        await page.getByRole('region', { name: 'Versions' }).waitFor();
+        expect(await scrolling()).toEqual([0]);
+      },
+      '/#/agents',
+      { viewport: { width: 390, height: 844 } },
+    );
+  });
+
   test('are chosen beside the model, and a conversation shows and keeps the one it began with', async () => {
     await store('keeper', { description: 'Keeps the lock', system: 'You keep a lock.', model: 'claude-sonnet-5' });
     await inPage(async ({ page }) => {

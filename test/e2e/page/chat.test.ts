@@ -246,6 +246,9 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByText(/roll_dice answered/).waitFor();
       await answered(page);
       expect(await page.locator('.call').textContent()).toMatch(/roll_dicecalledInput\{"dice":\d+\}Result\d/);
+      // The call and what follows it are two answers of one model, which is named above the first alone.
+      expect(await page.locator('.message.assistant').count()).toBe(2);
+      expect(await page.locator('.message-name').count()).toBe(1);
 
       const pixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
       const file = { name: 'gate.png', mimeType: 'image/png', buffer: Buffer.from(pixel, 'base64') };

@@ -36,7 +36,7 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
       await shot(opened, 'live');
       await answered(page);
       await expect.poll(() => steps.count()).toBe(2);
-      const figures = /^Step \d[A-Z].*\d+ in.*\d+ outfirst byte after \d+.*\$0\.0/;
+      const figures = /^Step \d[\d,]+ in.*\d+ outfirst byte after \d+.*\$0\.0/;
       await expect.poll(() => steps.nth(1).locator('.run-figures').textContent()).toMatch(figures);
       expect(await steps.nth(0).locator('.run-figures').textContent()).toMatch(figures);
       // By the keyboard alone.

@@ -4,9 +4,10 @@ import type { Conclusion, Work } from '../../../src/durable/contracts/inbox.ts';
 import { accountStub, inboxStub } from '../../../src/durable/stubs.ts';
 import { EventStore } from '../../../src/webhooks/inbox/event-store.ts';
 import { Inbox } from '../../../src/webhooks/inbox/inbox.ts';
-import { countRows, resetAll } from '../../support/conversations.ts';
+import { countRows } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { bindings } from '../../support/prefixes.ts';
+import { resetAll } from '../../support/reset.ts';
 import { accountOf, eventOf, inboxOf, labelled, worksOf } from '../../support/webhooks.ts';
 
 afterEach(async () => {

@@ -41,14 +41,16 @@ function MessageView({ entry, session }: MessageProps) {
   const ending = row && role === 'assistant' ? (ENDINGS[row.status] ?? ENDINGS[row.stop_reason ?? '']) : undefined;
   const steps = role === 'assistant' ? stepsIn(parts) : undefined;
   const turn = row?.turn ?? stream?.turn;
+  const model = stream?.message?.model ?? row?.model ?? entry.modelAbove ?? session.report.value?.model ?? undefined;
   const thoughtOf = (part: Part) => session.thoughts.find(turn, parts.indexOf(part));
   if (!stream && shown.length === 0) return null;
   return (
     <article class={`message ${role}`} data-live={stream !== undefined} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (
         <header class="message-head">
-          <span class="message-name">
-            {nameOf(stream?.message?.model ?? row?.model ?? session.report.value?.model ?? 'Answer')}
+          {/* Said once above answers that belong together. Who cannot see that they do hears it again. */}
+          <span class={model !== undefined && model === entry.modelAbove ? 'unseen' : 'message-name'}>
+            {nameOf(model ?? 'Answer')}
           </span>
           <Figures row={row} stream={stream} />
         </header>
@@ -57,6 +59,7 @@ function MessageView({ entry, session }: MessageProps) {
         {steps && (
           <RunTimeline
             steps={steps}
+            model={model}
             turn={turn}
             session={session}
             results={results}

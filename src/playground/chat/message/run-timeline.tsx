@@ -12,6 +12,8 @@ import { MessagePart } from './message-part.tsx';
 
 interface RunTimelineProps {
   steps: readonly Step[];
+  /** The model that stands above the answer. A step names its own only where it is another. */
+  model: string | undefined;
   /** The id of the run's turn, once it is known. */
   turn: string | undefined;
   session: Session;
@@ -22,7 +24,7 @@ interface RunTimelineProps {
 }
 
 /** Shows a run: each step with its figures, what was said in it, and its calls. */
-export function RunTimeline({ steps, turn, session, results, thoughtOf, isLive }: RunTimelineProps) {
+export function RunTimeline({ steps, model, turn, session, results, thoughtOf, isLive }: RunTimelineProps) {
   const over = steps.filter(({ isOver }) => isOver).length;
   // With each step that has ended there is more to tell.
   const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
@@ -40,7 +42,7 @@ export function RunTimeline({ steps, turn, session, results, thoughtOf, isLive }
         return (
           // biome-ignore lint/suspicious/noArrayIndexKey: steps are only ever added at the end.
           <li key={index} class="stack run-step" data-live={isLast}>
-            <StepFigures number={index + 1} told={told[index]} />
+            <StepFigures number={index + 1} told={told[index]} model={model} />
             {parts.map((part, at) =>
               isEdgeCall(part) ? (
                 <EdgeCall
@@ -70,15 +72,22 @@ export function RunTimeline({ steps, turn, session, results, thoughtOf, isLive }
   );
 }
 
+interface StepFiguresProps {
+  number: number;
+  told: ConversationTurn['steps'][number] | undefined;
+  model: string | undefined;
+}
+
 /** The line is there from the start, so that nothing moves when the figures come. */
-function StepFigures({ number, told }: { number: number; told: ConversationTurn['steps'][number] | undefined }) {
+function StepFigures({ number, told, model }: StepFiguresProps) {
   const usage = (told?.usage ?? {}) as Partial<Usage>;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   const isOver = told !== undefined && told.status !== 'running';
+  const name = told && nameOf(told.model);
   return (
     <p class="figures run-figures">
       <span class="run-number">Step {number}</span>
-      {told && <span>{nameOf(told.model)}</span>}
+      {name !== undefined && (model === undefined || name !== nameOf(model)) && <span>{name}</span>}
       {isOver && (
         <>
           <span>{formatCount(input_tokens ?? 0)} in</span>

@@ -1,6 +1,7 @@
 import { computed, type ReadonlySignal } from '@preact/signals';
 import type { ConversationMessage, MessageStream, SluiceError } from '../../../client/index.ts';
 import { type Part, partsOf } from './content.ts';
+import { withModelsAbove } from './models-above.ts';
 import type { Session } from './session.ts';
 
 /** One message as it is shown. */
@@ -14,6 +15,8 @@ export interface Entry {
   stream: MessageStream | undefined;
   /** What is said of a question that got no answer. */
   unsent?: string;
+  /** The model of the answer right above, where no question stands between the two. */
+  modelAbove?: string;
 }
 
 /** @returns the history, then the running question and its answer */
@@ -33,7 +36,7 @@ export function entriesOf(session: Session): Entry[] {
   if (live) add('assistant', [], live.stream);
   else if (asked !== undefined)
     Object.assign(entries.at(-1) ?? {}, { unsent: unsentNote(session.failure.value?.error) });
-  return entries;
+  return withModelsAbove(entries);
 }
 
 /** What was refused has not left the edge. Of what broke on the way nobody here knows how far it came. */

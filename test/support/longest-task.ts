@@ -1,0 +1,65 @@
+import type { Page } from 'playwright-core';
+import { expect } from 'vitest';
+
+/** A task that takes longer than this keeps a press of a key waiting, and a frame from being drawn. */
+export const LONGEST_TASK_MS = 50;
+const MOST_TRIES = 15;
+const OF_THE_TEST = /blink\.mojom\.DevTools/;
+const CATEGORIES = ['toplevel', 'devtools.timeline', 'disabled-by-default-devtools.timeline', '__metadata'];
+
+/** An event of Chromium's trace; durations in microseconds. */
+interface TraceEvent {
+  name: string;
+  ph: string;
+  pid: number;
+  tid: number;
+  /** When it began, in microseconds. */
+  ts: number;
+  dur?: number;
+  /** The time that the thread itself has worked. */
+  tdur?: number;
+  args?: { name?: string; mojo_interface_tag?: string };
+}
+
+/**
+ * Measures how long a page keeps its thread while something is done, in a trace of Chromium. Others use the machine's
+ * caches too: it is done again while a task takes too long, and the best try counts.
+ *
+ * @param page of a browser that nobody else uses: a trace is of all that its browser does
+ * @returns the longest task of the page's main thread, in milliseconds of the thread's own time
+ */
+export async function longestTask(page: Page, name: string, act: () => Promise<void>): Promise<number> {
+  let longest = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < MOST_TRIES && longest > LONGEST_TASK_MS; i += 1) {
+    longest = Math.min(longest, await longestOfTrace(page, name, act));
+  }
+  return longest;
+}
+
+async function longestOfTrace(page: Page, name: string, act: () => Promise<void>): Promise<number> {
+  const browser = page.context().browser();
+  if (!browser) throw new Error('A page without a browser cannot be traced.');
+  await browser.startTracing(page, { categories: CATEGORIES });
+  await act();
+  const { traceEvents } = JSON.parse((await browser.stopTracing()).toString()) as { traceEvents: TraceEvent[] };
+  const mains = traceEvents.filter(({ name, args }) => name === 'thread_name' && args?.name === 'CrRendererMain');
+  const isMain = ({ pid, tid }: TraceEvent) => mains.some((main) => main.pid === pid && main.tid === tid);
+  // What the test asks of the page by the inspector is not the page's work.
+  const asked = traceEvents.filter(
+    ({ name, args }) => /mojo message/.test(name) && OF_THE_TEST.test(JSON.stringify(args)),
+  );
+  const isAsked = ({ pid, ts, dur = 0 }: TraceEvent) =>
+    asked.some((one) => one.pid === pid && one.ts >= ts && one.ts <= ts + dur);
+  const tasks = traceEvents.filter(
+    (event) => event.ph === 'X' && /RunTask$/.test(event.name) && isMain(event) && !isAsked(event),
+  );
+  expect(tasks.length, 'tasks in the trace').toBeGreaterThan(100);
+  // Others use this machine: `dur` counts the time in which the thread waited for its turn as well.
+  const longest = tasks.reduce((most, { tdur = 0 }) => Math.max(most, tdur), 0) / 1_000;
+  const wall = tasks.reduce((most, { dur = 0 }) => Math.max(most, dur), 0) / 1_000;
+  process.stdout.write(
+    `${name}: ${tasks.length} tasks, the longest ${longest.toFixed(1)} ms (${wall.toFixed(1)} ms by the clock)\n`,
+  );
+  expect(longest).toBeGreaterThan(0);
+  return longest;
+}

@@ -146,7 +146,7 @@ export const settingsSchema = z.object({
   ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),
-    'How long requests stay in the ledger, and conversations without their own say.',
+    'How long requests stay in the ledger (up to a day longer), and conversations without their own say.',
   ),
   JURISDICTION: z.optionally(
     z.enum(['eu', 'us']),

@@ -1,10 +1,11 @@
-import { abortAllDurableObjects, reset, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import type { ConversationReport } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
+import { emptyObjects, resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
@@ -31,7 +32,7 @@ beforeEach(() => {
   clock = Date.now() + 100 * DAY;
   clock -= clock % DAY;
 });
-afterEach(async () => await reset());
+afterEach(resetAll);
 
 async function inAccount<T>(run: (account: Account, state: DurableObjectState) => T | Promise<T>): Promise<T> {
   return await runInAccount(stub(), { now: () => clock, retentionDays: 3 }, run);
@@ -111,7 +112,7 @@ const step = fc.oneof(
 test('an account that wakes knows what it knew awake', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.array(step, { maxLength: 12 }), { minLength: 1, maxLength: 4 }), async (lives) => {
-      await reset();
+      await emptyObjects();
       await inAccount((account) => {
         account.rememberToken({ jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(1_000_000) } });
         account.rememberToken({ jti: 'minted', scopes: ['messages'] });

@@ -1,6 +1,8 @@
 /** Bytes in a buffer that is not shared. Web Crypto accepts no others. */
 export type Bytes = Uint8Array<ArrayBuffer>;
 
+export const NO_BYTES: Bytes = new Uint8Array(0);
+
 /** Decodes bytes that are known to be text. It keeps a byte order mark, so that encoding gives the same bytes again. */
 export const exactDecoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
 

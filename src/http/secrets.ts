@@ -45,6 +45,15 @@ export function masked(text: string): string {
   return rest;
 }
 
+/** @returns a text without the beginning of a secret that it ends with, because it was interrupted there. */
+export function withoutBegunSecret(text: string): string {
+  for (const secret of all) {
+    for (let length = secret.length - 1; length >= LEAST_LENGTH; length -= 1)
+      if (text.endsWith(secret.slice(0, length))) return text.slice(0, -length);
+  }
+  return text;
+}
+
 /** @returns the bytes of a text without those secrets; the same bytes if it has none. */
 export function maskedBytes(bytes: Uint8Array): Uint8Array {
   const text = exactDecoder.decode(bytes);

@@ -1,5 +1,5 @@
 const LINE_FEED = 10;
-const CARRIAGE_RETURN = 13;
+export const CARRIAGE_RETURN = 13;
 const BYTE_ORDER_MARK = [0xef, 0xbb, 0xbf] as const;
 
 /** Called with each line as a range of `bytes`, without its line end. The bytes are valid during the call only. */

@@ -6,23 +6,19 @@
 
 import type { IdleTimeout } from '../async/idle-timeout.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
-import { encoder, utf8 } from '../http/bytes.ts';
+import { encoder, NO_BYTES } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
-import { maskedBytes } from '../http/secrets.ts';
-import { startsWith } from '../sse/bytes.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
+import { ErrorMask } from './error-mask.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
-import { readFirstEvent } from './first-event.ts';
 import { gather, probeDensity } from './gather.ts';
 import { headersDown } from './headers.ts';
 import { keepBuffer, type Piece, readTee, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
-const NO_BYTES = new Uint8Array(0);
 /** This many streams that begin at the same time may hold a large buffer each. */
 const MOST_LARGE_OPENINGS = 16;
-const MESSAGE_OPENING = utf8('event: message_start\n');
 /** The size of a buffer for bytes that should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
 /**
@@ -41,6 +37,9 @@ const READS_BEHIND_BREAK = 2;
 /** How often, and for how many milliseconds each time, to wait for a copy that neither brings bytes nor ends. */
 const COPY_WAITS = 20;
 const COPY_WAIT_MS = 50;
+
+/** The services of the Claude API themselves: they quote no key. Only what stands before them, a gateway, may do that. */
+const SERVICE = /^https:\/\/(?:api\.anthropic\.com|[\w.-]+\.(?:api\.aws|googleapis\.com|services\.ai\.azure\.com))\//;
 
 export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gone';
 
@@ -82,18 +81,20 @@ export async function relayStream(
   finish: Finish,
 ): Promise<Response> {
   const usage = new UsageReader(course.reading);
+  // It has to read each piece by itself, which costs more than the native pipe.
+  const mask = SERVICE.test(response.url) ? undefined : new ErrorMask();
   const opening = await readOpening(body, usage, course.watchdog, course.opening);
   const report = opening.isAll ? usage.wholeReport : undefined;
   if (report) {
     course.watchdog.stop();
     const remark = finish(report, 'complete', opening.firstByte);
     // This is a copy, because the buffer may hold another request's answer before this one has gone down.
-    const whole = withComment(opening.bytes, remark);
+    const whole = withComment(mask?.pass(opening.bytes) ?? opening.bytes, remark);
     keepBuffer(opening.bytes);
     return streamDown(response, whole, ownHeaders?.());
   }
   const { readable, writable } = new IdentityTransformStream();
-  waitUntil(pour(opening, writable, usage, course, requestId, finish));
+  waitUntil(pour(opening, writable, usage, mask, course, requestId, finish));
   return streamDown(response, readable, ownHeaders?.());
 }
 
@@ -134,15 +135,8 @@ async function readOpening(
     opening.firstByte = Date.now();
     watchdog.touch(opening.firstByte);
     if (!value) return opening;
-    let isOpen = !done;
     opening.bytes = value;
-    if (!startsWith(value, 0, value.length, MESSAGE_OPENING)) {
-      // It may be an error, which may quote what a gateway was sent. So secrets are masked.
-      const event = done ? { bytes: value, isOpen } : await readFirstEvent(reader, value, () => watchdog.touch());
-      isOpen = event.isOpen;
-      opening.bytes = maskedBytes(event.bytes);
-    }
-    if (isOpen) opening.rest = { body, reader };
+    if (!done) opening.rest = { body, reader };
     usage.push(opening.bytes, true);
     if (!opening.rest || !usage.wholeReport) return opening;
     // Normally nothing follows the API's last event. If an upstream sends more, it does so at once.
@@ -170,8 +164,8 @@ async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> 
 }
 
 /** Writes the first bytes and puts their buffer back. Otherwise it would be held until the answer ends. */
-function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>): void {
-  write(writable, opening.bytes.slice());
+function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>, mask: ErrorMask | undefined): void {
+  writeCopy(writable, opening.bytes, mask);
   keepBuffer(opening.bytes);
   opening.bytes = NO_BYTES;
 }
@@ -181,19 +175,20 @@ async function pour(
   opening: StreamOpening,
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
+  mask: ErrorMask | undefined,
   { signal, controller, watchdog }: PipeState,
   requestId: string,
   finish: Finish,
 ): Promise<void> {
   const { firstByte, rest } = opening;
-  writeOpening(opening, writable);
+  writeOpening(opening, writable, mask);
   /** Whether the usage reader has seen everything that came. */
   let isRead = true;
   try {
     const following = await rest?.next;
     if (following?.value) {
       usage.push(following.value);
-      write(writable, following.value.slice());
+      writeCopy(writable, following.value, mask);
     }
     if (rest && !following?.done) {
       const take = (piece: Uint8Array, at: number) => {
@@ -201,18 +196,19 @@ async function pour(
         usage.push(piece, false, at);
       };
       const density = await probeDensity(rest.reader, (piece, at) => {
-        write(writable, piece.slice());
+        writeCopy(writable, piece, mask);
         take(piece, at);
       });
       if (density !== 'ended') {
         rest.reader.releaseLock();
-        isRead = await carryDown(rest.body, density, writable, usage, watchdog);
+        isRead = await carryDown(rest.body, density, writable, usage, mask, watchdog);
       }
     }
   } catch {
     // The stream broke after a complete answer, which does no harm.
   }
   watchdog.stop();
+  if (mask) write(writable, mask.rest());
   let words = '';
   try {
     const report = usage.wholeReport;
@@ -253,20 +249,58 @@ async function carryDown(
   density: 'dense' | 'sparse',
   writable: WritableStream<Uint8Array>,
   usage: UsageReader,
+  mask: ErrorMask | undefined,
   watchdog: IdleTimeout,
 ): Promise<boolean> {
-  if (density === 'sparse') return await carryNatively(body, writable, usage, watchdog);
+  const carrySparse = (stream: ReadableStream<Uint8Array>) =>
+    mask ? carryMasked(stream, writable, usage, mask, watchdog) : carryNatively(stream, writable, usage, watchdog);
+  if (density === 'sparse') return await carrySparse(body);
   const writer = writable.getWriter();
   const gathered = await gather(body, {
     take(piece) {
       watchdog.touch();
       usage.push(piece);
-      return writer.write(piece);
+      const bytes = mask ? mask.pass(piece) : piece;
+      return bytes.length > 0 ? writer.write(bytes) : Promise.resolve();
     },
     onWait: (waits) => (waits ? watchdog.pause() : watchdog.touch()),
   }).finally(() => writer.releaseLock());
   if (typeof gathered === 'string') return gathered === 'ended';
-  return await carryNatively(gathered.sparse, writable, usage, watchdog);
+  return await carrySparse(gathered.sparse);
+}
+
+/**
+ * Carries the rest of a stream piece by piece, so that its errors can be masked.
+ *
+ * @returns whether everything that came has been read; false if the caller has left
+ * @throws the error that broke the stream
+ */
+async function carryMasked(
+  body: ReadableStream<Uint8Array>,
+  writable: WritableStream<Uint8Array>,
+  usage: UsageReader,
+  mask: ErrorMask,
+  watchdog: IdleTimeout,
+): Promise<boolean> {
+  const reader = body.getReader({ mode: 'byob' });
+  const writer = writable.getWriter();
+  let isThere = true;
+  const onLeft = () => {
+    isThere = false;
+    reader.cancel().catch(ignoreGone);
+  };
+  const take = (piece: Uint8Array, at: number) => {
+    watchdog.touch(at);
+    usage.push(piece, false, at);
+    const bytes = mask.pass(piece);
+    if (bytes.length > 0) writer.write(bytes.slice()).catch(onLeft);
+  };
+  try {
+    while (isThere && (await probeDensity(reader, take)) !== 'ended');
+  } finally {
+    writer.releaseLock();
+  }
+  return isThere;
 }
 
 /**
@@ -350,6 +384,11 @@ function write(writable: WritableStream<Uint8Array>, bytes: Uint8Array): void {
   const writer = writable.getWriter();
   writer.write(bytes).catch(ignoreGone);
   writer.releaseLock();
+}
+
+/** Writes a copy, because the buffer of the piece is used again. */
+function writeCopy(writable: WritableStream<Uint8Array>, piece: Uint8Array, mask: ErrorMask | undefined): void {
+  write(writable, (mask?.pass(piece) ?? piece).slice());
 }
 
 /** Writes and closes without waiting: if the caller has stopped reading, it can take for ever. */

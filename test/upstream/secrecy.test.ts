@@ -4,6 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
+import { utf8 } from '../../src/http/bytes.ts';
 import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { type Fetch, upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, testApp } from '../support/app.ts';
@@ -34,8 +35,33 @@ const ECHOES: Record<string, (said: string) => Response | Promise<Response>> = {
     const event = `event: error\ndata: ${JSON.stringify(error(said))}\n\n`;
     return new Response(bodyOf(event.match(/.{1,9}/gs) ?? []), { headers: { 'content-type': 'text/event-stream' } });
   },
+  'a stream with an error after a ping': (said) => inTime([PING, errorEvent(said)]),
+  'a stream with an error after a comment, in pieces': (said) =>
+    inTime([': wait\n\n', ...(errorEvent(said).match(/.{1,40}/gs) ?? [])]),
+  'a stream with an error after its opening': (said) => inTime([OPENING + PING + errorEvent(said)]),
+  'a slow stream with an error': (said) => inTime([OPENING, PING, PING, PING, PING, PING, errorEvent(said)], 5),
+  'a dense stream with an error': (said) => inTime([OPENING, ...Array(40).fill(PING), errorEvent(said)]),
   'a failure of the network': (said) => Promise.reject(new TypeError(`cannot send ${said}`)),
 };
+
+const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
+const OPENING =
+  'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","content":[],"model":"m","usage":{"input_tokens":1,"output_tokens":1}}}\n\n';
+const errorEvent = (said: string) => `event: error\ndata: ${JSON.stringify(error(said))}\n\n`;
+
+/** @returns a stream that comes in these pieces, with so many milliseconds between them */
+function inTime(pieces: readonly string[], ms = 0): Response {
+  const body = new ReadableStream({
+    async start(controller) {
+      for (const piece of pieces) {
+        controller.enqueue(utf8(piece));
+        await new Promise((resolve) => setTimeout(resolve, ms));
+      }
+      controller.close();
+    },
+  });
+  return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+}
 
 const error = (message: string) => ({ type: 'error', error: { type: 'invalid_request_error', message } });
 

@@ -48,7 +48,7 @@ export const settingsSchema = z.object({
   ),
   ANTHROPIC_API_KEY: z.optionally(
     z.string().check(z.minLength(1)),
-    'Secret. The key that goes up; callers never see it.',
+    'Secret. The key that is sent to the Claude API. Callers never see it.',
   ),
   ANTHROPIC_BASE_URL: z.described(
     z._default(
@@ -59,11 +59,11 @@ export const settingsSchema = z.object({
       ),
       'https://api.anthropic.com',
     ),
-    'The Claude API, or a gateway before it.',
+    'The address of the Claude API, or of a gateway in front of it.',
   ),
   UPSTREAM: z.optionally(
     z.enum(['anthropic', 'simulator']),
-    '`anthropic` or `simulator`. The simulator is the default in development without a key, and refused elsewhere.',
+    '`anthropic` or `simulator`. The simulator is the default in development without a key. Elsewhere it is refused.',
   ),
   UPSTREAMS: z.described(
     z._default(
@@ -74,15 +74,18 @@ export const settingsSchema = z.object({
       ),
       [],
     ),
-    'JSON: where Claude is served, in the order in which it is tried; each with a secret `UPSTREAM_<NAME>_KEY`.',
+    'JSON: the places that serve Claude, in the order in which they are tried. Each has a secret `UPSTREAM_<NAME>_KEY`.',
   ),
-  ALLOWED_ORIGINS: z.described(z._default(origins, []), 'Origins whose pages may call, separated by commas, or `*`.'),
-  MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body.'),
+  ALLOWED_ORIGINS: z.described(
+    z._default(origins, []),
+    'Web pages of these origins may call. Separated by commas; `*` is all.',
+  ),
+  MAX_BODY_BYTES: z.described(countSetting(32 * 1024 * 1024, 1), 'Largest request body, in bytes.'),
   MAX_BATCH_BYTES: z.described(
     countSetting(100_000_000, 1, 256 * 1024 * 1024),
-    'Largest body of a batch; with its prefixes laid it may have 256 MB.',
+    'Largest body of a batch, in bytes. With the texts of its prefixes it may have 256 MB.',
   ),
-  MAX_FILE_BYTES: z.described(countSetting(100_000_000, 1), 'Largest file that may be uploaded.'),
+  MAX_FILE_BYTES: z.described(countSetting(100_000_000, 1), 'Largest file that may be uploaded, in bytes.'),
   FORWARD_HEADERS: z.described(
     z._default(
       z.pipe(
@@ -95,106 +98,115 @@ export const settingsSchema = z.object({
       ),
       [],
     ),
-    'Headers that go up although a caller chooses by them: `helicone-*`, `anthropic-workspace-id`, …',
+    'Headers of callers that go up, and otherwise would not: `helicone-*`, `anthropic-workspace-id`, …',
   ),
   UPSTREAM_USER_ID: z.optionally(
     z.enum(['account']),
-    '`account` puts a hash of the account into `metadata.user_id` of all that goes up.',
+    '`account` puts a hash of the account into `metadata.user_id` of each request that goes up.',
   ),
-  UPSTREAM_MAX_RETRIES: z.described(countSetting(2), 'Retries before the first byte.'),
+  UPSTREAM_MAX_RETRIES: z.described(
+    countSetting(2),
+    'How often a request is sent again if it fails before the first byte of its answer.',
+  ),
   UPSTREAM_TIMEOUT_MS: z.described(
     countSetting(600_000, 1),
-    'From the request to the upstream’s headers, retries included.',
+    'How long to wait for the headers of an answer, retries included.',
   ),
-  STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'Silence in mid-answer after which it counts as cut.'),
+  STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
   CANCEL_STOPS: z.described(
     z._default(z.enum(CANCEL_STOPS), 'streams'),
-    'Which answers the upstream stops to write, and to bill, when their connection is closed.',
+    'Which answers the upstream stops writing and billing when their connection is closed: `streams`, `always`, `never`.',
   ),
   SERVED_STEP_TOKENS: z.described(
     countSetting(50_000, 1),
-    'With `served_tools: "estimate"`: tokens that one use of a tool of the API’s own may add to the prompt.',
+    'With `served_tools: "estimate"`: how many tokens one use of the API’s own tools may add to the prompt.',
   ),
   MODEL_ALIASES: z.described(
     z._default(jsonSetting(z.catchall(z.object({}), z.string().check(z.minLength(1)))), {}),
     'JSON: names of your own → model ids.',
   ),
-  PRICES: z.described(z._default(jsonSetting(priceTable), {}), 'JSON: rows that override or extend the model table.'),
+  PRICES: z.described(
+    z._default(jsonSetting(priceTable), {}),
+    'JSON: prices of models. They override or extend the built-in table.',
+  ),
   SIGNING_SECRET: z.optionally(secret, 'Secret. Signs this edge’s own tokens; at least 32 characters.'),
-  SIGNING_SECRET_PREVIOUS: z.optionally(secret, 'Secret. The one before, valid as well during a rotation.'),
+  SIGNING_SECRET_PREVIOUS: z.optionally(secret, 'Secret. The one before. Its tokens stay valid while you rotate.'),
   JWKS_URL: z.optionally(
     anyHttpUrl,
-    'Keys of an identity provider whose tokens are accepted. Needs the two below and a limit in USD.',
+    'Where your identity provider has its keys. Needs the two below, and a limit in USD in `DEFAULT_LIMITS`.',
   ),
   JWT_ISSUER: z.optionally(z.string(), 'The `iss` of the provider’s tokens.'),
   JWT_AUDIENCE: z.optionally(z.string(), 'The `aud` of the provider’s tokens.'),
   JWT_ADMIN: z.described(
     z._default(z.enum(['true', 'false']), 'false'),
-    '`true` has the scope `admin` of a provider’s token count: who gives it there makes admins here.',
+    '`true`: the scope `admin` of a provider’s token counts. Whoever can give it there makes admins here.',
   ),
   JWT_GROUP_CLAIM: z.optionally(
     z.string().check(z.minLength(1)),
-    'The claim of a token that names its account’s group, unless an admin has chosen one.',
+    'The claim of a token that names its account’s group. A group that an admin has chosen wins.',
   ),
   DEFAULT_LIMITS: z.described(
     z._default(jsonSetting(limitsSchema), {}),
-    'JSON: the limits of accounts without their own.',
+    'JSON: the limits of accounts that have none of their own.',
   ),
   DEPLOYMENT_LIMITS: z.optionally(
     jsonSetting(poolLimitsSchema),
-    'JSON: limits in USD that all accounts share; `{}` only sums what they spend.',
+    'JSON: limits in USD for all accounts together. `{}` is no limit: it only adds up what they spend.',
   ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),
-    'How long requests stay in the ledger (up to a day longer), and conversations without their own say.',
+    'How long requests stay in the ledger. Conversations too, unless they say otherwise.',
   ),
   JURISDICTION: z.optionally(
     z.enum(['eu', 'us']),
-    'Where objects live. Part of every object’s id: choose it before the first deploy.',
+    'Where objects live: `eu` or `us`. It is part of every object’s id: choose it before the first deploy.',
   ),
   GITHUB_WEBHOOK_SECRET: z.described(
     senderSecret,
-    'Secret. Of GitHub’s webhooks at `/webhooks/github`: 16 characters or more; several, by commas, to rotate.',
+    'Secret. For GitHub’s webhooks at `/webhooks/github`: at least 16 characters. To rotate, several with commas.',
   ),
-  GITHUB_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results go; without it they are kept.'),
+  GITHUB_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results are sent. Without it they are only kept.'),
   GITHUB_WEBHOOK_AGENT: z.optionally(
     agentName,
-    'The stored agent that works on their texts, in place of labelling them.',
+    'A stored agent that works on their texts. Without it they get labels.',
   ),
   STRIPE_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Stripe: the endpoint’s `whsec_…`.'),
-  STRIPE_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results go.'),
+  STRIPE_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results are sent.'),
   STRIPE_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
   SLACK_WEBHOOK_SECRET: z.described(senderSecret, 'Secret. The same for Slack: the app’s signing secret.'),
-  SLACK_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results go.'),
+  SLACK_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results are sent.'),
   SLACK_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
   STANDARD_WEBHOOK_SECRET: z.described(
     z._default(standardSecrets, []),
     'Secret. The same for any sender that follows Standard Webhooks: `whsec_…`.',
   ),
-  STANDARD_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results go.'),
+  STANDARD_WEBHOOK_DELIVER_URL: z.optionally(httpUrl, 'Where their results are sent.'),
   STANDARD_WEBHOOK_AGENT: z.optionally(agentName, 'The agent that works on them.'),
   DELIVER_HOSTS: z.described(z._default(hosts, []), 'Further hosts that results may be sent to, separated by commas.'),
-  ALERT_URL: z.optionally(httpUrl, 'Where alerts go, signed; without it they are listed alone.'),
-  BATCH_DELIVER_URL: z.optionally(httpUrl, 'Where the end of a batch is told that has no `deliver_url`.'),
+  ALERT_URL: z.optionally(httpUrl, 'Where alerts are sent, signed. Without it they are only listed.'),
+  BATCH_DELIVER_URL: z.optionally(
+    httpUrl,
+    'Where the end of a batch is reported, unless the batch has a `deliver_url`.',
+  ),
   TURN_DELIVER_URL: z.optionally(
     httpUrl,
-    'Where the end of a turn in the background and what waits for approval are told, without `deliver_url`.',
+    'Where the end of a turn in the background is reported, and what waits for approval, if it has no `deliver_url`.',
   ),
   DELIVERY_SIGNING_SECRET: z.optionally(
     standardSecret,
-    'Secret. Signs what is delivered, after Standard Webhooks: `whsec_…`.',
+    'Secret. Signs what is delivered, as Standard Webhooks says: `whsec_…`.',
   ),
   TOOL_HOSTS: z.described(
     z._default(hosts, []),
-    'Hosts of tools that the edge calls itself (`run`), separated by commas, with their port if it is not 443.',
+    'Hosts of tools that the edge calls itself (`run`), separated by commas. With the port, if it is not 443.',
   ),
   TOOL_SIGNING_SECRET: z.optionally(
     standardSecret,
-    'Secret. Signs the calls of such tools, after Standard Webhooks: `whsec_…`; without it only MCP servers are called.',
+    'Secret. Signs the calls of such tools, as Standard Webhooks says: `whsec_…`. Without it only MCP servers are called.',
   ),
-  SIMULATOR_TTFT_MS: z.described(countSetting(300), 'The simulator’s time to the first token.'),
-  SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'The simulator’s pace; 0 is unpaced.'),
-  SIMULATOR_BATCH_MS: z.described(countSetting(5000), 'How long a batch takes at the simulator.'),
+  SIMULATOR_TTFT_MS: z.described(countSetting(300), 'Milliseconds until the simulator’s first token.'),
+  SIMULATOR_TOKENS_PER_SECOND: z.described(countSetting(80), 'How fast the simulator writes. 0: at once.'),
+  SIMULATOR_BATCH_MS: z.described(countSetting(5000), 'How long a batch takes at the simulator, in milliseconds.'),
 });
 
 /** The settings of a deployment, parsed. */

@@ -225,6 +225,11 @@ export class Ledger extends Tables {
     this.#unfolded = 0;
   }
 
+  /** Folds settled rows into the rollups, if any of them is from before a time. A fold writes rows, so others wait. */
+  foldBefore(time: number): void {
+    if (this.has("ledger where id > ? and at < ? and status != 'held'", this.#fold.marker, time)) this.fold(true);
+  }
+
   /**
    * Deletes what the money was spent on. The totals stay, as a nameless row for each window that has begun. Otherwise an
    * erasure

@@ -81,7 +81,8 @@ export function beginTurn(
   if (isNew) startWithDefaults(context, request, planned, taken);
   const agent = heldAgent(context);
   if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
-  context.alarm.wakeFor(now + WATCH_MS);
+  context.alarm.watch(now + WATCH_MS);
+  if (isNew) maintenance.noteBegin();
   const row = newTurnRow(transcript, request, planned, now);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
   const turn = storeTurn(context, row, planned);
@@ -91,6 +92,7 @@ export function beginTurn(
     most: planned.most,
     onEnd: (settled) => {
       hooks.onEnd();
+      maintenance.noteEnd();
       if (!isRefused(transcript, turn)) maintenance.events.noteEnd(turn);
       settlements.follow(row, settled);
     },
@@ -147,7 +149,7 @@ export function resumeRun(context: ConversationContext, crashed: CrashedRun, hoo
   const stored = storedRunOf(context, row);
   if (!stored) return undefined;
   const { request, planned, carried } = stored;
-  context.alarm.wakeFor(now() + WATCH_MS);
+  context.alarm.watch(now() + WATCH_MS);
   context.maintenance.settlements.resumeRun(row);
   const run = new Run(row, planned, runContextOf(context, request, row, hooks, carried), crashed);
   // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
@@ -226,6 +228,7 @@ export function runContextOf(
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
     onEnd: (ended) => {
       onEnd();
+      maintenance.noteEnd();
       if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.notePaused();

@@ -69,7 +69,7 @@ function continueRun(
   transcript.calls.deleteRequest(paused.seq);
   transcript.calls.saveRequest(run.seq, JSON.stringify({ request, rest: planned.rest, carried }));
   transcript.approvals.takeUp(paused.seq, run.seq);
-  alarm.wakeFor(now() + WATCH_MS);
+  alarm.watch(now() + WATCH_MS);
   const going = new Run(run, planned, runContextOf(context, request, run, hooks, carried)).takeUp(step);
   // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
   waitUntil(Promise.resolve().then(() => going.continue()));

@@ -43,6 +43,7 @@ import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-cha
 import { resumeTurn } from './resume-turn.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
+import { unsettledTurns } from './storage/turn-queries.ts';
 import { subagentOutcomeOf } from './subagent-outcome.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { accountOfTurn } from './turn-account.ts';
@@ -241,6 +242,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (this.#runner) return failedResult(conflict(profile.id, this.#runner.turn.row.id));
     const change = rewindTo(this.#transcript, before);
     if (!change) return noMessage(before);
+    // What was settled together with a turn that has gone may have to be settled by itself.
+    if (unsettledTurns(this.#transcript).length > 0) this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
     this.#maintenance.change(change);
     return this.read();
   }
@@ -301,7 +304,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
   override async alarm(): Promise<void> {
     const { alarm } = this.around;
-    alarm.fired();
+    const isDue = alarm.fired(this.now());
     // Without readable settings, neither the retention nor the account's address is known.
     if (retentionOf(() => this.settings()) === undefined) return alarm.wakeFor(this.now() + UNREADABLE_MS);
     this.#recover();
@@ -309,7 +312,10 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (!profile) return;
     this.ctx.waitUntil(this.#maintenance.events.send());
     if (this.#runner) {
-      alarm.wakeFor(this.now() + WATCH_MS);
+      const next = this.now() + WATCH_MS;
+      // What is due now is done once the turn has ended.
+      if (isDue) alarm.wakeFor(next);
+      else alarm.watch(next);
       // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
       await within(this.#runner.renew(), STOP_MS).catch(() => {});
     } else if (this.#isCopying) alarm.wakeFor(this.now() + GRACE_MS);

@@ -4,11 +4,12 @@ import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
+import { retentionOf } from '../settings/retention.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
 import { GRACE_MS, type HeldPrefix, type Profile, type TurnRow } from './storage/rows.ts';
-import { expiredTurns, oldestToExpire, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
+import { endsToExpire, expiredTurns, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
 import { turnInterrupted } from './turn-answer.ts';
@@ -17,6 +18,9 @@ import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlem
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */
 export const CONFIRM_AGAIN_MS = 15_000;
+
+/** Turns that end within so many milliseconds of each other share one watch. */
+const CLOSE_MS = 30_000;
 
 /** Milliseconds that a call may wait for its approval, even if the retention of its conversation is shorter. */
 const APPROVAL_MS = 30 * DAY_MS;
@@ -37,11 +41,15 @@ export class Maintenance {
   readonly settlements: TurnSettlements;
   readonly events: TurnEvents;
   readonly #object: Maintained;
+  #isTidying = false;
+  /** When the object was last found at rest. */
+  #restedAt = Number.NEGATIVE_INFINITY;
 
   constructor(object: Maintained) {
     this.#object = object;
-    this.events = new TurnEvents(object);
-    this.settlements = new TurnSettlements(object, () => this.#wakeToConfirm());
+    this.events = new TurnEvents(object, () => this.rest());
+    const wake = () => this.#wakeToConfirm();
+    this.settlements = new TurnSettlements(object, { wake, onSettled: () => this.rest() });
   }
 
   /**
@@ -88,10 +96,46 @@ export class Maintenance {
   /** Deletes what has expired, repeats what was not confirmed, and sets the next alarm. */
   async tidy(): Promise<void> {
     const { transcript, isBusy } = this.#object;
-    this.#deleteExpired();
-    await this.#confirmPending();
-    if (!isBusy() && !transcript.profile?.exists) await this.clear();
-    else this.#wakeNext();
+    this.#isTidying = true;
+    try {
+      this.#deleteExpired();
+      await this.#confirmPending();
+      if (!isBusy() && !transcript.profile?.exists) await this.clear();
+      else this.#wakeNext();
+    } finally {
+      this.#isTidying = false;
+    }
+  }
+
+  /** Notes that a conversation has begun: it is deleted after its retention. */
+  noteBegin(): void {
+    const { transcript, alarm, settings } = this.#object;
+    const { profile } = transcript;
+    if (profile) alarm.wakeFor(endOfRetention(profile, settings().RETENTION_DAYS * DAY_MS));
+  }
+
+  /** Notes that a turn has ended: its log is deleted after the grace period. */
+  noteEnd(): void {
+    this.#object.alarm.wakeFor(this.#object.now() + GRACE_MS);
+  }
+
+  /**
+   * Sets the alarm back to the next thing that is due, once nothing runs and the account has confirmed everything. So nothing
+   * wakes the object only to find that nothing is left to do.
+   */
+  rest(): void {
+    const { transcript, alarm, now, isBusy, settings } = this.#object;
+    const { profile } = transcript;
+    if (isBusy() || this.#isTidying || this.events.isOpen || this.settlements.isOpen) return;
+    if (!profile || profile.deleted || profile.unreported) return;
+    const before = this.#restedAt;
+    this.#restedAt = now();
+    // Turns that follow each other so closely share one watch: to set the alarm twice in each costs more than to wake once.
+    if (this.#restedAt - before < CLOSE_MS) return;
+    const retention = retentionOf(settings);
+    if (retention === undefined) return;
+    alarm.wakeFor(endOfRetention(profile, retention));
+    alarm.endWatch();
   }
 
   /** Repeats the settlements and the report that were not confirmed. */
@@ -114,6 +158,7 @@ export class Maintenance {
       );
       const now = transcript.profile;
       if (now?.version === profile.version) transcript.save({ ...now, unreported: false });
+      this.rest();
       if (erased && !profile.deleted) await erase();
     } catch {
       this.#wakeToConfirm();
@@ -167,9 +212,9 @@ export class Maintenance {
   /** Deletes the logs, and the failed turns, that ended too long ago to be resumed. */
   #deleteExpired(): void {
     const { transcript, now } = this.#object;
-    const oldest = oldestToExpire(transcript);
+    const { oldest } = endsToExpire(transcript);
     const endedBy = now() - GRACE_MS;
-    // Most alarms find nothing to delete. The next alarm asks for the oldest anyway.
+    // Many alarms find nothing to delete. The next alarm asks for these times anyway.
     if (oldest === undefined || oldest > endedBy) return;
     for (const row of expiredTurns(transcript, endedBy)) {
       transcript.log.delete(row.seq);
@@ -178,11 +223,11 @@ export class Maintenance {
   }
 
   /** @returns when the conversation expires, in milliseconds since 1970. A call that waits for approval makes it later. */
-  expiresAt({ updatedAt, retentionSeconds }: Profile): number {
-    const retentionMs =
-      retentionSeconds === null ? this.#object.settings().RETENTION_DAYS * DAY_MS : retentionSeconds * 1_000;
-    const asked = this.#object.transcript.approvals.newestOpen();
-    return Math.max(updatedAt + retentionMs, asked === undefined ? 0 : asked + APPROVAL_MS);
+  expiresAt(profile: Profile): number {
+    const { settings, transcript } = this.#object;
+    const asked = transcript.approvals.newestOpen();
+    const end = endOfRetention(profile, settings().RETENTION_DAYS * DAY_MS);
+    return Math.max(end, asked === undefined ? 0 : asked + APPROVAL_MS);
   }
 
   /** Sets the alarm for the next thing that is due. */
@@ -193,8 +238,9 @@ export class Maintenance {
     if (unsettledTurns(transcript).length > 0 || profile.unreported) this.#wakeToConfirm();
     const nextDelivery = transcript.deliveries.next();
     if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);
-    const oldest = oldestToExpire(transcript);
-    if (oldest !== undefined) this.#object.alarm.wakeFor(oldest + GRACE_MS);
+    // One alarm deletes the logs of all turns that have ended by now.
+    const { newest } = endsToExpire(transcript);
+    if (newest !== undefined) this.#object.alarm.wakeFor(newest + GRACE_MS);
     if (profile.exists) this.#object.alarm.wakeFor(this.expiresAt(profile));
   }
 
@@ -206,7 +252,7 @@ export class Maintenance {
   reportSoon(): void {
     const { transcript, waitUntil } = this.#object;
     if (!transcript.profile?.unreported) return;
-    this.#wakeToConfirm();
+    this.#watchReport();
     waitUntil(this.#report());
   }
 
@@ -224,7 +270,17 @@ export class Maintenance {
     const updatedAt = now();
     const version = Math.max(profile.version + 1, updatedAt);
     transcript.save({ ...profile, ...change, version, updatedAt, unreported: true });
-    this.#wakeToConfirm();
+    this.#watchReport();
     waitUntil(this.#report());
   }
+
+  /** Has an alarm repeat a report that is on its way, in case the object dies before its confirmation. */
+  #watchReport(): void {
+    this.#object.alarm.watch(this.#object.now() + CONFIRM_AGAIN_MS);
+  }
+}
+
+/** @returns when a conversation has been kept long enough; milliseconds since 1970. `usual` is the deployment's retention. */
+function endOfRetention({ updatedAt, retentionSeconds }: Profile, usual: number): number {
+  return updatedAt + (retentionSeconds === null ? usual : retentionSeconds * 1_000);
 }

@@ -97,7 +97,7 @@ export async function storeCopy(
   try {
     startConversation(context, place);
     // If the object crashes before the end, the alarm deletes what was written.
-    context.alarm.wakeFor(now() + GRACE_MS);
+    context.alarm.watch(now() + GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {
       held = await holdPrefix(context, place, copied.prefix);

@@ -38,10 +38,19 @@ export function isRefused(transcript: Transcript, { row, ended, isReported }: Ru
 
 export class TurnEvents {
   readonly #object: ObjectContext;
+  readonly #onSent: () => void;
   #sending: Promise<void> | undefined;
+  #isOpen = false;
 
-  constructor(object: ObjectContext) {
+  /** @param onSent is called when each event was sent, or waits for the alarm */
+  constructor(object: ObjectContext, onSent: () => void) {
     this.#object = object;
+    this.#onSent = onSent;
+  }
+
+  /** Whether there may be an event for which only a watch wakes the object. */
+  get isOpen(): boolean {
+    return this.#isOpen;
   }
 
   /** Stores the event of a turn's end, and begins to send it. Call it in the step that stores the end. */
@@ -86,7 +95,8 @@ export class TurnEvents {
     const { transcript, alarm, now, settings, waitUntil } = this.#object;
     if (url === null && settings().TURN_DELIVER_URL === undefined) return;
     transcript.deliveries.add({ id: event.event_id, url, body: JSON.stringify(event), failures: 0, nextAt: now() });
-    alarm.wakeFor(now() + LEASE_MS);
+    this.#isOpen = true;
+    alarm.watch(now() + LEASE_MS);
     // It is sent a moment later, because the event and what it reports are stored in one step first.
     waitUntil(Promise.resolve().then(() => this.send()));
   }
@@ -103,8 +113,9 @@ export class TurnEvents {
     const { transcript, alarm, now, settings, env } = this.#object;
     for (let row = this.#due(); row; row = this.#due()) {
       const { id, url, failures } = row;
+      this.#isOpen = true;
       transcript.deliveries.postpone(id, failures, now() + LEASE_MS);
-      alarm.wakeFor(now() + LEASE_MS);
+      alarm.watch(now() + LEASE_MS);
       const to = { url: url ?? undefined, usual: settings().TURN_DELIVER_URL, failures };
       const event = JSON.parse(row.body) as { event_id: string };
       const again = await deliverEvent(event, to, { settings: settings(), env, now: now() });
@@ -114,6 +125,9 @@ export class TurnEvents {
         alarm.wakeFor(again.nextAt);
       } else transcript.deliveries.delete(id);
     }
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#onSent();
   }
 
   #due() {

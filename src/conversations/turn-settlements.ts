@@ -33,14 +33,24 @@ interface RunSettlements {
 export class TurnSettlements {
   readonly #object: SettlingObject;
   readonly #wake: () => void;
+  readonly #onSettled: () => void;
   /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
   readonly #settling = new Map<number, number>();
   readonly #runs = new Map<number, RunSettlements>();
 
-  /** @param wake sets the alarm that repeats unconfirmed settlements */
-  constructor(object: SettlingObject, wake: () => void) {
+  /**
+   * @param wake sets the alarm that repeats unconfirmed settlements
+   * @param onSettled is called when no settlement of a turn is open any more, or its alarm is set
+   */
+  constructor(object: SettlingObject, { wake, onSettled }: { wake: () => void; onSettled: () => void }) {
     this.#object = object;
     this.#wake = wake;
+    this.#onSettled = onSettled;
+  }
+
+  /** Whether settlements are on their way for which only a watch wakes the object. */
+  get isOpen(): boolean {
+    return this.#settling.size > 0 || this.#runs.size > 0;
   }
 
   /** @returns the meter that settles a turn, even a turn that began before a crash. */
@@ -57,7 +67,10 @@ export class TurnSettlements {
   follow(row: TurnRow, settled: Promise<Settled> | undefined): void {
     if (settled !== undefined && isUnderRun(row)) this.#object.waitUntil(this.#confirmStep(row, row.run, settled));
     else if (settled !== undefined) this.#object.waitUntil(this.confirm(row, settled));
-    else this.forgetFailed(row);
+    else {
+      this.forgetFailed(row);
+      if (row.run === null) this.#onSettled();
+    }
   }
 
   /** Marks a run as settled as soon as all its steps are. Its row must say already that it has ended. */
@@ -96,8 +109,13 @@ export class TurnSettlements {
     const { transcript } = this.#object;
     const row = transcript.profile && turnAt(transcript, seq);
     if (row?.run !== seq) return;
-    if (run.isSure) transcript.changeTurn(row, { settled: true });
-    else this.#object.waitUntil(this.#settleAgain(row).catch(() => this.#wake()));
+    if (run.isSure) {
+      transcript.changeTurn(row, { settled: true });
+      this.#onSettled();
+      return;
+    }
+    this.#wake();
+    this.#object.waitUntil(this.#settleAgain(row).catch(() => this.#wake()));
   }
 
   /**
@@ -119,6 +137,7 @@ export class TurnSettlements {
     } finally {
       if (this.#settling.get(seq) === since) this.#settling.delete(seq);
     }
+    this.#onSettled();
   }
 
   async #noteSettled(row: TurnRow, { outcome, cost }: Settled): Promise<void> {

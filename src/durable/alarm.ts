@@ -2,7 +2,10 @@
 export class Alarm {
   readonly #storage: DurableObjectStorage;
   readonly #grain: number;
+  /** When it comes; null while none is set. */
   #at: number | null = null;
+  /** The earliest time at which something is due; null while that is not known. A watch is not due. */
+  #due: number | null = null;
 
   /** @param grain times are rounded up to multiples of this many milliseconds, so that many requests share one alarm */
   constructor(storage: DurableObjectStorage, grain = 1) {
@@ -13,11 +16,20 @@ export class Alarm {
   /** Reads when the alarm is due. Call it before anything else, within `blockConcurrencyWhile`. */
   async load(): Promise<void> {
     this.#at = await this.#storage.getAlarm();
+    this.#due = this.#at;
   }
 
-  /** Notes that the alarm has gone off, so that none is set any more. */
-  fired(): void {
+  /**
+   * Notes that the alarm has gone off, so that none is set any more.
+   *
+   * @param now milliseconds since 1970
+   * @returns whether something may be due. If not, the alarm has only watched, and what it was set back to is still known
+   */
+  fired(now = Number.POSITIVE_INFINITY): boolean {
     this.#at = null;
+    if (this.#due !== null && this.#due > now) return false;
+    this.#due = null;
+    return true;
   }
 
   /**
@@ -28,8 +40,21 @@ export class Alarm {
    */
   wakeFor(time: number, grain = this.#grain): void {
     const at = Math.ceil(time / grain) * grain;
-    if (this.#at !== null && this.#at <= at) return;
-    this.#at = at;
-    void this.#storage.setAlarm(at);
+    if (this.#due === null || at < this.#due) this.#due = at;
+    this.watch(at);
+  }
+
+  /** Sets the alarm as `wakeFor` does, for work that runs now. `endWatch` undoes it: nothing is due at that time. */
+  watch(time: number): void {
+    if (this.#at !== null && this.#at <= time) return;
+    this.#at = time;
+    void this.#storage.setAlarm(time);
+  }
+
+  /** Sets the alarm back to the earliest time at which something is due. Call it when nothing needs the watch any more. */
+  endWatch(): void {
+    if (this.#at === null || this.#due === null || this.#at >= this.#due) return;
+    this.#at = this.#due;
+    void this.#storage.setAlarm(this.#due);
   }
 }

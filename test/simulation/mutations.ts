@@ -40,7 +40,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a turn that nothing watches over',
     object: 'conversation',
     file: 'src/conversations/begin-turn.ts',
-    edits: [['  context.alarm.wakeFor(now + WATCH_MS);\n  const row', '  const row']],
+    edits: [['  context.alarm.watch(now + WATCH_MS);\n', '']],
   },
   {
     name: 'a crash that nobody cleans up behind',

@@ -58,9 +58,12 @@ export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[]
   return transcript.turns(`status != 'running' and ended_at <= ? and ${EXPIRES}`, endedBy);
 }
 
-/** @returns when the oldest turn ended that has failed or still has a log; milliseconds since 1970 */
-export function oldestToExpire(transcript: Transcript): number | undefined {
-  return transcript.figure(`select min(ended_at) from turns where ${EXPIRES}`);
+/** @returns when the oldest and the newest turn ended that have failed or still have a log; milliseconds since 1970 */
+export function endsToExpire(transcript: Transcript): { oldest: number | undefined; newest: number | undefined } {
+  const [row] = transcript.read<{ oldest: number | null; newest: number | null }>(
+    `select min(ended_at) as oldest, max(ended_at) as newest from turns where ${EXPIRES}`,
+  );
+  return { oldest: row?.oldest ?? undefined, newest: row?.newest ?? undefined };
 }
 
 /** @returns the tools whose results a turn has taken up: the tools that the answer before it has called. */

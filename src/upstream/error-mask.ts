@@ -33,11 +33,10 @@ export class ErrorMask {
     const isHeld = !this.#isLong && rest.length <= MOST_EVENT_BYTES;
     this.#held = isHeld ? rest.slice() : NO_BYTES;
     if (isHeld) return maskedErrors(bytes.subarray(0, end));
-    const text = exactDecoder.decode(rest);
-    this.#isLong ||= IS_NO_ERROR.test(text);
+    this.#isLong ||= IS_NO_ERROR.test(exactDecoder.decode(rest));
     if (this.#isLong) return bytes;
     this.#isOver = true;
-    return joinedPieces([maskedErrors(bytes.subarray(0, end)), encoder.encode(`${maskedEnd(text)}\n\n`)]);
+    return encoder.encode(`${maskedEnd(exactDecoder.decode(bytes))}\n\n`);
   }
 
   /** @returns what was held when the stream ended */

@@ -32,7 +32,7 @@ const END_MS = 400;
 /** Relays a stream that came slowly from an address. @returns what the caller gets, and how it ended */
 async function relayed(url: string, events: readonly string[], end: 'end' | 'cut' = 'end') {
   const coming = [...events];
-  const body = new ReadableStream<Uint8Array>(
+  const body: ReadableStream<Uint8Array> = new ReadableStream(
     {
       type: 'bytes',
       async pull(controller) {

@@ -1,5 +1,5 @@
 import { addHold, advance, type Budget, emptyBudget, windowsOfGroup } from '../budget/state.ts';
-import { PERIODS } from '../budget/windows.ts';
+import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
 import { AlertOutbox } from '../delivery/alert-outbox.ts';
 import type { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -23,6 +23,7 @@ import { VersionPublisher } from './publish-versions.ts';
 import { RefusalLog } from './refusal-log.ts';
 import { StorageQuota } from './storage-quota.ts';
 import { TokensWithLimits } from './token-limits.ts';
+import { TokenRowCache } from './token-row-cache.ts';
 
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
@@ -70,10 +71,13 @@ export class AccountState {
     this.accountId = ctx.id.name;
     const ledger = new Ledger(ctx.storage, meta);
     this.ledger = ledger;
-    this.limitedTokens = new TokensWithLimits(ledger);
+    const { budget, hasCredit } = recallBudget(ledger, this.now());
+    this.budget = budget;
+    const tokenRows = new TokenRowCache(ledger);
+    this.limitedTokens = new TokensWithLimits(ledger, tokenRows, budget.holds);
     this.alerts = new AlertOutbox(ledger, around);
-    this.credentials = new Credentials(ledger, this.limitedTokens);
-    this.credits = new Credits(ledger);
+    this.credentials = new Credentials(ledger, tokenRows, this.limitedTokens);
+    this.credits = new Credits(ledger, hasCredit);
     this.refusals = new RefusalLog(ledger);
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
@@ -82,9 +86,7 @@ export class AccountState {
     this.belongings = new BelongingList(ledger);
     this.versions = new Versions(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);
-    this.storage = new StorageQuota(this.conversations, this.versions, this.belongings);
-    this.budget = recallBudget(ledger, this.now());
-    for (const { token, nanodollars } of this.budget.holds.values()) this.limitedTokens.hold(token, nanodollars);
+    this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.belongings);
     this.limits = new LimitsInForce(ledger);
     const limits = () => this.limits.limits;
     this.leases = new Leases({ account: ctx.id.name, tables: ledger, budget: this.budget, limits }, around);
@@ -152,19 +154,24 @@ export class AccountState {
  * Reads the budget in the windows of `now`. Even an account without requests may have spent something: elsewhere, or before
  * it was erased.
  */
-function recallBudget(ledger: Ledger, now: number): Budget {
-  const memory = ledger.recall();
+function recallBudget(ledger: Ledger, now: number): { budget: Budget; hasCredit: boolean } {
+  const starts = startsOf(emptyBudget(now));
+  let memory = ledger.recall(starts);
   const budget = emptyBudget(Math.max(memory.last, now));
+  const latest = startsOf(budget);
+  // If the clock has gone back, what counts are the windows of the latest time.
+  if (PERIODS.some((period) => latest[period] !== starts[period])) memory = ledger.recall(latest);
   const requests = Math.max(memory.fullAt.requests, Number(ledger.meta('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
-  for (const period of PERIODS) {
-    const window = budget.windows[period];
-    window.settled = period === 'hour' ? ledger.settledInHour(window.start) : ledger.settledSince(window.start);
-    if (!memory.hasGroups) continue;
-    const grouped =
-      period === 'hour' ? ledger.settledOfGroupsInHour(window.start) : ledger.settledOfGroupsSince(window.start);
-    for (const { group, cost } of grouped) windowsOfGroup(budget, group)[period].settled = cost;
+  for (const period of PERIODS) budget.windows[period].settled = memory.settled[period];
+  for (const { group, settled } of memory.groups) {
+    const windows = windowsOfGroup(budget, group);
+    for (const period of PERIODS) windows[period].settled = settled[period];
   }
   for (const hold of memory.holds) addHold(budget, hold, budget.fullAt);
-  return budget;
+  return { budget, hasCredit: memory.hasCredit };
+}
+
+function startsOf({ windows }: Budget): Record<Period, number> {
+  return byPeriod(PERIODS, (period) => windows[period].start);
 }

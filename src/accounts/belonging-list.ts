@@ -44,6 +44,11 @@ export class BelongingList extends ListedRows {
   /** The sum of all bytes that count; undefined until somebody asks. */
   #bytes: number | undefined;
 
+  /** Takes the sum of all bytes that count, as it was just read. */
+  recall(bytes: number): void {
+    this.#bytes = bytes;
+  }
+
   /** The bytes of all files that exist or may exist. */
   get bytes(): number {
     this.#bytes ??= this.tables.number("select sum(bytes) from belongings where state != 'gone'");

@@ -39,6 +39,12 @@ export class ConversationList extends ListedRows {
     this.#count(undefined, 0);
   }
 
+  /** Takes the sums over all rows, as they were just read. @param one a conversation that was read with them */
+  recall({ count, bytes }: { count: number; bytes: number }, one?: { id: string; bytes: number }): void {
+    this.#totals = { count, bytes };
+    if (one) this.#know(one.id, one.bytes);
+  }
+
   /** @returns how many conversations there are, and how many bytes they have reported. */
   get totals(): { count: number; bytes: number } {
     if (!this.#totals) {

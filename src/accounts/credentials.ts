@@ -8,18 +8,19 @@ import { Rows } from '../durable/rows.ts';
 import type { Tables } from '../durable/tables.ts';
 import { pageOfRows } from '../http/page.ts';
 import { isoTimeOrNull } from '../http/times.ts';
-import { TokensWithLimits } from './token-limits.ts';
+import { type LimitsRow, TokensWithLimits } from './token-limits.ts';
+import type { TokenRowCache } from './token-row-cache.ts';
 import type { TokenRow } from './usage-answers.schema.ts';
 
-type CredentialRow = Record<string, SqlStorageValue> & {
-  jti: string;
-  label: string | null;
-  scopes: string | null;
-  minted_at: number | null;
-  first_seen_at: number | null;
-  expires_at: number | null;
-  revoked_at: number | null;
-};
+type CredentialRow = Record<string, SqlStorageValue> &
+  LimitsRow & {
+    label: string | null;
+    scopes: string | null;
+    minted_at: number | null;
+    first_seen_at: number | null;
+    expires_at: number | null;
+    revoked_at: number | null;
+  };
 
 const LONGEST_STORED_JTI = 256;
 /** How many valid tokens an operator may mint for one account. */
@@ -29,30 +30,23 @@ const MOST_LISTED = 10_000;
 
 /** Keeps the rows of an account's tokens. */
 export class Credentials extends Rows {
-  readonly #known = new Map<string, { mintedAt: number | null; seen: boolean; revoked: boolean }>();
+  readonly #rows: TokenRowCache;
   readonly #limited: TokensWithLimits;
   #revokedBefore: number;
+  /** How many tokens are listed; undefined until somebody asks. */
+  #count: number | undefined;
 
   /** @param limited the tokens that have limits of their own */
-  constructor(tables: Tables, limited: TokensWithLimits) {
+  constructor(tables: Tables, rows: TokenRowCache, limited: TokensWithLimits) {
     super(tables);
+    this.#rows = rows;
     this.#limited = limited;
     this.#revokedBefore = Number(tables.meta('revoked_before') ?? 0);
-    const rows = tables.read<Pick<CredentialRow, 'jti' | 'minted_at' | 'first_seen_at' | 'revoked_at'>>(
-      'select jti, minted_at, first_seen_at, revoked_at from tokens',
-    );
-    for (const row of rows) {
-      this.#known.set(row.jti, {
-        mintedAt: row.minted_at,
-        seen: row.first_seen_at !== null,
-        revoked: row.revoked_at !== null,
-      });
-    }
   }
 
   /** @returns whether the token is revoked: by its own id, or with all tokens that were issued until some time. */
   isRevoked(token: CredentialUse): boolean {
-    const known = token.jti === undefined ? undefined : this.#known.get(token.jti);
+    const known = token.jti === undefined ? undefined : this.#rows.find(token.jti);
     if (known?.revoked) return true;
     if (this.#revokedBefore === 0) return false;
     if (known?.mintedAt) return known.mintedAt <= this.#revokedBefore;
@@ -63,9 +57,11 @@ export class Credentials extends Rows {
   /** Notes the first use of a token, so that it can be listed. Writes one row, once for each token. */
   see(token: CredentialUse, now: number): void {
     const { jti } = token;
-    if (jti === undefined || jti.length > LONGEST_STORED_JTI || this.#known.get(jti)?.seen) return;
+    if (jti === undefined || jti.length > LONGEST_STORED_JTI) return;
+    const known = this.#rows.find(jti);
+    if (known?.seen) return;
     // A token that is not listed can still be revoked.
-    if (this.#known.size >= MOST_LISTED) return;
+    if (this.#listed >= MOST_LISTED) return;
     this.tables.write(
       `insert into tokens (jti, first_seen_at, expires_at) values (?, ?, ?)
        on conflict (jti) do update set first_seen_at = excluded.first_seen_at`,
@@ -73,7 +69,7 @@ export class Credentials extends Rows {
       now,
       milliseconds(token.exp),
     );
-    this.#known.set(jti, { mintedAt: this.#known.get(jti)?.mintedAt ?? null, seen: true, revoked: false });
+    this.#changed(jti, known ? 0 : 1);
   }
 
   /**
@@ -82,16 +78,27 @@ export class Credentials extends Rows {
    * @returns false if the account already has as many valid tokens as allowed
    */
   remember(token: MintedToken, now: number): boolean {
-    if (this.#known.has(token.jti)) return true;
+    if (this.#rows.find(token.jti) !== undefined) return true;
     if (this.#valid(now) >= MOST_MINTED) return false;
     // Tokens that are valid for minutes would fill the table before the alarm rings, so expired ones are removed first.
-    if (this.#known.size >= MOST_MINTED) this.prune(now + DAY_MS);
+    if (this.#listed >= MOST_MINTED) this.prune(now + DAY_MS);
     const { jti, label = null, scopes, exp, limits } = token;
     const row = { jti, label, scopes: scopes.join(' '), minted_at: now, expires_at: milliseconds(exp) };
     this.tables.insert('tokens', { ...row, limits: TokensWithLimits.textOf(limits) }, 'insert or ignore');
-    this.#limited.add(token.jti, token.limits);
-    this.#known.set(token.jti, { mintedAt: now, seen: false, revoked: false });
+    this.#changed(jti, 1);
     return true;
+  }
+
+  get #listed(): number {
+    this.#count ??= this.tables.number('select count(*) from tokens');
+    return this.#count;
+  }
+
+  /** @param more how many rows there are more than before */
+  #changed(jti: string, more: number): void {
+    this.#rows.changed(jti);
+    this.#limited.changed(jti);
+    if (this.#count !== undefined) this.#count += more;
   }
 
   #valid(now: number): number {
@@ -104,14 +111,14 @@ export class Credentials extends Rows {
 
   /** Revokes a token, known or not. */
   revoke(jti: string, now: number): void {
-    const known = this.#known.get(jti);
+    const known = this.#rows.find(jti);
     if (known?.revoked) return;
     this.tables.write(
       'insert into tokens (jti, revoked_at) values (?, ?) on conflict (jti) do update set revoked_at = excluded.revoked_at',
       jti,
       now,
     );
-    this.#known.set(jti, { mintedAt: known?.mintedAt ?? null, seen: known?.seen ?? false, revoked: true });
+    this.#changed(jti, known ? 0 : 1);
   }
 
   /** Revokes every token that was issued until now, seen or not. */
@@ -119,14 +126,15 @@ export class Credentials extends Rows {
     this.#revokedBefore = now;
     this.tables.setMeta('revoked_before', String(now));
     this.tables.write('update tokens set revoked_at = ? where revoked_at is null', now);
-    for (const [jti, known] of this.#known) this.#known.set(jti, { ...known, revoked: true });
+    this.#rows.allChanged();
   }
 
   /** Deletes everything about tokens, except which ones are revoked. */
   erase(): void {
     this.tables.write('delete from tokens where revoked_at is null');
     this.tables.write('update tokens set label = null, scopes = null where label is not null or scopes is not null');
-    for (const [jti, known] of this.#known) if (!known.revoked) this.#known.delete(jti);
+    this.#rows.allChanged();
+    this.#count = undefined;
   }
 
   /** Deletes tokens that expired a day ago or earlier: their own `exp` refuses them anyway. */
@@ -134,7 +142,7 @@ export class Credentials extends Rows {
     const expired = this.tables.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
     for (const { jti } of expired) {
       this.tables.write('delete from tokens where jti = ?', jti);
-      this.#known.delete(jti);
+      this.#changed(jti, -1);
     }
   }
 
@@ -147,12 +155,9 @@ export class Credentials extends Rows {
       'select * from tokens order by coalesce(minted_at, first_seen_at, revoked_at) desc, jti',
     );
     const rows = pageOfRows(all, page, ({ jti }) => jti, 'end');
-    return { ...rows, data: rows.data.map((row) => ({ ...tokenRowOf(row), ...this.#limitsOf(row.jti) })) };
-  }
-
-  #limitsOf(jti: string): Pick<TokenRow, 'limits' | 'spent_usd'> {
-    const quota = this.#limited.report(jti);
-    return { limits: quota?.limits ?? null, spent_usd: quota?.settled_usd ?? null };
+    const limits = this.#limited.list(rows.data);
+    const none = { limits: null, spent_usd: null };
+    return { ...rows, data: rows.data.map((row, index) => ({ ...tokenRowOf(row), ...(limits[index] ?? none) })) };
   }
 }
 

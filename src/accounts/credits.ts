@@ -23,6 +23,8 @@ interface Credit {
   expiresAt: number | null;
 }
 
+const ALL_CREDITS = `select id, key, amount, spent, note, created_at as createdAt, expires_at as expiresAt
+  from credits order by created_at, id`;
 const MOST_CREDITS = 10_000;
 const MOST_CREDIT: Nanodollars = fromUsd(MOST_USD);
 
@@ -37,12 +39,10 @@ export class Credits extends Rows {
   /** Oldest first. */
   readonly #all: Credit[];
 
-  constructor(tables: Tables) {
+  /** @param hasAny whether any credit was given. Most accounts have none, and then nothing is read */
+  constructor(tables: Tables, hasAny: boolean) {
     super(tables);
-    this.#all = tables.read<Record<string, SqlStorageValue> & Credit>(
-      `select id, key, amount, spent, note, created_at as createdAt, expires_at as expiresAt
-       from credits order by created_at, id`,
-    );
+    this.#all = hasAny ? tables.read<Record<string, SqlStorageValue> & Credit>(ALL_CREDITS) : [];
   }
 
   /** Gives credit, once for each key. */

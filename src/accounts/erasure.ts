@@ -66,7 +66,8 @@ export function continueRows(state: AccountState, now: number): void {
 export async function eraseElsewhere(state: AccountState): Promise<void> {
   const { accountId } = state;
   if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
-  if (accountId === undefined) return;
+  // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
+  if (accountId === undefined || state.erasedUntil === 0) return;
   const { env, conversations, batches, classifications } = state;
   const settings = settingsOf(env);
   await eraseSome(state, conversations, (id) => conversationStub(env, settings, { account: accountId, id }).erase());

@@ -46,9 +46,12 @@ export function endUpload(state: AccountState, report: UploadReport): void {
 /** Does the work that is due, and sets the alarm for the rest. It never throws. */
 export async function tendFiles(state: AccountState): Promise<void> {
   const { belongings } = state;
-  const rows = belongings.due(state.now(), AT_ONCE);
-  await Promise.all(rows.map((row) => tend(state, row)));
-  const { dueAt } = belongings;
+  let { dueAt } = belongings;
+  if (dueAt !== undefined && dueAt <= state.now()) {
+    const rows = belongings.due(state.now(), AT_ONCE);
+    await Promise.all(rows.map((row) => tend(state, row)));
+    dueAt = belongings.dueAt;
+  }
   if (dueAt !== undefined) state.alarm.wakeFor(dueAt, FIRST_TEND_MS);
 }
 

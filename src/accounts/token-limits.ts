@@ -1,12 +1,14 @@
 /** Keeps the limits of single tokens (credentials), and what they have spent. */
 
 import type { Purse } from '../budget/purses.ts';
+import type { Hold } from '../budget/state.ts';
 import { NEVER } from '../budget/windows.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { fromUsd, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { TokenLimits } from '../settings/limits.schema.ts';
 import type { Ledger } from './ledger/ledger.ts';
-import type { QuotaReport } from './usage-answers.schema.ts';
+import type { TokenRowCache } from './token-row-cache.ts';
+import type { QuotaReport, TokenRow } from './usage-answers.schema.ts';
 
 interface LimitedToken {
   limits: TokenLimits;
@@ -14,23 +16,32 @@ interface LimitedToken {
   held: Nanodollars;
 }
 
+/** What a token's row says about its limits. */
+export interface LimitsRow {
+  jti: string;
+  limits: string | null;
+  /** What it has settled, up to the last fold of the ledger. */
+  spent: Nanodollars;
+}
+
+const MOST_KNOWN = 1_000;
+
 /**
- * Keeps what tokens with their own limits have spent and set aside. Their rows have what they spent up to the last fold of
- * the ledger. When the object wakes, later requests are summed up.
+ * Keeps what tokens with their own limits have spent and set aside. What a token has settled stands in its row, up to the
+ * last fold of the ledger, and in later rows of the ledger. It is read when the token is first used after a wake.
  */
 export class TokensWithLimits {
-  readonly #tokens = new Map<string, LimitedToken>();
+  readonly #ledger: Ledger;
+  readonly #rows: TokenRowCache;
+  readonly #holds: ReadonlyMap<string, Hold>;
+  /** Those that were used since the object woke. */
+  readonly #used = new Map<string, LimitedToken>();
 
-  constructor(ledger: Ledger) {
-    const rows = ledger.read<{ jti: string; limits: string; spent: number }>(
-      'select jti, limits, spent from tokens where limits is not null',
-    );
-    if (rows.length === 0) return;
-    const unfolded = ledger.unfoldedByToken();
-    for (const { jti, limits, spent } of rows) {
-      const settled = spent + (unfolded.get(jti) ?? 0);
-      this.#tokens.set(jti, { limits: readFormat<TokenLimits>('limits', limits), settled, held: 0 });
-    }
+  /** @param holds all holds of the account */
+  constructor(ledger: Ledger, rows: TokenRowCache, holds: ReadonlyMap<string, Hold>) {
+    this.#ledger = ledger;
+    this.#rows = rows;
+    this.#holds = holds;
   }
 
   /** @returns the limits of a token in the form of its row; null if it has none. */
@@ -38,9 +49,9 @@ export class TokensWithLimits {
     return limits === undefined ? null : writeFormat('limits', limits);
   }
 
-  /** Notes the limits of a token that was just minted. */
-  add(jti: string, limits: TokenLimits | undefined): void {
-    if (limits !== undefined) this.#tokens.set(jti, { limits, settled: 0, held: 0 });
+  /** Notes that a token's row was made or deleted. */
+  changed(jti: string): void {
+    this.#used.delete(jti);
   }
 
   /** @returns the models that a token may use; undefined if it may use those of its account. */
@@ -60,25 +71,62 @@ export class TokensWithLimits {
   report(jti: string | undefined): QuotaReport['token'] {
     const token = this.#find(jti);
     if (!token) return null;
-    const { v: _, ...limits } = token.limits as TokenLimits & { v?: number };
-    return { limits, settled_usd: toUsd(token.settled), held_usd: toUsd(token.held) };
+    return { limits: withoutFormat(token.limits), settled_usd: toUsd(token.settled), held_usd: toUsd(token.held) };
   }
 
-  /** Adds a hold of a token's request. */
+  /** @returns the limits of listed tokens, and what they have settled, in the form of answers. */
+  list(rows: readonly LimitsRow[]): Pick<TokenRow, 'limits' | 'spent_usd'>[] {
+    const areLimited = rows.some(({ limits }) => limits !== null);
+    const unfolded: ReadonlyMap<string, Nanodollars> = areLimited ? this.#ledger.unfoldedByToken() : new Map();
+    return rows.map(({ jti, limits, spent }) =>
+      limits === null
+        ? { limits, spent_usd: null }
+        : {
+            limits: withoutFormat(readFormat<TokenLimits>('limits', limits)),
+            spent_usd: toUsd(spent + (unfolded.get(jti) ?? 0)),
+          },
+    );
+  }
+
+  /** Adds a hold of a token's request, after it was added to all holds. */
   hold(jti: string | null | undefined, nanodollars: Nanodollars): void {
-    const token = this.#find(jti);
+    const token = this.#usedBefore(jti);
     if (token) token.held += nanodollars;
   }
 
-  /** Replaces a hold by what the request cost. Without a hold it corrects the settled sum. */
+  /** Replaces a hold by what the request cost, after that was stored. Without a hold it corrects the settled sum. */
   settle(jti: string | null | undefined, held: Nanodollars, spent: Nanodollars): void {
-    const token = this.#find(jti);
+    const token = this.#usedBefore(jti);
     if (!token) return;
     token.held -= held;
     token.settled += spent;
   }
 
-  #find(jti: string | null | undefined): LimitedToken | undefined {
-    return jti === undefined || jti === null ? undefined : this.#tokens.get(jti);
+  /** @returns a token whose sums are known. Those of any other are read later, and then have this change already. */
+  #usedBefore(jti: string | null | undefined): LimitedToken | undefined {
+    return jti === undefined || jti === null ? undefined : this.#used.get(jti);
   }
+
+  #find(jti: string | undefined): LimitedToken | undefined {
+    const known = this.#usedBefore(jti);
+    if (known || jti === undefined) return known;
+    const limits = this.#rows.find(jti)?.limits ?? null;
+    if (limits === null) return undefined;
+    const token = this.#read(jti, readFormat<TokenLimits>('limits', limits));
+    if (this.#used.size >= MOST_KNOWN) this.#used.clear();
+    this.#used.set(jti, token);
+    return token;
+  }
+
+  #read(jti: string, limits: TokenLimits): LimitedToken {
+    let held = 0;
+    for (const { token, nanodollars } of this.#holds.values()) if (token === jti) held += nanodollars;
+    return { limits, settled: this.#ledger.settledByToken(jti), held };
+  }
+}
+
+/** @returns limits without the version of their stored form. */
+function withoutFormat(limits: TokenLimits & { v?: number }): TokenLimits {
+  const { v: _, ...own } = limits;
+  return own;
 }

@@ -4,7 +4,7 @@ import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
-import { readWithTools } from '../tools/stored-tools.ts';
+import { readWithTools, shownTools } from '../tools/stored-tools.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { type Agent, agentBytes } from './agent.ts';
@@ -43,8 +43,6 @@ export function agentsRoutes() {
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {
   const { tools, ...definition } = value.definition;
-  // An address and its headers may be secrets of the account that stored them.
-  const isShown = hasScope(c.get('identity'), 'tools');
-  const told = isShown ? tools : tools.map(({ run: _, ...tool }) => tool);
+  const told = shownTools(c, owner, tools);
   return { type: 'agent', name, version: `${name}@${hash}`, owner: ownerName(owner), ...definition, tools: told };
 }

@@ -170,7 +170,7 @@ export type ApprovalDecision = z.input<typeof decisionRequest>;
 export type ConversationLine = Conversation | ConversationMessage;
 
 export type AgentPut = z.input<(typeof putAgent)['fields']> | z.input<(typeof putAgent)['pointer']>;
-/** A version as it is stored: of tools with `run` only those with the scope `tools` see where they are. */
+/** A version as it is stored: of tools with `run` only those of its owner with the scope `tools`, and admins, see where they are. */
 export type StoredAgent = AgentContent;
 export type PrefixPut = z.input<(typeof putPrefix)['fields']> | z.input<(typeof putPrefix)['pointer']>;
 export type StoredPrefix = Pick<PrefixAnswer, 'type' | 'name' | 'version'> &

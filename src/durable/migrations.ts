@@ -85,7 +85,7 @@ function joinedSteps(steps: readonly string[]): string {
  * @returns its values by key; empty if there is no such table
  */
 export function readMeta(sql: SqlStorage): Map<string, string> {
-  const [found] = sql.exec("select 1 from sqlite_master where type = 'table' and name = 'meta'").toArray();
+  const [found] = sql.exec("select 1 from sqlite_master where name = 'meta' limit 1").toArray();
   const rows = found ? sql.exec('select key, value from meta').toArray() : [];
   return new Map(rows.map(({ key, value }) => [String(key), String(value)]));
 }

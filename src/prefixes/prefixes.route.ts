@@ -12,7 +12,7 @@ import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { defaultModel } from '../pricing/default-model.ts';
-import { readWithTools } from '../tools/stored-tools.ts';
+import { readWithTools, shownTools } from '../tools/stored-tools.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { type Found, usersOf } from '../versions/kv-copies.ts';
@@ -53,9 +53,7 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
 
 function showPrefix(c: Context<AppEnv>, { name, hash, owner, value }: Found<Prefix>): Response {
   const { content } = value;
-  // An address and its headers may be secrets of the account that stored them.
-  const isShown = hasScope(c.get('identity'), 'tools');
-  const tools = isShown ? content.tools : content.tools.map(({ run: _, ...tool }) => tool);
+  const tools = shownTools(c, owner, content.tools);
   const told = { type: 'prefix', name, version: `${name}@${hash}`, owner: ownerName(owner), ...content, tools };
   const body = streamOfPieces(piecesOf(JSON.stringify(told), value.sources));
   return new Response(body, { headers: { 'content-type': 'application/json' } });

@@ -4,6 +4,7 @@ import type { Context } from 'hono';
 import { admitFree } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readToStore } from '../accounts/admission/read-body.ts';
+import { hasScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import type { McpServerRun } from '../conversations/runs/runs.schema.ts';
 import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
@@ -66,6 +67,18 @@ export async function storedTools(
     names.add(name);
   }
   return stored;
+}
+
+/**
+ * Describes stored tools. An address and its headers may be secrets of those who have stored them. Those of the deployment
+ * are its admins', even where accounts may store tools of their own.
+ *
+ * @returns the tools, without their `run` where the caller may not see it
+ */
+export function shownTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
+  const identity = c.get('identity');
+  const isShown = hasScope(identity, 'admin') || (owner === identity.account && hasScope(identity, 'tools'));
+  return isShown ? tools : tools.map(({ run: _, ...tool }) => tool);
 }
 
 /** An entry that names an MCP server. It was checked before. */

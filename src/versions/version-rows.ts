@@ -39,6 +39,11 @@ export class Versions {
     this.#owner = owner;
   }
 
+  /** Takes the bytes of all versions together, as they were just read. */
+  recall(bytes: number): void {
+    this.#bytes = bytes;
+  }
+
   /** @returns the bytes of all versions together. */
   get bytes(): number {
     this.#bytes ??= this.#tables.number('select sum(bytes) from versions');

@@ -95,6 +95,20 @@ test('to store tools with an address needs the scope `tools`, and without it nob
   expect(JSON.stringify(read.body)).not.toContain(TOOL_URL);
 });
 
+test('where the deployment’s tools are, and their headers, only admins read, whoever may store tools', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const root = await as('root', 'admin');
+  const tenant = await as('bob', 'messages', 'prefixes', 'tools');
+  const tool = weather({ headers: { 'x-key': 'of the operator' } });
+  const { run: _, ...told } = tool;
+  for (const path of ['/agents/sky', '/prefixes/sky']) {
+    const body = path === '/agents/sky' ? { ...AGENT, tools: [tool] } : { system: 'Be kind.', tools: [tool] };
+    expect((await ask(app, 'PUT', path, root, body)).status).toBe(200);
+    expect((await ask(app, 'GET', path, root)).body.tools).toEqual([tool]);
+    expect((await ask(app, 'GET', path, tenant)).body.tools).toEqual([told]);
+  }
+});
+
 test('a tool that is an agent is described by what that agent says of itself, unless it says something', async () => {
   const app = simulatedEdge(TOOL_VARS);
   const [root, alice] = [await as('root', 'admin'), await as('alice')];

@@ -196,8 +196,8 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'an hour of a group that an account forgets',
     object: 'pool',
-    file: 'src/accounts/account-state.ts',
-    edits: [["period === 'hour' ? ledger.settledOfGroupsInHour(window.start) :", "period === 'hour' ? [] :"]],
+    file: 'src/accounts/ledger/recall.ts',
+    edits: [['    settled.hour += inHour.get(group) ?? 0;\n', '    settled.hour = 0;\n']],
     seed: '22',
   },
   {

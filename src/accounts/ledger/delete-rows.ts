@@ -10,7 +10,7 @@ export function oldestRowAt(ledger: Ledger): number | undefined {
 
 /** Deletes settled rows admitted before `time`, after adding them to the rollups. @returns how many rows were written */
 export function deleteRowsBefore(ledger: Ledger, time: number): number {
-  ledger.fold(true);
+  ledger.foldBefore(time);
   return ledger.write(
     `delete from ledger where id in (select id from ledger order by id limit ${DELETED_AT_ONCE}) and at < ? and status != 'held'`,
     time,

@@ -7,7 +7,7 @@
  * are summed up when needed. So a request costs two written rows, and a thousand requests share the cost of a fold.
  */
 
-import { DAY_MS, HOUR_MS } from '../../async/durations.ts';
+import { DAY_MS } from '../../async/durations.ts';
 import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import type { Buckets, Hold } from '../../budget/state.ts';
 import type { Opening } from '../../durable/contracts/settlement.ts';
@@ -16,16 +16,9 @@ import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { ADD_SUMS, SUM_COLUMNS, SUMMED_UP, USED_COLUMNS, type UsageSums } from '../../pricing/usage-sums.ts';
 import { rollUpDimensions } from './dimensions.ts';
+import { type Fold, hourOf, hourWith } from './fold.ts';
+import { type Memory, recallMemory, type Starts } from './recall.ts';
 import { type Closing, ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
-
-/** What an object must read when it wakes, so that it can decide as if it had never slept. */
-export interface Memory {
-  last: number;
-  fullAt: Omit<Buckets, 'counts'>;
-  holds: Hold[];
-  /** Whether groups have paid for anything. Most accounts have none, and then nothing is asked about them. */
-  hasGroups: boolean;
-}
 
 /** The part of a row that settling needs. */
 interface FoundRow extends Record<string, SqlStorageValue> {
@@ -35,21 +28,6 @@ interface FoundRow extends Record<string, SqlStorageValue> {
   cost: number;
   token: string | null;
   group: string | null;
-}
-
-/** Where the folded rows end. */
-interface Fold {
-  marker: string;
-  last: number;
-  requests: number;
-  input: number;
-  output: number;
-  /** Rows up to the marker that were not settled when it was set. */
-  open: string[];
-  /** What the folded rows of the latest hour have cost, in total and by group; absent if the version before wrote it. */
-  hour?: { start: number; cost: Nanodollars; groups?: Record<string, Nanodollars> };
-  /** The number of the last change of the rollups; absent if the version before wrote it. */
-  seq?: number;
 }
 
 const FOLD_EVERY = 1_000;
@@ -68,7 +46,8 @@ function isPlain({ tokens, estimated, overHold, late, errorType }: Closing): boo
 export class Ledger extends Tables {
   #fold: Fold;
   #unfolded = 0;
-  #seq: number;
+  /** The number of the last change of the rollups; undefined until somebody asks. */
+  #lastSeq: number | undefined;
   /** The first day whose rollups have changed since a change number; not known when the object wakes. */
   #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
 
@@ -83,7 +62,6 @@ export class Ledger extends Tables {
     this.#fold = stored
       ? readFormat<Fold>('fold', stored)
       : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
-    this.#seq = this.#fold.seq ?? this.#lastSeq();
   }
 
   /** Notes that all parts of the object are awake. From now on each value of `meta` is read from the table. */
@@ -107,13 +85,20 @@ export class Ledger extends Tables {
 
   /** @returns the number of the last change of the rollups. */
   get seq(): number {
-    return this.#seq;
+    // Not all changes are noted with the fold. An older release has noted none there.
+    this.#lastSeq ??= Math.max(
+      this.#fold.seq ?? 0,
+      this.number(
+        'select max(seq) from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
+      ),
+    );
+    return this.#lastSeq;
   }
 
   /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
   firstDayChanged(since: number): number {
     const day = this.#changed.since <= since ? this.#changed.day : 0;
-    this.#changed = { since: this.#seq, day: Number.MAX_SAFE_INTEGER };
+    this.#changed = { since: this.seq, day: Number.MAX_SAFE_INTEGER };
     return day;
   }
 
@@ -240,6 +225,11 @@ export class Ledger extends Tables {
     this.#unfolded = 0;
   }
 
+  /** Folds settled rows into the rollups, if any of them is from before a time. A fold writes rows, so others wait. */
+  foldBefore(time: number): void {
+    if (this.has("ledger where id > ? and at < ? and status != 'held'", this.#fold.marker, time)) this.fold(true);
+  }
+
   /**
    * Deletes what the money was spent on. The totals stay, as a nameless row for each window that has begun. Otherwise an
    * erasure
@@ -321,89 +311,30 @@ export class Ledger extends Tables {
     );
   }
 
-  /** @returns what must be known after a wake. Reads only the rows that are not folded. */
-  recall(): Memory {
-    const { marker, last, requests, input, output, open } = this.#fold;
-    const seen = this.#seen();
-    this.#unfolded = seen?.unfolded ?? 0;
-    const columns = `id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
-      max_tokens as maxTokens, stage, token, pool_group as "group"`;
-    type Row = Record<string, SqlStorageValue> & Omit<Hold, 'group'> & { group: string | null };
-    const rows = this.read<Row>(`select ${columns} from ledger where id > ? and status = 'held'`, marker);
-    for (const id of open) {
-      rows.push(...this.read<Row>(`select ${columns} from ledger where id = ? and status = 'held'`, id));
-    }
-    const holds = rows.map((row): Hold => ({ ...row, group: row.group ?? undefined }));
-    return {
-      last: Math.max(last, seen?.last ?? 0),
-      fullAt: {
-        requests: Math.max(requests, seen?.requests ?? 0),
-        input: Math.max(input, seen?.input ?? 0),
-        output: Math.max(output, seen?.output ?? 0),
-      },
-      holds,
-      hasGroups: this.#haveGroupsPaid(seen?.grouped ?? 0),
-    };
+  /** Reads what must be known after a wake. @param starts when the windows began whose sums are wanted */
+  recall(starts: Starts): Memory {
+    const { unfolded, ...memory } = recallMemory(this, this.#fold, starts);
+    this.#unfolded = unfolded;
+    return memory;
   }
 
-  /** @param unfolded how many unfolded rows have a group */
-  #haveGroupsPaid(unfolded: number): boolean {
-    return unfolded > 0 || this.#fold.hour?.groups !== undefined || this.has('group_rollups');
-  }
-
-  /** @returns how many rows are not folded, and the highest values in them; null if there are none. */
+  /** @returns the highest values in the rows that are not folded; null if there are none. */
   #seen() {
-    return this.read<
-      { id: string } & Record<'unfolded' | 'grouped' | 'latest' | 'last' | keyof Memory['fullAt'], number>
-    >(
-      `select count(*) as unfolded, count(pool_group) as grouped, max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last,
+    return this.read<{ id: string } & Record<'latest' | 'last' | keyof Memory['fullAt'], number>>(
+      `select max(id) as id, max(at) as latest, max(max(at, coalesce(settled_at, 0))) as last,
          max(requests_full_at) as requests, max(input_full_at) as input, max(output_full_at) as output
        from ledger where id > ?`,
       this.#fold.marker,
     )[0];
   }
 
-  /** @returns what was settled by requests admitted since `start`, a day's beginning. */
-  settledSince(start: number): Nanodollars {
-    const folded = this.number('select sum(cost) from rollups where day >= ?', Math.floor(start / DAY_MS));
-    return folded + this.#unfoldedSince(start);
-  }
-
-  /** @returns what was settled for each group by requests admitted since `start`, a day's beginning. */
-  settledOfGroupsSince(start: number): { group: string; cost: Nanodollars }[] {
-    return this.read<{ group: string; cost: number }>(
-      `select "group", sum(cost) as cost from (
-         select pool_group as "group", cost from group_rollups where day >= ?
-         union all
-         select pool_group as "group", cost from ledger where id > ? and at >= ? and pool_group is not null
-       ) group by "group"`,
-      Math.floor(start / DAY_MS),
+  /** @returns what a token with limits of its own has settled. */
+  settledByToken(jti: string): Nanodollars {
+    return this.number(
+      'select spent + (select coalesce(sum(cost), 0) from ledger where id > ?2 and token = ?1) from tokens where jti = ?1',
+      jti,
       this.#fold.marker,
-      start,
     );
-  }
-
-  /** @returns what was settled by requests admitted in the hour that began at `start`. */
-  settledInHour(start: number): Nanodollars {
-    const { hour } = this.#fold;
-    return (hour?.start === start ? hour.cost : 0) + this.#unfoldedSince(start);
-  }
-
-  #unfoldedSince(start: number): Nanodollars {
-    return this.number('select sum(cost) from ledger where id > ? and at >= ?', this.#fold.marker, start);
-  }
-
-  /** @returns what was settled for each group by requests admitted in the hour that began at `start`. */
-  settledOfGroupsInHour(start: number): { group: string; cost: Nanodollars }[] {
-    const { hour } = this.#fold;
-    const sums = new Map(Object.entries((hour?.start === start ? hour.groups : undefined) ?? {}));
-    const unfolded = this.read<{ group: string; cost: number }>(
-      `select pool_group as "group", sum(cost) as cost from ledger where id > ? and at >= ? and pool_group is not null group by 1`,
-      this.#fold.marker,
-      start,
-    );
-    for (const { group, cost } of unfolded) sums.set(group, (sums.get(group) ?? 0) + cost);
-    return [...sums].map(([group, cost]) => ({ group, cost }));
   }
 
   /** @returns what each token has settled since the last fold. */
@@ -420,22 +351,16 @@ export class Ledger extends Tables {
   }
 
   #setFold(fold: Fold): void {
-    this.#fold = { ...fold, seq: this.#seq };
+    this.#fold = { ...fold, seq: this.seq };
     this.setMeta('fold', writeFormat('fold', this.#fold));
-  }
-
-  /** @returns the number of the last change in the rollups. (An older release may not have noted it elsewhere.) */
-  #lastSeq(): number {
-    return this.number(
-      'select max(seq) from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
-    );
   }
 
   /** Numbers a change of the rollups of a day, and of later ones. */
   #nextSeq(day: number): number {
-    this.#seq += 1;
+    const seq = this.seq + 1;
+    this.#lastSeq = seq;
     this.#changed.day = Math.min(this.#changed.day, day);
-    return this.#seq;
+    return seq;
   }
 
   #rollUp(where: string, sign: 1 | -1, binding: string): void {
@@ -477,25 +402,4 @@ export function sumsOfClosing({ cost, tokens }: Closing): UsageSums {
     thinking_tokens: tokens.thinking,
     web_searches: tokens.webSearches,
   };
-}
-
-/** @returns the sum of the latest hour, after adding a cost of the time `at`. Earlier hours are not kept. */
-function hourWith(
-  { hour }: Pick<Fold, 'hour'>,
-  at: number,
-  cost: Nanodollars,
-  group?: string | null,
-): Pick<Fold, 'hour'> {
-  const start = hourOf(at);
-  if (hour !== undefined && start < hour.start) return { hour };
-  const before: NonNullable<Fold['hour']> = hour?.start === start ? hour : { start, cost: 0 };
-  if (!group) return { hour: { ...before, cost: before.cost + cost } };
-  // A group may have any name, even that of a property of all objects.
-  const groups = new Map(Object.entries(before.groups ?? {}));
-  groups.set(group, (groups.get(group) ?? 0) + cost);
-  return { hour: { start, cost: before.cost + cost, groups: Object.fromEntries(groups) } };
-}
-
-function hourOf(time: number): number {
-  return Math.floor(time / HOUR_MS) * HOUR_MS;
 }

@@ -1,0 +1,255 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Account } from '../../src/accounts/account.ts';
+import type { ConversationReport } from '../../src/durable/contracts/settlement.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { emptyObjects, resetAll } from '../support/reset.ts';
+import { runs } from '../support/runs.ts';
+import { worstCaseWith } from './admission-requests.ts';
+import { runInAccount } from './run-in-account.ts';
+
+const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const stub = () => accountStub(bindings, {}, 'alice');
+const usd = (nanodollars: number) => nanodollars / 1e9;
+const LIMITS = {
+  requests_per_minute: 1_000,
+  input_tokens_per_minute: 1_000_000,
+  output_tokens_per_minute: 1_000_000,
+  usd_per_day: 1,
+  usd_total: 10,
+};
+const TOKENS = ['limited', 'minted', 'seen'];
+
+let clock = 0;
+let ids = 0;
+
+beforeEach(() => {
+  // The alarm's time is real: a clock that is ahead keeps it from coming by itself.
+  clock = Date.now() + 100 * DAY;
+  clock -= clock % DAY;
+});
+afterEach(resetAll);
+
+async function inAccount<T>(run: (account: Account, state: DurableObjectState) => T | Promise<T>): Promise<T> {
+  return await runInAccount(stub(), { now: () => clock, retentionDays: 3 }, run);
+}
+
+const nextId = () => `req_${String(++ids).padStart(12, '0')}`;
+
+function askOf(requestId: string, token?: string, conversation?: string) {
+  const more = { token: token === undefined ? undefined : { jti: token, iat: clock / 1_000 }, conversation };
+  return { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: LIMITS, ...more };
+}
+
+function endOf(requestId: string, cost: number, conversation?: string) {
+  const tokens = { input: 40, output: 46 };
+  const told = conversation === undefined ? {} : { conversation: reportOf(conversation) };
+  return { requestId, status: 'complete', cost, tokens, ...told };
+}
+
+function reportOf(id: string): ConversationReport {
+  const told = { title: null, turns: 1, messages: 2, bytes: 100 + (ids % 7), gone: false };
+  return { id, version: ids, createdAt: clock, updatedAt: clock, ...told };
+}
+
+async function live(requests: number, token = 'seen'): Promise<void> {
+  await inAccount((account) => {
+    for (let n = 0; n < requests; n += 1) {
+      const id = nextId();
+      account.admit(askOf(id, token, 'c1'));
+      account.settle(endOf(id, 500, 'c1'));
+    }
+  });
+}
+
+/** What an account tells of itself, and of each token. */
+async function told(): Promise<unknown> {
+  return await inAccount((account) => ({
+    standing: TOKENS.map((token) => account.standing(LIMITS, token)),
+    revoked: TOKENS.map((jti) => account.isRevoked({ jti, iat: clock / 1_000 + 1 })),
+    tokens: account.tokens(),
+    credits: account.credits({}, LIMITS),
+  }));
+}
+
+const step = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant('ask' as const),
+      token: fc.option(fc.constantFrom(...TOKENS), { nil: undefined }),
+      conversation: fc.option(fc.constantFrom('c1', 'c2'), { nil: undefined }),
+    }),
+  },
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant('settle' as const),
+      which: fc.nat(20),
+      cost: fc.integer({ min: 0, max: 13_000 }),
+    }),
+  },
+  {
+    weight: 3,
+    arbitrary: fc.record({ kind: fc.constant('pass' as const), ms: fc.integer({ min: 1, max: 9 * HOUR }) }),
+  },
+  { weight: 2, arbitrary: fc.constant({ kind: 'alarm' as const }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      kind: fc.constant('credit' as const),
+      hours: fc.option(fc.integer({ min: 1, max: 40 }), { nil: undefined }),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('revoke' as const), token: fc.constantFrom(...TOKENS) }) },
+  { weight: 1, arbitrary: fc.constant({ kind: 'fold' as const }) },
+);
+
+test('an account that wakes knows what it knew awake', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.array(step, { maxLength: 12 }), { minLength: 1, maxLength: 4 }), async (lives) => {
+      await emptyObjects();
+      await inAccount((account) => {
+        account.rememberToken({ jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(1_000_000) } });
+        account.rememberToken({ jti: 'minted', scopes: ['messages'] });
+      });
+      const asked: { id: string; conversation: string | undefined }[] = [];
+      for (const life of lives) {
+        for (const next of life) {
+          if (next.kind === 'pass') clock += next.ms;
+          else if (next.kind === 'alarm') await runDurableObjectAlarm(stub());
+          else if (next.kind === 'ask') {
+            const { token, conversation } = next;
+            const id = nextId();
+            const { outcome } = await inAccount((account) => account.admit(askOf(id, token, conversation)));
+            if (outcome === 'admitted') asked.push({ id, conversation });
+          } else if (next.kind === 'settle') {
+            const one = asked[next.which % Math.max(1, asked.length)];
+            if (one) await inAccount((account) => account.settle(endOf(one.id, next.cost, one.conversation)));
+          } else if (next.kind === 'credit') {
+            const id = nextId();
+            const expiresAt = next.hours === undefined ? null : clock + next.hours * HOUR;
+            await inAccount((account) => account.giveCredit({ id, key: id, usd: usd(5_000), expiresAt }));
+          } else if (next.kind === 'fold') await inAccount((account) => account.backupJson('alice'));
+          else await inAccount((account) => account.revokeToken(next.token));
+        }
+        // What is expected of conversations that have not reported themselves is known to nobody else, for half a minute.
+        clock += 60_000;
+        const awake = await told();
+        await abortAllDurableObjects();
+        expect(await told()).toEqual(awake);
+      }
+    }),
+    { numRuns: runs(100) },
+  );
+});
+
+test('an account that wakes by a clock that has gone back goes on in the windows of its latest request', async () => {
+  await live(1);
+  clock += DAY;
+  await live(1);
+  const awake = await told();
+  clock -= HOUR;
+  await abortAllDurableObjects();
+  expect(await told()).toEqual(awake);
+});
+
+describe('what it reads for that', () => {
+  // The object is made by the machine's clock.
+  beforeEach(() => {
+    clock = Date.now();
+  });
+
+  /** Counts the statements that all objects run from now on, and the rows that these read. */
+  async function countStatements() {
+    const counted = { statements: [] as string[], rowsRead: 0 };
+    const { prototype, exec: real } = await runInDurableObject(stub(), (_, { storage }) => {
+      const prototype = Object.getPrototypeOf(storage.sql) as SqlStorage;
+      return { prototype, exec: prototype.exec };
+    });
+    prototype.exec = function exec(this: SqlStorage, ...of: Parameters<SqlStorage['exec']>) {
+      const cursor = real.apply(this, of);
+      counted.statements.push(of[0]);
+      const rowsOf = cursor.toArray.bind(cursor);
+      const rawRowsOf = cursor.raw.bind(cursor);
+      const counting = <T>(rows: T): T => {
+        counted.rowsRead += cursor.rowsRead;
+        return rows;
+      };
+      Object.assign(cursor, {
+        toArray: () => counting(rowsOf()),
+        raw: () => counting([...rawRowsOf()]).values(),
+      });
+      return cursor;
+    } as SqlStorage['exec'];
+    return {
+      counted,
+      stop: () => {
+        prototype.exec = real;
+      },
+    };
+  }
+
+  /** @returns what the account reads when it wakes for that */
+  async function readBy(work: () => Promise<unknown>): Promise<{ reads: number; rowsRead: number }> {
+    await inAccount(() => undefined);
+    await abortAllDurableObjects();
+    const { counted, stop } = await countStatements();
+    // To look for the statements, it was woken.
+    await abortAllDurableObjects();
+    counted.statements.length = 0;
+    counted.rowsRead = 0;
+    await work().finally(stop);
+    return {
+      reads: counted.statements.filter((sql) => /^\s*select/.test(sql)).length,
+      rowsRead: counted.rowsRead,
+    };
+  }
+
+  test('six statements before a turn is admitted, and each row of the ledger once', async () => {
+    await live(300);
+    const { reads, rowsRead } = await readBy(async () => await stub().admit(askOf(nextId(), 'seen', 'c1')));
+    expect(reads).toBeLessThanOrEqual(6);
+    expect(rowsRead).toBeGreaterThan(300);
+    expect(rowsRead).toBeLessThan(330);
+  });
+
+  test('one token of many', async () => {
+    await inAccount((account) => {
+      for (let n = 0; n < 200; n += 1) account.rememberToken({ jti: `minted-${n}`, scopes: ['messages'] });
+    });
+    await live(1, 'minted-7');
+    const { rowsRead } = await readBy(async () => await stub().admit(askOf(nextId(), 'minted-7', 'c1')));
+    expect(rowsRead).toBeLessThan(30);
+  });
+
+  test('an alarm that finds nothing to do asks little', async () => {
+    await live(3);
+    const { reads } = await readBy(async () => await runDurableObjectAlarm(stub()));
+    expect(reads).toBeLessThanOrEqual(8);
+  });
+});
+
+test('its alarm deletes the rows of each day, and folds once for the rows of several', async () => {
+  const folds = new Set<unknown>();
+  const days = 12;
+  for (let day = 0; day < days; day += 1) {
+    await live(1);
+    clock += DAY;
+    await inAccount(() => undefined);
+    await runDurableObjectAlarm(stub());
+    expect((await stub().requests({ limit: 100 })).data.length).toBeLessThanOrEqual(3);
+    const meta = await runInDurableObject(stub(), (_, { storage }) =>
+      storage.sql.exec("select json_extract(value, '$.marker') as marker from meta where key = 'fold'").toArray(),
+    );
+    folds.add(meta[0]?.marker);
+  }
+  folds.delete(undefined);
+  expect(folds.size).toBeLessThanOrEqual(days / 3);
+  await abortAllDurableObjects();
+  expect((await stub().standing()).total.settled_usd).toBe(usd(days * 500));
+});

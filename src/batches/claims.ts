@@ -25,7 +25,7 @@ const CLAIM_MIGRATIONS: readonly Migration[] = [
 /** Longer than the upstream keeps the results of a batch (29 days), and lists it. */
 const KEPT_MS = 60 * DAY_MS;
 /** Creates of the same size within this time could be confused with each other. Milliseconds. */
-const CLOSE_MS = 20 * MINUTE_MS;
+const CLOSELY_MADE_MS = 20 * MINUTE_MS;
 /** Creates of the same size as that of the batch `?1`, less than `?2` milliseconds before or after it. */
 const RIVALS = `pending as other, pending as own where own.batch = ?1 and other.batch != ?1
   and other.items = own.items and abs(other.at - own.at) < ?2`;
@@ -95,7 +95,7 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     return this.#tables.has(
       `${RIVALS} and other.likeness = own.likeness and other.origin != own.origin`,
       batch,
-      CLOSE_MS,
+      CLOSELY_MADE_MS,
     );
   }
 
@@ -103,6 +103,6 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
    * @returns whether another create of the same size still waits for its answer. Then a batch in the list may be that one.
    */
   #hasRival(batch: string): boolean {
-    return this.#tables.has(RIVALS, batch, CLOSE_MS);
+    return this.#tables.has(RIVALS, batch, CLOSELY_MADE_MS);
   }
 }

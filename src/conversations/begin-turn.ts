@@ -82,7 +82,7 @@ export function beginTurn(
   const agent = heldAgent(context);
   if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.watch(now + WATCH_MS);
-  if (isNew) maintenance.noteBegin();
+  if (isNew) maintenance.noteRetention();
   const row = newTurnRow(transcript, request, planned, now);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
   const turn = storeTurn(context, row, planned);

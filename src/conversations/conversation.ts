@@ -43,7 +43,6 @@ import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-cha
 import { resumeTurn } from './resume-turn.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
-import { unsettledTurns } from './storage/turn-queries.ts';
 import { subagentOutcomeOf } from './subagent-outcome.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { accountOfTurn } from './turn-account.ts';
@@ -243,7 +242,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const change = rewindTo(this.#transcript, before);
     if (!change) return noMessage(before);
     // What was settled together with a turn that has gone may have to be settled by itself.
-    if (unsettledTurns(this.#transcript).length > 0) this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
+    this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
     this.#maintenance.change(change);
     return this.read();
   }

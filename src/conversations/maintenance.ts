@@ -4,7 +4,6 @@ import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
-import { retentionOf } from '../settings/retention.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
@@ -107,11 +106,10 @@ export class Maintenance {
     }
   }
 
-  /** Notes that a conversation has begun: it is deleted after its retention. */
-  noteBegin(): void {
-    const { transcript, alarm, settings } = this.#object;
-    const { profile } = transcript;
-    if (profile) alarm.wakeFor(endOfRetention(profile, settings().RETENTION_DAYS * DAY_MS));
+  /** Notes that the conversation is deleted after its retention. */
+  noteRetention(): void {
+    const { transcript, alarm } = this.#object;
+    if (transcript.profile) alarm.wakeFor(this.#endOfRetention(transcript.profile));
   }
 
   /** Notes that a turn has ended: its log is deleted after the grace period. */
@@ -124,7 +122,7 @@ export class Maintenance {
    * wakes the object only to find that nothing is left to do.
    */
   rest(): void {
-    const { transcript, alarm, now, isBusy, settings } = this.#object;
+    const { transcript, alarm, now, isBusy } = this.#object;
     const { profile } = transcript;
     if (isBusy() || this.#isTidying || this.events.isOpen || this.settlements.isOpen) return;
     if (!profile || profile.deleted || profile.unreported) return;
@@ -132,9 +130,7 @@ export class Maintenance {
     this.#restedAt = now();
     // Turns that follow each other so closely share one watch: to set the alarm twice in each costs more than to wake once.
     if (this.#restedAt - before < CLOSE_MS) return;
-    const retention = retentionOf(settings);
-    if (retention === undefined) return;
-    alarm.wakeFor(endOfRetention(profile, retention));
+    this.noteRetention();
     alarm.endWatch();
   }
 
@@ -212,10 +208,10 @@ export class Maintenance {
   /** Deletes the logs, and the failed turns, that ended too long ago to be resumed. */
   #deleteExpired(): void {
     const { transcript, now } = this.#object;
-    const { oldest } = endsToExpire(transcript);
+    const oldest = endsToExpire(transcript)?.oldest;
     const endedBy = now() - GRACE_MS;
     // Many alarms find nothing to delete. The next alarm asks for these times anyway.
-    if (oldest === undefined || oldest > endedBy) return;
+    if (!oldest || oldest > endedBy) return;
     for (const row of expiredTurns(transcript, endedBy)) {
       transcript.log.delete(row.seq);
       if (row.status === 'failed' && row.settled) transcript.deleteTurn(row.seq);
@@ -224,10 +220,14 @@ export class Maintenance {
 
   /** @returns when the conversation expires, in milliseconds since 1970. A call that waits for approval makes it later. */
   expiresAt(profile: Profile): number {
-    const { settings, transcript } = this.#object;
-    const asked = transcript.approvals.newestOpen();
-    const end = endOfRetention(profile, settings().RETENTION_DAYS * DAY_MS);
-    return Math.max(end, asked === undefined ? 0 : asked + APPROVAL_MS);
+    const asked = this.#object.transcript.approvals.newestOpen();
+    return Math.max(this.#endOfRetention(profile), asked === undefined ? 0 : asked + APPROVAL_MS);
+  }
+
+  /** @returns when a conversation has been kept for as long as it is to be kept, in milliseconds since 1970. */
+  #endOfRetention({ updatedAt, retentionSeconds }: Profile): number {
+    const usual = this.#object.settings().RETENTION_DAYS * DAY_MS;
+    return updatedAt + (retentionSeconds === null ? usual : retentionSeconds * 1_000);
   }
 
   /** Sets the alarm for the next thing that is due. */
@@ -239,8 +239,8 @@ export class Maintenance {
     const nextDelivery = transcript.deliveries.next();
     if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);
     // One alarm deletes the logs of all turns that have ended by now.
-    const { newest } = endsToExpire(transcript);
-    if (newest !== undefined) this.#object.alarm.wakeFor(newest + GRACE_MS);
+    const newest = endsToExpire(transcript)?.newest;
+    if (newest) this.#object.alarm.wakeFor(newest + GRACE_MS);
     if (profile.exists) this.#object.alarm.wakeFor(this.expiresAt(profile));
   }
 
@@ -278,9 +278,4 @@ export class Maintenance {
   #watchReport(): void {
     this.#object.alarm.watch(this.#object.now() + CONFIRM_AGAIN_MS);
   }
-}
-
-/** @returns when a conversation has been kept long enough; milliseconds since 1970. `usual` is the deployment's retention. */
-function endOfRetention({ updatedAt, retentionSeconds }: Profile, usual: number): number {
-  return updatedAt + (retentionSeconds === null ? usual : retentionSeconds * 1_000);
 }

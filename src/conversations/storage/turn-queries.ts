@@ -59,11 +59,10 @@ export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[]
 }
 
 /** @returns when the oldest and the newest turn ended that have failed or still have a log; milliseconds since 1970 */
-export function endsToExpire(transcript: Transcript): { oldest: number | undefined; newest: number | undefined } {
-  const [row] = transcript.read<{ oldest: number | null; newest: number | null }>(
+export function endsToExpire(transcript: Transcript): { oldest: number | null; newest: number | null } | undefined {
+  return transcript.read<{ oldest: number | null; newest: number | null }>(
     `select min(ended_at) as oldest, max(ended_at) as newest from turns where ${EXPIRES}`,
-  );
-  return { oldest: row?.oldest ?? undefined, newest: row?.newest ?? undefined };
+  )[0];
 }
 
 /** @returns the tools whose results a turn has taken up: the tools that the answer before it has called. */

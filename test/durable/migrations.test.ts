@@ -17,14 +17,14 @@ const ALL: readonly (readonly Migration[])[] = [
 test.each(ALL.map((migrations) => [migrations]))(
   'tables that are made at once are those of all steps',
   async (migrations) => {
-    await runInDurableObject(stubOf(), async (_, { storage }) => {
+    await runInDurableObject(stubOf('empty'), async (_, { storage }) => {
+      await storage.deleteAll();
       migrate(storage, migrations);
       const atOnce = schemaIn(storage.sql);
       await storage.deleteAll();
       migrate(storage, migrations, new Map([['schema_version', '0']]));
       expect(atOnce).toEqual(schemaIn(storage.sql));
       expect(atOnce.map(({ name }) => name)).toContain('meta');
-      await storage.deleteAll();
     });
   },
 );

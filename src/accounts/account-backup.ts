@@ -1,6 +1,6 @@
 /** Makes the backup of an account, and restores it in another deployment. */
 
-import { readFormat } from '../durable/stored-format.ts';
+import { readFormat, withoutFormat } from '../durable/stored-format.ts';
 import { SUMMED_UP, type UsageSums } from '../pricing/usage-sums.ts';
 import type { Limits, TokenLimits } from '../settings/limits.schema.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
@@ -10,14 +10,14 @@ import { TokensWithLimits } from './token-limits.ts';
 /** The key in `meta` of the digest of the restored backup. */
 const RESTORED = 'restored';
 
-type StoredToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: string | null };
+type BackupToken = Omit<AccountBackup['tokens'][number], 'limits'> & { limits: string | null };
 
 /** @returns the limits, group, credit, tokens and sums of an account. */
 export function backupOf(state: AccountState, id: string): AccountBackup {
   const { ledger, limits, leases } = state;
   // After the ledger is folded, the rows of tokens and days say what they have spent.
   ledger.fold(true);
-  const tokens = ledger.read<Record<string, SqlStorageValue> & StoredToken>(
+  const tokens = ledger.read<Record<string, SqlStorageValue> & BackupToken>(
     `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
   );
   const days = ledger.read<Record<string, SqlStorageValue> & UsageSums & { day: number }>(
@@ -77,10 +77,4 @@ export function restoreAccount(
     ledger.setMeta(RESTORED, digest);
   });
   return 'restored';
-}
-
-/** @returns limits without the version of their form, with which they are stored. */
-function withoutFormat<T extends object>(limits: T): T {
-  const { v: _, ...own } = limits as T & { v?: number };
-  return own as T;
 }

@@ -19,7 +19,7 @@ type ConversationTableRow = Record<string, SqlStorageValue> & {
   tool_use_id: string | null;
 };
 
-const MOST_KNOWN = 1_000;
+const MOST_KNOWN_CONVERSATIONS = 1_000;
 
 /** Keeps the rows of an account's conversations. */
 export class ConversationList extends ListedRows {
@@ -66,7 +66,7 @@ export class ConversationList extends ListedRows {
   }
 
   #know(id: string, bytes: number): void {
-    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    if (this.#known.size >= MOST_KNOWN_CONVERSATIONS) this.#known.clear();
     this.#known.set(id, bytes);
   }
 

@@ -3,7 +3,7 @@
 import type { Purse } from '../budget/purses.ts';
 import type { Hold } from '../budget/state.ts';
 import { NEVER } from '../budget/windows.ts';
-import { readFormat, writeFormat } from '../durable/stored-format.ts';
+import { readFormat, withoutFormat, writeFormat } from '../durable/stored-format.ts';
 import { fromUsd, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { TokenLimits } from '../settings/limits.schema.ts';
 import type { Ledger } from './ledger/ledger.ts';
@@ -24,7 +24,7 @@ export interface LimitsRow {
   spent: Nanodollars;
 }
 
-const MOST_KNOWN = 1_000;
+const MOST_LIMITED_TOKENS = 1_000;
 
 /**
  * Keeps what tokens with their own limits have spent and set aside. What a token has settled stands in its row, up to the
@@ -113,7 +113,7 @@ export class TokensWithLimits {
     const limits = this.#rows.find(jti)?.limits ?? null;
     if (limits === null) return undefined;
     const token = this.#read(jti, readFormat<TokenLimits>('limits', limits));
-    if (this.#used.size >= MOST_KNOWN) this.#used.clear();
+    if (this.#used.size >= MOST_LIMITED_TOKENS) this.#used.clear();
     this.#used.set(jti, token);
     return token;
   }
@@ -123,10 +123,4 @@ export class TokensWithLimits {
     for (const { token, nanodollars } of this.#holds.values()) if (token === jti) held += nanodollars;
     return { limits, settled: this.#ledger.settledByToken(jti), held };
   }
-}
-
-/** @returns limits without the version of their stored form. */
-function withoutFormat(limits: TokenLimits & { v?: number }): TokenLimits {
-  const { v: _, ...own } = limits;
-  return own;
 }

@@ -16,7 +16,7 @@ type TokenColumns = Record<string, SqlStorageValue> & {
   limits: string | null;
 };
 
-const MOST_KNOWN = 1_000;
+const MOST_TOKEN_ROWS = 1_000;
 
 /**
  * Remembers the rows of tokens that were asked for. An account may have thousands, and an object that wakes needs the one
@@ -40,7 +40,7 @@ export class TokenRowCache extends Rows {
       revoked: row.revoked_at !== null,
       limits: row.limits,
     };
-    if (this.#known.size >= MOST_KNOWN) this.#known.clear();
+    if (this.#known.size >= MOST_TOKEN_ROWS) this.#known.clear();
     this.#known.set(jti, token);
     return token;
   }

@@ -61,3 +61,9 @@ export function readFormat<T>(name: FormatName, text: string, { reads }: Format 
 export function writeFormat(name: FormatName, value: object | null, { writes }: Format = FORMATS[name]): string {
   return JSON.stringify(value === null || writes === 1 ? value : { ...value, v: writes });
 }
+
+/** @returns what is stored without the version of its form. */
+export function withoutFormat<T extends object>(stored: T): T {
+  const { v: _, ...own } = stored as T & { v?: number };
+  return own as T;
+}

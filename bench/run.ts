@@ -38,6 +38,7 @@ const usage = `npm run bench -- [options]
   --peers          Portkey's gateway beside Sluice, alone; it is installed for it. --workload takes some of them
   --growth         what a request costs where much has come before it, alone
   --starts         the first answer of a fresh isolate, alone
+  --gateway        the upstream is a gateway, in whose streams errors are masked; with any of the others
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
 
@@ -110,6 +111,7 @@ async function main(): Promise<void> {
       peers: { type: 'boolean', default: false },
       growth: { type: 'boolean', default: false },
       starts: { type: 'boolean', default: false },
+      gateway: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -127,7 +129,7 @@ async function main(): Promise<void> {
   const built = new Map<string, Promise<Bundle>>();
   const build = (worker: Contender['worker']): Promise<Bundle> => {
     const name = JSON.stringify(worker);
-    const bundle = built.get(name) ?? buildWorker(worker);
+    const bundle = built.get(name) ?? buildWorker(worker, values.gateway);
     built.set(name, bundle);
     return bundle;
   };

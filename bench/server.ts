@@ -48,11 +48,25 @@ export interface Bundle {
   gzipBytes: number;
 }
 
-/** Bundles a Worker as `npm run deploy` does, and measures what would be uploaded. */
-export async function buildWorker(worker: Contender['worker']): Promise<Bundle> {
+/** How the pattern begins by which `src/upstream/stream.ts` knows the services of the Claude API. */
+const SERVICE = String.raw`^https:\/\/(?:`;
+
+/**
+ * Bundles a Worker as `npm run deploy` does, and measures what would be uploaded.
+ *
+ * @param isGateway whether the fake upstream is a gateway, whose errors are masked; else it counts as the Claude API itself
+ * @throws Error where the Worker knows the Claude API in another way
+ */
+export async function buildWorker(worker: Contender['worker'], isGateway: boolean): Promise<Bundle> {
   const entry = worker === 'wrangler.toml' ? undefined : fileURLToPath(worker.file);
   const { code } = await bundleWorker(config.define, entry);
-  return { code, bytes: Buffer.byteLength(code), gzipBytes: gzipSync(code, { level: 9 }).length };
+  const [before = '', after, ...further] = code.split(SERVICE);
+  if (further.length > 0)
+    throw new Error('Two patterns begin as that of the Claude API: bench/server.ts must tell them apart.');
+  if (after === undefined && code.includes('anthropic'))
+    throw new Error('bench/server.ts must learn how the API is known.');
+  const known = after === undefined || isGateway ? code : String.raw`${before}^https?:\/\/(?:127\.0\.0\.1:\d+|${after}`;
+  return { code: known, bytes: Buffer.byteLength(code), gzipBytes: gzipSync(code, { level: 9 }).length };
 }
 
 /** A Worker that runs in a workerd process of its own, or whatever is measured beside it. */

@@ -270,7 +270,8 @@ async function carryDown(
 }
 
 /**
- * Carries the rest of a stream piece by piece, so that its errors can be masked.
+ * Carries the rest of a stream piece by piece, so that its errors can be masked. The next piece is read once the one before is
+ * on its way down.
  *
  * @returns whether everything that came has been read; false if the caller has left
  * @throws the error that broke the stream
@@ -284,23 +285,29 @@ async function carryMasked(
 ): Promise<boolean> {
   const reader = body.getReader({ mode: 'byob' });
   const writer = writable.getWriter();
-  let isThere = true;
-  const onLeft = () => {
-    isThere = false;
-    reader.cancel().catch(ignoreGone);
-  };
-  const take = (piece: Uint8Array, at: number) => {
-    watchdog.touch(at);
-    usage.push(piece, false, at);
-    const bytes = mask.pass(piece);
-    if (bytes.length > 0) writer.write(bytes.slice()).catch(onLeft);
-  };
+  let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   try {
-    while (isThere && (await probeDensity(reader, take)) !== 'ended');
+    for (;;) {
+      const { value, done }: Piece = await reader.read(new Uint8Array(buffer));
+      if (done || !value) return true;
+      buffer = value.buffer as ArrayBuffer;
+      watchdog.touch();
+      usage.push(value);
+      const bytes = mask.pass(value);
+      if (bytes.length === 0) continue;
+      watchdog.pause();
+      const isThere = await writer.write(bytes).then(
+        () => true,
+        () => false,
+      );
+      watchdog.touch();
+      if (isThere) continue;
+      reader.cancel().catch(ignoreGone);
+      return false;
+    }
   } finally {
     writer.releaseLock();
   }
-  return isThere;
 }
 
 /**

@@ -29,8 +29,8 @@ const SPARSE_MS = 5;
 /** A break comes behind the bytes: a stream made by JavaScript drops what its readers have not taken yet. */
 const END_MS = 400;
 
-/** Relays a stream that came slowly from an address. @returns what the caller gets, and how it ended */
-async function relayed(url: string, events: readonly string[], end: 'end' | 'cut' = 'end') {
+/** Relays a stream that comes slowly from an address. @returns the answer, how it ended, and what has not come yet */
+async function relay(url: string, events: readonly string[], end: 'end' | 'cut' = 'end') {
   const coming = [...events];
   const body: ReadableStream<Uint8Array> = new ReadableStream(
     {
@@ -62,6 +62,12 @@ async function relayed(url: string, events: readonly string[], end: 'end' | 'cut
       return undefined;
     },
   );
+  return { down, works, endings, coming };
+}
+
+/** @returns what the caller gets of a stream that came slowly from an address, and how it ended */
+async function relayed(...of: Parameters<typeof relay>) {
+  const { down, works, endings } = await relay(...of);
   const text = await down.text();
   await Promise.all(works);
   return { text, endings };
@@ -75,6 +81,16 @@ const quoting = (key: string) =>
 test.each([...SERVICES, ...GATEWAYS])('a slow stream goes down as it came, from %s', async (url) => {
   const slow = [...Array<string>(8).fill(PING), ...events];
   expect(await relayed(url, slow)).toEqual({ text: slow.join(''), endings: ['complete'] });
+});
+
+test('where nobody takes what comes from a gateway, it is not read on, until somebody does', async () => {
+  const slow = [...Array<string>(120).fill(PING), ...events];
+  const { down, works, endings, coming } = await relay('https://gateway.example.com/v1/messages', slow);
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  expect(coming.length).toBeGreaterThan(slow.length - 30);
+  expect(await down.text()).toBe(slow.join(''));
+  await Promise.all(works);
+  expect(endings).toEqual(['complete']);
 });
 
 test.each([...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 1)])('a cut of one is told, from %s', async (url) => {

@@ -184,6 +184,15 @@ test('nothing about an account is created or touched before its credential is ve
   expect(touched).toContain('account alice');
 });
 
+test('without a credential nobody learns which methods a path has', async () => {
+  const app = answering();
+  for (const { url } of ROUTES) {
+    for (const method of ['GET', 'POST', 'PUT', 'PATCH', 'DELETE']) {
+      await expectRefused(await app.fetch(url, { method }), 401);
+    }
+  }
+});
+
 test('a missing scope is a 403 that names it; own standing and usage need none', async () => {
   const app = answering();
   const needed = ({ method, path }: { method: string; path: string }): Scope | undefined => {

@@ -22,7 +22,7 @@ import type { Nanodollars } from '../pricing/cost.ts';
 import { NO_FEATURES } from '../pricing/prompt-features.ts';
 import { worstCaseOf } from '../pricing/worst-case.ts';
 import type { Owned } from '../upstream/choice/pool.ts';
-import { defaultedRequest, messagesRequest } from '../upstream/messages.schema.ts';
+import { defaultedRequest, validateMessages } from '../upstream/messages.schema.ts';
 import { idsNamed, makesThings, namedIds } from '../upstream/request/named-ids.ts';
 import { withUserId } from '../upstream/request/user-id.ts';
 import type { MadeId } from '../upstream/usage/made-ids.ts';
@@ -142,7 +142,7 @@ export class ItemReader {
     const { ids: before, owned } = named ?? NO_PREFIX;
     const prefixed = named ? withPrefixLaid(given, named.prefix) : given;
     const params = await withUserId(prefixed, settings, identity.account);
-    const request = validate(messagesRequest, params.json);
+    const request = validateMessages(params.json);
     const model = settings.models.resolve(request.model);
     const all = before.length === 0 ? ids : [...before, ...ids];
     this.#note(all);

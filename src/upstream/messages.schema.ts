@@ -1,6 +1,6 @@
-import { fieldError } from '../http/validate.ts';
+import { fieldError, validate } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
-import { isObject } from '../json/object.ts';
+import { isObject, memberOf } from '../json/object.ts';
 
 /** A message of a request: only what this edge checks. */
 export const messageParam = z.looseObject(
@@ -15,11 +15,18 @@ export const messageParam = z.looseObject(
 
 type Message = z.output<typeof messageParam>;
 
+/** @returns whether a value surely passes as a message. */
+function isPlainMessage(value: unknown): boolean {
+  const content = memberOf(value, 'content');
+  return typeof memberOf(value, 'role') === 'string' && (typeof content === 'string' || Array.isArray(content));
+}
+
 /** Only the first fault is reported: a list may have millions of messages, each with a fault. */
 export const messageParams = z
   .array(z.custom<Message>(), { error: fieldError('Input should be a valid list') })
   .check(({ value, issues }) => {
     for (const [index, input] of value.entries()) {
+      if (isPlainMessage(input)) continue;
       const [issue] = messageParam.safeParse(input).error?.issues ?? [];
       if (issue === undefined) continue;
       issues.push({ code: 'custom', input, message: issue.message, path: [index, ...issue.path] });
@@ -53,6 +60,32 @@ const hasMessages = z.refine<{ messages: unknown[]; thread?: unknown }>(
 
 /** A Messages request: only what this edge checks. Everything else is left to the upstream. */
 export const messagesRequest = z.looseObject(fields).check(hasMessages);
+
+/**
+ * Validates a Messages request as its schema does. The schema takes longer than all else that is done with a short request
+ * before it goes up, so it is only asked about a request that may be at fault.
+ *
+ * @throws ApiError 400 that names the first fault
+ */
+export function validateMessages(value: unknown): z.output<typeof messagesRequest> {
+  return isPlainRequest(value) ? value : validate(messagesRequest, value);
+}
+
+/** @returns whether a value surely passes as a request. */
+function isPlainRequest(value: unknown): value is z.output<typeof messagesRequest> {
+  if (!isObject(value)) return false;
+  const { model, max_tokens, messages, stream = null } = value;
+  return (
+    typeof model === 'string' &&
+    model !== '' &&
+    Number.isInteger(max_tokens) &&
+    Number(max_tokens) >= 0 &&
+    (stream === null || typeof stream === 'boolean') &&
+    Array.isArray(messages) &&
+    messages.length > 0 &&
+    messages.every(isPlainMessage)
+  );
+}
 
 /** The same for a request with a conversation or a prefix, which may supply the model and `max_tokens`. */
 export const defaultedRequest = z

@@ -1,0 +1,45 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { validate } from '../../src/http/validate.ts';
+import { messagesRequest, validateMessages } from '../../src/upstream/messages.schema.ts';
+
+const anything = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('user', '', 0, -1, 0.5, true));
+const message = fc.oneof(
+  {
+    weight: 4,
+    arbitrary: fc.record({ role: fc.constantFrom('user', 'x'), content: fc.constantFrom<unknown>('Hi', []) }),
+  },
+  fc.record({ role: anything, content: anything }, { requiredKeys: [] }),
+  anything,
+);
+const request = fc.record(
+  {
+    model: fc.oneof({ weight: 4, arbitrary: fc.constant('claude-haiku-5-5') }, anything),
+    max_tokens: fc.oneof({ weight: 4, arbitrary: fc.nat() }, anything),
+    messages: fc.oneof({ weight: 4, arbitrary: fc.array(message, { maxLength: 3 }) }, anything),
+    stream: fc.oneof({ weight: 4, arbitrary: fc.constantFrom(true, null) }, anything),
+    thread: fc.constantFrom({ type: 'continue' }, 7),
+    fallbacks: anything,
+  },
+  { requiredKeys: [] },
+);
+
+test('a request passes, or is refused for the same fault, as its schema says', () => {
+  const judged = (judge: () => unknown) => {
+    try {
+      return { passes: judge() };
+    } catch (thrown) {
+      return { fault: String(thrown) };
+    }
+  };
+  let passed = 0;
+  fc.assert(
+    fc.property(fc.oneof({ weight: 9, arbitrary: request }, anything), (value) => {
+      const own = judged(() => validateMessages(value));
+      expect(own).toEqual(judged(() => validate(messagesRequest, value)));
+      if ('passes' in own) passed += 1;
+    }),
+    { numRuns: 3_000 },
+  );
+  expect(passed).toBeGreaterThan(100);
+});

@@ -82,6 +82,13 @@ const delayAdded = (max: number): Ceiling[] =>
   ['tokens40', 'tokens100'].map((workload) => ({ workload, figure: 'delayP99', of: 'added', max }));
 
 export const contenders: Contender[] = [
+  // What is between it and the bare Worker no relay can save.
+  {
+    ...bare,
+    name: 'least relay',
+    worker: { file: new URL('workers/least-relay.ts', import.meta.url) },
+    workloads: ['burst'],
+  },
   {
     ...deployed,
     name: 'relay',

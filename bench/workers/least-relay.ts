@@ -1,3 +1,5 @@
+import { joinedPieces } from '../../src/http/body-pieces.ts';
+
 interface Env {
   ANTHROPIC_BASE_URL: string;
 }
@@ -54,24 +56,15 @@ function without(headers: Headers, names: ReadonlySet<string>): Record<string, s
 async function gathered(body: ReadableStream<Uint8Array>): Promise<Uint8Array> {
   const reader = body.getReader({ mode: 'byob' });
   const pieces: Uint8Array[] = [];
-  let bytes = 0;
   for (;;) {
     const read = reader.read(new Uint8Array(spare.pop() ?? new ArrayBuffer(BUFFER_BYTES)));
-    const piece = await (bytes === 0 ? read : soon(read));
+    const piece = await (pieces.length === 0 ? read : soon(read));
     if (piece?.value === undefined || piece.done) break;
     pieces.push(piece.value.slice());
-    bytes += piece.value.length;
     spare.push(piece.value.buffer as ArrayBuffer);
   }
   const [first, ...others] = pieces;
-  if (first && others.length === 0) return first;
-  const all = new Uint8Array(bytes);
-  let at = 0;
-  for (const piece of pieces) {
-    all.set(piece, at);
-    at += piece.length;
-  }
-  return all;
+  return first && others.length === 0 ? first : joinedPieces(pieces);
 }
 
 /** @returns what a promise gives; undefined if that takes too long. */

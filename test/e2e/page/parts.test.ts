@@ -219,7 +219,8 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       await page.getByRole('button', { name: 'Close the list' }).click();
       for (const part of PARTS) {
         await page.locator(`.parts a[href="#/${part}"]`).click();
-        // The part before is shown until the next one has come. The chat has the title of its conversation.
+        // The heading of the part before may still be there, and then none while the code of this one is loaded. The chat's is
+        // the title of its conversation.
         await page.getByRole('heading', { level: 1, ...(part === 'chat' ? {} : { name: part }) }).waitFor();
         if (part === 'budget') await page.getByRole('row').nth(1).waitFor();
         await check(part);

@@ -125,7 +125,9 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const sent = course.sentAt !== undefined;
     const { upstream: answered } = course;
     course.leave?.(end === 'cut' || end === 'silent');
-    return options.onEnd?.({ ...report, ...observed, upstream: answered, sent, end, ttft_ms: firstByte - started });
+    const { status, upstream_request_id } = observed;
+    const ttft_ms = firstByte - started;
+    return options.onEnd?.({ ...report, status, upstream_request_id, upstream: answered, sent, end, ttft_ms });
   };
 
   const { STREAM_IDLE_MS: idleMs, UPSTREAM_TIMEOUT_MS: timeoutMs } = settings;

@@ -88,10 +88,11 @@ export async function relayStream(
   if (report) {
     course.watchdog.stop();
     const remark = finish(report, 'complete', opening.firstByte);
-    // This is a copy, because the buffer may hold another request's answer before this one has gone down.
     const whole = withComment(mask?.pass(opening.bytes) ?? opening.bytes, remark);
+    const down = streamDown(response, whole, ownHeaders?.());
+    // The answer has a copy of the bytes, as the Fetch standard demands, so the buffer can be used again.
     keepBuffer(opening.bytes);
-    return streamDown(response, whole, ownHeaders?.());
+    return down;
   }
   const { readable, writable } = new IdentityTransformStream();
   waitUntil(pour(opening, writable, usage, mask, course, requestId, finish));
@@ -408,9 +409,15 @@ function writeLastWords(writable: WritableStream, words: string): void {
 /** Ignores the error of writing to a caller that has left meanwhile. */
 function ignoreGone(): void {}
 
-/** @returns a copy of the bytes with the remark after them, as a comment. */
+/** @returns the bytes with the remark after them, as a comment: in the same buffer, if it has room. */
 function withComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
-  return joinedPieces([bytes, encoder.encode(comment(remark))]);
+  if (remark === undefined) return bytes;
+  const words = encoder.encode(comment(remark));
+  const { buffer, byteOffset, length } = bytes;
+  if (byteOffset + length + words.length > buffer.byteLength) return joinedPieces([bytes, words]);
+  const whole = new Uint8Array(buffer, byteOffset, length + words.length);
+  whole.set(words, length);
+  return whole;
 }
 
 function comment(remark: string | undefined): string {

@@ -9,7 +9,7 @@ export type Piece = { value?: Uint8Array | undefined; done: boolean };
 /** Called with how many bytes of a stream have come. It may return a promise that settles when more may come. */
 type RoomForMore = (bytes: number) => Promise<void> | undefined;
 
-const TEE_PIECE_BYTES = 65_536;
+export const TEE_PIECE_BYTES = 65_536;
 /** Enough for what a slow answer brings between two reads. An open answer must not hold a large buffer all the time. */
 export const SMALL_PIECE_BYTES = 4_096;
 /** Buffers to use again. A new buffer is filled with zeros, which costs more than reading a short answer into it. */

@@ -1,12 +1,15 @@
 // In workerd: the pipe is the runtime's.
 import 'cloudflare:workers';
 
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { IdleTimeout } from '../../src/async/idle-timeout.ts';
 import { utf8 } from '../../src/http/bytes.ts';
 import { keepSecrets } from '../../src/http/secrets.ts';
 import { relayStream, type StreamEnding } from '../../src/upstream/stream.ts';
+import { TEE_PIECE_BYTES } from '../../src/upstream/tee-reader.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
+import { runs } from '../support/runs.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const SERVICES = [
@@ -29,6 +32,36 @@ const SPARSE_MS = 5;
 /** A break comes behind the bytes: a stream made by JavaScript drops what its readers have not taken yet. */
 const END_MS = 400;
 
+/** Relays a stream from an address. @returns the answer, the work behind it, and how it ended */
+async function relayFrom(
+  url: string,
+  body: ReadableStream<Uint8Array>,
+  { controller = new AbortController(), idleMs = 10_000, remark }: Course = {},
+) {
+  const response = new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+  Object.defineProperty(response, 'url', { value: url });
+  const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => new Error('silent'));
+  const works: Promise<unknown>[] = [];
+  const endings: StreamEnding[] = [];
+  const down = await relayStream(
+    response,
+    body,
+    { signal: new AbortController().signal, controller, watchdog, reading: {} },
+    { requestId: 'req_1', waitUntil: (work) => works.push(work) },
+    (_, ending) => {
+      endings.push(ending);
+      return remark;
+    },
+  );
+  return { down, works, endings };
+}
+
+interface Course {
+  controller?: AbortController;
+  idleMs?: number;
+  remark?: string | undefined;
+}
+
 /** Relays a stream that comes slowly from an address. @returns the answer, how it ended, and what has not come yet */
 async function relay(url: string, events: readonly string[], end: 'end' | 'cut' = 'end') {
   const coming = [...events];
@@ -46,23 +79,7 @@ async function relay(url: string, events: readonly string[], end: 'end' | 'cut' 
     },
     { highWaterMark: 0 },
   );
-  const response = new Response(body, { headers: { 'content-type': 'text/event-stream' } });
-  Object.defineProperty(response, 'url', { value: url });
-  const controller = new AbortController();
-  const watchdog = new IdleTimeout(controller, 10_000, 10_000, () => new Error('silent'));
-  const works: Promise<unknown>[] = [];
-  const endings: StreamEnding[] = [];
-  const down = await relayStream(
-    response,
-    body,
-    { signal: new AbortController().signal, controller, watchdog, reading: {} },
-    { requestId: 'req_1', waitUntil: (work) => works.push(work) },
-    (_, ending) => {
-      endings.push(ending);
-      return undefined;
-    },
-  );
-  return { down, works, endings, coming };
+  return { ...(await relayFrom(url, body)), coming };
 }
 
 /** @returns what the caller gets of a stream that came slowly from an address, and how it ended */
@@ -108,4 +125,51 @@ test('only the streams of the services themselves are not searched for the key i
     expect({ text, endings }).toEqual({ text: slow.join('').replace(KEY, '[secret]'), endings: ['error'] });
   }
   for (const url of SERVICES) expect((await relayed(url, slow)).text).toBe(slow.join(''));
+});
+
+/** @returns a stream with a text of so many bytes, which ends as the API ends it */
+function streamOf(bytes: number): string {
+  const [start = '', ...rest] = events;
+  const comment = ': ';
+  const missing = bytes - TEXT_STREAM.length - comment.length - 2;
+  return [start, ...(missing < 0 ? [] : [`${comment}${'x'.repeat(missing)}\n\n`]), ...rest].join('');
+}
+
+test('an answer that came whole keeps its bytes, with its remark, while others come in its buffer', async () => {
+  const size = fc.oneof(fc.nat(2_000), fc.integer({ min: TEE_PIECE_BYTES - 60, max: TEE_PIECE_BYTES + 20 }));
+  const remark = fc.option(fc.stringMatching(/^[ -~]{1,40}$/), { nil: undefined });
+  const answer = fc.record({ size, remark, url: fc.constantFrom(...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 2)) });
+  await fc.assert(
+    fc.asyncProperty(fc.array(answer, { minLength: 1, maxLength: 6 }), async (answers) => {
+      const relayed = [];
+      for (const { size, remark, url } of answers) {
+        const text = streamOf(size);
+        const { body } = new Response(utf8(text));
+        if (!body) throw new Error('a response without a body');
+        relayed.push({ text, remark, ...(await relayFrom(url, body, { remark })) });
+      }
+      for (const { text, remark, down, works, endings } of relayed.toReversed()) {
+        expect(await down.text()).toBe(remark === undefined ? text : `${text}: ${remark}\n\n`);
+        await Promise.all(works);
+        expect(endings).toEqual(['complete']);
+      }
+    }),
+    { numRuns: runs(60) },
+  );
+});
+
+test('an upstream that stays open after a complete answer is left when it has been silent for too long', async () => {
+  const controller = new AbortController();
+  const body: ReadableStream<Uint8Array> = new ReadableStream({
+    type: 'bytes',
+    start(stream) {
+      stream.enqueue(utf8(TEXT_STREAM));
+      controller.signal.addEventListener('abort', () => stream.error(controller.signal.reason));
+    },
+  });
+  const { down, works, endings } = await relayFrom('https://gateway.example.com/', body, { controller, idleMs: 200 });
+  expect(await down.text()).toBe(TEXT_STREAM);
+  await Promise.all(works);
+  expect(endings).toEqual(['complete']);
+  expect(controller.signal.aborted).toBe(true);
 });

@@ -11,7 +11,7 @@ const TURN_READS = 16;
 
 type ChunkReader = ReadableStreamDefaultReader<Uint8Array>;
 /** The result of a read. At the end the runtime may return the buffer, too, though the types do not say so. */
-type Piece = { value?: Uint8Array | undefined; done: boolean };
+type ByteRead = { value?: Uint8Array | undefined; done: boolean };
 
 /**
  * Reads a stream piece by piece into one buffer. A new buffer for each chunk would have thousands of bytes, even if the chunk
@@ -57,11 +57,11 @@ export class PieceReader {
     return value;
   }
 
-  async #readBytes(reader: ReadableStreamBYOBReader): Promise<Piece> {
+  async #readBytes(reader: ReadableStreamBYOBReader): Promise<ByteRead> {
     const view = new Uint8Array(this.#buffer);
     // Node.js, where some tests run, cannot read like this.
     const joins = !this.#isLive && 'readAtLeast' in reader;
-    const read: Piece = await (joins ? reader.readAtLeast(LEAST_BYTES, view) : reader.read(view));
+    const read: ByteRead = await (joins ? reader.readAtLeast(LEAST_BYTES, view) : reader.read(view));
     const { buffer, length = 0 } = read.value ?? {};
     const isShort = length === FIRST_BUFFER_BYTES && buffer?.byteLength === length;
     // A read that was cancelled keeps the buffer.

@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { admitFree } from '../accounts/admission/admit-free.ts';
+import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readToStore } from '../accounts/admission/read-body.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
@@ -13,6 +14,7 @@ import { listOf, readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
+import { idsNamed } from '../upstream/request/named-ids.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -51,6 +53,8 @@ export function conversationsRoutes() {
       // These go to the object as texts, because an object's call cannot carry deeply nested objects.
       const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
       checkRun({ tools }, c.get('identity'), c.get('settings'));
+      // Later turns only check what is new in them.
+      await checkOwned(contextOf(c), idsNamed(body.json));
       const texts = memberTexts(body.text);
       const id = fields.id ?? newConversationId();
       checkRetention(c, fields.retention_seconds);

@@ -8,10 +8,10 @@ import type { JsonBody } from './json-body.ts';
 import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
 import { mediaTypeOf } from './media-type.ts';
+import { PieceReader } from './piece-reader.ts';
 
-/** How long the rest of a refused body is read, in milliseconds, and how many bytes at a time. */
+/** How long the rest of a refused body is read, in milliseconds. */
 const DISCARD_MS = 10_000;
-const DISCARD_BYTES = 65_536;
 /** If fewer bytes of a long body come in this time, it is given up, because others wait for its memory. */
 const STRETCH_MS = 15_000;
 const LEAST_IN_A_STRETCH = 65_536;
@@ -166,21 +166,22 @@ async function readPieces(
   { mostMs, stretchMs }: { mostMs: number | undefined; stretchMs: number },
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
-  const reader = body?.getReader();
+  const reader = body && new PieceReader(body);
   if (!reader) return joinedPieces(pieces);
   let length = 0;
   // A short body takes little memory, however slowly it comes.
   const pace = new Pace(reader, () => length, { stretchMs, mostMs, longFrom: LONG_BODY });
   try {
     for (;;) {
-      const { value, done } = await reader.read();
+      const piece = await reader.read();
       pace.check();
-      if (done) return joinedPieces(pieces);
-      length += value.length;
+      if (!piece) return joinedPieces(pieces);
+      length += piece.length;
       if (length > limitBytes) throw tooLarge(limitBytes);
       const asking = onLength(length);
       if (asking instanceof Promise) await asking;
-      pieces.push(value);
+      // The reader uses its buffer again.
+      pieces.push(piece.slice());
     }
   } catch (thrown) {
     reader.cancel().catch(ignoreBroken);
@@ -258,14 +259,10 @@ function ignoreBroken(): void {}
 export async function discard({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
-    const reader = body?.getReader({ mode: 'byob' });
+    const reader = body && new PieceReader(body);
     // If the caller stalls, the read does not return, so the time limit ends it.
     timer = setTimeout(() => reader?.cancel().catch(ignoreBroken), mostMs);
-    for (let view: Uint8Array<ArrayBuffer> = new Uint8Array(DISCARD_BYTES); reader; ) {
-      const { value, done } = await reader.read(view);
-      if (done || !value) return;
-      view = new Uint8Array(value.buffer);
-    }
+    while (await reader?.read());
   } catch {
     // The caller has left, or the body does not come from a connection.
   } finally {

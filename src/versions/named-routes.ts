@@ -64,7 +64,7 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
 ): Promise<object> {
   const { kind } = stored;
   const name = c.req.param('name') ?? '';
-  if (!isVersionedName(name)) throw invalidRequest(`The name of a ${kind} is ${NAME_RULE}.`);
+  if (!isVersionedName(name)) throw invalidRequest(`The name of the ${kind} is ${NAME_RULE}.`);
   const owner = ownerOf(c);
   const place = { kind, owner, name };
   const json = await readBody(c);

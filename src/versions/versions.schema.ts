@@ -30,7 +30,7 @@ export function parseRef(ref: string): VersionRef | undefined {
 export function refSchema(what: string) {
   return z.string({ error: 'Input should be a string' }).check(
     z.refine((value) => parseRef(value) !== undefined, {
-      error: `Input should be the name of a ${what} (${NAME_RULE}), or name@version`,
+      error: `Input should be the name of the ${what} (${NAME_RULE}), or name@version`,
     }),
   );
 }

@@ -2,8 +2,9 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as z from 'zod/mini';
 import { conversationReport, messageRow } from '../../src/conversations/conversations-answers.schema.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { simulate } from '../support/conversations.ts';
+import { bindings, simulate } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 
 let app: TestApp;
@@ -133,6 +134,25 @@ describe('a conversation that is created with messages', () => {
     await create([user('First'), assistant('1')]);
     expect((await create([user('Second')])).status).toBe(409);
     expect((await rowsOf())[0]?.content).toBe('First');
+  });
+
+  test('names no file of another account', async () => {
+    const file = [{ id: 'file_1', kind: 'file' as const, upstream: '' }];
+    const history = [
+      user([
+        { type: 'document', source: { type: 'file', file_id: 'file_1' } },
+        { type: 'text', text: 'Read it.' },
+      ]),
+      assistant('I have.'),
+    ];
+    await accountStub(bindings, {}, 'alice').noteMade(file);
+    const refused = await create(history);
+    expect(refused.status).toBe(404);
+    expect(await errorOf(refused)).toMatchObject({ type: 'not_found_error', message: 'File not found: file_1' });
+    await app.settled();
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    await accountStub(bindings, {}, 'dev').noteMade(file);
+    expect((await create(history)).status).toBe(201);
   });
 
   test('takes up room as any other', async () => {

@@ -55,10 +55,21 @@ describe.each([
     expect(turns).toBeGreaterThan(5);
   });
 
-  test('that breaks says so, after what came before', async () => {
-    const reader = new PieceReader(streamOf([new Uint8Array([1, 2])], type, new Error('cut')));
+  test('of many short chunks lets others have their turn', async () => {
+    let turns = 0;
+    const timer = setInterval(() => (turns += 1), 0);
+    const chunks = Array.from({ length: 2_000 }, () => new Uint8Array(1));
+    expect(await readAll(new PieceReader(streamOf(chunks, type), { isLive: true }))).toHaveLength(chunks.length);
+    clearInterval(timer);
+    expect(turns).toBeGreaterThan(50);
+  });
+
+  test('that breaks says so, after what came before if it is read live', async () => {
+    const cut = () => streamOf([new Uint8Array([1, 2])], type, new Error('cut'));
+    const reader = new PieceReader(cut(), { isLive: true });
     expect(await reader.read()).toEqual(new Uint8Array([1, 2]));
     await expect(reader.read()).rejects.toThrow('cut');
+    await expect(readAll(new PieceReader(cut()))).rejects.toThrow('cut');
   });
 });
 

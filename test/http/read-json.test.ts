@@ -36,6 +36,25 @@ test('a body is heard of before it is held, at once where its length is believed
   }
 });
 
+test('a body that comes byte by byte takes no more memory than its bytes', async () => {
+  const whole = Uint8Array.from({ length: 9_000 }, (_, at) => at % 251);
+  const { readable, writable } = new IdentityTransformStream();
+  const writing = (async () => {
+    const writer = writable.getWriter();
+    for (let at = 0; at < whole.length; at += 1) await writer.write(whole.slice(at, at + 1));
+    await writer.close();
+  })();
+  const heard: number[] = [];
+  const onLength = (length: number) => {
+    heard.push(length);
+  };
+  const request = new Request('http://edge/webhooks/github', { method: 'POST', body: readable });
+  expect(await readBytes(request, 10_000, onLength, { isDoubted: true })).toEqual(whole);
+  // Each piece has a buffer of thousands of bytes.
+  expect(heard).toEqual([4_096, 8_192, 9_000]);
+  await writing;
+});
+
 test('a long body that stops to come is given up, as one piece and in many', async () => {
   for (const isDoubted of [false, true]) {
     const { readable, writable } = new FixedLengthStream(1_000_000);

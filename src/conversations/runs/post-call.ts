@@ -1,8 +1,10 @@
 /** Calls a tool by a signed POST to a host that the operator has allowed. */
 
 import { signStandard } from '../../delivery/standard-webhooks.ts';
+import { joinedPieces } from '../../http/body-pieces.ts';
 import { decoder, toBase64 } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/media-type.ts';
+import { PieceReader } from '../../http/piece-reader.ts';
 import type { Json } from '../../json/object.ts';
 import { headersOf, type ToolSettings } from '../../tools/check-tools.ts';
 import { imageTypeOf } from './image-type.ts';
@@ -80,23 +82,28 @@ async function readAtMost(
   room: ResultRoom,
 ): Promise<Uint8Array | 'too much' | 'no room'> {
   if (!body) return new Uint8Array(0);
+  const reader = new PieceReader(body);
   const pieces: Uint8Array[] = [];
   let length = 0;
   let isWhole = false;
   try {
-    for await (const piece of body as ReadableStream<Uint8Array>) {
+    for (let piece = await reader.read(); piece; piece = await reader.read()) {
       length += piece.length;
       room.left -= piece.length;
-      // Leaving the loop cancels the stream.
       if (length > most) return 'too much';
       if (room.left < 0) return 'no room';
-      pieces.push(piece);
+      // The reader uses its buffer again.
+      pieces.push(piece.slice());
     }
     isWhole = true;
   } finally {
-    if (!isWhole) room.left += length;
+    if (!isWhole) {
+      room.left += length;
+      // A stream that has broken cannot be cancelled.
+      reader.cancel().catch(() => {});
+    }
   }
-  return new Uint8Array(await new Blob(pieces as Uint8Array<ArrayBuffer>[]).arrayBuffer());
+  return joinedPieces(pieces);
 }
 
 function imageOf(media_type: string, bytes: Uint8Array): Json {

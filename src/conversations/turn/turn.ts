@@ -165,6 +165,7 @@ export class Turn {
       this.#hasFinalUsage ||= isObject(data.usage) && isCount(data.usage.output_tokens);
     else if (data.type === 'content_block_start') this.#clock?.start(blockTypeOf(data), this.#now);
     else if (data.type === 'content_block_stop') this.#clock?.stop(this.#now);
+    else if (data.type === 'ping') this.#clock?.ping(this.#now);
     if (this.builder.stopped) return { ...framing, how: { kind: 'complete' } };
     this.log.add(frame);
     const hasDelta = frame.event === 'content_block_delta';

@@ -1,8 +1,10 @@
 /** Reads the JSON-RPC messages in an answer of an MCP server: one as JSON, or many as a stream of events. */
 
+import { joinedPieces } from '../../http/body-pieces.ts';
 import { shapeOf } from '../../http/body-shape.ts';
 import { decoder, encoder } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/media-type.ts';
+import { PieceReader } from '../../http/piece-reader.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
@@ -32,25 +34,33 @@ export async function* messagesIn(response: Response, take: Take, place: StreamP
     await body?.cancel();
     throw new McpFault('It answered with something that is not MCP.');
   }
-  const reader = new FrameReader();
-  const pieces: Uint8Array<ArrayBuffer>[] = [];
-  for await (const piece of body as ReadableStream<Uint8Array<ArrayBuffer>>) {
-    take(piece.length);
-    if (!isStream) {
-      pieces.push(piece);
-      continue;
+  // A stream of events may stay open after the answer, so what has come is read at once.
+  const reader = new PieceReader(body, { isLive: isStream });
+  const frames = new FrameReader();
+  const pieces: Uint8Array[] = [];
+  try {
+    for (let piece = await reader.read(); piece; piece = await reader.read()) {
+      take(piece.length);
+      if (!isStream) {
+        // The reader uses its buffer again.
+        pieces.push(piece.slice());
+        continue;
+      }
+      const events: string[] = [];
+      frames.scan(piece, (text, start, end) => {
+        events.push(text.slice(start, end));
+        return end + 2;
+      });
+      for (const event of events) {
+        const data = dataOf(event, place);
+        if (data !== '') yield* rpcMessages(data);
+      }
     }
-    const events: string[] = [];
-    reader.scan(piece, (text, start, end) => {
-      events.push(text.slice(start, end));
-      return end + 2;
-    });
-    for (const event of events) {
-      const data = dataOf(event, place);
-      if (data !== '') yield* rpcMessages(data);
-    }
+  } finally {
+    // A stream that has ended or broken cannot be cancelled.
+    reader.cancel().catch(() => {});
   }
-  if (!isStream) yield* rpcMessages(decoder.decode(await new Blob(pieces).arrayBuffer()));
+  if (!isStream) yield* rpcMessages(decoder.decode(joinedPieces(pieces)));
 }
 
 /** @returns the data of an event, whatever its name is; empty if it has none (such an event only has an id) */

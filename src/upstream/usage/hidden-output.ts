@@ -6,9 +6,13 @@ export function isThinkingType(blockType: unknown): boolean {
 /** The block type of a use of an advisor. The advisor writes until its result comes. */
 export const ADVISOR = 'advisor';
 
+/** Milliseconds of silence that are usual between two deltas of a text, with the time by which a piece may be read late. */
+const USUAL_PAUSE_MS = 500;
+
 /**
  * Measures for how long a model may have written unseen output: before its first block, while it thinks, between two blocks,
- * and in a silence during a tool call (its input may come in large pieces). Seen output is measured by its text, not by time.
+ * in a silence during a tool call (its input may come in large pieces), and in a longer silence during a text (then what it
+ * writes is held up on its way). Seen output is measured by its text, not by time.
  *
  * Times are milliseconds since 1970, and each is at least the one before. Something that was read late may have come at any
  * time from `since` to `at`. A time of unseen output begins with the earlier and ends with the later of the two.
@@ -20,6 +24,8 @@ export class HiddenOutputClock {
   #boundary: number;
   /** The earliest time at which the last thing may have come. */
   #last: number;
+  /** The same for the last ping. What the model wrote before a ping has come before it. */
+  #lastPing = Number.NEGATIVE_INFINITY;
   /** The time up to which the sum counts. Blocks that were read together must not be counted twice. */
   #counted = Number.NEGATIVE_INFINITY;
   #state: 'before' | 'thinking' | 'calling' | 'asking' | 'saying' | 'between' | 'served' | 'advising' = 'before';
@@ -61,6 +67,11 @@ export class HiddenOutputClock {
     this.#last = since;
   }
 
+  /** Notes a ping of the upstream. @param since the earliest time at which it may have come */
+  ping(since: number): void {
+    this.#lastPing = since;
+  }
+
   /** @returns milliseconds of unseen output until `at`, when the answer was interrupted. */
   until(at: number): number {
     return this.#ms + (this.isUnseen ? this.#uncounted(at) : 0);
@@ -75,8 +86,13 @@ export class HiddenOutputClock {
     return Math.max(0, at - Math.max(this.#boundary, this.#counted));
   }
 
-  /** @returns milliseconds of the silence before `at` in which a call, or the next block, may have been written. */
+  /** @returns milliseconds of the silence before `at` in which a call, the next block, or more of a text may have been written. */
   silence(at: number): number {
+    if (this.#state === 'saying') {
+      // A text is shown as it is written. If not even a ping comes, the connection may be what is silent.
+      const silence = at - Math.max(this.#last, this.#lastPing);
+      return silence > USUAL_PAUSE_MS ? silence : 0;
+    }
     const isHidden = this.#state === 'calling' || this.#state === 'asking' || this.#state === 'between';
     return isHidden ? Math.max(0, at - this.#last) : 0;
   }

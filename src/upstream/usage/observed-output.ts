@@ -43,13 +43,16 @@ export class ObservedOutput {
 
   /**
    * @param at when the answer was interrupted; milliseconds since 1970
-   * @param unfinished bytes of a delta whose rest has not come. The model has written it, so it counts
+   * @param unfinished bytes whose rest has not come. The model has written them, or has read them in the next step: a result
+   *   of the API's own tool may be long
    * @param final whether the final usage has come
    * @returns what was seen until then, with its deltas measured
    */
-  seenAt(at: number, unfinished: Uint8Array | undefined, final: boolean): Seen {
+  seenAt(at: number, unfinished: { isDelta: boolean; bytes: Uint8Array } | undefined, final: boolean): Seen {
+    const half = unfinished ? mostTokens(unfinished.bytes) : 0;
+    const isResult = this.#isStepOver && unfinished?.isDelta === false;
     return {
-      said: Math.ceil(this.#said + (unfinished ? mostTokens(unfinished) : 0)),
+      said: Math.ceil(this.#said + (isResult ? 0 : half)),
       thinking: Math.ceil(this.#thinking),
       unseen_ms: this.#clock.until(at),
       silent_ms: this.#clock.silence(at),
@@ -57,7 +60,7 @@ export class ObservedOutput {
       advised: this.#advised,
       advised_tokens: Math.ceil(this.#advisedTokens),
       opaque_uses: this.#opaqueUses,
-      later_prompts: this.#isStepOver ? [...this.#laterPrompts, this.#carriedAt(at)] : [...this.#laterPrompts],
+      later_prompts: [...this.#laterPrompts, ...(this.#isStepOver ? [this.#carriedAt(at, isResult ? half : 0)] : [])],
       handed_over: this.#handedOver,
       final,
     };
@@ -66,6 +69,11 @@ export class ObservedOutput {
   /** Notes that something came that is not measured. @param since the earliest time at which it may have come */
   touch(since: number): void {
     this.#clock.touch(since);
+  }
+
+  /** Notes a ping of the upstream. @param since the earliest time at which it may have come */
+  ping(since: number): void {
+    this.#clock.ping(since);
   }
 
   /** Notes the end of a block, which came between `since` and `at`. */
@@ -78,8 +86,8 @@ export class ObservedOutput {
     return this.#said + this.#thinking + this.#results;
   }
 
-  #carriedAt(at: number): Timing {
-    return { tokens: Math.ceil(this.#tokens), unseen_ms: this.#clock.until(at) };
+  #carriedAt(at: number, more = 0): Timing {
+    return { tokens: Math.ceil(this.#tokens + more), unseen_ms: this.#clock.until(at) };
   }
 
   /**

@@ -162,12 +162,18 @@ export class UsageReader {
   /** @returns everything that the stream has reported, with its deltas measured, as if it was interrupted at that time. */
   reportAt(at: number): Readonly<Report> {
     this.#readAll();
-    const unfinished = this.#isDelta ? this.#lines.rest : undefined;
-    this.#report.seen = this.#observed.seenAt(at, unfinished, this.#final);
+    this.#report.seen = this.#observed.seenAt(at, this.#unfinished, this.#final);
     const { fallbacks } = this.#observed;
     if (fallbacks) this.#report.fallbacks = fallbacks;
     if (this.#made) this.#report.made = this.#made.all;
     return this.#report;
+  }
+
+  /** The bytes of a delta, or of the beginning of a block, whose rest has not come. */
+  get #unfinished(): { isDelta: boolean; bytes: Uint8Array } | undefined {
+    if (this.#isDelta) return { isDelta: true, bytes: this.#lines.rest };
+    if (this.#event !== 'content_block_start') return undefined;
+    return { isDelta: false, bytes: this.#data === undefined ? this.#lines.rest : utf8(this.#data) };
   }
 
   /** Whether the API itself has ended the stream, with `message_stop` or an `error` event. */
@@ -239,6 +245,7 @@ export class UsageReader {
       this.#made?.take(value);
       this.#observed.startBlock(memberOf(value, 'content_block'), this.#at, this.#since);
     } else if (event === 'content_block_stop') this.#observed.stopBlock(this.#at, this.#since);
+    else if (event === 'ping') this.#observed.ping(this.#since);
     else if (event === 'error') this.#report.error_type = errorType(parseOrUndefined(data));
     else if (event === 'message_start') {
       const value = parseOrUndefined(data);

@@ -4,6 +4,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { type CallOptions, callTool } from '../../../src/conversations/runs/call-tool.ts';
 import { MOST_STEP_BYTES } from '../../../src/conversations/runs/tool-result.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
+import { utf8 } from '../../../src/http/bytes.ts';
 import { McpSessions } from '../../../src/tools/mcp/sessions.ts';
 import { eventually } from '../../support/eventually.ts';
 import {
@@ -294,6 +295,24 @@ describe('a server that is not what it should be', () => {
     const { call } = callsOf(server);
     expect(await call('get.weather')).toMatchObject({ isError: false });
     await eventually(() => expect(answers).toBe(100));
+  });
+
+  test('says little without end, and leaves the timers their turn', async () => {
+    const { call } = callsOf(
+      { url: 'https://mcp.example.com/mcp', host: 'mcp.example.com' },
+      {
+        fetch: async (_, { body }) => {
+          const { id, method } = JSON.parse(String(body)) as { id: number; method: string };
+          if (method === 'initialize') return Response.json({ jsonrpc: '2.0', id, result: greeting });
+          if (method !== 'tools/call') return new Response(null, { status: 202 });
+          // It keeps nobody waiting. So a reader that does not pause reads until there are too many bytes.
+          const pull = (controller: ReadableStreamDefaultController) => controller.enqueue(utf8(': and\n\n'));
+          return new Response(new ReadableStream({ pull }), { headers: { 'content-type': 'text/event-stream' } });
+        },
+      },
+    );
+    const result = await call('get.weather', {}, { timeout_seconds: 1 });
+    expect(result).toMatchObject({ isError: true, content: 'The tool did not answer within 1 s.' });
   });
 
   test('speaks another version of MCP', async () => {

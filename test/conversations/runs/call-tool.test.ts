@@ -57,6 +57,29 @@ describe('what a tool answers', () => {
     expect(await calling({}, async () => response)).toEqual(result);
   });
 
+  test('may come byte by byte, and takes no more memory than its bytes', async () => {
+    let left = 9_000;
+    const pull = (controller: ReadableByteStreamController) => {
+      left -= 1;
+      controller.enqueue(new Uint8Array([0x61]));
+      if (left === 0) controller.close();
+    };
+    const heard: number[] = [];
+    const room = {
+      get left() {
+        return heard.at(-1) ?? MOST_STEP_BYTES;
+      },
+      set left(bytes: number) {
+        heard.push(bytes);
+      },
+    };
+    const body = new ReadableStream({ type: 'bytes', pull });
+    const result = { content: 'a'.repeat(9_000), isError: false, bytes: 9_000 };
+    expect(await calling({}, async () => new Response(body), { room })).toEqual(result);
+    // Each piece has a buffer of thousands of bytes.
+    expect(heard).toEqual([4_096, 8_192, 9_000].map((bytes) => MOST_STEP_BYTES - bytes));
+  });
+
   test('may be an image of any length, which goes up byte for byte', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 60_000 }), async (rest) => {

@@ -152,10 +152,10 @@ describe('a turn that is stopped', () => {
       { at: 500, text: HIDDEN },
       { at: 3_000, text: stop },
       { at: 3_010, text },
+      { at: 63_000, text: event('content_block_delta', { index: 1, delta: { type: 'text_delta', text: 'Bye. ' } }) },
     ]);
     const reader = (await begun('c1')).getReader();
-    await until(reader, 'Hello');
-    time.now += 60_000;
+    await until(reader, 'Bye');
     await stubOf('c1').stop();
     const ending = await until(reader, 'message_stop');
     const [row] = await ledger();
@@ -164,6 +164,25 @@ describe('a turn that is stopped', () => {
     expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(100 * OPUS.input + 3 * 500 * OPUS.output);
     // What the answer tells of itself is what is booked.
     expect(ending).toContain(`"output_tokens":${row?.usage.output_tokens}}`);
+  });
+});
+
+describe('a turn that is stopped in a silence of its text', () => {
+  test.each([
+    ['may have written what has not come', '', 10 * 500],
+    ['has written nothing if the upstream has just said ping', event('ping'), 0],
+  ])('%s', async (_, last, hidden) => {
+    answering(() => [{ text: SAID }, ...(last === '' ? [] : [{ at: 10_000, text: last }])]);
+    const reader = (await begun('c1')).getReader();
+    await until(reader, last === '' ? 'Hello' : 'ping');
+    if (last === '') time.now += 10_000;
+    await stubOf('c1').stop();
+    await reader.cancel();
+    const [row] = await ledger();
+    const least = 100 * OPUS.input + hidden * OPUS.output;
+    expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(least);
+    // Beside that, what was said and what may be on its way.
+    expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(least + 60 * OPUS.output);
   });
 });
 

@@ -293,6 +293,7 @@ test('what is not seen is measured by the clock: all before the first block, thi
   const start = (content_block: object) =>
     sse('content_block_start', { type: 'content_block_start', index: 0, content_block });
   const stop = sse('content_block_stop', { type: 'content_block_stop', index: 0 });
+  const ping = sse('ping', { type: 'ping' });
   const unseen = (...events: [seconds: number, event: string][]) => {
     const reader = new UsageReader({ sentAt: 1_000_000 });
     for (const [seconds, event] of events) reader.push(encoder.encode(event), false, 1_000_000 + seconds * 1_000);
@@ -305,14 +306,24 @@ test('what is not seen is measured by the clock: all before the first block, thi
   for (const type of ['thinking', 'redacted_thinking']) {
     expect(unseen([3, begun], [4, start({ type })])).toBe(20_000);
     // What comes behind it is seen.
-    expect(unseen([3, begun], [4, start({ type })], [9, stop], [10, start({ type: 'text', text: '' })])).toBe(9_000);
+    expect(
+      unseen([3, begun], [4, start({ type })], [9, stop], [10, start({ type: 'text', text: '' })], [20, ping]),
+    ).toBe(9_000);
   }
-  expect(unseen([3, begun], [4, start({ type: 'text', text: 'on "thinking"' })])).toBe(0);
+  const text = start({ type: 'text', text: 'on "thinking"' });
+  expect(unseen([3, begun], [19.6, text])).toBe(0);
+  // A text is shown as it is written: after a longer silence the connection may hold back what the model writes.
+  expect(unseen([3, begun], [4, text])).toEqual({ unseen_ms: 0, silent_ms: 16_000 });
+  expect(unseen([3, begun], [4, text], [12, ping])).toEqual({
+    unseen_ms: 0,
+    silent_ms: 8_000,
+  });
+  expect(unseen([3, begun], [4, text], [19.6, ping])).toBe(0);
   const call = start({ type: 'tool_use', id: 't', name: 'f', input: {} });
   expect(unseen([3, begun], [4, call])).toEqual({ unseen_ms: 0, silent_ms: 16_000 });
   expect(unseen([3, begun], [19.5, call])).toEqual({ unseen_ms: 0, silent_ms: 500 });
   // What the API says to keep a connection open tells of nothing that was written.
-  expect(unseen([3, begun], [4, call], [12, sse('ping', { type: 'ping' })])).toEqual({
+  expect(unseen([3, begun], [4, call], [12, ping])).toEqual({
     unseen_ms: 0,
     silent_ms: 16_000,
   });
@@ -320,6 +331,36 @@ test('what is not seen is measured by the clock: all before the first block, thi
   expect(unseen([3, begun], [4, search])).toEqual({ unseen_ms: 0, silent_ms: 16_000 });
   // While the tool runs nothing is written.
   expect(unseen([3, begun], [4, search], [5, stop])).toBe(0);
+});
+
+test('a result that has not come to its end is read by the next step', () => {
+  const use = { type: 'server_tool_use', id: 'srv', name: 'web_search', input: {} };
+  const found = [{ type: 'web_search_result', encrypted_content: 'aB3+'.repeat(1_000) }];
+  const result = { type: 'web_search_tool_result', tool_use_id: 'srv', content: found };
+  const startOf = (content_block: object) =>
+    sse('content_block_start', { type: 'content_block_start', index: 0, content_block });
+  const before =
+    sse('message_start', started({})) +
+    startOf(use) +
+    sse('content_block_stop', { type: 'content_block_stop', index: 0 });
+  const carried = (bytes: number) => {
+    const reader = new UsageReader();
+    reader.push(encoder.encode(before + startOf(result).slice(0, bytes)));
+    const { later_prompts: [later] = [], said = 0 } = reader.report.seen ?? {};
+    return { later: later?.tokens ?? 0, said };
+  };
+  const { length } = startOf(result);
+  const none = carried(0);
+  // With its empty line, without it, and with half of it: what came is counted once, as input.
+  for (const [bytes, share] of [
+    [length, 1],
+    [length - 1, 1],
+    [length / 2, 0.5],
+  ] as const) {
+    const { later, said } = carried(bytes);
+    expect(later - none.later).toBeGreaterThan(share * 0.9 * 1_000);
+    expect(said).toBe(none.said);
+  }
 });
 
 test('a whole body has nothing that was not seen; its blocks tell who stepped in', () => {

@@ -55,7 +55,12 @@ export interface Ceiling {
   figure: FigureName;
   of: 'value' | 'ratio' | 'added';
   max: number;
+  /** Where the figure is to go, in the same unit. */
+  goal?: number;
 }
+
+/** A ceiling, with whether the figure is over it, and whether it misses its goal. */
+export type JudgedCeiling = Ceiling & { over: boolean; missed: boolean };
 
 /** When the bare Worker's first event of a burst came on the machine on which ceilings were set. In ms, at the middle. */
 const BARE_FIRST_EVENT_MS = 0.4;
@@ -81,7 +86,7 @@ export interface Comparison {
   value: Spread;
   ratio: Spread;
   added: Spread;
-  ceiling?: Ceiling & { over: boolean };
+  ceiling?: JudgedCeiling;
 }
 
 /** Compares round by round, so that what disturbs the machine for a while disturbs both sides of a ratio. */
@@ -115,7 +120,8 @@ export function compareAll(
     const ceiling = ceilings.find((candidate) => candidate.workload === names.workload && candidate.figure === figure);
     if (ceiling === undefined) return [{ ...names, figure, ...compared }];
     const max = ceiling.of === 'added' ? ceiling.max * slowness : ceiling.max;
-    const over = compared[ceiling.of].median > max;
-    return [{ ...names, figure, ...compared, ceiling: { ...ceiling, max, over } }];
+    const { median } = compared[ceiling.of];
+    const missed = ceiling.goal !== undefined && median > ceiling.goal;
+    return [{ ...names, figure, ...compared, ceiling: { ...ceiling, max, over: median > max, missed } }];
   });
 }

@@ -12,6 +12,12 @@ const inFlight = (workload: Workload): number => workload.inFlight ?? 8;
 // What a Worker does after the answer (reading the rest of a copy, settling) belongs to the request.
 const afterworkMs = 100;
 
+/**
+ * Before a measurement comes such a part of its requests that is none of it. Otherwise each contender pays for the caches that
+ * the one before it has filled, and a large one pays more, the more contenders share a run.
+ */
+const WARMING_PART = 0.25;
+
 /** Has a contender's requests sent by the load generator, and knows how many it has had. */
 export class Client {
   #load: ChildProcess;
@@ -76,6 +82,8 @@ export class Client {
 
   async measure(workload: Workload): Promise<Measurement> {
     await this.#begin(workload);
+    await this.#send(workload, inFlight(workload), Math.ceil(workload.requests * WARMING_PART));
+    await sleep(afterworkMs);
     const before = this.#server.cpuMs();
     const busy = await this.#send(workload, inFlight(workload), workload.requests);
     await sleep(afterworkMs);

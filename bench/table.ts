@@ -1,4 +1,4 @@
-import { type Ceiling, type Comparison, figures } from './figures.ts';
+import { type Comparison, figures, type JudgedCeiling } from './figures.ts';
 import type { Spread } from './statistics.ts';
 
 /** Three significant digits, without an exponent. */
@@ -25,9 +25,10 @@ export function goalVerdict(limit: string, isMissed: boolean): string {
   return `≤ ${limit} ${isMissed ? 'not reached' : 'reached'}`;
 }
 
-function ceilingText({ of, max, over }: Ceiling & { over: boolean }): string {
-  const limits = { value: String(max), ratio: `${max} ×`, added: `+${number(max)} ms` };
-  return verdict(limits[of], over);
+function ceilingText({ of, max, goal, over, missed }: JudgedCeiling): string {
+  const limit = (most: number) => ({ value: String(most), ratio: `${most} ×`, added: `+${number(most)} ms` })[of];
+  const kept = verdict(limit(max), over);
+  return goal === undefined ? kept : `${kept}, goal ${goalVerdict(limit(goal), missed)}`;
 }
 
 /** Rows of cells as lines; every column is as wide as its widest cell. */

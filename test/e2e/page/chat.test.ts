@@ -105,6 +105,8 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       release();
       await answered(page);
       expect(await page.getByRole('article').count()).toBe(2);
+      // The button comes back a moment behind the answer. Until then Enter does nothing either.
+      await expect.poll(() => page.getByRole('button', { name: 'Send' }).isEnabled()).toBe(true);
       await draft.press('Enter');
       await expect.poll(() => page.getByRole('article').count()).toBe(4);
       await answered(page);

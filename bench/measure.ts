@@ -12,12 +12,6 @@ const inFlight = (workload: Workload): number => workload.inFlight ?? 8;
 // What a Worker does after the answer (reading the rest of a copy, settling) belongs to the request.
 const afterworkMs = 100;
 
-/**
- * Before a measurement comes such a part of its requests that is none of it. Otherwise each contender pays for the caches that
- * the one before it has filled, and a large one pays more, the more contenders share a run.
- */
-const WARMING_PART = 0.25;
-
 /** Has a contender's requests sent by the load generator, and knows how many it has had. */
 export class Client {
   #load: ChildProcess;
@@ -80,10 +74,13 @@ export class Client {
     return before === undefined || after === undefined ? undefined : (after - before) / workload.requests;
   }
 
-  async measure(workload: Workload): Promise<Measurement> {
+  /** @param warming so many requests come first, and are not measured */
+  async measure(workload: Workload, warming = 0): Promise<Measurement> {
     await this.#begin(workload);
-    await this.#send(workload, inFlight(workload), Math.ceil(workload.requests * WARMING_PART));
-    await sleep(afterworkMs);
+    if (warming > 0) {
+      await this.#send(workload, inFlight(workload), warming);
+      await sleep(afterworkMs);
+    }
     const before = this.#server.cpuMs();
     const busy = await this.#send(workload, inFlight(workload), workload.requests);
     await sleep(afterworkMs);

@@ -5,6 +5,12 @@ import { startChild } from './processes.ts';
 import type { Server } from './server.ts';
 import { burst, type Workload } from './workloads.ts';
 
+/**
+ * Before each part comes such a share of its requests that is not measured. Otherwise each contender pays for the caches that
+ * the one before it has filled, and a large one pays more, the more contenders share a run.
+ */
+const WARMING_PART = 0.25;
+
 /** Who is measured, and what starts it. */
 export interface Entrant {
   contender: Sender;
@@ -54,7 +60,10 @@ export async function measureRounds(plan: Plan): Promise<Measured> {
         for (const { contender, client, parts } of (round + part) % 2 === 0 ? taking : taking.toReversed()) {
           plan.progress(`round ${round} of ${plan.rounds}: ${workload.title}, ${contender.name}`);
           if (round === 0) await client.warmUp(workload);
-          else parts.push(await client.measure(partOf(workload, count)));
+          else {
+            const part = partOf(workload, count);
+            parts.push(await client.measure(part, Math.ceil(part.requests * WARMING_PART)));
+          }
         }
       }
       if (round === 0) continue;

@@ -82,7 +82,7 @@ const delayAdded = (max: number): Ceiling[] =>
   ['tokens40', 'tokens100'].map((workload) => ({ workload, figure: 'delayP99', of: 'added', max }));
 
 export const contenders: Contender[] = [
-  // What is between it and the bare Worker no relay can save.
+  // A relay can hardly save what is between it and the bare Worker.
   {
     ...bare,
     name: 'least relay',

@@ -49,9 +49,10 @@ console.log(`${turn} runs in ${conversation}.`);
 
 async function nextApproval() {
   for (;;) {
+    // In this order: a turn that pauses between the two has asked already.
+    const { status } = await sluice.conversations.turn(conversation, turn);
     const { data } = await sluice.conversations.approvals(conversation);
     if (data[0]) return data[0];
-    const { status } = await sluice.conversations.turn(conversation, turn);
     if (status !== 'running') throw new Error('The turn has ended, and asked nobody.');
     await sleep(300);
   }

@@ -1,5 +1,7 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { createServer, request as sendRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -153,13 +155,42 @@ describe.skipIf(noBrowser())('the chat page', () => {
   });
 });
 
-test('the incident’s agent asks two subagents and a person, and tells what each has cost', async () => {
-  const { stdout } = await promisify(execFile)(process.execPath, [join(root, 'examples/incident.ts'), '--yes'], {
-    env: { ...process.env, SLUICE_URL: edge.url },
+describe('the incident’s agent', () => {
+  const asked = async (url: string) => {
+    const { stdout } = await promisify(execFile)(process.execPath, [join(root, 'examples/incident.ts'), '--yes'], {
+      env: { ...process.env, SLUICE_URL: url },
+    });
+    expect(stdout).toContain('It asks for edge_rollback {"service":"checkout"}.');
+    expect(stdout).toMatch(/edge_rollback answered .*would_roll_back/);
+    expect(stdout.match(/sub_[0-9a-f]{32}/g)).toHaveLength(2);
+    return stdout;
+  };
+
+  test('asks two subagents and a person, and tells what each has cost', async () => {
+    const stdout = await asked(edge.url);
+    expect(stdout).toMatch(/^incident@\w+: \$[\d.]+ in 2 requests$/m);
+    expect(stdout).toMatch(/^log-reader@\w+: \$[\d.]+ in 1 requests$/m);
   });
-  expect(stdout).toContain('It asks for edge_rollback {"service":"checkout"}.');
-  expect(stdout).toMatch(/edge_rollback answered .*would_roll_back/);
-  expect(stdout.match(/sub_[0-9a-f]{32}/g)).toHaveLength(2);
-  expect(stdout).toMatch(/^incident@\w+: \$[\d.]+ in 2 requests$/m);
-  expect(stdout).toMatch(/^log-reader@\w+: \$[\d.]+ in 1 requests$/m);
+
+  test('asks the person also when the turn pauses between two looks at it', async () => {
+    // An empty list of approvals arrives only when it is no longer true.
+    const late = createServer((request, response) => {
+      const { url: path = '', method, headers } = request;
+      const up = sendRequest(edge.url + path, { method, headers }, async (answer) => {
+        response.writeHead(answer.statusCode ?? 502, answer.headers);
+        const conversation = /conversations\/(.+)\/approvals$/.exec(path)?.[1];
+        if (method === 'GET' && conversation) {
+          await expect.poll(async () => (await client.conversations.approvals(conversation)).data).toHaveLength(1);
+        }
+        answer.pipe(response);
+      });
+      request.pipe(up);
+    });
+    await new Promise<void>((resolve) => late.listen(0, '127.0.0.1', resolve));
+    try {
+      await asked(`http://127.0.0.1:${(late.address() as AddressInfo).port}`);
+    } finally {
+      late.close();
+    }
+  });
 });

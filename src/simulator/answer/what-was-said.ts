@@ -25,7 +25,7 @@ export interface WhatWasSaid {
   openServerTools: JsonObject[];
 }
 
-export interface ToolResult {
+interface ToolResult {
   /** The name of the tool that was called. */
   tool: string;
   text: string;

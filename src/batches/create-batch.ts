@@ -18,7 +18,7 @@ import { requireJson } from '../http/read-json.ts';
 import { createRequestId } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
-import { parseObject } from '../json/object.ts';
+import { parseObject, stringOrUndefined } from '../json/object.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { bufferedResponse } from '../upstream/buffered-answer.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
@@ -231,7 +231,7 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
   const refused = await refusedOf(response);
   const json = parseObject(refused.body);
   if (response.ok && typeof json?.id === 'string') {
-    return { kind: 'made', id: json.id, expiresAt: String(json.expires_at ?? '') };
+    return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
   }
   if (response.ok) return { kind: 'lost' };
   // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.

@@ -1,8 +1,9 @@
 /** Calls the batches of an upstream. Every call except the create may be repeated. */
 
 import type { UpstreamBatch } from '../durable/contracts/batch.ts';
-import { isObject, type Json, parseObject } from '../json/object.ts';
+import { asText, isObject, type Json, parseObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
+import { wholeNumber } from '../pricing/prompt-features.ts';
 import type { Settings } from '../settings/settings.ts';
 import { type Owned, upstreamsFor } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
@@ -98,11 +99,11 @@ function upstreamRowOf(value: unknown): UpstreamRow | undefined {
   const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
   return {
     id: value.id,
-    status: String(value.processing_status),
+    status: asText(value.processing_status),
     createdAt: Date.parse(value.created_at),
     expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
     endedAt: typeof value.ended_at === 'string' ? value.ended_at : null,
-    items: counts.reduce<number>((sum, count) => sum + (Number(count) || 0), 0),
+    items: counts.reduce<number>((sum, count) => sum + (wholeNumber(count) ?? 0), 0),
   };
 }
 

@@ -5,7 +5,7 @@ import type { ClassifyResult, ClassifyUsage } from '../classification/classify-a
 import { elected } from '../classification/task/classify.ts';
 import { type AnswerFault, readChoice } from '../classification/task/prompt.ts';
 import type { InputFault } from '../durable/contracts/classification.ts';
-import { isObject, type Json } from '../json/object.ts';
+import { asText, isObject, type Json } from '../json/object.ts';
 import type { KeptAnswer } from '../kv/classified-answers.ts';
 import type { Job, ResultParts, VoteAnswer } from './job-tables.ts';
 
@@ -26,7 +26,7 @@ export interface VoteLine {
 
 /** Reads a line of the batch's results. @returns undefined if it belongs to none of the items */
 export function readVote(line: Json, job: Pick<Job, 'classifier' | 'structured'>): VoteLine | undefined {
-  const [, item, vote] = VOTE_ID.exec(String(line.custom_id)) ?? [];
+  const [, item, vote] = VOTE_ID.exec(asText(line.custom_id)) ?? [];
   if (item === undefined || vote === undefined || !isObject(line.result)) return undefined;
   const { result } = line;
   const message = result.type === 'succeeded' && isObject(result.message) ? result.message : undefined;
@@ -44,7 +44,7 @@ function voteAnswerOf(
     return 'labels' in read ? read : { error: errorOfFault(read) };
   }
   const { type, message: said } = isObject(result.error) && isObject(result.error.error) ? result.error.error : {};
-  const { type: own, message: failed } = UNANSWERED[String(result.type)] ?? sendAgain('The upstream has failed.');
+  const { type: own, message: failed } = UNANSWERED.get(result.type) ?? sendAgain('The upstream has failed.');
   return {
     error: { type: typeof type === 'string' ? type : own, message: typeof said === 'string' ? said : failed },
   };
@@ -55,10 +55,10 @@ const sendAgain = (why: string): InputFault => ({ type: 'api_error', message: `$
 const LOST = sendAgain('The batch with its answer is not there any more.');
 
 /** Why an item has no answer, by the type of its result. */
-const UNANSWERED: Readonly<Record<string, InputFault>> = {
-  canceled: sendAgain('It was canceled before a model had answered.'),
-  expired: sendAgain('No model had answered within a day.'),
-};
+const UNANSWERED: ReadonlyMap<unknown, InputFault> = new Map([
+  ['canceled', sendAgain('It was canceled before a model had answered.')],
+  ['expired', sendAgain('No model had answered within a day.')],
+]);
 
 function errorOfFault({ fault, kind }: AnswerFault): InputFault {
   if (kind === 'refused' || kind === 'too_long') return { type: 'invalid_request_error', message: `input: ${fault}.` };

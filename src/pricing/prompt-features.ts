@@ -1,6 +1,6 @@
 /** Finds, in one walk over a request's body, everything that makes its input cost more or less than its bytes. */
 
-import { isObject, type Json } from '../json/object.ts';
+import { isObject, type Json, stringOrUndefined } from '../json/object.ts';
 import { furtherModels, usesOfModels } from './further-models.ts';
 
 const PER_MESSAGE = 16;
@@ -204,7 +204,7 @@ function readNode(node: unknown, found: PromptFeatures, next: unknown[], lengthO
   }
   if (!isObject(node)) return;
   noteCache(node.cache_control, found);
-  const type = String(node.type);
+  const type = stringOrUndefined(node.type) ?? 'unknown';
   if (LEAVES.has(type) || type.endsWith('_tool_result_error')) return;
   if (type === 'image' || type === 'document') readSource(type, node.source, found, next, lengthOf);
   else if (CONTAINERS.has(type)) {

@@ -6,7 +6,7 @@
  * `prompt-features.ts` finds what costs more, or less, than its bytes.
  */
 
-import { isObject, type Json } from '../json/object.ts';
+import { isObject, type Json, stringOrUndefined } from '../json/object.ts';
 import { type Nanodollars, WEB_SEARCH_NANODOLLARS } from './cost.ts';
 import { dearest, longestOutput, modelsOf, namesOf, rowOf } from './dearest-price.ts';
 import { fallbackOf, modelsOfOtherReadings } from './further-models.ts';
@@ -279,7 +279,7 @@ function compacts(body: Json, tokens: number, steps: number): boolean {
   const edits = isObject(body.context_management) ? body.context_management.edits : undefined;
   if (!Array.isArray(edits)) return false;
   return edits.some((edit) => {
-    if (!isObject(edit) || String(edit.type).startsWith('clear_')) return false;
+    if (!isObject(edit) || stringOrUndefined(edit.type)?.startsWith('clear_')) return false;
     const trigger = isObject(edit.trigger) ? wholeNumber(edit.trigger.value) : COMPACTION_TRIGGER;
     return steps > 1 || tokens >= (trigger ?? 0);
   });

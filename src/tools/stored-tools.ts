@@ -9,7 +9,7 @@ import { type AppEnv, contextOf } from '../auth/context.ts';
 import type { McpServerRun } from '../conversations/runs/runs.schema.ts';
 import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
 import type { Identity } from '../identity/caller.ts';
-import { isObject, type Json, withoutUndefined } from '../json/object.ts';
+import { asText, isObject, type Json, withoutUndefined } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
 import { idsNamed } from '../upstream/request/named-ids.ts';
 import { checkTools, headersOf } from './check-tools.ts';
@@ -62,7 +62,7 @@ export async function storedTools(
   for (const tool of stored) {
     const name = isObject(tool) ? tool.name : undefined;
     if (name !== undefined && names.has(name)) {
-      throw invalidRequest(`tools: two of them would be named ${String(name)}, tools of MCP servers among them.`);
+      throw invalidRequest(`tools: two of them would be named ${asText(name)}, tools of MCP servers among them.`);
     }
     names.add(name);
   }

@@ -6,7 +6,7 @@
 
 import type { Bindings } from '../durable/bindings.ts';
 import { edit } from '../json/edit.ts';
-import { isObject, type Json } from '../json/object.ts';
+import { asText, isObject, type Json } from '../json/object.ts';
 import { filledAgentTool, isAgentRun } from './agent-tools.ts';
 
 /** What a tool knows about its call. */
@@ -140,7 +140,7 @@ export function toldTool(tool: Json): Json | undefined {
   const { run, ...told } = tool;
   if (isAgentRun(run)) return JSON.parse(filledAgentTool(JSON.stringify(told))) as Json;
   if (run !== IN_WORKER && !isWorkerRun(run)) return told;
-  const text = filledTool(String(tool.name), JSON.stringify(told));
+  const text = filledTool(asText(tool.name), JSON.stringify(told));
   return text === undefined ? undefined : (JSON.parse(text) as Json);
 }
 

@@ -186,6 +186,8 @@ const mistyped = fc.oneof(
     [[]],
     [null],
     [{}],
+    // It cannot become a string by itself.
+    { toString: 7 },
     'c1',
     MODEL,
     '..',

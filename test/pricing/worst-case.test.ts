@@ -463,3 +463,35 @@ test.each([
   expect(JSON.stringify(worstCase).length).toBeLessThan(20_000);
   expect(worstCase.inputCost).toBeGreaterThan(1e9);
 });
+
+/** Every place in a value, as the keys that lead there. */
+function placesIn(value: unknown): string[][] {
+  if (typeof value !== 'object' || value === null) return [];
+  return Object.entries(value).flatMap(([key, member]) => [[key], ...placesIn(member).map((rest) => [key, ...rest])]);
+}
+
+test('a body has a worst case wherever something stands in it that cannot become a string', () => {
+  const source = { type: 'url', url: 'https://example.com/a.pdf' };
+  const body = ask({
+    ...blocks({ type: 'document', source }, png(8), { type: 'tool_result', tool_use_id: 't', content: [png(8)] }),
+    system: [{ type: 'text', text: 'x', cache_control: HOUR }],
+    tools: [
+      { name: 'a', input_schema: { type: 'object' } },
+      { type: 'advisor_20260301', name: 'advisor', model: 'claude-haiku-5-5', max_uses: 2 },
+      { type: 'web_search_20260209', name: 'web_search', max_uses: 2 },
+    ],
+    context_management: { edits: [{ type: 'compact_20260112', trigger: { type: 'input_tokens', value: 5 } }] },
+    fallbacks: [{ model: 'claude-haiku-5-5', max_tokens: 5 }],
+    thinking: { type: 'enabled', budget_tokens: 1_024 },
+    service_tier: 'auto',
+  });
+  const places = placesIn(body).filter(([first]) => first !== 'model');
+  expect(places.length).toBeGreaterThan(40);
+  for (const place of places) {
+    const changed = structuredClone(body);
+    let around: Body = changed;
+    for (const key of place.slice(0, -1)) around = around[key] as Body;
+    around[place.at(-1) ?? ''] = { toString: 7 };
+    expect(hold(bound(changed)), place.join('.')).toBeGreaterThan(0);
+  }
+});

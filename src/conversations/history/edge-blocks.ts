@@ -28,7 +28,7 @@ export function shownResult(id: string, content: unknown, isError: boolean): Jso
 }
 
 function shownImage({ media_type, data }: Json): string {
-  return `[${media_type}, ${Math.ceil(bytesOfBase64(asText(data)) / 1_000)} kB]`;
+  return `[${asText(media_type)}, ${Math.ceil(bytesOfBase64(asText(data)) / 1_000)} kB]`;
 }
 
 /** @returns how many bytes a base64 text decodes to. */

@@ -178,7 +178,7 @@ function stepTexts(row: MessageRow, calls: ReadonlySet<string>): string[] {
   return itemTexts(contentOf(row)).map((text) => {
     if (calls.size === 0 || !text.includes('"tool_use"')) return text;
     const block = parseObject(text) ?? {};
-    return block.type === 'tool_use' && calls.has(String(block.id)) ? JSON.stringify(shownCall(block)) : text;
+    return block.type === 'tool_use' && calls.has(asText(block.id)) ? JSON.stringify(shownCall(block)) : text;
   });
 }
 

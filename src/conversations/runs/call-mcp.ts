@@ -1,7 +1,7 @@
 /** Calls a tool of an MCP server, and turns its answer into a result that the API accepts. */
 
 import { base64Bytes, encoder, isBase64 } from '../../http/bytes.ts';
-import { isObject, type Json, stringOrUndefined } from '../../json/object.ts';
+import { asText, isObject, type Json, stringOrUndefined } from '../../json/object.ts';
 import { headersOf } from '../../tools/check-tools.ts';
 import { McpFault } from '../../tools/mcp/mcp-fault.ts';
 import type { McpSessions } from '../../tools/mcp/sessions.ts';
@@ -101,7 +101,7 @@ function toolResultOf({ content, structuredContent, isError }: Json): ToolResult
   let images = 0;
   for (const { text, source } of blocks) {
     if (typeof text === 'string') texts += encoder.encode(text).length;
-    const image = isObject(source) ? bytesOfBase64(String(source.data)) : 0;
+    const image = isObject(source) ? bytesOfBase64(asText(source.data)) : 0;
     if (image > MOST_IMAGE_BYTES) return tooMuch(MOST_IMAGE_BYTES);
     images += image;
   }

@@ -2,7 +2,7 @@
 
 import { pause } from '../../async/pause.ts';
 import { toBase64, utf8 } from '../../http/bytes.ts';
-import { isObject, type Json } from '../../json/object.ts';
+import { asText, isObject, type Json } from '../../json/object.ts';
 import { McpFault, wordsOf } from './mcp-fault.ts';
 import { messagesIn, type StreamPlace, type Take } from './messages-in.ts';
 
@@ -218,7 +218,7 @@ function mirroredIn(method: string, { name }: Json): Record<string, string> {
 
 function resultIn({ result, error }: Json): Json {
   if (isObject(error)) {
-    throw new McpFault(`It answered with an error: ${wordsOf(error.message) || wordsOf(String(error.code))}`);
+    throw new McpFault(`It answered with an error: ${wordsOf(error.message) || wordsOf(asText(error.code))}`);
   }
   if (!isObject(result)) throw new McpFault('It answered with something that is not JSON-RPC.');
   if (result.resultType === 'input_required') {

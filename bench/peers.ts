@@ -32,7 +32,7 @@ const AFTERWORK_MS = 2_000;
 const SHOWN: readonly FigureName[] = ['cpu', 'requestsPerSecond', 'firstEventP50', 'endP50'];
 
 /** Installs the peers, unless just these versions are there. */
-export async function installPeers(): Promise<void> {
+async function installPeers(): Promise<void> {
   const read = async (folder: URL) => await Promise.all(FILES.map((name) => readFile(new URL(name, folder), 'utf8')));
   const wanted = await read(LOCKED);
   // These copies are made last: where they are, all was installed.

@@ -6,7 +6,7 @@ export const MODELS_PATH = '/v1/models?limit=1';
 const PATIENCE_MS = 10_000;
 
 /** A request for an upstream's models, with its credential. */
-export interface ModelsRequest {
+interface ModelsRequest {
   url: string;
   headers: Readonly<Record<string, string>>;
 }

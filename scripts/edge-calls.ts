@@ -4,7 +4,7 @@ const TRIES = 5;
 const PAUSE_MS = 1_000;
 
 /** @returns the address of the edge: SLUICE_URL, or that of `npm start` */
-export function edgeUrl(): string {
+function edgeUrl(): string {
   return (process.env.SLUICE_URL || 'http://localhost:8787').replace(/\/$/, '');
 }
 

@@ -19,7 +19,7 @@ import { ListedRows } from './listed-rows.ts';
  * expired. It still belongs to its owner, and the upstream refuses requests that name it. `erasing`: it must be deleted
  * upstream.
  */
-export type BelongingState = 'uploading' | 'kept' | 'gone' | 'erasing';
+type BelongingState = 'uploading' | 'kept' | 'gone' | 'erasing';
 
 /** A file with work that is due. */
 export type DueRow = Record<string, SqlStorageValue> & {

@@ -11,7 +11,7 @@ import type { AgentFields } from './agents.schema.ts';
 type SystemBlock = Extract<AgentFields['system'], readonly unknown[]>[number];
 
 /** A stored version, with all its limits, and its system as blocks. */
-export interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 'limits'> {
+interface AgentDefinition extends Omit<AgentFields, 'system' | 'tools' | 'limits'> {
   system: SystemBlock[];
   tools: Json[];
   limits: NonNullable<AgentFields['limits']>;

@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
-import { refuseEdgeServer } from '../conversations/runs/check-tools.ts';
+import { refuseEdgeServer } from '../conversations/runs/check-run.ts';
 import { piecesOf } from '../http/body-pieces.ts';
 import { decoder, encoder } from '../http/bytes.ts';
 import { commaSeparated } from '../http/comma-list.ts';

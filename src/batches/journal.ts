@@ -11,7 +11,7 @@ import type { MessageBatch, OutcomeCounts } from './batches-answers.schema.ts';
  * at the upstream), running (it is known there), ended (settled), refused (the upstream did not take it), unsent (given up
  * before its last byte).
  */
-export type Phase = 'prepared' | 'closing' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
+type Phase = 'prepared' | 'closing' | 'lost' | 'running' | 'ended' | 'refused' | 'unsent';
 
 export interface Journal extends BatchOpening {
   phase: Phase;

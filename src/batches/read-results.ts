@@ -21,7 +21,7 @@ import { NO_OUTCOMES } from './journal.ts';
 const MOST_LINE_BYTES = 16 * 1024 * 1024;
 
 /** The sums of the items of one model. */
-export interface ModelSum {
+interface ModelSum {
   requestId: string;
   model: string;
   cost: Nanodollars;

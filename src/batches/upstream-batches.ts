@@ -93,7 +93,7 @@ export interface UpstreamRow {
 }
 
 /** @returns a row of the upstream, parsed; undefined if it is not a row. */
-export function upstreamRowOf(value: unknown): UpstreamRow | undefined {
+function upstreamRowOf(value: unknown): UpstreamRow | undefined {
   if (!isObject(value) || typeof value.id !== 'string' || typeof value.created_at !== 'string') return undefined;
   const counts = isObject(value.request_counts) ? Object.values(value.request_counts) : [];
   return {

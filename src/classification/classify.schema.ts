@@ -2,9 +2,9 @@ import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { classifierParts, classifierRef } from './classifiers.schema.ts';
 
-export const MOST_INPUTS = 256;
+const MOST_INPUTS = 256;
 /** The most inputs of a batch. */
-export const MOST_BATCH_INPUTS = 100_000;
+const MOST_BATCH_INPUTS = 100_000;
 /** The longest input, in UTF-8 bytes. */
 export const MAX_INPUT_BYTES = 1_048_576;
 

@@ -13,7 +13,7 @@ const mistake = z.object({
 });
 
 /** The report on one version with one model. */
-export const candidateReport = z.object({
+const candidateReport = z.object({
   version: z.string(),
   model: z.string(),
   examples: z.described(count, 'Examples that were judged: those that were not asked at all stand in `skipped`.'),

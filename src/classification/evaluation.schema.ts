@@ -2,7 +2,7 @@ import * as z from '../http/zod.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { MOST_VOTES } from './classifiers.schema.ts';
 
-export const MOST_EXAMPLES = 256;
+const MOST_EXAMPLES = 256;
 /** The most candidates of one evaluation: each version with each model is one. */
 export const MOST_CANDIDATES = 6;
 

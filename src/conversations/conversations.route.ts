@@ -28,7 +28,7 @@ import {
   stopQuery,
 } from './conversations.schema.ts';
 import { withErrorLine } from './export-stream.ts';
-import { checkRun } from './runs/check-tools.ts';
+import { checkRun } from './runs/check-run.ts';
 import { crossingText, noConversation } from './turn-answer.ts';
 import {
   apiErrorOf,

@@ -1,7 +1,7 @@
 import type { CrossingText, Result } from '../durable/contracts/conversation.ts';
 import { isoTimeOrNull } from '../http/times.ts';
 import type * as z from '../http/zod.ts';
-import { isObject, parseObject, withoutUndefined } from '../json/object.ts';
+import { asText, isObject, parseObject, withoutUndefined } from '../json/object.ts';
 import { toUsd } from '../pricing/cost.ts';
 import type { turnAccount } from './conversations-answers.schema.ts';
 import type { ApprovalRow } from './storage/approval-rows.ts';
@@ -94,7 +94,7 @@ export function inputsIn(transcript: Transcript, step: number): Map<string, unkn
     for (const { role, text } of transcript.history({ from: seq, to: seq })) {
       const { content } = role === 'assistant' ? (parseObject(text) ?? {}) : {};
       for (const { type, id, input } of Array.isArray(content) ? content.filter(isObject) : []) {
-        if (type === 'tool_use') inputs.set(String(id), input);
+        if (type === 'tool_use') inputs.set(asText(id), input);
       }
     }
   }

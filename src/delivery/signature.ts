@@ -3,7 +3,7 @@
 import { type Bytes, base64Bytes, hmacOf, toBase64, utf8 } from '../http/bytes.ts';
 
 /** A request whose signature is not yet verified. */
-export interface Unverified {
+interface Unverified {
   headers: Headers;
   /** The body as it came. */
   bytes: Uint8Array;
@@ -12,7 +12,7 @@ export interface Unverified {
 }
 
 /** What is wrong with the headers. `missing`: no signature of the expected form; `stale`: signed too long ago, or in the future. */
-export type Shortcoming = 'missing' | 'stale';
+type Shortcoming = 'missing' | 'stale';
 
 /** The result of verifying a signature. `forged`: no signature is right. */
 export type Verdict = 'valid' | 'forged' | Shortcoming;
@@ -47,10 +47,10 @@ export interface Claim {
 export type HashName = 'SHA-1' | 'SHA-256' | 'SHA-384' | 'SHA-512';
 
 /** How far the time of a signature may be from now. Stripe, Slack and Standard Webhooks all advise this value. */
-export const TOLERANCE_SECONDS = 300;
+const TOLERANCE_SECONDS = 300;
 
 /** How many signatures of one request are compared. A sender adds one for each of its secrets. */
-export const MOST_SIGNATURES = 10;
+const MOST_SIGNATURES = 10;
 
 const HASH_BYTES: Record<HashName, number> = { 'SHA-1': 20, 'SHA-256': 32, 'SHA-384': 48, 'SHA-512': 64 };
 

@@ -33,7 +33,7 @@ interface AnswerWithSettled {
 }
 
 /** Milliseconds that a settlement waits for another call to its account. */
-export const RIDE_MS = 20;
+const RIDE_MS = 20;
 /**
  * Pauses after which a settlement that went along with another call is checked, before it is sent by itself. Milliseconds.
  */

@@ -36,7 +36,7 @@ const MOST_WAITING = 32;
 /** The most accounts with waiting settlements. With more, each settlement is sent at once. */
 const MOST_ACCOUNTS = 200;
 /** Milliseconds after which a call may have died with its request. Then other calls may take its settlements along. */
-export const TAKEN_MS = 1_000;
+const TAKEN_MS = 1_000;
 
 type Waiting = Set<WaitingSettlement>;
 

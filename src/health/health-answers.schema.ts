@@ -2,7 +2,7 @@ import { count, time } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 
 /** How one of several upstreams is, as far as the isolate knows that answers. */
-export const upstreamState = z.object({
+const upstreamState = z.object({
   name: z.string(),
   kind: z.string(),
   running: z.described(count, 'Requests that run there now.'),

@@ -13,7 +13,7 @@ const SCALAR_END = /[,}\]\s]/g;
 const NOT_SPACE = /[^\s]/g;
 
 /** The JSON text of a value that is set only if the object has no such member. */
-export interface Default {
+interface Default {
   readonly ifAbsent: string;
 }
 

@@ -18,6 +18,14 @@ export function stringOrUndefined(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
+/**
+ * Writes a value of JSON as text: a string as it is, anything else as its JSON. It never throws, as `String` does for an object
+ * with a member `toString`.
+ */
+export function asText(value: unknown): string {
+  return typeof value === 'string' ? value : (JSON.stringify(value) ?? 'undefined');
+}
+
 /** The same members, without those that are undefined. */
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 

@@ -12,7 +12,7 @@ import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { refuseBoth } from '../conversations/held-agent.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { edgeToolsIn } from '../conversations/history/edge-tools.ts';
-import { checkRun } from '../conversations/runs/check-tools.ts';
+import { checkRun } from '../conversations/runs/check-run.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
 import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';

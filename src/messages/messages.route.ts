@@ -11,7 +11,7 @@ import { refuseAgent } from '../agents/named-agent.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
-import { refuseRun } from '../conversations/runs/check-tools.ts';
+import { refuseRun } from '../conversations/runs/check-run.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
 import { RELEASED } from '../http/json-body.ts';

@@ -54,7 +54,11 @@ function rowOfTable({ id, display_name }: Model): ModelRow {
 }
 
 /** @returns where a model is served, in the order in which upstreams are tried, with its id and prices there. */
-export function placesOf(pool: Pick<UpstreamPool, 'all'>, model: string, settings: Settings) {
+export function placesOf(
+  pool: Pick<UpstreamPool, 'all'>,
+  model: string,
+  settings: Settings,
+): { name: string; id: string; prices: Model['prices'] | null }[] {
   return pool.all.flatMap((one) => {
     const id = one.idOf(model);
     if (id === undefined) return [];

@@ -13,7 +13,7 @@ import type { Nanodollars } from '../pricing/cost.ts';
 /** Milliseconds for which a window is remembered after its end, because accounts with slow clocks are still in it. */
 const REMEMBERED_MS = 10 * MINUTE_MS;
 /** A lease is active if its account has called within this time. Active leases share what is left. Milliseconds. */
-export const ACTIVE_MS = MINUTE_MS;
+const ACTIVE_MS = MINUTE_MS;
 /** Milliseconds for which a count of the active leases is used. */
 const COUNT_AGAIN_MS = 1_000;
 
@@ -38,7 +38,7 @@ export interface KnownLease {
 }
 
 /** The sum of all leases in one window. */
-export interface WindowCount {
+interface WindowCount {
   spent: Nanodollars;
   granted: Nanodollars;
 }

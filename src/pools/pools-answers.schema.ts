@@ -22,7 +22,7 @@ const sharedWindows = {
 };
 
 /** The status of a shared budget. */
-export const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
+const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
 
 /** The deployment's shared budget. All members are null if accounts share none. */
 export const deploymentAnswer = z.object({

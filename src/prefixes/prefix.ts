@@ -49,7 +49,7 @@ export interface Prefix {
 }
 
 /** The three parts of a prompt that the API reads in this order. */
-export type Part = 'tools' | 'system' | 'messages';
+type Part = 'tools' | 'system' | 'messages';
 
 interface Breakpoint {
   path: string;

@@ -21,7 +21,7 @@ export interface TokenPrices {
   cache_read: number;
 }
 
-export interface ModelPrices extends TokenPrices {
+interface ModelPrices extends TokenPrices {
   /** Prices of the whole request once its prompt (input, cache reads and cache writes) is longer than this. */
   long_prompt?: TokenPrices & { above_tokens: number };
   /** Prices at `speed: "fast"`. */

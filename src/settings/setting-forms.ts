@@ -49,7 +49,7 @@ export const standardSecret = z.string().check(
   z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
 );
 export const standardSecrets = z.pipe(listed, z.array(standardSecret));
-export const urlSetting = (fault: string) =>
+const urlSetting = (fault: string) =>
   z.string().check(
     z.trim(),
     z.refine((url) => /^https?:$/.test(URL.parse(url)?.protocol ?? ''), fault),

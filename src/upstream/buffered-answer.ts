@@ -84,7 +84,7 @@ function bytesReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBRead
  * What a buffered answer is: the requested answer; an error, in the API's form or with the status of an error; the beginning
  * of an answer whose rest has not come; or something that the API would not send.
  */
-export type BufferedKind = 'answer' | 'error' | 'interrupted' | 'nothing';
+type BufferedKind = 'answer' | 'error' | 'interrupted' | 'nothing';
 
 /** A buffered answer, read to its end and judged. */
 export interface BufferedAnswer {
@@ -207,7 +207,7 @@ export function bufferedResponse(
 }
 
 /** @returns whether a body begins like a JSON object but does not end like one, so that the rest has not come. */
-export function isBeginning(body: Uint8Array): boolean {
+function isBeginning(body: Uint8Array): boolean {
   return decoder.decode(body.subarray(0, START_BYTES)).trimStart().startsWith('{') && parseObject(body) === undefined;
 }
 

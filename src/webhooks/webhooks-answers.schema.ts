@@ -3,7 +3,7 @@ import * as z from '../http/zod.ts';
 import { eventState } from './webhooks.schema.ts';
 
 /** The labels of a text, and what they cost. */
-export const classification = z.object({
+const classification = z.object({
   ...classifiedFields,
   model: z.string(),
   classifier: z.described(z.nullable(z.string()), 'The version of a stored classifier: name@version.'),
@@ -13,7 +13,7 @@ export const classification = z.object({
 });
 
 /** The result of an agent. */
-export const agentAnswer = z.object({
+const agentAnswer = z.object({
   agent: z.described(z.string(), 'As the source names it.'),
   conversation: z.string(),
   turn: z.string(),
@@ -27,7 +27,7 @@ export const agentAnswer = z.object({
 });
 
 /** One attempt to work on an event, or to deliver its result. */
-export const attempt = z.object({
+const attempt = z.object({
   at: z.iso.datetime(),
   ms: z.int(),
   error: z.nullable(
@@ -70,14 +70,14 @@ const deliveredEvent = {
 };
 
 /** The body of a delivery. */
-export const delivered = z.object({
+const delivered = z.object({
   type: z.literal('webhook_event.classified'),
   ...deliveredEvent,
   ...classification.shape,
 });
 
 /** The body of a delivery if an agent has worked on the event. */
-export const deliveredAnswer = z.object({
+const deliveredAnswer = z.object({
   type: z.literal('webhook_event.answered'),
   ...deliveredEvent,
   ...agentAnswer.shape,

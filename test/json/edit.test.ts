@@ -56,17 +56,26 @@ test('bytes that no change names stay where they are', () => {
   expect(edit(text, {})).toBe(text);
 });
 
+/** The names of an object's own members, as often as they are written. */
+function namesIn(text: string): string[] {
+  let depth = 0;
+  const names: string[] = [];
+  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"\s*:?|[[\]{}]/g)) {
+    if (token === '{' || token === '[') depth += 1;
+    else if (token === '}' || token === ']') depth -= 1;
+    else if (depth === 1 && token.endsWith(':')) names.push(JSON.parse(token.slice(0, -1)) as string);
+  }
+  return names;
+}
+
 test('of a repeated key the member that was judged here is the only one that goes up', () => {
   fc.assert(
     fc.property(object, (text) => {
       const json = JSON.parse(text) as Record<string, unknown>;
       const single = withoutRepeatedKeys(text, json);
       expect(JSON.parse(single)).toEqual(json);
-      const names = new Set<string>();
-      JSON.parse(single, function (this: unknown, name) {
-        names.add(name);
-        return this;
-      });
+      const names = namesIn(single);
+      expect(names).toHaveLength(new Set(names).size);
       expect(single.length).toBeLessThanOrEqual(text.length);
     }),
   );

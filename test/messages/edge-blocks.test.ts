@@ -131,7 +131,11 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
   });
 
   test('may be whatever: what goes up is JSON, and what is no message is judged as ever', async () => {
-    const member = fc.oneof(fc.jsonValue({ maxDepth: 2 }), fc.constantFrom('toolu_1', 'edge', 'assistant'));
+    const member = fc.oneof(
+      fc.jsonValue({ maxDepth: 2 }),
+      // The last one cannot become a string by itself.
+      fc.constantFrom<unknown>('toolu_1', 'edge', 'assistant', { toString: 7 }),
+    );
     const kinds = fc.constantFrom('mcp_tool_use', 'mcp_tool_result', 'tool_use', 'text', 7);
     const block = fc.record(
       {

@@ -24,7 +24,7 @@ export function wordsFor(question: string): string[] {
 }
 
 /** What an answer says: a text part by part, then calls of tools. */
-export interface Said {
+interface Said {
   words: readonly string[];
   calls: readonly { id: string; name: string; input: object }[];
 }

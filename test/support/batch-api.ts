@@ -3,7 +3,7 @@
 import type { Usage } from '../../src/pricing/cost.ts';
 
 /** One batch that it has. */
-export interface FakeBatch {
+interface FakeBatch {
   id: string;
   createdAt: number;
   status: 'in_progress' | 'canceling' | 'ended';
@@ -115,14 +115,14 @@ export function fakeBatchApi({ takesMs = 0, keeps = true, now = () => Date.now()
 }
 
 /** @returns how an item ends: its id says so. */
-export function outcomeOf(id: string, canceled: boolean): 'succeeded' | 'errored' | 'canceled' | 'expired' {
+function outcomeOf(id: string, canceled: boolean): 'succeeded' | 'errored' | 'canceled' | 'expired' {
   if (id.startsWith('err')) return 'errored';
   if (id.startsWith('exp')) return 'expired';
   return canceled && !id.startsWith('fast') ? 'canceled' : 'succeeded';
 }
 
 /** @returns what an item has used: not the same for all, and always the same for one. */
-export function usageOf(id: string): Usage {
+function usageOf(id: string): Usage {
   let hash = 7;
   for (let at = 0; at < id.length; at += 1) hash = (hash * 31 + id.charCodeAt(at)) % 1_009;
   return {
@@ -136,7 +136,7 @@ export function usageOf(id: string): Usage {
 }
 
 /** @returns one line of the results. */
-export function resultLine(item: FakeBatch['items'][number], canceled: boolean): string {
+function resultLine(item: FakeBatch['items'][number], canceled: boolean): string {
   const type = outcomeOf(item.id, canceled);
   const result =
     type === 'succeeded'

@@ -8,7 +8,7 @@ import { type Piece, piecesOf, TEXTS } from './tokenizers.ts';
 
 type Json = Record<string, unknown>;
 
-export interface StreamEvent {
+interface StreamEvent {
   /** Milliseconds after the request was sent. */
   at: number;
   text: string;

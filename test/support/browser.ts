@@ -43,7 +43,7 @@ const ARGS = [
 ];
 
 /** Where the browser is, by `CHROMIUM_PATH` or on the `PATH`; undefined where there is none. */
-export const browserPath: string | undefined = await findBrowser();
+const browserPath: string | undefined = await findBrowser();
 
 /**
  * Says why tests in a browser do not run, for `test.skipIf`: a machine without one passes all the same, CI does not.

@@ -34,7 +34,7 @@ export const ticket = (index: number) => `${TEXTS[index % TEXTS.length]} ${index
 export const inputsOf = (count: number) =>
   Array.from({ length: count }, (_, index) => ({ id: `t${index}`, input: ticket(index) }));
 
-export type ResultRow = ClassifyResult & { type: string };
+type ResultRow = ClassifyResult & { type: string };
 type Summary = { usage: ClassifyUsage; cost_usd: number };
 
 interface Question {

@@ -11,7 +11,7 @@ export const bindings = env as unknown as Bindings;
 export const HAIKU = 'claude-haiku-5-5';
 export const LABELS = ['billing', 'bug', 'other'];
 /** $0.10 and $0.50 for a million tokens. */
-export const PRICE = { input: 100, output: 500 };
+const PRICE = { input: 100, output: 500 };
 export const USAGE = { input_tokens: 200, output_tokens: 9 };
 /** What one answer of the stand-in costs, in nanodollars. */
 export const COST = USAGE.input_tokens * PRICE.input + USAGE.output_tokens * PRICE.output;

@@ -56,7 +56,7 @@ export async function ask(body: object, asked: Asked = {}): Promise<Exclude<Turn
 }
 
 /** An answer that came whole, as one that came as a stream: a caller of the edge cannot tell them apart. */
-export function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
+function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
   if (answer.kind === 'stream') return { ...answer, body: joined(answer.first ?? '', answer.body) };
   if (answer.kind !== 'ended') return answer;
   const { turn, headers, events, trailer } = answer;

@@ -26,7 +26,7 @@ export const inboxOf = (source: string) => inboxStub(bindings, {}, source) as un
 export const accountOf = (name: string) => accountStub(bindings, {}, name) as unknown as Remote<Account>;
 
 /** A queue that delivers when the test says so. */
-export interface TestQueue {
+interface TestQueue {
   ids: string[];
   send(id: string): Promise<void>;
 }

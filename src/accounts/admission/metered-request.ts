@@ -77,7 +77,7 @@ export interface RequestMeter {
 }
 
 /** What a request was booked at. */
-export interface Booking {
+interface Booking {
   nanodollars: Nanodollars;
   /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
   outputTokens: number | undefined;

@@ -8,7 +8,7 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 /**
  * Milliseconds after its renewal in which an account may hold from a lease. A lowered limit takes at most as long to work.
  */
-export const USABLE_MS = 60_000;
+const USABLE_MS = 60_000;
 /** A busy account renews its leases after this part of that time, before a request has to wait for it. Milliseconds. */
 const RENEW_AFTER_MS = 30_000;
 /**

@@ -28,7 +28,7 @@ import type { Ledger } from './ledger.ts';
 import { ERASED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
 /** After this many rows a report ends with the current change. The next report has the rest. */
-export const ROWS_A_REPORT = 500;
+const ROWS_A_REPORT = 500;
 
 type SumTableRow = Record<string, SqlStorageValue> & UsageSums;
 /** Sums by value, and for each value by group. The sum without a group is the total minus those of all groups. */

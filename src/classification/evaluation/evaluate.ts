@@ -73,7 +73,7 @@ export async function* evaluate(
 }
 
 /** @returns the report on a classifier, from its outcomes in the order of the examples */
-export function evaluationReport(
+function evaluationReport(
   task: Task,
   examples: readonly EvaluationExample[],
   outcomes: readonly ClassificationResult[],

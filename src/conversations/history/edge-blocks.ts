@@ -5,7 +5,7 @@
 import type { JsonBody } from '../../http/json-body.ts';
 import { withText } from '../../http/read-json.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
-import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import type { SentMessage } from './continuation.ts';
 import { objectText } from './message-json.ts';
 import { messageOf } from './shown-messages.ts';
@@ -23,12 +23,12 @@ export function shownCall({ id, name, input }: Json): Json {
 export function shownResult(id: string, content: unknown, isError: boolean): Json {
   const blocks = Array.isArray(content) ? content.filter(isObject) : [{ text: content }];
   const texts = blocks.map(({ text, source }) => (isObject(source) ? shownImage(source) : text));
-  const shown = texts.map((text) => ({ type: 'text', text: String(text ?? '') }));
+  const shown = texts.map((text) => ({ type: 'text', text: asText(text ?? '') }));
   return { type: 'mcp_tool_result', tool_use_id: id, is_error: isError, content: shown };
 }
 
 function shownImage({ media_type, data }: Json): string {
-  return `[${media_type}, ${Math.ceil(bytesOfBase64(String(data)) / 1_000)} kB]`;
+  return `[${media_type}, ${Math.ceil(bytesOfBase64(asText(data)) / 1_000)} kB]`;
 }
 
 /** @returns how many bytes a base64 text decodes to. */
@@ -71,13 +71,13 @@ interface TextBlock {
 function replayable(texts: readonly string[]): string[] {
   const messages = texts.map((text) => ({ text, role: parseObject(text)?.role, blocks: textBlocks(text) }));
   const calls = new Set(
-    messages.flatMap(({ blocks }) => blocks.flatMap(({ block }) => (isEdgeCall(block) ? [String(block.id)] : []))),
+    messages.flatMap(({ blocks }) => blocks.flatMap(({ block }) => (isEdgeCall(block) ? [asText(block.id)] : []))),
   );
   const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
-    type === 'mcp_tool_result' && calls.has(String(tool_use_id));
+    type === 'mcp_tool_result' && calls.has(asText(tool_use_id));
   // Some clients move results after the text that the model wrote about them, or into another message.
   const results = new Map(
-    messages.flatMap(({ blocks }) => blocks.filter(isResult).map((one) => [String(one.block.tool_use_id), one])),
+    messages.flatMap(({ blocks }) => blocks.filter(isResult).map((one) => [asText(one.block.tool_use_id), one])),
   );
   const all: string[] = [];
   /** The results of the last step. The user's next message begins with them. */
@@ -97,7 +97,7 @@ function replayable(texts: readonly string[]): string[] {
           ),
         );
         owed = step.flatMap(({ block }) =>
-          isEdgeCall(block) ? [resultText(String(block.id), results.get(String(block.id)))] : [],
+          isEdgeCall(block) ? [resultText(asText(block.id), results.get(asText(block.id)))] : [],
         );
       }
     } else {

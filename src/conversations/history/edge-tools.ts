@@ -1,7 +1,7 @@
 /** Tools that the edge calls itself: those with a member `run`, which never goes up. */
 
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
-import { isObject, parseObject } from '../../json/object.ts';
+import { asText, isObject, parseObject } from '../../json/object.ts';
 import { filledAgentTool, isAgentRun } from '../../tools/agent-tools.ts';
 import { filledTool, IN_WORKER, isWorkerRun, markOfTools, workerTool } from '../../tools/worker-tools.ts';
 import type { ToolRun } from '../runs/runs.schema.ts';
@@ -46,7 +46,7 @@ function ownEdgeTools(tools: string): EdgeTools | undefined {
   const sent = itemTexts(tools).flatMap((text) => {
     const tool = JSON.parse(text) as unknown;
     if (!isObject(tool)) return text;
-    const name = String(tool.name);
+    const name = asText(tool.name);
     if (tool.run === IN_WORKER || isWorkerRun(tool.run)) {
       own.push(name);
       const { once, timeout_seconds } = workerTool(name) ?? {};
@@ -98,7 +98,7 @@ export function withResults(called: Iterable<string>, pending: PendingResults, m
   if (content.startsWith('[')) {
     for (const text of itemTexts(content)) {
       const block = JSON.parse(text) as unknown;
-      const id = isObject(block) && block.type === 'tool_result' ? String(block.tool_use_id) : undefined;
+      const id = isObject(block) && block.type === 'tool_result' ? asText(block.tool_use_id) : undefined;
       if (id === undefined || pending.has(id) || results.has(id)) rest.push(text);
       else results.set(id, text);
     }

@@ -1,6 +1,6 @@
 /** Chooses the blocks of an answer that go into the history: only blocks that the API accepts in the next request. */
 
-import { isObject, type Json } from '../../json/object.ts';
+import { asText, isObject, type Json } from '../../json/object.ts';
 
 /** A content block while it is streamed. */
 export interface Block {
@@ -26,7 +26,7 @@ const RESULTS_TO_COME: ReadonlySet<string> = new Set(['pause_turn', 'tool_use'])
  */
 export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): Json[] {
   const mayComeLater = ending.complete && isPending(ending.stopReason);
-  const results = new Set(blocks.filter(({ open }) => !open).map(({ value }) => String(value.tool_use_id)));
+  const results = new Set(blocks.filter(({ open }) => !open).map(({ value }) => asText(value.tool_use_id)));
   const replayable = blocks.filter((block) => {
     const { value, open, broken } = block;
     if (broken) return false;
@@ -35,7 +35,7 @@ export function replayableBlocks(blocks: readonly Block[], ending: AnswerEnd): J
       if (open || value.type === 'tool_use') return false;
       if (value.type === 'thinking' && !value.signature) return false;
     }
-    if (isServed(value.type)) return mayComeLater || results.has(String(value.id));
+    if (isServed(value.type)) return mayComeLater || results.has(asText(value.id));
     return true;
   });
   const values = replayable.map(({ value, open }) => (open ? wellEnded(value) : value));
@@ -50,13 +50,13 @@ export function isPending(stopReason: string | null): boolean {
 
 /** @returns the content of a stored answer, without server tool calls that have no result. */
 export function withoutPending(content: readonly Json[], results: ReadonlySet<string>): Json[] {
-  const values = content.filter(({ type, id }) => !isServed(type) || results.has(String(id)));
+  const values = content.filter(({ type, id }) => !isServed(type) || results.has(asText(id)));
   while (isThinkingBlock(values.at(-1)?.type)) values.pop();
   return values;
 }
 
 /** @returns whether a text is blank, which the API does not accept as content. */
-export function isBlank(text: unknown): boolean {
+function isBlank(text: unknown): boolean {
   return typeof text !== 'string' || text.trim() === '';
 }
 
@@ -72,7 +72,7 @@ export function answeredTools(content: unknown): string[] {
 
 function idsIn(content: unknown, type: string, key: string): string[] {
   if (!Array.isArray(content)) return [];
-  return content.filter((block) => isObject(block) && block.type === type).map((block: Json) => String(block[key]));
+  return content.filter((block) => isObject(block) && block.type === type).map((block: Json) => asText(block[key]));
 }
 
 function isServed(type: unknown): boolean {

@@ -1,6 +1,6 @@
 /** Reads the history as clients have it: to them the steps of a run are one answer. */
 
-import { isObject, type Json } from '../../json/object.ts';
+import { asText, isObject, type Json } from '../../json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -49,7 +49,7 @@ function isPartial(status: TurnStatus | undefined): boolean {
 function withoutCalls(content: unknown, calls: ReadonlySet<string>): unknown[] {
   if (!Array.isArray(content)) return content === '' ? [] : [{ type: 'text', text: content }];
   const isOfEdge = ({ type, id, tool_use_id }: Json) =>
-    (type === 'tool_use' && calls.has(String(id))) || (type === 'tool_result' && calls.has(String(tool_use_id)));
+    (type === 'tool_use' && calls.has(asText(id))) || (type === 'tool_result' && calls.has(asText(tool_use_id)));
   return content.filter((block) => !(isObject(block) && isOfEdge(block)));
 }
 

@@ -4,7 +4,7 @@
 
 import { getOrMake } from '../../cache/get-or-make.ts';
 import { itemTexts } from '../../json/edit.ts';
-import { parseObject } from '../../json/object.ts';
+import { asText, parseObject } from '../../json/object.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import type { MessageOutline, MessageRow, TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -119,7 +119,7 @@ function ownBlocks(content: string, calls: ReadonlySet<string>): string[] {
 function answeredBy(text: string): string | undefined {
   if (!text.includes('"tool_result"')) return undefined;
   const { type, tool_use_id } = parseObject(text) ?? {};
-  return type === 'tool_result' ? String(tool_use_id) : undefined;
+  return type === 'tool_result' ? asText(tool_use_id) : undefined;
 }
 
 /** Writes a row as JSON text, in pieces, since an answer of many steps may be long. Writes nothing if the row was deleted. */

@@ -1,5 +1,6 @@
 /** Finds, after a crash, which calls of the last step are made again, and which must not be made again. */
 
+import { asText } from '../../json/object.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { approvedCall, needsApproval } from './approval.ts';
 import { HIDDEN_BY_CRASH } from './crashed-run.ts';
@@ -39,7 +40,7 @@ export function callsAgain(
     if (shown.isOfEdge(block)) shown.expect(id);
     const decided = approvals.find(({ toolUseId }) => toolUseId === id);
     const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
-    const run = tools.get(String(block.name));
+    const run = tools.get(asText(block.name));
     // It still waits for a person, so it was not made.
     if (!decided && needsApproval(run, block.input)) return [planned];
     const call = decided ? approvedCall({ ...planned, tries: tries + 1 }, decided) : { ...planned, tries: tries + 1 };

@@ -1,6 +1,6 @@
 /** Calls that wait for approval: a run that pauses requests them, and the run that goes on takes them up. */
 
-import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Approvers } from '../storage/approval-rows.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
@@ -45,7 +45,7 @@ export function requestApprovals(
 ): void {
   for (const { turn, n, block } of calls) {
     const place = `${row.id.replace(/^turn_/, '')}_${turn}_${n}`;
-    const call = { run: row.seq, turn, n, toolUseId: String(block.id), name: String(block.name) };
+    const call = { run: row.seq, turn, n, toolUseId: asText(block.id), name: asText(block.name) };
     transcript.approvals.add({ id: `appr_${place}`, ...call, approvers, createdAt: now() });
   }
   const { request, ...stored } = parseObject(transcript.calls.requestOf(row.seq)) ?? {};

@@ -1,6 +1,7 @@
 /** Makes the calls of a run, some at the same time, and stores and shows their results. */
 
 import { conversationStub } from '../../durable/stubs.ts';
+import { asText } from '../../json/object.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
 import type { BegunCall } from '../storage/call-rows.ts';
 import { GRACE_MS } from '../storage/rows.ts';
@@ -65,7 +66,7 @@ export class RunCalls {
    */
   #reserveShares(calls: readonly PlannedCall[]): void {
     const { tools, meter } = this.#run;
-    const subagents = calls.filter(({ block }) => 'agent' in (tools.get(String(block.name)) ?? {}));
+    const subagents = calls.filter(({ block }) => 'agent' in (tools.get(asText(block.name)) ?? {}));
     const fresh = subagents.filter(({ subagent }) => subagent === undefined);
     const taken = subagents.reduce((sum, { subagent }) => sum + (subagent?.most ?? 0), 0);
     const left = meter.most === undefined ? undefined : Math.max(0, meter.most - taken);
@@ -76,22 +77,22 @@ export class RunCalls {
   /** @returns the name of a call, from which the id of its subagent is made */
   #named({ block }: PlannedCall): SubagentCallName {
     const { conversation, turn } = this.#run;
-    return { conversation, turn, tool_use_id: String(block.id) };
+    return { conversation, turn, tool_use_id: asText(block.id) };
   }
 
   /** @returns whether a call waits until a person has approved it. */
   needsApproval({ block, isApproved = false }: PlannedCall): boolean {
-    return !isApproved && needsApproval(this.#run.tools.get(String(block.name)), block.input);
+    return !isApproved && needsApproval(this.#run.tools.get(asText(block.name)), block.input);
   }
 
   async #make(planned: PlannedCall, room: ResultRoom): Promise<ToolResult> {
     const { settings, env, account, conversation, turn, tools, meter, caller, transcript, signal, now } = this.#run;
     const { block, subagent } = planned;
     const { id, name, input } = block;
-    const run = tools.get(String(name));
+    const run = tools.get(asText(name));
     // For an agent the call is made even after a stop: a subagent that was begun before a crash has to be stopped.
     if (!run || (signal.aborted && !('agent' in run))) return failedCall('stopped');
-    const call = { tool_use_id: String(id), name: String(name), input, account, conversation, turn };
+    const call = { tool_use_id: asText(id), name: asText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.leftMs(now());
     const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
@@ -132,5 +133,5 @@ export class RunCalls {
 }
 
 function rowOfCall({ turn, n, block, tries, subagent }: PlannedCall): BegunCall {
-  return { turn, n, id: String(block.id), name: String(block.name), tries, subagent };
+  return { turn, n, id: asText(block.id), name: asText(block.name), tries, subagent };
 }

@@ -41,7 +41,7 @@ export interface RunContext {
 }
 
 /** A step that will begin. */
-export interface NewStep {
+interface NewStep {
   run: TurnRow;
   /** The name of its first try in the ledger. */
   requestId: string;

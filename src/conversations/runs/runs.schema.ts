@@ -57,14 +57,14 @@ const overHttp = {
 const address = z.string().check(z.maxLength(2_048));
 
 /** How the edge calls a tool. */
-export const runSchema = z.strictObject({
+const runSchema = z.strictObject({
   url: z.described(address, 'Where the call is posted; its host must be in TOOL_HOSTS.'),
   ...overHttp,
 });
 export type HttpRun = z.output<typeof runSchema>;
 
 /** A tool that is an agent: its task goes to a conversation of its own. */
-export const agentRunSchema = z.strictObject({
+const agentRunSchema = z.strictObject({
   agent: z.described(
     refSchema('agent'),
     'The agent that works on the task, in a conversation of its own; no scope is needed.',
@@ -97,7 +97,7 @@ const mcpServerSchema = z.strictObject({
 export type McpServerRun = z.output<typeof mcpServerSchema>;
 
 /** How the edge calls a tool that the Worker's own code defines. Absent members are as the code says. */
-export const workerRunSchema = z.strictObject({
+const workerRunSchema = z.strictObject({
   worker: z.literal(true),
   timeout_seconds: overHttp.timeout_seconds,
   once: overHttp.once,

@@ -3,7 +3,7 @@
  * shown: the beginning and end of its message, its own numbers of blocks, the growing input of the edge's tools.
  */
 
-import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
 import { shownCall, shownResult } from '../history/edge-blocks.ts';
 import { writeCalls } from '../storage/call-rows.ts';
@@ -50,7 +50,7 @@ export class ShownRun {
   }
 
   isOfEdge({ type, name }: Json): boolean {
-    return type === 'tool_use' && this.#isOfEdge(String(name));
+    return type === 'tool_use' && this.#isOfEdge(asText(name));
   }
 
   /** @returns the edge's calls in an answer, in the form of its step's row; null if there are none */
@@ -58,7 +58,7 @@ export class ShownRun {
     const calls = content.filter((block) => this.isOfEdge(block));
     return calls.length === 0
       ? null
-      : writeCalls(calls.map(({ id, name }) => ({ id: String(id), name: String(name) })));
+      : writeCalls(calls.map(({ id, name }) => ({ id: asText(id), name: asText(name) })));
   }
 
   add(type: string, fields: object, remark?: string): void {
@@ -67,7 +67,7 @@ export class ShownRun {
 
   /** Shows a call of the edge. */
   showCall(block: Json): void {
-    this.#open.add(String(block.id));
+    this.#open.add(asText(block.id));
     this.#showBlock(shownCall(block));
   }
 
@@ -185,7 +185,7 @@ export class StepLog implements TurnLog {
   #continueBlock(data: Json): void {
     const { index, type } = data;
     const shown = this.#indices.get(Number(index));
-    if (shown !== undefined) this.#run.add(String(type), { ...data, index: shown });
+    if (shown !== undefined) this.#run.add(asText(type), { ...data, index: shown });
     else if (type === 'content_block_stop') this.#showCall(Number(index));
   }
 

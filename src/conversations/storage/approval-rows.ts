@@ -5,7 +5,7 @@ import { Rows } from '../../durable/rows.ts';
 export type Approvers = 'owner' | 'admin';
 
 /** What was decided about a call. `cancel` means that its turn was cancelled before anybody had decided. */
-export type CallDecision = 'approve' | 'deny' | 'cancel';
+type CallDecision = 'approve' | 'deny' | 'cancel';
 
 /** A call that waits for approval, or has waited. Times are milliseconds since 1970. */
 export interface ApprovalRow {

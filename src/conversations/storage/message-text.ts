@@ -31,7 +31,7 @@ export function withBreakpoint(message: string): string {
 }
 
 /** @returns whether a JSON text has a member `cache_control`. Inside a JSON string its quotes would be escaped. */
-export function hasBreakpoint(text: string): boolean {
+function hasBreakpoint(text: string): boolean {
   return text.includes('"cache_control"');
 }
 

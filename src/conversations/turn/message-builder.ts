@@ -1,5 +1,5 @@
 import { BACKSLASH, QUOTE, SPACE } from '../../json/characters.ts';
-import { isObject, type Json } from '../../json/object.ts';
+import { asText, isObject, type Json } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import type { Usage } from '../../pricing/cost.ts';
 import type { Block } from '../history/replayable-blocks.ts';
@@ -139,7 +139,7 @@ export class MessageBuilder {
     for (const [name, added] of Object.entries(delta)) {
       if (name === 'type') continue;
       if (delta.type === 'input_json_delta' && name === 'partial_json') {
-        this.#append({ block, name: undefined }, String(added));
+        this.#append({ block, name: undefined }, asText(added));
       } else if (delta.type === 'citations_delta' && name === 'citation') {
         value.citations = [...(Array.isArray(value.citations) ? value.citations : []), added];
       } else if (typeof added === 'string' && typeof value[name] === 'string' && delta.type !== 'signature_delta') {

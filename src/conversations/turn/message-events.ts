@@ -2,10 +2,10 @@ import { isObject, type Json } from '../../json/object.ts';
 import type { MessageBuilder } from './message-builder.ts';
 
 /** The fields of each kind of block that deltas fill. A delta's type is the field's name and `_delta`. */
-const FILLED_FIELDS: Readonly<Record<string, readonly string[]>> = {
-  text: ['text'],
-  thinking: ['thinking', 'signature'],
-};
+const FILLED_FIELDS: ReadonlyMap<unknown, readonly string[]> = new Map([
+  ['text', ['text']],
+  ['thinking', ['thinking', 'signature']],
+]);
 
 /**
  * Makes the event stream of a message that came in one piece.
@@ -46,7 +46,7 @@ export function eventsSoFar(builder: MessageBuilder): string {
 }
 
 function blockEvents(index: number, block: Json): string[] {
-  const fields = (FILLED_FIELDS[String(block.type)] ?? []).filter((field) => typeof block[field] === 'string');
+  const fields = (FILLED_FIELDS.get(block.type) ?? []).filter((field) => typeof block[field] === 'string');
   const deltas: Json[] = fields.map((field) => ({ type: `${field}_delta`, [field]: block[field] }));
   const start: Json = { ...block, ...Object.fromEntries(fields.map((field) => [field, ''])) };
   if (isObject(block.input)) {

@@ -4,7 +4,7 @@ import { formatUsd } from '../../accounts/admission/limit-headers.ts';
 import type { TurnSummary } from '../../durable/contracts/conversation.ts';
 import type { ConversationReport, ListedParent } from '../../durable/contracts/settlement.ts';
 import { type ApiError, errorBody } from '../../http/errors.ts';
-import { isObject, type Json, parseObject } from '../../json/object.ts';
+import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Frame } from '../../sse/frames.ts';
 import { withoutPending } from '../history/replayable-blocks.ts';
@@ -104,7 +104,7 @@ export function repairPaused(
     if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });
   }
   const blocks = [...paused.flatMap(({ content }) => content), ...continuation];
-  const results = new Set(blocks.map(({ tool_use_id }) => String(tool_use_id)));
+  const results = new Set(blocks.map(({ tool_use_id }) => asText(tool_use_id)));
   return paused.flatMap(({ text: _, ...row }) => {
     const content = withoutPending(row.content, results);
     return content.length === row.content.length ? [] : [{ ...row, content }];

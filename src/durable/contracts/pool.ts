@@ -56,7 +56,7 @@ export interface LeaseFigures {
   least: Nanodollars;
 }
 
-export type LeasePeriod = 'hour' | 'day' | 'week' | 'month' | 'total';
+type LeasePeriod = 'hour' | 'day' | 'week' | 'month' | 'total';
 
 /** A pool's answer to the newest call that it knows. This may not be the call that it answers. */
 export interface LeaseAnswer {

@@ -3,10 +3,10 @@
 /** The most requests of a batch. */
 export const MOST_REQUESTS = 100_000;
 /** The most faults that are told; one who has more has made one mistake many times. */
-export const MOST_FAULTS = 5;
+const MOST_FAULTS = 5;
 
 /** Requests as they go up. Their bytes are the browser's to keep, so that a large file does not fill the page's memory. */
-export interface ItemsUpload {
+interface ItemsUpload {
   kind: 'items';
   name: string;
   count: number;

@@ -20,7 +20,7 @@ export const forcibleStopReasons = [
   'end_turn',
 ] as const;
 
-export type StopReason = (typeof forcibleStopReasons)[number] | 'stop_sequence' | 'tool_use';
+type StopReason = (typeof forcibleStopReasons)[number] | 'stop_sequence' | 'tool_use';
 
 /** An answer, before it becomes JSON or events. */
 export interface Answer {

@@ -34,12 +34,12 @@ const toGetRealAnswers =
   'For real answers set ANTHROPIC_API_KEY, in .dev.vars or with npm start -- --var ANTHROPIC_API_KEY:…, and start again.';
 
 /** The length that the user asks for. */
-export type WantedLength = { unit: 'words' | 'sentences' | 'paragraphs'; count: number } | undefined;
+type WantedLength = { unit: 'words' | 'sentences' | 'paragraphs'; count: number } | undefined;
 
 const numerals = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
 
 /** Reads from a text how long the answer shall be: `in 300 words`, `in one sentence`, `write a long story`. */
-export function wantedLength(text: string): WantedLength {
+function wantedLength(text: string): WantedLength {
   const part = text.slice(-2000).toLowerCase();
   const counted =
     /\b(\d{1,3}(?:,\d{3})+|\d{1,6}|one|two|three|four|five|six|seven|eight|nine|ten|a single|a)[ -](word|sentence|paragraph)s?\b/.exec(

@@ -1,7 +1,7 @@
 import { pdfPages } from '../prompt/prompt-blocks.ts';
 import { textOf } from '../request/content-blocks.ts';
 import { sizeOfImage } from '../request/image-size.ts';
-import { isObject, type JsonObject } from '../request/json.ts';
+import { asText, isObject, type JsonObject } from '../request/json.ts';
 import type { MessageRequest, RequestMessage } from '../request/message-request.ts';
 
 /** What an answer reacts to. */
@@ -25,7 +25,7 @@ export interface WhatWasSaid {
   openServerTools: JsonObject[];
 }
 
-export interface ToolResult {
+interface ToolResult {
   /** The name of the tool that was called. */
   tool: string;
   text: string;
@@ -72,12 +72,12 @@ function describeDocument({ title, source }: JsonObject): string {
 function toolResults(turn: JsonObject[], messages: readonly RequestMessage[]): ToolResult[] {
   const names = new Map<string, string>();
   for (const block of messages.flatMap(({ blocks }) => blocks)) {
-    if (block.type === 'tool_use') names.set(String(block.id), String(block.name));
+    if (block.type === 'tool_use') names.set(asText(block.id), asText(block.name));
   }
   return turn
     .filter(({ type }) => type === 'tool_result')
     .map((block) => ({
-      tool: names.get(String(block.tool_use_id)) ?? 'a tool',
+      tool: names.get(asText(block.tool_use_id)) ?? 'a tool',
       text: textOf(block),
       isError: block.is_error === true,
     }));

@@ -85,6 +85,6 @@ function countsOf(batch: Batch, hasEnded: boolean): Record<string, number> {
 }
 
 /** @returns a time as the API writes it. */
-export function time(at: number): string {
+function time(at: number): string {
   return new Date(at).toISOString();
 }

@@ -29,7 +29,7 @@ const tokensOfLargestImage = 1600;
 const tokensPerPage = 1800;
 
 /** @returns the tokens of an image of this size in pixels: the API scales its long edge down to 1,568 */
-export function imageTokens(width: number, height: number): number {
+function imageTokens(width: number, height: number): number {
   const scale = Math.min(1, 1568 / Math.max(width, height, 1));
   return Math.min(tokensOfLargestImage, Math.max(1, Math.ceil((width * scale * height * scale) / 750)));
 }

@@ -11,7 +11,7 @@ import {
   requiredTag,
 } from './fields.ts';
 import { base64Bytes, imageSize, isBase64 } from './image-size.ts';
-import { isObject, type Json, type JsonObject, member } from './json.ts';
+import { asText, isObject, type Json, type JsonObject, member } from './json.ts';
 import type { CacheLifetime, Protocol, RequestMessage } from './message-request.ts';
 
 /** Checks one member of a block. `path` is the member's own. */
@@ -130,7 +130,7 @@ function blocksOf(...types: string[]): Check {
       const at = `${path}.${index}`;
       const block = requiredObject(entry, at);
       if (!protocol.beta) requiredTag(block, types, at);
-      if (!onlyWithin.has(String(block.type))) checkBlock(block, at, protocol);
+      if (!onlyWithin.has(asText(block.type))) checkBlock(block, at, protocol);
     }
   };
 }
@@ -190,7 +190,7 @@ export function checkRoleOfBlock(
   path: string,
   protocol: Protocol,
 ): void {
-  const type = String(block.type);
+  const type = asText(block.type);
   const onlyIn = (wanted: string): void => {
     if (role !== wanted) throw invalid(`${path}: \`${type}\` blocks can only be in \`${wanted}\` messages`);
   };

@@ -2,7 +2,7 @@ import type { Digest } from '../random/digest.ts';
 import { isRedactedData, isSignedThinking } from '../random/signatures.ts';
 import { checkRoleOfBlock } from './content-blocks.ts';
 import { invalid } from './errors.ts';
-import { type JsonObject, member } from './json.ts';
+import { asText, type JsonObject, member } from './json.ts';
 import type { Protocol, RequestMessage, Thinking } from './message-request.ts';
 
 /** A block and its place in the request. */
@@ -23,7 +23,7 @@ function isThinking({ type }: JsonObject): boolean {
 }
 
 function idOf(block: JsonObject, name: 'id' | 'tool_use_id'): string {
-  return String(member(block, name));
+  return asText(member(block, name));
 }
 
 /** Groups messages into turns. A system message neither makes a turn nor divides one. */
@@ -112,8 +112,8 @@ function checkToolUses(turn: Turn, next: Turn | undefined, seen: Set<string>): v
 function checkServerTools(turn: Turn, isLast: boolean): void {
   const open = new Map<string, string>();
   for (const { block, path } of turn.blocks) {
-    const type = String(block.type);
-    if (type === 'server_tool_use') open.set(idOf(block, 'id'), String(block.name));
+    const type = asText(block.type);
+    if (type === 'server_tool_use') open.set(idOf(block, 'id'), asText(block.name));
     // An MCP server's result answers an mcp_tool_use, a block of a beta.
     if (!type.endsWith('_tool_result') || type === 'mcp_tool_result') continue;
     const id = idOf(block, 'tool_use_id');
@@ -134,11 +134,11 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
 function checkSeals(turn: Turn, seed: Digest): void {
   for (const { block, path } of turn.blocks) {
     const { type } = block;
-    const thinking = String(block.thinking);
-    if (type === 'thinking' && !isSignedThinking(thinking, String(block.signature), seed)) {
+    const thinking = asText(block.thinking);
+    if (type === 'thinking' && !isSignedThinking(thinking, asText(block.signature), seed)) {
       throw invalid(`${path}: Invalid \`signature\` in \`thinking\` block`);
     }
-    if (type === 'redacted_thinking' && !isRedactedData(String(block.data), seed)) {
+    if (type === 'redacted_thinking' && !isRedactedData(asText(block.data), seed)) {
       throw invalid(`${path}: Invalid \`data\` in \`redacted_thinking\` block`);
     }
   }

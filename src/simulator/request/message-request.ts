@@ -18,7 +18,7 @@ export interface RequestMessage {
 }
 
 /** How much of its thinking an answer shows; `updates` are short texts while it works, which a beta brings. */
-export type ThinkingDisplay = 'summarized' | 'omitted' | 'updates';
+type ThinkingDisplay = 'summarized' | 'omitted' | 'updates';
 
 export type Thinking =
   | { type: 'disabled' }

@@ -8,7 +8,7 @@ import {
   requiredString,
   requiredTag,
 } from './fields.ts';
-import type { Json, JsonObject } from './json.ts';
+import { asText, type Json, type JsonObject } from './json.ts';
 import type { Protocol, Thinking, ToolChoice } from './message-request.ts';
 
 const customKeys = new Set(
@@ -24,12 +24,12 @@ const serverSide =
 
 /** Tells whether a tool is the caller's to run. */
 export function isClientTool(tool: JsonObject): boolean {
-  return !serverSide.test(String(tool.type ?? 'custom'));
+  return !serverSide.test(asText(tool.type ?? 'custom'));
 }
 
 /** Tells whether a tool is web search, which the simulator runs (without leaving the machine). */
 export function isWebSearch(tool: JsonObject): boolean {
-  return /^web_search_\d+$/.test(String(tool.type));
+  return /^web_search_\d+$/.test(asText(tool.type));
 }
 
 /** Reads a tool's name, empty for a set of tools. */

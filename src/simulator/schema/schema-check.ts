@@ -1,4 +1,4 @@
-import { isObject, type Json, type JsonObject, member, stringsIn } from '../request/json.ts';
+import { asText, isObject, type Json, type JsonObject, member, stringsIn } from '../request/json.ts';
 import { numberOf, referenced, type Search } from './schema-forms.ts';
 
 /** A schema that is deeper than this refers to itself. */
@@ -60,7 +60,7 @@ export function satisfies(value: Json, schema: Json, search: Search, depth = 0):
   const fits = (branch: Json): boolean => satisfies(value, branch, search, depth + 1);
   const { $ref, allOf, anyOf, oneOf, not, const: only, enum: choices, type } = schema;
 
-  if (type !== undefined && ![type].flat().some((name) => isType(value, String(name)))) return false;
+  if (type !== undefined && ![type].flat().some((name) => isType(value, asText(name)))) return false;
   if (only !== undefined && JSON.stringify(only) !== JSON.stringify(value)) return false;
   if (Array.isArray(choices) && !choices.some((choice) => JSON.stringify(choice) === JSON.stringify(value)))
     return false;

@@ -4,7 +4,7 @@ import { getOrMake } from '../../cache/get-or-make.ts';
 import { misconfigured } from '../../http/errors.ts';
 import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
-import { isObject } from '../../json/object.ts';
+import { asText, isObject } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { type ModelTable, undated } from '../../pricing/models.ts';
 import { priceTable } from '../../settings/prices.ts';
@@ -96,12 +96,12 @@ export function readUpstreams(settings: Settings): UpstreamEntry[] {
     const fault = data && kind?.fault?.(data);
     const told = (error?.issues ?? []).map(({ path, message }) => `${path.join('.') || 'it'} ${lowered(message)}`);
     if (fault !== undefined) told.push(`it ${fault}`);
-    if (kind?.simulated && !/^simulator(?:-|$)/.test(String(given.name))) {
+    if (kind?.simulated && !/^simulator(?:-|$)/.test(asText(given.name))) {
       // The name is in every answer, so it must say that the simulator has answered.
       told.push('name must be "simulator", or begin with "simulator-", as its answers are not Claude\'s');
     }
-    if (names.has(String(given.name))) told.push('name is the one of another entry');
-    names.add(String(given.name));
+    if (names.has(asText(given.name))) told.push('name is the one of another entry');
+    names.add(asText(given.name));
     if (told.length > 0) faults.push(`the entry ${called}: ${told.join('; ')}`);
     else entries.push(data as UpstreamEntry);
   }

@@ -1,3 +1,4 @@
+import { asText } from '../../json/object.ts';
 import { onlyHas } from './features.ts';
 import { baseUrl, hostLabel, segment } from './fields.ts';
 import { GoogleTokens } from './google-tokens.ts';
@@ -54,7 +55,7 @@ export function vertexEndpoint(
     authorize: async (_, by) => ({ authorization: `Bearer ${await tokenOf(by)}` }),
     missesModel: (text) => {
       const { status, message } = errorInText(text);
-      return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(String(message));
+      return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(asText(message));
     },
     // There a snapshot's date comes after an @.
     idOf: (model, known) => (model.includes('@') ? model : known.replace(/-(\d{8})$/, '@$1')),
@@ -74,7 +75,10 @@ function withoutBeta(path: string): string {
   return kept.length > 0 ? `?${kept.join('&')}` : '';
 }
 
-/** @returns a model's name, safe for a path. The caller chooses the name, so it must not lead to another path or method. */
+/**
+ * @returns a model's name, safe for a path. The caller chooses the name, so it must not lead to another path or method. Half a
+ *   surrogate pair, which no path can have, becomes the sign for that
+ */
 function segmentOf(model: string): string {
-  return encodeURIComponent(model).replaceAll('%40', '@');
+  return encodeURIComponent(model.toWellFormed()).replaceAll('%40', '@');
 }

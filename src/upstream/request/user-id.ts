@@ -16,7 +16,7 @@ const LONGEST_USER_ID = 512;
 const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
 
 /** @returns the name of an account at the upstream: 32 hexadecimal digits, always the same. */
-export async function nameUp(account: string): Promise<string> {
+async function nameUp(account: string): Promise<string> {
   const known = userIds.get(account);
   if (known !== undefined) return known;
   const name = (await sha256Hex(utf8(`sluice account ${account}`))).slice(0, CHARACTERS);

@@ -113,6 +113,7 @@ describe('assembling', () => {
             type: fc.constantFrom('text', 'thinking', 'tool_use'),
             text: fc.jsonValue(),
             citations: fc.jsonValue(),
+            tool_use_id: fc.constantFrom('t', { toString: 7 }),
           }),
         ),
         message: fc.jsonValue(),

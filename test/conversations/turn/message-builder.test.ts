@@ -26,7 +26,7 @@ const delta: fc.Arbitrary<Json> = fc.oneof(
   said.map((citation) => ({ type: 'citations_delta', citation })),
   said.map((text) => ({ text, type: 'text_delta' })),
   fc.record({ type: fc.constant('of_the_future'), text: said, more: said }),
-  fc.record({ type: fc.constant('of_the_future'), __proto__: said, text: fc.oneof(said, fc.nat()) }),
+  fc.record({ type: fc.constant('of_the_future'), ['__proto__']: said, text: fc.oneof(said, fc.nat()) }),
 );
 const block = fc.constantFrom<Json>(
   { type: 'text', text: '' },

@@ -1,7 +1,7 @@
 /** Reads files that are sent with a question: pictures and PDFs. */
 
 /** A picture or a PDF as a block of the Messages API. */
-export type AttachmentBlock = {
+type AttachmentBlock = {
   type: 'image' | 'document';
   source: { type: 'base64'; media_type: string; data: string };
   /** The name of a document's file. */

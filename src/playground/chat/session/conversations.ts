@@ -179,7 +179,7 @@ export function undoRemoval(): void {
 }
 
 /** Deletes what waits for it. */
-export function finishRemoval(): void {
+function finishRemoval(): void {
   const { value } = removal;
   if (!value) return;
   clearTimeout(value.timer);

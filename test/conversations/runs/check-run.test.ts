@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { checkRun, refuseRun } from '../../../src/conversations/runs/check-tools.ts';
+import { checkRun, refuseRun } from '../../../src/conversations/runs/check-run.ts';
 import { ApiError } from '../../../src/http/errors.ts';
 import type { Scope } from '../../../src/identity/identity.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';

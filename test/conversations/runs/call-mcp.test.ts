@@ -219,6 +219,12 @@ describe('a server that is not what it should be', () => {
       'error: No such city.',
     ],
     [
+      'repeats a secret',
+      (id, response, { headers }) =>
+        json(response, { jsonrpc: '2.0', id, error: { code: -32602, message: `Not you, ${headers.authorization}!` } }),
+      'error: Not you, [secret]!',
+    ],
+    [
       'never ends',
       (_, response) => {
         const event = `data: {"jsonrpc":"2.0","method":"notifications/message","params":"${'a'.repeat(60_000)}"}\n\n`;

@@ -69,8 +69,9 @@ async function decideOn(question: string): Promise<'approve' | 'deny'> {
 const waiting = await nextApproval();
 console.log(`It asks for ${waiting.name} ${JSON.stringify(waiting.input)}.`);
 const decision = await decideOn('Approve? (y/n) ');
-await sluice.conversations.approve(conversation, waiting.id, { decision });
-const stream = await sluice.conversations.resume(conversation);
+const { id: next } = await sluice.conversations.approve(conversation, waiting.id, { decision });
+// The turn that goes on is named: so it is told even if it has ended by now.
+const stream = await sluice.conversations.resume(conversation, { turn: next });
 for await (const text of stream?.textDeltas() ?? []) process.stdout.write(text);
 
 const { data: subagents } = await sluice.conversations.list({ parent: conversation });

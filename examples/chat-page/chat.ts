@@ -61,7 +61,10 @@ form.onsubmit = (event) => {
 try {
   const { data } = await sluice.conversations.messages(conversation, { limit: 1_000, pending: true });
   for (const message of data) show(message.role, textOf(message));
-  const running = await sluice.conversations.resume(conversation, { onConnection });
+  const last = data.at(-1);
+  // The running turn is named: so its answer comes even if it has ended meanwhile.
+  const turn = last?.status === 'running' ? last.turn : undefined;
+  const running = await sluice.conversations.resume(conversation, { turn, onConnection });
   if (running) await follow(running);
 } catch (error) {
   // A conversation is created by its first message.

@@ -1,5 +1,6 @@
 /**
- * Remembers the credentials that go up, and masks them in what comes back, because a gateway may quote them in its errors.
+ * Remembers the credentials that go up, and masks them in what comes back, because a gateway may quote them in its errors,
+ * and a tool in its answer.
  */
 
 import { encoder, exactDecoder } from './bytes.ts';

@@ -13,8 +13,10 @@ export interface Frame {
  */
 export class FrameReader {
   readonly #decoder = new TextDecoder();
-  /** The text since the last complete event. It is joined only when a line ends, so that a long line is not copied often. */
+  /** The text since the last complete event. It is joined only when an event ends, so that a long one is not copied often. */
   #parts: string[] = [];
+  /** A carriage return at the end of the last piece. It may be half of a line end. */
+  #carriage = '';
 
   /** @returns the events that this piece ends. */
   push(piece: Uint8Array): Frame[] {
@@ -35,12 +37,16 @@ export class FrameReader {
    *   begins, or undefined to stop
    */
   scan(piece: Uint8Array, each: (text: string, start: number, end: number) => number | undefined): void {
-    const text = this.#decoder.decode(piece, { stream: true });
+    let text = this.#carriage + this.#decoder.decode(piece, { stream: true });
+    if (text.includes('\r')) {
+      this.#carriage = text.endsWith('\r') ? '\r' : '';
+      text = text.slice(0, text.length - this.#carriage.length).replace(/\r\n?/g, '\n');
+    }
+    if (text === '') return;
+    const isEnd = text.includes('\n\n') || (text.startsWith('\n') && this.#parts.at(-1)?.endsWith('\n'));
     this.#parts.push(text);
-    if (!text.includes('\n') && !text.includes('\r')) return;
-    let all = this.#parts.length > 1 ? this.#parts.join('') : text;
-    // A carriage return at the end may be half of a line end. It stays until the next piece has come.
-    if (all.includes('\r')) all = all.replace(/\r\n|\r(?!$)/g, '\n');
+    if (!isEnd) return;
+    const all = this.#parts.length > 1 ? this.#parts.join('') : text;
     let start = 0;
     for (let end = all.indexOf('\n\n'); end >= 0; end = all.indexOf('\n\n', start)) {
       const next = each(all, start, end);
@@ -52,12 +58,12 @@ export class FrameReader {
 
   /** The text of the unfinished event so far. */
   get rest(): string {
-    return this.#parts.join('');
+    return this.#parts.join('') + this.#carriage;
   }
 
   /** The last event, if it lacks only its empty line. */
   get last(): Frame | undefined {
-    const all = this.#parts.join('').replace(/\r\n?/g, '\n').replace(/\n+$/, '');
+    const all = this.rest.replace('\r', '\n').replace(/\n+$/, '');
     return all === '' ? undefined : readFrame(`${all}\n\n`, 0, all.length);
   }
 }

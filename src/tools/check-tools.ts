@@ -12,6 +12,7 @@ import {
 } from '../conversations/runs/runs.schema.ts';
 import { finalError, invalidRequest } from '../http/errors.ts';
 import { deliverFault } from '../http/hosts.ts';
+import { keepSecrets } from '../http/secrets.ts';
 import type { Identity } from '../identity/caller.ts';
 import { isObject, type Json } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -130,11 +131,20 @@ type AddressedRun = Pick<HttpRun, 'url' | 'headers'> | Pick<McpRun, 'mcp' | 'hea
 const NOT_ALLOWED =
   'its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';
 
-/** @returns the headers that a tool adds to its calls, with their secrets. The address must have been checked before. */
+/**
+ * Builds the headers that a tool adds to its calls. Their secrets are remembered, so that they are masked where an answer
+ * repeats them. The address must have been checked before.
+ */
 export function headersOf({ headers = {} }: Pick<HttpRun, 'headers'>, { toolSecrets }: ToolSettings): Headers {
   const sent = new Headers();
   for (const [name, value] of Object.entries(headers)) {
-    sent.set(name, typeof value === 'string' ? value : (toolSecrets[value.secret]?.value ?? ''));
+    if (typeof value === 'string') sent.set(name, value);
+    else {
+      const secret = toolSecrets[value.secret]?.value ?? '';
+      // It may be quoted without its scheme, such as `Bearer`.
+      keepSecrets(`TOOL_SECRET_${value.secret}`, [secret, secret.replace(/^\S+ +/, '')]);
+      sent.set(name, secret);
+    }
   }
   return sent;
 }

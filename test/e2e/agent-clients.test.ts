@@ -46,7 +46,7 @@ function answered({ model, messages }: { model: string; messages: { content: unk
 }
 
 beforeAll(async () => {
-  tools = createServer((request, response) => {
+  tools = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     called += 1;
     request.resume();
     response.writeHead(200, { 'content-type': 'application/json' }).end('{"degrees":21}');

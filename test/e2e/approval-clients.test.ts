@@ -30,7 +30,7 @@ let vars: Record<string, string>;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'sluice-approvals-'));
-  tools = createServer((request, response) => {
+  tools = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     calls += 1;
     request.resume();
     response.writeHead(200, { 'content-type': 'text/plain' }).end('paid');

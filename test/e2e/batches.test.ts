@@ -9,7 +9,7 @@ const MOST_BATCH_BYTES = 400_000;
 const FILE_BYTES = 5_000_000;
 const NEVER = { headers: { 'sluice-simulate': 'batch-ms=86400000' } };
 /** What is being worked on when a batch is cancelled is completed: in a tenth of this, and nothing has been completed before. */
-const LATER = { headers: { 'sluice-simulate': 'batch-ms=30000' } };
+const LATER = { headers: { 'sluice-simulate': 'batch-ms=90000' } };
 const SOON = { headers: { 'sluice-simulate': 'batch-ms=1000' } };
 const DOWNLOADABLE = { headers: { 'sluice-simulate': 'downloadable' } };
 
@@ -91,7 +91,8 @@ describe.concurrent.each(['1.x', '0.x'] as const)('the official SDK %s', (versio
         archived_at: null,
         results_url: null,
       });
-      const early = await failure(batches.results(made.id));
+      const never = await batches.create({ requests: [item('never')] }, NEVER);
+      const early = await failure(batches.results(never.id));
       expect(String(early)).toContain('Has it finished processing?');
       const done = await ended(batches, made.id);
       expect(done.request_counts).toEqual({ processing: 0, succeeded: 1, errored: 1, canceled: 1, expired: 1 });

@@ -120,9 +120,12 @@ describe('over real HTTP', () => {
     left.abort();
     // Nor does it matter that the caller does not stream.
     const whole = body('unstreamed', 'Tell me about bridges', { stream: false });
-    await say(edge, whole, { signal: AbortSignal.timeout(1_500), headers: { 'sluice-simulate': 'tps=20' } }).catch(
-      () => undefined,
-    );
+    const alsoLeft = new AbortController();
+    const waiting = say(edge, whole, { signal: alsoLeft.signal, headers: { 'sluice-simulate': 'tps=20' } });
+    const running = async () => await (await fetch(`${edge.url}/conversations/unstreamed`)).json();
+    await expect.poll(running).toMatchObject({ state: 'running' });
+    alsoLeft.abort();
+    await expect(waiting).rejects.toThrow();
     await settled(edge);
     for (const id of ['left', 'unstreamed']) {
       const rows = await rowsOf(edge, id);
@@ -252,7 +255,10 @@ describe('a process that is killed', () => {
         const before = round === 0 ? [] : await rowsOf(edge, id).catch(() => []);
         const started = say(edge, body(id, `Round ${round}: tell me about the sea`));
         const heard = started.then((response) => read(response)).catch(() => []);
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * 350));
+        // Half of the kills come while the answer does, however late that begins.
+        const isMidAnswer = round % 2 === 1;
+        if (isMidAnswer) await started;
+        await new Promise((resolve) => setTimeout(resolve, Math.random() * (isMidAnswer ? 150 : 350)));
         await edge.kill();
         const events = await heard;
         edge = await startEdge(inject('worker'), settings, state);

@@ -135,19 +135,40 @@ describe.skipIf(noBrowser())('the chat page', () => {
       await page.press('[name=text]', 'Enter');
       await page.waitForFunction(() => (document.querySelector('.assistant')?.textContent ?? '').length > 20);
       await page.reload();
-      await page.waitForFunction(() => document.querySelector('[role=status]')?.textContent?.startsWith('$'));
+      const isPriced = () =>
+        page.waitForFunction(() => document.querySelector('[role=status]')?.textContent?.startsWith('$'));
+      await isPriced();
       const shown = () => page.locator('article').allTextContents();
-      const { data } = await client.conversations.messages('page');
-      const content = data[1]?.content;
-      const answer = Array.isArray(content) ? content.map(({ text }) => text ?? '').join('') : '';
-      expect(await shown()).toEqual(['Tell me a long story', answer]);
+      const answers = async () => {
+        const { data } = await client.conversations.messages('page');
+        const contents = data.filter(({ role }) => role === 'assistant').map(({ content }) => content);
+        return contents.map((content) =>
+          Array.isArray(content) ? content.map(({ text }) => text ?? '').join('') : content,
+        );
+      };
+      expect(await shown()).toEqual(['Tell me a long story', ...(await answers())]);
+      // An answer that ends between the two questions of the reloaded page is shown, too.
+      await page.fill('[name=text]', 'A long story, please');
+      await page.press('[name=text]', 'Enter');
+      await page.waitForFunction(() => document.querySelectorAll('.assistant')[1]?.textContent);
+      await page.route('**/stream*', async (route) => {
+        await expect.poll(async () => (await client.conversations.get('page')).state).toBe('idle');
+        await route.continue();
+      });
+      await page.reload();
+      await isPriced();
+      const [first, second] = await answers();
+      expect(await shown()).toEqual(['Tell me a long story', first, 'A long story, please', second]);
       await page.fill('[name=text]', 'And now a long story');
       await page.press('[name=text]', 'Enter');
-      await page.waitForFunction(() => (document.querySelectorAll('.assistant')[1]?.textContent ?? '').length > 20);
+      await page.waitForFunction(() => (document.querySelectorAll('.assistant')[2]?.textContent ?? '').length > 20);
       await page.click('[name=stop]');
       await page.waitForSelector('[name=stop]:disabled');
       const after = await client.conversations.messages('page');
-      expect(after.data.map(({ status }) => status)).toEqual(['complete', 'complete', 'stopped', 'stopped']);
+      expect(after.data.map(({ status }) => status)).toEqual([
+        ...Array(4).fill('complete'),
+        ...Array(2).fill('stopped'),
+      ]);
     } finally {
       await browser.close();
       site.stop();
@@ -172,10 +193,12 @@ describe('the incident’s agent', () => {
     expect(stdout).toMatch(/^log-reader@\w+: \$[\d.]+ in 1 requests$/m);
   });
 
-  test('asks the person also when the turn pauses between two looks at it', async () => {
-    // An empty list of approvals arrives only when it is no longer true.
-    const late = createServer((request, response) => {
+  test('asks the person also when the turn pauses between two looks at it, and tells an end that it comes too late for', async () => {
+    // An empty list of approvals arrives only when it is no longer true, and who follows a turn finds that it has ended.
+    const late = createServer(async (request, response) => {
       const { url: path = '', method, headers } = request;
+      const followed = /conversations\/(.+)\/stream/.exec(path)?.[1];
+      if (followed) await expect.poll(async () => (await client.conversations.get(followed)).state).toBe('idle');
       const up = sendRequest(edge.url + path, { method, headers }, async (answer) => {
         response.writeHead(answer.statusCode ?? 502, answer.headers);
         const conversation = /conversations\/(.+)\/approvals$/.exec(path)?.[1];

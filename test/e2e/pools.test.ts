@@ -78,14 +78,20 @@ async function api<T>(path: string): Promise<T> {
   return (await response.json()) as T;
 }
 
-/** How long nobody is answered, so that all give up: what is left is held for requests that were killed. */
+/**
+ * How long nobody is answered, and how often each of those who may ask is refused meanwhile, so that all give up: what is
+ * left is held for requests that were killed. A machine that stands still refuses nobody.
+ */
 const PATIENCE_MS = 8_000;
+const PATIENCE_REFUSALS = 2;
 
 /** Those who call until the shared budget is spent, and wait where they are asked to. */
 class Callers {
   answered = 0;
   /** Nobody gives up before the first answer. */
   #answeredAt = Number.POSITIVE_INFINITY;
+  #refusals = 0;
+  #left = 0;
   running = 0;
   readonly #waiting: (() => void)[] = [];
   readonly endings = new Map<string, number>();
@@ -100,17 +106,29 @@ class Callers {
 
   open(): void {
     this.#answeredAt = Date.now();
+    this.#refusals = 0;
     this.#open();
   }
 
   async call(token: string): Promise<void> {
+    this.#left += 1;
+    await this.#callOn(token);
+    this.#left -= 1;
+  }
+
+  #isHopeless(): boolean {
+    const refusals = PATIENCE_REFUSALS * Math.min(AT_ONCE, this.#left);
+    return Date.now() - this.#answeredAt > PATIENCE_MS && this.#refusals >= refusals;
+  }
+
+  async #callOn(token: string): Promise<void> {
     for (;;) {
       await this.#gate;
       while (this.running >= AT_ONCE) {
         await new Promise<void>((resolve) => this.#waiting.push(resolve));
         await this.#gate;
       }
-      if (Date.now() - this.#answeredAt > PATIENCE_MS) {
+      if (this.#isHopeless()) {
         this.#waiting.shift()?.();
         return;
       }
@@ -120,6 +138,7 @@ class Callers {
       this.#waiting.shift()?.();
       this.endings.set(ended, (this.endings.get(ended) ?? 0) + 1);
       if (ended === '429 billing_error deployment') return;
+      this.#refusals += ended.startsWith('429') ? 1 : 0;
       if (ended !== '200') await pause(100 + Math.random() * 400);
     }
   }
@@ -145,6 +164,7 @@ class Callers {
     }
     this.answered += 1;
     this.#answeredAt = Date.now();
+    this.#refusals = 0;
     return '200';
   }
 }

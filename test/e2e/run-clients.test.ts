@@ -62,7 +62,7 @@ function answered(body: { messages: { role: string; content: unknown }[] }): Jso
 }
 
 beforeAll(async () => {
-  tools = createServer((request, response) => {
+  tools = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     request.resume();
     response.writeHead(200, { 'content-type': 'application/json' }).end(RESULT);
   });

@@ -10,7 +10,8 @@ export interface Terminal {
   end(): Promise<number | null>;
 }
 
-const MOST_MS = 20_000;
+/** What hangs ends all the same. */
+const MOST_MS = 240_000;
 /** Ctrl+D. */
 const END = '\u0004';
 

@@ -48,7 +48,7 @@ async function receiving(): Promise<Receiving> {
     ids: [],
     labels: new Map(),
     answer: () => 204,
-    server: createServer(async (request, response) => {
+    server: createServer({ keepAliveTimeout: 0 }, async (request, response) => {
       let body = '';
       for await (const piece of request) body += String(piece);
       const headers = request.headers as Record<string, string>;

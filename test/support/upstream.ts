@@ -20,7 +20,9 @@ export interface FakeUpstream {
 
 /** Starts the stand-in; `answer` may be replaced between requests. */
 export async function startUpstream(answer: FakeUpstream['answer']): Promise<FakeUpstream> {
-  const server = createServer((request, response) => {
+  // Whoever calls ends what it does not need any more. A server that did so could end a connection in the very moment in
+  // which the next request goes up on it: for the edge a request that may have run.
+  const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     const pieces: Buffer[] = [];
     request.on('data', (piece: Buffer) => pieces.push(piece));
     request.on('end', () => {

@@ -5,6 +5,7 @@ import { shapeOf } from '../../http/body-shape.ts';
 import { decoder, encoder } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/media-type.ts';
 import { PieceReader } from '../../http/piece-reader.ts';
+import { masked } from '../../http/secrets.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
@@ -78,7 +79,9 @@ function dataOf(event: string, place: StreamPlace): string {
 /** The most values of a message, because parsed values take many times their bytes. A table of a megabyte has fewer. */
 const MOST_RPC_VALUES = 300_000;
 
-function rpcMessages(text: string): Json[] {
+/** @returns the messages in a text. Secrets that the server repeats are masked, because the model and clients read its words. */
+function rpcMessages(said: string): Json[] {
+  const text = masked(said);
   let json: unknown;
   if (!isModest(text)) throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
   try {

@@ -103,9 +103,10 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
   test('is told that a call is cancelled, when it is late and when the run is stopped', async () => {
     const server = await served(mode);
     const { call } = callsOf(server);
-    expect(await call('wait', {}, { timeout_seconds: 1 })).toMatchObject({
+    // A slow machine takes a second until the call has come there.
+    expect(await call('wait', {}, { timeout_seconds: 4 })).toMatchObject({
       isError: true,
-      content: 'The tool did not answer within 1 s.',
+      content: 'The tool did not answer within 4 s.',
     });
     const stop = new AbortController();
     const stopped = call('wait', {}, {}, { signal: stop.signal });
@@ -216,6 +217,12 @@ describe('a server that is not what it should be', () => {
       'fails',
       (id, response) => json(response, { jsonrpc: '2.0', id, error: { code: -32602, message: 'No such city.' } }),
       'error: No such city.',
+    ],
+    [
+      'repeats a secret',
+      (id, response, { headers }) =>
+        json(response, { jsonrpc: '2.0', id, error: { code: -32602, message: `Not you, ${headers.authorization}!` } }),
+      'error: Not you, [secret]!',
     ],
     [
       'never ends',

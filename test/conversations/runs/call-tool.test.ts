@@ -166,6 +166,20 @@ describe('a tool is called', () => {
     }
   });
 
+  test('with a secret that no answer repeats, with or without its scheme, as text or within JSON', async () => {
+    const value = 'Bearer t0p/"s3cret"';
+    const toolSecrets = { ECHO: { host: 'tools.example.com', value } };
+    const echo: CallOptions['fetch'] = async (_, { headers }) => {
+      const sent = new Headers(headers).get('authorization') ?? '';
+      return new Response(`${sent} ${sent.slice(7)} ${JSON.stringify({ sent })}`, { status: 403 });
+    };
+    const run = { headers: { authorization: { secret: 'ECHO' } } };
+    expect(await calling(run, echo, { settings: { ...settings, toolSecrets } })).toMatchObject({
+      content: '[secret] [secret] {"sent":"[secret]"}',
+      isError: true,
+    });
+  });
+
   test.each([
     ['http://tools.example.com/', 'https'],
     ['https://elsewhere.example.com/', 'TOOL_HOSTS'],

@@ -5,7 +5,8 @@ import { answered, ask, lastAnswer, type OpenPage, servedPage } from '../../supp
 import { npmStart } from '../../support/start.ts';
 
 const TOKENS_PER_SECOND = 60;
-const LONG = 'Explain in 170 words what a lock gate is.';
+/** It still comes when a slow machine has loaded the page again. */
+const LONG = 'Explain in 400 words what a lock gate is.';
 
 describe.skipIf(noBrowser())('Chat, in Chromium', () => {
   const pace = ['--var', 'SIMULATOR_TTFT_MS:50', '--var', `SIMULATOR_TOKENS_PER_SECOND:${TOKENS_PER_SECOND}`];
@@ -60,8 +61,8 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await answered(page);
       await page.getByText('Stopped. The text so far is kept.').waitFor();
       const kept = ((await text.textContent()) ?? '').trim();
-      // The whole answer has 985.
-      expect(kept.length).toBeLessThan(900);
+      // The whole answer has more than 2,000.
+      expect(kept.length).toBeLessThan(1_900);
       await page.reload();
       await answered(page);
       expect(((await lastAnswer(page).locator('.markdown').textContent()) ?? '').trim()).toBe(kept);
@@ -78,7 +79,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       expect((await text.textContent())?.startsWith(early.slice(0, -20))).toBe(true);
       await answered(page);
       const words = ((await text.textContent()) ?? '').split(/\s+/).length;
-      expect(words).toBeGreaterThan(120);
+      expect(words).toBeGreaterThan(300);
       // It was asked once: the history has one question and one answer.
       expect(await page.getByRole('article').count()).toBe(2);
     }));
@@ -227,9 +228,14 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByRole('button', { name: 'Options' }).click();
       await page.getByRole('checkbox', { name: 'Thinking' }).check();
       await page.keyboard.press('Escape');
-      await ask(page, 'In one sentence: what is a pond?');
+      // Slow enough that it is seen while it thinks.
+      await page.route('**/messages', (route) =>
+        route.continue({ headers: { ...route.request().headers(), 'sluice-simulate': 'tps=10' } }),
+      );
       const thought = lastAnswer(page).locator('details');
-      await thought.getByText(/^Thinking… \d+ s$/).waitFor();
+      const thinks = thought.getByText(/^Thinking… \d+ s$/).waitFor();
+      await ask(page, 'In one sentence: what is a pond?');
+      await thinks;
       await thought.getByText(/^Thought for \d+(\.\d+)? m?s$/).waitFor();
       await answered(page);
       expect(await thought.getAttribute('open')).toBeNull();

@@ -58,7 +58,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
   test('has one button for its options, which opens above it, and closes with Escape', () =>
     inPage(async ({ page }) => {
       const draft = page.getByRole('textbox', { name: 'Message' });
-      expect(await draft.evaluate((element) => element === document.activeElement)).toBe(true);
+      await expect.poll(() => draft.evaluate((element) => element === document.activeElement)).toBe(true);
       const options = page.getByRole('button', { name: 'Options' });
       const thinking = page.getByRole('checkbox', { name: 'Thinking' });
       expect(await thinking.isVisible()).toBe(false);

@@ -2,8 +2,8 @@
 
 import type { UpstreamBatch } from '../durable/contracts/batch.ts';
 import { asText, isObject, type Json, parseObject } from '../json/object.ts';
+import { wholeCount } from '../pricing/cost.ts';
 import type { ModelTable } from '../pricing/models.ts';
-import { wholeNumber } from '../pricing/prompt-features.ts';
 import type { Settings } from '../settings/settings.ts';
 import { type Owned, upstreamsFor } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
@@ -103,7 +103,7 @@ function upstreamRowOf(value: unknown): UpstreamRow | undefined {
     createdAt: Date.parse(value.created_at),
     expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
     endedAt: typeof value.ended_at === 'string' ? value.ended_at : null,
-    items: counts.reduce<number>((sum, count) => sum + (wholeNumber(count) ?? 0), 0),
+    items: counts.reduce<number>((sum, count) => sum + wholeCount(count), 0),
   };
 }
 

@@ -222,7 +222,8 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
     if (url === HOOK && point === 'in the delivery') await waits();
     return new Response('sun');
   });
-  const points = fc.constantFrom('at once', 'before the answer', 'in a call', 'in the delivery');
+  const places = ['at once', 'before the answer', 'in a call', 'in the delivery'];
+  const points = fc.constantFrom(...places);
   const counts: Record<string, number> = {};
   let number = 0;
   await fc.assert(
@@ -251,7 +252,8 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
       expect(ended.status).not.toBe('running');
       expect(await turnNow(turn.id, id)).toMatchObject({ status: ended.status });
     }),
-    { numRuns: KILLED },
+    // Chance alone leaves one of the places out once in eighty times.
+    { numRuns: KILLED, examples: places.map((place) => [place, true]) },
   );
   expect(Object.keys(counts)).toHaveLength(4);
   // biome-ignore lint/suspicious/noConsole: the table of the kills.

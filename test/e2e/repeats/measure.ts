@@ -1,0 +1,65 @@
+/** Measures what requests cost an edge, in CPU of the thread that all of them share. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Edge } from '../../support/edge.ts';
+import type { Ask, Row, Send } from './row.ts';
+
+/** Beyond this a row is more than linear: eight times as much, squared, is 64 times the work. */
+export const MOST_TIMES = 20;
+/** At or below this it is not measured again. */
+const SURELY_LINEAR = 12;
+const TRIES = 3;
+/** What is shorter is too near to what a thread does besides. */
+const LEAST_MS = 20;
+const MOST_REPEATS = 60;
+const QUIET_MS = 12;
+
+let names = 0;
+
+/** A row that was measured; milliseconds of CPU for one run. */
+export interface Growth {
+  least: number;
+  eightfold: number;
+  /** How many times as long eight times as many take. */
+  times: number;
+}
+
+/**
+ * Measures a row at n and at 8 n, in turns, until it is surely linear, and at most three times. The best of each counts: what
+ * else the machine does only makes one longer.
+ */
+export async function measureGrowth(edge: Edge, send: Send, row: Row, n: number): Promise<Growth> {
+  // The first run has the runtime compile what it needs.
+  const first = await measure(edge, send, row, n, 1);
+  const repeats = Math.min(MOST_REPEATS, Math.max(1, Math.ceil(LEAST_MS / Math.max(first, 0.1))));
+  let [least, eightfold] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  for (let tried = 0; tried < TRIES; tried += 1) {
+    least = Math.min(least, await measure(edge, send, row, n, repeats));
+    eightfold = Math.min(eightfold, await measure(edge, send, row, n * 8, Math.ceil(repeats / 8)));
+    if (eightfold / least <= SURELY_LINEAR) break;
+  }
+  return { least, eightfold, times: eightfold / least };
+}
+
+/** @returns the milliseconds of CPU that a run takes on the mean, with what goes on behind its answers */
+async function measure(edge: Edge, send: Send, row: Row, n: number, repeats: number): Promise<number> {
+  const asks: Ask[] = [];
+  for (let time = 0; time < repeats; time += 1) {
+    names += 1;
+    const id = `r${names}`;
+    asks.push(...[row.asks(n, id, (await row.prepare?.(send, n, id)) ?? '')].flat());
+  }
+  const before = await quiet(edge);
+  for (const ask of asks) await send(ask);
+  return ((await quiet(edge)) - before) / repeats;
+}
+
+/** @returns what the thread has used, once it has ended what it began */
+async function quiet(edge: Edge): Promise<number> {
+  let before = edge.cpuMs();
+  for (;;) {
+    await sleep(QUIET_MS);
+    const now = edge.cpuMs();
+    if (now - before < 0.5) return now;
+    before = now;
+  }
+}

@@ -11,14 +11,14 @@ const CLAIM_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
     sql: `
-      create table pending (batch text primary key, items integer not null, at integer not null) strict, without rowid;
+      create table pending (
+        batch text primary key,
+        items integer not null,
+        at integer not null,
+        likeness text not null,
+        origin text not null
+      ) strict, without rowid;
       create table claims (upstream_id text primary key, batch text not null, at integer not null) strict, without rowid;`,
-  },
-  {
-    version: 2,
-    sql: `
-      alter table pending add column likeness text not null default '';
-      alter table pending add column origin text not null default '';`,
   },
 ];
 

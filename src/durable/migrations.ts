@@ -1,5 +1,3 @@
-import { getOrMake } from '../cache/get-or-make.ts';
-
 /** One step that brings an object's tables to a version. */
 export interface Migration {
   version: number;
@@ -24,7 +22,7 @@ export function migrate(
   const { sql } = storage;
   const newest = migrations.at(-1);
   if (meta.size === 0 && newest) {
-    const all = getOrMake(stepsAtOnce, newest, () => joinedSteps(migrations.map((step) => step.sql)));
+    const all = migrations.map((step) => step.sql).join(';');
     const version = `insert into meta (key, value) values ('schema_version', '${newest.version}')`;
     storage.transactionSync(() => sql.exec(`${META_TABLE};${all};${version}`));
     return;
@@ -46,36 +44,6 @@ export function migratedMeta(storage: DurableObjectStorage, migrations: readonly
   migrate(storage, migrations, meta);
   // A step may have written to this table.
   return meta.get('schema_version') === String(migrations.at(-1)?.version) ? meta : readMeta(storage.sql);
-}
-
-/** The steps of a schema as one, by the last of them. */
-const stepsAtOnce = new WeakMap<Migration, string>();
-
-/** Matches a step that adds a column: the table's name, and the column. */
-const ADDED_COLUMN = /^alter table (\w+) add column (.+)$/s;
-/** Matches a statement that makes a table: its name, its columns, and the rest. */
-const MADE_TABLE = /^(create table (\w+) \(.+?)(,\s*primary key \(.+|\s*\) strict.*)$/s;
-
-/**
- * @returns all steps as one, which makes each table with all of its columns. (Adding a column takes as long as making
- * several.)
- */
-function joinedSteps(steps: readonly string[]): string {
-  const statements: string[] = [];
-  const places = new Map<string, number>();
-  for (const statement of steps.flatMap((sql) => sql.split(';')).map((part) => part.trim())) {
-    const [, table = '', column] = ADDED_COLUMN.exec(statement) ?? [];
-    const place = places.get(table);
-    const made = place === undefined ? null : MADE_TABLE.exec(statements[place] ?? '');
-    if (place !== undefined && made) {
-      statements[place] = `${made[1]}, ${column}${made[3]}`;
-      continue;
-    }
-    const name = MADE_TABLE.exec(statement)?.[2];
-    if (name !== undefined) places.set(name, statements.length);
-    statements.push(statement);
-  }
-  return statements.filter((statement) => statement !== '').join(';');
 }
 
 /**

@@ -7,26 +7,11 @@ import { SUM_COLUMNS } from '../pricing/usage-sums.ts';
 export const ERASED = '(erased)';
 
 /**
- * The sums of a day by model, token, user or tag, and by the group that has paid, with the change up to which an account has
- * reported them.
- */
-const USED_SQL = `
-  create table used (
-    dimension text not null,
-    day integer not null,
-    lease text not null,
-    value text not null,
-    pool_group text not null,
-    ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
-    primary key (dimension, day, lease, value, pool_group)
-  ) strict, without rowid;
-  insert into used (dimension, day, lease, value, pool_group, ${SUM_COLUMNS.join(', ')})
-    select 'model', day, lease, model, pool_group, ${SUM_COLUMNS.join(', ')} from sums;
-  alter table leases add column told integer not null default -1;`;
-
-/**
  * A lease is one row, rewritten by each call that is newer. An erased account's name stays until it has nothing leased any
- * more, only to be asked by; then `account` is null. `lease` is empty for the sums of all that were erased.
+ * more, only to be asked by; then `account` is null. `told` is the change up to which an account has reported its sums.
+ *
+ * `used` has the sums of a day by model, token, user or tag, and by the group that has paid. `lease` is empty for the sums of
+ * all that were erased.
  */
 export const POOL_MIGRATIONS: readonly Migration[] = [
   {
@@ -44,16 +29,17 @@ export const POOL_MIGRATIONS: readonly Migration[] = [
         windows text not null,
         seen_at integer,
         limits text,
-        epoch integer not null
+        epoch integer not null,
+        told integer not null default -1
       ) strict, without rowid;
-      create table sums (
-        lease text not null,
+      create table used (
+        dimension text not null,
         day integer not null,
+        lease text not null,
+        value text not null,
         pool_group text not null,
-        model text not null,
         ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
-        primary key (lease, day, pool_group, model)
+        primary key (dimension, day, lease, value, pool_group)
       ) strict, without rowid;`,
   },
-  { version: 2, sql: USED_SQL },
 ];

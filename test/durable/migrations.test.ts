@@ -1,11 +1,15 @@
-import { runInDurableObject } from 'cloudflare:test';
-import { expect, test } from 'vitest';
+import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { afterEach, expect, test } from 'vitest';
 import { LEDGER_MIGRATIONS } from '../../src/accounts/ledger/tables.ts';
 import { CONVERSATION_MIGRATIONS } from '../../src/conversations/storage/tables.ts';
 import { type Migration, migrate } from '../../src/durable/migrations.ts';
 import { POOL_MIGRATIONS } from '../../src/pools/tables.ts';
 import { EVENT_MIGRATIONS } from '../../src/webhooks/inbox/event-store.ts';
-import { stubOf } from '../support/conversations.ts';
+import { rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { resetAll } from '../support/reset.ts';
+import { say } from '../support/turns.ts';
+
+afterEach(resetAll);
 
 const ALL: readonly (readonly Migration[])[] = [
   LEDGER_MIGRATIONS,
@@ -14,20 +18,50 @@ const ALL: readonly (readonly Migration[])[] = [
   POOL_MIGRATIONS,
 ];
 
+/** @returns a schema with a made-up step more: a column in its first table, and a table. */
+function withNextStep(migrations: readonly Migration[]): Migration[] {
+  const [, table] = /create table (\w+) \(/.exec(migrations[0]?.sql ?? '') ?? [];
+  const sql = `alter table ${table} add column later text default 'x';
+    create table later (id text primary key) strict, without rowid;`;
+  return [...migrations, { version: migrations.length + 1, sql }];
+}
+
 test.each(ALL.map((migrations) => [migrations]))(
-  'tables that are made at once are those of all steps',
+  'a schema with one more step brings what is stored to what a new object has, and the version before leaves that',
   async (migrations) => {
     await runInDurableObject(stubOf('empty'), async (_, { storage }) => {
+      const next = withNextStep(migrations);
       await storage.deleteAll();
-      migrate(storage, migrations);
+      migrate(storage, next);
       const atOnce = schemaIn(storage.sql);
       await storage.deleteAll();
-      migrate(storage, migrations, new Map([['schema_version', '0']]));
-      expect(atOnce).toEqual(schemaIn(storage.sql));
-      expect(atOnce.map(({ name }) => name)).toContain('meta');
+      migrate(storage, migrations);
+      expect(schemaIn(storage.sql)).not.toEqual(atOnce);
+      migrate(storage, next);
+      expect(schemaIn(storage.sql)).toEqual(atOnce);
+      migrate(storage, migrations);
+      expect(schemaIn(storage.sql)).toEqual(atOnce);
     });
   },
 );
+
+test('a conversation that was stored before a step has it when it wakes, and goes on', async () => {
+  simulate();
+  await say({ model: 'claude-opus-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'A' }] });
+  await abortAllDurableObjects();
+  const later = { version: 1_000, sql: "alter table turns add column later text default 'x'" };
+  (CONVERSATION_MIGRATIONS as Migration[]).push(later);
+  try {
+    await say({ messages: [{ role: 'user', content: 'B' }] });
+    expect(await rowsOf()).toHaveLength(4);
+    await runInDurableObject(stubOf(), (_, { storage }) => {
+      expect(storage.sql.exec("select count(*) as turns from turns where later = 'x'").one()).toEqual({ turns: 2 });
+      expect(storage.sql.exec("select value from meta where key = 'schema_version'").one()).toEqual({ value: '1000' });
+    });
+  } finally {
+    (CONVERSATION_MIGRATIONS as Migration[]).pop();
+  }
+});
 
 /** @returns the tables and indexes with their columns, and the version that is stored */
 function schemaIn(sql: SqlStorage) {
@@ -49,7 +83,7 @@ test('versions of a schema follow one another', () => {
 });
 
 test('a schema only adds to the one before, so that the release before can still work on it', () => {
-  for (const migrations of ALL) {
+  for (const migrations of ALL.map(withNextStep)) {
     const tables = new Set<string>();
     for (const { version, sql } of migrations) {
       const added = new Set<string>();

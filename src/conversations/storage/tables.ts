@@ -15,6 +15,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         route text not null,
         model text not null,
         began_at integer not null,
+        sent_at integer,
         ended_at integer,
         grant text,
         outcome text,
@@ -23,8 +24,14 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         tokens integer,
         frame text,
         sent_from integer not null,
+        covers_until integer,
         follows integer not null,
-        events integer not null default 0
+        events integer not null default 0,
+        run integer,
+        paused text,
+        calls text,
+        background integer,
+        deliver_url text
       ) strict;
       create index turns_by_key on turns (key) where key is not null;
       create table messages (
@@ -34,6 +41,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         role text not null,
         created_at integer not null,
         characters integer not null,
+        origin text,
         text text
       ) strict;
       create table pieces (
@@ -46,23 +54,11 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         turn integer not null,
         n integer not null,
         first integer not null,
+        at integer,
+        unseen_ms integer,
         text text not null,
         primary key (turn, n)
-      ) strict, without rowid;`,
-  },
-  {
-    version: 2,
-    sql: `
-      alter table turns add column sent_at integer;
-      alter table turns add column covers_until integer;
-      alter table log add column at integer;
-      alter table log add column unseen_ms integer;`,
-  },
-  {
-    version: 3,
-    sql: `
-      alter table turns add column run integer;
-      alter table turns add column paused text;
+      ) strict, without rowid;
       create table calls (
         turn integer not null,
         n integer not null,
@@ -72,34 +68,12 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         ended_at integer,
         is_error integer,
         bytes integer,
+        event integer,
+        tries integer,
+        subagent text,
         result text,
         primary key (turn, n)
-      ) strict, without rowid;`,
-  },
-  {
-    version: 4,
-    sql: `
-      alter table turns add column calls text;
-      alter table calls add column event integer;
-      alter table calls add column tries integer;`,
-  },
-  { version: 5, sql: 'alter table messages add column origin text;' },
-  {
-    version: 6,
-    sql: `
-      alter table turns add column background integer;
-      alter table turns add column deliver_url text;
-      create table deliveries (
-        id text primary key,
-        url text,
-        body text not null,
-        failures integer not null default 0,
-        next_at integer not null
-      ) strict, without rowid;`,
-  },
-  {
-    version: 7,
-    sql: `
+      ) strict, without rowid;
       create table approvals (
         id text primary key,
         run integer not null,
@@ -114,9 +88,15 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         input text,
         decided_at integer,
         continued_by integer
+      ) strict, without rowid;
+      create table deliveries (
+        id text primary key,
+        url text,
+        body text not null,
+        failures integer not null default 0,
+        next_at integer not null
       ) strict, without rowid;`,
   },
-  { version: 8, sql: 'alter table calls add column subagent text;' },
 ];
 
 /** The statuses of turns that are part of the history. */

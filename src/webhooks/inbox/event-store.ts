@@ -10,10 +10,13 @@ import { Tables } from '../../durable/tables.ts';
 import type { EventState } from '../webhooks.schema.ts';
 import type { Attempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 
+/**
+ * Few events have work to do at a time, and the index `due` has only those. `only_body` is the digest again, only for events
+ * for which it must be unique: others have null, and no entry in the index. An agent works on an event in `conversation`.
+ */
 export const EVENT_MIGRATIONS: readonly Migration[] = [
   {
     version: 1,
-    // Only few events have work to do at a time, and the index has only those.
     sql: `
       create table events (
         seq integer primary key,
@@ -28,28 +31,15 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
         label text,
         subject text,
         digest text not null,
+        only_body text,
+        conversation text,
+        turn text,
         result text,
         attempts text not null default '[]',
         text text
       ) strict;
       create index due on events (due_at) where due_at is not null;
-    `,
-  },
-  {
-    version: 2,
-    // The digest again, only for events for which it must be unique. Other events have null here, and no entry in the index.
-    sql: `
-      alter table events add column only_body text;
-      create unique index bodies on events (only_body) where only_body is not null;
-    `,
-  },
-  {
-    version: 3,
-    // The conversation and turn in which an agent works on the event.
-    sql: `
-      alter table events add column conversation text;
-      alter table events add column turn text;
-    `,
+      create unique index bodies on events (only_body) where only_body is not null;`,
   },
 ];
 

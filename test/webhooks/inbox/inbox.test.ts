@@ -246,24 +246,6 @@ describe('the alarm', () => {
   });
 });
 
-test('an inbox of the first version has its events, and knows the bodies of new ones', async () => {
-  worksOf();
-  await inbox().accept(eventOf('github_1'));
-  const stub = inboxStub(bindings, {}, 'github') as unknown as DurableObjectStub;
-  await runInDurableObject(stub, (_, { storage }) => {
-    storage.sql.exec('drop index bodies');
-    for (const column of ['only_body', 'conversation', 'turn']) {
-      storage.sql.exec(`alter table events drop column ${column}`);
-    }
-    storage.sql.exec("update meta set value = '1' where key = 'schema_version'");
-  });
-  await abortAllDurableObjects();
-  expect(await inbox().accept(eventOf('github_1'))).toMatchObject({ status: 'duplicate', known: 'github_1' });
-  const body = { digest: 'sha256:2', sameBodySameEvent: true };
-  expect((await inbox().accept({ ...eventOf('github_2'), ...body })).status).toBe('accepted');
-  expect(await inbox().accept({ ...eventOf('github_3'), ...body })).toMatchObject({ known: 'github_2' });
-});
-
 test('a jurisdiction is part of the object’s place', () => {
   const inside = { idFromName: (name: string) => `eu/${name}`, get: (id: string) => id };
   const outside = { ...inside, jurisdiction: () => inside } as unknown as typeof bindings.INBOX;

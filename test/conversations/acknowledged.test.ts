@@ -1,6 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
+import { checkedLines } from '../../src/conversations/checked-backup.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { bindings, readOf, rowsOf, stubOf, turnNow } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
@@ -16,7 +17,8 @@ const THINKS: Scripted = {
     { type: 'text', text: 'Here it is.' },
   ],
 };
-const OVERLOADED = 'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n';
+const OVERLOADED =
+  'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n';
 
 /** What comes after the first events of an answer. */
 type Then = 'is cut' | 'fails' | 'hangs';
@@ -48,20 +50,23 @@ describe('a stream that has shown only thinking', () => {
     ['assistant', [], 'interrupted'],
   ];
 
-  test.each([['is cut'], ['fails']] as const)('and then %s keeps its question, which the next one follows', async (then) => {
-    const bodies = answeringBy((_, number) => (number === 1 ? only(4, then) : says('So.')));
-    const { events } = await say(bodyOf('Why?'));
-    expect(events.at(-1)?.event).toBe('error');
-    expect(shown(await rowsOf())).toEqual(KEPT);
-    expect(await readOf()).toMatchObject({ turns: 1, messages: 2, state: 'idle' });
-    await say({ messages: [{ role: 'user', content: 'And how?' }] });
-    expect(bodies.map(asked)[1]).toEqual([
-      ['user', 'Why?'],
-      ['user', 'And how?'],
-    ]);
-    expect(await rowsOf()).toHaveLength(4);
-    await eventually(async () => expect(await held()).toBe(0));
-  });
+  test.each([['is cut'], ['fails']] as const)(
+    'and then %s keeps its question, which the next one follows',
+    async (then) => {
+      const bodies = answeringBy((_, number) => (number === 1 ? only(4, then) : says('So.')));
+      const { events } = await say(bodyOf('Why?'));
+      expect(events.at(-1)?.event).toBe('error');
+      expect(shown(await rowsOf())).toEqual(KEPT);
+      expect(await readOf()).toMatchObject({ turns: 1, messages: 2, state: 'idle' });
+      await say({ messages: [{ role: 'user', content: 'And how?' }] });
+      expect(bodies.map(asked)[1]).toEqual([
+        ['user', 'Why?'],
+        ['user', 'And how?'],
+      ]);
+      expect(await rowsOf()).toHaveLength(4);
+      await eventually(async () => expect(await held()).toBe(0));
+    },
+  );
 
   test('and is then stopped says what is kept, as a turn and as a run', async () => {
     for (const [id, more] of [
@@ -122,7 +127,7 @@ describe('a stream that has shown only thinking', () => {
     ]);
   });
 
-  test('is the same in every view, in a copy, and after a rewind', async () => {
+  test('is the same in every view, in a backup, in a copy, and after a rewind', async () => {
     const bodies = answeringBy((_, number) => (number === 1 ? only(4) : says('So.')));
     await say(bodyOf('Why?'));
     const rows = await rowsOf();
@@ -135,6 +140,12 @@ describe('a stream that has shown only thinking', () => {
       const text = view.ok ? await new Response(view.value as ReadableStream).text() : '';
       for (const row of rows) expect(text).toContain(JSON.stringify(row));
     }
+    const backup = await stubOf().backup();
+    if (!backup.ok) throw new Error('no backup');
+    const { lines } = checkedLines(backup.value as ReadableStream<Uint8Array>, 100_000);
+    const place = { account: 'alice', id: 'c3' };
+    expect(await stubOf('c3').adopt(place, lines)).toMatchObject({ ok: true });
+    expect(await rowsOf('c3')).toEqual(rows);
     expect(await stubOf().fork('c2', rows[1]?.id)).toMatchObject({ ok: true });
     expect(await rowsOf('c2')).toEqual(rows);
     await say({ messages: [{ role: 'user', content: 'And how?' }] }, { id: 'c2' });

@@ -146,7 +146,7 @@ export class MessageBuilder {
         this.#append({ block, name: undefined }, asText(added));
       } else if (delta.type === 'citations_delta' && name === 'citation') {
         value.citations = [...(Array.isArray(value.citations) ? value.citations : []), added];
-      } else if (typeof added === 'string' && typeof value[name] === 'string' && !isFinal(delta)) {
+      } else if (typeof added === 'string' && typeof value[name] === 'string' && !isWholeValue(delta)) {
         value[name] += added;
       } else value[name] = added;
     }
@@ -157,7 +157,7 @@ export class MessageBuilder {
     const block = this.blockAt(index);
     if (!block || !isObject(delta)) return undefined;
     const [name, ...others] = Object.keys(delta).filter((key) => key !== 'type');
-    if (name === undefined || others.length > 0 || isFinal(delta)) return undefined;
+    if (name === undefined || others.length > 0 || isWholeValue(delta)) return undefined;
     const added = delta[name];
     if (typeof added !== 'string') return undefined;
     const isInput = delta.type === 'input_json_delta' && name === 'partial_json';
@@ -202,7 +202,7 @@ function withoutNulls(json: Json): Json {
 }
 
 /** @returns whether a delta has the final value of its members, and not a piece. */
-function isFinal({ type }: Json): boolean {
+function isWholeValue({ type }: Json): boolean {
   return type === 'signature_delta' || type === 'compaction_delta';
 }
 

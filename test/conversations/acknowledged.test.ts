@@ -28,7 +28,7 @@ function only(events: number, then: Then = 'is cut'): Scripted {
   const change = (text: string) => {
     const first = text.split('\n\n').slice(0, events);
     const begun = first.map((event) => `${event}\n\n`).join('') + (then === 'fails' ? OVERLOADED : '');
-    return new ReadableStream<Uint8Array>({
+    return new ReadableStream({
       type: 'bytes',
       start(controller) {
         if (begun !== '') controller.enqueue(new TextEncoder().encode(begun));

@@ -18,7 +18,6 @@ import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
-import type { RunningTurn } from './running-turn.ts';
 import {
   addEnd,
   conversationReportOf,
@@ -50,7 +49,7 @@ export interface TurnOptions {
   /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
   isOfEdge?: boolean;
   /** For a step of a run: the run, as clients know it. */
-  shownAs?: RunningTurn;
+  shownAs?: { isReported?: boolean };
   /** How many new messages the turn has; absent if they must be counted in the rows. */
   newMessages?: number;
   /** The state of a turn that was interrupted by a crash, restored from its log. */

@@ -1,7 +1,7 @@
 /** Measures what requests cost an edge, in CPU of the thread that all of them share. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Edge } from '../../support/edge.ts';
-import type { Ask, Row, Send } from './row.ts';
+import type { Row, Send } from './row.ts';
 
 /** Beyond this a row is more than linear: eight times as much, squared, is 64 times the work. */
 export const MOST_TIMES = 20;
@@ -10,8 +10,9 @@ const SURELY_LINEAR = 12;
 const TRIES = 3;
 /** What is shorter is too near to what a thread does besides. */
 const LEAST_MS = 20;
-const MOST_REPEATS = 60;
-const QUIET_MS = 12;
+const MOST_RUNS = 30;
+/** A settlement waits for up to 20 ms. */
+const QUIET_MS = 25;
 
 let names = 0;
 
@@ -28,29 +29,37 @@ export interface Growth {
  * else the machine does only makes one longer.
  */
 export async function measureGrowth(edge: Edge, send: Send, row: Row, n: number): Promise<Growth> {
-  // The first run has the runtime compile what it needs.
-  const first = await measure(edge, send, row, n, 1);
-  const repeats = Math.min(MOST_REPEATS, Math.max(1, Math.ceil(LEAST_MS / Math.max(first, 0.1))));
   let [least, eightfold] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
+  // Before it is measured the runtime compiles what it needs.
+  await run(edge, send, row, n);
   for (let tried = 0; tried < TRIES; tried += 1) {
-    least = Math.min(least, await measure(edge, send, row, n, repeats));
-    eightfold = Math.min(eightfold, await measure(edge, send, row, n * 8, Math.ceil(repeats / 8)));
+    // The shorter one is the easier to disturb.
+    for (const _ of [1, 2]) least = Math.min(least, await measure(edge, send, row, n));
+    eightfold = Math.min(eightfold, await measure(edge, send, row, n * 8));
     if (eightfold / least <= SURELY_LINEAR) break;
   }
   return { least, eightfold, times: eightfold / least };
 }
 
-/** @returns the milliseconds of CPU that a run takes on the mean, with what goes on behind its answers */
-async function measure(edge: Edge, send: Send, row: Row, n: number, repeats: number): Promise<number> {
-  const asks: Ask[] = [];
-  for (let time = 0; time < repeats; time += 1) {
-    names += 1;
-    const id = `r${names}`;
-    asks.push(...[row.asks(n, id, (await row.prepare?.(send, n, id)) ?? '')].flat());
+/** @returns the milliseconds of CPU that a run takes, on the mean of as many as take long enough to be measured */
+async function measure(edge: Edge, send: Send, row: Row, n: number): Promise<number> {
+  let [total, runs] = [0, 0];
+  while (total < LEAST_MS && runs < MOST_RUNS) {
+    total += await run(edge, send, row, n);
+    runs += 1;
   }
+  return total / runs;
+}
+
+/** @returns the milliseconds of CPU that the requests of a row take, with what goes on behind their answers */
+async function run(edge: Edge, send: Send, row: Row, n: number): Promise<number> {
+  names += 1;
+  const id = `r${names}`;
+  const made = (await row.prepare?.(send, n, id)) ?? '';
+  const asks = [row.asks(n, id, made)].flat();
   const before = await quiet(edge);
   for (const ask of asks) await send(ask);
-  return ((await quiet(edge)) - before) / repeats;
+  return (await quiet(edge)) - before;
 }
 
 /** @returns what the thread has used, once it has ended what it began */

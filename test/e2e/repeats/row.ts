@@ -7,9 +7,14 @@ export interface Ask {
   /** JSON, or what goes as it is: a string or a form. */
   body?: unknown;
   headers?: Record<string, string>;
+  /** Whether it is signed as a webhook of GitHub. */
+  isSigned?: boolean;
   /** What it must be answered with. Default: 200 */
   status?: number;
 }
+
+/** The header of a request that says how its answer repeats itself: `deltas 100`. The edge sends it up. */
+export const ANSWER = 'x-answer';
 
 /** Sends a request of the table, and gives the text of the answer. @throws Error for another status than the one named */
 export type Send = (ask: Ask) => Promise<string>;

@@ -1,4 +1,5 @@
-import { type Ask, type Row, type Send, times } from './row.ts';
+import { bearer, tokenOf } from '../../support/tokens.ts';
+import { ASKED, type Ask, type Row, type Send, times } from './row.ts';
 
 const MOST_MODELS = 100;
 const models = (n: number) => times(n, (nth) => `model-${nth}`);
@@ -18,7 +19,7 @@ const credits = (n: number) =>
 const tokens = (n: number) =>
   times(n, (nth) => ({
     ...{ jti: `jti_${nth}`, label: null, scopes: null, minted_at: AT, first_seen_at: null, expires_at: null },
-    ...{ revoked_at: nth % 2 === 0 ? AT : null, limits: { usd_total: 1 }, spent: 0 },
+    ...{ revoked_at: nth % 10 > 0 ? AT : null, limits: { usd_total: 1 }, spent: 0 },
   }));
 const days = (n: number) => times(n, (nth) => ({ day: nth + 1, ...DAY }));
 const everything = (n: number) => ({ credits: credits(n), tokens: tokens(n), days: days(n) });
@@ -29,6 +30,8 @@ const ofOld = (what: string, where: string, n: number, ask: (id: string) => Ask)
   what: `credits, tokens and days before ${what}`,
   where: [where],
   n,
+  // Of its tokens a tenth holds, and a thousand may.
+  most: 8_000,
   prepare: restored,
   asks: (_, id) => ask(id),
 });
@@ -65,12 +68,16 @@ export const ACCOUNT_ROWS: readonly Row[] = [
     ],
   },
   {
-    what: 'tokens, and models of each',
+    what: 'tokens',
     where: ['POST /tokens'],
     n: 10,
-    most: MOST_MODELS,
+    most: 1_000,
     asks: (n, id) => [
-      ...times(n, () => ({ path: '/tokens', body: { account: id, scopes: ['messages'], limits: { models: models(10) } }, status: 201 })),
+      ...times(n, () => ({
+        path: '/tokens',
+        body: { account: id, scopes: ['messages'], limits: { models: models(10) } },
+        status: 201,
+      })),
       { method: 'GET', path: `/accounts/${id}/tokens?limit=1000` },
     ],
   },
@@ -90,6 +97,18 @@ export const ACCOUNT_ROWS: readonly Row[] = [
     n: 250,
     asks: (n, id) => restore(id, everything(n)),
   },
+  {
+    what: 'requests before a report of them',
+    where: ['GET /usage', 'GET /usage/requests'],
+    n: 25,
+    prepare: async (send, n, id) => {
+      const token = await tokenOf(id);
+      for (let nth = 0; nth < n; nth += 1) await send({ path: '/v1/messages', body: ASKED, headers: bearer(token) });
+      return token;
+    },
+    asks: (_, __, token) =>
+      ['/usage', '/usage/requests?limit=1000'].map((path) => ({ method: 'GET', path, headers: bearer(token) })),
+  },
   ofOld('a backup', 'GET /accounts/:id/backup', 500, (id) => ({ method: 'GET', path: `/accounts/${id}/backup` })),
   ofOld('an export', 'GET /accounts/:id/export', 500, (id) => ({ method: 'GET', path: `/accounts/${id}/export` })),
   ofOld('a report', 'GET /accounts/:id', 500, (id) => ({ method: 'GET', path: `/accounts/${id}` })),
@@ -98,5 +117,9 @@ export const ACCOUNT_ROWS: readonly Row[] = [
     body: { usd: 1 },
     status: 201,
   })),
-  ofOld('the next token', 'POST /tokens', 500, (id) => ({ path: '/tokens', body: { account: id, scopes: ['messages'] }, status: 201 })),
+  ofOld('the next token', 'POST /tokens', 500, (id) => ({
+    path: '/tokens',
+    body: { account: id, scopes: ['messages'] },
+    status: 201,
+  })),
 ];

@@ -1,5 +1,4 @@
-import { ASKED, type Ask, history, MODEL, type Row, type Send, times } from './row.ts';
-import { ANSWER } from './upstream.ts';
+import { ANSWER, ASKED, type Ask, history, MODEL, type Row, type Send, times } from './row.ts';
 
 const AT = Date.parse('2026-11-20T12:00:00Z');
 const PROFILE = {
@@ -46,14 +45,27 @@ const begin = (n: number, id: string): Ask => ({
 });
 const begun = (send: Send, n: number, id: string) => send(begin(n, id));
 
-/** A row of a conversation that has had so many turns. */
-const afterTurns = (what: string, where: string, n: number, ask: (id: string, n: number) => Ask, more: Partial<Row> = {}) => ({
+/** Rows of a conversation that has had so many turns, and that none of them changes. */
+const reading = (what: string, where: string, ask: (id: string) => Ask): Row => ({
+  what: `turns before ${what}`,
+  where: [where],
+  n: 250,
+  prepare: async (send, n) => {
+    const id = `turns-${n}`;
+    if (!known.has(id)) await restored(send, n, id);
+    known.add(id);
+    return id;
+  },
+  asks: (_, __, id) => ask(id),
+});
+const known = new Set<string>();
+/** Rows of what changes such a conversation. */
+const changing = (what: string, where: string, n: number, ask: (id: string) => Ask): Row => ({
   what: `turns before ${what}`,
   where: [where],
   n,
   prepare: restored,
-  asks: (many: number, id: string) => ask(id, many),
-  ...more,
+  asks: (_, id) => ask(id),
 });
 
 export const CONVERSATION_ROWS: readonly Row[] = [
@@ -67,14 +79,14 @@ export const CONVERSATION_ROWS: readonly Row[] = [
   {
     what: 'messages of a first turn',
     where: ['POST /messages'],
-    n: 1_000,
+    n: 3_000,
     most: 99_000,
     asks: (n, id) => ({ path: '/messages', body: { ...ASKED, conversation: id, messages: history(n) } }),
   },
   {
     what: 'messages that are all sent again',
     where: ['POST /messages'],
-    n: 500,
+    n: 1_000,
     prepare: begun,
     asks: (n, id) => ({
       path: '/messages',
@@ -85,7 +97,7 @@ export const CONVERSATION_ROWS: readonly Row[] = [
   {
     what: 'tools of a conversation',
     where: ['POST /conversations'],
-    n: 1_000,
+    n: 2_500,
     asks: (n, id) => ({
       path: '/conversations',
       status: 201,
@@ -110,49 +122,47 @@ export const CONVERSATION_ROWS: readonly Row[] = [
     n: 200,
     asks: restore,
   },
-  afterTurns(
-    'a backup',
-    'GET /accounts/:id/conversations/:conversation/backup',
-    250,
-    (id) => ({ method: 'GET', path: `/accounts/dev/conversations/${id}/backup` }),
-  ),
-  afterTurns(
-    'an export',
-    'GET /conversations/:id/export',
-    250,
-    (id) => ({ method: 'GET', path: `/conversations/${id}/export` }),
-  ),
-  afterTurns('an export as shown', 'GET /conversations/:id/export', 250, (id) => ({
+  reading('a backup', 'GET /accounts/:id/conversations/:conversation/backup', (id) => ({
+    method: 'GET',
+    path: `/accounts/dev/conversations/${id}/backup`,
+  })),
+  reading('a fork', 'POST /conversations/:id/fork', (id) => ({
+    path: `/conversations/${id}/fork`,
+    body: {},
+    status: 201,
+  })),
+  reading('an export', 'GET /conversations/:id/export', (id) => ({
+    method: 'GET',
+    path: `/conversations/${id}/export`,
+  })),
+  reading('an export as shown', 'GET /conversations/:id/export', (id) => ({
     method: 'GET',
     path: `/conversations/${id}/export?view=shown`,
   })),
-  afterTurns(
-    'a fork',
-    'POST /conversations/:id/fork',
-    250,
-    (id) => ({ path: `/conversations/${id}/fork`, body: {}, status: 201 }),
-  ),
-  afterTurns('a rewind', 'POST /conversations/:id/rewind', 250, (id) => ({
-    path: `/conversations/${id}/rewind`,
-    body: { before: 'msg_3' },
-  })),
-  afterTurns('the next one', 'POST /messages', 250, (id) => ({ path: '/messages', body: { ...ASKED, conversation: id } })),
-  afterTurns('all pages of messages', 'GET /conversations/:id/messages', 125, (id) => ({
+  reading('a page of messages', 'GET /conversations/:id/messages', (id) => ({
     method: 'GET',
     path: `/conversations/${id}/messages?limit=1000`,
   })),
-  afterTurns('a page of messages as shown', 'GET /conversations/:id/messages', 125, (id) => ({
+  reading('a page of messages as shown', 'GET /conversations/:id/messages', (id) => ({
     method: 'GET',
     path: `/conversations/${id}/messages?limit=1000&view=shown`,
   })),
-  afterTurns('its deletion', 'DELETE /conversations/:id', 250, (id) => ({
+  changing('a rewind', 'POST /conversations/:id/rewind', 125, (id) => ({
+    path: `/conversations/${id}/rewind`,
+    body: { before: 'msg_3' },
+  })),
+  changing('the next one', 'POST /messages', 125, (id) => ({
+    path: '/messages',
+    body: { ...ASKED, conversation: id },
+  })),
+  changing('its deletion', 'DELETE /conversations/:id', 100, (id) => ({
     method: 'DELETE',
     path: `/conversations/${id}`,
   })),
   {
     what: 'messages of the turn before a fork',
     where: ['POST /conversations/:id/fork'],
-    n: 500,
+    n: 250,
     prepare: begun,
     asks: (_, id) => ({ path: `/conversations/${id}/fork`, body: {}, status: 201 }),
   },
@@ -174,7 +184,10 @@ export const CONVERSATION_ROWS: readonly Row[] = [
         conversation: id,
         messages: [
           ASKED.messages[0],
-          { role: 'assistant', content: times(n, (nth) => ({ type: 'tool_use', id: `toolu_${nth}`, name: 'a', input: {} })) },
+          {
+            role: 'assistant',
+            content: times(n, (nth) => ({ type: 'tool_use', id: `toolu_${nth}`, name: 'a', input: {} })),
+          },
           {
             role: 'user',
             content: times(n, (nth) => ({ type: 'tool_result', tool_use_id: `toolu_${nth}`, content: 'x' })),
@@ -199,15 +212,17 @@ export const CONVERSATION_ROWS: readonly Row[] = [
       return await send({ method: 'GET', path: `/conversations/${id}/approvals` });
     },
     asks: (_, id, made) =>
-      (JSON.parse(made) as { data: { id: string }[] }).data.map((call) => ({
+      (JSON.parse(made) as { data: { id: string }[] }).data.map((call, nth, { length }) => ({
         path: `/conversations/${id}/approvals/${call.id}`,
         body: { decision: 'deny' },
+        // With the last decision the run goes on.
+        status: nth < length - 1 ? 200 : 202,
       })),
   },
   {
     what: 'deltas of a turn',
     where: ['POST /messages'],
-    n: 1_000,
+    n: 2_000,
     asks: (n, id) => ({
       path: '/messages',
       body: { ...ASKED, stream: true, conversation: id },
@@ -217,7 +232,7 @@ export const CONVERSATION_ROWS: readonly Row[] = [
   {
     what: 'blocks of a turn',
     where: ['POST /messages'],
-    n: 250,
+    n: 500,
     asks: (n, id) => ({
       path: '/messages',
       body: { ...ASKED, stream: true, conversation: id },
@@ -232,8 +247,11 @@ export const CONVERSATION_ROWS: readonly Row[] = [
       send({
         path: '/messages',
         body: { ...ASKED, stream: true, conversation: id },
-        headers: { [ANSWER]: `deltas ${n}` },
+        headers: { [ANSWER]: `blocks ${n}` },
       }),
-    asks: (_, id) => ({ method: 'GET', path: `/conversations/${id}/stream?if_absent=empty` }),
+    asks: (_, id, made) => ({
+      method: 'GET',
+      path: `/conversations/${id}/stream?after=${/^id: (.*)-\d+$/m.exec(made)?.[1]}-0`,
+    }),
   },
 ];

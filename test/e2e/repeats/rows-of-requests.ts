@@ -1,5 +1,4 @@
-import { ASKED, type Ask, history, MODEL, type Row, times } from './row.ts';
-import { ANSWER } from './upstream.ts';
+import { ANSWER, ASKED, type Ask, history, MODEL, type Row, times } from './row.ts';
 
 const MESSAGES = 'POST /v1/messages';
 const COUNTS = ['POST /count-tokens', 'POST /v1/messages/count_tokens'];
@@ -39,28 +38,28 @@ const batchOf = (n: number, params: object) => ({
 });
 
 export const REQUEST_ROWS: readonly Row[] = [
-  inBody('messages', 4_000, (n) => ({ messages: history(n) }), { most: 100_000 }),
-  inBody('answers in a row', 4_000, (n) => ({
+  inBody('messages', 6_000, (n) => ({ messages: history(n) }), { most: 100_000 }),
+  inBody('answers in a row', 8_000, (n) => ({
     messages: [ASKED.messages[0], ...times(n, () => ({ role: 'assistant', content: 'ok' })), ASKED.messages[0]],
   })),
   {
     what: 'answers in a row, in a conversation',
     where: ['POST /messages', ...COUNTS],
-    n: 1_000,
+    n: 500,
     prepare: (send, _, id) => send({ path: '/conversations', body: { id, messages: BEGUN }, status: 201 }),
     asks: (n, id) =>
       ['/messages', '/count-tokens', '/v1/messages/count_tokens'].map((path) => ({
         path,
         status: 400,
-        body: { ...ASKED, conversation: id, messages: [BEGUN[0], ...times(n, () => BEGUN[1])] },
+        body: { ...ASKED, conversation: id, messages: [BEGUN[0], ...times(n, () => BEGUN[1]), BEGUN[0]] },
       })),
     notYet: 'pace',
   },
-  inMessage('blocks of a message', 4_000, (n) => times(n, text)),
+  inMessage('blocks of a message', 10_000, (n) => times(n, text)),
   inMessage('cache breakpoints', 4_000, (n) =>
     times(n, (nth) => ({ ...text(nth), cache_control: { type: 'ephemeral' } })),
   ),
-  inMessage('parts of the result of a tool', 4_000, (n) => [
+  inMessage('parts of the result of a tool', 12_000, (n) => [
     { type: 'tool_result', tool_use_id: 'toolu_1', content: times(n, text) },
   ]),
   inMessage(
@@ -83,8 +82,8 @@ export const REQUEST_ROWS: readonly Row[] = [
       }),
     },
   ),
-  inMessage('escaped characters', 100_000, (n) => '\u0001'.repeat(n)),
-  inMessage('what looks like the edge’s own stand-ins', 10_000, (n) => '~string:0123456789abcdef:1~'.repeat(n)),
+  inMessage('escaped characters', 250_000, (n) => '\u0001'.repeat(n)),
+  inMessage('what looks like the edge’s own stand-ins', 50_000, (n) => '~string:0123456789abcdef:1~'.repeat(n)),
   inBody('calls of the edge, sent back without a conversation', 500, (n) => ({
     messages: [
       ...times(n, (nth) => [
@@ -115,18 +114,29 @@ export const REQUEST_ROWS: readonly Row[] = [
       ASKED.messages[0],
     ],
   })),
-  inBody('tools', 2_000, (n) => ({
+  inBody('tools', 4_000, (n) => ({
     tools: times(n, (nth) => ({ name: `tool_${nth}`, description: 'A tool.', input_schema: { type: 'object' } })),
   })),
-  inBody('blocks of the system prompt', 4_000, (n) => ({ system: times(n, text) })),
-  inBody('stop sequences', 20_000, (n) => ({ stop_sequences: times(n, (nth) => `stop ${nth}`) })),
-  inBody('models to fall back to', 2_000, (n) => ({ fallbacks: times(n, (nth) => ({ model: `model-${nth}` })) })),
-  inBody(
-    'keys of an object',
-    20_000,
-    (n) => ({ metadata: Object.fromEntries(times(n, (nth) => [`key_${nth}`, 1])) }),
+  ...[{ type: 'x' }, { type: 'advisor_20260301', model: MODEL }, { type: 'web_search_20260209', max_uses: 1 }].map(
+    (tool) =>
+      inBody(`tools of the type ${tool.type}`, 10_000, (n) => ({ tools: times(n, () => ({ name: 'tool', ...tool })) })),
   ),
-  inBody('properties of a tool’s schema', 5_000, (n) => ({
+  {
+    what: 'messages that are none',
+    where: [MESSAGES, ...COUNTS],
+    n: 20_000,
+    asks: (n) =>
+      ['/v1/messages', '/count-tokens', '/v1/messages/count_tokens'].map((path) => ({
+        path,
+        status: 400,
+        body: { ...ASKED, messages: [...ASKED.messages, ...times(n, () => ({ role: 'user', content: 7 }))] },
+      })),
+  },
+  inBody('blocks of the system prompt', 8_000, (n) => ({ system: times(n, text) })),
+  inBody('stop sequences', 40_000, (n) => ({ stop_sequences: times(n, (nth) => `stop ${nth}`) })),
+  inBody('models to fall back to', 2_000, (n) => ({ fallbacks: times(n, (nth) => ({ model: `model-${nth}` })) })),
+  inBody('keys of an object', 20_000, (n) => ({ metadata: Object.fromEntries(times(n, (nth) => [`key_${nth}`, 1])) })),
+  inBody('properties of a tool’s schema', 10_000, (n) => ({
     tools: [
       {
         name: 'tool',
@@ -140,10 +150,12 @@ export const REQUEST_ROWS: readonly Row[] = [
   inBody('keys of the same name', 20_000, () => ({}), {
     asks: (n) => ({ path: '/v1/messages', body: written(times(n, () => '"of_the_future":1').join()) }),
   }),
-  inBody('lists in lists', 4_000, () => ({}), {
+  inBody('lists in lists', 12_500, () => ({}), {
+    most: 100_000,
     asks: (n) => ({ path: '/v1/messages', body: written(`"of_the_future":${nested(n, '[', ']')}`) }),
   }),
-  inBody('objects in objects', 4_000, () => ({}), {
+  inBody('objects in objects', 5_000, () => ({}), {
+    most: 40_000,
     asks: (n) => ({ path: '/v1/messages', body: written(`"of_the_future":${nested(n, '{"a":', '}')}`) }),
   }),
   inBody('numbers of a list', 100_000, (n) => ({ of_the_future: times(n, (nth) => nth) })),
@@ -159,6 +171,17 @@ export const REQUEST_ROWS: readonly Row[] = [
         'anthropic-beta': times(n, (nth) => `beta-${nth}`).join(),
         ...Object.fromEntries(times(n, (nth) => [`x-header-${nth}`, 'value'])),
       },
+    }),
+  },
+  {
+    what: 'words of a user-agent',
+    where: [MESSAGES],
+    n: 100,
+    most: 800,
+    asks: (n) => ({
+      path: '/v1/messages',
+      body: ASKED,
+      headers: { 'user-agent': `${'ai-sdk-'.repeat(n)} ${' ai-sdk/'.repeat(n)}` },
     }),
   },
   {
@@ -182,13 +205,13 @@ export const REQUEST_ROWS: readonly Row[] = [
   },
   inAnswer('deltas of a stream', 4_000, 'deltas', true),
   inAnswer('blocks of a stream', 2_000, 'blocks', true),
-  inAnswer('pings of a stream', 4_000, 'pings', true),
+  inAnswer('pings of a stream', 8_000, 'pings', true),
   inAnswer('characters of one event', 500_000, 'characters', true),
-  inAnswer('blocks of an answer', 5_000, 'content', false),
+  inAnswer('blocks of an answer', 20_000, 'content', false),
   {
     what: 'items of a batch',
     where: ['POST /v1/messages/batches'],
-    n: 500,
+    n: 1_000,
     most: 100_000,
     asks: (n) => ({ path: '/v1/messages/batches', body: batchOf(n, { messages: ASKED.messages }) }),
   },

@@ -1,5 +1,3 @@
-import { createHmac } from 'node:crypto';
-import { SECRET } from '../../support/tokens.ts';
 import { ASKED, type Ask, history, MODEL, type Row, times } from './row.ts';
 
 const LABELS = { labels: ['red', 'blue'] };
@@ -17,21 +15,18 @@ const versions = (kind: string, content: (nth: number) => object): Row => ({
   ],
 });
 
-/** A webhook as GitHub signs it. */
-function fromGitHub(body: object, id: string): Ask {
-  const text = JSON.stringify(body);
-  return {
-    path: '/webhooks/github',
-    body: text,
-    status: 202,
-    headers: {
-      'x-github-event': 'issues',
-      'x-github-delivery': id,
-      'x-hub-signature-256': `sha256=${createHmac('sha256', SECRET).update(text).digest('hex')}`,
-    },
-  };
-}
-const issue = (title: string) => ({ action: 'opened', issue: { number: 1, title, body: 'It broke.', user: { login: 'x' } } });
+/** A webhook of GitHub. */
+const fromGitHub = (body: object, id: string): Ask => ({
+  path: '/webhooks/github',
+  body,
+  isSigned: true,
+  status: 202,
+  headers: { 'x-github-event': 'issues', 'x-github-delivery': id },
+});
+const issue = (title: string) => ({
+  action: 'opened',
+  issue: { number: 1, title, body: 'It broke.', user: { login: 'x' } },
+});
 
 export const STORED_ROWS: readonly Row[] = [
   {
@@ -47,7 +42,7 @@ export const STORED_ROWS: readonly Row[] = [
   {
     what: 'inputs to label by a batch',
     where: ['POST /classify'],
-    n: 250,
+    n: 500,
     most: 100_000,
     asks: (n, id) => ({
       path: '/classify',
@@ -114,7 +109,7 @@ export const STORED_ROWS: readonly Row[] = [
   {
     what: 'tools of an agent',
     where: ['PUT /agents/:name'],
-    n: 500,
+    n: 800,
     asks: (n, id) => put(`/agents/${id}`, { model: MODEL, max_tokens: 10, tools: times(n, toolOf) }),
   },
   {
@@ -131,7 +126,7 @@ export const STORED_ROWS: readonly Row[] = [
   {
     what: 'parts of a form',
     where: ['POST /v1/files'],
-    n: 200,
+    n: 800,
     asks: (n) => {
       const form = new FormData();
       for (let nth = 0; nth < n; nth += 1) form.append(`part_${nth}`, 'x');
@@ -142,7 +137,7 @@ export const STORED_ROWS: readonly Row[] = [
   {
     what: 'bytes of a file',
     where: ['POST /v1/files'],
-    n: 1_000_000,
+    n: 3_000_000,
     most: 30_000_000,
     asks: (n) => {
       const form = new FormData();

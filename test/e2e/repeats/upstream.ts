@@ -1,9 +1,6 @@
 import { SMALL_MESSAGE } from '../../support/small-message.ts';
 import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
-import { times } from './row.ts';
-
-/** The header of a request that says how its answer repeats itself: `deltas 100`. The edge sends it up. */
-export const ANSWER = 'x-answer';
+import { ANSWER, times } from './row.ts';
 
 const BATCH = {
   ...{ type: 'message_batch', processing_status: 'in_progress', ended_at: null, cancel_initiated_at: null },
@@ -25,7 +22,11 @@ const block = (index: number, deltas: { type: string }[]) => [
 const says = (text: string) => ({ type: 'text_delta', text });
 
 const STREAMS: Record<string, (n: number) => { type: string }[]> = {
-  deltas: (n) => block(0, times(n, () => says('word '))),
+  deltas: (n) =>
+    block(
+      0,
+      times(n, () => says('word ')),
+    ),
   blocks: (n) => times(n, (index) => block(index, [says('word ')])).flat(),
   characters: (n) => block(0, [says('x'.repeat(n))]),
   pings: (n) => times(n, () => ({ type: 'ping' })),
@@ -51,7 +52,9 @@ export async function answeringUpstream(): Promise<FakeUpstream> {
     if (path.includes('/batches')) {
       batches += 1;
       const isList = method === 'GET' && !/batches\/\w/.test(path);
-      return json(isList ? { data: [], has_more: false } : { ...BATCH, id: `msgbatch_${batches}`, request_counts: COUNTS });
+      return json(
+        isList ? { data: [], has_more: false } : { ...BATCH, id: `msgbatch_${batches}`, request_counts: COUNTS },
+      );
     }
     const [what = '', n = '1'] = String(headers[ANSWER] ?? '').split(' ');
     const stream = STREAMS[what];

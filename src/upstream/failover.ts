@@ -192,7 +192,10 @@ class Failover {
     this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
     const best = this.#best?.verdict;
     const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
-    if (TELLING[kind] < least) return drop(failed);
+    if (TELLING[kind] < least) {
+      drop(failed);
+      return;
+    }
     // If all are overloaded, the caller may come back as soon as the first one takes requests again.
     const isLater =
       kind === 'overloaded' && best?.kind === kind && best.waitMs !== undefined && !(waitMs < best.waitMs);

@@ -12,6 +12,9 @@ const BUILT = fileURLToPath(new URL('../build', import.meta.url));
 /** Outside of `build/`, because everything in there is served. */
 const UNFINISHED = fileURLToPath(new URL('../.wrangler/build', import.meta.url));
 
+/** As wrangler.toml names it. */
+const DEVELOPMENT = join(UNFINISHED, 'development.ts');
+
 /** Brings `build/` up to date. Unchanged files are not written, so that several processes may build at the same time. */
 export async function build(): Promise<void> {
   const source = async (path: string) => await readFile(join(SOURCE, path), 'utf8');
@@ -72,4 +75,18 @@ async function readScalar(): Promise<string> {
   });
 }
 
-if (import.meta.main) await build();
+/**
+ * Writes what wrangler puts in place of `#development`. For a command that another script of this folder has started
+ * nothing is to be done: that has built already.
+ */
+async function buildForWrangler(command: string): Promise<void> {
+  if (process.env.SLUICE_BUILT !== undefined) return;
+  const added = command === 'dev' ? 'development' : 'no-development';
+  await put(DEVELOPMENT, Buffer.from(`export { development } from '../../src/${added}.ts';\n`));
+  await build();
+}
+
+if (import.meta.main) {
+  const { WRANGLER_COMMAND } = process.env;
+  await (WRANGLER_COMMAND === undefined ? build() : buildForWrangler(WRANGLER_COMMAND));
+}

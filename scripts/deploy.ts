@@ -218,7 +218,11 @@ function reasonOf(thrown: unknown): string {
 
 /** Runs wrangler in the operator's terminal, so that it can ask questions. */
 async function show(command: string[], env: Record<string, string> = {}): Promise<void> {
-  const child = spawn('wrangler', command, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
+  const child = spawn('wrangler', command, {
+    cwd: root,
+    stdio: 'inherit',
+    env: { ...process.env, SLUICE_BUILT: 'true', ...env },
+  });
   const code = await ended(child);
   if (code !== 0) throw failed(`wrangler ${command[0]}`, 'What is printed above says why.');
 }

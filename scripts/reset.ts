@@ -1,7 +1,9 @@
-/** Deletes the local state of `npm start`: accounts, conversations, stored prefixes. Secrets stay. */
+/** Deletes the local state of `npm start` and `wrangler dev`: accounts, conversations, stored prefixes. Secrets stay. */
 import { rm } from 'node:fs/promises';
 import { readArguments } from './arguments.ts';
 
 readArguments('npm run reset', { options: {} });
-await rm(new URL('../.wrangler/state', import.meta.url), { recursive: true, force: true });
+for (const folder of ['edge', 'state']) {
+  await rm(new URL(`../.wrangler/${folder}`, import.meta.url), { recursive: true, force: true });
+}
 console.log('Local state is forgotten. If npm start is running, stop it and start it again.');

@@ -15,6 +15,8 @@ export interface StartOptions {
   envFiles: string[];
   /** The environment, as for wrangler: it decides which `.dev.vars` is read. */
   environment: string | undefined;
+  /** Whether an argument says where local state is kept. */
+  hasState: boolean;
   /** The arguments for `wrangler dev`. */
   passedOn: string[];
 }
@@ -115,6 +117,7 @@ export function readStartOptions(args: readonly string[]): StartOptions {
     variables: Object.fromEntries((given.get('var') ?? []).map(pairOf)),
     envFiles: given.get('env-file') ?? [],
     environment: last('env'),
+    hasState: given.has('persist-to'),
     passedOn,
   };
 }

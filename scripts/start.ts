@@ -53,15 +53,20 @@ const server = spawn(
     '--show-interactive-dev-session=false',
     // Given only once: wrangler makes a list of two ports, and stops.
     ...(hasInspector ? [] : ['--inspector-port', '0']),
+    // Plain `wrangler dev`, which cannot keep out all that this script keeps out, has the usual folder.
+    ...(options.hasState ? [] : ['--persist-to', '.wrangler/edge']),
     ...options.passedOn,
     ...['--ip', '127.0.0.1', '--port', '0', '--local-protocol', 'http', '--env-file', file],
     ...['--define', 'SLUICE_SIMULATOR:true', '--var', 'MODE:development'],
+    // What a plain `wrangler dev` beside it writes there is not for this one.
+    ...['--alias', '#development:./src/no-development.ts'],
   ],
   {
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
     env: {
       ...process.env,
       START_FOLDER: folder,
+      SLUICE_BUILT: 'true',
       ...(hasInspector ? {} : await hideInspector(folder)),
       WRANGLER_SEND_METRICS: 'false',
       // Without this, wrangler fetches `request.cf`, and prints two stack traces if it is offline.

@@ -1,3 +1,4 @@
+import { development } from '#development';
 import { createApp } from './app.ts';
 import { demonstrationTools } from './tools/demonstration.ts';
 import { createConsumer } from './webhooks/webhook-job.ts';
@@ -5,7 +6,7 @@ import { createConsumer } from './webhooks/webhook-job.ts';
 /** Says whether this is built for development. What only that needs is left out of a deploy. */
 declare const SLUICE_SIMULATOR: boolean | undefined;
 
-const tools = typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR ? demonstrationTools() : undefined;
+const tools = typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR ? demonstrationTools() : development?.tools();
 
 export default { fetch: createApp({ ...(tools ? { tools } : {}) }).fetch, queue: createConsumer() };
 export { Account } from './accounts/account.ts';

@@ -25,6 +25,8 @@ const ORDER = [
   'client',
   'toolkit',
   'index.ts',
+  'no-development.ts',
+  'development.ts',
   'app.ts',
   'openapi.ts',
   'health',

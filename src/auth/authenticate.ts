@@ -7,12 +7,19 @@ import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/ident
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
 import { accountMark } from './account-mark.ts';
 import type { AppEnv } from './context.ts';
+import { mayBeRebound } from './loopback.ts';
 import { isJwt, refuseSourceAccount, unauthenticated, verifiedBefore, verifyToken } from './verify.ts';
 
 const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 characters.';
 
 /** The account of development mode, which needs no credential. */
 const DEVELOPER: Identity = { account: 'dev', scopes: SCOPES, token: undefined };
+
+const KEYED =
+  'With a key, `wrangler dev` answers to tokens only: send one that `npm run token` has printed, or use `npm start`, which needs none on this machine.';
+
+const UNPROVEN =
+  'Under `wrangler dev` nothing shows that this request comes from your machine, and not from a web page: send a token that `npm run token` has printed, open the page in a browser, or use `npm start`.';
 
 /**
  * A Worker's own function that says who sends a request.
@@ -81,7 +88,11 @@ function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise
   const settings = c.get('settings');
   const credentials = credentialsOf(c.req.raw.headers);
   const token = credentials.find(isJwt);
-  if (settings.development && token === undefined) return DEVELOPER;
+  if (settings.development && token === undefined) {
+    if (settings.wranglerDev === 'open' && mayBeRebound(c.req.raw)) throw unauthenticated(UNPROVEN);
+    return DEVELOPER;
+  }
+  if (settings.wranglerDev === 'closed' && token === undefined) throw unauthenticated(KEYED);
   if (settings.SIGNING_SECRET === undefined && settings.JWKS_URL === undefined) {
     if (hasOwn) throw unauthenticated('This edge does not know who is asking. Sign in first.');
     throw misconfigured('This deployment cannot verify credentials: it has neither SIGNING_SECRET nor JWKS_URL.');

@@ -36,3 +36,12 @@ function isFromProxy(c: Context<AppEnv>, secret: string): boolean {
   const [shown, known] = [encoder.encode(c.req.header(START_SECRET_HEADER)), encoder.encode(secret)];
   return shown.length === known.length && crypto.subtle.timingSafeEqual(shown, known);
 }
+
+/**
+ * Says whether a request may come from a page whose name was made to point to this machine. Under plain `wrangler dev` such
+ * a page can give its request any URL, by a header of the local runtime. But browsers add an `Origin` to all that is not GET
+ * or HEAD, and tell pages of this machine alone by `sec-fetch-site`; no page can change either.
+ */
+export function mayBeRebound({ method, headers }: Request): boolean {
+  return (method === 'GET' || method === 'HEAD') && !headers.has('origin') && !headers.has('sec-fetch-site');
+}

@@ -212,6 +212,8 @@ export const settingsSchema = z.object({
 /** The settings of a deployment, parsed. */
 export interface Settings extends z.output<typeof settingsSchema> {
   development: boolean;
+  /** What plain `wrangler dev` runs: without a key it is open to this machine. Undefined for everything else. */
+  wranglerDev: 'open' | 'closed' | undefined;
   models: ModelTable;
   /** The secrets of the entries of UPSTREAMS, by their names: `UPSTREAM_EAST_KEY`. */
   upstreamKeys: Readonly<Record<string, string>>;
@@ -241,6 +243,13 @@ export function sharePrices(prices: Prices): void {
   parsedSettings = new WeakMap();
 }
 
+let opensWithoutKey = false;
+
+/** Opens a Worker without MODE and without a key to its own machine. Called in plain `wrangler dev` alone. */
+export function openWithoutKey(): void {
+  opensWithoutKey = true;
+}
+
 /**
  * Parses the settings once for each `env` object.
  *
@@ -262,7 +271,8 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     throw malformed(faultsOf(result.error));
   }
   const settings = result.data;
-  const development = settings.MODE === 'development';
+  const wranglerDev = judgeWranglerDev(settings);
+  const development = settings.MODE === 'development' || wranglerDev === 'open';
   if (settings.UPSTREAM === 'simulator' && !development) {
     throw misconfigured('UPSTREAM=simulator is for development only. Remove it and set ANTHROPIC_API_KEY.');
   }
@@ -289,6 +299,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     // The local runtime has only one location, and throws if another jurisdiction is named.
     JURISDICTION: development ? undefined : settings.JURISDICTION,
     development,
+    wranglerDev,
     simulatorStore: development ? env.STORE : undefined,
     models: new ModelTable(
       { ...sharedPrices, ...settings.PRICES } as Record<string, ModelOverride>,
@@ -301,6 +312,12 @@ export function parseSettings(env: Record<string, unknown>): Settings {
       }),
     ),
   };
+}
+
+function judgeWranglerDev({ MODE, UPSTREAM, UPSTREAMS, ANTHROPIC_API_KEY }: z.output<typeof settingsSchema>) {
+  if (!opensWithoutKey || MODE !== undefined) return undefined;
+  const hasKey = ANTHROPIC_API_KEY !== undefined || UPSTREAM === 'anthropic' || UPSTREAMS.length > 0;
+  return hasKey ? ('closed' as const) : ('open' as const);
 }
 
 /** @returns whether this is the name of the secret of an entry of UPSTREAMS. */

@@ -2,18 +2,33 @@ import { fieldError, validate } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { isObject, memberOf } from '../json/object.ts';
 
+const contentError = fieldError('Input should be a valid string or a list of blocks');
+
 /** A message of a request: only what this edge checks. */
-export const messageParam = z.looseObject(
-  {
-    role: z.string({ error: fieldError('Input should be a valid string') }),
-    content: z.union([z.string(), z.array(z.unknown())], {
-      error: fieldError('Input should be a valid string or a list of blocks'),
+export const messageParam = z
+  .looseObject(
+    {
+      role: z.string({ error: fieldError('Input should be a valid string') }),
+      content: z.described(
+        z.optional(z.union([z.string(), z.array(z.unknown())], { error: contentError })),
+        'Only a system message with `output_config` may have none.',
+      ),
+    },
+    { error: 'Input should be an object with role and content' },
+  )
+  .check(
+    z.refine((message) => message.content !== undefined || isConfiguration(message), {
+      path: ['content'],
+      error: 'Field required',
     }),
-  },
-  { error: 'Input should be an object with role and content' },
-);
+  );
 
 type Message = z.output<typeof messageParam>;
+
+/** @returns whether a message needs no content, because it only configures the answers after it. */
+function isConfiguration({ role, output_config }: Record<string, unknown>): boolean {
+  return role === 'system' && isObject(output_config);
+}
 
 /** @returns whether a value surely passes as a message. */
 function isPlainMessage(value: unknown): boolean {

@@ -1,5 +1,5 @@
 import { orAborted } from '../async/or-aborted.ts';
-import { type ApiError, misconfigured } from '../http/errors.ts';
+import { misconfigured } from '../http/errors.ts';
 import { keepSecrets } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
 import { createSimulator } from '../simulator/simulator.ts';
@@ -64,7 +64,7 @@ function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
     // The condition must be written here: the bundler leaves the simulator out only if it sees that this branch is never
     // taken.
     if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) return simulatorUpstream(settings);
-    throw noSimulator();
+    return simulatorOf(settings);
   }
   if (apiKey === undefined) {
     throw misconfigured(
@@ -80,10 +80,6 @@ function networkFetch(given: Fetch | undefined): Fetch {
   return own ? likeFetch(own) : callFetch;
 }
 
-function noSimulator(): ApiError {
-  return misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
-}
-
 function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream {
   const all = openUpstreams(settings);
   const fetchIt = networkFetch(given);
@@ -92,7 +88,7 @@ function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   if (simulated) {
     // As above: the bundler must see that this branch is never taken.
     if (typeof SLUICE_SIMULATOR === 'undefined' || SLUICE_SIMULATOR) simulate = simulatorUpstream(settings).fetch;
-    else throw noSimulator();
+    else simulate = simulatorOf(settings).fetch;
   }
   const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
   const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
@@ -122,7 +118,21 @@ function sharedFetch(): Fetch | undefined {
   return only;
 }
 
-function simulatorUpstream(settings: Settings): Upstream {
+/** Gives a bundle that was made without the simulator the simulator all the same: plain `wrangler dev` does. */
+export function shareSimulator(open: typeof simulatorUpstream): void {
+  sharedSimulator = open;
+}
+
+let sharedSimulator: typeof simulatorUpstream | undefined;
+
+/** @throws ApiError 500 where the bundle has no simulator */
+function simulatorOf(settings: Settings): Upstream {
+  if (sharedSimulator) return sharedSimulator(settings);
+  throw misconfigured('This bundle has no simulator. `npm start` makes one that has it.');
+}
+
+/** Opens the simulator as an upstream. */
+export function simulatorUpstream(settings: Settings): Upstream {
   const simulate = createSimulator({
     models: simulatedModels(settings.models.rows),
     ttftMs: settings.SIMULATOR_TTFT_MS,

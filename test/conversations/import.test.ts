@@ -36,6 +36,26 @@ const say = async (content: unknown) =>
   await app.post('/messages', { conversation: 'c1', stream: false, messages: [user(content)] });
 
 describe('a conversation that is created with messages', () => {
+  test('may begin with a compaction block and a message that only configures, and goes on, however it is continued', async () => {
+    const compaction = { type: 'compaction', content: 'We spoke of rivers.', encrypted_content: null };
+    const effort = { role: 'system', output_config: { effort: 'low' } };
+    const history = [assistant([compaction]), user('And then?'), effort, assistant('Home.')];
+    expect((await create(history)).status).toBe(201);
+    const betas = { 'anthropic-beta': 'compact-2026-01-12' };
+    const ask = async (path: string, messages: unknown[], conversation: string) =>
+      await app.post(path, { conversation, model: MODEL, max_tokens: 50, stream: false, messages }, betas);
+    const counted = await ask('/count-tokens', [...history, user('Why?')], 'c1');
+    expect([counted.status, await counted.json()]).toMatchObject([200, { fits: true }]);
+    expect((await ask('/messages', [...history, user('Why?')], 'c1')).status).toBe(200);
+    expect((await ask('/messages', [user('Where?')], 'c1')).status).toBe(200);
+    expect((await rowsOf()).map(({ role }) => role).join()).toBe(
+      'assistant,user,system,assistant,user,assistant,user,assistant',
+    );
+    // The same history may come with the first turn.
+    expect((await ask('/messages', [...history, user('Why?')], 'c2')).status).toBe(200);
+    expect((await rowsOf('c2')).length).toBe(6);
+  });
+
   test('has them as its history, asks no model, costs nothing, and answers what comes next', async () => {
     const history = [
       user('Where to?'),

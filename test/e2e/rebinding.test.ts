@@ -6,31 +6,30 @@ import { connect } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { launchBrowser, noBrowser } from '../support/browser.ts';
+import { noBrowser } from '../support/browser.ts';
 import { descendantsOf, portsOf } from '../support/processes.ts';
+import {
+  EVIL,
+  launchDeceivedBrowser,
+  openAttack,
+  type Route,
+  routesOf,
+  statusesForReboundPage,
+} from '../support/rebound-page.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-/** A name of somebody else's, which has been made to point to this machine. */
-const EVIL = 'evil.test';
 
 let server: Started;
 let port: number;
-let routes: [method: string, path: string][] = [];
+let routes: Route[] = [];
 
 beforeAll(async () => {
   // As it is when it was copied from the example.
   await chmod(`${root}/.dev.vars`, 0o644);
   server = await npmStart();
   port = Number(new URL(server.url).port);
-  const said = await fetch(`${server.url}/openapi.json`);
-  const { paths } = (await said.json()) as { paths: Record<string, object> };
-  const METHODS = ['get', 'post', 'put', 'patch', 'delete'];
-  routes = Object.entries(paths).flatMap(([path, item]) =>
-    Object.keys(item)
-      .filter((name) => METHODS.includes(name))
-      .map((name): [string, string] => [name.toUpperCase(), path.replace(/\{\w+\}/g, 'x')]),
-  );
+  routes = await routesOf(server.url);
   const pages = [
     '/',
     '/docs',
@@ -40,7 +39,7 @@ beforeAll(async () => {
     '/cdn-cgi/local/scheduled',
     '/cdn-cgi/local/explorer',
   ];
-  routes.push(...pages.map((path): [string, string] => ['GET', path]));
+  routes.push(...pages.map((path): Route => ['GET', path]));
 });
 
 afterAll(() => server.stop());
@@ -78,47 +77,19 @@ describe.skipIf(noBrowser())('in a browser', () => {
   let browser: Browser;
 
   beforeAll(async () => {
-    // Newer browsers ask before a page may call this machine; older ones, and people who say yes, do not stop it.
-    const features = [
-      'LocalNetworkAccessChecks',
-      'LocalNetworkAccessForNavigations',
-      'BlockInsecurePrivateNetworkRequests',
-    ];
-    browser = await launchBrowser([
-      `--host-resolver-rules=MAP *${EVIL} 127.0.0.1`,
-      `--disable-features=${features.join(',')}`,
-    ]);
+    browser = await launchDeceivedBrowser();
   });
 
   afterAll(() => browser.close());
 
-  /** A page as the attacker's own server has served it, before its name pointed here. */
-  async function attackFrom(host: string) {
-    const page = await browser.newPage();
-    await page.route('**/attack', (route) => route.fulfill({ contentType: 'text/html', body: '<h1>Hello</h1>' }));
-    await page.goto(`http://${host}:${port}/attack`);
-    return page;
-  }
-
   test('a page whose name has been made to point here gets 403 on every route, which is its own origin', async () => {
-    const page = await attackFrom(EVIL);
-    const statuses = await page.evaluate(
-      async ({ all, base }) =>
-        await Promise.all(
-          all.map(async ([method, path]) => {
-            const headers = { 'mf-original-url': base + path };
-            return [method, path, (await fetch(path, { method, headers })).status];
-          }),
-        ),
-      { all: routes, base: `http://localhost:${port}` },
-    );
+    const statuses = await statusesForReboundPage(browser, port, routes);
     expect(statuses).toEqual(routes.map((route) => [...route, 403]));
-    await page.close();
     expect(await newlyReached()).toEqual([]);
   });
 
   test('a page of another site reaches no route, whether it wants to read what is there or not', async () => {
-    const page = await attackFrom(`other.${EVIL}`);
+    const page = await openAttack(browser, `other.${EVIL}`, port);
     const read = await page.evaluate(
       async ({ all, base }) => {
         const failed = (attempt: Promise<unknown>) =>

@@ -51,6 +51,7 @@ describe('the address', () => {
       variables: {},
       envFiles: [],
       environment: undefined,
+      hasState: false,
       passedOn: [],
     });
   });

@@ -9,6 +9,7 @@ const message = fc.oneof(
     weight: 4,
     arbitrary: fc.record({ role: fc.constantFrom('user', 'x'), content: fc.constantFrom<unknown>('Hi', []) }),
   },
+  fc.record({ role: fc.constant('system'), content: fc.constant([]), output_config: anything }, { requiredKeys: [] }),
   fc.record({ role: anything, content: anything }, { requiredKeys: [] }),
   anything,
 );
@@ -42,4 +43,25 @@ test('a request passes, or is refused for the same fault, as its schema says', (
     { numRuns: 3_000 },
   );
   expect(passed).toBeGreaterThan(100);
+});
+
+test('a system message needs content, or a configuration of the answers after it', () => {
+  const request = (message: object) => ({
+    model: 'm',
+    max_tokens: 1,
+    messages: [{ role: 'user', content: 'Hi' }, message],
+  });
+  const output_config = { effort: 'high' };
+  for (const content of [undefined, '', [], 'Be brief.']) {
+    expect(
+      validateMessages(request({ role: 'system', ...(content === undefined ? {} : { content }), output_config })),
+    ).toBeDefined();
+  }
+  for (const message of [
+    { role: 'system' },
+    { role: 'system', output_config: null },
+    { role: 'user', output_config },
+  ]) {
+    expect(() => validateMessages(request(message))).toThrow('messages.1.content: Field required');
+  }
 });

@@ -1,7 +1,7 @@
 /** Checks that messages continue a history, before anything is stored or goes up. */
 
 import { invalidRequest } from '../../http/errors.ts';
-import { isObject, type Json } from '../../json/object.ts';
+import { isObject, type Json, memberOf } from '../../json/object.ts';
 import { answeredTools, calledTools } from './replayable-blocks.ts';
 
 /** A message as it is sent and stored. */
@@ -67,7 +67,8 @@ export function checkMessages(at: HistoryState, messages: readonly SentMessage[]
           `${path}: this conversation keeps its history: send only what is new, or the whole history unchanged before it. An assistant message is new only in a conversation's first turn.`,
         );
       }
-      if (at.role === undefined) throw invalidRequest(`${path}: first message must use the "user" role`);
+      if (at.role === undefined && !beginsCompacted(message.content))
+        throw invalidRequest(`${path}: first message must use the "user" role`);
       if (at.role === 'assistant')
         throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
       checkAnswered(at, path);
@@ -75,6 +76,11 @@ export function checkMessages(at: HistoryState, messages: readonly SentMessage[]
     addToState(at, message);
   }
   if (at.role !== 'assistant') checkAnswered(at, 'messages');
+}
+
+/** @returns whether a content begins with the block that stands for all messages before it. */
+function beginsCompacted(content: unknown): boolean {
+  return Array.isArray(content) && memberOf(content[0], 'type') === 'compaction';
 }
 
 function checkResults(at: HistoryState, content: unknown, path: string): void {
@@ -165,7 +171,7 @@ function shownText(content: unknown): string {
 }
 
 function canonical(content: unknown): string {
-  return JSON.stringify(blocksOf(content), (_, value: unknown) => (isObject(value) ? plain(value) : value));
+  return JSON.stringify(blocksOf(content ?? ''), (_, value: unknown) => (isObject(value) ? plain(value) : value));
 }
 
 function blocksOf(content: unknown): unknown {

@@ -125,6 +125,9 @@ export class MessageBuilder {
     const block: Block = { value: isObject(content_block) ? { ...content_block } : {}, open: true, broken: false };
     this.blocks.push(block);
     this.#byIndex.set(index, block);
+    const { type, to } = block.value;
+    // The model that steps in inside the API writes the rest of the answer.
+    if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
   }
 
   /** @returns the block with an index of the upstream. */
@@ -137,12 +140,13 @@ export class MessageBuilder {
     if (!block || !isObject(delta)) return;
     const { value } = block;
     for (const [name, added] of Object.entries(delta)) {
-      if (name === 'type') continue;
+      // A progress display, which is no member of the block.
+      if (name === 'type' || (delta.type === 'thinking_delta' && name === 'estimated_tokens')) continue;
       if (delta.type === 'input_json_delta' && name === 'partial_json') {
         this.#append({ block, name: undefined }, asText(added));
       } else if (delta.type === 'citations_delta' && name === 'citation') {
         value.citations = [...(Array.isArray(value.citations) ? value.citations : []), added];
-      } else if (typeof added === 'string' && typeof value[name] === 'string' && delta.type !== 'signature_delta') {
+      } else if (typeof added === 'string' && typeof value[name] === 'string' && !isWholeValue(delta)) {
         value[name] += added;
       } else value[name] = added;
     }
@@ -153,7 +157,7 @@ export class MessageBuilder {
     const block = this.blockAt(index);
     if (!block || !isObject(delta)) return undefined;
     const [name, ...others] = Object.keys(delta).filter((key) => key !== 'type');
-    if (name === undefined || others.length > 0 || delta.type === 'signature_delta') return undefined;
+    if (name === undefined || others.length > 0 || isWholeValue(delta)) return undefined;
     const added = delta[name];
     if (typeof added !== 'string') return undefined;
     const isInput = delta.type === 'input_json_delta' && name === 'partial_json';
@@ -179,19 +183,27 @@ export class MessageBuilder {
   }
 
   /** Merges a `message_delta` into the message. Skips nulls, because it lacks much of what `message_start` has. */
-  #change({ delta, usage }: Json): void {
+  #change({ type: _, delta, usage, ...others }: Json): void {
     const message = this.message ?? {};
     this.message = message;
-    if (isObject(delta)) Object.assign(message, delta);
-    if (!isObject(usage)) return;
-    const given = Object.entries(usage).filter(([, value]) => value !== null);
-    message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...Object.fromEntries(given) };
+    const { container, ...ended } = isObject(delta) ? delta : {};
+    Object.assign(message, ended, withoutNulls({ container, ...others }));
+    if (isObject(usage)) message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...withoutNulls(usage) };
   }
 
   #append({ block, name }: Pick<DeltaForm, 'block' | 'name'>, string: string): void {
     if (name === undefined) this.#inputs.set(block, (this.#inputs.get(block) ?? '') + string);
     else block.value[name] += string;
   }
+}
+
+function withoutNulls(json: Json): Json {
+  return Object.fromEntries(Object.entries(json).filter(([, value]) => (value ?? undefined) !== undefined));
+}
+
+/** @returns whether a delta has the final value of its members, and not a piece. */
+function isWholeValue({ type }: Json): boolean {
+  return type === 'signature_delta' || type === 'compaction_delta';
 }
 
 const CLOSING_BRACE = 125;

@@ -41,9 +41,11 @@ function turnsOf(messages: readonly RequestMessage[]): Turn[] {
 
 function checkEmptiness(messages: readonly RequestMessage[]): void {
   const first = messages[0];
-  if (first?.role === 'assistant') throw invalid('messages: first message must use the "user" role');
-  for (const [index, { role, blocks }] of messages.entries()) {
-    if (blocks.length > 0 || (role === 'assistant' && index === messages.length - 1)) continue;
+  // A compaction block stands for all messages before it.
+  if (first?.role === 'assistant' && first.blocks[0]?.type !== 'compaction')
+    throw invalid('messages: first message must use the "user" role');
+  for (const [index, { role, blocks, configures }] of messages.entries()) {
+    if (blocks.length > 0 || configures || (role === 'assistant' && index === messages.length - 1)) continue;
     throw invalid(
       `messages.${index}: all messages must have non-empty content except for the optional final assistant message`,
     );

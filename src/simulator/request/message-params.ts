@@ -53,9 +53,10 @@ function readMessages(body: JsonObject, protocol: Protocol): RequestMessage[] {
     if (roleValue === undefined) throw invalid(`${path}.role: Field required`);
     const role = optionalChoice(roleValue, ['user', 'assistant', 'system'], `${path}.role`);
     if (role === undefined) throw invalid(`${path}.role: Input should be 'user', 'assistant' or 'system'`);
-    const blocks = contentBlocks(message.content, `${path}.content`, protocol);
     if (!protocol.beta) refuseExtras(message, new Set(['role', 'content']), path);
-    return { role, blocks };
+    const configures = role === 'system' && readEffort(message, `${path}.output_config`) !== undefined;
+    const content = configures ? (message.content ?? []) : message.content;
+    return { role, blocks: contentBlocks(content, `${path}.content`, protocol), configures };
   });
 }
 
@@ -90,9 +91,14 @@ function readThinking(body: JsonObject, protocol: Protocol): Thinking {
   return { type, budgetTokens, display };
 }
 
+function readEffort({ output_config }: JsonObject, path: string): string | undefined {
+  const { effort } = requiredObject(output_config ?? {}, path);
+  return optionalChoice(effort, ['low', 'medium', 'high', 'xhigh', 'max'], `${path}.effort`);
+}
+
 function readOutputConfig(body: JsonObject): { effort: string | undefined; outputSchema: JsonObject | undefined } {
   const config = requiredObject(body.output_config ?? {}, 'output_config');
-  const effort = optionalChoice(config.effort, ['low', 'medium', 'high', 'xhigh', 'max'], 'output_config.effort');
+  const effort = readEffort(body, 'output_config');
   const inConfig = config.format ?? null;
   // The name that the parameter had while it was a beta.
   const format = inConfig ?? body.output_format ?? null;

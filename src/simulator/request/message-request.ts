@@ -15,6 +15,8 @@ export interface Protocol {
 export interface RequestMessage {
   role: 'user' | 'assistant' | 'system';
   blocks: JsonObject[];
+  /** Whether it configures the answers after it, and so needs no content. */
+  configures: boolean;
 }
 
 /** How much of its thinking an answer shows; `updates` are short texts while it works, which a beta brings. */

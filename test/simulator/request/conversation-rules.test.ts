@@ -34,6 +34,32 @@ describe('a conversation', () => {
     expect(await judged(messages)).toBe('accepted');
   });
 
+  const betas = { 'anthropic-beta': 'any-2026-01-01' };
+  const underBeta = async (...messages: object[]) => {
+    const answer = await api(post(asking('', { messages }), betas));
+    return answer.ok ? 'accepted' : (await refusal(answer)).message;
+  };
+
+  it('may have a system message that only configures, as Claude Code sends after /compact', async () => {
+    const output_config = { effort: 'high' };
+    expect(await underBeta(user(text()), { role: 'system', content: [], output_config })).toBe('accepted');
+    expect(await underBeta(user(text()), { role: 'system', output_config })).toBe('accepted');
+    expect(await underBeta(user(text()), { role: 'system', content: 'x', output_config: {} })).toBe('accepted');
+    const empty =
+      'messages.1: all messages must have non-empty content except for the optional final assistant message';
+    expect(await underBeta(user(text()), { role: 'system', content: [], output_config: {} })).toBe(empty);
+    expect(await underBeta(user(text()), { role: 'system', content: '' })).toBe(empty);
+    expect(await underBeta(user(text()), { role: 'system' })).toBe('messages.1.content: Field required');
+    const effort = "messages.1.output_config.effort: Input should be 'low', 'medium', 'high', 'xhigh' or 'max'";
+    expect(await underBeta(user(text()), { role: 'system', output_config: { effort: 'some' } })).toBe(effort);
+  });
+
+  it('may begin with the block that stands for what was said before', async () => {
+    const compaction = { type: 'compaction', content: 'We spoke of rivers.', encrypted_content: null };
+    expect(await underBeta(assistant(compaction), user(text()))).toBe('accepted');
+    expect(await underBeta(assistant(text(), compaction), user(text()))).toContain('first message must use');
+  });
+
   const lonely = 'Each `tool_use` block must have a corresponding `tool_result` block in the next message.';
   it.each<[string, object[], string]>([
     [

@@ -11,7 +11,7 @@ import type { CrashedRun } from './runs/crashed-run.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';
 import type { RunContext } from './runs/run-context.ts';
-import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
+import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
 import { isRun, type RunRequest, storedRunOf } from './stored-run.ts';
@@ -311,6 +311,7 @@ export function newTurnRow(
   const { requestId, hash, route } = request;
   const { model, frame, sentFrom, follows } = planned;
   return {
+    ...BLANK_TURN,
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
     id: `turn_${requestId.slice(-12)}`,
     requestId,
@@ -321,18 +322,10 @@ export function newTurnRow(
     model,
     beganAt: now,
     endedAt: null,
-    grant: null,
-    sentAt: null,
-    coversUntil: null,
-    outcome: null,
     settled: false,
-    cost: 0,
-    tokens: null,
     frame,
     sentFrom,
     follows,
-    events: 0,
-    run: null,
     background: request.background ? 1 : null,
     deliverUrl: request.deliverUrl ?? null,
   };

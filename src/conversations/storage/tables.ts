@@ -69,7 +69,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         is_error integer,
         bytes integer,
         event integer,
-        tries integer,
+        tries integer not null,
         subagent text,
         result text,
         primary key (turn, n)

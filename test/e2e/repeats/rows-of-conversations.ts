@@ -49,7 +49,7 @@ const begun = (send: Send, n: number, id: string) => send(begin(n, id));
 const reading = (what: string, where: string, ask: (id: string) => Ask): Row => ({
   what: `turns before ${what}`,
   where: [where],
-  n: 250,
+  n: 100,
   prepare: async (send, n) => {
     const id = `turns-${n}`;
     if (!known.has(id)) await restored(send, n, id);
@@ -119,7 +119,7 @@ export const CONVERSATION_ROWS: readonly Row[] = [
   {
     what: 'lines of a backup',
     where: ['PUT /accounts/:id/conversations/:conversation/backup'],
-    n: 200,
+    n: 80,
     asks: restore,
   },
   reading('a backup', 'GET /accounts/:id/conversations/:conversation/backup', (id) => ({
@@ -162,7 +162,7 @@ export const CONVERSATION_ROWS: readonly Row[] = [
   {
     what: 'messages of the turn before a fork',
     where: ['POST /conversations/:id/fork'],
-    n: 250,
+    n: 100,
     prepare: begun,
     asks: (_, id) => ({ path: `/conversations/${id}/fork`, body: {}, status: 201 }),
   },

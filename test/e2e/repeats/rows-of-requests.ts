@@ -59,7 +59,7 @@ export const REQUEST_ROWS: readonly Row[] = [
   inMessage('cache breakpoints', 4_000, (n) =>
     times(n, (nth) => ({ ...text(nth), cache_control: { type: 'ephemeral' } })),
   ),
-  inMessage('parts of the result of a tool', 12_000, (n) => [
+  inMessage('parts of the result of a tool', 8_000, (n) => [
     { type: 'tool_result', tool_use_id: 'toolu_1', content: times(n, text) },
   ]),
   inMessage(
@@ -119,12 +119,12 @@ export const REQUEST_ROWS: readonly Row[] = [
   })),
   ...[{ type: 'x' }, { type: 'advisor_20260301', model: MODEL }, { type: 'web_search_20260209', max_uses: 1 }].map(
     (tool) =>
-      inBody(`tools of the type ${tool.type}`, 10_000, (n) => ({ tools: times(n, () => ({ name: 'tool', ...tool })) })),
+      inBody(`tools of the type ${tool.type}`, 5_000, (n) => ({ tools: times(n, () => ({ name: 'tool', ...tool })) })),
   ),
   {
     what: 'messages that are none',
     where: [MESSAGES, ...COUNTS],
-    n: 20_000,
+    n: 5_000,
     asks: (n) =>
       ['/v1/messages', '/count-tokens', '/v1/messages/count_tokens'].map((path) => ({
         path,
@@ -147,7 +147,7 @@ export const REQUEST_ROWS: readonly Row[] = [
       },
     ],
   })),
-  inBody('keys of the same name', 20_000, () => ({}), {
+  inBody('keys of the same name', 10_000, () => ({}), {
     asks: (n) => ({ path: '/v1/messages', body: written(times(n, () => '"of_the_future":1').join()) }),
   }),
   inBody('lists in lists', 12_500, () => ({}), {
@@ -158,7 +158,7 @@ export const REQUEST_ROWS: readonly Row[] = [
     most: 40_000,
     asks: (n) => ({ path: '/v1/messages', body: written(`"of_the_future":${nested(n, '{"a":', '}')}`) }),
   }),
-  inBody('numbers of a list', 100_000, (n) => ({ of_the_future: times(n, (nth) => nth) })),
+  inBody('numbers of a list', 50_000, (n) => ({ of_the_future: times(n, (nth) => nth) })),
   {
     what: 'betas, tags and other headers',
     where: [MESSAGES],

@@ -32,7 +32,7 @@ export const STORED_ROWS: readonly Row[] = [
   {
     what: 'inputs to label',
     where: ['POST /classify'],
-    n: 20,
+    n: 10,
     most: 256,
     asks: (n, id) => ({
       path: '/classify',
@@ -42,7 +42,7 @@ export const STORED_ROWS: readonly Row[] = [
   {
     what: 'inputs to label by a batch',
     where: ['POST /classify'],
-    n: 500,
+    n: 250,
     most: 100_000,
     asks: (n, id) => ({
       path: '/classify',

@@ -16,7 +16,7 @@ import { Turn } from './turn/turn.ts';
 import { unansweredOutcome } from './turn/turn-report.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
-const MOST_TRIES = 10;
+const MOST_BEGINNINGS = 10;
 
 /** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
 export function resumeRun(context: ConversationContext, crashed: CrashedRun, hooks: TurnHooks): Run | undefined {
@@ -44,7 +44,7 @@ export function beginAgain(context: ConversationContext, row: TurnRow, hooks: Tu
   const stored = parseObject(row.request ?? '');
   const before = row.grant?.requestId ?? row.requestId;
   const number = numberOfTry(before) + 1;
-  if (!stored || number > MOST_TRIES) return undefined;
+  if (!stored || number > MOST_BEGINNINGS) return undefined;
   const request = stored.request as RunRequest;
   const question = messagesOf(transcript, row.seq).flatMap((seq) =>
     Array.from(transcript.history({ from: seq, to: seq, pending: true }), ({ text }) => text),

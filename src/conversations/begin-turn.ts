@@ -12,7 +12,7 @@ import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';
 import type { RunContext } from './runs/run-context.ts';
 import { PIECE_CHARACTERS } from './storage/message-text.ts';
-import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
+import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
 import { isRun, type RunRequest } from './stored-run.ts';
@@ -326,6 +326,7 @@ export function newTurnRow(
   const { requestId, hash, route } = request;
   const { model, frame, sentFrom, follows } = planned;
   return {
+    ...BLANK_TURN,
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
     id: `turn_${requestId.slice(-12)}`,
     requestId,
@@ -336,18 +337,10 @@ export function newTurnRow(
     model,
     beganAt: now,
     endedAt: null,
-    grant: null,
-    sentAt: null,
-    coversUntil: null,
-    outcome: null,
     settled: false,
-    cost: 0,
-    tokens: null,
     frame,
     sentFrom,
     follows,
-    events: 0,
-    run: null,
     background: request.background ? 1 : null,
     deliverUrl: request.deliverUrl ?? null,
   };

@@ -193,7 +193,7 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
 /** Adds to the profile what the steps have changed since it was stored. */
 function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
   const { profile } = transcript;
-  if (profile?.through === undefined) return;
+  if (!profile) return;
   const next = { ...profile };
   for (const step of turnsOfRun(transcript, seq).slice(1)) {
     // A step with another status has saved the profile itself.

@@ -70,7 +70,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         is_error integer,
         bytes integer,
         event integer,
-        tries integer,
+        tries integer not null,
         subagent text,
         result text,
         primary key (turn, n)

@@ -6,6 +6,7 @@ import { parseObject } from '../../json/object.ts';
 import { withoutBreakpoints } from '../storage/message-text.ts';
 import type { NewMessage, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { IMPORTED } from './bound-thinking.ts';
 import { checkMessages, emptyHistoryState, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { answeredTools } from './replayable-blocks.ts';
@@ -67,7 +68,7 @@ function importedRow(seq: number, model: string, now: number, follows: boolean):
     key: null,
     hash: '',
     status: 'complete',
-    route: 'import',
+    route: IMPORTED,
     model,
     beganAt: now,
     endedAt: now,

@@ -11,7 +11,7 @@ import type { CrashedRun } from './runs/crashed-run.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';
 import type { RunContext } from './runs/run-context.ts';
-import { type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
+import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
 import { isRun, type RunRequest, storedRunOf } from './stored-run.ts';
@@ -185,7 +185,7 @@ export function runContextOf(
     approvers: heldAgent(context)?.definition.approvers ?? 'owner',
     carried,
     now,
-    plan: (body, isAgain) => {
+    plan: (body) => {
       // If the first step died, the conversation does not exist yet, but its profile already has the defaults.
       const { model = null, maxTokens = null } = transcript.profile ?? {};
       const { runs } = transcript.frozen;
@@ -195,7 +195,6 @@ export function runContextOf(
         agent: heldAgent(context),
         betas: headers['anthropic-beta'],
         isStep: true,
-        isAgain,
         isRun: isRun(request),
       });
     },
@@ -215,6 +214,7 @@ export function runContextOf(
         callsIn: step.callsIn,
         isLater: step.isLater,
         isOfEdge: step.isOfEdge,
+        shownAs: step.run,
       });
       // Another model may step in only before the first step. All steps of a run have the same model.
       const fallbacks = step.isLater ? [] : request.fallbacks;
@@ -250,7 +250,7 @@ function storeTurn(
   { transcript }: ConversationContext,
   row: TurnRow,
   planned: NextRequest,
-  { isOfEdge, ...options }: Pick<TurnOptions, 'logOf' | 'callsIn' | 'isLater'> & { isOfEdge?: boolean } = {},
+  options: Omit<TurnOptions, 'newMessages' | 'recovered'> = {},
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
@@ -258,7 +258,7 @@ function storeTurn(
     transcript.save({ ...profile, sentFrom: planned.sentFrom });
   const messages = planned.messages.map(({ role, text }, index) => {
     const id = `msg_${row.id}_${index + 1}`;
-    const origin = isOfEdge && role === 'user' ? 'edge' : null;
+    const origin = options.isOfEdge && role === 'user' ? 'edge' : null;
     return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: row.beganAt, text, origin } as const;
   });
   transcript.beginTurn(row, messages);
@@ -270,7 +270,7 @@ function storeTurn(
 /** Makes the runner of a stored turn or step. */
 function runnerOf(
   context: ConversationContext,
-  { place, requestId, identity, query, fallbacks }: RunRequest,
+  { place, requestId, identity, query, fallbacks, background }: RunRequest,
   turn: Turn,
   planned: NextRequest,
   own: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'>,
@@ -295,6 +295,7 @@ function runnerOf(
     upstream,
     stays,
     fallbacks,
+    background,
     transcript,
     now: context.now,
     ...own,
@@ -311,6 +312,7 @@ export function newTurnRow(
   const { requestId, hash, route } = request;
   const { model, frame, sentFrom, follows } = planned;
   return {
+    ...BLANK_TURN,
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
     id: `turn_${requestId.slice(-12)}`,
     requestId,
@@ -321,18 +323,10 @@ export function newTurnRow(
     model,
     beganAt: now,
     endedAt: null,
-    grant: null,
-    sentAt: null,
-    coversUntil: null,
-    outcome: null,
     settled: false,
-    cost: 0,
-    tokens: null,
     frame,
     sentFrom,
     follows,
-    events: 0,
-    run: null,
     background: request.background ? 1 : null,
     deliverUrl: request.deliverUrl ?? null,
   };

@@ -259,7 +259,7 @@ export class Maintenance {
   /** Reports to the account whether calls wait for approval, if that has changed. */
   notePaused(): void {
     const { profile, approvals } = this.#object.transcript;
-    if (profile && (profile.paused ?? null) !== approvals.paused) this.change({ paused: approvals.paused });
+    if (profile && profile.paused !== approvals.paused) this.change({ paused: approvals.paused });
   }
 
   /** Changes the profile, and reports that to the account. */

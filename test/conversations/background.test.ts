@@ -122,9 +122,12 @@ describe('a turn in the background', () => {
     expect([bodies.length, told(came)]).toEqual([0, []]);
   });
 
-  test.each(['is refused', 'dies, and is stopped'])(
-    'that %s before anything goes up is told to those who asked again',
-    async (what) => {
+  test.each([
+    ['is refused', 'interrupted'],
+    ['dies, and is stopped', 'stopped'],
+  ])(
+    'that %s before anything goes up is told to those who asked again, and keeps its question',
+    async (what, status) => {
       answeringBy(() => says('never'), { vars: VARS });
       const came = servingTools(() => new Response());
       await accountStub(bindings, {}, 'alice').setLimits({ usd_per_day: 0.000001 });
@@ -149,7 +152,8 @@ describe('a turn in the background', () => {
       refused.resolve();
       await cancelled;
       await eventually(() => expect(told(came)).toHaveLength(1));
-      expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id: turn.id, status: 'failed' } });
+      expect(came[0]?.body).toMatchObject({ type: 'turn.ended', turn: { id: turn.id, status } });
+      expect((await rowsOf())[0]).toMatchObject({ role: 'user', content: 'Do it.' });
     },
   );
 

@@ -12,7 +12,7 @@ import {
   turnsOfRun,
   turnsWithoutMessages,
 } from '../storage/turn-queries.ts';
-import { IMPORTED } from './bound-thinking.ts';
+import { IMPORTED } from './thinking.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import { onOneLine } from './views.ts';

@@ -19,7 +19,7 @@ import type { CachedHistory } from '../storage/history-cache.ts';
 import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
-import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './bound-thinking.ts';
+import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from './edge-tools.ts';

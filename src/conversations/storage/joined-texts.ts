@@ -6,6 +6,7 @@
 import { encoder } from '../../http/bytes.ts';
 import type { JoinedMessages } from '../../upstream/request/sent-history.ts';
 import { withoutThinking } from './message-text.ts';
+import { NO_ANSWER } from './tables.ts';
 import type { Transcript } from './transcript.ts';
 
 /** This many numbers of messages are read with one statement. */
@@ -19,9 +20,10 @@ const textsQuery = (from: string) => `
   select cast(group_concat(text, ',') filter (where ${SHORT}) as blob) as joined, count(*) as messages,
     count(*) filter (where ${SHORT}) as short
   from (select text, characters from ${from} order by m.seq)`;
-const OF_ALL_TURNS = textsQuery('messages m where m.seq between ? and ?');
+const OF_ALL_TURNS = textsQuery(`messages m where m.seq between ? and ? and text is not '${NO_ANSWER}'`);
 const OF_SENT_TURNS = textsQuery(
-  `messages m join turns t on t.seq = m.turn where m.seq between ? and ? and t.status in ${SENT}`,
+  `messages m join turns t on t.seq = m.turn
+   where m.seq between ? and ? and t.status in ${SENT} and text is not '${NO_ANSWER}'`,
 );
 
 /** Whether a message may have thinking. */

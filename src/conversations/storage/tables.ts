@@ -69,7 +69,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         is_error integer,
         bytes integer,
         event integer,
-        tries integer,
+        tries integer not null,
         subagent text,
         result text,
         primary key (turn, n)
@@ -101,6 +101,9 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
 
 /** The statuses of turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
+
+/** The row of an answer of which nothing is left. It is shown, but it does not go up: the API does not accept it. */
+export const NO_ANSWER = '{"role":"assistant","content":[]}';
 
 /** The same statuses, and that of the running turn. */
 export const SHOWN = "('complete', 'interrupted', 'stopped', 'refused', 'empty', 'running')";

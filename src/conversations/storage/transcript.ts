@@ -28,7 +28,7 @@ import {
   type TurnStatus,
   turnOf,
 } from './rows.ts';
-import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
+import { COMMITTED, CONVERSATION_MIGRATIONS, NO_ANSWER, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
@@ -46,7 +46,7 @@ interface Range {
   backwards?: boolean;
   /** Adds the messages of the running turn. */
   pending?: boolean;
-  /** Leaves out refused turns, which do not go up. */
+  /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
   sent?: boolean;
 }
 
@@ -339,7 +339,7 @@ export class Transcript extends Tables {
     return this.storage.sql.exec<RawRow>(
       `select ${columns} from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
-             ${sent ? "and t.status != 'refused'" : ''}
+             ${sent ? `and t.status != 'refused' and m.text is not '${NO_ANSWER}'` : ''}
        order by m.seq ${backwards ? 'desc' : ''} limit ?`,
       from,
       to,

@@ -186,6 +186,7 @@ export class TurnRunner implements Runner {
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
     this.#take(granted);
+    if (this.#context.background) this.#acknowledge();
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;
@@ -206,9 +207,15 @@ export class TurnRunner implements Runner {
     const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
     const answerHeaders = { ...callerHeaders(response.headers), ...notice, ...told };
     this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
+    this.#acknowledge();
     this.#end(await this.#read(response.body, progress.opening));
     if (readsIds) this.#noteMade();
     this.#answerCaller();
+  }
+
+  /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
+  #acknowledge(): void {
+    this.turn.isAcknowledged = !this.#context.parent;
   }
 
   /** Notes the ids that the answer has made (files, containers) as the account's own. */

@@ -12,9 +12,9 @@ import {
   turnsOfRun,
   turnsWithoutMessages,
 } from '../storage/turn-queries.ts';
-import { IMPORTED } from './thinking.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
+import { IMPORTED } from './thinking.ts';
 import { onOneLine } from './views.ts';
 
 /**

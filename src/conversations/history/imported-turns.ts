@@ -6,11 +6,11 @@ import { parseObject } from '../../json/object.ts';
 import { withoutBreakpoints } from '../storage/message-text.ts';
 import { BLANK_TURN, type NewMessage, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { IMPORTED } from './thinking.ts';
 import { checkMessages, emptyHistoryState, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
+import { IMPORTED } from './thinking.ts';
 
 /** A message, and its JSON text. */
 type ImportedMessage = SentMessage & { text: string };

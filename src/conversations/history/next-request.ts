@@ -19,7 +19,6 @@ import type { CachedHistory } from '../storage/history-cache.ts';
 import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
-import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from './edge-tools.ts';
@@ -28,6 +27,7 @@ import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
+import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { firstMessageSent } from './truncate.ts';
 
 /** The plan of a turn. */

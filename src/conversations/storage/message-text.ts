@@ -57,10 +57,10 @@ function inBlock(block: string): string {
   return block.startsWith('{') && hasBreakpoint(block) ? withoutThem(block) : block;
 }
 
-const TYPES = 'thinking|redacted_thinking|connector_text';
+const BOUND_TYPES = 'thinking|redacted_thinking|connector_text';
 /** Finds a block of these types in a message as JSON. Inside a JSON string the quotes would be escaped. */
-const BOUND = new RegExp(`"type"\\s*:\\s*"(?:${TYPES})"`);
-const BOUND_TYPE = new RegExp(`^"(?:${TYPES})"$`);
+const BOUND = new RegExp(`"type"\\s*:\\s*"(?:${BOUND_TYPES})"`);
+const BOUND_TYPE = new RegExp(`^"(?:${BOUND_TYPES})"$`);
 
 /** @returns whether a message, as JSON, has thinking. */
 export function hasThinking(message: string): boolean {

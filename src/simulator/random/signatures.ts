@@ -1,4 +1,3 @@
-import type { JsonObject } from '../request/json.ts';
 import { type Digest, digest, hex } from './digest.ts';
 
 /** What thinking is bound to: it can be read again only there. */
@@ -24,7 +23,7 @@ export function sealThinking(kind: 'thinking' | 'redacted', subject: string, bou
  * @returns `altered` for a block that is not as the simulator made it; undefined for one that is bound as it should be
  */
 export function mismatchOf(
-  { type, thinking, signature, data }: JsonObject,
+  { type, thinking, signature, data }: Readonly<Record<string, unknown>>,
   { prefix, model, user }: Binding,
   seed: Digest,
 ): 'altered' | 'end_user' | 'model' | 'prefix' | undefined {

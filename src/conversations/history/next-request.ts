@@ -137,6 +137,7 @@ export function nextRequest(
     agent: undefined,
     on_pending_tools: undefined,
     background: undefined,
+    retry: undefined,
     deliver_url: undefined,
     stream: counts ? undefined : 'true',
     model: JSON.stringify(model),

@@ -170,6 +170,12 @@ export class TurnRunner implements Runner {
       ...unansweredOutcome(progress.sentAt, this.#context.now()),
       upstream: progress.upstream,
     }));
+    const { background } = this.#context;
+    if (background) {
+      // Before it goes up, its row says that it does. Without that, it begins again after a crash.
+      this.#take(granted);
+      this.turn.grants.store();
+    }
     const answering = send(
       upstream,
       { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: { ...routing, model: granted.model } },
@@ -185,8 +191,8 @@ export class TurnRunner implements Runner {
       },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
-    this.#take(granted);
-    if (this.#context.background) this.#acknowledge();
+    if (!background || progress.upstream !== undefined) this.#take(granted);
+    if (background) this.#acknowledge();
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;

@@ -267,7 +267,8 @@ function storeTurn(
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
-  if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
+  if (planned.sentFrom !== profile.sentFrom && !planned.follows)
+    transcript.save({ ...profile, sentFrom: planned.sentFrom });
   const messages = planned.messages.map(({ role, text }, index) => {
     const id = `msg_${row.id}_${index + 1}`;
     const origin = options.isOfEdge && role === 'user' ? 'edge' : null;

@@ -9,6 +9,8 @@ import { ROWS } from './rows.ts';
 
 const TRIES = 20;
 const BUSY = 6;
+/** It ends by itself, too: whoever ends it may be killed. */
+const BUSY_LOOP = 'for (const end = Date.now() + 3_600_000; Date.now() < end; );';
 
 /** Mistakes that look again at all that came before, with the row that must find each. */
 const MISTAKES = [
@@ -47,7 +49,7 @@ function withMistake({ file, right, wrong }: (typeof MISTAKES)[number]): Plugin 
 const busy: ChildProcess[] = [];
 beforeAll(() => {
   if (!IS_NIGHT) return;
-  for (let nth = 0; nth < BUSY; nth += 1) busy.push(spawn(process.execPath, ['-e', 'for (;;);']));
+  for (let nth = 0; nth < BUSY; nth += 1) busy.push(spawn(process.execPath, ['-e', BUSY_LOOP]));
 });
 afterAll(() => {
   for (const child of busy) child.kill('SIGKILL');

@@ -132,8 +132,7 @@ export class Account extends EdgeObject implements AccountObject {
     if (outcome !== 'duplicate') raiseAlerts(this.#state, overHold ? settlement.requestId : undefined);
     if (conversation && !this.#isErased(conversation)) {
       this.#state.storage.arrived(conversation.id);
-      const isNoted = conversation.cost === undefined && (outcome === 'duplicate' || outcome === 'erased');
-      this.#state.conversations.note(conversation, isNoted ? 0 : cost);
+      this.#state.conversations.note(conversation, cost);
     }
     return settled;
   }

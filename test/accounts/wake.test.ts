@@ -52,7 +52,7 @@ function endOf(requestId: string, cost: number, conversation?: string) {
 }
 
 function reportOf(id: string): ConversationReport {
-  const told = { title: null, turns: 1, messages: 2, bytes: 100 + (ids % 7), gone: false };
+  const told = { title: null, turns: 1, messages: 2, bytes: 100 + (ids % 7), cost: 0, paused: null, gone: false };
   return { id, version: ids, createdAt: clock, updatedAt: clock, ...told };
 }
 

@@ -107,7 +107,7 @@ function checkAnswered(at: HistoryState, path: string): void {
 
 /** A message of the history, to be compared with what a client sends. */
 export interface StoredMessage extends SentMessage {
-  /** Whether the answer was interrupted: the client may have received less of it, or a little more. */
+  /** Whether its turn was interrupted: the client may have received less of the answer, or a little more. */
   isPartial: boolean;
 }
 
@@ -128,8 +128,9 @@ export function countResent(history: Iterable<StoredMessage>, messages: readonly
     if (!first || first.role !== stored.role) return 0;
     const answers = first.role === 'assistant' ? messages.slice(at).findIndex(({ role }) => role !== 'assistant') : 1;
     const end = answers < 0 ? messages.length : at + answers;
-    if (!isSameMessage(stored, messages.slice(at, end).reduce(joinedAnswer))) return 0;
-    at = end;
+    if (isSameMessage(stored, messages.slice(at, end).reduce(joinedAnswer))) at = end;
+    // Some clients forget a question whose answer was interrupted.
+    else if (stored.role !== 'user' || !stored.isPartial) return 0;
   }
   return at;
 }

@@ -48,7 +48,7 @@ export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMem
 }
 
 /** @returns where the versions of a kind come from. */
-function sourceOf<T>(kind: StoredKind<T>, { accounts, store, settings }: StoredPlace) {
+function versionsOfKind<T>(kind: StoredKind<T>, { accounts, store, settings }: StoredPlace) {
   return {
     ...kind,
     store,
@@ -73,7 +73,7 @@ export async function findStored<T>(
 ): Promise<Found<T> | undefined> {
   const parsed = typeof ref === 'string' ? parseRef(ref) : ref;
   if (!parsed) return undefined;
-  return await findVersion({ ...sourceOf(kind, place), owners, rights: { scopes, listed } }, parsed);
+  return await findVersion({ ...versionsOfKind(kind, place), owners, rights: { scopes, listed } }, parsed);
 }
 
 /** Finds the same as `findStored`. @throws ApiError 404 for what does not exist, 503 while it cannot be asked for */
@@ -94,7 +94,7 @@ export async function findExactly<T>(
   place: StoredPlace,
   { owner, name, hash }: Omit<Found<T>, 'value'>,
 ): Promise<Found<T> | undefined> {
-  return await findValue(sourceOf(kind, place), [{ kind: kind.kind, owner, name }], hash);
+  return await findValue(versionsOfKind(kind, place), [{ kind: kind.kind, owner, name }], hash);
 }
 
 /** Checks a version that a conversation holds. @throws ApiError 409 if it was withdrawn, 503 while KV cannot be read */
@@ -103,7 +103,7 @@ export async function refuseWithdrawn<T>(
   place: StoredPlace,
   { owner, name, hash }: Omit<Found<T>, 'value'>,
 ): Promise<void> {
-  const known = await findPointer(sourceOf(kind, place), { kind: kind.kind, owner, name });
+  const known = await findPointer(versionsOfKind(kind, place), { kind: kind.kind, owner, name });
   if (known.withdrawn.includes(hash)) throw withdrawn(kind.kind, `${name}@${hash}`);
 }
 

@@ -132,12 +132,12 @@ export function readPointer(text: string | null): NamePointer {
  * @returns whether a caller may use a version of a name: the current one, a pinned one, one that the caller's token lists, or
  *   any for those who may store the name
  */
-export function mayUse(owner: string, hash: string, known: NamePointer, rights: VersionRights): boolean {
+export function mayUseVersion(owner: string, hash: string, known: NamePointer, rights: VersionRights): boolean {
   if (known.hash === '' || known.withdrawn.includes(hash)) return false;
-  return known.hash === hash || known.pinned.includes(hash) || mayUseAny(owner, hash, rights);
+  return known.hash === hash || known.pinned.includes(hash) || mayUseAnyVersion(owner, hash, rights);
 }
 
-function mayUseAny(owner: string, hash: string, { scopes, listed = [] }: VersionRights): boolean {
+function mayUseAnyVersion(owner: string, hash: string, { scopes, listed = [] }: VersionRights): boolean {
   return listed.includes(hash) || hasScope({ scopes }, owner === DEPLOYMENT ? 'admin' : 'prefixes');
 }
 
@@ -160,7 +160,7 @@ export async function findVersion<T>(
   }
   const usable = places.filter(({ owner }, at) => {
     const pointer = pointers[at];
-    return pointer && mayUse(owner, hash, pointer, source.rights);
+    return pointer && mayUseVersion(owner, hash, pointer, source.rights);
   });
   const others = places.filter((place) => !usable.includes(place));
   return (await findValue(source, usable, hash)) ?? (await askOwners(source, others, hash));
@@ -173,7 +173,7 @@ async function askOwners<T>(
   hash: string,
 ): Promise<Found<T> | undefined> {
   for (const place of places) {
-    const bytes = await source.ask(place, hash, mayUseAny(place.owner, hash, source.rights));
+    const bytes = await source.ask(place, hash, mayUseAnyVersion(place.owner, hash, source.rights));
     if (!bytes) continue;
     source.memory.pin(place, hash);
     return readOnce(source, place, hash, bytes);

@@ -58,7 +58,7 @@ export function namedRoutes<T, F extends z.ZodMiniType<{ description?: string | 
     )
     .delete(`${path}/:name`, requireScope('prefixes'), async (c) => {
       const name = c.req.param('name') ?? '';
-      await publish(c, stored, placeOf(c, kind, name), name, (object) => object.removeName(kind, name));
+      await publish(c, stored, storedPlaceFor(c, kind, name), name, (object) => object.removeName(kind, name));
       return c.json({ type: `${kind}_deleted`, name });
     })
     .delete(`${path}/:name/versions/:hash`, requireScope('prefixes'), async (c) => {
@@ -66,7 +66,7 @@ export function namedRoutes<T, F extends z.ZodMiniType<{ description?: string | 
       const version = `${name}@${hash}`;
       if (!parseRef(version)) throw unknownVersion(stored, version);
       const id = { kind, name, hash };
-      await publish(c, stored, placeOf(c, kind, name), version, (object) => object.withdrawVersion(id));
+      await publish(c, stored, storedPlaceFor(c, kind, name), version, (object) => object.withdrawVersion(id));
       return c.json({ type: `${kind}_version_withdrawn`, version });
     });
 }
@@ -79,7 +79,7 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const { kind } = stored;
   const name = c.req.param('name') ?? '';
   if (!isVersionedName(name)) throw invalidRequest(`The name of the ${kind} is ${NAME_RULE}.`);
-  const place = placeOf(c, kind, name);
+  const place = storedPlaceFor(c, kind, name);
   const { owner } = place;
   const { pinned: asked, ...json }: { pinned?: unknown } = await readBody(c);
   const { pinned } = validate(pinnedMember, { pinned: asked });
@@ -110,7 +110,7 @@ export function ownersSeen(c: Context<AppEnv>): string[] {
 }
 
 /** @returns a name among those that the caller stores. What an admin stores belongs to the deployment. */
-function placeOf(c: Context<AppEnv>, kind: string, name: string): VersionPlace {
+function storedPlaceFor(c: Context<AppEnv>, kind: string, name: string): VersionPlace {
   const identity = c.get('identity');
   return { kind, owner: hasScope(identity, 'admin') ? DEPLOYMENT : identity.account, name };
 }

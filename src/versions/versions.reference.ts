@@ -98,7 +98,7 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       answer: jsonAnswer('Nobody can use it any more.', withdrawnVersion, {
         ...{ type: `${kind}_version_withdrawn`, version },
       }),
-      errors: [503],
+      errors: [400, 404, 503],
     },
   };
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { DEPLOYMENT, SCOPES } from '../../src/identity/identity.ts';
-import { mayUse, pointerText, readPointer, VersionMemory } from '../../src/versions/kv-copies.ts';
+import { mayUseVersion, pointerText, readPointer, VersionMemory } from '../../src/versions/kv-copies.ts';
 import { runs } from '../support/runs.ts';
 
 const known = (hash = '') => ({ hash, pinned: [], withdrawn: [] });
@@ -96,7 +96,7 @@ test('a withdrawn version is nobody’s; one that is not current is for those wh
       const stores = scopes.includes('admin') || (owner === 'alice' && scopes.includes('prefixes'));
       const isOpen = known.hash === hash || known.pinned.includes(hash) || listed?.includes(hash) === true;
       const isThere = known.hash !== '' && !known.withdrawn.includes(hash);
-      expect(mayUse(owner, hash, known, { scopes, listed })).toBe(isThere && (isOpen || stores));
+      expect(mayUseVersion(owner, hash, known, { scopes, listed })).toBe(isThere && (isOpen || stores));
     }),
     { numRuns: runs(2_000) },
   );

@@ -102,7 +102,7 @@ describe('the edge answers as it is described', () => {
   }
 
   /** @returns the hash of a version of the name in a path that is not current */
-  async function oldVersion(app: TestApp, { key, ...rest }: Described): Promise<string> {
+  async function oldVersion(app: TestApp, { key, ...rest }: Described, admin: Record<string, string>): Promise<string> {
     const put = described.find((one) => one.key === key.replace('DELETE', 'PUT').replace('/versions/:hash', ''));
     if (!put) throw new TypeError(`Nothing is put for ${key}.`);
     const example = put.route.body?.example as object;
@@ -201,7 +201,7 @@ describe('the edge answers as it is described', () => {
     // Who erases an account, or revokes its tokens, is not heard any more.
     const other = bearer(await tokenOf('root', SCOPES));
     for (const one of described.filter(({ key }) => deletes(key) && !aboutFiles(key))) {
-      const of = one.key.includes(':hash') ? { ...names, hash: await oldVersion(app, one) } : names;
+      const of = one.key.includes(':hash') ? { ...names, hash: await oldVersion(app, one, admin) } : names;
       await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin, of));
     }
   });

@@ -4,14 +4,13 @@
  */
 
 import { encoder, exactDecoder, toBase64, utf8 } from './bytes.ts';
-import { type Spelled, spellingAt } from './spellings.ts';
+import { meaningOf } from './spellings.ts';
 
 /** A shorter value is not masked. It is hardly a secret, and might be a word of any text. */
 const LEAST_LENGTH = 8;
 /** A shorter value is masked only as it is written: in other spellings it might be a part of any text. */
 const LEAST_SPELLED = 16;
 const MASK = '[secret]';
-const [BACKSLASH, PERCENT] = ['\\', '%'];
 
 /** The forms of one owner's secrets: `plain` is searched as it is, `spelled` in every spelling. */
 interface Kept {
@@ -23,7 +22,8 @@ interface Kept {
 const byOwner = new Map<string, Kept>();
 let all: readonly string[] = [];
 let spelled: readonly string[] = [];
-let byFirst = new Map<string, readonly string[]>();
+/** A text without any of these has no escape that matters. */
+let escapes: readonly string[] = [];
 let shortest = Number.POSITIVE_INFINITY;
 
 /**
@@ -42,14 +42,20 @@ export function keepSecrets(owner: string, secrets: readonly string[]): void {
     ...forms(inJson(secret).replaceAll('/', '\\/')),
     encodeURIComponent(secret),
   ]);
-  const longest = [...long.filter(({ length }) => length >= LEAST_SPELLED), ...inBase64];
-  byOwner.set(owner, { secrets: [...secrets], plain: [...plain, ...inBase64], spelled: longest });
+  const longest = long.filter(({ length }) => length >= LEAST_SPELLED);
+  // A secret may itself have what looks like an escape.
+  const meant = longest.map((secret) => meaningOf(secret).text).filter(({ length }) => length >= LEAST_LENGTH);
+  byOwner.set(owner, {
+    secrets: [...secrets],
+    plain: [...plain, ...inBase64],
+    spelled: [...longest, ...meant, ...inBase64],
+  });
   // One secret may be a part of another, so longer ones come first.
   const joined = (of: (kept: Kept) => readonly string[]) =>
     [...new Set([...byOwner.values()].flatMap(of))].sort((left, right) => right.length - left.length);
   all = joined(({ plain }) => plain);
   spelled = joined((kept) => kept.spelled);
-  byFirst = Map.groupBy(spelled, (secret) => secret.charAt(0));
+  escapes = spelled.some((secret) => /[\\"\s]/.test(secret)) ? ['%', '\\'] : ['%', '\\u', '\\/'];
   shortest = all.at(-1)?.length ?? Number.POSITIVE_INFINITY;
 }
 
@@ -75,33 +81,29 @@ export function masked(text: string): string {
   if (text.length < shortest) return text;
   let rest = text;
   for (const secret of all) if (rest.includes(secret)) rest = rest.replaceAll(secret, MASK);
-  return rest.includes('\\u') || rest.includes(PERCENT) ? withoutSpellings(rest) : rest;
+  return escapes.some((one) => rest.includes(one)) ? withoutSpellings(rest) : rest;
 }
 
-/** Masks secrets that are written with escapes. Its time is linear: at each place it reads no further than a secret is long. */
+/** Masks secrets that are written with escapes. */
 function withoutSpellings(text: string): string {
+  const { text: meaning, places } = meaningOf(text);
+  const found = spelled.flatMap((secret) => findIn(secret, meaning)).sort(([left], [right]) => left - right);
   let rest = '';
   let from = 0;
-  for (let at = 0; at < text.length; at += 1) {
-    const found = spelledAt(text, at);
-    if (!found?.isWhole) continue;
-    rest += text.slice(from, at) + MASK;
-    from = found.end;
-    at = found.end - 1;
+  for (const [start, end] of found) {
+    const begin = places[start] ?? 0;
+    // Two that overlap are one.
+    if (begin >= from) rest += text.slice(from, begin) + MASK;
+    from = Math.max(from, places[end] ?? 0);
   }
-  return from === 0 ? text : rest + text.slice(from);
+  return rest + text.slice(from);
 }
 
-function spelledAt(text: string, at: number): Spelled | undefined {
-  const first = text.charAt(at);
-  const candidates = first === BACKSLASH || first === PERCENT ? spelled : byFirst.get(first);
-  let begun: Spelled | undefined;
-  for (const secret of candidates ?? []) {
-    const found = spellingAt(text, at, secret);
-    if (found?.isWhole) return found;
-    if (found && found.characters >= LEAST_LENGTH) begun = found;
-  }
-  return begun;
+function findIn(secret: string, text: string): [start: number, end: number][] {
+  const places: [number, number][] = [];
+  const { length } = secret;
+  for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + length)) places.push([at, at + length]);
+  return places;
 }
 
 /** Masks secrets in every string and name of a parsed JSON value. @returns the value without them */
@@ -115,19 +117,21 @@ export function maskedValue(value: unknown): unknown {
 
 /** @returns a text without the beginning of a secret that it ends with, because it was interrupted there. */
 export function withoutBegunSecret(text: string): string {
-  for (const secret of all) {
-    for (let length = secret.length - 1; length >= LEAST_LENGTH; length -= 1)
-      if (text.endsWith(secret.slice(0, length))) return text.slice(0, -length);
-  }
-  const longest = spelled[0]?.length ?? 0;
-  for (let at = Math.max(0, text.length - longest * MOST_SPELLED); at < text.length; at += 1) {
-    if (spelledAt(text, at)) return text.slice(0, at);
-  }
-  return text;
+  const { text: meaning, places } = meaningOf(text, true);
+  const begun = begunLength(meaning, spelled);
+  const end = begun > 0 ? (places[meaning.length - begun] ?? 0) : text.length;
+  return text.slice(0, Math.min(end, text.length - begunLength(text, all)));
 }
 
-/** The most characters that a spelling has for one of a secret: four backslashes and `u002b`. */
-const MOST_SPELLED = 9;
+/** @returns the length of the longest beginning of a secret that a text ends with; 0 if there is none */
+function begunLength(text: string, secrets: readonly string[]): number {
+  let longest = 0;
+  for (const secret of secrets) {
+    for (let length = secret.length - 1; length >= LEAST_LENGTH && length > longest; length -= 1)
+      if (text.endsWith(secret.slice(0, length))) longest = length;
+  }
+  return longest;
+}
 
 /** @returns the bytes of a text without those secrets; the same bytes if it has none. */
 export function maskedBytes(bytes: Uint8Array): Uint8Array {

@@ -1,53 +1,68 @@
-/** Finds a secret in a text whatever way each of its characters is written there. */
+/** Reads through the escapes of JSON and of URLs, so that a text can be searched for what it means. */
 
-/** JSON within JSON within JSON puts so many backslashes before what it escapes. */
-const MOST_BACKSLASHES = 4;
 const [BACKSLASH, PERCENT, LETTER_U] = [0x5c, 0x25, 0x75];
+/** What the letters behind a backslash stand for, as far as a key can have it: a private key has lines. */
+const LETTERS: ReadonlyMap<number, number> = new Map([
+  [0x6e, 0x0a],
+  [0x72, 0x0d],
+  [0x74, 0x09],
+]);
+const CUT = -2;
 
-/** A secret, or the beginning of one, at some place of a text. */
-export interface Spelled {
-  /** Where it ends. */
-  end: number;
-  /** How many characters of the secret are there. */
-  characters: number;
-  /** Whether all of it is there. If not, the text ends in it. */
-  isWhole: boolean;
+/** What a text means. */
+export interface Meaning {
+  text: string;
+  /** Where each character of the meaning begins in the given text; at last, where the meaning ends. */
+  places: Uint32Array;
 }
+
+const utf16 = new TextDecoder('utf-16le', { fatal: false, ignoreBOM: true });
 
 /**
- * Compares a text, from one place on, with a secret. Each character of it may stand as it is, behind backslashes, as `\uXXXX`
- * or as `%XX`, with digits in either case.
+ * Replaces `\uXXXX`, `%XX` and what stands behind backslashes by the characters that are meant. JSON within JSON has several
+ * backslashes, so all that stand together count as one. One pass, and eight bytes a character.
  *
- * @returns undefined if something else stands there
+ * @param isCut whether an escape that the end of the text cuts is left out
  */
-export function spellingAt(text: string, at: number, secret: string): Spelled | undefined {
-  let end = at;
-  for (let characters = 0; characters < secret.length; characters += 1) {
-    const next = characterEnd(text, end, secret.charCodeAt(characters));
-    if (next === undefined) return undefined;
-    if (next > text.length) return { end: text.length, characters, isWhole: false };
-    end = next;
+export function meaningOf(given: string, isCut = false): Meaning {
+  const codes = new Uint16Array(given.length);
+  const places = new Uint32Array(given.length + 1);
+  let length = 0;
+  let at = 0;
+  while (at < given.length) {
+    places[length] = at;
+    let code = given.charCodeAt(at);
+    let end = at + 1;
+    if (code === PERCENT || code === BACKSLASH) {
+      while (code === BACKSLASH && given.charCodeAt(end) === BACKSLASH) end += 1;
+      const next = given.charCodeAt(end);
+      const digits = code === PERCENT ? 2 : next === LETTER_U ? 4 : 0;
+      const start = code === PERCENT ? end : end + 1;
+      const meant = digits > 0 ? hexAt(given, start, digits) : (LETTERS.get(next) ?? next);
+      if (isCut && (meant === CUT || end === given.length)) break;
+      if (meant >= 0) {
+        end = start + digits;
+        code = meant;
+      }
+    }
+    codes[length] = code;
+    length += 1;
+    at = end;
   }
-  return { end, characters: secret.length, isWhole: true };
+  places[length] = at;
+  return { text: utf16.decode(codes.subarray(0, length)), places };
 }
 
-/** @returns where a character ends; beyond the text's end if that cuts it; undefined if it is another character */
-function characterEnd(text: string, start: number, code: number): number | undefined {
-  let at = start;
-  while (at - start < MOST_BACKSLASHES && text.charCodeAt(at) === BACKSLASH) at += 1;
-  if (at === text.length) return code === BACKSLASH && at > start ? at : at + 1;
-  const found = text.charCodeAt(at);
-  const escaper = at === start ? PERCENT : LETTER_U;
-  const end = found === escaper ? escapeEnd(text, at + 1, escaper === PERCENT ? 2 : 4, code) : undefined;
-  // What escapes may be the character itself, where nothing follows it.
-  if (end !== undefined && !(found === code && at + 1 === text.length)) return end;
-  if (code === BACKSLASH) return at > start ? at : undefined;
-  return found === code ? at + 1 : undefined;
-}
-
-function escapeEnd(text: string, at: number, digits: number, code: number): number | undefined {
-  const written = text.slice(at, at + digits).toLowerCase();
-  const expected = code.toString(16).padStart(digits, '0');
-  if (written.length === digits) return written === expected ? at + digits : undefined;
-  return at + written.length === text.length && expected.startsWith(written) ? text.length + 1 : undefined;
+/** @returns the number that some hexadecimal digits mean; `CUT` if the text ends in them; -1 if they are none */
+function hexAt(text: string, start: number, digits: number): number {
+  let value = 0;
+  for (let at = start; at < start + digits; at += 1) {
+    if (at >= text.length) return CUT;
+    const code = text.charCodeAt(at);
+    const letter = code | 0x20;
+    if (code >= 0x30 && code <= 0x39) value = value * 16 + code - 0x30;
+    else if (letter >= 0x61 && letter <= 0x66) value = value * 16 + letter - 0x57;
+    else return -1;
+  }
+  return value;
 }

@@ -112,3 +112,40 @@ test('a text that is full of beginnings is masked in linear time', () => {
   const text = '%41\\u0041'.repeat(20_000);
   expect(masked(text)).toBe(text);
 });
+
+test('a secret is masked whose own characters look like escapes, and one with lines', () => {
+  for (const secret of [
+    'ab%41cd%42ef%43gh%44',
+    'C:\\new\\u0041\\folder-of-keys',
+    '-----BEGIN KEY-----\nMII+/abc\n-----END KEY-----\n',
+  ]) {
+    keepSecrets(OWNER, [secret]);
+    const inJson = JSON.stringify(secret).slice(1, -1);
+    const inURL = encodeURIComponent(secret);
+    for (const written of [
+      secret,
+      inJson,
+      inURL,
+      inURL.replace(/%../g, (one) => one.toLowerCase()),
+      inJson.replaceAll('+', '\\u002B'),
+    ]) {
+      expect(masked(`x ${written} y`)).toMatch(/^x \[secret\].{0,2} y$/s);
+    }
+  }
+});
+
+test('masking a megabyte takes little CPU, whatever escapes it is full of', () => {
+  keepSecrets(OWNER, [SECRET, `Bearer ${SECRET}`]);
+  const texts = ['%', '%41', '%4', '\\', '\\u0041', '\\u', 'sk+live/'].map(
+    (one) => `%${one.repeat(1_000_000 / one.length)}`,
+  );
+  for (const text of texts) expect(masked(text)).toBe(text);
+  const spent = (length: number) => {
+    const before = process.cpuUsage();
+    for (const text of texts) masked(text.slice(0, length));
+    const { user } = process.cpuUsage(before);
+    return user;
+  };
+  const best = (length: number) => Math.min(spent(length), spent(length), spent(length));
+  expect(best(1_000_000)).toBeLessThan(20 * best(125_000) + 20_000);
+});

@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { availableParallelism, cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { build as buildAssets } from '../scripts/build.ts';
+import { accountTable, measureAccounts } from './accounts.ts';
 import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { batchTable, isOver as isBatchOver, measureBatches } from './batches.ts';
 import { classificationTable, measureClassification } from './classification.ts';
@@ -30,6 +31,7 @@ const usage = `npm run bench -- [options]
   --workload A,B   these workloads alone: ${workloads.map(({ name }) => name).join(', ')}
   --wakes          turns of conversations that are awake, new, or were evicted, alone
   --webhooks       webhooks alone
+  --accounts       many accounts that ask now and then, and one that never rests, alone
   --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone
   --batches        batches and files alone
@@ -105,6 +107,7 @@ async function main(): Promise<void> {
       webhooks: { type: 'boolean', default: false },
       memory: { type: 'boolean', default: false },
       batches: { type: 'boolean', default: false },
+      accounts: { type: 'boolean', default: false },
       leases: { type: 'boolean', default: false },
       upstreams: { type: 'boolean', default: false },
       runs: { type: 'boolean', default: false },
@@ -153,6 +156,11 @@ async function main(): Promise<void> {
   }
   if (values.webhooks) {
     console.log(webhookTable(await measureWebhooks(rounds, origin, build)));
+    return;
+  }
+  if (values.accounts) {
+    const bundles = { deployed: await build(metered.worker), counted: await build(counted.worker) };
+    console.log(accountTable(await measureAccounts(bundles, origin)));
     return;
   }
   if (values.leases) {

@@ -18,7 +18,7 @@ import type {
   UsageQuery,
   VersionId,
 } from '../durable/contracts/account.ts';
-import type { AdmissionDecision, AdmissionRequest, CredentialUse } from '../durable/contracts/admission.ts';
+import type { AdmissionRequest, CredentialUse } from '../durable/contracts/admission.ts';
 import type { BatchOrder, BatchSettlement } from '../durable/contracts/batch.ts';
 import type {
   Belonging,
@@ -78,14 +78,11 @@ export class Account extends EdgeObject implements AccountObject {
    * Decides on a request, and sets aside the most that it can cost, in one step. If a pool must be asked, other requests may
    * be admitted meanwhile. With JSON texts: passing a text to an object costs half as much as an object with members.
    *
-   * @param along settlements to make first, as a JSON list. The answer has the result of each one in `along`
    * @throws TypeError if its worst case is invalid; nothing has changed then
    */
-  admitJson(request: string, along?: string): string | Promise<string> {
-    const settled = this.#settleAlong(along);
-    const textOf = (decided: AdmissionDecision) => JSON.stringify({ ...decided, ...settled });
+  admitJson(request: string): string | Promise<string> {
     const decision = decideAdmission(this.#state, JSON.parse(request) as AdmissionRequest);
-    return decision instanceof Promise ? decision.then(textOf) : textOf(decision);
+    return decision instanceof Promise ? decision.then((decided) => JSON.stringify(decided)) : JSON.stringify(decision);
   }
 
   /**
@@ -97,23 +94,9 @@ export class Account extends EdgeObject implements AccountObject {
     return JSON.stringify(refusalOfCaller(this.#state, JSON.parse(request) as Parameters<typeof refusalOfCaller>[1]));
   }
 
-  /** Does what `settle` does, with JSON texts. @param along more settlements, as for `admitJson` */
-  settleJson(settlement: string, along?: string): string {
-    return JSON.stringify({ ...this.settle(JSON.parse(settlement) as Settlement), ...this.#settleAlong(along) });
-  }
-
-  /** Makes settlements. @returns the result of each; null for one that failed, which its owner must then make by itself */
-  #settleAlong(along: string | undefined): { along?: (Settled | null)[] } {
-    if (along === undefined) return {};
-    const settleOne = (settlement: Settlement) => {
-      try {
-        return this.settle(settlement);
-      } catch {
-        // One bad settlement must not fail the others. When its owner makes it again by itself, the owner gets the error.
-        return null;
-      }
-    };
-    return { along: (JSON.parse(along) as Settlement[]).map(settleOne) };
+  /** Does what `settle` does, with JSON texts. */
+  settleJson(settlement: string): string {
+    return JSON.stringify(this.settle(JSON.parse(settlement) as Settlement));
   }
 
   /** Replaces a request's hold by what it cost. A repeated call changes nothing. */

@@ -166,7 +166,7 @@ function placeHold(
     if (request.counted) takeCount(budget, rules);
     return refuse(state, decision, now, token?.jti);
   }
-  const { kind: _, isRoomy, ...granted } = decision;
+  const { kind: _, ...granted } = decision;
   const { nanodollars } = granted;
   const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
   if (lacking.length > 0) {
@@ -189,16 +189,10 @@ function placeHold(
   state.leases.noteHold(leases);
   state.leases.renew(leases, now);
   state.alarm.wakeFor(hold.deadline);
-  return admitHeld(state, hold, worstCase, now, isRoomy);
+  return admitHeld(state, hold, worstCase, now);
 }
 
-function admitHeld(
-  state: AccountState,
-  hold: Hold,
-  worstCase: WorstCase,
-  now: number,
-  isRoomy = false,
-): AdmissionDecision {
+function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
   const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
   return {
     outcome: 'admitted',
@@ -206,7 +200,6 @@ function admitHeld(
     ...lowered,
     ...fallbacksOf(state),
     standing: quotaStatusNow(state, now, hold.token ?? undefined),
-    ...(isRoomy ? { roomy: true } : {}),
     unlisted: !state.listed,
   };
 }

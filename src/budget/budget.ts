@@ -24,8 +24,6 @@ interface Admitted {
   inputTokens: number;
   outputTokens: number;
   maxTokens: number;
-  /** Whether there is room for `ROOMY` more requests like it, so that its hold keeps nobody out at the moment. */
-  isRoomy: boolean;
 }
 
 export type Decision = Admitted | Refusal | { kind: 'count_needed' };
@@ -34,9 +32,6 @@ export type Decision = Admitted | Refusal | { kind: 'count_needed' };
 const COMFORT = 16;
 /** The input is not counted if it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
-
-/** If an account has room for this many more requests, a hold may be released some milliseconds late. */
-const ROOMY = 16;
 
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
@@ -154,21 +149,15 @@ export function decide(
   }
   // Here `max_tokens` is lowered to what can be paid for.
   let maxTokens = Math.min(asked, Math.max(least, affordable));
-  let isRoomy = running + ROOMY < rules.concurrent;
-  if (rules.input !== undefined) {
-    isRoomy &&= inputTokens * (ROOMY + 1) <= level(fullAt.input, rules.input, time) - budget.heldInput;
-  }
   if (rules.output !== undefined) {
     const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
     if (room < least) {
       return rateRefusal('output_tokens_per_minute', fullAt.output, rules.output, time, least, budget.heldOutput);
     }
     maxTokens = Math.min(maxTokens, rules.clamp ? Math.max(least, Math.floor(room / 2)) : room);
-    isRoomy &&= asked * (ROOMY + 1) <= room;
   }
   const nanodollars = worstCase.inputCost + maxTokens * worstCase.outputPrice;
-  isRoomy &&= nanodollars * (ROOMY + 1) <= free && maxTokens === asked;
-  return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens, isRoomy };
+  return { kind: 'admitted', nanodollars, inputTokens, outputTokens: maxTokens, maxTokens };
 }
 
 /** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */

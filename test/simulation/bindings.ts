@@ -110,7 +110,7 @@ export const env = {
   QUEUE: { sendBatch: (messages: { body: string }[]) => now().enqueue(messages.map(({ body }) => body)) },
 } as unknown as Bindings;
 
-/** @returns the accounts as another isolate is bound to them: what waits there to be settled is that isolate's alone */
+/** @returns the accounts as another isolate is bound to them: what it remembers is its own */
 export function accountsOfIsolate(): Pick<Bindings, 'ACCOUNT'> {
   return { ACCOUNT: namespace('ACCOUNT') as unknown as Bindings['ACCOUNT'] };
 }
@@ -121,7 +121,7 @@ export async function inWorld<T>(
   given: Partial<Omit<Running, 'world'>>,
   work: () => Promise<T>,
 ): Promise<T> {
-  // What still waits to be settled is of the world before.
+  // What was remembered before is of another world.
   Object.assign(env, accountsOfIsolate());
   running = { world, makers: {}, upstream: undefined, store: new Map(), enqueue: async () => {}, ...given };
   try {

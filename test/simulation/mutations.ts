@@ -88,24 +88,15 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a settlement that counts as made before its account has said so',
     object: 'settling',
-    file: 'src/durable/waiting-settlements.ts',
-    edits: [
-      [
-        '    one.takenAt = now;\n',
-        "    one.settled = { outcome: 'settled', cost: JSON.parse(one.text).cost, overHold: false };\n",
-      ],
-    ],
-    seed: '16',
+    file: 'src/durable/call-account.ts',
+    edits: [['return JSON.parse(await callAccount(', 'return JSON.parse(settlement) || JSON.parse(await callAccount(']],
   },
   {
-    name: 'a settlement that nobody sends whose call was lost',
+    name: 'a settlement that nobody sends again whose call was lost',
     object: 'settling',
     file: 'src/durable/call-account.ts',
     edits: [
-      [
-        'return own.settled ?? (await settleOwn(request, own));',
-        'return own.settled ?? (JSON.parse(settlement) as Settled);',
-      ],
+      ["account.settleJson(settlement), 'persistent')", 'account.settleJson(settlement).catch(() => settlement))'],
     ],
   },
   {

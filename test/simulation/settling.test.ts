@@ -3,7 +3,7 @@ import { PATIENCE_MS, RUNS } from './property.ts';
 import { find } from './settling.ts';
 
 it(
-  `settlements that wait for other calls are made once and forgotten nowhere in ${RUNS} schedules`,
+  `whatever dies, each settlement is booked once, and none is lost that was confirmed, in ${RUNS} schedules`,
   async () => {
     const failure = await find();
     expect(failure?.report).toBeUndefined();

@@ -1,7 +1,7 @@
-/** Settlements that wait in their isolates for other calls: requests and isolates die, calls are lost and come twice. */
+/** Settlements on their way from their isolates: requests and isolates die, calls are lost and come twice. */
 import fc from 'fast-check';
 import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
-import { type AccountRequest, callAccount, settleSoon } from '../../src/durable/call-account.ts';
+import { type AccountRequest, callAccount, sendSettlement } from '../../src/durable/call-account.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
@@ -16,7 +16,7 @@ type Command =
   | { kind: 'request'; isolate: number; share: number }
   /** Something else that is asked of the account. */
   | { kind: 'read'; isolate: number }
-  /** An isolate is gone, with all requests in it and all that waits there. */
+  /** An isolate is gone, with all requests in it. */
   | { kind: 'die'; isolate: number };
 
 interface Scenario extends Mishaps {
@@ -152,13 +152,14 @@ class Requests {
     const cost = Math.floor(hold * share);
     Object.assign(course, { hold, cost });
     if (cost > hold) this.#model.allow(cost);
-    const { cost: told } = await settleSoon(place, JSON.stringify({ requestId, status: 'complete', cost, startedAt }));
+    const settlement = JSON.stringify({ requestId, status: 'complete', cost, startedAt });
+    const { cost: told } = await sendSettlement(place, settlement);
     if (told !== cost) throw new TypeError(`${requestId} was told that it has cost ${told}, not ${cost}`);
     course.isSettled = true;
   }
 }
 
-/** An isolate: what waits in it waits in no other one. */
+/** An isolate, which dies with all its requests. */
 class Isolate {
   readonly hosts: Host[] = [];
   readonly #accounts = accountsOfIsolate();

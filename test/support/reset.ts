@@ -1,7 +1,6 @@
 import { reset, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { forgetAllWaiting } from '../../src/durable/waiting-settlements.ts';
 import { nothingInFlight } from './in-flight.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
@@ -38,8 +37,6 @@ export async function emptyObjects(): Promise<void> {
   // A call that was on its way to an object makes it anew.
   await scheduler.wait(ON_ITS_WAY_MS);
   await reset();
-  // What a killed object has left to the next call of its account would come to another test's.
-  forgetAllWaiting(ACCOUNT);
 }
 
 /** Has every object in memory that was called: `reset` empties no other, such as one that was killed or evicted. */

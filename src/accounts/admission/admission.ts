@@ -1,6 +1,6 @@
 /** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
 
-import { settleNow } from '../../durable/call-account.ts';
+import { sendSettlement } from '../../durable/call-account.ts';
 import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
 import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { ApiError } from '../../http/errors.ts';
@@ -26,7 +26,7 @@ export async function admit(request: MeterRequest): Promise<RequestMeter> {
   } catch (thrown) {
     // The account may have placed the hold although its answer was lost. Nothing goes up, so the hold is settled at 0.
     if (thrown instanceof ObjectUnreachable && !isOverloaded(thrown.cause)) {
-      request.waitUntil(settleNow(request, JSON.stringify(unsent(request))));
+      request.waitUntil(sendSettlement(request, JSON.stringify(unsent(request))));
     }
     throw thrown;
   }

@@ -3,7 +3,7 @@
 import { pause } from '../../async/pause.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import { putOnList } from '../../auth/list-account.ts';
-import { type AccountRequest, callAccountAlong } from '../../durable/call-account.ts';
+import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
 import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
 import { type ApiError, finalError } from '../../http/errors.ts';
@@ -51,7 +51,7 @@ export async function askForAdmission(
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   const text = JSON.stringify(admissionRequest);
-  return await callAccountAlong<AdmissionDecision>(request, (account, along) => account.admitJson(text, along));
+  return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
 }
 
 /**

@@ -44,13 +44,8 @@ export interface RequestMeter {
   maxTokens: number | undefined;
   /** Headers for the response: the account's quota status. */
   headers: Record<string, string>;
-  /**
-   * Replaces the hold by what the request cost. A repeated call does no harm.
-   *
-   * @param isAwaited whether something waits for the confirmation. Then the settlement is sent at once, not with the next
-   * call
-   */
-  settle(outcome: RequestOutcome, extra?: Partial<Settlement>, isAwaited?: boolean): Booking;
+  /** Replaces the hold by what the request cost. A repeated call does no harm. */
+  settle(outcome: RequestOutcome, extra?: Partial<Settlement>): Booking;
   /** Renews the hold, because the request still runs. @param stage how far it has come */
   renew(stage?: string): Promise<boolean>;
   /** Releases the memory of the body. After that no other try can be admitted. */

@@ -25,7 +25,7 @@ export function payForTries(
   let last: RequestMeter = meter;
   let earlier = 0;
   const settleTried = async (outcome: RequestOutcome) => {
-    const { cost } = await last.settle(outcome, { status: 'retried' }, true).done;
+    const { cost } = await last.settle(outcome, { status: 'retried' }).done;
     earlier += cost;
   };
   const goOnWith = (granted: Admission) => {

@@ -1,6 +1,6 @@
 /** Settles an admitted request: by the usage that the upstream has reported, or by an upper bound. */
 
-import { callAccount, settleNow, settleSoon } from '../../durable/call-account.ts';
+import { callAccount, sendSettlement } from '../../durable/call-account.ts';
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import type { Settings } from '../../settings/settings.ts';
@@ -12,7 +12,7 @@ import { type StoredGrant, settlementOf } from './settle.ts';
 export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {
   const { requestId, model, settings } = request;
   return {
-    settle: (outcome, extra, isAwaited = false) => {
+    settle: (outcome, extra) => {
       const { startedAt } = grant;
       const models = pricesAt(settings, outcome.upstream);
       const priced = settlementOf({ requestId, model, models }, outcome, grantAt(settings, outcome.upstream, grant));
@@ -22,7 +22,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
         // JSON writes NaN as null, which means an unknown cost to the account.
-        done: (grant.roomy && !isAwaited ? settleSoon : settleNow)(request, JSON.stringify(settlement)),
+        done: sendSettlement(request, JSON.stringify(settlement)),
       };
     },
     renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
@@ -33,7 +33,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
 export function grantOf(
   worstCase: WorstCase,
   terms: Terms,
-  { hold, maxTokens, roomy }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
+  { hold, maxTokens }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
   { CANCEL_STOPS }: Settings,
 ): StoredGrant {
   const isOne = terms.steps === 'one' && worstCase.models.length === 1;
@@ -44,7 +44,6 @@ export function grantOf(
     models: worstCase.models,
     cancelStops: doesStop(CANCEL_STOPS, terms.streams),
     terms,
-    ...(roomy ? { roomy } : {}),
   };
 }
 

@@ -29,8 +29,6 @@ export interface StoredGrant {
   cancelStops?: boolean | undefined;
   /** The prices for an interrupted answer; absent if they are not known here. */
   terms?: Terms | undefined;
-  /** Whether its hold keeps nobody out at the moment. Then its settlement may wait for the next call to the account. */
-  roomy?: boolean;
 }
 
 /** A grant that is not known here. The account settles it at its own figure: the hold, if there is one. */

@@ -20,10 +20,10 @@ import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
 /** The methods of an account's object. The object says what each one does. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
-  admitJson(request: string, along?: string): string | Promise<string>;
+  admitJson(request: string): string | Promise<string>;
   mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;
-  settleJson(settlement: string, along?: string): string;
+  settleJson(settlement: string): string;
   renew(requestId: string, stage?: string): boolean;
   standing(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null): void;

@@ -71,11 +71,6 @@ export type AdmissionDecision =
       standing: QuotaStatus;
       /** The models that may step in, according to the account's limits. */
       fallbacks?: readonly string[];
-      /**
-       * Whether so much is left beside this hold that it keeps nobody out at the moment. Then its settlement may wait for
-       * the next call to the account. Absent if not.
-       */
-      roomy?: boolean;
       /** Whether this account is not on the list of accounts yet. Code that adds it then calls `listed()`. */
       unlisted: boolean;
     };

@@ -23,8 +23,10 @@ import { type ClassificationPlace, callClassification } from './call-classificat
 import { customIdOf } from './job-results.ts';
 
 /** The most inputs, and the most characters of inputs, that go to the object in one call. */
-const TAKEN_AT_ONCE = 1_000;
+const TAKEN_AT_ONCE = 500;
 const TAKEN_CHARACTERS = 1_048_576;
+/** About how many characters of the batch's body are made at once. */
+const CHUNK_CHARACTERS = 65_536;
 /** The most bytes that the API accepts. The prompt is repeated in each item. */
 const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 /** Headers of the request that its batch does not get. */
@@ -146,6 +148,7 @@ async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<stri
   // Limits may allow a model by its alias, so they get the requested name.
   const prompt = { ...task.prompt, model: task.modelAsked };
   let last = -1;
+  let chunk = '{"requests":[';
   for (;;) {
     const after = last;
     const page = await callClassification(place, (job) => job.unknown(place.batch, after));
@@ -153,11 +156,14 @@ async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<stri
     for (const { n, input } of page) {
       for (let vote = 0; vote < task.votes; vote += 1) {
         const { text } = classificationRequest(prompt, input);
-        const before = last < 0 && vote === 0 ? '{"requests":[' : ',';
-        yield `${before}{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
+        const before = last < 0 && vote === 0 ? '' : ',';
+        chunk += `${before}{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
+        if (chunk.length < CHUNK_CHARACTERS) continue;
+        yield chunk;
+        chunk = '';
       }
       last = n;
     }
   }
-  yield ']}';
+  yield `${chunk}]}`;
 }

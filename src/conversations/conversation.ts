@@ -4,6 +4,7 @@
  */
 
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
+import { inSteps } from '../async/in-steps.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type {
@@ -34,7 +35,7 @@ import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
-import { importedTurns } from './history/imported-turns.ts';
+import { importing } from './history/imported-turns.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
@@ -211,9 +212,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
     let taken: Taken | undefined;
-    let history: ReturnType<typeof importedTurns>;
+    let history: Parameters<typeof storeCreated>[3]['history'];
     try {
-      history = importedTurns(messages ?? '[]');
+      history = await inSteps(importing(messages ?? '[]'));
       taken = await takeNamed(this.#context, place, fields);
       if (taken?.agent) checkBeside(taken, { system, tools });
     } catch (thrown) {
@@ -223,8 +224,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       releaseUnused(this.#context, taken?.held);
       return idTaken(place.id);
     }
-    storeCreated(this.#context, place, fields, { system, tools, history }, taken);
-    return this.read();
+    return await this.#storing(storeCreated(this.#context, place, fields, { system, tools, history }, taken));
   }
 
   /** Changes the fields that are not frozen. */
@@ -268,9 +268,14 @@ export class Conversation extends EdgeObject implements ConversationObject {
   async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
+    return await this.#storing(storeCopy(this.#context, place, lines));
+  }
+
+  /** Waits until a history is stored. Until then no turn begins. @returns the conversation */
+  async #storing(stored: Promise<void>): Promise<Result<CrossingText>> {
     this.#isCopying = true;
     try {
-      await storeCopy(this.#context, place, lines);
+      await stored;
       return this.read();
     } catch (thrown) {
       return failedResult(thrown);

@@ -238,6 +238,13 @@ export class Transcript extends Tables {
     }
   }
 
+  /** Stores a turn that has ended elsewhere, without its messages. */
+  addTurn(turn: TurnRow): void {
+    this.#newest = Math.max(turn.seq, this.#newest ?? turn.seq);
+    historyCache.delete(this.#key);
+    this.insert('turns', columnsOf(turn));
+  }
+
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
   changeTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
     this.update('turns', columnsOf(change), 'seq = ? and id = ?', seq, id);

@@ -98,6 +98,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       });
       this.#tables.noteKnown(new Map(known));
       this.#save({ ...job, recalledTo: last.n });
+      await pause(0);
     }
   }
 

@@ -7,6 +7,9 @@ import { defaultedRequest, messageParams } from '../upstream/messages.schema.ts'
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
 export const SUBAGENT_ID = 'sub_';
+/** As the API takes at the most. */
+const MOST_MESSAGES = 100_000;
+const TOO_MANY = `Input should have at most ${MOST_MESSAGES} messages`;
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 const conversationId = z
@@ -49,7 +52,9 @@ export function isConversationId(id: string): boolean {
 }
 
 /** A Messages request to a conversation, which may have defaults for what the request leaves out. */
-export const conversationRequest = defaultedRequest;
+export const conversationRequest = defaultedRequest.check(
+  z.refine(({ messages }) => messages.length <= MOST_MESSAGES, { path: ['messages'], error: TOO_MANY }),
+);
 
 const MONTH_SECONDS = 31 * 24 * 60 * 60;
 
@@ -88,7 +93,10 @@ export const createConversation = z.strictObject({
   ),
   tools: z.optional(z.array(z.looseObject({}))),
   messages: z.optionally(
-    messageParams.check(z.refine((messages) => messages.length > 0, 'at least one message is required')),
+    messageParams.check(
+      z.refine((messages) => messages.length > 0, 'at least one message is required'),
+      z.refine((messages) => messages.length <= MOST_MESSAGES, TOO_MANY),
+    ),
     importedHistory,
   ),
   prefix: z.optionally(prefixRef, 'The version that it means now is held.'),

@@ -38,6 +38,7 @@ const STEP_BYTES = 524_288;
 export interface Shape {
   /** How many values it has, of every kind. */
   values: number;
+  keys: number;
   /** Start and end of each long string in turn, in bytes, without the quotes. */
   strings: number[];
 }
@@ -56,6 +57,7 @@ export function* shaping(bytes: Uint8Array): Steps<Shape> {
   const strings: number[] = [];
   const sequences = new Sequences();
   let values = 1;
+  let keys = 0;
   let depth = 0;
   /** Where the last string began, and whether this is inside of it. */
   let quoted = 0;
@@ -79,6 +81,7 @@ export function* shaping(bytes: Uint8Array): Steps<Shape> {
       isQuoted = true;
     } else if (byte === COMMA) values += 1;
     else if (byte === COLON) {
+      keys += 1;
       sequences.add(depth, bytes, quoted, at);
       quoted = at;
     }
@@ -91,7 +94,7 @@ export function* shaping(bytes: Uint8Array): Steps<Shape> {
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth -= 1;
     if (values > MOST_VALUES) throw refused(`has more than ${MOST_VALUES} values`);
   }
-  return { values, strings };
+  return { values, keys, strings };
 }
 
 /** Counts the different sequences of keys with which objects begin: `a`, `a b`, `a c` and so on. */

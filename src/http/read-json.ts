@@ -31,13 +31,16 @@ export function requireJson(request: Request): void {
  * values, and what `onShape` throws
  */
 export function* parsingJson(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): Steps<JsonBody> {
+  let keys: number | undefined;
   if (bytes.length > LONG_BODY) {
-    onShape(yield* shaping(bytes));
+    const shape = yield* shaping(bytes);
+    keys = shape.keys;
+    onShape(shape);
     yield bytes.length;
   }
   return yield* parsed(function* () {
     const text = strictDecoder.decode(bytes);
-    return { bytes, text, json: JSON.parse(text) };
+    return { bytes, text, json: JSON.parse(text), keys };
   });
 }
 
@@ -86,7 +89,7 @@ export function withText(body: JsonBody, text: string, json: Record<string, unkn
 export function withOneReading(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {
   const { text, json } = body;
   if (where === 'outermost') return withText(body, withoutRepeatedKeys(text, json), json);
-  if (!repeatsKeys(text, json)) return body;
+  if (!repeatsKeys(text, json, body.keys)) return body;
   let written: string;
   try {
     written = JSON.stringify(json);

@@ -1,10 +1,11 @@
 /** Reads request bodies. A long one is read only after its account has said that the caller may ask at all. */
 import type { Context } from 'hono';
-import { inSteps } from '../../async/in-steps.ts';
+import { inSteps, type Steps } from '../../async/in-steps.ts';
+import { pause } from '../../async/pause.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { LONG_BODY, shapeOf } from '../../http/body-shape.ts';
 import type { JsonBody } from '../../http/json-body.ts';
-import { parsingJson, parsingLong, readBytes, requireJson } from '../../http/read-json.ts';
+import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';
 
 /** The least memory that a parsed JSON value takes up. */
@@ -20,7 +21,7 @@ const BYTES_OF_A_VALUE = 24;
 export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
   // Twice, because it is in memory as bytes and as text.
-  return await inSteps(
+  return await parsedInSteps(
     parsingJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE)),
   );
 }
@@ -45,13 +46,25 @@ const MANY_MESSAGES = 1_000;
  */
 export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
-  const body = await inSteps(
+  const body = await parsedInSteps(
     parsingLong(bytes, ({ values }) => c.get('place').grow(bytes.length + values * BYTES_OF_A_VALUE)),
   );
   const { messages } = body.json;
   const hasMany = Array.isArray(messages) && messages.length > MANY_MESSAGES;
   if (hasMany && bytes.length <= LONG_BODY && asking !== 'nothing') await mayAsk(contextOf(c), asking);
   return body;
+}
+
+/** @returns the body that was parsed in steps. What is done with a long one begins after a break. */
+async function parsedInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
+  const body = await inSteps(parsing);
+  await pauseAfter(body);
+  return body;
+}
+
+/** Lets others work before more is done with a long body. */
+export async function pauseAfter(body: JsonBody): Promise<void> {
+  if (sizeOf(body) > LONG_BODY) await pause(0);
 }
 
 async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> {

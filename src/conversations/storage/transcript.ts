@@ -242,7 +242,7 @@ export class Transcript extends Tables {
   addTurn(turn: TurnRow): void {
     this.#newest = Math.max(turn.seq, this.#newest ?? turn.seq);
     historyCache.delete(this.#key);
-    this.insert('turns', columnsOf(turn));
+    this.insert('turns', columnsOf(Object.fromEntries(Object.entries(turn).filter(([, value]) => value !== null))));
   }
 
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */

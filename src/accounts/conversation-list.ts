@@ -85,15 +85,14 @@ export class ConversationList extends ListedRows {
 
   /** @returns the bytes that the conversation has now; undefined if it may be gone */
   #write(report: ConversationReport, cost: Nanodollars): number | undefined {
-    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes = 0, cost: before } = report;
-    const { paused, parent } = report;
+    const { id, version, createdAt, updatedAt, title, turns, messages, gone, bytes, paused, parent } = report;
     if (gone) {
       this.#known.delete(id);
       this.tables.write('delete from conversations where id = ? and version <= ?', id, version);
       return undefined;
     }
     return this.tables.figure(
-      before === undefined ? NOTE_ONE_COST : NOTE_SUM,
+      NOTE,
       id,
       version,
       createdAt,
@@ -101,9 +100,9 @@ export class ConversationList extends ListedRows {
       title,
       turns,
       messages,
-      (before ?? 0) + cost,
+      report.cost + cost,
       bytes,
-      paused ?? null,
+      paused,
       parent?.conversation ?? null,
       parent?.toolUseId ?? null,
     );
@@ -143,17 +142,12 @@ export class ConversationList extends ListedRows {
 }
 
 const NEWER = 'excluded.version >= version';
-const NOTE_SUM = noting(`iif(${NEWER}, excluded.cost, cost)`);
-/** For reports of objects of the version before, which do not report their total cost: costs are added up here. */
-const NOTE_ONE_COST = noting('cost + excluded.cost');
-
-/** @returns the statement that stores a conversation's report. @param costs the SQL expression of its cost */
-function noting(costs: string): string {
-  return `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes,
+/** Stores a conversation's report. */
+const NOTE = `insert into conversations (id, version, created_at, updated_at, title, turns, messages, cost, bytes,
       paused, parent, tool_use_id)
     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (id) do update set
-      cost = ${costs},
+      cost = iif(${NEWER}, excluded.cost, cost),
       created_at = iif(${NEWER}, excluded.created_at, created_at),
       updated_at = iif(${NEWER}, excluded.updated_at, updated_at),
       title = iif(${NEWER}, excluded.title, title),
@@ -163,7 +157,6 @@ function noting(costs: string): string {
       paused = iif(${NEWER}, excluded.paused, paused),
       version = max(version, excluded.version)
     returning bytes`;
-}
 
 function conversationRowOf(row: ConversationTableRow, running: ReadonlySet<string>): ConversationRow {
   return {

@@ -26,8 +26,8 @@ export function tokensRoutes() {
       const minted = await mintToken(SIGNING_SECRET, { account, scopes, expiresIn: expires_in, label, tags });
       const { jti, issued_at, expires_at } = minted;
       const known = { jti, scopes: [...scopes], label, limits, iat: issued_at, exp: expires_at };
-      // A token that could not be noted is not given out. (An object of the version before returns nothing.)
-      if ((await accountOf(c, account)((object) => object.rememberToken(known))) === false) {
+      // A token that could not be noted is not given out.
+      if (!(await accountOf(c, account)((object) => object.rememberToken(known)))) {
         throw invalidRequest(
           `This account has ${MOST_MINTED} valid tokens, the most that it may. Revoke some, or send expires_in.`,
         );

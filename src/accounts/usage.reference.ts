@@ -103,7 +103,7 @@ export const usage: Resource = resource({
       operation: 'getRequest',
       summary: 'Read what one request was and cost, or why it was refused',
       description:
-        'An admin needs not say whose it was: the id tells, and the answer names the `account`. One from before ids told so needs `account`. Of a flood of refusals some are forgotten.',
+        'An admin needs not say whose it was: the id tells, and the answer names the `account`. Where the id does not tell, `account` is needed. Of a flood of refusals some are forgotten.',
       query: accountQuery,
       answer: jsonAnswer('The request, and each of its tries.', requestSchema, {
         ...row,

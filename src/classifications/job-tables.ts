@@ -114,7 +114,11 @@ export class JobTables extends Tables {
          from ${given} given left join items on items.hash = given.hash`,
         json,
       );
-      const own = this.read<{ n: number }>('select n from items where n between ? and ?', from, from + inputs.length - 1);
+      const own = this.read<{ n: number }>(
+        'select n from items where n between ? and ?',
+        from,
+        from + inputs.length - 1,
+      );
       for (const { n } of own) this.insert('texts', { n, text: inputs[n - from]?.input ?? '' });
     });
   }

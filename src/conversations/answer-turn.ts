@@ -5,7 +5,7 @@ import { awaitsApproval } from './decide.ts';
 import { storedLogOf } from './resume-turn.ts';
 import { GRACE_MS, type TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
-import { latestTurn, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
+import { newestTurnTold, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
 import { restoreEnded } from './turn/restore-turn.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { describeTurn } from './turn-account.ts';
@@ -36,10 +36,8 @@ export function findRepeatedTurn(
   if (again) throw interruptedCall();
   if (key !== undefined) return turnWithKey(transcript, key);
   if (!retried) return undefined;
-  const newest = latestTurn(transcript);
-  // The newest turn may be a step of a run. Clients know only the run.
-  const latest = typeof newest?.run === 'number' ? turnAt(transcript, newest.run) : newest;
-  if (!latest || latest.status === 'failed' || latest.hash !== hash) return undefined;
+  const latest = newestTurnTold(transcript);
+  if (latest?.hash !== hash) return undefined;
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
 

@@ -43,7 +43,10 @@ export const messageRow = z.object({
   type: z.literal('message'),
   id: z.string(),
   role: z.enum(['user', 'assistant', 'system']),
-  content: z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
+  content: z.described(
+    z.union([z.string(), z.array(z.looseObject({ type: z.string() }))]),
+    'Empty where nothing is left of an interrupted answer: that row does not go up.',
+  ),
   model: z.described(z.nullable(z.string()), 'The model of an answer.'),
   stop_reason: z.described(z.nullable(z.string()), 'Why an answer ended; null where it did not end by itself.'),
   paused: z.described(z.nullable(z.string()), 'Why a run has paused whose answer this is; only with `view=shown`.'),

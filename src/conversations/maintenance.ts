@@ -4,6 +4,7 @@ import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
+import { toApiError } from '../http/errors.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
@@ -55,8 +56,9 @@ export class Maintenance {
    * Ends the turns that were running when the object crashed, and settles what is not settled.
    *
    * @param resume resumes a run, and returns whether it could
+   * @param beginAgain begins a turn again that has not gone up, and returns whether it could
    */
-  endCrashedTurns(resume: (run: CrashedRun) => boolean): void {
+  endCrashedTurns(resume: (run: CrashedRun) => boolean, beginAgain: (turn: TurnRow) => boolean): void {
     const { transcript, now, waitUntil } = this.#object;
     const unsettled = wakingTurns(transcript);
     const running = unsettled.filter(({ status }) => status === 'running');
@@ -75,10 +77,20 @@ export class Maintenance {
         });
     }
     for (const row of running.filter(({ run }) => run === null)) {
+      let error = turnInterrupted();
+      try {
+        // A turn in the background stores that it goes up before it does.
+        if (row.background && row.sentAt === null && beginAgain(row)) {
+          goesOn = true;
+          continue;
+        }
+      } catch (thrown) {
+        error = toApiError(thrown);
+      }
       const turn = restoreCrashed(transcript, row);
       const meter = this.settlements.meterOf(turn.row);
       const settled = transcript.together(() => {
-        const confirmed = turn.end({ kind: 'cut', error: turnInterrupted(), end: 'cut' }, meter, now());
+        const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
         this.events.noteEnd(turn);
         return confirmed;
       });
@@ -259,7 +271,7 @@ export class Maintenance {
   /** Reports to the account whether calls wait for approval, if that has changed. */
   notePaused(): void {
     const { profile, approvals } = this.#object.transcript;
-    if (profile && (profile.paused ?? null) !== approvals.paused) this.change({ paused: approvals.paused });
+    if (profile && profile.paused !== approvals.paused) this.change({ paused: approvals.paused });
   }
 
   /** Changes the profile, and reports that to the account. */

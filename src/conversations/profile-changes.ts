@@ -49,12 +49,15 @@ function newProfile(place: ConversationPlace, now: number, version: number): Pro
     history: null,
     turns: 0,
     messages: 0,
+    bytes: 0,
     cost: 0,
     inputTokens: 0,
     outputTokens: 0,
     nextTurn: 1,
     nextMessage: 1,
+    through: 0,
     sentFrom: 0,
+    paused: null,
     deleted: false,
   };
 }

@@ -48,7 +48,7 @@ export function bufferedAnswer(turn: RunningTurn, headers: Record<string, string
   }
   const reason = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
   const error =
-    ended.status === 'interrupted'
+    ended.status === 'interrupted' && !ended.isUnanswered
       ? new ApiError('api_error', `${reason.message} (What was said is kept in the conversation.)`, {
           headers: { ...DO_NOT_RETRY, 'sluice-turn': row.id },
         })

@@ -123,10 +123,7 @@ function settleOwn(request: AccountRequest, own: WaitingSettlement): Promise<Set
   });
 }
 
-/**
- * Sends the settlements that were taken. The first is the call's own, so even an object of a version without `along` settles
- * it.
- */
+/** Sends the settlements that were taken. The first is the call's own; the others go along. */
 async function sendTaken(
   request: AccountRequest,
   stub: Remote<AccountObject>,

@@ -1,4 +1,5 @@
 import { finalError } from '../http/errors.ts';
+
 /**
  * The formats of JSON that rows hold.
  *
@@ -57,7 +58,7 @@ export function readFormat<T>(name: FormatName, text: string, { reads }: Format 
   );
 }
 
-/** @returns the text by which a row holds a value. The first version has no number, because it is older than the numbers. */
+/** @returns the text by which a row holds a value. The first version has no number, which makes most rows shorter. */
 export function writeFormat(name: FormatName, value: object | null, { writes }: Format = FORMATS[name]): string {
   return JSON.stringify(value === null || writes === 1 ? value : { ...value, v: writes });
 }

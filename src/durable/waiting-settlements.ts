@@ -75,7 +75,7 @@ export function textsOf(taken: readonly WaitingSettlement[]): string | undefined
 /**
  * Notes the account's results for settlements that went along.
  *
- * @param answers the results in the same order, null for one that failed; absent if the object's version takes none along
+ * @param answers the results in the same order, null for one that failed; absent if none went along
  */
 export function confirmTaken(
   place: SettledPlace,

@@ -84,8 +84,7 @@ export function* shaping(bytes: Uint8Array): Steps<Shape> {
       keys += 1;
       sequences.add(depth, bytes, quoted, at);
       quoted = at;
-    }
-    else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+    } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       depth += 1;
       if (depth > DEEPEST) throw refused(`nests deeper than ${DEEPEST} levels`);
       // A list or an object that is not empty has one value more than commas.

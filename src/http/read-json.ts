@@ -36,9 +36,9 @@ export function* parsingJson(bytes: Uint8Array, onShape: (shape: Shape) => void 
     const shape = yield* shaping(bytes);
     keys = shape.keys;
     onShape(shape);
-    yield bytes.length;
   }
   return yield* parsed(function* () {
+    if (keys !== undefined) yield bytes.length;
     const text = strictDecoder.decode(bytes);
     return { bytes, text, json: JSON.parse(text), keys };
   });

@@ -107,9 +107,12 @@ function nextMessages(rows: readonly Row[], subject: string): unknown[] {
   return [{ role: 'user', content: subject }];
 }
 
+/** Whether nothing is left of an answer: it does not go up. */
+const isNothing = (content: unknown) => Array.isArray(content) && content.length === 0;
+
 async function accepted(rows: readonly Row[]): Promise<string | undefined> {
   const history = rows
-    .filter(({ status }) => status !== 'refused')
+    .filter(({ status, content }) => status !== 'refused' && !isNothing(content))
     .map(({ role, content }) => ({ role, content })) as Anthropic.MessageParam[];
   if (history.length === 0) return undefined;
   const next = nextMessages(rows, 'And then?') as Anthropic.MessageParam[];

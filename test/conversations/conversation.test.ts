@@ -163,13 +163,14 @@ describe('a turn that does not end well', () => {
     });
   });
 
-  test('cut before any content is no turn', async () => {
+  test('cut before any content is a question without an answer', async () => {
     const { events } = await say(bodyOf('Hello'), { simulate: 'cut-events=1' });
     expect(events.map(({ event }) => event)).toEqual(['message_start', 'error']);
-    expect(await readOf()).toBeUndefined();
+    expect(await readOf()).toMatchObject({ turns: 1, messages: 2 });
     await eventually(async () => expect((await standing()).held_usd).toBe(0));
     const again = await say(bodyOf('Hello'), { retried: true });
     expect(again.events.at(-1)?.event).toBe('message_stop');
+    expect((await rowsOf()).map(({ role }) => role)).toEqual(['user', 'assistant', 'assistant']);
   });
 
   test('stopped it ends well, with what was said', async () => {
@@ -610,7 +611,7 @@ describe('working with history', () => {
 
   test('a copy takes the place of a first turn that has failed', async () => {
     await say(bodyOf('One'));
-    await say(bodyOf('Hello'), { id: 'c2', simulate: 'cut-events=1' });
+    await ask(bodyOf('Hello'), { id: 'c2', simulate: 'status=529' });
     expect(await stubOf().fork('c2', undefined)).toMatchObject({ ok: true });
     await say(question('Two'), { id: 'c2' });
     expect(await rowsOf('c2')).toHaveLength(4);

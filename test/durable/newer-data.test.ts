@@ -1,8 +1,12 @@
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { afterEach, expect, test, vi } from 'vitest';
+import type { Account } from '../../src/accounts/account.ts';
+import { NO_FOLD } from '../../src/accounts/ledger/fold.ts';
+import { FORMATS, type Format, type FormatName } from '../../src/durable/stored-format.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { worstCaseWith } from '../accounts/admission-requests.ts';
-import { bindings, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import type { Inbox } from '../../src/webhooks/inbox/inbox.ts';
+import { admitAt, worstCaseWith } from '../accounts/admission-requests.ts';
+import { bindings, jsonOf, readOf, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 import { say } from '../support/turns.ts';
 import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
@@ -16,6 +20,15 @@ afterEach(async () => {
   await resetAll();
   vi.restoreAllMocks();
 });
+
+/** The conversation as it is now. @throws Error with what was refused, where something was */
+const readWhole = async () => await jsonOf(await stubOf().read());
+
+/** These call inside of the object: there the test can catch what it throws. */
+const standingInside = async () =>
+  await runInDurableObject(alice() as unknown as DurableObjectStub<Account>, (account) => account.standing({}));
+const eventInside = async () =>
+  await runInDurableObject(inboxOf('github') as unknown as DurableObjectStub<Inbox>, (inbox) => inbox.read('github_1'));
 
 /** Leaves an object as a later release could: a higher version, a column more in each table, members more in each JSON. */
 async function grow(stub: unknown): Promise<void> {
@@ -70,14 +83,14 @@ test('a conversation of a later release is read and continued, and loses nothing
 
 test('an account of a later release decides, settles and stores', async () => {
   await alice().setLimits({ usd_per_day: 1, requests_per_minute: 60 });
-  await alice().admit({ ...ASK, requestId: 'req_1' });
+  await admitAt(alice(), { ...ASK, requestId: 'req_1' });
   const version = { kind: 'prefix', name: 'p', bytes: new Uint8Array(3_000_000), description: null };
   await alice().putVersion({ ...version, hash: 'a'.repeat(32) } as Parameters<
     ReturnType<typeof alice>['putVersion']
   >[0]);
   await grow(alice());
   await alice().settle({ requestId: 'req_1', status: 'complete', cost: 5_000, tokens: { input: 9, output: 9 } });
-  expect(await alice().admit({ ...ASK, requestId: 'req_2' })).toMatchObject({ outcome: 'admitted' });
+  expect(await admitAt(alice(), { ...ASK, requestId: 'req_2' })).toMatchObject({ outcome: 'admitted' });
   await alice().settle({ requestId: 'req_2', status: 'complete', cost: 6_000, tokens: { input: 9, output: 9 } });
   await alice().putVersion({ ...version, hash: 'b'.repeat(32) } as Parameters<
     ReturnType<typeof alice>['putVersion']
@@ -96,4 +109,35 @@ test('an inbox of a later release takes events, and has those from before', asyn
   expect(await inboxOf('github').accept(eventOf('github_2'))).toMatchObject({ status: 'accepted' });
   expect(await inboxOf('github').read('github_1')).toMatchObject({ event_id: 'github_1' });
   expect(await laterOf(inboxOf('github'), 'events')).toEqual(['of later', 'of before']);
+});
+
+/** Forms of each object, with what raises one to its next version, and what reads it then. */
+const FORMS: [FormatName, () => unknown, string, (turn: string) => Promise<unknown>][] = [
+  ['profile', stubOf, "update meta set value = json_set(value, '$.v', 2) where key = 'profile'", readWhole],
+  ['outcome', stubOf, "update turns set outcome = json_set(outcome, '$.v', 2)", turnNow],
+  ['limits', alice, "update meta set value = json_set(value, '$.v', 2) where key = 'limits'", standingInside],
+  ['fold', alice, `insert into meta values ('fold', '${JSON.stringify({ ...NO_FOLD, v: 2 })}')`, standingInside],
+  ['classification', () => inboxOf('github'), `update events set result = '{"v":2,"label":"bug"}'`, eventInside],
+];
+
+test.each(FORMS)('a later form of %s is refused with what to do, and is read once a release can', async (...form) => {
+  const [name, stub, change, read] = form;
+  simulate();
+  worksOf();
+  const { turn } = await say({ model: 'claude-opus-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'A' }] });
+  await alice().setLimits({ usd_per_day: 1 });
+  await inboxOf('github').accept(eventOf('github_1'));
+  await runInDurableObject(stub() as DurableObjectStub<undefined>, (_, { storage: { sql } }) => {
+    expect(sql.exec(change).rowsWritten).toBeGreaterThan(0);
+  });
+  await abortAllDurableObjects();
+  await expect(read(turn)).rejects.toThrow(/newer version of this edge/);
+  const format: Format = FORMATS[name];
+  format.reads = 2;
+  try {
+    await abortAllDurableObjects();
+    await expect(read(turn)).resolves.toBeDefined();
+  } finally {
+    format.reads = 1;
+  }
 });

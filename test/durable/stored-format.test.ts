@@ -17,7 +17,7 @@ test('what a release writes it reads, with members that it does not know', () =>
       const text = writeFormat(format, value, { reads: version, writes: version });
       const read = readFormat(format, text, { reads: version, writes: version });
       expect(read).toEqual(version === 1 ? value : { ...value, v: version });
-      // The first version is what was written before there were versions.
+      // The first version has no number.
       if (version === 1) expect(text).toBe(JSON.stringify(value));
     }),
   );

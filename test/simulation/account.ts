@@ -5,6 +5,7 @@ import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
 import type { AdmissionRequest } from '../../src/durable/contracts/admission.ts';
+import type { ConversationReport } from '../../src/durable/contracts/settlement.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
@@ -157,8 +158,10 @@ export class Users {
       turns: 1,
       messages: 2,
       bytes: 10,
+      cost: 0,
+      paused: null,
       gone: false,
-    };
+    } satisfies ConversationReport;
     const settlement = {
       requestId,
       status: 'complete',

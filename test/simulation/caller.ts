@@ -14,6 +14,8 @@ interface Heard {
   /** What the last turn that was not begun was told. */
   lastError: string | undefined;
   listener(turn: string): Listener;
+  /** The questions of those who were told that their turn has begun. */
+  readonly acknowledged?: Set<string>;
 }
 
 /** Members of a Messages body besides the question. */
@@ -71,6 +73,7 @@ export class Caller {
       if ((thrown as { overloaded?: unknown }).overloaded === true) throw thrown;
       return ask(true);
     });
+    if (answer.kind !== 'error' && answer.kind !== 'whole') this.#heard.acknowledged?.add(question);
     await this.#hear(answer);
   }
 

@@ -1,5 +1,6 @@
 /** What must hold of a conversation and its account after every step, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
+import { NO_ANSWER } from '../../src/conversations/storage/tables.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
 import { type Host, Violation } from './host.ts';
@@ -21,6 +22,8 @@ interface Said {
 
 export class ConversationModel {
   readonly listeners: Listener[] = [];
+  /** The questions of those who were told that their turn has begun. */
+  readonly acknowledged = new Set<string>();
   /** Whether something takes messages out again. */
   losesHistory = false;
   /** What the last turn that was not begun was told. */
@@ -71,6 +74,11 @@ export class ConversationModel {
       if (this.#read('select 1 from log').length > 0) throw new Violation('a log is kept for ever');
     }
     this.#ledger.lookAtRest();
+    const asked = this.#isThere ? this.#read("select text from messages where role = 'user'") : [];
+    const kept = new Set(asked.map(({ text }) => String((JSON.parse(String(text)) as { content: unknown }).content)));
+    for (const question of this.losesHistory || !this.#isThere ? [] : this.acknowledged) {
+      if (!kept.has(question)) throw new Violation(`${question} was acknowledged, and is not in the history`);
+    }
     for (const { turn, isOver, end, wasBroken } of this.listeners) {
       if (!isOver && !end && !wasBroken) throw new Violation(`whoever hears ${turn} waits for ever`);
       if (end !== 'message_stop' || this.losesHistory || !this.#isThere) continue;
@@ -84,17 +92,18 @@ export class ConversationModel {
       `select t.id as turn, t.status, m.role, m.text from messages m join turns t on t.seq = m.turn
        where t.status in ${COMMITTED} order by m.seq`,
     ) as unknown as Said[];
-    const sent = rows.filter(({ status }) => status !== 'refused');
+    const sent = rows.filter(({ status, text }) => status !== 'refused' && text !== NO_ANSWER);
     const broken = brokenRule(sent.map(({ text }) => JSON.parse(text) as Anthropic.MessageParam));
     if (broken !== undefined) throw new Violation(`the history is not valid: ${broken}: ${JSON.stringify(rows)}`);
-    const turns = Map.groupBy(rows, ({ turn }) => turn);
-    for (const [turn, said] of turns) {
-      const [asked, answered, ...more] = said.map(({ text }) => JSON.parse(text) as { content: unknown });
-      const question = String(asked?.content);
+    let question = '';
+    for (const [turn, said] of Map.groupBy(rows, ({ turn }) => turn)) {
+      const [answered, ...asked] = said.map(({ text }) => JSON.parse(text) as { content: unknown }).reverse();
+      // Where a question is asked again, its row is the first turn's.
+      if (asked.length > 0) question = String(asked[0]?.content);
       const whole = wordsFor(question).join('');
       const answer = ((answered?.content ?? []) as { text: string }[]).map(({ text }) => text).join('');
-      const isWhole = said[0]?.status === 'complete' ? answer === whole : answer !== '' && whole.startsWith(answer);
-      if (said[0]?.role !== 'user' || more.length > 0 || !isWhole) {
+      const isWhole = said[0]?.status === 'complete' ? answer === whole : whole.startsWith(answer);
+      if (said.at(-1)?.role !== 'assistant' || asked.length > 1 || !isWhole) {
         throw new Violation(`${turn} is not whole: ${JSON.stringify(said)}`);
       }
     }

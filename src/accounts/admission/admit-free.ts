@@ -17,7 +17,6 @@ import { quotaHeaders } from './limit-headers.ts';
 export async function admitFree(c: Context<AppEnv>, storing?: StorageRequest): Promise<Record<string, string>> {
   const request = contextOf(c);
   const admissionRequest = admissionRequestOf({ ...request, requestId: '', route: '', model: '' });
-  // During a deploy, an object of the version before counts this as a token count.
   const granted = grantedBy(await askAndList(request, { ...admissionRequest, free: { storing } }));
   return quotaHeaders(granted.standing);
 }

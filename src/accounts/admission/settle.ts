@@ -11,11 +11,7 @@ import { interruptedCost } from './interrupted-cost.ts';
 export interface StoredGrant {
   /** The name of the try in the ledger; absent if it is the request's id. */
   requestId?: string | undefined;
-  /**
-   * When the try began, in milliseconds since 1970. If its row is gone, this shows whether the account was erased since.
-   * Absent
-   * if an earlier version stored it.
-   */
+  /** When the try began, in milliseconds since 1970. If its row is gone, this shows whether the account was erased since. */
   startedAt?: number | undefined;
   /** If there are several upstreams: the name of the one that it went to first. Another one may have answered. */
   upstream?: string | undefined;

@@ -16,7 +16,7 @@ import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { ADD_SUMS, SUM_COLUMNS, SUMMED_UP, USED_COLUMNS, type UsageSums } from '../../pricing/usage-sums.ts';
 import { rollUpDimensions } from './dimensions.ts';
-import { type Fold, hourOf, hourWith } from './fold.ts';
+import { type Fold, hourOf, hourWith, NO_FOLD } from './fold.ts';
 import { type Memory, recallMemory, type Starts } from './recall.ts';
 import { type Closing, ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
 
@@ -59,9 +59,7 @@ export class Ledger extends Tables {
     super(storage);
     this.#metaAtWake = meta;
     const stored = this.meta('fold');
-    this.#fold = stored
-      ? readFormat<Fold>('fold', stored)
-      : { marker: '', last: 0, requests: 0, input: 0, output: 0, open: [] };
+    this.#fold = stored ? readFormat<Fold>('fold', stored) : NO_FOLD;
   }
 
   /** Notes that all parts of the object are awake. From now on each value of `meta` is read from the table. */
@@ -85,9 +83,9 @@ export class Ledger extends Tables {
 
   /** @returns the number of the last change of the rollups. */
   get seq(): number {
-    // Not all changes are noted with the fold. An older release has noted none there.
+    // Not all changes are noted with the fold.
     this.#lastSeq ??= Math.max(
-      this.#fold.seq ?? 0,
+      this.#fold.seq,
       this.number(
         'select max(seq) from (select max(seq) as seq from rollups union all select max(seq) from dimensions)',
       ),
@@ -204,7 +202,7 @@ export class Ledger extends Tables {
     const seen = this.#seen();
     if (!seen?.id) return;
     const open = this.read<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
-    const hour = Math.max(hourOf(seen.latest), this.#fold.hour?.start ?? 0);
+    const hour = Math.max(hourOf(seen.latest), this.#fold.hour.start);
     const inHour = this.read<{ group: string | null; cost: number }>(
       `select pool_group as "group", sum(cost) as cost from ledger where id > ? and status != 'held' and at >= ? group by 1`,
       marker,
@@ -350,7 +348,7 @@ export class Ledger extends Tables {
     return hourWith(this.#fold, at, cost, group);
   }
 
-  #setFold(fold: Fold): void {
+  #setFold(fold: Omit<Fold, 'seq'>): void {
     this.#fold = { ...fold, seq: this.seq };
     this.setMeta('fold', writeFormat('fold', this.#fold));
   }

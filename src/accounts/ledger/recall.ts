@@ -61,10 +61,10 @@ export function recallMemory(tables: Tables, fold: Fold, starts: Starts): Memory
   const [seen] = tables.read<RecalledRow>(SCAN, fold.marker, ...startsInOrder(starts));
   if (seen === undefined) throw new Error('A sum has no row.');
   const settled = sumsIn(seen);
-  if (hour?.start === starts.hour) settled.hour += hour.cost;
+  if (hour.start === starts.hour) settled.hour += hour.cost;
   const isFolded = seen.folded === 1;
   if (isFolded) addFolded(tables, settled, starts);
-  const mayHaveGroups = isFolded || seen.grouped > 0 || hour?.groups !== undefined;
+  const mayHaveGroups = isFolded || seen.grouped > 0 || hour.groups !== undefined;
   return {
     unfolded: seen.unfolded,
     last: Math.max(last, seen.at ?? 0, seen.settled_at ?? 0),
@@ -99,7 +99,7 @@ function recallHolds(tables: Tables, { marker, open }: Fold, unfolded: number): 
 
 /** @param isUnfolded whether a row that is not folded has a group */
 function recallGroups(tables: Tables, { marker, hour }: Fold, starts: Starts, isUnfolded: boolean): Memory['groups'] {
-  const inHour = new Map(Object.entries((hour?.start === starts.hour ? hour.groups : undefined) ?? {}));
+  const inHour = new Map(Object.entries((hour.start === starts.hour ? hour.groups : undefined) ?? {}));
   // Most accounts have no group, and then nothing more is asked.
   if (inHour.size === 0 && !isUnfolded && !tables.has('group_rollups')) return [];
   const rows = tables.read<Record<string, number | null> & { group: string }>(

@@ -106,7 +106,7 @@ function checkAnswered(at: HistoryState, path: string): void {
 
 /** A message of the history, to be compared with what a client sends. */
 export interface StoredMessage extends SentMessage {
-  /** Whether the answer was interrupted: the client may have received less of it, or a little more. */
+  /** Whether its turn was interrupted: the client may have received less of the answer, or a little more. */
   isPartial: boolean;
 }
 
@@ -124,12 +124,14 @@ export function countResent(history: Iterable<StoredMessage>, messages: readonly
   for (const stored of withAnswersTogether(history)) {
     const first = messages[at];
     const isAnswer = stored[0]?.role === 'assistant';
-    if (isAnswer && first?.role !== 'assistant' && stored.some(({ isPartial }) => isPartial)) continue;
+    const isPartial = stored.some((one) => one.isPartial);
+    if (isAnswer && isPartial && first?.role !== 'assistant') continue;
     if (!first || first.role !== stored[0]?.role) return 0;
-    const begin = at;
-    do at += 1;
-    while (isAnswer && messages[at]?.role === 'assistant');
-    if (!isSame(stored, messages.slice(begin, at))) return 0;
+    let end = at + 1;
+    while (isAnswer && messages[end]?.role === 'assistant') end += 1;
+    if (isSame(stored, messages.slice(at, end))) at = end;
+    // Some clients forget a question whose answer was interrupted.
+    else if (first.role !== 'user' || !isPartial) return 0;
   }
   return at;
 }

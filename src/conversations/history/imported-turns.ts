@@ -5,11 +5,12 @@ import { createRequestId } from '../../http/request-id.ts';
 import { itemTexts } from '../../json/edit.ts';
 import { parseObject } from '../../json/object.ts';
 import { withoutBreakpoints } from '../storage/message-text.ts';
-import type { TurnRow } from '../storage/rows.ts';
+import { BLANK_TURN, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { checkMessages, emptyHistoryState, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { answeredTools } from './replayable-blocks.ts';
+import { IMPORTED } from './thinking.ts';
 
 /** A message, and its JSON text. */
 type ImportedMessage = SentMessage & { text: string };
@@ -74,27 +75,20 @@ export function* storingImported(
 function importedRow(seq: number, model: string, now: number, follows: boolean): TurnRow {
   const requestId = createRequestId();
   return {
+    ...BLANK_TURN,
     seq,
     id: `turn_${requestId.slice(-12)}`,
     requestId,
     key: null,
     hash: '',
     status: 'complete',
-    route: 'import',
+    route: IMPORTED,
     model,
     beganAt: now,
     endedAt: now,
-    grant: null,
-    sentAt: null,
-    coversUntil: null,
-    outcome: null,
     settled: true,
-    cost: 0,
-    tokens: null,
     frame: null,
     sentFrom: 0,
     follows,
-    events: 0,
-    run: null,
   };
 }

@@ -42,7 +42,11 @@ export function newMessages(
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
   const isRun = typeof answer?.run === 'number';
   const again = () => isAgain(fresh, isRun ? lastShown(transcript) : answers);
-  if ((paused || pending.size > 0) && (fresh.length === 0 || again())) {
+  const isUnanswered = last?.status === 'interrupted' && at.role !== 'assistant';
+  if (
+    ((paused || pending.size > 0) && (fresh.length === 0 || again())) ||
+    (isUnanswered && isAskedAgain(fresh, transcript))
+  ) {
     return { ...continued, fresh: [], news: [] };
   }
   if (fresh.length === 0) {
@@ -107,6 +111,13 @@ function isAgain(fresh: readonly SentMessage[], answers: readonly SentMessage[])
   const last = answers.at(-1);
   if (!only || !last || fresh.length > 1 || only.role !== 'assistant') return false;
   return countResent([{ ...last, isPartial: false }], fresh) === 1;
+}
+
+/** @returns whether messages are those that the history ends with. They have no answer yet. */
+function isAskedAgain(fresh: readonly SentMessage[], transcript: Transcript): boolean {
+  if (fresh.length === 0) return true;
+  const asked = [...shownMessages(transcript, true)].slice(-fresh.length);
+  return countResent(asked, fresh) === fresh.length;
 }
 
 function owesResults(answers: readonly SentMessage[]): boolean {

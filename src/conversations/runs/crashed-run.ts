@@ -10,7 +10,7 @@ import { type Frame, FrameReader } from '../../sse/frames.ts';
 import { EDGE } from '../history/edge-blocks.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { messagesOf, turnAt, turnsOfRun } from '../storage/turn-queries.ts';
+import { isAnswered, messagesOf, turnAt, turnsOfRun } from '../storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import { MessageBuilder } from '../turn/message-builder.ts';
 import { SKIPPED_EVENT_NUMBERS, unseenAtCrash } from '../turn/restore-turn.ts';
@@ -42,8 +42,6 @@ export interface CrashedRun {
   tries: number;
   /** The last step whose answer is kept, whole or in part. */
   last: TurnRow | undefined;
-  /** The messages of its first step as JSON texts, if nothing of that step is kept. Then they are sent again. */
-  question: string[];
   /** Whether the beginning of the message was shown. */
   hasBegun: boolean;
   mayGoOn: boolean;
@@ -81,6 +79,9 @@ export function closeCrashedRun(
   if (continued) run.continues = continued.turn;
   const spent: SpentSoFar = { steps: 0, calls: 0, cost: 0 };
   const steps = turnsOfRun(transcript, row.seq).slice(1);
+  // Of a step that was interrupted only its question may be left. Then the next step answers that.
+  const isAnswer = ({ status, seq }: TurnRow) =>
+    status !== 'failed' && (status !== 'interrupted' || isAnswered(transcript, seq));
   const unknown: Promise<Settled>[] = [];
   const unmade = new Set(
     idsShown(events, ({ type, server_name, id }) => type === 'mcp_tool_use' && server_name === EDGE && id),
@@ -88,17 +89,14 @@ export function closeCrashedRun(
   for (const id of idsShown(events, ({ type, tool_use_id }) => type === 'mcp_tool_result' && tool_use_id))
     unmade.delete(id);
   for (const { toolUseId } of owed) unmade.delete(toolUseId);
-  let question: string[] = [];
+  const mayGoOn = log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
   for (const step of steps) {
     if (step.status === 'running') {
-      // The messages are read before the step ends: a step without output is deleted together with its messages.
-      const messages = messagesOf(transcript, step.seq);
-      question = messages
-        .flatMap((seq) => [...transcript.history({ from: seq, to: seq, pending: true })])
-        .map(({ text }) => text);
       const own = frames.filter((_, at) => (numbers[at] ?? 0) > step.events);
       const shown = new ShownRun(log, () => false, 0, true);
-      const turn = restoreStep(transcript, step, { shown, frames: own, isLater: spent.steps > 0 });
+      const isLater = run.isCommitted === true;
+      const part = { shown, frames: own, isLater, isOfEdge: isLater || continued !== undefined, goesOn: mayGoOn };
+      const turn = restoreStep(transcript, step, part);
       const settled = turn.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now);
       onSettled(turn.row, settled);
       Object.assign(step, turn.row);
@@ -113,7 +111,8 @@ export function closeCrashedRun(
     spent.calls += calls.length;
     // A subagent without a result is attached to again. Its share is counted then.
     for (const { endedAt, subagent } of calls) if (endedAt !== null) spent.cost += subagent?.cost ?? 0;
-    if (step.status !== 'failed') spent.steps += 1;
+    if (step.status !== 'failed') run.isCommitted = true;
+    if (isAnswer(step)) spent.steps += 1;
     if (step.outcome) run.last = { outcome: step.outcome, delta: undefined };
     if (step.outcome?.usage) run.usages.push({ ...step.outcome.usage });
   }
@@ -121,20 +120,15 @@ export function closeCrashedRun(
   for (const { endedAt, subagent } of callsTakenUp(transcript, row.seq)) {
     if (endedAt !== null) spent.cost += subagent?.cost ?? 0;
   }
-  run.isCommitted = spent.steps > 0;
-  const own = steps.findLast(({ status }) => status !== 'failed');
+  const own = steps.findLast(isAnswer);
   const last = own ?? (continued && turnAt(transcript, continued.turn));
   const number = Math.max(0, ...steps.map(({ id }) => Number(id.split('_').at(-1))));
   const tries = Math.max(0, ...steps.map(({ grant, requestId }) => numberOfTry(grant?.requestId ?? requestId)));
-  if (run.isCommitted) question = [];
-  const isAskedAgain = question.length > 0;
-  const mayGoOn =
-    (run.isCommitted || continued !== undefined || isAskedAgain) && log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
   const open = started.filter((index) => !ended.includes(index));
   const hasBegun = events.some(({ type }) => type === 'message_start');
   return {
     ...{ turn: run, blocks: started.length, open, unmade: [...unmade], hasBegun, spent, unknown },
-    ...{ number, tries, last, question, mayGoOn },
+    ...{ number, tries, last, mayGoOn },
   };
 }
 
@@ -199,7 +193,7 @@ function restoreResults(transcript: Transcript, row: TurnRow): void {
 /** Adds to the profile what the steps have changed since it was stored. */
 function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
   const { profile } = transcript;
-  if (profile?.through === undefined) return;
+  if (!profile) return;
   const next = { ...profile };
   for (const step of turnsOfRun(transcript, seq).slice(1)) {
     // A step with another status has saved the profile itself.
@@ -225,8 +219,9 @@ function lastNumberIn(log: string): number {
 function restoreStep(
   transcript: Transcript,
   row: TurnRow,
-  { shown, frames, isLater }: { shown: ShownRun; frames: readonly Frame[]; isLater: boolean },
+  part: { shown: ShownRun; frames: readonly Frame[]; isLater: boolean; isOfEdge: boolean; goesOn: boolean },
 ): Turn {
+  const { shown, frames, isLater, isOfEdge: isOfEdgeAlone, goesOn } = part;
   const builder = new MessageBuilder();
   for (const { data } of frames) {
     const event = parseObject(data) ?? {};
@@ -235,8 +230,9 @@ function restoreStep(
   }
   const unseenMs = unseenAtCrash(transcript, row, builder);
   const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
-  const recovered = { log: new StepLog(shown, builder), builder, frames: new FrameReader(), bytes, unseenMs };
-  const turn = new Turn(transcript, row, 1, { recovered, isLater });
+  const recovered = { log: new StepLog(shown, builder), builder, frames: new FrameReader(), bytes, unseenMs, goesOn };
+  const turn = new Turn(transcript, row, 1, { recovered, isLater, isOfEdge: isOfEdgeAlone });
+  turn.isAcknowledged = true;
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = frames.length > 0 ? 200 : undefined;
   return turn;

@@ -30,6 +30,8 @@ export interface RunTurn extends RunningTurn {
   last?: { outcome: RequestOutcome; delta: Json | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
+  /** Whether only its question is kept. */
+  isUnanswered?: boolean | undefined;
   /** The number of the step whose calls it has taken up, if it goes on after approvals. */
   continues?: number;
   /** Whether the settlement of the last step did not report the conversation. */
@@ -99,6 +101,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     status,
     summary,
     error,
+    isUnanswered: turn.isUnanswered === true,
     ...paused,
     // Built only on demand: most callers have received it as a stream.
     get message() {

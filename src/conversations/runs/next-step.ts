@@ -18,18 +18,12 @@ const GO_ON = JSON.stringify([
  * Makes the body of a later step. The results of calls are added to it from their rows.
  *
  * @param asked the caller's body without its messages
- * @param step `question`: the messages of the first step as JSON texts, if that is sent again; `isInterrupted`: whether the
- *   answer before was interrupted; `model`: the model that has stepped in
+ * @param step `isInterrupted`: whether the answer before was interrupted; `model`: the model that has stepped in
  */
 export function bodyOfStep(
   asked: string,
-  {
-    question,
-    isInterrupted,
-    model,
-  }: { question: readonly string[]; isInterrupted: boolean; model: string | undefined },
+  { isInterrupted, model }: { isInterrupted: boolean; model: string | undefined },
 ): string {
-  if (question.length > 0) return edit(asked, { messages: `[${question.join(',')}]` });
   const rest = model === undefined ? asked : edit(asked, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as Json;

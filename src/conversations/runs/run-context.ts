@@ -29,8 +29,8 @@ export interface RunContext {
   /** If it goes on after approvals: what the run before it has used of the same limits. */
   carried: CarriedLimits | undefined;
   now(): number;
-  /** Plans the next step from a body, or the first one again. Writes nothing. @throws ApiError as `nextRequest` */
-  plan(body: string, isAgain: boolean): NextRequest;
+  /** Plans the next step from a body. Writes nothing. @throws ApiError as `nextRequest` */
+  plan(body: string): NextRequest;
   /** Stores a step and makes its runner. */
   begin(plan: NextRequest, step: NewStep): TurnRunner;
   /** Follows up the settlement of a step until the account has confirmed it. */
@@ -42,7 +42,7 @@ export interface RunContext {
 
 /** A step that will begin. */
 interface NewStep {
-  run: TurnRow;
+  run: RunTurn;
   /** The name of its first try in the ledger. */
   requestId: string;
   /** Which of the run's steps it is, from 1. */

@@ -61,8 +61,6 @@ export class Run implements Runner {
   #isInterrupted = false;
   /** The model that has stepped in for the requested one. It answers all later steps. */
   #model: string | undefined;
-  /** The messages of a first step that is sent again after a crash, as JSON texts. */
-  #question: readonly string[] = [];
   #isWaiting = false;
   #number = 1;
   #pauses = 0;
@@ -160,7 +158,7 @@ export class Run implements Runner {
   #begin(plan: NextRequest, requestId: string): { runner: TurnRunner; log: StepLog } {
     let log: StepLog | undefined;
     const runner = this.#context.begin(plan, {
-      run: this.turn.row,
+      run: this.turn,
       requestId,
       number: this.#number,
       isLater: this.turn.isCommitted === true,
@@ -185,6 +183,7 @@ export class Run implements Runner {
     this.#context.settle(row, settled);
     if (!ended) throw new TypeError('A step that has not ended.');
     const isAnswer = ended.status !== 'failed';
+    this.turn.isUnanswered = ended.isUnanswered;
     this.#meter.addStep(ended.summary.nanodollars, isAnswer);
     if (isObject(builder.usage)) this.turn.usages.push(builder.usage);
     this.turn.last = { outcome: ended.summary.outcome, delta: log.delta };
@@ -238,10 +237,11 @@ export class Run implements Runner {
         this.#finish({ kind: 'complete' });
         return undefined;
     }
+    const isPart = this.#isPart && !ended?.isUnanswered;
     this.#finish(
-      this.#abort.signal.aborted && this.#isPart
+      this.#abort.signal.aborted && isPart
         ? { kind: 'stopped' }
-        : { kind: 'error', error: ended?.error, data: this.#isPart ? undefined : log.error },
+        : { kind: 'error', error: ended?.error, data: isPart ? undefined : log.error },
     );
     return undefined;
   }
@@ -293,16 +293,15 @@ export class Run implements Runner {
   }
 
   #beginNext(): NextRequest {
-    const question = this.turn.isCommitted ? [] : this.#question;
-    const body = bodyOfStep(this.#planned.rest, { question, isInterrupted: this.#isInterrupted, model: this.#model });
-    const plan = this.#context.plan(body, question.length > 0);
+    const body = bodyOfStep(this.#planned.rest, { isInterrupted: this.#isInterrupted, model: this.#model });
+    const plan = this.#context.plan(body);
     this.#step = this.#begin(plan, tryId(this.#context.requestId, this.#nextTry));
     plan.messages = [];
     return plan;
   }
 
   /** Shows that the run goes on, and finds what is left to do. */
-  #restore({ open, unmade, last, number, tries, question }: CrashedRun): void {
+  #restore({ open, unmade, last, number, tries }: CrashedRun): void {
     const { transcript, now } = this.#context;
     for (const index of open) this.#shown.add('content_block_stop', { index });
     // The first event after the gap. A listener that resumes inside the gap begins here.
@@ -313,7 +312,6 @@ export class Run implements Runner {
     }
     this.#shown.log.store({ at: now(), unseenMs: 0 });
     this.#number = number + 1;
-    this.#question = question;
     this.#model = this.#otherModel(last?.model);
     // Later tries may have been admitted without their names being stored.
     this.#nextTry = tries + SKIPPED_TRIES;

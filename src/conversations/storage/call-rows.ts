@@ -35,7 +35,7 @@ export interface SubagentShare {
   cost: Nanodollars;
   /** How often it was begun again because it had failed without output. */
   attempt: number;
-  /** The id of its conversation; absent in what an earlier version stored. */
+  /** The id of its conversation; absent until it is begun for the first time. */
   conversation?: string;
 }
 
@@ -105,9 +105,9 @@ export class CallRows extends Rows {
     for (const row of this.tables.read(`select ${columns}, subagent from calls where turn = ? order by n`, turn)) {
       const { subagent, ...known } = row;
       const call = membersOf(known) as unknown as CallRow;
-      const { n, bytes, tries } = call;
+      const { n, bytes } = call;
       const share = typeof subagent === 'string' ? { subagent: JSON.parse(subagent) as SubagentShare } : {};
-      rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, tries: tries ?? 1, ...share });
+      rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, ...share });
     }
     return [...rows.values()];
   }

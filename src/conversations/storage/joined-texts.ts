@@ -5,6 +5,8 @@
 
 import { encoder } from '../../http/bytes.ts';
 import type { JoinedMessages } from '../../upstream/request/sent-history.ts';
+import { withoutThinking } from './message-text.ts';
+import { NO_ANSWER } from './tables.ts';
 import type { Transcript } from './transcript.ts';
 
 /** This many numbers of messages are read with one statement. */
@@ -18,13 +20,21 @@ const textsQuery = (from: string) => `
   select cast(group_concat(text, ',') filter (where ${SHORT}) as blob) as joined, count(*) as messages,
     count(*) filter (where ${SHORT}) as short
   from (select text, characters from ${from} order by m.seq)`;
-const OF_ALL_TURNS = textsQuery('messages m where m.seq between ? and ?');
+const OF_ALL_TURNS = textsQuery(`messages m where m.seq between ? and ? and text is not '${NO_ANSWER}'`);
 const OF_SENT_TURNS = textsQuery(
-  `messages m join turns t on t.seq = m.turn where m.seq between ? and ? and t.status in ${SENT}`,
+  `messages m join turns t on t.seq = m.turn
+   where m.seq between ? and ? and t.status in ${SENT} and text is not '${NO_ANSWER}'`,
 );
 
-/** Reads the messages that are sent, in order, from a number on. */
-export function* joinedTexts(transcript: Transcript, from: number): Generator<JoinedMessages> {
+/** Whether a message may have thinking. */
+const THOUGHTFUL = `(instr(text, 'thinking"') or instr(text, 'connector_text"'))`;
+
+/** Reads the messages that are sent, in order, from a number on. @param unbound the turns whose thinking is left out */
+export function* joinedTexts(
+  transcript: Transcript,
+  from: number,
+  unbound: ReadonlySet<number>,
+): Generator<JoinedMessages> {
   const last = transcript.number('select max(seq) from messages');
   // To find that there is no such turn takes less than to look up the turn of each message.
   const statement = transcript.has(`turns where status not in ${SENT}`) ? OF_SENT_TURNS : OF_ALL_TURNS;
@@ -33,10 +43,14 @@ export function* joinedTexts(transcript: Transcript, from: number): Generator<Jo
     const [row] = transcript.read(statement, first, to);
     const messages = Number(row?.messages ?? 0);
     if (messages === 0) continue;
-    if (row?.short === messages) {
+    const isWhole =
+      unbound.size === 0 || !transcript.has(`messages where seq between ? and ? and ${THOUGHTFUL}`, first, to);
+    if (row?.short === messages && isWhole) {
       yield { bytes: new Uint8Array(row.joined as ArrayBuffer), messages };
     } else {
-      const texts = Array.from(transcript.texts({ from: first, to, sent: true }), ({ text }) => text);
+      const texts = Array.from(transcript.texts({ from: first, to, sent: true }), ({ text, turn }) =>
+        unbound.has(turn) ? withoutThinking(text) : text,
+      );
       yield { bytes: encoder.encode(texts.join(',')), messages };
     }
   }

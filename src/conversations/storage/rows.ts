@@ -48,16 +48,14 @@ export interface Profile {
   metadata: Record<string, unknown> | null;
   model: string | null;
   maxTokens: number | null;
-  /** Absent in conversations that were stored before prefixes existed. */
-  prefix?: HeldPrefix | null;
-  /** Absent in conversations that were stored before agents existed. */
-  agent?: HeldAgent | null;
+  prefix: HeldPrefix | null;
+  agent: HeldAgent | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
   turns: number;
   messages: number;
   /** The bytes of the object's database when this was saved. */
-  bytes?: number;
+  bytes: number;
   cost: number;
   inputTokens: number;
   outputTokens: number;
@@ -65,13 +63,13 @@ export interface Profile {
   nextMessage: number;
   /**
    * The number of the newest turn whose messages, cost and tokens are included here. (The stored profile lags behind during a
-   * run: its later steps are added at its end.) Absent if an earlier version stored the profile.
+   * run: its later steps are added at its end.)
    */
-  through?: number;
+  through: number;
   /** The number of the first message that is sent; earlier ones are left out. */
   sentFrom: number;
-  /** Whether calls wait for approval, as it is reported to the account. Absent until a call waits for the first time. */
-  paused?: 'approval' | null;
+  /** Whether calls wait for approval, as it is reported to the account. */
+  paused: 'approval' | null;
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */
@@ -117,17 +115,36 @@ export interface TurnRow {
    * this row, and it has the log. In the row of a step it is the run's number: steps have the messages.
    */
   run: number | null;
-  /** Why its run has paused; absent if that is not known. */
-  paused?: string | null;
+  /** Why its run has paused; null if it has not, or if that is not known. */
+  paused: string | null;
   /** 1 for a turn in the background: its end is sent as an event. */
-  background?: 1 | null;
+  background: 1 | null;
   /** The address for that event, if the request names one. */
-  deliverUrl?: string | null;
+  deliverUrl: string | null;
+  /** What a turn in the background needs to begin again if it has not gone up, as JSON text. Null once it has ended. */
+  request: string | null;
   /**
    * In the row of a step: the calls that the edge makes, as JSON text. Stored with the step's end, before any call is made.
    */
-  calls?: string | null;
+  calls: string | null;
 }
+
+/** What a turn does not have at its beginning. */
+export const BLANK_TURN = {
+  grant: null,
+  sentAt: null,
+  coversUntil: null,
+  outcome: null,
+  cost: 0,
+  tokens: null,
+  events: 0,
+  run: null,
+  paused: null,
+  background: null,
+  deliverUrl: null,
+  request: null,
+  calls: null,
+} as const satisfies Partial<TurnRow>;
 
 /** A message, with what is shown about its turn. */
 export interface MessageRow {

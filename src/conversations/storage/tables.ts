@@ -31,7 +31,8 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         paused text,
         calls text,
         background integer,
-        deliver_url text
+        deliver_url text,
+        request text
       ) strict;
       create index turns_by_key on turns (key) where key is not null;
       create table messages (
@@ -69,7 +70,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         is_error integer,
         bytes integer,
         event integer,
-        tries integer,
+        tries integer not null,
         subagent text,
         result text,
         primary key (turn, n)
@@ -101,6 +102,9 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
 
 /** The statuses of turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
+
+/** The row of an answer of which nothing is left. It is shown, but it does not go up: the API does not accept it. */
+export const NO_ANSWER = '{"role":"assistant","content":[]}';
 
 /** The same statuses, and that of the running turn. */
 export const SHOWN = "('complete', 'interrupted', 'stopped', 'refused', 'empty', 'running')";

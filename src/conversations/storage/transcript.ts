@@ -28,7 +28,7 @@ import {
   type TurnStatus,
   turnOf,
 } from './rows.ts';
-import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
+import { COMMITTED, CONVERSATION_MIGRATIONS, NO_ANSWER, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
@@ -46,7 +46,7 @@ interface Range {
   backwards?: boolean;
   /** Adds the messages of the running turn. */
   pending?: boolean;
-  /** Leaves out refused turns, which do not go up. */
+  /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
   sent?: boolean;
 }
 
@@ -254,7 +254,7 @@ export class Transcript extends Tables {
   endTurn(turn: TurnRow): void {
     historyCache.delete(this.#key);
     const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, calls = null } = turn;
-    const called = calls === null ? {} : { calls };
+    const called = { ...(calls === null ? {} : { calls }), ...(turn.background ? { request: null } : {}) };
     this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...called });
   }
 
@@ -346,7 +346,7 @@ export class Transcript extends Tables {
     return this.storage.sql.exec<RawRow>(
       `select ${columns} from messages m join turns t on t.seq = m.turn
        where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
-             ${sent ? "and t.status != 'refused'" : ''}
+             ${sent ? `and t.status != 'refused' and m.text is not '${NO_ANSWER}'` : ''}
        order by m.seq ${backwards ? 'desc' : ''} limit ?`,
       from,
       to,
@@ -389,9 +389,13 @@ export class Transcript extends Tables {
   }
 }
 
-/** @returns the columns that say who gets the end of a turn. Most turns have none, so that fewer columns are written. */
-function toldOf({ background, deliverUrl }: TurnRow): Partial<TurnRow> {
-  return { ...(background ? { background } : {}), ...(deliverUrl ? { deliverUrl } : {}) };
+/** @returns the columns of a turn in the background. Most turns have none, so that fewer columns are written. */
+function toldOf({ background, deliverUrl, request }: TurnRow): Partial<TurnRow> {
+  return {
+    ...(background ? { background } : {}),
+    ...(deliverUrl ? { deliverUrl } : {}),
+    ...(request ? { request } : {}),
+  };
 }
 
 /** @returns the bytes of the members that a caller can make long. */

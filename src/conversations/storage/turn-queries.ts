@@ -2,7 +2,7 @@
 
 import type { CalledTool } from '../../durable/contracts/settlement.ts';
 import type { TurnRow, TurnStatus } from './rows.ts';
-import { COMMITTED, RECENT } from './tables.ts';
+import { COMMITTED, NO_ANSWER, RECENT } from './tables.ts';
 import type { Transcript } from './transcript.ts';
 
 /** @returns the turn with a number; undefined if there is none. */
@@ -15,14 +15,30 @@ export function turnWithId(transcript: Transcript, id: string): TurnRow | undefi
   return transcript.turns('id = ?', id).at(-1);
 }
 
-/** @returns the turn that a request began, unless it failed. */
+/** A turn that runs or has an answer. The same request attaches to it; any other turn it may try again. */
+const ATTACHABLE = `status != 'failed' and not (status = 'interrupted' and exists (
+  select 1 from messages where turn = turns.seq + (run is not null) and text = '${NO_ANSWER}'))`;
+
+/** @returns the turn that a request began, if it is attachable. */
 export function turnOfRequest(transcript: Transcript, requestId: string): TurnRow | undefined {
-  return transcript.turns("request_id = ? and status != 'failed' and (run is null or run = seq)", requestId).at(-1);
+  return transcript.turns(`request_id = ? and ${ATTACHABLE} and (run is null or run = seq)`, requestId).at(-1);
 }
 
-/** @returns the newest turn that was begun with an idempotency key, unless it failed. */
+/** @returns the newest turn that was begun with an idempotency key, if it is attachable. */
 export function turnWithKey(transcript: Transcript, key: string): TurnRow | undefined {
-  return transcript.turns("key = ? and status != 'failed'", key).at(-1);
+  return transcript.turns(`key = ? and ${ATTACHABLE}`, key).at(-1);
+}
+
+/** @returns the newest turn as clients know it (for a step, its run), if it is attachable. */
+export function newestTurnTold(transcript: Transcript): TurnRow | undefined {
+  const newest = 'select coalesce(run, seq) from turns order by seq desc limit 1';
+  return transcript.turns(`seq = (${newest}) and ${ATTACHABLE}`).at(0);
+}
+
+/** @returns whether the last message of a turn is an answer with content. */
+export function isAnswered(transcript: Transcript, turn: number): boolean {
+  const [last] = transcript.read('select role, text from messages where turn = ? order by seq desc limit 1', turn);
+  return last?.role === 'assistant' && last.text !== NO_ANSWER;
 }
 
 /** @returns the newest turn; with `statuses`, the newest one with such a status that has messages (in a run, a step). */

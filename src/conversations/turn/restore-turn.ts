@@ -36,6 +36,9 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow): Turn {
   // Without a stored time, assume the earliest: the request may have been sent as soon as the turn began.
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
+  // A caller hears of it by its first event, by a ping after a silence, or by the answer 202.
+  const wasSilent = (row.coversUntil ?? 0) > turn.progress.sentAt + COVER_MS;
+  turn.isAcknowledged = events > 0 || wasSilent || row.background === 1;
   return turn;
 }
 

@@ -18,6 +18,8 @@ export interface TurnContext extends RequestContext {
   conversation: string;
   /** The call that a subagent's conversation answers. */
   parent?: ListedParent | undefined;
+  /** Whether it is in the background. Then its caller is answered once it has gone up. */
+  background?: boolean | undefined;
   /** Bytes of the new messages. */
   adds: number;
   most?: MeterRequest['most'];

@@ -13,7 +13,9 @@ import type { Transcript } from '../storage/transcript.ts';
 import type { TurnLog } from './event-log.ts';
 
 const STOPPED_REMARK = ': sluice-stopped\n\n';
-const NOTHING_SAID = 'This turn was stopped before anything was said: it has not become part of the conversation.';
+const NOTHING_SAID = 'This turn was stopped before anything was said';
+const NOT_KEPT = `${NOTHING_SAID}: it has not become part of the conversation.`;
+const QUESTION_KEPT = `${NOTHING_SAID}: only the question is kept in the conversation.`;
 
 /** How a turn ends: completed by the API, stopped by a client, with an `error` event of the API, or interrupted. */
 export type TurnEnd =
@@ -31,21 +33,33 @@ export interface Ended {
   error: { type: string; message: string } | undefined;
   /** Why a run has paused. */
   paused?: string;
+  /** Whether only its question is kept. */
+  isUnanswered?: boolean;
 }
 
-/** @returns the status of a turn that has ended. `hasAnswer` says whether its answer has replayable blocks. */
+/**
+ * @returns the status of a turn that has ended. `hasAnswer` says whether its answer has replayable blocks; `isAcknowledged`
+ *   whether it has a question that stays without an answer, too
+ */
 export function turnStatusOf(
   how: TurnEnd,
-  { hasAnswer, stopReason, maxTokens }: { hasAnswer: boolean; stopReason: string | null; maxTokens: number },
+  of: { hasAnswer: boolean; isAcknowledged: boolean; stopReason: string | null; maxTokens: number },
 ): TurnStatus {
+  const { hasAnswer, isAcknowledged, stopReason, maxTokens } = of;
   if (how.kind !== 'complete') {
-    if (!hasAnswer) return 'failed';
+    if (!hasAnswer) return isAcknowledged && !isUnacceptable(how) ? 'interrupted' : 'failed';
     return how.kind === 'stopped' ? 'stopped' : 'interrupted';
   }
   if (stopReason === 'refusal') return 'refused';
   if (hasAnswer) return 'complete';
   // No answer was asked for: the request only warmed the prompt cache.
   return maxTokens === 0 ? 'failed' : 'empty';
+}
+
+/** @returns whether the API does not accept the question. In the history it would spoil each later request. */
+function isUnacceptable(how: TurnEnd): boolean {
+  const error = how.kind === 'error' ? errorIn(how.frame.data) : how.kind === 'cut' ? how.error : undefined;
+  return error?.type === 'invalid_request_error' || error?.type === 'request_too_large';
 }
 
 /**
@@ -78,7 +92,7 @@ export function addEnd(
     return errorIn(data);
   }
   if (how.kind === 'cut') return fail(how.error);
-  if (status !== 'stopped') return fail({ type: 'api_error', message: NOTHING_SAID });
+  if (status !== 'stopped') return fail({ type: 'api_error', message: status === 'failed' ? NOT_KEPT : QUESTION_KEPT });
   for (const index of open) add('content_block_stop', { index });
   const delta = { stop_reason: 'end_turn', stop_sequence: null };
   add('message_delta', { delta, usage: { output_tokens: output } });

@@ -13,6 +13,7 @@ import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.t
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
+import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
@@ -45,6 +46,10 @@ export interface TurnOptions {
   callsIn?: (content: readonly Json[]) => string | null;
   /** Whether it is a later step of a run. (A run counts as one turn.) */
   isLater?: boolean;
+  /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
+  isOfEdge?: boolean;
+  /** For a step of a run: the run, as clients know it. */
+  shownAs?: { isReported?: boolean };
   /** How many new messages the turn has; absent if they must be counted in the rows. */
   newMessages?: number;
   /** The state of a turn that was interrupted by a crash, restored from its log. */
@@ -55,6 +60,8 @@ export interface TurnOptions {
     bytes: number;
     /** Milliseconds in which unseen output may have been written. */
     unseenMs: number;
+    /** Whether its run may go on. */
+    goesOn?: boolean;
   };
 }
 
@@ -70,6 +77,8 @@ export class Turn {
   /** How far the request has gone. */
   readonly progress: SendProgress = { sentAt: undefined };
   firstByteAt: number | undefined;
+  /** Whether a caller may know that the turn has begun. From then on its question stays. */
+  isAcknowledged = false;
   /** Set once the turn has ended. */
   ended: Ended | undefined;
   isReported = false;
@@ -197,15 +206,20 @@ export class Turn {
     const complete = how.kind === 'complete';
     const content = replayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
     const hasAnswer = content.length > 0;
-    const status = turnStatusOf(how, { hasAnswer, stopReason, maxTokens: this.maxTokens });
-    const committed = status !== 'failed';
     const newMessages = this.#newMessages();
+    const { isOfEdge, shownAs = this } = this.#options;
+    const isKnown = this.isAcknowledged || shownAs.isReported === true;
+    const isAcknowledged = isKnown && newMessages > 0 && !isOfEdge;
+    const status = turnStatusOf(how, { hasAnswer, isAcknowledged, stopReason, maxTokens: this.maxTokens });
+    const committed = status !== 'failed';
+    const isUnanswered = status === 'interrupted' && !hasAnswer;
+    const hasRow = hasAnswer || (isUnanswered && !this.#options.recovered?.goesOn);
     const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
     const mayResume = complete && isPending(stopReason);
     const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
     const calls = (status === 'complete' && this.#options.callsIn?.(content)) || null;
     const isOfRun = this.row.run !== null && status === 'complete';
-    const next = nextProfile(profile, committed, newMessages + (hasAnswer ? 1 : 0), now);
+    const next = nextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
     // Only committed turns count: the number of a failed turn may be used again.
     if (committed) next.through = this.row.seq;
     if (committed && this.#options.isLater) next.turns -= 1;
@@ -252,9 +266,9 @@ export class Turn {
     const summary = { outcome, nanodollars: cost };
     this.log.finish(JSON.stringify(summary));
     if (!committed) this.#transcript.deleteMessages('turn = ?', row.seq);
-    else if (text !== undefined) {
+    else if (hasRow) {
       const place = { seq: next.nextMessage - 1, turn: row.seq, id: this.#answerId() };
-      this.#transcript.addMessage({ ...place, role: 'assistant', createdAt: now, text });
+      this.#transcript.addMessage({ ...place, role: 'assistant', createdAt: now, text: text ?? NO_ANSWER });
     }
     for (const { content, ...message } of repaired) {
       this.#transcript.deleteMessages('seq = ?', message.seq);
@@ -271,7 +285,7 @@ export class Turn {
       this.#transcript.cacheHistory(withTurn(cached, this.row, text));
     }
     const stoppedUsage = { ...usage, output_tokens: output };
-    this.ended = { status, summary, message: this.#message(how, status, stoppedUsage, content), error };
+    this.ended = { status, summary, message: this.#message(how, status, stoppedUsage, content), error, isUnanswered };
     this.log.end();
     return settlement?.done;
   }

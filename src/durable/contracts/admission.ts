@@ -55,8 +55,8 @@ export type AdmissionDecision =
       refusal: Refusal;
       standing: QuotaStatus;
       fallbacks?: readonly string[];
-      /** As for an admitted request; absent if the object has an earlier version. */
-      unlisted?: boolean;
+      /** As for an admitted request. */
+      unlisted: boolean;
     }
   | ({ outcome: 'full' } & StorageRefusal)
   /** A pool must be asked, but could not be reached. */
@@ -70,9 +70,8 @@ export type AdmissionDecision =
       /** The models that may step in, according to the account's limits. */
       fallbacks?: readonly string[];
       /**
-       * Whether so much is left beside this hold that it keeps nobody out at the moment. Then its settlement may wait for the
-       * next
-       * call to the account. Absent if not, and if the object has an earlier version.
+       * Whether so much is left beside this hold that it keeps nobody out at the moment. Then its settlement may wait for
+       * the next call to the account. Absent if not.
        */
       roomy?: boolean;
       /** Whether this account is not on the list of accounts yet. Code that adds it then calls `listed()`. */
@@ -86,8 +85,7 @@ export type PoolKind = Extract<LimitOwner, 'group' | 'deployment'>;
 export interface Refusal {
   kind: 'refused';
   reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
-  /** Whose limit it is; absent if the version before wrote it, which knew only accounts. */
-  by?: LimitOwner;
+  by: LimitOwner;
   /** The name of the limit, as its owner's limits have it. */
   limit: string;
   /** Whole seconds, at least one. */

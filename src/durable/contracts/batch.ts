@@ -74,24 +74,19 @@ export interface BatchOpening {
   /** The origin and path by which the caller reached this edge, for `results_url`. */
   base: string;
   items: number;
-  /**
-   * One entry for each model, with the most that it can cost. Journals of earlier releases do not have the number of items.
-   */
-  rows: { requestId: string; model: string; hold: Nanodollars; items?: number }[];
+  /** One entry for each model, with the most that it can cost. */
+  rows: { requestId: string; model: string; hold: Nanodollars; items: number }[];
   /** The salt with which the custom ids are hashed, and their digest. */
   seed: readonly [number, number, number, number];
   digest: string;
-  /**
-   * The same for all batches with the same custom ids. Equal values prove nothing, but raise a doubt. Absent in older
-   * journals.
-   */
-  likeness?: string;
+  /** The same for all batches with the same custom ids. Equal values prove nothing, but raise a doubt. */
+  likeness: string;
   /** A hash of the account and the bytes of the body. */
-  origin?: string;
+  origin: string;
   /** The longest cache lifetime that an item asks for. */
   cacheTtl: '5m' | '1h';
   /** Whether an answer may contain ids of things that it makes. */
-  makesThings?: boolean;
+  makesThings: boolean;
   /** If there are several upstreams: the name of the one that gets the batch. */
   upstream?: string | undefined;
   /** The headers that calls about it need: its version and betas. */

@@ -89,12 +89,12 @@ export interface ConversationReport {
   parent?: ListedParent | undefined;
   turns: number;
   messages: number;
-  /** The bytes of its object, as the platform counts them; absent in reports of the version before. */
-  bytes?: number | undefined;
-  /** What it has cost, without the request that this report comes with; absent in reports of the version before. */
-  cost?: Nanodollars | undefined;
-  /** Whether its calls wait for approval; absent in reports of the version before. */
-  paused?: 'approval' | null | undefined;
+  /** The bytes of its object, as the platform counts them. */
+  bytes: number;
+  /** What it has cost, without the request that this report comes with. */
+  cost: Nanodollars;
+  /** Whether its calls wait for approval. */
+  paused: 'approval' | null;
   /** Whether it does not exist: it was deleted, or its first turn failed. */
   gone: boolean;
 }

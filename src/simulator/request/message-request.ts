@@ -1,3 +1,4 @@
+import type { Binding } from '../random/signatures.ts';
 import type { JsonObject } from './json.ts';
 import type { SimulatedModel } from './models.ts';
 
@@ -9,6 +10,10 @@ export interface Protocol {
   version: '2023-06-01' | '2026-10-21';
   /** A beta is asked for: fields and block types that are not known may belong to it. */
   beta: boolean;
+  /** Whether answers say which thinking was dropped, which a beta brings. */
+  tellsDropped: boolean;
+  /** The end user's profile, if a header names it. */
+  profile: string | undefined;
 }
 
 /** A message with its content as blocks: a string has become one text block. */
@@ -22,10 +27,20 @@ export interface RequestMessage {
 /** How much of its thinking an answer shows; `updates` are short texts while it works, which a beta brings. */
 type ThinkingDisplay = 'summarized' | 'omitted' | 'updates';
 
+/** What thinking that is on has in common. */
+interface ActiveThinking {
+  display: ThinkingDisplay;
+  /** Whether thinking that comes back after another conversation is dropped, and not refused. */
+  dropsBlocks: boolean;
+}
+
 export type Thinking =
   | { type: 'disabled' }
-  | { type: 'enabled'; budgetTokens: number; display: ThinkingDisplay }
-  | { type: 'adaptive'; display: ThinkingDisplay };
+  | ({ type: 'enabled'; budgetTokens: number } & ActiveThinking)
+  | ({ type: 'adaptive' } & ActiveThinking);
+
+/** Says that the model does not see a block of thinking, because it was made elsewhere. */
+export type Transformation = { type: 'thinking_dropped'; path: string; reason: string };
 
 export interface ToolChoice {
   type: 'auto' | 'any' | 'tool' | 'none';
@@ -57,4 +72,8 @@ export interface MessageRequest extends Prompt {
   safeguards: string[];
   speed: string | undefined;
   inferenceGeo: string | undefined;
+  /** What the answer's thinking is bound to. */
+  binding: Binding;
+  /** Which blocks of the request were dropped; undefined if the answer does not tell. */
+  transformations: Transformation[] | undefined;
 }

@@ -101,8 +101,9 @@ function countRequest(): CountRequest | undefined {
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editing.value);
   const said = until < 0 ? rows : rows.slice(0, until);
-  // A question that was refused, and its answer, are not sent again.
-  const sent = said.filter(({ status }) => status === 'complete' || status === 'stopped' || status === 'interrupted');
+  // A question that was refused, and its answer, are not sent again; nor is an answer of which nothing is left.
+  const isSent = ({ status }: { status: string }) => ['complete', 'stopped', 'interrupted'].includes(status);
+  const sent = said.filter((row) => isSent(row) && row.content.length > 0);
   const messages = [...sent, { role: 'user', content: draftContent() }].map(({ role, content }) => ({ role, content }));
   return {
     model: id,

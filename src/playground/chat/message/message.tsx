@@ -14,6 +14,7 @@ import { RunTimeline } from './run-timeline.tsx';
 const ENDINGS: Record<string, string> = {
   stopped: 'Stopped. The text so far is kept.',
   interrupted: 'Interrupted. The text so far is kept.',
+  unanswered: 'Interrupted before anything was said. Ask again, or go on.',
   refused: 'Claude declined to answer. What you ask next leaves this turn out.',
   max_tokens: 'Cut off at your longest answer. Raise it under Options, or ask Claude to continue.',
   model_context_window_exceeded: 'Cut off: the conversation fills the model’s context window.',
@@ -38,12 +39,14 @@ function MessageView({ entry, session }: MessageProps) {
   const shown = parts.filter(({ type }) => type !== 'tool_result');
   const known = resultsIn(session);
   const results = stream ? new Map([...known, ...resultsOf([{ parts }])]) : known;
-  const ending = row && role === 'assistant' ? (ENDINGS[row.status] ?? ENDINGS[row.stop_reason ?? '']) : undefined;
+  const isUnanswered = row?.status === 'interrupted' && row.content.length === 0;
+  const why = isUnanswered ? 'unanswered' : (row?.status ?? '');
+  const ending = row && role === 'assistant' ? (ENDINGS[why] ?? ENDINGS[row.stop_reason ?? '']) : undefined;
   const steps = role === 'assistant' ? stepsIn(parts) : undefined;
   const turn = row?.turn ?? stream?.turn;
   const model = stream?.message?.model ?? row?.model ?? entry.modelAbove ?? session.report.value?.model ?? undefined;
   const thoughtOf = (part: Part) => session.thoughts.find(turn, parts.indexOf(part));
-  if (!stream && shown.length === 0) return null;
+  if (!stream && shown.length === 0 && !isUnanswered) return null;
   return (
     <article class={`message ${role}`} data-live={stream !== undefined} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (

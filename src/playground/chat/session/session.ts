@@ -110,7 +110,10 @@ export class Session {
     // It was followed, or has failed again.
     if (this.failure.value !== failed) return;
     this.failure.value = undefined;
-    if (failed?.asked !== undefined && this.rows.value.length === before) await this.send(failed.asked);
+    const rows = this.rows.value;
+    const unanswered = rows.at(-1)?.content.length === 0 ? rows.findLast(({ role }) => role === 'user') : undefined;
+    const asked = failed?.asked ?? unanswered?.content;
+    if (asked !== undefined && rows.length === before) await this.send(asked);
   }
 
   /** Asks a question, and shows the answer while it comes. Tools of the page run in between. */

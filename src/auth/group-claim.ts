@@ -25,7 +25,7 @@ export function groupOfClaims(
   const { _claim_names: elsewhere } = claims;
   // Microsoft Entra leaves out a list that is too long for a token, and says so here.
   if (isObject(elsewhere) && Object.hasOwn(elsewhere, name)) throw unreadable(name, 'is not in the token itself');
-  const groups: readonly unknown[] = Array.isArray(claim) ? claim : [claim];
+  const groups: readonly unknown[] = [...new Set(Array.isArray(claim) ? claim : [claim])];
   if (groups.length === 0) return otherwise;
   if (!groups.every(isGroup)) throw unreadable(name, 'must have names of 1 to 128 characters');
   const [first, ...more] = groups;

@@ -67,7 +67,7 @@ function protocolOf(headers: Headers): Protocol {
   return {
     version,
     beta: betas.trim() !== '',
-    tellsDropped: betas.includes('thinking-binding-controls'),
+    tellsMismatches: betas.includes('thinking-binding-controls'),
     profile: headers.get('anthropic-user-profile-id') ?? undefined,
   };
 }

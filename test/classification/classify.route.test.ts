@@ -3,17 +3,7 @@ import type { ClassifyAnswer, classifyResults } from '../../src/classification/c
 import type { AdmissionDecision } from '../../src/durable/contracts/admission.ts';
 import type * as z from '../../src/http/zod.ts';
 import { errorOf } from '../support/app.ts';
-import {
-  bindings,
-  COST,
-  caller,
-  HAIKU,
-  inputIn,
-  LABELS,
-  labelled,
-  said,
-  USAGE,
-} from '../support/classification.ts';
+import { bindings, COST, caller, HAIKU, inputIn, LABELS, labelled, said, USAGE } from '../support/classification.ts';
 
 type Results = z.output<typeof classifyResults>;
 

@@ -61,7 +61,7 @@ function safeguarded({ request, answer }: AnsweredMessage): JsonObject {
   return { safeguard_results: safeguardResults(request.safeguards, calls) };
 }
 
-/** @returns which thinking of the request was dropped, if the answer tells it */
+/** @returns which thinking of the request was made elsewhere, if the answer tells it */
 function transformed({ request }: AnsweredMessage): JsonObject {
   return request.transformations === undefined ? {} : { input_transformations: request.transformations };
 }

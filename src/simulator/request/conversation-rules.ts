@@ -4,6 +4,7 @@ import { checkRoleOfBlock, textOf } from './content-blocks.ts';
 import { invalid } from './errors.ts';
 import { asText, type JsonObject, member } from './json.ts';
 import type { Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
+import type { SimulatedModel } from './models.ts';
 
 /** A block and its place in the request. */
 interface PlacedBlock {
@@ -136,13 +137,13 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
 /**
  * Checks that thinking comes back unaltered and where it was made.
  *
- * @param refuses whether thinking after another conversation is refused
- * @returns the blocks to drop, with what is told about them
+ * @param onMismatch what becomes of thinking after another conversation; undefined leaves it where it is
+ * @returns the blocks that were made elsewhere, with what is told about them
  */
 function checkBindings(
   turn: Turn,
   binding: Binding,
-  { refuses, seed }: { refuses: boolean; seed: Digest },
+  { onMismatch, seed }: { onMismatch: 'error' | 'drop_block' | undefined; seed: Digest },
 ): [JsonObject, Transformation][] {
   return turn.blocks.flatMap(({ block, path }): [JsonObject, Transformation][] => {
     const mismatch = isThinking(block) ? mismatchOf(block, binding, seed) : undefined;
@@ -151,12 +152,13 @@ function checkBindings(
       const sealed = block.type === 'thinking' ? 'signature' : 'data';
       throw invalid(`${path}: Invalid \`${sealed}\` in \`${block.type}\` block`);
     }
-    if (mismatch === 'prefix' && refuses) {
+    if (mismatch === 'prefix' && onMismatch === 'error') {
       throw invalid(
         `${path}: this \`${block.type}\` block was created in a different conversation, or the messages before it have changed since. Remove it, or set \`thinking.block_binding.prefix_mismatch_behavior\` to \`drop_block\`.`,
       );
     }
-    return [[block, { type: 'thinking_dropped', path, reason: `${mismatch}_binding_mismatch` }]];
+    const type = mismatch === 'prefix' && onMismatch === undefined ? 'thinking_mismatch_allowed' : 'thinking_dropped';
+    return [[block, { type, path, reason: `${mismatch}_binding_mismatch` }]];
   });
 }
 
@@ -181,17 +183,19 @@ function checkThinkingLoop(turns: readonly Turn[]): void {
 }
 
 /** What a conversation is judged by, beside its messages. */
-interface ConversationJudgement extends Pick<Binding, 'model' | 'user'> {
+interface ConversationJudgement {
+  model: SimulatedModel;
+  user: string;
   thinking: Thinking;
   protocol: Protocol;
   /** The seed of signatures. */
   seed: Digest;
 }
 
-/** A valid conversation: what the answer's thinking is bound to, and the blocks that the model does not see. */
+/** A valid conversation: what the answer's thinking is bound to, and the blocks that were made elsewhere. */
 interface CheckedConversation {
   binding: Binding;
-  dropped: ReadonlyMap<JsonObject, Transformation>;
+  mismatches: ReadonlyMap<JsonObject, Transformation>;
 }
 
 /**
@@ -213,20 +217,23 @@ export function checkConversation(
   const seen = new Set<string>();
   const isThoughtful =
     thinking.type !== 'disabled' || turns.some(({ blocks }) => blocks.some((one) => isThinking(one.block)));
-  const refuses = thinking.type !== 'disabled' && !thinking.dropsBlocks;
+  // As with the API, not every request is checked.
+  const inherent = model.checks_thinking === false ? undefined : 'error';
+  const onMismatch = thinking.type === 'disabled' ? undefined : (thinking.onMismatch ?? inherent);
+  const bound = { model: model.id, user };
   let before = digest('');
-  const dropped: [JsonObject, Transformation][] = [];
+  const mismatches: [JsonObject, Transformation][] = [];
   for (const [index, turn] of turns.entries()) {
     if (turn.role === 'user') checkToolResults(turn, turns[index - 1]);
     else {
       checkToolUses(turn, turns[index + 1], seen);
       checkServerTools(turn, index === turns.length - 1);
-      dropped.push(...checkBindings(turn, { prefix: hex(before), model, user }, { refuses, seed }));
+      mismatches.push(...checkBindings(turn, { prefix: hex(before), ...bound }, { onMismatch, seed }));
       // The answer continues it.
       if (index === turns.length - 1) break;
     }
     if (isThoughtful) before = digestAfter(turn, before);
   }
   if (thinking.type === 'enabled') checkThinkingLoop(turns);
-  return { binding: { prefix: hex(before), model, user }, dropped: new Map(dropped) };
+  return { binding: { prefix: hex(before), ...bound }, mismatches: new Map(mismatches) };
 }

@@ -15,7 +15,7 @@ import {
   requiredTag,
 } from './fields.ts';
 import { asText, isObject, type JsonObject, member } from './json.ts';
-import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking } from './message-request.ts';
+import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
@@ -90,10 +90,7 @@ function readThinking(body: JsonObject, protocol: Protocol): Thinking {
   if (!protocol.beta) refuseExtras(thinking, keysOfThinking, `thinking.${type}`);
   const { prefix_mismatch_behavior } = requiredObject(thinking.block_binding ?? {}, `thinking.${type}.block_binding`);
   const path = `thinking.${type}.block_binding.prefix_mismatch_behavior`;
-  const active = {
-    display,
-    dropsBlocks: optionalChoice(prefix_mismatch_behavior, ['error', 'drop_block'], path) === 'drop_block',
-  };
+  const active = { display, onMismatch: optionalChoice(prefix_mismatch_behavior, ['error', 'drop_block'], path) };
   if (type === 'adaptive') return { type, ...active };
   const budgetTokens = requiredInteger(thinking.budget_tokens, 'thinking.enabled.budget_tokens', 1024);
   return { type, budgetTokens, ...active };
@@ -178,9 +175,10 @@ function endUserOf({ user_profile_id, metadata }: JsonObject, { profile }: Proto
 }
 
 /** Leaves out the blocks that the model does not see. */
-function shownMessages(messages: RequestMessage[], dropped: ReadonlyMap<JsonObject, unknown>): RequestMessage[] {
-  if (dropped.size === 0) return messages;
-  return messages.map((message) => ({ ...message, blocks: message.blocks.filter((block) => !dropped.has(block)) }));
+function shownMessages(messages: RequestMessage[], found: ReadonlyMap<JsonObject, Transformation>): RequestMessage[] {
+  if (found.size === 0) return messages;
+  const isShown = (block: JsonObject) => found.get(block)?.type !== 'thinking_dropped';
+  return messages.map((message) => ({ ...message, blocks: message.blocks.filter(isShown) }));
 }
 
 function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: Thinking; effort: string | undefined } {
@@ -203,12 +201,12 @@ export function readCountRequest(body: JsonObject, { models, protocol, now, seed
   const model = requiredString(body.model, 'model');
   const prompt = readPrompt(body, protocol);
   if (!protocol.beta) refuseExtras(body, keysOfCount, '');
-  const { id } = servingModel(models, model, now);
+  const serving = servingModel(models, model, now);
   const { messages, thinking } = prompt;
   toolChoice(body.tool_choice, prompt.tools, thinking);
   const user = endUserOf(body, protocol);
-  const { dropped } = checkConversation(messages, { thinking, protocol, seed, model: id, user });
-  return { ...prompt, messages: shownMessages(messages, dropped) };
+  const { mismatches } = checkConversation(messages, { thinking, protocol, seed, model: serving, user });
+  return { ...prompt, messages: shownMessages(messages, mismatches) };
 }
 
 /**
@@ -243,10 +241,10 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
     );
   }
   const choice = toolChoice(body.tool_choice, prompt.tools, thinking);
-  const bound = { thinking, protocol, seed, model: model.id, user: endUserOf(body, protocol) };
-  const { binding, dropped } = checkConversation(prompt.messages, bound);
-  const messages = shownMessages(prompt.messages, dropped);
-  const transformations = protocol.tellsDropped ? [...dropped.values()] : undefined;
+  const bound = { thinking, protocol, seed, model, user: endUserOf(body, protocol) };
+  const { binding, mismatches } = checkConversation(prompt.messages, bound);
+  const messages = shownMessages(prompt.messages, mismatches);
+  const transformations = protocol.tellsMismatches ? [...mismatches.values()] : undefined;
   const asked = { model, maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo };
   return { ...prompt, ...asked, messages, binding, transformations };
 }

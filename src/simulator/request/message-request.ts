@@ -10,8 +10,8 @@ export interface Protocol {
   version: '2023-06-01' | '2026-10-21';
   /** A beta is asked for: fields and block types that are not known may belong to it. */
   beta: boolean;
-  /** Whether answers say which thinking was dropped, which a beta brings. */
-  tellsDropped: boolean;
+  /** Whether answers say which thinking was made elsewhere, which a beta brings. */
+  tellsMismatches: boolean;
   /** The end user's profile, if a header names it. */
   profile: string | undefined;
 }
@@ -30,8 +30,8 @@ type ThinkingDisplay = 'summarized' | 'omitted' | 'updates';
 /** What thinking that is on has in common. */
 interface ActiveThinking {
   display: ThinkingDisplay;
-  /** Whether thinking that comes back after another conversation is dropped, and not refused. */
-  dropsBlocks: boolean;
+  /** What becomes of thinking that comes back after another conversation; undefined leaves it to the model. */
+  onMismatch: 'error' | 'drop_block' | undefined;
 }
 
 export type Thinking =
@@ -39,8 +39,8 @@ export type Thinking =
   | ({ type: 'enabled'; budgetTokens: number } & ActiveThinking)
   | ({ type: 'adaptive' } & ActiveThinking);
 
-/** Says that the model does not see a block of thinking, because it was made elsewhere. */
-export type Transformation = { type: 'thinking_dropped'; path: string; reason: string };
+/** Says that a block of thinking was made elsewhere, and whether the model sees it all the same. */
+export type Transformation = { type: 'thinking_dropped' | 'thinking_mismatch_allowed'; path: string; reason: string };
 
 export interface ToolChoice {
   type: 'auto' | 'any' | 'tool' | 'none';
@@ -74,6 +74,6 @@ export interface MessageRequest extends Prompt {
   inferenceGeo: string | undefined;
   /** What the answer's thinking is bound to. */
   binding: Binding;
-  /** Which blocks of the request were dropped; undefined if the answer does not tell. */
+  /** Which thinking of the request was made elsewhere; undefined if the answer does not tell. */
   transformations: Transformation[] | undefined;
 }

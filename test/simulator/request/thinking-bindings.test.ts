@@ -3,7 +3,8 @@ import { redactedThinkingTrigger } from '../../../src/simulator/answer/answer.ts
 import { model, models, post, refusal, simulated } from '../api.ts';
 
 const other = { ...models[0], id: 'claude-test-3', aliases: [] } as (typeof models)[number];
-const api = simulated({ models: [...models, other] });
+const earlier = { ...other, id: 'claude-test-0', checks_thinking: false };
+const api = simulated({ models: [...models, other, earlier] });
 const adaptive = { type: 'adaptive' };
 const dropping = { ...adaptive, block_binding: { prefix_mismatch_behavior: 'drop_block' } };
 const betas = { 'anthropic-beta': 'thinking-binding-controls-2026-08-01' };
@@ -82,6 +83,20 @@ describe('thinking', () => {
     expect((await api(post(asked(moved, { thinking: { type: 'disabled' } })))).status).toBe(200);
     const { max_tokens: _, ...counted } = asked(moved, {});
     expect((await api(post(counted, {}, '/v1/messages/count_tokens'))).status).toBe(400);
+  });
+
+  it('stays after other messages where the model does not check it, unless the request says what to do', async () => {
+    const more = { model: earlier.id };
+    const moved = [{ role: 'user', content: 'Why is the sea blue?' }, await answered(more), next];
+    const told = await answerTo(moved, more, betas);
+    const allowed = { ...dropped('prefix_binding_mismatch'), type: 'thinking_mismatch_allowed' };
+    expect(told.input_transformations).toEqual([allowed]);
+    expect(told.usage.input_tokens).toBeGreaterThan(
+      (await answerTo(moved.map(withoutThinking), more)).usage.input_tokens,
+    );
+    const error = { ...adaptive, block_binding: { prefix_mismatch_behavior: 'error' } };
+    const refused = await api(post(asked(moved, { ...more, thinking: error }), betas));
+    expect(refused.status).toBe(400);
   });
 
   it('of another model or end user is dropped without a word, unless the beta asks', async () => {

@@ -86,7 +86,8 @@ export const CONVERSATION_ROWS: readonly Row[] = [
   {
     what: 'messages that are all sent again',
     where: ['POST /messages'],
-    n: 1_000,
+    n: 600,
+    most: 4_900,
     prepare: begun,
     asks: (n, id) => ({
       path: '/messages',

@@ -46,6 +46,7 @@ export const REQUEST_ROWS: readonly Row[] = [
     what: 'answers in a row, in a conversation',
     where: ['POST /messages', ...COUNTS],
     n: 500,
+    most: 5_000,
     prepare: (send, _, id) => send({ path: '/conversations', body: { id, messages: BEGUN }, status: 201 }),
     asks: (n, id) =>
       ['/messages', '/count-tokens', '/v1/messages/count_tokens'].map((path) => ({
@@ -53,7 +54,6 @@ export const REQUEST_ROWS: readonly Row[] = [
         status: 400,
         body: { ...ASKED, conversation: id, messages: [BEGUN[0], ...times(n, () => BEGUN[1]), BEGUN[0]] },
       })),
-    notYet: 'pace',
   },
   inMessage('blocks of a message', 10_000, (n) => times(n, text)),
   inMessage('cache breakpoints', 4_000, (n) =>

@@ -105,7 +105,8 @@ function* shownTexts(
   places: readonly ShownPlace[],
   pending = false,
 ): Generator<Iterable<string>> {
-  for (const place of places) yield rowText(transcript, place, pending);
+  const { ids } = transcript.calls;
+  for (const place of places) yield rowText(transcript, place, pending, ids);
 }
 
 /**

@@ -1,4 +1,5 @@
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import { pause } from '../async/pause.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
 import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
@@ -96,6 +97,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       });
       this.#tables.noteKnown(new Map(known));
       this.#save({ ...job, recalledTo: last.n });
+      await pause(0);
     }
   }
 

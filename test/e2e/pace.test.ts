@@ -3,7 +3,10 @@ import { bearer, tokenOf } from '../support/tokens.ts';
 import { type MeasuredEdge, startMeasuredEdge } from './repeats/edge.ts';
 import { type Ask, MODEL, times } from './repeats/row.ts';
 
-/** The longest that another tenant may wait, in milliseconds of CPU of the thread that all share, besides one parsing of the body. */
+/**
+ * The longest that another tenant may wait, in milliseconds of CPU of the thread that all share, besides the parsing of the
+ * body: once for itself, and once for the values that are made of it.
+ */
 const MOST_MS = 150;
 const TRIES = 6;
 
@@ -77,7 +80,7 @@ const ATTACKS: Record<string, () => Ask> = {
   'the same to be counted': () => ({ ...asking(answers(7_000), 429, COUNT), headers: poor }),
   'an object of many keys': () => asking({ ...ASKED, messages: [HI], metadata: keys(700_000) }, 413),
   'many objects of other keys': () => asking({ ...ASKED, messages: [HI], metadata: { deep } }, 413),
-  'many empty lists': () => asking({ ...ASKED, messages: [HI], metadata: { lists: times(990_000, () => []) } }),
+  'many empty lists': () => asking({ ...ASKED, messages: [HI], metadata: { lists: times(740_000, () => []) } }),
   'a classification by batch': () => classifying(20_000),
   'the longest classification by batch': () => classifying(100_000),
   'a classification by batch of inputs that are none': () =>
@@ -100,7 +103,7 @@ test.runIf(process.platform === 'linux').each(Object.entries(ATTACKS))(
     let [least, most] = [Number.POSITIVE_INFINITY, 0];
     for (let tried = 0; tried < TRIES && least >= most; tried += 1) {
       const ask = attack();
-      most = MOST_MS + parsingMs(String(ask.body));
+      most = MOST_MS + 2 * parsingMs(String(ask.body));
       least = Math.min(least, await longestWait(ask));
     }
     process.stdout.write(`${what}: others waited ${least.toFixed(0)} ms of CPU at most, of ${most.toFixed(0)}\n`);

@@ -1,7 +1,7 @@
 /** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
-import { streamOfTexts } from '../../http/stream-of-texts.ts';
+import { streamBegun } from '../../http/stream-of-texts.ts';
 import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery, View } from '../conversations.schema.ts';
@@ -58,7 +58,7 @@ export function pageOfMessages(transcript: Transcript, page: HistoryQuery): Read
   const at = edge === undefined ? undefined : transcript.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
   const rowsOf = page.view === 'shown' ? shownPage : storedPage;
-  return streamOfTexts(pageText(rowsOf(transcript, at?.seq, page)));
+  return streamBegun(pageText(rowsOf(transcript, at?.seq, page)));
 }
 function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
   yield '{"data":[';
@@ -129,7 +129,7 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
     }
     yield `${JSON.stringify({ type: 'end', messages })}\n`;
   }
-  return streamOfTexts(lines());
+  return streamBegun(lines());
 }
 
 /** @returns a piece of JSON without its line ends. They occur only between members, never in a string. */

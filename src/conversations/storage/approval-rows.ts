@@ -1,5 +1,6 @@
 import { membersOf, type RawRow } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
+import { readJson } from './damaged-row.ts';
 
 /** Who decides on a call: the account whose conversation it is, or an admin alone. */
 export type Approvers = 'owner' | 'admin';
@@ -100,6 +101,9 @@ export class ApprovalRows extends Rows {
   #where(condition: string, ...bindings: SqlStorageValue[]): ApprovalRow[] {
     return this.tables
       .read<RawRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
-      .map((row) => membersOf(row) as unknown as ApprovalRow);
+      .map((row) => {
+        readJson('the decision on a call', () => JSON.parse(String(row.input)) as unknown);
+        return membersOf(row) as unknown as ApprovalRow;
+      });
   }
 }

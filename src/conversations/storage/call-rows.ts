@@ -1,6 +1,7 @@
 import { columnsOf, membersOf } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { checked, readJson, sumOf } from './damaged-row.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { readDivided, writeDivided } from './pieces.ts';
 
@@ -63,9 +64,14 @@ function subagentColumn(share: SubagentShare | undefined): { subagent?: string }
   return share ? { subagent: JSON.stringify(share) } : {};
 }
 
+function shareOf(text: string): SubagentShare {
+  return readJson('the share of a subagent', () => JSON.parse(text) as SubagentShare);
+}
+
 function readCalls(text: unknown): NewCall[] {
   if (typeof text !== 'string') return [];
-  return (JSON.parse(text) as [string, string][]).map(([id, name]) => ({ id, name }));
+  const calls = readJson('the calls of a step', () => JSON.parse(text) as [string, string][]);
+  return calls.map(([id, name]) => ({ id, name }));
 }
 
 /**
@@ -88,7 +94,7 @@ export class CallRows extends Rows {
   end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result, subagent }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
     const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
-    const all = { ...row, ...subagentColumn(subagent), result: isDivided ? null : result };
+    const all = { ...row, ...subagentColumn(subagent), ...(isDivided ? { result: null } : { result, sum: sumOf(result) }) };
     this.tables.insert('calls', all, 'insert or replace');
     if (isDivided) writeDivided(this.tables, resultOwner(turn, n), result);
   }
@@ -106,7 +112,7 @@ export class CallRows extends Rows {
       const { subagent, ...known } = row;
       const call = membersOf(known) as unknown as CallRow;
       const { n, bytes } = call;
-      const share = typeof subagent === 'string' ? { subagent: JSON.parse(subagent) as SubagentShare } : {};
+      const share = typeof subagent === 'string' ? { subagent: shareOf(subagent) } : {};
       rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, ...share });
     }
     return [...rows.values()];
@@ -115,13 +121,13 @@ export class CallRows extends Rows {
   /** @returns the `tool_result` blocks of a step's calls as JSON texts, by the ids of the calls. */
   results(turn: number): Map<string, string> {
     const rows = this.tables.read(
-      'select n, id, result from calls where turn = ? and ended_at is not null order by n',
+      'select n, id, result, sum from calls where turn = ? and ended_at is not null order by n',
       turn,
     );
     return new Map(
-      rows.map(({ n, id, result }) => [
+      rows.map(({ n, id, result, sum }) => [
         String(id),
-        typeof result === 'string' ? result : readDivided(this.tables, resultOwner(turn, Number(n))),
+        typeof result === 'string' ? checked('the result of a call', result, sum) : readDivided(this.tables, resultOwner(turn, Number(n))),
       ]),
     );
   }

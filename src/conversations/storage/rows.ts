@@ -5,6 +5,7 @@ import { membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
+import { checked, readJson } from './damaged-row.ts';
 
 /**
  * The status of a turn. A `failed` turn is not part of the history. Its row stays until it is settled and its log expires.
@@ -188,10 +189,10 @@ export function turnOf(row: RawRow): TurnRow {
 /** @returns a message from its row. @param divided reads a text that is too long for the row, by the message's number */
 export function messageRowOf(row: RawRow, divided: (seq: number) => string): MessageRow {
   const message = membersOf(row) as unknown as MessageRow;
-  const text = message.text ?? divided(message.seq);
+  const text = checked(`message ${message.id}`, message.text ?? divided(message.seq), row.sum);
   return { ...message, text, outcome: storedJson<RequestOutcome>('outcome', row.outcome) };
 }
 
 function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {
-  return typeof value === 'string' ? readFormat<T | null>(name, value) : null;
+  return typeof value === 'string' ? readJson(`the ${name} of a turn`, () => readFormat<T | null>(name, value)) : null;
 }

@@ -8,7 +8,7 @@ import { type Cell, placeRows, type Rows, storedRows, textsIn } from '../support
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
-import { type Asked, answeringBy, call, calls, type Scripted, says, servingTools, weather } from '../support/scripted-runs.ts';
+import { answeringBy, call, calls, type Scripted, says, servingTools, weather } from '../support/scripted-runs.ts';
 import { ask, listen } from '../support/turns.ts';
 
 afterEach(resetAll);
@@ -45,7 +45,7 @@ function endless(content: Scripted['content'], isReleased: () => boolean): Scrip
   const change = (text: string) => {
     const [first, ...others] = text.slice(0, text.indexOf('event: message_delta')).split(/(?<=w699z.*\n\n)/);
     const pieces = [first, others.join('')];
-    return new ReadableStream<Uint8Array>({
+    const source: UnderlyingByteSource = {
       type: 'bytes',
       async pull(controller) {
         // An object must not wait for what another one does.
@@ -54,7 +54,8 @@ function endless(content: Scripted['content'], isReleased: () => boolean): Scrip
         if (piece === undefined) await new Promise(() => {});
         else controller.enqueue(new TextEncoder().encode(piece));
       },
-    });
+    };
+    return new ReadableStream(source, { highWaterMark: 0 });
   };
   return { content, change };
 }
@@ -65,7 +66,9 @@ function answering() {
   const bodies = answeringBy(({ messages }): Scripted => {
     const text = JSON.stringify(messages.at(-1));
     const isResult = text.includes('tool_result');
-    const asked = messages.findLast(({ content }) => !JSON.stringify(content).includes('tool_result'));
+    const asked = messages.findLast(
+      ({ role, content }) => role === 'user' && !JSON.stringify(content).includes('tool_result'),
+    );
     const [, word] = /"(tool|pay|running|run|idle|waiting) /.exec(JSON.stringify(asked)) ?? [];
     if (word === 'running' || (word === 'run' && isResult)) {
       isReleased = false;
@@ -158,7 +161,9 @@ test('a stored text that is cut, turned, halved, swapped or emptied concerns its
       const id = `damaged-${number}`;
       const text = DAMAGES[how]?.(cell.text, place % cell.text.length, other.text) ?? '';
       await placeRows(id, states.get(cell.kind) ?? {}, (sql) => change(sql, cell, text));
+    console.log('L163', Date.now() % 1000000);
       await abortAllDurableObjects();
+    console.log('L164', Date.now() % 1000000);
       bodies.length = 0;
       for (let alarms = 0; alarms < 4; alarms += 1) {
         if (!(await runDurableObjectAlarm(stubOf(id)))) break;
@@ -167,7 +172,9 @@ test('a stored text that is cut, turned, halved, swapped or emptied concerns its
       }
       // What is damaged does not wake its object for ever.
       expect(await untilAlarm(id, Date.now() + passed - 10 * MINUTE_MS)).toBeGreaterThan(9 * MINUTE_MS);
+    console.log('L172', Date.now() % 1000000);
       const next = await ask({ messages: [{ role: 'user', content: words(900, 2) }] }, { id });
+    console.log('L173', Date.now() % 1000000);
       if (next.kind === 'stream') await listen(next.body);
       else if (next.kind === 'error') {
         told.add(next.error.logged ?? '');
@@ -177,27 +184,34 @@ test('a stored text that is cut, turned, halved, swapped or emptied concerns its
       for (const read of [() => stubOf(id).read(), () => stubOf(id).messages({ limit: 100 }), () => stubOf(id).export()]) {
         try {
           const result = await read();
+    console.log('L182', Date.now() % 1000000);
           if (result.ok) await new Response(result.value as ReadableStream).text();
         } catch (thrown) {
-          expect(damageIn(thrown) ?? String(thrown)).toBeInstanceOf(DamagedRow);
+          // A long page has begun before it comes to what is damaged: it breaks off.
+          if (!/prematurely/.test(String(thrown))) expect(damageIn(thrown) ?? String(thrown)).toBeInstanceOf(DamagedRow);
         }
       }
       const others = await ask({ messages: [{ role: 'user', content: words(950, 2) }], ...FIRST }, { id: 'sound' });
+    console.log('L189', Date.now() % 1000000);
       if (others.kind !== 'stream') throw new Error(JSON.stringify(others));
       expect((await listen(others.body)).whole).toBe(true);
+    console.log('L191', Date.now() % 1000000);
       expect(await stubOf(id).erase({ account: 'alice', id })).toBe(true);
-      await eventually(async () => {
+    console.log('L192', Date.now() % 1000000);
+      await import('vitest').then(({vi}) => vi.waitFor(async () => {
         pass(MINUTE_MS);
         passed += MINUTE_MS;
         await runDurableObjectAlarm(stubOf(id));
+    console.log('L196', Date.now() % 1000000);
         const left = await runInDurableObject(stubOf(id), (_, { storage }) =>
           storage.sql.exec("select name from sqlite_master where name in ('turns', 'messages')").toArray(),
         );
-        expect(left).toEqual([]);
-      });
+        console.log('LEFT', await untilAlarm(id, Date.now()+passed), left.length && JSON.stringify(await storedRows(id))); expect(left).toEqual([]);
+      }, {timeout: 5000}));
     }),
-    { numRuns: runs(150), endOnFailure: true },
+    { numRuns: 1, endOnFailure: true, seed: 1, examples: [[{cell:{...cells.find((c)=>c.kind==='run'&&c.table==='log'&&c.at===3&&c.column==='text'), } as never, other: cells[0] as never, how:'turned', place:24}]] },
   );
+  throw new Error('SHOW');
   expect(told.size).toBeGreaterThan(3);
 });
 

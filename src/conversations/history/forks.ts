@@ -2,6 +2,7 @@
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
+import { DamagedRow, untilDamage } from '../storage/damaged-row.ts';
 import type { NewMessage, Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import {
@@ -121,7 +122,7 @@ export function copyLines(
     const isComplete = transcript.profile?.exists === true && hasAll(transcript, version, turns);
     yield line(isComplete ? 'end' : 'changed', 'null');
   }
-  return streamOfTexts(lines());
+  return streamOfTexts(untilDamage(lines(), ({ what }) => `\n${line('damaged', JSON.stringify(what))}`));
 }
 
 /** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
@@ -193,7 +194,8 @@ export async function storeCopiedLines(
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
         transcript.addMessage({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
-      } else isComplete = kind === '"end"';
+      } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
+      else if (kind !== undefined) isComplete = kind === '"end"';
     }
     parts.push(rest);
   }

@@ -1,11 +1,12 @@
 /** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
-import { streamBegun } from '../../http/stream-of-texts.ts';
+import { streamBegun, streamOfTexts } from '../../http/stream-of-texts.ts';
 import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery, View } from '../conversations.schema.ts';
 import { type Profile, refOf } from '../storage/rows.ts';
+import { untilDamage } from '../storage/damaged-row.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { withoutAddresses } from './edge-tools.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
@@ -108,6 +109,9 @@ function* shownTexts(
   for (const place of places) yield rowText(transcript, place, pending);
 }
 
+/** The last line of an export where what follows is damaged. */
+export const EXPORT_DAMAGED = '{"type":"damaged"}';
+
 /**
  * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
  * (an interrupted stream looks complete).
@@ -129,7 +133,7 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
     }
     yield `${JSON.stringify({ type: 'end', messages })}\n`;
   }
-  return streamBegun(lines());
+  return streamOfTexts(untilDamage(lines(), () => `\n${EXPORT_DAMAGED}\n`));
 }
 
 /** @returns a piece of JSON without its line ends. They occur only between members, never in a string. */

@@ -4,9 +4,10 @@ import { ApiError, DO_NOT_RETRY } from '../../http/errors.ts';
 
 const SENTENCE = 'Something that this conversation has stored is damaged: ';
 
-/** A stored text that is not what was written, or a table that cannot be read. Its `logged` names what it is. */
+/** A stored text that is not what was written, or a table that cannot be read. */
 export class DamagedRow extends ApiError {
   override name = 'DamagedRow';
+  readonly what: string;
 
   /** @param what names the row or the table; never what it holds */
   constructor(what: string, cause?: unknown) {
@@ -14,6 +15,7 @@ export class DamagedRow extends ApiError {
     super('api_error', `${SENTENCE}${what}. ${advice}`, {
       ...{ headers: DO_NOT_RETRY, logged: `damaged_row: ${what}`, cause },
     });
+    this.what = what;
   }
 }
 
@@ -28,6 +30,17 @@ export function damageIn(thrown: unknown): DamagedRow | undefined {
   // An object's call keeps only the words of its error.
   if (at >= 0) return new DamagedRow(message.slice(at + SENTENCE.length).split('. ', 1)[0] ?? '', thrown);
   return OF_SQLITE.test(message) ? new DamagedRow('its tables', thrown) : undefined;
+}
+
+/** Yields lines up to damage, and then the line that tells of it. */
+export function* untilDamage(lines: Iterable<string>, told: (damage: DamagedRow) => string): Generator<string> {
+  try {
+    yield* lines;
+  } catch (thrown) {
+    const damage = damageIn(thrown);
+    if (!damage) throw thrown;
+    yield told(damage);
+  }
 }
 
 /** @returns a checksum: another one for a text with characters that are missing, changed or in another order */

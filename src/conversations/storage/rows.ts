@@ -5,12 +5,13 @@ import { membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
-import { checked, readJson } from './damaged-row.ts';
+import { checked, DamagedRow, readJson } from './damaged-row.ts';
 
 /**
  * The status of a turn. A `failed` turn is not part of the history. Its row stays until it is settled and its log expires.
  */
-export type TurnStatus = 'running' | 'complete' | 'interrupted' | 'stopped' | 'refused' | 'empty' | 'failed';
+const STATUSES = ['running', 'complete', 'interrupted', 'stopped', 'refused', 'empty', 'failed'] as const;
+export type TurnStatus = (typeof STATUSES)[number];
 
 /** The version of a prefix that a conversation holds. */
 export interface HeldPrefix {
@@ -175,10 +176,11 @@ export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' |
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
   Partial<Pick<MessageRow, 'origin'>>;
 
-/** @returns a turn from its row. */
+/** @returns a turn from its row. @throws DamagedRow if that cannot be read */
 export function turnOf(row: RawRow): TurnRow {
   const turn = membersOf(row) as unknown as TurnRow;
   const { settled, follows, grant, outcome } = row;
+  if (!STATUSES.includes(turn.status)) throw new DamagedRow('the status of a turn');
   const json = {
     grant: storedJson<StoredGrant>('grant', grant),
     outcome: storedJson<RequestOutcome>('outcome', outcome),

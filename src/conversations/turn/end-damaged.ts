@@ -17,7 +17,7 @@ export function endDamagedTurns(transcript: Transcript, now: number): void {
     let { nextMessage } = profile;
     const settled = { settled: 1, grant: null, outcome: null, calls: null };
     for (const row of transcript.read('select * from turns where settled = 0 order by seq')) {
-      const [seq, isRunning] = [Number(row.seq), row.status === 'running'];
+      const [seq, isRunning] = [Number(row.seq), row.ended_at === null];
       if (!isRunning && isReadable(() => turnOf(row))) continue;
       transcript.update('turns', isRunning ? { ...settled, status: 'interrupted', ended_at: now } : settled, 'seq = ?', seq);
       if (!isRunning) continue;

@@ -1,4 +1,5 @@
 /** Builds the assets of the Worker in `build/`: the reference, the guides and the page. Run by start, test and deploy. */
+import { existsSync } from 'node:fs';
 import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,6 +18,9 @@ const DEVELOPMENT = join(UNFINISHED, 'development.ts');
 
 /** Brings `build/` up to date. Unchanged files are not written, so that several processes may build at the same time. */
 export async function build(): Promise<void> {
+  await mkdir(UNFINISHED, { recursive: true });
+  // wrangler.toml names it, so wrangler stops without it. With MODE, as `npm start` passes it, either does the same.
+  if (!existsSync(DEVELOPMENT)) await put(DEVELOPMENT, moduleOf('no-development'));
   const source = async (path: string) => await readFile(join(SOURCE, path), 'utf8');
   const files: Record<string, string | Uint8Array> = {
     ...(await bundlePage()),
@@ -81,9 +85,12 @@ async function readScalar(): Promise<string> {
  */
 async function buildForWrangler(command: string): Promise<void> {
   if (process.env.SLUICE_BUILT !== undefined) return;
-  const added = command === 'dev' ? 'development' : 'no-development';
-  await put(DEVELOPMENT, Buffer.from(`export { development } from '../../src/${added}.ts';\n`));
+  await put(DEVELOPMENT, moduleOf(command === 'dev' ? 'development' : 'no-development'));
   await build();
+}
+
+function moduleOf(added: 'development' | 'no-development'): Buffer {
+  return Buffer.from(`export { development } from '../../src/${added}.ts';\n`);
 }
 
 if (import.meta.main) {

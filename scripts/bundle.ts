@@ -33,9 +33,14 @@ export interface Bundle {
  *
  * @param define code that stands in place of names, as `[define]` in wrangler.toml
  * @param entry the file of the Worker; absent for the product's own
+ * @param plugins what changes the source before
  * @throws Error that says what cannot be read or found
  */
-export async function bundleWorker(define: Record<string, string>, entry = 'src/index.ts'): Promise<Bundle> {
+export async function bundleWorker(
+  define: Record<string, string>,
+  entry = 'src/index.ts',
+  plugins: readonly Plugin[] = [],
+): Promise<Bundle> {
   const bundle = await rolldown({
     cwd: root,
     input: entry,
@@ -44,7 +49,7 @@ export async function bundleWorker(define: Record<string, string>, entry = 'src/
     // As wrangler resolves packages.
     resolve: { conditionNames: ['workerd', 'worker', 'browser'], mainFields: ['browser', 'module', 'main'] },
     transform: { define: { ...define, 'navigator.userAgent': '"Cloudflare-Workers"' } },
-    plugins: [lazySchemas(), leaveOut()],
+    plugins: [...plugins, lazySchemas(), leaveOut()],
     experimental: { nativeMagicString: true },
     checks: { pluginTimings: false },
     treeshake: { unknownGlobalSideEffects: false },

@@ -58,8 +58,6 @@ const server = spawn(
     ...options.passedOn,
     ...['--ip', '127.0.0.1', '--port', '0', '--local-protocol', 'http', '--env-file', file],
     ...['--define', 'SLUICE_SIMULATOR:true', '--var', 'MODE:development'],
-    // What a plain `wrangler dev` beside it writes there is not for this one.
-    ...['--alias', '#development:./src/no-development.ts'],
   ],
   {
     stdio: ['ignore', 'pipe', 'inherit', 'ipc'],

@@ -9,7 +9,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const PROGRAMS = ['client', 'playground', 'simulator', 'toolkit'];
 
 /** Names that may stand in several files: they mean the same there. */
-const MEANT: ReadonlySet<string> = new Set(['LINE_FEED', 'SLUICE_SIMULATOR']);
+const MEANT: ReadonlySet<string> = new Set(['LINE_FEED', 'SLUICE_SIMULATOR', 'development']);
 
 const DECLARATION =
   /^(?:export )?(?:declare )?(?:default )?(?:abstract )?(?:async )?(?:function\*?|const|let|class|interface|type|enum) (\w+)/gm;

@@ -37,7 +37,7 @@ import type { AccountBackup } from './account-backup.schema.ts';
 import { backupOf, restoreAccount } from './account-backup.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
 import { decideBatch, settleBatch } from './admit-batch.ts';
-import { decideAdmission, decideAlone, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
+import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
@@ -74,19 +74,11 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /**
-   * Decides on a request that no pool pays for, and sets aside the most that it can cost, in one step.
-   *
-   * @throws TypeError if its worst case is invalid, Error if a pool must be asked; nothing has changed then
-   */
-  admit(request: AdmissionRequest): AdmissionDecision {
-    return decideAlone(this.#state, request);
-  }
-
-  /**
-   * Does what `admit` does, with JSON texts: passing a text to an object costs half as much as an object with members. If a
-   * pool must be asked, other requests may be admitted meanwhile.
+   * Decides on a request, and sets aside the most that it can cost, in one step. If a pool must be asked, other requests may
+   * be admitted meanwhile. With JSON texts: passing a text to an object costs half as much as an object with members.
    *
    * @param along settlements to make first, as a JSON list. The answer has the result of each one in `along`
+   * @throws TypeError if its worst case is invalid; nothing has changed then
    */
   admitJson(request: string, along?: string): string | Promise<string> {
     const settled = this.#settleAlong(along);
@@ -215,12 +207,6 @@ export class Account extends EdgeObject implements AccountObject {
     return true;
   }
 
-  /** Notes in memory how far a request has come. It is stored with the next write of its row. */
-  stage(requestId: string, stage: string): void {
-    const hold = this.#state.budget.holds.get(requestId);
-    if (hold) hold.stage = stage;
-  }
-
   /** @returns the account's quota status, in the form of answers. */
   standing(defaults?: Limits, jti?: string): QuotaReport {
     this.#state.limits.noteDefaults(defaults);
@@ -233,11 +219,6 @@ export class Account extends EdgeObject implements AccountObject {
       this.now(),
     );
     return { ...quotaStatus, token: limitedTokens.report(jti), ...storage.report(limits.limits, budget.last) };
-  }
-
-  /** @returns the account's own limits, or null. */
-  getLimits(): Limits | null {
-    return this.#state.limits.own;
   }
 
   /** Replaces the account's own limits; null means the deployment's limits. */

@@ -39,17 +39,6 @@ export function decideAdmission(
 }
 
 /**
- * Decides on a request that no pool pays for.
- *
- * @throws TypeError as `decideAdmission`, Error if a pool must be asked
- */
-export function decideAlone(state: AccountState, request: AdmissionRequest): AdmissionDecision {
-  const attempt = tryAdmission(state, request, true);
-  if (attempt.outcome === 'short') throw new Error('A pool pays for this request: ask by admitJson.');
-  return attempt;
-}
-
-/**
  * Leases what a request lacks, and decides again after each wait, as if the request had just come.
  *
  * @throws what `decideAgain` throws

@@ -11,9 +11,10 @@ import { LruCache } from '../cache/lru.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, finalError, tryAgain } from '../http/errors.ts';
 import type { Identity, VerifiedToken } from '../identity/caller.ts';
-import { isAccount, isGroup, isSourceAccount } from '../identity/identity.ts';
+import { isAccount, isSourceAccount } from '../identity/identity.ts';
 import { tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
+import { groupOfClaims } from './group-claim.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
 
@@ -147,7 +148,7 @@ async function identityOf(
   claims: JWTPayload,
   issuer: VerifiedToken['issuer'],
   mayBeAdmin: boolean,
-  { JWT_GROUP_CLAIM }: Pick<Settings, 'JWT_GROUP_CLAIM'>,
+  settings: Settings,
 ): Promise<Identity> {
   if (!isAccount(claims.sub)) {
     throw unauthenticated('This credential names no account: its `sub` must have 1 to 128 characters.');
@@ -155,11 +156,11 @@ async function identityOf(
   refuseSourceAccount(claims.sub);
   const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || scope !== 'admin');
   const scopes = issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named;
-  const group = JWT_GROUP_CLAIM === undefined ? undefined : claims[JWT_GROUP_CLAIM];
+  const group = groupOfClaims(claims, issuer, settings);
   return {
     account: claims.sub,
     scopes,
-    ...(isGroup(group) ? { group } : {}),
+    ...(group === undefined ? {} : { group }),
     tags: tagsOfClaim(claims.tags),
     token: {
       jti: isTokenId(claims.jti) ? claims.jti : await idFromHash(token),

@@ -22,7 +22,7 @@ import { parseObject, stringOrUndefined } from '../json/object.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { bufferedResponse } from '../upstream/buffered-answer.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
-import { readStart } from '../upstream/retry.ts';
+import { readStart } from '../upstream/read-start.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
@@ -317,7 +317,11 @@ function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }
 async function refusedOf(response: Response): Promise<CreateRefusal> {
   const { status, headers } = response;
   // Only a few bytes. If they do not come, their text is lost.
-  const body = await Promise.race([readStart(response), pause(ANSWER_BODY_MS).then(() => '')]);
+  const start = readStart(response).then(async ({ text, response: whole }) => {
+    await whole.body?.cancel();
+    return text;
+  });
+  const body = await Promise.race([start, pause(ANSWER_BODY_MS).then(() => '')]);
   return { status, body, headers: { ...headersDown(headers) } };
 }
 

@@ -82,6 +82,8 @@ export interface MessageRequest
 /** A request for a turn that nobody waits for. */
 export interface BackgroundRequest extends MessageRequest {
   conversation: string;
+  /** Whether it goes up again after a crash of the edge, though it may have run: then each try is paid. */
+  retry?: boolean;
   /** Where its end is told, signed; the edge must allow its host. */
   deliver_url?: string;
 }

@@ -1,20 +1,21 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
+import { edit } from '../json/edit.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
 import { heldAgent, ownerOfTool, type Taken } from './held-agent.ts';
 import { checkHeld, layHeld } from './held-prefix.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
-import type { CrashedRun } from './runs/crashed-run.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';
 import type { RunContext } from './runs/run-context.ts';
+import { PIECE_CHARACTERS } from './storage/message-text.ts';
 import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
-import { isRun, type RunRequest, storedRunOf } from './stored-run.ts';
+import { isRun, type RunRequest } from './stored-run.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
@@ -68,7 +69,7 @@ export type TurnHooks = { onEnd(): void } & Pick<TurnContext, 'onBroken'>;
  */
 export function beginTurn(
   context: ConversationContext,
-  request: TurnRequest,
+  request: ReadRequest,
   planned: NextRequest,
   taken: Taken | undefined,
   hooks: TurnHooks,
@@ -85,8 +86,25 @@ export function beginTurn(
   if (isNew) maintenance.noteRetention();
   const row = newTurnRow(transcript, request, planned, now);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
-  const turn = storeTurn(context, row, planned);
-  const { settlements } = maintenance;
+  const turn = storeTurn(context, { ...row, request: request.background ? requestToKeep(request) : null }, planned);
+  return runnerOfTurn(context, request, turn, planned, hooks);
+}
+
+/** @returns what a turn needs to begin again, as JSON text; null if that is too long for its row */
+function requestToKeep({ body, again: _, retried: __, ...request }: ReadRequest): string | null {
+  const text = JSON.stringify({ request, rest: edit(body, { messages: '[]' }) });
+  return text.length > PIECE_CHARACTERS ? null : text;
+}
+
+/** Makes the runner of a turn that is not a run. */
+export function runnerOfTurn(
+  context: ConversationContext,
+  request: RunRequest,
+  turn: Turn,
+  planned: NextRequest,
+  hooks: TurnHooks,
+): Runner {
+  const { transcript, maintenance } = context;
   return runnerOf(context, request, turn, planned, {
     headers: request.headers,
     most: planned.most,
@@ -94,7 +112,7 @@ export function beginTurn(
       hooks.onEnd();
       maintenance.noteEnd();
       if (!isRefused(transcript, turn)) maintenance.events.noteEnd(turn);
-      settlements.follow(row, settled);
+      maintenance.settlements.follow(turn.row, settled);
     },
     onBroken: hooks.onBroken,
   });
@@ -142,21 +160,6 @@ function beginRun(
   return new Run(run, common, runContextOf(context, kept, run, hooks)).begin(planned);
 }
 
-/** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
-export function resumeRun(context: ConversationContext, crashed: CrashedRun, hooks: TurnHooks): Run | undefined {
-  const { now } = context;
-  const { row } = crashed.turn;
-  const stored = storedRunOf(context, row);
-  if (!stored) return undefined;
-  const { request, planned, carried } = stored;
-  context.alarm.watch(now() + WATCH_MS);
-  context.maintenance.settlements.resumeRun(row);
-  const run = new Run(row, planned, runContextOf(context, request, row, hooks, carried), crashed);
-  // It begins a moment later, because it may end at once: before that the caller must have noted it as the running turn.
-  context.waitUntil(Promise.resolve().then(() => run.goOnAfterCrash(crashed)));
-  return run;
-}
-
 /** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
 export function runContextOf(
   context: ConversationContext,
@@ -185,19 +188,7 @@ export function runContextOf(
     approvers: heldAgent(context)?.definition.approvers ?? 'owner',
     carried,
     now,
-    plan: (body) => {
-      // If the first step died, the conversation does not exist yet, but its profile already has the defaults.
-      const { model = null, maxTokens = null } = transcript.profile ?? {};
-      const { runs } = transcript.frozen;
-      const prefix = { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs };
-      return nextRequest(body, transcript, settings, {
-        prefix,
-        agent: heldAgent(context),
-        betas: headers['anthropic-beta'],
-        isStep: true,
-        isRun: isRun(request),
-      });
-    },
+    plan: (body) => planAgain(context, request, body, { isStep: true }),
     begin: (plan, step) => {
       const own = {
         requestId: step.requestId,
@@ -238,6 +229,28 @@ export function runContextOf(
   };
 }
 
+/**
+ * Plans a step of a run, or a turn that begins again. If it is the first turn of its conversation and died, the conversation
+ * does not exist yet, but its profile already has the defaults.
+ */
+export function planAgain(
+  context: ConversationContext,
+  request: RunRequest,
+  body: string,
+  options: { isStep?: boolean; isAgain?: boolean },
+): NextRequest {
+  const { transcript } = context;
+  const { model = null, maxTokens = null } = transcript.profile ?? {};
+  const { runs } = transcript.frozen;
+  return nextRequest(body, transcript, context.settings(), {
+    ...options,
+    prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
+    agent: heldAgent(context),
+    betas: request.headers['anthropic-beta'],
+    isRun: isRun(request),
+  });
+}
+
 /** @returns the headers of a step. Each step gets an idempotency key of its own: one key must not mean two requests. */
 function headersOfStep(headers: PlainHeaders, number: number): PlainHeaders {
   const { 'idempotency-key': key, ...others } = headers;
@@ -254,13 +267,16 @@ function storeTurn(
 ): Turn {
   const { profile } = transcript;
   if (!profile) throw new TypeError('A conversation without a profile.');
-  if (planned.sentFrom !== profile.sentFrom) transcript.save({ ...profile, sentFrom: planned.sentFrom });
+  if (planned.sentFrom !== profile.sentFrom && !planned.follows)
+    transcript.save({ ...profile, sentFrom: planned.sentFrom });
   const messages = planned.messages.map(({ role, text }, index) => {
     const id = `msg_${row.id}_${index + 1}`;
     const origin = options.isOfEdge && role === 'user' ? 'edge' : null;
     return { seq: profile.nextMessage + index, turn: row.seq, id, role, createdAt: row.beganAt, text, origin } as const;
   });
   transcript.beginTurn(row, messages);
+  // A long request must not stay in memory for as long as the answer takes.
+  row = { ...row, request: null };
   const cached = transcript.cachedHistory;
   if (cached) transcript.cacheHistory({ ...cached, fresh: { turn: row.seq, messages: planned.messages } });
   return new Turn(transcript, row, planned.maxTokens, { ...options, newMessages: planned.messages.length });

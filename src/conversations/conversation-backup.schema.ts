@@ -12,6 +12,7 @@ const stored = { owner: nonEmpty, name: nonEmpty, hash: nonEmpty };
 const objects = z.array(z.looseObject({}));
 
 const profileLine = z.strictObject({
+  account: z.optional(nonEmpty),
   title: textOrNull,
   metadata: z.nullable(z.looseObject({})),
   model: textOrNull,

@@ -26,7 +26,8 @@ import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answer-turn.ts';
-import { beginTurn, planTurn, type ReadRequest, resumeRun, WATCH_MS } from './begin-turn.ts';
+import { beginAgain, resumeRun } from './begin-again.ts';
+import { beginTurn, planTurn, type ReadRequest, WATCH_MS } from './begin-turn.ts';
 import { decideOn } from './continue-run.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { promptToCount } from './count-prompt.ts';
@@ -403,10 +404,14 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (this.#recovered) return;
     this.#recovered = true;
     try {
-      this.#maintenance.endCrashedTurns((crashed) => {
-        this.#runner = resumeRun(this.#context, crashed, this.#hooks);
-        return this.#runner !== undefined;
-      });
+      const goesOn = (runner: Runner | undefined) => {
+        this.#runner = runner;
+        return runner !== undefined;
+      };
+      this.#maintenance.endCrashedTurns(
+        (crashed) => goesOn(resumeRun(this.#context, crashed, this.#hooks)),
+        (turn) => goesOn(beginAgain(this.#context, turn, this.#hooks)),
+      );
     } catch (thrown) {
       this.#endDamaged(thrown);
     }

@@ -37,6 +37,10 @@ export const backgroundTurn = z.object({
     z.boolean({ error: 'Input should be a valid boolean' }),
     '`true`: the answer is 202 with the turn, which goes on by itself in its conversation; its end is told, errors too.',
   ),
+  retry: z.optionally(
+    z.boolean({ error: 'Input should be a valid boolean' }),
+    '`true`: if a crash interrupts a turn in the background, it goes up again, though it may have run. Each try is paid.',
+  ),
   deliver_url: z.optionally(
     z.string({ error: 'Input should be a valid string' }),
     'Where `turn.ended` of a turn in the background goes, signed; its host must be in DELIVER_HOSTS. Default: TURN_DELIVER_URL.',

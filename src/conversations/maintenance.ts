@@ -4,6 +4,7 @@ import { DAY_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
+import { toApiError } from '../http/errors.ts';
 import { logFailure } from '../http/log.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
@@ -57,8 +58,9 @@ export class Maintenance {
    * Ends the turns that were running when the object crashed, and settles what is not settled.
    *
    * @param resume resumes a run, and returns whether it could
+   * @param beginAgain begins a turn again that has not gone up, and returns whether it could
    */
-  endCrashedTurns(resume: (run: CrashedRun) => boolean): void {
+  endCrashedTurns(resume: (run: CrashedRun) => boolean, beginAgain: (turn: TurnRow) => boolean): void {
     const { transcript, now, waitUntil } = this.#object;
     const unsettled = wakingTurns(transcript);
     const running = unsettled.filter(({ status }) => status === 'running');
@@ -81,10 +83,20 @@ export class Maintenance {
         });
     }
     for (const row of running.filter(({ run }) => run === null)) {
+      let error = turnInterrupted();
+      try {
+        // A turn in the background stores that it goes up before it does.
+        if (row.background && row.sentAt === null && beginAgain(row)) {
+          goesOn = true;
+          continue;
+        }
+      } catch (thrown) {
+        error = toApiError(thrown);
+      }
       const turn = restoreCrashed(transcript, row);
       const meter = this.settlements.meterOf(turn.row);
       const settled = transcript.together(() => {
-        const confirmed = turn.end({ kind: 'cut', error: turnInterrupted(), end: 'cut' }, meter, now());
+        const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());
         this.events.noteEnd(turn);
         return confirmed;
       });
@@ -101,7 +113,6 @@ export class Maintenance {
   /** Writes a log line that says what is damaged. */
   noteDamage(damage: DamagedRow): void {
     const { account = '', id: conversation = '' } = this.#object.transcript.readable ?? {};
-    console.log('XX', (damage.cause as Error)?.stack ?? damage.stack);
     logFailure({ account, conversation }, damage);
   }
 

@@ -13,9 +13,10 @@ export type RunRequest = Omit<TurnRequest, 'body' | 'again' | 'retried'>;
 
 /**
  * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
+ *   So is a turn that may go up again after a crash.
  */
-export function isRun(request: Pick<TurnRequest, 'parent'>): boolean {
-  return request.parent !== undefined;
+export function isRun({ parent, retry }: Pick<TurnRequest, 'parent' | 'retry'>): boolean {
+  return parent !== undefined || retry === true;
 }
 
 /** @returns the stored request of a run, and the run planned from it again; undefined if no request is stored */

@@ -44,6 +44,7 @@ export interface TurnProxyOptions {
 /** The most bytes that go in a call to an object. (The platform's limit is 32 MB.) A longer body goes as a stream. */
 const MOST_IN_A_CALL = 8 * 1024 * 1024;
 const MOST_KEY = 256;
+const RETRY_ALONE = 'retry: it is for a turn in the background. Send `background` with it, or leave it out.';
 const TWO_HISTORIES = 'thread: not allowed with conversation: each keeps the history by itself. Send one of the two.';
 
 /**
@@ -72,7 +73,8 @@ export async function proxyTurn(
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
-  const { background = false, deliver_url } = validate(backgroundTurn, body.json);
+  const { background = false, retry = false, deliver_url } = validate(backgroundTurn, body.json);
+  if (retry && !background) throw invalidRequest(RETRY_ALONE);
   const { TURN_DELIVER_URL } = c.get('settings');
   if (deliver_url !== undefined) checkedDeliverUrl(deliver_url, TURN_DELIVER_URL, c.get('settings'));
   // A turn in the background runs like a stream whose reader has left.
@@ -89,6 +91,7 @@ export async function proxyTurn(
     retried: Number(caller.get('x-stainless-retry-count')) >= 1,
     stream,
     background,
+    retry,
     deliverUrl: deliver_url,
     prefix: prefixNamed(caller, body.json),
     agent: agentNamed(caller, body.json),

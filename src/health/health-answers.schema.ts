@@ -25,6 +25,7 @@ const upstreamState = z.object({
 export const healthAnswer = z.object({
   status: z.literal('ok'),
   upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
+  warnings: z.optionally(z.array(z.string()), 'Settings that are valid, and hardly what was meant.'),
   tools: z.optionally(
     z.array(z.string()),
     'In development: the names of the Worker’s own tools, which a run can name.',

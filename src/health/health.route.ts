@@ -4,6 +4,7 @@ import { type Authenticate, authenticate, requireScope } from '../auth/authentic
 import type { AppEnv } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
 import { isoTimeOrNull } from '../http/times.ts';
+import type { Settings } from '../settings/settings.ts';
 import { workerToolNames } from '../tools/worker-tools.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import type { Fetch } from '../upstream/upstream.ts';
@@ -23,10 +24,19 @@ export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
     const { simulated, pool } = upstreamOf(c.get('settings'), fetchUpstream);
     const isSimulated = pool?.all.every((one) => one.simulated) ?? simulated;
     const answer: HealthAnswer = { status: 'ok', upstream: isSimulated ? 'simulator' : 'anthropic' };
+    const warnings = warningsOf(c.get('settings'));
+    if (warnings.length > 0) answer.warnings = warnings;
     if (c.get('settings').development) answer.tools = workerToolNames();
     if (c.req.query('upstreams') !== undefined) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
     return c.json(answer);
   });
+}
+
+function warningsOf({ JWT_GROUP_CLAIM, JWT_GROUP_DEFAULT }: Settings): string[] {
+  if (JWT_GROUP_CLAIM === undefined || JWT_GROUP_DEFAULT !== undefined) return [];
+  return [
+    'A token without the claim of JWT_GROUP_CLAIM is in no group, and no group’s budget holds it: set JWT_GROUP_DEFAULT.',
+  ];
 }
 
 /** @returns a middleware only for requests that ask for the upstreams: all others need no credential. */

@@ -3,14 +3,27 @@
  * and a tool in its answer.
  */
 
-import { encoder, exactDecoder } from './bytes.ts';
+import { encoder, exactDecoder, toBase64, utf8 } from './bytes.ts';
+import { meaningOf } from './spellings.ts';
 
 /** A shorter value is not masked. It is hardly a secret, and might be a word of any text. */
 const LEAST_LENGTH = 8;
+/** A shorter value is masked only as it is written: in other spellings it might be a part of any text. */
+const LEAST_SPELLED = 16;
 const MASK = '[secret]';
 
-const secretsByOwner = new Map<string, readonly string[]>();
+/** The forms of one owner's secrets: `plain` is searched as it is, `spelled` in every spelling. */
+interface Kept {
+  secrets: readonly string[];
+  plain: readonly string[];
+  spelled: readonly string[];
+}
+
+const byOwner = new Map<string, Kept>();
 let all: readonly string[] = [];
+let spelled: readonly string[] = [];
+/** A text without any of these has no escape that matters. */
+let escapes: readonly string[] = [];
 let shortest = Number.POSITIVE_INFINITY;
 
 /**
@@ -19,18 +32,30 @@ let shortest = Number.POSITIVE_INFINITY;
  * @param owner whose secrets they are, such as the name of a setting. They replace the owner's earlier secrets
  */
 export function keepSecrets(owner: string, secrets: readonly string[]): void {
+  const known = byOwner.get(owner)?.secrets;
+  if (known?.length === secrets.length && known.every((secret, at) => secret === secrets[at])) return;
   const long = secrets.filter(({ length }) => length >= LEAST_LENGTH);
+  const inBase64 = long.filter(({ length }) => length >= LEAST_SPELLED).flatMap(base64Forms);
   const forms = (secret: string) => [secret, inJson(secret), inJson(inJson(secret))];
-  secretsByOwner.set(
-    owner,
-    long.flatMap((secret) => [
-      ...forms(secret),
-      ...forms(inJson(secret).replaceAll('/', '\\/')),
-      encodeURIComponent(secret),
-    ]),
-  );
+  const plain = long.flatMap((secret) => [
+    ...forms(secret),
+    ...forms(inJson(secret).replaceAll('/', '\\/')),
+    encodeURIComponent(secret),
+  ]);
+  const longest = long.filter(({ length }) => length >= LEAST_SPELLED);
+  // A secret may itself have what looks like an escape.
+  const meant = longest.map((secret) => meaningOf(secret).text).filter(({ length }) => length >= LEAST_LENGTH);
+  byOwner.set(owner, {
+    secrets: [...secrets],
+    plain: [...plain, ...inBase64],
+    spelled: [...longest, ...meant, ...inBase64],
+  });
   // One secret may be a part of another, so longer ones come first.
-  all = [...new Set([...secretsByOwner.values()].flat())].sort((left, right) => right.length - left.length);
+  const joined = (of: (kept: Kept) => readonly string[]) =>
+    [...new Set([...byOwner.values()].flatMap(of))].sort((left, right) => right.length - left.length);
+  all = joined(({ plain }) => plain);
+  spelled = joined((kept) => kept.spelled);
+  escapes = spelled.some((secret) => /[\\"\s]/.test(secret)) ? ['%', '\\'] : ['%', '\\u', '\\/'];
   shortest = all.at(-1)?.length ?? Number.POSITIVE_INFINITY;
 }
 
@@ -38,21 +63,74 @@ function inJson(text: string): string {
   return JSON.stringify(text).slice(1, -1);
 }
 
+/** @returns what a secret looks like inside of base64, in both alphabets: it may begin at any of three places. */
+function base64Forms(secret: string): string[] {
+  const bytes = utf8(secret);
+  const forms = [0, 1, 2].map((before) => {
+    const shifted = new Uint8Array(before + bytes.length);
+    shifted.set(bytes, before);
+    // The characters at both ends have bits of what stands beside the secret.
+    const first = Math.ceil((before * 8) / 6);
+    return toBase64(shifted).slice(first, Math.floor((shifted.length * 8) / 6));
+  });
+  return [...forms, ...forms.map((form) => form.replaceAll('+', '-').replaceAll('/', '_'))];
+}
+
 /** @returns a text without the remembered secrets. */
 export function masked(text: string): string {
   if (text.length < shortest) return text;
   let rest = text;
   for (const secret of all) if (rest.includes(secret)) rest = rest.replaceAll(secret, MASK);
-  return rest;
+  return escapes.some((one) => rest.includes(one)) ? withoutSpellings(rest) : rest;
+}
+
+/** Masks secrets that are written with escapes. */
+function withoutSpellings(text: string): string {
+  const { text: meaning, places } = meaningOf(text);
+  const found = spelled.flatMap((secret) => findIn(secret, meaning)).sort(([left], [right]) => left - right);
+  let rest = '';
+  let from = 0;
+  for (const [start, end] of found) {
+    const begin = places[start] ?? 0;
+    // Two that overlap are one.
+    if (begin >= from) rest += text.slice(from, begin) + MASK;
+    from = Math.max(from, places[end] ?? 0);
+  }
+  return rest + text.slice(from);
+}
+
+function findIn(secret: string, text: string): [start: number, end: number][] {
+  const places: [number, number][] = [];
+  const { length } = secret;
+  for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + length)) places.push([at, at + length]);
+  return places;
+}
+
+/** Masks secrets in every string and name of a parsed JSON value. @returns the value without them */
+export function maskedValue(value: unknown): unknown {
+  if (all.length === 0) return value;
+  if (typeof value === 'string') return masked(value);
+  if (Array.isArray(value)) return value.map(maskedValue);
+  if (typeof value !== 'object' || value === null) return value;
+  return Object.fromEntries(Object.entries(value).map(([name, member]) => [masked(name), maskedValue(member)]));
 }
 
 /** @returns a text without the beginning of a secret that it ends with, because it was interrupted there. */
 export function withoutBegunSecret(text: string): string {
-  for (const secret of all) {
-    for (let length = secret.length - 1; length >= LEAST_LENGTH; length -= 1)
-      if (text.endsWith(secret.slice(0, length))) return text.slice(0, -length);
+  const { text: meaning, places } = meaningOf(text, true);
+  const begun = begunLength(meaning, spelled);
+  const end = begun > 0 ? (places[meaning.length - begun] ?? 0) : text.length;
+  return text.slice(0, Math.min(end, text.length - begunLength(text, all)));
+}
+
+/** @returns the length of the longest beginning of a secret that a text ends with; 0 if there is none */
+function begunLength(text: string, secrets: readonly string[]): number {
+  let longest = 0;
+  for (const secret of secrets) {
+    for (let length = secret.length - 1; length >= LEAST_LENGTH && length > longest; length -= 1)
+      if (text.endsWith(secret.slice(0, length))) longest = length;
   }
-  return text;
+  return longest;
 }
 
 /** @returns the bytes of a text without those secrets; the same bytes if it has none. */

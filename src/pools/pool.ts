@@ -87,11 +87,6 @@ export class Pool extends EdgeObject implements PoolObject {
     return JSON.stringify(answer);
   }
 
-  /** @returns the pool's own limits; null if it has none, or has those of the setting. */
-  getLimits(): PoolLimits | null {
-    return this.#own;
-  }
-
   /** Replaces the pool's limits; null means those of the setting, or none. Leased money may be used for another minute. */
   setLimits(limits: PoolLimits | null): void {
     this.#store.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));

@@ -178,6 +178,12 @@ export class ModelTable {
     return this.#row(this.resolve(name));
   }
 
+  /** @returns whether an answer by `made` may be of the model `asked`: a gateway can give its models any names. */
+  mayBeSame(made: string, asked: string): boolean {
+    const row = this.find(made);
+    return made === asked || row === undefined || row.id === this.find(asked)?.id;
+  }
+
   #row(name: string): Model | undefined {
     return this.#byName.get(name) ?? this.#byName.get(undated(name));
   }

@@ -3,6 +3,7 @@ import { misconfigured } from '../http/errors.ts';
 import { deliverFault, isHost, isLoopback } from '../http/hosts.ts';
 import { mayBeForwarded } from '../http/private-headers.ts';
 import * as z from '../http/zod.ts';
+import { isGroup } from '../identity/identity.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './prices.ts';
@@ -143,7 +144,15 @@ export const settingsSchema = z.object({
   ),
   JWT_GROUP_CLAIM: z.optionally(
     z.string().check(z.minLength(1)),
-    'The claim of a token that names its account’s group. A group that an admin has chosen wins.',
+    'The claim of a provider’s token that names its account’s group. A group that an admin has chosen wins.',
+  ),
+  JWT_GROUP_ORDER: z.described(
+    z._default(listed, []),
+    'Groups, separated by commas. If a token is in several, the first of them that stands here counts.',
+  ),
+  JWT_GROUP_DEFAULT: z.optionally(
+    z.custom<string>(isGroup, 'must be 1 to 128 characters'),
+    'The group of a provider’s token without the claim. Without this setting it is in none, and `/health` warns.',
   ),
   DEFAULT_LIMITS: z.described(
     z._default(jsonSetting(limitsSchema), {}),
@@ -305,7 +314,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
       { ...sharedPrices, ...settings.PRICES } as Record<string, ModelOverride>,
       settings.MODEL_ALIASES,
     ),
-    toolSecrets: toolSecretsIn(given),
+    toolSecrets: toolSecretsIn(given, development),
     upstreamKeys: Object.fromEntries(
       Object.entries(given).filter((pair): pair is [string, string] => {
         return isUpstreamKey(pair[0]) && typeof pair[1] === 'string';

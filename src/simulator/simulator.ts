@@ -63,7 +63,13 @@ function protocolOf(headers: Headers): Protocol {
   if (version !== '2023-06-01' && version !== '2026-10-21') {
     throw invalid(`anthropic-version: "${version.slice(0, 100)}" is not a valid version`);
   }
-  return { version, beta: (headers.get('anthropic-beta') ?? '').trim() !== '' };
+  const betas = headers.get('anthropic-beta') ?? '';
+  return {
+    version,
+    beta: betas.trim() !== '',
+    tellsMismatches: betas.includes('thinking-binding-controls'),
+    profile: headers.get('anthropic-user-profile-id') ?? undefined,
+  };
 }
 
 interface Call {

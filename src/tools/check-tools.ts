@@ -16,6 +16,7 @@ import { keepSecrets } from '../http/secrets.ts';
 import type { Identity } from '../identity/caller.ts';
 import { isObject, type Json } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
+import { withoutScheme } from '../settings/tool-secrets.ts';
 import { isAgentRun } from './agent-tools.ts';
 import { IN_WORKER, isWorkerRun, workerTool, workerToolNames } from './worker-tools.ts';
 
@@ -142,7 +143,7 @@ export function headersOf({ headers = {} }: Pick<HttpRun, 'headers'>, { toolSecr
     else {
       const secret = toolSecrets[value.secret]?.value ?? '';
       // It may be quoted without its scheme, such as `Bearer`.
-      keepSecrets(`TOOL_SECRET_${value.secret}`, [secret, secret.replace(/^\S+ +/, '')]);
+      keepSecrets(`TOOL_SECRET_${value.secret}`, [secret, withoutScheme(secret)]);
       sent.set(name, secret);
     }
   }

@@ -10,7 +10,8 @@ import { interrupted, timedOut, upstreamUnreachable } from './failure.ts';
 import { type FailedVerdict, judge, judgeOpening, judgeWhole, REFUSED_MS, type UpstreamVerdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import { isApiError, mayHaveRun, readStart, retryAfterMs, wasSent } from './retry.ts';
+import { continued, readStart } from './read-start.ts';
+import { isApiError, mayHaveRun, retryAfterMs, wasSent } from './retry.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 import { takeBuffer } from './tee-reader.ts';
 
@@ -150,17 +151,16 @@ async function judgeRefused(
 ): Promise<Response | FailedAttempt> {
   const { course } = given;
   const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
-  const text = await readStart(response);
+  const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
-  const copy = new Response(text, response);
   const elapsedMs = course.elapsedMs ?? 0;
   const verdict = isMissing(response, text, upstream, given)
     ? { kind: 'missing' as const, waitMs: REFUSED_MS }
     : judge(response, retryAfterMs(response.headers), text);
   // The caller's own fault counts as an answer. The reader of the answer decides whether it was billed.
-  if (verdict.kind === 'answer') return copy;
+  if (verdict.kind === 'answer') return whole;
   if (!mayHaveRun(response, { isApiError: isApiError(text), elapsedMs })) course.sentAt = undefined;
-  return { verdict, response: copy };
+  return { verdict, response: whole };
 }
 
 /**
@@ -180,20 +180,8 @@ async function openedAnswer(response: Response): Promise<{ opening: Uint8Array |
     reader.releaseLock();
     return { opening: value, answer: response };
   }
-  const rest = async (controller: ReadableStreamDefaultController<Uint8Array>) => {
-    const piece = await reader.read(new Uint8Array(new ArrayBuffer(REST_BYTES)));
-    if (piece.value && piece.value.length > 0) controller.enqueue(piece.value);
-    if (piece.done) controller.close();
-  };
-  const whole = new ReadableStream<Uint8Array>({
-    start: (controller) => controller.enqueue(value),
-    pull: rest,
-    cancel: (reason) => reader.cancel(reason),
-  });
-  return { opening: value, answer: new Response(whole, response) };
+  return { opening: value, answer: new Response(continued(value, reader), response) };
 }
-
-const REST_BYTES = 65_536;
 
 function openingVerdict(answer: Response, opening: Uint8Array | undefined): UpstreamVerdict {
   // Every call that goes up should get a body.

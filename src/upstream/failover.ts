@@ -131,6 +131,7 @@ class Failover {
       // If the caller has left meanwhile, nobody would end the answer, so it must not be returned.
       this.#options.controller.signal.throwIfAborted();
       if (attempt instanceof Response) {
+        drop(this.#best);
         this.#course.leave = (isCut) => {
           end();
           if (isCut) breaker.fail(leave, Date.now());
@@ -191,10 +192,14 @@ class Failover {
     this.#isWorthWaiting ||= TELLING[kind] > TELLING.missing && waitMs <= LONGEST_WAIT_MS;
     const best = this.#best?.verdict;
     const least = best && this.#course.sentAt === undefined ? TELLING[best.kind] : 0;
-    if (TELLING[kind] < least) return;
+    if (TELLING[kind] < least) {
+      drop(failed);
+      return;
+    }
     // If all are overloaded, the caller may come back as soon as the first one takes requests again.
     const isLater =
       kind === 'overloaded' && best?.kind === kind && best.waitMs !== undefined && !(waitMs < best.waitMs);
+    drop(isLater ? failed : this.#best);
     if (!isLater) this.#best = failed;
   }
 
@@ -252,6 +257,12 @@ class Failover {
     }
     throw this.#best ? toApiError(this.#best.thrown) : allBusy();
   }
+}
+
+/** Lets go of a refusal that is not answered: its body may be unread, and would keep its connection. */
+function drop(failed: FailedAttempt | undefined): void {
+  // A body that broke off cannot be cancelled any more, and need not be.
+  failed?.response?.body?.cancel().catch(() => {});
 }
 
 /** @returns the error for a request whose upstreams are all full, or not tried because they are down. */

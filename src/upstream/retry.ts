@@ -1,5 +1,7 @@
-import { parseObject } from '../json/object.ts';
 /** Decides when a request is sent again: whether the try before may have run, and how long to wait. */
+
+import { parseObject } from '../json/object.ts';
+import { readStart } from './read-start.ts';
 
 /** If the upstream asks for a longer wait than this, its answer goes to the caller, who can wait. Milliseconds. */
 export const LONGEST_WAIT_MS = 10_000;
@@ -12,7 +14,6 @@ const CONNECT_MS = 50;
 export const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
 /** Statuses of a proxy that has stopped waiting. The upstream may still be working on the request. */
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
-const MOST_ERROR_BYTES = 65_536;
 
 /**
  * Decides whether a request without an answer may have reached the upstream. The runtime throws the same error for a refused
@@ -47,27 +48,8 @@ export async function readRefusal(
     await response.body?.cancel();
     return { mayHaveRun: false, response };
   }
-  const text = await readStart(response);
-  return {
-    mayHaveRun: mayHaveRun(response, { isApiError: isApiError(text), elapsedMs }),
-    response: new Response(text, response),
-  };
-}
-
-/** @returns the beginning of a body, as far as it came. */
-export async function readStart({ body }: Response): Promise<string> {
-  const decoder = new TextDecoder();
-  let text = '';
-  if (!body) return text;
-  try {
-    for await (const piece of body) {
-      text += decoder.decode(piece, { stream: true });
-      if (text.length >= MOST_ERROR_BYTES) break;
-    }
-  } catch {
-    // The body broke off. The part that has come is judged.
-  }
-  return text;
+  const { text, response: whole } = await readStart(response);
+  return { mayHaveRun: mayHaveRun(response, { isApiError: isApiError(text), elapsedMs }), response: whole };
 }
 
 /** @returns whether a text is an error as the API writes it. */

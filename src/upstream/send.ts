@@ -78,5 +78,6 @@ async function sendUntil(
       // The failed try is settled, and the budget does not allow another one.
       return endHere();
     }
+    await refusal?.response.body?.cancel();
   }
 }

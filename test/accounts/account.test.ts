@@ -16,7 +16,7 @@ import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { emptyObjects, resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
-import { NOON, worstCaseWith } from './admission-requests.ts';
+import { admitAt, admitInside, NOON, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -77,7 +77,7 @@ function limited(limits: Limits) {
 describe('admit and settle', () => {
   test('a hold becomes what the request cost', async () => {
     const ask = limited({ usd_per_day: usd(22_000) })();
-    expect(await stub().admit(ask)).toMatchObject({
+    expect(await admitAt(stub(), ask)).toMatchObject({
       outcome: 'admitted',
       hold: 11_000,
       unlisted: true,
@@ -102,7 +102,7 @@ describe('admit and settle', () => {
     const first = nextId();
     const tries = [first, `${first}.2`, `${first}.3`];
     for (const [n, id] of tries.entries()) {
-      expect(await stub().admit(ask({ id, repeats: n > 0 }))).toMatchObject({ outcome: 'admitted' });
+      expect(await admitAt(stub(), ask({ id, repeats: n > 0 }))).toMatchObject({ outcome: 'admitted' });
       await stub().settle(ended(id, n < 2 ? { status: 'retried' } : {}));
     }
     await stub().settle(ended(`${first}0`, { opening: { route: 'messages', model: 'claude-haiku-5-5' } }));
@@ -118,7 +118,7 @@ describe('admit and settle', () => {
 
   test('settling is idempotent, also after a crash', async () => {
     const ask = askOf();
-    await stub().admit(ask);
+    await admitAt(stub(), ask);
     await stub().settle(ended(ask.requestId));
     expect(await stub().settle(ended(ask.requestId, { cost: 900 }))).toMatchObject({ outcome: 'duplicate', cost: 500 });
     await abortAllDurableObjects();
@@ -128,12 +128,12 @@ describe('admit and settle', () => {
 
   test('asking again by the same id is the same hold', async () => {
     const ask = limited({ concurrent_requests: 1 })();
-    await stub().admit(ask);
-    expect(await stub().admit(ask)).toMatchObject({ outcome: 'admitted', hold: 11_000 });
+    await admitAt(stub(), ask);
+    expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 11_000 });
     expect((await stub().standing()).day.held_usd).toBe(usd(11_000));
     await stub().settle(ended(ask.requestId));
     await inAccount((account) => {
-      expect(() => account.admit(ask)).toThrow(/UNIQUE/);
+      expect(() => admitInside(account, ask)).toThrow(/UNIQUE/);
       expect(account.standing().day.held_usd).toBe(0);
     });
   });
@@ -149,10 +149,10 @@ describe('admit and settle', () => {
   test('numbers that are none corrupt nothing', async () => {
     await inAccount((account) => {
       for (const inputCost of [Number.NaN, Number.POSITIVE_INFINITY, -1, 0.5, 1e300]) {
-        expect(() => account.admit(askOf({ size: { inputCost } }))).toThrow(TypeError);
+        expect(() => admitInside(account, askOf({ size: { inputCost } }))).toThrow(TypeError);
       }
       const ask = askOf();
-      account.admit(ask);
+      admitInside(account, ask);
       const odd = ended(ask.requestId, { cost: Number.NaN, tokens: { input: Number.NaN, output: -5 }, ms: Number.NaN });
       expect(account.settle(odd)).toMatchObject({ cost: 11_000 });
       expect(account.request(ask.requestId)).toMatchObject({ estimated: true, ms: null });
@@ -163,27 +163,27 @@ describe('admit and settle', () => {
 
   test('a count needs no row and no hold', async () => {
     const ask = { ...limited({ count_requests_per_minute: 1 })(), route: 'count', bound: undefined };
-    expect(await stub().admit(ask)).toMatchObject({ outcome: 'admitted', hold: 0 });
-    expect(await stub().admit(ask)).toMatchObject({ outcome: 'refused', refusal: { reason: 'rate' } });
+    expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 0 });
+    expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'refused', refusal: { reason: 'rate' } });
     expect((await stub().requests({})).data).toEqual([]);
   });
 
   test('a lowered max_tokens is told; what does not fit asks for a count', async () => {
     const ask = limited({ usd_per_day: usd(7_120) });
-    expect(await stub().admit(ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
+    expect(await admitAt(stub(), ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
     // Half of what is free pays for as much as it needs at the least; so does the rest.
-    expect(await stub().admit(ask())).toMatchObject({ outcome: 'admitted', maxTokens: 256 });
-    expect(await stub().admit(ask())).toMatchObject({ outcome: 'admitted', maxTokens: 256 });
+    expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'admitted', maxTokens: 256 });
+    expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'admitted', maxTokens: 256 });
     const refusal = { reason: 'held', limit: 'usd_per_day' };
-    expect(await stub().admit(ask())).toMatchObject({ outcome: 'refused', refusal });
+    expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'refused', refusal });
   });
 
   test('a count that was made for a request which is refused comes out of the bucket for counts', async () => {
     const ask = limited({ usd_per_day: usd(3_600), count_requests_per_minute: 1 });
-    expect(await stub().admit(ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
+    expect(await admitAt(stub(), ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
     const counted = ask({ size: { inputCost: 2_000 }, counted: true });
-    expect(await stub().admit(counted)).toMatchObject({ outcome: 'refused', refusal: { reason: 'spend' } });
-    expect(await stub().admit(ask({ size: { countable: true } }))).toMatchObject({
+    expect(await admitAt(stub(), counted)).toMatchObject({ outcome: 'refused', refusal: { reason: 'spend' } });
+    expect(await admitAt(stub(), ask({ size: { countable: true } }))).toMatchObject({
       outcome: 'refused',
       refusal: { limit: 'count_requests_per_minute' },
     });
@@ -191,11 +191,11 @@ describe('admit and settle', () => {
 
   test('of 1,000 concurrent requests exactly those are admitted that there is room for', async () => {
     const ask = limited({ usd_per_day: usd(11_000 * 137 + 10_999), on_shortfall: 'refuse' });
-    const answers = await Promise.all(Array.from({ length: 1_000 }, () => stub().admit(ask())));
+    const answers = await Promise.all(Array.from({ length: 1_000 }, () => admitAt(stub(), ask())));
     expect(answers.filter(({ outcome }) => outcome === 'admitted')).toHaveLength(137);
     expect((await stub().standing()).day.held_usd).toBe(usd(11_000 * 137));
     await abortAllDurableObjects();
-    expect(await stub().admit(ask())).toMatchObject({ outcome: 'refused' });
+    expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'refused' });
     expect((await stub().standing()).running_requests).toBe(137);
   });
 });
@@ -209,14 +209,16 @@ describe('limits', () => {
     expect(standing.limits).toEqual({ usd_per_day: 2, concurrent_requests: 3 });
     expect(standing.own_limits).toEqual({ usd_per_day: 2 });
     await stub().setLimits(null);
-    expect(await stub().getLimits()).toBeNull();
-    expect((await stub().standing()).limits).toEqual({ usd_per_day: 1, concurrent_requests: 3 });
+    expect(await stub().standing()).toMatchObject({
+      own_limits: null,
+      limits: { usd_per_day: 1, concurrent_requests: 3 },
+    });
   });
 
   test('a rate survives a crash', async () => {
     await inAccount((account) => {
       const ask = limited({ requests_per_minute: 1, output_tokens_per_minute: 1_000 })();
-      account.admit(ask);
+      admitInside(account, ask);
       account.settle(ended(ask.requestId, { tokens: { output: 1_000 } }));
     });
     await abortAllDurableObjects();
@@ -230,8 +232,8 @@ describe('orphans', () => {
   test('are settled at their hold after the deadline, and say what happened', async () => {
     const ask = askOf();
     await inAccount((account) => {
-      account.admit(ask);
-      account.stage(ask.requestId, 'streaming');
+      admitInside(account, ask);
+      account.renew(ask.requestId, 'streaming');
     });
     clock += 14 * MINUTE;
     await wake();
@@ -249,7 +251,7 @@ describe('orphans', () => {
 
   test('a late settlement replaces the estimate, once', async () => {
     const ask = askOf();
-    await inAccount((account) => account.admit(ask));
+    await inAccount((account) => admitInside(account, ask));
     await abortAllDurableObjects();
     clock += 16 * MINUTE;
     await wake();
@@ -262,7 +264,7 @@ describe('orphans', () => {
 
   test('a running turn renews its deadline, with a row every five minutes at most', async () => {
     const ask = askOf();
-    await inAccount((account) => account.admit(ask));
+    await inAccount((account) => admitInside(account, ask));
     for (let minute = 1; minute <= 40; minute++) {
       clock += MINUTE;
       await inAccount((account) => expect(account.renew(ask.requestId, 'streaming')).toBe(true));
@@ -315,11 +317,11 @@ describe('rows written', () => {
 
   test('two for a request, where one follows another', async () => {
     const defaults: Limits = { usd_per_day: 9, requests_per_minute: 1e6, input_tokens_per_minute: 1e9 };
-    await inAccount((account) => void account.admit(askOf({ token, defaults })));
+    await inAccount((account) => void admitInside(account, askOf({ token, defaults })));
     const rows = await written((account) => {
       for (let i = 0; i < 100; i++) {
         const ask = askOf({ token, defaults });
-        account.admit(ask);
+        admitInside(account, ask);
         account.settle(ended(ask.requestId));
       }
     });
@@ -327,11 +329,11 @@ describe('rows written', () => {
   });
 
   test('a thousand requests share what their rollups cost', async () => {
-    await inAccount((account) => void account.admit(askOf({ token })));
+    await inAccount((account) => void admitInside(account, askOf({ token })));
     const rows = await written((account) => {
       for (let i = 0; i < 2_000; i++) {
         const ask = askOf({ token });
-        account.admit(ask);
+        admitInside(account, ask);
         account.settle(ended(ask.requestId));
       }
     });
@@ -339,12 +341,12 @@ describe('rows written', () => {
   });
 
   test('four for one that comes alone, the alarm before and after it included', async () => {
-    await inAccount((account) => void account.admit(askOf({ token })));
+    await inAccount((account) => void admitInside(account, askOf({ token })));
     clock += 20 * MINUTE;
     await wake();
     const ask = askOf({ token });
     const rows = await written((account) => {
-      account.admit(ask);
+      admitInside(account, ask);
       account.settle(ended(ask.requestId));
       clock += 16 * MINUTE;
       return account.alarm();
@@ -360,7 +362,7 @@ describe('rollups', () => {
       for (let i = 0; i < 2_500; i++) {
         clock += 4 * MINUTE;
         const ask = askOf({ model: i % 3 ? 'claude-opus-5-5' : 'claude-haiku-5-5', conversation: `c${i % 2}` });
-        account.admit(ask);
+        admitInside(account, ask);
         if (i % 100 === 0) open.push(ask.requestId);
         else account.settle(ended(ask.requestId, { cost: i }));
       }
@@ -392,11 +394,11 @@ describe('rollups', () => {
     await inAccount((account) => {
       for (let i = 0; i < 1_100; i++) {
         const ask = askOf();
-        account.admit(ask);
+        admitInside(account, ask);
         account.settle(ended(ask.requestId, { cost: 1 }));
       }
-      account.admit(askOf({ id: 'req_00' }));
-      account.admit(askOf({ id: 'req_01' }));
+      admitInside(account, askOf({ id: 'req_00' }));
+      admitInside(account, askOf({ id: 'req_01' }));
     });
     await abortAllDurableObjects();
     await inAccount((account) => {
@@ -422,7 +424,7 @@ describe('rollups', () => {
   test('names that nobody knows and nobody paid for share one', async () => {
     for (let i = 0; i < 3; i++) {
       const ask = askOf({ model: `made-up-${i}`, size: { known: false } });
-      await stub().admit(ask);
+      await admitAt(stub(), ask);
       await stub().settle(ended(ask.requestId, { cost: 0, status: 'refused_upstream' }));
     }
     const { data } = await stub().usage({ group_by: 'model' });
@@ -435,7 +437,7 @@ describe('retention', () => {
     await inAccount((account) => {
       for (let i = 0; i < 40; i++) {
         const ask = askOf();
-        account.admit(ask);
+        admitInside(account, ask);
         account.settle(ended(ask.requestId));
         clock += DAY;
       }
@@ -453,7 +455,7 @@ describe('lists', () => {
     for (let i = 0; i < 7; i++) {
       const ask = askOf();
       all.unshift(ask.requestId);
-      await stub().admit(ask);
+      await admitAt(stub(), ask);
     }
     const first = await stub().requests({ limit: 3 });
     expect(first).toMatchObject({ has_more: true, first_id: all[0], last_id: all[2] });
@@ -465,7 +467,7 @@ describe('lists', () => {
   });
 
   test('an export is all rows, in pieces', async () => {
-    for (let i = 0; i < 5; i++) await stub().admit(askOf());
+    for (let i = 0; i < 5; i++) await admitAt(stub(), askOf());
     const first = await stub().exportRows('', 3);
     expect(first.rows).toHaveLength(3);
     const second = await stub().exportRows(first.next ?? '', 3);
@@ -477,10 +479,10 @@ describe('lists', () => {
 describe('credentials', () => {
   test('one that is seen is listed, and refused once it is revoked', async () => {
     const token = { jti: 'jti_a', iat: Math.floor(clock / 1_000), exp: Math.floor(clock / 1_000) + 60 };
-    await stub().admit(askOf({ token }));
+    await admitAt(stub(), askOf({ token }));
     expect((await stub().tokens()).data).toMatchObject([{ jti: 'jti_a', minted_at: null, revoked_at: null }]);
     await stub().revokeToken('jti_a');
-    expect(await stub().admit(askOf({ token }))).toEqual({ outcome: 'revoked' });
+    expect(await admitAt(stub(), askOf({ token }))).toEqual({ outcome: 'revoked' });
     expect(await stub().isRevoked(token)).toBe(true);
     const [row] = (await stub().tokens()).data;
     expect(tokenRowSchema.parse(row)).toEqual(row);
@@ -513,7 +515,7 @@ describe('credentials', () => {
 
   test('an expired one is let go', async () => {
     await inAccount((account) => {
-      account.admit(askOf({ token: { jti: 'short', exp: clock / 1_000 + 60 } }));
+      admitInside(account, askOf({ token: { jti: 'short', exp: clock / 1_000 + 60 } }));
       account.isRevoked({ jti: 'endless' });
     });
     clock += 2 * DAY;
@@ -531,13 +533,13 @@ describe('erasure', () => {
       account.listed();
       for (let i = 0; i < 20; i++) {
         const ask = askOf();
-        account.admit(ask);
+        admitInside(account, ask);
         account.settle(ended(ask.requestId));
       }
-      account.admit(running);
+      admitInside(account, running);
       expect(account.erase()).toEqual({ done: false, remaining: 1 });
       const later = askOf();
-      account.admit(later);
+      admitInside(account, later);
       account.settle(ended(later.requestId));
       expect(account.settle(ended(running.requestId))).toMatchObject({ outcome: 'erased' });
       expect(account.requests({}).data.map((row) => row.request_id)).toEqual([later.requestId]);
@@ -553,12 +555,12 @@ describe('erasure', () => {
         { key: 'claude-opus-5-5', requests: 1, cost_usd: usd(500) },
       ]);
       expect(account.requests({}).data).toHaveLength(1);
-      expect(account.getLimits()).toBeNull();
+      expect(account.standing().own_limits).toBeNull();
       expect(account.isRevoked({ jti: 'jti_a', iat: 5 })).toBe(true);
       expect(account.isRevoked({ jti: 'jti_never_seen', iat: 5 })).toBe(true);
       expect(account.tokens().data).toMatchObject([{ jti: 'jti_a', label: null, scopes: null }]);
       expect(account.settle(ended('req_000', { startedAt: clock - 17 * MINUTE }))).toMatchObject({ outcome: 'erased' });
-      expect(account.admit(askOf())).toMatchObject({ unlisted: true });
+      expect(admitInside(account, askOf())).toMatchObject({ unlisted: true });
     });
   });
 
@@ -566,7 +568,7 @@ describe('erasure', () => {
     await inAccount((account) => {
       for (let i = 0; i < 6_000; i++) {
         const ask = askOf();
-        account.admit(ask);
+        admitInside(account, ask);
         account.settle(ended(ask.requestId));
       }
       expect(account.erase()).toEqual({ done: false, remaining: 1_000 });
@@ -656,7 +658,7 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
           await inAccount((account) => {
             if (next.do === 'admit') {
               const ask = askOf({ size: next.size, defaults: limits });
-              const answer: AdmissionDecision = account.admit(ask);
+              const answer: AdmissionDecision = admitInside(account, ask);
               if (answer.outcome === 'admitted') ids.push(ask.requestId);
             } else {
               const id = ids[next.which % ids.length];

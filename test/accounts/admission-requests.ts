@@ -1,3 +1,5 @@
+import type { Account } from '../../src/accounts/account.ts';
+import type { AdmissionDecision, AdmissionRequest } from '../../src/durable/contracts/admission.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 
 /** A worst case of easy numbers: an input that costs as given, and output at 10 nanodollars. */
@@ -17,3 +19,18 @@ export function worstCaseWith(more: Partial<WorstCase> = {}): WorstCase {
 }
 
 export const NOON = Date.parse('2026-11-20T12:00:00Z');
+
+/** Asks an account. */
+export async function admitAt(
+  stub: { admitJson(request: string): Promise<string> },
+  request: AdmissionRequest,
+): Promise<AdmissionDecision> {
+  return JSON.parse(await stub.admitJson(JSON.stringify(request))) as AdmissionDecision;
+}
+
+/** Asks an account inside of its object, in one step, where no pool pays. */
+export function admitInside(account: Pick<Account, 'admitJson'>, request: AdmissionRequest): AdmissionDecision {
+  const decided = account.admitJson(JSON.stringify(request));
+  if (typeof decided !== 'string') throw new Error('A pool must be asked.');
+  return JSON.parse(decided) as AdmissionDecision;
+}

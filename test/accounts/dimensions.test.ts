@@ -9,7 +9,7 @@ import { countRows } from '../support/conversations.ts';
 import { emptyObjects, resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
-import { worstCaseWith } from './admission-requests.ts';
+import { admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -96,7 +96,7 @@ test('what was spent by token, user, tag, model and day is that of the requests,
           };
           rows.push({ ...row, token: token ?? null, user: user ?? null, tags: tags?.split(',') ?? [] });
           await inAccount((account) =>
-            account.admit({
+            admitInside(account, {
               requestId: row.id,
               route: 'messages',
               model: 'claude-opus-5-5',
@@ -169,7 +169,7 @@ test('tags and users cost a request no row', async () => {
     const requestId = `req_${String(ids).padStart(12, '0')}`;
     const before = rows();
     await inAccount((account) => {
-      account.admit({
+      admitInside(account, {
         requestId,
         route: 'messages',
         model: 'claude-opus-5-5',

@@ -15,7 +15,7 @@ import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-import { worstCaseWith } from './admission-requests.ts';
+import { admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -209,7 +209,7 @@ describe('a refused request', () => {
       await runInAccount(object('alice'), { now: () => clock, retentionDays: 1 }, run);
     const limits = { models: [] };
     const refuseIn = (account: Account, requestId: string) =>
-      account.admit({
+      admitInside(account, {
         requestId,
         route: 'messages',
         model: 'claude-opus-5-5',

@@ -7,7 +7,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { countRows } from '../support/conversations.ts';
 import { emptyObjects, resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
-import { worstCaseWith } from './admission-requests.ts';
+import { admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -104,7 +104,7 @@ test('an hour, all time, a token and credit that expires are counted to the nano
           ids += 1;
           const id = `req_${String(ids).padStart(12, '0')}`;
           const request = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token, defaults: LIMITS };
-          const answer = await inAccount((account) => account.admit({ ...request, bound: worstCaseWith() }));
+          const answer = await inAccount((account) => admitInside(account, { ...request, bound: worstCaseWith() }));
           const left = Math.min(
             nano(LIMITS.usd_per_hour) - sum(asked.filter(inHour)) - held(asked.filter(inHour)),
             nano(LIMITS.usd_total) + credit() - sum(asked) - held(asked),
@@ -177,7 +177,7 @@ test('an hour, all time, a token and credit that expires are counted to the nano
 test('an erased account keeps what it has spent in all, in the hour too, and the credit that it was given', async () => {
   const ask = (id: string, size = {}) =>
     inAccount((account) =>
-      account.admit({
+      admitInside(account, {
         requestId: id,
         route: 'messages',
         model: 'claude-opus-5-5',
@@ -213,7 +213,7 @@ test('credit costs a row only where it expires, and a token’s limit none', asy
     const before = rows();
     await inAccount((account) => {
       const asking = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token: { jti: 't1', iat: 1 } };
-      account.admit({ ...asking, bound: worstCaseWith(), defaults: LIMITS });
+      admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS });
       account.settle({ requestId: id, status: 'complete', cost: 500 });
     });
     return rows() - before;

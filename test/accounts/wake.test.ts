@@ -7,7 +7,7 @@ import type { ConversationReport } from '../../src/durable/contracts/settlement.
 import { accountStub } from '../../src/durable/stubs.ts';
 import { emptyObjects, resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
-import { worstCaseWith } from './admission-requests.ts';
+import { admitAt, admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account> };
@@ -60,7 +60,7 @@ async function live(requests: number, token = 'seen'): Promise<void> {
   await inAccount((account) => {
     for (let n = 0; n < requests; n += 1) {
       const id = nextId();
-      account.admit(askOf(id, token, 'c1'));
+      admitInside(account, askOf(id, token, 'c1'));
       account.settle(endOf(id, 500, 'c1'));
     }
   });
@@ -125,7 +125,7 @@ test('an account that wakes knows what it knew awake', async () => {
           else if (next.kind === 'ask') {
             const { token, conversation } = next;
             const id = nextId();
-            const { outcome } = await inAccount((account) => account.admit(askOf(id, token, conversation)));
+            const { outcome } = await inAccount((account) => admitInside(account, askOf(id, token, conversation)));
             if (outcome === 'admitted') asked.push({ id, conversation });
           } else if (next.kind === 'settle') {
             const one = asked[next.which % Math.max(1, asked.length)];
@@ -212,7 +212,7 @@ describe('what it reads for that', () => {
 
   test('five statements before a turn is admitted, and each row of the ledger once', async () => {
     await live(300);
-    const { reads, rowsRead } = await readBy(async () => await stub().admit(askOf(nextId(), 'seen', 'c1')));
+    const { reads, rowsRead } = await readBy(async () => await admitAt(stub(), askOf(nextId(), 'seen', 'c1')));
     expect(reads).toBeLessThanOrEqual(5);
     expect(rowsRead).toBeGreaterThan(300);
     expect(rowsRead).toBeLessThan(330);
@@ -223,7 +223,7 @@ describe('what it reads for that', () => {
       for (let n = 0; n < 200; n += 1) account.rememberToken({ jti: `minted-${n}`, scopes: ['messages'] });
     });
     await live(1, 'minted-7');
-    const { rowsRead } = await readBy(async () => await stub().admit(askOf(nextId(), 'minted-7', 'c1')));
+    const { rowsRead } = await readBy(async () => await admitAt(stub(), askOf(nextId(), 'minted-7', 'c1')));
     expect(rowsRead).toBeLessThan(30);
   });
 

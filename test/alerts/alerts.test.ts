@@ -7,7 +7,7 @@ import { alertRow, alertSchema } from '../../src/alerts/alerts-answers.schema.ts
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
-import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { admitInside, worstCaseWith } from '../accounts/admission-requests.ts';
 import { testApp } from '../support/app.ts';
 import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
@@ -51,7 +51,7 @@ function receiver(statuses: number[] = []) {
 async function spend(id: string, cost: number): Promise<void> {
   await runInDurableObject(stub(), (account: Account) => {
     const asking = { requestId: id, route: 'messages', model: 'claude-opus-5-5' };
-    account.admit({ ...asking, bound: worstCaseWith(), defaults: {} });
+    admitInside(account, { ...asking, bound: worstCaseWith(), defaults: {} });
     for (let i = 0; i < 3; i += 1) account.settle({ requestId: id, status: 'complete', cost });
   });
 }

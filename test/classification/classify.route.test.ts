@@ -1,19 +1,9 @@
 import { expect, test } from 'vitest';
 import type { ClassifyAnswer, classifyResults } from '../../src/classification/classify-answers.schema.ts';
+import type { AdmissionDecision } from '../../src/durable/contracts/admission.ts';
 import type * as z from '../../src/http/zod.ts';
 import { errorOf } from '../support/app.ts';
-import {
-  bindings,
-  type Caller,
-  COST,
-  caller,
-  HAIKU,
-  inputIn,
-  LABELS,
-  labelled,
-  said,
-  USAGE,
-} from '../support/classification.ts';
+import { bindings, COST, caller, HAIKU, inputIn, LABELS, labelled, said, USAGE } from '../support/classification.ts';
 
 type Results = z.output<typeof classifyResults>;
 
@@ -537,10 +527,9 @@ test('what limits the account, and what ails the upstream, is told as it is', as
 });
 
 type Bound = { inputCost: number; outputTokens: number; outputPrice: number };
-type Told = Awaited<ReturnType<ReturnType<Caller['object']>['admit']>>;
 
 /** The accounts, with a look at each final answer to a request for admission. */
-function watching(look: (bound: Bound, answer: Told) => void): object {
+function watching(look: (bound: Bound, answer: AdmissionDecision) => void): object {
   const { ACCOUNT } = bindings;
   return {
     idFromName: (name: string) => ACCOUNT.idFromName(name),
@@ -551,7 +540,7 @@ function watching(look: (bound: Bound, answer: Told) => void): object {
           if (name !== 'admitJson') return Reflect.get(target, name) as unknown;
           return async (ask: string) => {
             const answer = await target.admitJson(ask);
-            look((JSON.parse(ask) as { bound: Bound }).bound, JSON.parse(answer) as Told);
+            look((JSON.parse(ask) as { bound: Bound }).bound, JSON.parse(answer) as AdmissionDecision);
             return answer;
           };
         },

@@ -33,9 +33,9 @@ const VARS = { DELIVERY_SIGNING_SECRET: SECRET, TURN_DELIVER_URL: HOOK };
 const HOUR_MS = 3_600_000;
 
 /** Begins a turn that nobody waits for. */
-async function begin(body: object, asked: Asked & { deliverUrl?: string } = {}): Promise<Json> {
-  const { deliverUrl, ...others } = asked;
-  const answer = await turnOf({ ...requestOf(body, others), background: true, deliverUrl });
+async function begin(body: object, asked: Asked & { deliverUrl?: string; retry?: boolean } = {}): Promise<Json> {
+  const { deliverUrl, retry, ...others } = asked;
+  const answer = await turnOf({ ...requestOf(body, others), background: true, deliverUrl, retry });
   if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
   expect(answer.status).toBe(202);
   expect(answer.headers.location).toBe(`/conversations/${asked.id ?? 'c1'}/turns/${answer.turn}`);
@@ -157,6 +157,67 @@ describe('a turn in the background', () => {
     },
   );
 
+  test('that has not gone up when its object dies begins again by itself', async () => {
+    for (const [at, more] of [{}, { system: 'Be brief.', temperature: 0.5 }].entries()) {
+      const id = `c${at}`;
+      const bodies = answeringBy(() => says('Done.'), { vars: VARS });
+      const came = servingTools(() => new Response());
+      let reached = 0;
+      const { admitJson } = Account.prototype;
+      const spy = vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...one) {
+        reached += 1;
+        // The first hold is placed, and the object dies before it knows.
+        const answer = await admitJson.apply(this, one);
+        return reached === 1 ? await new Promise<never>(() => {}) : answer;
+      });
+      turnOf({ ...requestOf(bodyOf('Do it.', more), { id }), background: true }).catch(() => {});
+      await eventually(() => expect(reached).toBe(1));
+      await abortAllDurableObjects();
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf(id));
+        expect(told(came)).toHaveLength(1);
+      });
+      spy.mockRestore();
+      expect(came[0]?.body).toMatchObject({ turn: { status: 'complete' } });
+      expect(bodies).toMatchObject([{ ...more, messages: [{ role: 'user', content: 'Do it.' }] }]);
+      expect((await rowsOf(id)).map(({ role, status }) => [role, status])).toEqual([
+        ['user', 'complete'],
+        ['assistant', 'complete'],
+      ]);
+      await eventually(async () => {
+        const { day, running_requests } = await accountStub(bindings, {}, 'alice').standing();
+        expect([day.held_usd, running_requests]).toEqual([0, 0]);
+      });
+    }
+  });
+
+  test.each([
+    ['only where its request says so', false, 'interrupted', 1],
+    ['and both tries are in the ledger', true, 'complete', 2],
+  ])('that may have run when its object dies goes up again: %s', async (_, retry, status, tries) => {
+    const bodies = answeringBy(() => says('Done.'), {
+      vars: VARS,
+      after: () => (bodies.length === 1 ? new Promise(() => {}) : Promise.resolve()),
+    });
+    const came = servingTools(() => new Response());
+    const turn = await begin(bodyOf('Do it.'), { retry });
+    await eventually(() => expect(bodies).toHaveLength(1));
+    await abortAllDurableObjects();
+    await eventually(async () => {
+      await runDurableObjectAlarm(stubOf());
+      expect(told(came)).toHaveLength(1);
+    });
+    expect(came[0]?.body).toMatchObject({ turn: { id: turn.id, status } });
+    expect(bodies.map(({ messages }) => messages)).toEqual(Array(tries).fill([{ role: 'user', content: 'Do it.' }]));
+    expect((await rowsOf())[0]).toMatchObject({ content: 'Do it.' });
+    await atRest();
+    await eventually(async () => {
+      const { data } = await accountStub(bindings, {}, 'alice').requests({});
+      expect(data.map((row) => row.estimated)).toEqual(retry ? [false, true] : [true]);
+      expect((await accountStub(bindings, {}, 'alice').standing()).day.held_usd).toBe(0);
+    });
+  });
+
   test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
     simulate({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
     const came = servingTools(() => new Response());
@@ -255,6 +316,7 @@ test(`${KILLED} turns in the background, plain ones and runs, end and are told u
       expect(ended.id).toBe(turn.id);
       expect(ended.status).not.toBe('running');
       expect(await turnNow(turn.id, id)).toMatchObject({ status: ended.status });
+      expect((await rowsOf(id))[0]).toMatchObject({ role: 'user', content: 'How is it?' });
     }),
     // Chance alone leaves one of the places out once in eighty times.
     { numRuns: KILLED, examples: places.map((place) => [place, true]) },
@@ -281,6 +343,7 @@ describe('POST /messages', () => {
     for (const [body, said] of [
       [{ ...bodyOf('Do it.'), background: true }, /background: it needs a conversation/],
       [{ ...bodyOf('Do it.'), conversation: 'c2', background: 'yes' }, /background: Input should be a valid boolean/],
+      [{ ...bodyOf('Do it.'), conversation: 'c2', retry: true }, /retry: it is for a turn in the background/],
       [{ ...bodyOf('Do it.'), conversation: 'c2', deliver_url: 'https://a.test/' }, /deliver_url: its host/],
     ] as const) {
       const refused = await app.post('/messages', body);

@@ -5,7 +5,7 @@ import { NO_FOLD } from '../../src/accounts/ledger/fold.ts';
 import { FORMATS, type Format, type FormatName } from '../../src/durable/stored-format.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Inbox } from '../../src/webhooks/inbox/inbox.ts';
-import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { admitAt, worstCaseWith } from '../accounts/admission-requests.ts';
 import { bindings, jsonOf, readOf, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 import { say } from '../support/turns.ts';
@@ -83,14 +83,14 @@ test('a conversation of a later release is read and continued, and loses nothing
 
 test('an account of a later release decides, settles and stores', async () => {
   await alice().setLimits({ usd_per_day: 1, requests_per_minute: 60 });
-  await alice().admit({ ...ASK, requestId: 'req_1' });
+  await admitAt(alice(), { ...ASK, requestId: 'req_1' });
   const version = { kind: 'prefix', name: 'p', bytes: new Uint8Array(3_000_000), description: null };
   await alice().putVersion({ ...version, hash: 'a'.repeat(32) } as Parameters<
     ReturnType<typeof alice>['putVersion']
   >[0]);
   await grow(alice());
   await alice().settle({ requestId: 'req_1', status: 'complete', cost: 5_000, tokens: { input: 9, output: 9 } });
-  expect(await alice().admit({ ...ASK, requestId: 'req_2' })).toMatchObject({ outcome: 'admitted' });
+  expect(await admitAt(alice(), { ...ASK, requestId: 'req_2' })).toMatchObject({ outcome: 'admitted' });
   await alice().settle({ requestId: 'req_2', status: 'complete', cost: 6_000, tokens: { input: 9, output: 9 } });
   await alice().putVersion({ ...version, hash: 'b'.repeat(32) } as Parameters<
     ReturnType<typeof alice>['putVersion']

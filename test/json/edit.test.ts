@@ -84,12 +84,3 @@ test('of a repeated key the member that was judged here is the only one that goe
   const plain = '{"model":"m","tools":[{"model":1,"name":"model"}]}';
   expect(withoutRepeatedKeys(plain, JSON.parse(plain))).toBe(plain);
 });
-
-test('a million members take no more than linear time', () => {
-  const text = `{${Array.from({ length: 300_000 }, (_, index) => `"k${index % 150_000}":${index}`).join(',')}}`;
-  const started = performance.now();
-  const single = withoutRepeatedKeys(text, JSON.parse(text));
-  expect(Object.keys(JSON.parse(single)).length).toBe(150_000);
-  // A second on a quiet machine; hours, if each member were looked for among all.
-  expect(performance.now() - started).toBeLessThan(60_000);
-});

@@ -3,7 +3,6 @@ import { computeCost, type Usage } from '../../src/pricing/cost.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { worstCaseOf } from '../../src/pricing/worst-case.ts';
-import { quickest } from '../support/quickest.ts';
 
 const models = new ModelTable();
 const encoder = new TextEncoder();
@@ -451,15 +450,9 @@ test.each([
   ['tools that nobody knows', { type: 'x' }],
   ['advisors', { type: 'advisor_20260301', name: 'advisor', model: 'claude-opus-5-5' }],
   ['searches', { type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
-])('a hundred thousand %s are bounded in linear time, and so is what is said of them', async (_, tool) => {
-  const models = new ModelTable();
-  const worstOf = (count: number) => {
-    const body = { model: 'claude-opus-5-5', max_tokens: 10, messages: [], tools: Array(count).fill(tool) };
-    return worstCaseOf(body, { bytes: 3_000_000, models });
-  };
-  // A hundred times as much: quadratic, it would take ten thousand times as long.
-  expect(await quickest(() => worstOf(100_000))).toBeLessThan(1_500 * (await quickest(() => worstOf(1_000))));
-  const { worstCase } = worstOf(100_000);
+])('of a hundred thousand %s little is said', (_, tool) => {
+  const body = { model: 'claude-opus-5-5', max_tokens: 10, messages: [], tools: Array(100_000).fill(tool) };
+  const { worstCase } = worstCaseOf(body, { bytes: 3_000_000, models: new ModelTable() });
   expect(JSON.stringify(worstCase).length).toBeLessThan(20_000);
   expect(worstCase.inputCost).toBeGreaterThan(1e9);
 });

@@ -11,6 +11,7 @@ const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'node'];
 /** The files that take longest, by a measured run. The size says it of the others. */
 const LONGEST = [
   'test/scripts/deploy.test.ts',
+  'test/e2e/repeats/repeats.test.ts',
   'test/e2e/start-options.test.ts',
   'test/checks.test.ts',
   'test/e2e/pools.test.ts',

@@ -5,7 +5,7 @@ import type { Conversation } from '../../src/conversations/conversation.ts';
 import { accountStub, inboxStub } from '../../src/durable/stubs.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
-import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { admitAt, worstCaseWith } from '../accounts/admission-requests.ts';
 import { bindings, simulate, stubOf } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 import { bodyOf, say } from '../support/turns.ts';
@@ -79,7 +79,7 @@ async function wake(
 describe.each(SETTINGS)('with %o', (settings) => {
   test.each(looks(settings))('the ledger, $after ms later: kept is $kept', async ({ after, kept }) => {
     const stub = accountStub(bindings, {}, 'alice');
-    await stub.admit({ requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith() });
+    await admitAt(stub, { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith() });
     await stub.settle({ requestId: 'req_1', status: 'complete', cost: 5, tokens: { input: 1, output: 1 } });
     const next = await wake(stub, settings, Date.now() + after);
     expect((await stub.requests({})).data).toHaveLength(kept ? 1 : 0);

@@ -8,6 +8,7 @@ import { convertV4MiniflareOptions, Miniflare, type V4WorkerOptions } from 'mini
 import { inject } from 'vitest';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
 
+import { cpuMsOfThread } from './processes.ts';
 import { SECRET } from './tokens.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -22,6 +23,8 @@ export interface Edge {
   kill(): Promise<void>;
   /** Stops the runtime for some milliseconds, as a busy machine does. */
   freeze(milliseconds: number): Promise<void>;
+  /** @returns the CPU of the thread that answers all requests, in milliseconds: without those that compile and collect */
+  cpuMs(): number;
 }
 
 /**
@@ -124,6 +127,7 @@ async function startRuntime(
       await new Promise((resolve) => setTimeout(resolve, milliseconds));
       for (const pid of started) process.kill(pid, 'SIGCONT');
     },
+    cpuMs: () => started.reduce((sum, pid) => sum + cpuMsOfThread(pid), 0),
     kill: async () => {
       for (const pid of started) process.kill(pid, 'SIGKILL');
       await miniflare.dispose();

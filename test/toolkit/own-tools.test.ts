@@ -1,11 +1,12 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, describe, expect, expectTypeOf, test, vi } from 'vitest';
+import { afterEach, describe, expect, expectTypeOf, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod';
 import { createApp } from '../../src/app.ts';
 import { edgeToolsIn } from '../../src/conversations/history/edge-tools.ts';
 import { callOwnTool } from '../../src/conversations/runs/call-own-tool.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
+import { keepSecrets } from '../../src/http/secrets.ts';
 import type { ToolContext } from '../../src/tools/worker-tools.ts';
 import { errorOf, testApp } from '../support/app.ts';
 import { rowsOf, stubOf } from '../support/conversations.ts';
@@ -62,6 +63,21 @@ const callingOnce = (name = 'get_weather', input: object = { city: 'Bern' }) =>
   );
 
 describe('a tool of the Worker’s own', () => {
+  test.each([
+    ['returns as text', (text: string) => text],
+    ['returns in a block', (text: string) => [{ type: 'text', text }]],
+    ['throws', (text: string) => Promise.reject(new Error(text))],
+  ])('that %s what a remembered secret is, shows it to nobody', async (_, answer) => {
+    const secret = 'sk+live-of-a-tool-0123';
+    keepSecrets('TOOL_SECRET_OWN', [secret]);
+    onTestFinished(() => keepSecrets('TOOL_SECRET_OWN', []));
+    const bodies = callingOnce();
+    work.mockImplementation(() => answer(`it was ${secret.replace('+', '\\u002B')} and ${secret}`));
+    const { events } = await say(asking(own()));
+    expect(resultsIn(events)).toEqual([[expect.any(Boolean), 'it was [secret] and [secret]']]);
+    expect(JSON.stringify(bodies)).not.toContain('live-of-a-tool');
+  });
+
   test('is named by a request, told to the model, called with its checked input, and knows whose call it is', async () => {
     const bodies = callingOnce();
     work.mockResolvedValue('sun');

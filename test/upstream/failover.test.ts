@@ -924,3 +924,39 @@ test('a probe whose caller leaves gives its place to the next one at once', asyn
   const next = await app.post('/v1/messages', ASK, bearer(await tokenOf(`gone${counter}-next`)));
   expect(next.headers.get('sluice-upstream')).toBe('east');
 });
+
+describe("a refusal of the caller's own fault", () => {
+  const BOUND = 65_536;
+  /** Letters of two bytes: a bound of bytes falls into one of them. */
+  const refusalOf = (length: number) =>
+    `{"type":"error","error":{"type":"invalid_request_error","message":"x${'ü'.repeat(length)}"}}`;
+
+  test.each([1, BOUND / 2 - 40, BOUND / 2 - 20, BOUND, 5 * BOUND])('of %d letters is relayed whole', async (length) => {
+    const text = refusalOf(length);
+    const bytes = new TextEncoder().encode(text);
+    for (const announced of [{}, { 'content-length': String(bytes.length) }] as Record<string, string>[]) {
+      const app = edge(TWO);
+      const headers = { 'content-type': 'application/json', ...announced };
+      says.east = () => new Response(bodyOf([text]), { status: 400, headers });
+      const response = await app.post('/v1/messages', ASK);
+      expect(response.status).toBe(400);
+      expect(await response.text()).toBe(text);
+      expect(response.headers.get('content-length') ?? String(bytes.length)).toBe(String(bytes.length));
+      expect(placesOf(app)).toEqual(['east']);
+    }
+  });
+
+  test('that another upstream answers instead of is let go', async () => {
+    const app = edge(TWO);
+    const cancelled = vi.fn();
+    const endless = () =>
+      new ReadableStream({
+        type: 'bytes',
+        pull: (c) => c.enqueue(new Uint8Array(BOUND)),
+        cancel: cancelled,
+      });
+    says.east = () => new Response(endless(), { status: 529 });
+    expect((await app.post('/v1/messages', ASK)).headers.get('sluice-upstream')).toBe('west');
+    expect(cancelled).toHaveBeenCalledTimes(1);
+  });
+});

@@ -15,6 +15,7 @@ import {
 } from '../storage/turn-queries.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
+import { IMPORTED } from './thinking.ts';
 import { onOneLine } from './views.ts';
 
 /**
@@ -93,9 +94,9 @@ export function copyLines(
   // A rewind during the copy makes the copy incomplete. Then the last line says so.
   const { version } = profile;
   function* lines(): Generator<string> {
-    const { title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
+    const { account, title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
     const { retentionSeconds, history, sentFrom } = others;
-    const own = { title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
+    const own = { account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
     const copied = { ...own, ...more };
     yield line('profile', JSON.stringify(copied));
     for (const [owner, text] of Object.entries(transcript.frozen)) {
@@ -162,6 +163,7 @@ export async function storeCopiedLines(
   bytes: ReadableStream<Uint8Array>,
 ): Promise<Partial<Profile> | undefined> {
   let copied: Partial<Profile> = {};
+  let isOfOther = false;
   // The numbers of turns that failed here are not used again.
   let nextTurn = transcript.profile?.nextTurn ?? 1;
   const taken = nextTurn - 1;
@@ -175,14 +177,23 @@ export async function storeCopiedLines(
     for (const end of pieces) {
       const [kind, first = 'null', second = ''] = itemTexts([...parts, end].join(''));
       parts = [];
-      if (kind === '"profile"') copied = JSON.parse(first) as Partial<Profile>;
-      else if (kind === '"system"') transcript.freeze('system', first);
+      if (kind === '"profile"') {
+        const { account, ...rest } = JSON.parse(first) as Partial<Profile>;
+        copied = rest;
+        isOfOther = account !== transcript.profile?.account;
+      } else if (kind === '"system"') transcript.freeze('system', first);
       else if (kind === '"tools"') transcript.freeze('tools', first);
       else if (kind === '"runs"') transcript.freeze('runs', first);
       else if (kind === '"agent"') transcript.freeze('agent', first);
       else if (kind === '"turn"') {
         const copy = JSON.parse(first) as TurnRow;
-        const turn = { ...copy, seq: taken + copy.seq, run: typeof copy.run === 'number' ? taken + copy.run : null };
+        const route = isOfOther ? IMPORTED : copy.route;
+        const turn = {
+          ...copy,
+          route,
+          seq: taken + copy.seq,
+          run: typeof copy.run === 'number' ? taken + copy.run : null,
+        };
         transcript.beginTurn(turn, []);
         transcript.endTurn(turn);
         nextTurn = turn.seq + 1;

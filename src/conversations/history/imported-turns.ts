@@ -10,6 +10,7 @@ import { checkMessages, emptyHistoryState, type SentMessage } from './continuati
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
+import { IMPORTED } from './thinking.ts';
 
 /** A message, and its JSON text. */
 type ImportedMessage = SentMessage & { text: string };
@@ -68,7 +69,7 @@ function importedRow(seq: number, model: string, now: number, follows: boolean):
     key: null,
     hash: '',
     status: 'complete',
-    route: 'import',
+    route: IMPORTED,
     model,
     beganAt: now,
     endedAt: now,

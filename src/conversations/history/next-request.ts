@@ -13,10 +13,10 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
-import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
-import { countBreakpoints, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
+import type { CachedHistory } from '../storage/history-cache.ts';
+import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
@@ -27,6 +27,7 @@ import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
+import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
 import { firstMessageSent } from './truncate.ts';
 
 /** The plan of a turn. */
@@ -115,7 +116,7 @@ export function nextRequest(
   if (maxTokens === undefined || maxTokens === null) {
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
-  const model = settings.models.resolve(name);
+  const asksFor = settings.models.resolve(name);
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
@@ -125,15 +126,18 @@ export function nextRequest(
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
   const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
-  const continued = isAgain ? incomingOnly : joinedResults(incomingOnly, cancels);
-  const { fresh, at, news } = withoutEdgeBlocks(continued);
+  const { fresh, at, news } = withoutEdgeBlocks(isAgain ? incomingOnly : joinedResults(incomingOnly, cancels));
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
+  const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
+  const continued = follows ? last : undefined;
+  const model = continued ? modelOfLoop(transcript, continued, asksFor, settings.models) : asksFor;
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
     agent: undefined,
     on_pending_tools: undefined,
     background: undefined,
+    retry: undefined,
     deliver_url: undefined,
     stream: counts ? undefined : 'true',
     model: JSON.stringify(model),
@@ -148,11 +152,17 @@ export function nextRequest(
   if (used === 0 || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
 
   const frame = frameOf(sent, frozen, model, betas, run?.tools.mark);
-  const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
-  const sentFrom = firstMessageSent(transcript, profile, newCharacters, follows);
-  const history = cached?.from === sentFrom ? cached.history : sentHistory(transcript, sentFrom, limit, stored);
-  if (frozen) transcript.cacheHistory({ from: sentFrom, history, tail, last, frozen });
+  const sentFrom = firstMessageSent(transcript, profile, newCharacters, continued?.sentFrom);
+  const isCached =
+    cached?.from === sentFrom &&
+    cached.model === model &&
+    (follows || !(cached.isForLoop || (last && !settings.models.mayBeSame(last.model, model))));
+  const unbound = () => unboundTurns(transcript, { from: sentFrom, model, follows }, settings.models);
+  const { history, isForLoop } = isCached
+    ? cached
+    : sentHistory(transcript, unbound, { from: sentFrom, limit, stored });
+  if (frozen) transcript.cacheHistory({ from: sentFrom, history, model, isForLoop, tail, last, frozen });
   changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
   const prompt = new RequestBody(edit(asked, changes), history);
   if (prompt.bytes.length > limit) throw tooLargeToSend(limit, prompt.hasHistory);
@@ -216,18 +226,20 @@ const MOST_IN_PREFIX = 2;
 /** @param stored what has been read already; read again if it begins elsewhere */
 function sentHistory(
   transcript: Transcript,
-  from: number,
-  limit: number,
-  stored: StoredHistory | undefined,
-): SentHistory {
+  unbound: () => UnboundTurns,
+  { from, limit, stored }: { from: number; limit: number; stored: StoredHistory | undefined },
+): Pick<CachedHistory, 'history' | 'isForLoop'> {
   if (isLongHistory(transcript, from)) {
-    const long = readLongHistory(transcript, from, limit);
+    const { turns, later } = unbound();
+    const long = readLongHistory(transcript, from, limit, turns);
     if (long === undefined) throw tooLargeToSend(limit, true);
-    return long;
+    return { history: long, isForLoop: later };
   }
   const history = stored?.from === from ? stored : readHistory(transcript, from, limit);
   if (history.isTooLong) throw tooLargeToSend(limit, true);
-  return sentHistoryOf(history);
+  // Without thinking, an object that wakes has a query less to prepare.
+  const { turns, later } = history.messages.some(({ text }) => hasThinking(text)) ? unbound() : NONE_UNBOUND;
+  return { history: sentHistoryOf(history, turns), isForLoop: later };
 }
 
 /** @returns the most tokens that new messages can have; undefined if that is not limited. */

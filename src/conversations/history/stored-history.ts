@@ -1,13 +1,14 @@
 import { type JoinedMessages, SentHistory } from '../../upstream/request/sent-history.ts';
 import { type MessageText, tailOf } from '../storage/history-cache.ts';
 import { joinedTexts } from '../storage/joined-texts.ts';
+import { withoutThinking } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 
 /** The stored messages that go up, from one on, as one query has read them. */
 export interface StoredHistory {
   /** The number of the first message. */
   from: number;
-  messages: readonly MessageText[];
+  messages: readonly (MessageText & { turn: number })[];
   /** Whether there are more, which would be too large to go up. */
   isTooLong: boolean;
   /** The last answer and what follows it; undefined where that may begin before these messages. */
@@ -21,20 +22,20 @@ export interface StoredHistory {
  * @param limit about how many characters they may have; the rest is not read
  */
 export function readHistory(transcript: Transcript, from: number, limit: number): StoredHistory {
-  const messages: MessageText[] = [];
+  const messages: (MessageText & { turn: number })[] = [];
   let length = 0;
-  for (const { role, text } of transcript.texts({ from, sent: true })) {
+  for (const { role, text, turn } of transcript.texts({ from, sent: true })) {
     length += text.length;
     if (length > limit) return { from, messages, isTooLong: true, tail: undefined };
-    messages.push({ role, text });
+    messages.push({ role, text, turn });
   }
   const tail = tailOf(messages);
   return { from, messages, isTooLong: false, tail: tail.length < messages.length || from <= 1 ? tail : undefined };
 }
 
-/** @returns a history in the form in which it goes up */
-export function sentHistoryOf({ messages }: StoredHistory): SentHistory {
-  return SentHistory.EMPTY.plus(messages.map(({ text }) => text));
+/** @returns a history in the form in which it goes up. @param unbound the turns whose thinking is left out */
+export function sentHistoryOf({ messages }: StoredHistory, unbound: ReadonlySet<number>): SentHistory {
+  return SentHistory.EMPTY.plus(messages.map(({ text, turn }) => (unbound.has(turn) ? withoutThinking(text) : text)));
 }
 
 /** A history of more messages is long. For a shorter one, an object that wakes has to prepare fewer queries by `readHistory`. */
@@ -49,12 +50,18 @@ export function isLongHistory(transcript: Transcript, from: number): boolean {
  * Reads a long history in the form in which it goes up.
  *
  * @param limit the most bytes that it may have
+ * @param unbound the turns whose thinking is left out
  * @returns undefined if it has more
  */
-export function readLongHistory(transcript: Transcript, from: number, limit: number): SentHistory | undefined {
+export function readLongHistory(
+  transcript: Transcript,
+  from: number,
+  limit: number,
+  unbound: ReadonlySet<number>,
+): SentHistory | undefined {
   const pieces: JoinedMessages[] = [];
   let length = 0;
-  for (const piece of joinedTexts(transcript, from)) {
+  for (const piece of joinedTexts(transcript, from, unbound)) {
     length += piece.bytes.length;
     if (length > limit) return undefined;
     pieces.push(piece);

@@ -47,16 +47,16 @@ export function firstToSend(turns: readonly SizedTurn[], start: number, fresh: n
  * Finds the first message to send, by the conversation's setting `history`.
  *
  * @param characters the characters of the new messages
- * @param follows whether the new messages continue the last turn, which then must be sent
+ * @param continued the first message that was sent with the last turn, if the new messages continue it
  * @throws ApiError 400 if the limit is exceeded and the strategy is `error`
  */
 export function firstMessageSent(
   transcript: Transcript,
   profile: Profile | undefined,
   characters: number,
-  follows: boolean,
+  continued: number | undefined,
 ): number {
-  const from = profile?.sentFrom ?? 0;
+  const from = continued ?? profile?.sentFrom ?? 0;
   if (!profile?.history) return from;
   const { max_tokens: most, strategy } = profile.history;
   const turns = sizesOf(transcript);
@@ -69,9 +69,11 @@ export function firstMessageSent(
       `messages: this conversation is longer than its limit of ${most} tokens. Rewind or fork it, or let it truncate (PATCH history).`,
     );
   }
+  // The thinking of a tool loop is bound to all that stands before it.
+  if (continued !== undefined) return from;
   const first = firstToSend(turns, from, fresh, most);
-  // A new question can be sent without any earlier turn; results of tool calls cannot.
-  return total(first) > most && !follows ? profile.nextMessage : first;
+  // A new question can be sent without any earlier turn.
+  return total(first) > most ? profile.nextMessage : first;
 }
 
 function sizesOf(transcript: Transcript): SizedTurn[] {

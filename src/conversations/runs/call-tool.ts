@@ -1,6 +1,8 @@
 /** Calls a tool of the edge: one that the Worker defines, an agent, or one at a host that the operator has allowed. */
 
 import { orAborted } from '../../async/or-aborted.ts';
+import { masked } from '../../http/secrets.ts';
+import { asText } from '../../json/object.ts';
 import { faultOfAddress } from '../../tools/check-tools.ts';
 import { callAgent, type SubagentCall } from './call-agent.ts';
 import { callMcp, type McpContext } from './call-mcp.ts';
@@ -26,6 +28,17 @@ const DEFAULT_SECONDS = 30;
  * @returns its result; if the call failed, a result with `isError` that says how, so that the model can go on
  */
 export async function callTool(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
+  const result = await attemptCall(call, run, options);
+  // Any tool may repeat what it was sent, and the model and clients read its result. The data of an image is no text.
+  const { content } = result;
+  const hidden =
+    typeof content === 'string'
+      ? masked(content)
+      : content.map((block) => (block.type === 'text' ? { ...block, text: masked(asText(block.text)) } : block));
+  return { ...result, content: hidden };
+}
+
+async function attemptCall(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {
   const { settings, leftMs, signal, subagent } = options;
   // `callAgent` watches the time itself, since it has to stop the subagent that it has begun.
   if ('agent' in run) {

@@ -5,7 +5,6 @@ import { joinedPieces } from '../../http/body-pieces.ts';
 import { decoder, toBase64 } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/media-type.ts';
 import { PieceReader } from '../../http/piece-reader.ts';
-import { masked } from '../../http/secrets.ts';
 import type { Json } from '../../json/object.ts';
 import { headersOf, type ToolSettings } from '../../tools/check-tools.ts';
 import { imageTypeOf } from './image-type.ts';
@@ -71,8 +70,7 @@ export async function postCall(
     if (found === undefined) return failedCall(`The tool said ${type}, but what it sent is no such image.`);
     return { content: [imageOf(found, bytes)], isError, bytes: bytes.length };
   }
-  // A tool may repeat what it was sent, and the model and clients read its answer.
-  const text = masked(decoder.decode(bytes));
+  const text = decoder.decode(bytes);
   const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
   return { content, isError, bytes: bytes.length };
 }

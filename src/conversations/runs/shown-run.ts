@@ -31,11 +31,6 @@ export class ShownRun {
     this.#hasBegun = hasBegun;
   }
 
-  /** Whether anything of the answer was shown. */
-  get hasBegun(): boolean {
-    return this.#hasBegun;
-  }
-
   /** @returns true for the first step that begins a message: only its `message_start` is shown. */
   begins(): boolean {
     const isFirst = !this.#hasBegun;

@@ -14,6 +14,10 @@ export interface CachedHistory {
   /** The number of the first message in `history`. */
   from: number;
   history: SentHistory;
+  /** The model for which the thinking in `history` was chosen. */
+  model: string;
+  /** Whether `history` has thinking that goes up only while the last turn is continued. */
+  isForLoop: boolean;
   /** The last answer and what came after it, oldest first. */
   tail: readonly MessageText[];
   last: TurnRow | undefined;

@@ -6,6 +6,7 @@
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import type { JoinedMessages } from '../../upstream/request/sent-history.ts';
 import { DamagedRow, sumOf } from './damaged-row.ts';
+import { withoutThinking } from './message-text.ts';
 import { NO_ANSWER } from './tables.ts';
 import type { Transcript } from './transcript.ts';
 
@@ -26,12 +27,20 @@ const OF_SENT_TURNS = textsQuery(
    where m.seq between ? and ? and t.status in ${SENT} and text is not '${NO_ANSWER}'`,
 );
 
+/** Whether a message may have thinking. */
+const THOUGHTFUL = `(instr(text, 'thinking"') or instr(text, 'connector_text"'))`;
+
 /**
  * Reads the messages that are sent, in order, from a number on.
  *
+ * @param unbound the turns whose thinking is left out
  * @throws DamagedRow for a message that is not what was written
  */
-export function* joinedTexts(transcript: Transcript, from: number): Generator<JoinedMessages> {
+export function* joinedTexts(
+  transcript: Transcript,
+  from: number,
+  unbound: ReadonlySet<number>,
+): Generator<JoinedMessages> {
   const last = transcript.number('select max(seq) from messages');
   // To find that there is no such turn takes less than to look up the turn of each message.
   const statement = transcript.has(`turns where status not in ${SENT}`) ? OF_SENT_TURNS : OF_ALL_TURNS;
@@ -40,12 +49,16 @@ export function* joinedTexts(transcript: Transcript, from: number): Generator<Jo
     const [row] = transcript.read(statement, first, to);
     const messages = Number(row?.messages ?? 0);
     if (messages === 0) continue;
-    if (row?.short === messages) {
+    const isWhole =
+      unbound.size === 0 || !transcript.has(`messages where seq between ? and ? and ${THOUGHTFUL}`, first, to);
+    if (row?.short === messages && isWhole) {
       const bytes = new Uint8Array(row.joined as ArrayBuffer);
       checkJoined(exactDecoder.decode(bytes), String(row.sums), `a message from number ${first} to ${to}`);
       yield { bytes, messages };
     } else {
-      const texts = Array.from(transcript.texts({ from: first, to, sent: true }), ({ text }) => text);
+      const texts = Array.from(transcript.texts({ from: first, to, sent: true }), ({ text, turn }) =>
+        unbound.has(turn) ? withoutThinking(text) : text,
+      );
       yield { bytes: encoder.encode(texts.join(',')), messages };
     }
   }

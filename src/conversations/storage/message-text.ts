@@ -57,6 +57,29 @@ function inBlock(block: string): string {
   return block.startsWith('{') && hasBreakpoint(block) ? withoutThem(block) : block;
 }
 
+const BOUND_TYPES = 'thinking|redacted_thinking|connector_text';
+/** Finds a block of these types in a message as JSON. Inside a JSON string the quotes would be escaped. */
+const BOUND = new RegExp(`"type"\\s*:\\s*"(?:${BOUND_TYPES})"`);
+const BOUND_TYPE = new RegExp(`^"(?:${BOUND_TYPES})"$`);
+
+/** @returns whether a message, as JSON, has thinking. */
+export function hasThinking(message: string): boolean {
+  return BOUND.test(message);
+}
+
+/** @returns a message as JSON without its thinking. One that has nothing else stays as it is: the API refuses it anyway. */
+export function withoutThinking(message: string): string {
+  if (!hasThinking(message)) return message;
+  const content = memberTexts(message).get('content') ?? '';
+  if (!content.startsWith('[')) return message;
+  const blocks = itemTexts(content).filter((block) => !isBound(block));
+  return blocks.length === 0 ? message : edit(message, { content: `[${blocks.join(',')}]` });
+}
+
+function isBound(block: string): boolean {
+  return block.startsWith('{') && BOUND_TYPE.test(memberTexts(block).get('type') ?? '');
+}
+
 /** Divides a text into pieces of at most `most` characters, never inside a surrogate pair. */
 export function divideText(text: string, most = PIECE_CHARACTERS): string[] {
   const pieces: string[] = [];

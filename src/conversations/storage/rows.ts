@@ -123,6 +123,8 @@ export interface TurnRow {
   background: 1 | null;
   /** The address for that event, if the request names one. */
   deliverUrl: string | null;
+  /** What a turn in the background needs to begin again if it has not gone up, as JSON text. Null once it has ended. */
+  request: string | null;
   /**
    * In the row of a step: the calls that the edge makes, as JSON text. Stored with the step's end, before any call is made.
    */
@@ -142,6 +144,7 @@ export const BLANK_TURN = {
   paused: null,
   background: null,
   deliverUrl: null,
+  request: null,
   calls: null,
 } as const satisfies Partial<TurnRow>;
 

@@ -31,7 +31,8 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         paused text,
         calls text,
         background integer,
-        deliver_url text
+        deliver_url text,
+        request text
       ) strict;
       create index turns_by_key on turns (key) where key is not null;
       create table messages (

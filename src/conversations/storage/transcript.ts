@@ -268,7 +268,7 @@ export class Transcript extends Tables {
   endTurn(turn: TurnRow): void {
     historyCache.delete(this.#key);
     const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, calls = null } = turn;
-    const called = calls === null ? {} : { calls };
+    const called = { ...(calls === null ? {} : { calls }), ...(turn.background ? { request: null } : {}) };
     this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...called });
   }
 
@@ -409,9 +409,13 @@ export class Transcript extends Tables {
   }
 }
 
-/** @returns the columns that say who gets the end of a turn. Most turns have none, so that fewer columns are written. */
-function toldOf({ background, deliverUrl }: TurnRow): Partial<TurnRow> {
-  return { ...(background ? { background } : {}), ...(deliverUrl ? { deliverUrl } : {}) };
+/** @returns the columns of a turn in the background. Most turns have none, so that fewer columns are written. */
+function toldOf({ background, deliverUrl, request }: TurnRow): Partial<TurnRow> {
+  return {
+    ...(background ? { background } : {}),
+    ...(deliverUrl ? { deliverUrl } : {}),
+    ...(request ? { request } : {}),
+  };
 }
 
 /** @returns the bytes of the members that a caller can make long. */

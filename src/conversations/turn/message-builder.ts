@@ -115,11 +115,6 @@ export class MessageBuilder {
     return isObject(this.message?.usage) ? this.message.usage : undefined;
   }
 
-  /** @returns whether a content block has begun. */
-  get hasContent(): boolean {
-    return this.blocks.length > 0;
-  }
-
   #start({ index, content_block }: Json): void {
     if (typeof index !== 'number') return;
     const block: Block = { value: isObject(content_block) ? { ...content_block } : {}, open: true, broken: false };

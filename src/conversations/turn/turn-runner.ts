@@ -7,6 +7,7 @@ import { UNKNOWN_GRANT } from '../../accounts/admission/settle.ts';
 import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import type { Sendable } from '../../http/sendable.ts';
+import { itemTexts, memberTexts } from '../../json/edit.ts';
 import { retiresSoon } from '../../pricing/models.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
@@ -19,6 +20,7 @@ import { RequestBody } from '../../upstream/request/request-body.ts';
 import { send } from '../../upstream/send.ts';
 import { idsMade } from '../../upstream/usage/made-ids.ts';
 import type { NextRequest } from '../history/next-request.ts';
+import { withoutThinking } from '../storage/message-text.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
 import { callerHeaders, readBufferedAnswer, type Started } from './read-buffered-answer.ts';
@@ -137,6 +139,8 @@ export class TurnRunner implements Runner {
       plan.body = laid.body;
       fallbacks ??= laid.fallbacks;
     }
+    // No other model can read the thinking of a tool loop.
+    if (plan.follows) fallbacks = [];
     const owned = upstream.pool && ownedIn(plan.body, upstream.pool);
     const routing = { streams: true, account: identity.account, stays, owned, only };
     const granted = await this.#admit(plan, { fallbacks, routing });
@@ -146,7 +150,7 @@ export class TurnRunner implements Runner {
       (more) =>
         changed(plan.body, {
           ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
-          ...(model === plan.model ? {} : { model: JSON.stringify(model) }),
+          ...(model === plan.model ? {} : asOf(model, plan.body)),
           ...more,
         });
     const onAdmitted = (again: Admission) => {
@@ -166,6 +170,12 @@ export class TurnRunner implements Runner {
       ...unansweredOutcome(progress.sentAt, this.#context.now()),
       upstream: progress.upstream,
     }));
+    const { background } = this.#context;
+    if (background) {
+      // Before it goes up, its row says that it does. Without that, it begins again after a crash.
+      this.#take(granted);
+      this.turn.grants.store();
+    }
     const answering = send(
       upstream,
       { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: { ...routing, model: granted.model } },
@@ -181,8 +191,8 @@ export class TurnRunner implements Runner {
       },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
-    this.#take(granted);
-    if (this.#context.background) this.#acknowledge();
+    if (!background || progress.upstream !== undefined) this.#take(granted);
+    if (background) this.#acknowledge();
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;
@@ -331,8 +341,14 @@ export class TurnRunner implements Runner {
 
 /** @returns a body with some members changed. The history in it is not parsed. */
 function changed(body: JsonBody, changes: BodyChanges): Sendable {
-  if (!(body instanceof RequestBody) || Object.keys(changes).length === 0) return bodyUp(body, changes);
-  return body.with(changes).bytes;
+  const isOwn = body instanceof RequestBody && changes.messages === undefined && Object.keys(changes).length > 0;
+  return isOwn ? body.with(changes).bytes : bodyUp(body, changes);
+}
+
+/** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */
+function asOf(model: string, body: JsonBody): BodyChanges {
+  const messages = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
+  return { model: JSON.stringify(model), messages: `[${messages.map(withoutThinking).join(',')}]` };
 }
 
 function unanswered(): ApiError {

@@ -13,22 +13,19 @@ import type { ConversationRow } from '../../conversations/conversations-answers.
 import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
-import type { AdmissionDecision, AdmissionRequest, CredentialUse } from './admission.ts';
+import type { CredentialUse } from './admission.ts';
 import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
 import type { ConversationPage, Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
 
 /** The methods of an account's object. The object says what each one does. */
 export interface AccountObject extends Rpc.DurableObjectBranded {
-  admit(request: AdmissionRequest): AdmissionDecision;
   admitJson(request: string, along?: string): string | Promise<string>;
   mayAskJson(request: string): string;
   settle(settlement: Settlement): Settled;
   settleJson(settlement: string, along?: string): string;
-  stage(requestId: string, stage: string): void;
   renew(requestId: string, stage?: string): boolean;
   standing(defaults?: Limits, jti?: string): QuotaReport;
-  getLimits(): Limits | null;
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;
   setGroup(group: string | null): void;

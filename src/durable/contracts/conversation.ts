@@ -111,6 +111,8 @@ export interface TurnRequest {
   stream: boolean;
   /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
   background?: boolean | undefined;
+  /** Whether a turn in the background goes up again after a crash, even if it may have run. */
+  retry?: boolean | undefined;
   /** The address for this event, and for approvals that wait; absent for that of the setting TURN_DELIVER_URL. */
   deliverUrl?: string | undefined;
   prefix?: string | undefined;

@@ -7,7 +7,6 @@ import type { Page, PageOf } from './page.ts';
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
   standing(): PoolQuotaReport;
-  getLimits(): PoolLimits | null;
   setLimits(limits: PoolLimits | null): void;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   usage(query: SharedUsageQuery): SharedUsageReport;

@@ -1,5 +1,5 @@
 import { type Digest, digest, identifier, type Random, randomFrom } from '../random/digest.ts';
-import { redactedData, signThinking } from '../random/signatures.ts';
+import { sealThinking } from '../random/signatures.ts';
 import { textOf } from '../request/content-blocks.ts';
 import type { JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
@@ -145,12 +145,12 @@ class Composer {
   }
 
   #think(calls: ToolCall[]): void {
-    const { thinking, effort, tools } = this.#request;
+    const { thinking, effort, tools, binding } = this.#request;
     if (thinking.type === 'disabled') return;
     if (thinking.type === 'adaptive' && effort === 'low') return;
     const { seed } = this.#conditions;
     if (this.#contains(redactedThinkingTrigger)) {
-      this.#writer.redactedThinking(redactedData(this.#said.text, seed), 12);
+      this.#writer.redactedThinking(sealThinking('redacted', this.#said.text, binding, seed), 12);
       return;
     }
     const names = calls.map(({ name }) => name).join(' and ');
@@ -159,7 +159,7 @@ class Composer {
     const budget = thinking.type === 'enabled' ? thinking.budgetTokens : Number.POSITIVE_INFINITY;
     const isShown = thinking.display !== 'omitted';
     this.#writer.thinking(thinkingProse(this.#said, plan, effort), isShown, budget, (shown) =>
-      signThinking(shown, seed),
+      sealThinking('thinking', shown, binding, seed),
     );
   }
 

@@ -61,6 +61,11 @@ function safeguarded({ request, answer }: AnsweredMessage): JsonObject {
   return { safeguard_results: safeguardResults(request.safeguards, calls) };
 }
 
+/** @returns which thinking of the request was made elsewhere, if the answer tells it */
+function transformed({ request }: AnsweredMessage): JsonObject {
+  return request.transformations === undefined ? {} : { input_transformations: request.transformations };
+}
+
 /** @returns the message of a non-streaming answer */
 export function messageBody(message: AnsweredMessage): JsonObject {
   const { blocks, stopReason, stopSequence, stopDetails } = message.answer;
@@ -71,6 +76,7 @@ export function messageBody(message: AnsweredMessage): JsonObject {
     stop_sequence: stopSequence,
     stop_details: stopDetails,
     diagnostics: null,
+    ...transformed(message),
     ...safeguarded(message),
     usage: usage(message, outputUsage(message)),
   });
@@ -97,6 +103,7 @@ export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent
       stop_sequence: null,
       stop_details: null,
       diagnostics: null,
+      ...transformed(message),
       usage: usage(message, soFar),
     }),
   });

@@ -1,9 +1,10 @@
-import type { Digest } from '../random/digest.ts';
-import { isRedactedData, isSignedThinking } from '../random/signatures.ts';
-import { checkRoleOfBlock } from './content-blocks.ts';
+import { type Digest, digest, hex } from '../random/digest.ts';
+import { type Binding, mismatchOf } from '../random/signatures.ts';
+import { checkRoleOfBlock, textOf } from './content-blocks.ts';
 import { invalid } from './errors.ts';
 import { asText, type JsonObject, member } from './json.ts';
-import type { Protocol, RequestMessage, Thinking } from './message-request.ts';
+import type { Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
+import type { SimulatedModel } from './models.ts';
 
 /** A block and its place in the request. */
 interface PlacedBlock {
@@ -133,17 +134,41 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
   );
 }
 
-function checkSeals(turn: Turn, seed: Digest): void {
-  for (const { block, path } of turn.blocks) {
-    const { type } = block;
-    const thinking = asText(block.thinking);
-    if (type === 'thinking' && !isSignedThinking(thinking, asText(block.signature), seed)) {
-      throw invalid(`${path}: Invalid \`signature\` in \`thinking\` block`);
+/**
+ * Checks that thinking comes back unaltered and where it was made.
+ *
+ * @param onMismatch what becomes of thinking after another conversation; undefined leaves it where it is
+ * @returns the blocks that were made elsewhere, with what is told about them
+ */
+function checkBindings(
+  turn: Turn,
+  binding: Binding,
+  { onMismatch, seed }: { onMismatch: 'error' | 'drop_block' | undefined; seed: Digest },
+): [JsonObject, Transformation][] {
+  return turn.blocks.flatMap(({ block, path }): [JsonObject, Transformation][] => {
+    const mismatch = isThinking(block) ? mismatchOf(block, binding, seed) : undefined;
+    if (mismatch === undefined) return [];
+    if (mismatch === 'altered') {
+      const sealed = block.type === 'thinking' ? 'signature' : 'data';
+      throw invalid(`${path}: Invalid \`${sealed}\` in \`${block.type}\` block`);
     }
-    if (type === 'redacted_thinking' && !isRedactedData(asText(block.data), seed)) {
-      throw invalid(`${path}: Invalid \`data\` in \`redacted_thinking\` block`);
+    if (mismatch === 'prefix' && onMismatch === 'error') {
+      throw invalid(
+        `${path}: this \`${block.type}\` block was created in a different conversation, or the messages before it have changed since. Remove it, or set \`thinking.block_binding.prefix_mismatch_behavior\` to \`drop_block\`.`,
+      );
     }
-  }
+    const type = mismatch === 'prefix' && onMismatch === undefined ? 'thinking_mismatch_allowed' : 'thinking_dropped';
+    return [[block, { type, path, reason: `${mismatch}_binding_mismatch` }]];
+  });
+}
+
+/**
+ * Continues the digest of a conversation by a turn: by its role, its texts and the ids of its calls. White space and thinking
+ * do not count, because clients change these: the API has always let them leave out earlier thinking.
+ */
+function digestAfter({ role, blocks }: Turn, before: Digest): Digest {
+  const said = blocks.map(({ block }) => (isThinking(block) ? '' : asText(member(block, 'id') ?? '') + textOf(block)));
+  return digest(`${role}:${said.join('').replace(/\s+/g, '')}`, before);
 }
 
 /** Checks that within a tool loop the last assistant turn still has the thinking that it began with. */
@@ -157,16 +182,30 @@ function checkThinkingLoop(turns: readonly Turn[]): void {
   );
 }
 
+/** What a conversation is judged by, beside its messages. */
+interface ConversationJudgement {
+  model: SimulatedModel;
+  user: string;
+  thinking: Thinking;
+  protocol: Protocol;
+  /** The seed of signatures. */
+  seed: Digest;
+}
+
+/** A valid conversation: what the answer's thinking is bound to, and the blocks that were made elsewhere. */
+interface CheckedConversation {
+  binding: Binding;
+  mismatches: ReadonlyMap<JsonObject, Transformation>;
+}
+
 /**
  * Checks what messages demand of each other: roles, tool calls and their results, thinking that comes back unaltered.
  * @throws ApiError 400 in the API's words.
  */
 export function checkConversation(
   messages: readonly RequestMessage[],
-  thinking: Thinking,
-  protocol: Protocol,
-  seed: Digest,
-): void {
+  { thinking, protocol, seed, model, user }: ConversationJudgement,
+): CheckedConversation {
   checkEmptiness(messages);
   for (const [index, { role, blocks }] of messages.entries()) {
     for (const [place, block] of blocks.entries()) {
@@ -176,13 +215,25 @@ export function checkConversation(
   checkEndings(messages);
   const turns = turnsOf(messages);
   const seen = new Set<string>();
+  const isThoughtful =
+    thinking.type !== 'disabled' || turns.some(({ blocks }) => blocks.some((one) => isThinking(one.block)));
+  // As with the API, not every request is checked.
+  const inherent = model.checks_thinking === false ? undefined : 'error';
+  const onMismatch = thinking.type === 'disabled' ? undefined : (thinking.onMismatch ?? inherent);
+  const bound = { model: model.id, user };
+  let before = digest('');
+  const mismatches: [JsonObject, Transformation][] = [];
   for (const [index, turn] of turns.entries()) {
     if (turn.role === 'user') checkToolResults(turn, turns[index - 1]);
     else {
       checkToolUses(turn, turns[index + 1], seen);
       checkServerTools(turn, index === turns.length - 1);
-      checkSeals(turn, seed);
+      mismatches.push(...checkBindings(turn, { prefix: hex(before), ...bound }, { onMismatch, seed }));
+      // The answer continues it.
+      if (index === turns.length - 1) break;
     }
+    if (isThoughtful) before = digestAfter(turn, before);
   }
   if (thinking.type === 'enabled') checkThinkingLoop(turns);
+  return { binding: { prefix: hex(before), ...bound }, mismatches: new Map(mismatches) };
 }

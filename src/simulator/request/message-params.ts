@@ -14,8 +14,8 @@ import {
   requiredString,
   requiredTag,
 } from './fields.ts';
-import { type JsonObject, member } from './json.ts';
-import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking } from './message-request.ts';
+import { asText, isObject, type JsonObject, member } from './json.ts';
+import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
@@ -27,6 +27,7 @@ const createKeys =
   'max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container diagnostics ' +
   'fallbacks fallback_credit_token thread';
 
+const keysOfThinking = new Set(['type', 'budget_tokens', 'display']);
 const keysOfCount = new Set(countKeys.split(' '));
 const keysOfCreate = new Set(`${countKeys} ${createKeys}`.split(' '));
 
@@ -86,9 +87,13 @@ function readThinking(body: JsonObject, protocol: Protocol): Thinking {
   const shown = thinking.display;
   const displays = ['summarized', 'omitted', ...(protocol.beta ? (['updates'] as const) : [])] as const;
   const display = optionalChoice(shown, displays, `thinking.${type}.display`) ?? 'summarized';
-  if (type === 'adaptive') return { type, display };
+  if (!protocol.beta) refuseExtras(thinking, keysOfThinking, `thinking.${type}`);
+  const { prefix_mismatch_behavior } = requiredObject(thinking.block_binding ?? {}, `thinking.${type}.block_binding`);
+  const path = `thinking.${type}.block_binding.prefix_mismatch_behavior`;
+  const active = { display, onMismatch: optionalChoice(prefix_mismatch_behavior, ['error', 'drop_block'], path) };
+  if (type === 'adaptive') return { type, ...active };
   const budgetTokens = requiredInteger(thinking.budget_tokens, 'thinking.enabled.budget_tokens', 1024);
-  return { type, budgetTokens, display };
+  return { type, budgetTokens, ...active };
 }
 
 function readEffort({ output_config }: JsonObject, path: string): string | undefined {
@@ -164,6 +169,18 @@ function checkThread(body: JsonObject): void {
   throw new ApiError(404, message, {}, { error_code: 'thread_not_found' });
 }
 
+/** @returns the end user whom the thinking of a request belongs to; empty if it names none */
+function endUserOf({ user_profile_id, metadata }: JsonObject, { profile }: Protocol): string {
+  return asText(user_profile_id ?? profile ?? (isObject(metadata) ? metadata.user_id : '') ?? '');
+}
+
+/** Leaves out the blocks that the model does not see. */
+function shownMessages(messages: RequestMessage[], found: ReadonlyMap<JsonObject, Transformation>): RequestMessage[] {
+  if (found.size === 0) return messages;
+  const isShown = (block: JsonObject) => found.get(block)?.type !== 'thinking_dropped';
+  return messages.map((message) => ({ ...message, blocks: message.blocks.filter(isShown) }));
+}
+
 function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: Thinking; effort: string | undefined } {
   const thinking = readThinking(body, protocol);
   return {
@@ -184,10 +201,12 @@ export function readCountRequest(body: JsonObject, { models, protocol, now, seed
   const model = requiredString(body.model, 'model');
   const prompt = readPrompt(body, protocol);
   if (!protocol.beta) refuseExtras(body, keysOfCount, '');
-  servingModel(models, model, now);
-  toolChoice(body.tool_choice, prompt.tools, prompt.thinking);
-  checkConversation(prompt.messages, prompt.thinking, protocol, seed);
-  return prompt;
+  const serving = servingModel(models, model, now);
+  const { messages, thinking } = prompt;
+  toolChoice(body.tool_choice, prompt.tools, thinking);
+  const user = endUserOf(body, protocol);
+  const { mismatches } = checkConversation(messages, { thinking, protocol, seed, model: serving, user });
+  return { ...prompt, messages: shownMessages(messages, mismatches) };
 }
 
 /**
@@ -222,6 +241,10 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
     );
   }
   const choice = toolChoice(body.tool_choice, prompt.tools, thinking);
-  checkConversation(prompt.messages, thinking, protocol, seed);
-  return { ...prompt, model, maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo };
+  const bound = { thinking, protocol, seed, model, user: endUserOf(body, protocol) };
+  const { binding, mismatches } = checkConversation(prompt.messages, bound);
+  const messages = shownMessages(prompt.messages, mismatches);
+  const transformations = protocol.tellsMismatches ? [...mismatches.values()] : undefined;
+  const asked = { model, maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo };
+  return { ...prompt, ...asked, messages, binding, transformations };
 }

@@ -1,3 +1,4 @@
+import type { Binding } from '../random/signatures.ts';
 import type { JsonObject } from './json.ts';
 import type { SimulatedModel } from './models.ts';
 
@@ -9,6 +10,10 @@ export interface Protocol {
   version: '2023-06-01' | '2026-10-21';
   /** A beta is asked for: fields and block types that are not known may belong to it. */
   beta: boolean;
+  /** Whether answers say which thinking was made elsewhere, which a beta brings. */
+  tellsMismatches: boolean;
+  /** The end user's profile, if a header names it. */
+  profile: string | undefined;
 }
 
 /** A message with its content as blocks: a string has become one text block. */
@@ -22,10 +27,20 @@ export interface RequestMessage {
 /** How much of its thinking an answer shows; `updates` are short texts while it works, which a beta brings. */
 type ThinkingDisplay = 'summarized' | 'omitted' | 'updates';
 
+/** What thinking that is on has in common. */
+interface ActiveThinking {
+  display: ThinkingDisplay;
+  /** What becomes of thinking that comes back after another conversation; undefined leaves it to the model. */
+  onMismatch: 'error' | 'drop_block' | undefined;
+}
+
 export type Thinking =
   | { type: 'disabled' }
-  | { type: 'enabled'; budgetTokens: number; display: ThinkingDisplay }
-  | { type: 'adaptive'; display: ThinkingDisplay };
+  | ({ type: 'enabled'; budgetTokens: number } & ActiveThinking)
+  | ({ type: 'adaptive' } & ActiveThinking);
+
+/** Says that a block of thinking was made elsewhere, and whether the model sees it all the same. */
+export type Transformation = { type: 'thinking_dropped' | 'thinking_mismatch_allowed'; path: string; reason: string };
 
 export interface ToolChoice {
   type: 'auto' | 'any' | 'tool' | 'none';
@@ -57,4 +72,8 @@ export interface MessageRequest extends Prompt {
   safeguards: string[];
   speed: string | undefined;
   inferenceGeo: string | undefined;
+  /** What the answer's thinking is bound to. */
+  binding: Binding;
+  /** Which thinking of the request was made elsewhere; undefined if the answer does not tell. */
+  transformations: Transformation[] | undefined;
 }

@@ -21,6 +21,8 @@ export interface SimulatedModel {
   replacement?: string | null | undefined;
   /** Other ids under which it can be asked for. */
   aliases?: readonly string[] | undefined;
+  /** Whether thinking after another conversation than its own is refused. Default true. */
+  checks_thinking?: boolean | undefined;
 }
 
 type Lifecycle = 'active' | 'deprecated' | 'retired';

@@ -5,7 +5,7 @@ import { shapeOf } from '../../http/body-shape.ts';
 import { decoder, encoder } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/media-type.ts';
 import { PieceReader } from '../../http/piece-reader.ts';
-import { masked } from '../../http/secrets.ts';
+import { maskedValue } from '../../http/secrets.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
@@ -80,12 +80,12 @@ function dataOf(event: string, place: StreamPlace): string {
 const MOST_RPC_VALUES = 300_000;
 
 /** @returns the messages in a text. Secrets that the server repeats are masked, because the model and clients read its words. */
-function rpcMessages(said: string): Json[] {
-  const text = masked(said);
+function rpcMessages(text: string): Json[] {
   let json: unknown;
   if (!isModest(text)) throw new McpFault('It answered with JSON that has too many values, or nests too deep.');
   try {
-    json = JSON.parse(text);
+    // Parsed first: a secret may be written with escapes of any kind.
+    json = maskedValue(JSON.parse(text));
   } catch (cause) {
     throw new McpFault(`It answered with something that is not JSON.`, { cause });
   }

@@ -69,9 +69,19 @@ test('without a signing secret there are no such tools, and without a conversati
 });
 
 test('secrets of tools are read with their hosts, and a malformed one is named, never shown', () => {
-  const { toolSecrets } = parseSettings({ TOOL_SECRET_A: 'tools.example.com=Bearer a=b' });
-  expect(toolSecrets).toEqual({ A: { host: 'tools.example.com', value: 'Bearer a=b' } });
+  const value = 'Bearer a=b-and-16-in-all';
+  const { toolSecrets } = parseSettings({ TOOL_SECRET_A: `tools.example.com=${value}` });
+  expect(toolSecrets).toEqual({ A: { host: 'tools.example.com', value } });
   for (const value of ['s3cret', 'https://a.example.com=s3cret', '=s3cret', 'a.example.com=', '*.example.com=s3cret']) {
     expect(() => parseSettings({ TOOL_SECRET_A: value })).toThrow(/TOOL_SECRET_A(?!.*s3cret)/);
+  }
+});
+
+test('a secret of fewer than 16 characters, without its scheme, is taken in development alone', () => {
+  for (const value of ['x'.repeat(15), `Bearer ${'x'.repeat(15)}`, `Basic  ${'x'.repeat(15)}`]) {
+    const given = { TOOL_SECRET_A: `tools.example.com=${value}` };
+    expect(() => parseSettings(given)).toThrow(/TOOL_SECRET_A.*16 characters/);
+    expect(parseSettings({ ...given, MODE: 'development' }).toolSecrets.A?.value).toBe(value);
+    expect(parseSettings({ TOOL_SECRET_A: `${given.TOOL_SECRET_A}x` }).toolSecrets.A?.value).toBe(`${value}x`);
   }
 });

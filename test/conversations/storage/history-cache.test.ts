@@ -13,6 +13,8 @@ import { bodyOf, say } from '../../support/turns.ts';
 afterEach(resetAll);
 
 const cachedHistory = (bytes: number): CachedHistory => ({
+  model: 'm',
+  isForLoop: false,
   from: 0,
   history: SentHistory.EMPTY.plus([JSON.stringify('x'.repeat(bytes))]),
   tail: [],

@@ -78,7 +78,7 @@ test('a history that SQLite joins is the history that is read row by row, and co
         }
         const rows = Array.from(transcript.texts({ from, sent: true }), ({ text }) => text);
         const read = SentHistory.EMPTY.plus(rows);
-        const joined = SentHistory.of([...joinedTexts(transcript, from)]);
+        const joined = SentHistory.of([...joinedTexts(transcript, from, new Set())]);
         expect(joined.findings).toEqual(read.findings);
         expect(new TextDecoder().decode(joined.bytes) === new TextDecoder().decode(read.bytes)).toBe(true);
         const next = '{"role":"user","content":"And?"}';

@@ -1,0 +1,61 @@
+import { createHmac } from 'node:crypto';
+import { startEdge } from '../../support/edge.ts';
+import { SECRET } from '../../support/tokens.ts';
+import type { Growth } from './measure.ts';
+import { measureGrowth } from './measure.ts';
+import type { Row, Send } from './row.ts';
+import { answeringUpstream } from './upstream.ts';
+
+/** `most`: by night all is eight times as large, or as large as it may be. */
+export const IS_NIGHT = process.env.REPEATS === 'most';
+
+/** An edge whose requests are measured. */
+export interface MeasuredEdge {
+  /** Measures a row at n and at 8 n. */
+  growthOf(row: Row, n: number): Promise<Growth>;
+  /** @returns what its thread has used, in milliseconds of CPU */
+  cpuMs(): number;
+  stop(): Promise<void>;
+}
+
+/** Starts a Worker before an upstream that repeats itself as it is asked to. */
+export async function startMeasuredEdge(script: string): Promise<MeasuredEdge> {
+  const upstream = await answeringUpstream();
+  const edge = await startEdge(script, {
+    MODE: 'development',
+    UPSTREAM: 'anthropic',
+    SIGNING_SECRET: SECRET,
+    GITHUB_WEBHOOK_SECRET: SECRET,
+    ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
+    ANTHROPIC_BASE_URL: upstream.url,
+    TOOL_HOSTS: '127.0.0.1:9',
+    TOOL_SIGNING_SECRET: `whsec_${btoa(SECRET)}`,
+  });
+  const send: Send = async ({ path, method = 'POST', body, headers = {}, isSigned, status = 200 }) => {
+    const isForm = body instanceof FormData;
+    const sent = body === undefined || typeof body === 'string' || isForm ? (body ?? null) : JSON.stringify(body);
+    const response = await fetch(edge.url + path, {
+      method,
+      headers: {
+        ...(isForm ? {} : { 'content-type': 'application/json' }),
+        ...(isSigned && { 'x-hub-signature-256': `sha256=${signatureOf(String(sent))}` }),
+        ...headers,
+      },
+      body: sent,
+    });
+    const text = await response.text();
+    upstream.received.length = 0;
+    if (response.status !== status) throw new Error(`${method} ${path}: ${response.status} ${text.slice(0, 400)}`);
+    return text;
+  };
+  return {
+    growthOf: (row, n) => measureGrowth(edge, send, row, n),
+    cpuMs: edge.cpuMs,
+    stop: async () => {
+      await edge.stop();
+      await upstream.stop();
+    },
+  };
+}
+
+const signatureOf = (text: string) => createHmac('sha256', SECRET).update(text).digest('hex');

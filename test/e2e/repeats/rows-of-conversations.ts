@@ -1,0 +1,257 @@
+import { ANSWER, ASKED, type Ask, history, MODEL, type Row, type Send, times } from './row.ts';
+
+const AT = Date.parse('2026-11-20T12:00:00Z');
+const PROFILE = {
+  ...{ title: null, metadata: null, model: MODEL, maxTokens: 10, prefix: null, agent: null, retentionSeconds: null },
+  ...{ history: null, sentFrom: 0, cost: 0, inputTokens: 0, outputTokens: 0 },
+};
+const TURN = {
+  ...{ key: null, hash: '', status: 'complete', route: 'messages', model: MODEL, beganAt: AT, endedAt: AT + 1 },
+  ...{ grant: null, outcome: null, settled: true, cost: 0, tokens: null, frame: null, sentFrom: 0, follows: false },
+  ...{ events: 1, run: null },
+};
+const message = (turn: number, seq: number, role: string) => [
+  'message',
+  { seq, turn, id: `msg_${seq}`, role, createdAt: AT, origin: null },
+  { role, content: 'word' },
+];
+
+/** The backup of a conversation of so many turns. */
+const backupOf = (turns: number): string =>
+  [
+    ['profile', PROFILE],
+    ...times(turns, (nth) => [
+      ['turn', { ...TURN, seq: nth + 1, id: `turn_${nth + 1}`, requestId: `req_${nth + 1}` }],
+      message(nth + 1, nth * 2 + 1, 'user'),
+      message(nth + 1, nth * 2 + 2, 'assistant'),
+    ]).flat(),
+    ['end', null],
+  ]
+    .map((line) => `${JSON.stringify(line)}\n`)
+    .join('');
+
+const restore = (n: number, id: string): Ask => ({
+  method: 'PUT',
+  path: `/accounts/dev/conversations/${id}/backup`,
+  body: backupOf(n),
+  headers: { 'content-type': 'application/jsonl' },
+  status: 201,
+});
+const restored = (send: Send, n: number, id: string) => send(restore(n, id));
+const begin = (n: number, id: string): Ask => ({
+  path: '/conversations',
+  status: 201,
+  body: { id, messages: history(n - 1) },
+});
+const begun = (send: Send, n: number, id: string) => send(begin(n, id));
+
+/** Rows of a conversation that has had so many turns, and that none of them changes. */
+const reading = (what: string, where: string, ask: (id: string) => Ask): Row => ({
+  what: `turns before ${what}`,
+  where: [where],
+  n: 100,
+  prepare: async (send, n) => {
+    const id = `turns-${n}`;
+    if (!known.has(id)) await restored(send, n, id);
+    known.add(id);
+    return id;
+  },
+  asks: (_, __, id) => ask(id),
+});
+const known = new Set<string>();
+/** Rows of what changes such a conversation. */
+const changing = (what: string, where: string, n: number, ask: (id: string) => Ask): Row => ({
+  what: `turns before ${what}`,
+  where: [where],
+  n,
+  prepare: restored,
+  asks: (_, id) => ask(id),
+});
+
+export const CONVERSATION_ROWS: readonly Row[] = [
+  {
+    what: 'messages that a conversation begins with',
+    where: ['POST /conversations'],
+    n: 1_000,
+    most: 99_000,
+    asks: begin,
+  },
+  {
+    what: 'messages of a first turn',
+    where: ['POST /messages'],
+    n: 3_000,
+    most: 99_000,
+    asks: (n, id) => ({ path: '/messages', body: { ...ASKED, conversation: id, messages: history(n) } }),
+  },
+  {
+    what: 'messages that are all sent again',
+    where: ['POST /messages'],
+    n: 1_000,
+    prepare: begun,
+    asks: (n, id) => ({
+      path: '/messages',
+      body: { ...ASKED, conversation: id, messages: [...history(n - 1), { role: 'assistant', content: 'x' }] },
+      status: 400,
+    }),
+  },
+  {
+    what: 'tools of a conversation',
+    where: ['POST /conversations'],
+    n: 2_500,
+    asks: (n, id) => ({
+      path: '/conversations',
+      status: 201,
+      body: { id, tools: times(n, (nth) => ({ name: `tool_${nth}`, input_schema: { type: 'object' } })) },
+    }),
+  },
+  {
+    what: 'members of metadata',
+    where: ['PATCH /conversations/:id'],
+    n: 8,
+    most: 64,
+    prepare: (send, _, id) => send({ path: '/conversations', body: { id }, status: 201 }),
+    asks: (n, id) => ({
+      method: 'PATCH',
+      path: `/conversations/${id}`,
+      body: { metadata: Object.fromEntries(times(n, (nth) => [`key_${nth}`, 'x'.repeat(1_000)])) },
+    }),
+  },
+  {
+    what: 'lines of a backup',
+    where: ['PUT /accounts/:id/conversations/:conversation/backup'],
+    n: 80,
+    asks: restore,
+  },
+  reading('a backup', 'GET /accounts/:id/conversations/:conversation/backup', (id) => ({
+    method: 'GET',
+    path: `/accounts/dev/conversations/${id}/backup`,
+  })),
+  reading('a fork', 'POST /conversations/:id/fork', (id) => ({
+    path: `/conversations/${id}/fork`,
+    body: {},
+    status: 201,
+  })),
+  reading('an export', 'GET /conversations/:id/export', (id) => ({
+    method: 'GET',
+    path: `/conversations/${id}/export`,
+  })),
+  reading('an export as shown', 'GET /conversations/:id/export', (id) => ({
+    method: 'GET',
+    path: `/conversations/${id}/export?view=shown`,
+  })),
+  reading('a page of messages', 'GET /conversations/:id/messages', (id) => ({
+    method: 'GET',
+    path: `/conversations/${id}/messages?limit=1000`,
+  })),
+  reading('a page of messages as shown', 'GET /conversations/:id/messages', (id) => ({
+    method: 'GET',
+    path: `/conversations/${id}/messages?limit=1000&view=shown`,
+  })),
+  changing('a rewind', 'POST /conversations/:id/rewind', 125, (id) => ({
+    path: `/conversations/${id}/rewind`,
+    body: { before: 'msg_3' },
+  })),
+  changing('the next one', 'POST /messages', 125, (id) => ({
+    path: '/messages',
+    body: { ...ASKED, conversation: id },
+  })),
+  changing('its deletion', 'DELETE /conversations/:id', 100, (id) => ({
+    method: 'DELETE',
+    path: `/conversations/${id}`,
+  })),
+  {
+    what: 'messages of the turn before a fork',
+    where: ['POST /conversations/:id/fork'],
+    n: 100,
+    prepare: begun,
+    asks: (_, id) => ({ path: `/conversations/${id}/fork`, body: {}, status: 201 }),
+  },
+  {
+    what: 'forks',
+    where: ['POST /conversations/:id/fork'],
+    n: 5,
+    prepare: (send, _, id) => restored(send, 1, id),
+    asks: (n, id) => times(n, () => ({ path: `/conversations/${id}/fork`, body: {}, status: 201 })),
+  },
+  {
+    what: 'calls of tools, and their results',
+    where: ['POST /messages'],
+    n: 500,
+    asks: (n, id) => ({
+      path: '/messages',
+      body: {
+        ...ASKED,
+        conversation: id,
+        messages: [
+          ASKED.messages[0],
+          {
+            role: 'assistant',
+            content: times(n, (nth) => ({ type: 'tool_use', id: `toolu_${nth}`, name: 'a', input: {} })),
+          },
+          {
+            role: 'user',
+            content: times(n, (nth) => ({ type: 'tool_result', tool_use_id: `toolu_${nth}`, content: 'x' })),
+          },
+        ],
+      },
+    }),
+  },
+  {
+    what: 'calls that wait for approval',
+    where: ['POST /conversations/:id/approvals/:approval'],
+    n: 12,
+    most: 1_000,
+    prepare: async (send, n, id) => {
+      const run = { url: 'http://127.0.0.1:9/', once: true, approval: 'always' };
+      const tools = [{ name: 'pay', input_schema: { type: 'object' }, run }];
+      await send({
+        path: '/messages',
+        body: { ...ASKED, conversation: id, tools, max_tool_calls: 1_000 },
+        headers: { [ANSWER]: `calls ${n}` },
+      });
+      return await send({ method: 'GET', path: `/conversations/${id}/approvals` });
+    },
+    asks: (_, id, made) =>
+      (JSON.parse(made) as { data: { id: string }[] }).data.map((call, nth, { length }) => ({
+        path: `/conversations/${id}/approvals/${call.id}`,
+        body: { decision: 'deny' },
+        // With the last decision the run goes on.
+        status: nth < length - 1 ? 200 : 202,
+      })),
+  },
+  {
+    what: 'deltas of a turn',
+    where: ['POST /messages'],
+    n: 2_000,
+    asks: (n, id) => ({
+      path: '/messages',
+      body: { ...ASKED, stream: true, conversation: id },
+      headers: { [ANSWER]: `deltas ${n}` },
+    }),
+  },
+  {
+    what: 'blocks of a turn',
+    where: ['POST /messages'],
+    n: 500,
+    asks: (n, id) => ({
+      path: '/messages',
+      body: { ...ASKED, stream: true, conversation: id },
+      headers: { [ANSWER]: `blocks ${n}` },
+    }),
+  },
+  {
+    what: 'events of a turn that is read again',
+    where: ['GET /conversations/:id/stream'],
+    n: 1_000,
+    prepare: (send, n, id) =>
+      send({
+        path: '/messages',
+        body: { ...ASKED, stream: true, conversation: id },
+        headers: { [ANSWER]: `blocks ${n}` },
+      }),
+    asks: (_, id, made) => ({
+      method: 'GET',
+      path: `/conversations/${id}/stream?after=${/^id: (.*)-\d+$/m.exec(made)?.[1]}-0`,
+    }),
+  },
+];

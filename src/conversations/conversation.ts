@@ -42,7 +42,7 @@ import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maint
 import { accountRequestOf } from './object-context.ts';
 import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
 import { resumeTurn } from './resume-turn.ts';
-import { damageIn } from './storage/damaged-row.ts';
+import { damageBy, damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
 import { subagentOutcomeOf } from './subagent-outcome.ts';
@@ -297,9 +297,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
     try {
       return await this.#erase();
     } catch (thrown) {
-      const damage = damageIn(thrown);
-      if (!damage || !place) throw thrown;
-      this.#maintenance.noteDamage(damage);
+      if (!place) throw thrown;
+      this.#maintenance.noteDamage(thrown);
       await eraseDamaged(this.#context, place);
       return true;
     }
@@ -326,9 +325,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     try {
       await this.#alarm();
     } catch (thrown) {
-      const damage = damageIn(thrown);
-      if (!damage) throw thrown;
-      this.#maintenance.noteDamage(damage);
+      this.#maintenance.noteDamage(thrown);
       await this.#maintenance.endAlarm((profile) => eraseDamaged(this.#context, profile));
     }
   }
@@ -419,11 +416,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** Ends what runs without reading it, so that it does not begin again and again. @throws what is no damage */
   #endDamaged(thrown: unknown): void {
-    const damage = damageIn(thrown);
-    if (!damage) throw thrown;
+    this.#maintenance.noteDamage(thrown);
     this.#runner = undefined;
-    this.#maintenance.noteDamage(damage);
-    endDamagedTurns(this.#transcript, this.now());
+    this.#transcript.damage ??= damageBy(() => endDamagedTurns(this.#transcript, this.now()));
   }
 
   #currentProfile(): Profile | undefined {

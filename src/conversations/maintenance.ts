@@ -9,7 +9,7 @@ import { logFailure } from '../http/log.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
-import type { DamagedRow } from './storage/damaged-row.ts';
+import { damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type HeldPrefix, type Profile, type TurnRow } from './storage/rows.ts';
 import { endsToExpire, expiredTurns, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
@@ -66,7 +66,8 @@ export class Maintenance {
     const running = unsettled.filter(({ status }) => status === 'running');
     let goesOn = false;
     for (const row of running) {
-      const damage = row.run === null || row.run === row.seq ? transcript.log.cutDamage(row) : undefined;
+      // Steps have no log.
+      const damage = transcript.log.cutDamage(row);
       if (damage) this.noteDamage(damage);
     }
     for (const row of running.filter(({ run, seq }) => run === seq)) {
@@ -110,8 +111,10 @@ export class Maintenance {
     waitUntil(this.#confirmPending());
   }
 
-  /** Writes a log line that says what is damaged. */
-  noteDamage(damage: DamagedRow): void {
+  /** Writes a log line that says what is damaged. @throws what is no damage */
+  noteDamage(thrown: unknown): void {
+    const damage = damageIn(thrown);
+    if (!damage) throw thrown;
     const { account = '', id: conversation = '' } = this.#object.transcript.readable ?? {};
     logFailure({ account, conversation }, damage);
   }

@@ -123,7 +123,8 @@ export class TurnEvents {
       const event = parseObject(row.body);
       if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
       // A damaged event is dropped: it would only fail again.
-      const again = event && (await deliverEvent({ ...event, event_id: id }, to, { settings: settings(), env, now: now() }));
+      const again =
+        event && (await deliverEvent({ ...event, event_id: id }, to, { settings: settings(), env, now: now() }));
       if (!transcript.profile) return;
       if (again) {
         transcript.deliveries.postpone(id, again.failures, again.nextAt);

@@ -9,14 +9,14 @@ type Row = Record<string, SqlStorageValue>;
 /** The rows of each table. */
 export type Rows = Record<string, Row[]>;
 
-const TABLES = ['meta', 'turns', 'messages', 'pieces', 'log', 'calls', 'approvals', 'deliveries'] as const;
+export const TABLES = ['meta', 'turns', 'messages', 'pieces', 'log', 'calls', 'approvals', 'deliveries'] as const;
 
 /** Changes the stored profile as its own code would. */
-export function changeProfile(sql: SqlStorage, change: (profile: Record<string, unknown>) => void): void {
+function changeProfile(sql: SqlStorage, change: (profile: Record<string, unknown>) => void): void {
   const [row] = sql.exec<{ value: string }>("select value from meta where key = 'profile'").toArray();
   const profile = JSON.parse(withoutSum('its profile', row?.value ?? '')) as Record<string, unknown>;
   change(profile);
-  sql.exec("update meta set value = ? where key = 'profile'", withSum(JSON.stringify(profile)));
+  sql.exec("update meta set value = ? where key = 'profile'", withSum('its profile', JSON.stringify(profile)));
 }
 
 /** @returns all rows of a conversation, as they are stored now */

@@ -64,10 +64,6 @@ function subagentColumn(share: SubagentShare | undefined): { subagent?: string }
   return share ? { subagent: JSON.stringify(share) } : {};
 }
 
-function shareOf(text: string): SubagentShare {
-  return readJson('the share of a subagent', () => JSON.parse(text) as SubagentShare);
-}
-
 function readCalls(text: unknown): NewCall[] {
   if (typeof text !== 'string') return [];
   const calls = readJson('the calls of a step', () => JSON.parse(text) as [string, string][]);
@@ -94,7 +90,8 @@ export class CallRows extends Rows {
   end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result, subagent }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
     const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
-    const all = { ...row, ...subagentColumn(subagent), ...(isDivided ? { result: null } : { result, sum: sumOf(result) }) };
+    const stored = isDivided ? { result: null } : { result, sum: sumOf(result) };
+    const all = { ...row, ...subagentColumn(subagent), ...stored };
     this.tables.insert('calls', all, 'insert or replace');
     if (isDivided) writeDivided(this.tables, resultOwner(turn, n), result);
   }
@@ -112,6 +109,7 @@ export class CallRows extends Rows {
       const { subagent, ...known } = row;
       const call = membersOf(known) as unknown as CallRow;
       const { n, bytes } = call;
+      const shareOf = (text: string) => readJson('the share of a subagent', () => JSON.parse(text) as SubagentShare);
       const share = typeof subagent === 'string' ? { subagent: shareOf(subagent) } : {};
       rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, ...share });
     }
@@ -127,7 +125,9 @@ export class CallRows extends Rows {
     return new Map(
       rows.map(({ n, id, result, sum }) => [
         String(id),
-        typeof result === 'string' ? checked('the result of a call', result, sum) : readDivided(this.tables, resultOwner(turn, Number(n))),
+        typeof result === 'string'
+          ? checked('the result of a call', result, sum)
+          : readDivided(this.tables, resultOwner(turn, Number(n))),
       ]),
     );
   }

@@ -11,7 +11,8 @@ export class DamagedRow extends ApiError {
 
   /** @param what names the row or the table; never what it holds */
   constructor(what: string, cause?: unknown) {
-    const advice = 'What does not need it still works: read or fork what is before it, rewind to before it, or DELETE all.';
+    const advice =
+      'What does not need it still works: read or fork what is before it, rewind to before it, or DELETE all.';
     super('api_error', `${SENTENCE}${what}. ${advice}`, {
       ...{ headers: DO_NOT_RETRY, logged: `damaged_row: ${what}`, cause },
     });
@@ -43,6 +44,18 @@ export function* untilDamage(lines: Iterable<string>, told: (damage: DamagedRow)
   }
 }
 
+/** Does something. @returns the damage that has ended it; undefined if there was none. @throws what is no damage */
+export function damageBy(act: () => unknown): DamagedRow | undefined {
+  try {
+    act();
+    return undefined;
+  } catch (thrown) {
+    const damage = damageIn(thrown);
+    if (!damage) throw thrown;
+    return damage;
+  }
+}
+
 /** @returns a checksum: another one for a text with characters that are missing, changed or in another order */
 export function sumOf(text: string, from = 0, to = text.length): number {
   let sum = 0;
@@ -69,13 +82,14 @@ export function readJson<T>(what: string, read: () => T): T {
   }
 }
 
-/** @returns the JSON text of an object, with its checksum as last member */
-export function withSum(json: string): string {
-  return `${json.slice(0, -1)},"sum":${sumOf(json)}}`;
+/** @param what names it, so that it is not taken for something else. @returns the JSON text of an object, with its checksum */
+export function withSum(what: string, json: string): string {
+  return `${json.slice(0, -1)},"sum":${sumOf(what + json)}}`;
 }
 
 /** @returns what `withSum` was given. @throws DamagedRow if it is not the same text */
 export function withoutSum(what: string, text: string): string {
   const [, before = '', sum] = /^(.*),"sum":(-?\d+)\}$/s.exec(text) ?? [];
-  return checked(what, `${before}}`, Number(sum));
+  if (sumOf(`${what}${before}}`) !== Number(sum)) throw new DamagedRow(what);
+  return `${before}}`;
 }

@@ -1,5 +1,5 @@
 import { Rows } from '../../durable/rows.ts';
-import { checked, DamagedRow, sumOf } from './damaged-row.ts';
+import { checked, DamagedRow, damageBy, sumOf } from './damaged-row.ts';
 import { eventsAsShown } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
@@ -92,20 +92,16 @@ export class LogRows extends Rows {
    */
   cutDamage({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): DamagedRow | undefined {
     for (const [at, row] of this.#rowsOf(seq).entries()) {
-      try {
-        if (row.n !== at) throw new DamagedRow(`the log of ${id}`);
-        shownOf(row, id);
-      } catch (thrown) {
-        if (!(thrown instanceof DamagedRow)) throw thrown;
-        const newest = this.last(seq);
-        this.tables.write('delete from log where turn = ? and n >= ?', seq, at);
-        const kept = this.last(seq);
-        if (newest && kept) {
-          const change = { at: newest.at, unseen_ms: newest.unseenMs + newest.at - kept.at };
-          this.tables.update('log', change, 'turn = ? and n = ?', seq, at - 1);
-        }
-        return thrown;
+      const damage = row.n === at ? damageBy(() => shownOf(row, id)) : new DamagedRow(`the log of ${id}`);
+      if (!damage) continue;
+      const newest = this.last(seq);
+      this.tables.write('delete from log where turn = ? and n >= ?', seq, at);
+      const kept = this.last(seq);
+      if (newest && kept) {
+        const change = { at: newest.at, unseen_ms: newest.unseenMs + newest.at - kept.at };
+        this.tables.update('log', change, 'turn = ? and n = ?', seq, at - 1);
       }
+      return damage;
     }
     return undefined;
   }

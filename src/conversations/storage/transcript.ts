@@ -6,14 +6,14 @@
  * long because it keeps together what must be written together.
  */
 
-import { columnsOf, type RawRow } from '../../durable/columns.ts';
+import type { RawRow } from '../../durable/columns.ts';
 import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
-import { checked, DamagedRow, damageIn, readJson, sumOf, withoutSum, withSum } from './damaged-row.ts';
+import { checked, type DamagedRow, damageBy, sumOf, withoutSum, withSum } from './damaged-row.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
@@ -27,6 +27,7 @@ import {
   type Profile,
   type TurnRow,
   type TurnStatus,
+  turnColumns,
   turnOf,
 } from './rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, NO_ANSWER, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
@@ -65,8 +66,8 @@ export class Transcript extends Tables {
   readonly approvals: ApprovalRows;
   readonly #key = {};
   #profile: Profile | undefined;
-  /** Why the profile cannot be read. */
-  #damage: DamagedRow | undefined;
+  /** Why nothing of it can be used, not even its profile. */
+  damage: DamagedRow | undefined;
   /** Whether the profile in memory is newer than the stored one. */
   #isKept = false;
   /** Whether there are no tables. */
@@ -85,21 +86,18 @@ export class Transcript extends Tables {
     this.deliveries = new DeliveryRows(this);
     this.approvals = new ApprovalRows(this);
     this.#isEmpty = false;
-    try {
+    // An object that cannot be made could not be deleted either.
+    this.damage = damageBy(() => {
       // Reading an unknown id must store nothing, so the first write makes the tables.
       const meta = readMeta(storage.sql);
       this.#isEmpty = meta.size === 0 && !this.has("sqlite_master where name = 'turns'");
       if (!this.#isEmpty) this.#open(meta);
-    } catch (thrown) {
-      // An object that cannot be made could not be deleted either.
-      this.#damage = damageIn(thrown);
-      if (!this.#damage) throw thrown;
-    }
+    });
   }
 
   /** @throws DamagedRow if it cannot be read */
   get profile(): Profile | undefined {
-    if (this.#damage) throw this.#damage;
+    if (this.damage) throw this.damage;
     return this.#profile;
   }
 
@@ -146,14 +144,14 @@ export class Transcript extends Tables {
   forget(): void {
     this.#forgetHistory();
     this.#profile = undefined;
-    this.#damage = undefined;
+    this.damage = undefined;
     this.#size = undefined;
     this.#isEmpty = true;
   }
 
   save(profile: Profile, bytes = this.bytes): void {
     const saved = { ...profile, bytes: bytes + this.#growth(profile) };
-    this.setMeta('profile', withSum(writeFormat('profile', saved)));
+    this.setMeta('profile', withSum('its profile', writeFormat('profile', saved)));
     this.#profile = saved;
     this.#isKept = false;
   }
@@ -249,7 +247,7 @@ export class Transcript extends Tables {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
     const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...toldOf(turn) };
-    this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
+    this.insert('turns', turnColumns({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       for (const message of messages) this.addMessage(message);
     } catch (thrown) {
@@ -261,7 +259,7 @@ export class Transcript extends Tables {
 
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
   changeTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
-    this.update('turns', columnsOf(change), 'seq = ? and id = ?', seq, id);
+    this.update('turns', turnColumns(change), 'seq = ? and id = ?', seq, id);
   }
 
   /** Stores the end of a turn, and drops the cached history, which lacks it. */
@@ -396,7 +394,7 @@ export class Transcript extends Tables {
   #open(meta: Map<string, string>): void {
     migrate(this.storage, CONVERSATION_MIGRATIONS, meta);
     const profile = withoutSum('its profile', meta.get('profile') ?? '');
-    this.#profile = readJson('its profile', () => readFormat<Profile>('profile', profile));
+    this.#profile = readFormat<Profile>('profile', profile);
   }
 
   #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {

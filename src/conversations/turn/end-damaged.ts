@@ -1,4 +1,4 @@
-import { DamagedRow } from '../storage/damaged-row.ts';
+import { damageBy } from '../storage/damaged-row.ts';
 import { turnOf } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -18,8 +18,9 @@ export function endDamagedTurns(transcript: Transcript, now: number): void {
     const settled = { settled: 1, grant: null, outcome: null, calls: null };
     for (const row of transcript.read('select * from turns where settled = 0 order by seq')) {
       const [seq, isRunning] = [Number(row.seq), row.ended_at === null];
-      if (!isRunning && isReadable(() => turnOf(row))) continue;
-      transcript.update('turns', isRunning ? { ...settled, status: 'interrupted', ended_at: now } : settled, 'seq = ?', seq);
+      if (!isRunning && !damageBy(() => turnOf(row))) continue;
+      const ended = isRunning ? { status: 'interrupted', ended_at: now } : {};
+      transcript.update('turns', { ...settled, ...ended }, 'seq = ?', seq);
       if (!isRunning) continue;
       transcript.log.delete(seq);
       const last = transcript.figure('select max(seq) from messages where turn = ?', seq);
@@ -33,14 +34,4 @@ export function endDamagedTurns(transcript: Transcript, now: number): void {
     const version = Math.max(profile.version + 1, now);
     transcript.save({ ...profile, ...counted, exists, version, updatedAt: now, unreported: true });
   });
-}
-
-function isReadable(read: () => unknown): boolean {
-  try {
-    read();
-    return true;
-  } catch (thrown) {
-    if (thrown instanceof DamagedRow) return false;
-    throw thrown;
-  }
 }

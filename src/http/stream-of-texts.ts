@@ -1,18 +1,27 @@
 import { encoder } from './bytes.ts';
 
-/** A stream begins with so many characters, as far as there are so many. */
-const BEGINNING = 65_536;
+/** Many short texts are joined to pieces of about so many characters: each piece crosses to another object by itself. */
+const PIECE = 32_768;
 
-/** @returns texts as a stream of bytes. @throws what making the first ones throws, so that an answer can still say it */
-export function streamBegun(texts: Generator<string>): ReadableStream<Uint8Array> {
-  let beginning = '';
-  for (let next = texts.next(); !next.done; next = texts.next()) {
-    beginning += next.value;
-    if (beginning.length > BEGINNING) break;
+/** Yields the same texts in fewer pieces. */
+export function* inPieces(texts: Iterable<string>): Generator<string> {
+  let piece = '';
+  for (const text of texts) {
+    piece += text;
+    if (piece.length < PIECE) continue;
+    yield piece;
+    piece = '';
   }
+  if (piece !== '') yield piece;
+}
+
+/** @returns texts as a stream of bytes. @throws what making the first piece throws, so that an answer can still say it */
+export function streamBegun(texts: Iterable<string>): ReadableStream<Uint8Array> {
+  const pieces = inPieces(texts);
+  const { value: beginning = '' } = pieces.next();
   function* all(): Generator<string> {
     yield beginning;
-    yield* texts;
+    yield* pieces;
   }
   return streamOfTexts(all());
 }

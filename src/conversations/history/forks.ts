@@ -1,5 +1,5 @@
 /** Rewinds a history, and copies it into another conversation. */
-import { streamOfTexts } from '../../http/stream-of-texts.ts';
+import { inPieces, streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import { DamagedRow, untilDamage } from '../storage/damaged-row.ts';
@@ -8,11 +8,13 @@ import type { Transcript } from '../storage/transcript.ts';
 import {
   committedTurns,
   countHistory,
+  lastCommitted,
   messagesOf,
   turnAt,
   turnsOfRun,
   turnsWithoutMessages,
 } from '../storage/turn-queries.ts';
+import { rowsBetween } from './message-json.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { messageOf } from './shown-messages.ts';
 import { IMPORTED } from './thinking.ts';
@@ -90,7 +92,8 @@ export function copyLines(
   if (at !== undefined && !found) return undefined;
   const { run = null } = found ? (turnAt(transcript, found.turn) ?? {}) : {};
   const last = run === null ? found?.turn : turnsOfRun(transcript, run).at(-1)?.seq;
-  const until = last ?? Number.MAX_SAFE_INTEGER;
+  const until = last ?? lastCommitted(transcript);
+  const lastMessage = transcript.number('select max(seq) from messages where turn <= ?', until);
   // A rewind during the copy makes the copy incomplete. Then the last line says so.
   const { version } = profile;
   function* lines(): Generator<string> {
@@ -103,27 +106,20 @@ export function copyLines(
       if (text !== undefined) yield line(owner, text);
     }
     if (agent) yield line('agent', transcript.frozenAgent);
-    const turns = committedTurns(transcript, until);
-    for (const turn of turns) {
-      const own = { key: null, grant: null, settled: true, background: null, deliverUrl: null };
-      yield line('turn', JSON.stringify({ ...turn, ...own }));
-      const calls = turn.run === null ? [] : transcript.calls.of(turn.seq);
-      const results = calls.length === 0 ? undefined : transcript.calls.results(turn.seq);
-      const waiting = new Set(transcript.approvals.ofStep(turn.seq).map(({ toolUseId }) => toolUseId));
-      for (const call of calls) {
-        const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
-        yield line('call', JSON.stringify(copied), results?.get(call.id) ?? unansweredCall(call, waiting));
-      }
-      for (const seq of messagesOf(transcript, turn.seq)) {
-        for (const { id, role, createdAt, text, origin } of transcript.history({ from: seq, to: seq })) {
-          yield line('message', JSON.stringify({ seq, turn: turn.seq, id, role, createdAt, origin }), text);
-        }
+    // Looking for the messages of each turn would read all numbers for each.
+    const messages = rowsBetween(transcript, 0, lastMessage);
+    let message = messages.next().value;
+    for (const turn of committedTurns(transcript, until)) {
+      yield* turnLines(transcript, turn);
+      for (; message && message.turn <= turn.seq; message = messages.next().value) {
+        const { seq, turn, id, role, createdAt, text, origin } = message;
+        yield line('message', JSON.stringify({ seq, turn, id, role, createdAt, origin }), text);
       }
     }
-    const isComplete = transcript.profile?.exists === true && hasAll(transcript, version, turns);
-    yield line(isComplete ? 'end' : 'changed', 'null');
+    const isSame = transcript.profile?.version === version || turnAt(transcript, until) !== undefined;
+    yield line(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
   }
-  return streamOfTexts(untilDamage(lines(), ({ what }) => `\n${line('damaged', JSON.stringify(what))}`));
+  return streamOfTexts(inPieces(untilDamage(lines(), ({ what }) => `\n${line('damaged', JSON.stringify(what))}`)));
 }
 
 /** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
@@ -132,11 +128,18 @@ export function backupLines(transcript: Transcript, profile: Profile): ReadableS
   return copyLines(transcript, profile, undefined, { cost, inputTokens, outputTokens, ...(parent && { parent }) });
 }
 
-/** @returns whether all copied turns still exist. */
-function hasAll(transcript: Transcript, version: number, turns: readonly TurnRow[]): boolean {
-  if (transcript.profile?.version === version) return true;
-  const last = turns.at(-1);
-  return last === undefined || turnAt(transcript, last.seq) !== undefined;
+/** Writes a turn, and its calls with their results. */
+function* turnLines(transcript: Transcript, turn: TurnRow): Generator<string> {
+  const own = { key: null, grant: null, settled: true, background: null, deliverUrl: null };
+  yield line('turn', JSON.stringify({ ...turn, ...own }));
+  const calls = turn.run === null ? [] : transcript.calls.of(turn.seq);
+  if (calls.length === 0) return;
+  const results = transcript.calls.results(turn.seq);
+  const waiting = new Set(transcript.approvals.ofStep(turn.seq).map(({ toolUseId }) => toolUseId));
+  for (const call of calls) {
+    const copied = { ...call, event: null, isError: call.isError || call.endedAt === null };
+    yield line('call', JSON.stringify(copied), results.get(call.id) ?? unansweredCall(call, waiting));
+  }
 }
 
 /** @returns the copied result of a call that is still running or waits for approval. Only the original gets the real one. */

@@ -122,8 +122,17 @@ function answeredBy(text: string): string | undefined {
   return type === 'tool_result' ? asText(tool_use_id) : undefined;
 }
 
-/** Writes a row as JSON text, in pieces, since an answer of many steps may be long. Writes nothing if the row was deleted. */
-export function* rowText(transcript: Transcript, place: ShownPlace, pending: boolean): Generator<string> {
+/**
+ * Writes a row as JSON text, in pieces, since an answer of many steps may be long. Writes nothing if the row was deleted.
+ *
+ * @param calls the ids of the calls that the edge has made
+ */
+export function* rowText(
+  transcript: Transcript,
+  place: ShownPlace,
+  pending: boolean,
+  calls: ReadonlySet<string>,
+): Generator<string> {
   if (place.run !== null) {
     yield* answerText(transcript, place, place.run);
     return;
@@ -132,7 +141,7 @@ export function* rowText(transcript: Transcript, place: ShownPlace, pending: boo
     const status = row.run === null ? row.status : (transcript.statusOf(row.run) ?? row.status);
     const content = contentOf(row);
     const isList = row.role === 'user' && content.startsWith('[') && content.includes('"tool_result"');
-    const own = isList ? `[${ownBlocks(content, transcript.calls.ids).join(',')}]` : content;
+    const own = isList ? `[${ownBlocks(content, calls).join(',')}]` : content;
     yield messageText({ ...row, status }, own);
   }
 }

@@ -1,7 +1,7 @@
 /** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
-import { streamBegun, streamOfTexts } from '../../http/stream-of-texts.ts';
+import { inPieces, streamBegun, streamOfTexts } from '../../http/stream-of-texts.ts';
 import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery, View } from '../conversations.schema.ts';
@@ -106,7 +106,8 @@ function* shownTexts(
   places: readonly ShownPlace[],
   pending = false,
 ): Generator<Iterable<string>> {
-  for (const place of places) yield rowText(transcript, place, pending);
+  const { ids } = transcript.calls;
+  for (const place of places) yield rowText(transcript, place, pending, ids);
 }
 
 /** The last line of an export where what follows is damaged. */
@@ -133,7 +134,7 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
     }
     yield `${JSON.stringify({ type: 'end', messages })}\n`;
   }
-  return streamOfTexts(untilDamage(lines(), () => `\n${EXPORT_DAMAGED}\n`));
+  return streamOfTexts(inPieces(untilDamage(lines(), () => `\n${EXPORT_DAMAGED}\n`)));
 }
 
 /** @returns a piece of JSON without its line ends. They occur only between members, never in a string. */

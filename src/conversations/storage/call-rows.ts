@@ -1,7 +1,7 @@
 import { columnsOf, membersOf } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import { checked, readJson, sumOf } from './damaged-row.ts';
+import { checked, readStored, checksumOf } from './damaged-row.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { readDivided, writeDivided } from './pieces.ts';
 
@@ -66,7 +66,7 @@ function subagentColumn(share: SubagentShare | undefined): { subagent?: string }
 
 function readCalls(text: unknown): NewCall[] {
   if (typeof text !== 'string') return [];
-  const calls = readJson('the calls of a step', () => JSON.parse(text) as [string, string][]);
+  const calls = readStored('the calls of a step', () => JSON.parse(text) as [string, string][]);
   return calls.map(([id, name]) => ({ id, name }));
 }
 
@@ -90,7 +90,7 @@ export class CallRows extends Rows {
   end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result, subagent }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
     const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
-    const stored = isDivided ? { result: null } : { result, sum: sumOf(result) };
+    const stored = isDivided ? { result: null } : { result, sum: checksumOf(result) };
     const all = { ...row, ...subagentColumn(subagent), ...stored };
     this.tables.insert('calls', all, 'insert or replace');
     if (isDivided) writeDivided(this.tables, resultOwner(turn, n), result);
@@ -109,7 +109,7 @@ export class CallRows extends Rows {
       const { subagent, ...known } = row;
       const call = membersOf(known) as unknown as CallRow;
       const { n, bytes } = call;
-      const shareOf = (text: string) => readJson('the share of a subagent', () => JSON.parse(text) as SubagentShare);
+      const shareOf = (text: string) => readStored('the share of a subagent', () => JSON.parse(text) as SubagentShare);
       const share = typeof subagent === 'string' ? { subagent: shareOf(subagent) } : {};
       rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, ...share });
     }

@@ -57,7 +57,7 @@ export function damageBy(act: () => unknown): DamagedRow | undefined {
 }
 
 /** @returns a checksum: another one for a text with characters that are missing, changed or in another order */
-export function sumOf(text: string, from = 0, to = text.length): number {
+export function checksumOf(text: string, from = 0, to = text.length): number {
   let sum = 0;
   for (let at = from; at < to; at += 1) sum = (Math.imul(sum, 31) + text.charCodeAt(at)) | 0;
   return sum;
@@ -69,12 +69,12 @@ export function sumOf(text: string, from = 0, to = text.length): number {
  * @throws DamagedRow if its checksum is not the stored one
  */
 export function checked(what: string, text: string, sum: SqlStorageValue | undefined): string {
-  if (sumOf(text) !== sum) throw new DamagedRow(what);
+  if (checksumOf(text) !== sum) throw new DamagedRow(what);
   return text;
 }
 
 /** @returns the value of a stored JSON text. @throws DamagedRow if it is not JSON */
-export function readJson<T>(what: string, read: () => T): T {
+export function readStored<T>(what: string, read: () => T): T {
   try {
     return read();
   } catch (thrown) {
@@ -84,12 +84,12 @@ export function readJson<T>(what: string, read: () => T): T {
 
 /** @param what names it, so that it is not taken for something else. @returns the JSON text of an object, with its checksum */
 export function withSum(what: string, json: string): string {
-  return `${json.slice(0, -1)},"sum":${sumOf(what + json)}}`;
+  return `${json.slice(0, -1)},"sum":${checksumOf(what + json)}}`;
 }
 
 /** @returns what `withSum` was given. @throws DamagedRow if it is not the same text */
 export function withoutSum(what: string, text: string): string {
   const [, before = '', sum] = /^(.*),"sum":(-?\d+)\}$/s.exec(text) ?? [];
-  if (sumOf(`${what}${before}}`) !== Number(sum)) throw new DamagedRow(what);
+  if (checksumOf(`${what}${before}}`) !== Number(sum)) throw new DamagedRow(what);
   return `${before}}`;
 }

@@ -5,7 +5,7 @@
 
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import type { JoinedMessages } from '../../upstream/request/sent-history.ts';
-import { DamagedRow, sumOf } from './damaged-row.ts';
+import { DamagedRow, checksumOf } from './damaged-row.ts';
 import { withoutThinking } from './message-text.ts';
 import { NO_ANSWER } from './tables.ts';
 import type { Transcript } from './transcript.ts';
@@ -69,7 +69,7 @@ function checkJoined(joined: string, sums: string, what: string): void {
   let at = 0;
   for (const each of sums.split(',')) {
     const [length = 0, sum] = each.split(' ').map(Number);
-    if (sumOf(joined, at, at + length) !== sum) throw new DamagedRow(what);
+    if (checksumOf(joined, at, at + length) !== sum) throw new DamagedRow(what);
     at += length + 1;
   }
   if (at !== joined.length + 1) throw new DamagedRow(what);

@@ -1,5 +1,5 @@
 import { Rows } from '../../durable/rows.ts';
-import { checked, DamagedRow, damageBy, sumOf } from './damaged-row.ts';
+import { checked, DamagedRow, damageBy, checksumOf } from './damaged-row.ts';
 import { eventsAsShown } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
@@ -39,7 +39,7 @@ export class LogRows extends Rows {
     let n = start;
     const { at = null, unseenMs: unseen_ms = null } = time ?? {};
     const insert = (first: number, text: string) => {
-      this.tables.insert('log', { turn, n, first, text, sum: sumOf(text), at, unseen_ms });
+      this.tables.insert('log', { turn, n, first, text, sum: checksumOf(text), at, unseen_ms });
       n += 1;
     };
     if (text.length <= PIECE_CHARACTERS) {

@@ -13,7 +13,7 @@ import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
-import { checked, type DamagedRow, damageBy, sumOf, withoutSum, withSum } from './damaged-row.ts';
+import { checked, type DamagedRow, damageBy, checksumOf, withoutSum, withSum } from './damaged-row.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
@@ -289,7 +289,7 @@ export class Transcript extends Tables {
 
   addMessage({ seq, turn, id, role, createdAt, text, origin }: NewMessage): void {
     const isDivided = text.length > PIECE_CHARACTERS;
-    const stored = { characters: text.length, text: isDivided ? null : text, sum: sumOf(text) };
+    const stored = { characters: text.length, text: isDivided ? null : text, sum: checksumOf(text) };
     const row = { seq, turn, id, role, created_at: createdAt, ...stored };
     this.insert('messages', origin ? { ...row, origin } : row);
     if (isDivided) writeDivided(this, seq, text);

@@ -125,9 +125,20 @@ export function turnsWithoutMessages(transcript: Transcript, from: number): Turn
   return transcript.turns('not exists (select 1 from messages where turn = turns.seq) and seq >= ?', from);
 }
 
-/** @returns the turns of the history up to a number, oldest first. */
-export function committedTurns(transcript: Transcript, until: number): TurnRow[] {
-  return transcript.turns(`status in ${COMMITTED} and seq <= ?`, until);
+/** @returns the number of the last turn of the history; 0 if it has none. */
+export function lastCommitted(transcript: Transcript): number {
+  return transcript.figure(`select seq from turns where status in ${COMMITTED} order by seq desc limit 1`) ?? 0;
+}
+
+/** Reads the turns of the history up to a number, oldest first, some at a time. */
+export function* committedTurns(transcript: Transcript, until: number): Generator<TurnRow> {
+  const some = `select seq from turns where status in ${COMMITTED} and seq > ? and seq <= ? order by seq limit 50`;
+  let last: TurnRow | undefined;
+  do {
+    const turns = transcript.turns(`seq in (${some})`, last?.seq ?? 0, until);
+    yield* turns;
+    last = turns.at(-1);
+  } while (last);
 }
 
 /** The size of a turn that is sent: the characters of its messages. */

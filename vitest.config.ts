@@ -82,6 +82,7 @@ export default defineConfig({
           ...common,
           name: 'e2e',
           include: ofTheWhole,
+          exclude: process.env.REPEATS === undefined ? ['test/e2e/repeats/hunt.test.ts'] : [],
           // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
           isolate: false,
           globalSetup: './test/runner/build.ts',

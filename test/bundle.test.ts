@@ -12,9 +12,9 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * stopping the others, questions that survive everything, versions that are taken back and thinking that is bound take 3 more. A
  * platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 239_700;
+const LIMIT_BYTES = 242_500;
 
-test('the deployed Worker is at most 239.7 kB, compressed', () => {
+test('the deployed Worker is at most 242.5 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

@@ -11,6 +11,7 @@ import type {
   NameRow,
   NewCredit,
   NewVersion,
+  PointedVersion,
   PutAnswer,
   SavingsQuery,
   SavingsRow,
@@ -384,28 +385,33 @@ export class Account extends EdgeObject implements AccountObject {
       now,
       this.#state.storage.roomForVersions(this.#state.limits.limits, now),
     );
-    return outcome === 'full'
-      ? { outcome }
-      : { outcome, published: await this.#state.publisher.publish(version.kind, version.name) };
+    return await this.#published(version, outcome);
   }
 
   /** Makes a name point to an earlier version. */
-  async pointVersion(id: VersionId): Promise<PutAnswer> {
-    const outcome = this.#state.versions.point(id, this.#state.advance());
-    return outcome === 'unknown'
-      ? { outcome }
-      : { outcome, published: await this.#state.publisher.publish(id.kind, id.name) };
+  async pointVersion(id: PointedVersion): Promise<PutAnswer> {
+    return await this.#published(id, this.#state.versions.point(id, this.#state.advance()));
   }
 
   /** Removes a name. Its versions stay for those who hold them. */
-  async removeName(kind: string, name: string): Promise<{ existed: boolean; published: boolean }> {
-    const existed = this.#state.versions.remove(kind, name, this.#state.advance());
-    return { existed, published: !existed || (await this.#state.publisher.publish(kind, name)) };
+  async removeName(kind: string, name: string): Promise<PutAnswer> {
+    return await this.#published({ kind, name }, this.#state.versions.remove(kind, name, this.#state.advance()));
   }
 
-  /** @returns the bytes of a version, which KV may not have yet. */
-  readVersion(id: VersionId): Uint8Array | undefined {
-    return this.#state.versions.read(id);
+  /** Takes a version back from everybody, holders too. */
+  async withdrawVersion(id: VersionId): Promise<PutAnswer> {
+    return await this.#published(id, this.#state.versions.withdraw(id, this.#state.advance()));
+  }
+
+  async #published({ kind, name }: Omit<VersionId, 'hash'>, outcome: PutAnswer['outcome']): Promise<PutAnswer> {
+    if (outcome !== 'stored') return { outcome };
+    const published = await this.#state.publisher.publish(kind, name);
+    return { outcome, published, pointer: this.#state.versions.pointer(kind, name) };
+  }
+
+  /** @returns the bytes of a version, which KV may not have yet. @param isAny whether it need not be current or pinned */
+  readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined {
+    return this.#state.versions.read(id, isAny);
   }
 
   /** @returns one name that is stored here, and the version that it points to. */

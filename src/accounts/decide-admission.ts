@@ -89,6 +89,11 @@ function tryAdmission(
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
     state.credentials.see(token, now);
   }
+  for (const kind of ['agent', 'prefix'] as const) {
+    const { [kind]: ref = '' } = request;
+    const [name = '', hash = ''] = ref.split('@');
+    if (name && state.versions.pointer(kind, name).withdrawn.includes(hash)) return { outcome: 'withdrawn', kind, ref };
+  }
   const decision = worstCase ? placeHold(state, request, worstCase, now, mayAsk) : admitUnheld(state, request, now);
   if (decision.outcome === 'refused') state.refusals.add(request, decision.refusal, now);
   else if (decision.outcome === 'full') {

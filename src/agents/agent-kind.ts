@@ -1,14 +1,12 @@
 import { decoder } from '../http/bytes.ts';
-import { notFound } from '../http/errors.ts';
 import type { StoredKind } from '../versions/find-stored.ts';
 import { type Agent, agentOf, sizeOfAgent } from './agent.ts';
 
 /** How agents are stored in versions. */
 export const AGENTS: StoredKind<Agent> = {
   kind: 'agent',
+  path: '/agents',
   read: (bytes) => agentOf(decoder.decode(bytes)),
   held: sizeOfAgent,
   memoryBytes: 8 * 1024 * 1024,
-  unknown: (ref) =>
-    notFound(`There is no agent ${ref}. Store one with PUT /agents/:name, or list them with GET /agents.`),
 };

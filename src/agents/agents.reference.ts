@@ -1,7 +1,7 @@
 import * as z from '../http/zod.ts';
 import { jsonAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
-import { storedRoutes } from '../versions/versions.reference.ts';
+import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
 import { putAgent } from './agents.schema.ts';
 import { agentContent, agentDeleted } from './agents-answers.schema.ts';
 
@@ -32,7 +32,7 @@ export const agents: Resource = {
   tag: 'Agents',
   description:
     'Runs, stored by version: who answers, with which system and tools, within which limits. A message names one by `agent`, and its conversation keeps the version that it began with.',
-  parameters: { name: { description: 'Its name; where it is read, `name@version` too.', example: 'support' } },
+  parameters: storedParameters('support'),
   routes: storedRoutes({
     kind: 'agent',
     title: 'Agent',

@@ -20,18 +20,17 @@ export function agentsRoutes() {
     '/',
     namedRoutes({
       stored: AGENTS,
-      path: '/agents',
       scope: 'messages',
       schemas: putAgent,
       maxBytes: MAX_AGENT_BYTES,
       readBody: async (c) => {
         const json = await readWithTools(c, 'free');
         if (!Array.isArray(json.tools)) return json;
-        const { account } = c.get('identity');
+        const identity = c.get('identity');
         // What an admin stores belongs to the deployment, and so do the agents that it calls.
-        const by = hasScope(c.get('identity'), 'admin') ? DEPLOYMENT : account;
+        const by = hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
         const context = { env: c.env, settings: c.get('settings') };
-        return { ...json, tools: await describedTools(json.tools, (agent) => findAgent(context, account, agent, by)) };
+        return { ...json, tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)) };
       },
       write: agentBytes,
       show: (c, found) => c.json(agentContentOf(c, found)),

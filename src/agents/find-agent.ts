@@ -1,6 +1,7 @@
 /** Finds a stored agent for a Worker's object, or for a request. */
 
 import type { Bindings } from '../durable/bindings.ts';
+import type { Identity } from '../identity/caller.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
 import { requireStored } from '../versions/find-stored.ts';
@@ -26,11 +27,11 @@ export interface FoundAgent extends Readonly<Agent> {
  */
 export async function findAgent(
   { env, settings }: { env: Bindings; settings: Settings },
-  account: string,
+  { account, scopes }: Pick<Identity, 'account' | 'scopes'>,
   ref: string,
   by = account,
 ): Promise<FoundAgent> {
-  const reader = { account, accounts: env, store: env.STORE, settings };
+  const reader = { account, scopes, accounts: env, store: env.STORE, settings };
   const { owner, name, hash, value } = await requireStored(AGENTS, reader, ref, [by, DEPLOYMENT]);
   return { ...value, owner, name, hash, version: `${name}@${hash}` };
 }

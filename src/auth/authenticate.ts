@@ -123,6 +123,6 @@ export function requireScope(scope: Scope) {
 }
 
 /** @returns whether an identity has a scope; `admin` includes every other. */
-export function hasScope({ scopes }: Identity, scope: Scope): boolean {
+export function hasScope({ scopes }: Pick<Identity, 'scopes'>, scope: Scope): boolean {
   return scopes.includes(scope) || scopes.includes('admin');
 }

@@ -2,7 +2,7 @@ import { classificationReport } from '../classifications/classifications-answers
 import * as z from '../http/zod.ts';
 import { jsonAnswer, linesContent } from '../reference/answers.ts';
 import type { Content, Resource } from '../reference/resource.ts';
-import { storedRoutes } from '../versions/versions.reference.ts';
+import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';
 import { classifyRequest } from './classify.schema.ts';
@@ -68,7 +68,7 @@ const classifier = z.withMeta(classifierContent, { id: 'Classifier' });
 export const classification: Resource = {
   tag: 'Classification',
   description: 'Labels for texts, always of those that were given, and how good they are.',
-  parameters: { name: { description: 'Its name; where it is read, `name@version` too.', example: 'tickets' } },
+  parameters: storedParameters('tickets'),
   routes: {
     'POST /classify': {
       operation: 'classify',

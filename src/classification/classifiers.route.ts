@@ -31,7 +31,6 @@ export function classifiersRoutes(fetchUpstream?: Fetch) {
       '/',
       namedRoutes({
         stored: CLASSIFIERS,
-        path: '/classifiers',
         scope: 'classify',
         schemas: putClassifier,
         maxBytes: MAX_CLASSIFIER_BYTES,

@@ -109,8 +109,9 @@ function stored<Put, Answer, Stored>(transport: Transport, path: string) {
   // The `@` before a version is not encoded.
   const at = (name: string, rest = '') => `${path}/${encodeURIComponent(name).replace('%40', '@')}${rest}`;
   return {
-    /** Stores a new version, or points the name to a stored one. */
-    put: (name: string, value: Put): Promise<Answer> => transport.json(at(name), { method: 'PUT', body: value }),
+    /** Stores a new version, or points the name to a stored one. @param value with `pinned`: hashes that stay in use too */
+    put: (name: string, value: Put & { pinned?: string[] }): Promise<Answer> =>
+      transport.json(at(name), { method: 'PUT', body: value }),
     /** Lists them in the order of their names. */
     list: (page?: PageRequest): Promise<Page<NamedRow>> => transport.json(path, { query: page }),
     /** Gets one version. @param ref `name` or `name@version` */
@@ -121,6 +122,11 @@ function stored<Put, Answer, Stored>(transport: Transport, path: string) {
     /** Deletes a name with its versions. */
     delete: async (name: string): Promise<void> => {
       await transport.send(at(name), { method: 'DELETE' });
+    },
+    /** Takes a version back from everybody, also from the conversations that hold it. @param ref `name@version` */
+    withdraw: async (ref: string): Promise<void> => {
+      const [name = '', hash = ''] = ref.split('@');
+      await transport.send(at(name, `/versions/${encodeURIComponent(hash)}`), { method: 'DELETE' });
     },
   };
 }

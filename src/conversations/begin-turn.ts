@@ -3,8 +3,8 @@
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { edit } from '../json/edit.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
-import { heldAgent, ownerOfTool, type Taken } from './held-agent.ts';
-import { checkHeld, layHeld } from './held-prefix.ts';
+import { heldAgent, layerOf, ownerOfTool, type Taken } from './held-agent.ts';
+import { checkHeld } from './held-prefix.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
@@ -304,7 +304,8 @@ function runnerOf(
     conversation: place.id,
     parent: transcript.profile?.parent && listedParentOf(transcript.profile.parent),
     adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
-    prefix: prefix ? { ref: refOf(prefix), lay: (body) => layHeld(context, place.account, prefix, body) } : undefined,
+    prefix: prefix ? refOf(prefix) : undefined,
+    lay: layerOf(context, transcript.profile),
     agent: agent ? refOf(agent) : undefined,
     settings: context.settings(),
     upstream,

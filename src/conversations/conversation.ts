@@ -32,7 +32,7 @@ import { decideOn } from './continue-run.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { promptToCount } from './count-prompt.ts';
 import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
-import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed } from './held-agent.ts';
+import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
 import { importedTurns } from './history/imported-turns.ts';
@@ -186,7 +186,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** Decides on a call that waits for approval. The last decision of a step begins the turn that goes on. */
-  decide(decision: CalledDecision): Result<DecisionAnswer> {
+  async decide(decision: CalledDecision): Promise<Result<DecisionAnswer>> {
+    const withdrawn = decision.decision === 'approve' && (await withdrawnFrom(this.#context, this.#currentProfile()));
+    if (withdrawn) return failedResult(withdrawn);
     if (!this.#currentProfile()) return unknownConversation();
     const { going = this.#runner, result } = decideOn(this.#context, decision, this.#hooks);
     this.#runner = going;
@@ -210,7 +212,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
   async create(
     place: ConversationPlace,
-    fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
+    fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'> & Partial<Pick<TurnRequest, 'identity'>>,
     texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>> {
     const system = texts.system && (await receivedText(texts.system));

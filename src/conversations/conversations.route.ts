@@ -60,12 +60,13 @@ export function conversationsRoutes() {
       checkRetention(c, fields.retention_seconds);
       const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
       const place = { account: c.get('identity').account, id };
+      const asked = { ...fields, identity: c.get('identity') };
       const given = (name: 'system' | 'tools' | 'messages') => {
         const text = texts.get(name);
         return text === undefined ? {} : { [name]: crossingText(text) };
       };
       const created = await storing(c, id, (object) =>
-        object.create(place, fields, { ...given('system'), ...given('tools'), ...given('messages') }),
+        object.create(place, asked, { ...given('system'), ...given('tools'), ...given('messages') }),
       );
       return json(created, 201, quotaStatus);
     })

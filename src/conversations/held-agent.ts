@@ -6,13 +6,17 @@ import { behindAgent, type InheritedParts } from '../agents/behind-agent.ts';
 import { findAgent } from '../agents/find-agent.ts';
 import type { ConversationPlace, TurnAnswer } from '../durable/contracts/conversation.ts';
 import { invalidRequest } from '../http/errors.ts';
+import type { Identity } from '../identity/caller.ts';
+import { DEPLOYMENT } from '../identity/identity.ts';
 import type { Json } from '../json/object.ts';
-import { memoryOf } from '../versions/find-stored.ts';
-import { type TakenPrefix, takePrefix } from './held-prefix.ts';
+import { PREFIXES } from '../prefixes/prefix-kind.ts';
+import { memoryOf, refuseWithdrawn } from '../versions/find-stored.ts';
+import { layHeld, storedPlaceOf, type TakenPrefix, takePrefix } from './held-prefix.ts';
 import type { PrefixDefaults } from './history/next-request.ts';
 import type { ObjectContext } from './object-context.ts';
-import { type HeldAgent, refOf } from './storage/rows.ts';
+import { type HeldAgent, type Profile, refOf } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
+import type { TurnContext } from './turn/turn-context.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */
 export interface TakenAgent extends PrefixDefaults {
@@ -29,17 +33,19 @@ interface NamedBeginning {
   prefix?: string | undefined;
   agent?: string | undefined;
   agentOwner?: string | undefined;
+  /** Who asks, and so may name another version than the current one. */
+  identity?: Pick<Identity, 'scopes'>;
 }
 
 const NOT_BOTH = 'prefix: not allowed with agent, whose own system and tools begin the prompt. Send one of the two.';
 
 /** @returns whether a request names what a new conversation would begin with. */
-export function namesBeginning({ prefix, agent }: NamedBeginning): boolean {
+export function namesBeginning({ prefix, agent }: Pick<NamedBeginning, 'prefix' | 'agent'>): boolean {
   return prefix !== undefined || agent !== undefined;
 }
 
 /** @throws ApiError 400 for a request that names a prefix and an agent */
-export function refuseBoth({ prefix, agent }: NamedBeginning): void {
+export function refuseBoth({ prefix, agent }: Pick<NamedBeginning, 'prefix' | 'agent'>): void {
   if (prefix !== undefined && agent !== undefined) throw invalidRequest(NOT_BOTH);
 }
 
@@ -56,10 +62,12 @@ export async function takeNamed(
 ): Promise<Taken | undefined> {
   refuseBoth(named);
   const { prefix, agent, agentOwner } = named;
-  if (prefix !== undefined) return await takePrefix(context, place, prefix);
+  const { account } = place;
+  const { scopes = [] } = named.identity ?? {};
+  if (prefix !== undefined) return await takePrefix(context, place, prefix, scopes);
   if (agent === undefined) return undefined;
   const around = { env: context.env, settings: context.settings() };
-  const found = await findAgent(around, place.account, agent, agentOwner);
+  const found = await findAgent(around, { account, scopes }, agent, agentOwner);
   const { owner, name, hash, text, definition } = found;
   const { model, max_tokens: maxTokens } = definition;
   return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, runs: undefined };
@@ -89,6 +97,33 @@ export function ownerOfTool(
   function hasName({ name }: Json): boolean {
     return name === tool;
   }
+}
+
+/**
+ * @returns what puts a conversation's prefix before a body, and refuses what others share and was withdrawn. What is the
+ *   account's own is refused by its admission, which is exact and costs no read
+ */
+export function layerOf(context: ObjectContext, profile: Profile | undefined): TurnContext['lay'] {
+  const { account = '', prefix, agent } = profile ?? {};
+  if (prefix) return (body) => layHeld(context, account, prefix, body);
+  if (agent?.owner !== DEPLOYMENT) return undefined;
+  return async (body) => {
+    await refuseWithdrawn(AGENTS, storedPlaceOf(context, account), agent);
+    return { body, fallbacks: undefined };
+  };
+}
+
+/** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
+export async function withdrawnFrom(context: ObjectContext, profile: Profile | undefined): Promise<unknown> {
+  const { account = '', prefix, agent } = profile ?? {};
+  const place = storedPlaceOf(context, account);
+  try {
+    if (prefix) await refuseWithdrawn(PREFIXES, place, prefix);
+    if (agent) await refuseWithdrawn(AGENTS, place, agent);
+  } catch (thrown) {
+    return thrown;
+  }
+  return undefined;
 }
 
 /** @returns the agent of a conversation; undefined where it has none */

@@ -2,14 +2,22 @@
 
 import { type AccountRequest, callAccount } from '../durable/call-account.ts';
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
-import { ApiError, invalidRequest } from '../http/errors.ts';
+import { invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { logFailure } from '../http/log.ts';
 import { sizeOf } from '../http/read-json.ts';
+import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
 import { expand } from '../prefixes/prefix.ts';
 import { PREFIXES } from '../prefixes/prefix-kind.ts';
 import { RequestBody } from '../upstream/request/request-body.ts';
-import { findStored, requireStored, type StoredReader } from '../versions/find-stored.ts';
+import {
+  findExactly,
+  refuseWithdrawn,
+  requireStored,
+  type StoredPlace,
+  unknownVersion,
+  withdrawn,
+} from '../versions/find-stored.ts';
 import { parseRef } from '../versions/versions.schema.ts';
 import { type PrefixDefaults, tooLargeToSend } from './history/next-request.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
@@ -24,8 +32,14 @@ export interface TakenPrefix extends PrefixDefaults {
 type Callers = Pick<ObjectContext, 'env' | 'settings'>;
 
 /** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
-export async function takePrefix(context: Callers, place: ConversationPlace, ref: string): Promise<TakenPrefix> {
-  const found = await requireStored(PREFIXES, prefixReaderOf(context, place.account), ref);
+export async function takePrefix(
+  context: Callers,
+  place: ConversationPlace,
+  ref: string,
+  scopes: readonly Scope[],
+): Promise<TakenPrefix> {
+  const { account } = place;
+  const found = await requireStored(PREFIXES, { ...storedPlaceOf(context, account), account, scopes }, ref);
   const { content, runs } = found.value;
   const { model, max_tokens: maxTokens } = content;
   return { held: await holdPrefix(context, place, found), model, maxTokens, runs };
@@ -39,15 +53,15 @@ export async function holdPrefix(
 ): Promise<HeldPrefix> {
   const holder = JSON.stringify([account, id, crypto.randomUUID()]);
   const version = { kind: PREFIXES.kind, name, hash };
-  const isHeld = await callAccount(prefixReaderOf(context, owner), (object) => object.holdVersion(version, holder));
-  if (!isHeld) throw PREFIXES.unknown(`${name}@${hash}`);
+  const isHeld = await callAccount(storedPlaceOf(context, owner), (object) => object.holdVersion(version, holder));
+  if (!isHeld) throw unknownVersion(PREFIXES, `${name}@${hash}`);
   return { owner, name, hash, holder };
 }
 
 /** Releases a conversation's hold on a version. */
 export async function releasePrefix(context: Callers, { owner, name, hash, holder }: HeldPrefix): Promise<void> {
   const version = { kind: PREFIXES.kind, name, hash };
-  await callAccount(prefixReaderOf(context, owner), (object) => object.releaseVersion(version, holder));
+  await callAccount(storedPlaceOf(context, owner), (object) => object.releaseVersion(version, holder));
 }
 
 /** Releases a prefix without waiting. A failed release is only logged: it does no more harm than a version that stays. */
@@ -80,24 +94,22 @@ export function checkHeld(field: 'prefix' | 'agent', held: HeldAgent | null | un
  * Puts a conversation's prefix before the body of a turn.
  *
  * @returns the body, and the models that may step in according to the prefix
- * @throws ApiError 400 if prefix and body contradict each other, 413 if the result is too large
+ * @throws ApiError 400 if prefix and body contradict each other, 409 if the prefix was withdrawn, 413 if the result is too
+ *   large
  */
 export async function layHeld(context: Callers, account: string, held: HeldPrefix, body: JsonBody): Promise<LaidBody> {
-  const reader = prefixReaderOf(context, account);
-  const found = await findStored(PREFIXES, reader, { name: held.name, hash: held.hash }, [held.owner]);
-  if (!found) {
-    throw new ApiError('api_error', `The prefix ${refOf(held)} of this conversation could not be found.`, {
-      logged: 'prefix_lost',
-    });
-  }
+  const place = storedPlaceOf(context, account);
+  if (held.owner === DEPLOYMENT) await refuseWithdrawn(PREFIXES, place, held);
+  const found = await findExactly(PREFIXES, place, held);
+  if (!found) throw withdrawn(PREFIXES.kind, refOf(held));
   const expanded = expand(body, found.value);
-  const { MAX_BODY_BYTES } = reader.settings;
+  const { MAX_BODY_BYTES } = place.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;
   if (sizeOf(expanded) > MAX_BODY_BYTES) throw tooLargeToSend(MAX_BODY_BYTES, hasHistory);
   return { body: expanded, fallbacks: found.value.content.fallback_models };
 }
 
-/** @returns a reader of the prefixes that an account can see, with which the account itself can be called too. */
-function prefixReaderOf(context: Callers, account: string): StoredReader & AccountRequest {
-  return { account, store: context.env.STORE, ...accountRequestOf(context, { account }) };
+/** @returns where versions are stored, with which an account can be called too. */
+export function storedPlaceOf(context: Callers, account: string): StoredPlace & AccountRequest {
+  return { store: context.env.STORE, ...accountRequestOf(context, { account }) };
 }

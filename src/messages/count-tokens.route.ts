@@ -103,8 +103,7 @@ async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody
 /** @returns a prompt with the parts of the agent that it names. @throws ApiError 400 if it also names a prefix */
 async function behindNamed(c: Context<AppEnv>, sent: JsonBody, agent: string): Promise<JsonBody> {
   refuseBoth({ agent, prefix: prefixNamed(c.req.raw.headers, sent.json) });
-  const { account } = c.get('identity');
-  const found = await findAgent({ env: c.env, settings: c.get('settings') }, account, agent);
+  const found = await findAgent({ env: c.env, settings: c.get('settings') }, c.get('identity'), agent);
   const own = { system: undefined, tools: undefined };
   const text = behindAgent(memberTexts(sent.text), found, own, { breakpoints: 0, counts: true });
   return asTold(withText(sent, text, JSON.parse(text)));

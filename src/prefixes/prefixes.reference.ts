@@ -2,7 +2,7 @@ import { daysQuery } from '../accounts/usage.schema.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer } from '../reference/answers.ts';
 import type { Resource } from '../reference/resource.ts';
-import { storedRoutes } from '../versions/versions.reference.ts';
+import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
 import { putPrefix } from './prefixes.schema.ts';
 import { prefixAnswer, prefixContent, prefixDeleted, prefixStats } from './prefixes-answers.schema.ts';
 
@@ -31,7 +31,7 @@ const savings = {
 export const prefixes: Resource = {
   tag: 'Prefixes',
   description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
-  parameters: { name: { description: 'Its name; where it is read, `name@version` too.', example: 'support' } },
+  parameters: storedParameters('support'),
   routes: {
     ...storedRoutes({
       kind: 'prefix',

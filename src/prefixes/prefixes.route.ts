@@ -15,6 +15,7 @@ import { defaultModel } from '../pricing/default-model.ts';
 import { readWithTools, shownTools } from '../tools/stored-tools.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { unknownVersion } from '../versions/find-stored.ts';
 import { type Found, usersOf } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName, ownersSeen } from '../versions/named-routes.ts';
 import { cachedCosts, paysFrom } from './break-even.ts';
@@ -36,7 +37,6 @@ export function prefixesRoutes(fetchUpstream?: Fetch) {
       '/',
       namedRoutes({
         stored: PREFIXES,
-        path: '/prefixes',
         scope: 'messages',
         schemas: putPrefix,
         maxBytes: MAX_PREFIX_BYTES,
@@ -126,5 +126,5 @@ async function stats(c: Context<AppEnv>): Promise<PrefixStats> {
     const data = addUp(rows);
     return { name, owner: ownerName(owner), from: from ?? null, to: to ?? null, data, total: totalSavings(data) };
   }
-  throw PREFIXES.unknown(name);
+  throw unknownVersion(PREFIXES, name);
 }

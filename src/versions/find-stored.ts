@@ -3,26 +3,39 @@
 import { getOrMake } from '../cache/get-or-make.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { AccountBinding } from '../durable/stubs.ts';
-import type { ApiError } from '../http/errors.ts';
+import { type ApiError, finalError, notFound } from '../http/errors.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import type { Settings } from '../settings/settings.ts';
-import { type Found, findVersion, VersionMemory, type VersionSource } from './kv-copies.ts';
+import {
+  type Found,
+  findPointer,
+  findValue,
+  findVersion,
+  VersionMemory,
+  type VersionPlace,
+  type VersionRights,
+  type VersionSource,
+} from './kv-copies.ts';
 import { parseRef, type VersionRef } from './versions.schema.ts';
 
 /** One kind of stored things: its name in keys and rows, and how its text is read. */
 export interface StoredKind<T> extends Pick<VersionSource<T>, 'kind' | 'read' | 'held'> {
   /** How many bytes of it an isolate remembers. Default: that of `VersionMemory`. */
   memoryBytes?: number;
-  /** @returns the 404 for a name or a version that does not exist. */
-  unknown(ref: string): ApiError;
+  /** The path of its routes: `/prefixes`. */
+  path: string;
 }
 
-/** The account that looks for something, and where it is stored. */
-export interface StoredReader {
-  account: string;
+/** The deployment in which something is stored. */
+export interface StoredPlace {
   accounts: AccountBinding;
   store: KVNamespace;
   settings: Settings;
+}
+
+/** The account that looks for something, what it may do, and where it is stored. */
+export interface StoredReader extends StoredPlace, VersionRights {
+  account: string;
 }
 
 /** The memories, by deployment and the name of the kind. */
@@ -34,6 +47,19 @@ export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMem
   return getOrMake(kinds, kind.kind, () => new VersionMemory<T>(kind.memoryBytes)) as VersionMemory<T>;
 }
 
+/** @returns where the versions of a kind come from. */
+function versionsOfKind<T>(kind: StoredKind<T>, { accounts, store, settings }: StoredPlace) {
+  return {
+    ...kind,
+    store,
+    memory: memoryOf(kind, settings),
+    ask: ({ kind, owner, name }: VersionPlace, hash: string, isAny: boolean) =>
+      callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
+        object.readVersion({ kind, name, hash }, isAny),
+      ),
+  };
+}
+
 /**
  * Finds what an account means by a name or a version: its own before the deployment's, and nobody else's.
  *
@@ -41,25 +67,13 @@ export function memoryOf<T>(kind: StoredKind<T>, settings: Settings): VersionMem
  */
 export async function findStored<T>(
   kind: StoredKind<T>,
-  { account, accounts, store, settings }: StoredReader,
+  { account, scopes, listed, ...place }: StoredReader,
   ref: string | VersionRef,
   owners: readonly string[] = [account, DEPLOYMENT],
 ): Promise<Found<T> | undefined> {
   const parsed = typeof ref === 'string' ? parseRef(ref) : ref;
   if (!parsed) return undefined;
-  return await findVersion(
-    {
-      ...kind,
-      store,
-      memory: memoryOf(kind, settings),
-      owners,
-      ask: ({ kind, owner, name }, hash) =>
-        callAccount({ identity: { account: owner }, accounts, settings }, (object) =>
-          object.readVersion({ kind, name, hash }),
-        ),
-    },
-    parsed,
-  );
+  return await findVersion({ ...versionsOfKind(kind, place), owners, rights: { scopes, listed } }, parsed);
 }
 
 /** Finds the same as `findStored`. @throws ApiError 404 for what does not exist, 503 while it cannot be asked for */
@@ -70,6 +84,44 @@ export async function requireStored<T>(
   owners?: readonly string[],
 ): Promise<Found<T>> {
   const found = await findStored(kind, reader, ref, owners);
-  if (!found) throw kind.unknown(ref);
+  if (!found) throw unknownVersion(kind, ref);
   return found;
+}
+
+/** Finds a version for one who may use it, current or not. */
+export async function findExactly<T>(
+  kind: StoredKind<T>,
+  place: StoredPlace,
+  { owner, name, hash }: Omit<Found<T>, 'value'>,
+): Promise<Found<T> | undefined> {
+  return await findValue(versionsOfKind(kind, place), [{ kind: kind.kind, owner, name }], hash);
+}
+
+/** Checks a version that a conversation holds. @throws ApiError 409 if it was withdrawn, 503 while KV cannot be read */
+export async function refuseWithdrawn<T>(
+  kind: StoredKind<T>,
+  place: StoredPlace,
+  { owner, name, hash }: Omit<Found<T>, 'value'>,
+): Promise<void> {
+  const known = await findPointer(versionsOfKind(kind, place), { kind: kind.kind, owner, name });
+  if (known.withdrawn.includes(hash)) throw withdrawn(kind.kind, `${name}@${hash}`);
+}
+
+/** @returns the 409 for a conversation whose version was withdrawn. */
+export function withdrawn(kind: string, ref: string): ApiError {
+  const name = ref.split('@')[0] ?? ref;
+  return finalError(
+    'conflict_error',
+    `The ${kind} ${ref} was withdrawn by whoever stored it. Begin another conversation with \`"${kind}": "${name}"\`. What was said here can still be read.`,
+  );
+}
+
+/** @returns the 404 for a name that does not exist, and for a version that the caller may not use. */
+export function unknownVersion({ kind, path }: Pick<StoredKind<unknown>, 'kind' | 'path'>, ref: string): ApiError {
+  const [name, hash] = ref.split('@');
+  return notFound(
+    hash === undefined
+      ? `There is no ${kind} ${ref}. Store one with PUT ${path}/:name, or list them with GET ${path}.`
+      : `There is no ${kind} ${ref} for you: it is not the current version. Ask for \`${name}\`, or have whoever stores it list this version as \`pinned\` with PUT ${path}/${name}.`,
+  );
 }

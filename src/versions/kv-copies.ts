@@ -6,9 +6,12 @@
  * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is asked for a version that
  * KV does not have.
  */
+import { hasScope } from '../auth/authenticate.ts';
 import { LruCache } from '../cache/lru.ts';
+import type { NamePointer } from '../durable/contracts/account.ts';
 import { sha256Hex } from '../http/bytes.ts';
 import { type ApiError, tryAgain } from '../http/errors.ts';
+import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
 import { storedKeys } from '../kv/keys.ts';
 import type { VersionRef } from './versions.schema.ts';
 
@@ -35,15 +38,26 @@ export interface VersionSource<T> {
   memory: VersionMemory<T>;
   /** The owners, in the order in which a name is looked up. */
   owners: readonly string[];
-  /** Asks the owner's object for the bytes of a version. */
-  ask(place: VersionPlace, hash: string): Promise<Uint8Array | undefined>;
+  /** Who asks, and so may use other versions than the current one. */
+  rights: VersionRights;
+  /** Asks the owner's object for the bytes of a version. @param isAny whether it need not be current or pinned */
+  ask(place: VersionPlace, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
   read(bytes: Uint8Array): T;
   /** @returns the bytes of memory that a value takes. */
   held(value: T, bytes: number): number;
 }
 
+/** What a caller may do. */
+export interface VersionRights {
+  scopes: readonly Scope[];
+  /** The hashes that the caller's token lists. */
+  listed?: readonly string[] | undefined;
+}
+
 /** How long an isolate remembers to which version a name points, or that it points to none. */
 const BELIEVED_MS = 60_000;
+/** The shortest time for which KV lets a place of the network remember a value. */
+const KV_SECONDS = 30;
 const MOST_POINTERS = 10_000;
 /** Bytes of memory for values. (An isolate has 128 MB.) The largest value fits, and some more. */
 const MOST_REMEMBERED_BYTES = 24 * 1024 * 1024;
@@ -92,18 +106,44 @@ export async function deleteVersion(store: KVNamespace, place: VersionPlace, has
 }
 
 /**
- * Points a name to a version; with null, to none. KV accepts one write a second for each name.
+ * Writes what is known of a name; null if nothing is. KV accepts one write a second for each name.
  *
+ * @param text as `pointerText` writes it
  * @throws ApiError 503 while KV does not take it
  */
-export async function writePointer(store: KVNamespace, place: VersionPlace, hash: string | null): Promise<void> {
+export async function writePointer(store: KVNamespace, place: VersionPlace, text: string | null): Promise<void> {
   const key = pointerKey(place);
-  await reaching(() => (hash === null ? store.delete(key) : store.put(key, hash)));
+  await reaching(() => (text === null ? store.delete(key) : store.put(key, text)));
+}
+
+/** @returns the text for KV of a name's row; null if nothing is known of the name. */
+export function pointerText({ hash, pinned, withdrawn }: Record<string, unknown>): string | null {
+  return hash === null && withdrawn === '' ? null : `${hash ?? ''} ${pinned} ${withdrawn}`.trimEnd();
+}
+
+/** Reads what `pointerText` writes: the current version, the pinned ones and the withdrawn ones, with commas in between. */
+export function readPointer(text: string | null): NamePointer {
+  const [hash = '', ...lists] = (text ?? '').split(' ');
+  const [pinned = [], withdrawn = []] = lists.map((list) => list.split(',').filter((one) => one !== ''));
+  return { hash, pinned, withdrawn };
 }
 
 /**
- * Finds the current version of a name, or the version with a hash. What this isolate remembers costs no read; anything
- * else costs one read for each owner's pointer and one for the value.
+ * @returns whether a caller may use a version of a name: the current one, a pinned one, one that the caller's token lists, or
+ *   any for those who may store the name
+ */
+export function mayUseVersion(owner: string, hash: string, known: NamePointer, rights: VersionRights): boolean {
+  if (known.hash === '' || known.withdrawn.includes(hash)) return false;
+  return known.hash === hash || known.pinned.includes(hash) || mayUseAnyVersion(owner, hash, rights);
+}
+
+function mayUseAnyVersion(owner: string, hash: string, { scopes, listed = [] }: VersionRights): boolean {
+  return listed.includes(hash) || hasScope({ scopes }, owner === DEPLOYMENT ? 'admin' : 'prefixes');
+}
+
+/**
+ * Finds the current version of a name, or the version with a hash if the caller may use it. What this isolate remembers
+ * costs no read; anything else costs one read for each owner's pointer and one for the value.
  *
  * @throws ApiError 503 while KV cannot be read
  */
@@ -112,24 +152,50 @@ export async function findVersion<T>(
   { name, hash }: VersionRef,
 ): Promise<Found<T> | undefined> {
   const places = source.owners.map((owner) => ({ kind: source.kind, owner, name }));
-  if (hash !== undefined) return await findValue(source, places, hash);
   const pointers = await Promise.all(places.map((place) => findPointer(source, place)));
-  const at = pointers.findIndex((pointer) => pointer !== null);
-  const [place, pointer] = [places[at], pointers[at]];
-  if (!place || !pointer) return undefined;
-  return await findValue(source, [place], pointer);
+  if (hash === undefined) {
+    const at = pointers.findIndex((pointer) => pointer.hash !== '');
+    const [place, pointer] = [places[at], pointers[at]];
+    return place && pointer && (await findValue(source, [place], pointer.hash));
+  }
+  const usable = places.filter(({ owner }, at) => {
+    const pointer = pointers[at];
+    return pointer && mayUseVersion(owner, hash, pointer, source.rights);
+  });
+  const others = places.filter((place) => !usable.includes(place));
+  return (await findValue(source, usable, hash)) ?? (await askOwners(source, others, hash));
 }
 
-async function findPointer<T>({ store, memory }: VersionSource<T>, place: VersionPlace): Promise<string | null> {
+/** Asks the owners' objects, since KV may be behind. What they allow is remembered as pinned for as long as KV is believed. */
+async function askOwners<T>(
+  source: VersionSource<T>,
+  places: readonly VersionPlace[],
+  hash: string,
+): Promise<Found<T> | undefined> {
+  for (const place of places) {
+    const bytes = await source.ask(place, hash, mayUseAnyVersion(place.owner, hash, source.rights));
+    if (!bytes) continue;
+    source.memory.pin(place, hash);
+    return readOnce(source, place, hash, bytes);
+  }
+  return undefined;
+}
+
+/** Finds what is known of a name: at most as old as this isolate's memory and KV's together. */
+export async function findPointer(
+  { store, memory }: Pick<VersionSource<unknown>, 'store' | 'memory'>,
+  place: VersionPlace,
+): Promise<NamePointer> {
   const believed = memory.pointer(place);
   if (believed !== undefined) return believed;
-  const hash = await reaching(() => store.get(pointerKey(place)));
-  memory.believe(place, hash);
-  return hash;
+  const pointer = readPointer(await reaching(() => store.get(pointerKey(place), { cacheTtl: KV_SECONDS })));
+  memory.believe(place, pointer);
+  return pointer;
 }
 
-async function findValue<T>(
-  source: VersionSource<T>,
+/** Finds a version that the caller may use. */
+export async function findValue<T>(
+  source: Omit<VersionSource<T>, 'owners' | 'rights'>,
   places: readonly VersionPlace[],
   hash: string,
 ): Promise<Found<T> | undefined> {
@@ -143,16 +209,22 @@ async function findValue<T>(
   );
   for (const [index, place] of places.entries()) {
     const stored = found[index];
-    const bytes = stored ? new Uint8Array(stored) : await source.ask(place, hash);
-    if (bytes === undefined) continue;
-    // Another request may have read the same meanwhile. Its value is used, so that it is in memory only once.
-    const known = memory.value(place, hash);
-    if (known !== undefined) return { owner: place.owner, name: place.name, hash, value: known };
-    const value = source.read(bytes);
-    memory.remember(place, hash, value, source.held(value, bytes.length));
-    return { owner: place.owner, name: place.name, hash, value };
+    const bytes = stored ? new Uint8Array(stored) : await source.ask(place, hash, true);
+    if (bytes !== undefined) return readOnce(source, place, hash, bytes);
   }
   return undefined;
+}
+
+/** Reads a version, or takes what another request has read meanwhile, so that it is in memory only once. */
+function readOnce<T>(
+  { memory, read, held }: Pick<VersionSource<T>, 'memory' | 'read' | 'held'>,
+  place: VersionPlace,
+  hash: string,
+  bytes: Uint8Array,
+): Found<T> {
+  const value = memory.value(place, hash) ?? read(bytes);
+  memory.remember(place, hash, value, held(value, bytes.length));
+  return { owner: place.owner, name: place.name, hash, value };
 }
 
 async function reaching<T>(work: () => Promise<T>): Promise<T> {
@@ -172,7 +244,7 @@ export function kvUnavailable(cause?: unknown): ApiError {
 /** Remembers values up to a number of bytes (dropping the least recently used first), and pointers for a minute. */
 export class VersionMemory<T> {
   readonly #values: LruCache<string, { value: T; bytes: number }>;
-  readonly #pointers = new LruCache<string, { hash: string | null; until: number }>({ most: MOST_POINTERS });
+  readonly #pointers = new LruCache<string, { known: NamePointer; until: number }>({ most: MOST_POINTERS });
 
   constructor(mostBytes = MOST_REMEMBERED_BYTES) {
     this.#values = new LruCache({ most: mostBytes, sizeOf: ({ bytes }) => bytes });
@@ -194,15 +266,21 @@ export class VersionMemory<T> {
     if (!this.#values.has(key)) this.#values.set(key, { value, bytes });
   }
 
-  /** @returns the remembered version of a name; null if it points nowhere; undefined if that is not known. */
-  pointer(place: VersionPlace): string | null | undefined {
+  /** @returns what is remembered of a name; undefined if that is nothing. */
+  pointer(place: VersionPlace): NamePointer | undefined {
     const believed = this.#pointers.get(pointerKey(place));
-    return believed && believed.until > this.now() ? believed.hash : undefined;
+    return believed && believed.until > this.now() ? believed.known : undefined;
   }
 
-  /** Remembers for a minute where a name points; null means nowhere. */
-  believe(place: VersionPlace, hash: string | null): void {
-    this.#pointers.set(pointerKey(place), { hash, until: this.now() + BELIEVED_MS });
+  /** Remembers for a minute what is known of a name. */
+  believe(place: VersionPlace, known: NamePointer): void {
+    this.#pointers.set(pointerKey(place), { known, until: this.now() + BELIEVED_MS });
+  }
+
+  /** Adds a pinned version to what is remembered of a name. That ends at the same time as before. */
+  pin(place: VersionPlace, hash: string): void {
+    const believed = this.#pointers.get(pointerKey(place));
+    if (believed) believed.known = { ...believed.known, pinned: [...believed.known.pinned, hash] };
   }
 
   /** Forgets where a name points. It is called when this isolate has written the name. */

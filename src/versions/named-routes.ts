@@ -11,16 +11,21 @@ import { listOf, readPage } from '../http/page.ts';
 import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
-import { findStored, memoryOf, type StoredKind, type StoredReader } from './find-stored.ts';
+import {
+  findExactly,
+  findStored,
+  memoryOf,
+  type StoredKind,
+  type StoredReader,
+  unknownVersion,
+} from './find-stored.ts';
 import { type Found, kvUnavailable, type VersionPlace, versionHashOf } from './kv-copies.ts';
-import { isVersionedName, NAME_RULE, parseRef } from './versions.schema.ts';
+import { isVersionedName, NAME_RULE, parseRef, pinnedMember } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
 
 /** What the routes need to know about one kind. `T` is a version's value, `F` its schema in a `PUT`. */
 export interface NamedKind<T, F extends z.ZodMiniType<{ description?: string | undefined }>> {
   stored: StoredKind<T>;
-  /** The path of the list: `/classifiers`. */
-  path: string;
   /** The scope for reading. The scope for writing is `prefixes`. */
   scope: Scope;
   /** The two bodies that a `PUT` takes: a new version, or one that is stored already. */
@@ -38,11 +43,12 @@ export interface NamedKind<T, F extends z.ZodMiniType<{ description?: string | u
   admit(c: Context<AppEnv>, owner: string): Promise<void>;
 }
 
-/** Makes the routes that every kind of named things has: list, put, get, list versions, delete. */
+/** Makes the routes that every kind of named things has: list, put, get, list versions, delete, withdraw. */
 export function namedRoutes<T, F extends z.ZodMiniType<{ description?: string | undefined }>>(named: NamedKind<T, F>) {
-  const { stored, path, scope } = named;
+  const { stored, scope } = named;
+  const { kind, path } = stored;
   return new Hono<AppEnv>()
-    .get(path, requireScope(scope), async (c) => c.json(await listNames(c, stored.kind)))
+    .get(path, requireScope(scope), async (c) => c.json(await listNames(c, kind)))
     .put(`${path}/:name`, requireScope('prefixes'), async (c) => c.json(await putNamed(c, named)))
     .get(`${path}/:name/versions`, requireScope(scope), async (c) =>
       c.json(await historyOf(c, stored, c.req.param('name') ?? '')),
@@ -52,8 +58,16 @@ export function namedRoutes<T, F extends z.ZodMiniType<{ description?: string | 
     )
     .delete(`${path}/:name`, requireScope('prefixes'), async (c) => {
       const name = c.req.param('name') ?? '';
-      await removeName(c, stored, name);
-      return c.json({ type: `${stored.kind}_deleted`, name });
+      await publish(c, stored, storedPlaceFor(c, kind, name), name, (object) => object.removeName(kind, name));
+      return c.json({ type: `${kind}_deleted`, name });
+    })
+    .delete(`${path}/:name/versions/:hash`, requireScope('prefixes'), async (c) => {
+      const { name = '', hash = '' } = c.req.param();
+      const version = `${name}@${hash}`;
+      if (!parseRef(version)) throw unknownVersion(stored, version);
+      const id = { kind, name, hash };
+      await publish(c, stored, storedPlaceFor(c, kind, name), version, (object) => object.withdrawVersion(id));
+      return c.json({ type: `${kind}_version_withdrawn`, version });
     });
 }
 
@@ -65,15 +79,17 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const { kind } = stored;
   const name = c.req.param('name') ?? '';
   if (!isVersionedName(name)) throw invalidRequest(`The name of the ${kind} is ${NAME_RULE}.`);
-  const owner = ownerOf(c);
-  const place = { kind, owner, name };
-  const json = await readBody(c);
+  const place = storedPlaceFor(c, kind, name);
+  const { owner } = place;
+  const { pinned: asked, ...json }: { pinned?: unknown } = await readBody(c);
+  const { pinned } = validate(pinnedMember, { pinned: asked });
   if (Object.hasOwn(json, 'version')) {
     const found = await versionOf(c, stored, place, validate(schemas.pointer, json).version);
     const { hash } = found;
     const answer = await answerPut(c, found);
     await admit(c, owner);
-    await publish(c, stored, place, hash, (object) => object.pointVersion({ kind, name, hash }));
+    const id = { kind, name, hash, pinned };
+    await publish(c, stored, place, `${name}@${hash}`, (object) => object.pointVersion(id));
     return answer;
   }
   const fields = validate(schemas.fields, json);
@@ -83,7 +99,8 @@ async function putNamed<T, F extends z.ZodMiniType<{ description?: string | unde
   const answer = await answerPut(c, { name, hash, owner, value: stored.read(bytes) });
   await admit(c, owner);
   const { description = null } = fields;
-  await publish(c, stored, place, hash, (object) => object.putVersion({ kind, name, hash, bytes, description }));
+  const version = { kind, name, hash, bytes, description, pinned };
+  await publish(c, stored, place, `${name}@${hash}`, (object) => object.putVersion(version));
   return answer;
 }
 
@@ -92,10 +109,10 @@ export function ownersSeen(c: Context<AppEnv>): string[] {
   return [c.get('identity').account, DEPLOYMENT];
 }
 
-/** @returns the owner of what the caller stores. What an admin stores belongs to the deployment. */
-function ownerOf(c: Context<AppEnv>): string {
+/** @returns a name among those that the caller stores. What an admin stores belongs to the deployment. */
+function storedPlaceFor(c: Context<AppEnv>, kind: string, name: string): VersionPlace {
   const identity = c.get('identity');
-  return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+  return { kind, owner: hasScope(identity, 'admin') ? DEPLOYMENT : identity.account, name };
 }
 
 /** @returns the name of an owner in answers. */
@@ -139,17 +156,13 @@ async function listNames(c: Context<AppEnv>, kind: string) {
  * @returns a page of the versions of a name, newest first
  * @throws ApiError 404 if the caller sees no such name
  */
-async function historyOf<T>(
-  c: Context<AppEnv>,
-  { kind, unknown }: StoredKind<T>,
-  name: string,
-): Promise<Page<VersionRow>> {
+async function historyOf<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: string): Promise<Page<VersionRow>> {
   const page = readPage(c.req.query());
   for (const owner of ownersSeen(c)) {
-    const history = await objectOf(c, owner)((object) => object.versionHistory(kind, name, page));
+    const history = await objectOf(c, owner)((object) => object.versionHistory(stored.kind, name, page));
     if (history) return history;
   }
-  throw unknown(name);
+  throw unknownVersion(stored, name);
 }
 
 /**
@@ -160,17 +173,17 @@ async function historyOf<T>(
 export async function findAsked<T>(c: Context<AppEnv>, stored: StoredKind<T>, ref: string): Promise<Found<T>> {
   const asked = parseRef(ref);
   const named = asked && asked.hash === undefined ? await findName(c, stored.kind, asked.name) : undefined;
-  const hash = asked?.hash ?? named?.row.hash;
-  if (!asked || hash === undefined) throw stored.unknown(ref);
-  const owners = named ? [named.owner] : ownersSeen(c);
-  const found = await findStored(stored, readerOf(c), { name: asked.name, hash }, owners);
-  if (!found) throw stored.unknown(ref);
+  const found = named
+    ? await findExactly(stored, readerOf(c), { ...named.row, owner: named.owner })
+    : asked?.hash !== undefined && (await findStored(stored, readerOf(c), asked));
+  if (!found) throw unknownVersion(stored, ref);
   return found;
 }
 
 /** @returns the reader of stored versions for a request. */
 export function readerOf(c: Pick<Context<AppEnv>, 'get' | 'env'>): StoredReader {
-  return { account: c.get('identity').account, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
+  const { account, scopes } = c.get('identity');
+  return { account, scopes, accounts: c.env, store: c.env.STORE, settings: c.get('settings') };
 }
 
 /**
@@ -189,47 +202,38 @@ async function versionOf<T>(
     throw invalidRequest(`version: Input should be a version of this ${stored.kind}: ${name}@…`);
   }
   const found = await findStored(stored, readerOf(c), ref, [owner]);
-  if (!found) throw stored.unknown(version);
+  if (!found) throw unknownVersion(stored, version);
   return found;
 }
 
 /**
- * Stores a version or a pointer in the owner's object, which copies it to KV before anybody is answered.
+ * Changes a name in its owner's object, which copies it to KV before anybody is answered.
  *
- * @throws ApiError 400 if there is no room, 404 for an unknown version, 503 while KV accepts nothing
+ * @param ref the name or the version, for the 404
+ * @throws ApiError 400 if there is no room, or a version is current; 404 for an unknown one, 503 while KV accepts nothing
  */
 async function publish<T>(
   c: Context<AppEnv>,
   stored: StoredKind<T>,
   place: VersionPlace,
-  hash: string,
-  store: (object: Remote<AccountObject>) => Promise<PutAnswer>,
+  ref: string,
+  change: (object: Remote<AccountObject>) => Promise<PutAnswer>,
 ): Promise<void> {
   const memory = memoryOf(stored, c.get('settings'));
-  const answer = await objectOf(c, place.owner)(store).finally(() => memory.forget(place));
-  if (answer.outcome === 'unknown') throw stored.unknown(`${place.name}@${hash}`);
-  if (answer.outcome === 'full') {
-    throw invalidRequest(
-      'There is no room for more: 1,000 names, and what the limit stored_bytes allows. Delete some first.',
-    );
+  const answer = await objectOf(c, place.owner)(change).finally(() => memory.forget(place));
+  switch (answer.outcome) {
+    case 'stored':
+      if (!answer.published) throw kvUnavailable();
+      return memory.believe(place, answer.pointer);
+    case 'unknown':
+      throw unknownVersion(stored, ref);
+    case 'current':
+      throw invalidRequest(
+        `${ref} is the current version. Put another one first, or point the name to an older one: PUT ${stored.path}/${place.name}.`,
+      );
+    case 'full':
+      throw invalidRequest(
+        'There is no room for more: 1,000 names, 1,000 withdrawn versions of a name, and what the limit stored_bytes allows. Delete some first.',
+      );
   }
-  if (!answer.published) throw kvUnavailable();
-  memory.believe(place, hash);
-}
-
-/**
- * Deletes a name of the caller.
- *
- * @throws ApiError 404 if there is none, 503 while KV accepts nothing
- */
-async function removeName<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: string): Promise<void> {
-  const { kind } = stored;
-  const owner = ownerOf(c);
-  const place = { kind, owner, name };
-  const memory = memoryOf(stored, c.get('settings'));
-  const removing = objectOf(c, owner)((object) => object.removeName(kind, name));
-  const { existed, published } = await removing.finally(() => memory.forget(place));
-  if (!published) throw kvUnavailable();
-  if (!existed) throw stored.unknown(name);
-  memory.believe(place, null);
 }

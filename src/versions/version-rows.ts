@@ -6,21 +6,26 @@
  * the rows say. If a name is written twice, the later write stays.
  */
 
-import type { NameRow, NewVersion, VersionId } from '../durable/contracts/account.ts';
+import type { NameRow, NewVersion, PointedVersion, PutAnswer, VersionId } from '../durable/contracts/account.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import type { Tables } from '../durable/tables.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
 import { pageOfRows } from '../http/page.ts';
-import { deleteVersion, usesKind, type VersionPlace, writePointer, writeVersion } from './kv-copies.ts';
+import type { VersionPlace } from './kv-copies.ts';
+import { deleteVersion, pointerText, readPointer, usesKind, writePointer, writeVersion } from './kv-copies.ts';
 import type { VersionRow } from './versions-answers.schema.ts';
 
 /** The most bytes in a row, below the platform's limit of two megabytes. */
 const VERSION_PIECE_BYTES = 1_900_000;
 /** How many names one owner may have, so that a credential cannot fill an object. */
 const MOST_NAMES = 1_000;
+/** How many versions of a name may be withdrawn: all of them are read with the name. */
+const MOST_WITHDRAWN = 1_000;
 /** The conditions that select the rows of one name, and of one version. */
 const NAMED = 'kind = ? and name = ?';
 const THIS = `${NAMED} and hash = ?`;
+
+type Outcome = PutAnswer['outcome'];
 
 /** Keeps the rows of names and versions of one owner, and writes them to KV. */
 export class Versions {
@@ -55,8 +60,10 @@ export class Versions {
    *
    * @param mostBytes what all versions may have together
    */
-  put({ kind, name, hash, bytes, description }: NewVersion, now: number, mostBytes: number): 'stored' | 'full' {
-    const known = this.#state({ kind, name, hash });
+  put({ bytes, description, pinned, ...id }: NewVersion, now: number, mostBytes: number): Outcome {
+    const { kind, name, hash } = id;
+    const known = this.#state(id);
+    if (!this.#canPin(id, pinned)) return 'unknown';
     if (known === undefined && (this.bytes + bytes.length > mostBytes || this.#isFull(kind, name))) return 'full';
     this.#bytes = undefined;
     this.#tables.together(() => {
@@ -67,22 +74,46 @@ export class Versions {
           const piece = bytes.slice(n * VERSION_PIECE_BYTES, (n + 1) * VERSION_PIECE_BYTES).buffer;
           this.#tables.insert('version_pieces', { kind, name, hash, n, bytes: piece });
         }
-      } else if (known === 'doomed') this.#setState({ kind, name, hash }, 'new');
-      this.#point({ kind, name, hash }, now);
+      } else if (known === 'doomed') this.#setState(id, 'new');
+      this.#point(id, now, pinned);
     });
     return 'stored';
   }
 
   /** Points a name to a version that exists: a newer or an older one. */
-  point(id: VersionId, now: number): 'stored' | 'unknown' {
-    if (!this.#has(id)) return 'unknown';
-    this.#point(id, now);
+  point({ pinned, ...id }: PointedVersion, now: number): Outcome {
+    if (!this.#has(id) || !this.#canPin(id, pinned)) return 'unknown';
+    this.#tables.together(() => this.#point(id, now, pinned));
     return 'stored';
   }
 
-  /** @returns the bytes of a version, or undefined. */
-  read(id: VersionId): Uint8Array | undefined {
+  /** Takes a version back from everybody, holders too. The name stays where it points. May be repeated. */
+  withdraw(id: VersionId, now: number): Outcome {
+    const { kind, name, hash } = id;
+    const known = this.pointer(kind, name);
+    if (known.withdrawn.includes(hash)) return 'stored';
+    if (known.hash === hash) return 'current';
+    if (!this.#has(id)) return 'unknown';
+    if (known.withdrawn.length >= MOST_WITHDRAWN) return 'full';
+    this.#tables.together(() => {
+      const pinned = known.pinned.filter((one) => one !== hash);
+      this.#setLists(id, pinned, [...known.withdrawn, hash], now);
+      this.#setState(id, 'doomed');
+    });
+    return 'stored';
+  }
+
+  /** @returns what is known of a name. */
+  pointer(kind: string, name: string) {
+    const [row] = this.#tables.read(`select * from names where ${NAMED}`, kind, name);
+    return readPointer(row ? pointerText(row) : null);
+  }
+
+  /** @returns the bytes of a version, or undefined. @param isAny whether it need not be current or pinned */
+  read(id: VersionId, isAny = true): Uint8Array | undefined {
     if (!this.#has(id)) return undefined;
+    const { hash, pinned } = this.pointer(id.kind, id.name);
+    if (!isAny && hash !== id.hash && !pinned.includes(id.hash)) return undefined;
     const rows = this.#tables.read(`select bytes from version_pieces where ${THIS} order by n`, ...versionKey(id));
     return joinedPieces(rows.map(({ bytes }) => new Uint8Array(bytes as ArrayBuffer)));
   }
@@ -119,14 +150,15 @@ export class Versions {
 
   /** @returns a page of the versions of a name, newest first; undefined if there is no such name. */
   history(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined {
-    const current = this.name(kind, name);
-    if (!current) return undefined;
+    const current = this.pointer(kind, name);
+    if (current.hash === '') return undefined;
     const query = `select * from versions where ${NAMED} and state != 'doomed' order by at desc, hash`;
     const rows = this.#tables.read(query, kind, name).map(
       (row): VersionRow => ({
         type: `${kind}_version`,
         version: `${name}@${row.hash}`,
         current: row.hash === current.hash,
+        pinned: current.pinned.includes(String(row.hash)),
         description: row.description === null ? null : String(row.description),
         bytes: Number(row.bytes),
         created_at: new Date(Number(row.at)).toISOString(),
@@ -135,22 +167,22 @@ export class Versions {
     return pageOfRows(rows, page, ({ version }) => version);
   }
 
-  /** Deletes a name, and its versions that nobody holds. @returns whether the name existed */
-  remove(kind: string, name: string, now: number): boolean {
-    if (!this.#tables.has(`names where ${NAMED}`, kind, name)) return false;
+  /** Deletes a name, and its versions that nobody holds. */
+  remove(kind: string, name: string, now: number): Outcome {
+    if (!this.#tables.has(`names where ${NAMED} and (hash is not null or told = 0)`, kind, name)) return 'unknown';
     this.#tables.together(() => {
-      this.#tables.write(`update names set hash = null, at = ?, told = 0 where ${NAMED}`, now, kind, name);
+      this.#tables.write(`update names set hash = null, pinned = '', at = ?, told = 0 where ${NAMED}`, now, kind, name);
       const isHeld = 'exists (select 1 from version_holds h where (h.kind, h.name, h.hash) = (v.kind, v.name, v.hash))';
       this.#tables.write(`update versions as v set state = 'doomed' where ${NAMED} and not ${isHeld}`, kind, name);
     });
-    return true;
+    return 'stored';
   }
 
   /** Deletes all names and versions, held or not. */
   removeAll(now: number): void {
     this.#used.clear();
     this.#tables.write('delete from version_holds');
-    this.#tables.write('update names set hash = null, at = ?, told = 0', now);
+    this.#tables.write("update names set hash = null, pinned = '', withdrawn = '', at = ?, told = 0", now);
     this.#tables.write("update versions set state = 'doomed'");
   }
 
@@ -212,11 +244,15 @@ export class Versions {
     }
     const [named] = this.#tables.read(`select * from names where ${NAMED} and told = 0`, kind, name);
     if (named) {
-      const hash = named.hash === null ? null : String(named.hash);
-      await writePointer(this.#store, place, hash);
+      const { hash, pinned, withdrawn } = named;
+      const text = pointerText(named);
+      await writePointer(this.#store, place, text);
       // If the name was changed meanwhile, this matches no row, and the name is written to KV again.
-      if (hash === null) this.#tables.write(`delete from names where ${NAMED} and hash is null`, kind, name);
-      else this.#tables.write(`update names set told = 1 where ${THIS}`, kind, name, hash);
+      this.#tables.write(
+        `${text === null ? 'delete from names' : 'update names set told = 1'}
+         where ${NAMED} and hash is ? and pinned = ? and withdrawn = ?`,
+        ...[kind, name, hash ?? null, String(pinned), String(withdrawn)],
+      );
     }
     for (const row of of('doomed')) {
       const id = { kind, name, hash: String(row.hash) };
@@ -235,16 +271,32 @@ export class Versions {
     return rows.map(({ kind, name }) => ({ kind: String(kind), name: String(name) }));
   }
 
-  #point({ kind, name, hash }: VersionId, now: number): void {
+  /** @returns whether all versions exist, beside the one that is put. */
+  #canPin(id: VersionId, pinned: readonly string[] = []): boolean {
+    return pinned.every((hash) => hash === id.hash || this.#has({ ...id, hash }));
+  }
+
+  #setLists({ kind, name }: VersionId, pinned: readonly string[], withdrawn: string[], now: number): void {
+    this.#tables.write(
+      `insert into names (kind, name, at, told, pinned, withdrawn) values (?, ?, ?, 0, ?, ?) on conflict do update
+       set told = 0, pinned = excluded.pinned, withdrawn = excluded.withdrawn
+       where (pinned, withdrawn) != (excluded.pinned, excluded.withdrawn)`,
+      ...[kind, name, now, pinned.join(), withdrawn.join()],
+    );
+  }
+
+  #point(id: VersionId, now: number, pinned?: readonly string[]): void {
+    const { kind, name, hash } = id;
     // Written to KV only if it has changed: KV accepts one write a second for each name.
     this.#tables.write(
       `insert into names (kind, name, hash, at, told) values (?, ?, ?, ?, 0) on conflict do update
        set hash = excluded.hash, at = excluded.at, told = 0 where hash is not excluded.hash`,
-      kind,
-      name,
-      hash,
-      now,
+      ...[kind, name, hash, now],
     );
+    const known = this.pointer(kind, name);
+    // Who puts a version again does not want it withdrawn.
+    const withdrawn = known.withdrawn.filter((one) => one !== hash);
+    this.#setLists(id, pinned ?? known.pinned, withdrawn, now);
   }
 
   /** @returns whether a version exists and is not about to be deleted. */

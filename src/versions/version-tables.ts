@@ -1,5 +1,6 @@
 /**
- * The rows of what is stored in versions: names, each with the version that it points to, versions, the bytes of each in
+ * The rows of what is stored in versions: names, each with the version that it points to, and lists of hashes with commas in
+ * between: who may be asked for beside it, and what was withdrawn; versions, the bytes of each in
  * pieces below the platform's limit for a row, and who holds which version.
  *
  * `told` and `state` say what KV knows: a version is `new` until its value lies there, and `doomed` until it is gone.
@@ -11,6 +12,8 @@ export const VERSIONS_SQL = `
     hash text,
     at integer not null,
     told integer not null,
+    pinned text not null default '',
+    withdrawn text not null default '',
     primary key (kind, name)
   ) strict, without rowid;
   create table versions (

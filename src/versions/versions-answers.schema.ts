@@ -28,9 +28,15 @@ export const versionRow = z.object({
   type: z.described(z.string(), '`prefix_version`.'),
   version: z.string(),
   current: z.boolean(),
+  pinned: z.described(z.boolean(), 'Whether everybody who sees the name may ask for it, though it is not current.'),
   description: z.nullable(z.string()),
   bytes: z.int(),
   created_at: time,
+});
+
+export const versionWithdrawn = z.object({
+  type: z.described(z.string(), '`prefix_version_withdrawn`.'),
+  version: z.described(z.string(), 'name@version, which nobody can use any more.'),
 });
 
 export type Owner = z.output<typeof nameRow>['owner'];

@@ -4,11 +4,13 @@ import type { Scope } from '../identity/identity.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import type { ErrorStatus } from '../reference/errors.ts';
 import type { Answer, Route } from '../reference/resource.ts';
-import { nameRow, versionRow } from './versions-answers.schema.ts';
+import { pinnedMember } from './versions.schema.ts';
+import { nameRow, versionRow, versionWithdrawn } from './versions-answers.schema.ts';
 
 /** The lists of stored things, the same for every kind. */
 const nameList = namedList('NameList', z.withMeta(nameRow, { id: 'Name' }));
 const versionList = namedList('VersionList', z.withMeta(versionRow, { id: 'Version' }));
+const withdrawnVersion = z.withMeta(versionWithdrawn, { id: 'VersionWithdrawn' });
 const storedAt = '2026-11-20T10:06:16.310Z';
 
 interface StoredReference {
@@ -21,7 +23,7 @@ interface StoredReference {
   /** A stored version, as lists show it. */
   example: { name: string; version: string; description: string | null; bytes: number };
   put: {
-    schemas: { fields: z.ZodMiniType; pointer: z.ZodMiniType };
+    schemas: { fields: z.ZodMiniObject; pointer: z.ZodMiniObject };
     example: unknown;
     answer: Answer;
     errors: readonly ErrorStatus[];
@@ -32,15 +34,21 @@ interface StoredReference {
   remove: { summary: string; description?: string };
 }
 
+/** Describes what stands in the paths of these routes. */
+export const storedParameters = (example: string) => ({
+  name: { description: 'Its name; where it is read, `name@version` too.', example },
+  hash: { description: 'What stands behind the `@` of a version.', example: '6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54' },
+});
+
 /** Describes the routes that every kind stored in versions has. */
 export function storedRoutes(stored: StoredReference): Record<string, Route> {
   const { kind, title, plural, needs, put, content, deleted, remove } = stored;
   const { name, version, description, bytes } = stored.example;
   const shared = { version, description, bytes, created_at: storedAt };
   const row = { type: kind, name, owner: 'account', updated_at: storedAt, ...shared };
-  const versionExample = { type: `${kind}_version`, current: true, ...shared };
-  const fields = z.withMeta(put.schemas.fields, { id: `${title}Fields` });
-  const pointer = z.withMeta(put.schemas.pointer, { id: `${title}Pointer` });
+  const versionExample = { type: `${kind}_version`, current: true, pinned: false, ...shared };
+  const fields = z.withMeta(z.extend(put.schemas.fields, pinnedMember.shape), { id: `${title}Fields` });
+  const pointer = z.withMeta(z.extend(put.schemas.pointer, pinnedMember.shape), { id: `${title}Pointer` });
   return {
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
@@ -81,6 +89,16 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       needs: 'prefixes',
       answer: jsonAnswer('It is gone.', deleted, { type: `${kind}_deleted`, name }),
       errors: [503],
+    },
+    [`DELETE /${plural}/:name/versions/:hash`]: {
+      operation: `withdraw${title}Version`,
+      summary: 'Take a version back from everybody',
+      description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
+      needs: 'prefixes',
+      answer: jsonAnswer('Nobody can use it any more.', withdrawnVersion, {
+        ...{ type: `${kind}_version_withdrawn`, version },
+      }),
+      errors: [400, 404, 503],
     },
   };
 }

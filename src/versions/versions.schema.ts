@@ -5,6 +5,18 @@ const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
 const HASH = /^[0-9a-f]{32}$/;
 export const NAME_RULE = '1 to 64 letters, digits, hyphens, underscores or dots, with a letter or digit at both ends';
 
+/** A member of every `PUT` of a name. */
+export const pinnedMember = z.object({
+  pinned: z.optionally(
+    z
+      .array(
+        z.string().check(z.regex(HASH, { error: 'Input should be the hash of a version: 32 digits, 0-9 and a-f' })),
+      )
+      .check(z.maxLength(32)),
+    'Versions of the name, by the hash behind the `@`, that everybody who sees it may ask for beside the current one. `[]` ends that; without it they stay as they are.',
+  ),
+});
+
 /** A reference to a version: `support` is the version that the name points to; `support@3f2a…` is always the same version. */
 export interface VersionRef {
   name: string;

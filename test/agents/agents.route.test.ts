@@ -74,9 +74,18 @@ test('what an admin stores is everybody’s, an account’s own comes first, and
   expect((await ask(app, 'GET', `/agents/${own.body.version}`, bob)).status).toBe(404);
   const context = { env: env as unknown as Bindings, settings: settingsOf({ ...env, ...TOOL_VARS }) };
   await app.settled();
-  expect(await findAgent(context, 'alice', 'support')).toMatchObject({ name: 'support', version: own.body.version });
-  expect((await findAgent(context, 'bob', 'support')).definition).toMatchObject({ model: AGENT.model, limits: {} });
-  await expect(findAgent(context, 'bob', String(own.body.version))).rejects.toThrow('There is no agent support@');
+  const asking = (account: string) => ({ account, scopes: [] });
+  expect(await findAgent(context, asking('alice'), 'support')).toMatchObject({
+    name: 'support',
+    version: own.body.version,
+  });
+  expect((await findAgent(context, asking('bob'), 'support')).definition).toMatchObject({
+    model: AGENT.model,
+    limits: {},
+  });
+  await expect(findAgent(context, asking('bob'), String(own.body.version))).rejects.toThrow(
+    'There is no agent support@',
+  );
 });
 
 test('to store tools with an address needs the scope `tools`, and without it nobody reads the address', async () => {

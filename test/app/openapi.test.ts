@@ -101,6 +101,19 @@ describe('the edge answers as it is described', () => {
     return await app.fetch(url, { method, headers: { ...headers, ...json }, ...sent });
   }
 
+  /** @returns the hash of a version of the name in a path that is not current */
+  async function oldVersion(app: TestApp, { key, ...rest }: Described, admin: Record<string, string>): Promise<string> {
+    const put = described.find((one) => one.key === key.replace('DELETE', 'PUT').replace('/versions/:hash', ''));
+    if (!put) throw new TypeError(`Nothing is put for ${key}.`);
+    const example = put.route.body?.example as object;
+    const answers = [];
+    for (const description of ['old', 'new']) {
+      const answer = await send(app, { ...rest, ...put }, admin, {}, { ...example, description });
+      answers.push((await answer.json()) as { version: string });
+    }
+    return answers[0]?.version.split('@')[1] ?? '';
+  }
+
   async function expectDescribed({ key, route }: Described, response: Response): Promise<unknown> {
     const text = new TextDecoder().decode(await response.arrayBuffer());
     const answer = answersOf(route)[response.status];
@@ -188,7 +201,8 @@ describe('the edge answers as it is described', () => {
     // Who erases an account, or revokes its tokens, is not heard any more.
     const other = bearer(await tokenOf('root', SCOPES));
     for (const one of described.filter(({ key }) => deletes(key) && !aboutFiles(key))) {
-      await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin, names));
+      const of = one.key.includes(':hash') ? { ...names, hash: await oldVersion(app, one, admin) } : names;
+      await expectDescribed(one, await send(app, one, one.key.includes('/accounts/') ? other : admin, of));
     }
   });
 

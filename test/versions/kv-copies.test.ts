@@ -1,8 +1,10 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { VersionMemory } from '../../src/versions/kv-copies.ts';
+import { DEPLOYMENT, SCOPES } from '../../src/identity/identity.ts';
+import { mayUseVersion, pointerText, readPointer, VersionMemory } from '../../src/versions/kv-copies.ts';
 import { runs } from '../support/runs.ts';
 
+const known = (hash = '') => ({ hash, pinned: [], withdrawn: [] });
 const placeOf = (name: string, owner = 'alice') => ({ kind: 'prefix', owner, name });
 
 test('an isolate remembers values up to its bytes, the most recently used ones', () => {
@@ -38,14 +40,14 @@ test('a pointer, or its absence, is believed for a minute, and not after this is
   const memory = new VersionMemory<string>();
   let now = 0;
   Object.assign(memory, { now: () => now });
-  memory.believe(placeOf('a'), 'h1');
-  memory.believe(placeOf('b'), null);
+  memory.believe(placeOf('a'), known('h1'));
+  memory.believe(placeOf('b'), known());
   now = 59_999;
-  expect([memory.pointer(placeOf('a')), memory.pointer(placeOf('b'))]).toEqual(['h1', null]);
+  expect([memory.pointer(placeOf('a')), memory.pointer(placeOf('b'))]).toEqual([known('h1'), known()]);
   expect(memory.pointer(placeOf('a', 'bob'))).toBeUndefined();
   now = 60_000;
   expect([memory.pointer(placeOf('a')), memory.pointer(placeOf('b'))]).toEqual([undefined, undefined]);
-  memory.believe(placeOf('a'), 'h2');
+  memory.believe(placeOf('a'), known('h2'));
   memory.forget(placeOf('a'));
   expect(memory.pointer(placeOf('a'))).toBeUndefined();
 });
@@ -53,7 +55,7 @@ test('a pointer, or its absence, is believed for a minute, and not after this is
 test('places whose parts run into each other are different places', () => {
   const memory = new VersionMemory<string>();
   memory.remember(placeOf('a', 'b:c'), 'h', 'one', 1);
-  memory.believe(placeOf('a', 'b:c'), 'h');
+  memory.believe(placeOf('a', 'b:c'), known('h'));
   expect(memory.value(placeOf('a:b', 'c'), 'h')).toBe('one');
   expect(memory.value(placeOf('a', 'b'), 'h')).toBeUndefined();
   expect(memory.pointer(placeOf('a', 'c'))).toBeUndefined();
@@ -61,7 +63,41 @@ test('places whose parts run into each other are different places', () => {
 
 test('pointers do not pile up', () => {
   const memory = new VersionMemory<string>();
-  for (let i = 0; i < 10_001; i += 1) memory.believe(placeOf(`n${i}`), null);
+  for (let i = 0; i < 10_001; i += 1) memory.believe(placeOf(`n${i}`), known());
   expect(memory.pointer(placeOf('n0'))).toBeUndefined();
-  expect(memory.pointer(placeOf('n1'))).toBeNull();
+  expect(memory.pointer(placeOf('n1'))).toEqual(known());
+});
+
+const HASHES = ['1', '2', '3', '4'].map((digit) => digit.repeat(32));
+const some = fc.uniqueArray(fc.constantFrom(...HASHES), { maxLength: 3 });
+
+test('what KV has of a name is read as it was written', () => {
+  const row = fc.record({ hash: fc.constantFrom(null, ...HASHES), pinned: some, withdrawn: some });
+  fc.assert(
+    fc.property(row, ({ hash, pinned, withdrawn }) => {
+      const text = pointerText({ hash, pinned: pinned.join(), withdrawn: withdrawn.join() });
+      if (text !== null) expect(readPointer(text)).toEqual({ hash: hash ?? '', pinned, withdrawn });
+      else expect([hash, withdrawn]).toEqual([null, []]);
+    }),
+    { numRuns: runs(300) },
+  );
+});
+
+test('a withdrawn version is nobody’s; one that is not current is for those who store, and where it is pinned or listed', () => {
+  const asked = fc.record({
+    owner: fc.constantFrom('alice', DEPLOYMENT),
+    hash: fc.constantFrom(...HASHES),
+    known: fc.record({ hash: fc.constantFrom('', ...HASHES), pinned: some, withdrawn: some }),
+    scopes: fc.subarray([...SCOPES]),
+    listed: fc.option(some, { nil: undefined }),
+  });
+  fc.assert(
+    fc.property(asked, ({ owner, hash, known, scopes, listed }) => {
+      const stores = scopes.includes('admin') || (owner === 'alice' && scopes.includes('prefixes'));
+      const isOpen = known.hash === hash || known.pinned.includes(hash) || listed?.includes(hash) === true;
+      const isThere = known.hash !== '' && !known.withdrawn.includes(hash);
+      expect(mayUseVersion(owner, hash, known, { scopes, listed })).toBe(isThere && (isOpen || stores));
+    }),
+    { numRuns: runs(2_000) },
+  );
 });

@@ -9,6 +9,7 @@ import type { AdmissionDecision, AdmissionRequest } from '../../durable/contract
 import { type ApiError, finalError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
 import type { Settings } from '../../settings/settings.ts';
+import { withdrawn } from '../../versions/find-stored.ts';
 import { defaultLimits } from './default-limits.ts';
 import { refusalError, storageError } from './limit-headers.ts';
 import type { MeterRequest } from './metered-request.ts';
@@ -95,6 +96,8 @@ export function grantedBy(answer: AdmissionDecision): Extract<AdmissionDecision,
       return answer;
     case 'revoked':
       throw revoked();
+    case 'withdrawn':
+      throw withdrawn(answer.kind, answer.ref);
     case 'refused':
       throw refusalError(answer.refusal, answer.standing);
     case 'full':

@@ -39,10 +39,11 @@ const CACHE_SECONDS = 3_600;
  */
 export async function taskOf(
   asked: TaskAsked,
-  by: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account'> },
+  by: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account' | 'scopes'> },
 ): Promise<Task> {
   const { identity, accounts, store, settings } = by;
-  const reader = { account: identity.account, accounts, store, settings };
+  const { account, scopes } = identity;
+  const reader = { account, scopes, accounts, store, settings };
   const { classifier: ref, prefix: prefixRef, ...parts } = asked;
   const [found, prefix] = await Promise.all([
     ref === undefined ? undefined : requireStored(CLASSIFIERS, reader, ref),

@@ -23,8 +23,10 @@ export interface TurnContext extends RequestContext {
   /** Bytes of the new messages. */
   adds: number;
   most?: MeterRequest['most'];
-  /** Puts the conversation's prefix before the turn's body. */
-  prefix?: { ref: string; lay(body: JsonBody): Promise<LaidBody> } | undefined;
+  /** The conversation's prefix, as the ledger names it: name@version. */
+  prefix?: string | undefined;
+  /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
+  lay?: ((body: JsonBody) => Promise<LaidBody>) | undefined;
   /** The conversation's agent, as the ledger names it: name@version. */
   agent?: string | undefined;
   upstream: Upstream;

@@ -129,13 +129,13 @@ export class TurnRunner implements Runner {
   }
 
   async #go(plan: NextRequest): Promise<void> {
-    const { settings, upstream, headers, query, prefix, identity, stays } = this.#context;
+    const { settings, upstream, headers, query, lay, identity, stays } = this.#context;
     const named = idsInTurn(plan.body);
     const only = named.length > 0 ? await this.#abort.race(checkOwned(this.#context, named)) : undefined;
     const readsIds = makesThings(plan.body instanceof RequestBody ? plan.body.own : plan.body.json);
     let { fallbacks } = this.#context;
-    if (prefix) {
-      const laid = await this.#abort.race(prefix.lay(plan.body));
+    if (lay) {
+      const laid = await this.#abort.race(lay(plan.body));
       plan.body = laid.body;
       fallbacks ??= laid.fallbacks;
     }
@@ -293,14 +293,12 @@ export class TurnRunner implements Runner {
     { body, model, count }: NextRequest,
     choice: Pick<MeterRequest, 'fallbacks' | 'routing'>,
   ): Promise<Admission> {
-    const { prefix, ...context } = this.#context;
     const { route } = this.turn.row;
     const request: MeterRequest = {
-      ...context,
+      ...this.#context,
       route,
       body,
       model,
-      prefix: prefix?.ref,
       count,
       streams: true,
       ...choice,

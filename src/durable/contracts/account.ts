@@ -71,9 +71,10 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   isRevoked(token: CredentialUse): boolean;
 
   putVersion(version: NewVersion): Promise<PutAnswer>;
-  pointVersion(id: VersionId): Promise<PutAnswer>;
-  removeName(kind: string, name: string): Promise<{ existed: boolean; published: boolean }>;
-  readVersion(id: VersionId): Uint8Array | undefined;
+  pointVersion(id: PointedVersion): Promise<PutAnswer>;
+  removeName(kind: string, name: string): Promise<PutAnswer>;
+  withdrawVersion(id: VersionId): Promise<PutAnswer>;
+  readVersion(id: VersionId, isAny: boolean): Uint8Array | undefined;
   storedName(kind: string, name: string): NameRow | undefined;
   storedNames(kind: string, page: PageOf): NameRow[];
   versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined;
@@ -136,14 +137,35 @@ export interface VersionId {
   hash: string;
 }
 
+/** What is known of a name. */
+export interface NamePointer {
+  /** Its current version; empty where there is none. */
+  hash: string;
+  /** The versions that everybody who sees the name may ask for too. */
+  pinned: readonly string[];
+  /** The versions that nobody may use any more, not even who holds them. */
+  withdrawn: readonly string[];
+}
+
+/** A version to which a name points from now on. */
+export interface PointedVersion extends VersionId {
+  /** The hashes that everybody may ask for too; absent if they stay as they are. */
+  pinned?: readonly string[] | undefined;
+}
+
 /** A version as it is put. */
-export interface NewVersion extends VersionId {
+export interface NewVersion extends PointedVersion {
   bytes: Uint8Array;
   description: string | null;
 }
 
-/** `published` is false if KV does not have it yet. Then it is written again later. */
-export type PutAnswer = { outcome: 'stored'; published: boolean } | { outcome: 'full' } | { outcome: 'unknown' };
+/**
+ * `published` is false if KV does not have it yet. Then it is written again later. `current`: a name points to what was to be
+ * withdrawn.
+ */
+export type PutAnswer =
+  | { outcome: 'stored'; published: boolean; pointer: NamePointer }
+  | { outcome: 'full' | 'unknown' | 'current' };
 
 /** A name and the version that it points to. */
 export interface NameRow {

@@ -49,6 +49,8 @@ export interface AdmissionRequest extends AdmissionCaller {
 /** An account's decision. After `count_needed`, which places no hold, the caller counts the input and asks again. */
 export type AdmissionDecision =
   | { outcome: 'revoked' }
+  /** What the request stands behind was withdrawn by the account itself. */
+  | { outcome: 'withdrawn'; kind: 'agent' | 'prefix'; ref: string }
   | { outcome: 'count_needed' }
   | {
       outcome: 'refused';

@@ -24,12 +24,12 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
   approvals(): Result<CrossingText>;
-  decide(decision: CalledDecision): Result<DecisionAnswer>;
+  decide(decision: CalledDecision): Promise<Result<DecisionAnswer>>;
   messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Result<ReadableStream<Uint8Array>>;
   create(
     place: ConversationPlace,
-    fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
+    fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'> & Partial<Pick<TurnRequest, 'identity'>>,
     texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>>;
   patch(patch: ConversationPatch): Result<CrossingText>;

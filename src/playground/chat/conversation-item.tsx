@@ -1,13 +1,23 @@
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationRow } from '../../client/index.ts';
+import { announce } from '../ui/announcer.tsx';
 import { Form } from '../ui/form.tsx';
 import { formatUsd } from '../ui/format.ts';
 import { IconButton } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
 import { Toolbar } from '../ui/toolbar.tsx';
 import { familyOf } from './session/branches.ts';
-import { fork, remove, rename, session } from './session/conversations.ts';
+import {
+  finishSoon,
+  fork,
+  holdRemoval,
+  removals,
+  remove,
+  rename,
+  session,
+  undoRemoval,
+} from './session/conversations.ts';
 import { makeTitle, titleFor } from './session/titles.ts';
 
 interface ConversationItemProps {
@@ -20,20 +30,34 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   const mode = useSignal<'shown' | 'renamed'>('shown');
   const field = useRef<HTMLInputElement>(null);
   const link = useRef<HTMLAnchorElement>(null);
+  const undo = useRef<HTMLButtonElement>(null);
+  const byKeyboard = useRef(false);
+  const family = familyOf(row.id);
+  const removed = removals.value.has(family);
   const title = titleFor(row.id, row.title);
   useEffect(() => {
     if (mode.value === 'renamed') field.current?.select();
   }, [mode.value]);
   useEffect(() => {
     const element = link.current;
-    if (row.title !== null || !element) return;
+    if (row.title !== null || removed || !element) return;
     // Its first message is read only if somebody sees it here.
     const observer = new IntersectionObserver(([entry]) => {
       if (entry?.isIntersecting) void makeTitle(row.id);
     });
     observer.observe(element);
     return () => observer.disconnect();
-  }, [row.id, row.title]);
+  }, [row.id, row.title, removed]);
+  useEffect(() => {
+    // What the keyboard was at is not there any more.
+    if (byKeyboard.current) (removed ? undo : link).current?.focus();
+    byKeyboard.current = false;
+  }, [removed]);
+  const change = (work: () => void, said: string) => {
+    byKeyboard.current = document.activeElement?.matches(':focus-visible') ?? false;
+    work();
+    announce(said);
+  };
   const save = () => {
     const next = field.current?.value.trim();
     mode.value = 'shown';
@@ -57,10 +81,38 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       </li>
     );
   }
-  const current = conversationId.value !== undefined && familyOf(conversationId.value) === familyOf(row.id);
+  if (removed) {
+    return (
+      <li class="item" data-removed>
+        <div class="item-text">
+          <span class="clipped">{title}</span>
+          <span class="item-note">
+            {'Deleted. '}
+            <button
+              type="button"
+              class="item-undo"
+              ref={undo}
+              aria-label={`Undo deleting ${title}`}
+              onFocus={() => holdRemoval(family)}
+              onBlur={() => finishSoon(family)}
+              onClick={() => change(() => undoRemoval(family), `“${title}” is back.`)}
+            >
+              Undo
+            </button>
+          </span>
+        </div>
+      </li>
+    );
+  }
+  const current = conversationId.value !== undefined && familyOf(conversationId.value) === family;
   return (
     <li class="item" data-current={current}>
-      <a ref={link} href={`#/chat/${encodeURIComponent(row.id)}`} aria-current={current ? 'page' : undefined}>
+      <a
+        ref={link}
+        class="item-text"
+        href={`#/chat/${encodeURIComponent(row.id)}`}
+        aria-current={current ? 'page' : undefined}
+      >
         <span class="clipped">{title}</span>
         <span class="item-note" data-waits={row.paused !== null}>
           {noteOf(row)}
@@ -70,7 +122,11 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
         <Toolbar label={`Actions for ${title}`}>
           <IconButton icon="edit" label={`Rename ${title}`} onClick={() => (mode.value = 'renamed')} />
           <IconButton icon="fork" label={`Fork ${title}`} onClick={() => attempt(() => fork(row.id))} />
-          <IconButton icon="trash" label={`Delete ${title}`} onClick={() => remove(row.id, title)} />
+          <IconButton
+            icon="trash"
+            label={`Delete ${title}`}
+            onClick={() => change(() => remove(row.id), `Deleted “${title}”. This can be undone.`)}
+          />
         </Toolbar>
       </div>
     </li>

@@ -1,12 +1,11 @@
 import { useSignal } from '@preact/signals';
 import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
-import { SmallButton } from '../ui/button.tsx';
 import { formatDayOf } from '../ui/format.ts';
 import { Icon, IconButton } from '../ui/icon.tsx';
 import { go } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
-import { hasMore, listed, loadAll, loadMore, removal, removalFault, undoRemoval } from './session/conversations.ts';
+import { hasMore, listed, loadAll, loadMore, removalFault } from './session/conversations.ts';
 import { titleFor } from './session/titles.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
@@ -72,12 +71,6 @@ export function ConversationList({ onClose }: { onClose(): void }) {
         <button type="button" class="button plain wide" onClick={() => attempt(() => loadMore())}>
           Show older
         </button>
-      )}
-      {removal.value && (
-        <p class="list-undo apart" role="status">
-          <span>Deleted “{removal.value.title}”.</span>
-          <SmallButton name="Undo" onClick={undoRemoval} />
-        </p>
       )}
     </nav>
   );

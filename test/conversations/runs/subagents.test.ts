@@ -84,7 +84,9 @@ function approvingBeforeOutcomes(untilEnded: boolean): void {
     const waiting = this.approvals();
     if (!waiting.ok) throw new TypeError('There is no conversation.');
     const { data } = JSON.parse(await receivedText(waiting.value)) as { data: { id: string }[] };
-    for (const { id } of data) this.decide({ id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
+    for (const { id } of data) {
+      await this.decide({ id, decision: 'approve', isAdmin: false, requestId: createRequestId() });
+    }
     if (untilEnded) await eventually(() => expect(JSON.parse(text(this.read()))).toMatchObject({ state: 'idle' }));
     return await subagentOutcome.call(this, key);
   });

@@ -163,7 +163,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByText('Your own edge in front of Claude.').waitFor();
       await list.getByRole('button', { name: 'Undo' }).click();
       await renamed.getByRole('button', { name: 'Delete Fords' }).click();
-      await list.getByText('Deleted “Fords”.').waitFor();
+      await renamed.getByText('Deleted.').waitFor();
       // Who leaves the page does not wait for the undo to end.
       await page.reload();
       await expect.poll(async () => await (await fetch(`${server.url}/conversations`)).text()).not.toContain('Fords');

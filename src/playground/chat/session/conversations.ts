@@ -12,13 +12,11 @@ import { ignoreDeleted, Session } from './session.ts';
 import { titleOf } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
-/** What was deleted a moment ago, and can still be brought back. */
-export const removal = signal<Removal | undefined>(undefined);
+/** What was deleted a moment ago, and can still be brought back: the ids by family. */
+export const removals = signal<ReadonlyMap<string, readonly string[]>>(new Map());
 export const removalFault = signal<string | undefined>(undefined);
 /** The conversations as they are listed: copies that were made to ask again are one with their original. */
-export const listed = computed(() =>
-  oneOfEach(conversations.value).filter(({ id }) => familyOf(id) !== removal.value?.family),
-);
+export const listed = computed(() => oneOfEach(conversations.value));
 export const hasMore = signal(false);
 /** The conversation that is shown; undefined for a new one. */
 export const session = signal<Session | undefined>(undefined);
@@ -28,20 +26,14 @@ const UNDO_MS = 8_000;
 const LIST_EVERY_MS = 10_000;
 /** The other windows of this browser. They are told that something has changed, and nothing of what. */
 const others = new BroadcastChannel('sluice');
-
-interface Removal {
-  family: string;
-  title: string;
-  ids: readonly string[];
-  timer: ReturnType<typeof setTimeout>;
-}
+const timers = new Map<string, ReturnType<typeof setTimeout>>();
 
 // Another account has other conversations.
 token.subscribe(() => {
   session.peek()?.leave();
   session.value = undefined;
   conversations.value = [];
-  undoRemoval();
+  removals.value = new Map();
 });
 
 export async function refreshConversations(): Promise<void> {
@@ -164,29 +156,41 @@ export async function rename(id: string, title: string): Promise<void> {
   await refreshConversations();
 }
 
-/** Deletes a conversation with its copies, after a moment in which that can be undone. */
-export function remove(id: string, title: string): void {
-  finishRemoval();
+/** Deletes a conversation with its copies, after a moment in which that can be undone. Until then it stays in its place. */
+export function remove(id: string): void {
   const family = familyOf(id);
-  const ids = possibleIdsOf(id, conversations.value);
-  removal.value = { family, title, ids, timer: setTimeout(finishRemoval, UNDO_MS) };
+  removals.value = new Map(removals.value).set(family, possibleIdsOf(id, conversations.value));
+  finishSoon(family);
   if (session.value && familyOf(session.value.id) === family) go('chat', undefined, true);
 }
 
-export function undoRemoval(): void {
-  clearTimeout(removal.value?.timer);
-  removal.value = undefined;
+export function finishSoon(family: string): void {
+  holdRemoval(family);
+  timers.set(family, setTimeout(finishRemoval, UNDO_MS, family));
+}
+
+/** Waits with a removal, while the keyboard is at its undo. */
+export function holdRemoval(family: string): void {
+  clearTimeout(timers.get(family));
+}
+
+/** @returns the ids of what was to be deleted; undefined if that was undone already */
+export function undoRemoval(family: string): readonly string[] | undefined {
+  const rest = new Map(removals.value);
+  const ids = rest.get(family);
+  rest.delete(family);
+  removals.value = rest;
+  holdRemoval(family);
+  return ids;
 }
 
 /** Deletes what waits for it. */
-function finishRemoval(): void {
-  const { value } = removal;
-  if (!value) return;
-  clearTimeout(value.timer);
-  conversations.value = conversations.value.filter(({ id }) => !value.ids.includes(id));
-  removal.value = undefined;
+function finishRemoval(family: string): void {
+  const ids = undoRemoval(family);
+  if (!ids) return;
+  conversations.value = conversations.value.filter(({ id }) => !ids.includes(id));
   // Sent even if the page is closed now.
-  const deletions = value.ids.map((id) =>
+  const deletions = ids.map((id) =>
     edge()
       .fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true })
       .catch(ignoreDeleted),
@@ -197,7 +201,7 @@ function finishRemoval(): void {
       removalFault.value = sentenceOf(thrown);
     });
 }
-addEventListener('pagehide', finishRemoval);
+addEventListener('pagehide', () => [...removals.value.keys()].forEach(finishRemoval));
 
 /** Copies a conversation. @param at the message whose turn is the last of the copy; without it everything is copied */
 export async function fork(id: string, at?: string): Promise<void> {

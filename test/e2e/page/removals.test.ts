@@ -1,0 +1,75 @@
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type Client, createClient } from '../../../src/client/index.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { startEdgeWithPage } from '../../support/edge.ts';
+import { type OpenPage, servedPage } from '../../support/page.ts';
+
+describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', () => {
+  let client: Client;
+  const server = servedPage(() => startEdgeWithPage({}));
+
+  beforeAll(() => {
+    client = createClient({ baseURL: server.url });
+  });
+
+  /** Opens the page with three conversations of a test, whose rows stand in the list, newest first. */
+  const withThree = async (name: string, work: (at: Awaited<ReturnType<typeof openedAt>>) => Promise<void>) => {
+    for (const n of [1, 2, 3]) await client.conversations.create({ id: `${name}-${n}`, title: `${name} ${n}` });
+    await server.inPage(async ({ page }) => await work(await openedAt(page, name)));
+  };
+  const openedAt = async (page: OpenPage['page'], name: string) => {
+    const list = page.getByRole('navigation', { name: 'Conversations' });
+    const rows = list.getByRole('listitem').filter({ hasText: name });
+    await expect.poll(() => rows.count()).toBe(3);
+    const stored = async () => {
+      const { data } = await client.conversations.list({ limit: 100 });
+      return data.flatMap(({ id }) => (id.startsWith(name) ? [id] : [])).sort();
+    };
+    return { page, rows, removed: rows.and(list.locator('[data-removed]')), stored };
+  };
+
+  test('a double click on Delete greys one row, moves none, and deletes nothing else', () =>
+    withThree('weir', async ({ page, rows, removed, stored }) => {
+      await page.clock.install();
+      const before = await Promise.all((await rows.all()).map((row) => row.boundingBox()));
+      await rows.nth(1).hover();
+      await page.getByRole('button', { name: 'Delete weir 2' }).dblclick();
+      expect(await removed.allTextContents()).toEqual(['weir 2Deleted. Undo']);
+      expect(await Promise.all((await rows.all()).map((row) => row.boundingBox()))).toEqual(before);
+      // Another removal does not end the undo of this one.
+      await rows.nth(0).hover();
+      await page.getByRole('button', { name: 'Delete weir 3' }).dblclick();
+      expect(await removed.count()).toBe(2);
+      expect(await stored()).toEqual(['weir-1', 'weir-2', 'weir-3']);
+      await page.getByRole('button', { name: 'Undo deleting weir 3' }).click();
+      expect(await removed.allTextContents()).toEqual(['weir 2Deleted. Undo']);
+      await page.clock.runFor(9_000);
+      await expect.poll(stored).toEqual(['weir-1', 'weir-3']);
+      await expect.poll(() => rows.count()).toBe(2);
+    }));
+
+  test('with the keyboard the focus goes to Undo and back to the row, and what is deleted is said', () =>
+    withThree('ford', async ({ page, rows, removed, stored }) => {
+      await page.clock.install();
+      await rows.nth(1).getByRole('link').focus();
+      await page.keyboard.press('Tab');
+      await page.getByRole('button', { name: 'Delete ford 2' }).focus();
+      await page.keyboard.press('Enter');
+      const undo = page.getByRole('button', { name: 'Undo deleting ford 2' });
+      await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
+      await page.getByRole('status').getByText('Deleted “ford 2”.').waitFor({ state: 'attached' });
+      // Nobody's time runs out at the button.
+      await page.clock.runFor(60_000);
+      expect(await stored()).toHaveLength(3);
+      await page.keyboard.press('Enter');
+      expect(await removed.count()).toBe(0);
+      const link = rows.nth(1).getByRole('link');
+      await expect.poll(() => link.evaluate((element) => element === document.activeElement)).toBe(true);
+      await page.getByRole('button', { name: 'Delete ford 2' }).focus();
+      await page.keyboard.press('Enter');
+      await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
+      await page.keyboard.press('Tab');
+      await page.clock.runFor(9_000);
+      await expect.poll(stored).toEqual(['ford-1', 'ford-3']);
+    }));
+});

@@ -3,9 +3,6 @@
 import { decoder, encoder } from '../http/bytes.ts';
 import { ApiError, errorBody } from '../http/errors.ts';
 import { LINE_FEED } from '../json/characters.ts';
-import { EXPORT_DAMAGED } from './history/views.ts';
-
-const DAMAGED = 'The export ends here: what follows is damaged. Asking again does not help.';
 
 /** The last line of a complete export. */
 const EXPORT_END = /^\{"type":"end","messages":\d+\}\n$/;
@@ -37,8 +34,10 @@ async function carryLines(
       await writer.write(value);
     }
     if (!EXPORT_END.test(last)) {
-      const reason = last.startsWith(EXPORT_DAMAGED) ? DAMAGED : 'The export broke off here. Ask for it again.';
-      const error = new ApiError('api_error', reason);
+      const error = new ApiError(
+        'api_error',
+        'The export broke off here. Ask for it again. If it ends here again, what follows is damaged.',
+      );
       const cut = last === '' || last.endsWith('\n') ? '' : '\n';
       await writer.write(encoder.encode(`${cut}${JSON.stringify(errorBody(error, requestId))}\n`));
     }

@@ -3,8 +3,7 @@ import { encoder } from './bytes.ts';
 /** Many short texts are joined to pieces of about so many characters: each piece crosses to another object by itself. */
 const PIECE = 32_768;
 
-/** Yields the same texts in fewer pieces. */
-export function* inPieces(texts: Iterable<string>): Generator<string> {
+function* inPieces(texts: Iterable<string>): Generator<string> {
   let piece = '';
   for (const text of texts) {
     piece += text;
@@ -15,23 +14,20 @@ export function* inPieces(texts: Iterable<string>): Generator<string> {
   if (piece !== '') yield piece;
 }
 
-/** @returns texts as a stream of bytes. @throws what making the first piece throws, so that an answer can still say it */
-export function streamBegun(texts: Iterable<string>): ReadableStream<Uint8Array> {
-  const pieces = inPieces(texts);
-  const { value: beginning = '' } = pieces.next();
-  function* all(): Generator<string> {
-    yield beginning;
-    yield* pieces;
-  }
-  return streamOfTexts(all());
-}
-
-/** @returns texts as a stream of bytes; each is made when it is read. */
+/**
+ * Makes each piece of a stream when it is read. Only the first one of texts that wait for nothing is made at once.
+ *
+ * @returns texts as a stream of bytes
+ * @throws what making that first piece throws, so that an answer can still say it
+ */
 export function streamOfTexts(texts: Generator<string> | AsyncGenerator<string>): ReadableStream<Uint8Array> {
+  const pieces = Symbol.iterator in texts ? inPieces(texts) : texts;
+  let begun = Symbol.iterator in pieces ? pieces.next() : undefined;
   const source: UnderlyingByteSource = {
     type: 'bytes',
     async pull(controller) {
-      const { value, done } = await texts.next();
+      const { value, done } = begun ?? (await pieces.next());
+      begun = undefined;
       if (!done) {
         controller.enqueue(encoder.encode(value));
         return;
@@ -40,7 +36,7 @@ export function streamOfTexts(texts: Generator<string> | AsyncGenerator<string>)
       controller.byobRequest?.respond(0);
     },
     async cancel() {
-      await texts.return(undefined);
+      await pieces.return(undefined);
     },
   };
   return new ReadableStream(source, { highWaterMark: 0 });

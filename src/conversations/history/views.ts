@@ -1,11 +1,10 @@
 /** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
-import { inPieces, streamBegun, streamOfTexts } from '../../http/stream-of-texts.ts';
+import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery, View } from '../conversations.schema.ts';
-import { untilDamage } from '../storage/damaged-row.ts';
 import { type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { withoutAddresses } from './edge-tools.ts';
@@ -59,7 +58,7 @@ export function pageOfMessages(transcript: Transcript, page: HistoryQuery): Read
   const at = edge === undefined ? undefined : transcript.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
   const rowsOf = page.view === 'shown' ? shownPage : storedPage;
-  return streamBegun(pageText(rowsOf(transcript, at?.seq, page)));
+  return streamOfTexts(pageText(rowsOf(transcript, at?.seq, page)));
 }
 function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
   yield '{"data":[';
@@ -110,9 +109,6 @@ function* shownTexts(
   for (const place of places) yield rowText(transcript, place, pending, ids);
 }
 
-/** The last line of an export where what follows is damaged. */
-export const EXPORT_DAMAGED = '{"type":"damaged"}';
-
 /**
  * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
  * (an interrupted stream looks complete).
@@ -134,7 +130,7 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
     }
     yield `${JSON.stringify({ type: 'end', messages })}\n`;
   }
-  return streamOfTexts(inPieces(untilDamage(lines(), () => `\n${EXPORT_DAMAGED}\n`)));
+  return streamOfTexts(lines());
 }
 
 /** @returns a piece of JSON without its line ends. They occur only between members, never in a string. */

@@ -1,7 +1,7 @@
 import { columnsOf, membersOf } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import { checked, readStored, checksumOf } from './damaged-row.ts';
+import { checked, checksumOf } from './damaged-row.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { readDivided, writeDivided } from './pieces.ts';
 
@@ -66,8 +66,7 @@ function subagentColumn(share: SubagentShare | undefined): { subagent?: string }
 
 function readCalls(text: unknown): NewCall[] {
   if (typeof text !== 'string') return [];
-  const calls = readStored('the calls of a step', () => JSON.parse(text) as [string, string][]);
-  return calls.map(([id, name]) => ({ id, name }));
+  return (JSON.parse(text) as [string, string][]).map(([id, name]) => ({ id, name }));
 }
 
 /**
@@ -109,8 +108,7 @@ export class CallRows extends Rows {
       const { subagent, ...known } = row;
       const call = membersOf(known) as unknown as CallRow;
       const { n, bytes } = call;
-      const shareOf = (text: string) => readStored('the share of a subagent', () => JSON.parse(text) as SubagentShare);
-      const share = typeof subagent === 'string' ? { subagent: shareOf(subagent) } : {};
+      const share = typeof subagent === 'string' ? { subagent: JSON.parse(subagent) as SubagentShare } : {};
       rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, ...share });
     }
     return [...rows.values()];

@@ -11,9 +11,7 @@ export class DamagedRow extends ApiError {
 
   /** @param what names the row or the table; never what it holds */
   constructor(what: string, cause?: unknown) {
-    const advice =
-      'What does not need it still works: read or fork what is before it, rewind to before it, or DELETE all.';
-    super('api_error', `${SENTENCE}${what}. ${advice}`, {
+    super('api_error', `${SENTENCE}${what}. Read what is before it, rewind to before it, or DELETE all.`, {
       ...{ headers: DO_NOT_RETRY, logged: `damaged_row: ${what}`, cause },
     });
     this.what = what;
@@ -30,18 +28,9 @@ export function damageIn(thrown: unknown): DamagedRow | undefined {
   const at = message.indexOf(SENTENCE);
   // An object's call keeps only the words of its error.
   if (at >= 0) return new DamagedRow(message.slice(at + SENTENCE.length).split('. ', 1)[0] ?? '', thrown);
+  // Whatever else is parsed says itself what is wrong with it.
+  if (thrown instanceof SyntaxError) return new DamagedRow('a text', thrown);
   return OF_SQLITE.test(message) ? new DamagedRow('its tables', thrown) : undefined;
-}
-
-/** Yields lines up to damage, and then the line that tells of it. */
-export function* untilDamage(lines: Iterable<string>, told: (damage: DamagedRow) => string): Generator<string> {
-  try {
-    yield* lines;
-  } catch (thrown) {
-    const damage = damageIn(thrown);
-    if (!damage) throw thrown;
-    yield told(damage);
-  }
 }
 
 /** Does something. @returns the damage that has ended it; undefined if there was none. @throws what is no damage */
@@ -71,15 +60,6 @@ export function checksumOf(text: string, from = 0, to = text.length): number {
 export function checked(what: string, text: string, sum: SqlStorageValue | undefined): string {
   if (checksumOf(text) !== sum) throw new DamagedRow(what);
   return text;
-}
-
-/** @returns the value of a stored JSON text. @throws DamagedRow if it is not JSON */
-export function readStored<T>(what: string, read: () => T): T {
-  try {
-    return read();
-  } catch (thrown) {
-    throw thrown instanceof SyntaxError ? new DamagedRow(what, thrown) : thrown;
-  }
 }
 
 /** @param what names it, so that it is not taken for something else. @returns the JSON text of an object, with its checksum */

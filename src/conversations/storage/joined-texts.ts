@@ -5,7 +5,7 @@
 
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import type { JoinedMessages } from '../../upstream/request/sent-history.ts';
-import { DamagedRow, checksumOf } from './damaged-row.ts';
+import { checksumOf, DamagedRow } from './damaged-row.ts';
 import { withoutThinking } from './message-text.ts';
 import { NO_ANSWER } from './tables.ts';
 import type { Transcript } from './transcript.ts';

@@ -1,5 +1,5 @@
 import { Rows } from '../../durable/rows.ts';
-import { checked, DamagedRow, damageBy, checksumOf } from './damaged-row.ts';
+import { checked, checksumOf, DamagedRow, damageBy } from './damaged-row.ts';
 import { eventsAsShown } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';

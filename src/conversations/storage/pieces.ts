@@ -4,7 +4,8 @@ import { divideText } from './message-text.ts';
 
 /** Stores a text of any length in as many rows as it needs. @param owner the number under which it is found again */
 export function writeDivided(tables: Tables, owner: number, whole: string): void {
-  for (const [n, text] of divideText(whole).entries()) tables.insert('pieces', { owner, n, text, sum: checksumOf(text) });
+  for (const [n, text] of divideText(whole).entries())
+    tables.insert('pieces', { owner, n, text, sum: checksumOf(text) });
 }
 
 /** @returns the text of an owner; empty if there is none. @throws DamagedRow if it is not what was written */

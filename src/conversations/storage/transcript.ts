@@ -13,7 +13,7 @@ import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
-import { checked, type DamagedRow, damageBy, checksumOf, withoutSum, withSum } from './damaged-row.ts';
+import { checked, checksumOf, type DamagedRow, damageBy, withoutSum, withSum } from './damaged-row.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';

@@ -1,9 +1,10 @@
 /**
- * Writes what a backup keeps of all accounts and conversations, or of one account, as lines of JSON:
+ * Writes what a backup keeps of all accounts and conversations, or of one account, as lines of JSON. What the edge does not
+ * give is left out, and named at the end:
  * `SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice] > backup.jsonl`.
  */
 import { readArguments } from './arguments.ts';
-import { backupPath, callEdge, idsOf, stopWith } from './edge-calls.ts';
+import { backupPath, callEdge, idsOf, NotGiven, stopWith } from './edge-calls.ts';
 
 const USAGE = 'SLUICE_URL=https://… SLUICE_TOKEN=… npm run --silent backup [-- --account alice] > backup.jsonl';
 const END = '["end",null]';
@@ -12,34 +13,53 @@ const TRIES = 5;
 
 const { values } = readArguments(USAGE, { options: { account: { type: 'string' } } });
 
+const done = { accounts: 0, conversations: 0 };
+const missing: string[] = [];
+
 try {
-  let accounts = 0;
-  let conversations = 0;
   for await (const account of values.account === undefined ? idsOf('/accounts') : [values.account]) {
-    process.stdout.write(`${await (await callEdge('GET', backupPath(account))).text()}\n`);
-    accounts += 1;
-    for await (const lines of conversationsOf(account)) {
-      process.stdout.write(lines);
-      conversations += 1;
-    }
+    const isGiven = await orMissing(`the account ${account}`, async () => {
+      process.stdout.write(`${await (await callEdge('GET', backupPath(account))).text()}\n`);
+      done.accounts += 1;
+    });
+    if (isGiven) await writeConversations(account);
   }
-  process.stdout.write(`${JSON.stringify({ type: 'backup_end', accounts, conversations })}\n`);
-  console.error(`${accounts} accounts and ${conversations} conversations are in the backup.`);
+  process.stdout.write(`${JSON.stringify({ type: 'backup_end', ...done, missing })}\n`);
+  console.error(`${done.accounts} accounts and ${done.conversations} conversations are in the backup.`);
+  if (missing.length > 0) throw new Error(`These are not in it:\n${missing.join('\n')}`);
 } catch (thrown) {
   stopWith(thrown);
 }
 
-/** Yields the backup of each conversation, the oldest first: so the order stays in which they were made. */
-async function* conversationsOf(account: string, parent?: string): AsyncGenerator<string> {
+/** Does a part of the backup, and notes it as missing where the edge does not give it. @returns whether it was given */
+async function orMissing(what: string, work: () => Promise<void>): Promise<boolean> {
+  try {
+    await work();
+    return true;
+  } catch (thrown) {
+    if (!(thrown instanceof NotGiven)) throw thrown;
+    missing.push(`${what}: ${thrown.message}`);
+    return false;
+  }
+}
+
+/** Writes the backup of each conversation, the oldest first: so the order stays in which they were made. */
+async function writeConversations(account: string, parent?: string): Promise<void> {
   const path = `/accounts/${encodeURIComponent(account)}/conversations${parent === undefined ? '' : `?parent=${parent}`}`;
   const ids: string[] = [];
-  for await (const id of idsOf(path)) ids.push(id);
+  const whose = parent === undefined ? account : `subagents of ${parent} of ${account}`;
+  await orMissing(`the other conversations of ${whose}`, async () => {
+    for await (const id of idsOf(path)) ids.push(id);
+  });
   for (const id of ids.reverse()) {
-    const lines = await readWhole(account, id);
-    if (lines === undefined) continue;
-    yield `${JSON.stringify({ type: 'conversation_backup', account, id })}\n${lines}`;
+    await orMissing(`the conversation ${id} of ${account}`, async () => {
+      const lines = await readWhole(account, id);
+      if (lines === undefined) return;
+      process.stdout.write(`${JSON.stringify({ type: 'conversation_backup', account, id })}\n${lines}`);
+      done.conversations += 1;
+    });
     // Its runs may have called subagents, which have conversations of their own.
-    yield* conversationsOf(account, id);
+    await writeConversations(account, id);
   }
 }
 
@@ -51,5 +71,5 @@ async function readWhole(account: string, id: string): Promise<string | undefine
     const lines = await response.text().catch(() => '');
     if (lines.trimEnd().endsWith(END)) return `${lines.trimEnd()}\n`;
   }
-  throw new Error(`The conversation ${id} of ${account} could not be read whole. Begin the backup again.`);
+  throw new NotGiven('It could not be read whole.');
 }

@@ -8,10 +8,14 @@ function edgeUrl(): string {
   return (process.env.SLUICE_URL || 'http://localhost:8787').replace(/\/$/, '');
 }
 
+/** What the edge cannot give now, while it may give something else. */
+export class NotGiven extends Error {}
+
 /**
  * Calls the edge, and again where it is busy.
  *
- * @throws Error with what the edge says, but for the statuses that are `taken`
+ * @throws NotGiven with what the edge says, but for the statuses that are `taken`
+ * @throws Error where nothing answers, and where the edge does not take the token
  */
 export async function callEdge(
   method: 'GET' | 'PUT',
@@ -32,7 +36,8 @@ export async function callEdge(
     const text = await response.text();
     const mayTryAgain = response.status === 429 || response.status >= 500;
     if (!mayTryAgain || response.headers.get('x-should-retry') === 'false' || tries === TRIES) {
-      throw new Error(`${method} ${path}: ${response.status} ${text}`);
+      const Failure = response.status === 401 || response.status === 403 ? Error : NotGiven;
+      throw new Failure(`${method} ${path}: ${response.status} ${text}`);
     }
     await new Promise((resolve) => setTimeout(resolve, PAUSE_MS * tries));
   }

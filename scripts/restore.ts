@@ -10,12 +10,13 @@ interface Head {
   type: string;
   id: string;
   account?: string;
+  missing?: string[];
 }
 
 const done = { accounts: 0, conversations: 0, left: 0 };
 let head: Head | undefined;
 let lines: string[] = [];
-let isWhole = false;
+let end: Head | undefined;
 
 readArguments('SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore < backup.jsonl', { options: {} });
 
@@ -32,9 +33,11 @@ try {
   console.log(
     `${done.accounts} accounts and ${done.conversations} conversations were taken up. ${done.left} were in use or there already, and stay as they are.`,
   );
-  if (!isWhole) {
+  if (!end) {
     throw new Error('The backup has no last line: it broke off when it was written. What is in it was taken up.');
   }
+  const { missing = [] } = end;
+  if (missing.length > 0) throw new Error(`These were not in the backup:\n${missing.join('\n')}`);
 } catch (thrown) {
   stopWith(thrown);
 }
@@ -70,7 +73,7 @@ async function restored(): Promise<void> {
     const { status } = await put(backupPath(head.account, head.id), `${rest.join('\n')}\n`, 'application/jsonl');
     if (status === 409) done.left += 1;
     else done.conversations += 1;
-  } else if (head.type === 'backup_end') isWhole = true;
+  } else if (head.type === 'backup_end') end = head;
   else throw new Error(`This is no backup: it has a line of the type ${head.type}.`);
 }
 

@@ -10,6 +10,7 @@ import type { Upstream } from '../../src/upstream/upstream.ts';
 import { atRest, bindings, countRows, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { changeProfile } from '../support/damage.ts';
 import { eventually } from '../support/eventually.ts';
+import { backupOf } from '../support/long-backup.ts';
 import { resetAll } from '../support/reset.ts';
 import { alternatingRoles } from '../support/roles.ts';
 import { bodyOf, listen, say } from '../support/turns.ts';
@@ -286,4 +287,30 @@ test('a conversation that wakes prepares four queries for its turn, and four for
   await runDurableObjectAlarm(stubOf() as DurableObjectStub<undefined>);
   expect([...ofAlarm]).toHaveLength(4);
   expect(await rowsOf()).toHaveLength(4);
+});
+
+test.each(['fork', 'backup', 'export'] as const)('a %s reads rows in proportion to the turns', async (what) => {
+  const rowsRead = async (turns: number) => {
+    const id = `of-${turns}`;
+    await stubOf(id).adopt({ account: 'alice', id }, new Blob([backupOf(turns)]).stream());
+    return await runInDurableObject(
+      stubOf(id) as unknown as DurableObjectStub<Conversation>,
+      async (object, { storage }) => {
+        const { exec } = storage.sql;
+        const cursors: SqlStorageCursor<Record<string, SqlStorageValue>>[] = [];
+        const noting = (...of: Parameters<SqlStorage['exec']>) => {
+          const cursor = exec.apply(storage.sql, of);
+          cursors.push(cursor);
+          return cursor;
+        };
+        Object.assign(storage.sql, { exec: noting });
+        const given = what === 'fork' ? await object.fork(`fork-${turns}`, undefined) : object[what]();
+        if (!given.ok) throw new Error(JSON.stringify(given.error));
+        if (what !== 'fork') await new Response(given.value as ReadableStream).text();
+        Object.assign(storage.sql, { exec });
+        return cursors.reduce((sum, { rowsRead }) => sum + rowsRead, 0);
+      },
+    );
+  };
+  expect((await rowsRead(400)) / (await rowsRead(50))).toBeLessThan(10);
 });

@@ -1,8 +1,11 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { sharedEdge } from '../support/shared-start.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
@@ -97,5 +100,44 @@ test('what is no backup, and an edge that is not there, are said in a sentence',
   });
   await expect(npm('backup', 'http://localhost:9', [])).rejects.toMatchObject({
     stderr: expect.stringContaining('Nothing answers at http://localhost:9') as string,
+  });
+});
+
+test('a backup goes on after a conversation that is not given, and says at its end what is missing', async () => {
+  const list = (...ids: string[]) => ({ data: ids.map((id) => ({ id })), has_more: false, last_id: null });
+  const answers: Record<string, string> = {
+    '/accounts': JSON.stringify(list('bob', 'carol', 'dave')),
+    '/accounts/bob/backup': '{"type":"account_backup","id":"bob"}',
+    '/accounts/bob/conversations': JSON.stringify(list('new', 'damaged', 'cut', 'old')),
+    '/accounts/bob/conversations/new/backup': '["profile",{}]\n["end",null]\n',
+    '/accounts/bob/conversations/cut/backup': '["profile",{}]\n["turn",',
+    '/accounts/bob/conversations/old/backup': '["profile",{}]\n["end",null]\n',
+    '/accounts/dave/backup': '{"type":"account_backup","id":"dave"}',
+    '/accounts/dave/conversations': JSON.stringify(list()),
+  };
+  const edge = createServer(({ url = '' }, response) => {
+    const { pathname, searchParams } = new URL(url, 'http://edge');
+    const answer = searchParams.has('parent') ? JSON.stringify(list()) : answers[pathname];
+    response.writeHead(answer === undefined ? 500 : 200, { 'x-should-retry': 'false' }).end(answer ?? 'It is damaged.');
+  });
+  await once(edge.listen(0), 'listening');
+  onTestFinished(() => void edge.close());
+  const { port } = edge.address() as AddressInfo;
+  const { code, stdout, stderr } = await npm('backup', `http://localhost:${port}`, []).catch((thrown) => thrown);
+  expect(code).toBe(1);
+  expect(stderr).toContain('2 accounts and 2 conversations are in the backup.');
+  const told = ['the conversation cut of bob', 'the conversation damaged of bob', 'the account carol'];
+  for (const what of told) expect(stderr).toContain(what);
+  const heads = stdout.split('\n').filter((line: string) => line.startsWith('{'));
+  expect(heads.map((line: string) => JSON.parse(line))).toMatchObject([
+    { type: 'account_backup', id: 'bob' },
+    { type: 'conversation_backup', id: 'old' },
+    { type: 'conversation_backup', id: 'new' },
+    { type: 'account_backup', id: 'dave' },
+    { type: 'backup_end', missing: told.map((what) => expect.stringContaining(what)) },
+  ]);
+  const [end] = heads.slice(-1);
+  await expect(npm('restore', here, [], `${end}\n`)).rejects.toMatchObject({
+    stderr: expect.stringContaining('the conversation cut of bob') as string,
   });
 });

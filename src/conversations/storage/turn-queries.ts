@@ -127,7 +127,7 @@ export function turnsWithoutMessages(transcript: Transcript, from: number): Turn
 
 /** @returns the number of the last turn of the history; 0 if it has none. */
 export function lastCommitted(transcript: Transcript): number {
-  return transcript.figure(`select seq from turns where status in ${COMMITTED} order by seq desc limit 1`) ?? 0;
+  return transcript.number(`select seq from turns where status in ${COMMITTED} order by seq desc limit 1`);
 }
 
 /** Reads the turns of the history up to a number, oldest first, some at a time. */

@@ -1,34 +1,5 @@
-import { ANSWER, ASKED, type Ask, history, MODEL, type Row, type Send, times } from './row.ts';
-
-const AT = Date.parse('2026-11-20T12:00:00Z');
-const PROFILE = {
-  ...{ title: null, metadata: null, model: MODEL, maxTokens: 10, prefix: null, agent: null, retentionSeconds: null },
-  ...{ history: null, sentFrom: 0, cost: 0, inputTokens: 0, outputTokens: 0 },
-};
-const TURN = {
-  ...{ key: null, hash: '', status: 'complete', route: 'messages', model: MODEL, beganAt: AT, endedAt: AT + 1 },
-  ...{ grant: null, outcome: null, settled: true, cost: 0, tokens: null, frame: null, sentFrom: 0, follows: false },
-  ...{ events: 1, run: null },
-};
-const message = (turn: number, seq: number, role: string) => [
-  'message',
-  { seq, turn, id: `msg_${seq}`, role, createdAt: AT, origin: null },
-  { role, content: 'word' },
-];
-
-/** The backup of a conversation of so many turns. */
-const backupOf = (turns: number): string =>
-  [
-    ['profile', PROFILE],
-    ...times(turns, (nth) => [
-      ['turn', { ...TURN, seq: nth + 1, id: `turn_${nth + 1}`, requestId: `req_${nth + 1}` }],
-      message(nth + 1, nth * 2 + 1, 'user'),
-      message(nth + 1, nth * 2 + 2, 'assistant'),
-    ]).flat(),
-    ['end', null],
-  ]
-    .map((line) => `${JSON.stringify(line)}\n`)
-    .join('');
+import { backupOf } from '../../support/long-backup.ts';
+import { ANSWER, ASKED, type Ask, history, type Row, type Send, times } from './row.ts';
 
 const restore = (n: number, id: string): Ask => ({
   method: 'PUT',
@@ -49,7 +20,7 @@ const begun = (send: Send, n: number, id: string) => send(begin(n, id));
 const reading = (what: string, where: string, ask: (id: string) => Ask): Row => ({
   what: `turns before ${what}`,
   where: [where],
-  n: 100,
+  n: 212,
   prepare: async (send, n) => {
     const id = `turns-${n}`;
     if (!known.has(id)) await restored(send, n, id);

@@ -42,7 +42,7 @@ import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maint
 import { accountRequestOf } from './object-context.ts';
 import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
 import { resumeTurn } from './resume-turn.ts';
-import { damageBy, damageIn } from './storage/damaged-row.ts';
+import { DamagedTable, damageBy, damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
 import { subagentOutcomeOf } from './subagent-outcome.ts';
@@ -420,7 +420,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
   #endDamaged(thrown: unknown): void {
     this.#maintenance.noteDamage(thrown);
     this.#runner = undefined;
-    this.#transcript.damage ??= damageBy(() => endDamagedTurns(this.#transcript, this.now()));
+    const damage = damageIn(thrown);
+    this.#transcript.damage ??=
+      damage instanceof DamagedTable ? damage : damageBy(() => endDamagedTurns(this.#transcript, this.now()));
   }
 
   #currentProfile(): Profile | undefined {

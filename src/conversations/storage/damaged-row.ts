@@ -18,6 +18,9 @@ export class DamagedRow extends ApiError {
   }
 }
 
+/** What SQLite itself cannot read: the platform breaks an object that then begins a transaction. */
+export class DamagedTable extends DamagedRow {}
+
 /** What SQLite says of a damaged file or table. A full disk or a row that exists already is no damage. */
 const OF_SQLITE = /SQLITE_(?:CORRUPT|NOTADB)|no such (?:table|column)|table \w+ already exists/;
 
@@ -30,7 +33,7 @@ export function damageIn(thrown: unknown): DamagedRow | undefined {
   if (at >= 0) return new DamagedRow(message.slice(at + SENTENCE.length).split('. ', 1)[0] ?? '', thrown);
   // Whatever else is parsed says itself what is wrong with it.
   if (thrown instanceof SyntaxError) return new DamagedRow('a text', thrown);
-  return OF_SQLITE.test(message) ? new DamagedRow('its tables', thrown) : undefined;
+  return OF_SQLITE.test(message) ? new DamagedTable('its tables', thrown) : undefined;
 }
 
 /** Does something. @returns the damage that has ended it; undefined if there was none. @throws what is no damage */

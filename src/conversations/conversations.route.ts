@@ -82,7 +82,9 @@ export function conversationsRoutes() {
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
-      const existed = await callOwn<boolean>(c, id, (object) => object.erase());
+      const existed = await callOwn<boolean>(c, id, (object) =>
+        object.erase({ account: c.get('identity').account, id }),
+      );
       if (!existed) throw noConversation();
       return c.json({ type: 'conversation_deleted', id });
     })

@@ -147,6 +147,18 @@ export function storeDeletion({ transcript, now }: ConversationContext, profile:
   });
 }
 
+/** Deletes a conversation that cannot be read, and reports that to the account. */
+export async function eraseDamaged(context: ConversationContext, { account, id }: ConversationPlace): Promise<void> {
+  const { transcript, maintenance, now, alarm } = context;
+  const prefix = transcript.readable?.prefix;
+  await context.deleteAll();
+  transcript.forget();
+  transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
+  alarm.wakeFor(now());
+  if (prefix) releaseInBackground(context, prefix);
+  await maintenance.clear();
+}
+
 /** @returns the members of the profile that a request changes. */
 export function changesOf(fields: ConversationPatch & { model?: string | undefined }): Partial<Profile> {
   const { title, metadata, model, max_tokens: maxTokens, retention_seconds: retentionSeconds, history } = fields;

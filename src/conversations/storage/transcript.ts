@@ -259,9 +259,8 @@ export class Transcript extends Tables {
 
   /** Stores a turn that has ended elsewhere, without its messages. */
   addTurn(turn: TurnRow): void {
-    this.#newest = Math.max(turn.seq, this.#newest ?? turn.seq);
-    historyCache.delete(this.#key);
-    this.insert('turns', columnsOf(Object.fromEntries(Object.entries(turn).filter(([, value]) => value !== null))));
+    this.#forgetHistory();
+    this.insert('turns', turnColumns(turn));
   }
 
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */

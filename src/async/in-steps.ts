@@ -15,11 +15,11 @@ export async function inSteps<T>(work: Steps<T>): Promise<T> {
   for (;;) {
     const { value, done } = work.next();
     if (done) return value;
-    await pause(value > LONG_STEP ? waitFor(value) : 0);
+    await pause(value > LONG_STEP ? waitForTurn(value) : 0);
   }
 }
 
-function waitFor(bytes: number): number {
+function waitForTurn(bytes: number): number {
   const now = Date.now();
   const at = Math.max(now, freeAt);
   freeAt = at + bytes / BYTES_IN_A_MS;

@@ -20,7 +20,7 @@ import { logFailure } from '../http/log.ts';
 import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
 import { fromUsd } from '../pricing/cost.ts';
 import { endOfJob, NO_COUNTS, shownJob } from './job-report.ts';
-import { electedOf, resultOfParts } from './job-results.ts';
+import { countOutcomes, electedOf, resultOfParts } from './job-results.ts';
 import { FIRST_POLL_MS, JOB_AGAIN_MS, JOB_MAKING_MS, jobDueAt } from './job-schedule.ts';
 import { type Job, type JobPhase, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
@@ -34,9 +34,8 @@ const RECALLS_IN_A_CALL = 100;
 /** How many writes of KV one alarm makes. */
 const KEPT_IN_AN_ALARM = 500;
 const RESULTS_AT_ONCE = 500;
-/** How many characters of inputs, and how many inputs, are returned together. */
-const TEXTS_AT_ONCE = 524_288;
-const INPUTS_AT_ONCE = 1_000;
+/** How much is returned together. */
+const TEXTS_AT_ONCE = { characters: 524_288, inputs: 1_000 };
 const NOT_MADE = 'This classification is not being made any more.';
 
 /**
@@ -107,12 +106,12 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const next: Job = { ...job, counts: { ...job.counts, ...counts, requests: texts * job.votes } };
     if (texts > 0) this.#save({ ...next, phase: 'sending' });
     else await this.#end(job, { cost: 0 }, next.counts);
-    return shownJob(this.#job as Job);
+    return shownJob(this.#job ?? next);
   }
 
   unknown(batch: string, after: number): UnknownInput[] {
     this.#touch(batch, 'sending');
-    return this.#tables.textsAfter(after, TEXTS_AT_ONCE, INPUTS_AT_ONCE);
+    return this.#tables.textsAfter(after, TEXTS_AT_ONCE);
   }
 
   sent(batch: string): ClassificationReport {
@@ -263,17 +262,12 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
 
   /** Counts the outcomes of the inputs. From then on there are results. */
   async #end(job: Job, sums: Pick<Job, 'cost' | 'usage'>, known = job.counts): Promise<void> {
-    const counts = { ...known, labelled: 0, failed: 0 };
-    for (let after = -1; ; ) {
-      const page = this.#tables.partsAfter(after, RESULTS_AT_ONCE);
-      for (const parts of page) counts[resultOfParts(parts, job).error ? 'failed' : 'labelled'] += 1;
-      const last = page.at(-1);
-      if (!last) break;
-      after = last.n;
-      await pause(0);
-    }
+    const isOver = () => this.#job?.batch !== job.batch || this.#job.phase !== job.phase;
+    const partsAfter = (n: number) => (isOver() ? [] : this.#tables.partsAfter(n, RESULTS_AT_ONCE));
+    const counts = { ...known, ...(await countOutcomes(partsAfter, job)) };
     const latest = this.#job;
-    if (latest?.batch !== job.batch || latest.phase !== job.phase) return;
+    // It was ended or deleted meanwhile.
+    if (!latest || isOver()) return;
     const url = job.deliverUrl ?? this.settings().BATCH_DELIVER_URL;
     const endedAt = this.now();
     const delivery = url === undefined ? {} : { delivery: { failures: 0, nextAt: endedAt } };

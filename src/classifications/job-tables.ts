@@ -143,17 +143,17 @@ export class JobTables extends Tables {
   }
 
   /** @returns the next texts that must go up: at least one, and then up to a number of characters, and of texts */
-  textsAfter(n: number, mostBytes: number, most: number): UnknownInput[] {
+  textsAfter(n: number, { characters, inputs }: { characters: number; inputs: number }): UnknownInput[] {
     const page: UnknownInput[] = [];
-    let bytes = 0;
+    let length = 0;
     for (const row of this.storage.sql.exec<{ n: number; text: string }>(
       'select n, text from texts where n > ? order by n limit ?',
       n,
-      most,
+      inputs,
     )) {
       page.push({ n: row.n, input: row.text });
-      bytes += row.text.length;
-      if (bytes >= mostBytes) break;
+      length += row.text.length;
+      if (length >= characters) break;
     }
     return page;
   }

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { admitFree } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
-import { pauseAfter, readToStore } from '../accounts/admission/read-body.ts';
+import { pauseAfterBody, readToStore } from '../accounts/admission/read-body.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
@@ -53,7 +53,7 @@ export function conversationsRoutes() {
       // These go to the object as texts, because an object's call cannot carry deeply nested objects.
       const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
       checkRun({ tools }, c.get('identity'), c.get('settings'));
-      await pauseAfter(body);
+      await pauseAfterBody(body);
       // Later turns only check what is new in them.
       await checkOwned(contextOf(c), idsNamed(body.json));
       const texts = memberTexts(body.text);
@@ -82,7 +82,9 @@ export function conversationsRoutes() {
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
-      const existed = await callOwn<boolean>(c, id, (object) => object.erase());
+      const existed = await callOwn<boolean>(c, id, (object) =>
+        object.erase({ account: c.get('identity').account, id }),
+      );
       if (!existed) throw noConversation();
       return c.json({ type: 'conversation_deleted', id });
     })

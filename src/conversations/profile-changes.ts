@@ -62,9 +62,6 @@ function newProfile(place: ConversationPlace, now: number, version: number): Pro
   };
 }
 
-/** From so many turns on, others work while a history is stored. */
-const MANY_TURNS = 100;
-
 /**
  * Stores a new conversation, with the defaults of its turns, and the history that it begins with: all of it, or nothing.
  *
@@ -78,14 +75,14 @@ export async function storeCreated(
   taken: Taken | undefined,
 ): Promise<void> {
   const { transcript, maintenance, now } = context;
-  const { model = null, maxTokens = null, agent = null } = taken ?? {};
-  startConversation(context, place, { prefix: taken?.held ?? null });
+  const { model = null, maxTokens = null, agent = null, held } = taken ?? {};
+  startConversation(context, place, { prefix: held ?? null });
   // If the object crashes before the end, the alarm deletes what was written.
-  if (begins.history.length > MANY_TURNS) context.alarm.watch(now() + GRACE_MS);
+  if (begins.history.length > 0) context.alarm.watch(now() + GRACE_MS);
   const imported = await inSteps(
     storingImported(transcript, begins.history, { model: fields.model ?? model, now: now() }),
-  ).catch((thrown: unknown) => leaveNothing(context, thrown));
-  if (transcript.profile?.deleted) leaveNothing(context, notWhole());
+  ).catch((thrown: unknown) => leaveNothing(context, held, thrown));
+  if (transcript.profile?.deleted) leaveNothing(context, held, notWhole());
   transcript.together(() => {
     transcript.freeze('system', begins.system);
     transcript.freeze('tools', begins.tools);
@@ -122,8 +119,7 @@ export async function storeCopy(
     if (!copied || transcript.profile?.deleted) throw notWhole();
     maintenance.change({ ...copied, exists: true });
   } catch (thrown) {
-    if (held) releaseInBackground(context, held);
-    leaveNothing(context, thrown);
+    leaveNothing(context, held, thrown);
   }
 }
 
@@ -132,7 +128,9 @@ function notWhole(): ApiError {
 }
 
 /** Deletes what was stored of a conversation, and throws why. */
-function leaveNothing({ transcript, alarm, now }: ConversationContext, thrown: unknown): never {
+function leaveNothing(context: ConversationContext, held: HeldPrefix | undefined, thrown: unknown): never {
+  const { transcript, alarm, now } = context;
+  if (held) releaseInBackground(context, held);
   transcript.empty();
   alarm.wakeFor(now());
   throw thrown;
@@ -147,6 +145,18 @@ export function storeDeletion({ transcript, now }: ConversationContext, profile:
     const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
     transcript.save({ ...profile, version, ...deletion });
   });
+}
+
+/** Deletes a conversation that cannot be read, and reports that to the account. */
+export async function eraseDamaged(context: ConversationContext, { account, id }: ConversationPlace): Promise<void> {
+  const { transcript, maintenance, now, alarm } = context;
+  const prefix = transcript.readable?.prefix;
+  await context.deleteAll();
+  transcript.forget();
+  transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
+  alarm.wakeFor(now());
+  if (prefix) releaseInBackground(context, prefix);
+  await maintenance.clear();
 }
 
 /** @returns the members of the profile that a request changes. */

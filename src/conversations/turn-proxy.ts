@@ -31,6 +31,7 @@ import { queryOf } from '../upstream/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { backgroundTurn, conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
 import { checkRun } from './runs/check-run.ts';
+import { damageIn } from './storage/damaged-row.ts';
 import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
@@ -151,7 +152,7 @@ export async function callConversation<T = CrossingText>(
 /**
  * Calls a method of a conversation that does not return a `Result`.
  *
- * @throws ApiError 503 while its object cannot be reached
+ * @throws ApiError 503 while its object cannot be reached; 500 for what is damaged
  */
 export async function callOwn<T>(
   c: Context<AppEnv>,
@@ -162,7 +163,7 @@ export async function callOwn<T>(
   try {
     return (await method(conversationStub(c.env, c.get('settings'), { account, id }))) as T;
   } catch (thrown) {
-    throw new ObjectUnreachable('conversation', thrown);
+    throw damageIn(thrown) ?? new ObjectUnreachable('conversation', thrown);
   }
 }
 

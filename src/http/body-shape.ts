@@ -17,11 +17,11 @@ import { ApiError } from './errors.ts';
 /** A body of more bytes than this is long: its account is asked first, and its shape is judged before it is parsed. */
 export const LONG_BODY = 262_144;
 /** A hundred thousand messages of a block each, which is the most that the API takes, have 700,000. */
-const MOST_VALUES = 1_000_000;
+const MOST_VALUES = 750_000;
 /** The engine notes each new sequence of keys, which takes it up to fifty times as long as a key that it expects. */
 const MOST_SEQUENCES = 20_000;
 /** In how many places sequences are noted, by 16 bits of a hash. Few of those that are counted share one. */
-const PLACES = 65_536;
+const SEQUENCE_PLACES = 65_536;
 /** At least twice as deep as anything that the API takes. */
 const DEEPEST = 500;
 /** A string of more bytes than this stays bytes. The longest name that a string is compared with has half as many. */
@@ -100,7 +100,7 @@ export function* shaping(bytes: Uint8Array): Steps<Shape> {
 class Sequences {
   /** Chosen for each text, so that nobody can choose keys that share a place. */
   readonly #factor = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
-  readonly #seen = new Uint8Array(PLACES);
+  readonly #seen = new Uint8Array(SEQUENCE_PLACES);
   /** The sequence of each open object so far, by its depth. */
   readonly #open = new Uint32Array(DEEPEST + 1);
   #count = 0;

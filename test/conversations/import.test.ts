@@ -1,11 +1,16 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, type Mock, test, vi } from 'vitest';
 import * as z from 'zod/mini';
+import type { Conversation } from '../../src/conversations/conversation.ts';
 import { conversationReport, messageRow } from '../../src/conversations/conversations-answers.schema.ts';
+import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bindings, simulate } from '../support/conversations.ts';
+import { bindings, rowsOf as shownRows, simulate, stubOf } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
+import { ask } from '../support/turns.ts';
 
 let app: TestApp;
 beforeEach(() => {
@@ -13,6 +18,7 @@ beforeEach(() => {
   app = testApp(() => Response.json({ input_tokens: 1 }));
 });
 afterEach(async () => {
+  vi.restoreAllMocks();
   await app.settled();
   await resetAll();
 });
@@ -30,6 +36,29 @@ async function rowsOf(id = 'c1') {
   const response = await app.fetch(`/conversations/${id}/messages?limit=1000`);
   const { data } = (await response.json()) as { data: unknown[] };
   return data.map((row) => z.strictObject(messageRow.shape).parse(row));
+}
+
+/** Has work in steps wait behind a step. Objects wait by themselves: none may wait for what another context does. */
+function stopAtStep(stop: number): { readonly isReached: boolean; open(): void } {
+  const { setTimeout } = globalThis;
+  let [steps, isOpen] = [0, false];
+  const gate = vi.spyOn(globalThis, 'setTimeout') as unknown as Mock<(run: () => void, ms?: number) => unknown>;
+  gate.mockImplementation((run, ms) => {
+    if (ms !== 0) return setTimeout(run, ms);
+    steps += 1;
+    if (steps - 1 !== stop) return setTimeout(run, 0);
+    const look = () => void (isOpen ? run() : setTimeout(look, 2));
+    return setTimeout(look, 2);
+  });
+  return {
+    get isReached() {
+      return steps > stop;
+    },
+    open: () => {
+      isOpen = true;
+      gate.mockRestore();
+    },
+  };
 }
 
 const say = async (content: unknown) =>
@@ -154,6 +183,63 @@ describe('a conversation that is created with messages', () => {
     await create([user('First'), assistant('1')]);
     expect((await create([user('Second')])).status).toBe(409);
     expect((await rowsOf())[0]?.content).toBe('First');
+  });
+
+  test.each([
+    ['many turns', 1_200, 'x'],
+    ['long turns', 90, 'x'.repeat(50_000)],
+  ])('of %s is not there before it is whole, and a crash at any step leaves nothing', async (_, length, text) => {
+    const history = JSON.stringify(Array.from({ length }, (_, n) => (n % 2 ? assistant('y') : user(`${n} ${text}`))));
+    const begin = (id: string) =>
+      stubOf(id)
+        .create({ account: 'alice', id }, { model: MODEL, max_tokens: 50 }, { messages: history })
+        .catch(() => undefined);
+    let [hasEnded, stops] = [false, 0];
+    for (let step = 0; !hasEnded; step += 1) {
+      for (const dies of [true, false]) {
+        const id = `${dies ? 'dies' : 'goes'}-${step}`;
+        const gate = stopAtStep(step);
+        const creating = begin(id).finally(() => {
+          hasEnded ||= !gate.isReached;
+        });
+        await eventually(() => expect(gate.isReached || hasEnded).toBe(true));
+        if (hasEnded) break;
+        const hasStored = await runInDurableObject(
+          stubOf(id),
+          (_, { storage }) => new Transcript(storage).turns().length > 0,
+        );
+        stops += Number(hasStored);
+        if (!hasStored) {
+          // It is only read so far, so another one may be faster.
+          gate.open();
+          await creating;
+          continue;
+        }
+        expect(await begin(id)).toMatchObject({ ok: false, error: { status: 409 } });
+        expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
+        expect(await ask({ messages: [user('Hi')] }, { id })).toMatchObject({ kind: 'error', error: { status: 409 } });
+        if (!dies) {
+          gate.open();
+          expect(await creating).toMatchObject({ ok: true });
+          expect((await shownRows(id)).length).toBe(Math.min(length, 1_000));
+          continue;
+        }
+        await abortAllDurableObjects();
+        gate.open();
+        await creating;
+        expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
+        await runInDurableObject(stubOf(id), (conversation: Conversation) => {
+          Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
+        });
+        await runDurableObjectAlarm(stubOf(id));
+        await runInDurableObject(stubOf(id), async (_, { storage }) => {
+          expect(new Transcript(storage).turns()).toEqual([]);
+          expect(await storage.getAlarm()).toBeNull();
+        });
+        expect(await begin(id)).toMatchObject({ ok: true });
+      }
+    }
+    expect(stops).toBeGreaterThan(1);
   });
 
   test('names no file of another account', async () => {

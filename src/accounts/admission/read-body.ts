@@ -58,12 +58,12 @@ export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): 
 /** @returns the body that was parsed in steps. What is done with a long one begins after a break. */
 async function parsedInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
   const body = await inSteps(parsing);
-  await pauseAfter(body);
+  await pauseAfterBody(body);
   return body;
 }
 
 /** Lets others work before more is done with a long body. */
-export async function pauseAfter(body: JsonBody): Promise<void> {
+export async function pauseAfterBody(body: JsonBody): Promise<void> {
   if (sizeOf(body) > LONG_BODY) await pause(0);
 }
 

@@ -151,12 +151,12 @@ function* withAnswersTogether(history: Iterable<StoredMessage>): Generator<Store
 
 function isSame(stored: readonly StoredMessage[], messages: readonly SentMessage[]): boolean {
   if (stored[0]?.role !== 'assistant') return canonical(stored[0]?.content) === canonical(messages[0]?.content);
-  const [before, now] = [shownTexts(stored), shownTexts(messages)];
+  const [before, now] = [textOfAnswers(stored), textOfAnswers(messages)];
   if (stored.some(({ isPartial }) => isPartial) && (before.startsWith(now) || now.startsWith(before))) return true;
   return before === now && callsIn(stored) === callsIn(messages);
 }
 
-function shownTexts(answers: readonly SentMessage[]): string {
+function textOfAnswers(answers: readonly SentMessage[]): string {
   return answers.map(({ content }) => shownText(content)).join('');
 }
 

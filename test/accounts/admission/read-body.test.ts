@@ -64,7 +64,7 @@ test.each([
 });
 
 /** Short as a body, but with more messages than are looked at for nobody. */
-const MANY = [{ role: 'user', content: 'Hi' }, ...Array(5_000).fill({ role: 'assistant', content: 'ok' })];
+const MANY = [{ role: 'user', content: 'Hi' }, ...Array(4_000).fill({ role: 'assistant', content: 'ok' })];
 
 test.each([
   ['/v1/messages', { usd_per_day: 0 }, 'billing_error'],

@@ -29,12 +29,16 @@ function refusal(history: readonly SentMessage[], messages: readonly SentMessage
 }
 
 /** The messages with answers in a row as one: what a client may have made of them. */
-const joined = (messages: readonly SentMessage[]) =>
-  messages.reduce<SentMessage[]>((all, { role, content }) => {
+function joined(messages: readonly SentMessage[]): SentMessage[] {
+  const all: SentMessage[] = [];
+  for (const { role, content } of messages) {
     const last = all.at(-1);
-    if (role !== 'assistant' || last?.role !== 'assistant') return [...all, { role, content }];
-    return [...all.slice(0, -1), assistant([...(last.content as []), ...(content as [])])];
-  }, []);
+    if (role === 'assistant' && last?.role === 'assistant') {
+      all[all.length - 1] = assistant([...(last.content as []), ...(content as [])]);
+    } else all.push({ role, content });
+  }
+  return all;
+}
 
 test('answers in a row are known one by one, joined, and with something more behind them', () => {
   const block = fc.constantFrom({ type: 'text', text: 'Yes, ' }, { type: 'text', text: ' no' }, call('a'), call('b'));

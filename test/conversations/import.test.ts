@@ -1,6 +1,6 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, type Mock, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import type { Conversation } from '../../src/conversations/conversation.ts';
 import { conversationReport, messageRow } from '../../src/conversations/conversations-answers.schema.ts';
@@ -10,6 +10,7 @@ import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, rowsOf as shownRows, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
+import { holdStep } from '../support/steps.ts';
 import { ask } from '../support/turns.ts';
 
 let app: TestApp;
@@ -38,27 +39,31 @@ async function rowsOf(id = 'c1') {
   return data.map((row) => z.strictObject(messageRow.shape).parse(row));
 }
 
-/** Has work in steps wait behind a step. Objects wait by themselves: none may wait for what another context does. */
-function stopAtStep(stop: number): { readonly isReached: boolean; open(): void } {
-  const { setTimeout } = globalThis;
-  let [steps, isOpen] = [0, false];
-  const gate = vi.spyOn(globalThis, 'setTimeout') as unknown as Mock<(run: () => void, ms?: number) => unknown>;
-  gate.mockImplementation((run, ms) => {
-    if (ms !== 0) return setTimeout(run, ms);
+/** Holds an import at one of its steps. @param step how many go before */
+function stopAtStep(step: number) {
+  let steps = 0;
+  return holdStep(() => {
     steps += 1;
-    if (steps - 1 !== stop) return setTimeout(run, 0);
-    const look = () => void (isOpen ? run() : setTimeout(look, 2));
-    return setTimeout(look, 2);
+    return steps > step;
   });
-  return {
-    get isReached() {
-      return steps > stop;
-    },
-    open: () => {
-      isOpen = true;
-      gate.mockRestore();
-    },
-  };
+}
+
+/** The text of a history that is stored in steps. */
+const LONG_HISTORY = JSON.stringify(Array.from({ length: 1_200 }, (_, n) => (n % 2 ? assistant('y') : user(`x ${n}`))));
+
+/** The conversation of the caller without a credential. */
+const c1 = () => stubOf('c1', 'dev');
+
+/** Begins to import a long history, and stops when a part of it is stored. */
+async function importHalf() {
+  const add = vi.spyOn(Transcript.prototype, 'addMessage');
+  const gate = holdStep(() => add.mock.calls.length > 0);
+  const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
+  await eventually(() => expect(gate.isReached).toBe(true));
+  await runInDurableObject(c1(), (_, { storage }) => {
+    expect(new Transcript(storage).turns().length).toBeGreaterThan(1);
+  });
+  return { gate, creating };
 }
 
 const say = async (content: unknown) =>
@@ -183,6 +188,43 @@ describe('a conversation that is created with messages', () => {
     await create([user('First'), assistant('1')]);
     expect((await create([user('Second')])).status).toBe(409);
     expect((await rowsOf())[0]?.content).toBe('First');
+  });
+
+  test('that is deleted while it is stored leaves nothing, and may be created again', async () => {
+    const { gate, creating } = await importHalf();
+    await app.fetch('/conversations/c1', { method: 'DELETE' });
+    gate.open();
+    expect(await creating).toMatchObject({ ok: false, error: { status: 500 } });
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    // Its alarm is due at once, and comes by itself.
+    await eventually(async () => {
+      await runInDurableObject(c1(), async (_, { storage }) => {
+        expect([...storage.sql.exec("select name from sqlite_master where name = 'turns'")]).toEqual([]);
+        expect(await storage.getAlarm()).toBeNull();
+      });
+    });
+    await app.settled();
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [] });
+    expect((await create([user('Again'), assistant('Yes')])).status).toBe(201);
+    expect(await rowsOf()).toHaveLength(2);
+    await app.settled();
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [{ id: 'c1', messages: 2 }] });
+  });
+
+  test('is left alone by the alarm while it is stored, and is in the list once it is whole', async () => {
+    const { gate, creating } = await importHalf();
+    await runInDurableObject(c1(), (conversation: Conversation) => {
+      Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
+    });
+    await runDurableObjectAlarm(c1());
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [] });
+    gate.open();
+    expect(await creating).toMatchObject({ ok: true });
+    await app.settled();
+    await eventually(async () => {
+      const listed = await (await app.fetch('/conversations')).json();
+      expect(listed).toMatchObject({ data: [{ id: 'c1', turns: 600, messages: 1_200 }] });
+    });
   });
 
   test.each([

@@ -62,6 +62,15 @@ describe('a remembered secret of 16 characters or more', () => {
     );
   });
 
+  test('is masked where a part of it looks like an escape, and is written in one place and not in another', () => {
+    keepSecrets(OWNER, ['%fdssssssssssssssssssssssss%cessssss']);
+    const written = '%f%64ssssssssssssssssssssssss%ces\\\\u0073%73\\\\u0073%73s';
+    expect(masked(`a ${written} b`)).toBe('a [secret] b');
+    expect(masked(`a ${encodeURIComponent(encodeURIComponent('%fdssssssssssssssssssssssss%cessssss'))} b`)).toBe(
+      'a [secret] b',
+    );
+  });
+
   test('is masked inside of base64, wherever it begins there, in both alphabets', () => {
     fc.assert(
       fc.property(secret, around, around, fc.boolean(), (of, before, behind, isUrl) => {

@@ -399,8 +399,10 @@ export class Transcript extends Tables {
 
   #open(meta: Map<string, string>): void {
     migrate(this.storage, CONVERSATION_MIGRATIONS, meta);
-    const profile = withoutSum('its profile', meta.get('profile') ?? '');
-    this.#profile = readFormat<Profile>('profile', profile);
+    const profile = meta.get('profile');
+    // Tables without a row are nobody's.
+    if (profile === undefined && !this.has('turns')) return;
+    this.#profile = readFormat<Profile>('profile', withoutSum('its profile', profile ?? ''));
   }
 
   #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {

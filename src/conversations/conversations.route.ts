@@ -36,6 +36,7 @@ import {
   callConversation,
   callOwn,
   mountedPath,
+  orAgain,
   refuseSubagent,
 } from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
@@ -82,10 +83,10 @@ export function conversationsRoutes() {
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
-      const existed = await callOwn<boolean>(c, id, (object) =>
-        object.erase({ account: c.get('identity').account, id }),
-      );
-      if (!existed) throw noConversation();
+      const place = { account: c.get('identity').account, id };
+      const erase = () => callOwn<boolean>(c, id, (object) => object.erase(place));
+      // A damaged table breaks the object that first writes to it. If a call is repeated, the one before may have deleted.
+      if (!(await orAgain(async (again) => (await erase()) || again))) throw noConversation();
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {

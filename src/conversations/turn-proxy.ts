@@ -173,12 +173,17 @@ async function callTurn(
   request: Omit<TurnRequest, 'body' | 'again'>,
   body: JsonBody,
 ): Promise<TurnAnswer> {
-  const call = async (again: boolean) =>
+  return await orAgain(async (again) =>
     unpack(
       await callOwn<PackedAnswer>(c, request.place.id, (object) =>
         object.turn(JSON.stringify({ ...request, again }), bodyFor(body)),
       ),
-    );
+    ),
+  );
+}
+
+/** Makes a call, and makes it again if its object was not reached, or broke. @throws what the last call throws */
+export async function orAgain<T>(call: (again: boolean) => Promise<T>): Promise<T> {
   try {
     return await call(false);
   } catch (thrown) {

@@ -23,7 +23,7 @@ const MISTAKES = [
   },
   {
     row: 'messages of a first turn',
-    n: 800,
+    n: 600,
     file: 'src/conversations/history/continuation.ts',
     right: "if (message.role === 'assistant') {\n      if (!first) {",
     wrong:
@@ -67,4 +67,6 @@ test.each(MISTAKES)(
     process.stdout.write(`${mistake.row}: ${found.map((times) => times.toFixed(0)).join(', ')} times as long\n`);
     expect(found.filter((times) => times > MOST_TIMES)).toHaveLength(TRIES);
   },
+  // What is mistaken takes long, and six busy loops have most of the machine.
+  7_200_000,
 );

@@ -121,10 +121,11 @@ function noteUnanswered(transcript: Transcript, run: Pick<TurnRow, 'seq'>, now: 
     .findLast(({ status }) => status !== 'failed');
   const { profile } = transcript;
   if (!profile || !last || transcript.has("messages where turn = ? and role = 'assistant'", last.seq)) return;
-  const { messages, nextMessage } = profile;
+  const { version, messages, nextMessage } = profile;
   const answer = { seq: nextMessage, turn: last.seq, id: `msg_${last.id}_answer` };
   transcript.addMessage({ ...answer, role: 'assistant', createdAt: now, text: NO_ANSWER });
-  transcript.save({ ...profile, messages: messages + 1, nextMessage: nextMessage + 1 });
+  const added = { messages: messages + 1, nextMessage: nextMessage + 1 };
+  transcript.save({ ...profile, ...added, version: Math.max(version + 1, now), unreported: true });
 }
 
 function statusOfRun({ isCommitted, continues, last }: RunTurn, { kind }: EndOfRun): TurnStatus {

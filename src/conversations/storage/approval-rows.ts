@@ -101,6 +101,7 @@ export class ApprovalRows extends Rows {
     return this.tables
       .read<RawRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
       .map((row) => {
+        // Nobody shall approve what is damaged: it throws here.
         JSON.parse(String(row.input));
         return membersOf(row) as unknown as ApprovalRow;
       });

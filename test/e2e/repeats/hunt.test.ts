@@ -23,7 +23,7 @@ const MISTAKES = [
   },
   {
     row: 'messages of a first turn',
-    n: 400,
+    n: 550,
     file: 'src/conversations/history/continuation.ts',
     right: "if (message.role === 'assistant') {\n      if (!first) {",
     wrong:

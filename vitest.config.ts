@@ -5,7 +5,9 @@ import { fileURLToPath } from 'node:url';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/runner/longest-first.ts';
+import { MeasuringReporter } from './test/runner/measuring-reporter.ts';
 import { putTemporaryFilesInMemory } from './test/runner/memory-folder.ts';
+import { notesProcesses } from './test/runner/processes.ts';
 import { quietKilledRuntimes } from './test/runner/quiet-runtime.ts';
 import { testsOfRuntime } from './test/runner/runtime.ts';
 
@@ -61,7 +63,7 @@ const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
 
 const workerd = () => ({
-  plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false })],
+  plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false }), notesProcesses()],
   define: define(),
   // A dependency's source map without its sources is no news.
   logLevel: 'error' as const,
@@ -74,10 +76,11 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     // What a test prints is of interest where it fails.
     silent: 'passed-only',
-    reporters: ['default', './test/runner/counting-reporter.ts'],
+    reporters: ['default', new MeasuringReporter(), './test/runner/counting-reporter.ts'],
     // In which order they run says test/runner/longest-first.ts.
     projects: [
       {
+        plugins: [notesProcesses()],
         test: {
           ...common,
           name: 'e2e',
@@ -90,6 +93,7 @@ export default defineConfig({
         },
       },
       {
+        plugins: [notesProcesses()],
         define: define(),
         test: {
           ...common,
@@ -101,6 +105,7 @@ export default defineConfig({
         },
       },
       {
+        plugins: [notesProcesses()],
         resolve: {
           alias: { 'cloudflare:workers': fileURLToPath(new URL('./test/simulation/workers.ts', import.meta.url)) },
         },

@@ -6,6 +6,7 @@ import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { passingTime, stubOf } from '../support/conversations.ts';
 import { type Cell, placeRows, type Rows, storedRows, TABLES, textsIn } from '../support/damage.ts';
 import { eventually } from '../support/eventually.ts';
+import { objectAtRest } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { answeringBy, call, calls, type Scripted, says, servingTools, weather } from '../support/scripted-runs.ts';
@@ -138,6 +139,7 @@ const DAMAGES: Record<string, Damage> = {
 async function untilAlarm(id: string, clock: Clock): Promise<number> {
   for (let alarms = 0; alarms < 4; alarms += 1) {
     if (!(await runDurableObjectAlarm(stubOf(id)))) return Number.POSITIVE_INFINITY;
+    await objectAtRest(stubOf(id));
     clock.pass(10 * MINUTE_MS);
   }
   return await runInDurableObject(

@@ -43,7 +43,9 @@ export class MeasuringReporter implements Reporter {
       `${name}: ${files.size} files`,
       sumOf([...files.values()]),
     ]);
-    const rest: Times = { wall: 0, cpu: whole.cpu - inFiles.cpu };
+    const { user, system } = process.cpuUsage();
+    const itself: Times = { wall: 0, cpu: (user + system) / 1_000 };
+    const rest: Times = { wall: 0, cpu: whole.cpu - inFiles.cpu - itself.cpu };
     const named = process.env.TIMES === 'all' ? all.length : NAMED;
     const dearest = all.sort(([, one], [, other]) => weightOf(other) - weightOf(one)).slice(0, named);
     process.stdout.write(
@@ -51,7 +53,8 @@ export class MeasuringReporter implements Reporter {
         '\n   wall    CPU  waiting, in seconds',
         ...[
           ...rows,
-          ['Vitest, builds, what files share', rest] as const,
+          ['Vitest itself', itself] as const,
+          ['what files share: the browser, an edge, processes that begin and end', rest] as const,
           ['the run', whole] as const,
           ['', undefined] as const,
           ...dearest,

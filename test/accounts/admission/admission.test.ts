@@ -10,6 +10,7 @@ import { mostTokensOf } from '../../../src/pricing/most-tokens.ts';
 import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
+import { workerDied } from '../../support/in-flight.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -808,6 +809,7 @@ describe('a request whose Worker dies', () => {
     // The isolate of the tests has not died: its request ends, and gives back what it has.
     gone.resolve(sse(bodyOf([begun + ending({ output_tokens: 3 })])));
     if (!whole) await (await asked).body?.cancel();
+    workerDied();
   });
 
   /** Has the alarm come when it is that much later than tomorrow's noon: the day does not end in the meantime. */

@@ -7,9 +7,9 @@ import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/runner/longest-first.ts';
 import { MeasuringReporter } from './test/runner/measuring-reporter.ts';
 import { putTemporaryFilesInMemory } from './test/runner/memory-folder.ts';
-import { notesProcesses } from './test/runner/processes.ts';
 import { quietKilledRuntimes } from './test/runner/quiet-runtime.ts';
 import { testsOfRuntime } from './test/runner/runtime.ts';
+import { notesProcesses } from './test/runner/worker-processes.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
 // `cloudflare:`, by whatever file; the rest runs in Node.

@@ -1,6 +1,6 @@
 import { relative } from 'node:path';
 import type { Reporter, TestModule, TestProject, Vitest } from 'vitest/node';
-import { cpuMsOfTree, processOf } from './processes.ts';
+import { cpuMsOfTree, processOf } from './worker-processes.ts';
 
 /** So many of the dearest files are named, unless `TIMES=all` asks for each. */
 const NAMED = 15;
@@ -36,33 +36,26 @@ export class MeasuringReporter implements Reporter {
   }
 
   onTestRunEnd(): void {
-    const all = [...this.#took.values()].flatMap((files) => [...files]);
+    const files = [...this.#took.values()].flatMap((took) => [...took]);
     const whole: Times = { wall: performance.now() - this.#start, cpu: cpuMsOfTree(process.pid) };
-    const inFiles = sumOf(all.map(([, times]) => times));
-    const rows = [...this.#took].map(([{ name }, files]): [string, Times] => [
-      `${name}: ${files.size} files`,
-      sumOf([...files.values()]),
-    ]);
     const { user, system } = process.cpuUsage();
-    const itself: Times = { wall: 0, cpu: (user + system) / 1_000 };
-    const rest: Times = { wall: 0, cpu: whole.cpu - inFiles.cpu - itself.cpu };
-    const named = process.env.TIMES === 'all' ? all.length : NAMED;
-    const dearest = all.sort(([, one], [, other]) => weightOf(other) - weightOf(one)).slice(0, named);
-    process.stdout.write(
-      [
-        '\n   wall    CPU  waiting, in seconds',
-        ...[
-          ...rows,
-          ['Vitest itself', itself] as const,
-          ['what files share: the browser, an edge, processes that begin and end', rest] as const,
-          ['the run', whole] as const,
-          ['', undefined] as const,
-          ...dearest,
-        ].map(([what, times]) => (times ? line(what, times) : '')),
-        '',
-        '',
-      ].join('\n'),
-    );
+    const itself = (user + system) / 1_000;
+    // Where the system does not tell of processes there is nothing to share.
+    const shared = Math.max(0, whole.cpu - itself - sumOf(files.map(([, times]) => times)).cpu);
+    const named = process.env.TIMES === 'all' ? files.length : NAMED;
+    const lines = [
+      '\n   wall    CPU  waiting, in seconds',
+      ...[...this.#took].map(([{ name }, took]) => line(`${name}: ${took.size} files`, sumOf([...took.values()]))),
+      line('Vitest itself', { wall: 0, cpu: itself }),
+      line('what files share: the browser, an edge, processes that begin and end', { wall: 0, cpu: shared }),
+      line('the run', whole),
+      '',
+      ...files
+        .sort(([, one], [, other]) => weightOf(other) - weightOf(one))
+        .slice(0, named)
+        .map(([file, times]) => line(file, times)),
+    ];
+    process.stdout.write(`${lines.join('\n')}\n\n`);
   }
 }
 

@@ -14,9 +14,11 @@ import { notesProcesses } from './test/runner/worker-processes.ts';
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
 // `cloudflare:`, by whatever file; the rest runs in Node.
 const ofTheWhole = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/*.test.ts'];
+// What measures time: alone, behind all others, by the CPU of what it measures.
+const timing = ['test/**/*.timing.test.ts'];
 // Objects in a simulated world: in Node, with a stand-in for what the runtime gives them.
 const simulated = ['test/simulation/**/*.test.ts'];
-const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated]);
+const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...timing]);
 // What a Worker's own code decides holds for its whole isolate, as long as that lives: each of these has its own.
 const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
@@ -85,7 +87,7 @@ export default defineConfig({
           ...common,
           name: 'e2e',
           include: ofTheWhole,
-          exclude: process.env.REPEATS === undefined ? ['test/e2e/repeats/hunt.test.ts'] : [],
+          exclude: timing,
           // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
           isolate: false,
           globalSetup: './test/runner/build.ts',
@@ -99,7 +101,7 @@ export default defineConfig({
           ...common,
           name: 'node',
           include: ['test/**/*.test.ts'],
-          exclude: [...ofTheWhole, ...simulated, ...inWorkerd],
+          exclude: [...ofTheWhole, ...simulated, ...timing, ...inWorkerd],
           // They share nothing that one could leave behind for another, and a process each would take longer.
           isolate: false,
         },
@@ -133,6 +135,19 @@ export default defineConfig({
       {
         ...workerd(),
         test: { ...common, name: 'workerd-alone', include: withOwnIsolate },
+      },
+      {
+        plugins: [notesProcesses()],
+        test: {
+          ...common,
+          name: 'timing',
+          include: timing,
+          exclude: process.env.REPEATS === undefined ? ['test/e2e/repeats/hunt.timing.test.ts'] : [],
+          globalSetup: './test/runner/build.ts',
+          isolate: false,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
       },
     ],
   },

@@ -6,16 +6,14 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * The order in which projects begin: what waits for servers and browsers while there is other work, and at the end the
  * many small files, so that no processor waits for the last of the long ones.
  */
-const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'node'];
+const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'node', 'timing'];
 
 /** The files that take longest, by a measured run. The size says it of the others. */
 const LONGEST = [
   'test/scripts/deploy.test.ts',
-  'test/e2e/repeats/repeats.test.ts',
   'test/e2e/start-options.test.ts',
   'test/checks.test.ts',
   'test/e2e/pools.test.ts',
-  'test/e2e/page/tasks.test.ts',
   'test/e2e/page/chat.test.ts',
   'test/e2e/page/parts.test.ts',
   'test/e2e/page/operator.test.ts',

@@ -64,7 +64,7 @@ function nightOf(commit: string, isNew: boolean): Night {
   return { commit, seed: Math.floor(Math.random() * 1e9), passed: {} };
 }
 
-/** @returns whether a part has passed, and what it said */
+/** Runs a part; what it says goes into its log. @returns whether it has passed */
 async function run({ name, env, args }: Part): Promise<boolean> {
   const log = createWriteStream(join(folder, `${name}.log`));
   const child = spawn(process.execPath, args, {
@@ -81,8 +81,12 @@ async function run({ name, env, args }: Part): Promise<boolean> {
 
 const { values, positionals } = parseArgs({ options: { new: { type: 'boolean' } }, allowPositionals: true });
 mkdirSync(folder, { recursive: true });
-const commit = execFileSync('git', ['rev-parse', 'HEAD'], { cwd: root, encoding: 'utf8' }).trim();
-const night = nightOf(commit, values.new === true);
+// In a container of CI the folder may be another user's, where git says nothing.
+const commit =
+  process.env.GITHUB_SHA ??
+  execFileSync('git', ['describe', '--always', '--abbrev=40', '--dirty'], { cwd: root, encoding: 'utf8' }).trim();
+// What is not committed may be another change than the last time.
+const night = nightOf(commit, values.new === true || commit.endsWith('-dirty'));
 const parts = partsOf(night.seed).filter(
   ({ name }) => positionals.length === 0 || positionals.some((beginning) => name.startsWith(beginning)),
 );

@@ -23,7 +23,7 @@ const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...s
 const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
 /** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. At night 10,000. */
-const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%', BATCH_TICKETS = '300' } = process.env;
+const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%', BATCH_TICKETS = '300', CALENDAR = '' } = process.env;
 /** Vitest takes the names out of what it is given, so each project has its own. */
 const define = () => ({
   // As `npm start` passes it, in place of wrangler.toml's.
@@ -35,7 +35,7 @@ const define = () => ({
 
 if (!/^\d+%$/.test(PROPERTY_RUNS)) throw new Error('PROPERTY_RUNS is a share in percent: 100% for every case.');
 const common = {
-  provide: { propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100 },
+  provide: { propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100, calendar: CALENDAR },
   // Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
   testTimeout: 600_000,
   hookTimeout: 600_000,
@@ -104,6 +104,7 @@ export default defineConfig({
           exclude: [...ofTheWhole, ...simulated, ...timing, ...inWorkerd],
           // They share nothing that one could leave behind for another, and a process each would take longer.
           isolate: false,
+          setupFiles: './test/runner/calendar.ts',
         },
       },
       {
@@ -129,12 +130,17 @@ export default defineConfig({
           exclude: withOwnIsolate,
           // Most of a file's time would go into a runtime of its own, and into loading the same modules again.
           isolate: false,
-          setupFiles: './test/runner/clean-isolate.ts',
+          setupFiles: ['./test/runner/calendar.ts', './test/runner/clean-isolate.ts'],
         },
       },
       {
         ...workerd(),
-        test: { ...common, name: 'workerd-alone', include: withOwnIsolate },
+        test: {
+          ...common,
+          name: 'workerd-alone',
+          include: withOwnIsolate,
+          setupFiles: './test/runner/calendar.ts',
+        },
       },
       {
         plugins: [notesProcesses()],

@@ -39,6 +39,21 @@ test('long steps are taken one at a time, also if one who waits has left', async
   }
 });
 
+test('a clock that was set back keeps nobody out for longer than a minute', async () => {
+  vi.useFakeTimers();
+  try {
+    const done: string[] = [];
+    void inSteps(work([16 * MB], done, 'a'));
+    await vi.advanceTimersByTimeAsync(1);
+    vi.setSystemTime(Date.now() - 3_600_000);
+    void inSteps(work([16 * MB], done, 'b'));
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(done).toEqual(['a', 'b']);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
 test('what a step throws is thrown', async () => {
   function* broken(): Steps<string> {
     yield 1;

@@ -10,6 +10,7 @@ import type { ClassificationReport } from '../../src/durable/contracts/classific
 import { accountStub, batchStub, classificationStub } from '../../src/durable/stubs.ts';
 import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '../support/classification-jobs.ts';
 import { eventually } from '../support/eventually.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { holdStep } from '../support/steps.ts';
 
@@ -24,6 +25,7 @@ let tests = 0;
 beforeEach(() => {
   tests += 1;
   account = `ada${tests}`;
+  alarmsByHand();
 });
 afterEach(resetAll);
 

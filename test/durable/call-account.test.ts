@@ -8,12 +8,15 @@ import { type AccountRequest, callAccount, settleNow, settleSoon } from '../../s
 import type { Settled, Settlement } from '../../src/durable/contracts/settlement.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { atNoon } from '../support/calendar.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 
 const bindings = env as unknown as Bindings;
 const settings = settingsOf({ MODE: 'development' });
 let requests = 0;
+
+atNoon();
 
 afterEach(async () => {
   vi.restoreAllMocks();

@@ -1,9 +1,10 @@
 /** Knows what still works in this isolate: what it writes late would come to another test. */
 import { createExecutionContext, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { expect } from 'vitest';
+import { expect, onTestFinished } from 'vitest';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { Account, Batch, ClassificationJob, Conversation, Inbox, Pool } from '../../src/index.ts';
+import { aheadMs } from './calendar.ts';
 
 /** A request, or what an object does by itself. */
 interface Work {
@@ -45,13 +46,41 @@ export function workerDied(): void {
 
 let isWatching = false;
 
+/** Longer than any test: an alarm that is put off by this comes when a test asks for it. */
+const NEVER_MS = 1e12;
+let putOffMs = 0;
+
+/** Has no alarm come by itself until the end of a test: a slow machine would have it come before the test does its part. */
+export function alarmsByHand(): void {
+  putOffMs = NEVER_MS;
+  onTestFinished(() => {
+    putOffMs = 0;
+  });
+}
+
+/** Has the alarms of objects go by the calendar of the tests: the runtime's own clock is another. */
+function setAlarmsByCalendar(storage: DurableObjectStorage): void {
+  const { setAlarm, getAlarm } = storage;
+  const laterMs = () => putOffMs - aheadMs();
+  storage.setAlarm = function (time, options) {
+    return setAlarm.call(this, Number(time) + laterMs(), options);
+  };
+  storage.getAlarm = async function (options) {
+    const time = await getAlarm.call(this, options);
+    return time === null ? null : time - laterMs();
+  };
+}
+
 /** Has objects note, from now on, what they do behind their answers, and by their alarms. */
 export async function watchObjects(): Promise<void> {
   if (isWatching) return;
   isWatching = true;
   const { ACCOUNT } = env as unknown as Bindings;
   const any = ACCOUNT.get(ACCOUNT.newUniqueId()) as unknown as DurableObjectStub;
-  const states = await runInDurableObject(any, (_, state) => Object.getPrototypeOf(state) as DurableObjectState);
+  const states = await runInDurableObject(any, (_, state) => {
+    setAlarmsByCalendar(Object.getPrototypeOf(state.storage) as DurableObjectStorage);
+    return Object.getPrototypeOf(state) as DurableObjectState;
+  });
   const { waitUntil } = states;
   states.waitUntil = function (this: DurableObjectState, work) {
     note(Promise.resolve(work), { what: 'what an object does behind an answer', object: this });

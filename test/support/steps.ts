@@ -1,4 +1,4 @@
-import { type Mock, vi } from 'vitest';
+import { type Mock, onTestFinished, vi } from 'vitest';
 
 /**
  * Holds work in steps at the first break for which something is true. Objects wait by themselves: none may wait for what another
@@ -15,6 +15,7 @@ export function holdStep(isIt: () => boolean): { readonly isReached: boolean; op
     const look = () => void (isOpen ? run() : setTimeout(look, 2));
     return setTimeout(look, 2);
   });
+  onTestFinished(() => gate.mockRestore());
   return {
     get isReached() {
       return isReached;

@@ -10,10 +10,13 @@ import { mostTokensOf } from '../../../src/pricing/most-tokens.ts';
 import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
+import { atNoon } from '../../support/calendar.ts';
 import { workerDied } from '../../support/in-flight.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
+
+atNoon();
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 

@@ -23,7 +23,13 @@ const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...s
 const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
 /** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. At night 10,000. */
-const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%', BATCH_TICKETS = '300', CALENDAR = '' } = process.env;
+const {
+  FUZZ_RUNS = '1000',
+  FUZZ_SEED = '1',
+  PROPERTY_RUNS = '20%',
+  BATCH_TICKETS = '300',
+  CALENDAR = '',
+} = process.env;
 /** Vitest takes the names out of what it is given, so each project has its own. */
 const define = () => ({
   // As `npm start` passes it, in place of wrangler.toml's.

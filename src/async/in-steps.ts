@@ -10,7 +10,7 @@ const BYTES_IN_A_MS = 100_000;
 /** When the next long step may begin. A time cannot be left locked by somebody who leaves, as a lock can. */
 let freeAt = 0;
 /** Nobody waits longer, whatever the clock says: it may have been set back. */
-const LONGEST_WAIT_MS = 60_000;
+const LONGEST_QUEUE_MS = 60_000;
 
 /** Does work in steps, and lets the isolate's other requests work in between. @throws what the work throws */
 export async function inSteps<T>(work: Steps<T>): Promise<T> {
@@ -23,7 +23,7 @@ export async function inSteps<T>(work: Steps<T>): Promise<T> {
 
 function waitForTurn(bytes: number): number {
   const now = Date.now();
-  const at = Math.max(now, Math.min(freeAt, now + LONGEST_WAIT_MS));
+  const at = Math.max(now, Math.min(freeAt, now + LONGEST_QUEUE_MS));
   freeAt = at + bytes / BYTES_IN_A_MS;
   return at - now;
 }

@@ -112,7 +112,7 @@ export async function proxyTurn(
   }
   if (answer.trailer) {
     const { outcome, nanodollars } = answer.trailer;
-    headers['sluice-cost-usd'] = formatUsd(nanodollars);
+    if (answer.status < 300) headers['sluice-cost-usd'] = formatUsd(nanodollars);
     entry.line.cost_usd = toUsd(nanodollars);
     log()(outcome, nanodollars);
   }

@@ -154,7 +154,7 @@ export type TurnAnswer =
       status: number;
       headers: Record<string, string>;
       body: string;
-      trailer?: TurnSummary;
+      trailer?: TurnSummary | undefined;
     }
   | { kind: 'error'; error: WireError };
 

@@ -5,21 +5,31 @@ import { fileURLToPath } from 'node:url';
 import { cloudflareTest } from '@cloudflare/vitest-plugin';
 import { defineConfig } from 'vitest/config';
 import { LongestFirst } from './test/runner/longest-first.ts';
+import { MeasuringReporter } from './test/runner/measuring-reporter.ts';
 import { putTemporaryFilesInMemory } from './test/runner/memory-folder.ts';
 import { quietKilledRuntimes } from './test/runner/quiet-runtime.ts';
 import { testsOfRuntime } from './test/runner/runtime.ts';
+import { notesProcesses } from './test/runner/worker-processes.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
 // `cloudflare:`, by whatever file; the rest runs in Node.
 const ofTheWhole = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/*.test.ts'];
+// What measures time: alone, behind all others, by the CPU of what it measures.
+const timing = ['test/**/*.timing.test.ts'];
 // Objects in a simulated world: in Node, with a stand-in for what the runtime gives them.
 const simulated = ['test/simulation/**/*.test.ts'];
-const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated]);
+const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...timing]);
 // What a Worker's own code decides holds for its whole isolate, as long as that lives: each of these has its own.
 const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
 /** How many hostile requests are tried, and from which seed on: a failure is repeated by its seed. At night 10,000. */
-const { FUZZ_RUNS = '1000', FUZZ_SEED = '1', PROPERTY_RUNS = '20%', BATCH_TICKETS = '300' } = process.env;
+const {
+  FUZZ_RUNS = '1000',
+  FUZZ_SEED = '1',
+  PROPERTY_RUNS = '20%',
+  BATCH_TICKETS = '300',
+  CALENDAR = '',
+} = process.env;
 /** Vitest takes the names out of what it is given, so each project has its own. */
 const define = () => ({
   // As `npm start` passes it, in place of wrangler.toml's.
@@ -31,7 +41,7 @@ const define = () => ({
 
 if (!/^\d+%$/.test(PROPERTY_RUNS)) throw new Error('PROPERTY_RUNS is a share in percent: 100% for every case.');
 const common = {
-  provide: { propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100 },
+  provide: { propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100, calendar: CALENDAR },
   // Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
   testTimeout: 600_000,
   hookTimeout: 600_000,
@@ -61,7 +71,7 @@ const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
 
 const workerd = () => ({
-  plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false })],
+  plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false }), notesProcesses()],
   define: define(),
   // A dependency's source map without its sources is no news.
   logLevel: 'error' as const,
@@ -74,15 +84,16 @@ export default defineConfig({
     sequence: { sequencer: LongestFirst },
     // What a test prints is of interest where it fails.
     silent: 'passed-only',
-    reporters: ['default', './test/runner/counting-reporter.ts'],
+    reporters: ['default', new MeasuringReporter(), './test/runner/counting-reporter.ts'],
     // In which order they run says test/runner/longest-first.ts.
     projects: [
       {
+        plugins: [notesProcesses()],
         test: {
           ...common,
           name: 'e2e',
           include: ofTheWhole,
-          exclude: process.env.REPEATS === undefined ? ['test/e2e/repeats/hunt.test.ts'] : [],
+          exclude: timing,
           // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
           isolate: false,
           globalSetup: './test/runner/build.ts',
@@ -90,17 +101,20 @@ export default defineConfig({
         },
       },
       {
+        plugins: [notesProcesses()],
         define: define(),
         test: {
           ...common,
           name: 'node',
           include: ['test/**/*.test.ts'],
-          exclude: [...ofTheWhole, ...simulated, ...inWorkerd],
+          exclude: [...ofTheWhole, ...simulated, ...timing, ...inWorkerd],
           // They share nothing that one could leave behind for another, and a process each would take longer.
           isolate: false,
+          setupFiles: './test/runner/calendar.ts',
         },
       },
       {
+        plugins: [notesProcesses()],
         resolve: {
           alias: { 'cloudflare:workers': fileURLToPath(new URL('./test/simulation/workers.ts', import.meta.url)) },
         },
@@ -122,12 +136,30 @@ export default defineConfig({
           exclude: withOwnIsolate,
           // Most of a file's time would go into a runtime of its own, and into loading the same modules again.
           isolate: false,
-          setupFiles: './test/runner/clean-isolate.ts',
+          setupFiles: ['./test/runner/calendar.ts', './test/runner/clean-isolate.ts'],
         },
       },
       {
         ...workerd(),
-        test: { ...common, name: 'workerd-alone', include: withOwnIsolate },
+        test: {
+          ...common,
+          name: 'workerd-alone',
+          include: withOwnIsolate,
+          setupFiles: './test/runner/calendar.ts',
+        },
+      },
+      {
+        plugins: [notesProcesses()],
+        test: {
+          ...common,
+          name: 'timing',
+          include: timing,
+          exclude: process.env.REPEATS === undefined ? ['test/e2e/repeats/hunt.timing.test.ts'] : [],
+          globalSetup: './test/runner/build.ts',
+          isolate: false,
+          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+        },
       },
     ],
   },

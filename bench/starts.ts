@@ -9,7 +9,7 @@ import type { Workload } from './workloads.ts';
 // Of what is deployed: as in test/bundle.test.ts, where the reason for its ceiling stands. The relay has every route, and only
 // no objects: agents with MCP servers, approvals and classification by batch brought it 10.5 kB, backup and restore, days to
 // choose and split errors that are masked 4 kB.
-const GZIP_CEILINGS: Readonly<Record<string, number>> = { relay: 137_000, metered: 242_500 };
+const GZIP_CEILINGS: Readonly<Record<string, number>> = { relay: 137_000, metered: 244_600 };
 /** Milliseconds by which the first answer of a fresh isolate is to be later than the bare Worker's, at most. */
 const ADDED_GOALS: Readonly<Record<string, number>> = { metered: 60 };
 /**

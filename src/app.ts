@@ -37,6 +37,7 @@ import type { Prices } from './settings/prices.ts';
 import { settingsOf, sharePrices } from './settings/settings.ts';
 import { shareTools, type WorkerTools } from './tools/worker-tools.ts';
 import { openUpstreams } from './upstream/kinds/entry.ts';
+import { explainedTo } from './upstream/refused-key.ts';
 import { shareFetch } from './upstream/upstream.ts';
 import { type WebhooksOptions, webhooksRoutes } from './webhooks/webhooks.route.ts';
 
@@ -98,7 +99,9 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
     const error = toApiError(thrown);
     c.get('entry').line.error_type ??= error.logged;
     c.get('entry').line.upstream_said ??= error.upstreamSaid;
-    return errorResponse(error, c.get('requestId'));
+    const { development, UPSTREAMS } = c.get('settings');
+    const explained = development && UPSTREAMS.length === 0 ? explainedTo(error) : undefined;
+    return errorResponse(error, c.get('requestId'), explained);
   });
   app.use(identify, loopbackOnly, allowOrigins);
   // These need no credential: health, and webhooks, which need only their signature.

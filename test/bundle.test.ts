@@ -7,14 +7,14 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * Its schemas are those of zod/mini, its router is Hono's small one, and what only types and the reference need stays out.
  *
  * It was 180 kB until files, batches, classification by batch and runs came in, which take 6 to 13 kB each, and 210 kB until
- * agents did: their storage, MCP, approvals and subagents take 4 to 6 kB each. Backup and restore, and days to choose for what was
- * asked, brought it from 226 kB to 231; masks of a gateway's errors, and objects that wake with fewer queries, from 234 to 236. What keeps one caller from
- * stopping the others, questions that survive everything, versions that are taken back and thinking that is bound take 3 more. A
- * platform's free plan allows 3 MB.
+ * agents did: their storage, MCP, approvals and subagents take 4 to 6 kB each. Backup and restore, and days to choose for what
+ * was asked, brought it from 226 kB to 231; masks of a gateway's errors, and objects that wake with fewer queries, from 234 to
+ * 236. Since then 8 kB keep one caller from stopping the others, questions from being lost, old versions from answering, thinking
+ * from going where the API refuses it, and damage in its own conversation. A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 242_500;
+const LIMIT_BYTES = 244_600;
 
-test('the deployed Worker is at most 242.5 kB, compressed', () => {
+test('the deployed Worker is at most 244.6 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

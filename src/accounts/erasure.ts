@@ -70,7 +70,10 @@ export async function eraseElsewhere(state: AccountState): Promise<void> {
   if (accountId === undefined || state.erasedUntil === 0) return;
   const { env, conversations, batches, classifications } = state;
   const settings = settingsOf(env);
-  await eraseSome(state, conversations, (id) => conversationStub(env, settings, { account: accountId, id }).erase());
+  await eraseSome(state, conversations, (id) => {
+    const place = { account: accountId, id };
+    return conversationStub(env, settings, place).erase(place);
+  });
   // A batch only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
   await eraseSome(state, batches, (id) => batchStub(env, settings, { account: accountId, id }).erase());
   await eraseSome(state, classifications, (id) =>

@@ -22,9 +22,9 @@ import { parseObject, stringOrUndefined } from '../json/object.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { bufferedResponse } from '../upstream/buffered-answer.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
+import { verdict } from '../upstream/judge.ts';
 import { readStart } from '../upstream/read-start.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
-import { reportOf } from '../upstream/usage/usage-report.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
@@ -235,8 +235,8 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
   }
   if (response.ok) return { kind: 'lost' };
   // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
-  const isSure = refused.status < 500 || refused.status === 529 || refused.status === 503;
-  return { kind: isSure ? 'refused' : 'doubtful', ...refused };
+  const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
+  return { kind: kind === 'down' ? 'doubtful' : 'refused', ...refused };
 }
 
 function batchOpening(
@@ -307,11 +307,10 @@ function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
 
 /** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
 function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
-  const bytes = utf8(body);
-  const { error_type: errorType } = reportOf(parseObject(bytes), bytes.length);
-  const isReadable = errorType !== undefined;
-  const options = { isReadable, expected: 'anything', errorType, requestId } as const;
-  return bufferedResponse(new Response(null, { status, headers }), bytes, options);
+  const response = new Response(null, { status, headers });
+  const judged = verdict(response, { text: body, elapsedMs: 0 });
+  const refusal = judged.kind === 'answer' ? undefined : judged;
+  return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });
 }
 
 async function refusedOf(response: Response): Promise<CreateRefusal> {

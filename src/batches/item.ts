@@ -2,6 +2,7 @@
 
 import type { Context } from 'hono';
 import { checkOwned, unknownMade } from '../accounts/admission/check-owned.ts';
+import { inSteps } from '../async/in-steps.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { refuseEdgeServer } from '../conversations/runs/check-run.ts';
@@ -11,7 +12,7 @@ import { commaSeparated } from '../http/comma-list.ts';
 import { ApiError, finalError, invalidRequest } from '../http/errors.ts';
 import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
-import { parseLong, sizeOf, withOneReading } from '../http/read-json.ts';
+import { parsingLong, sizeOf, withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { edit, memberTexts } from '../json/edit.ts';
 import { isObject } from '../json/object.ts';
@@ -122,7 +123,7 @@ export class ItemReader {
   async read(bytes: Uint8Array, index: number): Promise<BoundedItem> {
     let customId: string | undefined;
     try {
-      const parsed = parseLong(bytes);
+      const parsed = await inSteps(parsingLong(bytes));
       const item = withOneReading(parsed, 'outermost');
       const { custom_id } = validate(batchItem, item.json);
       customId = custom_id;

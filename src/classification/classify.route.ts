@@ -94,7 +94,8 @@ async function classifyOne(c: Context<AppEnv>, task: Task, input: unknown, by: C
     ...upstreamHeader(outcome),
     'sluice-cost-usd': formatUsd(outcome.nanodollars),
   };
-  throw new ApiError(error.type, error.message, { status: error.status, headers, logged: error.logged, cause: error });
+  const { type, message, status, logged, upstreamSaid } = error;
+  throw new ApiError(type, message, { status, headers, logged, upstreamSaid, cause: error });
 }
 
 /** Yields a result for each input, and the summary at the end. */

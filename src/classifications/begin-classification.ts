@@ -2,6 +2,7 @@
 
 import type { Context } from 'hono';
 import { HonoRequest } from 'hono/request';
+import { pause } from '../async/pause.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { MOST_ITEMS } from '../batches/batches.schema.ts';
 import { createBatch, keyUsed, newBatchId } from '../batches/create-batch.ts';
@@ -23,8 +24,10 @@ import { type ClassificationPlace, callClassification } from './call-classificat
 import { customIdOf } from './job-results.ts';
 
 /** The most inputs, and the most characters of inputs, that go to the object in one call. */
-const TAKEN_AT_ONCE = 1_000;
+const TAKEN_AT_ONCE = 500;
 const TAKEN_CHARACTERS = 1_048_576;
+/** About how many characters of the batch's body are made at once. */
+const CHUNK_CHARACTERS = 65_536;
 /** The most bytes that the API accepts. The prompt is repeated in each item. */
 const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 /** Headers of the request that its batch does not get. */
@@ -101,27 +104,26 @@ async function classificationIdOf(account: string, key: string | undefined): Pro
 
 /** Stores the inputs in the object, some at a time. */
 async function giveInputs(place: MakingPlace, task: Task, inputs: BatchWork['inputs']): Promise<void> {
-  let from = 0;
-  let page: TakenInput[] = [];
-  let characters = 0;
-  const give = async () => {
-    const [at, taken] = [from, page];
+  for (let from = 0; from < inputs.length; ) {
+    const at = from;
+    let characters = 0;
+    while (from < inputs.length && from - at < TAKEN_AT_ONCE && characters < TAKEN_CHARACTERS) {
+      const { input } = inputs[from] ?? {};
+      characters += typeof input === 'string' ? input.length : 0;
+      from += 1;
+    }
+    const taken = await Promise.all(inputs.slice(at, from).map((one) => takenInput(task, one)));
     await callClassification(place, (job) => job.take(place.batch, at, taken));
-    from += page.length;
-    page = [];
-    characters = 0;
-  };
-  for (const { id, input } of inputs) {
-    const wrong = faultInInput(input);
-    const text = wrong || typeof input !== 'string' ? '' : input;
-    const hash = wrong || task.cacheSeconds === 0 ? null : await taskHash(task, text);
-    // Stored as it will go up, because rows cannot hold half a surrogate pair.
-    const whole = text.toWellFormed();
-    page.push({ id, input: whole, hash, fault: wrong ? { type: wrong.type, message: wrong.message } : null });
-    characters += text.length;
-    if (page.length >= TAKEN_AT_ONCE || characters >= TAKEN_CHARACTERS) await give();
+    await pause(0);
   }
-  if (page.length > 0) await give();
+}
+
+async function takenInput(task: Task, { id, input }: BatchWork['inputs'][number]): Promise<TakenInput> {
+  const wrong = faultInInput(input);
+  const text = wrong || typeof input !== 'string' ? '' : input;
+  const hash = wrong || task.cacheSeconds === 0 ? null : await taskHash(task, text);
+  // Stored as it will go up, because rows cannot hold half a surrogate pair.
+  return { id, input: text.toWellFormed(), hash, fault: wrong ? { type: wrong.type, message: wrong.message } : null };
 }
 
 /** @returns a request that makes the batch, as if the caller had sent it */
@@ -146,6 +148,7 @@ async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<stri
   // Limits may allow a model by its alias, so they get the requested name.
   const prompt = { ...task.prompt, model: task.modelAsked };
   let last = -1;
+  let chunk = '{"requests":[';
   for (;;) {
     const after = last;
     const page = await callClassification(place, (job) => job.unknown(place.batch, after));
@@ -153,11 +156,15 @@ async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<stri
     for (const { n, input } of page) {
       for (let vote = 0; vote < task.votes; vote += 1) {
         const { text } = classificationRequest(prompt, input);
-        const before = last < 0 && vote === 0 ? '{"requests":[' : ',';
-        yield `${before}{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
+        const before = last < 0 && vote === 0 ? '' : ',';
+        chunk += `${before}{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
+        if (chunk.length < CHUNK_CHARACTERS) continue;
+        yield chunk;
+        chunk = '';
+        await pause(0);
       }
       last = n;
     }
   }
-  yield ']}';
+  yield `${chunk}]}`;
 }

@@ -1,4 +1,5 @@
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import { pause } from '../async/pause.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
 import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
@@ -19,7 +20,7 @@ import { logFailure } from '../http/log.ts';
 import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
 import { fromUsd } from '../pricing/cost.ts';
 import { endOfJob, NO_COUNTS, shownJob } from './job-report.ts';
-import { electedOf, resultOfParts } from './job-results.ts';
+import { countOutcomes, electedOf, resultOfParts } from './job-results.ts';
 import { FIRST_POLL_MS, JOB_AGAIN_MS, JOB_MAKING_MS, jobDueAt } from './job-schedule.ts';
 import { type Job, type JobPhase, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
@@ -32,9 +33,9 @@ const POLLED_MS = 1_000;
 const RECALLS_IN_A_CALL = 100;
 /** How many writes of KV one alarm makes. */
 const KEPT_IN_AN_ALARM = 500;
-const RESULTS_AT_ONCE = 1_000;
-/** How many characters of inputs are returned together. */
-const TEXTS_AT_ONCE = 524_288;
+const RESULTS_AT_ONCE = 500;
+/** How much is returned together. */
+const TEXTS_AT_ONCE = { characters: 524_288, inputs: 1_000 };
 const NOT_MADE = 'This classification is not being made any more.';
 
 /**
@@ -86,7 +87,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       const { recalledTo, account } = before;
       const page = this.#tables.hashesAfter(recalledTo, RECALLED_AT_ONCE);
       const last = page.at(-1);
-      if (!last) return this.#begun(before);
+      if (!last) return await this.#begun(before);
       const hashes = page.map(({ hash }) => hash);
       const found = await recallAnswers(this.env.STORE, account, hashes);
       const job = this.#touch(batch);
@@ -96,15 +97,16 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       });
       this.#tables.noteKnown(new Map(known));
       this.#save({ ...job, recalledTo: last.n });
+      await pause(0);
     }
   }
 
-  #begun(job: Job): ClassificationReport {
+  async #begun(job: Job): Promise<ClassificationReport> {
     const { texts, ...counts } = this.#tables.counts();
     const next: Job = { ...job, counts: { ...job.counts, ...counts, requests: texts * job.votes } };
     if (texts > 0) this.#save({ ...next, phase: 'sending' });
-    else this.#end(next, { cost: 0 });
-    return shownJob(this.#job as Job);
+    else await this.#end(job, { cost: 0 }, next.counts);
+    return shownJob(this.#job ?? next);
   }
 
   unknown(batch: string, after: number): UnknownInput[] {
@@ -217,13 +219,13 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const state = await this.#batchState(job);
     if (this.#job?.phase !== 'running') return;
     // The batch was deleted before its results were read. Its inputs then say so.
-    if (state.kind !== 'known') return this.#end(this.#job, {});
+    if (state.kind !== 'known') return await this.#end(this.#job, {});
     const { batch, upstream } = state;
     if (batch.processing_status !== 'ended') return;
     const usage = batch.results_url === null || !upstream ? undefined : await this.#votesThere(job, upstream, batch);
     const latest = this.#job as Job | undefined;
     if (latest?.phase === 'running') {
-      this.#end(latest, { cost: fromUsd(batch.cost_usd ?? 0), ...(usage ? { usage } : {}) });
+      await this.#end(latest, { cost: fromUsd(batch.cost_usd ?? 0), ...(usage ? { usage } : {}) });
     }
   }
 
@@ -258,20 +260,18 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     this.around.alarm.wakeFor(this.now() + FIRST_POLL_MS);
   }
 
-  /** Counts the outcomes of the inputs. From now on there are results. */
-  #end(job: Job, sums: Pick<Job, 'cost' | 'usage'>): void {
-    const counts = { ...job.counts, labelled: 0, failed: 0 };
-    for (let after = -1; ; ) {
-      const page = this.#tables.partsAfter(after, RESULTS_AT_ONCE);
-      for (const parts of page) counts[resultOfParts(parts, job).error ? 'failed' : 'labelled'] += 1;
-      const last = page.at(-1);
-      if (!last) break;
-      after = last.n;
-    }
+  /** Counts the outcomes of the inputs. From then on there are results. */
+  async #end(job: Job, sums: Pick<Job, 'cost' | 'usage'>, known = job.counts): Promise<void> {
+    const isOver = () => this.#job?.batch !== job.batch || this.#job.phase !== job.phase;
+    const partsAfter = (n: number) => (isOver() ? [] : this.#tables.partsAfter(n, RESULTS_AT_ONCE));
+    const counts = { ...known, ...(await countOutcomes(partsAfter, job)) };
+    const latest = this.#job;
+    // It was ended or deleted meanwhile.
+    if (!latest || isOver()) return;
     const url = job.deliverUrl ?? this.settings().BATCH_DELIVER_URL;
     const endedAt = this.now();
     const delivery = url === undefined ? {} : { delivery: { failures: 0, nextAt: endedAt } };
-    this.#save({ ...job, ...sums, counts, phase: 'ended', endedAt, ...delivery });
+    this.#save({ ...latest, ...sums, counts, phase: 'ended', endedAt, ...delivery });
     this.around.alarm.wakeFor(endedAt);
   }
 

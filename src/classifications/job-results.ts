@@ -1,5 +1,6 @@
-/** Turns the batch's answers into the answers of `/classify`. No I/O. */
+/** Turns the batch's answers into the answers of `/classify`. */
 
+import { pause } from '../async/pause.ts';
 import { resultOf } from '../classification/classify.route.ts';
 import type { ClassifyResult, ClassifyUsage } from '../classification/classify-answers.schema.ts';
 import { elected } from '../classification/task/classify.ts';
@@ -66,6 +67,19 @@ function errorOfFault({ fault, kind }: AnswerFault): InputFault {
     type: 'api_error',
     message: `The model gave no usable answer: ${fault}. Send this input to /classify, which has it corrected once.`,
   };
+}
+
+/** Counts what has become of the inputs. Others work between two pages. @param partsAfter reads the page behind an input */
+export async function countOutcomes(
+  partsAfter: (n: number) => readonly ResultParts[],
+  job: Pick<Job, 'classifier' | 'votes'>,
+): Promise<{ labelled: number; failed: number }> {
+  const counts = { labelled: 0, failed: 0 };
+  for (let page = partsAfter(-1); page.length > 0; page = partsAfter(page.at(-1)?.n ?? 0)) {
+    for (const parts of page) counts[resultOfParts(parts, job).error ? 'failed' : 'labelled'] += 1;
+    await pause(0);
+  }
+  return counts;
 }
 
 /** @returns the result of an input, in the form of `/classify` */

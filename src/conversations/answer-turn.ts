@@ -46,7 +46,8 @@ async function answerOf(runner: Runner, stream: boolean): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;
   if (started.kind === 'error') return { kind: 'error', error: wireError(started.error) };
-  if (started.kind === 'refused') return { ...started, kind: 'whole', turn: row.id };
+  if (started.kind === 'refused')
+    return { ...started, kind: 'whole', turn: row.id, trailer: runner.turn.ended?.summary };
   if (stream) {
     const trailer = runner.turn.ended?.summary;
     const events = log.takeComplete();

@@ -4,6 +4,7 @@
  */
 
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
+import { inSteps } from '../async/in-steps.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type {
@@ -35,16 +36,18 @@ import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './held-agent.ts';
 import { releaseUnused } from './held-prefix.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
-import { importedTurns } from './history/imported-turns.ts';
+import { importing } from './history/imported-turns.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
 import { accountRequestOf } from './object-context.ts';
-import { changesOf, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
+import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
 import { resumeTurn } from './resume-turn.ts';
+import { DamagedTable, damageBy, damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
 import { subagentOutcomeOf } from './subagent-outcome.ts';
+import { endDamagedTurns } from './turn/end-damaged.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { accountOfTurn } from './turn-account.ts';
 import {
@@ -80,8 +83,13 @@ export class Conversation extends EdgeObject implements ConversationObject {
     onEnd: () => {
       this.#runner = undefined;
     },
-    // An abort also undoes what was written since the last wait.
-    onBroken: (thrown: unknown) => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end'),
+    // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
+    onBroken: (thrown: unknown) => {
+      const abort = () => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
+      if (!damageIn(thrown)) return abort();
+      this.#endDamaged(thrown);
+      this.ctx.waitUntil(this.ctx.storage.sync().then(abort));
+    },
   };
   #recovered = false;
   #isCopying = false;
@@ -117,7 +125,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
         releaseUnused(this.#context, taken?.held);
       }
     } catch (thrown) {
-      return { kind: 'error', error: wireError(toApiError(thrown)) };
+      return { kind: 'error', error: wireError(damageIn(thrown) ?? toApiError(thrown)) };
     }
   }
 
@@ -214,9 +222,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
     let taken: Taken | undefined;
-    let history: ReturnType<typeof importedTurns>;
+    let history: Parameters<typeof storeCreated>[3]['history'];
     try {
-      history = importedTurns(messages ?? '[]');
+      history = await inSteps(importing(messages ?? '[]'));
       taken = await takeNamed(this.#context, place, fields);
       if (taken?.agent) checkBeside(taken, { system, tools });
     } catch (thrown) {
@@ -226,8 +234,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       releaseUnused(this.#context, taken?.held);
       return idTaken(place.id);
     }
-    storeCreated(this.#context, place, fields, { system, tools, history }, taken);
-    return this.read();
+    return await this.#storing(storeCreated(this.#context, place, fields, { system, tools, history }, taken));
   }
 
   /** Changes the fields that are not frozen. */
@@ -271,9 +278,14 @@ export class Conversation extends EdgeObject implements ConversationObject {
   async adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>> {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
+    return await this.#storing(storeCopy(this.#context, place, lines));
+  }
+
+  /** Waits until a history is stored. Until then no turn begins. @returns the conversation */
+  async #storing(stored: Promise<void>): Promise<Result<CrossingText>> {
     this.#isCopying = true;
     try {
-      await storeCopy(this.#context, place, lines);
+      await stored;
       return this.read();
     } catch (thrown) {
       return failedResult(thrown);
@@ -283,11 +295,23 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /**
-   * Deletes everything, and repeats the report to the account until it is confirmed.
+   * Deletes everything, and repeats the report to the account until it is confirmed. What is damaged is deleted unread.
    *
+   * @param place whose conversation this is, which its own rows may not say any more
    * @returns whether the conversation existed
    */
-  async erase(): Promise<boolean> {
+  async erase(place: ConversationPlace | undefined = this.#transcript.readable): Promise<boolean> {
+    try {
+      return await this.#erase();
+    } catch (thrown) {
+      if (!place) throw thrown;
+      this.#maintenance.noteDamage(thrown);
+      await eraseDamaged(this.#context, place);
+      return true;
+    }
+  }
+
+  async #erase(): Promise<boolean> {
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return false;
@@ -305,6 +329,15 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
   override async alarm(): Promise<void> {
+    try {
+      await this.#alarm();
+    } catch (thrown) {
+      this.#maintenance.noteDamage(thrown);
+      await this.#maintenance.endAlarm((profile) => eraseDamaged(this.#context, profile));
+    }
+  }
+
+  async #alarm(): Promise<void> {
     const { alarm } = this.around;
     const isDue = alarm.fired(this.now());
     // Without readable settings, neither the retention nor the account's address is known.
@@ -374,14 +407,27 @@ export class Conversation extends EdgeObject implements ConversationObject {
   #recover(): void {
     if (this.#recovered) return;
     this.#recovered = true;
-    const goesOn = (runner: Runner | undefined) => {
-      this.#runner = runner;
-      return runner !== undefined;
-    };
-    this.#maintenance.endCrashedTurns(
-      (crashed) => goesOn(resumeRun(this.#context, crashed, this.#hooks)),
-      (turn) => goesOn(beginAgain(this.#context, turn, this.#hooks)),
-    );
+    try {
+      const goesOn = (runner: Runner | undefined) => {
+        this.#runner = runner;
+        return runner !== undefined;
+      };
+      this.#maintenance.endCrashedTurns(
+        (crashed) => goesOn(resumeRun(this.#context, crashed, this.#hooks)),
+        (turn) => goesOn(beginAgain(this.#context, turn, this.#hooks)),
+      );
+    } catch (thrown) {
+      this.#endDamaged(thrown);
+    }
+  }
+
+  /** Ends what runs without reading it, so that it does not begin again and again. @throws what is no damage */
+  #endDamaged(thrown: unknown): void {
+    this.#maintenance.noteDamage(thrown);
+    this.#runner = undefined;
+    const damage = damageIn(thrown);
+    this.#transcript.damage ??=
+      damage instanceof DamagedTable ? damage : damageBy(() => endDamagedTurns(this.#transcript, this.now()));
   }
 
   #currentProfile(): Profile | undefined {

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { admitFree } from '../accounts/admission/admit-free.ts';
 import { checkOwned } from '../accounts/admission/check-owned.ts';
-import { readToStore } from '../accounts/admission/read-body.ts';
+import { pauseAfterBody, readToStore } from '../accounts/admission/read-body.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
@@ -36,6 +36,7 @@ import {
   callConversation,
   callOwn,
   mountedPath,
+  orAgain,
   refuseSubagent,
 } from './turn-proxy.ts';
 import { streamedTurn } from './turn-stream.ts';
@@ -53,6 +54,7 @@ export function conversationsRoutes() {
       // These go to the object as texts, because an object's call cannot carry deeply nested objects.
       const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
       checkRun({ tools }, c.get('identity'), c.get('settings'));
+      await pauseAfterBody(body);
       // Later turns only check what is new in them.
       await checkOwned(contextOf(c), idsNamed(body.json));
       const texts = memberTexts(body.text);
@@ -81,8 +83,10 @@ export function conversationsRoutes() {
     })
     .delete('/conversations/:id', async (c) => {
       const id = idOf(c);
-      const existed = await callOwn<boolean>(c, id, (object) => object.erase());
-      if (!existed) throw noConversation();
+      const place = { account: c.get('identity').account, id };
+      const erase = () => callOwn<boolean>(c, id, (object) => object.erase(place));
+      // A damaged table breaks the object that first writes to it. If a call is repeated, the one before may have deleted.
+      if (!(await orAgain(async (again) => (await erase()) || again))) throw noConversation();
       return c.json({ type: 'conversation_deleted', id });
     })
     .get('/conversations/:id/messages', async (c) => {

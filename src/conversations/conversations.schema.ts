@@ -7,6 +7,10 @@ import { defaultedRequest, messageParams } from '../upstream/messages.schema.ts'
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
 export const SUBAGENT_ID = 'sub_';
+/** As the API takes at the most. */
+const MOST_MESSAGES = 100_000;
+/** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
+const MOST_IN_A_TURN = 5_000;
 const ID = /^[A-Za-z0-9_-]{1,128}$/;
 
 const conversationId = z
@@ -53,7 +57,12 @@ export function isConversationId(id: string): boolean {
 }
 
 /** A Messages request to a conversation, which may have defaults for what the request leaves out. */
-export const conversationRequest = defaultedRequest;
+export const conversationRequest = defaultedRequest.check(
+  z.refine(({ messages }) => messages.length <= MOST_IN_A_TURN, {
+    path: ['messages'],
+    error: `A turn of a conversation takes at most ${MOST_IN_A_TURN} messages. Send new ones alone, or POST /conversations with the history first`,
+  }),
+);
 
 const MONTH_SECONDS = 31 * 24 * 60 * 60;
 
@@ -92,7 +101,10 @@ export const createConversation = z.strictObject({
   ),
   tools: z.optional(z.array(z.looseObject({}))),
   messages: z.optionally(
-    messageParams.check(z.refine((messages) => messages.length > 0, 'at least one message is required')),
+    messageParams.check(
+      z.refine((messages) => messages.length > 0, 'at least one message is required'),
+      z.refine((messages) => messages.length <= MOST_MESSAGES, `Input should have at most ${MOST_MESSAGES} messages`),
+    ),
     importedHistory,
   ),
   prefix: z.optionally(prefixRef, 'The version that it means now is held.'),

@@ -4,7 +4,7 @@ import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import type { PromptRequest, Result } from '../durable/contracts/conversation.ts';
 import { toApiError } from '../http/errors.ts';
 import { checkNamed } from './begin-turn.ts';
-import { heldAgent } from './held-agent.ts';
+import { heldAgent, withdrawnFrom } from './held-agent.ts';
 import { layHeld } from './held-prefix.ts';
 import { nextRequest } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
@@ -37,6 +37,8 @@ async function buildPrompt(
   asked: PromptRequest & { body: string },
 ): Promise<ReadableStream<Uint8Array>> {
   checkNamed(profile, asked);
+  const withdrawn = await withdrawnFrom(context, profile);
+  if (withdrawn) throw withdrawn;
   const { account, prefix: held } = profile;
   const agent = heldAgent(context);
   const request = nextRequest(asked.body, context.transcript, context.settings(), { agent, counts: true });

@@ -34,7 +34,10 @@ async function carryLines(
       await writer.write(value);
     }
     if (!EXPORT_END.test(last)) {
-      const error = new ApiError('api_error', 'The export broke off here. Ask for it again.');
+      const error = new ApiError(
+        'api_error',
+        'The export broke off here. Ask for it again. If it ends here again, what follows is damaged.',
+      );
       const cut = last === '' || last.endsWith('\n') ? '' : '\n';
       await writer.write(encoder.encode(`${cut}${JSON.stringify(errorBody(error, requestId))}\n`));
     }

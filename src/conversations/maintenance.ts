@@ -5,9 +5,11 @@ import { within } from '../async/timeout.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { toApiError } from '../http/errors.ts';
+import { logFailure } from '../http/log.ts';
 import { releasePrefix } from './held-prefix.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
+import { damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type HeldPrefix, type Profile, type TurnRow } from './storage/rows.ts';
 import { endsToExpire, expiredTurns, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
@@ -63,6 +65,11 @@ export class Maintenance {
     const unsettled = wakingTurns(transcript);
     const running = unsettled.filter(({ status }) => status === 'running');
     let goesOn = false;
+    for (const row of running) {
+      // Steps have no log.
+      const damage = transcript.log.cutDamage(row);
+      if (damage) this.noteDamage(damage);
+    }
     for (const row of running.filter(({ run, seq }) => run === seq)) {
       const meterOf = (step: TurnRow) => this.settlements.meterOf(step);
       const onSettled = (step: TurnRow, settled: Promise<Settled> | undefined) =>
@@ -102,6 +109,24 @@ export class Maintenance {
     if (unsettled.length === 0 && !profile?.unreported) return;
     this.#wakeToConfirm();
     waitUntil(this.#confirmPending());
+  }
+
+  /** Writes a log line that says what is damaged. @throws what is no damage */
+  noteDamage(thrown: unknown): void {
+    const damage = damageIn(thrown);
+    if (!damage) throw thrown;
+    const { account = '', id: conversation = '' } = this.#object.transcript.readable ?? {};
+    logFailure({ account, conversation }, damage);
+  }
+
+  /** Ends what an alarm could not end because it is damaged. The alarm comes again when the retention has ended, or a day later. */
+  async endAlarm(eraseDamaged: (profile: Profile) => Promise<unknown>): Promise<void> {
+    const { transcript, alarm, now } = this.#object;
+    const profile = transcript.readable;
+    if (!profile) return;
+    const end = this.#endOfRetention(profile);
+    if (profile.deleted || end <= now()) await eraseDamaged(profile);
+    else alarm.wakeFor(Math.max(end, now() + DAY_MS));
   }
 
   /** Deletes what has expired, repeats what was not confirmed, and sets the next alarm. */
@@ -181,12 +206,11 @@ export class Maintenance {
     await this.#confirmPending();
     const { profile } = transcript;
     if (isBusy() || !profile || profile.exists) return;
-    const turns = transcript.turns();
-    if (profile.unreported || turns.some(({ settled, status }) => !settled || status === 'running')) {
+    if (profile.unreported || transcript.has("turns where settled = 0 or status = 'running'")) {
       this.#wakeToConfirm();
       return;
     }
-    if (!profile.deleted && turns.some(({ status }) => status === 'failed')) {
+    if (!profile.deleted && transcript.has("turns where status = 'failed'")) {
       // A client may still resume a first turn to see how it failed.
       this.#wakeNext();
       return;
@@ -224,9 +248,9 @@ export class Maintenance {
     const endedBy = now() - GRACE_MS;
     // Many alarms find nothing to delete. The next alarm asks for these times anyway.
     if (!oldest || oldest > endedBy) return;
-    for (const row of expiredTurns(transcript, endedBy)) {
-      transcript.log.delete(row.seq);
-      if (row.status === 'failed' && row.settled) transcript.deleteTurn(row.seq);
+    for (const { seq, isForgotten } of expiredTurns(transcript, endedBy)) {
+      transcript.log.delete(seq);
+      if (isForgotten) transcript.deleteTurn(seq);
     }
   }
 

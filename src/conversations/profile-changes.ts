@@ -1,5 +1,6 @@
 /** Changes the profile of a conversation: how it begins, how it ends, and what a request changes. */
 
+import { inSteps } from '../async/in-steps.ts';
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
 import { ApiError } from '../http/errors.ts';
 import { withoutUndefined } from '../json/object.ts';
@@ -7,7 +8,7 @@ import type { ConversationFields, ConversationPatch } from './conversations.sche
 import type { Taken } from './held-agent.ts';
 import { holdPrefix, releaseInBackground } from './held-prefix.ts';
 import { storeCopiedLines } from './history/forks.ts';
-import { storeImported } from './history/imported-turns.ts';
+import { storingImported } from './history/imported-turns.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { GRACE_MS, type HeldPrefix, type Profile } from './storage/rows.ts';
 import { countHistory } from './storage/turn-queries.ts';
@@ -61,26 +62,35 @@ function newProfile(place: ConversationPlace, now: number, version: number): Pro
   };
 }
 
-/** Stores a new conversation, with the defaults of its turns, and the history that it begins with. */
-export function storeCreated(
+/**
+ * Stores a new conversation, with the defaults of its turns, and the history that it begins with: all of it, or nothing.
+ *
+ * @throws ApiError 500 if it was deleted meanwhile
+ */
+export async function storeCreated(
   context: ConversationContext,
   place: ConversationPlace,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
-  begins: { system: string | undefined; tools: string | undefined; history: Parameters<typeof storeImported>[1] },
+  begins: { system: string | undefined; tools: string | undefined; history: Parameters<typeof storingImported>[1] },
   taken: Taken | undefined,
-): void {
+): Promise<void> {
   const { transcript, maintenance, now } = context;
-  startConversation(context, place, { exists: true, unreported: true, prefix: taken?.held ?? null });
+  const { model = null, maxTokens = null, agent = null, held } = taken ?? {};
+  startConversation(context, place, { prefix: held ?? null });
+  // If the object crashes before the end, the alarm deletes what was written.
+  if (begins.history.length > 0) context.alarm.watch(now() + GRACE_MS);
+  const imported = await inSteps(
+    storingImported(transcript, begins.history, { model: fields.model ?? model, now: now() }),
+  ).catch((thrown: unknown) => leaveNothing(context, held, thrown));
+  if (transcript.profile?.deleted) leaveNothing(context, held, notWhole());
   transcript.together(() => {
     transcript.freeze('system', begins.system);
     transcript.freeze('tools', begins.tools);
     transcript.freeze('runs', taken?.runs);
     transcript.freeze('agent', taken?.agent && taken.stored.text);
-    const { model = null, maxTokens = null, agent = null } = taken ?? {};
     const defaults = { model, maxTokens };
-    const imported = storeImported(transcript, begins.history, { model: fields.model ?? model, now: now() });
     const changes = { ...defaults, ...changesOf(fields), ...(agent && { ...defaults, agent }) };
-    maintenance.change({ ...changes, ...countHistory(transcript), ...imported });
+    maintenance.change({ ...changes, ...countHistory(transcript), ...imported, exists: true });
   });
 }
 
@@ -106,15 +116,24 @@ export async function storeCopy(
       held = await holdPrefix(context, place, copied.prefix);
       copied.prefix = held;
     }
-    if (!copied || transcript.profile?.deleted)
-      throw new ApiError('api_error', 'The conversation could not be copied whole. Try again.');
+    if (!copied || transcript.profile?.deleted) throw notWhole();
     maintenance.change({ ...copied, exists: true });
   } catch (thrown) {
-    transcript.empty();
-    if (held) releaseInBackground(context, held);
-    context.alarm.wakeFor(now());
-    throw thrown;
+    leaveNothing(context, held, thrown);
   }
+}
+
+function notWhole(): ApiError {
+  return new ApiError('api_error', 'The conversation could not be stored whole. Try again.');
+}
+
+/** Deletes what was stored of a conversation, and throws why. */
+function leaveNothing(context: ConversationContext, held: HeldPrefix | undefined, thrown: unknown): never {
+  const { transcript, alarm, now } = context;
+  if (held) releaseInBackground(context, held);
+  transcript.empty();
+  alarm.wakeFor(now());
+  throw thrown;
 }
 
 /** Deletes everything but the profile: the account must still learn of the deletion. */
@@ -126,6 +145,18 @@ export function storeDeletion({ transcript, now }: ConversationContext, profile:
     const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null };
     transcript.save({ ...profile, version, ...deletion });
   });
+}
+
+/** Deletes a conversation that cannot be read, and reports that to the account. */
+export async function eraseDamaged(context: ConversationContext, { account, id }: ConversationPlace): Promise<void> {
+  const { transcript, maintenance, now, alarm } = context;
+  const prefix = transcript.readable?.prefix;
+  await context.deleteAll();
+  transcript.forget();
+  transcript.create({ ...newProfile({ account, id }, now(), 0), deleted: true, unreported: true });
+  alarm.wakeFor(now());
+  if (prefix) releaseInBackground(context, prefix);
+  await maintenance.clear();
 }
 
 /** @returns the members of the profile that a request changes. */

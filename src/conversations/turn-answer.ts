@@ -6,6 +6,7 @@
 import type { CrossingText, PackedAnswer, TurnAnswer, WireError } from '../durable/contracts/conversation.ts';
 import { exactDecoder } from '../http/bytes.ts';
 import { ApiError, DO_NOT_RETRY, finalError, invalidRequest, notFound, toApiError, tryAgain } from '../http/errors.ts';
+import { damageIn } from './storage/damaged-row.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
 
 /** Packs an answer so that an object's call can return it to the edge. */
@@ -114,7 +115,7 @@ export function wireError({ type, message, status, headers, logged, upstreamSaid
 
 /** @returns any thrown value as the result of a call. */
 export function failedResult(thrown: unknown): { ok: false; error: WireError } {
-  return { ok: false, error: wireError(toApiError(thrown)) };
+  return { ok: false, error: wireError(damageIn(thrown) ?? toApiError(thrown)) };
 }
 
 /** @returns the 404 for a conversation that does not exist, or belongs to somebody else. */

@@ -7,10 +7,13 @@
 
 import { deliverEvent } from '../delivery/deliver-event.ts';
 import { SCHEDULE } from '../delivery/schedule.ts';
+import { logFailure } from '../http/log.ts';
 import type * as z from '../http/zod.ts';
+import { parseObject } from '../json/object.ts';
 import type { approvalRequested, turnEnded } from './conversations-answers.schema.ts';
 import { describeApprovals } from './decide.ts';
 import type { ObjectContext } from './object-context.ts';
+import { DamagedRow } from './storage/damaged-row.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnsOfRun } from './storage/turn-queries.ts';
@@ -117,8 +120,11 @@ export class TurnEvents {
       transcript.deliveries.postpone(id, failures, now() + LEASE_MS);
       alarm.watch(now() + LEASE_MS);
       const to = { url: url ?? undefined, usual: settings().TURN_DELIVER_URL, failures };
-      const event = JSON.parse(row.body) as { event_id: string };
-      const again = await deliverEvent(event, to, { settings: settings(), env, now: now() });
+      const event = parseObject(row.body);
+      if (!event) logFailure({ event_id: id }, new DamagedRow('an event'));
+      // A damaged event is dropped: it would only fail again.
+      const again =
+        event && (await deliverEvent({ ...event, event_id: id }, to, { settings: settings(), env, now: now() }));
       if (!transcript.profile) return;
       if (again) {
         transcript.deliveries.postpone(id, again.failures, again.nextAt);

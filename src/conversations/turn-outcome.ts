@@ -34,7 +34,8 @@ export function turnsGoingOn(transcript: Transcript, key: string): TurnRow[] {
 /** @returns the turn that goes on after the approvals of another one; undefined if there is none */
 function turnAfter(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
   const by = transcript.approvals.ofRun(seq).find(({ continuedBy }) => continuedBy !== null)?.continuedBy;
-  return by === undefined || by === null ? undefined : turnAt(transcript, by);
+  // A run is continued only by a later one.
+  return typeof by === 'number' && by > seq ? turnAt(transcript, by) : undefined;
 }
 
 /** @returns the text of the last answer in the history; empty if there is no answer */

@@ -31,6 +31,7 @@ import { queryOf } from '../upstream/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { backgroundTurn, conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
 import { checkRun } from './runs/check-run.ts';
+import { damageIn } from './storage/damaged-row.ts';
 import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
@@ -111,7 +112,7 @@ export async function proxyTurn(
   }
   if (answer.trailer) {
     const { outcome, nanodollars } = answer.trailer;
-    headers['sluice-cost-usd'] = formatUsd(nanodollars);
+    if (answer.status < 300) headers['sluice-cost-usd'] = formatUsd(nanodollars);
     entry.line.cost_usd = toUsd(nanodollars);
     log()(outcome, nanodollars);
   }
@@ -151,7 +152,7 @@ export async function callConversation<T = CrossingText>(
 /**
  * Calls a method of a conversation that does not return a `Result`.
  *
- * @throws ApiError 503 while its object cannot be reached
+ * @throws ApiError 503 while its object cannot be reached; 500 for what is damaged
  */
 export async function callOwn<T>(
   c: Context<AppEnv>,
@@ -162,7 +163,7 @@ export async function callOwn<T>(
   try {
     return (await method(conversationStub(c.env, c.get('settings'), { account, id }))) as T;
   } catch (thrown) {
-    throw new ObjectUnreachable('conversation', thrown);
+    throw damageIn(thrown) ?? new ObjectUnreachable('conversation', thrown);
   }
 }
 
@@ -172,12 +173,17 @@ async function callTurn(
   request: Omit<TurnRequest, 'body' | 'again'>,
   body: JsonBody,
 ): Promise<TurnAnswer> {
-  const call = async (again: boolean) =>
+  return await orAgain(async (again) =>
     unpack(
       await callOwn<PackedAnswer>(c, request.place.id, (object) =>
         object.turn(JSON.stringify({ ...request, again }), bodyFor(body)),
       ),
-    );
+    ),
+  );
+}
+
+/** Makes a call, and makes it again if its object was not reached, or broke. @throws what the last call throws */
+export async function orAgain<T>(call: (again: boolean) => Promise<T>): Promise<T> {
   try {
     return await call(false);
   } catch (thrown) {

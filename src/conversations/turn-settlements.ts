@@ -7,6 +7,7 @@ import { within } from '../async/timeout.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
+import { DamagedRow, damageIn } from './storage/damaged-row.ts';
 import type { TurnRow } from './storage/rows.ts';
 import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from './storage/turn-queries.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
@@ -182,7 +183,11 @@ export class TurnSettlements {
       if (row?.id !== id || row.settled || row.status === 'running') continue;
       const since = this.#runs.get(row.seq)?.since ?? this.#settling.get(row.seq) ?? 0;
       if (this.#object.now() - since < CONFIRM_MS) continue;
-      await this.#settleAgain(row).catch(() => this.#wake());
+      await this.#settleAgain(row).catch((thrown: unknown) => {
+        // The account books what was set aside for a turn whose outcome is damaged.
+        if (damageIn(thrown)) transcript.changeTurn(row, { settled: true });
+        else this.#wake();
+      });
     }
   }
 
@@ -193,7 +198,8 @@ export class TurnSettlements {
       // Its cost may have been corrected while the code waited for the settlement before.
       const turn = turnAt(transcript, seq);
       const { profile } = transcript;
-      if (turn?.id !== id || !turn.outcome || !profile) continue;
+      if (turn?.id !== id || !profile) continue;
+      if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
       const { outcome, status } = turn;
       const { done } = this.meterOf(turn).settle(outcome, {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),

@@ -45,14 +45,9 @@ export async function downloadFile(
   );
   course.leave?.(false);
   if (!response.ok) {
-    const { body, report } = await readAnswer(response, { idleMs, controller, course, expected: 'anything' });
-    const errorType = report.error_type;
-    return bufferedResponse(response, body, {
-      isReadable: errorType !== undefined,
-      expected: 'anything',
-      errorType,
-      requestId,
-    });
+    const read = await readAnswer(response, { idleMs, controller, course, expected: 'anything' });
+    c.get('entry').line.error_type = read.report.error_type;
+    return bufferedResponse(response, read, { requestId });
   }
   refuseEncoding(response);
   const down = headersDown(response.headers);

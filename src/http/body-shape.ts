@@ -1,9 +1,11 @@
 /** Checks JSON before it is parsed, because parsed values may take many times their bytes, as a list of empty lists does. */
 
+import { atOnce, type Steps } from '../async/in-steps.ts';
 import {
   BACKSLASH,
   CLOSE_LIST,
   CLOSE_OBJECT,
+  COLON,
   COMMA,
   OPEN_LIST,
   OPEN_OBJECT,
@@ -14,46 +16,110 @@ import { ApiError } from './errors.ts';
 
 /** A body of more bytes than this is long: its account is asked first, and its shape is judged before it is parsed. */
 export const LONG_BODY = 262_144;
-/** More than twice the number of values in the largest request that the API takes. */
-const MOST_VALUES = 1_500_000;
+/** A hundred thousand messages of a block each, which is the most that the API takes, have 700,000. */
+const MOST_VALUES = 750_000;
+/** The engine notes each new sequence of keys, which takes it up to fifty times as long as a key that it expects. */
+const MOST_SEQUENCES = 20_000;
+/** In how many places sequences are noted, by 16 bits of a hash. Few of those that are counted share one. */
+const SEQUENCE_PLACES = 65_536;
 /** At least twice as deep as anything that the API takes. */
 const DEEPEST = 500;
 /** A string of more bytes than this stays bytes. The longest name that a string is compared with has half as many. */
 const LONG_STRING = 512;
 
+/** Marks the bytes that mean something outside of strings. Most bodies have more of the others, or can have. */
+const MEANS = new Uint8Array(256);
+for (const byte of [QUOTE, COMMA, COLON, OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT]) MEANS[byte] = 1;
+
+/** This many bytes are looked through in a few milliseconds. */
+const STEP_BYTES = 524_288;
+
 /** The shape of a JSON text. */
 export interface Shape {
   /** How many values it has, of every kind. */
   values: number;
+  keys: number;
   /** Start and end of each long string in turn, in bytes, without the quotes. */
   strings: number[];
+}
+
+/** Does what `shaping` does, without a break. @throws ApiError as it does */
+export function shapeOf(bytes: Uint8Array): Shape {
+  return atOnce(shaping(bytes));
 }
 
 /**
  * Counts the values of a JSON text and how deep they nest, and finds its long strings, in one pass over its bytes.
  *
- * @throws ApiError 413 for a text that has too many values, or nests too deep
+ * @throws ApiError 413 for a text that has too many values or different keys, or nests too deep
  */
-export function shapeOf(bytes: Uint8Array): Shape {
+export function* shaping(bytes: Uint8Array): Steps<Shape> {
   const strings: number[] = [];
+  const sequences = new Sequences();
   let values = 1;
+  let keys = 0;
   let depth = 0;
+  /** Where the last string began, and whether this is inside of it. */
+  let quoted = 0;
+  let isQuoted = false;
+  let rest = STEP_BYTES;
   for (let at = 0; at < bytes.length; at += 1) {
-    const byte = bytes[at];
-    if (byte === QUOTE) {
-      const end = endOfQuoted(bytes, at + 1);
-      if (end - at > LONG_STRING && end < bytes.length) strings.push(at + 1, end);
-      at = end;
+    if (at > rest) {
+      rest = at + STEP_BYTES;
+      yield STEP_BYTES;
+    }
+    const byte = bytes[at] ?? 0;
+    if (isQuoted) {
+      if (byte !== QUOTE) at = bytes.indexOf(QUOTE, at);
+      if (at < 0) break;
+      if (isEscaped(bytes, at)) continue;
+      if (at - quoted > LONG_STRING) strings.push(quoted + 1, at);
+      isQuoted = false;
+    } else if (MEANS[byte] === 0) continue;
+    else if (byte === QUOTE) {
+      quoted = at;
+      isQuoted = true;
     } else if (byte === COMMA) values += 1;
-    else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
+    else if (byte === COLON) {
+      keys += 1;
+      sequences.add(depth, bytes, quoted, at);
+      quoted = at;
+    } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       depth += 1;
       if (depth > DEEPEST) throw refused(`nests deeper than ${DEEPEST} levels`);
       // A list or an object that is not empty has one value more than commas.
       if (!isClosing(bytes, at + 1)) values += 1;
+      sequences.begin(depth);
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth -= 1;
     if (values > MOST_VALUES) throw refused(`has more than ${MOST_VALUES} values`);
   }
-  return { values, strings };
+  return { values, keys, strings };
+}
+
+/** Counts the different sequences of keys with which objects begin: `a`, `a b`, `a c` and so on. */
+class Sequences {
+  /** Chosen for each text, so that nobody can choose keys that share a place. */
+  readonly #factor = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
+  readonly #seen = new Uint8Array(SEQUENCE_PLACES);
+  /** The sequence of each open object so far, by its depth. */
+  readonly #open = new Uint32Array(DEEPEST + 1);
+  #count = 0;
+
+  begin(depth: number): void {
+    this.#open[depth] = 1;
+  }
+
+  /** Adds a key, from one byte to another. @throws ApiError 413 for one too many */
+  add(depth: number, bytes: Uint8Array, from: number, to: number): void {
+    let sequence = this.#open[depth] ?? 0;
+    for (let at = from; at < to; at += 1) sequence = Math.imul(sequence ^ (bytes[at] ?? 0), this.#factor);
+    this.#open[depth] = sequence;
+    const place = sequence >>> 16;
+    if (this.#seen[place] === 1) return;
+    this.#seen[place] = 1;
+    this.#count += 1;
+    if (this.#count > MOST_SEQUENCES) throw refused(`has more than ${MOST_SEQUENCES} different keys or orders of keys`);
+  }
 }
 
 function refused(what: string): ApiError {
@@ -67,12 +133,9 @@ function isClosing(bytes: Uint8Array, from: number): boolean {
   return bytes[at] === CLOSE_LIST || bytes[at] === CLOSE_OBJECT;
 }
 
-/** @returns the position of the quote that ends a string; the text's length if none does. */
-function endOfQuoted(bytes: Uint8Array, from: number): number {
-  for (let at = bytes.indexOf(QUOTE, from); at >= 0; at = bytes.indexOf(QUOTE, at + 1)) {
-    let escapes = 0;
-    while (bytes[at - 1 - escapes] === BACKSLASH) escapes += 1;
-    if (escapes % 2 === 0) return at;
-  }
-  return bytes.length;
+/** @returns whether a quote within a string belongs to its text. */
+function isEscaped(bytes: Uint8Array, at: number): boolean {
+  let escapes = 0;
+  while (bytes[at - 1 - escapes] === BACKSLASH) escapes += 1;
+  return escapes % 2 === 1;
 }

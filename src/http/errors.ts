@@ -20,7 +20,12 @@ export type ErrorType = keyof typeof STATUS;
 export function statusOfType(type: string): number {
   // An upstream's `billing_error` (402) is about the operator's money. An account's own limit at this edge has 429.
   if (type === 'billing_error') return 402;
-  return Object.hasOwn(STATUS, type) ? STATUS[type as ErrorType] : 500;
+  return isErrorType(type) ? STATUS[type] : 500;
+}
+
+/** @returns whether the API has errors of this type. */
+export function isErrorType(type: string): type is ErrorType {
+  return Object.hasOwn(STATUS, type);
 }
 
 /** The body of every error, as the Anthropic API shapes it. */
@@ -123,15 +128,12 @@ export function misconfigured(message: string, logged = 'misconfigured'): ApiErr
 }
 
 /**
- * Makes the error that replaces the upstream's 401, 402, and a 403 about the key, because only the operator can correct them.
+ * Makes the error that replaces the upstream's 401, 402, and others about the key or its bill, because only the operator can correct them.
  *
- * @param upstreamSaid its status, type and words, without any secret. Only the log has them
- * @param message the reason, if the caller is the operator. Nobody else gets it
+ * @param upstreamSaid its status, type and words, without any secret. Only the operator gets them
  */
-export function upstreamRefusedKey(
-  upstreamSaid?: string,
-  message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.',
-): ApiError {
+export function upstreamRefusedKey(upstreamSaid?: string): ApiError {
+  const message = 'The upstream refused the credentials of this deployment. Its operator finds the reason in the log.';
   return finalError('api_error', message, { logged: 'upstream_auth', upstreamSaid });
 }
 
@@ -157,7 +159,8 @@ export function errorEvent(error: { type: string; message: string }, requestId: 
   return `event: error\ndata: ${JSON.stringify(errorBody(error, requestId))}\n\n`;
 }
 
-/** @returns the error as a response. The app adds the headers with the ids. */
-export function errorResponse(error: ApiError, requestId: string): Response {
-  return Response.json(errorBody(error, requestId), { status: error.status, headers: error.headers });
+/** @returns the error as a response. The app adds the headers with the ids. @param message what to say in place of its own */
+export function errorResponse(error: ApiError, requestId: string, message = error.message): Response {
+  const { type, details, status, headers } = error;
+  return Response.json(errorBody({ type, message, details }, requestId), { status, headers });
 }

@@ -3,6 +3,8 @@ export interface JsonBody {
   readonly bytes: Uint8Array;
   readonly text: string;
   readonly json: Record<string, unknown>;
+  /** How many keys the text has, where they were counted. */
+  readonly keys?: number | undefined;
   /** The part of the body in which keys may be repeated; null if no key is. Default: all of it. */
   readonly readings?: { text: string; json: Record<string, unknown> } | null | undefined;
 }

@@ -1,10 +1,11 @@
+import type { Steps } from '../async/in-steps.ts';
 import { BACKSLASH } from '../json/characters.ts';
 import { newSourceId, type PieceSource, standInForString } from './body-pieces.ts';
 import type { Shape } from './body-shape.ts';
 import { strictDecoder } from './bytes.ts';
 
 /** A long string is checked in pieces of this many bytes. */
-const PIECE_BYTES = 65_536;
+const PIECE_BYTES = 524_288;
 const LETTER_U = 117;
 /** The longest escape, `\u0000`. */
 const ESCAPE_BYTES = 6;
@@ -24,12 +25,12 @@ export class LongStrings implements PieceSource {
    * @returns the JSON text with a stand-in for each long string
    * @throws TypeError if it is not UTF-8, SyntaxError for a long string that is not valid JSON
    */
-  text(): string {
+  *text(): Steps<string> {
     const parts: string[] = [];
     let at = 0;
     for (let index = 0; index < this.#strings.length / 2; index += 1) {
       const [start, end] = this.#place(index);
-      checkString(this.#bytes, start, end);
+      yield* checkingString(this.#bytes, start, end);
       parts.push(strictDecoder.decode(this.#bytes.subarray(at, start)), standInForString(this.id, index));
       at = end;
     }
@@ -54,11 +55,12 @@ export class LongStrings implements PieceSource {
 }
 
 /** Checks the inside of a string piece by piece, so that it is never in memory as one text. */
-function checkString(bytes: Uint8Array, start: number, end: number): void {
+function* checkingString(bytes: Uint8Array, start: number, end: number): Steps<void> {
   for (let at = start; at < end; ) {
     const stop = end - at <= PIECE_BYTES ? end : boundaryBefore(bytes, at, at + PIECE_BYTES);
     JSON.parse(`"${strictDecoder.decode(bytes.subarray(at, stop))}"`);
     at = stop;
+    if (at < end) yield PIECE_BYTES;
   }
 }
 

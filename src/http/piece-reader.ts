@@ -6,7 +6,7 @@ const BUFFER_BYTES = 65_536;
 /** The fewest bytes of a piece, unless it is the last. The runtime joins shorter chunks at a fiftieth of their cost here. */
 const LEAST_BYTES = 4_096;
 /** The bytes and the reads of a turn. They are processed in a few milliseconds, even if each read brings one byte. */
-const TURN_BYTES = 262_144;
+const TURN_BYTES = 131_072;
 const TURN_READS = 16;
 
 type ChunkReader = ReadableStreamDefaultReader<Uint8Array>;

@@ -1,7 +1,8 @@
+import { atOnce, type Steps } from '../async/in-steps.ts';
 import { withoutRepeatedKeys } from '../json/edit.ts';
 import { repeatsKeys } from '../json/repeated-keys.ts';
 import { joinedPieces } from './body-pieces.ts';
-import { LONG_BODY, type Shape, shapeOf } from './body-shape.ts';
+import { LONG_BODY, type Shape, shaping } from './body-shape.ts';
 import { encoder, strictDecoder } from './bytes.ts';
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
 import type { JsonBody } from './json-body.ts';
@@ -29,28 +30,45 @@ export function requireJson(request: Request): void {
  * @throws ApiError 400 for anything but a JSON object in UTF-8, 413 for a long one that nests too deep or has too many
  * values, and what `onShape` throws
  */
-export function parseJson(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): JsonBody {
-  if (bytes.length > LONG_BODY) onShape(shapeOf(bytes));
-  return parsed(() => {
+export function* parsingJson(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): Steps<JsonBody> {
+  let keys: number | undefined;
+  if (bytes.length > LONG_BODY) {
+    const shape = yield* shaping(bytes);
+    keys = shape.keys;
+    onShape(shape);
+  }
+  return yield* parsed(function* () {
+    if (keys !== undefined) yield bytes.length;
     const text = strictDecoder.decode(bytes);
-    return { bytes, text, json: JSON.parse(text) };
+    return { bytes, text, json: JSON.parse(text), keys };
   });
 }
 
+/** Does what `parsingJson` does, without a break. @throws ApiError as it does */
+export function parseJson(bytes: Uint8Array): JsonBody {
+  return atOnce(parsingJson(bytes));
+}
+
 /**
- * Parses like `parseJson`, but keeps the long strings of a long body as bytes.
+ * Parses like `parsingJson`, but keeps the long strings of a long body as bytes.
  *
- * @throws ApiError as `parseJson`
+ * @throws ApiError as `parsingJson`
  */
-export function parseLong(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): JsonBody {
-  if (bytes.length <= LONG_BODY) return parseJson(bytes);
-  const shape = shapeOf(bytes);
+export function* parsingLong(bytes: Uint8Array, onShape: (shape: Shape) => void = () => {}): Steps<JsonBody> {
+  if (bytes.length <= LONG_BODY) return yield* parsingJson(bytes);
+  const shape = yield* shaping(bytes);
   onShape(shape);
-  return parsed(() => {
+  return yield* parsed(function* () {
     const strings = new LongStrings(bytes, shape);
-    const text = strings.text();
+    const text = yield* strings.text();
+    yield text.length;
     return new LongBody({ text, json: JSON.parse(text) }, [strings], bytes);
   }, false);
+}
+
+/** Does what `parsingLong` does, without a break. @throws ApiError as it does */
+export function parseLong(bytes: Uint8Array): JsonBody {
+  return atOnce(parsingLong(bytes));
 }
 
 /** @returns a body with another text and its parsed value */
@@ -71,7 +89,7 @@ export function withText(body: JsonBody, text: string, json: Record<string, unkn
 export function withOneReading(body: JsonBody, where: 'outermost' | 'everywhere'): JsonBody {
   const { text, json } = body;
   if (where === 'outermost') return withText(body, withoutRepeatedKeys(text, json), json);
-  if (!repeatsKeys(text, json)) return body;
+  if (!repeatsKeys(text, json, body.keys)) return body;
   let written: string;
   try {
     written = JSON.stringify(json);
@@ -92,10 +110,10 @@ export function sizeOf(body: JsonBody): number {
 }
 
 /** @param tellsWhere whether positions in the parsed text are positions in the body: then the error names them */
-function parsed(parse: () => JsonBody, tellsWhere = true): JsonBody {
+function* parsed(parse: () => Steps<JsonBody>, tellsWhere = true): Steps<JsonBody> {
   let body: JsonBody;
   try {
-    body = parse();
+    body = yield* parse();
   } catch (thrown) {
     const reason = thrown instanceof SyntaxError && tellsWhere ? ` (${syntaxFault(thrown)})` : '';
     throw invalidRequest(`The request body is not valid JSON${reason}. Send one JSON object in UTF-8.`);

@@ -4,7 +4,7 @@
  */
 
 import { encoder, exactDecoder, toBase64, utf8 } from './bytes.ts';
-import { meaningOf } from './spellings.ts';
+import { meaningOf, readingsOf } from './spellings.ts';
 
 /** A shorter value is not masked. It is hardly a secret, and might be a word of any text. */
 const LEAST_LENGTH = 8;
@@ -86,15 +86,17 @@ export function masked(text: string): string {
 
 /** Masks secrets that are written with escapes. */
 function withoutSpellings(text: string): string {
-  const { text: meaning, places } = meaningOf(text);
-  const found = spelled.flatMap((secret) => findIn(secret, meaning)).sort(([left], [right]) => left - right);
+  const found = readingsOf(text).flatMap(({ text: meaning, places }) =>
+    spelled
+      .flatMap((secret) => findIn(secret, meaning))
+      .map(([start, end]) => [places[start] ?? 0, places[end] ?? 0] as const),
+  );
   let rest = '';
   let from = 0;
-  for (const [start, end] of found) {
-    const begin = places[start] ?? 0;
+  for (const [begin, end] of found.sort(([left], [right]) => left - right)) {
     // Two that overlap are one.
     if (begin >= from) rest += text.slice(from, begin) + MASK;
-    from = Math.max(from, places[end] ?? 0);
+    from = Math.max(from, end);
   }
   return rest + text.slice(from);
 }
@@ -117,10 +119,11 @@ export function maskedValue(value: unknown): unknown {
 
 /** @returns a text without the beginning of a secret that it ends with, because it was interrupted there. */
 export function withoutBegunSecret(text: string): string {
-  const { text: meaning, places } = meaningOf(text, true);
-  const begun = begunLength(meaning, spelled);
-  const end = begun > 0 ? (places[meaning.length - begun] ?? 0) : text.length;
-  return text.slice(0, Math.min(end, text.length - begunLength(text, all)));
+  const ends = readingsOf(text, true).map(({ text: meaning, places }) => {
+    const begun = begunLength(meaning, spelled);
+    return begun > 0 ? (places[meaning.length - begun] ?? 0) : text.length;
+  });
+  return text.slice(0, Math.min(...ends, text.length - begunLength(text, all)));
 }
 
 /** @returns the length of the longest beginning of a secret that a text ends with; 0 if there is none */

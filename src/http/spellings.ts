@@ -53,6 +53,19 @@ export function meaningOf(given: string, isCut = false): Meaning {
   return { text: utf16.decode(codes.subarray(0, length)), places };
 }
 
+/**
+ * Reads a text, and if that leaves escapes, what was read once more: `%2541` is `%41`, or `A`.
+ *
+ * @param isCut as in `meaningOf`
+ * @returns each reading, with places in the given text
+ */
+export function readingsOf(given: string, isCut = false): Meaning[] {
+  const once = meaningOf(given, isCut);
+  if (!/[%\\]/.test(once.text)) return [once];
+  const twice = meaningOf(once.text, isCut);
+  return [once, { text: twice.text, places: twice.places.map((place) => once.places[place] ?? given.length) }];
+}
+
 /** @returns the number that some hexadecimal digits mean; `CUT` if the text ends in them; -1 if they are none */
 function hexAt(text: string, start: number, digits: number): number {
   let value = 0;

@@ -157,13 +157,14 @@ function skipValue(text: string, at: number): number {
   return next;
 }
 
-/** @returns the position after the string whose opening quote is at `start`. */
+/** @returns the position after the string whose opening quote is at `start`. @throws SyntaxError if it has no end */
 export function endOfString(text: string, start: number): number {
-  for (let quote = text.indexOf('"', start + 1); ; quote = text.indexOf('"', quote + 1)) {
+  for (let quote = text.indexOf('"', start + 1); quote >= 0; quote = text.indexOf('"', quote + 1)) {
     let backslashes = 0;
     while (text[quote - 1 - backslashes] === '\\') backslashes += 1;
     if (backslashes % 2 === 0) return quote + 1;
   }
+  throw new SyntaxError('a string of JSON without its end');
 }
 
 /** @param pattern matches one character. `lastIndex` then says where, without making a match object */

@@ -8,12 +8,17 @@ const SPACES: ReadonlySet<number> = new Set([32, 9, 10, 13]);
 
 /**
  * @param json what the text parses to
+ * @param keys how many keys the text has, where they were counted
  * @returns whether some object repeats a key. Then the text has more keys than its parsed value
  */
-export function repeatsKeys(text: string, json: object): boolean {
+export function repeatsKeys(text: string, json: object, keys = countKeys(text)): boolean {
+  return keys !== keysIn(json);
+}
+
+function countKeys(text: string): number {
   let keys = 0;
   for (const _ of keysOf(text)) keys += 1;
-  return keys !== keysIn(json);
+  return keys;
 }
 
 /**

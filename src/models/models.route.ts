@@ -10,9 +10,9 @@ import { isObject } from '../json/object.ts';
 import { mayUse, usableModels } from '../pricing/allowed-models.ts';
 import type { Model } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
-import { notTheApi } from '../upstream/buffered-answer.ts';
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import { isEventStream } from '../upstream/content-type.ts';
+import { notTheApi } from '../upstream/failure.ts';
 import { queryOf, relay } from '../upstream/relay.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import {

@@ -5,19 +5,17 @@
  * Worker's allowed size.
  */
 
-import { ApiError, statusOfType, toApiError, upstreamRefusedKey } from '../http/errors.ts';
-import { memberOf, stringOrUndefined } from '../json/object.ts';
+import { type ApiError, toApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
-import { notTheApi, readAnswer } from './buffered-answer.ts';
+import { readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
-import { callerLeft, endOf, interrupted, redirected, typeOfStatus } from './failure.ts';
+import { callerLeft, endOf, interrupted, notTheApi } from './failure.ts';
 import { upstreamRequestId } from './headers.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './relay.ts';
 import { send } from './send.ts';
 import type { Payment, SendProgress } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
-import { upstreamLimited } from './upstream-limit.ts';
 import { nothingSeen, reportOf } from './usage/usage-report.ts';
 
 /** The `anthropic-version` of the edge's own requests. */
@@ -94,10 +92,15 @@ export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Re
     observed.status = response.status;
     observed.upstream_request_id = upstreamRequestId(response.headers);
     const { STREAM_IDLE_MS: idleMs } = settings;
-    const { kind, json, report } = await readAnswer(response, { idleMs, controller, course, expected: 'message' });
+    const { kind, json, report, refusal } = await readAnswer(response, {
+      idleMs,
+      controller,
+      course,
+      expected: 'message',
+    });
     if (kind === 'answer') return { outcome: ended('complete', report), message: json, error: undefined };
     if (kind === 'interrupted') throw interrupted(false);
-    const error = kind === 'nothing' ? notTheApi() : refusalOf(response, json, report.error_type);
+    const error = refusal?.forCaller ?? notTheApi();
     return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
   } catch (thrown) {
     const error = toApiError(thrown);
@@ -112,26 +115,4 @@ export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Re
     course.leave?.(false);
     signal?.removeEventListener('abort', leave);
   }
-}
-
-/** @returns the upstream's error as a caller may see it. If the caller can correct it, it has the upstream's own words. */
-function refusalOf(
-  { ok, status: given, headers }: Response,
-  body: Record<string, unknown> | undefined,
-  errorType: string | undefined,
-): ApiError {
-  // An error in the API's form may come with the status of a success. Then its type says which status is right.
-  const status = ok && errorType !== undefined ? statusOfType(errorType) : given;
-  const words = stringOrUndefined(memberOf(body?.error, 'message'));
-  if (status === 401 || status === 402 || status === 403) {
-    return upstreamRefusedKey(`${status} ${errorType ?? ''}: ${words ?? ''}`);
-  }
-  if (status >= 300 && status < 400) return redirected();
-  if (status === 429) return upstreamLimited(headers);
-  const message = words ?? `The upstream answered ${status} without an explanation.`;
-  const wait = headers.get('retry-after');
-  const after = wait ? { 'retry-after': wait } : {};
-  const type = typeOfStatus(status);
-  if (type !== undefined) return new ApiError(type, message, { headers: after });
-  return new ApiError('api_error', message, { headers: after, logged: `upstream_${status}` });
 }

@@ -1,17 +1,15 @@
 /** One try at one of several upstreams: from the call to the first bytes of its answer. */
 
 import { decoder } from '../http/bytes.ts';
-import { ApiError } from '../http/errors.ts';
 import type { Leave } from './choice/breaker.ts';
 import type { TryChoice } from './choice/candidates.ts';
 import { noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
-import { interrupted, timedOut, upstreamUnreachable } from './failure.ts';
-import { type FailedVerdict, judge, judgeOpening, judgeWhole, REFUSED_MS, type UpstreamVerdict } from './judge.ts';
+import { interrupted, notTheApi, timedOut } from './failure.ts';
+import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { continued, readStart } from './read-start.ts';
-import { isApiError, mayHaveRun, retryAfterMs, wasSent } from './retry.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 import { takeBuffer } from './tee-reader.ts';
 
@@ -20,12 +18,11 @@ const QUICK_MS = 5_000;
 /** Milliseconds to wait for the text of an error. */
 const ERROR_BODY_MS = 5_000;
 
-/** A failed try. Its response, or what was thrown, is the answer if no other try succeeds. */
+/** A failed try. Its response, or the error for the caller, is the answer if no other try succeeds. */
 export interface FailedAttempt {
-  verdict: FailedVerdict;
+  verdict: UpstreamRefusal;
   response?: Response;
   opening?: Uint8Array;
-  thrown?: unknown;
   /** Whether its breaker has noted the failure already. */
   isNoted?: boolean;
 }
@@ -95,11 +92,11 @@ export async function attemptAt(
     const { opening, answer } = isOneOfSeveral
       ? await openedAnswer(response)
       : { opening: undefined, answer: response };
-    const verdict: UpstreamVerdict = isOneOfSeveral ? openingVerdict(answer, opening) : { kind: 'answer' };
-    if (verdict.kind !== 'answer') {
+    const judged = isOneOfSeveral ? openingVerdict(answer, opening) : undefined;
+    if (judged && judged.kind !== 'answer' && judged.kind !== 'request') {
       // An error instead of a message: nothing has run.
       course.sentAt = undefined;
-      return { verdict, response: answer, ...(opening && { opening }) };
+      return { verdict: judged, response: answer, ...(opening && { opening }) };
     }
     if (!isNoted) breaker.succeed(leave, Date.now());
     if (isOneOfSeveral) noteHome(pool, routing, upstream.name, Date.now());
@@ -111,10 +108,9 @@ export async function attemptAt(
     course.elapsedMs = elapsedMs;
     // An upstream that has begun to answer, or is late, has received the request, however soon the failure came.
     const isThere = hasBegun || isNoted;
-    if (course.sentAt !== undefined && !isThere && !wasSent(thrown, elapsedMs)) course.sentAt = undefined;
-    const isUp = course.sentAt !== undefined;
-    const told = thrown instanceof ApiError ? thrown : upstreamUnreachable(isUp, thrown);
-    return { verdict: { kind: 'down' }, thrown: told, isNoted };
+    const judged = verdict({ thrown }, { text: '', elapsedMs });
+    if (!isThere && !judged.mayHaveRun) course.sentAt = undefined;
+    return { verdict: judged, isNoted };
   } finally {
     if (timer !== undefined) clearTimeout(timer);
   }
@@ -153,14 +149,12 @@ async function judgeRefused(
   const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
   const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
-  const elapsedMs = course.elapsedMs ?? 0;
-  const verdict = isMissing(response, text, upstream, given)
-    ? { kind: 'missing' as const, waitMs: REFUSED_MS }
-    : judge(response, retryAfterMs(response.headers), text);
+  const judged = verdict(response, { text, elapsedMs: course.elapsedMs ?? 0 });
+  const isMissed = isMissing(response, text, upstream, given);
   // The caller's own fault counts as an answer. The reader of the answer decides whether it was billed.
-  if (verdict.kind === 'answer') return whole;
-  if (!mayHaveRun(response, { isApiError: isApiError(text), elapsedMs })) course.sentAt = undefined;
-  return { verdict, response: whole };
+  if (judged.kind === 'answer' || (judged.kind === 'request' && !isMissed)) return whole;
+  if (!judged.mayHaveRun) course.sentAt = undefined;
+  return { verdict: isMissed ? missingModel(judged) : judged, response: whole };
 }
 
 /**
@@ -185,7 +179,6 @@ async function openedAnswer(response: Response): Promise<{ opening: Uint8Array |
 
 function openingVerdict(answer: Response, opening: Uint8Array | undefined): UpstreamVerdict {
   // Every call that goes up should get a body.
-  if (!opening) return { kind: 'down' };
-  const text = decoder.decode(opening);
-  return isEventStream(answer) ? judgeOpening(text) : judgeWhole(text);
+  if (!opening) return verdict({ thrown: notTheApi() }, { text: '', elapsedMs: 0 });
+  return verdict(answer, { text: decoder.decode(opening), elapsedMs: 0 });
 }

@@ -6,17 +6,14 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
 import { decoder } from '../http/bytes.ts';
-import { errorBody, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
+import { errorBody } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
-import { isAboutRequest } from './error-blame.ts';
-import { interrupted, redirected, typeOfStatus, UpstreamFailure } from './failure.ts';
+import { interrupted, notTheApi } from './failure.ts';
 import { headersDown } from './headers.ts';
-import { describeRefusal, explainRefusal } from './refused-key.ts';
-import { mayHaveRun } from './retry.ts';
+import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { SendProgress } from './send-request.ts';
 import { keepBuffer, takeBuffer } from './tee-reader.ts';
-import { upstreamLimited } from './upstream-limit.ts';
 import { type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
@@ -80,19 +77,19 @@ function bytesReaderOf(body: ReadableStream<Uint8Array>): ReadableStreamBYOBRead
   }
 }
 
-/**
- * What a buffered answer is: the requested answer; an error, in the API's form or with the status of an error; the beginning
- * of an answer whose rest has not come; or something that the API would not send.
- */
-type BufferedKind = 'answer' | 'error' | 'interrupted' | 'nothing';
-
 /** A buffered answer, read to its end and judged. */
 export interface BufferedAnswer {
-  kind: BufferedKind;
+  /**
+   * What it is: the requested answer; an error, in the API's form or with the status of an error; the beginning of an answer
+   * whose rest has not come; or something that the API would not send.
+   */
+  kind: 'answer' | 'error' | 'interrupted' | 'nothing';
   body: Uint8Array;
   /** The body as a JSON object; undefined if it is not a JSON object. */
   json: Json | undefined;
   report: Report;
+  /** What an error means. */
+  refusal: UpstreamRefusal | undefined;
 }
 
 export interface ReadAnswerOptions {
@@ -117,51 +114,36 @@ export async function readAnswer(
   response: Response,
   { idleMs, controller, course, expected, watchdog }: ReadAnswerOptions,
 ): Promise<BufferedAnswer> {
-  const { elapsedMs = 0 } = course;
   // This is needed even if the body breaks off: then nobody can tell whether it was an error of the API.
-  if (!response.ok && !mayHaveRun(response, { isApiError: false, elapsedMs })) course.sentAt = undefined;
+  if (!response.ok && !upstreamRefusalIn(response, '', course)?.mayHaveRun) course.sentAt = undefined;
   let body = await readBuffered(response, idleMs, controller, watchdog);
   let json = parseObject(body);
+  let refusal: UpstreamRefusal | undefined;
   if (!response.ok || json?.type === 'error') {
     body = maskedBytes(body);
     json = parseObject(body);
+    refusal = upstreamRefusalIn(response, decoder.decode(body), course);
   }
   const report = reportOf(json, body.length);
-  const isApiError = report.error_type !== undefined;
-  const kind = response.ok ? successKind(body, json, report, expected) : 'error';
+  const isWhole = expected === 'message' ? report.completed : json !== undefined;
+  const kind = refusal ? 'error' : isWhole ? 'answer' : isBeginning(body) ? 'interrupted' : 'nothing';
+  if (refusal) report.error_type = refusal.forOperator;
   // The API has not worked on a request if something else answered, or if it answered at once with an error.
-  const isUnbilled = response.ok
-    ? kind === 'error' || kind === 'nothing'
-    : !mayHaveRun(response, { isApiError, elapsedMs });
-  if (isUnbilled) course.sentAt = undefined;
-  return { kind, body, json, report };
+  if (kind === 'nothing' || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
+  return { kind, body, json, report, refusal };
 }
 
-/** @returns the kind of an answer with the status of a success. */
-function successKind(
-  body: Uint8Array,
-  json: Json | undefined,
-  report: Report,
-  expected: ReadAnswerOptions['expected'],
-): BufferedKind {
-  if (expected === 'anything') return json === undefined ? 'interrupted' : 'answer';
-  if (report.completed) return 'answer';
-  if (isBeginning(body)) return 'interrupted';
-  return report.error_type === undefined ? 'nothing' : 'error';
+function upstreamRefusalIn(
+  response: Response,
+  text: string,
+  { elapsedMs = 0 }: SendProgress,
+): UpstreamRefusal | undefined {
+  const judged = verdict(response, { text, elapsedMs });
+  return judged.kind === 'answer' ? undefined : judged;
 }
 
 interface BufferedOptions {
-  /** Whether clients can read the body: a JSON object with the status of a success, or an error in the API's form. */
-  isReadable: boolean;
-  /** Whether only a message or an error counts as an answer. */
-  expected: 'message' | 'anything';
-  /** The type of the error in the body; undefined if the body is not an error of the API. */
-  errorType: string | undefined;
   requestId: string;
-  /** Whether the caller is the operator. Only the operator may see why the upstream refuses the deployment's key. */
-  isOperator?: boolean;
-  /** The body as a JSON object, if it has been parsed. Default: it is parsed here. */
-  json?: Json | undefined;
   /**
    * Called when it is certain that the caller gets the answer. (To set one header of a response costs as much as several
    * headers with which it is made.)
@@ -175,47 +157,27 @@ interface BufferedOptions {
 /**
  * Makes the caller's response from a buffered answer.
  *
- * @throws ApiError for an error that the caller must not see as it is, and for something that is not an answer of the API
+ * @throws ApiError for an error that only the operator can correct, and for something that is not an answer of the API
  */
 export function bufferedResponse(
   response: Response,
-  body: Uint8Array,
-  { isReadable, expected, errorType, requestId, isOperator = false, json, ownHeaders }: BufferedOptions,
+  { kind, body, refusal }: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal'>,
+  { requestId, ownHeaders }: BufferedOptions,
 ): Response {
-  const isMessage = expected === 'anything' || (json ?? parseObject(body))?.type === 'message';
-  if (response.ok && !isReadable) throw isBeginning(body) ? interrupted(false) : notTheApi();
-  // An error in the API's form may come with the status of a success. Then its type says which status is right.
-  const status = response.ok && errorType !== undefined ? statusOfType(errorType) : response.status;
-  if (status === 401 || status === 402 || (status === 403 && !isAboutRequest(body))) {
-    throw upstreamRefusedKey(describeRefusal(status, body), isOperator ? explainRefusal(status, body) : undefined);
-  }
-  if (status >= 300 && status < 400) throw redirected();
-  if (status < 300 && !isMessage) throw notTheApi();
-  if (status === 429) {
-    const error = upstreamLimited(response.headers);
+  if (kind === 'interrupted') throw interrupted(false);
+  if (kind === 'nothing') throw notTheApi();
+  const { forCaller: error, isVerbatim = true } = refusal ?? {};
+  if (refusal?.kind === 'refused' || refusal?.kind === 'unclear') throw error;
+  if (error && !isVerbatim) {
     const headers = { ...error.headers, ...ownHeaders?.(false) };
     return Response.json(errorBody(error, requestId), { status: error.status, headers });
   }
-  const headers = Object.assign(headersDown(response.headers), ownHeaders?.(status < 300));
+  const headers = Object.assign(headersDown(response.headers), ownHeaders?.(error === undefined));
   headers['content-type'] ??= 'application/json';
-  if (isReadable) return new Response(body, { status, headers });
-  // Something between here and the API has answered. Its text is replaced by an error that clients can read.
-  headers['content-type'] = 'application/json';
-  const type = typeOfStatus(status) ?? (status < 500 ? 'invalid_request_error' : 'api_error');
-  const error = { type, message: `The upstream answered ${status} without an explanation.` };
-  return Response.json({ type: 'error', error, request_id: requestId }, { status, headers });
+  return new Response(body, { status: error?.status ?? response.status, headers });
 }
 
 /** @returns whether a body begins like a JSON object but does not end like one, so that the rest has not come. */
 function isBeginning(body: Uint8Array): boolean {
   return decoder.decode(body.subarray(0, START_BYTES)).trimStart().startsWith('{') && parseObject(body) === undefined;
-}
-
-/** @returns the error for the status of a success without a message: something other than the API has answered. */
-export function notTheApi(): UpstreamFailure {
-  return new UpstreamFailure(
-    'api_error',
-    'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',
-    { sent: false, end: 'cut', logged: 'upstream_no_answer' },
-  );
 }

@@ -3,7 +3,7 @@
  */
 
 import { pause } from '../async/pause.ts';
-import { ApiError, toApiError } from '../http/errors.ts';
+import { ApiError } from '../http/errors.ts';
 import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
 import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
@@ -18,7 +18,7 @@ import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
 /** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
 const SHORT_WAIT_MS = 2_000;
 /** How much a failure tells the caller; the highest is answered. */
-const TELLING = { refused: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
+const TELLING = { refused: 0, unclear: 0, missing: 1, request: 2, down: 2, overloaded: 2, again: 2 } as const;
 
 /**
  * Sends a request to the upstreams that can take it, one after the other, until one of them answers.
@@ -154,6 +154,7 @@ class Failover {
     const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;
     if (kind === 'again') breaker.succeed(leave, Date.now());
     else if (waits || failed.isNoted || (kind === 'missing' && !this.#isListed())) breaker.leave(leave);
+    else if (kind === 'unclear') breaker.suspect(leave, Date.now(), this.#routing.account, waitMs);
     else breaker.fail(leave, Date.now(), waitMs !== undefined && waitMs > SHORT_WAIT_MS ? waitMs : undefined);
     this.#keepFailure(failed);
     if (waits) {
@@ -255,7 +256,7 @@ class Failover {
       this.#course.opening = this.#best.opening;
       return this.#best.response;
     }
-    throw this.#best ? toApiError(this.#best.thrown) : allBusy();
+    throw this.#best?.verdict.forCaller ?? allBusy();
   }
 }
 

@@ -2,23 +2,7 @@
 import { ApiError, type ErrorType, finalError } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 
-/** The types of the API's errors that are passed on, by their status. */
-const TYPES: ReadonlyMap<number, ErrorType> = new Map([
-  [400, 'invalid_request_error'],
-  [404, 'not_found_error'],
-  [413, 'request_too_large'],
-  [504, 'timeout_error'],
-  [529, 'overloaded_error'],
-]);
-
-/** @returns the type of the API's error with a status that is passed on; undefined for any other status */
-export function typeOfStatus(status: number): ErrorType | undefined {
-  return TYPES.get(status);
-}
-
 interface FailureOptions {
-  /** Whether the upstream may have begun to work on the request, and may bill it. */
-  sent: boolean;
   end: 'cut' | 'silent' | 'client_gone';
   logged: string;
   cause?: unknown;
@@ -26,12 +10,10 @@ interface FailureOptions {
 
 /** A call of the upstream that did not end as the API ends calls. Its members decide what it costs, never its message. */
 export class UpstreamFailure extends ApiError {
-  readonly sent: boolean;
   readonly end: FailureOptions['end'];
 
-  constructor(type: ErrorType, message: string, { sent, end, logged, cause }: FailureOptions) {
+  constructor(type: ErrorType, message: string, { end, logged, cause }: FailureOptions) {
     super(type, message, { logged, cause });
-    this.sent = sent;
     this.end = end;
   }
 }
@@ -42,27 +24,27 @@ export function interrupted(silent: boolean, cause?: unknown): UpstreamFailure {
     ? 'The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.'
     : 'The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
   const end = silent ? 'silent' : 'cut';
-  return new UpstreamFailure('api_error', message, { sent: true, end, logged: `upstream_${end}`, cause });
+  return new UpstreamFailure('api_error', message, { end, logged: `upstream_${end}`, cause });
 }
 
 /** @returns the reason for aborting a call whose caller has left. */
 export function callerLeft(): UpstreamFailure {
   const message = 'The caller left before the answer ended.';
-  return new UpstreamFailure('api_error', message, { sent: true, end: 'client_gone', logged: 'client_gone' });
+  return new UpstreamFailure('api_error', message, { end: 'client_gone', logged: 'client_gone' });
 }
 
 /** @returns the error for an upstream whose headers did not come in time. */
 export function timedOut(): UpstreamFailure {
   const message = 'The upstream did not answer in time. Try again, or stream the answer.';
-  return new UpstreamFailure('timeout_error', message, { sent: true, end: 'cut', logged: 'upstream_timeout' });
+  return new UpstreamFailure('timeout_error', message, { end: 'cut', logged: 'upstream_timeout' });
 }
 
 /** @returns the error for an upstream that could not be reached, or whose connection broke. */
-export function upstreamUnreachable(sent: boolean, cause: unknown): UpstreamFailure {
+export function upstreamUnreachable(cause: unknown): UpstreamFailure {
   const message = 'The upstream could not be reached. Try again in a moment.';
   // The text is masked because it is also in the ledger, where the caller can see it.
   const logged = masked(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
-  return new UpstreamFailure('api_error', message, { sent, end: 'cut', logged, cause });
+  return new UpstreamFailure('api_error', message, { end: 'cut', logged, cause });
 }
 
 /** @returns how the call that threw this error ended. */
@@ -76,5 +58,14 @@ export function redirected(): ApiError {
     'api_error',
     'The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL to the final address.',
     { logged: 'upstream_redirect' },
+  );
+}
+
+/** @returns the error for the status of a success without a message: something other than the API has answered. */
+export function notTheApi(): UpstreamFailure {
+  return new UpstreamFailure(
+    'api_error',
+    'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',
+    { end: 'cut', logged: 'upstream_no_answer' },
   );
 }

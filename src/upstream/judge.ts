@@ -1,76 +1,206 @@
-/** Judges what an upstream's answer, or its failure, means for the choice between upstreams. */
-
-import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
-import { isAboutRequest } from './error-blame.ts';
-
 /**
- * What an upstream's response means. `answer`: it works, even if the answer is the caller's own error. `overloaded`: it takes
- * no more requests at the moment. `down`: it is broken. `refused` and `missing`: it refuses this deployment, or does not have
- * the model, which only the operator can change. `again`: it works, and asks to get the same request again.
+ * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
+ * try. Nothing else reads the statuses and the words of its errors.
  */
-export type UpstreamVerdict =
-  | { kind: 'answer' }
-  | {
-      kind: 'overloaded' | 'down' | 'refused' | 'missing' | 'again' /** What it asks to wait. */;
-      waitMs?: number | undefined;
-    };
 
-export type FailedVerdict = Exclude<UpstreamVerdict, { kind: 'answer' }>;
+import { ApiError, type ErrorType, isErrorType, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
+import { masked } from '../http/secrets.ts';
+import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
+import { isEventStream } from './content-type.ts';
+import { notTheApi, redirected, upstreamUnreachable } from './failure.ts';
+
+/** What the upstream's refusal, or the failure of a call, means. */
+export interface UpstreamRefusal {
+  /**
+   * `request`: the caller can correct it. `overloaded`: the upstream takes no more requests at the moment. `down`: it is
+   * broken. `again`: it works, and asks to get the same request again. `missing`: it does not have the model. `refused`: it
+   * refuses this deployment, which only the operator can change. `unclear`: it refuses, and does not say in the API's form
+   * whether this caller or the deployment.
+   */
+  kind: 'request' | 'overloaded' | 'down' | 'again' | 'missing' | 'refused' | 'unclear';
+  /** The error as a caller may see it. */
+  forCaller: ApiError;
+  /** The `error_type` in the log and in the ledger. */
+  forOperator: string;
+  /** Whether the caller may get the answer as it came, with the API's own words. */
+  isVerbatim: boolean;
+  /** Milliseconds that the upstream asks to wait, or for which it is not tried. */
+  waitMs: number | undefined;
+  /** Whether the upstream may have worked on the request, and may bill it. */
+  mayHaveRun: boolean;
+}
+
+/** `answer`: the upstream works. Whether the answer is complete is not judged here. */
+export type UpstreamVerdict = UpstreamRefusal | { kind: 'answer'; mayHaveRun: true };
+
+type AnswerHead = Pick<Response, 'status' | 'headers'>;
+
+interface Evidence {
+  /** The body, or its beginning; empty if it was not read. Only an error in it is read, and it may be the first of a stream. */
+  text: string;
+  /** Milliseconds from sending to the headers, or to the failure. If they came at once, the upstream did no work. */
+  elapsedMs: number;
+}
 
 /** Milliseconds for which an upstream that refuses this deployment is not tried. A refusal does not change by itself. */
-export const REFUSED_MS = 30_000;
-
-/**
- * Judges a response by its status.
- *
- * @param waitMs the milliseconds that its `retry-after` asks for
- * @param text the body of an error. It matters only for a 403
- */
-export function judge(
-  { status, headers }: Pick<Response, 'status' | 'headers'>,
-  waitMs: number | undefined,
-  text: string,
-): UpstreamVerdict {
-  if (status < 300) return { kind: 'answer' };
-  if (status === 429 || status === 529 || status === 503) return { kind: 'overloaded', waitMs };
-  if (status === 408 || status >= 500) return { kind: 'down', waitMs };
-  if (status === 401 || status === 402 || status < 400) return { kind: 'refused', waitMs: REFUSED_MS };
-  if (status === 403 && !isAboutRequest(text)) return { kind: 'refused', waitMs: REFUSED_MS };
-  if (status === 409 || headers.get('x-should-retry') === 'true') return { kind: 'again', waitMs };
-  return { kind: 'answer' };
-}
-
+const REFUSED_MS = 30_000;
+/** About the milliseconds that a connection takes. A try that fails sooner has failed before the request was sent. */
+const CONNECT_MS = 50;
+/** Statuses of a proxy that could not reach the upstream. */
+export const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
+/** Statuses of a proxy that has stopped waiting. The upstream may still be working on the request. */
+const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
+const MOST_QUOTED = 300;
+/** The API says with a 400 that the deployment's bill is open. */
+const NO_CREDIT = /\bcredit balance is too low\b/i;
+/**
+ * Words of a 403 that is about this deployment: its key, who may use it, or an id of the operator. The API has one error type
+ * for both kinds, so only the words distinguish them. If it is not clear, the caller gets no details.
+ */
+const OF_THE_DEPLOYMENT =
+  /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-|\b[0-9a-f]{8}-[0-9a-f]{4}-/i;
+/** The types of errors that come without one. Other statuses have `api_error`, or `invalid_request_error` if it is the caller's. */
+const TYPES: ReadonlyMap<number, ErrorType> = new Map([
+  [404, 'not_found_error'],
+  [409, 'conflict_error'],
+  [413, 'request_too_large'],
+  [504, 'timeout_error'],
+  [529, 'overloaded_error'],
+]);
+/** The headers of the upstream that the caller gets with an error of this edge. */
+const PASSED_ON = ['retry-after', 'retry-after-ms', 'x-should-retry', 'request-id'];
 
-/** Judges the first bytes of a stream. It can begin with an error although its status is that of a success. */
-export function judgeOpening(text: string): UpstreamVerdict {
-  const [, data] = ERROR_EVENT.exec(text) ?? [];
-  return data === undefined ? { kind: 'answer' } : judgeError(data);
+/** Judges what a call has thrown, or an answer of the upstream. */
+export function verdict(given: { thrown: unknown }, evidence: Evidence): UpstreamRefusal;
+export function verdict(given: AnswerHead, evidence: Evidence): UpstreamVerdict;
+export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsedMs }: Evidence): UpstreamVerdict {
+  if ('thrown' in given) {
+    const mayHaveRun = wasSent(given.thrown, elapsedMs);
+    return down(given.thrown instanceof ApiError ? given.thrown : upstreamUnreachable(given.thrown), mayHaveRun);
+  }
+  const { headers } = given;
+  const isSuccess = given.status < 300;
+  const error = errorOfApi(text, isSuccess);
+  if (isSuccess && !error) return isPage(given, text) ? down(notTheApi(), false) : { kind: 'answer', mayHaveRun: true };
+  // An error in the API's form may come with the status of a success. Then its type says which status is right.
+  const status = isSuccess && error ? statusOfType(error.type) : given.status;
+  const kind = kindOf(status, headers, error);
+  const isOfOperator = kind === 'refused' || kind === 'unclear';
+  const forCaller = isOfOperator ? ofOperator(status, error, text) : ofUpstream(kind, status, headers, error);
+  return {
+    kind,
+    forCaller,
+    forOperator: forCaller.logged,
+    isVerbatim: error !== undefined && !isOfOperator && status !== 429,
+    waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
+    mayHaveRun: mayHaveRun(given, error !== undefined, elapsedMs),
+  };
 }
 
-const ERROR_BODY = /^\s*\{\s*"type"\s*:\s*"error"/;
+/** @returns the refusal of an upstream that does not have the model. */
+export function missingModel(refusal: UpstreamRefusal): UpstreamRefusal {
+  return { ...refusal, kind: 'missing', waitMs: REFUSED_MS };
+}
+
+function down(forCaller: ApiError, mayHaveRun: boolean): UpstreamRefusal {
+  return { kind: 'down', forCaller, forOperator: forCaller.logged, isVerbatim: false, waitMs: undefined, mayHaveRun };
+}
+
+/** An error as the API writes it. What is absent is empty. */
+interface Told {
+  type: string;
+  message: string;
+}
+
+function kindOf(status: number, headers: Headers, error: Told | undefined): UpstreamRefusal['kind'] {
+  if (status === 429 || status === 529 || status === 503) return 'overloaded';
+  if (status === 408 || status >= 500) return 'down';
+  if (status === 402 || NO_CREDIT.test(error?.message ?? '')) return 'refused';
+  if (status === 401 || status === 403 || status < 400) {
+    const { type, message = '' } = error ?? {};
+    const isAboutKey = message.trim() === '' || OF_THE_DEPLOYMENT.test(message);
+    if (status === 403 && type === 'permission_error' && !isAboutKey) return 'request';
+    return type === 'authentication_error' || type === 'permission_error' ? 'refused' : 'unclear';
+  }
+  return status === 409 || headers.get('x-should-retry') === 'true' ? 'again' : 'request';
+}
+
+/** @returns the error in a body in the API's form, or in the first event of a stream; undefined if there is none. */
+function errorOfApi(text: string, isSuccess: boolean): Told | undefined {
+  const [, data = text] = ERROR_EVENT.exec(text) ?? [];
+  // Most bodies with the status of a success are answers, which need not be parsed.
+  if (isSuccess && !/"type"\s*:\s*"error"/.test(data)) return undefined;
+  const body = parseObject(data);
+  if (body?.type !== 'error') return undefined;
+  const [type = '', message = ''] = ['type', 'message'].map((name) =>
+    masked(stringOrUndefined(memberOf(body.error, name)) ?? ''),
+  );
+  return { type, message };
+}
+
+/** @returns whether something between here and the API has answered with a page. */
+function isPage(answer: AnswerHead, text: string): boolean {
+  return !isEventStream(answer) && !/^\s*(?:\{|$)/.test(text);
+}
+
+/** @returns the error that hides a refusal which only the operator can correct. Its log line has the upstream's words. */
+function ofOperator(status: number, error: Told | undefined, body: string): ApiError {
+  if (status >= 300 && status < 400) return redirected();
+  return upstreamRefusedKey(
+    `${status} ${error ? `${error.type}: ${error.message}` : masked(body)}`.slice(0, MOST_QUOTED),
+  );
+}
+
+/** @returns the error of a refusal that the caller may see, in the API's own words if there are any. */
+function ofUpstream(
+  kind: UpstreamRefusal['kind'],
+  status: number,
+  headers: Headers,
+  error: Told | undefined,
+): ApiError {
+  const passed: Record<string, string> = {};
+  for (const name of PASSED_ON) {
+    const value = headers.get(name);
+    if (value !== null) passed[name] = masked(value);
+  }
+  if (status === 429) {
+    // The upstream's words name the operator's organization and limits, which callers must not see.
+    const seconds = Number(passed['retry-after'] ?? Number.NaN);
+    const when = seconds > 0 ? `in ${Math.ceil(seconds)} s` : 'in a moment';
+    const message = `The upstream takes no more from this deployment at the moment. Try again ${when}.`;
+    return new ApiError('rate_limit_error', message, { headers: { ...passed, 'sluice-limited-by': 'upstream' } });
+  }
+  const byStatus = TYPES.get(status) ?? (kind === 'request' ? 'invalid_request_error' : 'api_error');
+  const type = error && isErrorType(error.type) ? error.type : byStatus;
+  const message = error?.message || `The upstream answered ${status} without an explanation.`;
+  return new ApiError(type, message, { status, headers: passed, logged: error?.type || `upstream_${status}` });
+}
 
 /**
- * Judges the first bytes of an answer that does not stream. Although its status is that of a success, it can be an error, or
- * a page of something between here and the API.
+ * Decides whether a request without an answer may have reached the upstream. The runtime throws the same error for a refused
+ * connection and for one that broke later, so the time decides. Only failures of DNS and TLS have errors of their own; they
+ * happen before anything is sent.
  */
-export function judgeWhole(text: string): UpstreamVerdict {
-  if (!/^\s*(?:\{|$)/.test(text)) return { kind: 'down' };
-  return ERROR_BODY.test(text) ? judgeError(text) : { kind: 'answer' };
+function wasSent(failure: unknown, elapsedMs: number): boolean {
+  if (elapsedMs <= CONNECT_MS) return false;
+  return !(failure instanceof Error && /\b(DNS|TLS|SSL|certificate)\b/i.test(failure.message));
 }
 
-function judgeError(json: string): UpstreamVerdict {
-  switch (stringOrUndefined(memberOf(memberOf(parseObject(json), 'error'), 'type'))) {
-    case 'overloaded_error':
-    case 'rate_limit_error':
-      return { kind: 'overloaded' };
-    case 'api_error':
-    case 'timeout_error':
-      return { kind: 'down' };
-    case 'authentication_error':
-    case 'billing_error':
-      return { kind: 'refused', waitMs: REFUSED_MS };
-    default:
-      return { kind: 'answer' };
-  }
+/** Decides whether a request that was answered with an error may have run. The API itself bills no errors. */
+function mayHaveRun({ status, headers }: AnswerHead, isOfApi: boolean, elapsedMs: number): boolean {
+  if (elapsedMs <= CONNECT_MS || isOfApi || headers.has('request-id')) return false;
+  return GAVE_UP.has(status) || (status >= 500 && !NOT_REACHED.has(status));
+}
+
+/** @returns the milliseconds that an upstream asks to wait; undefined if it does not ask. */
+export function retryAfterMs(headers: Headers): number | undefined {
+  const milliseconds = headers.get('retry-after-ms');
+  if (milliseconds !== null && milliseconds.trim() !== '' && Number(milliseconds) >= 0) return Number(milliseconds);
+  const value = headers.get('retry-after');
+  if (value === null || value.trim() === '') return undefined;
+  // Numbers come before dates, because `Date.parse` accepts even "-5" as a date.
+  if (!Number.isNaN(Number(value))) return Number(value) >= 0 ? Number(value) * 1_000 : undefined;
+  const date = Date.parse(value);
+  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
 }

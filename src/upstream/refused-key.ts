@@ -1,6 +1,5 @@
 /** Explains to the operator why an upstream refuses the deployment's key. */
-import { decoder } from '../http/bytes.ts';
-import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
+import type { ApiError } from '../http/errors.ts';
 
 const MEANINGS: Readonly<Record<number, string>> = {
   401: 'does not know the key. Put a valid one in',
@@ -25,16 +24,14 @@ export function explainRefusedKey({ name, setting, status, said }: KeyRefusal): 
   return meaning && `${name} ${meaning} ${setting}. It says (${status}): ${said.slice(0, MOST_SHOWN)}`;
 }
 
-/** @returns the same for the only upstream, from its answer. */
-export function explainRefusal(status: number, body: Uint8Array): string | undefined {
-  const said = stringOrUndefined(memberOf(memberOf(parseObject(body), 'error'), 'message')) ?? decoder.decode(body);
+/**
+ * Tells an operator who develops what only the log says otherwise: there only the operator can call.
+ *
+ * @returns the same for the only upstream, from what it has said: its status, type and words
+ */
+export function explainedTo(error: ApiError): string | undefined {
+  const [, given, said = ''] = /^(\d+) (?:\w+: )?(.*)$/s.exec(error.upstreamSaid ?? '') ?? [];
+  // The API says with a 400 that no credit is left.
+  const status = given === '400' ? 402 : Number(given);
   return explainRefusedKey({ name: 'The Claude API', setting: 'ANTHROPIC_API_KEY', status, said });
-}
-
-/** @returns status, type and message of a refusal in one line, for the log. */
-export function describeRefusal(status: number, body: Uint8Array): string {
-  const error = memberOf(parseObject(body), 'error');
-  const type = stringOrUndefined(memberOf(error, 'type'));
-  const message = stringOrUndefined(memberOf(error, 'message')) ?? decoder.decode(body);
-  return `${status} ${type === undefined ? '' : `${type}: `}${message}`.slice(0, MOST_SHOWN);
 }

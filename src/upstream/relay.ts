@@ -172,18 +172,10 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
     const read = await readAnswer(response, { idleMs, controller, course, expected, watchdog });
-    const { kind, body, json } = read;
-    const report = request.readsIds ? { ...read.report, made: idsMade(json) } : read.report;
-    if (kind === 'error' || kind === 'nothing') failed = 'error';
-    const errorType = report.error_type;
-    return bufferedResponse(response, body, {
-      isReadable: json !== undefined && (response.ok || errorType !== undefined),
-      expected,
-      errorType,
+    const report = request.readsIds ? { ...read.report, made: idsMade(read.json) } : read.report;
+    if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
+    return bufferedResponse(response, read, {
       requestId: options.requestId,
-      // In development only the operator can call. With several upstreams, another one may have been meant to answer.
-      isOperator: settings.development && course.upstream === undefined,
-      json,
       ownHeaders: (ok) => {
         finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
         return options.ownHeaders?.({ ok });

@@ -2,8 +2,9 @@ import { pause } from '../async/pause.ts';
 import { upstreamRemoved } from './choice/pool.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { sendAmong } from './failover.ts';
-import { timedOut, upstreamUnreachable } from './failure.ts';
-import { NOT_REACHED, readRefusal, waitBeforeRetry, wasSent } from './retry.ts';
+import { timedOut } from './failure.ts';
+import { NOT_REACHED, verdict } from './judge.ts';
+import { readRefusal, waitBeforeRetry } from './retry.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -58,13 +59,15 @@ async function sendUntil(
     const isAnswer = response !== undefined && !NOT_REACHED.has(response.status);
     const again = wait !== undefined && Date.now() + wait < deadline && !(isAnswer && !isHelped('answered'));
     if (response && !again) return response;
-    const refusal = response && (await readRefusal(response, elapsedMs));
-    const sent = refusal ? refusal.mayHaveRun : wasSent(failure, elapsedMs);
+    const tried = response
+      ? await readRefusal(response, elapsedMs)
+      : verdict({ thrown: failure }, { text: '', elapsedMs });
+    const { mayHaveRun: sent } = tried;
     if (!sent) course.sentAt = undefined;
     /** Ends with this try: returns its answer, or throws its failure. */
     const endHere = () => {
-      if (refusal) return refusal.response;
-      throw upstreamUnreachable(sent, failure);
+      if ('response' in tried) return tried.response;
+      throw tried.forCaller;
     };
     if (!again || (sent && !(payment && isHelped('may_have_run')))) return endHere();
     const paid = sent && payment !== 'free' ? payment : undefined;
@@ -78,6 +81,6 @@ async function sendUntil(
       // The failed try is settled, and the budget does not allow another one.
       return endHere();
     }
-    await refusal?.response.body?.cancel();
+    if ('response' in tried) await tried.response.body?.cancel();
   }
 }

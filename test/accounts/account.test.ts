@@ -14,7 +14,7 @@ import type { Settlement } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
-import { emptyObjects, resetAll } from '../support/reset.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { admitAt, admitInside, NOON, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
@@ -638,7 +638,7 @@ test('whatever happens to the object, settled + held ≤ limit, and nothing is h
   const limits: Limits = { usd_per_day: usd(60_000), usd_per_month: usd(200_000), min_output_tokens: 50 };
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 10, maxLength: 60, size: 'max' }), async (steps) => {
-      await emptyObjects();
+      await resetAll();
       clock = NOON + 1_000 * DAY;
       // Every row is still there at the end, to be compared.
       retentionDays = 10_000;

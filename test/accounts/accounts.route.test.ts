@@ -9,7 +9,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
-import { emptyObjects, resetAll } from '../support/reset.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -103,7 +103,7 @@ describe('the list of accounts', () => {
     });
     await fc.assert(
       fc.asyncProperty(names, fc.integer({ min: 1, max: 5 }), async (wanted, limit) => {
-        await emptyObjects();
+        await resetAll();
         for (const name of wanted) await accountList.add(bindings.STORE, name);
         const walk = async (how: 'after_id' | 'before_id') => {
           const found: string[] = [];

@@ -6,7 +6,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { countRows } from '../support/conversations.ts';
-import { emptyObjects, resetAll } from '../support/reset.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { admitInside, worstCaseWith } from './admission-requests.ts';
@@ -73,7 +73,7 @@ function keysOf(row: Row, group: Group): (string | null)[] {
 test('what was spent by token, user, tag, model and day is that of the requests, whenever it was summed up', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      await emptyObjects();
+      await resetAll();
       const rows: Row[] = [];
       const settled = () => rows.filter(({ settled }) => settled);
       for (const next of [...steps, { kind: 'look' as const }]) {
@@ -242,7 +242,7 @@ describe('tags over HTTP', () => {
       const hex = [...new Uint8Array(digest)].map((byte) => byte.toString(16).padStart(2, '0')).join('');
       expect(await by(app, 'user')).toEqual({ [hex.slice(0, 32)]: 2 });
       await app.settled();
-      await emptyObjects();
+      await resetAll();
     }
   });
 });

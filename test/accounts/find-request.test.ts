@@ -13,6 +13,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { markIn } from '../../src/http/request-id.ts';
 import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
+import { atNoon } from '../support/calendar.ts';
 import { countRows } from '../support/conversations.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { admitInside, worstCaseWith } from './admission-requests.ts';
@@ -22,6 +23,8 @@ import { ASK } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
 const DAY = 86_400_000;
+
+atNoon();
 
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 const object = (name: string) => accountStub(bindings, {}, name);

@@ -5,7 +5,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { countRows } from '../support/conversations.ts';
-import { emptyObjects, resetAll } from '../support/reset.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
@@ -80,7 +80,7 @@ const step = fc.oneof(
 test('an hour, all time, a token and credit that expires are counted to the nanodollar, whatever crashes', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-      await emptyObjects();
+      await resetAll();
       const asked: Asked[] = [];
       const given: Given[] = [];
       const minted = { jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(TOKEN_LIMIT) } };

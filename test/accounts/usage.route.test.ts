@@ -9,7 +9,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf } from '../support/app.ts';
-import { emptyObjects, resetAll } from '../support/reset.ts';
+import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { smallEdge } from './small-edge.ts';
 import { ASK } from './small-request.ts';
@@ -72,7 +72,7 @@ describe('the sum of all accounts', () => {
     const range = fc.constantFrom('', '&from=2026-11-21', '&to=2026-11-22', '&from=2026-11-21&to=2026-11-23');
     await fc.assert(
       fc.asyncProperty(ledgers, range, async (accounts, days) => {
-        await emptyObjects();
+        await resetAll();
         for (const [index, rows] of accounts.entries()) await spend(`book-${index}`, rows);
         const from = days.includes('from') ? 1 : 0;
         const to = /to=2026-11-(\d\d)/.exec(days)?.[1];

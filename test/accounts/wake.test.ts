@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import type { ConversationReport } from '../../src/durable/contracts/settlement.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { emptyObjects, resetAll } from '../support/reset.ts';
+import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { admitAt, admitInside, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
@@ -112,7 +112,7 @@ const step = fc.oneof(
 test('an account that wakes knows what it knew awake', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.array(step, { maxLength: 12 }), { minLength: 1, maxLength: 4 }), async (lives) => {
-      await emptyObjects();
+      await resetAll();
       await inAccount((account) => {
         account.rememberToken({ jti: 'limited', scopes: ['messages'], limits: { usd_total: usd(1_000_000) } });
         account.rememberToken({ jti: 'minted', scopes: ['messages'] });

@@ -529,7 +529,7 @@ test('a text of twenty megabytes is refused for itself, and nests or repeats nob
   }
   for (const body of [
     `{"input":"x","labels":${'['.repeat(100_000)}${']'.repeat(100_000)}}`,
-    `{"input":"x","labels":[${'"a",'.repeat(1_000_000)}"a"]}`,
+    `{"input":"x","labels":[${'"a",'.repeat(700_000)}"a"]}`,
     `{"inputs":[${'{"id":"a","input":"x"},'.repeat(100_000)}{"id":"a","input":"x"}],"labels":["a"]}`,
   ]) {
     await expectRefusal(app, await app.post('/classify', body), 400, 'invalid_request_error');

@@ -10,6 +10,7 @@ import type { Content, Resource, Route } from '../../src/reference/resource.ts';
 import { answersOf } from '../../src/reference/resource.ts';
 import { errorOf, settledApps, type TestApp } from '../support/app.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
+import { atNoon } from '../support/calendar.ts';
 import { simulate } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { type SimulatedEdge, simulatedEdge, simulatedUpstream } from '../support/prefixes.ts';
@@ -25,6 +26,8 @@ interface Described {
 
 /** Senders are welcome, and nothing works on what is put on the queue. */
 const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async () => {} } };
+
+atNoon();
 
 const described = RESOURCES.flatMap<Described>(({ parameters, routes }) =>
   Object.entries(routes).map(([key, route]) => ({ key, route, parameters })),

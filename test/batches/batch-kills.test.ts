@@ -15,6 +15,7 @@ import type { Upstream } from '../../src/upstream/upstream.ts';
 import { type TestApp, testApp } from '../support/app.ts';
 import { fakeBatchApi } from '../support/batch-api.ts';
 import { eventually } from '../support/eventually.ts';
+import { workerDied } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 
@@ -137,6 +138,7 @@ class Killer {
         // What its isolate had in memory is gone.
         room.taken = 0;
         room.byCaller.clear();
+        workerDied();
         return 'died';
       }
     }

@@ -1,4 +1,3 @@
-import { createExecutionContext } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
@@ -6,6 +5,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Fetch } from '../../src/upstream/upstream.ts';
 import { errorOf } from '../support/app.ts';
+import { inFlight, trackedContext } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 
 afterEach(resetAll);
@@ -33,7 +33,7 @@ async function send(upstream: Fetch): Promise<Response> {
     headers: { 'content-type': 'application/json' },
     body: LONG,
   });
-  return await app.fetch(request, vars, createExecutionContext());
+  return await inFlight(Promise.resolve(app.fetch(request, vars, trackedContext('an upload'))), 'an upload');
 }
 
 /** Reads the beginning of a body, as long as nobody has given it up. */

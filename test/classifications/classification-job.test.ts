@@ -1,14 +1,18 @@
-import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { DAY_MS, MINUTE_MS } from '../../src/async/durations.ts';
 import { Batch } from '../../src/batches/batch.ts';
 import { ClassificationJob } from '../../src/classifications/classification-job.ts';
+import { JobTables } from '../../src/classifications/job-tables.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { ClassificationReport } from '../../src/durable/contracts/classification.ts';
-import { accountStub } from '../../src/durable/stubs.ts';
+import { accountStub, batchStub, classificationStub } from '../../src/durable/stubs.ts';
 import { around, inputsOf, type JobEdge, jobEdge, nanodollarsOf, paidBy } from '../support/classification-jobs.ts';
+import { eventually } from '../support/eventually.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
+import { holdStep } from '../support/steps.ts';
 
 const bindings = env as unknown as Bindings;
 const KEY = { 'idempotency-key': 'once' };
@@ -21,6 +25,7 @@ let tests = 0;
 beforeEach(() => {
   tests += 1;
   account = `ada${tests}`;
+  alarmsByHand();
 });
 afterEach(resetAll);
 
@@ -149,4 +154,97 @@ test('of requests that race under one key one makes the batch, and the others ar
   const report = await insist(edge);
   expect(ids).toEqual(new Set([report.id]));
   await expectOnce(edge, report);
+});
+
+/** Stops a classification that counts its outcomes, and does something meanwhile. */
+async function whileCounting<T>(counting: () => Promise<T>, meanwhile: () => Promise<unknown>): Promise<T> {
+  let isCounting = false;
+  around(JobTables, 'partsAfter', (whole) => {
+    isCounting = true;
+    return whole();
+  });
+  const gate = holdStep(() => isCounting);
+  const counted = counting();
+  await eventually(() => expect(gate.isReached).toBe(true));
+  await meanwhile();
+  gate.open();
+  return await counted;
+}
+
+const jobOf = (id: string) => classificationStub(bindings, {}, { account, id });
+
+/** Has the upstream's batch end and its money be booked, so that the next alarm of the classification counts. */
+async function endBatch(edge: JobEdge): Promise<void> {
+  for (const batch of edge.batches.keys()) {
+    for (let alarms = 0; alarms < 5; alarms += 1)
+      await runDurableObjectAlarm(batchStub(bindings, {}, { account, id: batch }));
+  }
+}
+
+test('is counted once where it is cancelled, and its alarm comes again, while its outcomes are counted', async () => {
+  const edge = jobEdge();
+  const report = await insist(edge);
+  await endBatch(edge);
+  const poll = async () => void (await runDurableObjectAlarm(jobOf(report.id)));
+  let ended_at: string | null = null;
+  await whileCounting(poll, async () => {
+    await jobOf(report.id).cancel();
+    await runInDurableObject(jobOf(report.id), (job: ClassificationJob) => job.alarm());
+    ({ ended_at } = await edge.read(report.id, account));
+    expect(ended_at).not.toBeNull();
+    edge.pass(MINUTE_MS);
+  });
+  await expectOnce(edge, report);
+  expect(await edge.read(report.id, account)).toMatchObject({ status: 'ended', ended_at });
+});
+
+test('leaves nothing where its account is erased while its outcomes are counted', async () => {
+  const edge = jobEdge();
+  const report = await insist(edge);
+  await endBatch(edge);
+  await whileCounting(
+    async () => void (await runDurableObjectAlarm(jobOf(report.id))),
+    async () => await jobOf(report.id).erase(),
+  );
+  await runInDurableObject(jobOf(report.id), async (_, { storage }) => {
+    expect([...storage.sql.exec("select name from sqlite_master where name = 'job'")]).toEqual([]);
+    expect(await storage.getAlarm()).toBeNull();
+  });
+});
+
+/** Nothing of these goes up, so a classification of them ends where its making begins. */
+const EMPTY = { inputs: [{ id: 'a', input: '' }], votes: VOTES };
+
+test('ends once where its making is told twice while its outcomes are counted', async () => {
+  const edge = jobEdge();
+  let batch = '';
+  around(ClassificationJob, 'open', (whole, opening) => {
+    batch = String(opening.batch);
+    return whole();
+  });
+  let second: Promise<ClassificationReport | undefined> | undefined;
+  const response = await whileCounting(
+    () => edge.ask(EMPTY, account, KEY),
+    async () => {
+      const [[id = ''] = []] = edge.jobs;
+      second = jobOf(id).begin(batch);
+      await second;
+    },
+  );
+  const report = (await response.json()) as ClassificationReport;
+  expect(report).toMatchObject({ status: 'ended', counts: { inputs: 1, failed: 1, labelled: 0 } });
+  expect(await second).toMatchObject({ id: report.id, ended_at: report.ended_at });
+  expect(edge.batches.size).toBe(0);
+});
+
+test('makes no batch where it is erased while its outcomes are counted', async () => {
+  const edge = jobEdge();
+  const response = await whileCounting(
+    () => edge.ask(EMPTY, account, KEY),
+    async () => {
+      const [[id = ''] = []] = edge.jobs;
+      await jobOf(id).erase();
+    },
+  );
+  expect([response.status, edge.batches.size]).toEqual([503, 0]);
 });

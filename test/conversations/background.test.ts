@@ -218,6 +218,32 @@ describe('a turn in the background', () => {
     });
   });
 
+  test('that goes up again and is cut before a word keeps its question, and says that it is interrupted', async () => {
+    const bodies = answeringBy(
+      () => ({
+        ...says('Done.'),
+        change: () => new ReadableStream({ type: 'bytes', start: (c) => c.error(new Error('cut')) }),
+      }),
+      {
+        vars: VARS,
+        after: () => (bodies.length === 1 ? new Promise(() => {}) : Promise.resolve()),
+      },
+    );
+    const came = servingTools(() => new Response());
+    await begin(bodyOf('Do it.'), { retry: true });
+    await eventually(() => expect(bodies).toHaveLength(1));
+    await abortAllDurableObjects();
+    await eventually(async () => {
+      await runDurableObjectAlarm(stubOf());
+      expect(told(came)).toHaveLength(1);
+    });
+    expect((await rowsOf()).map(({ role, content, status }) => [role, content, status])).toEqual([
+      ['user', 'Do it.', 'interrupted'],
+      ['assistant', [], 'interrupted'],
+    ]);
+    await atRest();
+  });
+
   test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
     simulate({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
     const came = servingTools(() => new Response());

@@ -115,6 +115,8 @@ test('a turn that is not settled is watched: its settlement is repeated within h
   await say(question('And then?'));
   await eventually(() => expect(lost).toHaveBeenCalled());
   expect(((await alarmOf()) ?? 0) - Date.now()).toBeLessThanOrEqual(30_000);
+  // It would wait for ever.
+  await abortAllDurableObjects();
 });
 
 test('nothing wakes a conversation for what its account has confirmed', async () => {

@@ -3,12 +3,12 @@ import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { Maintenance } from '../../src/conversations/maintenance.ts';
-import type { Profile } from '../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import type { Surroundings } from '../../src/durable/edge-object.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { atRest, bindings, countRows, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { changeProfile } from '../support/damage.ts';
 import { eventually } from '../support/eventually.ts';
 import { backupOf } from '../support/long-backup.ts';
 import { resetAll } from '../support/reset.ts';
@@ -44,8 +44,8 @@ test('the 2,000th turn writes as many rows as the 10th', async () => {
         storage.sql.exec(`insert into turns (seq, ${rest}) select ?, ${rest} from turns where seq = 10`, turn);
         for (const at of [19, 20]) {
           storage.sql.exec(
-            `insert into messages (seq, turn, id, role, created_at, characters, text)
-             select ?, ?, id || '_' || ?, role, created_at, characters, text from messages where seq = ?`,
+            `insert into messages (seq, turn, id, role, created_at, characters, text, sum)
+             select ?, ?, id || '_' || ?, role, created_at, characters, text, sum from messages where seq = ?`,
             at + 2 * (turn - 10),
             turn,
             turn,
@@ -53,14 +53,9 @@ test('the 2,000th turn writes as many rows as the 10th', async () => {
           );
         }
       }
-      const [row] = storage.sql.exec<{ value: string }>("select value from meta where key = 'profile'");
-      const profile = {
-        ...(JSON.parse(row?.value ?? '{}') as Profile),
-        turns: 1_998,
-        messages: 3_996,
-        nextMessage: 3_997,
-      };
-      storage.sql.exec("update meta set value = ? where key = 'profile'", JSON.stringify(profile));
+      changeProfile(storage.sql, (profile) =>
+        Object.assign(profile, { turns: 1_998, messages: 3_996, nextMessage: 3_997 }),
+      );
     });
   });
   const { abortAllDurableObjects } = await import('cloudflare:test');

@@ -1,11 +1,17 @@
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import * as z from 'zod/mini';
+import type { Conversation } from '../../src/conversations/conversation.ts';
 import { conversationReport, messageRow } from '../../src/conversations/conversations-answers.schema.ts';
+import { Transcript } from '../../src/conversations/storage/transcript.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
-import { bindings, simulate } from '../support/conversations.ts';
+import { bindings, rowsOf as shownRows, simulate, stubOf } from '../support/conversations.ts';
+import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
+import { holdStep } from '../support/steps.ts';
+import { ask } from '../support/turns.ts';
 
 let app: TestApp;
 beforeEach(() => {
@@ -13,6 +19,7 @@ beforeEach(() => {
   app = testApp(() => Response.json({ input_tokens: 1 }));
 });
 afterEach(async () => {
+  vi.restoreAllMocks();
   await app.settled();
   await resetAll();
 });
@@ -30,6 +37,33 @@ async function rowsOf(id = 'c1') {
   const response = await app.fetch(`/conversations/${id}/messages?limit=1000`);
   const { data } = (await response.json()) as { data: unknown[] };
   return data.map((row) => z.strictObject(messageRow.shape).parse(row));
+}
+
+/** Holds an import at one of its steps. @param step how many go before */
+function stopAtStep(step: number) {
+  let steps = 0;
+  return holdStep(() => {
+    steps += 1;
+    return steps > step;
+  });
+}
+
+/** The text of a history that is stored in steps. */
+const LONG_HISTORY = JSON.stringify(Array.from({ length: 1_200 }, (_, n) => (n % 2 ? assistant('y') : user(`x ${n}`))));
+
+/** The conversation of the caller without a credential. */
+const c1 = () => stubOf('c1', 'dev');
+
+/** Begins to import a long history, and stops when a part of it is stored. */
+async function importHalf() {
+  const add = vi.spyOn(Transcript.prototype, 'addMessage');
+  const gate = holdStep(() => add.mock.calls.length > 0);
+  const creating = c1().create({ account: 'dev', id: 'c1' }, { model: MODEL }, { messages: LONG_HISTORY });
+  await eventually(() => expect(gate.isReached).toBe(true));
+  await runInDurableObject(c1(), (_, { storage }) => {
+    expect(new Transcript(storage).turns().length).toBeGreaterThan(1);
+  });
+  return { gate, creating };
 }
 
 const say = async (content: unknown) =>
@@ -154,6 +188,100 @@ describe('a conversation that is created with messages', () => {
     await create([user('First'), assistant('1')]);
     expect((await create([user('Second')])).status).toBe(409);
     expect((await rowsOf())[0]?.content).toBe('First');
+  });
+
+  test('that is deleted while it is stored leaves nothing, and may be created again', async () => {
+    const { gate, creating } = await importHalf();
+    await app.fetch('/conversations/c1', { method: 'DELETE' });
+    gate.open();
+    expect(await creating).toMatchObject({ ok: false, error: { status: 500 } });
+    expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    // Its alarm is due at once, and comes by itself.
+    await eventually(async () => {
+      await runInDurableObject(c1(), async (_, { storage }) => {
+        expect([...storage.sql.exec("select name from sqlite_master where name = 'turns'")]).toEqual([]);
+        expect(await storage.getAlarm()).toBeNull();
+      });
+    });
+    await app.settled();
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [] });
+    expect((await create([user('Again'), assistant('Yes')])).status).toBe(201);
+    expect(await rowsOf()).toHaveLength(2);
+    await app.settled();
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [{ id: 'c1', messages: 2 }] });
+  });
+
+  test('is left alone by the alarm while it is stored, and is in the list once it is whole', async () => {
+    const { gate, creating } = await importHalf();
+    await runInDurableObject(c1(), (conversation: Conversation) => {
+      Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
+    });
+    await runDurableObjectAlarm(c1());
+    expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [] });
+    gate.open();
+    expect(await creating).toMatchObject({ ok: true });
+    await app.settled();
+    await eventually(async () => {
+      const listed = await (await app.fetch('/conversations')).json();
+      expect(listed).toMatchObject({ data: [{ id: 'c1', turns: 600, messages: 1_200 }] });
+    });
+  });
+
+  test.each([
+    ['many turns', 1_200, 'x'],
+    ['long turns', 90, 'x'.repeat(50_000)],
+  ])('of %s is not there before it is whole, and a crash at any step leaves nothing', async (_, length, text) => {
+    const history = JSON.stringify(Array.from({ length }, (_, n) => (n % 2 ? assistant('y') : user(`${n} ${text}`))));
+    const begin = (id: string) =>
+      stubOf(id)
+        .create({ account: 'alice', id }, { model: MODEL, max_tokens: 50 }, { messages: history })
+        .catch(() => undefined);
+    let [hasEnded, stops] = [false, 0];
+    for (let step = 0; !hasEnded; step += 1) {
+      for (const dies of [true, false]) {
+        const id = `${dies ? 'dies' : 'goes'}-${step}`;
+        const gate = stopAtStep(step);
+        const creating = begin(id).finally(() => {
+          hasEnded ||= !gate.isReached;
+        });
+        await eventually(() => expect(gate.isReached || hasEnded).toBe(true));
+        if (hasEnded) break;
+        const hasStored = await runInDurableObject(
+          stubOf(id),
+          (_, { storage }) => new Transcript(storage).turns().length > 0,
+        );
+        stops += Number(hasStored);
+        if (!hasStored) {
+          // It is only read so far, so another one may be faster.
+          gate.open();
+          await creating;
+          continue;
+        }
+        expect(await begin(id)).toMatchObject({ ok: false, error: { status: 409 } });
+        expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
+        expect(await ask({ messages: [user('Hi')] }, { id })).toMatchObject({ kind: 'error', error: { status: 409 } });
+        if (!dies) {
+          gate.open();
+          expect(await creating).toMatchObject({ ok: true });
+          expect((await shownRows(id)).length).toBe(Math.min(length, 1_000));
+          continue;
+        }
+        await abortAllDurableObjects();
+        gate.open();
+        await creating;
+        expect(await stubOf(id).read()).toMatchObject({ ok: false, error: { status: 404 } });
+        await runInDurableObject(stubOf(id), (conversation: Conversation) => {
+          Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
+        });
+        await runDurableObjectAlarm(stubOf(id));
+        await runInDurableObject(stubOf(id), async (_, { storage }) => {
+          expect(new Transcript(storage).turns()).toEqual([]);
+          expect(await storage.getAlarm()).toBeNull();
+        });
+        expect(await begin(id)).toMatchObject({ ok: true });
+      }
+    }
+    expect(stops).toBeGreaterThan(1);
   });
 
   test('names no file of another account', async () => {

@@ -7,11 +7,14 @@ import { type AccountRequest, callAccount, sendSettlement } from '../../src/dura
 import type { Settlement } from '../../src/durable/contracts/settlement.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
+import { atNoon } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
 const settings = settingsOf({ MODE: 'development' });
 let requests = 0;
+
+atNoon();
 
 afterEach(async () => {
   vi.restoreAllMocks();

@@ -7,6 +7,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import type { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { admitAt, worstCaseWith } from '../accounts/admission-requests.ts';
 import { bindings, jsonOf, readOf, rowsOf, simulate, stubOf, turnNow } from '../support/conversations.ts';
+import { changeProfile, changeTurns } from '../support/damage.ts';
 import { resetAll } from '../support/reset.ts';
 import { say } from '../support/turns.ts';
 import { eventOf, inboxOf, worksOf } from '../support/webhooks.ts';
@@ -33,18 +34,20 @@ const eventInside = async () =>
 /** Leaves an object as a later release could: a higher version, a column more in each table, members more in each JSON. */
 async function grow(stub: unknown): Promise<void> {
   await runInDurableObject(stub as DurableObjectStub<undefined>, (_, { storage: { sql } }) => {
-    const tables = sql.exec("select name from sqlite_master where type = 'table' and name not like '\\_%' escape '\\'");
-    for (const { name } of tables.toArray()) {
+    const tables = sql
+      .exec("select name from sqlite_master where type = 'table' and name not like '\\_%' escape '\\'")
+      .toArray();
+    for (const { name } of tables) {
       sql.exec(`alter table ${name} add column later text default 'of before'`);
       sql.exec(`update ${name} set later = 'of later'`);
     }
     sql.exec('create table later (id text primary key) strict, without rowid');
     sql.exec("insert or replace into meta (key, value) values ('schema_version', '1000'), ('later', 'x')");
-    sql.exec("update meta set value = json_set(value, '$.later', 'x') where key in ('profile', 'limits', 'fold')");
-    for (const column of ['grant', 'outcome']) {
-      const [has] = sql.exec(`select 1 from pragma_table_info('turns') where name = '${column}'`).toArray();
-      if (has) sql.exec(`update turns set ${column} = json_set(${column}, '$.later', 'x') where ${column} is not null`);
-    }
+    sql.exec("update meta set value = json_set(value, '$.later', 'x') where key in ('limits', 'fold')");
+    if (!tables.some(({ name }) => name === 'turns')) return;
+    const add = (members: object) => Object.assign(members, { later: 'x' });
+    changeProfile(sql, add);
+    for (const column of ['grant', 'outcome'] as const) changeTurns(sql, column, add);
   });
   await abortAllDurableObjects();
 }
@@ -112,12 +115,17 @@ test('an inbox of a later release takes events, and has those from before', asyn
 });
 
 /** Forms of each object, with what raises one to its next version, and what reads it then. */
-const FORMS: [FormatName, () => unknown, string, (turn: string) => Promise<unknown>][] = [
-  ['profile', stubOf, "update meta set value = json_set(value, '$.v', 2) where key = 'profile'", readWhole],
-  ['outcome', stubOf, "update turns set outcome = json_set(outcome, '$.v', 2)", turnNow],
-  ['limits', alice, "update meta set value = json_set(value, '$.v', 2) where key = 'limits'", standingInside],
-  ['fold', alice, `insert into meta values ('fold', '${JSON.stringify({ ...NO_FOLD, v: 2 })}')`, standingInside],
-  ['classification', () => inboxOf('github'), `update events set result = '{"v":2,"label":"bug"}'`, eventInside],
+const raise = (members: object) => Object.assign(members, { v: 2 });
+const by = (statement: string) => (sql: SqlStorage) => expect(sql.exec(statement).rowsWritten).toBeGreaterThan(0);
+const LIMITS = "update meta set value = json_set(value, '$.v', 2) where key = 'limits'";
+const FOLD = `insert into meta values ('fold', '${JSON.stringify({ ...NO_FOLD, v: 2 })}')`;
+const EVENT = `update events set result = '{"v":2,"label":"bug"}'`;
+const FORMS: [FormatName, () => unknown, (sql: SqlStorage) => void, (turn: string) => Promise<unknown>][] = [
+  ['profile', stubOf, (sql) => changeProfile(sql, raise), readWhole],
+  ['outcome', stubOf, (sql) => changeTurns(sql, 'outcome', raise), turnNow],
+  ['limits', alice, by(LIMITS), standingInside],
+  ['fold', alice, by(FOLD), standingInside],
+  ['classification', () => inboxOf('github'), by(EVENT), eventInside],
 ];
 
 test.each(FORMS)('a later form of %s is refused with what to do, and is read once a release can', async (...form) => {
@@ -127,9 +135,7 @@ test.each(FORMS)('a later form of %s is refused with what to do, and is read onc
   const { turn } = await say({ model: 'claude-opus-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'A' }] });
   await alice().setLimits({ usd_per_day: 1 });
   await inboxOf('github').accept(eventOf('github_1'));
-  await runInDurableObject(stub() as DurableObjectStub<undefined>, (_, { storage: { sql } }) => {
-    expect(sql.exec(change).rowsWritten).toBeGreaterThan(0);
-  });
+  await runInDurableObject(stub() as DurableObjectStub<undefined>, (_, { storage: { sql } }) => change(sql));
   await abortAllDurableObjects();
   await expect(read(turn)).rejects.toThrow(/newer version of this edge/);
   const format: Format = FORMATS[name];

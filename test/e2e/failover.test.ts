@@ -10,8 +10,8 @@ import { type FakeUpstream, type Received, startUpstream } from '../support/upst
 const MODEL = 'claude-haiku-5-5';
 const row = MODELS.find(({ id }) => id === MODEL);
 const FIRST_BYTE_MS = 2_500;
-/** What a well upstream takes for its first byte, in milliseconds. */
-let answerMs = 40;
+/** What a well upstream takes for its first byte. */
+const ANSWER_MS = 40;
 const CALLERS = 50;
 const USAGE = { input_tokens: 40, output_tokens: 20 };
 
@@ -75,7 +75,7 @@ async function answer(place: Place, { body, headers }: Received, response: Serve
   if (mood === 'refuses') return void response.socket?.destroy();
   if (mood === 'limits') return refuse(429, 'rate_limit_error', { 'retry-after': '30' });
   if (mood === 'overloaded') return refuse(529, 'overloaded_error');
-  await wait(mood === 'well' ? answerMs : 100);
+  await wait(mood === 'well' ? ANSWER_MS : 100);
   if (mood !== 'well') {
     // It has read the prompt, and has begun to write.
     bill({ ...USAGE, output_tokens: 2 });
@@ -119,9 +119,9 @@ beforeAll(async () => {
   );
 });
 
-/** Starts an edge with some of the upstreams. What it knows of them begins anew. */
-async function startWith(some: readonly Place[]): Promise<Edge> {
-  const upstreams = some.map(({ name, factor, server }) => ({
+/** Starts an edge with the upstreams. What it knows of them begins anew. */
+async function start(): Promise<Edge> {
+  const upstreams = places.map(({ name, factor, server }) => ({
     name,
     kind: 'anthropic',
     base_url: server.url,
@@ -132,12 +132,12 @@ async function startWith(some: readonly Place[]): Promise<Edge> {
     MODE: 'development',
     SIGNING_SECRET: SECRET,
     UPSTREAMS: JSON.stringify(upstreams),
-    ...Object.fromEntries(some.map(({ name, key }) => [`UPSTREAM_${name.toUpperCase()}_KEY`, key])),
+    ...Object.fromEntries(places.map(({ name, key }) => [`UPSTREAM_${name.toUpperCase()}_KEY`, key])),
   });
 }
 
 beforeEach(async () => {
-  edge = await startWith(places);
+  edge = await start();
 });
 
 afterEach(() => edge.stop());
@@ -148,13 +148,12 @@ afterAll(async () => {
 
 let asked = 0;
 
-/** Asks once, and reads the whole answer. @returns milliseconds to the end, and what came */
+/** Asks once, and reads the whole answer. @returns what came */
 async function ask(
   path: string,
   streams: boolean,
   as?: string,
-  of = edge,
-): Promise<{ ms: number; status: number; text: string; said: string }> {
+): Promise<{ status: number; text: string; said: string }> {
   asked += 1;
   const said = `question ${asked}`;
   const body = JSON.stringify({
@@ -164,14 +163,13 @@ async function ask(
     messages: [{ role: 'user', content: said }],
     ...(path.endsWith('#') ? { conversation: `c${asked}` } : {}),
   });
-  const started = performance.now();
-  const response = await fetch(of.url + path.replace('#', ''), {
+  const response = await fetch(edge.url + path.replace('#', ''), {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...(as === undefined ? {} : bearer(await tokenOf(as))) },
     body,
   });
   const text = await response.text();
-  return { ms: performance.now() - started, status: response.status, text, said };
+  return { status: response.status, text, said };
 }
 
 /** Lets fifty callers ask one after the other, together so many times. */
@@ -271,42 +269,25 @@ test('whatever two of three upstreams do, fifty callers at once get their answer
   expect(new Set(usage.data.map(({ key }) => key))).toEqual(new Set(Object.keys(FACTORS)));
 });
 
-const ROUNDS = 8;
-// Of each caller in a round: 250 answers are enough to tell 99 of 100 by. At night twice as many.
+const ROUNDS = 4;
+/** At night more. */
 const CALLS = runs(10, 2.5);
-const p95 = (values: readonly number[]) =>
-  [...values].sort((left, right) => left - right)[Math.ceil(values.length * 0.95) - 1] ?? Number.NaN;
 
-test('once a breaker is open, 99 of 100 answers come within 1.5 times what 95 of 100 take where all is well', async () => {
-  for (const place of places) place.mood = 'well';
-  // What the edge and a busy machine add is small beside it.
-  answerMs = 400;
-  // Beside it one that has only those which stay well, at the same time: the machine is as busy for both.
-  const healthy = await startWith(places.slice(1));
+test('once a breaker is open, 99 of 100 requests do not ask that upstream first', async () => {
   const [first] = places;
   if (!first) throw new Error('No upstream.');
   for (const mood of ['hangs', 'overloaded'] as const) {
     first.mood = mood;
     expectAnswered(await askAll(CALLERS * 2, '/v1/messages', true, mood));
-    let best = 0;
-    // A busy machine delays some rounds. A breaker that does not open delays each of them.
-    for (let round = 0; round < ROUNDS && best < 0.99; round += 1) {
-      const times = { of: [] as number[], beside: [] as number[] };
-      await Promise.all(
-        Array.from({ length: CALLERS }, async (_, caller) => {
-          for (let nth = 0; nth < CALLS; nth += 1) {
-            const one = await ask('/v1/messages', true, `${mood}-${caller}`);
-            const other = await ask('/v1/messages', true, `${mood}-${caller}`, healthy);
-            expectAnswered([one, other]);
-            times.of.push(one.ms);
-            times.beside.push(other.ms);
-          }
-        }),
-      );
-      const limit = 1.5 * p95(times.beside);
-      best = Math.max(best, times.of.filter((ms) => ms <= limit).length / times.of.length);
+    let least = Number.POSITIVE_INFINITY;
+    // One request now and then finds out whether it is well again: on a busy machine a round has time for more of them. A
+    // breaker that does not open has each request ask.
+    for (let round = 0; round < ROUNDS && least > 0.01; round += 1) {
+      const before = first.server.received.length;
+      expectAnswered(await askAll(CALLERS * CALLS, '/v1/messages', true, mood));
+      least = Math.min(least, (first.server.received.length - before) / (CALLERS * CALLS));
     }
-    expect(best).toBeGreaterThanOrEqual(0.99);
+    expect(least).toBeLessThanOrEqual(0.01);
     // It comes back: whoever has no cache anywhere asks the first one first.
     first.mood = 'well';
     let nth = 0;
@@ -321,5 +302,4 @@ test('once a breaker is open, 99 of 100 answers come within 1.5 times what 95 of
       })
       .toBe(true);
   }
-  await healthy.stop();
 });

@@ -109,7 +109,8 @@ test('a page that a model has written runs no script as a part of the edge, what
     });
     const client = await clientFor(app, 'alice');
     const { id } = await client.files.upload({ file: await fileOf(10) });
-    const { headers } = await client.files.download(id);
+    const { headers, body } = await client.files.download(id);
+    await body?.cancel();
     expect(headers.get('content-security-policy')).toBe('sandbox');
     expect(headers.get('x-content-type-options')).toBe('nosniff');
   }

@@ -11,7 +11,7 @@ import { parseJson, parseLong, sizeOf, withText } from '../../src/http/read-json
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 /** So long that its strings stay in its bytes, and more than once as long as what is judged at a time. */
-const FILLER = 'The gate keeper wrote it down. '.repeat(10_000);
+const FILLER = 'The gate keeper wrote it down. '.repeat(20_000);
 
 /** A body with its long strings put back. */
 function whole(body: JsonBody): unknown {

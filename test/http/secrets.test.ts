@@ -62,6 +62,15 @@ describe('a remembered secret of 16 characters or more', () => {
     );
   });
 
+  test('is masked where a part of it looks like an escape, and is written in one place and not in another', () => {
+    keepSecrets(OWNER, ['%fdssssssssssssssssssssssss%cessssss']);
+    const written = '%f%64ssssssssssssssssssssssss%ces\\\\u0073%73\\\\u0073%73s';
+    expect(masked(`a ${written} b`)).toBe('a [secret] b');
+    expect(masked(`a ${encodeURIComponent(encodeURIComponent('%fdssssssssssssssssssssssss%cessssss'))} b`)).toBe(
+      'a [secret] b',
+    );
+  });
+
   test('is masked inside of base64, wherever it begins there, in both alphabets', () => {
     fc.assert(
       fc.property(secret, around, around, fc.boolean(), (of, before, behind, isUrl) => {
@@ -132,20 +141,4 @@ test('a secret is masked whose own characters look like escapes, and one with li
       expect(masked(`x ${written} y`)).toMatch(/^x \[secret\].{0,2} y$/s);
     }
   }
-});
-
-test('masking a megabyte takes little CPU, whatever escapes it is full of', () => {
-  keepSecrets(OWNER, [SECRET, `Bearer ${SECRET}`]);
-  const texts = ['%', '%41', '%4', '\\', '\\u0041', '\\u', 'sk+live/'].map(
-    (one) => `%${one.repeat(1_000_000 / one.length)}`,
-  );
-  for (const text of texts) expect(masked(text)).toBe(text);
-  const spent = (length: number) => {
-    const before = process.cpuUsage();
-    for (const text of texts) masked(text.slice(0, length));
-    const { user } = process.cpuUsage(before);
-    return user;
-  };
-  const best = (length: number) => Math.min(spent(length), spent(length), spent(length));
-  expect(best(1_000_000)).toBeLessThan(20 * best(125_000) + 20_000);
 });

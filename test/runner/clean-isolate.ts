@@ -1,14 +1,16 @@
 import { env } from 'cloudflare:workers';
-import { afterEach, beforeAll, expect, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { room } from '../../src/http/body-room.ts';
+import { watchObjects } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 
 const { STORE } = env as unknown as Bindings;
 
-// Files share an isolate, one after the other: each begins with empty objects, and with an empty store. What asks all
-// accounts of the list would ask those of every file before it, and make an object of each.
-beforeAll(async () => {
+// Files share an isolate, one after the other: each leaves empty objects, and an empty store. What asks all accounts of the
+// list would ask those of every file before it, and make an object of each.
+beforeAll(watchObjects);
+afterAll(async () => {
   await resetAll();
   for (;;) {
     const { keys } = await STORE.list();

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
@@ -6,16 +7,14 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
  * The order in which projects begin: what waits for servers and browsers while there is other work, and at the end the
  * many small files, so that no processor waits for the last of the long ones.
  */
-const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'node'];
+const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'node', 'timing'];
 
 /** The files that take longest, by a measured run. The size says it of the others. */
 const LONGEST = [
   'test/scripts/deploy.test.ts',
-  'test/e2e/repeats/repeats.test.ts',
   'test/e2e/start-options.test.ts',
   'test/checks.test.ts',
   'test/e2e/pools.test.ts',
-  'test/e2e/page/tasks.test.ts',
   'test/e2e/page/chat.test.ts',
   'test/e2e/page/parts.test.ts',
   'test/e2e/page/operator.test.ts',
@@ -50,7 +49,10 @@ const LONGEST = [
   'test/http/piece-reader.test.ts',
 ];
 
-/** Orders files by their projects, and within one the longest first. */
+/** A seed shuffles the files instead: what depends on their order fails then, and fails again with the same seed. */
+const { SHUFFLE } = process.env;
+
+/** Orders files by their projects, and within one the longest first; or as the seed in `SHUFFLE` draws. */
 export class LongestFirst extends BaseSequencer {
   /**
    * @param files those of a run, of several projects
@@ -61,11 +63,18 @@ export class LongestFirst extends BaseSequencer {
     const gone = LONGEST.filter((path) => !existsSync(join(root, path)));
     if (gone.length > 0) throw new Error(`${gone.join(', ')}: take it out of test/runner/longest-first.ts.`);
     const place = (list: readonly string[], name: string) => (list.includes(name) ? list.indexOf(name) : list.length);
+    const drawn = ({ moduleId }: TestSpecification) =>
+      createHash('sha256')
+        .update(`${SHUFFLE} ${relative(root, moduleId)}`)
+        .digest()
+        .readUInt32BE();
+    const length = ({ moduleId }: TestSpecification) => place(LONGEST, relative(root, moduleId));
+    const order = SHUFFLE === undefined ? length : drawn;
+    if (SHUFFLE !== undefined) process.stdout.write(`\n The files of each project are shuffled: SHUFFLE=${SHUFFLE}\n`);
     const bySize = await super.sort(files);
     return bySize.sort(
       (one, other) =>
-        place(PROJECTS, one.project.name) - place(PROJECTS, other.project.name) ||
-        place(LONGEST, relative(root, one.moduleId)) - place(LONGEST, relative(root, other.moduleId)),
+        place(PROJECTS, one.project.name) - place(PROJECTS, other.project.name) || order(one) - order(other),
     );
   }
 }

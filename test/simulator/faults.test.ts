@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { readFaults } from '../../src/simulator/faults.ts';
 import { asking, clientOf, eventsOf, get, model, post, refusal, simulated } from './api.ts';
 
@@ -132,9 +132,19 @@ describe('faults', () => {
   });
 
   it('start slowly', async () => {
-    const before = performance.now();
-    await faulty('slow-start=40');
-    expect(performance.now() - before).toBeGreaterThan(35);
+    vi.useFakeTimers();
+    try {
+      let isThere = false;
+      const come = faulty('slow-start=40').then(() => {
+        isThere = true;
+      });
+      await vi.advanceTimersByTimeAsync(39);
+      expect(isThere).toBe(false);
+      await vi.advanceTimersByTimeAsync(1);
+      await come;
+    } finally {
+      vi.useRealTimers();
+    }
     await expect(
       api(new Request(post(body, { 'sluice-simulate': 'slow-start=60000' }), { signal: AbortSignal.timeout(20) })),
     ).rejects.toThrow();

@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FrameReader } from '../../src/sse/frames.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
-import { quickest } from '../support/quickest.ts';
 
 const encoder = new TextEncoder();
 const framesOf = (text: string) =>
@@ -50,20 +49,4 @@ test('an event that lacks only its empty line can be had at the end', () => {
   reader.push(encoder.encode('event: message_stop\ndata: {"type":"message_stop"}\r'));
   const text = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';
   expect(reader.last).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}', text });
-});
-
-test.each([
-  ['one line', 'x'.repeat(65_536)],
-  ['many lines', `data: ${'x'.repeat(65_529)}\n`],
-])('a long event of %s in many pieces takes linear time', async (_, text) => {
-  const piece = encoder.encode(text);
-  const timeFor = (count: number) =>
-    quickest(() => {
-      const reader = new FrameReader();
-      reader.push(encoder.encode('event: a\ndata: '));
-      for (let i = 0; i < count; i += 1) reader.push(piece);
-      expect(reader.push(encoder.encode('\n\n'))[0]?.data.length).toBeGreaterThan(count * 65_000);
-    });
-  // A hundred times as much: quadratic, it would take ten thousand times as long.
-  expect(await timeFor(300)).toBeLessThan(1_500 * (await timeFor(3)));
 });

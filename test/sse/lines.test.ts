@@ -1,7 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { LineReader } from '../../src/sse/lines.ts';
-import { quickest } from '../support/quickest.ts';
 import { runs } from '../support/runs.ts';
 
 const decoder = new TextDecoder('latin1');
@@ -45,24 +44,6 @@ test('a byte order mark at the beginning is no part of the first line, and stays
   }
 });
 
-test('many lines in one piece take linear time, whatever ends them', async () => {
-  const timeFor = (end: string, count: number) => {
-    const piece = new TextEncoder().encode(`data: x${end}`.repeat(count));
-    return quickest(() => {
-      let lines = 0;
-      const reader = new LineReader(() => {
-        lines += 1;
-      });
-      reader.push(piece);
-      expect(lines).toBeGreaterThanOrEqual(count - 1);
-    });
-  };
-  // A hundred times as much: with a search to the end of the piece for each line, ten thousand times as long.
-  for (const end of ['\n', '\r\n', '\r']) {
-    expect(await timeFor(end, 300_000)).toBeLessThan(1_500 * (await timeFor(end, 3_000)));
-  }
-});
-
 test('a piece that its owner reuses after the call does not change what is kept of it', () => {
   const buffer = new Uint8Array(4);
   const lines: string[] = [];
@@ -73,20 +54,4 @@ test('a piece that its owner reuses after the call does not change what is kept 
   }
   expect(lines).toEqual(['data: abcd']);
   expect(decoder.decode(reader.rest)).toBe('x');
-});
-
-test('a line of 14 MB in small pieces takes linear time', async () => {
-  const piece = new Uint8Array(100).fill(97);
-  const timeFor = (length: number) =>
-    quickest(() => {
-      let longest = 0;
-      const reader = new LineReader((_, start, end) => {
-        longest = Math.max(longest, end - start);
-      });
-      for (let at = 0; at < length; at += piece.length) reader.push(piece);
-      reader.push(Uint8Array.of(13, 10));
-      expect(longest).toBe(length);
-    });
-  // A hundred times as much: quadratic, it would take ten thousand times as long.
-  expect(await timeFor(14_000_000)).toBeLessThan(1_500 * (await timeFor(140_000)));
 });

@@ -86,10 +86,11 @@ export function testApp(
   };
   let contexts: ExecutionContext[] = [];
   const fetch = async (path: string, init?: RequestInit) => {
-    const context = trackedContext();
+    const what = `${init?.method ?? 'GET'} ${path}`;
+    const context = trackedContext(what);
     contexts.push(context);
     const url = path.startsWith('http') ? path : `http://localhost:8787${path}`;
-    return await inFlight(Promise.resolve(app.fetch(new Request(url, init), settings, context)));
+    return await inFlight(Promise.resolve(app.fetch(new Request(url, init), settings, context)), what);
   };
   const made: TestApp = {
     sent,

@@ -2,7 +2,7 @@ import { abortAllDurableObjects, evictAllDurableObjects } from 'cloudflare:test'
 import { expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { bindings, simulate } from './conversations.ts';
-import { emptyObjects, resetAll } from './reset.ts';
+import { resetAll } from './reset.ts';
 import { bodyOf, say } from './turns.ts';
 
 const alice = () => accountStub(bindings, {}, 'alice');
@@ -18,5 +18,5 @@ test.each([
   await before();
   await resetAll();
   expect((await alice().requests({ limit: 10 })).data).toEqual([]);
-  await emptyObjects();
+  await resetAll();
 });

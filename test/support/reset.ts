@@ -5,13 +5,6 @@ import { nothingInFlight } from './in-flight.ts';
 
 const { ACCOUNT } = env as unknown as Bindings;
 
-/** A test that leaves an answer unread waits so long for its end. */
-const MOST_IN_FLIGHT_MS = 3_000;
-/** How long objects may go on by themselves, in milliseconds. */
-const REST_MS = 100;
-/** How long a call may be on its way to an object, in milliseconds. */
-const ON_ITS_WAY_MS = 10;
-
 type Stub = DurableObjectStub<undefined>;
 
 /** The objects that were called since all were emptied, by their ids. */
@@ -23,25 +16,18 @@ ofAllNamespaces.get = function (this: DurableObjectNamespace<undefined>, id, opt
   return get.call(this, id, options);
 };
 
-/** Empties all objects, once nothing writes into them any more: what came later would come to another test. */
+/** Empties all objects, once nothing works any more: what came later would come to another test. */
 export async function resetAll(): Promise<void> {
-  await nothingInFlight(MOST_IN_FLIGHT_MS);
-  await scheduler.wait(REST_MS);
-  await emptyObjects();
+  try {
+    await nothingInFlight(await wakeCalled());
+  } finally {
+    await reset();
+  }
 }
 
-/** Empties all objects, of a test that has waited for the end of what it began. */
-export async function emptyObjects(): Promise<void> {
-  await wakeCalled();
-  await reset();
-  // A call that was on its way to an object makes it anew.
-  await scheduler.wait(ON_ITS_WAY_MS);
-  await reset();
-}
-
-/** Has every object in memory that was called: `reset` empties no other, such as one that was killed or evicted. */
-async function wakeCalled(): Promise<void> {
+/** @returns every object that was called, in memory: `reset` empties no other, such as one that was killed or evicted. */
+async function wakeCalled(): Promise<Set<DurableObjectState>> {
   const stubs = [...called.values()];
   called.clear();
-  await Promise.all(stubs.map((stub) => runInDurableObject(stub(), () => {})));
+  return new Set(await Promise.all(stubs.map((stub) => runInDurableObject(stub(), (_, state) => state))));
 }

@@ -100,7 +100,7 @@ export function worksOf(options: ConsumerOptions = {}, vars: Record<string, stri
     consume: async (ids = queue.ids.splice(0)) => {
       const messages = ids.map((id, at) => ({ id: `m${at}`, timestamp: new Date(), attempts: 1, body: id }));
       const batch = createMessageBatch<string>('sluice-webhooks', messages);
-      const ctx = trackedContext();
+      const ctx = trackedContext('a batch of the queue');
       await consumer(batch, bound, ctx);
       const { retryMessages } = await getQueueResult(batch, ctx);
       return retryMessages.map(({ msgId }) => ids[Number(msgId.slice(1))] ?? '');

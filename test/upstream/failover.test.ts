@@ -75,7 +75,13 @@ const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
       { type: 'error', error: { type: 'permission_error', message: 'This API key may not.' } },
       { status: 403 },
     ),
+  'a 403 that does not say whose it is': refusal(403, 'forbidden'),
   'no money': refusal(402, 'billing_error'),
+  'no credit': () =>
+    Response.json(
+      { type: 'error', error: { type: 'invalid_request_error', message: 'Your credit balance is too low.' } },
+      { status: 400 },
+    ),
   'a 408': refusal(408, 'timeout_error'),
   'a 500': refusal(500, 'api_error'),
   'a 529': refusal(529, 'overloaded_error'),
@@ -253,6 +259,23 @@ test('what the caller can correct is the answer of the first upstream, and no br
     }
   }
   expect(placesOf(app)).not.toContain('west');
+});
+
+test.each([
+  [403, () => refusal(403, 'forbidden')()],
+  [401, () => new Response('<html>Who are you?</html>', { status: 401 })],
+  [307, () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } })],
+])('a %i that may be about one caller keeps nobody else away, until a second caller gets it', async (_, answer) => {
+  const app = edge(TWO, { SIGNING_SECRET: SECRET });
+  const askAs = async (name: string) =>
+    (await app.post('/v1/messages', ASK, bearer(await tokenOf(`${name}${counter}`)))).headers.get('sluice-upstream');
+  says.east = answer;
+  expect(await askAs('alice')).toBe('west');
+  says.east = answered;
+  expect(await askAs('bob')).toBe('east');
+  says.east = answer;
+  for (const name of ['carol', 'dave', 'erin']) expect(await askAs(name)).toBe('west');
+  expect(placesOf(app)).toEqual(['east', 'west', 'east', 'east', 'west', 'east', 'west', 'west']);
 });
 
 test('a probe that the upstream refuses for the caller’s own fault closes the breaker', async () => {

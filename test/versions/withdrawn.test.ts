@@ -172,6 +172,8 @@ test.each([
     const { error } = (await answer.json()) as { error: Json };
     expect([answer.status, error.type]).toEqual([409, 'conflict_error']);
     expect(error.message).toContain(`The ${kind} ${version} was withdrawn`);
+    if (scope === 'prefixes') vi.spyOn(Date, 'now').mockReturnValue(Date.now() + 91_000);
+    expect(saidBy(await ask(app, 'POST', '/count-tokens', bob, asked))).toMatch(/^409 /);
     const history = (await ask(app, 'GET', '/conversations/c1/messages', bob)).body as { data: Json[] };
     expect(history.data).toHaveLength(4);
     await again();

@@ -1,5 +1,5 @@
 import type { JsonBody } from '../../http/json-body.ts';
-import { askCount, type CountOptions, cannotCount } from '../../upstream/count-tokens.ts';
+import { askCount, type CountOptions } from '../../upstream/count-tokens.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 
 /** A request whose input can be counted. */
@@ -38,6 +38,8 @@ export async function countInput(request: CountableRequest): Promise<number | nu
   const changes: Record<string, string | undefined> = Object.fromEntries(rest.map((key) => [key, undefined]));
   if (body.json.model !== model) changes.model = JSON.stringify(model);
   const count = await askCount((more) => bodyUp(body, { ...changes, ...more }), request);
-  if (count.tokens === null && (count.status >= 500 || count.status === 429)) throw cannotCount(count.status);
-  return count.tokens;
+  if (count.tokens !== null) return count.tokens;
+  const { kind, forCaller } = count.why;
+  if (kind === 'overloaded' || kind === 'down') throw forCaller;
+  return null;
 }

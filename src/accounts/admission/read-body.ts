@@ -1,9 +1,11 @@
 /** Reads request bodies. A long one is read only after its account has said that the caller may ask at all. */
 import type { Context } from 'hono';
+import { inSteps, type Steps } from '../../async/in-steps.ts';
+import { pause } from '../../async/pause.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { LONG_BODY, shapeOf } from '../../http/body-shape.ts';
 import type { JsonBody } from '../../http/json-body.ts';
-import { parseJson, parseLong, readBytes, requireJson } from '../../http/read-json.ts';
+import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';
 
 /** The least memory that a parsed JSON value takes up. */
@@ -19,7 +21,9 @@ const BYTES_OF_A_VALUE = 24;
 export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
   // Twice, because it is in memory as bytes and as text.
-  return parseJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE));
+  return await parsedInSteps(
+    parsingJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE)),
+  );
 }
 
 /**
@@ -33,10 +37,34 @@ export async function readToStore(c: Context<AppEnv>, asking: Asking): Promise<J
   return body;
 }
 
-/** Reads a body like `readJson` that will go up. If it is long, its long strings stay in its bytes. */
+/** A short request of more messages than this takes a while to be judged. */
+const MANY_MESSAGES = 1_000;
+
+/**
+ * Reads a body like `readJson` that will go up. If it is long, its long strings stay in its bytes. If it is short, but has many
+ * messages, the account is asked before anything else is done with them.
+ */
 export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
-  return parseLong(bytes, ({ values }) => c.get('place').grow(bytes.length + values * BYTES_OF_A_VALUE));
+  const body = await parsedInSteps(
+    parsingLong(bytes, ({ values }) => c.get('place').grow(bytes.length + values * BYTES_OF_A_VALUE)),
+  );
+  const { messages } = body.json;
+  const hasMany = Array.isArray(messages) && messages.length > MANY_MESSAGES;
+  if (hasMany && bytes.length <= LONG_BODY && asking !== 'nothing') await mayAsk(contextOf(c), asking);
+  return body;
+}
+
+/** @returns the body that was parsed in steps. What is done with a long one begins after a break. */
+async function parsedInSteps(parsing: Steps<JsonBody>): Promise<JsonBody> {
+  const body = await inSteps(parsing);
+  await pauseAfterBody(body);
+  return body;
+}
+
+/** Lets others work before more is done with a long body. */
+export async function pauseAfterBody(body: JsonBody): Promise<void> {
+  if (sizeOf(body) > LONG_BODY) await pause(0);
 }
 
 async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> {

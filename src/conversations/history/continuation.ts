@@ -83,17 +83,16 @@ function beginsCompacted(content: unknown): boolean {
   return Array.isArray(content) && memberOf(content[0], 'type') === 'compaction';
 }
 
-function checkResults(at: HistoryState, content: unknown, path: string): void {
-  const seen = new Set(at.role === 'user' ? at.answered : []);
+function checkResults({ called, answered }: HistoryState, content: unknown, path: string): void {
   for (const id of answeredTools(content)) {
-    if (!at.called.has(id)) {
+    if (!called.has(id)) {
       throw invalidRequest(
         `${path}: \`tool_result\` answers nothing: the last answer has no \`tool_use\` with the id ${id}. Send results only for its own calls.`,
       );
     }
-    if (seen.has(id))
+    if (answered.has(id))
       throw invalidRequest(`${path}: each tool_use must have a single result. ${id} has been answered.`);
-    seen.add(id);
+    answered.add(id);
   }
 }
 
@@ -122,43 +121,47 @@ export interface StoredMessage extends SentMessage {
  */
 export function countResent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
   let at = 0;
-  for (const stored of withAnswersJoined(history)) {
+  for (const stored of withAnswersTogether(history)) {
     const first = messages[at];
-    if (stored.role === 'assistant' && stored.isPartial && first?.role !== 'assistant') continue;
-    if (!first || first.role !== stored.role) return 0;
-    const answers = first.role === 'assistant' ? messages.slice(at).findIndex(({ role }) => role !== 'assistant') : 1;
-    const end = answers < 0 ? messages.length : at + answers;
-    if (isSameMessage(stored, messages.slice(at, end).reduce(joinedAnswer))) at = end;
+    const isAnswer = stored[0]?.role === 'assistant';
+    const isPartial = stored.some((one) => one.isPartial);
+    if (isAnswer && isPartial && first?.role !== 'assistant') continue;
+    if (!first || first.role !== stored[0]?.role) return 0;
+    let end = at + 1;
+    while (isAnswer && messages[end]?.role === 'assistant') end += 1;
+    if (isSame(stored, messages.slice(at, end))) at = end;
     // Some clients forget a question whose answer was interrupted.
-    else if (stored.role !== 'user' || !stored.isPartial) return 0;
+    else if (first.role !== 'user' || !isPartial) return 0;
   }
   return at;
 }
 
-function* withAnswersJoined(history: Iterable<StoredMessage>): Generator<StoredMessage> {
-  let answer: StoredMessage | undefined;
+/** Yields each message as a list of one, and answers in a row as one list. */
+function* withAnswersTogether(history: Iterable<StoredMessage>): Generator<StoredMessage[]> {
+  let together: StoredMessage[] = [];
   for (const message of history) {
-    if (answer && message.role === 'assistant') {
-      answer = { ...joinedAnswer(answer, message), isPartial: answer.isPartial || message.isPartial };
-      continue;
+    if (together.length > 0 && !(message.role === 'assistant' && together[0]?.role === 'assistant')) {
+      yield together;
+      together = [];
     }
-    if (answer) yield answer;
-    answer = message.role === 'assistant' ? message : undefined;
-    if (!answer) yield message;
+    together.push(message);
   }
-  if (answer) yield answer;
+  if (together.length > 0) yield together;
 }
 
-function joinedAnswer(one: SentMessage, other: SentMessage): SentMessage {
-  const blocks = [one, other].flatMap(({ content }) => blocksOf(content) as unknown[]);
-  return { role: one.role, content: blocks };
+function isSame(stored: readonly StoredMessage[], messages: readonly SentMessage[]): boolean {
+  if (stored[0]?.role !== 'assistant') return canonical(stored[0]?.content) === canonical(messages[0]?.content);
+  const [before, now] = [textOfAnswers(stored), textOfAnswers(messages)];
+  if (stored.some(({ isPartial }) => isPartial) && (before.startsWith(now) || now.startsWith(before))) return true;
+  return before === now && callsIn(stored) === callsIn(messages);
 }
 
-function isSameMessage(stored: StoredMessage, message: SentMessage): boolean {
-  if (stored.role !== 'assistant') return canonical(stored.content) === canonical(message.content);
-  const [before, now] = [shownText(stored.content), shownText(message.content)];
-  if (stored.isPartial && (before.startsWith(now) || now.startsWith(before))) return true;
-  return before === now && calledTools(stored.content).join() === calledTools(message.content).join();
+function textOfAnswers(answers: readonly SentMessage[]): string {
+  return answers.map(({ content }) => shownText(content)).join('');
+}
+
+function callsIn(answers: readonly SentMessage[]): string {
+  return answers.flatMap(({ content }) => calledTools(content)).join();
 }
 
 /** @returns the text of a content without white space, because clients join and trim blocks. */

@@ -2,6 +2,7 @@
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
+import { DamagedRow, damageIn } from '../storage/damaged-row.ts';
 import type { NewMessage, Profile, TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import {
@@ -118,13 +119,24 @@ export function copyLines(
     const isSame = transcript.profile?.version === version || turnAt(transcript, until) !== undefined;
     yield line(transcript.profile?.exists && isSame ? 'end' : 'changed', 'null');
   }
-  return streamOfTexts(lines());
+  return streamOfTexts(untilDamage(lines()));
 }
 
 /** Writes a conversation as the lines of a backup: with its cost, and with the call that it answers as a subagent. */
 export function backupLines(transcript: Transcript, profile: Profile): ReadableStream<Uint8Array> | undefined {
   const { cost, inputTokens, outputTokens, parent } = profile;
   return copyLines(transcript, profile, undefined, { cost, inputTokens, outputTokens, ...(parent && { parent }) });
+}
+
+/** Yields lines up to damage, and then the line that tells of it. */
+function* untilDamage(lines: Iterable<string>): Generator<string> {
+  try {
+    yield* lines;
+  } catch (thrown) {
+    const damage = damageIn(thrown);
+    if (!damage) throw thrown;
+    yield line('damaged', JSON.stringify(damage.what));
+  }
 }
 
 /** Writes a turn, and its calls with their results. */
@@ -207,7 +219,8 @@ export async function storeCopiedLines(
         const message = JSON.parse(first) as Omit<NewMessage, 'text'>;
         transcript.addMessage({ ...message, turn: taken + message.turn, text: second });
         nextMessage = message.seq + 1;
-      } else isComplete = kind === '"end"';
+      } else if (kind === '"damaged"') throw new DamagedRow(JSON.parse(first) as string);
+      else if (kind !== undefined) isComplete = kind === '"end"';
     }
     parts.push(rest);
   }

@@ -1,19 +1,23 @@
 /** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
+import type { Steps } from '../../async/in-steps.ts';
 import { createRequestId } from '../../http/request-id.ts';
 import { itemTexts } from '../../json/edit.ts';
 import { parseObject } from '../../json/object.ts';
 import { withoutBreakpoints } from '../storage/message-text.ts';
-import { BLANK_TURN, type NewMessage, type TurnRow } from '../storage/rows.ts';
+import { BLANK_TURN, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { checkMessages, emptyHistoryState, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { answeredTools } from './replayable-blocks.ts';
-import { messageOf } from './shown-messages.ts';
 import { IMPORTED } from './thinking.ts';
 
 /** A message, and its JSON text. */
 type ImportedMessage = SentMessage & { text: string };
+
+/** How many messages are read, or stored, in a step. A long one counts as several. */
+const MESSAGES_IN_A_STEP = 500;
+const LONG_CHARACTERS = 2_000;
 
 /**
  * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer.
@@ -22,9 +26,14 @@ type ImportedMessage = SentMessage & { text: string };
  * @returns the messages of each turn. A turn begins with each question
  * @throws ApiError 400 that says what to send instead
  */
-export function importedTurns(list: string): ImportedMessage[][] {
+export function* importing(list: string): Steps<ImportedMessage[][]> {
   const texts = itemTexts(list);
-  const sent = texts.map((text) => messageOf({ role: String(parseObject(text)?.role), text }));
+  const sent: SentMessage[] = [];
+  for (const text of texts) {
+    const { role, content } = parseObject(text) ?? {};
+    sent.push({ role: String(role), content });
+    if (sent.length % MESSAGES_IN_A_STEP === 0) yield text.length;
+  }
   const { fresh, news } = withoutEdgeBlocks({ fresh: sent, news: texts });
   checkMessages(emptyHistoryState(), fresh, true);
   const turns: ImportedMessage[][] = [];
@@ -38,23 +47,27 @@ export function importedTurns(list: string): ImportedMessage[][] {
 }
 
 /** Stores the turns of an import in an empty conversation. @param now milliseconds since 1970 */
-export function storeImported(
+export function* storingImported(
   transcript: Transcript,
   turns: readonly ImportedMessage[][],
   { model, now }: { model: string | null; now: number },
-): { nextTurn: number; nextMessage: number } {
+): Steps<{ nextTurn: number; nextMessage: number }> {
   let seq = Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1);
   let nextMessage = 1;
+  let work = 0;
   for (const messages of turns) {
     const row = importedRow(seq, model ?? '', now, answeredTools(messages[0]?.content).length > 0);
-    const rows = messages.map(({ role, text }, index): NewMessage => {
+    transcript.addTurn(row);
+    for (const [index, { role, text }] of messages.entries()) {
       const id = `msg_${row.id}_${index + 1}`;
-      return { seq: nextMessage + index, turn: seq, id, role, createdAt: now, text, origin: 'import' };
-    });
-    transcript.beginTurn(row, rows);
-    transcript.endTurn(row);
+      transcript.addMessage({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
+      nextMessage += 1;
+      work += 1 + text.length / LONG_CHARACTERS;
+      if (work < MESSAGES_IN_A_STEP) continue;
+      work = 0;
+      yield text.length;
+    }
     seq += 1;
-    nextMessage += messages.length;
   }
   return { nextTurn: seq, nextMessage };
 }

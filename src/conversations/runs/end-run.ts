@@ -8,8 +8,10 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
 import { checkedUsage } from '../../upstream/usage/usage-report.ts';
-import type { TurnStatus } from '../storage/rows.ts';
+import type { TurnRow, TurnStatus } from '../storage/rows.ts';
+import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { turnsOfRun } from '../storage/turn-queries.ts';
 import type { EventLog } from '../turn/event-log.ts';
 import { MessageBuilder } from '../turn/message-builder.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
@@ -90,6 +92,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   transcript.changeTurn(row, ended);
   // A run that waits for approval will go on with its stored request.
   if (paused.paused !== 'approval') transcript.calls.deleteRequest(row.seq);
+  if (status === 'interrupted') noteUnanswered(transcript, row, now);
   const { profile } = transcript;
   if (turn.isUnreported && profile) {
     transcript.save({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
@@ -109,6 +112,20 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     },
   };
   log.end();
+}
+
+/** Adds the row without content to a question that a crash has left, if the step that went on said nothing either. */
+function noteUnanswered(transcript: Transcript, run: Pick<TurnRow, 'seq'>, now: number): void {
+  const last = turnsOfRun(transcript, run.seq)
+    .slice(1)
+    .findLast(({ status }) => status !== 'failed');
+  const { profile } = transcript;
+  if (!profile || !last || transcript.has("messages where turn = ? and role = 'assistant'", last.seq)) return;
+  const { version, messages, nextMessage } = profile;
+  const answer = { seq: nextMessage, turn: last.seq, id: `msg_${last.id}_answer` };
+  transcript.addMessage({ ...answer, role: 'assistant', createdAt: now, text: NO_ANSWER });
+  const added = { messages: messages + 1, nextMessage: nextMessage + 1 };
+  transcript.save({ ...profile, ...added, version: Math.max(version + 1, now), unreported: true });
 }
 
 function statusOfRun({ isCommitted, continues, last }: RunTurn, { kind }: EndOfRun): TurnStatus {

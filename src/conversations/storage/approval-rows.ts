@@ -100,6 +100,10 @@ export class ApprovalRows extends Rows {
   #where(condition: string, ...bindings: SqlStorageValue[]): ApprovalRow[] {
     return this.tables
       .read<RawRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
-      .map((row) => membersOf(row) as unknown as ApprovalRow);
+      .map((row) => {
+        // Nobody shall approve what is damaged: it throws here.
+        JSON.parse(String(row.input));
+        return membersOf(row) as unknown as ApprovalRow;
+      });
   }
 }

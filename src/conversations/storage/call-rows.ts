@@ -1,6 +1,7 @@
 import { columnsOf, membersOf } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { checked, checksumOf } from './damaged-row.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { readDivided, writeDivided } from './pieces.ts';
 
@@ -88,7 +89,8 @@ export class CallRows extends Rows {
   end({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries, result, subagent }: EndedCall): void {
     const isDivided = result.length > PIECE_CHARACTERS;
     const row = columnsOf({ turn, n, id, name, beganAt, endedAt, isError, bytes, event, tries });
-    const all = { ...row, ...subagentColumn(subagent), result: isDivided ? null : result };
+    const stored = isDivided ? { result: null } : { result, sum: checksumOf(result) };
+    const all = { ...row, ...subagentColumn(subagent), ...stored };
     this.tables.insert('calls', all, 'insert or replace');
     if (isDivided) writeDivided(this.tables, resultOwner(turn, n), result);
   }
@@ -115,13 +117,15 @@ export class CallRows extends Rows {
   /** @returns the `tool_result` blocks of a step's calls as JSON texts, by the ids of the calls. */
   results(turn: number): Map<string, string> {
     const rows = this.tables.read(
-      'select n, id, result from calls where turn = ? and ended_at is not null order by n',
+      'select n, id, result, sum from calls where turn = ? and ended_at is not null order by n',
       turn,
     );
     return new Map(
-      rows.map(({ n, id, result }) => [
+      rows.map(({ n, id, result, sum }) => [
         String(id),
-        typeof result === 'string' ? result : readDivided(this.tables, resultOwner(turn, Number(n))),
+        typeof result === 'string'
+          ? checked('the result of a call', result, sum)
+          : readDivided(this.tables, resultOwner(turn, Number(n))),
       ]),
     );
   }

@@ -1,4 +1,5 @@
 import { Rows } from '../../durable/rows.ts';
+import { checked, checksumOf, DamagedRow, damageBy } from './damaged-row.ts';
 import { eventsAsShown } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
@@ -38,7 +39,7 @@ export class LogRows extends Rows {
     let n = start;
     const { at = null, unseenMs: unseen_ms = null } = time ?? {};
     const insert = (first: number, text: string) => {
-      this.tables.insert('log', { turn, n, first, text, at, unseen_ms });
+      this.tables.insert('log', { turn, n, first, text, sum: checksumOf(text), at, unseen_ms });
       n += 1;
     };
     if (text.length <= PIECE_CHARACTERS) {
@@ -73,18 +74,40 @@ export class LogRows extends Rows {
    */
   textOf({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, n: number): string | undefined {
     const query =
-      'select l.first, l.text from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
+      'select l.first, l.text, l.sum from log l join turns t on t.seq = l.turn where l.turn = ? and l.n = ? and t.id = ?';
     const [row] = this.tables.read(query, seq, n, id);
-    return row && eventsAsShown(String(row.text), id, Number(row.first));
+    return row && shownOf(row, id);
   }
 
   /** @returns the whole log of a turn, as it is shown. */
   of({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): { text: string; rows: number } {
-    const rows = this.tables.read('select first, text from log where turn = ? order by n', seq);
-    return {
-      text: rows.map(({ first, text }) => eventsAsShown(String(text), id, Number(first))).join(''),
-      rows: rows.length,
-    };
+    const rows = this.#rowsOf(seq);
+    return { text: rows.map((row) => shownOf(row, id)).join(''), rows: rows.length };
+  }
+
+  /**
+   * Deletes a log from its first damaged row on. The time of what it has lost then counts as unseen output.
+   *
+   * @returns the damage; undefined if there is none
+   */
+  cutDamage({ seq, id }: Pick<TurnRow, 'seq' | 'id'>): DamagedRow | undefined {
+    for (const [at, row] of this.#rowsOf(seq).entries()) {
+      const damage = row.n === at ? damageBy(() => shownOf(row, id)) : new DamagedRow(`the log of ${id}`);
+      if (!damage) continue;
+      const newest = this.last(seq);
+      this.tables.write('delete from log where turn = ? and n >= ?', seq, at);
+      const kept = this.last(seq);
+      if (newest && kept) {
+        const change = { at: newest.at, unseen_ms: newest.unseenMs + newest.at - kept.at };
+        this.tables.update('log', change, 'turn = ? and n = ?', seq, at - 1);
+      }
+      return damage;
+    }
+    return undefined;
+  }
+
+  #rowsOf(turn: number) {
+    return this.tables.read('select n, first, text, sum from log where turn = ? order by n', turn);
   }
 
   /** @returns how many rows the log of a turn has. */
@@ -95,4 +118,9 @@ export class LogRows extends Rows {
   delete(turn: number): void {
     this.tables.write('delete from log where turn = ?', turn);
   }
+}
+
+/** @returns the events of a row as they are shown. @throws DamagedRow if its text is not what was written */
+function shownOf({ first, text, sum }: Record<string, SqlStorageValue>, turn: string): string {
+  return eventsAsShown(checked(`the log of ${turn}`, String(text), sum), turn, Number(first));
 }

@@ -7,6 +7,7 @@
  * events as they are shown.
  */
 import { DELTA_END, DELTA_LINES } from '../../sse/frames.ts';
+import { DamagedRow } from './damaged-row.ts';
 
 /** Marks the common beginning of the deltas that follow, up to a line end. */
 const HEAD = '\u0001';
@@ -64,6 +65,7 @@ export class LogText {
  * @param turn the id of the turn, with which its events' ids begin
  * @param first the number of the first event
  * @returns the events as they are shown
+ * @throws DamagedRow for an entry without a kind or an end
  */
 export function eventsAsShown(text: string, turn: string, first: number): string {
   if (!ENTRIES.test(text.charAt(0))) return text;
@@ -81,6 +83,7 @@ export function eventsAsShown(text: string, turn: string, first: number): string
       continue;
     }
     const end = text.indexOf('\n', at);
+    if (end < 0 || (kind !== HEAD && kind !== LIKE)) throw new DamagedRow(`the log of ${turn}`);
     const entry = text.slice(at + 1, end);
     if (kind === HEAD) head = entry;
     else {

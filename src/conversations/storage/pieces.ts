@@ -1,13 +1,20 @@
 import type { Tables } from '../../durable/tables.ts';
+import { checked, checksumOf } from './damaged-row.ts';
 import { divideText } from './message-text.ts';
 
 /** Stores a text of any length in as many rows as it needs. @param owner the number under which it is found again */
 export function writeDivided(tables: Tables, owner: number, whole: string): void {
-  for (const [n, text] of divideText(whole).entries()) tables.insert('pieces', { owner, n, text });
+  for (const [n, text] of divideText(whole).entries())
+    tables.insert('pieces', { owner, n, text, sum: checksumOf(text) });
 }
 
-/** @returns the text of an owner; empty if there is none */
+/** @returns the text of an owner; empty if there is none. @throws DamagedRow if it is not what was written */
 export function readDivided(tables: Tables, owner: number): string {
-  const rows = tables.read('select text from pieces where owner = ? order by n', owner);
-  return rows.map(({ text }) => text).join('');
+  const rows = tables.read('select text, sum from pieces where owner = ? order by n', owner);
+  return rows.map(pieceOf).join('');
+}
+
+/** @returns the text of a row. @throws DamagedRow if it is not what was written */
+export function pieceOf({ text, sum }: Record<string, SqlStorageValue>): string {
+  return checked('a long text', String(text), sum);
 }

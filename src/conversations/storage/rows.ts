@@ -1,15 +1,17 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { StoredGrant } from '../../accounts/admission/settle.ts';
-import { membersOf, type RawRow } from '../../durable/columns.ts';
+import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/relay.ts';
+import { checked, DamagedRow, withoutSum, withSum } from './damaged-row.ts';
 
 /**
  * The status of a turn. A `failed` turn is not part of the history. Its row stays until it is settled and its log expires.
  */
-export type TurnStatus = 'running' | 'complete' | 'interrupted' | 'stopped' | 'refused' | 'empty' | 'failed';
+const STATUSES = ['running', 'complete', 'interrupted', 'stopped', 'refused', 'empty', 'failed'] as const;
+export type TurnStatus = (typeof STATUSES)[number];
 
 /** The version of a prefix that a conversation holds. */
 export interface HeldPrefix {
@@ -177,13 +179,25 @@ export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' |
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
   Partial<Pick<MessageRow, 'origin'>>;
 
-/** @returns a turn from its row. */
+/** @returns the columns of a turn's members */
+export function turnColumns(members: Partial<TurnRow>): RawRow {
+  const columns = columnsOf(members);
+  for (const name of ['grant', 'outcome', 'request']) {
+    const json = columns[name];
+    if (typeof json === 'string') columns[name] = withSum(`the ${name} of a turn`, json);
+  }
+  return columns;
+}
+
+/** @returns a turn from its row. @throws DamagedRow if that cannot be read */
 export function turnOf(row: RawRow): TurnRow {
   const turn = membersOf(row) as unknown as TurnRow;
-  const { settled, follows, grant, outcome } = row;
+  const { settled, follows, grant, outcome, request } = row;
+  if (!STATUSES.includes(turn.status)) throw new DamagedRow('the status of a turn');
   const json = {
     grant: storedJson<StoredGrant>('grant', grant),
     outcome: storedJson<RequestOutcome>('outcome', outcome),
+    request: typeof request === 'string' ? withoutSum('the request of a turn', request) : null,
   };
   return { ...turn, ...json, settled: settled === 1, follows: follows === 1 };
 }
@@ -191,10 +205,10 @@ export function turnOf(row: RawRow): TurnRow {
 /** @returns a message from its row. @param divided reads a text that is too long for the row, by the message's number */
 export function messageRowOf(row: RawRow, divided: (seq: number) => string): MessageRow {
   const message = membersOf(row) as unknown as MessageRow;
-  const text = message.text ?? divided(message.seq);
+  const text = checked(`message ${message.id}`, message.text ?? divided(message.seq), row.sum);
   return { ...message, text, outcome: storedJson<RequestOutcome>('outcome', row.outcome) };
 }
 
 function storedJson<T>(name: FormatName, value: SqlStorageValue | undefined): T | null {
-  return typeof value === 'string' ? readFormat<T | null>(name, value) : null;
+  return typeof value === 'string' ? readFormat<T>(name, withoutSum(`the ${name} of a turn`, value)) : null;
 }

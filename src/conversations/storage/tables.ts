@@ -43,12 +43,14 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         created_at integer not null,
         characters integer not null,
         origin text,
-        text text
+        text text,
+        sum integer
       ) strict;
       create table pieces (
         owner integer not null,
         n integer not null,
         text text not null,
+        sum integer not null,
         primary key (owner, n)
       ) strict, without rowid;
       create table log (
@@ -58,6 +60,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         at integer,
         unseen_ms integer,
         text text not null,
+        sum integer not null,
         primary key (turn, n)
       ) strict, without rowid;
       create table calls (
@@ -73,6 +76,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         tries integer not null,
         subagent text,
         result text,
+        sum integer,
         primary key (turn, n)
       ) strict, without rowid;
       create table approvals (

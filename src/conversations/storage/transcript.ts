@@ -6,18 +6,19 @@
  * long because it keeps together what must be written together.
  */
 
-import { columnsOf, type RawRow } from '../../durable/columns.ts';
+import type { RawRow } from '../../durable/columns.ts';
 import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
+import { checked, checksumOf, type DamagedRow, damageBy, withoutSum, withSum } from './damaged-row.ts';
 import { DeliveryRows } from './delivery-rows.ts';
 import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { readDivided, writeDivided } from './pieces.ts';
+import { pieceOf, readDivided, writeDivided } from './pieces.ts';
 import {
   type MessageOutline,
   type MessageRow,
@@ -26,6 +27,7 @@ import {
   type Profile,
   type TurnRow,
   type TurnStatus,
+  turnColumns,
   turnOf,
 } from './rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, NO_ANSWER, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
@@ -64,6 +66,8 @@ export class Transcript extends Tables {
   readonly approvals: ApprovalRows;
   readonly #key = {};
   #profile: Profile | undefined;
+  /** Why nothing of it can be used, not even its profile. */
+  damage: DamagedRow | undefined;
   /** Whether the profile in memory is newer than the stored one. */
   #isKept = false;
   /** Whether there are no tables. */
@@ -81,13 +85,24 @@ export class Transcript extends Tables {
     this.calls = new CallRows(this);
     this.deliveries = new DeliveryRows(this);
     this.approvals = new ApprovalRows(this);
-    // Reading an unknown id must store nothing, so the first write makes the tables.
-    const meta = readMeta(storage.sql);
-    this.#isEmpty = meta.size === 0;
-    if (!this.#isEmpty) this.#open(meta);
+    this.#isEmpty = false;
+    // An object that cannot be made could not be deleted either.
+    this.damage = damageBy(() => {
+      // Reading an unknown id must store nothing, so the first write makes the tables.
+      const meta = readMeta(storage.sql);
+      this.#isEmpty = meta.size === 0 && !this.has("sqlite_master where name = 'turns'");
+      if (!this.#isEmpty) this.#open(meta);
+    });
   }
 
+  /** @throws DamagedRow if it cannot be read */
   get profile(): Profile | undefined {
+    if (this.damage) throw this.damage;
+    return this.#profile;
+  }
+
+  /** The profile if it can be read. */
+  get readable(): Profile | undefined {
     return this.#profile;
   }
 
@@ -117,7 +132,7 @@ export class Transcript extends Tables {
   create(profile: Profile): boolean {
     const isNew = this.#isEmpty;
     this.#forgetHistory();
-    this.#open(isNew ? new Map() : readMeta(this.storage.sql));
+    if (isNew) migrate(this.storage, CONVERSATION_MIGRATIONS, new Map());
     this.#isEmpty = false;
     if (isNew) this.#newest = 0;
     this.#size = undefined;
@@ -129,13 +144,14 @@ export class Transcript extends Tables {
   forget(): void {
     this.#forgetHistory();
     this.#profile = undefined;
+    this.damage = undefined;
     this.#size = undefined;
     this.#isEmpty = true;
   }
 
   save(profile: Profile, bytes = this.bytes): void {
     const saved = { ...profile, bytes: bytes + this.#growth(profile) };
-    this.setMeta('profile', writeFormat('profile', saved));
+    this.setMeta('profile', withSum('its profile', writeFormat('profile', saved)));
     this.#profile = saved;
     this.#isKept = false;
   }
@@ -198,9 +214,12 @@ export class Transcript extends Tables {
   get frozen(): Record<Exclude<FrozenOwner, 'agent'>, string | undefined> {
     const texts = new Map<number, string>();
     const pieces = this.#profile
-      ? this.read('select owner, text from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
+      ? this.read('select owner, text, sum from pieces where owner between ? and -1 order by owner, n', OWNERS.runs)
       : [];
-    for (const { owner, text } of pieces) texts.set(Number(owner), (texts.get(Number(owner)) ?? '') + String(text));
+    for (const piece of pieces) {
+      const owner = Number(piece.owner);
+      texts.set(owner, (texts.get(owner) ?? '') + pieceOf(piece));
+    }
     const { system, tools, runs } = OWNERS;
     return {
       system: texts.get(system),
@@ -228,7 +247,7 @@ export class Transcript extends Tables {
     const { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, run, events } = turn;
     this.#newest = Math.max(seq, this.#newest ?? seq);
     const began = { seq, id, requestId, key, hash, route, model, beganAt, frame, sentFrom, follows, ...toldOf(turn) };
-    this.insert('turns', columnsOf({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
+    this.insert('turns', turnColumns({ ...began, ...(run === null ? {} : { run, events }), status: 'running' }));
     try {
       for (const message of messages) this.addMessage(message);
     } catch (thrown) {
@@ -238,9 +257,15 @@ export class Transcript extends Tables {
     }
   }
 
+  /** Stores a turn that has ended elsewhere, without its messages. */
+  addTurn(turn: TurnRow): void {
+    this.#forgetHistory();
+    this.insert('turns', turnColumns(turn));
+  }
+
   /** Changes members of a turn's row. The id is checked too, because numbers of deleted turns are used again. */
   changeTurn({ seq, id }: Pick<TurnRow, 'seq' | 'id'>, change: Partial<TurnRow>): void {
-    this.update('turns', columnsOf(change), 'seq = ? and id = ?', seq, id);
+    this.update('turns', turnColumns(change), 'seq = ? and id = ?', seq, id);
   }
 
   /** Stores the end of a turn, and drops the cached history, which lacks it. */
@@ -270,7 +295,8 @@ export class Transcript extends Tables {
 
   addMessage({ seq, turn, id, role, createdAt, text, origin }: NewMessage): void {
     const isDivided = text.length > PIECE_CHARACTERS;
-    const row = { seq, turn, id, role, created_at: createdAt, characters: text.length, text: isDivided ? null : text };
+    const stored = { characters: text.length, text: isDivided ? null : text, sum: checksumOf(text) };
+    const row = { seq, turn, id, role, created_at: createdAt, ...stored };
     this.insert('messages', origin ? { ...row, origin } : row);
     if (isDivided) writeDivided(this, seq, text);
   }
@@ -287,19 +313,19 @@ export class Transcript extends Tables {
   *history(range: Range = {}): Generator<MessageRow> {
     const turn = 't.status, t.cost, t.outcome, t.model, t.run';
     const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
-    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.origin, ${turn}, ${turnId}`;
+    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.sum, m.origin, ${turn}, ${turnId}`;
     for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
   }
 
   /** Reads only role, text and status of each message: in a long history every further column costs time. */
   *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
-    const columns = 'm.seq, m.turn, m.role, m.text, t.status, t.run';
-    for (const [seq, turn, role, text, status, run] of this.#select(columns, range)?.raw() ?? []) {
+    const columns = 'm.seq, m.turn, m.role, m.text, m.sum, t.status, t.run';
+    for (const [seq, turn, role, text, sum, status, run] of this.#select(columns, range)?.raw() ?? []) {
       yield {
         turn: Number(turn),
         run: typeof run === 'number' ? run : null,
         role: String(role),
-        text: typeof text === 'string' ? text : this.#pieces(Number(seq)),
+        text: this.#textOf(seq, text, sum),
         status: String(status) as TurnStatus,
       };
     }
@@ -309,15 +335,15 @@ export class Transcript extends Tables {
    * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
    */
   *outlines(range: Range = {}): Generator<MessageOutline> {
-    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end";
-    for (const [seq, turn, id, role, run, text] of this.#select(columns, range)?.raw() ?? []) {
+    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.sum";
+    for (const [seq, turn, id, role, run, text, sum] of this.#select(columns, range)?.raw() ?? []) {
       yield {
         seq: Number(seq),
         turn: Number(turn),
         id: String(id),
         role: String(role),
         run: typeof run === 'number' ? run : null,
-        text: () => (typeof text === 'string' ? text : this.#pieces(Number(seq))),
+        text: () => this.#textOf(seq, text, sum),
       };
     }
   }
@@ -374,7 +400,14 @@ export class Transcript extends Tables {
   #open(meta: Map<string, string>): void {
     migrate(this.storage, CONVERSATION_MIGRATIONS, meta);
     const profile = meta.get('profile');
-    if (profile !== undefined) this.#profile = readFormat<Profile>('profile', profile);
+    // Tables without a row are nobody's.
+    if (profile === undefined && !this.has('turns')) return;
+    this.#profile = readFormat<Profile>('profile', withoutSum('its profile', profile ?? ''));
+  }
+
+  #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {
+    const whole = typeof text === 'string' ? text : this.#pieces(Number(seq));
+    return checked(`message number ${seq}`, whole, sum);
   }
 
   #pieces(owner: number): string {

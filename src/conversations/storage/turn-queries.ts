@@ -69,9 +69,14 @@ export function wakingTurns(transcript: Transcript): TurnRow[] {
 const EXPIRES = `(status = 'failed' or seq in (select turn from log))
   and (run is null or run not in (select seq from turns where status = 'running'))`;
 
-/** @returns the turns that ended by `endedBy` and whose rows or logs can be deleted. */
-export function expiredTurns(transcript: Transcript, endedBy: number): TurnRow[] {
-  return transcript.turns(`status != 'running' and ended_at <= ? and ${EXPIRES}`, endedBy);
+/** @returns the turns that ended by `endedBy` and whose logs can be deleted, or their rows if they are settled and failed. */
+export function expiredTurns(transcript: Transcript, endedBy: number): { seq: number; isForgotten: boolean }[] {
+  const rows = transcript.read(
+    `select seq, status = 'failed' and settled as forgotten from turns
+     where status != 'running' and ended_at <= ? and ${EXPIRES}`,
+    endedBy,
+  );
+  return rows.map(({ seq, forgotten }) => ({ seq: Number(seq), isForgotten: forgotten === 1 }));
 }
 
 /** @returns when the oldest and the newest turn ended that have failed or still have a log; milliseconds since 1970 */

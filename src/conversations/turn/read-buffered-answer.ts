@@ -1,8 +1,7 @@
 import { encoder } from '../../http/bytes.ts';
-import { type ApiError, toApiError } from '../../http/errors.ts';
-import { isObject, parseObject } from '../../json/object.ts';
+import type { ApiError } from '../../http/errors.ts';
 import { bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
-import { interrupted } from '../../upstream/failure.ts';
+import { interrupted, notTheApi } from '../../upstream/failure.ts';
 import { headersDown, type PlainHeaders } from '../../upstream/headers.ts';
 import { eventsOf } from './message-events.ts';
 import type { Turn } from './turn.ts';
@@ -17,16 +16,12 @@ export type Started =
 /** Response headers of the upstream that describe the connection to it, not the answer. */
 const OF_THE_CONNECTION = ['date', 'content-type', 'cache-control', 'vary', 'server', 'via'];
 
-const REFUSED = 'The upstream refused this turn: it has not become part of the conversation.';
-
 interface BufferedTurnOptions {
   /** The headers of the account's limits. */
   quotaStatus: Record<string, string>;
   idleMs: number;
   controller: AbortController;
   requestId: string;
-  /** Whether the caller is the operator. */
-  isOperator: boolean;
   now(): number;
 }
 
@@ -40,10 +35,11 @@ interface BufferedTurnOptions {
 export async function readBufferedAnswer(
   response: Response,
   turn: Turn,
-  { quotaStatus, idleMs, controller, requestId, isOperator, now }: BufferedTurnOptions,
+  { quotaStatus, idleMs, controller, requestId, now }: BufferedTurnOptions,
 ): Promise<{ how: TurnEnd; started: Started }> {
   const options = { idleMs, controller, course: turn.progress, expected: 'message' as const };
-  const { kind, body, json, report } = await readAnswer(response, options);
+  const read = await readAnswer(response, options);
+  const { kind, json, refusal } = read;
   if (kind === 'answer' && json?.type === 'message') {
     turn.firstByteAt = now();
     const { how } = turn.take(encoder.encode(eventsOf(json)), now());
@@ -53,30 +49,14 @@ export async function readBufferedAnswer(
     };
   }
   if (kind === 'answer' || kind === 'interrupted') throw interrupted(false);
-  const errorType = report.error_type;
+  const { forCaller: error = notTheApi() } = refusal ?? {};
+  const how = { kind: 'cut', error, end: 'error' } as const;
   try {
-    const answer = bufferedResponse(response, body, {
-      isReadable: errorType !== undefined,
-      expected: 'message',
-      errorType,
-      requestId,
-      isOperator,
-    });
-    const text = await answer.text();
-    const { error: told } = parseObject(text) ?? {};
+    const answer = bufferedResponse(response, read, { requestId });
     const headers = { ...Object.fromEntries(answer.headers), ...quotaStatus };
-    const error = {
-      type: (errorType ?? 'api_error') as ApiError['type'],
-      logged: errorType ?? `upstream_${response.status}`,
-      message: isObject(told) && typeof told.message === 'string' ? told.message : REFUSED,
-    };
-    return {
-      how: { kind: 'cut', error, end: 'error' },
-      started: { kind: 'refused', status: answer.status, headers, body: text },
-    };
-  } catch (thrown) {
-    const error = toApiError(thrown);
-    return { how: { kind: 'cut', error, end: 'error' }, started: { kind: 'error', error } };
+    return { how, started: { kind: 'refused', status: answer.status, headers, body: await answer.text() } };
+  } catch {
+    return { how, started: { kind: 'error', error } };
   }
 }
 

@@ -238,7 +238,6 @@ export class TurnRunner implements Runner {
       idleMs: this.#context.settings.STREAM_IDLE_MS,
       controller: this.#abort.controller,
       requestId: this.#context.requestId,
-      isOperator: this.#context.settings.development && this.turn.progress.upstream === undefined,
       now: this.#context.now,
     });
     // The turn is ended first, because an answer in one piece is taken from its log.

@@ -37,7 +37,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   fork(to: string, at: string | undefined): Promise<Result<CrossingText>>;
   backup(): Result<ReadableStream<Uint8Array>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
-  erase(): Promise<boolean>;
+  erase(place?: ConversationPlace): Promise<boolean>;
   subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
   stopSubagent(key: string): Promise<SubagentOutcome | undefined>;
 }
@@ -154,7 +154,7 @@ export type TurnAnswer =
       status: number;
       headers: Record<string, string>;
       body: string;
-      trailer?: TurnSummary;
+      trailer?: TurnSummary | undefined;
     }
   | { kind: 'error'; error: WireError };
 

@@ -81,10 +81,11 @@ class Composer {
       return this.#answer(stopReason);
     }
     if (stopReason !== undefined) return this.#stoppedFor(stopReason);
-    const calls = toolCalls(this.#request, this.#said, this.#random);
+    const isPaused = this.#said.openServerTools.length > 0;
+    const calls = isPaused ? [] : toolCalls(this.#request, this.#said, this.#random);
     this.#think(calls);
-    if (calls.length > 0) this.#call(calls);
-    else if (this.#said.openServerTools.length > 0) this.#resume();
+    if (isPaused) this.#resume();
+    else if (calls.length > 0) this.#call(calls);
     else if (wantsWebSearch(this.#request, this.#said)) this.#search();
     else this.#say();
     return this.#answer(undefined);

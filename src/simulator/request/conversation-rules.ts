@@ -171,15 +171,15 @@ function digestAfter({ role, blocks }: Turn, before: Digest): Digest {
   return digest(`${role}:${said.join('').replace(/\s+/g, '')}`, before);
 }
 
-/** Checks that within a tool loop the last assistant turn still has the thinking that it began with. */
-function checkThinkingLoop(turns: readonly Turn[]): void {
+/**
+ * Says whether thinking was lost within a tool loop. Clients drop it when they believe that the model has changed: Claude Code
+ * does so at each alias, because the answer names a dated model. The API then does not think in this request, and says nothing.
+ */
+function lostThinking(turns: readonly Turn[]): boolean {
   const last = turns.at(-1);
   const inLoop = last?.role === 'user' && last.blocks.some(({ block }) => block.type === 'tool_result');
   const first = (inLoop ? turns.at(-2) : undefined)?.blocks[0];
-  if (first === undefined || isThinking(first.block)) return;
-  throw invalid(
-    `${first.path}.type: Expected \`thinking\` or \`redacted_thinking\`, but found \`${first.block.type}\`. When \`thinking\` is enabled, a final \`assistant\` message must start with a thinking block (preceeding the lastmost set of \`tool_use\` and \`tool_result\` blocks). We recommend you include thinking blocks from previous turns. To avoid this requirement, disable \`thinking\`. Please consult our documentation at https://docs.claude.com/en/docs/build-with-claude/extended-thinking`,
-  );
+  return first !== undefined && !isThinking(first.block);
 }
 
 /** What a conversation is judged by, beside its messages. */
@@ -192,8 +192,9 @@ interface ConversationJudgement {
   seed: Digest;
 }
 
-/** A valid conversation: what the answer's thinking is bound to, and the blocks that were made elsewhere. */
+/** A valid conversation: how the answer thinks, what that is bound to, and the blocks that were made elsewhere. */
 interface CheckedConversation {
+  thinking: Thinking;
   binding: Binding;
   mismatches: ReadonlyMap<JsonObject, Transformation>;
 }
@@ -234,6 +235,10 @@ export function checkConversation(
     }
     if (isThoughtful) before = digestAfter(turn, before);
   }
-  if (thinking.type === 'enabled') checkThinkingLoop(turns);
-  return { binding: { prefix: hex(before), ...bound }, mismatches: new Map(mismatches) };
+  const isOff = thinking.type === 'enabled' && lostThinking(turns);
+  return {
+    thinking: isOff ? { type: 'disabled' } : thinking,
+    binding: { prefix: hex(before), ...bound },
+    mismatches: new Map(mismatches),
+  };
 }

@@ -242,9 +242,9 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
   }
   const choice = toolChoice(body.tool_choice, prompt.tools, thinking);
   const bound = { thinking, protocol, seed, model, user: endUserOf(body, protocol) };
-  const { binding, mismatches } = checkConversation(prompt.messages, bound);
+  const { mismatches, ...checked } = checkConversation(prompt.messages, bound);
   const messages = shownMessages(prompt.messages, mismatches);
   const transformations = protocol.tellsMismatches ? [...mismatches.values()] : undefined;
   const asked = { model, maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo };
-  return { ...prompt, ...asked, messages, binding, transformations };
+  return { ...prompt, ...asked, messages, ...checked, transformations };
 }

@@ -4,6 +4,8 @@
 export interface BreakerOptions {
   /** It opens after this many failures in a row. */
   failures: number;
+  /** After this many refusals in a row of one account that may be about this account alone. */
+  suspicions: number;
   /** It opens if half of the tries in this time failed. */
   windowMs: number;
   /** The least number of tries in that time for this rule. */
@@ -28,6 +30,7 @@ export interface Leave {
 
 export const BREAKER_OPTIONS: BreakerOptions = {
   failures: 5,
+  suspicions: 10,
   windowMs: 30_000,
   leastTries: 10,
   firstWaitMs: 1_000,
@@ -38,6 +41,8 @@ export const BREAKER_OPTIONS: BreakerOptions = {
 
 /** The window has this many parts. The oldest part is forgotten as a whole. */
 const WINDOW_PARTS = 10;
+
+const NOT_SUSPECTED = { by: undefined, times: 0 };
 
 interface WindowPart {
   /** The number of the part since 1970. */
@@ -58,6 +63,8 @@ export class Breaker {
   /** How often it has opened since it was last closed. */
   #openings = 0;
   #probeSince: number | undefined;
+  /** Who was refused since the last answer, and how often. */
+  #suspected: { by: string | undefined; times: number } = NOT_SUSPECTED;
 
   constructor(options: Partial<BreakerOptions> = {}) {
     this.#options = { ...BREAKER_OPTIONS, ...options };
@@ -112,6 +119,7 @@ export class Breaker {
     if (this.#isOpen && !isProbe) return;
     if (isProbe) this.#close();
     this.#inRow = 0;
+    this.#suspected = NOT_SUSPECTED;
     this.#partAt(now).tries += 1;
   }
 
@@ -129,6 +137,21 @@ export class Breaker {
     part.failed += 1;
     this.#inRow += 1;
     if (isProbe || waitMs !== undefined || this.#isFailing(now)) this.#open(now, waitMs ?? 0);
+  }
+
+  /**
+   * Notes a refusal that may be about one caller alone. It is a failure if another account was refused, too, or one of them
+   * ten times in a row.
+   *
+   * @param by the account; undefined if it is not known, which counts as the same one
+   * @param waitMs as of `fail`
+   */
+  suspect(leave: Leave, now: number, by: string | undefined, waitMs: number | undefined): void {
+    const { by: last = by, times } = this.#suspected;
+    const isOther = by !== undefined && last !== by;
+    this.#suspected = { by: last, times: times + 1 };
+    if (leave.isProbe || isOther || times + 1 >= this.#options.suspicions) this.fail(leave, now, waitMs);
+    else this.leave(leave);
   }
 
   /** Notes that a try has no result, because its caller left. Another try may become the probe. */

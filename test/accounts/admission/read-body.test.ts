@@ -63,6 +63,23 @@ test.each([
   expect(pulled()).toBeLessThan(10);
 });
 
+/** Short as a body, but with more messages than are looked at for nobody. */
+const MANY = [{ role: 'user', content: 'Hi' }, ...Array(4_000).fill({ role: 'assistant', content: 'ok' })];
+
+test.each([
+  ['/v1/messages', { usd_per_day: 0 }, 'billing_error'],
+  ['/v1/messages', { concurrent_requests: 0 }, 'rate_limit_error'],
+] as const)(
+  '%s refuses who has nothing left of %o before the messages of a turn are judged',
+  async (path, limits, type) => {
+    const ask = () => app.post(path, { ...ASK, conversation: 'c', messages: MANY }, headers);
+    expect(await errorOf(await ask())).toMatchObject({ message: expect.stringContaining('two assistant messages') });
+    await limit(limits);
+    const refused = await ask();
+    expect([refused.status, (await errorOf(refused)).type]).toEqual([429, type]);
+  },
+);
+
 test('a revoked credential is told so before its long body is read', async () => {
   await accountStub(bindings, {}, 'alice').revokeAll();
   const { body, pulled } = unread();

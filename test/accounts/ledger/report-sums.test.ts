@@ -10,7 +10,7 @@ import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Pool } from '../../../src/pools/pool.ts';
 import { PoolStore } from '../../../src/pools/pool-store.ts';
 import { UsedSums } from '../../../src/pools/used-sums.ts';
-import { emptyObjects, resetAll } from '../../support/reset.ts';
+import { resetAll } from '../../support/reset.ts';
 import { runs } from '../../support/runs.ts';
 
 const bindings = env as unknown as { ACCOUNT: DurableObjectNamespace<Account>; POOL: DurableObjectNamespace<Pool> };
@@ -64,7 +64,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
   let base = Math.floor(Date.now() / DAY);
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
-      await emptyObjects();
+      await resetAll();
       base += 10;
       const clock = (base + 4) * DAY;
       const rows: Row[] = [];

@@ -1,4 +1,4 @@
-import { createExecutionContext, waitOnExecutionContext } from 'cloudflare:test';
+import { waitOnExecutionContext } from 'cloudflare:test';
 import { expect, test } from 'vitest';
 import { classify } from '../../../src/classification/task/classify.ts';
 import type { Classifying } from '../../../src/classification/task/take-vote.ts';
@@ -9,13 +9,14 @@ import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
 import { bindings, COST, HAIKU, labelled, said } from '../../support/classification.ts';
+import { trackedContext } from '../../support/in-flight.ts';
 import { DEPLOYED } from '../../support/tokens.ts';
 
 /** Who classifies without any request of HTTP, as the consumer of a queue does. */
 function worker(answer: (nth: number) => object | Response | Promise<Response>, limits: Limits = {}) {
   const account = `queue-${crypto.randomUUID()}`;
   let calls = 0;
-  const context = createExecutionContext();
+  const context = trackedContext('a classification');
   const settings = parseSettings({
     ...DEPLOYED,
     ANTHROPIC_API_KEY: 'sk-ant-the-key',

@@ -28,6 +28,54 @@ function refusal(history: readonly SentMessage[], messages: readonly SentMessage
   }
 }
 
+/** The messages with answers in a row as one: what a client may have made of them. */
+function joined(messages: readonly SentMessage[]): SentMessage[] {
+  const all: SentMessage[] = [];
+  for (const { role, content } of messages) {
+    const last = all.at(-1);
+    if (role === 'assistant' && last?.role === 'assistant') {
+      all[all.length - 1] = assistant([...(last.content as []), ...(content as [])]);
+    } else all.push({ role, content });
+  }
+  return all;
+}
+
+test('answers in a row are known one by one, joined, and with something more behind them', () => {
+  const block = fc.constantFrom({ type: 'text', text: 'Yes, ' }, { type: 'text', text: ' no' }, call('a'), call('b'));
+  const answer = fc.array(block, { minLength: 1, maxLength: 3 }).map(assistant);
+  const messages = fc.array(fc.oneof(answer, fc.constantFrom('A', 'B').map(user)), { minLength: 1, maxLength: 8 });
+  fc.assert(
+    fc.property(messages, messages, (history, others) => {
+      expect(countResent(known(history), history)).toBe(history.length);
+      expect(countResent(known(joined(history)), history)).toBe(history.length);
+      expect(countResent(known(history), joined(history))).toBe(joined(history).length);
+      expect(countResent(known(history), [...history, user('new')])).toBe(history.length);
+      // Whatever else is sent is known if and only if it is the same when answers are joined.
+      const all = joined(others);
+      const isSame = countResent(known(joined(history)), all) > 0;
+      expect(countResent(known(history), others) > 0).toBe(isSame);
+    }),
+  );
+});
+
+test('each result of many is checked once, however many messages they come in', () => {
+  const ids = Array.from({ length: 30_000 }, (_, nth) => `call_${nth}`);
+  let reads = 0;
+  const at = emptyHistoryState();
+  addToState(at, user('Go'));
+  addToState(at, assistant(ids.map(call)));
+  const { has } = at.answered;
+  at.answered.has = (id) => {
+    reads += 1;
+    return has.call(at.answered, id);
+  };
+  at.answered[Symbol.iterator] = () => {
+    throw new Error('All earlier results are looked at again.');
+  };
+  checkContinuation(at, [...ids.map((id) => user([result(id)])), user('Go on')], false);
+  expect(reads).toBeLessThan(3 * ids.length);
+});
+
 describe('what continues a history', () => {
   const history = [user('Hi'), assistant([{ type: 'text', text: 'Hello' }, call('a'), call('b')])];
 

@@ -1,12 +1,10 @@
-import type { Page } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
+import { noBrowser } from '../../support/browser.ts';
 import { type Edge, startEdgeWithPage } from '../../support/edge.ts';
-import { LONGEST_TASK_MS, longestTask } from '../../support/longest-task.ts';
+import { focused, withAccounts } from '../../support/operator-page.ts';
 import { openPage, servedPage } from '../../support/page.ts';
 
-const ACCOUNTS = 1_000;
 const QUICK = { SIMULATOR_TTFT_MS: '20' };
 const NARROW = { width: 360, height: 640 };
 
@@ -299,59 +297,6 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     });
   });
 
-  test('a thousand accounts are used by keyboard, and no frame is dropped', async () => {
-    // A browser of its own: a trace is of all that its browser does.
-    const browser = await launchBrowser(['--mute-audio']);
-    onTestFinished(() => browser.close());
-    const { page, faults, close } = await openPage(browser, 'about:blank');
-    await withAccounts(page, server.url);
-    await page.goto(`${server.url}/#/budget`);
-    const table = page.getByRole('region', { name: 'Accounts and groups' });
-    await table.getByText(/of 1,001/).waitFor();
-    await page.getByText('Everybody, this month').waitFor();
-    const names = () => table.getByRole('row').locator('th').allTextContents();
-    const press = async (key: string, times = 1) => {
-      for (let i = 0; i < times; i += 1) {
-        await page.keyboard.press(key);
-        await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => resolve(undefined))));
-      }
-    };
-    const first = table.getByRole('button', { name: /^account-/ }).first();
-    const worst: Record<string, number> = {};
-    const measured = async (name: string, act: () => Promise<void>) => {
-      worst[name] = await longestTask(page, name, act);
-    };
-    await first.focus();
-    await measured('rows', async () => {
-      await press('ArrowDown', 20);
-      await press('ArrowUp', 20);
-    });
-    await measured('pages', async () => {
-      await press('PageDown', 20);
-      await press('PageUp', 20);
-    });
-    expect(await focused(page)).toMatch(/^account-/);
-    const spent = table.getByRole('button', { name: 'Spent' });
-    await spent.focus();
-    await measured('sorting', async () => {
-      await press('Enter', 4);
-    });
-    await measured('filtering', async () => {
-      await table.getByRole('textbox', { name: 'Filter by name or group' }).focus();
-      await page.keyboard.type('account-99');
-      await press('Backspace', 10);
-    });
-    await table.getByRole('textbox', { name: 'Filter by name or group' }).fill('account-0007');
-    expect((await names()).filter((name) => name.startsWith('account'))).toEqual(['account-0007']);
-    await table.getByRole('textbox', { name: 'Filter by name or group' }).fill('');
-    await table.getByRole('button', { name: 'Name' }).click();
-    expect(await table.getByRole('columnheader', { name: 'Name' }).getAttribute('aria-sort')).toBe('ascending');
-    expect((await names()).slice(5, 7)).toEqual(['account-0000', 'account-0001']);
-    for (const [name, ms] of Object.entries(worst)) expect(ms, name).toBeLessThanOrEqual(LONGEST_TASK_MS);
-    expect(faults).toEqual([]);
-    await close();
-  });
-
   test.each(['light', 'dark'] as const)('nothing of it is out of reach, %s and narrow', async (colorScheme) => {
     for (const viewport of [NARROW, { width: 1_280, height: 900 }]) {
       const { page, close } = await openPage(server.browser, 'about:blank', { colorScheme, viewport });
@@ -371,58 +316,3 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     }
   });
 });
-
-/** @returns the name of what has the focus. */
-async function focused(page: Page): Promise<string> {
-  return await page.evaluate(() => {
-    const { activeElement: active } = document;
-    return active?.getAttribute('aria-label') ?? active?.textContent ?? '';
-  });
-}
-
-/** Answers as a deployment with a shared budget, a group and a thousand accounts would. */
-async function withAccounts(page: Page, url: string): Promise<void> {
-  const periods = <T>(value: T) => ({ day: value, week: value, month: value });
-  const shared = { limit_usd: 200, spent_usd: 150.25, leased_usd: 3.5, resets_at: '2026-12-01T00:00:00.000Z' };
-  const data = Array.from({ length: ACCOUNTS }, (_, index) => ({
-    type: 'account',
-    id: `account-${String(index).padStart(4, '0')}`,
-    group: index % 3 === 0 ? 'research' : null,
-    spent_usd: periods(((index * 7_919) % 1_000) / 10),
-    limit_usd: periods(index % 2 === 0 ? 100 : null),
-    last_seen_at: new Date(Date.UTC(2026, 10, 20, 0, index)).toISOString(),
-  }));
-  const list = (rows: { id: string }[]) => ({
-    data: rows,
-    has_more: false,
-    first_id: rows[0]?.id ?? null,
-    last_id: rows.at(-1)?.id ?? null,
-  });
-  const event = {
-    type: 'alert',
-    event_id: 'alert_1',
-    kind: 'threshold',
-    node: { type: 'deployment', id: 'deployment' },
-  };
-  const alert = {
-    ...event,
-    created_at: '2026-11-20T10:00:00.000Z',
-    limit: 'usd_per_month',
-    window: '2026-11',
-    threshold: 0.8,
-    limit_usd: 200,
-    settled_usd: 160,
-    subject: null,
-    state: 'delivered',
-    attempts: 1,
-  };
-  await page.route(`${url}/pools/deployment`, (route) => route.fulfill({ json: { limits: {}, ...periods(shared) } }));
-  await page.route(`${url}/groups?*`, (route) => {
-    const research = { type: 'group', id: 'research', limits: {}, ...periods(shared) };
-    return route.fulfill({ json: list([research]) });
-  });
-  await page.route(`${url}/accounts?*`, (route) => route.fulfill({ json: list(data) }));
-  await page.route(`${url}/alerts?*`, (route) =>
-    route.fulfill({ json: list([{ ...alert, id: '1' } as { id: string }]) }),
-  );
-}

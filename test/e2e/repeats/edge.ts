@@ -11,6 +11,8 @@ export const IS_NIGHT = process.env.REPEATS === 'most';
 
 /** An edge whose requests are measured. */
 export interface MeasuredEdge {
+  url: string;
+  send: Send;
   /** Measures a row at n and at 8 n. */
   growthOf(row: Row, n: number): Promise<Growth>;
   /** @returns what its thread has used, in milliseconds of CPU */
@@ -49,6 +51,8 @@ export async function startMeasuredEdge(script: string): Promise<MeasuredEdge> {
     return text;
   };
   return {
+    url: edge.url,
+    send,
     growthOf: (row, n) => measureGrowth(edge, send, row, n),
     cpuMs: edge.cpuMs,
     stop: async () => {

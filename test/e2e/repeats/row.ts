@@ -33,8 +33,6 @@ export interface Row {
   prepare?: (send: Send, n: number, id: string) => Promise<string>;
   /** Makes a request, or several of them one after the other. @param made what `prepare` has given */
   asks: (n: number, id: string, made: string) => Ask | readonly Ask[];
-  /** Who mends what is not in proportion today. */
-  notYet?: string;
 }
 
 /** @returns the results of a function for 0, 1, 2 and so on */

@@ -50,14 +50,15 @@ export const CONVERSATION_ROWS: readonly Row[] = [
   {
     what: 'messages of a first turn',
     where: ['POST /messages'],
-    n: 3_000,
-    most: 99_000,
+    n: 600,
+    most: 4_900,
     asks: (n, id) => ({ path: '/messages', body: { ...ASKED, conversation: id, messages: history(n) } }),
   },
   {
     what: 'messages that are all sent again',
     where: ['POST /messages'],
-    n: 1_000,
+    n: 600,
+    most: 4_900,
     prepare: begun,
     asks: (n, id) => ({
       path: '/messages',

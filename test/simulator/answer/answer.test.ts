@@ -278,22 +278,28 @@ describe('web search', () => {
     expect(next.usage.server_tool_use).toBeNull();
   });
 
-  it('can be paused, and goes on when the paused turn is sent back', async () => {
+  const weather = { name: 'get_weather', input_schema: { type: 'object' as const } };
+
+  it.each([
+    ['Search the web for tulips', tools],
+    // What was paused is done before another tool is called.
+    ['Search the web for the weather', [...tools, weather]],
+  ])('can be paused, and goes on when the paused turn is sent back: %s', async (content, offered) => {
     const paused = await clientOf(simulated({ faults: true }), {
       'sluice-simulate': 'stop-reason=pause_turn',
     }).messages.create({
       model,
       max_tokens: 500,
-      tools,
-      messages: [{ role: 'user', content: 'Search the web for tulips' }],
+      tools: offered,
+      messages: [{ role: 'user', content }],
     });
     expect(paused.stop_reason).toBe('pause_turn');
     expect(paused.content.at(-1)?.type).toBe('server_tool_use');
     const messages = [
-      { role: 'user' as const, content: 'Search the web for tulips' },
+      { role: 'user' as const, content },
       { role: 'assistant' as const, content: paused.content },
     ];
-    const resumed = await ask('', { tools, messages });
+    const resumed = await ask('', { tools: offered, messages });
     expect(resumed.content[0]).toMatchObject({
       type: 'web_search_tool_result',
       tool_use_id: (paused.content.at(-1) as { id: string }).id,

@@ -79,6 +79,32 @@ test('it opens with the last of so many failures in a row, and not before', () =
   );
 });
 
+test('refusals that may be about one account open it by the second account, or by the tenth in a row', () => {
+  const REFUSED_MS = 30_000;
+  fc.assert(
+    fc.property(
+      fc.array(fc.constantFrom('alice', 'bob', undefined, 'answer'), { minLength: 1, maxLength: 40 }),
+      (happenings) => {
+        const breaker = new Breaker(OPTIONS);
+        let row: (string | undefined)[] = [];
+        for (const by of happenings) {
+          if (by === 'answer') breaker.succeed(enter(breaker, 0), 0);
+          else breaker.suspect(enter(breaker, 0), 0, by, REFUSED_MS);
+          row = by === 'answer' ? [] : [...row, by];
+          const accounts = new Set(row.filter((one) => one !== undefined));
+          expect(breaker.state(0)).toBe(accounts.size > 1 || row.length >= 10 ? 'open' : 'closed');
+          if (breaker.state(0) === 'closed') continue;
+          expect(breaker.dueAt).toBe(REFUSED_MS);
+          // What still refuses when it is tried again stays alone.
+          breaker.suspect(enter(breaker, REFUSED_MS), REFUSED_MS, 'alice', REFUSED_MS);
+          expect(breaker.dueAt).toBe(2 * REFUSED_MS);
+          return;
+        }
+      },
+    ),
+  );
+});
+
 test('it opens where half of the tries of the last 30 s failed, however they are mixed', () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(4_000)), { maxLength: 80 }), (tries) => {

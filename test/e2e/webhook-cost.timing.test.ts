@@ -2,8 +2,7 @@ import { afterAll, beforeAll, expect, inject, test } from 'vitest';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { SECRET } from '../support/tokens.ts';
 
-/** On a busy machine the least of a few is not the least. */
-const MOST_ROUNDS = 80;
+const MOST_ROUNDS = 10;
 const ENTRIES = 2_000;
 /** To hash the body for each would cost thousands; to send and read so long a header costs up to a half. */
 const MOST = 2;
@@ -22,7 +21,7 @@ beforeAll(async () => {
 
 afterAll(() => edge.stop());
 
-/** Sends a forged webhook. @returns how long its answer took, in milliseconds */
+/** Sends a forged webhook. @returns what its answer took, in milliseconds of CPU */
 async function forged(entries: number): Promise<number> {
   // A header has room for some hundreds of the right length, and for thousands of others.
   const signatures = Array.from({ length: entries }, (_, n) => `v1=${n.toString(16).padStart(n < 500 ? 64 : 8, '0')}`);
@@ -30,18 +29,18 @@ async function forged(entries: number): Promise<number> {
     'content-type': 'application/json',
     'stripe-signature': `t=${Math.floor(Date.now() / 1_000)},${signatures.join(',')}`,
   };
-  const began = performance.now();
+  const before = edge.cpuMs();
   const response = await fetch(`${edge.url}/webhooks/stripe`, { method: 'POST', headers, body: BODY });
   const text = await response.text();
-  const took = performance.now() - began;
+  const took = edge.cpuMs() - before;
   expect([response.status, text]).toEqual([401, expect.stringContaining('does not hold')]);
   return took;
 }
 
 test('two thousand forged signatures on a request cost hardly more than one', async () => {
-  // The least of many: whatever else the machine does only adds to it.
+  // The least of some: whatever else the edge does only adds to it.
   let [one, many] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY];
-  for (let round = 0; round < MOST_ROUNDS && !(round >= 15 && many / one < MOST); round += 1) {
+  for (let round = 0; round < MOST_ROUNDS && !(round >= 3 && many / one < MOST); round += 1) {
     one = Math.min(one, await forged(1));
     many = Math.min(many, await forged(ENTRIES));
   }

@@ -4,6 +4,7 @@ import { createClient } from '../../../src/client/index.ts';
 import { launchBrowser, noBrowser } from '../../support/browser.ts';
 import { type Edge, startEdgeWithPage } from '../../support/edge.ts';
 import { LONGEST_TASK_MS, longestTask } from '../../support/longest-task.ts';
+import { focused, withAccounts } from '../../support/operator-page.ts';
 import { answered, ask, openPage } from '../../support/page.ts';
 
 const MESSAGES = 1_000;
@@ -72,6 +73,56 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
     expect(longest).toBeLessThanOrEqual(LONGEST_TASK_MS);
     const after = await shifts();
     expect(after.value - before.value, after.moved.slice(before.moved.length).join('\n')).toBe(0);
+    expect(faults).toEqual([]);
+    await close();
+  });
+
+  test('a thousand accounts are used by keyboard, and no frame is dropped', async () => {
+    const { page, faults, close } = await openPage(browser, 'about:blank');
+    await withAccounts(page, server.url);
+    await page.goto(`${server.url}/#/budget`);
+    const table = page.getByRole('region', { name: 'Accounts and groups' });
+    await table.getByText(/of 1,001/).waitFor();
+    await page.getByText('Everybody, this month').waitFor();
+    const names = () => table.getByRole('row').locator('th').allTextContents();
+    const press = async (key: string, times = 1) => {
+      for (let i = 0; i < times; i += 1) {
+        await page.keyboard.press(key);
+        await page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => resolve(undefined))));
+      }
+    };
+    const first = table.getByRole('button', { name: /^account-/ }).first();
+    const worst: Record<string, number> = {};
+    const measured = async (name: string, act: () => Promise<void>) => {
+      worst[name] = await longestTask(page, name, act);
+    };
+    await first.focus();
+    await measured('rows', async () => {
+      await press('ArrowDown', 20);
+      await press('ArrowUp', 20);
+    });
+    await measured('pages', async () => {
+      await press('PageDown', 20);
+      await press('PageUp', 20);
+    });
+    expect(await focused(page)).toMatch(/^account-/);
+    const spent = table.getByRole('button', { name: 'Spent' });
+    await spent.focus();
+    await measured('sorting', async () => {
+      await press('Enter', 4);
+    });
+    await measured('filtering', async () => {
+      await table.getByRole('textbox', { name: 'Filter by name or group' }).focus();
+      await page.keyboard.type('account-99');
+      await press('Backspace', 10);
+    });
+    await table.getByRole('textbox', { name: 'Filter by name or group' }).fill('account-0007');
+    expect((await names()).filter((name) => name.startsWith('account'))).toEqual(['account-0007']);
+    await table.getByRole('textbox', { name: 'Filter by name or group' }).fill('');
+    await table.getByRole('button', { name: 'Name' }).click();
+    expect(await table.getByRole('columnheader', { name: 'Name' }).getAttribute('aria-sort')).toBe('ascending');
+    expect((await names()).slice(5, 7)).toEqual(['account-0000', 'account-0001']);
+    for (const [name, ms] of Object.entries(worst)) expect(ms, name).toBeLessThanOrEqual(LONGEST_TASK_MS);
     expect(faults).toEqual([]);
     await close();
   });

@@ -1,0 +1,37 @@
+import { pause } from './pause.ts';
+
+/** Work in steps. It yields how many bytes the next step takes in one piece. */
+export type Steps<T> = Generator<number, T, undefined>;
+
+/** Steps of more bytes than this are taken one at a time. */
+const LONG_STEP = 8 * 1024 * 1024;
+/** A millisecond for so many bytes leaves the others as much time as a long step takes. */
+const BYTES_IN_A_MS = 100_000;
+/** When the next long step may begin. A time cannot be left locked by somebody who leaves, as a lock can. */
+let freeAt = 0;
+/** Nobody waits longer, whatever the clock says: it may have been set back. */
+const LONGEST_QUEUE_MS = 60_000;
+
+/** Does work in steps, and lets the isolate's other requests work in between. @throws what the work throws */
+export async function inSteps<T>(work: Steps<T>): Promise<T> {
+  for (;;) {
+    const { value, done } = work.next();
+    if (done) return value;
+    await pause(value > LONG_STEP ? waitForTurn(value) : 0);
+  }
+}
+
+function waitForTurn(bytes: number): number {
+  const now = Date.now();
+  const at = Math.max(now, Math.min(freeAt, now + LONGEST_QUEUE_MS));
+  freeAt = at + bytes / BYTES_IN_A_MS;
+  return at - now;
+}
+
+/** Does work without a break. @throws what the work throws */
+export function atOnce<T>(work: Steps<T>): T {
+  for (;;) {
+    const { value, done } = work.next();
+    if (done) return value;
+  }
+}

@@ -1,0 +1,71 @@
+/**
+ * Tests what was changed: `npm run test:changed`, or with the commit or branch to compare with; `main` by default.
+ *
+ * It runs the tests of the folders that have changed, and one file of each way through the edge. What it leaves out it names:
+ * `npm test` runs all. Npm runs it in the folder of the package.
+ */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { globSync } from 'node:fs';
+import { dirname } from 'node:path';
+
+/** A file of each way: the quickest that goes all of it. */
+const WAYS: Record<string, string> = {
+  relay: 'test/messages/edge-blocks.test.ts',
+  turn: 'test/conversations/conversation.test.ts',
+  run: 'test/conversations/runs/run-limits.test.ts',
+  batch: 'test/batches/ownership.test.ts',
+  page: 'test/e2e/page/wire.test.ts',
+};
+
+/** Tests that stand elsewhere than in the folder of what they test. */
+const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
+  { of: 'src/playground/', tests: ['test/e2e/page/chat.test.ts', 'test/e2e/page/parts.test.ts'] },
+  { of: 'scripts/', tests: ['test/scripts/'] },
+];
+
+/** Every file of tests, but for what measures time: that runs alone. */
+const all = globSync('test/**/*.test.ts').filter((file) => !file.endsWith('.timing.test.ts'));
+
+const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8' }).split('\n').filter(Boolean);
+
+/** @returns the deepest folder of tests that mirrors where a file of the source is; undefined where there is none */
+function mirrorOf(file: string): string | undefined {
+  for (let folder = dirname(file); folder.startsWith('src/'); folder = dirname(folder)) {
+    const mirror = folder.replace(/^src/, 'test');
+    if (all.some((test) => test.startsWith(`${mirror}/`))) return `${mirror}/`;
+  }
+  return undefined;
+}
+
+/** @returns what to run for a file that has changed: a file of tests, or folders of them */
+function testsOf(file: string): string[] {
+  if (file.endsWith('.test.ts')) return all.includes(file) ? [file] : [];
+  const mirror = mirrorOf(file);
+  const elsewhere = ELSEWHERE.flatMap(({ of, tests }) => (file.startsWith(of) ? tests : []));
+  return [...(mirror === undefined ? [] : [mirror]), ...elsewhere];
+}
+
+const [, , base = 'main'] = process.argv;
+const [from = 'HEAD'] = git('merge-base', base, 'HEAD');
+const changed = [
+  ...new Set([...git('diff', '--name-only', from), ...git('ls-files', '--others', '--exclude-standard')]),
+];
+const chosen = new Set([...changed.flatMap(testsOf), ...Object.values(WAYS)]);
+const tests = [...chosen].filter(
+  (one) => ![...chosen].some((other) => one !== other && other.endsWith('/') && one.startsWith(other)),
+);
+const isRun = (file: string) => tests.some((one) => (one.endsWith('/') ? file.startsWith(one) : file === one));
+const leftOut = Map.groupBy(
+  all.filter((file) => !isRun(file)),
+  (file) => dirname(file),
+);
+console.log(`Changed since ${base}: ${changed.join(', ') || 'nothing'}.`);
+console.log(`Runs ${tests.join(', ')}: ${all.filter(isRun).length} of ${all.length} files.`);
+const { status } = spawnSync(
+  process.execPath,
+  ['node_modules/vitest/vitest.mjs', 'run', ...tests, '--project', '!timing'],
+  { stdio: 'inherit' },
+);
+const names = [...leftOut].map(([folder, files]) => `${folder} (${files.length})`).sort();
+console.log(`Left out, with what measures time: ${names.join(', ')}. \`npm test\` runs all.`);
+process.exitCode = status ?? 1;

@@ -1,0 +1,63 @@
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import { expect, onTestFinished, test } from 'vitest';
+import { startSimulatingEdge } from '../support/edge.ts';
+
+const QUICK = { SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' };
+const PAGE = 4_096;
+
+/** Overwrites the first page of tables in the file of each conversation. @returns how many files there are */
+async function damageFiles(persist: string, tables: readonly string[]): Promise<number> {
+  const files = await readdir(persist, { recursive: true });
+  const ours = files.filter((file) => /Conversation.*\/[0-9a-f]{64}\.sqlite$/.test(file));
+  for (const file of ours) {
+    // What was written last is in a log beside the file.
+    const database = new DatabaseSync(join(persist, file));
+    database.exec('pragma wal_checkpoint(truncate)');
+    const named = tables.map((table) => `'${table}'`).join();
+    const pages = database.prepare(`select rootpage from sqlite_master where name in (${named})`).all();
+    database.close();
+    const bytes = await readFile(join(persist, file));
+    for (const { rootpage } of pages) bytes.fill('x', (Number(rootpage) - 1) * PAGE, Number(rootpage) * PAGE);
+    await writeFile(join(persist, file), bytes);
+  }
+  return ours.length;
+}
+
+test.each(['turns messages', 'messages', 'pieces', 'calls', 'deliveries', 'approvals'])(
+  'a conversation whose file is damaged says so, others are answered, and it can be deleted: %s',
+  async (names) => {
+    const tables = names.split(' ');
+    const persist = await mkdtemp(join(tmpdir(), 'sluice-'));
+    onTestFinished(() => rm(persist, { recursive: true, force: true }));
+    const start = async () => await startSimulatingEdge(QUICK, persist);
+    let edge = await start();
+    onTestFinished(() => edge.stop());
+    const call = async (method: string, path: string, body?: object) => {
+      const headers = { 'content-type': 'application/json' };
+      const response = await fetch(edge.url + path, { method, headers, body: body ? JSON.stringify(body) : null });
+      return { status: response.status, text: await response.text() };
+    };
+    const say = (conversation: string) =>
+      call('POST', '/messages', {
+        ...{ conversation, model: 'claude-haiku-4-5', max_tokens: 50, stream: false },
+        messages: [{ role: 'user', content: 'Hello' }],
+      });
+    expect((await say('damaged')).status).toBe(200);
+    await edge.stop();
+    expect(await damageFiles(persist, tables)).toBe(1);
+    edge = await start();
+    const answers = [await call('GET', '/conversations/damaged'), await say('damaged')];
+    // What is damaged in the others is not read.
+    if (tables.includes('turns'))
+      for (const answer of answers) {
+        expect(answer).toMatchObject({ status: 500, text: expect.stringContaining('is damaged: its tables') });
+      }
+    expect((await say('sound')).status).toBe(200);
+    expect((await call('DELETE', '/conversations/damaged')).status).toBe(200);
+    expect((await call('GET', '/conversations/damaged')).status).toBe(404);
+    expect((await say('damaged')).status).toBe(200);
+  },
+);

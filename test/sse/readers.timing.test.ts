@@ -1,0 +1,58 @@
+import { expect, test } from 'vitest';
+import { FrameReader } from '../../src/sse/frames.ts';
+import { LineReader } from '../../src/sse/lines.ts';
+import { leastCpu } from '../support/least-cpu.ts';
+
+/** What is shorter is too near to what a process does besides. */
+const LEAST_MS = 0.01;
+const encoder = new TextEncoder();
+
+test('many lines in one piece take linear time, whatever ends them', () => {
+  const timeFor = (end: string, count: number) => {
+    const piece = encoder.encode(`data: x${end}`.repeat(count));
+    return leastCpu(() => {
+      let lines = 0;
+      const reader = new LineReader(() => {
+        lines += 1;
+      });
+      reader.push(piece);
+      expect(lines).toBeGreaterThanOrEqual(count - 1);
+    });
+  };
+  // A hundred times as much: with a search to the end of the piece for each line, ten thousand times as long.
+  for (const end of ['\n', '\r\n', '\r']) {
+    expect(timeFor(end, 300_000)).toBeLessThan(1_500 * Math.max(LEAST_MS, timeFor(end, 3_000)));
+  }
+});
+
+test('a line of 14 MB in small pieces takes linear time', () => {
+  const piece = new Uint8Array(100).fill(97);
+  const timeFor = (length: number) =>
+    leastCpu(() => {
+      let longest = 0;
+      const reader = new LineReader((_, start, end) => {
+        longest = Math.max(longest, end - start);
+      });
+      for (let at = 0; at < length; at += piece.length) reader.push(piece);
+      reader.push(Uint8Array.of(13, 10));
+      expect(longest).toBe(length);
+    });
+  // A hundred times as much: quadratic, it would take ten thousand times as long.
+  expect(timeFor(14_000_000)).toBeLessThan(1_500 * Math.max(LEAST_MS, timeFor(140_000)));
+});
+
+test.each([
+  ['one line', 'x'.repeat(65_536)],
+  ['many lines', `data: ${'x'.repeat(65_529)}\n`],
+])('a long event of %s in many pieces takes linear time', (_, text) => {
+  const piece = encoder.encode(text);
+  const timeFor = (count: number) =>
+    leastCpu(() => {
+      const reader = new FrameReader();
+      reader.push(encoder.encode('event: a\ndata: '));
+      for (let i = 0; i < count; i += 1) reader.push(piece);
+      expect(reader.push(encoder.encode('\n\n'))[0]?.data.length).toBeGreaterThan(count * 65_000);
+    });
+  // A hundred times as much: quadratic, it would take ten thousand times as long.
+  expect(timeFor(300)).toBeLessThan(1_500 * Math.max(LEAST_MS, timeFor(3)));
+});

@@ -1,0 +1,61 @@
+/** The last seconds of a month, a week, a year and a leap day, and the first of a month: a file of tests begins at one. */
+const MOMENTS = [
+  '2027-01-31T23:59:58Z',
+  '2027-03-01T00:00:00Z',
+  '2026-12-31T23:59:58Z',
+  '2028-02-29T23:59:58Z',
+  '2026-11-29T23:59:58Z',
+];
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    /** When each file of tests begins; empty where its path draws that. */
+    calendar: string;
+  }
+}
+
+/** What the isolate knows of its clock, whichever file has set it. */
+interface Clock {
+  real: () => number;
+  /** In milliseconds. */
+  ahead: number;
+}
+
+const globals = globalThis as { sluiceCalendar?: Clock };
+
+/**
+ * Sets the clock, once for each file of tests.
+ *
+ * @param moment a time of ISO 8601, or "machine" to leave the clock as it is; where it is empty the path draws one of
+ *   `MOMENTS`, each time the same
+ * @param path of the file
+ */
+export function beginAt(moment: string, path: string): void {
+  if (moment === 'machine') return;
+  const sum = [...path].reduce((all, letter) => (all * 31 + letter.charCodeAt(0)) % 1_000_003, 7);
+  const at = Date.parse(moment || (MOMENTS[sum % MOMENTS.length] ?? ''));
+  if (Number.isNaN(at)) throw new Error(`CALENDAR: "${moment}" is no time of ISO 8601.`);
+  globals.sluiceCalendar ??= movable();
+  globals.sluiceCalendar.ahead = at - globals.sluiceCalendar.real();
+}
+
+/** Sets the clock to a noon, for tests of a file that look at what a day has, or at examples of that day. */
+export function atNoon(): void {
+  beginAt('2026-11-20T12:00:00Z', '');
+}
+
+/** @returns how far the calendar is ahead of the machine's, in milliseconds */
+export function aheadMs(): number {
+  return globals.sluiceCalendar?.ahead ?? 0;
+}
+
+/** Replaces the clock of this isolate by one that can be set. */
+function movable(): Clock {
+  const real = Date.now.bind(Date);
+  const clock: Clock = { real, ahead: 0 };
+  Date.now = () => real() + clock.ahead;
+  globalThis.Date = new Proxy(Date, {
+    construct: (date, given, target) => Reflect.construct(date, given.length > 0 ? given : [Date.now()], target),
+  });
+  return clock;
+}

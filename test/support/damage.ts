@@ -1,0 +1,80 @@
+/** Stored rows that are taken from one conversation, damaged, and put into another. */
+import { runInDurableObject } from 'cloudflare:test';
+import { withoutSum, withSum } from '../../src/conversations/storage/damaged-row.ts';
+import { CONVERSATION_MIGRATIONS } from '../../src/conversations/storage/tables.ts';
+import { migrate } from '../../src/durable/migrations.ts';
+import { stubOf } from './conversations.ts';
+
+type Row = Record<string, SqlStorageValue>;
+/** The rows of each table. */
+export type Rows = Record<string, Row[]>;
+
+export const TABLES = ['meta', 'turns', 'messages', 'pieces', 'log', 'calls', 'approvals', 'deliveries'] as const;
+
+type Change = (members: Record<string, unknown>) => unknown;
+
+/** Changes the stored profile as its own code would. */
+export function changeProfile(sql: SqlStorage, change: Change): void {
+  const [row] = sql.exec<{ value: string }>("select value from meta where key = 'profile'").toArray();
+  sql.exec("update meta set value = ? where key = 'profile'", changed('its profile', row?.value ?? '', change));
+}
+
+/** Changes the stored outcomes or grants of all turns. */
+export function changeTurns(sql: SqlStorage, column: 'outcome' | 'grant', change: Change): void {
+  for (const { seq, text } of sql.exec(`select seq, ${column} as text from turns where text is not null`).toArray()) {
+    const json = changed(`the ${column} of a turn`, String(text), change);
+    sql.exec(`update turns set ${column} = ? where seq = ?`, json, seq ?? 0);
+  }
+}
+
+function changed(what: string, text: string, change: Change): string {
+  const members = JSON.parse(withoutSum(what, text)) as Record<string, unknown>;
+  change(members);
+  return withSum(what, JSON.stringify(members));
+}
+
+/** @returns all rows of a conversation, as they are stored now */
+export async function storedRows(id: string): Promise<Rows> {
+  return await runInDurableObject(stubOf(id), (_, { storage }) =>
+    Object.fromEntries(TABLES.map((table) => [table, storage.sql.exec(`select * from ${table}`).toArray()])),
+  );
+}
+
+/** Makes a conversation of rows, with an alarm that is due soon. @param damage changes what is stored */
+export async function placeRows(id: string, rows: Rows, damage: (sql: SqlStorage) => void): Promise<void> {
+  await runInDurableObject(stubOf(id), async (_, { storage }) => {
+    migrate(storage, CONVERSATION_MIGRATIONS);
+    storage.sql.exec('delete from meta');
+    for (const [table, all] of Object.entries(rows)) {
+      for (const row of all) {
+        const names = Object.keys(row);
+        const marks = names.map(() => '?').join(', ');
+        storage.sql.exec(`insert into ${table} (${names.join(', ')}) values (${marks})`, ...Object.values(row));
+      }
+    }
+    changeProfile(storage.sql, (profile) => {
+      profile.id = id;
+    });
+    damage(storage.sql);
+    await storage.setAlarm(Date.now() + 3_600_000);
+  });
+}
+
+/** A text in a column of a row: `at` counts the row in its table. */
+export interface Cell {
+  table: string;
+  at: number;
+  column: string;
+  text: string;
+}
+
+/** @returns all stored texts that are not empty */
+export function textsIn(rows: Rows): Cell[] {
+  return Object.entries(rows).flatMap(([table, all]) =>
+    all.flatMap((row, at) =>
+      Object.entries(row).flatMap(([column, text]) =>
+        typeof text === 'string' && text !== '' ? [{ table, at, column, text }] : [],
+      ),
+    ),
+  );
+}

@@ -1,0 +1,139 @@
+// In workerd: headers are the runtime's.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { type UpstreamRefusal, verdict } from '../../src/upstream/judge.ts';
+
+const AT_ONCE = 10;
+const LATE = 5_000;
+const body = (type: string, message = 'In its words.') => JSON.stringify({ type: 'error', error: { type, message } });
+const answer = (status: number, headers: Record<string, string> = {}) => ({ status, headers: new Headers(headers) });
+
+function refusalOf(
+  status: number,
+  text: string,
+  headers: Record<string, string> = {},
+  elapsedMs = AT_ONCE,
+): UpstreamRefusal {
+  const judged = verdict(answer(status, headers), { text, elapsedMs });
+  if (judged.kind === 'answer') throw new Error('That was judged as an answer.');
+  return judged;
+}
+
+const HIDDEN = /^The upstream refused the credentials of this deployment\./;
+const KEY = 'This API key may not.';
+const MODEL = 'Fast mode is not available for this model in your plan';
+const NO_CREDIT = 'Your credit balance is too low to access the Anthropic API.';
+
+test.each<[number, string, UpstreamRefusal['kind'], number, string, string | RegExp]>([
+  [400, body('invalid_request_error'), 'request', 400, 'invalid_request_error', 'In its words.'],
+  [400, body('invalid_request_error', NO_CREDIT), 'refused', 500, 'upstream_auth', HIDDEN],
+  [401, body('authentication_error'), 'refused', 500, 'upstream_auth', HIDDEN],
+  [401, '<html>', 'unclear', 500, 'upstream_auth', HIDDEN],
+  [402, '', 'refused', 500, 'upstream_auth', HIDDEN],
+  [403, body('permission_error', KEY), 'refused', 500, 'upstream_auth', HIDDEN],
+  [403, body('permission_error', ' '), 'refused', 500, 'upstream_auth', HIDDEN],
+  [403, body('permission_error', MODEL), 'request', 403, 'permission_error', MODEL],
+  [403, body('forbidden', 'Request not allowed'), 'unclear', 500, 'upstream_auth', HIDDEN],
+  [403, '{"message":"User is not authorized"}', 'unclear', 500, 'upstream_auth', HIDDEN],
+  [307, '', 'unclear', 500, 'upstream_redirect', /redirect/],
+  [404, body('not_found_error'), 'request', 404, 'not_found_error', 'In its words.'],
+  [404, '<html>', 'request', 404, 'upstream_404', /404 without/],
+  [408, body('timeout_error'), 'down', 408, 'timeout_error', 'In its words.'],
+  [409, body('conflict_error'), 'again', 409, 'conflict_error', 'In its words.'],
+  [429, body('rate_limit_error'), 'overloaded', 429, 'rate_limit_error', /takes no more from this deployment/],
+  [500, body('api_error'), 'down', 500, 'api_error', 'In its words.'],
+  [500, body('of_the_future'), 'down', 500, 'of_the_future', 'In its words.'],
+  [503, '<html>', 'overloaded', 503, 'upstream_503', /503 without/],
+  [529, body('overloaded_error'), 'overloaded', 529, 'overloaded_error', 'In its words.'],
+  [200, '<html>', 'down', 500, 'upstream_no_answer', /not the Claude API/],
+])('a %i with %j is judged as %s: the caller gets %i, and the log %s', (status, text, kind, told, logged, message) => {
+  const { kind: found, forCaller, forOperator } = refusalOf(status, text);
+  expect([found, forCaller.status, forOperator, forCaller.logged]).toEqual([kind, told, logged, logged]);
+  expect(forCaller.message).toEqual(typeof message === 'string' ? message : expect.stringMatching(message));
+});
+
+const TYPES = {
+  invalid_request_error: 400,
+  authentication_error: 401,
+  billing_error: 402,
+  permission_error: 403,
+  not_found_error: 404,
+  conflict_error: 409,
+  request_too_large: 413,
+  rate_limit_error: 429,
+  api_error: 500,
+  timeout_error: 504,
+  overloaded_error: 529,
+};
+
+describe.each(Object.entries(TYPES))('an error of the type %s', (type, status) => {
+  test.each(['In its words.', KEY, NO_CREDIT])(
+    'means with the status of a success what it means with its own: %s',
+    (message) => {
+      const text = body(type, message);
+      const usual = refusalOf(status, text);
+      for (const one of [refusalOf(200, text), refusalOf(200, `event: error\ndata: ${text}\n\n`)]) {
+        expect({ ...one, forCaller: { ...one.forCaller } }).toEqual({ ...usual, forCaller: { ...usual.forCaller } });
+      }
+    },
+  );
+});
+
+test('an answer is one, however it begins', () => {
+  for (const text of [
+    '',
+    '{"type":"mess',
+    '{"type":"message"}',
+    '  {',
+    '{"content":[{"text":"\\"type\\":\\"error\\""}]}',
+  ]) {
+    expect(verdict(answer(200), { text, elapsedMs: LATE })).toEqual({ kind: 'answer', mayHaveRun: true });
+  }
+  const stream = answer(200, { 'content-type': 'text/event-stream' });
+  for (const text of [': wait\n\n', 'event: message_start\ndata: {"type":"message_start"}\n\n']) {
+    expect(verdict(stream, { text, elapsedMs: LATE }).kind).toBe('answer');
+  }
+});
+
+test('whatever an upstream says, its caller gets the words of the API alone, and nothing of what is the operator’s', () => {
+  const secret = 'of-the-operator';
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 300, max: 599 }),
+      fc.oneof(
+        fc.constantFrom(...Object.keys(TYPES), 'forbidden').map((type) => body(type, `${secret} key`)),
+        fc.string().map((text) => `${secret} ${text}`),
+        fc.json(),
+      ),
+      fc.constantFrom<Record<string, string>>({}, { 'x-should-retry': 'true' }, { 'retry-after': '7' }),
+      (status, text, headers) => {
+        const { kind, forCaller, isVerbatim, waitMs } = refusalOf(status, text, headers);
+        if (!isVerbatim) expect(JSON.stringify([forCaller.message, forCaller.headers])).not.toContain(secret);
+        if (kind === 'refused' || kind === 'unclear') {
+          expect([isVerbatim, forCaller.status, forCaller.headers['x-should-retry']]).toEqual([false, 500, 'false']);
+        } else {
+          expect(forCaller.status).toBe(status);
+          expect(waitMs).toBe('retry-after' in headers ? 7_000 : undefined);
+        }
+      },
+    ),
+  );
+});
+
+test('only what no API has answered, and not at once, may have run', () => {
+  fc.assert(
+    fc.property(fc.integer({ min: 300, max: 599 }), fc.nat(400), (status, elapsedMs) => {
+      const isGateway = status === 408 || status === 499 || (status >= 500 && ![521, 525, 526, 530].includes(status));
+      expect(refusalOf(status, '<html>', {}, elapsedMs).mayHaveRun).toBe(isGateway && elapsedMs > 50);
+      expect(refusalOf(status, body('api_error'), {}, elapsedMs).mayHaveRun).toBe(false);
+      expect(refusalOf(status, '<html>', { 'request-id': 'req_1' }, elapsedMs).mayHaveRun).toBe(false);
+      expect(refusalOf(200, body('api_error'), {}, elapsedMs).mayHaveRun).toBe(false);
+      for (const words of ['connection reset', 'DNS lookup failed', 'TLS handshake failed']) {
+        const failure = verdict({ thrown: new TypeError(words) }, { text: '', elapsedMs });
+        expect([failure.kind, failure.mayHaveRun]).toEqual(['down', words.startsWith('conn') && elapsedMs > 50]);
+      }
+    }),
+  );
+});

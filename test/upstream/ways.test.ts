@@ -1,0 +1,409 @@
+// In workerd: requests, answers and objects are the runtime's.
+import { env } from 'cloudflare:workers';
+import { afterAll, describe, expect, test, vi } from 'vitest';
+import { Account } from '../../src/accounts/account.ts';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import type { Bindings } from '../../src/durable/bindings.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import { type Settings, settingsOf } from '../../src/settings/settings.ts';
+import { upstreamOf } from '../../src/upstream/upstream.ts';
+import { bodyOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
+import { resetAll } from '../support/reset.ts';
+import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+
+/**
+ * What each way says to its caller, writes into the log, and books, whatever the upstream does: one row for each thing that
+ * can happen, with its exceptions. A way that answers otherwise today stands in `WRONG`.
+ */
+const MODEL = 'claude-opus-5-5';
+const HAIKU = 'claude-haiku-5-5';
+const MESSAGES = [{ role: 'user', content: 'Hi' }];
+const ASK = { model: MODEL, max_tokens: 200, messages: MESSAGES };
+
+type Way = 'message' | 'stream' | 'turn' | 'vote' | 'count' | 'prefix' | 'download';
+type Engine = 'one upstream' | 'several upstreams';
+type Ask = (path: string, body?: object) => Promise<Response>;
+
+const WAYS: Record<Way, (ask: Ask) => Promise<Response>> = {
+  message: (ask) => ask('/v1/messages', ASK),
+  stream: (ask) => ask('/messages', ASK),
+  turn: (ask) => ask('/messages', { ...ASK, conversation: 'c1' }),
+  vote: (ask) => ask('/classify', { input: 'x', labels: ['a', 'b'], model: MODEL, cache_seconds: 0 }),
+  count: (ask) => ask('/count-tokens', { model: MODEL, messages: MESSAGES }),
+  prefix: (ask) => ask('/prefixes/support', { system: 'You are kind.', model: MODEL }),
+  download: (ask) => ask('/v1/files/file_1/content'),
+};
+const FREE: readonly Way[] = ['count', 'prefix', 'download'];
+
+/** What a caller is told, what stands in the log line, and the rows of the ledger, newest first. */
+interface Cell {
+  says: string;
+  logs: string;
+  books: string;
+}
+
+interface Row extends Cell {
+  answer: (sent: Sent) => Response | Promise<Response>;
+  vars?: Record<string, string>;
+  headers?: Record<string, string>;
+  /** From which call on the account's answers to an admission are lost. */
+  lost?: number;
+  /** What happens once the request has gone up. */
+  once?: 'leave' | 'stop';
+  /** Where it can happen; by default on all ways. */
+  on?: readonly Way[];
+  /** How single ways, or all with several upstreams, differ. A way with several upstreams has the last word. */
+  but?: Partial<Record<Way | 'several' | `several ${Way}`, Partial<Cell>>>;
+}
+
+const refusal =
+  (status: number, type: string, message: string, headers: Record<string, string> = {}) =>
+  () =>
+    Response.json(
+      { type: 'error', error: { type, message }, request_id: 'req_up' },
+      { status, headers: { 'request-id': 'req_up', ...headers } },
+    );
+const page = (status: number) => () =>
+  new Response('<html>Log in</html>', { status, headers: { 'content-type': 'text/html' } });
+/** What may have run takes longer to fail than a connection takes to be made. */
+const late = (answer: () => Response) => async () => {
+  await scheduler.wait(80);
+  return answer();
+};
+const isStream = ({ text }: Sent) => /"stream": ?true/.test(text);
+const headersOf = (sent: Sent) => ({ 'content-type': isStream(sent) ? 'text/event-stream' : 'application/json' });
+const never = ({ signal }: Sent) =>
+  new Promise<Response>((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true }));
+const silence = (sent: Sent) =>
+  new Response(
+    new ReadableStream({
+      type: 'bytes',
+      start: (body) =>
+        sent.signal?.addEventListener('abort', () => body.error(sent.signal?.reason), { once: true }) ?? undefined,
+    }),
+    { headers: headersOf(sent) },
+  );
+const answered = (model: string) =>
+  Response.json({
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model,
+    content: [{ type: 'text', text: '{"label":"a"}' }],
+    stop_reason: 'end_turn',
+    usage: { input_tokens: 10, output_tokens: 10 },
+  });
+
+/** A refusal in the API's form that a caller may see: it is told in the upstream's own words, and costs nothing. */
+const told = (status: number, type: string, message: string): Row => ({
+  answer: refusal(status, type, message),
+  says: `${status} ${type}: ${message}`,
+  logs: type,
+  books: 'refused_upstream free',
+});
+
+/** A refusal that only the operator can correct: the log alone has the upstream's words. */
+const ofOperator = (status: number, type: string, message: string): Row => ({
+  answer: refusal(status, type, message),
+  says: '500 api_error: The upstream refused the credentials of this deployment. Its operator finds the reason in the log. [x-should-retry: false]',
+  logs: `upstream_auth (${status} ${type}: ${message})`,
+  books: 'refused_upstream free',
+});
+
+const SILENT =
+  'api_error: The upstream fell silent in the middle of its answer. What came before stands; send the request again for a whole one.';
+const CUT =
+  'api_error: The connection to the upstream broke in the middle of its answer. Send the request again for a whole one.';
+const TIMED_OUT = '504 timeout_error: The upstream did not answer in time. Try again, or stream the answer.';
+const NOT_THE_API =
+  '500 api_error: What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.';
+const LOST = '503 api_error: The account could not be reached. Try again in a moment. [retry-after: 1]';
+/** A file may have any content. */
+const A_FILE = { says: '200 its content', logs: 'nothing' };
+
+const ROWS: Record<string, Row> = {
+  'a refused key': ofOperator(401, 'authentication_error', 'invalid x-api-key'),
+  'an open bill': ofOperator(402, 'billing_error', 'Your bill is open.'),
+  'no credit': ofOperator(
+    400,
+    'invalid_request_error',
+    'Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing to purchase credits.',
+  ),
+  'a 403 about the key': ofOperator(403, 'permission_error', 'Your API key does not have permission.'),
+  'a 403 about the request': told(403, 'permission_error', 'Fast mode is not available for this model in your plan'),
+  'a 400': told(400, 'invalid_request_error', 'max_tokens: too large'),
+  'a 408': told(408, 'timeout_error', 'Request timeout'),
+  'a 409': told(409, 'conflict_error', 'Conflict'),
+  'a 500': told(500, 'api_error', 'Internal server error'),
+  'a 529': told(529, 'overloaded_error', 'Overloaded'),
+  'a 429': {
+    answer: refusal(429, 'rate_limit_error', 'Your organization org_1 is limited.', { 'retry-after': '30' }),
+    says: '429 rate_limit_error: The upstream takes no more from this deployment at the moment. Try again in 30 s. [retry-after: 30, sluice-limited-by: upstream]',
+    logs: 'rate_limit_error',
+    books: 'refused_upstream free',
+  },
+  'a redirect': {
+    answer: () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } }),
+    says: '500 api_error: The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL to the final address. [x-should-retry: false]',
+    logs: 'upstream_redirect',
+    books: 'refused_upstream free',
+  },
+  'a page with the status of a success': {
+    answer: page(200),
+    says: NOT_THE_API,
+    logs: 'upstream_no_answer',
+    books: 'refused_upstream free',
+    but: { download: A_FILE },
+  },
+  'an error with the status of a success': {
+    ...told(529, 'overloaded_error', 'Overloaded'),
+    answer: () => Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }),
+    but: { download: A_FILE },
+  },
+  'a page of a proxy that reached nobody': {
+    answer: page(521),
+    says: '521 api_error: The upstream answered 521 without an explanation.',
+    logs: 'upstream_521',
+    books: 'refused_upstream free',
+  },
+  'a page after a while': {
+    answer: late(page(502)),
+    says: '502 api_error: The upstream answered 502 without an explanation.',
+    logs: 'upstream_502',
+    books: 'refused_upstream by the clock',
+    but: { several: { books: 'refused_upstream by the clock, retried by the clock' } },
+  },
+  'no connection': {
+    answer: () => Promise.reject(new TypeError('DNS lookup failed')),
+    says: '500 api_error: The upstream could not be reached. Try again in a moment.',
+    logs: 'upstream_unreachable: DNS lookup failed',
+    books: 'unreachable free',
+  },
+  'no headers': {
+    answer: never,
+    vars: { UPSTREAM_TIMEOUT_MS: '60' },
+    says: TIMED_OUT,
+    logs: 'upstream_timeout',
+    books: 'cut by the clock',
+  },
+  'no first byte': {
+    answer: silence,
+    vars: { STREAM_IDLE_MS: '60', UPSTREAM_TIMEOUT_MS: '300' },
+    says: `500 ${SILENT}`,
+    logs: 'upstream_silent',
+    books: 'silent by the clock',
+    but: {
+      stream: { says: `200 ${SILENT}` },
+      turn: { says: `200 ${SILENT}`, books: 'interrupted by the clock' },
+      download: { says: '200 broken off' },
+      // There the first byte is a part of the try, and a late answer is better than none.
+      several: { says: TIMED_OUT, logs: 'upstream_timeout', books: 'cut by the clock' },
+      'several download': { says: '200 broken off', logs: 'upstream_silent' },
+    },
+  },
+  'a cut': {
+    answer: (sent) =>
+      new Response(bodyOf([isStream(sent) ? 'event: message_start\nda' : '{"type":"mess'], 'cut'), {
+        headers: headersOf(sent),
+      }),
+    says: `500 ${CUT}`,
+    logs: 'upstream_cut',
+    books: 'cut by the clock',
+    but: {
+      stream: { says: `200 ${CUT}` },
+      turn: { says: `200 ${CUT}`, books: 'interrupted by the clock' },
+      download: { says: '200 broken off' },
+    },
+  },
+  'a caller who leaves': {
+    // Where the call goes on, it ends.
+    answer: async ({ signal }) => {
+      await left.promise;
+      await scheduler.wait(20);
+      signal?.throwIfAborted();
+      return answered(MODEL);
+    },
+    once: 'leave',
+    says: 'nothing',
+    logs: 'client_gone',
+    books: 'client_gone by the clock',
+    // A turn goes on: its caller finds the answer in the conversation.
+    but: { turn: { logs: 'nothing', books: 'complete as used' } },
+  },
+  'a stop': {
+    answer: never,
+    once: 'stop',
+    on: ['turn'],
+    says: '500 api_error: This turn was stopped before anything was said. [x-should-retry: false]',
+    logs: 'stopped',
+    books: 'cut by the clock',
+  },
+  'a lost first admission': {
+    answer: () => answered(MODEL),
+    lost: 1,
+    says: LOST,
+    logs: 'account_unreachable: lost',
+    books: 'unreachable free',
+  },
+  'a lost second admission': {
+    answer: late(page(502)),
+    lost: 2,
+    vars: { UPSTREAM_MAX_RETRIES: '1' },
+    on: ['message', 'stream', 'turn', 'vote'],
+    says: '502 api_error: The upstream answered 502 without an explanation.',
+    logs: 'upstream_502',
+    books: 'unreachable free, retried by the clock',
+    // If no other try is admitted, this is the answer.
+    but: { several: { says: LOST, logs: 'account_unreachable: lost' } },
+  },
+  'a model that steps in': {
+    answer: ({ text }) => (text.includes(HAIKU) ? answered(HAIKU) : refusal(529, 'overloaded_error', 'Overloaded')()),
+    headers: { 'sluice-fallback-models': HAIKU },
+    on: ['message', 'stream', 'turn', 'vote'],
+    says: '529 overloaded_error: Overloaded',
+    logs: 'overloaded_error',
+    books: 'refused_upstream free',
+    but: { several: { says: `200 ${HAIKU}`, logs: 'nothing', books: 'complete as used, retried free' } },
+  },
+};
+
+/** The cells that are not yet as they should be. */
+const WRONG: Record<string, readonly Way[]> = {
+  // A download is not watched once its headers have come.
+  'no first byte': ['download'],
+  'a cut': ['download'],
+  // Who asks for this count does not hear that its caller leaves.
+  'a caller who leaves': ['prefix'],
+  // The hold that a lost answer has placed stays until its deadline.
+  'a lost second admission': ['message', 'stream', 'turn', 'vote'],
+};
+
+let nth = 0;
+/** Resolved once the caller has left. */
+let left = Promise.withResolvers<void>();
+
+function edge(engine: Engine, { answer, vars }: Row): TestApp {
+  nth += 1;
+  const entries = ['east', 'west'].map((name) => ({
+    name,
+    kind: 'anthropic',
+    base_url: `https://${name}.ways${nth}.test`,
+    models: [MODEL, HAIKU],
+  }));
+  const several = {
+    UPSTREAM: '',
+    ANTHROPIC_API_KEY: '',
+    UPSTREAMS: JSON.stringify(entries),
+    UPSTREAM_EAST_KEY: 'key-east',
+    UPSTREAM_WEST_KEY: 'key-west',
+  };
+  const one = { UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' };
+  const engineVars = engine === 'one upstream' ? one : several;
+  const settings = { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...engineVars, ...vars };
+  const app = testApp(answer, settings);
+  const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
+  const parsed = settingsOf(settings);
+  vi.spyOn(inside, 'settings').mockReturnValue(parsed);
+  vi.spyOn(inside, 'upstream').mockReturnValue(
+    upstreamOf(parsed, async (url, { signal, ...init }) => {
+      const text = await new Response(init.body ?? '').text();
+      const sent = { method: 'POST', url: new URL(url), text, signal } as Sent;
+      app.sent.push(sent);
+      return await answer(sent);
+    }),
+  );
+  return app;
+}
+
+/** Has the account's answers to an admission be lost from the given one on, although it has decided. */
+function loseAdmissions(from: number): void {
+  const { admitJson } = Account.prototype;
+  let calls = 0;
+  vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...args) {
+    const decision = await admitJson.apply(this, args);
+    calls += 1;
+    if (calls >= from) throw Object.assign(new Error('lost'), { retryable: false });
+    return decision;
+  });
+}
+
+async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
+  const account = `${way}-${nth}`;
+  left = Promise.withResolvers();
+  const app = edge(engine, row);
+  const credential = bearer(await tokenOf(account, ['messages', 'classify', 'prefixes']));
+  if (way === 'download') {
+    const upstream = engine === 'one upstream' ? '' : 'east';
+    const stub = accountStub(env as unknown as Bindings, settingsOf(DEPLOYED), account);
+    await stub.noteMade([{ kind: 'file', id: 'file_1', upstream }]);
+  }
+  if (row.lost) loseAdmissions(row.lost);
+  const caller = new AbortController();
+  const headers = { 'content-type': 'application/json', ...credential, ...row.headers };
+  const asking = WAYS[way]((path, body) =>
+    app.fetch(path, {
+      ...(body && { method: path.startsWith('/prefixes') ? 'PUT' : 'POST', body: JSON.stringify(body) }),
+      headers,
+      signal: caller.signal,
+    }),
+  );
+  const reading = asking.then(saidIn, () => 'nothing');
+  if (row.once) await vi.waitUntil(() => app.sent.length > 0, 10_000);
+  if (row.once === 'stop') await app.post('/conversations/c1/stop', {}, credential);
+  if (row.once === 'leave') {
+    caller.abort();
+    left.resolve();
+  }
+  const said = await Promise.race([reading, scheduler.wait(1_500).then(() => 'nothing for long')]);
+  if (said === 'nothing for long') caller.abort();
+  await app.settled();
+  const line = app.log.find(({ route }) => !String(route).endsWith('/stop'));
+  const logs = line?.upstream_said
+    ? `${line.error_type} (${line.upstream_said})`
+    : String(line?.error_type ?? 'nothing');
+  const usage = await app.fetch('/usage/requests', { headers: credential });
+  const { data } = (await usage.json()) as { data: { status: string; cost_usd: number; estimated: boolean }[] };
+  const books = data.map(({ status, cost_usd, estimated }) =>
+    status === 'held' ? status : `${status} ${cost_usd === 0 ? 'free' : estimated ? 'by the clock' : 'as used'}`,
+  );
+  return { says: row.once === 'leave' ? 'nothing' : said, logs, books: books.join(', ') };
+}
+
+/** @returns status and error of an answer, or what it answers with. */
+async function saidIn(response: Response): Promise<string> {
+  const text = await response.text().catch(() => undefined);
+  if (text === undefined) return `${response.status} broken off`;
+  const envelope = /\{"type":"error".*\}/.exec(text)?.[0];
+  if (response.status < 400 && !text.includes('event: error')) {
+    const model = /"model":"([\w-]+)"/.exec(text)?.[1];
+    return `${response.status} ${model ?? 'its content'}`;
+  }
+  const { error } = JSON.parse(envelope ?? '{}') as { error?: { type: string; message: string } };
+  const shown = ['retry-after', 'x-should-retry', 'sluice-limited-by'].flatMap((name) =>
+    response.headers.has(name) ? `${name}: ${response.headers.get(name)}` : [],
+  );
+  return `${response.status} ${error?.type}: ${error?.message}${shown.length > 0 ? ` [${shown.join(', ')}]` : ''}`;
+}
+
+afterAll(resetAll);
+
+const ENGINES: readonly Engine[] = ['one upstream', 'several upstreams'];
+const CASES = ENGINES.flatMap((engine) => Object.entries(ROWS).map(([name, row]) => ({ engine, name, row })));
+
+describe.each(CASES)('with $engine, $name', ({ engine, name, row }) => {
+  const { says, logs, books, but = {}, on = Object.keys(WAYS) as Way[] } = row;
+  for (const way of on) {
+    const isOne = engine === 'one upstream';
+    const right = { says, logs, books, ...(isOne ? {} : but.several), ...but[way] };
+    if (!isOne && but.several && way !== 'download') Object.assign(right, but.several);
+    if (!isOne) Object.assign(right, but[`several ${way}`]);
+    if (FREE.includes(way)) right.books = '';
+    const check = WRONG[name]?.includes(way) ? test.fails : test;
+    check(`is answered, logged and booked by ${way}`, async () => {
+      const cell = await cellOf(way, engine, row);
+      await settledApps();
+      vi.restoreAllMocks();
+      expect(cell).toEqual(right);
+    });
+  }
+});

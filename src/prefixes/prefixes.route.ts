@@ -69,7 +69,8 @@ async function prefixAnswerOf(
   const upstream = upstreamOf(settings, fetchUpstream);
   const model = settings.models.resolve(prefix.content.model ?? defaultModel(settings.models)?.id ?? '');
   await admitTokenCount({ ...contextOf(c), route: 'prefixes', model });
-  const counting = { upstream, settings, model, headers: c.req.raw.headers };
+  const { headers, signal } = c.req.raw;
+  const counting = { upstream, settings, model, headers, signal };
   const { complete, added } = countBodies(prefix, model);
   const [all, rest] = await Promise.all([
     countTokens(complete, counting),

@@ -2,7 +2,7 @@ import { isCount } from '../pricing/cost.ts';
 import type { Settings } from '../settings/settings.ts';
 import { readAnswer } from './buffered-answer.ts';
 import { NoUpstream } from './choice/pool.ts';
-import { interrupted, notTheApi, timedOut } from './failure.ts';
+import { callerLeft, interrupted, notTheApi, timedOut } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
 import type { UpstreamRefusal } from './judge.ts';
 import type { BodyMaker } from './kinds/kind.ts';
@@ -32,8 +32,7 @@ const COUNT_TIMEOUT_MS = 20_000;
  * Asks the upstream how many tokens a prompt has.
  *
  * @param body JSON with only the members that counting accepts
- * @throws ApiError while the upstream cannot be reached, or takes too long
- * @throws the signal's reason when it is aborted
+ * @throws ApiError while the upstream cannot be reached, or takes too long, and when the signal is aborted
  */
 export async function askCount(
   body: BodyMaker,
@@ -42,7 +41,7 @@ export async function askCount(
   const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
   const controller = new AbortController();
-  const leave = () => controller.abort(signal?.reason);
+  const leave = () => controller.abort(callerLeft());
   if (signal?.aborted) leave();
   signal?.addEventListener('abort', leave, { once: true });
   const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);

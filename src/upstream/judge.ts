@@ -31,7 +31,7 @@ export interface UpstreamRefusal {
 }
 
 /** `answer`: the upstream works. Whether the answer is complete is not judged here. */
-export type UpstreamVerdict = UpstreamRefusal | { kind: 'answer'; mayHaveRun: true };
+export type UpstreamVerdict = UpstreamRefusal | { kind: 'answer'; mayHaveRun: true; waitMs?: undefined };
 
 type AnswerHead = Pick<Response, 'status' | 'headers'>;
 
@@ -194,7 +194,7 @@ function mayHaveRun({ status, headers }: AnswerHead, isOfApi: boolean, elapsedMs
 }
 
 /** @returns the milliseconds that an upstream asks to wait; undefined if it does not ask. */
-export function retryAfterMs(headers: Headers): number | undefined {
+function retryAfterMs(headers: Headers): number | undefined {
   const milliseconds = headers.get('retry-after-ms');
   if (milliseconds !== null && milliseconds.trim() !== '' && Number(milliseconds) >= 0) return Number(milliseconds);
   const value = headers.get('retry-after');

@@ -1,13 +1,14 @@
 /** Decides when a request is sent again: whether the try before may have run, and how long to wait. */
 
-import { retryAfterMs, verdict } from './judge.ts';
+import { type UpstreamVerdict, verdict } from './judge.ts';
 import { readStart } from './read-start.ts';
 
 /** If the upstream asks for a longer wait than this, its answer goes to the caller, who can wait. Milliseconds. */
 export const LONGEST_WAIT_MS = 10_000;
 const FIRST_WAIT_MS = 500;
 const LONGEST_BACKOFF_MS = 8_000;
-const RETRYABLE: ReadonlySet<number> = new Set([408, 409]);
+/** What may pass by itself. */
+const PASSING: ReadonlySet<UpstreamVerdict['kind']> = new Set(['again', 'down', 'overloaded']);
 
 /** Decides whether a refused request may have run. If that depends on the body, it reads as much of it as needed. */
 export async function readRefusal(
@@ -30,12 +31,10 @@ export function waitBeforeRetry(
 ): number | undefined {
   const backoff = Math.min(FIRST_WAIT_MS * 2 ** attempt, LONGEST_BACKOFF_MS) * (1 - random() * 0.25);
   if (!response) return backoff;
-  const { status, headers } = response;
-  if (status < 400) return undefined;
-  const shouldRetry = headers.get('x-should-retry');
-  if (shouldRetry === 'false') return undefined;
-  const asked = retryAfterMs(headers);
-  if (asked !== undefined && asked > LONGEST_WAIT_MS) return undefined;
-  if (shouldRetry === 'true' || RETRYABLE.has(status) || status >= 500) return asked ?? backoff;
-  return status === 429 ? asked : undefined;
+  const judged = verdict(response, { text: '', elapsedMs: 0 });
+  const shouldRetry = response.headers.get('x-should-retry');
+  if (!PASSING.has(judged.kind) || shouldRetry === 'false') return undefined;
+  const { waitMs: asked } = judged;
+  if (asked !== undefined) return asked > LONGEST_WAIT_MS ? undefined : asked;
+  return response.status === 429 && shouldRetry !== 'true' ? undefined : backoff;
 }

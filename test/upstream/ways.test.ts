@@ -272,10 +272,6 @@ const WRONG: Record<string, readonly Way[]> = {
   // A download is not watched once its headers have come.
   'no first byte': ['download'],
   'a cut': ['download'],
-  // Who asks for this count does not hear that its caller leaves.
-  'a caller who leaves': ['prefix'],
-  // The hold that a lost answer has placed stays until its deadline.
-  'a lost second admission': ['message', 'stream', 'turn', 'vote'],
 };
 
 let nth = 0;

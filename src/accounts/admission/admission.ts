@@ -21,10 +21,14 @@ import { grantOf, requestMeterOf } from './request-meter.ts';
  *   while the account's object cannot be reached
  */
 export async function admit(request: MeterRequest): Promise<RequestMeter> {
+  return await orUnsent(request, admitWithGrant(request));
+}
+
+/** Settles a try whose admission was lost: the account may have placed the hold all the same. Nothing goes up, so it is 0. */
+async function orUnsent<T>(request: MeterRequest, admitting: Promise<T>): Promise<T> {
   try {
-    return await admitWithGrant(request);
+    return await admitting;
   } catch (thrown) {
-    // The account may have placed the hold although its answer was lost. Nothing goes up, so the hold is settled at 0.
     if (thrown instanceof ObjectUnreachable && !isOverloaded(thrown.cause)) {
       request.waitUntil(settleNow(request, JSON.stringify(unsent(request))));
     }
@@ -80,7 +84,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
     },
     again: (spent) => {
       next();
-      return admitTry(choice, number + 1, spent, true);
+      return orUnsent(request, admitTry(choice, number + 1, spent, true));
     },
     hasFallback: () => choice.hasNext,
     fallBack: async (spent) => {
@@ -88,7 +92,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
       const back = choice.mark();
       while (choice.next()) {
         try {
-          return await admitTry(choice, number + 1, spent, true);
+          return await orUnsent(request, admitTry(choice, number + 1, spent, true));
         } catch (thrown) {
           // A fallback model may be refused, or not served by any upstream. Then the next one is tried.
           if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;

@@ -71,6 +71,11 @@ function partsOf(seed: number): Part[] {
     { name: 'hunt', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/hunt.timing.test.ts') },
     { name: 'properties', env: { PROPERTY_RUNS: '100%', SHUFFLE: String(seed) }, args: vitest() },
     {
+      name: 'midnight',
+      env: { CALENDAR: '2026-12-31T23:59:58Z' },
+      args: vitest('--project', 'workerd', '--project', 'workerd-alone', '--project', 'node'),
+    },
+    {
       name: 'month-end',
       get env() {
         return atMonthEnd();

@@ -1,4 +1,5 @@
 /** Batches whose create got no answer: each is found, or was never made, and nobody is given another's. */
+
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
@@ -11,9 +12,12 @@ import { accountStub, batchStub } from '../../src/durable/stubs.ts';
 import { type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
+import { atNoon } from '../support/calendar.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+
+atNoon();
 
 const bindings = env as unknown as Bindings;
 const PATH = '/v1/messages/batches';

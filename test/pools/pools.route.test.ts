@@ -8,9 +8,12 @@ import type { LeaseAnswer, LeaseCall, SumRow } from '../../src/durable/contracts
 import type { Pool } from '../../src/pools/pool.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
+import { atNoon } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+
+atNoon();
 
 const bindings = env as unknown as Omit<Bindings, 'POOL'> & { POOL: DurableObjectNamespace<Pool> };
 const ask = { model: MODEL, max_tokens: 300, messages: [{ role: 'user', content: 'Hi' }] };

@@ -1,10 +1,15 @@
-/** The last seconds of a month, a week, a year and a leap day, and the first of a month: a file of tests begins at one. */
+import { onTestFinished } from 'vitest';
+
+/**
+ * The first second of a year, a month and a week, a leap day, and a 31st: a file of tests begins at one. None is soon before
+ * midnight, which would come in the middle of some test, on a slow machine of another one: `npm run night midnight` does that.
+ */
 const MOMENTS = [
-  '2027-01-31T23:59:58Z',
+  '2027-01-01T00:00:00Z',
   '2027-03-01T00:00:00Z',
-  '2026-12-31T23:59:58Z',
-  '2028-02-29T23:59:58Z',
-  '2026-11-29T23:59:58Z',
+  '2026-11-30T00:00:00Z',
+  '2028-02-29T12:00:00Z',
+  '2027-01-31T12:00:00Z',
 ];
 
 declare module 'vitest' {
@@ -19,6 +24,8 @@ interface Clock {
   real: () => number;
   /** In milliseconds. */
   ahead: number;
+  /** Where it stands still; undefined while it goes. */
+  stands: number | undefined;
 }
 
 const globals = globalThis as { sluiceCalendar?: Clock };
@@ -44,6 +51,15 @@ export function atNoon(): void {
   beginAt('2026-11-20T12:00:00Z', '');
 }
 
+/** Stops the clock until the end of a test whose outcome depends on how fast a machine is. No limit of time runs out then. */
+export function stopClock(): void {
+  const clock = (globals.sluiceCalendar ??= movable());
+  clock.stands = Date.now();
+  onTestFinished(() => {
+    clock.stands = undefined;
+  });
+}
+
 /** @returns how far the calendar is ahead of the machine's, in milliseconds */
 export function aheadMs(): number {
   return globals.sluiceCalendar?.ahead ?? 0;
@@ -52,8 +68,8 @@ export function aheadMs(): number {
 /** Replaces the clock of this isolate by one that can be set. */
 function movable(): Clock {
   const real = Date.now.bind(Date);
-  const clock: Clock = { real, ahead: 0 };
-  Date.now = () => real() + clock.ahead;
+  const clock: Clock = { real, ahead: 0, stands: undefined };
+  Date.now = () => clock.stands ?? real() + clock.ahead;
   globalThis.Date = new Proxy(Date, {
     construct: (date, given, target) => Reflect.construct(date, given.length > 0 ? given : [Date.now()], target),
   });

@@ -10,7 +10,7 @@ import { mostTokensOf } from '../../../src/pricing/most-tokens.ts';
 import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
-import { atNoon } from '../../support/calendar.ts';
+import { atNoon, stopClock } from '../../support/calendar.ts';
 import { workerDied } from '../../support/in-flight.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
@@ -311,6 +311,7 @@ describe('an answer that does not come to its end', () => {
   const seen = tokensOf(ninety);
 
   test('because it was cut is settled at its input and the most tokens that were seen', async () => {
+    stopClock();
     const { ask, row } = caller(() => sse(bodyOf([begun], 'cut')));
     await (await ask({ ...ASK, stream: true })).text();
     expect(await row()).toMatchObject({

@@ -7,6 +7,7 @@ import type { Limits } from '../../../src/settings/limits.schema.ts';
 import firstPrompt from '../../fixtures/claude-code/first-prompt.json';
 import title from '../../fixtures/claude-code/title.json';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
+import { stopClock } from '../../support/calendar.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -260,6 +261,7 @@ describe('what an answer costs that did not end by itself', () => {
     ['JSON', '{"id":1,"tags":["a","b"]},'.repeat(40), 500],
     ['Chinese', '人人生而自由,在尊严和权利上一律平等。'.repeat(40), 800],
   ])('%s that was seen is booked by its characters', async (_, text, least) => {
+    stopClock();
     const stream =
       start({ input_tokens: 10 }) +
       event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +

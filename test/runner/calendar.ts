@@ -1,4 +1,6 @@
 import { expect, inject } from 'vitest';
 import { beginAt } from '../support/calendar.ts';
 
-beginAt(inject('calendar'), expect.getState().testPath ?? '');
+const { testPath = '' } = expect.getState();
+// Wherever the checkout is.
+beginAt(inject('calendar'), testPath.slice(testPath.lastIndexOf('/test/')));

@@ -53,7 +53,8 @@ export function atNoon(): void {
 
 /** Stops the clock until the end of a test whose outcome depends on how fast a machine is. No limit of time runs out then. */
 export function stopClock(): void {
-  const clock = (globals.sluiceCalendar ??= movable());
+  globals.sluiceCalendar ??= movable();
+  const clock = globals.sluiceCalendar;
   clock.stands = Date.now();
   onTestFinished(() => {
     clock.stands = undefined;

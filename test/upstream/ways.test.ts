@@ -63,8 +63,10 @@ const refusal =
       { type: 'error', error: { type, message }, request_id: 'req_up' },
       { status, headers: { 'request-id': 'req_up', ...headers } },
     );
-const page = (status: number) => () =>
-  new Response('<html>Log in</html>', { status, headers: { 'content-type': 'text/html' } });
+const page =
+  (status: number, headers: Record<string, string> = {}) =>
+  () =>
+    new Response('<html>Log in</html>', { status, headers: { 'content-type': 'text/html', ...headers } });
 /** What may have run takes longer to fail than a connection takes to be made. */
 const late = (answer: () => Response) => async () => {
   await scheduler.wait(80);
@@ -246,7 +248,7 @@ const ROWS: Record<string, Row> = {
     books: 'unreachable free',
   },
   'a lost second admission': {
-    answer: late(page(502)),
+    answer: late(page(502, { 'retry-after-ms': '1' })),
     lost: 2,
     vars: { UPSTREAM_MAX_RETRIES: '1' },
     on: ['message', 'stream', 'turn', 'vote'],
@@ -350,7 +352,7 @@ async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
     caller.abort();
     left.resolve();
   }
-  const said = await Promise.race([reading, scheduler.wait(1_500).then(() => 'nothing for long')]);
+  const said = await Promise.race([reading, scheduler.wait(1_000).then(() => 'nothing for long')]);
   if (said === 'nothing for long') caller.abort();
   await app.settled();
   const line = app.log.find(({ route }) => !String(route).endsWith('/stop'));

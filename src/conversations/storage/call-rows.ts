@@ -1,7 +1,7 @@
 import { columnsOf, membersOf } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import { checked, checksumOf } from './damaged-row.ts';
+import { checked, checksumOf, DamagedRow } from './damaged-row.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { readDivided, writeDivided } from './pieces.ts';
 
@@ -66,7 +66,9 @@ function subagentColumn(share: SubagentShare | undefined): { subagent?: string }
 
 function readCalls(text: unknown): NewCall[] {
   if (typeof text !== 'string') return [];
-  return (JSON.parse(text) as [string, string][]).map(([id, name]) => ({ id, name }));
+  const calls = JSON.parse(text) as [string, string][];
+  if (!Array.isArray(calls) || !calls.every(Array.isArray)) throw new DamagedRow('the calls of a step');
+  return calls.map(([id, name]) => ({ id, name }));
 }
 
 /**

@@ -2,10 +2,9 @@
 
 import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { UploadDecision, UploadReport, UploadRequest } from '../durable/contracts/belongings.ts';
-import { parseObject } from '../json/object.ts';
+import { type Json, parseObject } from '../json/object.ts';
 import { readBuffered } from '../upstream/buffered-answer.ts';
-import { send } from '../upstream/send.ts';
-import type { SendProgress } from '../upstream/send-request.ts';
+import { Exchange } from '../upstream/exchange.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
 import type { AccountState } from './account-state.ts';
 import { type DueRow, UPLOAD_MS } from './belonging-list.ts';
@@ -73,9 +72,8 @@ async function tend(state: AccountState, row: DueRow): Promise<void> {
 
 /** @throws Error unless the file is gone */
 async function deleteUpstream(state: AccountState, { id, upstream }: DueRow): Promise<void> {
-  const response = await call(state, 'DELETE', `/v1/files/${encodeURIComponent(id)}`, upstream);
-  await response.body?.cancel();
-  if (!response.ok && response.status !== 404) throw new Error(`the upstream answered ${response.status}`);
+  const { status } = await call(state, 'DELETE', `/v1/files/${encodeURIComponent(id)}`, upstream);
+  if (status >= 300 && status !== 404) throw new Error(`the upstream answered ${status}`);
 }
 
 /**
@@ -88,11 +86,9 @@ async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
   const to = row.created_at + UPLOAD_MS + SKEW_MS;
   let query = '';
   for (let page = 0; page < MOST_PAGES; page++) {
-    const response = await call(state, 'GET', `/v1/files?limit=${PAGE}${query}`, row.upstream);
-    const list = response.ok
-      ? parseObject(await readBuffered(response, UPSTREAM_CALL_MS, new AbortController()))
-      : undefined;
-    if (!list || !Array.isArray(list.data)) throw new Error(`the upstream answered ${response.status} to a list`);
+    const { status, json } = await call(state, 'GET', `/v1/files?limit=${PAGE}${query}`, row.upstream);
+    if (status !== 200 || !Array.isArray(json?.data)) throw new Error(`the upstream answered ${status} to a list`);
+    const list = json;
     const files = list.data as { id: string; size_bytes: number; created_at: string }[];
     const alike = files.filter(({ size_bytes: bytes, created_at }) => {
       const at = Date.parse(created_at);
@@ -108,23 +104,27 @@ async function mayBeThere(state: AccountState, row: DueRow): Promise<boolean> {
   return true;
 }
 
-async function call(state: AccountState, method: string, path: string, only: string): Promise<Response> {
-  const upstream = upstreamOf(state.settings());
-  const course: SendProgress = { sentAt: undefined };
-  const response = await send(
-    upstream,
-    {
-      method,
-      path,
-      headers: {
-        'x-api-key': upstream.apiKey,
-        'anthropic-version': '2023-06-01',
-        'anthropic-beta': 'files-api-2025-04-14',
-      },
-      routing: { streams: false, isQuick: true, ...(only === '' ? {} : { only }) },
-    },
-    { maxRetries: 0, timeoutMs: UPSTREAM_CALL_MS, controller: new AbortController(), course },
-  );
-  course.leave?.(false);
-  return response;
+/** Calls the upstream about files. @returns the status, and the body if it is a JSON object */
+async function call(
+  state: AccountState,
+  method: string,
+  path: string,
+  only: string,
+): Promise<{ status: number; json: Json | undefined }> {
+  const settings = state.settings();
+  const upstream = upstreamOf(settings);
+  const exchange = new Exchange({ upstream, settings, timeoutMs: UPSTREAM_CALL_MS, wholeMs: 2 * UPSTREAM_CALL_MS });
+  const headers = {
+    'x-api-key': upstream.apiKey,
+    'anthropic-version': '2023-06-01',
+    'anthropic-beta': 'files-api-2025-04-14',
+  };
+  const routing = { streams: false, isQuick: true, ...(only === '' ? {} : { only }) };
+  try {
+    const response = await exchange.send({ method, path, headers, routing }, { maxRetries: 0 });
+    const body = await readBuffered(response, exchange);
+    return { status: response.status, json: parseObject(body) };
+  } finally {
+    exchange.close();
+  }
 }

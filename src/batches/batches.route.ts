@@ -1,10 +1,11 @@
 import type { Context } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
-import { type AppEnv, accountOf } from '../auth/context.ts';
+import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import type { BatchState } from '../durable/contracts/batch.ts';
 import { finalError, notFound, tryAgain } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { readPage } from '../http/page.ts';
+import { carriedDown } from '../upstream/carried-down.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import type { MessageBatch } from './batches-answers.schema.ts';
 import { callBatch } from './call-batch.ts';
@@ -47,12 +48,11 @@ async function results(c: Context<AppEnv>, fetchUpstream: Fetch | undefined): Pr
   if (batch.results_url === null || !upstream) throw notFound(NO_RESULTS);
   const settings = c.get('settings');
   const calls = new UpstreamBatches(upstreamOf(settings, fetchUpstream), settings, upstream);
-  const controller = new AbortController();
-  c.req.raw.signal.addEventListener('abort', () => controller.abort(), { once: true });
   try {
-    const { body } = await calls.results(upstream.id, controller);
+    const answered = await calls.results(upstream.id, c.req.raw.signal);
     // Not the upstream's type: in a browser, what a model has written must never be a page of this edge.
-    return new Response(body, { headers: { 'content-type': 'application/x-jsonl' } });
+    const { waitUntil } = contextOf(c);
+    return carriedDown(answered, { 'content-type': 'application/x-jsonl' }, { entry: c.get('entry'), waitUntil });
   } catch (thrown) {
     if (isUnknownThere(thrown)) throw notFound(NO_RESULTS);
     throw tryAgain('The results could not be read. Try again.', 'batch_results', { cause: thrown });

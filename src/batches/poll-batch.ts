@@ -74,8 +74,7 @@ async function readSumsAgain(
 export async function readSums(record: BatchRecord, upstreamId: string): Promise<ResultSums> {
   const { settings, journal } = record;
   if (!journal) throw new Error('The batch was deleted meanwhile.');
-  const controller = new AbortController();
-  const response = await record.calls.results(upstreamId, controller);
+  const answered = await record.calls.results(upstreamId);
   const models = pricesAt(settings, journal.upstream);
   const { makesThings, phase, isGuess, isErased, upstream = '' } = journal;
   const isSure = phase === 'running' && !isGuess && !isErased;
@@ -84,9 +83,8 @@ export async function readSums(record: BatchRecord, upstreamId: string): Promise
     if (record.journal?.isErased) return;
     await record.account((account) => account.noteMade(made.map((one) => ({ ...one, upstream }))));
   };
-  const reading = { models, controller, idleMs: settings.STREAM_IDLE_MS };
   const batch = { ...journal, rows: heldRows(journal) };
-  return await readResults(response, batch, makesThings && isSure ? { ...reading, note } : reading);
+  return await readResults(answered, batch, makesThings && isSure ? { models, note } : { models });
 }
 
 /** Books the hold of a batch as its cost, because the real cost is not known any more. */

@@ -2,15 +2,13 @@
 
 import { tokensByKind } from '../accounts/admission/settle.ts';
 import { NO_TOKENS } from '../accounts/ledger/settlement.ts';
-import { IdleTimeout } from '../async/idle-timeout.ts';
 import type { Tokens } from '../durable/contracts/settlement.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
-import { PieceReader } from '../http/piece-reader.ts';
 import { LINE_FEED } from '../json/characters.ts';
 import { isObject, type Json, parseObject } from '../json/object.ts';
 import { computeCost, type Nanodollars, type Usage } from '../pricing/cost.ts';
 import type { ModelTable } from '../pricing/models.ts';
-import { interrupted } from '../upstream/failure.ts';
+import type { AnsweredCall } from '../upstream/exchange.ts';
 import { idsMade, type MadeId } from '../upstream/usage/made-ids.ts';
 import type { OutcomeCounts } from './batches-answers.schema.ts';
 import { CustomIds } from './custom-ids.ts';
@@ -49,9 +47,6 @@ export type ReadBatch = Pick<Journal, 'rows' | 'seed' | 'cacheTtl' | 'items'>;
 interface ResultsReading {
   /** The prices at the upstream that has answered. */
   models: ModelTable;
-  /** Aborted after a silence of this many milliseconds. */
-  controller: AbortController;
-  idleMs: number;
   /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
   note?: ((made: readonly MadeId[]) => Promise<void>) | undefined;
 }
@@ -65,12 +60,12 @@ const NOTED_AT_ONCE = 500;
  * @throws Error if they break off, or if a line is not a result
  */
 export async function readResults(
-  response: Response,
+  answered: AnsweredCall,
   batch: ReadBatch,
-  { models, note, ...reading }: ResultsReading,
+  { models, note }: ResultsReading,
 ): Promise<ResultSums> {
   const sums = new Sums(batch, models, note !== undefined);
-  for await (const line of resultLines(response, reading)) {
+  for await (const line of resultLines(answered)) {
     sums.add(line);
     if (note && sums.made.length >= NOTED_AT_ONCE) await note(sums.made.splice(0));
   }
@@ -78,24 +73,12 @@ export async function readResults(
   return sums.end();
 }
 
-/** Yields the lines of results as they come. Only the upstream's silence counts, not the time of the work on a line. */
-export async function* resultLines(
-  { body }: Response,
-  { controller, idleMs }: Pick<ResultsReading, 'controller' | 'idleMs'>,
-): AsyncGenerator<Uint8Array, void> {
-  if (!body) return;
+/** Yields the lines of results as they come, and closes the call at their end. */
+export async function* resultLines({ response, exchange }: AnsweredCall): AsyncGenerator<Uint8Array, void> {
   let held: Uint8Array[] = [];
   let heldBytes = 0;
-  const reader = new PieceReader(body);
-  const watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true));
-  const read = async () => {
-    watchdog.touch();
-    const piece = await reader.read();
-    watchdog.pause();
-    return piece;
-  };
   try {
-    for (let piece = await read(); piece; piece = await read()) {
+    for await (const piece of exchange.pieces(response)) {
       let start = 0;
       for (let end = piece.indexOf(LINE_FEED); end >= 0; end = piece.indexOf(LINE_FEED, start)) {
         const rest = piece.subarray(start, end);
@@ -111,9 +94,7 @@ export async function* resultLines(
     }
     if (heldBytes > 0) yield joinedPieces(held);
   } finally {
-    watchdog.stop();
-    // A stream that has ended or broken cannot be cancelled.
-    reader.cancel().catch(() => undefined);
+    exchange.close();
   }
 }
 

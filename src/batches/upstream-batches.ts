@@ -5,11 +5,13 @@ import { asText, isObject, type Json, parseObject } from '../json/object.ts';
 import { wholeCount } from '../pricing/cost.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import type { Settings } from '../settings/settings.ts';
+import { readBuffered } from '../upstream/buffered-answer.ts';
 import { type Owned, upstreamsFor } from '../upstream/choice/pool.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import { placeFor } from '../upstream/choice/takers.ts';
+import { type AnsweredCall, Exchange, type ExchangeOptions } from '../upstream/exchange.ts';
+import { endOf } from '../upstream/failure.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
-import { send } from '../upstream/send.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 export const BATCHES_PATH = '/v1/messages/batches';
@@ -170,43 +172,44 @@ export class UpstreamBatches {
   /**
    * Asks for the results of a batch.
    *
-   * @returns the answer, whose body has not been read
+   * @param signal aborted when nobody waits for them any more
    * @throws BatchCallFailed, UpstreamFailure
    */
-  async results(id: string, controller: AbortController): Promise<Response> {
-    const response = await this.#send('GET', `/${encodeURIComponent(id)}/results`, controller);
-    if (response.ok) return response;
-    await response.body?.cancel();
-    throw new BatchCallFailed(response.status);
-  }
-
-  async #json(method: string, rest: string): Promise<Json> {
-    const controller = new AbortController();
-    // A body that stalls must not stall the batch.
-    const timer = setTimeout(() => controller.abort(), 2 * BATCH_CALL_MS);
+  async results(id: string, signal?: AbortSignal): Promise<AnsweredCall> {
+    const exchange = this.#exchange({ signal });
     try {
-      const response = await this.#send(method, rest, controller);
-      const json = parseObject(await response.text());
-      if (response.ok && json) return json;
+      const response = await this.#send(exchange, 'GET', `/${encodeURIComponent(id)}/results`);
+      if (response.ok) return { response, exchange };
+      await response.body?.cancel();
       throw new BatchCallFailed(response.status);
-    } finally {
-      clearTimeout(timer);
+    } catch (thrown) {
+      exchange.close(endOf(thrown));
+      throw thrown;
     }
   }
 
-  async #send(method: string, rest: string, controller: AbortController): Promise<Response> {
+  async #json(method: string, rest: string): Promise<Json> {
+    // A body that stalls must not stall the batch.
+    const exchange = this.#exchange({ wholeMs: 2 * BATCH_CALL_MS });
+    try {
+      const response = await this.#send(exchange, method, rest);
+      const json = parseObject(await readBuffered(response, exchange));
+      if (response.ok && json) return json;
+      throw new BatchCallFailed(response.status);
+    } finally {
+      exchange.close();
+    }
+  }
+
+  #exchange(more: Pick<ExchangeOptions, 'signal' | 'wholeMs'>): Exchange {
+    return new Exchange({ upstream: this.#upstream, settings: this.#settings, timeoutMs: BATCH_CALL_MS, ...more });
+  }
+
+  async #send(exchange: Exchange, method: string, rest: string): Promise<Response> {
     const { name, headers } = this.#where;
-    const settings = this.#settings;
-    return await send(
-      this.#upstream,
-      {
-        method,
-        path: BATCHES_PATH + rest,
-        headers: headersUp(new Headers(headers), this.#upstream.apiKey, settings.FORWARD_HEADERS),
-        routing: { streams: false, isQuick: true, ...(name === undefined ? {} : { only: name }) },
-      },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs: BATCH_CALL_MS, controller, payment: 'free' },
-    );
+    const up = headersUp(new Headers(headers), this.#upstream.apiKey, this.#settings.FORWARD_HEADERS);
+    const routing = { streams: false, isQuick: true, ...(name === undefined ? {} : { only: name }) };
+    return await exchange.send({ method, path: BATCHES_PATH + rest, headers: up, routing }, { payment: 'free' });
   }
 }
 

@@ -246,12 +246,11 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
   /** Reads the results of the batch once, as they come. After a crash, the next alarm reads them again. */
   async #readVotes(job: Job, upstream: UpstreamBatch): Promise<NonNullable<Job['usage']>> {
     const settings = this.settings();
-    const controller = new AbortController();
-    const response = await new UpstreamBatches(this.upstream(), settings, upstream).results(upstream.id, controller);
+    const answered = await new UpstreamBatches(this.upstream(), settings, upstream).results(upstream.id);
     const store = (votes: Parameters<JobTables['addVotes']>[0]) => {
       if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
     };
-    return await readVotes(response, job, store, { controller, idleMs: settings.STREAM_IDLE_MS });
+    return await readVotes(answered, job, store);
   }
 
   #run(job: Job): void {

@@ -4,6 +4,7 @@ import { resultLines } from '../batches/read-results.ts';
 import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
 import { Total } from '../classification/task/total.ts';
 import { parseObject } from '../json/object.ts';
+import type { AnsweredCall } from '../upstream/exchange.ts';
 import { readVote, type VoteLine } from './job-results.ts';
 import type { Job } from './job-tables.ts';
 
@@ -13,19 +14,17 @@ const VOTES_AT_ONCE = 500;
  * Reads results to their end, as they come.
  *
  * @param store called with some votes at a time
- * @param silence the controller to abort, and after how many milliseconds of silence
  * @returns the usage of the answers
  * @throws Error if the results break off
  */
 export async function readVotes(
-  response: Response,
+  answered: AnsweredCall,
   job: Job,
   store: (votes: readonly VoteLine[]) => void,
-  silence: Parameters<typeof resultLines>[1],
 ): Promise<ClassifyUsage> {
   const total = new Total();
   let votes: VoteLine[] = [];
-  for await (const bytes of resultLines(response, silence)) {
+  for await (const bytes of resultLines(answered)) {
     const line = parseObject(bytes);
     const vote = line && readVote(line, job);
     if (!vote) continue;

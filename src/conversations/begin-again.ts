@@ -4,6 +4,7 @@ import { numberOfTry, tryId } from '../accounts/admission/admission.ts';
 import { UNKNOWN_GRANT } from '../accounts/admission/settle.ts';
 import { edit } from '../json/edit.ts';
 import { parseObject } from '../json/object.ts';
+import { unanswered } from '../upstream/outcome.ts';
 import { planAgain, runContextOf, runnerOfTurn, type TurnHooks, WATCH_MS } from './begin-turn.ts';
 import type { ConversationContext } from './maintenance.ts';
 import type { CrashedRun } from './runs/crashed-run.ts';
@@ -13,7 +14,6 @@ import { messagesOf } from './storage/turn-queries.ts';
 import { type RunRequest, storedRunOf } from './stored-run.ts';
 import type { Runner } from './turn/running-turn.ts';
 import { Turn } from './turn/turn.ts';
-import { unansweredOutcome } from './turn/turn-report.ts';
 
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
 const MOST_BEGINNINGS = 10;
@@ -52,7 +52,7 @@ export function beginAgain(context: ConversationContext, row: TurnRow, hooks: Tu
   const body = edit(String(stored.rest), { messages: `[${question.join(',')}]` });
   const plan = planAgain(context, request, body, { isAgain: true });
   // The account may have placed a hold for the try that did not go up.
-  const { done } = maintenance.settlements.meterOf(row).settle(unansweredOutcome(undefined, now()));
+  const { done } = maintenance.settlements.meterOf(row).settle(unanswered({ sentAt: undefined }, now()));
   waitUntil(done.catch(() => {}));
   const requestId = tryId(before, number);
   const grant = { ...UNKNOWN_GRANT, requestId, earlier: 0, startedAt: now() };

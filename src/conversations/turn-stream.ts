@@ -9,7 +9,7 @@ import { LINE_FEED } from '../json/characters.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { cutEnding } from '../sse/endings.ts';
 import { EVENT_STREAM } from '../upstream/content-type.ts';
-import type { RequestOutcome } from '../upstream/relay.ts';
+import type { RequestOutcome } from '../upstream/outcome.ts';
 import { keepBuffer, takeBuffer } from '../upstream/tee-reader.ts';
 import { reportOf } from '../upstream/usage/usage-report.ts';
 import { END_OF_STREAM } from './turn/event-log.ts';

@@ -3,12 +3,12 @@
 import type { Context } from 'hono';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { bufferedResponse, readAnswer } from '../upstream/buffered-answer.ts';
+import { carriedDown } from '../upstream/carried-down.ts';
 import { refuseEncoding } from '../upstream/content-type.ts';
-import { callerLeft } from '../upstream/failure.ts';
-import { headersDown, headersUp } from '../upstream/headers.ts';
+import { Exchange } from '../upstream/exchange.ts';
+import { endOf } from '../upstream/failure.ts';
+import { headersDown } from '../upstream/headers.ts';
 import { queryOf } from '../upstream/relay.ts';
-import { send } from '../upstream/send.ts';
-import type { SendProgress } from '../upstream/send-request.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 
 /**
@@ -24,41 +24,26 @@ export async function downloadFile(
 ): Promise<Response> {
   const { settings, requestId, waitUntil } = contextOf(c);
   const caller = c.req.raw;
-  const controller = new AbortController();
-  const leave = () => controller.abort(callerLeft());
-  if (caller.signal.aborted) leave();
-  caller.signal.addEventListener('abort', leave, { once: true });
-  const headers = headersUp(caller.headers, upstream.apiKey, settings.FORWARD_HEADERS);
-  const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
-  if (simulate !== null) headers['sluice-simulate'] = simulate;
-  const course: SendProgress = { sentAt: undefined };
-  const { UPSTREAM_MAX_RETRIES: maxRetries, UPSTREAM_TIMEOUT_MS: timeoutMs, STREAM_IDLE_MS: idleMs } = settings;
-  const response = await send(
-    upstream,
-    {
-      method: 'GET',
-      path: `/v1/files/${id}/content${queryOf(caller.url)}`,
-      headers,
-      routing: { streams: false, only },
-    },
-    { maxRetries, timeoutMs, controller, caller: caller.headers, course, payment: 'free', waitUntil },
-  );
-  course.leave?.(false);
-  if (!response.ok) {
-    const read = await readAnswer(response, { idleMs, controller, course, expected: 'anything' });
+  const exchange = new Exchange({ upstream, settings, signal: caller.signal });
+  const headers = exchange.headersOf(caller.headers);
+  const path = `/v1/files/${id}/content${queryOf(caller.url)}`;
+  try {
+    const response = await exchange.send(
+      { method: 'GET', path, headers, routing: { streams: false, only } },
+      { caller: caller.headers, payment: 'free', waitUntil },
+    );
+    if (response.ok) {
+      refuseEncoding(response);
+      // It may be a page that a model has written. In a browser it must not run as a part of this edge.
+      const down = { ...headersDown(response.headers), 'content-security-policy': 'sandbox' };
+      return carriedDown({ response, exchange }, down, { entry: c.get('entry'), waitUntil });
+    }
+    const read = await readAnswer(response, exchange, 'anything');
     c.get('entry').line.error_type = read.report.error_type;
+    exchange.close();
     return bufferedResponse(response, read, { requestId });
+  } catch (thrown) {
+    exchange.close(endOf(thrown));
+    throw thrown;
   }
-  refuseEncoding(response);
-  const down = headersDown(response.headers);
-  // It may be a page that a model has written. In a browser it must not run as a part of this edge.
-  down['content-security-policy'] = 'sandbox';
-  const length = response.headers.get('content-length');
-  // With its length a client sees that a file was cut.
-  if (length !== null && response.body) {
-    const { readable, writable } = new FixedLengthStream(Number(length));
-    waitUntil(response.body.pipeTo(writable).catch(() => leave()));
-    return new Response(readable, { headers: down });
-  }
-  return new Response(response.body, { headers: down });
 }

@@ -1,10 +1,7 @@
 import type { Context } from 'hono';
-import { admit } from '../accounts/admission/admission.ts';
-import { checkOwned, noteMade } from '../accounts/admission/check-owned.ts';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
-import type { MeterRequest, RequestMeter } from '../accounts/admission/metered-request.ts';
-import { payForTries } from '../accounts/admission/payments.ts';
+import { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { refuseAgent } from '../agents/named-agent.ts';
@@ -14,18 +11,14 @@ import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { refuseRun } from '../conversations/runs/check-run.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
-import { RELEASED } from '../http/json-body.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { commonHeaders } from '../http/request-id.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { loggedTokens, type Nanodollars, toUsd } from '../pricing/cost.ts';
-import { retiresSoon } from '../pricing/models.ts';
-import type { BodyMaker } from '../upstream/kinds/kind.ts';
 import { validateMessages } from '../upstream/messages.schema.ts';
-import { type RequestOutcome, relay } from '../upstream/relay.ts';
-import { bodyUp } from '../upstream/request/body-up.ts';
-import { makesThings, namedIds } from '../upstream/request/named-ids.ts';
-import { ownedIn } from '../upstream/request/owned.ts';
+import type { RequestOutcome } from '../upstream/outcome.ts';
+import { relay } from '../upstream/relay.ts';
+import { namedIds } from '../upstream/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 
@@ -46,11 +39,11 @@ export interface MessagesOptions {
    */
   fetch?: Fetch;
   /**
-   * Called instead of the account's admission. If it returns undefined, the request is not metered and has no price.
+   * Whether requests are neither admitted nor booked.
    *
    * @internal for measurements. Conversations are still metered
    */
-  admit?: (request: MeterRequest) => Promise<RequestMeter | undefined>;
+  isUnmetered?: boolean;
 }
 
 async function answerMessage(
@@ -61,7 +54,7 @@ async function answerMessage(
   const context = contextOf(c);
   const { requestId, identity, settings, waitUntil } = context;
   const upstream = upstreamOf(settings, options.fetch);
-  const sent = withOneReading(await readLong(c, options.admit ? 'nothing' : 'price'), 'outermost');
+  const sent = withOneReading(await readLong(c, options.isUnmetered ? 'nothing' : 'price'), 'outermost');
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
@@ -69,7 +62,6 @@ async function answerMessage(
   refuseAgent(c.req.raw.headers, sent.json);
   refuseRun(sent.json);
   const { ids, body: own } = namedIds(withoutEdgeBlocksIn(sent));
-  const only = ids.length === 0 ? undefined : await checkOwned(context, ids);
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const { prefix } = prefixed;
   const fallbacks = fallbacksNamed(c.req.raw.headers) ?? prefixed.fallbacks;
@@ -78,43 +70,29 @@ async function answerMessage(
   const model = settings.models.resolve(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const streams = request.stream ?? streamByDefault;
-  const owned = upstream.pool && ownedIn(body, upstream.pool);
-  const routing = { streams, account: identity.account, owned, only };
-  const readsIds = makesThings(body.json);
-  const meter = await (options.admit ?? admit)({
-    ...context,
-    route: 'messages',
-    identity: { ...identity, user: await endUserOf(prefixed.body) },
-    upstream,
-    body,
-    model,
-    headers: c.req.raw.headers,
-    streams,
-    prefix,
-    fallbacks,
-    routing,
-    signal: c.req.raw.signal,
-  });
-  const changes: Record<string, string> = {};
-  if (streams && request.stream === undefined) changes.stream = 'true';
-  // The callbacks below live until the answer ends. They see the body through `up`, so that a long prompt can be freed.
-  const up = { body };
-  const granted = (by: RequestMeter | undefined): BodyMaker => {
-    const { maxTokens, model: admitted = model } = by ?? {};
-    const own = {
-      ...changes,
-      ...(admitted === request.model ? {} : { model: JSON.stringify(admitted) }),
-      ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
-    };
-    return (more) => bodyUp(up.body, { ...own, ...more });
-  };
-  /** The request id of the try that goes up. */
-  let latest = meter;
-  const paid =
-    meter &&
-    payForTries(meter, granted, (again) => {
-      latest = again;
-    });
+  const meter = new MeteredExchange(
+    {
+      ...context,
+      route: 'messages',
+      identity: { ...identity, user: await endUserOf(prefixed.body) },
+      upstream,
+      body,
+      model,
+      headers: c.req.raw.headers,
+      streams,
+      prefix,
+      fallbacks,
+      routing: { streams, account: identity.account },
+      signal: c.req.raw.signal,
+    },
+    {
+      named: ids,
+      modelInBody: request.model,
+      changes: streams && request.stream === undefined ? { stream: 'true' } : {},
+      isUnmetered: options.isUnmetered,
+    },
+  );
+  await meter.open();
   const log = logOutcome(c);
   const place = c.get('place');
   let price: string | undefined;
@@ -123,12 +101,12 @@ async function answerMessage(
   const response = await relay(
     {
       path: '/v1/messages',
-      body: granted(meter),
+      body: meter.body,
       caller: c.req.raw,
       expectsMessage: true,
       hasFallbacks: request.fallbacks !== undefined,
-      readsIds,
-      routing: { ...routing, model: meter?.model ?? model },
+      readsIds: meter.makesThings,
+      routing: meter.routing,
       idempotencyKey: await keyUp(c.req.raw.headers, identity.account),
     },
     {
@@ -136,29 +114,25 @@ async function answerMessage(
       settings,
       requestId,
       waitUntil,
-      payment: paid?.payment,
-      ownHeaders: (buffered) => {
-        const retires = retiresSoon(settings.models.find(latest?.model ?? model));
-        return {
-          ...latest?.headers,
-          ...(answeredBy === undefined ? {} : { 'sluice-upstream': answeredBy }),
-          ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
-          // A stream tells the price in a comment behind its end.
-          ...(buffered?.ok && price !== undefined ? { 'sluice-cost-usd': price } : {}),
-          ...commonHeaders(requestId),
-        };
-      },
+      payment: options.isUnmetered ? undefined : meter.payment,
+      ownHeaders: (buffered) => ({
+        ...meter.headers(answeredBy),
+        // A stream tells the price in a comment behind its end.
+        ...(buffered?.ok && price !== undefined ? { 'sluice-cost-usd': price } : {}),
+        ...commonHeaders(requestId),
+      }),
       onHeaders: (name) => {
         answeredBy = name;
-        up.body = RELEASED;
-        meter?.release();
+        meter.release();
         place.leave();
       },
       onEnd: (outcome) => {
-        const settled = paid?.settle(outcome, { ms: c.get('entry').elapsed() });
+        const settled = options.isUnmetered
+          ? undefined
+          : meter.granted.settle(outcome, { ms: c.get('entry').elapsed() });
         log(outcome, settled?.nanodollars);
         if (outcome.made) {
-          noted = noteMade(context, outcome.made, outcome.upstream);
+          noted = meter.note(outcome.made, outcome.upstream);
           waitUntil(noted);
         }
         if (!settled) return undefined;

@@ -1,7 +1,7 @@
 /**
  * Asks for messages that the edge itself needs, such as a classification.
  *
- * They are sent by the same `send` as a caller's own. The SDK's client could retry as well, but it would take a fifth of the
+ * They go up by the same exchange as a caller's own. The SDK's client could retry as well, but it would take a fifth of the
  * Worker's allowed size.
  */
 
@@ -9,14 +9,13 @@ import { type ApiError, toApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import { readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
-import { callerLeft, endOf, interrupted, notTheApi } from './failure.ts';
-import { upstreamRequestId } from './headers.ts';
+import { Exchange } from './exchange.ts';
+import { endOf, interrupted, notTheApi } from './failure.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import type { RequestOutcome } from './relay.ts';
-import { send } from './send.ts';
-import type { Payment, SendProgress } from './send-request.ts';
+import type { RequestOutcome } from './outcome.ts';
+import type { Payment } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
-import { nothingSeen, reportOf } from './usage/usage-report.ts';
+import type { Report } from './usage/usage-report.ts';
 
 /** The `anthropic-version` of the edge's own requests. */
 export const API_VERSION = '2026-10-21';
@@ -51,23 +50,7 @@ export interface Reply {
  */
 export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Reply> {
   const { upstream, settings, signal, simulate } = call;
-  const started = Date.now();
-  const observed = { status: undefined as number | undefined, upstream_request_id: undefined as string | undefined };
-  const course: SendProgress = { sentAt: undefined };
-  const ended = (end: RequestOutcome['end'], report = reportOf(undefined, 0)): RequestOutcome => ({
-    ...report,
-    // A complete answer reports its usage. Any other is settled by how long it ran.
-    ...(end === 'complete' ? {} : { seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())) }),
-    ...observed,
-    upstream: course.upstream,
-    end,
-    sent: course.sentAt !== undefined,
-    ttft_ms: Date.now() - started,
-  });
-  if (signal?.aborted) return { outcome: ended('client_gone'), message: undefined, error: callerLeft() };
-  const controller = new AbortController();
-  const leave = () => controller.abort(callerLeft());
-  signal?.addEventListener('abort', leave, { once: true });
+  const exchange = new Exchange({ upstream, settings, signal });
   const headers = {
     'content-type': 'application/json',
     'anthropic-version': API_VERSION,
@@ -75,44 +58,26 @@ export async function askMessage(body: BodyMaker, call: MessageCall): Promise<Re
     'accept-encoding': 'identity',
     ...(upstream.simulated && simulate !== undefined ? { 'sluice-simulate': simulate } : {}),
   };
-  const payment = call.payment?.(() => ended('cut', { ...reportOf(undefined, 0), error_type: 'upstream_unreachable' }));
+  const tried = () => exchange.outcome(exchange.unusable('upstream_unreachable'), 'cut');
+  const failed = (end: RequestOutcome['end'], error: ApiError, report?: Report): Reply => {
+    const outcome = exchange.outcome(exchange.unusable(error.logged, report), end);
+    return { outcome, message: undefined, error };
+  };
   try {
-    const response = await send(
-      upstream,
+    const { waitUntil } = call;
+    const response = await exchange.send(
       { method: 'POST', path: '/v1/messages', headers, body, routing: call.routing },
-      {
-        maxRetries: settings.UPSTREAM_MAX_RETRIES,
-        timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
-        controller,
-        course,
-        payment,
-        ...(call.waitUntil && { waitUntil: call.waitUntil }),
-      },
+      { payment: call.payment?.(tried), ...(waitUntil && { waitUntil }) },
     );
-    observed.status = response.status;
-    observed.upstream_request_id = upstreamRequestId(response.headers);
-    const { STREAM_IDLE_MS: idleMs } = settings;
-    const { kind, json, report, refusal } = await readAnswer(response, {
-      idleMs,
-      controller,
-      course,
-      expected: 'message',
-    });
-    if (kind === 'answer') return { outcome: ended('complete', report), message: json, error: undefined };
+    const { kind, json, report, refusal } = await readAnswer(response, exchange, 'message');
+    if (kind === 'answer') return { outcome: exchange.outcome(report, 'complete'), message: json, error: undefined };
     if (kind === 'interrupted') throw interrupted(false);
-    const error = refusal?.forCaller ?? notTheApi();
-    return { outcome: ended('error', { ...report, error_type: error.logged }), message: undefined, error };
+    return failed('error', refusal?.forCaller ?? notTheApi(), report);
   } catch (thrown) {
     const error = toApiError(thrown);
-    const refused = (observed.status ?? 0) >= 300;
-    const end = signal?.aborted ? 'client_gone' : refused ? 'error' : endOf(error);
-    return {
-      outcome: ended(end, { ...reportOf(undefined, 0), error_type: error.logged }),
-      message: undefined,
-      error,
-    };
+    const isRefused = (exchange.status ?? 0) >= 300;
+    return failed(signal?.aborted ? 'client_gone' : isRefused ? 'error' : endOf(error), error);
   } finally {
-    course.leave?.(false);
-    signal?.removeEventListener('abort', leave);
+    exchange.close();
   }
 }

@@ -76,6 +76,8 @@ export async function attemptAt(
     const call = await upstream.prepare(callOf(upstream, given), { signal, waitUntil, fetch: fetchIt });
     const { method, url, headers } = call;
     const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
+    // A caller who left before anything went up pays nothing.
+    signal.throwIfAborted();
     sentAt = Date.now();
     course.sentAt = sentAt;
     const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });

@@ -3,12 +3,12 @@
  * complete.
  */
 
-import { IdleTimeout } from '../async/idle-timeout.ts';
 import { joinedPieces } from '../http/body-pieces.ts';
 import { decoder } from '../http/bytes.ts';
 import { errorBody } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
+import type { Exchange } from './exchange.ts';
 import { interrupted, notTheApi } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { type UpstreamRefusal, verdict } from './judge.ts';
@@ -22,18 +22,12 @@ const START_BYTES = 1_024;
 /**
  * Reads a body to its end.
  *
- * @param idleMs milliseconds of silence after which the controller is aborted
- * @param watchdog an existing one that takes over this silence. It is stopped at the end. Default: a new one
  * @throws UpstreamFailure when the body breaks off or falls silent; the controller's reason when it was aborted
  */
-export async function readBuffered(
-  response: Response,
-  idleMs: number,
-  controller: AbortController,
-  watchdog = new IdleTimeout(controller, idleMs, idleMs, () => interrupted(true)),
-): Promise<Uint8Array> {
+export async function readBuffered(response: Response, exchange: Exchange): Promise<Uint8Array> {
+  const { watchdog, controller } = exchange;
   const pieces: Uint8Array[] = [];
-  watchdog.expect(idleMs, () => interrupted(true));
+  exchange.expectBody();
   const take = (piece: Uint8Array) => {
     watchdog.touch();
     pieces.push(piece);
@@ -92,31 +86,22 @@ export interface BufferedAnswer {
   refusal: UpstreamRefusal | undefined;
 }
 
-export interface ReadAnswerOptions {
-  /** Milliseconds of silence after which the answer counts as interrupted. */
-  idleMs: number;
-  /** Aborted after such a silence. Aborting it from elsewhere ends the reading, too. */
-  controller: AbortController;
-  /** Its `sentAt` becomes undefined if the upstream cannot have worked on the request. Then nothing is billed. */
-  course: SendProgress;
-  /** Whether only a message or an error counts as an answer. */
-  expected: 'message' | 'anything';
-  /** As of `readBuffered`. */
-  watchdog?: IdleTimeout | undefined;
-}
-
 /**
  * Reads a buffered answer, and decides what it is and whether the upstream bills it.
  *
+ * @param exchange its `course.sentAt` becomes undefined if the upstream cannot have worked on the request: nothing is billed
+ * @param expected whether only a message or an error counts as an answer
  * @throws ApiError when the body breaks or stalls, or the controller's reason when it was aborted
  */
 export async function readAnswer(
   response: Response,
-  { idleMs, controller, course, expected, watchdog }: ReadAnswerOptions,
+  exchange: Exchange,
+  expected: 'message' | 'anything',
 ): Promise<BufferedAnswer> {
+  const { course } = exchange;
   // This is needed even if the body breaks off: then nobody can tell whether it was an error of the API.
   if (!response.ok && !upstreamRefusalIn(response, '', course)?.mayHaveRun) course.sentAt = undefined;
-  let body = await readBuffered(response, idleMs, controller, watchdog);
+  let body = await readBuffered(response, exchange);
   let json = parseObject(body);
   let refusal: UpstreamRefusal | undefined;
   if (!response.ok || json?.type === 'error') {

@@ -2,12 +2,11 @@ import { isCount } from '../pricing/cost.ts';
 import type { Settings } from '../settings/settings.ts';
 import { readAnswer } from './buffered-answer.ts';
 import { NoUpstream } from './choice/pool.ts';
-import { callerLeft, interrupted, notTheApi, timedOut } from './failure.ts';
+import { Exchange } from './exchange.ts';
+import { interrupted, notTheApi } from './failure.ts';
 import { headersUp, type PlainHeaders } from './headers.ts';
 import type { UpstreamRefusal } from './judge.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import { send } from './send.ts';
-import type { SendProgress } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
 /** How a count is asked for. */
@@ -40,22 +39,15 @@ export async function askCount(
 ): Promise<Count> {
   const up = headersUp(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
-  const controller = new AbortController();
-  const leave = () => controller.abort(callerLeft());
-  if (signal?.aborted) leave();
-  signal?.addEventListener('abort', leave, { once: true });
   const timeoutMs = Math.min(COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
-  const timer = setTimeout(() => controller.abort(timedOut()), timeoutMs);
-  const course: SendProgress = { sentAt: undefined };
+  const exchange = new Exchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
   const routing = { model, streams: false, isQuick: true };
   try {
-    const response = await send(
-      upstream,
+    const response = await exchange.send(
       { method: 'POST', path: '/v1/messages/count_tokens', headers: up, body, routing },
-      { maxRetries: settings.UPSTREAM_MAX_RETRIES, timeoutMs, controller, isWatched: true, course, payment: 'free' },
+      { payment: 'free' },
     );
-    const { STREAM_IDLE_MS: idleMs } = settings;
-    const { kind, json, refusal } = await readAnswer(response, { idleMs, controller, course, expected: 'anything' });
+    const { kind, json, refusal } = await readAnswer(response, exchange, 'anything');
     if (kind === 'interrupted') throw interrupted(false);
     const { input_tokens: tokens } = json ?? {};
     if (!refusal && isCount(tokens)) return { tokens };
@@ -63,11 +55,9 @@ export async function askCount(
   } catch (thrown) {
     // No upstream can count this prompt. That is the same as an upstream that refuses to count it.
     if (thrown instanceof NoUpstream) return { tokens: null, why: { kind: 'request', forCaller: thrown } };
-    throw controller.signal.aborted ? controller.signal.reason : thrown;
+    throw thrown;
   } finally {
-    clearTimeout(timer);
-    course.leave?.(false);
-    signal?.removeEventListener('abort', leave);
+    exchange.close();
   }
 }
 

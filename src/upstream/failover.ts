@@ -65,7 +65,7 @@ class Failover {
     this.#request = request;
     this.#options = options;
     this.#deadline = deadline;
-    this.#course = options.course ?? { sentAt: undefined };
+    this.#course = options.course;
     this.#routing = request.routing ?? { streams: false };
     this.#body = request.body;
     this.#able = upstreamsFor(pool, request, this.#routing);

@@ -1,18 +1,17 @@
-import { IdleTimeout } from '../async/idle-timeout.ts';
 import { toApiError } from '../http/errors.ts';
 import type { Settings } from '../settings/settings.ts';
 import { bufferedResponse, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
 import { isEventStream, refuseEncoding } from './content-type.ts';
-import { callerLeft, endOf, interrupted, timedOut } from './failure.ts';
-import { headersUp, upstreamRequestId } from './headers.ts';
+import { Exchange } from './exchange.ts';
+import { endOf } from './failure.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import { send } from './send.ts';
-import type { Payment, SendProgress } from './send-request.ts';
-import { relayStream, type StreamEnding } from './stream.ts';
+import type { RequestOutcome } from './outcome.ts';
+import type { Payment } from './send-request.ts';
+import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { idsMade } from './usage/made-ids.ts';
-import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
+import type { Report } from './usage/usage-report.ts';
 
 /** The request to relay. */
 export interface RelayRequest {
@@ -34,22 +33,6 @@ export interface RelayRequest {
   readsIds?: boolean;
   /** The caller's `idempotency-key`, in the form that goes up. */
   idempotencyKey?: string | undefined;
-}
-
-/** How an answer ended, for the ledger and the log. */
-export interface RequestOutcome extends Report {
-  /** The upstream's HTTP status; undefined if it sent none. */
-  status: number | undefined;
-  end: StreamEnding;
-  upstream_request_id: string | undefined;
-  /** If there are several upstreams: the name of the one that answered, or was tried last. */
-  upstream?: string | undefined;
-  /** Whether the upstream may have worked on the request, and may bill it. */
-  sent: boolean;
-  /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
-  ttft_ms: number;
-  /** For an answer that did not end by itself: the output tokens that it was settled at. */
-  estimated_output?: number | undefined;
 }
 
 /** What a relay needs, and the functions that it calls. */
@@ -92,53 +75,23 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   const { upstream, settings } = options;
   const { caller } = request;
   const { signal } = caller;
-  const started = Date.now();
-  const controller = new AbortController();
-  const leave = () => controller.abort(callerLeft());
-  if (signal.aborted) leave();
-  signal.addEventListener('abort', leave, { once: true });
-  const headers = headersUp(caller.headers, upstream.apiKey, settings.FORWARD_HEADERS);
+  const exchange = new Exchange({ upstream, settings, signal });
+  const { course, controller, watchdog, startedAt } = exchange;
+  const headers = exchange.headersOf(caller.headers);
   if (request.idempotencyKey !== undefined) headers['idempotency-key'] = request.idempotencyKey;
-  const simulate = upstream.simulated ? caller.headers.get('sluice-simulate') : null;
-  if (simulate !== null) headers['sluice-simulate'] = simulate;
 
-  const observed: Pick<RequestOutcome, 'status' | 'upstream_request_id'> = {
-    status: undefined,
-    upstream_request_id: undefined,
-  };
-  const course: SendProgress = { sentAt: undefined };
-  /** @returns the outcome of a request if nothing of its answer was seen. */
-  const unseen = (end: RequestOutcome['end'], error_type: string | undefined): RequestOutcome => ({
-    ...reportOf(undefined, 0),
-    ...observed,
-    error_type,
-    end,
-    sent: course.sentAt !== undefined,
-    upstream: course.upstream,
-    seen: nothingSeen(Date.now() - (course.sentAt ?? Date.now())),
-    ttft_ms: Date.now() - started,
-  });
   let hasEnded = false;
   const finish = (report: Report, end: RequestOutcome['end'], firstByte: number) => {
     hasEnded = true;
-    signal.removeEventListener('abort', leave);
-    const sent = course.sentAt !== undefined;
-    const { upstream: answered } = course;
-    course.leave?.(end === 'cut' || end === 'silent');
-    const { status, upstream_request_id } = observed;
-    const ttft_ms = firstByte - started;
-    return options.onEnd?.({ ...report, status, upstream_request_id, upstream: answered, sent, end, ttft_ms });
+    exchange.close(end);
+    return options.onEnd?.(exchange.outcome(report, end, firstByte));
   };
 
-  const { STREAM_IDLE_MS: idleMs, UPSTREAM_TIMEOUT_MS: timeoutMs } = settings;
-  const watchdog = new IdleTimeout(controller, Math.min(idleMs, timeoutMs), timeoutMs, timedOut);
-  const payment = options.payment?.(() => unseen('cut', 'upstream_unreachable')) ?? 'free';
-  let streams = false;
+  const payment = options.payment?.(() => exchange.outcome(exchange.unusable('upstream_unreachable'), 'cut')) ?? 'free';
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
   try {
-    const response = await send(
-      upstream,
+    const response = await exchange.send(
       {
         method: caller.method,
         path: request.path + queryOf(caller.url),
@@ -146,49 +99,32 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
         body: request.body,
         routing: request.routing,
       },
-      {
-        maxRetries: settings.UPSTREAM_MAX_RETRIES,
-        timeoutMs,
-        controller,
-        isWatched: true,
-        caller: caller.headers,
-        course,
-        payment,
-        waitUntil: options.waitUntil,
-      },
+      { caller: caller.headers, payment, waitUntil: options.waitUntil },
     );
     options.onHeaders?.(course.upstream);
-    observed.status = response.status;
-    observed.upstream_request_id = upstreamRequestId(response.headers);
     refuseEncoding(response);
     if (response.ok && response.body && isEventStream(response)) {
-      streams = true;
-      watchdog.expect(idleMs, () => interrupted(true));
       const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
-      const reading = { sentAt: course.sentAt ?? started, readsBlocks, readsIds };
+      const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
-    const read = await readAnswer(response, { idleMs, controller, course, expected, watchdog });
+    const read = await readAnswer(response, exchange, expected);
     const report = request.readsIds ? { ...read.report, made: idsMade(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
     return bufferedResponse(response, read, {
       requestId: options.requestId,
       ownHeaders: (ok) => {
-        finish(failed ? { ...report, seen: unseen(failed, undefined).seen } : report, failed ?? 'complete', Date.now());
+        finish(failed ? exchange.unusable(report.error_type, report) : report, failed ?? 'complete', Date.now());
         return options.ownHeaders?.({ ok });
       },
     });
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? endOf(thrown));
-    signal.removeEventListener('abort', leave);
-    course.leave?.(end === 'cut' || end === 'silent');
-    if (!hasEnded) options.onEnd?.(unseen(end, toApiError(thrown).logged));
+    if (!hasEnded) finish(exchange.unusable(toApiError(thrown).logged), end, Date.now());
     throw thrown;
-  } finally {
-    if (!streams) watchdog.stop();
   }
 }
 

@@ -19,16 +19,12 @@ export interface SendOptions {
   maxRetries: number;
   /** Milliseconds for all tries together, until the headers of the last one. */
   timeoutMs: number;
-  /** Whether the caller of `send` itself aborts the controller when that time is up. */
-  isWatched?: boolean;
-  /**
-   * Aborted from outside when nobody waits any more, and here when the time is up. This also ends the reading of the body.
-   */
+  /** Aborted when the time is up, or nobody waits any more. This also ends the reading of the body. */
   controller: AbortController;
   /** The headers of the caller, if this is the caller's own request. If the client retries by itself, the edge does not. */
   caller?: Headers | Readonly<Record<string, string>>;
   /** Updated while the request goes up, so that others know what may have run. */
-  course?: SendProgress;
+  course: SendProgress;
   /** Pays for another try after a try that may have run. Without it there is no other try. `free`: tries cost nothing. */
   payment?: Payment | 'free' | undefined;
   /** Keeps work alive that the answer does not wait for. Default: nothing keeps it alive. */

@@ -2,7 +2,6 @@ import { pause } from '../async/pause.ts';
 import { upstreamRemoved } from './choice/pool.ts';
 import { type FailedTry, mayRepeat } from './client-retries.ts';
 import { sendAmong } from './failover.ts';
-import { timedOut } from './failure.ts';
 import { NOT_REACHED, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
@@ -16,25 +15,22 @@ import type { Upstream } from './upstream.ts';
  * @throws the signal's reason when it is aborted
  */
 export async function send(upstream: Upstream, request: SendRequest, options: SendOptions): Promise<Response> {
-  const { controller, timeoutMs, isWatched } = options;
-  const timer = isWatched ? undefined : setTimeout(() => controller.abort(timedOut()), timeoutMs);
   try {
-    const deadline = Date.now() + timeoutMs;
+    const deadline = Date.now() + options.timeoutMs;
     const { pool } = upstream;
     const only = request.routing?.only;
     if (!pool && only !== undefined) throw upstreamRemoved(only);
     return await (pool ? sendAmong(pool, request, options, deadline) : sendUntil(upstream, request, options, deadline));
   } catch (thrown) {
-    throw controller.signal.aborted ? controller.signal.reason : thrown;
-  } finally {
-    if (timer !== undefined) clearTimeout(timer);
+    const { signal } = options.controller;
+    throw signal.aborted ? signal.reason : thrown;
   }
 }
 
 async function sendUntil(
   upstream: Upstream,
   { method, path, headers, body: first }: SendRequest,
-  { maxRetries, controller: { signal }, caller, course = { sentAt: undefined }, payment }: SendOptions,
+  { maxRetries, controller: { signal }, caller, course, payment }: SendOptions,
   deadline: number,
 ): Promise<Response> {
   const isHelped = (failed: FailedTry) => caller === undefined || mayRepeat(caller, failed);

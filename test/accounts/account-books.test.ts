@@ -7,7 +7,7 @@ import { rulesOf } from '../../src/budget/rules.ts';
 import { emptyBudget } from '../../src/budget/state.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { worstCaseOf } from '../../src/pricing/worst-case.ts';
-import type { RequestOutcome } from '../../src/upstream/relay.ts';
+import type { RequestOutcome } from '../../src/upstream/outcome.ts';
 import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../support/billed-answer.ts';
 import { NOON } from './admission-requests.ts';

@@ -163,7 +163,7 @@ test('the guide’s Worker, the example and a test type-check without skipLibChe
     // @ts-expect-error: a price that the table does not have
     createApp({ prices: { x: { prices: { inputs: 1 } } } });
     // @ts-expect-error: not a part of the toolkit
-    createApp({ admit: async () => undefined });
+    createApp({ isUnmetered: true });
     edge.get('/x', (c) => c.json({ account: c.get('identity').account.length }));
     new Hono<{ Bindings: { CONVERSATION: DurableObjectNamespace<Conversation> } }>().route('/ai', edge);
     new Hono<AppEnv>().route('/ai', edge);

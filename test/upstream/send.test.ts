@@ -293,17 +293,6 @@ test('no wait goes beyond the time limit: the failure at hand is the answer', as
   expect(unreachable.ms).toBe(0);
 });
 
-test('all tries together have one time limit, and it is a 504', async () => {
-  const controller = new AbortController();
-  const { error, calls, ms } = await sendTo(
-    [new Response('busy', { status: 503, headers: { 'retry-after-ms': '60' } }), hanging(controller.signal)],
-    { timeoutMs: 1_500, controller, payment: 'free' },
-  );
-  expect(error).toMatchObject({ type: 'timeout_error', status: 504, end: 'cut' });
-  expect(calls).toHaveLength(2);
-  expect(ms).toBeGreaterThanOrEqual(1_490);
-});
-
 test('who leaves during a try or a wait ends it at once, and nothing more goes up', async () => {
   const reason = new Error('left');
   vi.useFakeTimers();
@@ -321,14 +310,6 @@ test('who leaves during a try or a wait ends it at once, and nothing more goes u
     expect(calls).toHaveLength(1);
     expect(ms).toBe(50);
   }
-});
-
-test('the time limit ends with the headers: a slow body is not cut', async () => {
-  const controller = new AbortController();
-  const { response } = await sendTo([new Response('body')], { timeoutMs: 30, controller });
-  await new Promise((resolve) => setTimeout(resolve, 80));
-  expect(controller.signal.aborted).toBe(false);
-  expect(await response?.text()).toBe('body');
 });
 
 test('the answer that is thrown away for another try is let go, however long it is', async () => {

@@ -4,24 +4,24 @@ import { sendSettlement } from '../../durable/call-account.ts';
 import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
 import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { ApiError } from '../../http/errors.ts';
-import { RELEASED } from '../../http/json-body.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import { admissionRequestOf, askAndList, grantedBy } from './ask-account.ts';
 import { askForModel } from './ask-for-model.ts';
 import { quotaHeaders } from './limit-headers.ts';
-import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
+import type { Admission, MeterRequest } from './metered-request.ts';
 import { ModelChoice } from './model-choice.ts';
 import { grantOf, requestMeterOf } from './request-meter.ts';
 
 /**
- * Asks the account to admit a request. This is one call to its object, and a second one if only an exact count of the input
+ * Asks the account to admit a request, and returns what must be stored so that another process can settle it. This is one call to its object, and a second one if only an exact count of the input
  * can show whether it fits.
  *
  * @throws ApiError 401 for a revoked credential, 403 for a model that is not allowed, 429 for a limit that is reached, 503
  *   while the account's object cannot be reached
  */
-export async function admit(request: MeterRequest): Promise<RequestMeter> {
-  return await orUnsent(request, admitWithGrant(request));
+export async function admit(request: MeterRequest): Promise<Admission> {
+  // A step of a run already has a number.
+  return await orUnsent(request, admitTry(new ModelChoice(request), numberOfTry(request.requestId)));
 }
 
 /** Settles a try whose admission was lost: the account may have placed the hold all the same. Nothing goes up, so it is 0. */
@@ -34,16 +34,6 @@ async function orUnsent<T>(request: MeterRequest, admitting: Promise<T>): Promis
     }
     throw thrown;
   }
-}
-
-/**
- * Does what `admit` does, and returns what must be stored so that another process can settle the request.
- *
- * @throws ApiError as `admit`
- */
-export function admitWithGrant(request: MeterRequest): Promise<Admission> {
-  // A step of a run already has a number.
-  return admitTry(new ModelChoice(request), numberOfTry(request.requestId));
 }
 
 async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgain = false): Promise<Admission> {
@@ -78,9 +68,6 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
       ...quotaHeaders(admitted.standing),
       ...(lowered === undefined ? {} : { 'sluice-max-tokens': String(lowered) }),
       ...(choice.from === undefined ? {} : { 'sluice-fallback-from': choice.from }),
-    },
-    release: () => {
-      request.body = RELEASED;
     },
     again: (spent) => {
       next();

@@ -8,7 +8,7 @@ import type { JsonBody } from '../../http/json-body.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { StoredGrant } from './settle.ts';
 
@@ -48,8 +48,6 @@ export interface RequestMeter {
   settle(outcome: RequestOutcome, extra?: Partial<Settlement>): Booking;
   /** Renews the hold, because the request still runs. @param stage how far it has come */
   renew(stage?: string): Promise<boolean>;
-  /** Releases the memory of the body. After that no other try can be admitted. */
-  release(): void;
   /**
    * Admits another try of the request, after the one before was settled. This meter's `settle` and `renew` stay with the try
    * before.

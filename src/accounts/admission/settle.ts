@@ -4,7 +4,7 @@ import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
 import { cacheWrites, computeCost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { ModelTable } from '../../pricing/models.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { interruptedCost } from './interrupted-cost.ts';
 
 /** The part of an admission that settling needs. It is plain JSON, so that it can be stored. */

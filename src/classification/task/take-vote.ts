@@ -1,16 +1,12 @@
 /** Makes one call that labels a text: admits it, calls the upstream, settles it, and corrects the answer once. */
 
-import { admit } from '../../accounts/admission/admission.ts';
-import type { RequestMeter } from '../../accounts/admission/metered-request.ts';
-import { payForTries } from '../../accounts/admission/payments.ts';
+import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { withJson } from '../../http/read-json.ts';
 import { anotherRequestId } from '../../http/request-id.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
 import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
-import type { BodyMaker } from '../../upstream/kinds/kind.ts';
-import { bodyUp } from '../../upstream/request/body-up.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { ConcurrencyLimiter } from './concurrency-limiter.ts';
@@ -97,10 +93,8 @@ async function callModel(
   const { model, modelAsked, prefix, prompt } = task;
   if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
   const body = await withUserId(classificationRequest(prompt, input, correction), settings, identity.account);
-  const routing = { streams: false, account: identity.account };
-  let meter: RequestMeter;
-  try {
-    meter = await admit({
+  const meter = new MeteredExchange(
+    {
       requestId,
       route: by.route ?? 'classify',
       identity,
@@ -114,41 +108,34 @@ async function callModel(
       headers: new Headers({ 'anthropic-version': API_VERSION }),
       prefix,
       fallbacks: by.fallbacks ?? task.fallbacks,
-      routing,
+      routing: { streams: false, account: identity.account },
       waitUntil: (work) => by.waitUntil(work),
-    });
+    },
+    { modelInBody: model },
+  );
+  try {
+    await meter.open();
   } catch (thrown) {
     return { failure: failureOf(toApiError(thrown)) };
   }
-  const granted =
-    ({ maxTokens, model: admitted }: RequestMeter): BodyMaker =>
-    (more) =>
-      bodyUp(body, {
-        ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
-        ...(admitted === model ? {} : { model: JSON.stringify(admitted) }),
-        ...more,
-      });
   const started = Date.now();
-  const { payment, settle } = payForTries(meter, granted, (again) => {
-    meter = again;
-  });
-  const { outcome, message, error } = await askMessage(granted(meter), {
+  const { outcome, message, error } = await askMessage(meter.body, {
     upstream,
     settings,
     signal,
     simulate,
-    payment,
-    routing: { ...routing, model: meter.model },
+    payment: meter.payment,
+    routing: meter.routing,
     waitUntil: by.waitUntil,
   });
-  const { nanodollars, done } = settle(outcome, { ms: Date.now() - started });
+  const { nanodollars, done } = meter.granted.settle(outcome, { ms: Date.now() - started });
   // If it fails, it is logged, and the account's alarm settles the call.
   by.waitUntil(done);
   await done.catch(() => undefined);
   const made: Call = {
     nanodollars,
     usage: outcome.usage,
-    headers: meter.headers,
+    headers: meter.granted.headers,
     upstreamRequestId: outcome.upstream_request_id,
     upstream: outcome.upstream,
     model: meter.model,

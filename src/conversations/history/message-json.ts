@@ -3,7 +3,7 @@
 import { isoTime } from '../../http/times.ts';
 import { memberTexts } from '../../json/edit.ts';
 import { toUsd, type Usage } from '../../pricing/cost.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { MessageRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 

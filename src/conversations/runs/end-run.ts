@@ -6,7 +6,7 @@ import { errorBody, toApiError } from '../../http/errors.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { FrameReader } from '../../sse/frames.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
+import { type RequestOutcome, unanswered } from '../../upstream/outcome.ts';
 import { checkedUsage } from '../../upstream/usage/usage-report.ts';
 import type { TurnRow, TurnStatus } from '../storage/rows.ts';
 import { NO_ANSWER } from '../storage/tables.ts';
@@ -16,7 +16,6 @@ import type { EventLog } from '../turn/event-log.ts';
 import { MessageBuilder } from '../turn/message-builder.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
 import { type Ended, errorIn } from '../turn/turn-ending.ts';
-import { unansweredOutcome } from '../turn/turn-report.ts';
 import type { PauseReason } from './limits.ts';
 import type { ShownRun } from './shown-run.ts';
 import { summedUsage } from './summed-usage.ts';
@@ -80,7 +79,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     shown.add('message_stop', {}, `${stopped}: sluice-cost-usd=${formatUsd(spent)}\n\n`);
   }
   const status = statusOfRun(turn, end);
-  const known = last?.outcome ?? unansweredOutcome(undefined, now);
+  const known = last?.outcome ?? unanswered({ sentAt: undefined }, now);
   const usage = checkedUsage(summedUsage(usages));
   const outcome: RequestOutcome = { ...known, usage: usages.length > 0 ? usage : known.usage };
   const summary = { outcome, nanodollars: spent };

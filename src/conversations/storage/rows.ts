@@ -4,7 +4,7 @@ import type { StoredGrant } from '../../accounts/admission/settle.ts';
 import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { checked, DamagedRow, withoutSum, withSum } from './damaged-row.ts';
 
 /**

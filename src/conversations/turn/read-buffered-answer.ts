@@ -1,6 +1,7 @@
 import { encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
 import { bufferedResponse, readAnswer } from '../../upstream/buffered-answer.ts';
+import type { Exchange } from '../../upstream/exchange.ts';
 import { interrupted, notTheApi } from '../../upstream/failure.ts';
 import { headersDown, type PlainHeaders } from '../../upstream/headers.ts';
 import { eventsOf } from './message-events.ts';
@@ -19,8 +20,7 @@ const OF_THE_CONNECTION = ['date', 'content-type', 'cache-control', 'vary', 'ser
 interface BufferedTurnOptions {
   /** The headers of the account's limits. */
   quotaStatus: Record<string, string>;
-  idleMs: number;
-  controller: AbortController;
+  exchange: Exchange;
   requestId: string;
   now(): number;
 }
@@ -35,10 +35,9 @@ interface BufferedTurnOptions {
 export async function readBufferedAnswer(
   response: Response,
   turn: Turn,
-  { quotaStatus, idleMs, controller, requestId, now }: BufferedTurnOptions,
+  { quotaStatus, exchange, requestId, now }: BufferedTurnOptions,
 ): Promise<{ how: TurnEnd; started: Started }> {
-  const options = { idleMs, controller, course: turn.progress, expected: 'message' as const };
-  const read = await readAnswer(response, options);
+  const read = await readAnswer(response, exchange, 'message');
   const { kind, json, refusal } = read;
   if (kind === 'answer' && json?.type === 'message') {
     turn.firstByteAt = now();

@@ -1,7 +1,6 @@
 /** Reports what an answer has used, complete or not. Its turn is settled by this report. */
 
 import { encoder } from '../../http/bytes.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
 import { UsageReader } from '../../upstream/usage/usage-reader.ts';
 import { checkedUsage, fallbacksIn, nothingSeen, type Report, reportOf } from '../../upstream/usage/usage-report.ts';
 import type { MessageBuilder } from './message-builder.ts';
@@ -44,20 +43,6 @@ export function partialReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, sil
   const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
   const handed_over = seen.handed_over && { ...seen.handed_over, unseen_ms };
   return { ...report, seen: { ...seen, unseen_ms, silent_ms, later_prompts, handed_over }, bytes };
-}
-
-/** @returns the outcome of a try without an answer. Times are milliseconds since 1970. */
-export function unansweredOutcome(sentAt: number | undefined, now: number): RequestOutcome {
-  return {
-    ...reportOf(undefined, 0),
-    error_type: 'upstream_unreachable',
-    seen: nothingSeen(now - (sentAt ?? now)),
-    status: undefined,
-    sent: sentAt !== undefined,
-    end: 'cut',
-    upstream_request_id: undefined,
-    ttft_ms: 0,
-  };
 }
 
 /** @returns every token of a prompt, cached or not. */

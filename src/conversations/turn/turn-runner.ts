@@ -1,23 +1,14 @@
-import { admitWithGrant } from '../../accounts/admission/admission.ts';
-import { checkOwned, noteMade } from '../../accounts/admission/check-owned.ts';
-import type { Admission, MeterRequest, RequestMeter } from '../../accounts/admission/metered-request.ts';
-import { payForTries } from '../../accounts/admission/payments.ts';
-import { requestMeterOf } from '../../accounts/admission/request-meter.ts';
-import { UNKNOWN_GRANT } from '../../accounts/admission/settle.ts';
-import { ApiError, toApiError, tryAgain } from '../../http/errors.ts';
+import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
+import type { Admission } from '../../accounts/admission/metered-request.ts';
+import { type ApiError, toApiError, tryAgain } from '../../http/errors.ts';
 import { type JsonBody, RELEASED } from '../../http/json-body.ts';
-import type { Sendable } from '../../http/sendable.ts';
 import { itemTexts, memberTexts } from '../../json/edit.ts';
-import { retiresSoon } from '../../pricing/models.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
+import { Exchange } from '../../upstream/exchange.ts';
 import { interrupted, timedOut } from '../../upstream/failure.ts';
-import { upstreamRequestId } from '../../upstream/headers.ts';
-import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
-import { bodyUp } from '../../upstream/request/body-up.ts';
-import { idsInTurn, makesThings } from '../../upstream/request/named-ids.ts';
-import { ownedIn } from '../../upstream/request/owned.ts';
-import { RequestBody } from '../../upstream/request/request-body.ts';
-import { send } from '../../upstream/send.ts';
+import type { BodyChanges } from '../../upstream/kinds/kind.ts';
+import { unanswered } from '../../upstream/outcome.ts';
+import { idsInTurn } from '../../upstream/request/named-ids.ts';
 import { idsMade } from '../../upstream/usage/made-ids.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import { withoutThinking } from '../storage/message-text.ts';
@@ -29,7 +20,6 @@ import type { Turn } from './turn.ts';
 import { stopped, TurnAbort } from './turn-abort.ts';
 import type { TurnContext } from './turn-context.ts';
 import type { TurnEnd } from './turn-ending.ts';
-import { unansweredOutcome } from './turn-report.ts';
 import { TurnTimer } from './turn-timer.ts';
 
 /** Milliseconds to wait for an admission: an account that does not answer must not lock a conversation for ever. */
@@ -54,7 +44,7 @@ export class TurnRunner implements Runner {
   readonly #abort = new TurnAbort();
   /** Answers the caller once the headers have come. Further calls change nothing. */
   #answerCaller: () => void = () => {};
-  #meter: Pick<RequestMeter, 'settle' | 'renew'> | undefined;
+  #paid: MeteredExchange | undefined;
   #renewedAt: number;
   #hasEnded = false;
   /** Whether a try was admitted and has gone up. */
@@ -80,7 +70,7 @@ export class TurnRunner implements Runner {
         return true;
       },
     });
-    this.#timer.expect(ADMIT_MS, unanswered);
+    this.#timer.expect(ADMIT_MS, accountSilent);
   }
 
   /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
@@ -123,16 +113,15 @@ export class TurnRunner implements Runner {
   /** Renews the hold, at most every three minutes. */
   async renew(): Promise<void> {
     const now = this.#context.now();
-    if (!this.#meter || now - this.#renewedAt < RENEW_MS) return;
+    const meter = this.#paid?.meter;
+    if (!meter || now - this.#renewedAt < RENEW_MS) return;
     this.#renewedAt = now;
-    await this.#meter.renew('streaming');
+    await meter.renew('streaming');
   }
 
   async #go(plan: NextRequest): Promise<void> {
-    const { settings, upstream, headers, query, lay, identity, stays } = this.#context;
+    const { settings, upstream, headers, query, lay } = this.#context;
     const named = idsInTurn(plan.body);
-    const only = named.length > 0 ? await this.#abort.race(checkOwned(this.#context, named)) : undefined;
-    const readsIds = makesThings(plan.body instanceof RequestBody ? plan.body.own : plan.body.json);
     let { fallbacks } = this.#context;
     if (lay) {
       const laid = await this.#abort.race(lay(plan.body));
@@ -141,54 +130,27 @@ export class TurnRunner implements Runner {
     }
     // No other model can read the thinking of a tool loop.
     if (plan.follows) fallbacks = [];
-    const owned = upstream.pool && ownedIn(plan.body, upstream.pool);
-    const routing = { streams: true, account: identity.account, stays, owned, only };
-    const granted = await this.#admit(plan, { fallbacks, routing });
-    let latest: RequestMeter = granted;
-    const bodyOf =
-      ({ maxTokens, model }: RequestMeter): BodyMaker =>
-      (more) =>
-        changed(plan.body, {
-          ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
-          ...(model === plan.model ? {} : asOf(model, plan.body)),
-          ...more,
-        });
-    const onAdmitted = (again: Admission) => {
-      latest = again;
-      this.#take(again);
-    };
-    const paid = payForTries(granted, bodyOf, onAdmitted, (earlier) =>
-      this.turn.grants.expect(earlier, this.#context.now()),
-    );
-    const body = bodyOf(granted);
+    const paid = this.#open(plan, { named, fallbacks });
+    this.#timer.expect(ADMIT_MS, accountSilent);
+    await this.#abort.race(paid.open());
+    const { granted, body } = paid;
     // The edge has removed the other headers that do not go up.
     if (!upstream.simulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
     this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
     const { progress } = this.turn;
-    const payment = paid.payment(() => ({
-      ...unansweredOutcome(progress.sentAt, this.#context.now()),
-      upstream: progress.upstream,
-    }));
+    const payment = paid.payment(() => unanswered(progress, this.#context.now()));
     const { background } = this.#context;
     if (background) {
       // Before it goes up, its row says that it does. Without that, it begins again after a crash.
       this.#take(granted);
       this.turn.grants.store();
     }
-    const answering = send(
-      upstream,
-      { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: { ...routing, model: granted.model } },
-      {
-        maxRetries: settings.UPSTREAM_MAX_RETRIES,
-        timeoutMs: settings.UPSTREAM_TIMEOUT_MS,
-        controller: this.#abort.controller,
-        isWatched: true,
-        caller: headers,
-        course: progress,
-        payment,
-        waitUntil: (work) => this.#context.waitUntil(work),
-      },
+    const { controller } = this.#abort;
+    const exchange = new Exchange({ upstream, settings }, { controller, course: progress });
+    const answering = exchange.send(
+      { method: 'POST', path: `/v1/messages${query}`, headers, body, routing: paid.routing },
+      { caller: headers, payment, waitUntil: (work) => this.#context.waitUntil(work) },
     );
     // The request has gone up, so a crash would cost something now. The grant is stored meanwhile.
     if (!background || progress.upstream !== undefined) this.#take(granted);
@@ -196,26 +158,23 @@ export class TurnRunner implements Runner {
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;
-    latest.release();
-    const told = {
-      ...latest.headers,
-      ...(progress.upstream === undefined ? {} : { 'sluice-upstream': progress.upstream }),
-    };
+    paid.release();
+    const told = paid.headers(progress.upstream);
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;
-    this.turn.upstreamRequestId = upstreamRequestId(response.headers);
+    this.turn.upstreamRequestId = exchange.upstreamRequestId;
     refuseEncoding(response);
     if (!response.ok || !response.body || !isEventStream(response)) {
-      await this.#answerBuffered(response, told);
+      await this.#answerBuffered(response, exchange, told);
       return;
     }
-    const retires = retiresSoon(settings.models.find(latest.model));
-    const notice = retires === undefined ? {} : { 'sluice-model-retires': retires };
-    const answerHeaders = { ...callerHeaders(response.headers), ...notice, ...told };
+    const answerHeaders = { ...callerHeaders(response.headers), ...told };
     this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
     this.#acknowledge();
     this.#end(await this.#read(response.body, progress.opening));
-    if (readsIds) this.#noteMade();
+    if (paid.makesThings) {
+      this.#context.waitUntil(paid.note(idsMade(this.turn.ended?.message), progress.upstream));
+    }
     this.#answerCaller();
   }
 
@@ -224,22 +183,12 @@ export class TurnRunner implements Runner {
     this.turn.isAcknowledged = !this.#context.parent;
   }
 
-  /** Notes the ids that the answer has made (files, containers) as the account's own. */
-  #noteMade(): void {
-    const made = idsMade(this.turn.ended?.message);
-    this.#context.waitUntil(noteMade(this.#context, made, this.turn.progress.upstream));
-  }
-
-  async #answerBuffered(response: Response, quotaStatus: Record<string, string>): Promise<void> {
+  async #answerBuffered(response: Response, exchange: Exchange, told: Record<string, string>): Promise<void> {
     // Reading the answer has a timeout of its own.
     this.#timer.expect(Number.POSITIVE_INFINITY, timedOut);
-    const { how, started } = await readBufferedAnswer(response, this.turn, {
-      quotaStatus,
-      idleMs: this.#context.settings.STREAM_IDLE_MS,
-      controller: this.#abort.controller,
-      requestId: this.#context.requestId,
-      now: this.#context.now,
-    });
+    const { requestId, now } = this.#context;
+    const options = { quotaStatus: told, exchange, requestId, now };
+    const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() => exchange.close());
     // The turn is ended first, because an answer in one piece is taken from its log.
     this.#end(how);
     this.#started.resolve(started);
@@ -277,42 +226,45 @@ export class TurnRunner implements Runner {
   #take(admission: Admission): void {
     if (this.#hasEnded) {
       // The turn was stopped during the admission, so this try never goes up.
-      const { done } = admission.settle(unansweredOutcome(this.turn.progress.sentAt, this.#context.now()));
+      const { done } = admission.settle(unanswered(this.turn.progress, this.#context.now()));
       this.#context.waitUntil(done);
       return;
     }
-    this.#meter = admission;
     this.model = admission.model;
     this.turn.grants.take(admission, this.turn.progress.upstream, this.#context.now());
     this.#isSent = true;
     if (this.#storesGrants) this.turn.grants.store();
   }
 
-  async #admit(
-    { body, model, count }: NextRequest,
-    choice: Pick<MeterRequest, 'fallbacks' | 'routing'>,
-  ): Promise<Admission> {
-    const { route } = this.turn.row;
-    const request: MeterRequest = {
-      ...this.#context,
-      route,
-      body,
-      model,
-      count,
-      streams: true,
-      ...choice,
-    };
-    // Until the account answers, it may have placed a hold.
-    this.#meter = requestMeterOf(request, UNKNOWN_GRANT);
-    this.#timer.expect(ADMIT_MS, unanswered);
-    try {
-      const granted = await this.#abort.race(admitWithGrant(request));
-      this.#meter = granted;
-      return granted;
-    } catch (thrown) {
-      if (thrown instanceof ApiError && thrown.status < 500) this.#meter = undefined;
-      throw thrown;
-    }
+  /** @returns the turn's request, before its admission */
+  #open(
+    plan: NextRequest,
+    { named, fallbacks }: { named: ReturnType<typeof idsInTurn>; fallbacks: TurnContext['fallbacks'] },
+  ): MeteredExchange {
+    const { identity, stays } = this.#context;
+    const { body, model, count } = plan;
+    const paid = new MeteredExchange(
+      {
+        ...this.#context,
+        route: this.turn.row.route,
+        body,
+        model,
+        count,
+        streams: true,
+        fallbacks,
+        routing: { streams: true, account: identity.account, stays },
+        signal: this.#abort.controller.signal,
+      },
+      {
+        named,
+        modelInBody: model,
+        asModel: asOf,
+        onAdmitted: (again) => this.#take(again),
+        onAsking: (earlier) => this.turn.grants.expect(earlier, this.#context.now()),
+      },
+    );
+    this.#paid = paid;
+    return paid;
   }
 
   #ping(): void {
@@ -329,17 +281,11 @@ export class TurnRunner implements Runner {
     this.#publisher.end();
     const { onEnd, onBroken, now, requestId } = this.#context;
     try {
-      onEnd(this.turn.end(how, this.#meter, now(), requestId));
+      onEnd(this.turn.end(how, this.#paid?.meter, now(), requestId));
     } catch (thrown) {
       onBroken(thrown);
     }
   }
-}
-
-/** @returns a body with some members changed. The history in it is not parsed. */
-function changed(body: JsonBody, changes: BodyChanges): Sendable {
-  const isOwn = body instanceof RequestBody && changes.messages === undefined && Object.keys(changes).length > 0;
-  return isOwn ? body.with(changes).bytes : bodyUp(body, changes);
 }
 
 /** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */
@@ -348,6 +294,6 @@ function asOf(model: string, body: JsonBody): BodyChanges {
   return { model: JSON.stringify(model), messages: `[${messages.map(withoutThinking).join(',')}]` };
 }
 
-function unanswered(): ApiError {
+function accountSilent(): ApiError {
   return tryAgain('The account did not answer in time. Try again in a moment.', 'account_unreachable: no answer');
 }

@@ -7,7 +7,7 @@ import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { isCount } from '../../pricing/cost.ts';
 import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
 import { interrupted } from '../../upstream/failure.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { SendProgress } from '../../upstream/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';

@@ -10,7 +10,7 @@ import type { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
-import type { RequestOutcome } from '../../upstream/relay.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { ListedParent } from './settlement.ts';
 
 /** The methods of a conversation's object. The object says what each one does. */

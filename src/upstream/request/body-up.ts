@@ -2,6 +2,7 @@ import type { JsonBody } from '../../http/json-body.ts';
 import { LongBody } from '../../http/long-body.ts';
 import type { Sendable } from '../../http/sendable.ts';
 import { type Changes, edit } from '../../json/edit.ts';
+import { RequestBody } from './request-body.ts';
 
 /**
  * Makes the body that goes up.
@@ -10,8 +11,9 @@ import { type Changes, edit } from '../../json/edit.ts';
  * @returns the caller's own bytes if nothing changes; otherwise the changed text
  */
 export function bodyUp(body: JsonBody, changes: Changes): Sendable {
-  // The text of a conversation's body is made only when it is read.
+  // The text of a conversation's body is made only when it is read, and the history in it is not parsed.
   const isSame = Object.keys(changes).length === 0;
+  if (!isSame && body instanceof RequestBody && changes.messages === undefined) return body.with(changes).bytes;
   if (isSame && !(body instanceof LongBody)) return body.bytes;
   const text = isSame ? body.text : edit(body.text, changes);
   if (body instanceof LongBody) return body.sendable(text);

@@ -86,9 +86,10 @@ describe('what was made at one upstream', () => {
       return Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'No.' } }, { status: 529 });
     });
     const controller = new AbortController();
+    const course = { sentAt: undefined };
     const routing = { streams: false, only, model };
     const request = { method: 'GET', path, headers: {}, routing };
-    return await send(upstream, request, { maxRetries: 0, timeoutMs: 1_000, controller, payment: 'free' });
+    return await send(upstream, request, { maxRetries: 0, timeoutMs: 1_000, controller, course, payment: 'free' });
   };
 
   test('is asked for there, and nowhere else', async () => {
@@ -104,7 +105,12 @@ describe('what was made at one upstream', () => {
     await expect(gone).rejects.toThrow('was made at the upstream third, which this edge no longer has');
     const alone = upstreamOf(parseSettings({ ANTHROPIC_API_KEY: 'key' }), () => Promise.reject());
     const request = { method: 'GET', path: '/v1/files/f', headers: {}, routing: { streams: false, only: 'third' } };
-    const options = { maxRetries: 0, timeoutMs: 1_000, controller: new AbortController() };
+    const options = {
+      maxRetries: 0,
+      timeoutMs: 1_000,
+      controller: new AbortController(),
+      course: { sentAt: undefined },
+    };
     await expect(send(alone, request, options)).rejects.toMatchObject({ status: 404 });
     expect(asked).toEqual([]);
   });

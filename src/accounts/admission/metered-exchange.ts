@@ -1,0 +1,169 @@
+/** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
+
+import { RELEASED } from '../../http/json-body.ts';
+import type { Nanodollars } from '../../pricing/cost.ts';
+import { retiresSoon } from '../../pricing/models.ts';
+import type { Routing } from '../../upstream/choice/pool.ts';
+import { callerLeft } from '../../upstream/failure.ts';
+import type { BodyChanges, BodyMaker } from '../../upstream/kinds/kind.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
+import { bodyUp } from '../../upstream/request/body-up.ts';
+import { makesThings } from '../../upstream/request/named-ids.ts';
+import { ownedIn } from '../../upstream/request/owned.ts';
+import { RequestBody } from '../../upstream/request/request-body.ts';
+import type { Payment } from '../../upstream/send-request.ts';
+import type { MadeId } from '../../upstream/usage/made-ids.ts';
+import { admit } from './admission.ts';
+import { checkOwned, noteMade } from './check-owned.ts';
+import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
+import { requestMeterOf } from './request-meter.ts';
+import { UNKNOWN_GRANT } from './settle.ts';
+
+/** What differs between requests that cost money. */
+interface MeteredOptions {
+  /** What the request names by id. It must be the account's own. */
+  named?: readonly MadeId[];
+  /** The model as the body names it. */
+  modelInBody: string;
+  /** Members that the edge adds to the body. */
+  changes?: BodyChanges;
+  /** Adapts the body for another model than the one that it names. Default: only `model` is changed. */
+  asModel?(model: string, body: MeterRequest['body']): BodyChanges;
+  /** Called with each later try once it is admitted. */
+  onAdmitted?(granted: Admission): void;
+  /**
+   * Called before the account is asked for a later try, with what the earlier ones have cost. From then on the account may
+   * have placed a hold for it.
+   */
+  onAsking?(earlier: Nanodollars): void;
+  /** Whether it is not admitted and not booked, as in measurements. */
+  isUnmetered?: boolean | undefined;
+}
+
+/** A request that costs money. It alone knows which try is the latest: each is admitted and settled by itself. */
+export class MeteredExchange {
+  /** Settles and renews the latest try. From the first question to the account on there may be something to settle. */
+  meter: Pick<RequestMeter, 'settle' | 'renew'> | undefined;
+  /** Whether the answer may have ids of things that it makes. */
+  readonly makesThings: boolean;
+  readonly #request: MeterRequest;
+  readonly #options: MeteredOptions;
+  #latest: Admission | undefined;
+  #earlier: Nanodollars = 0;
+
+  constructor(request: MeterRequest, options: MeteredOptions) {
+    this.#request = request;
+    this.#options = options;
+    const { body } = request;
+    this.makesThings = makesThings(body instanceof RequestBody ? body.own : body.json);
+  }
+
+  /**
+   * Checks what the request names, and has it admitted.
+   *
+   * @throws ApiError as `checkOwned` and `admit`
+   */
+  async open(): Promise<void> {
+    const request = this.#request;
+    const { named = [], isUnmetered = false } = this.#options;
+    const only = named.length === 0 ? undefined : await checkOwned(request, named);
+    if (request.signal?.aborted) throw callerLeft();
+    const { upstream, body } = request;
+    const { streams = false } = request;
+    request.routing = { streams, ...request.routing, only, owned: upstream.pool && ownedIn(body, upstream.pool) };
+    if (isUnmetered) return;
+    // Until the account answers, it may have placed a hold.
+    this.meter = requestMeterOf(request, UNKNOWN_GRANT);
+    try {
+      this.#latest = await admit(request);
+      this.meter = this.#latest;
+    } catch (thrown) {
+      // What was not admitted has no hold, and `admit` settles what was lost on the way.
+      this.meter = undefined;
+      throw thrown;
+    }
+  }
+
+  /** The admission of the latest try. @throws TypeError while there is none */
+  get granted(): Admission {
+    if (this.#latest) return this.#latest;
+    throw new TypeError('The request was not admitted.');
+  }
+
+  /** The model of the latest try, by the upstream's name. */
+  get model(): string {
+    return this.#latest?.model ?? this.#request.model;
+  }
+
+  /** What decides the choice between several upstreams. */
+  get routing(): Routing {
+    const { streams = false, routing } = this.#request;
+    return { streams, ...routing, model: this.model };
+  }
+
+  /** The body that the latest admission allows. */
+  get body(): BodyMaker {
+    const { changes = {}, modelInBody, asModel = onlyNamed } = this.#options;
+    const { model } = this;
+    const maxTokens = this.#latest?.maxTokens;
+    return (more) =>
+      bodyUp(this.#request.body, {
+        ...changes,
+        ...(maxTokens === undefined ? {} : { max_tokens: String(maxTokens) }),
+        ...(model === modelInBody ? {} : asModel(model, this.#request.body)),
+        ...more,
+      });
+  }
+
+  /** @returns what pays for other tries of the request; undefined if it is not booked. @param tried the failed try's outcome */
+  readonly payment = (tried: () => RequestOutcome): Payment => ({
+    settle: () => this.#settleTried(tried()),
+    admit: async () => {
+      this.#options.onAsking?.(this.#earlier);
+      return this.#goOnWith(await this.granted.again(this.#earlier));
+    },
+    fallBack: async () => {
+      if (!this.granted.hasFallback()) return 'none';
+      await this.#settleTried(tried());
+      this.#options.onAsking?.(this.#earlier);
+      const granted = await this.granted.fallBack(this.#earlier);
+      return granted ? { body: this.#goOnWith(granted), model: granted.model } : 'refused';
+    },
+  });
+
+  /** @returns the headers of the answer: the account's quota, the upstream that has answered, and when the model retires */
+  headers(upstream: string | undefined): Record<string, string> {
+    const retires = retiresSoon(this.#request.settings.models.find(this.model));
+    return {
+      ...this.#latest?.headers,
+      ...(upstream === undefined ? {} : { 'sluice-upstream': upstream }),
+      ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
+    };
+  }
+
+  /** Notes what the answer has made as the account's own. */
+  async note(made: readonly MadeId[] | undefined, upstream: string | undefined): Promise<void> {
+    await noteMade(this.#request, made, upstream);
+  }
+
+  /** Releases the memory of the body. After that no other try can go up. */
+  release(): void {
+    this.#request.body = RELEASED;
+  }
+
+  async #settleTried(outcome: RequestOutcome): Promise<void> {
+    const { cost } = await this.granted.settle(outcome, { status: 'retried' }).done;
+    this.#earlier += cost;
+  }
+
+  #goOnWith(granted: Admission): BodyMaker {
+    this.#latest = granted;
+    this.meter = granted;
+    this.#options.onAdmitted?.(granted);
+    return this.body;
+  }
+}
+
+function onlyNamed(model: string): BodyChanges {
+  return { model: JSON.stringify(model) };
+}

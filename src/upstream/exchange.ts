@@ -1,0 +1,154 @@
+/** One call of the upstream, from its first try to the end of its answer. */
+
+import { IdleTimeout } from '../async/idle-timeout.ts';
+import { PieceReader } from '../http/piece-reader.ts';
+import type { Settings } from '../settings/settings.ts';
+import { callerLeft, interrupted, timedOut } from './failure.ts';
+import { headersUp, upstreamRequestId } from './headers.ts';
+import type { RequestOutcome } from './outcome.ts';
+import { send } from './send.ts';
+import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
+import type { Upstream } from './upstream.ts';
+import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
+
+/** What a call of the upstream needs. */
+export interface ExchangeOptions {
+  upstream: Upstream;
+  settings: Settings;
+  /** Aborted when nobody waits for the answer any more. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds for all tries together, until the headers of the last one. Default: the setting UPSTREAM_TIMEOUT_MS. */
+  timeoutMs?: number;
+  /** Milliseconds to the end of the answer. Default: as long as it goes on. */
+  wholeMs?: number;
+}
+
+/** An answer whose body has not been read, and its call, which its reader closes. */
+export interface AnsweredCall {
+  response: Response;
+  exchange: Exchange;
+}
+
+/** What somebody has who watches a call by a timer of his own. */
+export interface OwnWatch {
+  /** Aborted when the time is up, or nobody waits any more. */
+  controller: AbortController;
+  /** How far the call has gone. */
+  course: SendProgress;
+}
+
+/**
+ * A call of the upstream. It owns what every call has: the controller, the leaving of the caller, the time that may pass, how
+ * far the call has gone, and the outcome of a try that nobody answered. Each call must be closed.
+ */
+export class Exchange {
+  readonly controller: AbortController;
+  readonly course: SendProgress;
+  /** When the call began; milliseconds since 1970. */
+  readonly startedAt = Date.now();
+  /** The HTTP status of the answer, and the upstream's name for it, as soon as its headers have come. */
+  status: number | undefined;
+  upstreamRequestId: string | undefined;
+  readonly #options: ExchangeOptions;
+  readonly #timeoutMs: number;
+  readonly #isWatched: boolean;
+  readonly #leave = () => this.controller.abort(callerLeft());
+  #watchdog: IdleTimeout | undefined;
+  #wholeTimer: ReturnType<typeof setTimeout> | undefined;
+
+  /** @param own if somebody else watches the call until its headers have come */
+  constructor(options: ExchangeOptions, own?: OwnWatch) {
+    const { signal, settings, timeoutMs = settings.UPSTREAM_TIMEOUT_MS, wholeMs } = options;
+    this.#options = options;
+    this.#timeoutMs = timeoutMs;
+    this.#isWatched = own !== undefined;
+    this.controller = own?.controller ?? new AbortController();
+    this.course = own?.course ?? { sentAt: undefined };
+    if (signal?.aborted) this.#leave();
+    signal?.addEventListener('abort', this.#leave, { once: true });
+    if (wholeMs !== undefined) this.#wholeTimer = setTimeout(() => this.controller.abort(timedOut()), wholeMs);
+  }
+
+  /** Aborts the call when nothing has happened for too long: at first, until the headers have come. */
+  get watchdog(): IdleTimeout {
+    const { STREAM_IDLE_MS: idleMs } = this.#options.settings;
+    const limitMs = this.#timeoutMs;
+    this.#watchdog ??= new IdleTimeout(this.controller, Math.min(idleMs, limitMs), limitMs, timedOut);
+    return this.#watchdog;
+  }
+
+  /** @returns the headers of a caller's own request, as they go up. Only a simulator gets the faults that it should make */
+  headersOf(caller: Headers): Record<string, string> {
+    const { upstream, settings } = this.#options;
+    const headers = headersUp(caller, upstream.apiKey, settings.FORWARD_HEADERS);
+    const simulate = upstream.simulated ? caller.get('sluice-simulate') : null;
+    if (simulate !== null) headers['sluice-simulate'] = simulate;
+    return headers;
+  }
+
+  /**
+   * Sends the request up.
+   *
+   * @returns the upstream's last response, whatever its status
+   * @throws as `send`
+   */
+  async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
+    const { upstream, settings } = this.#options;
+    if (!this.#isWatched) this.watchdog.expect(this.#timeoutMs, timedOut);
+    const response = await send(upstream, request, {
+      maxRetries: settings.UPSTREAM_MAX_RETRIES,
+      timeoutMs: this.#timeoutMs,
+      controller: this.controller,
+      course: this.course,
+      ...how,
+    });
+    this.status = response.status;
+    this.upstreamRequestId = upstreamRequestId(response.headers);
+    if (!this.#isWatched) this.expectBody();
+    return response;
+  }
+
+  /** @returns the outcome of the call. @param firstByte when its answer began; milliseconds since 1970 */
+  outcome(report: Report, end: RequestOutcome['end'], firstByte = Date.now()): RequestOutcome {
+    const { status, upstreamRequestId: upstream_request_id } = this;
+    const { sentAt, upstream } = this.course;
+    const ttft_ms = firstByte - this.startedAt;
+    return { ...report, status, upstream_request_id, upstream, sent: sentAt !== undefined, end, ttft_ms };
+  }
+
+  /** @returns the report of an answer that cannot be used. It is settled by how long the call ran */
+  unusable(error_type: string | undefined, report = reportOf(undefined, 0)): Report {
+    const now = Date.now();
+    return { ...report, error_type, seen: nothingSeen(now - (this.course.sentAt ?? now)) };
+  }
+
+  /** Watches the silences of the body from now on. */
+  expectBody(): void {
+    this.watchdog.expect(this.#options.settings.STREAM_IDLE_MS, () => interrupted(true));
+  }
+
+  /** Yields a body as it comes. Only the upstream's silence counts, not the time of the work on a piece. */
+  async *pieces({ body }: Response): AsyncGenerator<Uint8Array, void> {
+    if (!body) return;
+    const reader = new PieceReader(body);
+    this.expectBody();
+    try {
+      for (let piece = await reader.read(); piece; piece = await reader.read()) {
+        this.watchdog.pause();
+        yield piece;
+        this.watchdog.touch();
+      }
+    } finally {
+      // A stream that has ended or broken cannot be cancelled.
+      reader.cancel().catch(() => undefined);
+    }
+  }
+
+  /** Ends the call. More than one call does no harm. */
+  close(end: RequestOutcome['end'] = 'complete'): void {
+    this.#options.signal?.removeEventListener('abort', this.#leave);
+    this.#watchdog?.stop();
+    clearTimeout(this.#wholeTimer);
+    this.course.leave?.(end === 'cut' || end === 'silent');
+  }
+}

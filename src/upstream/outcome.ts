@@ -1,0 +1,36 @@
+/** How a request ended at the upstream: what it is settled by. */
+
+import type { SendProgress } from './send-request.ts';
+import type { StreamEnding } from './stream.ts';
+import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
+
+/** How an answer ended, for the ledger and the log. */
+export interface RequestOutcome extends Report {
+  /** The upstream's HTTP status; undefined if it sent none. */
+  status: number | undefined;
+  end: StreamEnding;
+  upstream_request_id: string | undefined;
+  /** If there are several upstreams: the name of the one that answered, or was tried last. */
+  upstream?: string | undefined;
+  /** Whether the upstream may have worked on the request, and may bill it. */
+  sent: boolean;
+  /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
+  ttft_ms: number;
+  /** For an answer that did not end by itself: the output tokens that it was settled at. */
+  estimated_output?: number | undefined;
+}
+
+/** @returns the outcome of a try that nobody has answered. Times are milliseconds since 1970. */
+export function unanswered({ sentAt, upstream }: SendProgress, now: number): RequestOutcome {
+  return {
+    ...reportOf(undefined, 0),
+    error_type: 'upstream_unreachable',
+    seen: nothingSeen(now - (sentAt ?? now)),
+    status: undefined,
+    sent: sentAt !== undefined,
+    end: 'cut',
+    upstream_request_id: undefined,
+    upstream,
+    ttft_ms: 0,
+  };
+}

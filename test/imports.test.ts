@@ -192,6 +192,19 @@ test('no files import each other in a circle', () => {
   expect(circles(imports)).toEqual([]);
 });
 
+test('a request goes up by an exchange alone, and one that costs money is admitted by the metered one', async () => {
+  const importersOf = (path: string) => imports.filter(({ to }) => to === path).map(({ from }) => from);
+  expect(importersOf('src/upstream/failover.ts')).toEqual(['src/upstream/send.ts']);
+  expect(importersOf('src/upstream/send.ts')).toEqual(['src/upstream/exchange.ts']);
+  const sources = await Promise.all(
+    files.map(async (file) => [file, await readFile(join(root, file), 'utf8')] as const),
+  );
+  const admitting = sources.filter(([, source]) =>
+    /import \{[^}]*\badmit\b[^}]*\} from '[^']*admission\.ts'/.test(source),
+  );
+  expect(admitting.map(([file]) => file)).toEqual(['src/accounts/admission/metered-exchange.ts']);
+});
+
 test('every file has a room', () => {
   expect(files.filter((file) => placeOf(file) < 0)).toEqual([]);
 });

@@ -11,6 +11,7 @@ import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { refuseRun } from '../conversations/runs/check-run.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
 import { Hono } from '../http/hono.ts';
+import type { JsonBody } from '../http/json-body.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { commonHeaders } from '../http/request-id.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
@@ -20,7 +21,7 @@ import type { RequestOutcome } from '../upstream/outcome.ts';
 import { relay } from '../upstream/relay.ts';
 import { namedIds } from '../upstream/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
-import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { type Fetch, type Upstream, upstreamOf } from '../upstream/upstream.ts';
 
 /**
  * Makes the routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.
@@ -51,9 +52,7 @@ async function answerMessage(
   streamByDefault: boolean,
   options: MessagesOptions,
 ): Promise<Response> {
-  const context = contextOf(c);
-  const { requestId, identity, settings, waitUntil } = context;
-  const upstream = upstreamOf(settings, options.fetch);
+  const upstream = upstreamOf(c.get('settings'), options.fetch);
   const sent = withOneReading(await readLong(c, options.isUnmetered ? 'nothing' : 'price'), 'outermost');
   const conversation = conversationOf(c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
@@ -61,10 +60,22 @@ async function answerMessage(
   }
   refuseAgent(c.req.raw.headers, sent.json);
   refuseRun(sent.json);
-  const { ids, body: own } = namedIds(withoutEdgeBlocksIn(sent));
+  const { isUnmetered = false } = options;
+  const { meter, hasFallbacks } = await admitted(c, sent, { upstream, streamByDefault, isUnmetered });
+  return await relayed(c, meter, { upstream, hasFallbacks, isUnmetered });
+}
+
+/** Puts the prefix into a message, checks the message, and has it admitted. */
+async function admitted(
+  c: Context<AppEnv>,
+  sent: JsonBody,
+  { upstream, streamByDefault, isUnmetered }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean },
+): Promise<{ meter: MeteredExchange; hasFallbacks: boolean }> {
+  const context = contextOf(c);
+  const { identity, settings } = context;
+  const { headers, signal } = c.req.raw;
+  const { ids: named, body: own } = namedIds(withoutEdgeBlocksIn(sent));
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
-  const { prefix } = prefixed;
-  const fallbacks = fallbacksNamed(c.req.raw.headers) ?? prefixed.fallbacks;
   const body = await withUserId(prefixed.body, settings, identity.account);
   const request = validateMessages(body.json);
   const model = settings.models.resolve(request.model);
@@ -78,21 +89,31 @@ async function answerMessage(
       upstream,
       body,
       model,
-      headers: c.req.raw.headers,
+      headers,
       streams,
-      prefix,
-      fallbacks,
+      prefix: prefixed.prefix,
+      fallbacks: fallbacksNamed(headers) ?? prefixed.fallbacks,
       routing: { streams, account: identity.account },
-      signal: c.req.raw.signal,
+      signal,
     },
     {
-      named: ids,
+      named,
       modelInBody: request.model,
       changes: streams && request.stream === undefined ? { stream: 'true' } : {},
-      isUnmetered: options.isUnmetered,
+      isUnmetered,
     },
   );
   await meter.open();
+  return { meter, hasFallbacks: request.fallbacks !== undefined };
+}
+
+/** Relays an admitted message, and books it at its end. */
+async function relayed(
+  c: Context<AppEnv>,
+  meter: MeteredExchange,
+  { upstream, hasFallbacks, isUnmetered }: { upstream: Upstream; hasFallbacks: boolean; isUnmetered: boolean },
+): Promise<Response> {
+  const { requestId, identity, settings, waitUntil } = contextOf(c);
   const log = logOutcome(c);
   const place = c.get('place');
   let price: string | undefined;
@@ -104,7 +125,7 @@ async function answerMessage(
       body: meter.body,
       caller: c.req.raw,
       expectsMessage: true,
-      hasFallbacks: request.fallbacks !== undefined,
+      hasFallbacks,
       readsIds: meter.makesThings,
       routing: meter.routing,
       idempotencyKey: await keyUp(c.req.raw.headers, identity.account),
@@ -114,7 +135,7 @@ async function answerMessage(
       settings,
       requestId,
       waitUntil,
-      payment: options.isUnmetered ? undefined : meter.payment,
+      payment: isUnmetered ? undefined : meter.payment,
       ownHeaders: (buffered) => ({
         ...meter.headers(answeredBy),
         // A stream tells the price in a comment behind its end.
@@ -127,9 +148,7 @@ async function answerMessage(
         place.leave();
       },
       onEnd: (outcome) => {
-        const settled = options.isUnmetered
-          ? undefined
-          : meter.granted.settle(outcome, { ms: c.get('entry').elapsed() });
+        const settled = isUnmetered ? undefined : meter.granted.settle(outcome, { ms: c.get('entry').elapsed() });
         log(outcome, settled?.nanodollars);
         if (outcome.made) {
           noted = meter.note(outcome.made, outcome.upstream);

@@ -66,8 +66,12 @@ export class MeteredExchange {
   async open(): Promise<void> {
     const request = this.#request;
     const { named = [], isUnmetered = false } = this.#options;
-    const only = named.length === 0 ? undefined : await checkOwned(request, named);
-    if (request.signal?.aborted) throw callerLeft();
+    let only: string | undefined;
+    if (named.length > 0) {
+      only = await checkOwned(request, named);
+      // A turn that was stopped meanwhile has ended: nobody would settle its hold.
+      if (request.signal?.aborted) throw callerLeft();
+    }
     const { upstream, body } = request;
     const { streams = false } = request;
     request.routing = { streams, ...request.routing, only, owned: upstream.pool && ownedIn(body, upstream.pool) };

@@ -1,5 +1,6 @@
 /** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
 
+import { ApiError } from '../../http/errors.ts';
 import { RELEASED } from '../../http/json-body.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { retiresSoon } from '../../pricing/models.ts';
@@ -82,8 +83,8 @@ export class MeteredExchange {
       this.#latest = await admit(request);
       this.meter = this.#latest;
     } catch (thrown) {
-      // What was not admitted has no hold, and `admit` settles what was lost on the way.
-      this.meter = undefined;
+      // What was refused has no hold. What was lost may have one: `admit` settles it once, and a turn until it is heard.
+      if (thrown instanceof ApiError && thrown.status < 500) this.meter = undefined;
       throw thrown;
     }
   }

@@ -97,6 +97,7 @@ export default defineConfig({
           // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
           isolate: false,
           globalSetup: './test/runner/build.ts',
+          setupFiles: './test/runner/connections.ts',
           env: { WRANGLER_LOG: log },
         },
       },
@@ -156,6 +157,7 @@ export default defineConfig({
           include: timing,
           exclude: process.env.REPEATS === undefined ? ['test/e2e/repeats/hunt.timing.test.ts'] : [],
           globalSetup: './test/runner/build.ts',
+          setupFiles: './test/runner/connections.ts',
           isolate: false,
           maxWorkers: 1,
           sequence: { groupOrder: 1 },

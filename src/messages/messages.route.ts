@@ -61,12 +61,12 @@ async function answerMessage(
   refuseAgent(c.req.raw.headers, sent.json);
   refuseRun(sent.json);
   const { isUnmetered = false } = options;
-  const { meter, hasFallbacks } = await admitted(c, sent, { upstream, streamByDefault, isUnmetered });
-  return await relayed(c, meter, { upstream, hasFallbacks, isUnmetered });
+  const { meter, hasFallbacks } = await admittedMessage(c, sent, { upstream, streamByDefault, isUnmetered });
+  return await relayedMessage(c, meter, { upstream, hasFallbacks, isUnmetered });
 }
 
 /** Puts the prefix into a message, checks the message, and has it admitted. */
-async function admitted(
+async function admittedMessage(
   c: Context<AppEnv>,
   sent: JsonBody,
   { upstream, streamByDefault, isUnmetered }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean },
@@ -108,7 +108,7 @@ async function admitted(
 }
 
 /** Relays an admitted message, and books it at its end. */
-async function relayed(
+async function relayedMessage(
   c: Context<AppEnv>,
   meter: MeteredExchange,
   { upstream, hasFallbacks, isUnmetered }: { upstream: Upstream; hasFallbacks: boolean; isUnmetered: boolean },

@@ -24,7 +24,7 @@ export function carriedDown(answered: AnsweredCall, headers: PlainHeaders, optio
     length === null ? new IdentityTransformStream() : new FixedLengthStream(Number(length));
   const { entry, waitUntil } = options;
   entry.begin();
-  const carrying = carry(answered, writable).then((errorType) => {
+  const carrying = carryToEnd(answered, writable).then((errorType) => {
     if (errorType !== undefined) entry.line.error_type = errorType;
     entry.end();
   });
@@ -33,7 +33,7 @@ export function carriedDown(answered: AnsweredCall, headers: PlainHeaders, optio
 }
 
 /** Carries a body to its end. Never rejects. @returns what the log says about it; undefined if it came whole */
-async function carry({ response, exchange }: AnsweredCall, writable: WritableStream): Promise<string | undefined> {
+async function carryToEnd({ response, exchange }: AnsweredCall, writable: WritableStream): Promise<string | undefined> {
   const writer = writable.getWriter();
   let isWriting = false;
   try {

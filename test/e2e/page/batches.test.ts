@@ -138,10 +138,25 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await page.getByRole('combobox', { name: 'Request id' }).selectOption('id');
     await button(page, 'Show the price').click();
     await page.getByText('At most').waitFor();
+    // The page hears of the end only when the beginning has been seen, however slowly it is drawn: until then it is told what
+    // the edge has said at first.
+    let first = '';
+    let isSeen = false;
+    await page.route(/\/batches$/, async (route) => {
+      const response = await route.fetch();
+      first = await response.text();
+      await route.fulfill({ response, body: first });
+    });
+    await page.route(/\/batches\/msgbatch_\w+$/, async (route) => {
+      if (isSeen) await route.continue();
+      else await route.fulfill({ contentType: 'application/json', body: first });
+    });
     await button(page, 'Send 60 requests').click();
     await page.getByText('In progress').waitFor();
     await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
     const before = await shifts();
+    isSeen = true;
+    await page.unroute(/\/batches$/);
     await page.getByText('59 succeeded, 1 errored').waitFor();
     await page.getByText(/^\$0\.00\d+$/).waitFor();
     await page.getByText('1 to 50 of 60').waitFor();

@@ -61,27 +61,6 @@ export interface AppOptions<Inputs extends object = Record<string, unknown>> ext
   privatePaths?: readonly string[];
 }
 
-/** The edge's own paths: they need a credential by every method, so that without one nobody learns what exists there. */
-const CLOSED = [
-  '/messages',
-  '/count-tokens',
-  '/models/*',
-  '/v1/*',
-  '/accounts/*',
-  '/groups/*',
-  '/pools/*',
-  '/alerts/*',
-  '/conversations/*',
-  '/agents/*',
-  '/prefixes/*',
-  '/classifiers/*',
-  '/classify',
-  '/classifications/*',
-  '/tokens',
-  '/usage/*',
-  '/webhooks/:source/events/*',
-];
-
 /**
  * Makes the edge: middleware in the order in which a request passes it, then the routes.
  *
@@ -109,37 +88,56 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   const webhooks = webhooksRoutes(options);
   app.route('/', webhooks.receiving);
   for (const path of options.publicPaths ?? []) app.use(path, open);
-  for (const path of [...CLOSED, ...(options.privatePaths ?? [])]) app.use(path, close);
+  const edge = ownRoutes(options).route('/', webhooks.events);
+  for (const path of [...foldersOf(edge), ...(options.privatePaths ?? [])]) app.use(path, close);
   const unknown = refuseUnknown(app);
   const passing = new Set<unknown>([refuseRevoked, unknown]);
   let own: ReadonlySet<unknown> = new Set();
   // All routes from here on need a credential, also those that a Worker adds to the app.
   app.use(closedUnlessOpened(app, authenticate(options.authenticate), () => ({ own, passing })));
-  // These two need no `refuseRevoked`: their admission asks the account whether the credential is revoked.
-  app.route('/', messagesRoutes(options));
-  app.route('/', countTokensRoutes(options.fetch));
-  app.use(refuseRevoked);
-  app.route('/', batchesRoutes(options.fetch));
-  app.route('/', conversationsRoutes());
-  app.route('/', approvalsRoutes());
-  app.route('/', agentsRoutes());
-  app.route('/', prefixesRoutes(options.fetch));
-  app.route('/', classifyRoutes(options.fetch, classifyByBatch(options.fetch)));
-  app.route('/', classificationsRoutes());
-  app.route('/', classifiersRoutes(options.fetch));
-  app.route('/', modelsRoutes(options.fetch));
-  app.route('/', filesRoutes(options.fetch));
-  app.route('/', accountsRoutes());
-  app.route('/', accountBackupRoutes());
-  app.route('/', conversationBackupRoutes());
-  app.route('/', tokensRoutes());
-  app.route('/', usageRoutes());
-  app.route('/', poolsRoutes());
-  app.route('/', alertsRoutes());
-  app.route('/', webhooks.events);
+  app.route('/', edge);
   app.use(unknown);
   own = handlersOf(app);
   return app;
+}
+
+/** Makes the routes that need a credential. */
+function ownRoutes<Inputs extends object>(options: AppOptions<Inputs>): Hono<AppEnv> {
+  const edge = new Hono<AppEnv>();
+  // These two need no `refuseRevoked`: their admission asks the account whether the credential is revoked.
+  edge.route('/', messagesRoutes(options));
+  edge.route('/', countTokensRoutes(options.fetch));
+  edge.use(refuseRevoked);
+  edge.route('/', batchesRoutes(options.fetch));
+  edge.route('/', conversationsRoutes());
+  edge.route('/', approvalsRoutes());
+  edge.route('/', agentsRoutes());
+  edge.route('/', prefixesRoutes(options.fetch));
+  edge.route('/', classifyRoutes(options.fetch, classifyByBatch(options.fetch)));
+  edge.route('/', classificationsRoutes());
+  edge.route('/', classifiersRoutes(options.fetch));
+  edge.route('/', modelsRoutes(options.fetch));
+  edge.route('/', filesRoutes(options.fetch));
+  edge.route('/', accountsRoutes());
+  edge.route('/', accountBackupRoutes());
+  edge.route('/', conversationBackupRoutes());
+  edge.route('/', tokensRoutes());
+  edge.route('/', usageRoutes());
+  edge.route('/', poolsRoutes());
+  edge.route('/', alertsRoutes());
+  return edge;
+}
+
+/**
+ * @returns paths of an app's routes, with all that is below them: a stranger cannot find out what is there. What stands below
+ *   a path of one part, such as `/messages`, may be another app's
+ */
+function foldersOf({ routes }: Hono<AppEnv>): string[] {
+  const paths = routes.filter(({ method }) => method !== 'ALL').map(({ path }) => path);
+  const folderOf = (path: string) => `${/^\/[^/]+(?:\/:\w+\/\w+)?/.exec(path)?.[0]}/*`;
+  const folders = new Set(paths.map((path) => (path.lastIndexOf('/') === 0 ? path : folderOf(path))));
+  const topOf = (path: string) => `/${path.split('/')[1]}/*`;
+  return [...folders].filter((path) => path === topOf(path) || !folders.has(topOf(path)));
 }
 
 /** @returns middleware that answers unknown paths. (The app's `notFound` would be lost when it is mounted in another app.) */

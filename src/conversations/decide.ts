@@ -85,17 +85,15 @@ export function storeDecision(
     const was = { approve: 'was approved', deny: 'was denied', cancel: 'was cancelled' }[row.decision];
     throw finalError('conflict_error', `This call ${was} before, and that stays. Read it at GET …/turns/:turn.`);
   }
-  const others = transcript.approvals.ofRun(row.run).filter((one) => one.id !== id);
-  const characters = others.reduce((sum, { input }) => sum + (input?.length ?? 0), changed?.length ?? 0);
-  if (changed !== null && characters > MOST_INPUTS_CHARACTERS) {
+  const { approvals } = transcript;
+  if (changed !== null && changed.length + approvals.changedCharacters(row.run) > MOST_INPUTS_CHARACTERS) {
     throw invalidRequest(
       `input: with this one the inputs that were changed would have more than ${MOST_INPUTS_CHARACTERS} characters together. Approve the call as it is, or deny it.`,
     );
   }
-  transcript.approvals.decide(id, { decision, reason, input: changed, decidedAt: now });
+  approvals.decide(id, { decision, reason, input: changed, decidedAt: now });
   const paused = turnAt(transcript, row.run);
-  const isOpen = others.some((one) => one.decision === null);
-  return isOpen || !paused ? undefined : { paused, step: row.turn };
+  return approvals.hasOpen(row.run) || !paused ? undefined : { paused, step: row.turn };
 }
 
 /** Cancels a turn that waits for approval. Its open calls are not made, and the conversation is free for a new turn. */

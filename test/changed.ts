@@ -6,6 +6,7 @@
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { globSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 
 /** A file of each way: the quickest that goes all of it. */
@@ -17,11 +18,33 @@ const WAYS: Record<string, string> = {
   page: 'test/e2e/page/wire.test.ts',
 };
 
+const PAGES = 'test/e2e/page/';
+
 /** Tests that stand elsewhere than in the folder of what they test. */
 const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
-  { of: 'src/playground/', tests: ['test/e2e/page/chat.test.ts', 'test/e2e/page/parts.test.ts'] },
+  { of: 'src/accounts/ledger/', tests: ['test/accounts/totals.test.ts', 'test/accounts/wake.test.ts'] },
+  { of: 'src/accounts/leases/', tests: ['test/simulation/pool.test.ts'] },
+  ...[
+    { of: 'agents/', pages: ['agents'] },
+    { of: 'batches/', pages: ['batches'] },
+    { of: 'budget/', pages: ['operator'] },
+    { of: 'chat/', pages: ['chat'] },
+    { of: 'chat/message/', pages: ['agents'] },
+    { of: 'classify/', pages: ['parts'] },
+    { of: 'edge/', pages: ['chat', 'parts'] },
+    { of: 'ui/', pages: ['chat', 'parts'] },
+  ].map(({ of, pages }) => ({ of: `src/playground/${of}`, tests: pages.map((page) => `${PAGES}${page}.test.ts`) })),
   { of: 'scripts/', tests: ['test/scripts/'] },
 ];
+
+/** The quick files of a folder, in place of all: the others compute as much again for few mistakes that these miss. */
+const QUICK: Readonly<Record<string, readonly string[]>> = {
+  'test/accounts/': ['account', 'find-request', 'storage-quota', 'tokens.route', 'totals', 'usage.route', 'wake'],
+  'test/conversations/runs/': [
+    ...['call-mcp', 'call-tool', 'check-run', 'limits', 'run', 'run-cost', 'run-limits', 'run-races', 'subagents'],
+    ...['tool-addresses', 'tool-usage'],
+  ],
+};
 
 /** Every file of tests, but for what measures time: that runs alone. */
 const all = globSync('test/**/*.test.ts').filter((file) => !file.endsWith('.timing.test.ts'));
@@ -42,7 +65,8 @@ function testsOf(file: string): string[] {
   if (file.endsWith('.test.ts')) return all.includes(file) ? [file] : [];
   const mirror = mirrorOf(file);
   const elsewhere = ELSEWHERE.flatMap(({ of, tests }) => (file.startsWith(of) ? tests : []));
-  return [...(mirror === undefined ? [] : [mirror]), ...elsewhere];
+  const own = mirror === undefined ? [] : (QUICK[mirror]?.map((name) => `${mirror}${name}.test.ts`) ?? [mirror]);
+  return [...own, ...elsewhere];
 }
 
 const [, , base = 'main'] = process.argv;
@@ -63,7 +87,8 @@ console.log(`Changed since ${base}: ${changed.join(', ') || 'nothing'}.`);
 console.log(`Runs ${tests.join(', ')}: ${all.filter(isRun).length} of ${all.length} files.`);
 const { status } = spawnSync(
   process.execPath,
-  ['node_modules/vitest/vitest.mjs', 'run', ...tests, '--project', '!timing'],
+  // With more workers than processors each would load all of the code once more, which takes longer than these few files.
+  ['node_modules/vitest/vitest.mjs', 'run', ...tests, '--project', '!timing', `--maxWorkers=${availableParallelism()}`],
   { stdio: 'inherit' },
 );
 const names = [...leftOut].map(([folder, files]) => `${folder} (${files.length})`).sort();

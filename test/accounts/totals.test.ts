@@ -204,6 +204,38 @@ test('an erased account keeps what it has spent in all, in the hour too, and the
   expect(data).toMatchObject([{ id: 'c1', note: null, usd: usd(5_000) }]);
 });
 
+test('a conversation that was erased with its account is counted and listed when it begins anew', async () => {
+  const report = { id: 'c1', version: 1, createdAt: clock, updatedAt: clock, title: null, turns: 1, messages: 2 };
+  const told = { ...report, bytes: 700, cost: 0, paused: null };
+  await inAccount((account) => {
+    account.noteConversation({ ...told, gone: false });
+    expect(account.standing(LIMITS).stored_bytes.used).toBe(700);
+    account.erase();
+    account.noteConversation({ ...told, version: 2, gone: true });
+    expect(account.standing(LIMITS)).toMatchObject({ conversations: { used: 0 }, stored_bytes: { used: 0 } });
+    clock += HOUR;
+    const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', conversation: 'c1', adds: 1 };
+    admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS });
+    expect(account.standing(LIMITS).conversations.used).toBe(1);
+    expect(account.conversations({}).data.map(({ id }) => id)).toEqual(['c1']);
+  });
+});
+
+test('a settlement that comes after its hold has ended is taken from the credit of its time, too', async () => {
+  await inAccount((account) => account.giveCredit({ id: 'c1', usd: usd(50_000), expiresAt: clock + HOUR }));
+  const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5' };
+  await inAccount((account) => admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS }));
+  const spent = async () => {
+    const { data } = await inAccount((account) => account.credits({}, LIMITS));
+    return nano(data[0]?.spent_usd ?? 0);
+  };
+  clock += HOUR;
+  await inAccount((account) => account.alarm());
+  const lost = await spent();
+  await inAccount((account) => account.settle({ requestId: 'req_1', status: 'complete', cost: 500 }));
+  expect([lost > 500, await spent()]).toEqual([true, 500]);
+});
+
 test('credit costs a row only where it expires, and a token’s limit none', async () => {
   const credit = (id: string, expiresAt: number | null) =>
     inAccount((account) => account.giveCredit({ id, usd: usd(5_000), expiresAt }));

@@ -107,7 +107,32 @@ const step = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('revoke' as const), token: fc.constantFrom(...TOKENS) }) },
   { weight: 1, arbitrary: fc.constant({ kind: 'fold' as const }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constant('delete' as const), conversation: fc.constantFrom('c1', 'c2') }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      kind: fc.constant('upload' as const),
+      file: fc.constantFrom('file_1', 'file_2'),
+      bytes: fc.integer({ min: 1, max: 5_000 }),
+    }),
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constant('remove' as const), file: fc.constantFrom('file_1', 'file_2') }),
+  },
 );
+
+/** Uploads a file: its bytes count from the beginning of the upload on. */
+function upload(account: Account, file: string, bytes: number): void {
+  const begun = { id: nextId(), upstream: '', bytes, most: 1e6 };
+  const decided = account.beginUpload(begun);
+  if (decided.outcome !== 'admitted') throw new Error('There is no room for a file.');
+  const end = { outcome: 'made' as const, file: { id: file, bytes, expiresAt: null, text: '{}' } };
+  account.endUpload({ id: begun.id, upstream: '', at: decided.at, end });
+}
 
 test('an account that wakes knows what it knew awake', async () => {
   await fc.assert(
@@ -135,7 +160,14 @@ test('an account that wakes knows what it knew awake', async () => {
             const expiresAt = next.hours === undefined ? null : clock + next.hours * HOUR;
             await inAccount((account) => account.giveCredit({ id, key: id, usd: usd(5_000), expiresAt }));
           } else if (next.kind === 'fold') await inAccount((account) => account.backupJson('alice'));
+          else if (next.kind === 'delete') {
+            const gone = { ...reportOf(next.conversation), version: clock, gone: true };
+            await inAccount((account) => account.noteConversation(gone));
+          } else if (next.kind === 'upload') await inAccount((account) => upload(account, next.file, next.bytes));
+          else if (next.kind === 'remove') await inAccount((account) => account.fileGone(next.file));
           else await inAccount((account) => account.revokeToken(next.token));
+          // Figures that nobody has asked for are not kept, and cannot be wrong.
+          await told();
         }
         // What is expected of conversations that have not reported themselves is known to nobody else, for half a minute.
         clock += 60_000;

@@ -109,15 +109,17 @@ test('Haiku 5.5 has another price for the whole request as soon as its prompt is
   expect(computeCost({ cache_creation_input_tokens: 100_001 }, haiku)).toBe(62_500_625);
 });
 
-test('cache writes are split by lifetime as the split says, and the rest is of five minutes', () => {
+test('cache writes are split by lifetime as the split says, and the rest is of the longest that was asked for', () => {
   const sonnet = row('claude-sonnet-5-5');
-  const written = (usage: Usage) => computeCost(usage, sonnet);
+  const written = (usage: Usage, cacheTtl?: '1h') => computeCost(usage, sonnet, { cacheTtl });
   expect(written({ cache_creation_input_tokens: 10 })).toBe(25_000);
   expect(written({ cache_creation_input_tokens: 10, cache_creation: null })).toBe(25_000);
   const split = { ephemeral_5m_input_tokens: 4, ephemeral_1h_input_tokens: 6 };
   expect(written({ cache_creation_input_tokens: 10, cache_creation: split })).toBe(10_000 + 24_000);
   // `message_start` had the split, `message_delta` a later total: what is new in it is unsaid.
   expect(written({ cache_creation_input_tokens: 12, cache_creation: split })).toBe(15_000 + 24_000);
+  expect(written({ cache_creation_input_tokens: 12, cache_creation: split }, '1h')).toBe(10_000 + 32_000);
+  expect(written({ cache_creation_input_tokens: 10 }, '1h')).toBe(40_000);
   expect(written({ cache_creation: split })).toBe(10_000 + 24_000);
   expect(promptTokens({ input_tokens: 1, cache_read_input_tokens: 2, cache_creation: split })).toBe(13);
 });

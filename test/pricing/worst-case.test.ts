@@ -1,8 +1,10 @@
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { computeCost, type Usage } from '../../src/pricing/cost.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { worstCaseOf } from '../../src/pricing/worst-case.ts';
+import { runs } from '../support/runs.ts';
 
 const models = new ModelTable();
 const encoder = new TextEncoder();
@@ -241,6 +243,44 @@ describe('a hold covers the dearest thing that the API can report', () => {
       price({ input_tokens, output_tokens: 1_000 }, 'claude-sonnet-5');
     expect(hold(bound(body))).toBeGreaterThanOrEqual(all);
     expect(bound(body).models).toEqual([['claude-opus-5-5'], ['claude-fable-5'], ['claude-sonnet-5']]);
+  });
+
+  test('whatever of these comes together, each attempt with each of its steps', () => {
+    const name = fc.constantFrom(...models.rows.map(({ id }) => id));
+    const tokens = fc.integer({ min: 1, max: 30_000 });
+    const asked = fc.record({
+      model: name,
+      max_tokens: tokens,
+      speed: fc.constantFrom('standard', 'fast'),
+      cache: fc.constantFrom('none', '5m', '1h'),
+      uses: fc.nat(3),
+      fallbacks: fc.array(fc.record({ model: name, max_tokens: tokens }, { requiredKeys: ['model'] }), {
+        maxLength: 2,
+      }),
+    });
+    fc.assert(
+      fc.property(asked, ({ model, max_tokens, speed, cache, uses, fallbacks }) => {
+        const searching = { type: 'web_search_20260318', name: 'web_search', max_uses: uses };
+        const body = ask({
+          ...{ model, max_tokens, speed, fallbacks },
+          ...(cache === 'none' ? {} : { cache_control: { type: 'ephemeral', ttl: cache } }),
+          ...(uses > 0 ? { tools: [searching] } : {}),
+        });
+        const prompt = (tokens: number): Usage =>
+          cache === 'none'
+            ? { input_tokens: tokens }
+            : { cache_creation: { [`ephemeral_${cache}_input_tokens`]: tokens } };
+        const dearest = [{ model, max_tokens }, ...fallbacks].map((attempt) => {
+          const { row } = models.price(attempt.model);
+          const step = { output_tokens: attempt.max_tokens ?? max_tokens, inference_geo: 'us', speed };
+          const first = computeCost({ ...step, ...prompt(bytesOf(body) + 272 + (uses > 0 ? TOOL : 0)) }, row);
+          const search = { ...step, ...prompt(row.max_input_tokens), server_tool_use: { web_search_requests: 1 } };
+          return first + uses * computeCost(search, row);
+        });
+        expect(hold(bound(body))).toBeGreaterThanOrEqual(dearest.reduce((sum, cost) => sum + cost, 0));
+      }),
+      { numRuns: runs(1_000) },
+    );
   });
 
   test('a fallback that the API chooses is priced as the dearest model', () => {

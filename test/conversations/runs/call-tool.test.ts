@@ -48,6 +48,8 @@ describe('what a tool answers', () => {
       { content: '(no content)', isError: false, bytes: 0 },
     ],
     ['an error', new Response('no', { status: 404 }), { content: 'no', isError: true, bytes: 2 }],
+    ['the first error', new Response('no', { status: 400 }), { content: 'no', isError: true, bytes: 2 }],
+    ['the last that is none', new Response('ok', { status: 299 }), { content: 'ok', isError: false, bytes: 2 }],
     [
       'an empty error',
       new Response('', { status: 500 }),
@@ -138,7 +140,7 @@ describe('what a tool answers', () => {
   test('is waited for no longer than it may take', async () => {
     const hanging: CallOptions['fetch'] = (_, { signal }) =>
       new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
-    expect(await calling({ timeout_seconds: 600 }, hanging, { leftMs: 30 })).toMatchObject({
+    expect(await calling({ timeout_seconds: 5 }, hanging, { leftMs: 30 })).toMatchObject({
       isError: true,
       content: 'The tool did not answer within 1 s.',
     });

@@ -1,0 +1,53 @@
+import { expect, test } from 'vitest';
+import { interruptedCost } from '../../../src/accounts/admission/interrupted-cost.ts';
+import { ModelTable } from '../../../src/pricing/models.ts';
+import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
+import type { Seen } from '../../../src/upstream/usage/usage-report.ts';
+
+const models = new ModelTable();
+const MODEL = 'claude-opus-5-5';
+const { row } = models.price(MODEL);
+const ASK = { model: MODEL, max_tokens: 1_000, messages: [{ role: 'user', content: 'Hi' }] };
+const { terms } = worstCaseOf(ASK, { bytes: 100, models });
+const SEEN: Seen = {
+  ...{ said: 0, thinking: 0, unseen_ms: 0, silent_ms: 0, searches: 0, advised: 0, advised_tokens: 0, opaque_uses: 0 },
+  ...{ later_prompts: [], final: false },
+};
+// Nanodollars a token.
+const [INPUT, OUTPUT] = [4_000, 20_000];
+const SEARCH = 10_000_000;
+const usage = { input_tokens: 100, output_tokens: 1 };
+
+/** @returns what an answer is booked at of which this was seen; nanodollars */
+function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}): number {
+  const grant = { hold: 1e12, mostOutput: undefined, terms, cancelStops: true, ...granted };
+  return interruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant).cost;
+}
+
+test('what was seen counts, with what may be on its way behind it, and the searches once', () => {
+  expect(booked({})).toBe(100 * INPUT + OUTPUT);
+  expect(booked({ said: 50 })).toBe(100 * INPUT + (50 + 16) * OUTPUT);
+  expect(booked({ searches: 3 })).toBe(100 * INPUT + OUTPUT + 3 * SEARCH);
+  expect(booked({ searches: 3 }, { server_tool_use: { web_search_requests: 2 } })).toBe(
+    100 * INPUT + OUTPUT + 3 * SEARCH,
+  );
+});
+
+test('time without words counts as the most that the model can have written in it, and never more than was granted', () => {
+  // 500 tokens a second: of two seconds at the end, and of one begun second more where something may have been missed.
+  expect(booked({ silent_ms: 2_000 })).toBe(100 * INPUT + 1_000 * OUTPUT);
+  expect(booked({ unseen_ms: 1_500 })).toBe(100 * INPUT + 1_500 * OUTPUT);
+  expect(booked({ silent_ms: 20_000 }, {}, { mostOutput: 1_000 })).toBe(100 * INPUT + 1_000 * OUTPUT);
+  expect(booked({ silent_ms: 20_000 }, {}, { hold: 5_000_000 })).toBe(5_000_000);
+});
+
+test('a later prompt is read again with what was added to it, dearer in the US', () => {
+  const later = { later_prompts: [{ tokens: 400, unseen_ms: 0 }] };
+  expect(booked(later)).toBe((100 + 500) * INPUT + OUTPUT);
+  expect(booked(later, { inference_geo: 'us' })).toBe(((600 * INPUT + OUTPUT) * 11) / 10);
+});
+
+test('what runs on after its connection is closed, or cannot be derived from what came, is booked at its hold', () => {
+  expect(booked({}, {}, { cancelStops: false, hold: 7_000_000 })).toBe(7_000_000);
+  expect(booked({ opaque_uses: 1 }, {}, { hold: 7_000_000 })).toBe(7_000_000);
+});

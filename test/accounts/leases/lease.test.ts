@@ -1,0 +1,108 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { Lease, NO_DEMAND } from '../../../src/accounts/leases/lease.ts';
+import { byPeriod, PERIODS, spanAt } from '../../../src/budget/windows.ts';
+import { runs } from '../../support/runs.ts';
+import { NOON } from '../admission-requests.ts';
+
+/** An account with one lease, before a pool that counts for it what it has answered last, or what the account says. */
+class Leasing {
+  now = NOON;
+  settled = 0;
+  held = 0;
+  /** What the pool counts for this account: all else may be given to others. */
+  counted = 0;
+  readonly lease = new Lease({ kind: 'deployment' }, () =>
+    byPeriod(PERIODS, (period) => ({ ...spanAt(period, this.now), settled: this.settled, held: this.held })),
+  );
+
+  /** @param free what the pool can give @param reaches how far the call comes @returns what it wishes for later requests */
+  call(most: number, { free = 1e6, returns = false, reaches = 'back' as 'nobody' | 'pool' | 'back' } = {}): number {
+    const demand = most === 0 ? NO_DEMAND : { least: 1, most };
+    const { seq, windows, wish } = this.lease.compose(demand, this.now, returns);
+    const [first] = windows;
+    if (!first || reaches === 'nobody') return wish;
+    const granted = first.spent + first.kept + Math.min(first.want, free);
+    this.counted = granted;
+    if (reaches === 'pool') return wish;
+    const grants = windows.map(({ id }) => ({ id, granted, limit: 1e9, free, left: free }));
+    this.lease.take({ incarnation: 0, seq, windows: grants, slice: 1e9, epoch: 0, told: 0 }, this.now);
+    return wish;
+  }
+
+  hold(amount: number): boolean {
+    if (!this.lease.covers(amount, this.now)) return false;
+    this.held += amount;
+    this.lease.used(0);
+    return true;
+  }
+
+  settle(cost: number, amount: number): void {
+    this.held -= amount;
+    this.settled += cost;
+    this.lease.used(cost);
+  }
+}
+
+const amount = fc.integer({ min: 1, max: 1_000 });
+const step = fc.oneof(
+  fc.record({
+    kind: fc.constant('call' as const),
+    most: fc.nat(3_000),
+    free: fc.nat(3_000),
+    returns: fc.boolean(),
+    reaches: fc.constantFrom('nobody' as const, 'pool' as const, 'back' as const),
+  }),
+  fc.record({ kind: fc.constant('hold' as const), amount }),
+  fc.record({ kind: fc.constant('settle' as const), share: fc.double({ min: 0, max: 1, noNaN: true }) }),
+  fc.record({ kind: fc.constant('pass' as const), ms: fc.integer({ min: 1, max: 40_000 }) }),
+);
+
+test('what an account holds and has settled is never more than its pool counts, whichever calls are lost', () => {
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+      const leasing = new Leasing();
+      const holds: number[] = [];
+      for (const next of steps) {
+        if (next.kind === 'call') leasing.call(next.most, next);
+        else if (next.kind === 'hold' && leasing.hold(next.amount)) holds.push(next.amount);
+        else if (next.kind === 'settle') {
+          const one = holds.shift();
+          if (one !== undefined) leasing.settle(Math.floor(one * next.share), one);
+        } else if (next.kind === 'pass') leasing.now += next.ms;
+        expect(leasing.settled + leasing.held).toBeLessThanOrEqual(leasing.counted);
+      }
+    }),
+    { numRuns: runs(3_000) },
+  );
+});
+
+test('a lease can be used for a minute from the call that was answered', () => {
+  const leasing = new Leasing();
+  leasing.call(500);
+  leasing.now += 59_999;
+  expect([leasing.lease.covers(500, leasing.now), leasing.lease.covers(501, leasing.now)]).toEqual([true, false]);
+  leasing.now += 1;
+  expect(leasing.lease.covers(1, leasing.now)).toBe(false);
+});
+
+test('an account wishes for as much as it has spent in a minute since its last call, and no more', () => {
+  const leasing = new Leasing();
+  leasing.call(1_000);
+  expect(leasing.hold(1_000)).toBe(true);
+  leasing.settle(600, 1_000);
+  leasing.now += 30_000;
+  expect(leasing.call(0)).toBe(1_000 + 1_200);
+  leasing.now += 30_000;
+  expect(leasing.call(0)).toBe(0);
+});
+
+test('what is given back cannot be used any more, and nothing is open when the pool has confirmed it', () => {
+  const leasing = new Leasing();
+  leasing.call(1_000);
+  expect([leasing.lease.isOpen, leasing.lease.keepsUnused]).toEqual([true, true]);
+  leasing.call(0, { returns: true, reaches: 'pool' });
+  expect([leasing.lease.covers(1, leasing.now), leasing.lease.isOpen]).toEqual([false, true]);
+  leasing.call(0, { returns: true });
+  expect([leasing.lease.isOpen, leasing.counted]).toEqual([false, 0]);
+});

@@ -22,13 +22,17 @@ export type ObjectName = keyof typeof UNREACHABLE;
 
 /** The 503 for an object that could not be reached. Its `cause` is the error of the last call. */
 export class ObjectUnreachable extends ApiError {
-  constructor(object: ObjectName, cause: unknown) {
+  /** Whether one of the calls may have done its work, although its answer was lost. */
+  readonly mayHaveRun: boolean;
+
+  constructor(object: ObjectName, cause: unknown, mayHaveRun = true) {
     super('api_error', UNREACHABLE[object], {
       status: 503,
       headers: { 'retry-after': '1' },
       logged: `${object}_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`,
       cause,
     });
+    this.mayHaveRun = mayHaveRun;
   }
 }
 
@@ -54,14 +58,16 @@ export async function callObject<T>(
   persistence: keyof typeof PAUSES_MS = 'usual',
   onThrown?: () => void,
 ): Promise<T> {
+  let mayHaveRun = false;
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await call();
     } catch (thrown) {
       onThrown?.();
+      mayHaveRun ||= !isOverloaded(thrown);
       const pauseMs = PAUSES_MS[persistence][attempt];
       const mayHelp = persistence === 'persistent' || isRetryable(thrown);
-      if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachable(object, thrown);
+      if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachable(object, thrown, mayHaveRun);
       // The pauses are random, so that calls that were lost together do not come back together.
       await pause(pauseMs * (0.5 + Math.random()));
     }

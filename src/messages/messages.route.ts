@@ -61,8 +61,14 @@ async function answerMessage(
   refuseAgent(c.req.raw.headers, sent.json);
   refuseRun(sent.json);
   const { isUnmetered = false } = options;
-  const { meter, hasFallbacks } = await admittedMessage(c, sent, { upstream, streamByDefault, isUnmetered });
-  return await relayedMessage(c, meter, { upstream, hasFallbacks, isUnmetered });
+  const message = await admittedMessage(c, sent, { upstream, streamByDefault, isUnmetered });
+  return await relayedMessage(c, message, { upstream, isUnmetered });
+}
+
+interface AdmittedMessage {
+  meter: MeteredExchange;
+  hasFallbacks: boolean;
+  idempotencyKey: string | undefined;
 }
 
 /** Puts the prefix into a message, checks the message, and has it admitted. */
@@ -70,7 +76,7 @@ async function admittedMessage(
   c: Context<AppEnv>,
   sent: JsonBody,
   { upstream, streamByDefault, isUnmetered }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean },
-): Promise<{ meter: MeteredExchange; hasFallbacks: boolean }> {
+): Promise<AdmittedMessage> {
   const context = contextOf(c);
   const { identity, settings } = context;
   const { headers, signal } = c.req.raw;
@@ -103,17 +109,18 @@ async function admittedMessage(
       isUnmetered,
     },
   );
+  const idempotencyKey = await keyUp(headers, identity.account);
   await meter.open();
-  return { meter, hasFallbacks: request.fallbacks !== undefined };
+  return { meter, hasFallbacks: request.fallbacks !== undefined, idempotencyKey };
 }
 
 /** Relays an admitted message, and books it at its end. */
 async function relayedMessage(
   c: Context<AppEnv>,
-  meter: MeteredExchange,
-  { upstream, hasFallbacks, isUnmetered }: { upstream: Upstream; hasFallbacks: boolean; isUnmetered: boolean },
+  { meter, hasFallbacks, idempotencyKey }: AdmittedMessage,
+  { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
-  const { requestId, identity, settings, waitUntil } = contextOf(c);
+  const { requestId, settings, waitUntil } = contextOf(c);
   const log = logOutcome(c);
   const place = c.get('place');
   let price: string | undefined;
@@ -128,7 +135,7 @@ async function relayedMessage(
       hasFallbacks,
       readsIds: meter.makesThings,
       routing: meter.routing,
-      idempotencyKey: await keyUp(c.req.raw.headers, identity.account),
+      idempotencyKey,
     },
     {
       upstream,

@@ -1,7 +1,7 @@
 /** Admits requests: asks the account of each request to decide on it and to set aside its cost, before it goes up. */
 
 import { sendSettlement } from '../../durable/call-account.ts';
-import { isOverloaded, ObjectUnreachable } from '../../durable/call-object.ts';
+import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { ApiError } from '../../http/errors.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
@@ -26,11 +26,13 @@ export async function admit(request: MeterRequest): Promise<Admission> {
 
 /** Settles a try whose admission was lost: the account may have placed the hold all the same. Nothing goes up, so it is 0. */
 async function orUnsent<T>(request: MeterRequest, admitting: Promise<T>): Promise<T> {
+  // If the account is erased before the settlement comes, nothing of the request is noted.
+  const startedAt = Date.now();
   try {
     return await admitting;
   } catch (thrown) {
-    if (thrown instanceof ObjectUnreachable && !isOverloaded(thrown.cause)) {
-      request.waitUntil(sendSettlement(request, JSON.stringify(unsent(request))));
+    if (thrown instanceof ObjectUnreachable && thrown.mayHaveRun) {
+      request.waitUntil(sendSettlement(request, JSON.stringify(unsent(request, startedAt))));
     }
     throw thrown;
   }
@@ -115,7 +117,7 @@ export function tryId(requestId: string, number: number): string {
 }
 
 /** @returns the settlement of a request that was never sent: it costs nothing. */
-function unsent({ requestId, route, model, conversation, prefix, agent }: MeterRequest): Settlement {
+function unsent({ requestId, route, model, conversation, prefix, agent }: MeterRequest, startedAt: number): Settlement {
   const name = model.slice(0, LONGEST_MODEL_NAME);
   const opening = {
     route,
@@ -124,5 +126,5 @@ function unsent({ requestId, route, model, conversation, prefix, agent }: MeterR
     prefix: prefix ?? null,
     agent: agent ?? null,
   };
-  return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', opening };
+  return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', startedAt, opening };
 }

@@ -27,7 +27,8 @@ const {
   FUZZ_RUNS = '1000',
   FUZZ_SEED = '1',
   PROPERTY_RUNS = '20%',
-  BATCH_TICKETS = '300',
+  // More than a page of them, which has 500.
+  BATCH_TICKETS = '520',
   CALENDAR = '',
 } = process.env;
 /** Vitest takes the names out of what it is given, so each project has its own. */

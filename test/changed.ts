@@ -18,24 +18,24 @@ const WAYS: Record<string, string> = {
   page: 'test/e2e/page/wire.test.ts',
 };
 
-const PAGES = 'test/e2e/page/';
-
 /** Tests that stand elsewhere than in the folder of what they test. */
 const ELSEWHERE: readonly { of: string; tests: readonly string[] }[] = [
   { of: 'src/accounts/ledger/', tests: ['test/accounts/totals.test.ts', 'test/accounts/wake.test.ts'] },
   { of: 'src/accounts/leases/', tests: ['test/simulation/pool.test.ts'] },
-  ...[
-    { of: 'agents/', pages: ['agents'] },
-    { of: 'batches/', pages: ['batches'] },
-    { of: 'budget/', pages: ['operator'] },
-    { of: 'chat/', pages: ['chat'] },
-    { of: 'chat/message/', pages: ['agents'] },
-    { of: 'classify/', pages: ['parts'] },
-    { of: 'edge/', pages: ['chat', 'parts'] },
-    { of: 'ui/', pages: ['chat', 'parts'] },
-  ].map(({ of, pages }) => ({ of: `src/playground/${of}`, tests: pages.map((page) => `${PAGES}${page}.test.ts`) })),
+  // Those without a browser take two seconds.
+  { of: 'src/playground/', tests: ['test/playground/'] },
   { of: 'scripts/', tests: ['test/scripts/'] },
 ];
+
+/** By the folders of the page, the test of it in a browser that goes through most of the folder: each takes half a minute. */
+const PAGES: Readonly<Record<string, string>> = {
+  'src/playground/': 'chat',
+  'src/playground/agents/': 'agents',
+  'src/playground/batches/': 'batches',
+  'src/playground/budget/': 'operator',
+  'src/playground/chat/message/': 'agents',
+  'src/playground/classify/': 'parts',
+};
 
 /** The quick files of a folder, in place of all: the others compute as much again for few mistakes that these miss. */
 const QUICK: Readonly<Record<string, readonly string[]>> = {
@@ -65,6 +65,10 @@ function testsOf(file: string): string[] {
   if (file.endsWith('.test.ts')) return all.includes(file) ? [file] : [];
   const mirror = mirrorOf(file);
   const elsewhere = ELSEWHERE.flatMap(({ of, tests }) => (file.startsWith(of) ? tests : []));
+  const [page] = Object.keys(PAGES)
+    .filter((folder) => file.startsWith(folder))
+    .sort((one, other) => other.length - one.length);
+  if (page !== undefined) elsewhere.push(`test/e2e/page/${PAGES[page]}.test.ts`);
   const own = mirror === undefined ? [] : (QUICK[mirror]?.map((name) => `${mirror}${name}.test.ts`) ?? [mirror]);
   return [...own, ...elsewhere];
 }

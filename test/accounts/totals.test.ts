@@ -221,7 +221,7 @@ test('a conversation that was erased with its account is counted and listed when
   });
 });
 
-test('a settlement that comes after its hold has ended is taken from the credit of its time, too', async () => {
+test('a settlement that comes after its hold has ended counts once in all sums, and in the credit of its time', async () => {
   await inAccount((account) => account.giveCredit({ id: 'c1', usd: usd(50_000), expiresAt: clock + HOUR }));
   const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5' };
   await inAccount((account) => admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS }));
@@ -232,8 +232,12 @@ test('a settlement that comes after its hold has ended is taken from the credit 
   clock += HOUR;
   await inAccount((account) => account.alarm());
   const lost = await spent();
+  // It sums up what is settled.
+  await inAccount((account) => account.backupJson('alice'));
   await inAccount((account) => account.settle({ requestId: 'req_1', status: 'complete', cost: 500 }));
   expect([lost > 500, await spent()]).toEqual([true, 500]);
+  const { total } = await inAccount((account) => account.usage({ group_by: 'model' }));
+  expect([total.requests, nano(total.cost_usd)]).toEqual([1, 500]);
 });
 
 test('credit costs a row only where it expires, and a token’s limit none', async () => {

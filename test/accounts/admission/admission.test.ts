@@ -425,6 +425,26 @@ describe('an answer that does not come to its end', () => {
   });
 });
 
+test('the price that is told is that of all tries together, each of which is booked by itself', async () => {
+  let tries = 0;
+  const answer = async () => {
+    tries += 1;
+    if (tries === 3) return Response.json(message());
+    // Longer than a connection takes to fail: it may have run.
+    await new Promise((resolve) => setTimeout(resolve, 80));
+    return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+  };
+  const { app, object, ask } = caller(answer, {}, { UPSTREAM_MAX_RETRIES: '2' });
+  const response = await ask();
+  await app.settled();
+  const { data } = await object().requests({});
+  expect(data.map(({ status }) => status)).toEqual(['complete', 'retried', 'retried']);
+  const costs = data.map(({ cost_usd }) => cost_usd);
+  expect(Math.min(...costs)).toBeGreaterThan(0);
+  const sum = costs.reduce((total, cost) => total + cost, 0);
+  expect(Number(response.headers.get('sluice-cost-usd'))).toBeCloseTo(sum, 9);
+});
+
 describe('a caller that leaves', () => {
   test('before anything went up has nothing to pay', async () => {
     const { ask, row, app } = caller(() => Response.json(message()));

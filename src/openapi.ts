@@ -11,8 +11,6 @@ import { tokens } from './accounts/tokens.reference.ts';
 import { usage } from './accounts/usage.reference.ts';
 import { agents } from './agents/agents.reference.ts';
 import { alerts } from './alerts/alerts.reference.ts';
-import { createApp } from './app.ts';
-import { scopesOf } from './auth/authenticate.ts';
 import { batches } from './batches/batches.reference.ts';
 import { classification } from './classification/classification.reference.ts';
 import { classifications } from './classifications/classifications.reference.ts';
@@ -32,8 +30,8 @@ import type { Answer, Content, Resource, Route } from './reference/resource.ts';
 import { answersOf } from './reference/resource.ts';
 import { webhooks } from './webhooks/webhooks.reference.ts';
 
-/** The resources, in the order in which the page shows them. A new resource is a new entry. */
-const DESCRIBED: readonly Resource[] = [
+/** All resources, in the order in which the page shows them. A new resource is a new entry. */
+export const RESOURCES: readonly Resource[] = [
   messages,
   counts,
   models,
@@ -59,29 +57,6 @@ the Messages API is Anthropic's, with \`conversation\` and \`prefix\` added.
 
 Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. Money is in US dollars with at most nine decimals. \
 Times are RFC 3339 in UTC. Every answer has \`sluice-request-id\`.`;
-
-/** A route with what it needs. `credential`: any scope will do. */
-export interface GuardedRoute extends Omit<Route, 'needs'> {
-  needs: Scope | 'credential' | 'signature' | 'nothing';
-}
-
-interface GuardedResource extends Omit<Resource, 'routes'> {
-  routes: Readonly<Record<string, GuardedRoute>>;
-}
-
-/** All resources. What their routes need is read from the app. */
-export const RESOURCES = withNeeds(DESCRIBED);
-
-function withNeeds(resources: readonly Resource[]): GuardedResource[] {
-  const scopes = scopesOf(createApp());
-  return resources.map((one) => {
-    const routes = Object.entries(one.routes).map(([key, route]): [string, GuardedRoute] => [
-      key,
-      { ...route, needs: route.needs ?? scopes.get(key) ?? 'credential' },
-    ]);
-    return { ...one, routes: Object.fromEntries(routes) };
-  });
-}
 
 const IDS = {
   'sluice-request-id': z.described(z.string(), 'This edge’s id of the request; the ledger finds it by this.'),
@@ -131,7 +106,7 @@ export function createReference() {
   );
 }
 
-function operation(resource: GuardedResource, path: string, route: GuardedRoute): ZodOpenApiOperationObject {
+function operation(resource: Resource, path: string, route: Route): ZodOpenApiOperationObject {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
   const answers = Object.entries(answersOf(route)).map(([status, answer]) => [status, response(answer)] as const);
   const errors = errorsOf(route, names.length > 0).map(
@@ -157,18 +132,18 @@ function operation(resource: GuardedResource, path: string, route: GuardedRoute)
   };
 }
 
-function parameter(resource: GuardedResource, name: string) {
+function parameter(resource: Resource, name: string) {
   const told = resource.parameters?.[name];
   if (told === undefined) throw new Error(`${resource.tag} does not describe the parameter ${name}`);
   return [name, z.withMeta(z.string(), told)] as const;
 }
 
-function scopeOf({ needs }: GuardedRoute): Scope | undefined {
+function scopeOf({ needs }: Route): Scope | undefined {
   return needs === 'nothing' || needs === 'credential' || needs === 'signature' ? undefined : needs;
 }
 
 /** @returns the errors of a route: its own, and those that every request of its kind can get. */
-function errorsOf(route: GuardedRoute, named: boolean): ErrorStatus[] {
+function errorsOf(route: Route, named: boolean): ErrorStatus[] {
   const { needs, body, query, errors = [] } = route;
   const all = new Set<ErrorStatus>([...errors, 500]);
   if (needs !== 'nothing') all.add(401);

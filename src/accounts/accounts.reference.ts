@@ -62,6 +62,7 @@ export const accounts: Resource = resource({
   tag: 'Accounts',
   description: 'Who may spend how much.',
   parameters: { id: { description: 'The `sub` of its tokens, 1 to 128 characters.', example: 'alice' } },
+  needs: 'admin',
   routes: {
     'GET /accounts': {
       operation: 'listAccounts',
@@ -78,6 +79,7 @@ export const accounts: Resource = resource({
       operation: 'getAccount',
       summary: 'See where an account stands',
       description: 'One’s own, or as an admin any.',
+      needs: 'credential',
       answer: account('Its limits, and every window and bucket.'),
     },
     'PUT /accounts/:id/limits': {
@@ -115,6 +117,7 @@ export const accounts: Resource = resource({
       operation: 'listCredit',
       summary: 'List the credit of an account, newest first',
       description: 'One’s own, or as an admin any.',
+      needs: 'credential',
       query: pageSchema,
       answer: pageAnswer(namedList('CreditList', creditRowSchema), creditExample, creditExample.id, 'A page of it.'),
     },
@@ -122,6 +125,7 @@ export const accounts: Resource = resource({
       operation: 'exportAccount',
       summary: 'Export a ledger',
       description: 'One’s own, or as an admin any.',
+      needs: 'credential',
       answer: {
         description: 'JSON lines: a request each, oldest first, as `GET /usage/requests/{request_id}` has it.',
         content: [{ type: 'application/jsonl', schema: z.string(), example: '' }],

@@ -29,6 +29,7 @@ export const tokens: Resource = resource({
     id: { description: 'The account.', example: 'alice' },
     jti: { description: 'The id of the token.', example: jti },
   },
+  needs: 'admin',
   routes: {
     'POST /tokens': {
       operation: 'mintToken',

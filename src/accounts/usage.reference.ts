@@ -66,6 +66,7 @@ export const usage: Resource = resource({
   parameters: {
     request_id: { description: 'As the header `sluice-request-id` said it.', example: row.request_id },
   },
+  needs: 'credential',
   routes: {
     'GET /usage': {
       operation: 'getUsage',

@@ -37,6 +37,7 @@ export const agents: Resource = {
     kind: 'agent',
     title: 'Agent',
     plural: 'agents',
+    needs: 'messages',
     example: { name: 'support', version, description: fields.description, bytes: 412 },
     put: {
       schemas: putAgent,

@@ -29,6 +29,7 @@ export const alerts: Resource = {
     'GET /alerts': {
       operation: 'listAlerts',
       summary: 'List the alerts, newest first',
+      needs: 'admin',
       query: pageSchema,
       answer: pageAnswer(namedList('AlertList', z.withMeta(alertRow, { id: 'Alert' })), row, row.event_id),
     },

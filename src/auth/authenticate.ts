@@ -1,6 +1,5 @@
-import type { Context, Hono } from 'hono';
+import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { findTargetHandler } from 'hono/utils/handler';
 import { finalError, invalidRequest, misconfigured } from '../http/errors.ts';
 import { withMark } from '../http/request-id.ts';
 import type { Identity } from '../identity/caller.ts';
@@ -115,28 +114,12 @@ function credentialsOf(headers: Headers): string[] {
 
 /** @returns middleware that throws a 403 for a caller without the scope. */
 export function requireScope(scope: Scope) {
-  const check = createMiddleware<AppEnv>((c, next) => {
+  return createMiddleware<AppEnv>((c, next) => {
     if (!hasScope(c.get('identity'), scope)) {
       throw finalError('permission_error', `This credential lacks the scope \`${scope}\`.`);
     }
     return next();
   });
-  scopesAsked.set(check, scope);
-  return check;
-}
-
-const scopesAsked = new WeakMap<object, Scope>();
-
-/** @returns the scope that each route of an app asks for, by method and path; `credential` where any scope will do */
-export function scopesOf(app: Hono<AppEnv>): Map<string, Scope | 'credential'> {
-  const routes = app.routes.filter(({ method }) => method !== 'ALL');
-  return new Map(
-    routes.map(({ method, path }) => {
-      const [matched] = app.router.match(method, path.replaceAll(/:\w+/g, 'x'));
-      const asked = matched.flatMap(([[handler]]) => scopesAsked.get(findTargetHandler(handler as never)) ?? []);
-      return [`${method} ${path}`, asked.at(-1) ?? 'credential'];
-    }),
-  );
 }
 
 /** @returns whether an identity has a scope; `admin` includes every other. */

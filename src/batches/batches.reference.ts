@@ -46,6 +46,7 @@ export const batches: Resource = resource({
   description:
     'Many requests at half price, as the API has them. A batch belongs to the account that made it. Its end is told, signed after Standard Webhooks: `batch.ended`, under one id however often it is tried.',
   parameters: { id: { description: 'A batch’s id.', example: id } },
+  needs: 'messages',
   routes: {
     'POST /v1/messages/batches': {
       operation: 'createBatch',

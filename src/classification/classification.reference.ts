@@ -74,6 +74,7 @@ export const classification: Resource = {
       operation: 'classify',
       summary: 'Label a text, or up to 256 of them',
       description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
+      needs: 'classify',
       body: {
         schema: z.withMeta(classifyRequest, { id: 'ClassifyRequest' }),
         example: { input: 'I was charged twice', labels },
@@ -92,6 +93,7 @@ export const classification: Resource = {
       kind: 'classifier',
       title: 'Classifier',
       plural: 'classifiers',
+      needs: 'classify',
       example: { name: 'tickets', version, description: null, bytes: 141 },
       put: {
         schemas: putClassifier,
@@ -107,6 +109,7 @@ export const classification: Resource = {
       operation: 'evaluateClassifier',
       summary: 'Try it on labelled examples',
       description: `Several versions and models side by side: accuracy, F1, precision and recall of each label, the confusion matrix, the cost of a thousand, the mistakes themselves. Nothing comes from the cache.\n\n${STREAMS} Progress is told after each example.`,
+      needs: 'classify',
       body: {
         schema: z.withMeta(evaluateRequest, { id: 'EvaluateRequest' }),
         example: { examples: [{ input: 'I was charged twice', label: 'billing' }] },

@@ -19,6 +19,7 @@ export const classifications: Resource = resource({
   description:
     'Labels for up to 100,000 texts at half price: `POST /classify` with `batch: true`. The end is told, signed after Standard Webhooks: `classification.ended`, under one id however often it is tried.',
   parameters: { id: { description: 'Its id.', example: runningClassification.id } },
+  needs: 'classify',
   errors: [404, 503],
   routes: {
     'GET /classifications/:id': {

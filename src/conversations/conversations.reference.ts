@@ -163,6 +163,7 @@ export const conversations: Resource = resource({
     approval: { description: 'The id of what waits for approval.', example: 'appr_2m4gmfejmm3a_2_0' },
     turn: { description: 'The turn, as the header `sluice-turn` names it.', example: 'turn_2m4gmfejmm3a' },
   },
+  needs: 'messages',
   errors: [503],
   routes: {
     'GET /conversations': {
@@ -177,6 +178,7 @@ export const conversations: Resource = resource({
       operation: 'listConversationsOf',
       summary: 'List the conversations of an account, newest first',
       description: 'As `GET /conversations` lists one’s own.',
+      needs: 'admin',
       query: z.extend(pageSchema, conversationsQuery.shape),
       answer: pageAnswer(conversationList, row, row.id),
       errors: [],
@@ -186,6 +188,7 @@ export const conversations: Resource = resource({
       summary: 'Read what a backup keeps of a conversation',
       description:
         'All that its next turn needs: history, calls of tools, agent, the version of its prefix. A turn that runs and calls that wait for approval are not in it. The last line is `["end",null]`, or something went wrong.',
+      needs: 'admin',
       answer: { description: 'JSON lines, to be sent back unchanged.', content: [backupContent] },
     },
     'PUT /accounts/:id/conversations/:conversation/backup': {
@@ -193,6 +196,7 @@ export const conversations: Resource = resource({
       summary: 'Make a conversation from a backup',
       description:
         'All of it, or nothing. The prefix that it holds must be stored first. It is new here: its retention begins now. One that is there already is a 409.',
+      needs: 'admin',
       body: backupContent,
       answers: { 201: conversation('The conversation, whose next message is answered.') },
       errors: [409, 503],

@@ -23,6 +23,7 @@ export const files: Resource = resource({
   tag: 'Files',
   description: 'Files for messages, as the Claude API has them; each belongs to the account that made it.',
   parameters: { id: { description: 'A file’s id.', example: ID } },
+  needs: 'messages',
   errors: [404, 429, 504, 529],
   routes: {
     'POST /v1/files': {

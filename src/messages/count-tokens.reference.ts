@@ -17,6 +17,7 @@ const body = z.withMeta(
 
 const route = {
   summary: 'Count a prompt before it is sent',
+  needs: 'messages',
   body: {
     schema: body,
     example: { model: 'claude-haiku-5-5', messages: [{ role: 'user', content: 'How long is this prompt?' }] },

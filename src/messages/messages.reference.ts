@@ -145,7 +145,7 @@ const begun = {
   },
 } as const;
 
-const route = { headers: requestHeaders, errors: [404, 409, 429, 503, 504, 529] } as const;
+const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 429, 503, 504, 529] } as const;
 
 export const messages: Resource = {
   tag: 'Messages',

@@ -20,6 +20,7 @@ const example = {
 
 const list = {
   summary: 'List the models',
+  needs: 'messages',
   query: pageSchema,
   answer: pageAnswer(
     namedList('ModelList', schema),
@@ -32,6 +33,7 @@ const list = {
 
 const one = {
   summary: 'Read a model',
+  needs: 'messages',
   answer: jsonAnswer('The model.', schema, example),
   errors: [404, 429, 504, 529],
 } as const;

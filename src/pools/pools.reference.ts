@@ -55,6 +55,7 @@ export const groups: Resource = resource({
     id: { description: 'The group, 1 to 128 characters.', example: 'research' },
     account: { description: 'The account, 1 to 128 characters.', example: 'alice' },
   },
+  needs: 'admin',
   errors: [503],
   routes: {
     'GET /groups': {
@@ -115,6 +116,7 @@ export const groups: Resource = resource({
 export const deploymentPools: Resource = resource({
   tag: 'Deployment',
   description: 'The budget that all accounts share. It is there where the setting DEPLOYMENT_LIMITS is.',
+  needs: 'admin',
   errors: [503],
   routes: {
     'GET /pools/deployment': {

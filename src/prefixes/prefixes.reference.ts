@@ -37,6 +37,7 @@ export const prefixes: Resource = {
       kind: 'prefix',
       title: 'Prefix',
       plural: 'prefixes',
+      needs: 'messages',
       example: { name: 'support', version, description: 'How Acme answers', bytes: 98 },
       put: {
         schemas: putPrefix,
@@ -74,6 +75,7 @@ export const prefixes: Resource = {
     'GET /prefixes/:name/stats': {
       operation: 'getPrefixStats',
       summary: 'See what caching it has saved',
+      needs: 'messages',
       query: daysQuery,
       answer: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
         name: 'support',

@@ -1,4 +1,5 @@
 import type * as z from '../http/zod.ts';
+import type { Scope } from '../identity/identity.ts';
 import type { ErrorStatus } from './errors.ts';
 import type { HeaderName } from './headers.ts';
 
@@ -36,8 +37,8 @@ export interface Route {
   operation: string;
   summary: string;
   description?: string;
-  /** What it needs in place of a credential: `signature`: the body must be signed; `nothing`: it is public. */
-  needs?: 'signature' | 'nothing';
+  /** The scope that it needs. `credential`: any scope will do; `signature`: the body must be signed; `nothing`: it is public. */
+  needs: Scope | 'credential' | 'signature' | 'nothing';
   query?: z.ZodMiniObject;
   /** Request headers beside the credential. */
   headers?: z.ZodMiniObject;
@@ -61,16 +62,18 @@ export interface Resource {
 
 type RouteName = `${Method} /${string}`;
 
-/** A resource as its file describes it. `errors` apply to each route that does not override them. */
-interface ResourceTexts extends Resource, Pick<Route, 'errors'> {}
+/** A resource as its file describes it. `needs` and `errors` apply to each route that does not override them. */
+interface ResourceTexts extends Omit<Resource, 'routes'>, Pick<Route, 'needs' | 'errors'> {
+  routes: Readonly<Record<RouteName, Partial<Pick<Route, 'needs'>> & Omit<Route, 'needs'>>>;
+}
 
 /** Describes a resource. */
-export function resource({ errors = [], routes, ...texts }: ResourceTexts): Resource {
-  const described = Object.entries(routes).map(([name, route]) => [name, { errors, ...route }]);
+export function resource({ needs, errors = [], routes, ...texts }: ResourceTexts): Resource {
+  const described = Object.entries(routes).map(([name, route]) => [name, { needs, errors, ...route }]);
   return { ...texts, routes: Object.fromEntries(described) };
 }
 
 /** @returns the answers of a route by their statuses. */
-export function answersOf({ answer, answers }: Pick<Route, 'answer' | 'answers'>): Readonly<Record<number, Answer>> {
+export function answersOf({ answer, answers }: Route): Readonly<Record<number, Answer>> {
   return { ...(answer && { 200: answer }), ...answers };
 }

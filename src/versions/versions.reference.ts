@@ -1,5 +1,6 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
+import type { Scope } from '../identity/identity.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import type { ErrorStatus } from '../reference/errors.ts';
 import type { Answer, Route } from '../reference/resource.ts';
@@ -17,6 +18,8 @@ interface StoredReference {
   /** The kind's name in operations and schemas: `Prefix`. */
   title: string;
   plural: 'prefixes' | 'classifiers' | 'agents';
+  /** The scope for reading. */
+  needs: Scope;
   /** A stored version, as lists show it. */
   example: { name: string; version: string; description: string | null; bytes: number };
   put: {
@@ -39,7 +42,7 @@ export const storedParameters = (example: string) => ({
 
 /** Describes the routes that every kind stored in versions has. */
 export function storedRoutes(stored: StoredReference): Record<string, Route> {
-  const { kind, title, plural, put, content, deleted, remove } = stored;
+  const { kind, title, plural, needs, put, content, deleted, remove } = stored;
   const { name, version, description, bytes } = stored.example;
   const shared = { version, description, bytes, created_at: storedAt };
   const row = { type: kind, name, owner: 'account', updated_at: storedAt, ...shared };
@@ -50,6 +53,7 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
       summary: `List the ${plural} that one can use`,
+      needs,
       query: pageSchema,
       answer: pageAnswer(nameList, row, name, 'A page of them, in the order of their names.'),
     },
@@ -57,6 +61,7 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       operation: `put${title}`,
       summary: 'Store a version, or point the name at one',
       description: 'What an admin stores is the deployment’s, for every account.',
+      needs: 'prefixes',
       body: {
         schema: z.withMeta(z.union([fields, pointer]), { id: `${title}Request` }),
         example: put.example,
@@ -67,18 +72,21 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
     [`GET /${plural}/:name`]: {
       operation: `get${title}`,
       summary: 'Read a version',
+      needs,
       answer: jsonAnswer('All that it is made of.', content.schema, content.example),
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
       operation: `list${title}Versions`,
       summary: 'Page through its versions, newest first',
+      needs,
       query: pageSchema,
       answer: pageAnswer(versionList, versionExample, version),
     },
     [`DELETE /${plural}/:name`]: {
       operation: `delete${title}`,
       ...remove,
+      needs: 'prefixes',
       answer: jsonAnswer('It is gone.', deleted, { type: `${kind}_deleted`, name }),
       errors: [503],
     },
@@ -86,6 +94,7 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
       operation: `withdraw${title}Version`,
       summary: 'Take a version back from everybody',
       description: 'Conversations that hold it get a 409 at their next turn. To put the same again ends that.',
+      needs: 'prefixes',
       answer: jsonAnswer('Nobody can use it any more.', withdrawnVersion, {
         ...{ type: `${kind}_version_withdrawn`, version },
       }),

@@ -50,6 +50,7 @@ export const webhooks: Resource = resource({
     },
     id: { description: 'The event, as it was answered when it came.', example: id },
   },
+  needs: 'admin',
   routes: {
     'POST /webhooks/:source': {
       operation: 'receiveWebhook',

@@ -4,9 +4,9 @@ import { createApp } from '../../src/app.ts';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import { ApiError, type ErrorType } from '../../src/http/errors.ts';
 import { SCOPES } from '../../src/identity/identity.ts';
-import { createReference, type GuardedRoute, RESOURCES } from '../../src/openapi.ts';
+import { createReference, RESOURCES } from '../../src/openapi.ts';
 import { ERRORS } from '../../src/reference/errors.ts';
-import type { Content, Resource } from '../../src/reference/resource.ts';
+import type { Content, Resource, Route } from '../../src/reference/resource.ts';
 import { answersOf } from '../../src/reference/resource.ts';
 import { errorOf, settledApps, type TestApp } from '../support/app.ts';
 import { batchesReach, wakeBatch } from '../support/batch-objects.ts';
@@ -20,7 +20,7 @@ import { eventOf, inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
 interface Described {
   key: string;
-  route: GuardedRoute;
+  route: Route;
   parameters: Resource['parameters'];
 }
 

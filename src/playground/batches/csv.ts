@@ -4,6 +4,8 @@ import { Faults, MOST_REQUESTS, type RowsUpload, UploadError } from './upload.ts
 
 /** Small enough that the page draws between two pieces. */
 const CSV_PIECE_BYTES = 262_144;
+/** How a cell begins that a spreadsheet would compute. (The library's own pattern knows cells of one line alone.) */
+const FORMULA = /^[=+\-@\t\r]/;
 
 /**
  * Reads a CSV whose first row names the columns. The delimiter is found by itself.
@@ -65,5 +67,5 @@ function namesOf(head: readonly string[]): string[] {
 
 /** @returns rows as CSV. What a spreadsheet would take for a formula is written as text */
 export function csvOf(rows: readonly (string | number | null)[][]): string {
-  return `${Papa.unparse(rows as (string | number | null)[][], { escapeFormulae: true, newline: '\r\n' })}\r\n`;
+  return `${Papa.unparse(rows as (string | number | null)[][], { escapeFormulae: FORMULA, newline: '\r\n' })}\r\n`;
 }

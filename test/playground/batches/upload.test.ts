@@ -104,3 +104,16 @@ test('one who has made a mistake many times is told the first of them', async ()
   const made = requestsOfRows({ kind: 'rows', name: 'a', columns: ['a'], rows }, { ...PROMPT, idColumn: 'a' });
   await expect(made).rejects.toThrow(/Request 2: .*Request 6: .* And 94 more like these\. Correct the file/);
 });
+
+test('no cell that is written begins as a formula, however many lines it has', () => {
+  const cell = fc.string({ unit: fc.constantFrom(...'=+-@\t\r\na"', "'") });
+  fc.assert(
+    fc.property(cell, (value) => {
+      const written = csvOf([[value]]).replace(/^"/, '');
+      expect(written).not.toMatch(/^[=+\-@\t]/);
+      if (/^[=+\-@\t\r]/.test(value))
+        expect(written.replaceAll('""', '"').slice(0, value.length + 1)).toBe(`'${value}`);
+    }),
+    { numRuns: runs(300) },
+  );
+});

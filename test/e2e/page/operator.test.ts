@@ -61,13 +61,22 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await page.keyboard.type('7.5');
     await page.keyboard.press('Enter');
     await table.getByRole('button', { name: 'Change the limit of dev, $7.50 per month' }).waitFor();
-    const { own_limits } = (await (await fetch(`${server.url}/accounts/dev`)).json()) as { own_limits: object };
-    expect(own_limits).toEqual({ usd_per_month: 7.5, on_shortfall: 'refuse', alerts: [0.01] });
+    const limitsOf = async (): Promise<object> => {
+      const { own_limits } = (await (await fetch(`${server.url}/accounts/dev`)).json()) as { own_limits: object };
+      return own_limits;
+    };
+    expect(await limitsOf()).toEqual({ usd_per_month: 7.5, on_shortfall: 'refuse', alerts: [0.01] });
     // Escape changes nothing, and gives the focus back.
     await page.keyboard.press('Enter');
     await page.keyboard.type('1');
     await page.keyboard.press('Escape');
     await expect.poll(() => focused(page)).toBe('Change the limit of dev, $7.50 per month');
+    // An empty field removes the limit. It is not a limit of nothing.
+    await page.keyboard.press('Enter');
+    await page.keyboard.press('Delete');
+    await page.keyboard.press('Enter');
+    await table.getByRole('button', { name: 'Change the limit of dev, none per month' }).waitFor();
+    expect(await limitsOf()).toEqual({ on_shortfall: 'refuse', alerts: [0.01] });
     expect(faults).toEqual([]);
     await close();
   });

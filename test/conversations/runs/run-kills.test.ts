@@ -34,6 +34,22 @@ const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
 
 afterEach(resetAll);
 
+test('a run that was killed makes no more calls in all than it may: those before the crash count', async () => {
+  const killer = new Killer(['step committed']);
+  answeringBy((_, number) => calls(call(`toolu_${number}`, `${number}`)), {
+    before: () => killer.at('step committed'),
+  });
+  const tools = servingTools(() => Response.json({ said: 'sun' }));
+  for (const after of [1, 2, 3]) {
+    killer.plan([{ point: 'step committed', after }]);
+    const body = bodyOf('Go on and on.', { tools: [weather()], max_tool_calls: 3, max_turns: 20 });
+    const before = tools.length;
+    await killer.during(followed(body, `counted${after}`));
+    expect(tools.length - before).toBe(3);
+  }
+  expect(killer.done.get('step committed')).toBe(3);
+});
+
 test(`${RUNS} runs of ${STEPS} steps with two tools each, under kills, end well, cost no more than said, and lose nothing`, async () => {
   const killer = new Killer(POINTS);
   const billed = new Map<string, number>();

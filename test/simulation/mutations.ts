@@ -221,7 +221,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a run that goes on before all of its calls are decided',
     object: 'approvals',
     file: 'src/conversations/decide.ts',
-    edits: [['const isOpen = others.some((one) => one.decision === null);', 'const isOpen = false;']],
+    edits: [['return approvals.hasOpen(row.run) || !paused ?', 'return !paused ?']],
   },
   {
     name: 'a call that is denied, and made',

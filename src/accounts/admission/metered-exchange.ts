@@ -120,7 +120,7 @@ export class MeteredExchange {
       });
   }
 
-  /** @returns what pays for other tries of the request; undefined if it is not booked. @param tried the failed try's outcome */
+  /** @returns what pays for other tries of the request. @param tried makes the outcome of the failed try */
   readonly payment = (tried: () => RequestOutcome): Payment => ({
     settle: () => this.#settleTried(tried()),
     admit: async () => {

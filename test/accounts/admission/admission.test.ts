@@ -1,6 +1,6 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Account } from '../../../src/accounts/account.ts';
 import type { LedgerRow } from '../../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
@@ -427,11 +427,13 @@ describe('an answer that does not come to its end', () => {
 
 test('the price that is told is that of all tries together, each of which is booked by itself', async () => {
   let tries = 0;
-  const answer = async () => {
+  const { now } = Date;
+  // Each try takes longer than a connection takes to fail: it may have run.
+  const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 80 * tries);
+  onTestFinished(() => clock.mockRestore());
+  const answer = () => {
     tries += 1;
     if (tries === 3) return Response.json(message());
-    // Longer than a connection takes to fail: it may have run.
-    await new Promise((resolve) => setTimeout(resolve, 80));
     return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
   };
   const { app, object, ask } = caller(answer, {}, { UPSTREAM_MAX_RETRIES: '2' });

@@ -1,5 +1,6 @@
 /** What must hold of calls that wait for approval: after every step, as each call arrives, and once everything is at rest. */
 import type Anthropic from '@anthropic-ai/sdk';
+import { NO_ANSWER } from '../../src/conversations/storage/tables.ts';
 import type { CalledDecision, DecisionAnswer } from '../../src/durable/contracts/conversation.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { LedgerModel } from './account-model.ts';
@@ -168,11 +169,9 @@ export class ApprovalsModel {
       host,
       'turns',
       `select m.text from messages m join turns t on t.seq = m.turn
-       where t.status in ${COMMITTED} and t.status != 'refused' order by m.seq`,
+       where t.status in ${COMMITTED} and t.status != 'refused' and m.text != '${NO_ANSWER}' order by m.seq`,
     ).map(({ text }) => JSON.parse(String(text)) as Anthropic.MessageParam);
-    // The results of the last calls go up with the next message, and stand in rows of their own until then.
-    const last = messages.at(-1);
-    const broken = messages.length > 0 ? brokenRule(last?.role === 'assistant' ? messages : messages) : undefined;
+    const broken = brokenRule(messages);
     if (broken !== undefined) throw new Violation(`the history is not valid: ${broken}: ${JSON.stringify(messages)}`);
   }
 

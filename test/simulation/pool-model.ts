@@ -15,6 +15,14 @@ interface Spent {
   amount: number;
 }
 
+/** What was settled and held in a window when it was last looked at, under which limit. */
+interface Total {
+  sum: number;
+  limit: number;
+  /** The least since the limit was lowered: what was there before stays, and is no reason to admit more. */
+  least: number;
+}
+
 /** One pool, with the limits that it has had. */
 interface Watched {
   name: string;
@@ -29,7 +37,7 @@ export class PoolModel {
   readonly #pools: Watched[];
   readonly #spent = new Map<string, Spent>();
   readonly #costs = new Map<string, number>();
-  readonly #totals = new Map<string, number>();
+  readonly #totals = new Map<string, Total>();
   readonly #spanIds = new Map<string, string>();
   /** What an account had spent and erased before any pool knew it. */
   readonly #unknown = new Map<string, number>();
@@ -146,13 +154,14 @@ export class PoolModel {
       for (const time of [now, now - 30 * 60_000]) {
         const { start } = spanAt(period, time);
         const key = `${name} ${this.#spanId(period, start)}`;
-        const total = this.#sum(name, period, start);
-        const before = this.#totals.get(key) ?? 0;
-        this.#totals.set(key, total);
+        const sum = this.#sum(name, period, start);
         const limit = most * SHARES[period];
-        if (total > before && total > limit + this.#allowed) {
+        const before = this.#totals.get(key) ?? { sum: 0, limit, least: 0 };
+        const least = limit < before.limit ? before.sum : Math.min(before.least, sum);
+        this.#totals.set(key, { sum, limit, least });
+        if (sum > before.sum && sum > Math.max(limit, least) + this.#allowed) {
           throw new Violation(
-            `${key}: ${total} settled and held, and ${limit} is the limit, with ${this.#allowed} of debt`,
+            `${key}: ${sum} settled and held, and ${limit} is the limit, with ${this.#allowed} of debt`,
           );
         }
       }

@@ -1,7 +1,7 @@
 /**
  * How many schedules are tried, and which: a failure prints its seed and its path, and is repeated by
- * `SCHEDULE_SEED=… SCHEDULE_PATH=… npx vitest run --project simulation`. At night `SCHEDULES=20000`, with
- * another seed each time.
+ * `SCHEDULE_SEED=… SCHEDULE_PATH=… npx vitest run --project simulation`. At night `SCHEDULES=2000`, five
+ * times, with other seeds each time.
  */
 import fc from 'fast-check';
 import type { Scheduler } from './world.ts';
@@ -19,7 +19,7 @@ export const PATIENCE_MS = Math.max(600_000, RUNS * 600);
 export interface Failure {
   /** What does not hold. */
   message: string;
-  /** The schedule, with its seed and its path. */
+  /** What does not hold, and the schedule with its seed and its path. */
   report: string;
 }
 
@@ -44,5 +44,5 @@ export async function findFailure<T>(
   if (!result.failed) return undefined;
   const { errorInstance } = result;
   const message = errorInstance instanceof Error ? errorInstance.message : String(errorInstance);
-  return { message, report: (await fc.asyncDefaultReportMessage(result)) ?? message };
+  return { message, report: `${message}\n${await fc.asyncDefaultReportMessage(result)}` };
 }

@@ -100,26 +100,6 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     });
   });
 
-  test('is told that a call is cancelled, when it is late and when the run is stopped', async () => {
-    const server = await served(mode);
-    const { call } = callsOf(server);
-    // A slow machine takes a second until the call has come there.
-    expect(await call('wait', {}, { timeout_seconds: 4 })).toMatchObject({
-      isError: true,
-      content: 'The tool did not answer within 4 s.',
-    });
-    const stop = new AbortController();
-    const stopped = call('wait', {}, {}, { signal: stop.signal });
-    await eventually(() => expect(server.begun).toHaveLength(2));
-    stop.abort();
-    expect(await stopped).toMatchObject({ isError: true, content: 'stopped' });
-    await eventually(() =>
-      expect(server.asked.filter((asked) => asked === 'POST notifications/cancelled')).toHaveLength(2),
-    );
-    // A server without sessions cannot know which call is meant.
-    if (mode.hasSessions) await eventually(() => expect(server.cancelled).toHaveLength(2));
-  });
-
   test('shares its session among calls at the same time, and what one answer leaves is room for others', async () => {
     const server = await served(mode);
     const { call, room } = callsOf(server);
@@ -138,6 +118,31 @@ describe.each(MODES)('a real server (sessions: $hasSessions, JSON: $isJson)', (m
     expect(await call('big', { bytes: 1_000 })).toMatchObject({ content: expect.stringContaining('again by itself') });
     expect(room.left).toBe(500);
   });
+});
+
+// All at the same time: each of them waits until a call is late.
+test('a real server of each kind is told that a call is cancelled, when it is late and when the run is stopped', async () => {
+  await Promise.all(
+    MODES.map(async (mode) => {
+      const server = await served(mode);
+      const { call } = callsOf(server);
+      // A slow machine takes a second until the call has come there.
+      expect(await call('wait', {}, { timeout_seconds: 4 })).toMatchObject({
+        isError: true,
+        content: 'The tool did not answer within 4 s.',
+      });
+      const stop = new AbortController();
+      const stopped = call('wait', {}, {}, { signal: stop.signal });
+      await eventually(() => expect(server.begun).toHaveLength(2));
+      stop.abort();
+      expect(await stopped).toMatchObject({ isError: true, content: 'stopped' });
+      await eventually(() =>
+        expect(server.asked.filter((asked) => asked === 'POST notifications/cancelled')).toHaveLength(2),
+      );
+      // A server without sessions cannot know which call is meant.
+      if (mode.hasSessions) await eventually(() => expect(server.cancelled).toHaveLength(2));
+    }),
+  );
 });
 
 test('a server that asks in between is answered: a ping, and that there is nothing else', async () => {

@@ -446,6 +446,7 @@ export class Account extends EdgeObject implements AccountObject {
       // This state still has the memory of an empty account. A request that is waiting for a pool must not be admitted by it.
       this.#state.isReplaced = true;
       this.#state = new AccountState(this.ctx, this.around);
+      this.#state.leases.restored();
     }
     return outcome !== 'used';
   }
@@ -475,7 +476,7 @@ export class Account extends EdgeObject implements AccountObject {
     await alerts.send();
     await eraseElsewhere(this.#state);
     await tendFiles(this.#state);
-    await this.#state.leases.reportCorrections();
+    await this.#state.leases.reportChanges();
     await publisher.publishAll();
   }
 

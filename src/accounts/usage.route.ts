@@ -9,12 +9,11 @@ import { markIn } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import { accountByMark, noteMark } from '../kv/account-marks.ts';
 import { accountList } from '../kv/name-list.ts';
-import { deploymentPool, hasDeploymentPool } from '../pools/pools.route.ts';
+import { deploymentPool } from '../pools/pools.route.ts';
 import { ownOrAny } from './accounts.route.ts';
 import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
-import { usageByAccount, usageOfAll } from './usage-of-all.ts';
 
 /** Makes the routes of usage. A caller sees their own; an admin sees that of any account, or of all together. */
 export function usageRoutes() {
@@ -24,24 +23,14 @@ export function usageRoutes() {
       const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
       if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
       const isOfAll = account === undefined && hasScope(c.get('identity'), 'admin');
-      // Without a pool, accounts report nothing, so each is asked.
-      if (group_by === 'account' && group === undefined && !hasDeploymentPool(c)) {
-        return answer(await usageByAccount(c, days));
-      }
-      const isPooled =
-        isReportedGroup(group_by) && (hasDeploymentPool(c) || isSharedGroup(group_by) || group !== undefined);
-      if (isOfAll && isPooled) {
+      if (isOfAll && isReportedGroup(group_by)) {
         return answer(await deploymentPool(c)((pool) => pool.usage({ ...days, group_by, group })));
       }
-      if (group !== undefined || isSharedGroup(group_by)) {
-        throw invalidRequest(
-          'A group has sums by day, model, token, user, tag and account. Leave `group` out for others.',
-        );
+      if (isOfAll || isSharedGroup(group_by)) {
+        throw invalidRequest('Sums by conversation and tool are of one account. Say which one with `account`.');
       }
-      const query = { ...days, group_by };
-      if (isOfAll) return answer(await usageOfAll(c, query));
       const id = ownOrAny(c, account ?? c.get('identity').account);
-      return answer(await accountOf(c, id)((object) => object.usage(query)));
+      return answer(await accountOf(c, id)((object) => object.usage({ ...days, group_by })));
     })
     .get('/usage/requests', async (c) => {
       const page = readPage(c.req.query());

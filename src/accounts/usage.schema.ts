@@ -1,4 +1,5 @@
 import * as z from '../http/zod.ts';
+import { DIMENSIONS } from '../pricing/usage-sums.ts';
 
 export const usageGroupSchema = z.enum([
   'day',
@@ -44,10 +45,7 @@ export const requestsQuery = z.object({
 export const usageQuery = z.object({
   ...daysQuery.shape,
   group_by: z._default(usageGroupSchema, 'day'),
-  group: z.optionally(
-    z.string(),
-    'Only of what this group has paid for. For an admin, where DEPLOYMENT_LIMITS is set.',
-  ),
+  group: z.optionally(z.string(), 'Only of what this group has paid for. For an admin.'),
   format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
   ...accountQuery.shape,
 });
@@ -55,7 +53,7 @@ export const usageQuery = z.object({
 /** Groupings that only the deployment's pool can sum by, and not a single account. */
 const SHARED_GROUPS = ['account', 'group'] as const;
 /** Groupings that the deployment's pool can sum by. */
-const REPORTED_GROUPS = [...SHARED_GROUPS, 'day', 'model', 'token', 'user', 'tag'] as const;
+const REPORTED_GROUPS = [...SHARED_GROUPS, 'day', 'model', ...DIMENSIONS] as const;
 
 /** @returns whether a grouping is over all accounts. */
 export function isSharedGroup(group: UsageGroup): group is (typeof SHARED_GROUPS)[number] {
@@ -69,7 +67,10 @@ export function isReportedGroup(group: UsageGroup): group is (typeof REPORTED_GR
 
 /** The query of the list of accounts: in the order of their names, or by what they have spent. */
 export const accountsQuery = z.object({
-  sort: z.described(z._default(z.enum(['name', 'spent']), 'name'), '`spent` needs the setting DEPLOYMENT_LIMITS.'),
+  sort: z.described(
+    z._default(z.enum(['name', 'spent']), 'name'),
+    '`spent`: the dearest first, with spent, limit and last use; told within a minute.',
+  ),
   period: z.described(z._default(z.enum(['day', 'week', 'month']), 'month'), 'The window that `spent` sorts by.'),
 });
 

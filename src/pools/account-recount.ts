@@ -18,24 +18,16 @@ interface Progress {
 }
 
 /**
- * Asks every listed account what it has spent, so that a new pool also knows accounts that nobody uses any more. It stores
- * how
- * far it has come.
+ * Asks every listed account what it has spent, also those that nobody uses any more. It stores how far it has come.
  */
 export class AccountRecount {
   readonly #store: PoolStore;
-  /** undefined if it never began; null after it has finished. */
-  #progress: Progress | null | undefined;
+  /** null while it does not go on. */
+  #progress: Progress | null;
 
   constructor(store: PoolStore) {
     this.#store = store;
-    const stored = store.meta('roll');
-    this.#progress = stored === undefined ? undefined : (JSON.parse(stored) as Progress | null);
-  }
-
-  /** @returns whether the accounts were never called. */
-  get isDue(): boolean {
-    return this.#progress === undefined;
+    this.#progress = JSON.parse(store.meta('roll') ?? 'null') as Progress | null;
   }
 
   /** Begins at the first name; `go` goes on with it. */

@@ -213,10 +213,6 @@ export class Pool extends EdgeObject implements PoolObject {
     });
     // The long-running request has ended, so the pool asks often again.
     if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
-    if (this.#name === DEPLOYMENT_POOL && this.#recount.isDue) {
-      this.#recount.begin();
-      this.around.alarm.wakeFor(this.now() + ASK_GRAIN_MS);
-    }
     if (lease.open) this.around.alarm.wakeFor(this.#askAt(lease));
     this.#raiseAlerts(call.windows);
     return lease;

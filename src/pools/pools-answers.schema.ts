@@ -24,16 +24,12 @@ const sharedWindows = {
 /** The status of a shared budget. */
 const poolQuotaSchema = z.object({ limits: poolLimitsSchema, ...sharedWindows });
 
-/** The deployment's shared budget. All members are null if accounts share none. */
+/** What all accounts have spent, and their shared budget. `limits` is null if they share none. */
 export const deploymentAnswer = z.object({
   type: z.literal('pool'),
   id: z.literal('deployment'),
   limits: z.nullable(poolLimitsSchema),
-  hour: z.nullable(sharedSpendSchema),
-  day: z.nullable(sharedSpendSchema),
-  week: z.nullable(sharedSpendSchema),
-  month: z.nullable(sharedSpendSchema),
-  total: z.nullable(sharedTotalSchema),
+  ...sharedWindows,
 });
 
 /** A group, as its own route and the list of groups answer it. */
@@ -61,6 +57,7 @@ export const accountSpendRow = z.object({
   last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
 });
 
+export type DeploymentReport = z.output<typeof deploymentAnswer>;
 export type PoolQuotaReport = z.output<typeof poolQuotaSchema>;
 export type AccountSpendRow = z.output<typeof accountSpendRow>;
 export type SharedUsageReport = z.output<typeof usageReportSchema>;

@@ -115,14 +115,14 @@ export const groups: Resource = resource({
 
 export const deploymentPools: Resource = resource({
   tag: 'Deployment',
-  description: 'The budget that all accounts share. It is there where the setting DEPLOYMENT_LIMITS is.',
+  description: 'What all accounts have spent, and the budget that they share where the setting DEPLOYMENT_LIMITS is.',
   needs: 'admin',
   errors: [503],
   routes: {
     'GET /pools/deployment': {
       operation: 'getDeploymentPool',
       summary: 'See where the deployment stands',
-      description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then all of it is null.',
+      description: 'Without the setting DEPLOYMENT_LIMITS accounts share no budget: then `limits` is null.',
       answer: deployment('Its limits, and what all accounts have spent and leased.'),
     },
     'POST /pools/deployment/recount': {

@@ -74,15 +74,20 @@ export function poolsRoutes() {
       return c.json({ account, group: null });
     })
     .get('/pools/deployment', requireScope('admin'), async (c) => {
-      const pool = { type: 'pool', id: DEPLOYMENT_POOL };
-      if (!hasDeploymentPool(c)) return c.json({ ...pool, ...NO_STANDING });
-      return c.json({ ...pool, ...(await deploymentPool(c)((object) => object.standing())) });
+      const standing = await deploymentPool(c)((pool) => pool.standing());
+      const limits = hasDeploymentLimits(c) ? standing.limits : null;
+      return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...standing, limits });
     })
     .post('/pools/deployment/recount', requireScope('admin'), async (c) => {
       const { accounts } = await deploymentPool(c)((pool) => pool.recount());
       return c.json({ type: 'pool', id: DEPLOYMENT_POOL, accounts }, 202);
     })
     .put('/pools/deployment/limits', requireScope('admin'), async (c) => {
+      if (!hasDeploymentLimits(c)) {
+        throw invalidRequest(
+          'Accounts of this deployment share no budget. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
+        );
+      }
       const call = deploymentPool(c);
       const limits = validate(poolLimitsSchema, await readLimits(c));
       await call((pool) => pool.setLimits(limits));
@@ -90,25 +95,15 @@ export function poolsRoutes() {
     });
 }
 
-const NO_STANDING = { limits: null, hour: null, day: null, week: null, month: null, total: null };
-
 type CallPool = <T>(call: (pool: Remote<PoolObject>) => Promise<T>) => Promise<T>;
 
-/**
- * @returns the function that calls the deployment's pool
- * @throws ApiError 400 if accounts share no budget, because then they report nothing
- */
+/** @returns the function that calls the deployment's pool, to which all accounts report what they spend. */
 export function deploymentPool(c: Context<AppEnv>): CallPool {
-  if (!hasDeploymentPool(c)) {
-    throw invalidRequest(
-      'Accounts of this deployment report nothing to it. Its operator sets DEPLOYMENT_LIMITS: {} is enough.',
-    );
-  }
   return poolNamed(c, DEPLOYMENT_POOL);
 }
 
 /** @returns whether accounts share a budget of the deployment. */
-export function hasDeploymentPool(c: Context<AppEnv>): boolean {
+function hasDeploymentLimits(c: Context<AppEnv>): boolean {
   return c.get('settings').DEPLOYMENT_LIMITS !== undefined;
 }
 

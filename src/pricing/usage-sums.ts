@@ -31,7 +31,7 @@ export const SUMMED_UP = `sum(requests) as requests, ${USED_IN_ALL}`;
 export const ADD_SUMS = SUM_COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ');
 
 /** The properties by which requests are summed up, beside their models. */
-export const DIMENSIONS = ['token', 'user', 'tag'] as const;
+export const DIMENSIONS = ['token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const;
 
 export type Dimension = (typeof DIMENSIONS)[number];
 
@@ -86,7 +86,7 @@ export function reportTokens(used: Readonly<Omit<Used, 'cost'>> = NO_USE) {
 }
 
 /**
- * Makes the rows of a report by token, user or tag: the dearest values, and null for requests without a value.
+ * Makes the rows of a report by a dimension: the dearest values, and null for requests without a value.
  *
  * @param groups the sums by value, the dearest first
  * @param all the sum of all requests

@@ -68,7 +68,7 @@ const spent = async (app: TestApp) =>
 
 /** What the deployment's pool says, is what the ledgers of these accounts say, and what is erased besides. */
 async function expectSumsOfLedgers(app: TestApp, accounts: readonly string[], erased = 0): Promise<void> {
-  for (const group_by of ['day', 'model', 'token', 'user', 'tag'] as const) {
+  for (const group_by of ['day', 'model', 'token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const) {
     const { total, data } = await admin<UsageReport>(app, 'GET', `/usage?group_by=${group_by}`);
     const ledgers = await Promise.all(
       accounts.map((account) => admin<UsageReport>(app, 'GET', `/usage?group_by=${group_by}&account=${account}`)),
@@ -161,25 +161,25 @@ describe('a limit that accounts share', () => {
     await expect.poll(listed, { timeout: 1_000 }).toEqual([['alice', 'red', 3]]);
   });
 
-  test('is not one where no setting says so', async () => {
+  test('is not one where no setting says so, and what was spent is told all the same', async () => {
     const app = testApp(message, DEPLOYED);
-    const init = { headers: bearer(await tokenOf('root', ['admin'])) };
-    expect(await admin(app, 'GET', '/pools/deployment')).toEqual({
-      type: 'pool',
-      id: 'deployment',
-      limits: null,
-      hour: null,
-      day: null,
-      week: null,
-      month: null,
-      total: null,
-    });
-    expect((await app.fetch('/usage?group_by=group', init)).status).toBe(400);
-    expect((await app.fetch('/accounts?sort=spent', init)).status).toBe(400);
-    expect((await post(app, 'alice')).status).toBe(200);
-    await runInDurableObject(pool(), (_, { storage }) => {
-      expect(storage.sql.exec('select * from leases').toArray()).toEqual([]);
-    });
+    await (await post(app, 'alice')).text();
+    await app.settled();
+    await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 3 });
+    await expect.poll(() => spent(app), { timeout: 9_000 }).toEqual(new Map([['alice', COST]]));
+    const { limits, day } = await admin<PoolQuotaReport>(app, 'GET', '/pools/deployment');
+    expect([limits, day.limit_usd, nano(day.spent_usd), day.leased_usd]).toEqual([null, null, COST, 0]);
+    const { data } = await admin<{ data: AccountSpendRow[] }>(app, 'GET', '/accounts?sort=spent');
+    expect(data.map(({ id, spent_usd, limit_usd }) => [id, nano(spent_usd.day), limit_usd.day])).toEqual([
+      ['alice', COST, 3],
+    ]);
+    expect(Date.parse(data[0]?.last_seen_at ?? '')).toBeGreaterThan(Date.now() - 60_000);
+    const headers = { 'content-type': 'application/json', ...bearer(await tokenOf('root', ['admin'])) };
+    const refused = await app.fetch('/pools/deployment/limits', { method: 'PUT', headers, body: '{}' });
+    expect([refused.status, (await errorOf(refused)).message]).toEqual([
+      400,
+      expect.stringContaining('DEPLOYMENT_LIMITS'),
+    ]);
   });
 
   test('follows an account that is moved: what it spent before stays with the group before', async () => {
@@ -408,7 +408,7 @@ describe('who spent what', () => {
     await expectSumsOfLedgers(app, ['alice', 'bob'], COST);
   });
 
-  test('of accounts that nobody has used since is known once the deployment shares a budget', async () => {
+  test('of accounts that nobody has used since counts once the deployment shares a budget', async () => {
     const before = testApp(message, DEPLOYED);
     for (const account of ['alice', 'bob']) await (await post(before, account)).text();
     await before.settled();

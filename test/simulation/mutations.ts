@@ -174,8 +174,31 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'what is settled out of turn, told to nobody',
     object: 'pool',
     file: 'src/accounts/leases/leases.ts',
-    edits: [['    this.#corrected.add(names);\n', '']],
+    edits: [['    for (const name of this.#payersOf(group)) this.#unreported.add(name);\n', '']],
     seed: '22',
+  },
+  {
+    name: 'what is spent without a lease, told to nobody',
+    object: 'pool',
+    file: 'src/accounts/leases/leases.ts',
+    edits: [['      } else this.#unreported.add(name);\n', '      }\n']],
+  },
+  {
+    name: 'a report that an account forgets when it dies',
+    object: 'pool',
+    file: 'src/accounts/leases/unreported-pools.ts',
+    edits: [
+      [
+        'if (this.#isWoken) for (const name of this.#afterWake())',
+        'if (!this.#isWoken) for (const name of this.#afterWake())',
+      ],
+    ],
+  },
+  {
+    name: 'an account that is erased before it has reported',
+    object: 'pool',
+    file: 'src/accounts/leases/leases.ts',
+    edits: [['...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])', '']],
   },
   {
     name: 'late sums that move what was told since',

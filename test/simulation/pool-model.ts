@@ -39,14 +39,19 @@ export class PoolModel {
   readonly #costs = new Map<string, number>();
   readonly #totals = new Map<string, Total>();
   readonly #spanIds = new Map<string, string>();
-  /** What an account had spent and erased before any pool knew it. */
-  readonly #unknown = new Map<string, number>();
+  readonly #isLimited: boolean;
   #allowed = 0;
   #usedAt = 0;
   #returnsWithin: number | undefined;
   #seen = -1;
 
-  constructor(world: World, accounts: ReadonlyMap<string, Host>, pools: ReadonlyMap<string, Host>, limit: number) {
+  constructor(
+    world: World,
+    accounts: ReadonlyMap<string, Host>,
+    pools: ReadonlyMap<string, Host>,
+    { limit, isLimited }: { limit: number; isLimited: boolean },
+  ) {
+    this.#isLimited = isLimited;
     this.#world = world;
     this.#accounts = accounts;
     this.#pools = [...pools].map(([name, host]) => ({ name, host, limits: [{ from: world.clock.now, limit }] }));
@@ -83,8 +88,11 @@ export class PoolModel {
     for (const pool of this.#pools) {
       const leases = this.#leases(pool);
       this.#readLimit(pool);
-      this.#checkLimit(pool);
-      this.#checkGrants(pool, leases, leaseIds);
+      // Nothing is held from a pool without limits.
+      if (this.#isLimited || pool.name !== DEPLOYMENT) {
+        this.#checkLimit(pool);
+        this.#checkGrants(pool, leases, leaseIds);
+      }
       if (leases.some(({ open, account }) => open === 1 && account !== null) && pool.host.storage.armed === null) {
         throw new Violation(`${pool.name} has leases open, and no alarm`);
       }
@@ -105,10 +113,6 @@ export class PoolModel {
     for (const [account, host] of this.#accounts) {
       const id = leaseIdOf(host);
       if (id !== undefined) leaseIds.set(account, id);
-      else {
-        const [erased] = read(host, 'ledger', "select sum(cost) as cost from rollups where model = '(erased)'");
-        this.#unknown.set(account, Number(erased?.cost ?? 0));
-      }
       const known = new Set<string>();
       for (const row of read(host, 'ledger', 'select id, at, status, hold, cost, pool_group from ledger')) {
         const id = String(row.id);
@@ -242,11 +246,10 @@ export class PoolModel {
       const { marker } = (fold ? JSON.parse(String(fold.value)) : { marker: '' }) as { marker: string };
       const rest = read(host, 'ledger', `select cost from ledger where status != 'held' and id > '${marker}'`);
       const named = Number(row?.cost ?? 0) + rest.reduce((sum, { cost }) => sum + Number(cost), 0);
-      if (id === undefined) continue;
-      const own = reported.get(id) ?? 0;
+      const own = reported.get(id ?? '') ?? 0;
       if (own !== named) throw new Violation(`${account} has spent ${named}, and ${own} is reported`);
-      this.#checkTags(account, host, pool, id);
-      all += named + Number(erased?.cost ?? 0) - (this.#unknown.get(account) ?? 0);
+      if (id !== undefined) this.#checkTags(account, host, pool, id);
+      all += named + Number(erased?.cost ?? 0);
       told += own;
     }
     if (all !== told) throw new Violation(`${all} was spent in all, erased or not, and ${told} is reported`);

@@ -25,6 +25,8 @@ type Command = { account: string } & (
 
 interface Scenario extends Mishaps {
   begins: string;
+  /** Whether the deployment has a limit, from which requests are held. Otherwise its pool only hears what was spent. */
+  isLimited: boolean;
   commands: readonly Command[];
   /** When nothing fails any more some ask once more; after so many steps some accounts' objects die. */
   lastly: { asking: readonly string[]; step: number; dying: readonly string[] };
@@ -84,6 +86,7 @@ const commands: fc.Arbitrary<Command> = fc.oneof(
 const scenarios: fc.Arbitrary<Scenario> = fc.record({
   // At noon, and seconds before a week and a month end.
   begins: fc.constantFrom('2026-11-20T12:00:00Z', '2026-11-29T23:59:56Z', '2026-11-30T23:59:58Z'),
+  isLimited: fc.oneof({ arbitrary: fc.constant(true), weight: 2 }, { arbitrary: fc.constant(false), weight: 1 }),
   commands: fc.array(commands, { minLength: 2, maxLength: 12 }),
   lastly: fc.record({
     asking: fc.subarray(ACCOUNTS),
@@ -109,10 +112,11 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
   await inWorld(world, {}, async () => {
     const pools = new Map(POOLS.map((name) => [name, hostOf('POOL', name)]));
     const accounts = new Map(ACCOUNTS.map((name) => [name, hostOf('ACCOUNT', name)]));
-    const model = new PoolModel(world, accounts, pools, LIMIT);
+    const { isLimited } = scenario;
+    const model = new PoolModel(world, accounts, pools, { limit: LIMIT, isLimited });
     await limitAll(pools);
     const look = () => model.look();
-    const sharers = new Sharers(world, model);
+    const sharers = new Sharers(world, model, isLimited);
     sharers.issue(scenario.commands);
     await world.run(STEPS, look);
     world.calm(REST_MS);
@@ -148,9 +152,11 @@ function limitsOf(nanodollars: number): PoolLimits {
 class Sharers {
   readonly #world: World;
   readonly #model: PoolModel;
+  readonly #isLimited: boolean;
   #requests = 0;
 
-  constructor(world: World, model: PoolModel) {
+  constructor(world: World, model: PoolModel, isLimited: boolean) {
+    this.#isLimited = isLimited;
     this.#world = world;
     this.#model = model;
   }
@@ -227,7 +233,8 @@ class Sharers {
       bound: WORST_CASE,
       tags: `of=${id.at(-1)}`,
       defaults: { on_shortfall: clamps ? 'clamp' : 'refuse' },
-      pools: { deployment: true, group: 'red' },
+      // Without a group either, some requests are held from no lease at all.
+      ...(this.#isLimited || this.#requests % 2 === 0 ? { pools: { deployment: this.#isLimited, group: 'red' } } : {}),
     });
     return { id, hold: answer.outcome === 'admitted' ? answer.hold : undefined };
   }

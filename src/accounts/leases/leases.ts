@@ -13,11 +13,11 @@ import { settingsOf } from '../../settings/settings.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import { namelessSums } from '../ledger/report-sums.ts';
 import type { Closing } from '../ledger/tables.ts';
-import { CorrectedPools } from './corrected-pools.ts';
 import { Handovers } from './handovers.ts';
 import { type Demand, Lease, NO_DEMAND } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
+import { UnreportedPools } from './unreported-pools.ts';
 
 /** An account that was not used for longer than this returns what it does not hold. Milliseconds. */
 const IDLE_MS = 2_000;
@@ -25,9 +25,6 @@ const IDLE_MS = 2_000;
 const MOST_RETURNS = 3;
 /** How many reports are sent one after the other. A long history needs several. */
 const MOST_REPORTS = 20;
-/** Milliseconds after which the alarm reports late settlements. */
-const CORRECTED_MS = 5_000;
-const CORRECT_AGAIN_MS = 30_000;
 
 /** The account whose leases they are. */
 interface Leaseholder {
@@ -44,6 +41,8 @@ interface OpenLease {
   lease: Lease;
   calls: SharedCall;
   demand: Demand;
+  /** Whether requests are held from it. Otherwise it is only there to report. */
+  isLeased: boolean;
 }
 
 /**
@@ -57,8 +56,8 @@ export class Leases {
   readonly #handovers: Handovers;
   readonly #open = new Map<string, OpenLease>();
   readonly #sums: ToldSums;
-  readonly #corrected: CorrectedPools;
   readonly #identity: LeaseIdentity;
+  readonly #unreported: UnreportedPools;
   #group: string | undefined;
   /**
    * Whether a request has come since the object woke, or since an erasure that pools do not know yet. Before that it has no
@@ -75,7 +74,7 @@ export class Leases {
     const { tables } = holder;
     this.#identity = new LeaseIdentity(tables);
     this.#group = tables.meta('group');
-    this.#corrected = new CorrectedPools(tables);
+    this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
     this.#sums = new ToldSums(tables);
     this.#handovers = new Handovers(tables);
     const wasErased = tables.meta('erasing') !== undefined || tables.meta('erased_at') !== undefined;
@@ -102,12 +101,13 @@ export class Leases {
   /** @returns the leases from which a request must be held. */
   of(request: Pick<AdmissionRequest, 'pools'>): readonly OpenLease[] {
     const group = this.groupOf(request);
-    if (group === undefined && !request.pools?.deployment) return NO_LEASES;
     this.#name();
     this.#seenAt = this.#holder.budget.last;
+    if (group === undefined && !request.pools?.deployment) return NO_LEASES;
     const leases: OpenLease[] = [];
     if (request.pools?.deployment) leases.push(this.#lease(DEPLOYMENT_POOL));
     if (group !== undefined) leases.push(this.#lease(groupPool(group)));
+    for (const open of leases) open.isLeased = true;
     return leases;
   }
 
@@ -145,43 +145,38 @@ export class Leases {
   /** Notes that a hold was replaced by what the request has cost. */
   settled({ group }: Hold, cost: Nanodollars): void {
     this.#sums.changed();
-    if (this.#open.size === 0) {
-      this.#tellAtOnce(group);
-      return;
-    }
-    for (const { name, lease } of this.#open.values()) {
-      if (name === DEPLOYMENT_POOL || (group !== undefined && name === groupPool(group))) lease.used(cost);
-    }
-    this.#touch();
-  }
-
-  /** Reports the settlement of a hold from before the object woke, whose lease is gone. Nothing else would report it soon. */
-  #tellAtOnce(group: string | undefined): void {
-    for (const name of this.#knownTo(group)) {
-      this.#around.waitUntil(this.#tell(this.#lease(name)).catch(leaveToNext));
+    for (const name of this.#payersOf(group)) {
+      const open = this.#open.get(name);
+      if (open?.isLeased) {
+        open.lease.used(cost);
+        this.#touch();
+      } else this.#unreported.add(name);
     }
   }
 
-  /** @returns the names of the pools that know the account and pay for a group's requests. */
-  #knownTo(group: string | undefined): string[] {
-    const all = [DEPLOYMENT_POOL, ...(group === undefined ? [] : [groupPool(group)])];
-    return all.filter((name) => this.#identity.pools.includes(name));
+  /** @returns the names of the pools that count what a group's requests have cost. */
+  #payersOf(group: string | undefined): string[] {
+    if (group === undefined || !this.#identity.pools.includes(groupPool(group))) return [DEPLOYMENT_POOL];
+    return [DEPLOYMENT_POOL, groupPool(group)];
   }
 
-  /** Notes a late settlement, so that it is reported even if no pool asks. */
+  /** Notes what was spent without a hold, or settled late. No lease reports it. */
   corrected(group: string | undefined): void {
+    this.#name();
+    this.restored(group);
+  }
+
+  /** Notes that the sums have changed, other than by a request: by a backup, say. */
+  restored(group?: string): void {
     this.#sums.changed();
-    const names = this.#knownTo(group);
-    if (names.length === 0) return;
-    this.#corrected.add(names);
-    this.#around.alarm.wakeFor(this.#around.now() + CORRECTED_MS, 1);
+    for (const name of this.#payersOf(group)) this.#unreported.add(name);
   }
 
   /** Notes that a request was settled after the account was erased. */
   outlived(hold: Hold, closing: Closing): void {
-    if (this.#identity.pools.includes(DEPLOYMENT_POOL)) this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
+    this.#handovers.addLate(DEPLOYMENT_POOL, hold, closing);
     // A pool cannot ask a lease without a name.
-    this.corrected(hold.group);
+    this.restored(hold.group);
   }
 
   /** Tells the deployment's pool that the account's listed data has changed. Nobody waits for it. */
@@ -195,24 +190,27 @@ export class Leases {
     await this.#tell(this.#lease(name));
   }
 
-  /** Reports late settlements. The alarm calls it, since the alarm may be the only thing that still wakes the object. */
-  async reportCorrections(): Promise<void> {
-    for (const [name, times] of this.#corrected.entries()) {
-      const isTold = await this.#tell(this.#lease(name)).then(
-        () => !this.#isUnreported(name),
-        () => false,
-      );
-      if (isTold) this.#corrected.told(name, times);
-    }
-    if (!this.#corrected.isEmpty) this.#around.alarm.wakeFor(this.#around.now() + CORRECT_AGAIN_MS, 1);
+  /** Reports what was spent to pools that may not know it, at most once a minute. The alarm calls it. */
+  async reportChanges(): Promise<void> {
+    await this.#unreported.report(async (name) => {
+      await this.#tell(this.#lease(name));
+      return !this.#isUnreported(name);
+    });
+  }
+
+  /** @returns the pools that may not know what was spent before the object woke. */
+  #poolsAfterWake(): Iterable<string> {
+    const { tables } = this.#holder;
+    const hasSpent = this.#isNamed && (tables.has('ledger where true') || tables.has('rollups where true'));
+    return new Set([...this.#identity.pools, ...(hasSpent ? [DEPLOYMENT_POOL] : [])]);
   }
 
   /** Notes that the account is used. An erased account gets its name again. */
   #name(): void {
     if (this.#isNamed) return;
     this.#isNamed = true;
-    // Stored, because after a wake the object continues the handover, and must know that the account was used since.
-    if (this.isHandingOver) this.#holder.tables.setMeta(USED_SINCE_ERASURE, '1');
+    // Stored, because after a wake the object may report before it is used again.
+    this.#holder.tables.setMeta(USED_SINCE_ERASURE, '1');
   }
 
   /** Stores what must be handed over to the pools, before the rows it is made from are deleted. */
@@ -221,9 +219,11 @@ export class Leases {
     this.#isNamed = false;
     this.#holder.tables.setMeta(USED_SINCE_ERASURE, undefined);
     this.#seenAt = undefined;
-    this.#corrected.clear();
-    for (const name of this.#identity.pools) {
-      this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? this.#leftSums() : NO_SUMS);
+    this.#unreported.clear();
+    const left = this.#leftSums();
+    // It may have spent something that it has not reported yet.
+    for (const name of new Set([...this.#identity.pools, ...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])) {
+      this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : NO_SUMS);
     }
   }
 
@@ -253,7 +253,7 @@ export class Leases {
     const { group } = id;
     const lease = new Lease(id, () => (group === undefined ? budget.windows : windowsOfGroup(budget, group)));
     const calls = new SharedCall(() => this.#call(open));
-    const open: OpenLease = { name, lease, calls, demand: NO_DEMAND };
+    const open: OpenLease = { name, lease, calls, demand: NO_DEMAND, isLeased: false };
     this.#open.set(name, open);
     return open;
   }
@@ -283,7 +283,7 @@ export class Leases {
       nameless: !this.#isNamed,
       incarnation: identity.incarnation,
       ...lease.compose(demand, sentAt, isIdle),
-      seenAt: this.#seenAt,
+      seenAt: this.#lastUse(),
       group: this.#group,
       limits: limitsInUsd(this.#holder.limits()),
       sums: sent?.report,
@@ -301,13 +301,23 @@ export class Leases {
     lease.take(answer, sentAt);
   }
 
+  /** @returns when the account was last used; undefined if that is not known, or was before it was erased */
+  #lastUse(): number | undefined {
+    if (this.#seenAt !== undefined || !this.#isNamed) return this.#seenAt;
+    return this.#holder.tables.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at;
+  }
+
   #isUnreported(name: string): boolean {
     return name === DEPLOYMENT_POOL && this.#sums.isBehind;
   }
 
   /** @returns whether a pool counts more than is held, or does not know everything that was spent. */
   #owes(): boolean {
-    return [...this.#open.values()].some((open) => open.lease.keepsUnused || this.#isUnreported(open.name));
+    return this.#leased().some((open) => open.lease.keepsUnused || this.#isUnreported(open.name));
+  }
+
+  #leased(): OpenLease[] {
+    return [...this.#open.values()].filter(({ isLeased }) => isLeased);
   }
 
   #touch(): void {
@@ -324,7 +334,7 @@ export class Leases {
     this.#timer = setTimeout(() => {
       if (this.#uses !== uses) return this.#waitIdle(this.#uses, 0);
       this.#timer = undefined;
-      const told = [...this.#open.values()].map((open) =>
+      const told = this.#leased().map((open) =>
         open.lease.isOpen || this.#isUnreported(open.name) ? open.calls.make() : undefined,
       );
       // A call may have been for a request, which returns nothing, or may have been lost. So it checks again.
@@ -337,7 +347,7 @@ export class Leases {
   }
 }
 
-/** The key in `meta` that says, during a handover, whether the account was used since its erasure. */
+/** The key in `meta` that says whether the account was used since its erasure. */
 const USED_SINCE_ERASURE = 'used_since_erasure';
 const NO_LEASES: readonly OpenLease[] = [];
 const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };

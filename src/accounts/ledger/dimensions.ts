@@ -1,7 +1,6 @@
 /**
- * Keeps rollups by token, user and tag: a row for each day and value. They are written when rows are folded, so that they
- * cost no
- * single request anything. What a group pays for has a row of its own in addition.
+ * Keeps rollups by token, user, agent, prefix, upstream and tag: a row for each day and value. They are written when rows are
+ * folded, so that they cost no single request anything. What a group pays for has a row of its own in addition.
  *
  * A day has rows for at most 200 values of a dimension; all other values share one row. A request with several tags counts in
  * each of them, so all requests with any tag have a row of their own, with an empty value.
@@ -13,6 +12,7 @@ import type { Tables } from '../../durable/tables.ts';
 import {
   ADD_SUMS,
   addSums,
+  DIMENSIONS,
   type Dimension,
   SUM_COLUMNS,
   TAGGED,
@@ -29,7 +29,10 @@ export const NO_GROUP = '';
 const VALUES_A_DAY = 200;
 
 type LedgerGroup = Record<string, SqlStorageValue> &
-  UsageSums & { day: number; pool_group: string; token: string | null; user: string | null; tags: string | null };
+  UsageSums & { day: number; pool_group: string } & Record<(typeof DIMENSION_COLUMNS)[number] | 'tags', string | null>;
+
+/** The dimensions that are columns of the ledger. A request has one value of each at most. */
+const DIMENSION_COLUMNS = DIMENSIONS.filter((dimension) => dimension !== 'tag');
 
 /** What the requests of a day with the same value have used, and the group that paid for them. */
 export interface DimensionSum {
@@ -60,9 +63,10 @@ export function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, bi
  */
 export function dimensionSums(tables: Tables, where: string, binding: string): DimensionSum[] {
   const rows = tables.read<LedgerGroup>(
-    `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, token, user, tags, count(*) as requests,
-       ${USED_IN_ALL}
-     from ledger where ${where} and (token is not null or user is not null or tags is not null) group by 1, 2, 3, 4, 5`,
+    `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, tags, ${DIMENSION_COLUMNS.join(', ')},
+       count(*) as requests, ${USED_IN_ALL}
+     from ledger where ${where} and coalesce(tags, ${DIMENSION_COLUMNS.join(', ')}) is not null
+     group by day, coalesce(pool_group, '${NO_GROUP}'), tags, ${DIMENSION_COLUMNS.join(', ')}`,
     binding,
   );
   const groups = new Map<string, DimensionSum>();
@@ -73,8 +77,7 @@ export function dimensionSums(tables: Tables, where: string, binding: string): D
     groups.set(key, { day, dimension, value, group, sums: addSums(before ? [before, row] : [row]) });
   };
   for (const row of rows) {
-    if (row.token !== null) count(row, 'token', row.token);
-    if (row.user !== null) count(row, 'user', row.user);
+    for (const column of DIMENSION_COLUMNS) if (row[column] !== null) count(row, column, row[column]);
     if (row.tags !== null) for (const tag of [TAGGED, ...row.tags.split(',')]) count(row, 'tag', tag);
   }
   return [...groups.values()];

@@ -106,8 +106,8 @@ export function ledgerPageOf(
 /**
  * Sums up what was spent.
  *
- * By day and model for all time, from rollups and what is not in them yet; by conversation, prefix, agent, upstream and tool from
- * the rows, so only as far back as these are kept.
+ * By day, model and dimension for all time, from rollups and what is not in them yet; by conversation and tool from the rows,
+ * so only as far back as these are kept.
  */
 export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
   if (query.group_by === 'tool') return usageByTool(ledger, query);
@@ -116,7 +116,7 @@ export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
 }
 
 /**
- * Sums up by token, user or tag, for all time. Requests without a value are in the group null; with several, in each group.
+ * Sums up by a dimension, for all time. Requests without a value are in the group null; with several, in each group.
  */
 function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimension): UsageReport {
   // Which values have a row of their own is decided when rows are folded.

@@ -1,5 +1,6 @@
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../pools/pools-answers.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import type { Dimension } from '../../pricing/usage-sums.ts';
 import type { PoolLimits } from '../../settings/limits.schema.ts';
 import type { Page, PageOf } from './page.ts';
 
@@ -100,7 +101,7 @@ export interface SumRow {
   day: number;
   /** The group that has paid; empty if none has. */
   group: string;
-  dimension: 'model' | 'token' | 'user' | 'tag';
+  dimension: 'model' | Dimension;
   /** The model, the jti, …; `(other)` for values without a row of their own; an empty tag for requests with any tag. */
   value: string;
   /** The sums, as `packSums` orders them. */
@@ -127,7 +128,7 @@ export interface SharedUsageQuery {
   /** Days, `YYYY-MM-DD`; the second exclusive. */
   from?: string | undefined;
   to?: string | undefined;
-  group_by: 'day' | 'model' | 'token' | 'user' | 'tag' | 'account' | 'group';
+  group_by: 'day' | 'model' | Dimension | 'account' | 'group';
   /** Only for what this group has paid. */
   group?: string | undefined;
 }

@@ -11,7 +11,7 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
   const { fault, run } = useAction();
   const button = useRef<HTMLButtonElement>(null);
   const field = useRef<HTMLInputElement>(null);
-  const limit = row.limit?.[period] ?? null;
+  const limit = row.limit[period];
   useLayoutEffect(() => {
     if (editing.value) field.current?.select();
   }, [editing.value]);
@@ -26,7 +26,7 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
     close();
   };
   if (!editing.value) {
-    const shown = row.limit === undefined ? 'change' : limit === null ? 'none' : formatUsd(limit);
+    const shown = limit === null ? 'none' : formatUsd(limit);
     return (
       <button
         ref={button}

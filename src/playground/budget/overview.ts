@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
-import type { AccountSpendRow, PoolQuotaReport } from '../../pools/pools-answers.schema.ts';
+import type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from '../../pools/pools-answers.schema.ts';
 import type { AccountQuota } from '../edge/account.ts';
 import { readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
@@ -10,16 +10,13 @@ import { poll } from '../edge/poll.ts';
 export const PERIODS = ['day', 'week', 'month'] as const;
 export type Period = (typeof PERIODS)[number];
 
-/** A row of the list of accounts: their ids alone where the deployment has no pool. */
-type AccountRow = Pick<AccountSpendRow, 'id'> & Partial<AccountSpendRow>;
-
-/** A row of the table: somebody who spends. What is not known is undefined. */
+/** A row of the table: somebody who spends. */
 export interface Spender {
   kind: 'account' | 'group';
   id: string;
   group: string | null;
-  spent: Record<Period, number> | undefined;
-  limit: Record<Period, number | null> | undefined;
+  spent: Record<Period, number>;
+  limit: Record<Period, number | null>;
   seen: string | null;
 }
 
@@ -39,23 +36,17 @@ const ALERTS = 10;
 /** Keeps the overview up to date while the page is visible. */
 export function keepOverview(): () => void {
   const look = async (isCurrent: () => boolean) => {
-    const [shared, told] = await Promise.all([sharedBudget(), listOf<AlertRow>('/alerts', { limit: ALERTS })]);
-    const rows = await everySpender(shared !== undefined);
+    const [shared, told, rows] = await Promise.all([
+      sharedBudget(),
+      listOf<AlertRow>('/alerts', { limit: ALERTS }),
+      everySpender(),
+    ]);
     if (!isCurrent()) return;
     deployment.value = shared;
     alerts.value = told.data;
-    spenders.value = withKnown(rows);
+    spenders.value = rows;
   };
   return poll(look, OVERVIEW_EVERY_MS, overviewFault);
-}
-
-/** Keeps what a change of a limit has told of accounts that the list only names. */
-function withKnown(rows: Spender[]): Spender[] {
-  const known = new Map(spenders.value.map((row) => [`${row.kind} ${row.id}`, row]));
-  return rows.map((row) => {
-    const before = known.get(`${row.kind} ${row.id}`);
-    return { ...row, spent: row.spent ?? before?.spent, limit: row.limit ?? before?.limit };
-  });
 }
 
 /** Sets the limit of a row in a window; null removes it. @throws SluiceError in the words of the edge */
@@ -83,17 +74,17 @@ function replaceRow(kind: Spender['kind'], id: string, change: Partial<Spender>)
 
 /** @returns the budget that all accounts share; undefined where they share none. */
 async function sharedBudget(): Promise<PoolQuotaReport | undefined> {
-  const quota = await readJson<PoolQuotaReport | { limits: null }>('/pools/deployment');
-  return quota.limits === null ? undefined : quota;
+  const { limits, ...quota } = await readJson<DeploymentReport>('/pools/deployment');
+  return limits === null ? undefined : { ...quota, limits };
 }
 
-async function everySpender(isShared: boolean): Promise<Spender[]> {
+async function everySpender(): Promise<Spender[]> {
   const groups = await everyGroup();
   const rows: Spender[] = [];
   let after: string | undefined;
   for (let pages = 0; pages < MOST_PAGES; pages += 1) {
-    const query = { limit: AT_ONCE, ...(isShared ? { sort: 'spent' } : {}), ...(after ? { after_id: after } : {}) };
-    const page = await listOf<AccountRow>('/accounts', query);
+    const query = { limit: AT_ONCE, sort: 'spent', ...(after ? { after_id: after } : {}) };
+    const page = await listOf<AccountSpendRow>('/accounts', query);
     rows.push(...page.data.map(accountSpender));
     after = page.last_id ?? undefined;
     if (!page.has_more) break;
@@ -113,7 +104,7 @@ async function everyGroup(): Promise<Spender[]> {
   }));
 }
 
-function accountSpender({ id, group = null, spent_usd, limit_usd, last_seen_at = null }: AccountRow): Spender {
+function accountSpender({ id, group, spent_usd, limit_usd, last_seen_at }: AccountSpendRow): Spender {
   return { kind: 'account', id, group, spent: spent_usd, limit: limit_usd, seen: last_seen_at };
 }
 

@@ -5,7 +5,7 @@ import { FilterField, Select } from '../ui/form.tsx';
 import { formatMoment, usdColumn } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { LimitCell } from './limit-cell.tsx';
-import { deployment, PERIODS, type Period, type Spender, spenders } from './overview.ts';
+import { PERIODS, type Period, type Spender, spenders } from './overview.ts';
 import { showAccount } from './report.ts';
 
 type SpenderColumn = 'id' | 'group' | 'spent' | 'limit' | 'seen';
@@ -67,7 +67,7 @@ export function SpendersTable() {
     }
     focusNext.current = undefined;
   });
-  const usd = usdColumn(rows.flatMap(({ spent }) => spent?.[period.value] ?? []));
+  const usd = usdColumn(rows.map(({ spent }) => spent[period.value]));
   return (
     <section class="stack" aria-labelledby="spenders">
       <div class="apart">
@@ -82,11 +82,6 @@ export function SpendersTable() {
           />
         </div>
       </div>
-      {deployment.value === undefined && (
-        <p class="quiet">
-          To see groups and what each has spent, start with the setting <code>DEPLOYMENT_LIMITS='{'{}'}'</code>.
-        </p>
-      )}
       <div class="table-frame spenders">
         <table class="table">
           <thead>
@@ -126,9 +121,9 @@ interface SpenderRowProps {
 
 function SpenderRow({ row, period, usd }: SpenderRowProps) {
   const { kind, id, group, spent, limit, seen } = row;
-  const most = limit?.[period] ?? null;
-  const used = spent?.[period];
-  const nearly = used !== undefined && most !== null && used >= most * 0.9;
+  const most = limit[period];
+  const used = spent[period];
+  const nearly = most !== null && used >= most * 0.9;
   return (
     <tr>
       <th scope="row">
@@ -144,7 +139,7 @@ function SpenderRow({ row, period, usd }: SpenderRowProps) {
       </th>
       <td>{group ?? ''}</td>
       <td class="number" data-nearly={nearly}>
-        {used === undefined ? '–' : usd(used)}
+        {usd(used)}
       </td>
       <td class="number">
         <LimitCell key={period} row={row} period={period} />
@@ -161,9 +156,9 @@ function valueIn({ id, group, spent, limit, seen }: Spender, column: SpenderColu
     case 'group':
       return group ?? '';
     case 'spent':
-      return spent?.[period] ?? -1;
+      return spent[period];
     case 'limit':
-      return limit?.[period] ?? -1;
+      return limit[period] ?? -1;
     case 'seen':
       return seen ?? '';
   }

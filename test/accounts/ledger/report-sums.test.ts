@@ -18,7 +18,7 @@ const DAY = 86_400_000;
 const nano = (usd: number) => Math.round(usd * 1e9);
 const account = () => accountStub(bindings, {}, 'alice');
 const pool = () => bindings.POOL.get(bindings.POOL.idFromName('deployment'));
-const DIMENSIONS = ['day', 'model', 'token', 'user', 'tag'] as const;
+const DIMENSIONS = ['day', 'model', 'token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const;
 
 afterEach(async () => {
   await resetAll();
@@ -155,13 +155,15 @@ const costOf = (rows: readonly Row[]) => rows.reduce((sum, { cost }) => sum + co
 
 test('a report is small where little has changed, and a long history is told in parts', async () => {
   const spend = async (from: number, many: number, day: number) =>
-    await runInDurableObject(account(), (object: Account) => {
+    await runInDurableObject(account(), async (object: Account, { storage }) => {
       Object.assign(object, { now: () => day * DAY + 5_000 });
       for (let at = from; at < from + many; at += 1) {
         const opening = { route: 'messages', model: 'claude-opus-5-5', user: `u${at % 150}`, tags: `t=${at % 100}` };
         object.settle({ requestId: `req_${10_000 + at}`, status: 'complete', cost: 1, startedAt: day * DAY, opening });
       }
       object.usage({ group_by: 'tag' });
+      // Here the test reports.
+      await storage.deleteAlarm();
     });
   const told = async (since: number) =>
     await runInDurableObject(account(), (_, { storage }) => reportSums(new Ledger(storage), since));

@@ -5,6 +5,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { testApp } from '../support/app.ts';
 import { bindings, countRows } from '../support/conversations.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { MODEL, SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -63,12 +64,55 @@ async function costOf(vars: Record<string, string>) {
 }
 
 test('a metered request costs two calls and two rows where no budget is shared, and no pool is asked', async () => {
+  alarmsByHand();
   const { calls, rows } = await costOf({});
   expect(calls).toEqual({ ACCOUNT: ['admitJson', 'settleJson'], POOL: [] });
   expect(rows).toBe(2);
   await runInDurableObject(account(), (_, { storage }) => {
     expect(storage.sql.exec("select key from meta where key = 'lease'").toArray()).toEqual([]);
   });
+});
+
+test('what was spent is told by the alarm: in one call a minute, and again once a pool could not be reached', async () => {
+  alarmsByHand();
+  const { calls } = await costOf({});
+  let now = Date.now();
+  let isDown = false;
+  await runInDurableObject(account(), (object) => {
+    const inside = object as unknown as { env: { POOL: object }; now: () => number };
+    const { POOL } = inside.env;
+    const down = { get: () => ({ leaseJson: () => Promise.reject(new Error('internal error')) }) };
+    inside.env = Object.defineProperty({ ...inside.env }, 'POOL', {
+      get: () => (isDown ? { ...POOL, ...down } : POOL),
+    });
+    inside.now = () => now;
+  });
+  const ring = async () => {
+    calls.POOL.length = 0;
+    const rows = await countRows(account());
+    await runInDurableObject(account(), (object) => object.alarm());
+    return { calls: calls.POOL.length, rows: rows() };
+  };
+  const spend = async () => {
+    await runInDurableObject(account(), (object) => {
+      object.settle({ requestId: `req_unheld_${now}`, status: 'complete', cost: 5, startedAt: now });
+    });
+  };
+  // The first call after a wake asks what the pool knows, under a number that is stored first. The other row is the next alarm.
+  expect(await ring()).toEqual({ calls: 2, rows: 2 });
+  await spend();
+  now += 59_000;
+  expect((await ring()).calls).toBe(0);
+  now += 1_000;
+  expect(await ring()).toEqual({ calls: 1, rows: 1 });
+  now += 60_000;
+  expect((await ring()).calls).toBe(0);
+  await spend();
+  isDown = true;
+  expect((await ring()).calls).toBe(0);
+  isDown = false;
+  now += 60_000;
+  expect((await ring()).calls).toBe(1);
 });
 
 test('it costs as much where the deployment shares one, but for what is leased', async () => {

@@ -1,8 +1,8 @@
 import type { Surroundings } from '../../durable/edge-object.ts';
 
 /** Milliseconds after a change until the alarm reports it, and between two reports by the alarm. */
-const REPORT_MS = 2_000;
-const REPORT_AGAIN_MS = 60_000;
+const FIRST_REPORT_MS = 2_000;
+const NEXT_REPORT_MS = 60_000;
 
 /**
  * Keeps the pools that may not know what was spent, and that no lease reports to. The alarm reports to them, at most once a
@@ -39,7 +39,7 @@ export class UnreportedPools {
     if (this.#isWoken) for (const name of this.#afterWake()) this.#times.set(name, this.#times.get(name) ?? 1);
     this.#isWoken = false;
     if (this.#times.size === 0) return;
-    if (now >= this.#reportedAt + REPORT_AGAIN_MS || now < this.#reportedAt) {
+    if (now >= this.#reportedAt + NEXT_REPORT_MS || now < this.#reportedAt) {
       this.#reportedAt = now;
       for (const [name, times] of [...this.#times]) {
         const isTold = await tell(name).catch(() => false);
@@ -52,6 +52,6 @@ export class UnreportedPools {
 
   #wake(): void {
     const { alarm, now } = this.#around;
-    alarm.wakeFor(Math.max(now() + REPORT_MS, this.#reportedAt + REPORT_AGAIN_MS), 1);
+    alarm.wakeFor(Math.max(now() + FIRST_REPORT_MS, this.#reportedAt + NEXT_REPORT_MS), 1);
   }
 }

@@ -8,6 +8,7 @@ import { type PrefixStats, prefixStats } from '../../src/prefixes/prefixes-answe
 import { MODELS } from '../../src/pricing/models.ts';
 import type { TestApp } from '../support/app.ts';
 import { settledApps } from '../support/app.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
 import { as, bindings, prose, put, simulatedEdge, usageOf } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 
@@ -97,6 +98,7 @@ test('agree with the ledgers to the token, for everybody who has used the prefix
 });
 
 test('say when a prefix has lost money, by day, and by the tier of long prompts', async () => {
+  alarmsByHand();
   const app = simulatedEdge();
   const alice = await as('alice');
   const { version } = await put(app, 'rare', { ...SUPPORT, cache_ttl: '1h' }, alice);

@@ -86,7 +86,7 @@ test('a crash in a call changes nothing of it', async () => {
   expect((await usage()).tools).toMatchObject({ get_weather: { calls: 1, errors: 0, requests: 1 } });
 });
 
-test('an admin sees the tools of all accounts together, as a table too', async () => {
+test('an admin sees the tools of any account, as a table too', async () => {
   const edge = simulatedEdge(TOOL_VARS);
   let answers = 0;
   answeringBy(() => {
@@ -100,10 +100,10 @@ test('an admin sees the tools of all accounts together, as a table too', async (
     await edge.settled();
   }
   const headers = await as('root', 'admin');
-  const { data } = (await (await edge.fetch('/usage?group_by=tool', { headers })).json()) as UsageReport;
+  const { data } = (await (await edge.fetch('/usage?group_by=tool&account=alice', { headers })).json()) as UsageReport;
   expect(Object.fromEntries(data.map(({ key, ...group }) => [String(key), group]))).toMatchObject({
-    get_weather: { calls: 2, errors: 1, requests: 2 },
-    null: { requests: 2 },
+    get_weather: { calls: 1, errors: 1, requests: 1 },
+    null: { requests: 1 },
   });
   expect(data).toHaveLength(2);
   const csv = await (await edge.fetch('/usage?group_by=tool&format=csv&account=alice', { headers })).text();

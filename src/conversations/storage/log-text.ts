@@ -18,6 +18,16 @@ const WHOLE = '\u0003';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these characters separate the entries.
 const ENTRIES = /[\u0001-\u0003]/;
 
+/** Deltas that follow each other and differ in one string only. */
+export interface SimilarDeltas {
+  /** The events as they came. One alone may be padded. */
+  text: string;
+  /** The text before the string in the data of each. */
+  head: string;
+  /** The strings as they are written. */
+  strings: readonly string[];
+}
+
 /** A growing batch of events. */
 export class LogText {
   readonly #entries: string[] = [];
@@ -30,22 +40,14 @@ export class LogText {
     this.#entries.push(WHOLE, text);
   }
 
-  /**
-   * Adds a delta with one string.
-   *
-   * @param text the event as it is shown, without its id
-   * @param head the text before the string in its data
-   * @param string as it is written there
-   */
-  addSimilarDelta(text: string, head: string, string: string): void {
+  /** Adds deltas that differ in one string only. */
+  addDeltas({ text, head, strings }: SimilarDeltas): void {
+    const [only = ''] = strings;
     // A delta in another form, for example a padded one, cannot be restored from its head and string.
-    if (text.length === DELTA_LINES.length + head.length + string.length + DELTA_END.length)
-      this.addDeltaStrings(head, [string]);
-    else this.add(text);
-  }
-
-  /** Adds deltas of the usual form that differ only in their strings. `head` and the strings are as for `addSimilarDelta`. */
-  addDeltaStrings(head: string, strings: readonly string[]): void {
+    if (strings.length === 1 && text.length !== DELTA_LINES.length + head.length + only.length + DELTA_END.length) {
+      this.add(text);
+      return;
+    }
     if (this.#head !== head) {
       this.#entries.push(HEAD, head, '\n');
       this.#head = head;

@@ -91,7 +91,7 @@ export function describeDecision({ decision, reason, input, decidedAt }: Approva
 export function inputsIn(transcript: Transcript, step: number): Map<string, unknown> {
   const inputs = new Map<string, unknown>();
   for (const seq of messagesOf(transcript, step)) {
-    for (const { role, text } of transcript.history({ from: seq, to: seq })) {
+    for (const { role, text } of transcript.messages.history({ from: seq, to: seq })) {
       const { content } = role === 'assistant' ? (parseObject(text) ?? {}) : {};
       for (const { type, id, input } of Array.isArray(content) ? content.filter(isObject) : []) {
         if (type === 'tool_use') inputs.set(asText(id), input);

@@ -40,7 +40,7 @@ function turnAfter(transcript: Transcript, { seq }: TurnRow): TurnRow | undefine
 
 /** @returns the text of the last answer in the history; empty if there is no answer */
 function lastSaid(transcript: Transcript): string {
-  for (const { role, text } of transcript.texts({ backwards: true })) {
+  for (const { role, text } of transcript.messages.texts({ backwards: true })) {
     if (role !== 'assistant') continue;
     const { content } = parseObject(text) ?? {};
     if (!Array.isArray(content)) return typeof content === 'string' ? content : '';

@@ -50,8 +50,8 @@ function* placesFrom(
   { backwards, pending }: PlaceQuery,
 ): Generator<ShownPlace> {
   const range = cursor === undefined ? {} : backwards ? { to: cursor } : { from: cursor };
-  const rows = transcript.outlines({ ...range, backwards, pending });
-  const behind = backwards ? transcript.turnBehind(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
+  const rows = transcript.messages.outlines({ ...range, backwards, pending });
+  const behind = backwards ? transcript.messages.turnBehind(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
   const { ids } = transcript.calls;
   const runs = new Map<number, { first: number | undefined; status: TurnStatus | undefined }>();
   let answer: ShownPlace | undefined;
@@ -137,7 +137,7 @@ export function* rowText(
     yield* answerText(transcript, place, place.run);
     return;
   }
-  for (const row of transcript.history({ from: place.from, to: place.to, pending })) {
+  for (const row of transcript.messages.history({ from: place.from, to: place.to, pending })) {
     const status = row.run === null ? row.status : (transcript.statusOf(row.run) ?? row.status);
     const content = contentOf(row);
     const isList = row.role === 'user' && content.startsWith('[') && content.includes('"tool_result"');

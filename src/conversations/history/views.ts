@@ -55,7 +55,7 @@ interface PageRows {
 export function pageOfMessages(transcript: Transcript, page: HistoryQuery): ReadableStream<Uint8Array> | undefined {
   const { after_id, before_id } = page;
   const edge = after_id ?? before_id;
-  const at = edge === undefined ? undefined : transcript.findMessage(edge);
+  const at = edge === undefined ? undefined : transcript.messages.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
   const rowsOf = page.view === 'shown' ? shownPage : storedPage;
   return streamOfTexts(pageText(rowsOf(transcript, at?.seq, page)));
@@ -78,7 +78,7 @@ function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
 function storedPage(transcript: Transcript, at = 0, { limit, before_id, pending = false }: HistoryQuery): PageRows {
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
-  const rows = transcript.places({ ...range, backwards, pending, limit: limit + 1 });
+  const rows = transcript.messages.places({ ...range, backwards, pending, limit: limit + 1 });
   const places = rows.slice(0, limit);
   if (backwards) places.reverse();
   const [first, last] = [places[0], places.at(-1)];

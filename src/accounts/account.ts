@@ -418,7 +418,7 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /** Keeps a version for a holder, even after its name is removed. @returns false if there is no such version */
-  holdVersion(id: VersionId, holder: string): boolean {
+  retainVersion(id: VersionId, holder: string): boolean {
     return this.#state.versions.hold(id, holder);
   }
 

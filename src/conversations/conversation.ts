@@ -33,8 +33,6 @@ import { decideOn } from './continue-run.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { promptToCount } from './count-prompt.ts';
 import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
-import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './held-agent.ts';
-import { releaseUnused } from './held-prefix.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
 import { importing } from './history/imported-turns.ts';
 import type { NextRequest } from './history/next-request.ts';
@@ -43,6 +41,8 @@ import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maint
 import { accountRequestOf } from './object-context.ts';
 import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
 import { resumeTurn } from './resume-turn.ts';
+import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './retained-agent.ts';
+import { releaseUnused } from './retained-prefix.ts';
 import { DamagedTable, damageBy, damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
@@ -122,7 +122,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       try {
         return withAgentNamed(await this.#turn(read, taken), this.#transcript);
       } finally {
-        releaseUnused(this.#context, taken?.held);
+        releaseUnused(this.#context, taken?.retained);
       }
     } catch (thrown) {
       return { kind: 'error', error: wireError(damageIn(thrown) ?? toApiError(thrown)) };
@@ -231,7 +231,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       return failedResult(thrown);
     }
     if (!this.#isFree()) {
-      releaseUnused(this.#context, taken?.held);
+      releaseUnused(this.#context, taken?.retained);
       return idTaken(place.id);
     }
     return await this.#storing(storeCreated(this.#context, place, fields, { system, tools, history }, taken));

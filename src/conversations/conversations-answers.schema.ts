@@ -27,7 +27,7 @@ export const conversationReport = z.extend(conversationRow, {
   max_tokens: z.nullable(z.int()),
   system: z.unknown(),
   tools: z.described(z.unknown(), 'Without the addresses of those that the edge calls.'),
-  prefix: z.described(z.nullable(z.string()), 'name@version: held since it was created.'),
+  prefix: z.described(z.nullable(z.string()), 'name@version: retained since it was created.'),
   agent: z.described(
     z.nullable(z.object({ name: z.string(), version: z.string() })),
     'Its name, and name@version: copied when it was created.',

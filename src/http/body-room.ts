@@ -5,7 +5,7 @@ import { type ApiError, tryAgain } from './errors.ts';
 import { releaseBytes } from './release-bytes.ts';
 
 const MEGABYTE = 1024 * 1024;
-/** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are held in two forms. */
+/** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are there in two forms. */
 const MOST = 48 * MEGABYTE;
 /** Bytes for the long bodies among them, so that short ones always find room. */
 const MOST_LONG = 40 * MEGABYTE;

@@ -16,7 +16,7 @@ const IS_NO_ERROR = /^event: ?(?!error[\r\n])[^\r\n]+[\r\n]/;
 /** Passes on a stream that is split anywhere. Each event goes when it is complete, since no client uses it before. */
 export class ErrorMask {
   /** A copy of the unfinished event. */
-  #held: Uint8Array<ArrayBuffer> = NO_BYTES;
+  #rest: Uint8Array<ArrayBuffer> = NO_BYTES;
   /** Whether the beginning of the unfinished event has been passed on, because it is long and no error. */
   #isLong = false;
   #isOver = false;
@@ -24,26 +24,26 @@ export class ErrorMask {
   /** @returns the bytes that can go down now. They may share the buffer of the piece */
   pass(piece: Uint8Array): Uint8Array {
     if (this.#isOver) return NO_BYTES;
-    const held = this.#held.length;
-    const bytes = held > 0 ? joinedPieces([this.#held, piece]) : piece;
+    const kept = this.#rest.length;
+    const bytes = kept > 0 ? joinedPieces([this.#rest, piece]) : piece;
     // The end of an event has at most four bytes, some of which may have come before.
-    const end = lastEventEnd(bytes, Math.max(0, held - 3));
+    const end = lastEventEnd(bytes, Math.max(0, kept - 3));
     if (end > 0) this.#isLong = false;
     const rest = bytes.subarray(end);
-    const isHeld = !this.#isLong && rest.length <= MOST_EVENT_BYTES;
-    this.#held = isHeld ? rest.slice() : NO_BYTES;
-    if (isHeld) return maskedErrors(bytes.subarray(0, end));
+    const isKept = !this.#isLong && rest.length <= MOST_EVENT_BYTES;
+    this.#rest = isKept ? rest.slice() : NO_BYTES;
+    if (isKept) return maskedErrors(bytes.subarray(0, end));
     this.#isLong ||= IS_NO_ERROR.test(exactDecoder.decode(rest));
     if (this.#isLong) return bytes;
     this.#isOver = true;
     return encoder.encode(`${maskedEnd(exactDecoder.decode(bytes))}\n\n`);
   }
 
-  /** @returns what was held when the stream ended */
+  /** @returns what was kept when the stream ended */
   rest(): Uint8Array {
-    const text = exactDecoder.decode(this.#held);
+    const text = exactDecoder.decode(this.#rest);
     const end = SAYS.test(text) ? text : maskedEnd(text);
-    return end === text ? this.#held : encoder.encode(end);
+    return end === text ? this.#rest : encoder.encode(end);
   }
 }
 

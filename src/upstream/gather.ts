@@ -5,7 +5,7 @@
 
 import { keepBuffer, type Piece, pausesOf, pumpStream, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 
-/** The most milliseconds for which a piece is held back so that more can join it. */
+/** The most milliseconds for which a piece waits so that more can join it. */
 const GATHER_MS = 8;
 /** A piece is dense if it comes sooner than this after the one before; milliseconds. */
 const DENSE_GAP_MS = 3;
@@ -41,7 +41,7 @@ export async function probeDensity(
   reader: ReadableStreamBYOBReader,
   take: (piece: Uint8Array, at: number) => void,
 ): Promise<'ended' | 'dense' | 'sparse'> {
-  // A slow stream keeps this waiting for long. A large buffer must not be held meanwhile.
+  // A slow stream keeps this waiting for long. A large buffer must not be kept meanwhile.
   let buffer: ArrayBuffer = new ArrayBuffer(SMALL_PIECE_BYTES);
   let before = Date.now();
   let dense = 0;

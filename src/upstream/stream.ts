@@ -149,7 +149,7 @@ async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> 
   }
 }
 
-/** Writes the first bytes and puts their buffer back. Otherwise it would be held until the answer ends. */
+/** Writes the first bytes and puts their buffer back. Otherwise it would be taken until the answer ends. */
 function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>, mask: ErrorMask | undefined): void {
   writeCopy(writable, opening.bytes, mask);
   keepBuffer(opening.bytes);

@@ -269,7 +269,7 @@ test('a long prefix lies in its bytes alone, and goes up as a short one does', (
   const prefix = prefixOf(fields);
   const up = expandedOf(bodyOf({ ...HI, tools: [tool('b')] }), prefix);
   expect(up.text.length).toBeLessThan(2_000);
-  expect(prefix.held).toBeLessThan(
+  expect(prefix.memorySize).toBeLessThan(
     new TextEncoder().encode(canonicalText({ cache_ttl: '5m', ...fields })).length * 1.1,
   );
   expect(JSON.parse(new TextDecoder().decode(up.bytes))).toEqual({

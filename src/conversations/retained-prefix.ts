@@ -21,12 +21,12 @@ import {
 import { parseRef } from '../versions/versions.schema.ts';
 import { type PrefixDefaults, tooLargeToSend } from './history/next-request.ts';
 import { accountRequestOf, type ObjectContext } from './object-context.ts';
-import { type HeldAgent, type HeldPrefix, refOf } from './storage/rows.ts';
+import { type RetainedAgent, type RetainedPrefix, refOf } from './storage/rows.ts';
 import type { LaidBody } from './turn/turn-context.ts';
 
 /** A prefix with the defaults that it gives to a new conversation. */
 export interface TakenPrefix extends PrefixDefaults {
-  held: HeldPrefix;
+  retained: RetainedPrefix;
 }
 
 type Callers = Pick<ObjectContext, 'env' | 'settings'>;
@@ -42,37 +42,43 @@ export async function takePrefix(
   const found = await requireStored(PREFIXES, { ...storedPlaceOf(context, account), account, scopes }, ref);
   const { content, runs } = found.value;
   const { model, max_tokens: maxTokens } = content;
-  return { held: await holdPrefix(context, place, found), model, maxTokens, runs };
+  return { retained: await retainPrefix(context, place, found), model, maxTokens, runs };
 }
 
 /** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */
-export async function holdPrefix(
+export async function retainPrefix(
   context: Callers,
   { account, id }: ConversationPlace,
-  { owner, name, hash }: Omit<HeldPrefix, 'holder'>,
-): Promise<HeldPrefix> {
+  { owner, name, hash }: Omit<RetainedPrefix, 'holder'>,
+): Promise<RetainedPrefix> {
   const holder = JSON.stringify([account, id, crypto.randomUUID()]);
   const version = { kind: PREFIXES.kind, name, hash };
-  const isHeld = await callAccount(storedPlaceOf(context, owner), (object) => object.holdVersion(version, holder));
-  if (!isHeld) throw unknownVersion(PREFIXES, `${name}@${hash}`);
+  const isRetained = await callAccount(storedPlaceOf(context, owner), (object) =>
+    object.retainVersion(version, holder),
+  );
+  if (!isRetained) throw unknownVersion(PREFIXES, `${name}@${hash}`);
   return { owner, name, hash, holder };
 }
 
 /** Releases a conversation's hold on a version. */
-export async function releasePrefix(context: Callers, { owner, name, hash, holder }: HeldPrefix): Promise<void> {
+export async function releasePrefix(context: Callers, { owner, name, hash, holder }: RetainedPrefix): Promise<void> {
   const version = { kind: PREFIXES.kind, name, hash };
   await callAccount(storedPlaceOf(context, owner), (object) => object.releaseVersion(version, holder));
 }
 
 /** Releases a prefix without waiting. A failed release is only logged: it does no more harm than a version that stays. */
-export function releaseInBackground(context: Callers & Pick<ObjectContext, 'waitUntil'>, held: HeldPrefix): void {
-  const logged = (thrown: unknown) => logFailure({ prefix_not_released: held.holder }, thrown);
-  context.waitUntil(releasePrefix(context, held).catch(logged));
+export function releaseInBackground(
+  context: Callers & Pick<ObjectContext, 'waitUntil'>,
+  retained: RetainedPrefix,
+): void {
+  const logged = (thrown: unknown) => logFailure({ prefix_not_released: retained.holder }, thrown);
+  context.waitUntil(releasePrefix(context, retained).catch(logged));
 }
 
 /** Releases a prefix that was taken for a conversation which was not created, or which existed already. */
-export function releaseUnused(context: ObjectContext, held: HeldPrefix | undefined): void {
-  if (held && context.transcript.profile?.prefix?.holder !== held.holder) releaseInBackground(context, held);
+export function releaseUnused(context: ObjectContext, retained: RetainedPrefix | undefined): void {
+  if (retained && context.transcript.profile?.prefix?.holder !== retained.holder)
+    releaseInBackground(context, retained);
 }
 
 /**
@@ -81,13 +87,17 @@ export function releaseUnused(context: ObjectContext, held: HeldPrefix | undefin
  *
  * @throws ApiError 400 where they differ
  */
-export function checkHeld(field: 'prefix' | 'agent', held: HeldAgent | null | undefined, ref: string): void {
+export function checkRetained(
+  field: 'prefix' | 'agent',
+  retained: RetainedAgent | null | undefined,
+  ref: string,
+): void {
   const named = parseRef(ref);
-  if (!held) {
+  if (!retained) {
     throw invalidRequest(`${field}: this conversation was created without one, and takes none later. Leave it out.`);
   }
-  if (named?.name === held.name && (named.hash === undefined || named.hash === held.hash)) return;
-  throw invalidRequest(`${field}: this conversation holds ${refOf(held)}, and takes no other. Leave it out.`);
+  if (named?.name === retained.name && (named.hash === undefined || named.hash === retained.hash)) return;
+  throw invalidRequest(`${field}: this conversation holds ${refOf(retained)}, and takes no other. Leave it out.`);
 }
 
 /**
@@ -97,11 +107,16 @@ export function checkHeld(field: 'prefix' | 'agent', held: HeldAgent | null | un
  * @throws ApiError 400 if prefix and body contradict each other, 409 if the prefix was withdrawn, 413 if the result is too
  *   large
  */
-export async function layHeld(context: Callers, account: string, held: HeldPrefix, body: JsonBody): Promise<LaidBody> {
+export async function layRetained(
+  context: Callers,
+  account: string,
+  retained: RetainedPrefix,
+  body: JsonBody,
+): Promise<LaidBody> {
   const place = storedPlaceOf(context, account);
-  if (held.owner === DEPLOYMENT) await refuseWithdrawn(PREFIXES, place, held);
-  const found = await findExactly(PREFIXES, place, held);
-  if (!found) throw withdrawn(PREFIXES.kind, refOf(held));
+  if (retained.owner === DEPLOYMENT) await refuseWithdrawn(PREFIXES, place, retained);
+  const found = await findExactly(PREFIXES, place, retained);
+  if (!found) throw withdrawn(PREFIXES.kind, refOf(retained));
   const expanded = expand(body, found.value);
   const { MAX_BODY_BYTES } = place.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;

@@ -11,17 +11,17 @@ import { DEPLOYMENT } from '../identity/identity.ts';
 import type { Json } from '../json/object.ts';
 import { PREFIXES } from '../prefixes/prefix-kind.ts';
 import { memoryOf, refuseWithdrawn } from '../versions/find-stored.ts';
-import { layHeld, storedPlaceOf, type TakenPrefix, takePrefix } from './held-prefix.ts';
 import type { PrefixDefaults } from './history/next-request.ts';
 import type { ObjectContext } from './object-context.ts';
-import { type HeldAgent, type Profile, refOf } from './storage/rows.ts';
+import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from './retained-prefix.ts';
+import { type Profile, type RetainedAgent, refOf } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import type { TurnContext } from './turn/turn-context.ts';
 
 /** An agent with the defaults that it gives to a new conversation. */
 export interface TakenAgent extends PrefixDefaults {
-  held?: undefined;
-  agent: HeldAgent;
+  retained?: undefined;
+  agent: RetainedAgent;
   stored: Agent;
 }
 
@@ -92,7 +92,7 @@ export function ownerOfTool(
   tool: string,
 ): string | undefined {
   const { agent, prefix } = transcript.profile ?? {};
-  if (agent) return heldAgent({ transcript, ...context })?.definition.tools.some(hasName) ? agent.owner : undefined;
+  if (agent) return retainedAgent({ transcript, ...context })?.definition.tools.some(hasName) ? agent.owner : undefined;
   return prefix && (JSON.parse(transcript.frozen.runs ?? '[]') as Json[]).some(hasName) ? prefix.owner : undefined;
   function hasName({ name }: Json): boolean {
     return name === tool;
@@ -105,7 +105,7 @@ export function ownerOfTool(
  */
 export function layerOf(context: ObjectContext, profile: Profile | undefined): TurnContext['lay'] {
   const { account = '', prefix, agent } = profile ?? {};
-  if (prefix) return (body) => layHeld(context, account, prefix, body);
+  if (prefix) return (body) => layRetained(context, account, prefix, body);
   if (agent?.owner !== DEPLOYMENT) return undefined;
   return async (body) => {
     await refuseWithdrawn(AGENTS, storedPlaceOf(context, account), agent);
@@ -127,15 +127,18 @@ export async function withdrawnFrom(context: ObjectContext, profile: Profile | u
 }
 
 /** @returns the agent of a conversation; undefined where it has none */
-export function heldAgent({ transcript, settings }: Pick<ObjectContext, 'transcript' | 'settings'>): Agent | undefined {
-  const held = transcript.profile?.agent;
-  if (!held) return undefined;
-  const place = { kind: AGENTS.kind, owner: held.owner, name: held.name };
+export function retainedAgent({
+  transcript,
+  settings,
+}: Pick<ObjectContext, 'transcript' | 'settings'>): Agent | undefined {
+  const retained = transcript.profile?.agent;
+  if (!retained) return undefined;
+  const place = { kind: AGENTS.kind, owner: retained.owner, name: retained.name };
   // Conversations of one agent share what this isolate remembers of it.
   const memory = memoryOf(AGENTS, settings());
-  const known = memory.value(place, held.hash);
+  const known = memory.value(place, retained.hash);
   if (known) return known;
   const agent = agentOf(transcript.frozenAgent);
-  memory.remember(place, held.hash, agent, AGENTS.held(agent, agent.text.length));
+  memory.remember(place, retained.hash, agent, AGENTS.memorySize(agent, agent.text.length));
   return agent;
 }

@@ -90,7 +90,7 @@ export class BatchRecord {
 
   /** Calls the claims on the batches of this batch's upstream. @throws ObjectUnreachable 503 */
   async claims<T>(call: (claims: Remote<BatchClaimsObject>) => Promise<T>): Promise<T> {
-    return await callClaims(this.env, this.settings, this.#journal?.upstream, call);
+    return await callClaims({ env: this.env, settings: this.settings, upstream: this.#journal?.upstream }, call);
   }
 
   #save(journal: Journal): void {

@@ -37,12 +37,13 @@ const KEPT_IN_AN_ALARM = 500;
 const RESULTS_AT_ONCE = 500;
 /** How much is returned together. */
 const TEXTS_AT_ONCE = { characters: 524_288, inputs: 1_000 };
-type Ended = z.output<typeof classificationEnded>;
+type ClassificationEnded = z.output<typeof classificationEnded>;
 const NOT_MADE = 'This classification is not being made any more.';
 
 /**
  * The object of one classification by batch: its inputs, the known answers, and the answers of its batch. Only the batch
- * handles money. A crash here loses nothing, since the batch's results can be read again.
+ * handles money. A crash here loses nothing, since the batch's results can be read again. It is not the batch's own object:
+ * it exists before the batch, each try to make one has another id, and where all answers are known there is none.
  */
 export class ClassificationJob extends EdgeObject implements ClassificationObject {
   readonly #record: ObjectRecord<Job>;
@@ -189,7 +190,9 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       case 'running':
         return await this.#poll(job);
       case 'ended':
-        await deliverEnd<Ended>(this.#record, 'classification.ended', () => ({ classification: shownJob(job) }));
+        await deliverEnd<ClassificationEnded>(this.#record, 'classification.ended', () => ({
+          classification: shownJob(job),
+        }));
         await this.#keepAnswers(job);
         if (this.now() >= (job.endedAt ?? 0) + RESULTS_MS) await this.#forget(job);
         return;

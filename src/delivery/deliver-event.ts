@@ -1,7 +1,7 @@
 /** Delivers an event to a receiver: signed, with the same id in each try. */
 
 import type { Bindings } from '../durable/bindings.ts';
-import type { ObjectRecord } from '../durable/object-record.ts';
+import type { ObjectJournal, ObjectRecord } from '../durable/object-record.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { deliverFault } from '../http/hosts.ts';
 import { isoTime } from '../http/times.ts';
@@ -63,9 +63,7 @@ export async function deliverEvent<Event extends { event_id: string }>(
 }
 
 /** The journal of something whose end is delivered: a batch, a classification by batch. */
-interface Ending {
-  id: string;
-  account: string;
+interface EndingJournal extends ObjectJournal {
   endedAt?: number;
   /** The address of its own; null if nothing is delivered. Default: BATCH_DELIVER_URL. */
   deliverUrl?: string | null | undefined;
@@ -74,14 +72,14 @@ interface Ending {
 }
 
 /** @returns the first time of the delivery of an end; an empty object if nothing is delivered */
-export function firstDelivery(record: ObjectRecord<Ending>): Pick<Ending, 'delivery'> {
+export function firstDelivery(record: ObjectRecord<EndingJournal>): Pick<EndingJournal, 'delivery'> {
   const { deliverUrl = record.settings.BATCH_DELIVER_URL ?? null } = record.journal ?? {};
   return deliverUrl === null ? {} : { delivery: { failures: 0, nextAt: record.now } };
 }
 
 /** Delivers the event of an end if that is due, and notes when to try again. @param what the members of its own */
 export async function deliverEnd<Event extends { type: string; event_id: string; created_at: string }>(
-  record: ObjectRecord<Ending>,
+  record: ObjectRecord<EndingJournal>,
   type: Event['type'],
   what: () => Omit<Event, 'type' | 'event_id' | 'created_at'>,
 ): Promise<void> {

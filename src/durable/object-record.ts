@@ -16,7 +16,7 @@ export const RECORD_TABLE =
   'create table record (one integer primary key check (one = 1), journal text not null) strict;';
 
 /** What each journal says: whose object this is. */
-interface Owned {
+export interface ObjectJournal {
   id: string;
   account: string;
 }
@@ -35,7 +35,7 @@ export interface RecordKind {
  * Keeps the journal. After each wait, it must be read again: another call may have changed it meanwhile, or the object may be
  * forgotten.
  */
-export class ObjectRecord<Journal extends Owned> {
+export class ObjectRecord<Journal extends ObjectJournal> {
   protected readonly around: Surroundings;
   readonly #storage: DurableObjectStorage;
   readonly #kind: RecordKind;

@@ -4,10 +4,9 @@
  */
 
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
-import { DELTA_LINES, type Frame } from '../../sse/frames.ts';
+import { DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
 import { shownCall, shownResult } from '../history/edge-blocks.ts';
 import { writeCalls } from '../storage/call-rows.ts';
-import type { SimilarDeltas } from '../storage/log-text.ts';
 import type { EventLog, TurnLog } from '../turn/event-log.ts';
 import type { MessageBuilder } from '../turn/message-builder.ts';
 import { eventsSoFar } from '../turn/message-events.ts';

@@ -6,7 +6,7 @@
  * characters, which valid JSON must escape. A text without them could not be shortened: it has the
  * events as they are shown.
  */
-import { DELTA_END, DELTA_LINES } from '../../sse/frames.ts';
+import { DELTA_END, DELTA_LINES, type SimilarDeltas } from '../../sse/frames.ts';
 import { DamagedRow } from './damaged-row.ts';
 
 /** Marks the common beginning of the deltas that follow, up to a line end. */
@@ -17,16 +17,6 @@ const LIKE = '\u0002';
 const WHOLE = '\u0003';
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these characters separate the entries.
 const ENTRIES = /[\u0001-\u0003]/;
-
-/** Deltas that follow each other and differ in one string only. */
-export interface SimilarDeltas {
-  /** The events as they came. One alone may be padded. */
-  text: string;
-  /** The text before the string in the data of each. */
-  head: string;
-  /** The strings as they are written. */
-  strings: readonly string[];
-}
 
 /** A growing batch of events. */
 export class LogText {

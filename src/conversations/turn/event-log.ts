@@ -6,8 +6,8 @@
  */
 
 import { encoder } from '../../http/bytes.ts';
-import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
-import { LogText, type SimilarDeltas } from '../storage/log-text.ts';
+import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
+import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 

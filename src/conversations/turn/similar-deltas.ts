@@ -3,9 +3,8 @@
 import { BACKSLASH, QUOTE, SPACE } from '../../json/characters.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
-import { DELTA_END, DELTA_LINES } from '../../sse/frames.ts';
+import { DELTA_END, DELTA_LINES, type SimilarDeltas } from '../../sse/frames.ts';
 import type { Block } from '../history/replayable-blocks.ts';
-import type { SimilarDeltas } from '../storage/log-text.ts';
 
 /** The common form of deltas that differ in one string. */
 export class DeltaForm {

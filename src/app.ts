@@ -21,7 +21,7 @@ import { conversationBackupRoutes } from './conversations/conversation-backup.ro
 import { conversationsRoutes } from './conversations/conversations.route.ts';
 import { filesRoutes } from './files/files.route.ts';
 import { healthRoutes } from './health/health.route.ts';
-import { Place, room } from './http/body-room.ts';
+import { RoomShare, room } from './http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './http/errors.ts';
 import { Hono } from './http/hono.ts';
 import { LogEntry, type LogLine } from './http/log.ts';
@@ -166,8 +166,8 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   const entry = new LogEntry(made, c.req.method, c.req.path);
   c.set('entry', entry);
   c.executionCtx.waitUntil(entry.closed);
-  const place = new Place(room);
-  c.set('place', place);
+  const share = new RoomShare(room);
+  c.set('share', share);
   try {
     c.set('settings', settingsOf(c.env));
     openUpstreams(c.get('settings'));
@@ -178,7 +178,7 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
     entry.line.upstream_said ??= error.upstreamSaid;
     c.res = errorResponse(error, c.get('requestId'));
   } finally {
-    place.leave();
+    share.leave();
   }
   // Once it was known who asks, it has got their account's mark.
   const requestId = c.get('requestId');

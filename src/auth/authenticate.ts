@@ -49,7 +49,7 @@ export function authenticate(own?: Authenticate) {
     const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
     c.set('requestId', requestId);
     line.request_id = requestId;
-    c.get('place').ofCaller(identity.account);
+    c.get('share').ofCaller(identity.account);
     c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
     await next();
   });

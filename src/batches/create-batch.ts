@@ -84,7 +84,7 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   const isDry = dry_run === 'true';
   const upstream = upstreamOf(settings, fetchUpstream);
   await mayAsk(context, 'price');
-  c.get('place').grow(ROOM_BYTES);
+  c.get('share').grow(ROOM_BYTES);
   const headers = headersUp(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
   headers['content-type'] = 'application/json';
   const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
@@ -121,7 +121,7 @@ async function readAndClose(creation: Creation): Promise<Response> {
     await digest.add(piece);
     for (const bytes of body.push(piece)) {
       if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
-      c.get('place').grow(ROOM_BYTES + bytes.length);
+      c.get('share').grow(ROOM_BYTES + bytes.length);
       const item = await items.read(bytes, body.items);
       total.add(item, body.items);
       if (!isDry) await upload.add(item.pieces);

@@ -29,8 +29,8 @@ export class Room {
 /** The room of this isolate. */
 export const room = new Room();
 
-/** The place of one request's body in a room. `leave` must be called at the end of the request, however it ends. */
-export class Place {
+/** The share of one request's body in a room. `leave` must be called at the end of the request, however it ends. */
+export class RoomShare {
   readonly #room: Room;
   readonly #isStrange: boolean;
   #own = 0;
@@ -86,7 +86,7 @@ export class Place {
     this.#counted = 0;
   }
 
-  /** Remembers bytes, to free their memory when the place is left. */
+  /** Remembers bytes, to free their memory when the share is left. */
   keep(bytes: Uint8Array): void {
     this.#bytes = bytes;
   }

@@ -57,7 +57,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   let answeredBy: string | undefined;
   const onHeaders = (name: string | undefined) => {
     answeredBy = name;
-    c.get('place').leave();
+    c.get('share').leave();
   };
   const response = await relay(
     {

@@ -122,7 +122,7 @@ async function relayedMessage(
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = contextOf(c);
   const log = logOutcome(c);
-  const place = c.get('place');
+  const share = c.get('share');
   let price: string | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
@@ -152,7 +152,7 @@ async function relayedMessage(
       onHeaders: (name) => {
         answeredBy = name;
         meter.release();
-        place.leave();
+        share.leave();
       },
       onEnd: (outcome) => {
         const settled = isUnmetered ? undefined : meter.granted.settle(outcome, { ms: c.get('entry').elapsed() });

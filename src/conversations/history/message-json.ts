@@ -19,7 +19,7 @@ const ROWS_AT_ONCE = 50;
  */
 export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
-    const rows = transcript.messages.places({ from: next, to, pending, limit: ROWS_AT_ONCE });
+    const rows = transcript.messages.ids({ from: next, to, pending, limit: ROWS_AT_ONCE });
     for (const { seq } of rows) yield* transcript.messages.history({ from: seq, to: seq, pending });
     const last = rows.at(-1);
     if (!last) return;

@@ -73,7 +73,7 @@ export class MessageRows {
   }
 
   /** @returns the numbers and ids of messages, without their texts. */
-  places(range: Range & { limit: number }): { seq: number; id: string }[] {
+  ids(range: Range & { limit: number }): { seq: number; id: string }[] {
     const rows = this.#select('m.seq, m.id', range)?.toArray() ?? [];
     return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
   }

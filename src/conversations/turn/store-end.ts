@@ -44,8 +44,8 @@ export function storeEnd(
   const text = content.length > 0 ? JSON.stringify({ role: 'assistant', content }) : undefined;
   if (!committed) transcript.deleteMessages('turn = ?', row.seq);
   else if (hasRow) {
-    const place = { seq: next.nextMessage - 1, turn: row.seq, id: of.id };
-    transcript.addMessage({ ...place, role: 'assistant', createdAt: of.now, text: text ?? NO_ANSWER });
+    const key = { seq: next.nextMessage - 1, turn: row.seq, id: of.id };
+    transcript.addMessage({ ...key, role: 'assistant', createdAt: of.now, text: text ?? NO_ANSWER });
   }
   for (const { content, ...message } of repaired) {
     transcript.deleteMessages('seq = ?', message.seq);

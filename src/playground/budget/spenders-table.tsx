@@ -49,10 +49,10 @@ export function SpendersTable() {
     const target = event.target as HTMLElement;
     const column = target.dataset.column;
     if (column === undefined) return;
-    const places = [...(body.current?.querySelectorAll<HTMLElement>(`[data-column="${column}"]`) ?? [])];
-    const at = places.indexOf(target);
-    if (event.key === 'ArrowDown') places[at + 1]?.focus();
-    else if (event.key === 'ArrowUp') places[at - 1]?.focus();
+    const cells = [...(body.current?.querySelectorAll<HTMLElement>(`[data-column="${column}"]`) ?? [])];
+    const at = cells.indexOf(target);
+    if (event.key === 'ArrowDown') cells[at + 1]?.focus();
+    else if (event.key === 'ArrowUp') cells[at - 1]?.focus();
     else if (event.key === 'PageDown' || event.key === 'PageUp') {
       focusNext.current = column;
       const turned = first.value + (event.key === 'PageDown' ? ROWS : -ROWS);

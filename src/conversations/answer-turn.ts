@@ -1,14 +1,6 @@
 /** Answers a request from its turn, which runs or has ended: the request that began the turn, and the same request again. */
 
 import type { TurnAnswer, TurnRequest } from '../durable/contracts/conversation.ts';
-import { awaitsApproval } from './decide.ts';
-import { storedLogOf } from './resume-turn.ts';
-import { GRACE_MS, type TurnRow } from './storage/rows.ts';
-import type { Transcript } from './storage/transcript.ts';
-import { newestTurnTold, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
-import { restoreEnded } from './turn/restore-turn.ts';
-import type { Runner } from './turn/running-turn.ts';
-import { describeTurn } from './turn-account.ts';
 import {
   bufferedAnswer,
   conflict,
@@ -17,8 +9,16 @@ import {
   keyReused,
   turnHasEnded,
   wireError,
-} from './turn-answer.ts';
+} from './crossing-answer.ts';
+import { awaitsApproval } from './decide.ts';
+import { storedLogOf } from './resume-turn.ts';
+import { GRACE_MS, type TurnRow } from './storage/rows.ts';
+import type { Transcript } from './storage/transcript.ts';
+import { newestTurnTold, turnAt, turnOfRequest, turnWithKey } from './storage/turn-queries.ts';
+import { restoreEnded } from './turn/restore-turn.ts';
+import type { Runner } from './turn/running-turn.ts';
 import { isRefused } from './turn-events.ts';
+import { describeTurn } from './turn-report.ts';
 
 /**
  * Finds the turn that the same request began before. The turn may run, or have ended not long ago.
@@ -72,11 +72,11 @@ export async function answerBegun(
   await runner.admitted;
   const { row } = runner.turn;
   if (isRefused(transcript, runner.turn)) return await answerOf(runner, true);
-  return turnReport(transcript, turnAt(transcript, row.seq) ?? row);
+  return acceptedTurn(transcript, turnAt(transcript, row.seq) ?? row);
 }
 
 /** @returns the answer 202 for a turn in the background, as it is now */
-function turnReport(transcript: Transcript, row: TurnRow): TurnAnswer {
+function acceptedTurn(transcript: Transcript, row: TurnRow): TurnAnswer {
   const report = describeTurn(transcript, row);
   const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
   return { kind: 'whole', turn: row.id, status: 202, headers, body: JSON.stringify(report) };
@@ -97,7 +97,7 @@ export async function answerRepeated(
   if (row.hash !== hash) throw keyReused();
   if (background) {
     if (running?.turn.row.seq === row.seq) running.turn.isReported = true;
-    return turnReport(transcript, row);
+    return acceptedTurn(transcript, row);
   }
   if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
   const stored = turnAt(transcript, row.seq);

@@ -10,7 +10,7 @@ import { validate } from '../http/validate.ts';
 import { isAccount } from '../identity/identity.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 import { isConversationId } from './conversations.schema.ts';
-import { noConversation } from './turn-answer.ts';
+import { noConversation } from './crossing-answer.ts';
 import { type ConversationCall, callConversation, mountedPath } from './turn-proxy.ts';
 
 /** Makes the routes of calls that wait for approval. */

@@ -11,7 +11,7 @@ import { validate } from '../http/validate.ts';
 import { isAccount } from '../identity/identity.ts';
 import { checkedLines } from './checked-backup.ts';
 import { conversationsQuery, isConversationId } from './conversations.schema.ts';
-import { noConversation } from './turn-answer.ts';
+import { noConversation } from './crossing-answer.ts';
 import { apiErrorOf, callOwn } from './turn-proxy.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;

@@ -32,6 +32,19 @@ import { beginTurn, planTurn, type ReadRequest, WATCH_MS } from './begin-turn.ts
 import { decideOn } from './continue-run.ts';
 import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { promptToCount } from './count-prompt.ts';
+import {
+  conflict,
+  crossingText,
+  failedResult,
+  idTaken,
+  interruptedCall,
+  noMessage,
+  pack,
+  receivedText,
+  stoppedBefore,
+  unknownConversation,
+  wireError,
+} from './crossing-answer.ts';
 import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
 import { importing } from './history/imported-turns.ts';
@@ -49,21 +62,8 @@ import { Transcript } from './storage/transcript.ts';
 import { subagentOutcomeOf } from './subagent-outcome.ts';
 import { endDamagedTurns } from './turn/end-damaged.ts';
 import type { Runner } from './turn/running-turn.ts';
-import { accountOfTurn } from './turn-account.ts';
-import {
-  conflict,
-  crossingText,
-  failedResult,
-  idTaken,
-  interruptedCall,
-  noMessage,
-  pack,
-  receivedText,
-  stoppedBefore,
-  unknownConversation,
-  wireError,
-} from './turn-answer.ts';
 import { outcomeOfTurn } from './turn-outcome.ts';
+import { reportOfTurn } from './turn-report.ts';
 
 /** How long a stop or a deletion waits for the turn to end. */
 const STOP_MS = 10_000;
@@ -161,9 +161,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
-  turnAccount(id: string): Result<CrossingText> {
+  turnReport(id: string): Result<CrossingText> {
     this.#recover();
-    return this.#transcript.profile ? accountOfTurn(this.#transcript, id) : unknownConversation();
+    return this.#transcript.profile ? reportOfTurn(this.#transcript, id) : unknownConversation();
   }
 
   /** @returns the outcome of the turn with an idempotency key. @param isAwaited whether to wait until the turn has ended */
@@ -178,7 +178,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     await this.stop({ turn });
     cancelWaiting(this.#transcript, turn, this.now());
     this.#maintenance.notePaused();
-    return this.turnAccount(turn);
+    return this.turnReport(turn);
   }
 
   /** @returns the calls that wait for approval, as JSON text. */

@@ -27,9 +27,9 @@ import {
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
+import { crossingText, noConversation } from './crossing-answer.ts';
 import { withErrorLine } from './export-stream.ts';
 import { checkRun } from './runs/check-run.ts';
-import { crossingText, noConversation } from './turn-answer.ts';
 import {
   apiErrorOf,
   type ConversationCall,
@@ -69,7 +69,7 @@ export function conversationsRoutes() {
     })
     .get('/conversations/:id/messages', async (c) => await messagesPage(c))
     .get('/conversations/:id/turns/:turn', async (c) =>
-      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnAccount(c.req.param('turn')))),
+      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
     )
     .delete('/conversations/:id/turns/:turn', async (c) =>
       json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),

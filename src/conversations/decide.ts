@@ -9,7 +9,7 @@ import type { ApprovalRow } from './storage/approval-rows.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnAt, turnWithId } from './storage/turn-queries.ts';
-import { describeDecision, describeTurn, inputsIn } from './turn-account.ts';
+import { describeDecision, describeTurn, inputsIn } from './turn-report.ts';
 
 export type ShownApproval = z.output<typeof approvalRow>;
 

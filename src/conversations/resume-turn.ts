@@ -2,12 +2,12 @@
 
 import type { Resumed, TurnSummary } from '../durable/contracts/conversation.ts';
 import { invalidRequest } from '../http/errors.ts';
+import { wireError } from './crossing-answer.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnWithId } from './storage/turn-queries.ts';
 import { EventLog } from './turn/event-log.ts';
 import type { Runner } from './turn/running-turn.ts';
-import { wireError } from './turn-answer.ts';
 
 /**
  * Resumes the events of a turn.

@@ -18,7 +18,7 @@ import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnsOfRun } from './storage/turn-queries.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
-import { describeTurn } from './turn-account.ts';
+import { describeTurn } from './turn-report.ts';
 
 /**
  * While an event is being sent, it is not sent a second time. If the object dies meanwhile, it is sent again after this

@@ -4,7 +4,7 @@ import { toUsd } from '../pricing/cost.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnAt } from './storage/turn-queries.ts';
-import { describeTurn } from './turn-account.ts';
+import { describeTurn } from './turn-report.ts';
 
 /**
  * @returns the outcome of the newest turn with an idempotency key, together with the turns that went on with it after

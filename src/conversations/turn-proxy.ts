@@ -30,9 +30,9 @@ import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
 import { queryOf } from '../upstream/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { backgroundTurn, conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
+import { unpack } from './crossing-answer.ts';
 import { checkRun } from './runs/check-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
-import { unpack } from './turn-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
 export interface TurnProxyOptions {

@@ -104,7 +104,7 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
         await runDurableObjectAlarm(stubOf(id));
         expect(await readOf(id)).toMatchObject({ state: 'idle' });
       });
-      const told = await stubOf(id).turnAccount(turn);
+      const told = await stubOf(id).turnReport(turn);
       const account = told.ok ? await jsonOf(told) : undefined;
       const [step] = (account?.steps ?? []) as Json[];
       const [call] = (step?.calls ?? []) as (Json & { approval: Json | null })[];

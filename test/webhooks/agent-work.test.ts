@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
-import { receivedText } from '../../src/conversations/turn-answer.ts';
+import { receivedText } from '../../src/conversations/crossing-answer.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
 import { createRequestId } from '../../src/http/request-id.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';

@@ -15,6 +15,7 @@ import { withTurn } from '../storage/history-cache.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
+import { completeReport, inputTokens, partialReport } from './answer-report.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { type PlannedEnd, storeEnd } from './store-end.ts';
@@ -28,7 +29,6 @@ import {
   turnStatusOf,
 } from './turn-ending.ts';
 import { TurnGrants } from './turn-grants.ts';
-import { completeReport, inputTokens, partialReport } from './turn-report.ts';
 
 /** What a piece of the upstream's stream had in it. */
 export interface TakenPiece {

@@ -3,16 +3,16 @@ import { isoTimeOrNull } from '../http/times.ts';
 import type * as z from '../http/zod.ts';
 import { asText, isObject, parseObject, withoutUndefined } from '../json/object.ts';
 import { toUsd } from '../pricing/cost.ts';
-import type { turnAccount } from './conversations-answers.schema.ts';
+import type { turnReport } from './conversations-answers.schema.ts';
+import { crossingText, noTurn } from './crossing-answer.ts';
 import type { ApprovalRow } from './storage/approval-rows.ts';
 import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { messagesOf, turnAt, turnsOfRun, turnWithId } from './storage/turn-queries.ts';
 import { errorIn } from './turn/turn-ending.ts';
-import { crossingText, noTurn } from './turn-answer.ts';
 
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
-export function accountOfTurn(transcript: Transcript, id: string): Result<CrossingText> {
+export function reportOfTurn(transcript: Transcript, id: string): Result<CrossingText> {
   const row = turnWithId(transcript, id);
   // Clients know a run, but not its steps.
   if (!row || (row.run ?? row.seq) !== row.seq) return noTurn(id);
@@ -20,7 +20,7 @@ export function accountOfTurn(transcript: Transcript, id: string): Result<Crossi
 }
 
 /** Describes what a turn did. A turn that is not a run is shown as one step. */
-export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnAccount> {
+export function describeTurn(transcript: Transcript, row: TurnRow): z.output<typeof turnReport> {
   const { id, status, beganAt, endedAt, cost, paused = null, run, seq } = row;
   const steps = run === null ? [row] : turnsOfRun(transcript, seq).slice(1);
   const [takenUp] = run === seq ? transcript.approvals.takenUpBy(seq) : [];

@@ -5,7 +5,7 @@
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import type { JsonBody } from '../../http/json-body.ts';
 import { COMMA } from '../../json/characters.ts';
-import { type Changes, edit, rangeOf } from '../../json/edit.ts';
+import { type Changes, edit, memberRange } from '../../json/edit.ts';
 import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
@@ -72,7 +72,7 @@ export class RequestBody implements JsonBody {
 /** Writes a history into the list of messages of a body, before those that are there. */
 function written(text: string, history: Uint8Array): Uint8Array {
   if (history.length === 0) return encoder.encode(text);
-  const range = rangeOf(text, 'messages');
+  const range = memberRange(text, 'messages');
   if (!range) throw new TypeError('A body without messages.');
   const begins = range.start + 1;
   const before = encoder.encode(text.slice(0, begins));

@@ -28,6 +28,8 @@ const FAILED_MS = 30_000;
 /**
  * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After
  * any crash the alarm goes on from the journal.
+ *
+ * @example export { Batch } from 'sluice';
  */
 export class Batch extends EdgeObject implements BatchObject {
   readonly #record: BatchRecord;

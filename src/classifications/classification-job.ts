@@ -41,6 +41,8 @@ const NOT_MADE = 'This classification is not being made any more.';
 /**
  * The object of one classification by batch: its inputs, the known answers, and the answers of its batch. Only the batch
  * handles money. A crash here loses nothing, since the batch's results can be read again.
+ *
+ * @example export { ClassificationJob } from 'sluice';
  */
 export class ClassificationJob extends EdgeObject implements ClassificationObject {
   readonly #tables: JobTables;

@@ -48,6 +48,8 @@ type Listed = (typeof LISTED_PERIODS)[number];
  *
  * Grants are made in memory, which is rebuilt from the rows when the object wakes. A grant's row is written before the
  * answer.
+ *
+ * @example export { Pool } from 'sluice';
  */
 export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;

@@ -65,6 +65,8 @@ const RENEW_BELOW_MS = 10 * 60_000;
  *
  * Decisions are made in memory, which is rebuilt from the rows when the object wakes. They never wait for anything, so no
  * other request can come between a check and its hold.
+ *
+ * @example export { Account } from 'sluice';
  */
 export class Account extends EdgeObject implements AccountObject {
   #state: AccountState;

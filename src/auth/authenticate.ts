@@ -112,7 +112,13 @@ function credentialsOf(headers: Headers): string[] {
   return [bearer, key].filter((credential) => credential !== undefined && credential !== '') as string[];
 }
 
-/** @returns middleware that throws a 403 for a caller without the scope. */
+/**
+ * @returns middleware that throws a 403 for a caller without the scope.
+ * @example
+ * const edge = createApp();
+ * edge.get('/report', requireScope('admin'), (c) => c.json({ for: c.get('identity').account }));
+ * export default edge;
+ */
 export function requireScope(scope: Scope) {
   return createMiddleware<AppEnv>((c, next) => {
     if (!hasScope(c.get('identity'), scope)) {

@@ -32,6 +32,8 @@ type BatchEnded = z.output<typeof batchEnded>;
 /**
  * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After
  * any crash the alarm goes on from the journal.
+ *
+ * @example export { Batch } from 'sluice';
  */
 export class Batch extends EdgeObject implements BatchObject {
   readonly #record: BatchRecord;

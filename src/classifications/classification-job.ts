@@ -44,6 +44,8 @@ const NOT_MADE = 'This classification is not being made any more.';
  * The object of one classification by batch: its inputs, the known answers, and the answers of its batch. Only the batch
  * handles money. A crash here loses nothing, since the batch's results can be read again. It is not the batch's own object:
  * it exists before the batch, each try to make one has another id, and where all answers are known there is none.
+ *
+ * @example export { ClassificationJob } from 'sluice';
  */
 export class ClassificationJob extends EdgeObject implements ClassificationObject {
   readonly #record: ObjectRecord<Job>;

@@ -73,6 +73,8 @@ const STOP_MS = 10_000;
  *
  * The object owns a turn before anything goes up, and the turn goes on when its caller leaves. Whether a turn may begin is
  * decided in one step, without waiting. If a crash interrupts a turn, the turn is ended from its log when the object wakes.
+ *
+ * @example export { Conversation } from 'sluice';
  */
 export class Conversation extends EdgeObject implements ConversationObject {
   readonly #transcript: Transcript;

@@ -36,6 +36,8 @@ const ANNOUNCED = 'announced:';
  * The rows decide, and the queue only carries ids. If a message is lost in a crash, the alarm puts it on the queue again.
  * Events that must wait are kept here, for any time. A job takes a lease on its event, so that a message that comes twice is
  * not worked on twice. If there are two results, the first one is kept.
+ *
+ * @example export { Inbox } from 'sluice';
  */
 export class Inbox extends EdgeObject implements InboxObject {
   readonly #events: EventStore;

@@ -10,6 +10,7 @@ import { orderOfTries } from './choice/order.ts';
 import { homeOf, type Routing, type UpstreamPool, upstreamsFor } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { UpstreamFailure } from './failure.ts';
+import { reachedNobody } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
@@ -25,8 +26,7 @@ const TELLING = { refused: 0, unclear: 0, missing: 1, request: 2, down: 2, overl
  *
  * @param deadline in milliseconds since 1970
  * @returns the first answer; if there is none, the refusal that tells the caller most
- * @throws ApiError if no upstream can take the request, if the account does not admit another try, or if no upstream could be
- *   reached
+ * @throws ApiError if no upstream can take the request, or if none could be reached
  */
 export async function sendAmong(
   pool: UpstreamPool,
@@ -107,8 +107,8 @@ class Failover {
     try {
       this.#body = await payment.admit();
     } catch (thrown) {
-      // The caller did not ask for this try. If it is not admitted, the upstream's refusal is the answer.
-      if (this.#isUnpaid && this.#best) return false;
+      // The caller did not ask for this try. If it is not admitted, the failed one is the answer.
+      if (this.#best) return false;
       throw thrown;
     }
     this.#isUnpaid = false;
@@ -233,7 +233,8 @@ class Failover {
 
   #mayRetry(): boolean {
     const { caller, maxRetries } = this.#options;
-    return this.#rounds < maxRetries && (caller === undefined || mayRepeat(caller, 'answered'));
+    const isReached = this.#course.sentAt !== undefined || !this.#best || !reachedNobody(this.#best.response);
+    return this.#rounds < maxRetries && mayRepeat(caller, isReached);
   }
 
   /** Waits, and begins another round over all upstreams. @returns false if there is no other round */

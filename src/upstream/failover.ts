@@ -159,7 +159,7 @@ class Failover {
     this.#keepFailure(failed);
     if (waits) {
       this.#waitedFor.add(name);
-      await pause(waitMs, this.#options.controller.signal);
+      await this.#wait(waitMs);
       this.#tried.delete(name);
     }
     return undefined;
@@ -243,12 +243,22 @@ class Failover {
     // What one of several upstreams asks for need not be right for the others.
     const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
-    await pause(wait, this.#options.controller.signal);
+    await this.#wait(wait);
     this.#rounds += 1;
     this.#tried.clear();
     this.#isLastResort = false;
     this.#isWorthWaiting = false;
     return true;
+  }
+
+  /** Waits. A failed try is settled by how long it ran, and this time is no part of that. */
+  async #wait(milliseconds: number): Promise<void> {
+    const began = Date.now();
+    try {
+      await pause(milliseconds, this.#options.controller.signal);
+    } finally {
+      if (this.#course.sentAt !== undefined) this.#course.sentAt += Date.now() - began;
+    }
   }
 
   /** Ends without a success. @returns the best refusal. @throws ApiError if there is no response to return */

@@ -21,23 +21,8 @@ const SHORT_WAIT_MS = 2_000;
 /** How much a failure tells the caller; the highest is answered. */
 const TELLING = { refused: 0, unclear: 0, missing: 1, request: 2, down: 2, overloaded: 2, again: 2 } as const;
 
-/**
- * Sends a request to the upstreams that can take it, one after the other, until one of them answers.
- *
- * @param deadline in milliseconds since 1970
- * @returns the first answer; if there is none, the refusal that tells the caller most
- * @throws ApiError if no upstream can take the request, or if none could be reached
- */
-export async function sendAmong(
-  pool: UpstreamPool,
-  request: SendRequest,
-  options: SendOptions,
-  deadline: number,
-): Promise<Response> {
-  return await new Failover(pool, request, options, deadline).run();
-}
-
-class Failover {
+/** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */
+export class Failover {
   readonly #pool: UpstreamPool;
   readonly #request: SendRequest;
   readonly #options: SendOptions;
@@ -60,6 +45,10 @@ class Failover {
   /** Whether an upstream that failed in this round may soon work again. */
   #isWorthWaiting = false;
 
+  /**
+   * @param deadline in milliseconds since 1970
+   * @throws NoUpstream if no upstream can take the request
+   */
   constructor(pool: UpstreamPool, request: SendRequest, options: SendOptions, deadline: number) {
     this.#pool = pool;
     this.#request = request;
@@ -71,6 +60,10 @@ class Failover {
     this.#able = upstreamsFor(pool, request, this.#routing);
   }
 
+  /**
+   * @returns the first answer; if there is none, the refusal that tells the caller most
+   * @throws ApiError if no upstream could be reached
+   */
   async run(): Promise<Response> {
     for (;;) {
       const { well, open } = this.#order();
@@ -171,7 +164,6 @@ class Failover {
       pool: this.#pool,
       request: this.#request,
       options: this.#options,
-      course: this.#course,
       routing: this.#routing,
       body: this.#body,
       isOneOfSeveral,

@@ -1,7 +1,7 @@
 import { pause } from '../async/pause.ts';
 import { upstreamRemoved } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
-import { sendAmong } from './failover.ts';
+import { Failover } from './failover.ts';
 import { reachedNobody, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
@@ -20,7 +20,8 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
     const { pool } = upstream;
     const only = request.routing?.only;
     if (!pool && only !== undefined) throw upstreamRemoved(only);
-    return await (pool ? sendAmong(pool, request, options, deadline) : sendUntil(upstream, request, options, deadline));
+    if (pool) return await new Failover(pool, request, options, deadline).run();
+    return await sendUntil(upstream, request, options, deadline);
   } catch (thrown) {
     const { signal } = options.controller;
     throw signal.aborted ? signal.reason : thrown;

@@ -96,11 +96,17 @@ export function nextRequest(
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequest {
-  const asked = readAsked(text, transcript, settings, options);
+  const asked = readAsked(text, transcript, options);
   const said = readSaid(asked, transcript, settings, options);
-  const { json, sent, agent, frozen, maxTokens, name } = asked;
+  const { agent } = options;
+  const { json, sent, frozen, maxTokens, name } = asked;
   const { fresh, news, last, follows, model } = said;
-  const run = runIn(asked.members, json, { tools: asked.inherited.tools, runs: asked.runs }, options.isRun === true);
+  const run = runIn(
+    asked.members,
+    json,
+    { tools: asked.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
+    options.isRun === true,
+  );
   const frame = frameOf(sent, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
   const body = new RequestBody(edit(asked.text, changesFor(asked, said, run, options)), history);
@@ -129,12 +135,7 @@ type Asked = ReturnType<typeof readAsked>;
 type Said = ReturnType<typeof readSaid>;
 
 /** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
-function readAsked(
-  text: string,
-  transcript: Transcript,
-  settings: Settings,
-  { prefix, agent, counts = false }: RequestOptions,
-) {
+function readAsked(text: string, transcript: Transcript, { prefix, agent, counts = false }: RequestOptions) {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const cached = transcript.cachedHistory;
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
@@ -155,33 +156,17 @@ function readAsked(
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
   const members = agent ? memberTexts(asked) : sent;
-  const runs = frozen?.runs ?? prefix?.runs;
-  const asksFor = settings.models.resolve(name);
-  return {
-    text: asked,
-    json,
-    members,
-    sent,
-    inherited,
-    used,
-    agent,
-    profile,
-    cached,
-    frozen,
-    runs,
-    name,
-    asksFor,
-    maxTokens,
-  };
+  return { text: asked, json, members, sent, inherited, used, profile, cached, frozen, name, maxTokens };
 }
 
 /** Reads which messages are new, and what they continue: that chooses the model. */
 function readSaid(
-  { json, members, profile, cached, asksFor }: Asked,
+  { json, members, profile, cached, name }: Asked,
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
   { isAgain = false }: RequestOptions,
 ) {
+  const asksFor = models.resolve(name);
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
@@ -200,10 +185,10 @@ function readSaid(
 
 /** @returns how the members of the body that goes up differ from what is asked */
 function changesFor(
-  { agent, inherited, profile, used, maxTokens }: Asked,
+  { inherited, profile, used, maxTokens }: Asked,
   { news, model }: Said,
   run: Omit<PlannedRun, 'rest'> | undefined,
-  { counts = false, isStep = false }: RequestOptions,
+  { agent, counts = false, isStep = false }: RequestOptions,
 ): Record<string, string | undefined> {
   const changes: Record<string, string | undefined> = {
     conversation: undefined,

@@ -208,7 +208,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'an event that is worked on and comes due',
     object: 'inbox',
     file: 'src/webhooks/inbox/event-store.ts',
-    edits: [[" and state = 'waiting' and held = 1 order", " and state = 'waiting' order"]],
+    edits: [[" and state = 'waiting' and waits = 1 order", " and state = 'waiting' order"]],
     seed: '28',
   },
   {

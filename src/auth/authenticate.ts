@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { finalError, invalidRequest, misconfigured } from '../http/errors.ts';
-import { withMark } from '../http/request-id.ts';
+import { withMark } from '../http/headers/request-id.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/identity.ts';
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';

@@ -3,6 +3,7 @@
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { edit } from '../json/edit.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
+import { isRefused } from './answers/turn-events.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
@@ -21,7 +22,6 @@ import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
 import { listedParentOf } from './turn/turn-ending.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
-import { isRefused } from './turn-events.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };

@@ -3,9 +3,9 @@
 import type { CalledDecision, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
 import { finalError } from '../http/errors.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
+import { failedResult } from './answers/crossing-answer.ts';
+import { answerDecision, storeDecision } from './answers/decide.ts';
 import { newTurnRow, runContextOf, type TurnHooks, WATCH_MS } from './begin-turn.ts';
-import { failedResult } from './crossing-answer.ts';
-import { answerDecision, storeDecision } from './decide.ts';
 import type { ConversationContext } from './maintenance.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';

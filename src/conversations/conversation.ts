@@ -26,12 +26,7 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
-import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answer-turn.ts';
-import { beginAgain, resumeRun } from './begin-again.ts';
-import { beginTurn, planTurn, type ReadRequest, WATCH_MS } from './begin-turn.ts';
-import { decideOn } from './continue-run.ts';
-import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
-import { promptToCount } from './count-prompt.ts';
+import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answers/answer-turn.ts';
 import {
   conflict,
   crossingText,
@@ -44,26 +39,31 @@ import {
   stoppedBefore,
   unknownConversation,
   wireError,
-} from './crossing-answer.ts';
-import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
+} from './answers/crossing-answer.ts';
+import { awaitsApproval, cancelWaiting, openApprovals } from './answers/decide.ts';
+import { accountRequestOf } from './answers/object-context.ts';
+import { resumeTurn } from './answers/resume-turn.ts';
+import { subagentOutcomeOf } from './answers/subagent-outcome.ts';
+import { outcomeOfTurn } from './answers/turn-outcome.ts';
+import { reportOfTurn } from './answers/turn-report.ts';
+import { beginAgain, resumeRun } from './begin-again.ts';
+import { beginTurn, planTurn, type ReadRequest, WATCH_MS } from './begin-turn.ts';
+import { decideOn } from './continue-run.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import { promptToCount } from './count-prompt.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
 import { importing } from './history/imported-turns.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
-import { accountRequestOf } from './object-context.ts';
 import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
-import { resumeTurn } from './resume-turn.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './retained-agent.ts';
 import { releaseUnused } from './retained-prefix.ts';
 import { DamagedTable, damageBy, damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
-import { subagentOutcomeOf } from './subagent-outcome.ts';
 import { endDamagedTurns } from './turn/end-damaged.ts';
 import type { Runner } from './turn/running-turn.ts';
-import { outcomeOfTurn } from './turn-outcome.ts';
-import { reportOfTurn } from './turn-report.ts';
 
 /** How long a stop or a deletion waits for the turn to end. */
 const STOP_MS = 10_000;

@@ -7,14 +7,16 @@ import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Resumed } from '../durable/contracts/conversation.ts';
+import type { JsonBody } from '../http/body/json-body.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
 import { idsNamed } from '../upstream/request/named-ids.ts';
+import { crossingText, noConversation } from './answers/crossing-answer.ts';
+import { streamedTurn } from './answers/turn-stream.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -27,7 +29,6 @@ import {
   rewindRequest,
   stopQuery,
 } from './conversations.schema.ts';
-import { crossingText, noConversation } from './crossing-answer.ts';
 import { withErrorLine } from './export-stream.ts';
 import { checkRun } from './runs/check-run.ts';
 import {
@@ -39,7 +40,6 @@ import {
   orAgain,
   refuseSubagent,
 } from './turn-proxy.ts';
-import { streamedTurn } from './turn-stream.ts';
 
 /** Makes the routes of conversations. */
 export function conversationsRoutes() {

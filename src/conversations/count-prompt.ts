@@ -3,11 +3,11 @@
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import type { PromptRequest, Result } from '../durable/contracts/conversation.ts';
 import { toApiError } from '../http/errors.ts';
+import { failedResult, receivedText } from './answers/crossing-answer.ts';
+import { accountRequestOf } from './answers/object-context.ts';
 import { checkNamed } from './begin-turn.ts';
-import { failedResult, receivedText } from './crossing-answer.ts';
 import { nextRequest } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
-import { accountRequestOf } from './object-context.ts';
 import { retainedAgent, withdrawnFrom } from './retained-agent.ts';
 import { layRetained } from './retained-prefix.ts';
 import type { Profile } from './storage/rows.ts';

@@ -6,8 +6,9 @@ import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { toApiError } from '../http/errors.ts';
 import { logFailure } from '../http/log.ts';
-import { turnInterrupted } from './crossing-answer.ts';
-import { accountRequestOf, type ObjectContext } from './object-context.ts';
+import { turnInterrupted } from './answers/crossing-answer.ts';
+import { accountRequestOf, type ObjectContext } from './answers/object-context.ts';
+import { TurnEvents } from './answers/turn-events.ts';
 import { releasePrefix } from './retained-prefix.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
@@ -15,7 +16,6 @@ import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from './sto
 import { endsToExpire, expiredTurns, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
-import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */

@@ -2,8 +2,8 @@
 
 import { type AccountRequest, callAccount } from '../durable/call-account.ts';
 import type { ConversationPlace } from '../durable/contracts/conversation.ts';
+import type { JsonBody } from '../http/body/json-body.ts';
 import { invalidRequest } from '../http/errors.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { logFailure } from '../http/log.ts';
 import { sizeOf } from '../http/read-json.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
@@ -19,8 +19,8 @@ import {
   withdrawn,
 } from '../versions/find-stored.ts';
 import { parseRef } from '../versions/versions.schema.ts';
+import { accountRequestOf, type ObjectContext } from './answers/object-context.ts';
 import { type PrefixDefaults, tooLargeToSend } from './history/next-request.ts';
-import { accountRequestOf, type ObjectContext } from './object-context.ts';
 import { type RetainedAgent, type RetainedPrefix, refOf } from './storage/rows.ts';
 import type { LaidBody } from './turn/turn-context.ts';
 

@@ -3,7 +3,7 @@
 import type { Bindings } from '../durable/bindings.ts';
 import type { ObjectJournal, ObjectRecord } from '../durable/object-record.ts';
 import { invalidRequest } from '../http/errors.ts';
-import { deliverFault } from '../http/hosts.ts';
+import { deliverFault } from '../http/headers/hosts.ts';
 import { isoTime } from '../http/times.ts';
 import type { Settings } from '../settings/settings.ts';
 import { deliver, type Target } from './deliver.ts';

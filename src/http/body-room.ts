@@ -1,8 +1,8 @@
 /** Reserves memory for request bodies, so that an isolate does not run out of memory by what callers send. */
 
+import { releaseBytes } from './body/release-bytes.ts';
 import { LONG_BODY } from './body-shape.ts';
 import { type ApiError, tryAgain } from './errors.ts';
-import { releaseBytes } from './release-bytes.ts';
 
 const MEGABYTE = 1024 * 1024;
 /** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are there in two forms. */

@@ -6,10 +6,10 @@
  * them. Up to a breakpoint it is equal for all requests whose own parts before that breakpoint are equal.
  */
 
+import type { JsonBody } from '../http/body/json-body.ts';
 import { lengthOf, newSourceId, type PieceSource, piecesOf, standInForPart } from '../http/body-pieces.ts';
 import { encoder } from '../http/bytes.ts';
 import { invalidRequest } from '../http/errors.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { parseLong } from '../http/read-json.ts';
 import { edit, memberTexts } from '../json/edit.ts';

@@ -1,6 +1,8 @@
 /** One try at one of several upstreams: from the call to the first bytes of its answer. */
 
 import { decoder } from '../http/bytes.ts';
+import { continued, readStart } from './carry/read-start.ts';
+import { takeBuffer } from './carry/tee-reader.ts';
 import type { Leave } from './choice/breaker.ts';
 import type { TryChoice } from './choice/candidates.ts';
 import { noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
@@ -9,9 +11,7 @@ import { interrupted, notTheApi, timedOut } from './failure.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import { continued, readStart } from './read-start.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
-import { takeBuffer } from './tee-reader.ts';
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
 const QUICK_MS = 5_000;

@@ -8,12 +8,12 @@ import { decoder } from '../http/bytes.ts';
 import { errorBody } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
+import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, notTheApi, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { SendProgress } from './send-request.ts';
-import { keepBuffer, takeBuffer } from './tee-reader.ts';
 import { type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */

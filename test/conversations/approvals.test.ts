@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import { afterEach, describe, expect, test } from 'vitest';
 import { approvalRequested, approvalRow, turnReport } from '../../src/conversations/conversations-answers.schema.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { createRequestId } from '../../src/http/request-id.ts';
+import { createRequestId } from '../../src/http/headers/request-id.ts';
 import type { Json } from '../../src/json/object.ts';
 import * as agents from '../support/agents.ts';
 import { errorOf, settledApps, testApp } from '../support/app.ts';

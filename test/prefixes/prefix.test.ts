@@ -3,8 +3,8 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { JsonBody } from '../../src/http/body/json-body.ts';
 import { ApiError } from '../../src/http/errors.ts';
-import type { JsonBody } from '../../src/http/json-body.ts';
 import {
   canonicalText,
   expand as expandedOf,

@@ -21,7 +21,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a conversation without its lock',
     object: 'conversation',
-    file: 'src/conversations/answer-turn.ts',
+    file: 'src/conversations/answers/answer-turn.ts',
     edits: [["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", '']],
   },
   {
@@ -214,13 +214,13 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a decision that replaces another',
     object: 'approvals',
-    file: 'src/conversations/decide.ts',
+    file: 'src/conversations/answers/decide.ts',
     edits: [['if (row.decision !== null) {', 'if (row.decision !== null && row.continuedBy !== null) {']],
   },
   {
     name: 'a run that goes on before all of its calls are decided',
     object: 'approvals',
-    file: 'src/conversations/decide.ts',
+    file: 'src/conversations/answers/decide.ts',
     edits: [['return approvals.hasOpen(row.run) || !paused ?', 'return !paused ?']],
   },
   {

@@ -3,8 +3,8 @@ import type { Context } from 'hono';
 import { inSteps, type Steps } from '../../async/in-steps.ts';
 import { pause } from '../../async/pause.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { LONG_BODY, shapeOf } from '../../http/body-shape.ts';
-import type { JsonBody } from '../../http/json-body.ts';
 import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';
 

@@ -3,9 +3,9 @@
 import type { Agent } from '../../agents/agent.ts';
 import { behindAgent } from '../../agents/behind-agent.ts';
 import { refuseNarrowing } from '../../agents/named-agent.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
-import type { JsonBody } from '../../http/json-body.ts';
 import { validate } from '../../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import type { Json } from '../../json/object.ts';

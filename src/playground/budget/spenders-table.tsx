@@ -4,9 +4,9 @@ import { useLayoutEffect, useRef } from 'preact/hooks';
 import { FilterField, Select } from '../ui/form.tsx';
 import { formatMoment, usdColumn } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
+import { deployment, PERIODS, type Period, type Spender, spenders } from './figures/overview.ts';
+import { showAccount } from './figures/report.ts';
 import { LimitCell } from './limit-cell.tsx';
-import { deployment, PERIODS, type Period, type Spender, spenders } from './overview.ts';
-import { showAccount } from './report.ts';
 
 type SpenderColumn = 'id' | 'group' | 'spent' | 'limit' | 'seen';
 

@@ -2,8 +2,8 @@
  * The body of a turn as it goes up: first the history as bytes, which are not parsed again, then the new messages as text.
  */
 
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { encoder, exactDecoder } from '../../http/bytes.ts';
-import type { JsonBody } from '../../http/json-body.ts';
 import { COMMA } from '../../json/characters.ts';
 import { type Changes, edit, memberRange } from '../../json/edit.ts';
 import type { PromptFeatures } from '../../pricing/prompt-features.ts';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { receivedText } from '../../../src/conversations/crossing-answer.ts';
+import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import type { CrossingText } from '../../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { brokenRule } from '../../support/api-rules.ts';

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../../src/accounts/account.ts';
-import { receivedText } from '../../../src/conversations/crossing-answer.ts';
+import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import { verifyStandard } from '../../../src/delivery/standard-webhooks.ts';
 import type { CrossingText } from '../../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';

@@ -1,11 +1,11 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import { Conversation } from '../../../src/conversations/conversation.ts';
 import { turnReport } from '../../../src/conversations/conversations-answers.schema.ts';
-import { receivedText } from '../../../src/conversations/crossing-answer.ts';
 import { subagentId } from '../../../src/conversations/runs/subagent-result.ts';
 import type { CrossingText, Result } from '../../../src/durable/contracts/conversation.ts';
-import { createRequestId } from '../../../src/http/request-id.ts';
+import { createRequestId } from '../../../src/http/headers/request-id.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { settledApps } from '../../support/app.ts';
 import { atRest, readOf, rowsOf, stubOf } from '../../support/conversations.ts';

@@ -10,8 +10,8 @@ import { createServer, type IncomingMessage, request, type Server, type ServerRe
 import { createServer as createSecureServer } from 'node:https';
 import { isIP, type Socket } from 'node:net';
 import { ApiError, DO_NOT_RETRY, type ErrorOptions, errorBody } from '../src/http/errors.ts';
-import { isLoopback, START_SECRET_HEADER } from '../src/http/hosts.ts';
-import { createRequestId } from '../src/http/request-id.ts';
+import { isLoopback, START_SECRET_HEADER } from '../src/http/headers/hosts.ts';
+import { createRequestId } from '../src/http/headers/request-id.ts';
 
 export interface ProxyOptions {
   /** The secret without which the Worker refuses a request. */

@@ -8,7 +8,7 @@ import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { START_SECRET_HEADER } from '../src/http/hosts.ts';
+import { START_SECRET_HEADER } from '../src/http/headers/hosts.ts';
 import { parseSettings, type Settings } from '../src/settings/settings.ts';
 import { keyNameOf, type OpenUpstream, openUpstreams } from '../src/upstream/kinds/entry.ts';
 import { tellUsage } from './arguments.ts';

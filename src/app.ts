@@ -3,7 +3,7 @@ import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { accountBackupRoutes } from './accounts/account-backup.route.ts';
 import { accountsRoutes } from './accounts/accounts.route.ts';
 import { refuseRevoked } from './accounts/admission/refuse-revoked.ts';
-import { tokensRoutes } from './accounts/tokens.route.ts';
+import { tokensRoutes } from './accounts/tokens/tokens.route.ts';
 import { usageRoutes } from './accounts/usage.route.ts';
 import { agentsRoutes } from './agents/agents.route.ts';
 import { alertsRoutes } from './alerts/alerts.route.ts';
@@ -21,12 +21,12 @@ import { conversationBackupRoutes } from './conversations/conversation-backup.ro
 import { conversationsRoutes } from './conversations/conversations.route.ts';
 import { filesRoutes } from './files/files.route.ts';
 import { healthRoutes } from './health/health.route.ts';
-import { Place, room } from './http/body-room.ts';
+import { RoomShare, room } from './http/body-room.ts';
 import { errorResponse, methodNotAllowed, toApiError } from './http/errors.ts';
+import { commonHeaders, createRequestId, OWN_ID } from './http/headers/request-id.ts';
 import { Hono } from './http/hono.ts';
 import { LogEntry, type LogLine } from './http/log.ts';
 import { asksForPage, missingPage } from './http/missing-page.ts';
-import { commonHeaders, createRequestId, OWN_ID } from './http/request-id.ts';
 import { unknownPath } from './http/unknown-path.ts';
 import { countTokensRoutes } from './messages/count-tokens.route.ts';
 import { type MessagesOptions, messagesRoutes } from './messages/messages.route.ts';
@@ -66,6 +66,10 @@ export interface AppOptions<Inputs extends object = Record<string, unknown>> ext
  *
  * @returns a Hono app: export it as a Worker, add routes to it, or mount it in another app, `app.route('/ai', edge)`
  * @throws Error for malformed prices and tools
+ * @example
+ * const edge = createApp({ publicPaths: ['/status'] });
+ * edge.get('/status', (c) => c.text('up'));
+ * export default { fetch: edge.fetch, queue: createConsumer() };
  */
 export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},
@@ -166,8 +170,8 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   const entry = new LogEntry(made, c.req.method, c.req.path);
   c.set('entry', entry);
   c.executionCtx.waitUntil(entry.closed);
-  const place = new Place(room);
-  c.set('place', place);
+  const share = new RoomShare(room);
+  c.set('share', share);
   try {
     c.set('settings', settingsOf(c.env));
     openUpstreams(c.get('settings'));
@@ -178,7 +182,7 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
     entry.line.upstream_said ??= error.upstreamSaid;
     c.res = errorResponse(error, c.get('requestId'));
   } finally {
-    place.leave();
+    share.leave();
   }
   // Once it was known who asks, it has got their account's mark.
   const requestId = c.get('requestId');

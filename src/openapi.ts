@@ -7,7 +7,7 @@ import {
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
 import { accounts } from './accounts/accounts.reference.ts';
-import { tokens } from './accounts/tokens.reference.ts';
+import { tokens } from './accounts/tokens/tokens.reference.ts';
 import { usage } from './accounts/usage.reference.ts';
 import { agents } from './agents/agents.reference.ts';
 import { alerts } from './alerts/alerts.reference.ts';

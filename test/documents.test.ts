@@ -33,15 +33,32 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Health: 'health',
 };
 
-test('ARCHITECTURE.md names each route with its folder and what it needs', async () => {
-  const lines = (await read('ARCHITECTURE.md')).split('\n').map((line) => line.replace(/\s+/g, ' ').trim());
+/** The map of the code, and the pages that it links. */
+const DESIGN = (await readdir(new URL('docs/design', root))).map((name) => `docs/design/${name}`);
+const MAPS = ['ARCHITECTURE.md', ...DESIGN];
+
+test('ARCHITECTURE.md is one page, and links every page of the design', async () => {
+  const map = await read('ARCHITECTURE.md');
+  expect(map.split('\n').length).toBeLessThanOrEqual(90);
+  expect(DESIGN.length).toBeGreaterThan(5);
+  expect(DESIGN.filter((page) => !map.includes(`](${page})`))).toEqual([]);
+});
+
+test.each(DESIGN)('%s ends with what was rejected', async (page) => {
+  const headings = [...(await read(page)).matchAll(/^## (.*)$/gm)].map(([, heading]) => heading);
+  expect(headings.at(-1)).toBe('Rejected');
+  expect(sectionOf(await read(page), 'Rejected').length).toBeGreaterThan(100);
+});
+
+test('the design names each route with its folder and what it needs', async () => {
+  const lines = (await read('docs/design/routes.md')).split('\n').map((line) => line.replace(/\s+/g, ' ').trim());
   const rows = RESOURCES.flatMap(({ tag, routes }) =>
     Object.entries(routes).map(([route, { needs }]) => `| \`${route}\` | \`${FOLDERS[tag]}/\` | ${needs} |`),
   );
   expect(lines.filter((line) => /^\| `(GET|POST|PUT|PATCH|DELETE) /.test(line))).toEqual(rows);
 });
 
-test.each(['ARCHITECTURE.md', 'CONTRIBUTING.md'])('%s names files and folders that are there', async (document) => {
+test.each([...MAPS, 'CONTRIBUTING.md'])('%s names files and folders that are there', async (document) => {
   const named = [...(await read(document)).matchAll(/`((?:[\w.-]+\/)+[\w.-]*|[\w.-]+\.ts)`/g)].map(
     ([, path = '']) => path,
   );
@@ -52,18 +69,22 @@ test.each(['ARCHITECTURE.md', 'CONTRIBUTING.md'])('%s names files and folders th
   expect(missing).toEqual([]);
 });
 
-test('ARCHITECTURE.md says where things happen as it is', async () => {
-  const rows = [...(await read('ARCHITECTURE.md')).matchAll(/^\| [^|]+ \| `([\w/.-]+\.ts)` +\| `(\w+)` *\|$/gm)];
+test.each([
+  ['ARCHITECTURE.md', 10],
+  ['docs/design/places.md', 30],
+])('%s says where things happen as it is', async (map, atLeast) => {
+  const rows = [...(await read(map)).matchAll(/^\| [^|]+ \| `([\w/.-]+\.ts)` +\| `(\w+)` *\|$/gm)];
   const wrong: string[] = [];
   for (const [, path = '', name = ''] of rows) {
     if (!new RegExp(`\\b${name}\\(|\\b${name}<`).test(await read(`src/${path}`))) wrong.push(`${path}: ${name}`);
   }
-  expect(rows.length).toBeGreaterThan(10);
+  expect(rows.length).toBeGreaterThan(atLeast);
   expect(wrong).toEqual([]);
 });
 
-test('every link of the README and the guides leads to what is there', async () => {
+test('every link of the README, the guides and the design leads to what is there', async () => {
   const guides = await readGuides();
+  for (const name of [...MAPS, 'CONTRIBUTING.md', 'SECURITY.md']) guides.set(name, await read(name));
   const broken: string[] = [];
   for (const [from, text] of guides) {
     for (const [, href = ''] of text.matchAll(/\]\(([^)\s]+)\)/g)) {

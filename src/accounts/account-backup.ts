@@ -5,7 +5,7 @@ import { SUMMED_UP, type UsageSums } from '../pricing/usage-sums.ts';
 import type { Limits, TokenLimits } from '../settings/limits.schema.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
 import type { AccountState } from './account-state.ts';
-import { TokensWithLimits } from './token-limits.ts';
+import { TokensWithLimits } from './tokens/token-limits.ts';
 
 /** The key in `meta` of the digest of the restored backup. */
 const RESTORED = 'restored';

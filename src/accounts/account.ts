@@ -65,6 +65,8 @@ const RENEW_BELOW_MS = 10 * 60_000;
  *
  * Decisions are made in memory, which is rebuilt from the rows when the object wakes. They never wait for anything, so no
  * other request can come between a check and its hold.
+ *
+ * @example export { Account } from 'sluice';
  */
 export class Account extends EdgeObject implements AccountObject {
   #state: AccountState;
@@ -418,7 +420,7 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /** Keeps a version for a holder, even after its name is removed. @returns false if there is no such version */
-  holdVersion(id: VersionId, holder: string): boolean {
+  retainVersion(id: VersionId, holder: string): boolean {
     return this.#state.versions.hold(id, holder);
   }
 

@@ -7,7 +7,7 @@ import { readBuffered } from '../upstream/buffered-answer.ts';
 import { Exchange } from '../upstream/exchange.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
 import type { AccountState } from './account-state.ts';
-import { type DueRow, UPLOAD_MS } from './belonging-list.ts';
+import { type DueRow, UPLOAD_MS } from './lists/belonging-list.ts';
 
 /** How many files are handled at the same time. (An object may have six open connections.) */
 const AT_ONCE = 5;

@@ -7,6 +7,6 @@ export const AGENTS: StoredKind<Agent> = {
   kind: 'agent',
   path: '/agents',
   read: (bytes) => agentOf(decoder.decode(bytes)),
-  held: sizeOfAgent,
+  memorySize: sizeOfAgent,
   memoryBytes: 8 * 1024 * 1024,
 };

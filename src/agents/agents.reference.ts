@@ -1,6 +1,6 @@
 import * as z from '../http/zod.ts';
 import { jsonAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
 import { putAgent } from './agents.schema.ts';
 import { agentContent, agentDeleted } from './agents-answers.schema.ts';
@@ -28,16 +28,16 @@ const stored = {
 };
 const content = z.withMeta(agentContent, { id: 'Agent' });
 
-export const agents: Resource = {
+export const agents: Resource = resource({
   tag: 'Agents',
   description:
     'Runs, stored by version: who answers, with which system and tools, within which limits. A message names one by `agent`, and its conversation keeps the version that it began with.',
   parameters: storedParameters('support'),
+  needs: 'messages',
   routes: storedRoutes({
     kind: 'agent',
     title: 'Agent',
     plural: 'agents',
-    needs: 'messages',
     example: { name: 'support', version, description: fields.description, bytes: 412 },
     put: {
       schemas: putAgent,
@@ -52,4 +52,4 @@ export const agents: Resource = {
       description: 'Conversations that began with it go on: each has a copy of its version.',
     },
   }),
-};
+});

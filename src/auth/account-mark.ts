@@ -2,7 +2,7 @@
 
 import { LruCache } from '../cache/lru.ts';
 import { hmacOf, utf8 } from '../http/bytes.ts';
-import { createRequestId, markFromBytes, withMark } from '../http/request-id.ts';
+import { createRequestId, markFromBytes, withMark } from '../http/headers/request-id.ts';
 import type { Settings } from '../settings/settings.ts';
 
 type Secrets = Pick<Settings, 'SIGNING_SECRET' | 'SIGNING_SECRET_PREVIOUS' | 'ANTHROPIC_API_KEY'>;

@@ -1,7 +1,7 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { finalError, invalidRequest, misconfigured } from '../http/errors.ts';
-import { withMark } from '../http/request-id.ts';
+import { withMark } from '../http/headers/request-id.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/identity.ts';
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
@@ -49,7 +49,7 @@ export function authenticate(own?: Authenticate) {
     const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
     c.set('requestId', requestId);
     line.request_id = requestId;
-    c.get('place').ofCaller(identity.account);
+    c.get('share').ofCaller(identity.account);
     c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
     await next();
   });
@@ -112,7 +112,13 @@ function credentialsOf(headers: Headers): string[] {
   return [bearer, key].filter((credential) => credential !== undefined && credential !== '') as string[];
 }
 
-/** @returns middleware that throws a 403 for a caller without the scope. */
+/**
+ * @returns middleware that throws a 403 for a caller without the scope.
+ * @example
+ * const edge = createApp();
+ * edge.get('/report', requireScope('admin'), (c) => c.json({ for: c.get('identity').account }));
+ * export default edge;
+ */
 export function requireScope(scope: Scope) {
   return createMiddleware<AppEnv>((c, next) => {
     if (!hasScope(c.get('identity'), scope)) {

@@ -4,7 +4,7 @@ import { callAccount } from '../durable/call-account.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { AccountObject } from '../durable/contracts/account.ts';
 import type { AccountBinding } from '../durable/stubs.ts';
-import type { Place } from '../http/body-room.ts';
+import type { RoomShare } from '../http/body-room.ts';
 import { notFound } from '../http/errors.ts';
 import type { LogEntry } from '../http/log.ts';
 import type { Identity } from '../identity/caller.ts';
@@ -19,7 +19,7 @@ export interface AppEnv {
     settings: Settings;
     entry: LogEntry;
     /** The memory that its body takes. */
-    place: Place;
+    share: RoomShare;
     /** Absent on a path that a Worker has opened to requests without a credential. */
     identity: Identity;
     /** Whether the path needs no credential, because a Worker has said so. */

@@ -2,7 +2,7 @@ import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { encoder } from '../http/bytes.ts';
 import { finalError } from '../http/errors.ts';
-import { isLoopback, START_SECRET_HEADER } from '../http/hosts.ts';
+import { isLoopback, START_SECRET_HEADER } from '../http/headers/hosts.ts';
 import type { AppEnv } from './context.ts';
 
 /**

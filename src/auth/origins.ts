@@ -1,6 +1,6 @@
 import { cors } from 'hono/cors';
 import { createMiddleware } from 'hono/factory';
-import { isLoopback } from '../http/hosts.ts';
+import { isLoopback } from '../http/headers/hosts.ts';
 import type { AppEnv } from './context.ts';
 
 const PREFLIGHT_SECONDS = 3_600;

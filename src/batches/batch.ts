@@ -1,15 +1,17 @@
 import { MINUTE_MS } from '../async/durations.ts';
+import { deliverEnd } from '../delivery/deliver-event.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type { BatchObject, BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
-import { logFailure } from '../http/log.ts';
+import type * as z from '../http/zod.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { UNREADABLE_MS } from '../settings/retention.ts';
 import { BatchRecord } from './batch-record.ts';
+import type { batchEnded } from './batches-answers.schema.ts';
 import { dropGuess, findBatch, isTooLate, pendingOf } from './find-batch.ts';
-import { isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
+import { batchOf, isOpen, type Journal, NO_OUTCOMES, stateOf } from './journal.ts';
 import { endBatch, pollBatch, tellCancel } from './poll-batch.ts';
-import { keptUntil, REFUSAL_MS, tellEnd, tidyBatch } from './tidy-batch.ts';
+import { keptUntil, REFUSAL_MS, tidyBatch } from './tidy-batch.ts';
 
 /**
  * The most milliseconds between the journal and the last byte, with one call of the account. After that the maker has died.
@@ -25,9 +27,13 @@ const ASKED_POLL_MS = 2_000;
 /** Milliseconds to pause after a failure without `retry-after`. */
 const FAILED_MS = 30_000;
 
+type BatchEnded = z.output<typeof batchEnded>;
+
 /**
  * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After
  * any crash the alarm goes on from the journal.
+ *
+ * @example export { Batch } from 'sluice';
  */
 export class Batch extends EdgeObject implements BatchObject {
   readonly #record: BatchRecord;
@@ -40,7 +46,7 @@ export class Batch extends EdgeObject implements BatchObject {
 
   prepare(opening: BatchOpening): void {
     if (this.#journal) return;
-    this.#record.begin(opening);
+    this.#record.begin({ ...opening, phase: 'prepared', createdAt: this.now() });
     this.#wakeIn(PREPARED_MS);
   }
 
@@ -75,10 +81,10 @@ export class Batch extends EdgeObject implements BatchObject {
       } else if (answer.kind === 'refused') this.#refuse(answer);
       else if (journal.phase === 'closing') this.#record.change({ phase: 'lost' });
       this.#wakeIn(this.#journal?.phase === 'running' ? LEAST_POLL_MS : 0);
-      await this.#try(() => this.#giveUpGuess(journal));
-      if (answer.kind === 'doubtful') await this.#try(() => this.#decideDoubtful(answer));
+      await this.#record.try(() => this.#giveUpGuess(journal));
+      if (answer.kind === 'doubtful') await this.#record.try(() => this.#decideDoubtful(answer));
       await tellCancel(this.#record);
-      await this.#try(() => tidyBatch(this.#record));
+      await this.#record.try(() => tidyBatch(this.#record));
     }
     return stateOf(this.#journal, this.now());
   }
@@ -88,8 +94,8 @@ export class Batch extends EdgeObject implements BatchObject {
     if (!journal || !(journal.phase === 'prepared' || isUnanswered(journal))) return;
     this.#record.change({ phase: 'unsent', upstreamId: undefined, isGuess: undefined, isReleased: !isHeld });
     this.#wakeIn(0);
-    await this.#try(() => this.#giveUpGuess(journal));
-    await this.#try(() => tidyBatch(this.#record));
+    await this.#record.try(() => this.#giveUpGuess(journal));
+    await this.#record.try(() => tidyBatch(this.#record));
   }
 
   read(): BatchState {
@@ -105,7 +111,7 @@ export class Batch extends EdgeObject implements BatchObject {
       this.#record.change({ cancelAt: this.now(), isReported: false });
       this.#wakeIn(FAILED_MS);
       await tellCancel(this.#record);
-      await this.#try(() => tidyBatch(this.#record));
+      await this.#record.try(() => tidyBatch(this.#record));
     }
     return stateOf(this.#journal, this.now());
   }
@@ -117,7 +123,7 @@ export class Batch extends EdgeObject implements BatchObject {
     this.#record.change({ isErased: true, isReported: true });
     this.#wakeIn(FAILED_MS);
     // For the caller it is deleted now. If something fails, the alarm does it later.
-    await this.#try(() => tidyBatch(this.#record));
+    await this.#record.try(() => tidyBatch(this.#record));
     return 'removed';
   }
 
@@ -134,9 +140,9 @@ export class Batch extends EdgeObject implements BatchObject {
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
   override async alarm(): Promise<void> {
     this.around.alarm.fired();
-    await this.#try(() => this.#work());
-    await this.#try(() => tellEnd(this.#record));
-    await this.#try(() => tidyBatch(this.#record));
+    await this.#record.try(() => this.#work());
+    await this.#record.try(() => this.#deliverEnd());
+    await this.#record.try(() => tidyBatch(this.#record));
     this.#wakeForNext();
   }
 
@@ -163,6 +169,12 @@ export class Batch extends EdgeObject implements BatchObject {
       default:
         return;
     }
+  }
+
+  async #deliverEnd(): Promise<void> {
+    const journal = this.#journal;
+    if (!journal || journal.isErased) return;
+    await deliverEnd<BatchEnded>(this.#record, 'batch.ended', () => ({ batch: batchOf(journal, this.now()) }));
   }
 
   /** Ends a batch that the upstream has never made. */
@@ -221,15 +233,6 @@ export class Batch extends EdgeObject implements BatchObject {
 
   #wakeIn(milliseconds: number): void {
     this.around.alarm.wakeFor(this.now() + milliseconds);
-  }
-
-  /** Does something that the alarm repeats if it fails. */
-  async #try(work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (thrown) {
-      logFailure({ batch: this.#journal?.id ?? '' }, thrown);
-    }
   }
 }
 

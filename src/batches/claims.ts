@@ -30,7 +30,7 @@ const CLOSELY_MADE_MS = 20 * MINUTE_MS;
 const RIVALS = `pending as other, pending as own where own.batch = ?1 and other.batch != ?1
   and other.items = own.items and abs(other.at - own.at) < ?2`;
 
-/** The claims of one upstream. */
+/** The claims of one upstream. @example export { BatchClaims } from 'sluice'; */
 export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsObject {
   readonly #tables: Tables;
 

@@ -14,16 +14,16 @@ import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, finalError, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
+import { createRequestId } from '../http/headers/request-id.ts';
 import { requireJson } from '../http/read-json.ts';
-import { createRequestId } from '../http/request-id.ts';
 import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { parseObject, stringOrUndefined } from '../json/object.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { bufferedResponse } from '../upstream/buffered-answer.ts';
+import { readStart } from '../upstream/carry/read-start.ts';
 import { headersDown, headersUp } from '../upstream/headers.ts';
 import { verdict } from '../upstream/judge.ts';
-import { readStart } from '../upstream/read-start.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
@@ -84,7 +84,7 @@ export async function createBatch(c: BatchContext, fetchUpstream?: Fetch, own?: 
   const isDry = dry_run === 'true';
   const upstream = upstreamOf(settings, fetchUpstream);
   await mayAsk(context, 'price');
-  c.get('place').grow(ROOM_BYTES);
+  c.get('share').grow(ROOM_BYTES);
   const headers = headersUp(c.req.raw.headers, upstream.apiKey, settings.FORWARD_HEADERS);
   headers['content-type'] = 'application/json';
   const simulate = upstream.simulated ? c.req.header('sluice-simulate') : undefined;
@@ -121,7 +121,7 @@ async function readAndClose(creation: Creation): Promise<Response> {
     await digest.add(piece);
     for (const bytes of body.push(piece)) {
       if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
-      c.get('place').grow(ROOM_BYTES + bytes.length);
+      c.get('share').grow(ROOM_BYTES + bytes.length);
       const item = await items.read(bytes, body.items);
       total.add(item, body.items);
       if (!isDry) await upload.add(item.pieces);

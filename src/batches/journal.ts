@@ -1,6 +1,7 @@
 /** The journal that the object of a batch keeps, and how it is shown. */
 
 import { DAY_MS } from '../async/durations.ts';
+import type { PendingDelivery } from '../delivery/deliver-event.ts';
 import type { BatchOpening, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
 import { isoTime, isoTimeOrNull } from '../http/times.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
@@ -43,7 +44,7 @@ export interface Journal extends BatchOpening {
   /** Whether the hold of a batch that was not made has been released. */
   isReleased?: boolean;
   /** The state of the delivery of its end; absent if nothing is delivered. */
-  delivery?: { failures: number; nextAt: number };
+  delivery?: PendingDelivery;
   isErased?: boolean;
 }
 

@@ -1,12 +1,12 @@
 /** Asks the upstream for the state of a batch, and settles the batch's results when it has ended. */
 
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../async/durations.ts';
+import { firstDelivery } from '../delivery/deliver-event.ts';
 import type { BatchSettlementRow } from '../durable/contracts/batch.ts';
 import { logFailure } from '../http/log.ts';
 import { pricesAt } from '../upstream/choice/prices.ts';
 import type { MadeId } from '../upstream/usage/made-ids.ts';
 import type { BatchRecord } from './batch-record.ts';
-import { firstDelivery } from './deliver-end.ts';
 import { heldRows, type Journal, NO_OUTCOMES } from './journal.ts';
 import { type ResultSums, readResults } from './read-results.ts';
 import { BatchCallFailed, isUnknownThere } from './upstream-batches.ts';
@@ -112,7 +112,7 @@ async function settleRows(
 export function endBatch(record: BatchRecord, more: Pick<Journal, 'outcomes' | 'cost' | 'isGuess'>): void {
   const { journal, now } = record;
   if (!journal) return;
-  const delivery = firstDelivery(journal, record.settings, now);
+  const delivery = journal.isErased ? {} : firstDelivery(record);
   record.change({ phase: 'ended', endedAt: now, isReported: false, ...more, ...delivery });
 }
 

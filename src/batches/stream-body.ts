@@ -1,5 +1,5 @@
+import { PieceReader } from '../http/body/piece-reader.ts';
 import { ApiError, invalidRequest, tooLarge } from '../http/errors.ts';
-import { PieceReader } from '../http/piece-reader.ts';
 import { discard, Pace } from '../http/read-json.ts';
 
 /** How often to check whether a body still comes, in milliseconds. */

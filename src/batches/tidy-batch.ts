@@ -2,7 +2,6 @@
 
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import type { BatchRecord } from './batch-record.ts';
-import { deliverEnd } from './deliver-end.ts';
 import { batchOf, isOpen, type Journal, RESULTS_MS } from './journal.ts';
 import { rowsWithoutResults } from './poll-batch.ts';
 
@@ -28,13 +27,6 @@ export async function tidyBatch(record: BatchRecord): Promise<void> {
 /** @returns until when an ended batch is kept, in milliseconds since 1970. @throws ApiError for unreadable settings */
 export function keptUntil(record: BatchRecord, { createdAt, endedAt = createdAt }: Journal): number {
   return Math.max(createdAt + RESULTS_MS, endedAt + record.settings.RETENTION_DAYS * DAY_MS);
-}
-
-/** Delivers the event that the batch has ended, if that is due. */
-export async function tellEnd(record: BatchRecord): Promise<void> {
-  const { journal, now } = record;
-  if (!journal?.delivery || journal.isErased || now < journal.delivery.nextAt) return;
-  record.change({ delivery: await deliverEnd(journal, record.settings, record.env, now) });
 }
 
 /** Claims the upstream's batch, so that the search for a lost batch cannot take it. */

@@ -1,7 +1,7 @@
 import { classificationReport } from '../classifications/classifications-answers.schema.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, linesContent } from '../reference/answers.ts';
-import type { Content, Resource } from '../reference/resource.ts';
+import { type Content, type Resource, resource } from '../reference/resource.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
 import { putClassifier } from './classifiers.schema.ts';
 import { classifierContent, classifierDeleted } from './classifiers-answers.schema.ts';
@@ -65,16 +65,16 @@ const evaluationContent: Content = {
 
 const classifier = z.withMeta(classifierContent, { id: 'Classifier' });
 
-export const classification: Resource = {
+export const classification: Resource = resource({
   tag: 'Classification',
   description: 'Labels for texts, always of those that were given, and how good they are.',
   parameters: storedParameters('tickets'),
+  needs: 'classify',
   routes: {
     'POST /classify': {
       operation: 'classify',
       summary: 'Label a text, or up to 256 of them',
       description: `Several are answered in their order, each admitted and paid for by itself: one that is refused has an error of its own. An answer that is kept is free, and says so.\n\n${STREAMS}`,
-      needs: 'classify',
       body: {
         schema: z.withMeta(classifyRequest, { id: 'ClassifyRequest' }),
         example: { input: 'I was charged twice', labels },
@@ -93,7 +93,6 @@ export const classification: Resource = {
       kind: 'classifier',
       title: 'Classifier',
       plural: 'classifiers',
-      needs: 'classify',
       example: { name: 'tickets', version, description: null, bytes: 141 },
       put: {
         schemas: putClassifier,
@@ -109,7 +108,6 @@ export const classification: Resource = {
       operation: 'evaluateClassifier',
       summary: 'Try it on labelled examples',
       description: `Several versions and models side by side: accuracy, F1, precision and recall of each label, the confusion matrix, the cost of a thousand, the mistakes themselves. Nothing comes from the cache.\n\n${STREAMS} Progress is told after each example.`,
-      needs: 'classify',
       body: {
         schema: z.withMeta(evaluateRequest, { id: 'EvaluateRequest' }),
         example: { examples: [{ input: 'I was charged twice', label: 'billing' }] },
@@ -150,4 +148,4 @@ export const classification: Resource = {
       errors: [503],
     },
   },
-};
+});

@@ -16,7 +16,7 @@ import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import type { ClassificationReport, TakenInput } from '../durable/contracts/classification.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { invalidRequest, tryAgain } from '../http/errors.ts';
-import { createRequestId } from '../http/request-id.ts';
+import { createRequestId } from '../http/headers/request-id.ts';
 import { streamOfTexts } from '../http/stream-of-texts.ts';
 import { API_VERSION } from '../upstream/ask-message.ts';
 import type { Fetch } from '../upstream/upstream.ts';

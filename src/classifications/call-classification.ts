@@ -1,24 +1,11 @@
-import type { Bindings } from '../durable/bindings.ts';
-import { callObject, type Remote } from '../durable/call-object.ts';
+import { callerOf } from '../durable/call-object.ts';
 import type { ClassificationObject } from '../durable/contracts/classification.ts';
-import { classificationStub } from '../durable/stubs.ts';
-import type { Settings } from '../settings/settings.ts';
+import { classificationStub, type ObjectPlace } from '../durable/stubs.ts';
 
-/** Whose object of which classification is called. */
-export interface ClassificationPlace {
-  env: Pick<Bindings, 'CLASSIFICATION'>;
-  settings: Settings;
-  account: string;
-  id: string;
-}
+/** Says which classification of which account is called. */
+export type ClassificationPlace = ObjectPlace<'CLASSIFICATION'>;
 
 /** Calls the object of a classification by batch, and again if the call was lost. @throws ObjectUnreachable 503 */
-export async function callClassification<T>(
-  place: ClassificationPlace,
-  call: (job: Remote<ClassificationObject>) => Promise<T>,
-): Promise<T> {
-  const { env, settings } = place;
-  return await callObject('classification', () =>
-    call(classificationStub(env, settings, place) as unknown as Remote<ClassificationObject>),
-  );
-}
+export const callClassification = callerOf<ClassificationPlace, ClassificationObject>('classification', (place) =>
+  classificationStub(place.env, place.settings, place),
+);

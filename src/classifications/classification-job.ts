@@ -3,9 +3,8 @@ import { pause } from '../async/pause.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
 import { isUnknownThere, UpstreamBatches } from '../batches/upstream-batches.ts';
-import { deliverEvent } from '../delivery/deliver-event.ts';
+import { deliverEnd, firstDelivery } from '../delivery/deliver-event.ts';
 import type { Bindings } from '../durable/bindings.ts';
-import { callAccount } from '../durable/call-account.ts';
 import type { BatchState, UpstreamBatch } from '../durable/contracts/batch.ts';
 import type {
   ClassificationObject,
@@ -16,13 +15,15 @@ import type {
   UnknownInput,
 } from '../durable/contracts/classification.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
-import { logFailure } from '../http/log.ts';
+import { ObjectRecord } from '../durable/object-record.ts';
+import type * as z from '../http/zod.ts';
 import { keepAnswer, RECALLED_AT_ONCE, recallAnswers } from '../kv/classified-answers.ts';
 import { fromUsd } from '../pricing/cost.ts';
-import { endOfJob, NO_COUNTS, shownJob } from './job-report.ts';
+import type { classificationEnded } from './classifications-answers.schema.ts';
+import { NO_COUNTS, shownJob } from './job-report.ts';
 import { countOutcomes, electedOf, resultOfParts } from './job-results.ts';
 import { FIRST_POLL_MS, JOB_AGAIN_MS, JOB_MAKING_MS, jobDueAt } from './job-schedule.ts';
-import { type Job, type JobPhase, JobTables } from './job-tables.ts';
+import { JOB_RECORD, type Job, type JobPhase, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
 
 /** If the request that brings the inputs is silent for this time, it has died. Milliseconds. */
@@ -36,23 +37,27 @@ const KEPT_IN_AN_ALARM = 500;
 const RESULTS_AT_ONCE = 500;
 /** How much is returned together. */
 const TEXTS_AT_ONCE = { characters: 524_288, inputs: 1_000 };
+type ClassificationEnded = z.output<typeof classificationEnded>;
 const NOT_MADE = 'This classification is not being made any more.';
 
 /**
  * The object of one classification by batch: its inputs, the known answers, and the answers of its batch. Only the batch
- * handles money. A crash here loses nothing, since the batch's results can be read again.
+ * handles money. A crash here loses nothing, since the batch's results can be read again. It is not the batch's own object:
+ * it exists before the batch, each try to make one has another id, and where all answers are known there is none.
+ *
+ * @example export { ClassificationJob } from 'sluice';
  */
 export class ClassificationJob extends EdgeObject implements ClassificationObject {
+  readonly #record: ObjectRecord<Job>;
   readonly #tables: JobTables;
-  #job: Job | undefined;
   #polledAt = 0;
   /** Answers on their way into the cache. */
   #keeping: Promise<unknown> = Promise.resolve();
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env);
+    this.#record = new ObjectRecord(ctx.storage, this.around, JOB_RECORD);
     this.#tables = new JobTables(ctx.storage);
-    this.#job = this.#tables.load();
   }
 
   async open(opening: ClassificationOpening): Promise<OpenedClassification> {
@@ -61,16 +66,17 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const before = this.#job;
     if (before?.phase === 'running' || before?.phase === 'ended') return { state: 'taken', report: shownJob(before) };
     const now = this.now();
-    const { id, account, batch } = opening;
+    const { id, batch } = opening;
     if (before?.batch !== batch) {
       // The same may be sent again while it is still being made. A maker that has died is silent.
       if (before && (before.phase !== 'taking' || now < before.touchedAt + TAKING_SILENT_MS)) return { state: 'busy' };
-      this.#tables.create();
-      this.#save({ ...opening, phase: 'taking', createdAt: now, touchedAt: now, recalledTo: -1, counts: NO_COUNTS });
+      const begun = { createdAt: now, touchedAt: now, recalledTo: -1, counts: NO_COUNTS };
+      this.#record.begin({ ...opening, phase: 'taking', ...begun });
+      this.#tables.clear();
     }
     this.around.alarm.wakeFor(now + JOB_MAKING_MS);
     // This comes before any input is stored, so that an erasure of the account reaches it.
-    await this.#callAccount(account, (object) => object.noteClassification(id, true));
+    await this.#record.account((account) => account.noteClassification(id, true));
     return { state: 'new' };
   }
 
@@ -90,23 +96,23 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       if (!last) return await this.#begun(before);
       const hashes = page.map(({ hash }) => hash);
       const found = await recallAnswers(this.env.STORE, account, hashes);
-      const job = this.#touch(batch);
+      this.#touch(batch);
       const known = page.flatMap(({ n, hash }) => {
         const answer = found.get(hash);
         return answer ? [[n, answer] as const] : [];
       });
       this.#tables.noteKnown(new Map(known));
-      this.#save({ ...job, recalledTo: last.n });
+      this.#record.change({ recalledTo: last.n });
       await pause(0);
     }
   }
 
   async #begun(job: Job): Promise<ClassificationReport> {
     const { texts, ...counts } = this.#tables.counts();
-    const next: Job = { ...job, counts: { ...job.counts, ...counts, requests: texts * job.votes } };
-    if (texts > 0) this.#save({ ...next, phase: 'sending' });
-    else await this.#end(job, { cost: 0 }, next.counts);
-    return shownJob(this.#job ?? next);
+    const all = { ...job.counts, ...counts, requests: texts * job.votes };
+    if (texts > 0) this.#record.change({ counts: all, phase: 'sending' });
+    else await this.#end(job, { cost: 0 }, all);
+    return shownJob(this.#job ?? { ...job, counts: all });
   }
 
   unknown(batch: string, after: number): UnknownInput[] {
@@ -117,7 +123,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
   sent(batch: string): ClassificationReport {
     const job = this.#job;
     if (job?.batch !== batch) throw new Error(NOT_MADE);
-    if (job.phase === 'sending') this.#run(job);
+    if (job.phase === 'sending') this.#run();
     return shownJob(this.#job as Job);
   }
 
@@ -126,10 +132,9 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     if (job?.batch !== batch) return;
     if (job.phase === 'taking') return await this.#forget(job);
     if (job.phase !== 'sending') return;
-    const abandoned = { ...job, isAbandoned: true };
-    this.#save(abandoned);
+    this.#record.change({ isAbandoned: true });
     this.around.alarm.wakeFor(this.now() + FIRST_POLL_MS);
-    await this.#recover(abandoned);
+    await this.#recover({ ...job, isAbandoned: true });
   }
 
   read(): ClassificationReport | undefined {
@@ -155,28 +160,22 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const job = this.#job;
     if (job?.phase === 'running') {
       await callBatch(this.#placeOf(job), (batch) => batch.cancel());
-      if (this.#job?.phase === 'running') this.#save({ ...this.#job, cancelAt: this.#job.cancelAt ?? this.now() });
+      if (this.#job?.phase === 'running') this.#record.change({ cancelAt: this.#job.cancelAt ?? this.now() });
       this.around.alarm.wakeFor(this.now());
     }
     return this.read();
   }
 
   async erase(): Promise<void> {
-    this.#job = undefined;
     // Answers on their way into the cache must be there before the account empties it.
-    await this.#keeping;
-    await this.around.deleteAll();
+    await Promise.all([this.#record.forget(), this.#keeping]);
   }
 
   /** Does the work that is due. It never throws, and sets the alarm again while anything is open. */
   override async alarm(): Promise<void> {
     this.around.alarm.fired();
-    try {
-      await this.#work();
-    } catch (thrown) {
-      logFailure({ classification: this.#job?.id ?? '' }, thrown);
-      this.around.alarm.wakeFor(this.now() + JOB_AGAIN_MS);
-    }
+    const isDone = await this.#record.try(() => this.#work());
+    if (!isDone) this.around.alarm.wakeFor(this.now() + JOB_AGAIN_MS);
     if (this.#job) this.around.alarm.wakeFor(jobDueAt(this.#job, this.now()));
   }
 
@@ -184,7 +183,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const job = this.#job;
     switch (job?.phase) {
       case undefined:
-        return await this.around.deleteAll();
+        return await this.#record.forget();
       case 'taking':
         if (this.now() >= job.touchedAt + JOB_MAKING_MS) await this.#forget(job);
         return;
@@ -193,7 +192,9 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
       case 'running':
         return await this.#poll(job);
       case 'ended':
-        await this.#deliver(job);
+        await deliverEnd<ClassificationEnded>(this.#record, 'classification.ended', () => ({
+          classification: shownJob(job),
+        }));
         await this.#keepAnswers(job);
         if (this.now() >= (job.endedAt ?? 0) + RESULTS_MS) await this.#forget(job);
         return;
@@ -210,7 +211,7 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     if (this.#job?.phase !== 'sending' || this.#job.batch !== job.batch) return;
     if (state.kind === 'known') {
       // Until the upstream has the batch, its last bytes may be withheld. If it is still known now, it was not given up.
-      if (isLate || state.upstream || state.batch.processing_status === 'ended') this.#run(this.#job);
+      if (isLate || state.upstream || state.batch.processing_status === 'ended') this.#run();
     } else if (isLate || job.isAbandoned) await this.#forget(this.#job);
   }
 
@@ -222,40 +223,37 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     if (state.kind !== 'known') return await this.#end(this.#job, {});
     const { batch, upstream } = state;
     if (batch.processing_status !== 'ended') return;
-    const usage = batch.results_url === null || !upstream ? undefined : await this.#votesThere(job, upstream, batch);
+    const usage = batch.results_url === null || !upstream ? undefined : await this.#readVotes(job, upstream, batch);
     const latest = this.#job as Job | undefined;
     if (latest?.phase === 'running') {
       await this.#end(latest, { cost: fromUsd(batch.cost_usd ?? 0), ...(usage ? { usage } : {}) });
     }
   }
 
-  /** @returns the usage of the answers; undefined if the upstream has not had them for a day. */
-  async #votesThere(
+  /**
+   * Reads the results of the batch once, as they come. After a crash, the next alarm reads them again.
+   *
+   * @returns the usage of the answers; undefined if the upstream has not had them for a day.
+   */
+  async #readVotes(
     job: Job,
     upstream: UpstreamBatch,
     { ended_at }: { ended_at: string | null },
   ): Promise<Job['usage']> {
     try {
-      return await this.#readVotes(job, upstream);
+      const answered = await new UpstreamBatches(this.upstream(), this.settings(), upstream).results(upstream.id);
+      return await readVotes(answered, job, (votes) => {
+        if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
+      });
     } catch (thrown) {
       if (isUnknownThere(thrown) && this.now() > Date.parse(ended_at ?? '') + DAY_MS) return undefined;
       throw thrown;
     }
   }
 
-  /** Reads the results of the batch once, as they come. After a crash, the next alarm reads them again. */
-  async #readVotes(job: Job, upstream: UpstreamBatch): Promise<NonNullable<Job['usage']>> {
-    const settings = this.settings();
-    const answered = await new UpstreamBatches(this.upstream(), settings, upstream).results(upstream.id);
-    const store = (votes: Parameters<JobTables['addVotes']>[0]) => {
-      if (this.#job?.phase === 'running') this.#tables.addVotes(votes);
-    };
-    return await readVotes(answered, job, store);
-  }
-
-  #run(job: Job): void {
+  #run(): void {
     this.#tables.forgetTexts();
-    this.#save({ ...job, phase: 'running' });
+    this.#record.change({ phase: 'running' });
     this.around.alarm.wakeFor(this.now() + FIRST_POLL_MS);
   }
 
@@ -264,25 +262,11 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const isOver = () => this.#job?.batch !== job.batch || this.#job.phase !== job.phase;
     const partsAfter = (n: number) => (isOver() ? [] : this.#tables.partsAfter(n, RESULTS_AT_ONCE));
     const counts = { ...known, ...(await countOutcomes(partsAfter, job)) };
-    const latest = this.#job;
     // It was ended or deleted meanwhile.
-    if (!latest || isOver()) return;
-    const url = job.deliverUrl ?? this.settings().BATCH_DELIVER_URL;
+    if (isOver()) return;
     const endedAt = this.now();
-    const delivery = url === undefined ? {} : { delivery: { failures: 0, nextAt: endedAt } };
-    this.#save({ ...latest, ...sums, counts, phase: 'ended', endedAt, ...delivery });
+    this.#record.change({ ...sums, counts, phase: 'ended', endedAt, ...firstDelivery(this.#record) });
     this.around.alarm.wakeFor(endedAt);
-  }
-
-  async #deliver(job: Job): Promise<void> {
-    const { delivery, deliverUrl: url } = job;
-    if (!delivery || this.now() < delivery.nextAt) return;
-    const by = { settings: this.settings(), env: this.env, now: this.now() };
-    const to = { url, usual: by.settings.BATCH_DELIVER_URL, failures: delivery.failures };
-    const next = await deliverEvent(endOfJob(job), to, by);
-    if (!this.#job) return;
-    const { delivery: _, ...rest } = this.#job;
-    this.#save(next ? { ...rest, delivery: next } : rest);
   }
 
   /** Caches the answers for which every vote was valid. For the others, another try may give a better answer. */
@@ -311,14 +295,12 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
    */
   #touch(batch: string, phase: JobPhase = 'taking'): Job {
     if (this.#job?.phase !== phase || this.#job.batch !== batch) throw new Error(NOT_MADE);
-    const job = { ...this.#job, touchedAt: this.now() };
-    this.#save(job);
-    return job;
+    this.#record.change({ touchedAt: this.now() });
+    return this.#job;
   }
 
-  #save(job: Job): void {
-    this.#job = job;
-    this.#tables.save(job);
+  get #job(): Job | undefined {
+    return this.#record.journal;
   }
 
   async #batchState(job: Job): Promise<BatchState> {
@@ -330,19 +312,13 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
   }
 
   /** Reports to the account and deletes everything, unless another request has gone on with it meanwhile. */
-  async #forget({ id, account, batch }: Job): Promise<void> {
-    const job = this.#job;
-    if (job?.batch !== batch) return;
+  async #forget({ id, batch }: Job): Promise<void> {
+    if (this.#job?.batch !== batch) return;
     // A request that sends the same again must wait until it is deleted.
-    const leaving = { ...job, touchedAt: this.now() };
-    this.#job = leaving;
-    await this.#callAccount(account, (object) => object.noteClassification(id, false));
-    if (this.#job !== leaving) return await this.#callAccount(account, (object) => object.noteClassification(id, true));
-    this.#job = undefined;
-    await this.around.deleteAll();
-  }
-
-  async #callAccount(account: string, call: Parameters<typeof callAccount<void>>[1]): Promise<void> {
-    await callAccount({ identity: { account }, accounts: this.env, settings: this.settings() }, call, 'persistent');
+    this.#record.change({ touchedAt: this.now() });
+    const leaving = this.#job;
+    await this.#record.account((account) => account.noteClassification(id, false));
+    if (this.#job === leaving) await this.#record.forget();
+    else if (this.#job) await this.#record.account((account) => account.noteClassification(id, true));
   }
 }

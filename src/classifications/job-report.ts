@@ -3,9 +3,7 @@
 import { Total } from '../classification/task/total.ts';
 import type { ClassificationReport } from '../durable/contracts/classification.ts';
 import { isoTimeOrNull } from '../http/times.ts';
-import type * as z from '../http/zod.ts';
 import { toUsd } from '../pricing/cost.ts';
-import type { classificationEnded } from './classifications-answers.schema.ts';
 import type { Job } from './job-tables.ts';
 
 export const NO_COUNTS: Job['counts'] = { inputs: 0, cached: 0, repeated: 0, requests: 0, labelled: 0, failed: 0 };
@@ -27,15 +25,5 @@ export function shownJob(job: Job): ClassificationReport {
     created_at: new Date(createdAt).toISOString(),
     ended_at: isoTimeOrNull(endedAt),
     results_url: null,
-  };
-}
-
-/** @returns the event that a classification has ended */
-export function endOfJob(job: Job): z.output<typeof classificationEnded> {
-  return {
-    type: 'classification.ended',
-    event_id: `evt_${job.id}`,
-    created_at: new Date(job.endedAt ?? 0).toISOString(),
-    classification: shownJob(job),
   };
 }

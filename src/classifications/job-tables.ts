@@ -2,14 +2,14 @@
 
 import type { ClassifyUsage } from '../classification/classify-answers.schema.ts';
 import type { Choice } from '../classification/task/prompt.ts';
+import type { PendingDelivery } from '../delivery/deliver-event.ts';
 import type {
   ClassificationOpening,
   InputFault,
   TakenInput,
   UnknownInput,
 } from '../durable/contracts/classification.ts';
-import { type Migration, migrate } from '../durable/migrations.ts';
-import { readFormat, writeFormat } from '../durable/stored-format.ts';
+import { RECORD_TABLE, type RecordKind } from '../durable/object-record.ts';
 import { Tables } from '../durable/tables.ts';
 import type { KeptAnswer } from '../kv/classified-answers.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
@@ -18,19 +18,21 @@ import type { Nanodollars } from '../pricing/cost.ts';
  * `inputs`: all of them in their order, their ids as JSON, since rows hold no half of a character; those that are equal share an item. `items`: each different text by the place of its
  * first input. `texts`: what has not gone up yet. `votes`: the answers of the batch.
  */
-const MIGRATIONS: readonly Migration[] = [
-  {
-    version: 1,
-    sql: `
-      create table job (one integer primary key check (one = 1), value text not null) strict;
-      create table inputs (n integer primary key, id text not null, item integer, fault text) strict;
-      create table items (n integer primary key, hash text unique, known text, kept integer not null default 0) strict;
-      create table texts (n integer primary key, text text not null) strict;
-      create table votes (
-        item integer not null, vote integer not null, answer text not null, primary key (item, vote)
-      ) strict, without rowid;`,
-  },
-];
+const TABLES = `
+  ${RECORD_TABLE}
+  create table inputs (n integer primary key, id text not null, item integer, fault text) strict;
+  create table items (n integer primary key, hash text unique, known text, kept integer not null default 0) strict;
+  create table texts (n integer primary key, text text not null) strict;
+  create table votes (
+    item integer not null, vote integer not null, answer text not null, primary key (item, vote)
+  ) strict, without rowid;`;
+
+/** What the record of a classification is. */
+export const JOB_RECORD: RecordKind = {
+  name: 'classification',
+  format: 'classification_batch',
+  migrations: [{ version: 1, sql: TABLES }],
+};
 
 /**
  * How far a classification is: taking (its inputs come), sending (its batch is being made), running, ended (every input has
@@ -54,7 +56,7 @@ export interface Job extends ClassificationOpening {
   usage?: ClassifyUsage;
   cost?: Nanodollars;
   /** The state of the delivery of its end; absent if nothing is delivered. */
-  delivery?: { failures: number; nextAt: number };
+  delivery?: PendingDelivery;
 }
 
 /** The outcome of one request of the batch. */
@@ -75,24 +77,11 @@ type VoteRow = { item: number; answer: string };
 
 /** Reads and writes the rows of a classification. */
 export class JobTables extends Tables {
-  /** Makes the tables, or empties them. */
-  create(): void {
-    migrate(this.storage, MIGRATIONS);
+  /** Deletes all rows but the record. */
+  clear(): void {
     this.together(() => {
       for (const table of ['inputs', 'items', 'texts', 'votes']) this.write(`delete from ${table}`);
     });
-  }
-
-  /** @returns the job; undefined if there is none */
-  load(): Job | undefined {
-    if (!this.has("sqlite_master where name = 'job'")) return undefined;
-    migrate(this.storage, MIGRATIONS);
-    const [row] = this.read<{ value: string }>('select value from job');
-    return row && readFormat<Job>('classification_batch', row.value);
-  }
-
-  save(job: Job): void {
-    this.insert('job', { one: 1, value: writeFormat('classification_batch', job) }, 'insert or replace');
   }
 
   /** Adds inputs that are not there yet. @param from the place of the first one */

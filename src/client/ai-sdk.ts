@@ -55,8 +55,11 @@ type Chunks = AsyncGenerator<UIMessageChunk<SluiceMetadata>, void, void>;
  * and a reload finds the running answer (`useChat({ id, messages: await loadMessages(client, id), resume: true })`).
  *
  * @example
- * const transport = createChatTransport({ client, request: { model: 'claude-haiku-5-5', max_tokens: 1000 } });
- * const { messages, sendMessage, stop } = useChat({ id: 'trip', transport });
+ * import { Chat } from '@ai-sdk/react'; // then, in a component, `useChat({ chat, resume: true })`
+ * const transport = createChatTransport({ client: sluice, request: { model, max_tokens: 500 } });
+ * const chat = new Chat({ id: 'trip', transport, messages: await loadMessages(sluice, 'trip') });
+ * await chat.sendMessage({ text: 'And then?' });
+ * show(chat.messages.at(-1)?.parts);
  */
 export function createChatTransport(options: SluiceChatOptions): ChatTransport<UIMessage> {
   const { client, request, stopOnAbort = true } = options;
@@ -171,6 +174,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
  * Loads a conversation's messages for `useChat`, also the question of a running turn.
  *
  * @returns no messages for an unknown conversation
+ * @example show(await loadMessages(sluice, 'trip'));
  */
 export async function loadMessages(client: Client, conversation: string): Promise<UIMessage<SluiceMetadata>[]> {
   const rows = await rowsOf(client, conversation);

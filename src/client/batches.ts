@@ -54,18 +54,32 @@ export function batchesOf(transport: Transport) {
      * Creates a batch. If the connection fails, it is sent again with the same key, so that there are never two batches.
      *
      * @param batch its requests, or a `Blob` of its JSON, so that a large batch need not be a string
+     * @example
+     * const { id } = await sluice.batches.create({
+     *   requests: [{ custom_id: 'first', params: { model, max_tokens: 500, messages } }],
+     * });
+     * show(id);
      */
     create(batch: BatchRequest | Blob, { signal, idempotencyKey = newKey() }: BatchCreateOptions = {}): Promise<Batch> {
       const headers = { 'idempotency-key': idempotencyKey };
       const send = () => transport.json<Batch>(PATH, { method: 'POST', body: batch, headers, signal });
       return patiently(send, isRetryable, MOST_CREATE_RETRIES, signal);
     },
-    /** Says the most that a batch can cost, and whether the account's budget has room for it. Nothing is sent to Claude. */
+    /**
+     * Says the most that a batch can cost, and whether the account's budget has room for it. Nothing is sent to Claude.
+     *
+     * @example show(await sluice.batches.dryRun({ requests }));
+     */
     dryRun: (batch: BatchRequest | Blob, { signal }: BatchOptions = {}): Promise<BatchEstimate> =>
       transport.json(PATH, { method: 'POST', body: batch, query: { dry_run: true }, signal }),
-    /** Gets a batch. */
+    /** Gets a batch. @example show((await sluice.batches.retrieve(batch.id)).processing_status); */
     retrieve,
-    /** Lists the batches, newest first. @param page how many to ask for at a time, and after which one to begin */
+    /**
+     * Lists the batches, newest first.
+     *
+     * @param page how many to ask for at a time, and after which one to begin
+     * @example for await (const { id, cost_usd } of sluice.batches.list()) show(id, cost_usd);
+     */
     async *list(page: Omit<PageRequest, 'before_id'> = {}): AsyncGenerator<Batch, void, void> {
       for (let query = page; ; ) {
         const { data, has_more, last_id } = await transport.json<Page<Batch>>(PATH, { query });
@@ -74,14 +88,22 @@ export function batchesOf(transport: Transport) {
         query = { ...page, after_id: last_id };
       }
     },
-    /** Cancels the items that no model has begun to answer. The batch ends some time later. */
+    /**
+     * Cancels the items that no model has begun to answer. The batch ends some time later.
+     *
+     * @example
+     * const { id } = await sluice.batches.create({ requests });
+     * show((await sluice.batches.cancel(id)).processing_status);
+     */
     cancel: (id: string): Promise<Batch> => transport.json(pathOf(id, '/cancel'), { method: 'POST' }),
-    /** Deletes a batch that has ended. */
+    /** Deletes a batch that has ended. @example await sluice.batches.delete(batch.id); */
     delete: (id: string): Promise<BatchDeletion> => transport.json(pathOf(id), { method: 'DELETE' }),
     /**
      * Yields the results of an ended batch as they come, in any order.
      *
      * @throws SluiceError `connection_error` if they break off, even if that looks like their end
+     * @example
+     * for await (const { custom_id, result } of sluice.batches.results(batch.id)) show(custom_id, result.type);
      */
     async *results(id: string, { signal }: BatchOptions = {}): AsyncGenerator<BatchResult, void, void> {
       const { request_counts } = await retrieve(id, { signal });
@@ -98,6 +120,9 @@ export function batchesOf(transport: Transport) {
      * network fails.
      *
      * @throws SluiceError `closed` if the signal is aborted; what the edge says, if asking again cannot help
+     * @example
+     * const ended = await sluice.batches.waitFor(batch.id, { onProgress: ({ request_counts }) => show(request_counts) });
+     * show(ended.cost_usd);
      */
     async waitFor(id: string, { signal, onProgress }: BatchWaitOptions = {}): Promise<Batch> {
       for (let asked = 0; ; asked += 1) {

@@ -40,7 +40,7 @@ export type Client = ReturnType<typeof createClient>;
  *
  * @example
  * const sluice = createClient({ baseURL: 'https://edge.example.com', token: () => fetchToken() });
- * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens, messages });
+ * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 500, messages });
  * for await (const text of stream.textDeltas()) show(text);
  */
 export function createClient(options: ClientOptions) {
@@ -51,29 +51,50 @@ export function createClient(options: ClientOptions) {
     messages: {
       /**
        * Asks for an answer, and yields its events as they come. In a conversation a lost connection is resumed; elsewhere it
-       * is the
-       * error `connection_error`.
+       * is the error `connection_error`.
+       *
+       * @example
+       * const stream = sluice.messages.stream({ model, max_tokens: 500, messages });
+       * for await (const event of stream) show(event.type);
        */
       stream,
-      /** Begins a turn that nobody waits for. Its end is delivered to `deliver_url`. It needs a conversation. */
+      /**
+       * Begins a turn that nobody waits for. Its end is delivered to `deliver_url`. It needs a conversation.
+       *
+       * @example
+       * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 500, messages });
+       * show((await sluice.conversations.turn('report', id)).status);
+       */
       begin: (request: BackgroundRequest, idempotencyKey = newKey()): Promise<ConversationTurn> =>
         transport.json('/messages', {
           method: 'POST',
           body: { ...request, background: true },
           headers: { 'idempotency-key': idempotencyKey },
         }),
-      /** The same as `stream`, with tools that run here: sends their results and asks again, until an answer calls no tool. */
+      /**
+       * The same as `stream`, with tools that run here: sends their results and asks again, until an answer calls no tool.
+       *
+       * @example
+       * const weather = { name: 'get_weather', input_schema: { type: 'object' as const }, run: () => 'It is sunny.' };
+       * show(await sluice.messages.run({ model, max_tokens: 500, messages, tools: [weather] }).text());
+       */
       run: (request: RunRequest, how?: StreamOptions) => new Run((turn) => stream(turn, how), request, how),
     },
     batches: batchesOf(transport),
     conversations: conversationsOf(transport),
-    /** Counts a prompt, and says whether it fits its model and what it costs as input. */
+    /**
+     * Counts a prompt, and says whether it fits its model and what it costs as input.
+     *
+     * @example
+     * const { input_tokens, fits } = await sluice.countTokens({ model, messages });
+     * show(input_tokens, fits);
+     */
     countTokens: (request: CountRequest): Promise<CountAnswer> =>
       transport.json('/count-tokens', { method: 'POST', body: request }),
     agents: stored<AgentPut, StoredAgent, StoredAgent>(transport, '/agents'),
     prefixes: {
       ...stored<PrefixPut, PrefixAnswer, StoredPrefix>(transport, '/prefixes'),
-      /** Gets what a prefix has saved, by day and version. */
+      /** Gets what a prefix has saved, by day and version. @example show(await sluice.prefixes.stats('manual')); */
       stats: (name: string, days?: PrefixStatsRequest): Promise<PrefixStats> =>
         transport.json(`/prefixes/${encodeURIComponent(name)}/stats`, { query: days }),
     },
@@ -81,24 +102,42 @@ export function createClient(options: ClientOptions) {
      * Labels one text, or several texts in one request.
      *
      * @throws SluiceError if the only input cannot be labelled; of several inputs each has its own error
+     * @example
+     * const { label } = await sluice.classify({ labels: ['praise', 'complaint'], input: 'It broke at once.' });
+     * show(label);
      */
     classify: <R extends ClassifyRequest>(request: R): Promise<Classified<R>> =>
       transport.json('/classify', { method: 'POST', body: request }),
     classifiers: {
       ...stored<ClassifierPut, StoredClassifier, StoredClassifier>(transport, '/classifiers'),
-      /** Evaluates a classifier, or several candidates, on examples whose labels are known. */
+      /**
+       * Evaluates a classifier, or several candidates, on examples whose labels are known.
+       *
+       * @example
+       * const examples = [{ input: 'It broke at once.', label: 'complaint' }];
+       * show(await sluice.classifiers.evaluate('tickets', { examples }));
+       */
       evaluate: (name: string, request: EvaluateRequest): Promise<Evaluation> =>
         transport.json(`/classifiers/${encodeURIComponent(name)}/evaluate`, { method: 'POST', body: request }),
     },
-    /** Gets what was spent, as sums by day, model, conversation, prefix or agent, in US dollars. */
+    /**
+     * Gets what was spent, as sums by day, model, conversation, prefix or agent, in US dollars.
+     *
+     * @example
+     * const { data } = await sluice.usage({ group_by: 'conversation' });
+     * for (const { key, cost_usd } of data) show(key, cost_usd);
+     */
     usage: (request?: UsageRequest): Promise<UsageReport> => transport.json('/usage', { query: request }),
-    /** Lists the rows of the ledger, one for each request, newest first. */
+    /** Lists the rows of the ledger, one for each request, newest first. @example show(await sluice.requests({ limit: 5 })); */
     requests: (page?: PageRequest & RequestsRequest): Promise<Page<ListedRequest>> =>
       transport.json('/usage/requests', { query: page }),
     /**
      * Calls any other route of the edge.
      *
      * @throws SluiceError with the error of the edge
+     * @example
+     * const response = await sluice.fetch('/models');
+     * show(await response.json());
      */
     fetch: (path: string, call?: Call): Promise<Response> => transport.send(path, call),
   };
@@ -109,21 +148,36 @@ function stored<Put, Answer, Stored>(transport: Transport, path: string) {
   // The `@` before a version is not encoded.
   const at = (name: string, rest = '') => `${path}/${encodeURIComponent(name).replace('%40', '@')}${rest}`;
   return {
-    /** Stores a new version, or points the name to a stored one. @param value with `pinned`: hashes that stay in use too */
+    /**
+     * Stores a new version, or points the name to a stored one.
+     *
+     * @param value with `pinned`: hashes that stay in use too
+     * @example
+     * const { version } = await sluice.agents.put('editor', { model, max_tokens: 500, system: 'Correct the spelling.' });
+     * show(version);
+     */
     put: (name: string, value: Put & { pinned?: string[] }): Promise<Answer> =>
       transport.json(at(name), { method: 'PUT', body: value }),
-    /** Lists them in the order of their names. */
+    /** Lists them in the order of their names. @example for (const { name } of (await sluice.prefixes.list()).data) show(name); */
     list: (page?: PageRequest): Promise<Page<NamedRow>> => transport.json(path, { query: page }),
-    /** Gets one version. @param ref `name` or `name@version` */
+    /** Gets one version. @param ref `name` or `name@version` @example show(await sluice.classifiers.get('tickets')); */
     get: (ref: string): Promise<Stored> => transport.json(at(ref)),
-    /** Lists the versions of a name, newest first. */
+    /** Lists the versions of a name, newest first. @example show((await sluice.agents.versions('editor')).data); */
     versions: (name: string, page?: PageRequest): Promise<Page<VersionRow>> =>
       transport.json(at(name, '/versions'), { query: page }),
-    /** Deletes a name with its versions. */
+    /** Deletes a name with its versions. @example await sluice.prefixes.delete('manual'); */
     delete: async (name: string): Promise<void> => {
       await transport.send(at(name), { method: 'DELETE' });
     },
-    /** Takes a version back from everybody, also from the conversations that hold it. @param ref `name@version` */
+    /**
+     * Takes a version back from everybody, also from the conversations that hold it.
+     *
+     * @param ref `name@version`
+     * @example
+     * const { version } = await sluice.agents.get('editor');
+     * await sluice.agents.put('editor', { model, max_tokens: 500, system: 'Correct the grammar.' });
+     * await sluice.agents.withdraw(version);
+     */
     withdraw: async (ref: string): Promise<void> => {
       const [name = '', hash = ''] = ref.split('@');
       await transport.send(at(name, `/versions/${encodeURIComponent(hash)}`), { method: 'DELETE' });

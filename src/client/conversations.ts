@@ -23,37 +23,72 @@ const at = (id: string, rest = '') => `/conversations/${encodeURIComponent(id)}$
 /** The conversations of the account. */
 export function conversationsOf(transport: Transport) {
   return {
-    /** Creates an empty conversation. Only needed to set defaults for its turns, because a first turn also creates one. */
+    /**
+     * Creates an empty conversation. Only needed to set defaults for its turns, because a first turn also creates one.
+     *
+     * @example
+     * const { id } = await sluice.conversations.create({ model, max_tokens: 500, system: 'Be brief.' });
+     * show(await sluice.messages.stream({ conversation: id, messages }).text());
+     */
     create: (fields: ConversationCreation = {}): Promise<Conversation> =>
       transport.json('/conversations', { method: 'POST', body: fields }),
-    /** Lists the conversations, newest first. */
+    /**
+     * Lists the conversations, newest first.
+     *
+     * @example for (const { id } of (await sluice.conversations.list()).data) show(id);
+     */
     list: (page?: ConversationsRequest): Promise<Page<ConversationRow>> =>
       transport.json('/conversations', { query: page }),
-    /** Gets one conversation. */
+    /** Gets one conversation. @example show((await sluice.conversations.get('trip')).cost_usd); */
     get: (id: string): Promise<Conversation> => transport.json(at(id)),
-    /** Changes fields of a conversation. Absent fields stay. */
+    /**
+     * Changes fields of a conversation. Absent fields stay.
+     *
+     * @example await sluice.conversations.update('trip', { title: 'Bern' });
+     */
     update: (id: string, fields: ConversationPatch): Promise<Conversation> =>
       transport.json(at(id), { method: 'PATCH', body: fields }),
-    /** Deletes a conversation. */
+    /** Deletes a conversation. @example await sluice.conversations.delete('trip'); */
     async delete(id: string): Promise<void> {
       await transport.send(at(id), { method: 'DELETE' });
     },
-    /** Lists the messages, oldest first. */
+    /** Lists the messages, oldest first. @example show((await sluice.conversations.messages('trip')).data); */
     messages: (id: string, page?: HistoryRequest): Promise<Page<ConversationMessage>> =>
       transport.json(at(id, '/messages'), { query: page }),
-    /** Gets what a turn did: its steps, what they cost, and the calls of tools that the edge made. */
+    /**
+     * Gets what a turn did: its steps, what they cost, and the calls of tools that the edge made.
+     *
+     * @example
+     * const { data } = await sluice.conversations.messages('trip');
+     * if (data[0]) show(await sluice.conversations.turn('trip', data[0].turn));
+     */
     turn: (id: string, turn: string): Promise<ConversationTurn> =>
       transport.json(at(id, `/turns/${encodeURIComponent(turn)}`)),
-    /** Stops a turn, and keeps the part of the answer that has come. An ended turn does not change. */
+    /**
+     * Stops a turn, and keeps the part of the answer that has come. An ended turn does not change.
+     *
+     * @example
+     * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 500, messages });
+     * show((await sluice.conversations.cancel('report', id)).status);
+     */
     cancel: (id: string, turn: string): Promise<ConversationTurn> =>
       transport.json(at(id, `/turns/${encodeURIComponent(turn)}`), { method: 'DELETE' }),
-    /** Lists the calls that wait for approval. While there are any, the conversation accepts no message. */
+    /**
+     * Lists the calls that wait for approval. While there are any, the conversation accepts no message.
+     *
+     * @example
+     * for (const { name, input } of (await sluice.conversations.approvals('release')).data) show(name, input);
+     */
     approvals: (id: string, whose: { account?: string } = {}): Promise<Page<Approval>> =>
       transport.json(at(id, '/approvals'), { query: whose }),
     /**
      * Decides on a call that waits for approval.
      *
      * @returns the turn that goes on, if this was the last open call of its step; otherwise the call
+     * @example
+     * for (const { id } of (await sluice.conversations.approvals('release')).data) {
+     *   show(await sluice.conversations.approve('release', id, { decision: 'deny', reason: 'Not on a Friday.' }));
+     * }
      */
     approve: (
       id: string,
@@ -69,6 +104,9 @@ export function conversationsOf(transport: Transport) {
      *
      * @returns null if no turn runs; then the history is complete
      * @throws SluiceError 404 for an unknown conversation, without `ifAbsent`
+     * @example
+     * const stream = await sluice.conversations.resume('trip');
+     * show(stream ? await stream.text() : 'Nothing runs.');
      */
     async resume(id: string, options?: StreamOptions): Promise<MessageStream | null> {
       const stream = new MessageStream(transport, { conversation: id }, options);
@@ -81,19 +119,32 @@ export function conversationsOf(transport: Transport) {
      * Stops the running turn, if there is one. The part of the answer that has come is kept.
      *
      * @param only stops only this turn. Another turn goes on
+     * @example show((await sluice.conversations.stop('trip')).state);
      */
     stop: (id: string, only: { turn?: string } = {}): Promise<Conversation> =>
       transport.json(at(id, '/stop'), { method: 'POST', query: only }),
-    /** Goes back to the state before a message's turn, so that something else can be asked. */
+    /**
+     * Goes back to the state before a message's turn, so that something else can be asked.
+     *
+     * @example
+     * const { data } = await sluice.conversations.messages('trip');
+     * if (data[0]) show((await sluice.conversations.rewind('trip', data[0].id)).turns);
+     */
     rewind: (id: string, before: string): Promise<Conversation> =>
       transport.json(at(id, '/rewind'), { method: 'POST', body: { before } }),
-    /** Copies a conversation into a new one: all of it, or up to the turn of a message. */
+    /**
+     * Copies a conversation into a new one: all of it, or up to the turn of a message.
+     *
+     * @example show(await sluice.conversations.fork('trip'));
+     */
     fork: (id: string, fields: ConversationFork = {}): Promise<Conversation> =>
       transport.json(at(id, '/fork'), { method: 'POST', body: fields }),
     /**
      * Exports a conversation: first the conversation itself, then its messages.
      *
      * @throws SluiceError `connection_error` if the export is incomplete
+     * @example
+     * for await (const line of sluice.conversations.export('trip')) show(JSON.stringify(line));
      */
     async *export(id: string): AsyncGenerator<ConversationLine, void, void> {
       const response = await transport.send(at(id, '/export'));

@@ -14,7 +14,16 @@ export interface SluiceErrorOptions {
   cause?: unknown;
 }
 
-/** The error that this client throws, always. */
+/**
+ * The error that this client throws, always.
+ *
+ * @example
+ * try {
+ *   await sluice.conversations.get('unknown');
+ * } catch (error) {
+ *   if (error instanceof SluiceError) show(error.type, error.requestId);
+ * }
+ */
 export class SluiceError extends Error {
   override name = 'SluiceError';
   readonly type: SluiceErrorType;

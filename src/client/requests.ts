@@ -24,7 +24,7 @@ import type {
   ConversationRow,
   conversationReport,
   messageRow,
-  turnAccount,
+  turnReport,
 } from '../conversations/conversations-answers.schema.ts';
 import type { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
 import type { listOf } from '../http/page.ts';
@@ -164,7 +164,7 @@ export type ConversationFork = z.input<typeof forkRequest>;
 export type Conversation = z.output<typeof conversationReport>;
 export type ConversationMessage = z.output<typeof messageRow>;
 /** What a turn did: its requests to the model, and the calls of tools that the edge made. */
-export type ConversationTurn = z.output<typeof turnAccount>;
+export type ConversationTurn = z.output<typeof turnReport>;
 /** A call that waits for approval, or has waited. */
 export type Approval = z.output<typeof approvalRow>;
 export type ApprovalDecision = z.input<typeof decisionRequest>;

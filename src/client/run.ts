@@ -46,7 +46,15 @@ export interface Step {
   turn: string | undefined;
 }
 
-/** Runs several turns with tools between them, and gives the events of all turns one after the other. */
+/**
+ * Runs several turns with tools between them, and gives the events of all turns one after the other.
+ *
+ * @example
+ * const weather = { name: 'get_weather', input_schema: { type: 'object' as const }, run: () => 'It is sunny.' };
+ * const run = sluice.messages.run({ model, max_tokens: 500, messages, tools: [weather] });
+ * for await (const text of run.textDeltas()) show(text);
+ * show(run.costUsd, run.steps.length);
+ */
 export class Run extends SdkReader {
   /** The turns that have ended. */
   readonly steps: Step[] = [];
@@ -86,13 +94,13 @@ export class Run extends SdkReader {
     return last.message;
   }
 
-  /** Stops listening, and starts no other turn. */
+  /** Stops listening, and starts no other turn. @example run.close(); */
   override close(): void {
     this.#over = true;
     this.#stream?.close();
   }
 
-  /** Stops the running turn, and starts no other one. The last step has the results of its tools. */
+  /** Stops the running turn, and starts no other one. The last step has the results of its tools. @example await run.stop(); */
   async stop(): Promise<void> {
     this.#over = true;
     await this.#stream?.stop();

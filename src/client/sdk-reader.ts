@@ -29,14 +29,14 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
     }
   }
 
-  /** Yields the pieces of text as they come. */
+  /** Yields the pieces of text as they come. @example for await (const text of stream.textDeltas()) show(text); */
   async *textDeltas(): AsyncGenerator<string, void, void> {
     for await (const event of this) {
       if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
     }
   }
 
-  /** @returns the text of `finalMessage()` */
+  /** @returns the text of `finalMessage()` @example show(await stream.text()); */
   async text(): Promise<string> {
     return textOf(await this.finalMessage());
   }
@@ -46,6 +46,9 @@ export abstract class SdkReader implements AsyncIterable<RawMessageStreamEvent> 
    *
    * @returns the complete answer; for a run, its last answer
    * @throws SluiceError why the answer is incomplete; `closed` if it was closed before its end
+   * @example
+   * const { content, stop_reason } = await stream.finalMessage();
+   * show(content, stop_reason);
    */
   async finalMessage(): Promise<Message> {
     for await (const _ of this.feed.read());

@@ -42,6 +42,11 @@ const MOST_ATTEMPTS_REACHED = 2;
  * Reads an answer while it comes: Anthropic's events, each once, even if the connection is lost in between.
  *
  * Events are read as fast as they come, even if nobody iterates. It can be iterated more than once.
+ *
+ * @example
+ * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 500, messages });
+ * for await (const text of stream.textDeltas()) show(text);
+ * show(stream.costUsd);
  */
 export class MessageStream extends SdkReader {
   readonly conversation: string | undefined;
@@ -105,7 +110,12 @@ export class MessageStream extends SdkReader {
     return this.#builder.message;
   }
 
-  /** Waits until the answer starts. @returns false if no answer will come, or it failed; reading then throws the error */
+  /**
+   * Waits until the answer starts.
+   *
+   * @returns false if no answer will come, or it failed; reading then throws the error
+   * @example if (await stream.opened()) show(stream.turn);
+   */
   opened(): Promise<boolean> {
     return this.#opened;
   }
@@ -117,7 +127,11 @@ export class MessageStream extends SdkReader {
     return message;
   }
 
-  /** Stops listening. In a conversation the turn goes on, and can be resumed; elsewhere the answer ends here. */
+  /**
+   * Stops listening. In a conversation the turn goes on, and can be resumed; elsewhere the answer ends here.
+   *
+   * @example stream.close();
+   */
   override close(): void {
     this.#closed.abort();
   }
@@ -125,6 +139,8 @@ export class MessageStream extends SdkReader {
   /**
    * Stops the turn. What has come is kept, the events that end the answer still come, and `finalMessage()` gives the
    * message so far. Without a conversation it is the same as `close()`.
+   *
+   * @example await stream.stop();
    */
   async stop(): Promise<void> {
     const { conversation } = this;

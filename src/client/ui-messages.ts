@@ -91,6 +91,10 @@ function bytesOf(base64: string): Uint8Array {
 /**
  * Turns a conversation's history into the `messages` of `useChat`. There, an answer and the results of its tools are one
  * message.
+ *
+ * @example
+ * const { data } = await sluice.conversations.messages('trip');
+ * show(toUIMessages(data));
  */
 export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<SluiceMetadata>[] {
   const messages: UIMessage<SluiceMetadata>[] = [];

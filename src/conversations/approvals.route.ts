@@ -8,9 +8,9 @@ import { Hono } from '../http/hono.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { isAccount } from '../identity/identity.ts';
+import { noConversation } from './answers/crossing-answer.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 import { isConversationId } from './conversations.schema.ts';
-import { noConversation } from './turn-answer.ts';
 import { type ConversationCall, callConversation, mountedPath } from './turn-proxy.ts';
 
 /** Makes the routes of calls that wait for approval. */

@@ -47,7 +47,7 @@ export function beginAgain(context: ConversationContext, row: TurnRow, hooks: Tu
   if (!stored || number > MOST_BEGINNINGS) return undefined;
   const request = stored.request as RunRequest;
   const question = messagesOf(transcript, row.seq).flatMap((seq) =>
-    Array.from(transcript.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
+    Array.from(transcript.messages.history({ from: seq, to: seq, pending: true }), ({ text }) => text),
   );
   const body = edit(String(stored.rest), { messages: `[${question.join(',')}]` });
   const plan = planAgain(context, request, body, { isAgain: true });

@@ -3,11 +3,12 @@
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { edit } from '../json/edit.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
-import { heldAgent, layerOf, ownerOfTool, type Taken } from './held-agent.ts';
-import { checkHeld } from './held-prefix.ts';
+import { isRefused } from './answers/turn-events.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { startConversation } from './profile-changes.ts';
+import { layerOf, ownerOfTool, retainedAgent, type Taken } from './retained-agent.ts';
+import { checkRetained } from './retained-prefix.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';
 import type { RunContext } from './runs/run-context.ts';
@@ -21,7 +22,6 @@ import { Turn, type TurnOptions } from './turn/turn.ts';
 import type { TurnContext } from './turn/turn-context.ts';
 import { listedParentOf } from './turn/turn-ending.ts';
 import { TurnRunner } from './turn/turn-runner.ts';
-import { isRefused } from './turn-events.ts';
 
 /** A turn's request whose body has been read. */
 export type ReadRequest = TurnRequest & { body: string };
@@ -47,16 +47,16 @@ export function planTurn(
 ): NextRequest {
   if (present) checkNamed(present, request);
   const betas = request.headers['anthropic-beta'];
-  const agent = present ? heldAgent(context) : taken?.agent && taken.stored;
+  const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
   return nextRequest(request.body, context.transcript, context.settings(), {
     ...{ prefix: taken, agent, betas, isRun: isRun(request) },
   });
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
-export function checkNamed(held: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
-  if (agent !== undefined) checkHeld('agent', held.agent, agent);
-  if (prefix !== undefined) checkHeld('prefix', held.prefix, prefix);
+export function checkNamed(retained: Profile, { prefix, agent }: Pick<TurnRequest, 'prefix' | 'agent'>): void {
+  if (agent !== undefined) checkRetained('agent', retained.agent, agent);
+  if (prefix !== undefined) checkRetained('prefix', retained.prefix, prefix);
 }
 
 /** `onEnd` is called once a turn has ended and is stored; `onBroken` where that failed, and the object must be aborted. */
@@ -80,7 +80,7 @@ export function beginTurn(
   const now = context.now();
   const isNew = !transcript.profile?.exists;
   if (isNew) startWithDefaults(context, request, planned, taken);
-  const agent = heldAgent(context);
+  const agent = retainedAgent(context);
   if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.watch(now + WATCH_MS);
   if (isNew) maintenance.noteRetention();
@@ -139,7 +139,7 @@ function startWithDefaults(
     if (tools !== undefined) transcript.freeze('tools', tools);
     if (taken?.runs !== undefined) transcript.freeze('runs', taken.runs);
     if (taken?.agent) transcript.freeze('agent', taken.stored.text);
-    if (taken) transcript.save({ ...profile, prefix: taken.held ?? null, agent: taken.agent ?? null });
+    if (taken) transcript.save({ ...profile, prefix: taken.retained ?? null, agent: taken.agent ?? null });
   });
 }
 
@@ -185,7 +185,7 @@ export function runContextOf(
       ownerOf: (tool) => ownerOfTool(context, tool),
     },
     isStreaming: request.stream,
-    approvers: heldAgent(context)?.definition.approvers ?? 'owner',
+    approvers: retainedAgent(context)?.definition.approvers ?? 'owner',
     carried,
     now,
     plan: (body) => planAgain(context, request, body, { isStep: true }),
@@ -245,7 +245,7 @@ export function planAgain(
   return nextRequest(body, transcript, context.settings(), {
     ...options,
     prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
-    agent: heldAgent(context),
+    agent: retainedAgent(context),
     betas: request.headers['anthropic-beta'],
     isRun: isRun(request),
   });

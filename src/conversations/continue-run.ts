@@ -3,8 +3,9 @@
 import type { CalledDecision, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
 import { finalError } from '../http/errors.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
+import { failedResult } from './answers/crossing-answer.ts';
+import { answerDecision, storeDecision } from './answers/decide.ts';
 import { newTurnRow, runContextOf, type TurnHooks, WATCH_MS } from './begin-turn.ts';
-import { answerDecision, storeDecision } from './decide.ts';
 import type { ConversationContext } from './maintenance.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';
@@ -12,7 +13,6 @@ import type { TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnsOfRun } from './storage/turn-queries.ts';
 import { type RunRequest, storedRunOf } from './stored-run.ts';
-import { failedResult } from './turn-answer.ts';
 
 /** Stores a decision. After the last decision it also begins the turn that goes on. Does both or neither. */
 export function decideOn(

@@ -4,14 +4,14 @@ import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { listNamedAccount } from '../auth/list-account.ts';
 import type { CrossingText, Result } from '../durable/contracts/conversation.ts';
 import { type ApiError, invalidRequest, notFound } from '../http/errors.ts';
+import { mediaTypeOf } from '../http/headers/media-type.ts';
 import { Hono } from '../http/hono.ts';
-import { mediaTypeOf } from '../http/media-type.ts';
 import { readPage } from '../http/page.ts';
 import { validate } from '../http/validate.ts';
 import { isAccount } from '../identity/identity.ts';
+import { noConversation } from './answers/crossing-answer.ts';
 import { checkedLines } from './checked-backup.ts';
 import { conversationsQuery, isConversationId } from './conversations.schema.ts';
-import { noConversation } from './turn-answer.ts';
 import { apiErrorOf, callOwn } from './turn-proxy.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;

@@ -26,30 +26,7 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
-import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answer-turn.ts';
-import { beginAgain, resumeRun } from './begin-again.ts';
-import { beginTurn, planTurn, type ReadRequest, WATCH_MS } from './begin-turn.ts';
-import { decideOn } from './continue-run.ts';
-import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
-import { promptToCount } from './count-prompt.ts';
-import { awaitsApproval, cancelWaiting, openApprovals } from './decide.ts';
-import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './held-agent.ts';
-import { releaseUnused } from './held-prefix.ts';
-import { backupLines, copyLines, rewindTo } from './history/forks.ts';
-import { importing } from './history/imported-turns.ts';
-import type { NextRequest } from './history/next-request.ts';
-import { describe, exportLines, pageOfMessages } from './history/views.ts';
-import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
-import { accountRequestOf } from './object-context.ts';
-import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
-import { resumeTurn } from './resume-turn.ts';
-import { DamagedTable, damageBy, damageIn } from './storage/damaged-row.ts';
-import { GRACE_MS, type Profile } from './storage/rows.ts';
-import { Transcript } from './storage/transcript.ts';
-import { subagentOutcomeOf } from './subagent-outcome.ts';
-import { endDamagedTurns } from './turn/end-damaged.ts';
-import type { Runner } from './turn/running-turn.ts';
-import { accountOfTurn } from './turn-account.ts';
+import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answers/answer-turn.ts';
 import {
   conflict,
   crossingText,
@@ -62,8 +39,31 @@ import {
   stoppedBefore,
   unknownConversation,
   wireError,
-} from './turn-answer.ts';
-import { outcomeOfTurn } from './turn-outcome.ts';
+} from './answers/crossing-answer.ts';
+import { awaitsApproval, cancelWaiting, openApprovals } from './answers/decide.ts';
+import { accountRequestOf } from './answers/object-context.ts';
+import { resumeTurn } from './answers/resume-turn.ts';
+import { subagentOutcomeOf } from './answers/subagent-outcome.ts';
+import { outcomeOfTurn } from './answers/turn-outcome.ts';
+import { reportOfTurn } from './answers/turn-report.ts';
+import { beginAgain, resumeRun } from './begin-again.ts';
+import { beginTurn, planTurn, type ReadRequest, WATCH_MS } from './begin-turn.ts';
+import { decideOn } from './continue-run.ts';
+import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import { promptToCount } from './count-prompt.ts';
+import { backupLines, copyLines, rewindTo } from './history/forks.ts';
+import { importing } from './history/imported-turns.ts';
+import type { NextRequest } from './history/next-request.ts';
+import { describe, exportLines, pageOfMessages } from './history/views.ts';
+import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
+import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
+import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './retained-agent.ts';
+import { releaseUnused } from './retained-prefix.ts';
+import { DamagedTable, damageBy, damageIn } from './storage/damaged-row.ts';
+import { GRACE_MS, type Profile } from './storage/rows.ts';
+import { Transcript } from './storage/transcript.ts';
+import { endDamagedTurns } from './turn/end-damaged.ts';
+import type { Runner } from './turn/running-turn.ts';
 
 /** How long a stop or a deletion waits for the turn to end. */
 const STOP_MS = 10_000;
@@ -73,6 +73,8 @@ const STOP_MS = 10_000;
  *
  * The object owns a turn before anything goes up, and the turn goes on when its caller leaves. Whether a turn may begin is
  * decided in one step, without waiting. If a crash interrupts a turn, the turn is ended from its log when the object wakes.
+ *
+ * @example export { Conversation } from 'sluice';
  */
 export class Conversation extends EdgeObject implements ConversationObject {
   readonly #transcript: Transcript;
@@ -122,7 +124,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       try {
         return withAgentNamed(await this.#turn(read, taken), this.#transcript);
       } finally {
-        releaseUnused(this.#context, taken?.held);
+        releaseUnused(this.#context, taken?.retained);
       }
     } catch (thrown) {
       return { kind: 'error', error: wireError(damageIn(thrown) ?? toApiError(thrown)) };
@@ -161,9 +163,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
-  turnAccount(id: string): Result<CrossingText> {
+  turnReport(id: string): Result<CrossingText> {
     this.#recover();
-    return this.#transcript.profile ? accountOfTurn(this.#transcript, id) : unknownConversation();
+    return this.#transcript.profile ? reportOfTurn(this.#transcript, id) : unknownConversation();
   }
 
   /** @returns the outcome of the turn with an idempotency key. @param isAwaited whether to wait until the turn has ended */
@@ -178,7 +180,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     await this.stop({ turn });
     cancelWaiting(this.#transcript, turn, this.now());
     this.#maintenance.notePaused();
-    return this.turnAccount(turn);
+    return this.turnReport(turn);
   }
 
   /** @returns the calls that wait for approval, as JSON text. */
@@ -231,7 +233,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       return failedResult(thrown);
     }
     if (!this.#isFree()) {
-      releaseUnused(this.#context, taken?.held);
+      releaseUnused(this.#context, taken?.retained);
       return idTaken(place.id);
     }
     return await this.#storing(storeCreated(this.#context, place, fields, { system, tools, history }, taken));

@@ -27,7 +27,7 @@ export const conversationReport = z.extend(conversationRow, {
   max_tokens: z.nullable(z.int()),
   system: z.unknown(),
   tools: z.described(z.unknown(), 'Without the addresses of those that the edge calls.'),
-  prefix: z.described(z.nullable(z.string()), 'name@version: held since it was created.'),
+  prefix: z.described(z.nullable(z.string()), 'name@version: retained since it was created.'),
   agent: z.described(
     z.nullable(z.object({ name: z.string(), version: z.string() })),
     'Its name, and name@version: copied when it was created.',
@@ -96,7 +96,7 @@ export const approvalRow = z.object({
 });
 
 /** What a turn did. */
-export const turnAccount = z.object({
+export const turnReport = z.object({
   type: z.literal('turn'),
   id: z.string(),
   continues: z.described(z.nullable(z.string()), 'The turn that has waited for approval, and that this goes on with.'),
@@ -155,7 +155,7 @@ export const turnEnded = z.object({
   created_at: z.iso.datetime(),
   account: z.string(),
   conversation: z.string(),
-  turn: turnAccount,
+  turn: turnReport,
   message: z.described(
     z.nullable(z.looseObject({ content: z.array(z.looseObject({ type: z.string() })) })),
     'The answer, as a caller gets it who does not stream; null where there is none, or where it is very long.',

@@ -23,7 +23,7 @@ import {
   conversationReport,
   conversationRow,
   messageRow,
-  turnAccount,
+  turnReport,
 } from './conversations-answers.schema.ts';
 
 const row = {
@@ -125,7 +125,7 @@ const conversationList = namedList('ConversationList', rowSchema);
 const approvalList = namedList('ApprovalList', approvalSchema);
 
 /** A turn in the reference. A request in the background is answered with it too. */
-export const turnSchema = z.withMeta(turnAccount, { id: 'ConversationTurn' });
+export const turnSchema = z.withMeta(turnReport, { id: 'ConversationTurn' });
 const decided = z.union([approvalSchema, turnSchema]);
 const reportSchema = z.withMeta(conversationReport, { id: 'Conversation' });
 const conversation = (description: string) => jsonAnswer(description, reportSchema, report);

@@ -7,14 +7,16 @@ import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Resumed } from '../durable/contracts/conversation.ts';
+import type { JsonBody } from '../http/body/json-body.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
 import { idsNamed } from '../upstream/request/named-ids.ts';
+import { crossingText, noConversation } from './answers/crossing-answer.ts';
+import { streamedTurn } from './answers/turn-stream.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -29,7 +31,6 @@ import {
 } from './conversations.schema.ts';
 import { withErrorLine } from './export-stream.ts';
 import { checkRun } from './runs/check-run.ts';
-import { crossingText, noConversation } from './turn-answer.ts';
 import {
   apiErrorOf,
   type ConversationCall,
@@ -39,7 +40,6 @@ import {
   orAgain,
   refuseSubagent,
 } from './turn-proxy.ts';
-import { streamedTurn } from './turn-stream.ts';
 
 /** Makes the routes of conversations. */
 export function conversationsRoutes() {
@@ -49,29 +49,7 @@ export function conversationsRoutes() {
       const page = { ...readPage(c.req.query()), ...validate(conversationsQuery, c.req.query()) };
       return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
     })
-    .post('/conversations', async (c) => {
-      const body = await bodyOf(c);
-      // These go to the object as texts, because an object's call cannot carry deeply nested objects.
-      const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
-      checkRun({ tools }, c.get('identity'), c.get('settings'));
-      await pauseAfterBody(body);
-      // Later turns only check what is new in them.
-      await checkOwned(contextOf(c), idsNamed(body.json));
-      const texts = memberTexts(body.text);
-      const id = fields.id ?? newConversationId();
-      checkRetention(c, fields.retention_seconds);
-      const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
-      const place = { account: c.get('identity').account, id };
-      const asked = { ...fields, identity: c.get('identity') };
-      const given = (name: 'system' | 'tools' | 'messages') => {
-        const text = texts.get(name);
-        return text === undefined ? {} : { [name]: crossingText(text) };
-      };
-      const created = await storing(c, id, (object) =>
-        object.create(place, asked, { ...given('system'), ...given('tools'), ...given('messages') }),
-      );
-      return json(created, 201, quotaStatus);
-    })
+    .post('/conversations', async (c) => await createWith(c))
     .get('/conversations/:id', async (c) => json(await callConversation(c, idOf(c), (object) => object.read())))
     .patch('/conversations/:id', async (c) => {
       const body = await bodyOf(c);
@@ -89,21 +67,9 @@ export function conversationsRoutes() {
       if (!(await orAgain(async (again) => (await erase()) || again))) throw noConversation();
       return c.json({ type: 'conversation_deleted', id });
     })
-    .get('/conversations/:id/messages', async (c) => {
-      const { pending, view, if_absent } = validate(historyQuery, c.req.query());
-      const page = { ...readPage(c.req.query()), pending: pending === 'true', view };
-      const mayBeAbsent = if_absent && page.after_id === undefined && page.before_id === undefined;
-      const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) =>
-        object.messages(page),
-      ).catch((thrown: unknown) => {
-        if (mayBeAbsent && thrown instanceof ApiError && thrown.status === 404) return undefined;
-        throw thrown;
-      });
-      if (!body) return c.json(listOf([], false, String));
-      return new Response(body, { headers: { 'content-type': 'application/json' } });
-    })
+    .get('/conversations/:id/messages', async (c) => await messagesPage(c))
     .get('/conversations/:id/turns/:turn', async (c) =>
-      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnAccount(c.req.param('turn')))),
+      json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
     )
     .delete('/conversations/:id/turns/:turn', async (c) =>
       json(await callConversation<CrossingText>(c, idOf(c), (object) => object.cancel(c.req.param('turn')))),
@@ -133,6 +99,45 @@ export function conversationsRoutes() {
       const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
       return json(await storing(c, id, (object) => object.fork(id, at), from), 201, quotaStatus);
     });
+}
+
+/** Makes a conversation, perhaps with what has been said elsewhere. */
+async function createWith(c: Context<AppEnv>): Promise<Response> {
+  const body = await bodyOf(c);
+  // These go to the object as texts, because an object's call cannot carry deeply nested objects.
+  const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
+  checkRun({ tools }, c.get('identity'), c.get('settings'));
+  await pauseAfterBody(body);
+  // Later turns only check what is new in them.
+  await checkOwned(contextOf(c), idsNamed(body.json));
+  const texts = memberTexts(body.text);
+  const id = fields.id ?? newConversationId();
+  checkRetention(c, fields.retention_seconds);
+  const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
+  const place = { account: c.get('identity').account, id };
+  const asked = { ...fields, identity: c.get('identity') };
+  const given = (name: 'system' | 'tools' | 'messages') => {
+    const text = texts.get(name);
+    return text === undefined ? {} : { [name]: crossingText(text) };
+  };
+  const created = await storing(c, id, (object) =>
+    object.create(place, asked, { ...given('system'), ...given('tools'), ...given('messages') }),
+  );
+  return json(created, 201, quotaStatus);
+}
+
+async function messagesPage(c: Context<AppEnv>): Promise<Response> {
+  const { pending, view, if_absent } = validate(historyQuery, c.req.query());
+  const page = { ...readPage(c.req.query()), pending: pending === 'true', view };
+  const mayBeAbsent = if_absent && page.after_id === undefined && page.before_id === undefined;
+  const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page)).catch(
+    (thrown: unknown) => {
+      if (mayBeAbsent && thrown instanceof ApiError && thrown.status === 404) return undefined;
+      throw thrown;
+    },
+  );
+  if (!body) return c.json(listOf([], false, String));
+  return new Response(body, { headers: { 'content-type': 'application/json' } });
 }
 
 async function resume(c: Context<AppEnv>): Promise<Response> {

@@ -107,7 +107,7 @@ export const createConversation = z.strictObject({
     ),
     importedHistory,
   ),
-  prefix: z.optionally(prefixRef, 'The version that it means now is held.'),
+  prefix: z.optionally(prefixRef, 'The version that it means now is retained.'),
   agent: z.optionally(agentRef, 'The version that it means now is copied; it takes no prefix then.'),
   model: z.optional(
     z.string().check(z.minLength(1, 'Input should be a non-empty string: the id of a model'), z.maxLength(256)),

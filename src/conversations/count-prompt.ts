@@ -3,14 +3,14 @@
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import type { PromptRequest, Result } from '../durable/contracts/conversation.ts';
 import { toApiError } from '../http/errors.ts';
+import { failedResult, receivedText } from './answers/crossing-answer.ts';
+import { accountRequestOf } from './answers/object-context.ts';
 import { checkNamed } from './begin-turn.ts';
-import { heldAgent, withdrawnFrom } from './held-agent.ts';
-import { layHeld } from './held-prefix.ts';
 import { nextRequest } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
-import { accountRequestOf } from './object-context.ts';
+import { retainedAgent, withdrawnFrom } from './retained-agent.ts';
+import { layRetained } from './retained-prefix.ts';
 import type { Profile } from './storage/rows.ts';
-import { failedResult, receivedText } from './turn-answer.ts';
 
 /** @returns the prompt of the next turn as it would go up; undefined if the conversation does not exist yet */
 export async function promptToCount(
@@ -39,9 +39,9 @@ async function buildPrompt(
   checkNamed(profile, asked);
   const withdrawn = await withdrawnFrom(context, profile);
   if (withdrawn) throw withdrawn;
-  const { account, prefix: held } = profile;
-  const agent = heldAgent(context);
+  const { account, prefix: retained } = profile;
+  const agent = retainedAgent(context);
   const request = nextRequest(asked.body, context.transcript, context.settings(), { agent, counts: true });
-  const { bytes } = held ? (await layHeld(context, account, held, request.body)).body : request.body;
+  const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
   return new Blob([bytes]).stream();
 }

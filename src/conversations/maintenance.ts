@@ -6,16 +6,16 @@ import { callAccount } from '../durable/call-account.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
 import { toApiError } from '../http/errors.ts';
 import { logFailure } from '../http/log.ts';
-import { releasePrefix } from './held-prefix.ts';
-import { accountRequestOf, type ObjectContext } from './object-context.ts';
+import { turnInterrupted } from './answers/crossing-answer.ts';
+import { accountRequestOf, type ObjectContext } from './answers/object-context.ts';
+import { TurnEvents } from './answers/turn-events.ts';
+import { releasePrefix } from './retained-prefix.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
-import { GRACE_MS, type HeldPrefix, type Profile, type TurnRow } from './storage/rows.ts';
+import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from './storage/rows.ts';
 import { endsToExpire, expiredTurns, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
-import { turnInterrupted } from './turn-answer.ts';
-import { TurnEvents } from './turn-events.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
 /** Milliseconds after which an unconfirmed settlement or report is repeated. */
@@ -232,9 +232,9 @@ export class Maintenance {
   }
 
   /** Releases the prefix. @returns whether its owner has confirmed it */
-  async #release(held: HeldPrefix): Promise<boolean> {
+  async #release(retained: RetainedPrefix): Promise<boolean> {
     try {
-      await within(releasePrefix(this.#object, held), CONFIRM_MS);
+      await within(releasePrefix(this.#object, retained), CONFIRM_MS);
       return true;
     } catch {
       return false;

@@ -5,12 +5,12 @@ import type { ConversationPlace } from '../durable/contracts/conversation.ts';
 import { ApiError } from '../http/errors.ts';
 import { withoutUndefined } from '../json/object.ts';
 import type { ConversationFields, ConversationPatch } from './conversations.schema.ts';
-import type { Taken } from './held-agent.ts';
-import { holdPrefix, releaseInBackground } from './held-prefix.ts';
 import { storeCopiedLines } from './history/forks.ts';
 import { storingImported } from './history/imported-turns.ts';
 import type { ConversationContext } from './maintenance.ts';
-import { GRACE_MS, type HeldPrefix, type Profile } from './storage/rows.ts';
+import type { Taken } from './retained-agent.ts';
+import { releaseInBackground, retainPrefix } from './retained-prefix.ts';
+import { GRACE_MS, type Profile, type RetainedPrefix } from './storage/rows.ts';
 import { countHistory } from './storage/turn-queries.ts';
 
 /** Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here. */
@@ -75,14 +75,14 @@ export async function storeCreated(
   taken: Taken | undefined,
 ): Promise<void> {
   const { transcript, maintenance, now } = context;
-  const { model = null, maxTokens = null, agent = null, held } = taken ?? {};
-  startConversation(context, place, { prefix: held ?? null });
+  const { model = null, maxTokens = null, agent = null, retained } = taken ?? {};
+  startConversation(context, place, { prefix: retained ?? null });
   // If the object crashes before the end, the alarm deletes what was written.
   if (begins.history.length > 0) context.alarm.watch(now() + GRACE_MS);
   const imported = await inSteps(
     storingImported(transcript, begins.history, { model: fields.model ?? model, now: now() }),
-  ).catch((thrown: unknown) => leaveNothing(context, held, thrown));
-  if (transcript.profile?.deleted) leaveNothing(context, held, notWhole());
+  ).catch((thrown: unknown) => leaveNothing(context, retained, thrown));
+  if (transcript.profile?.deleted) leaveNothing(context, retained, notWhole());
   transcript.together(() => {
     transcript.freeze('system', begins.system);
     transcript.freeze('tools', begins.tools);
@@ -106,20 +106,20 @@ export async function storeCopy(
   lines: ReadableStream<Uint8Array>,
 ): Promise<void> {
   const { transcript, maintenance, now } = context;
-  let held: HeldPrefix | undefined;
+  let retained: RetainedPrefix | undefined;
   try {
     startConversation(context, place);
     // If the object crashes before the end, the alarm deletes what was written.
     context.alarm.watch(now() + GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {
-      held = await holdPrefix(context, place, copied.prefix);
-      copied.prefix = held;
+      retained = await retainPrefix(context, place, copied.prefix);
+      copied.prefix = retained;
     }
     if (!copied || transcript.profile?.deleted) throw notWhole();
     maintenance.change({ ...copied, exists: true });
   } catch (thrown) {
-    leaveNothing(context, held, thrown);
+    leaveNothing(context, retained, thrown);
   }
 }
 
@@ -128,9 +128,9 @@ function notWhole(): ApiError {
 }
 
 /** Deletes what was stored of a conversation, and throws why. */
-function leaveNothing(context: ConversationContext, held: HeldPrefix | undefined, thrown: unknown): never {
+function leaveNothing(context: ConversationContext, retained: RetainedPrefix | undefined, thrown: unknown): never {
   const { transcript, alarm, now } = context;
-  if (held) releaseInBackground(context, held);
+  if (retained) releaseInBackground(context, retained);
   transcript.empty();
   alarm.wakeFor(now());
   throw thrown;

@@ -2,9 +2,9 @@
 
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { parseObject } from '../json/object.ts';
-import { heldAgent } from './held-agent.ts';
 import { type PlannedRun, plannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
+import { retainedAgent } from './retained-agent.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import type { TurnRow } from './storage/rows.ts';
 
@@ -27,6 +27,6 @@ export function storedRunOf(
   const stored = parseObject(context.transcript.calls.requestOf(seq));
   if (!stored) return undefined;
   const request = stored.request as RunRequest;
-  const planned = plannedRun(String(stored.rest ?? '{}'), context.transcript, heldAgent(context), isRun(request));
+  const planned = plannedRun(String(stored.rest ?? '{}'), context.transcript, retainedAgent(context), isRun(request));
   return planned && { request, planned, carried: stored.carried as CarriedLimits | undefined };
 }

@@ -16,11 +16,11 @@ import type {
   WireError,
 } from '../durable/contracts/conversation.ts';
 import { conversationStub } from '../durable/stubs.ts';
+import type { JsonBody } from '../http/body/json-body.ts';
 import { streamOfPieces } from '../http/body-pieces.ts';
 import { decoder, sha256Hex } from '../http/bytes.ts';
 import { ApiError, invalidRequest } from '../http/errors.ts';
 import { extensionField } from '../http/extension-field.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
@@ -29,11 +29,11 @@ import { toUsd } from '../pricing/cost.ts';
 import { headersUp, type PlainHeaders } from '../upstream/headers.ts';
 import { queryOf } from '../upstream/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
+import { unpack } from './answers/crossing-answer.ts';
+import { eventStreamHeaders, type Log, streamedTurn } from './answers/turn-stream.ts';
 import { backgroundTurn, conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
 import { checkRun } from './runs/check-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
-import { unpack } from './turn-answer.ts';
-import { eventStreamHeaders, type Log, streamedTurn } from './turn-stream.ts';
 
 export interface TurnProxyOptions {
   streamByDefault: boolean;

@@ -6,7 +6,7 @@ import { UNKNOWN_GRANT } from '../accounts/admission/settle.ts';
 import { within } from '../async/timeout.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
-import { accountRequestOf, type ObjectContext } from './object-context.ts';
+import { accountRequestOf, type ObjectContext } from './answers/object-context.ts';
 import { DamagedRow, damageIn } from './storage/damaged-row.ts';
 import type { TurnRow } from './storage/rows.ts';
 import { toolsTakenUp, turnAt, turnsOfRun, unsettledTurns } from './storage/turn-queries.ts';

@@ -1,6 +1,6 @@
 /** Delivers a result: signed, always with the same id, and only to hosts that the operator has allowed. */
 import type { Bindings } from '../durable/bindings.ts';
-import { deliverFault } from '../http/hosts.ts';
+import { deliverFault } from '../http/headers/hosts.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { Delivered, DeliveredAnswer } from '../webhooks/webhooks-answers.schema.ts';
 import { signStandard } from './standard-webhooks.ts';

@@ -15,6 +15,10 @@ export interface HmacOptions {
 /**
  * Makes a scheme that verifies an HMAC of the raw body. It covers neither an id nor a time, so two requests with the same
  * body are one event, even if their ids differ.
+ *
+ * @example
+ * const verify = hmac({ header: 'x-shop-signature', prefix: 'sha256=' });
+ * show(defineWebhook({ source: 'shop', verify, text: ({ body }) => String(body.note), labels: ['praise', 'other'] }));
  */
 export function hmac({ header, algorithm = 'SHA-256', encoding = 'hex', prefix = '' }: HmacOptions): SignatureScheme {
   return schemeOf(

@@ -74,6 +74,15 @@ export async function callObject<T>(
   }
 }
 
+/** @returns a function that calls objects of a kind as `callObject` does. @param stub makes a new stub */
+export function callerOf<Place, Called>(object: ObjectName, stub: (place: Place) => unknown) {
+  return async <T>(
+    place: Place,
+    call: (object: Remote<Called>) => Promise<T>,
+    persistence?: keyof typeof PAUSES_MS,
+  ): Promise<T> => await callObject(object, () => call(stub(place) as Remote<Called>), persistence);
+}
+
 function isRetryable(thrown: unknown): boolean {
   return (thrown as { retryable?: unknown }).retryable === true && !isOverloaded(thrown);
 }

@@ -1,10 +1,9 @@
 import { getOrMake } from '../cache/get-or-make.ts';
 import { LruCache } from '../cache/lru.ts';
+import type { Settings } from '../settings/settings.ts';
 import type { Bindings } from './bindings.ts';
 import type { AccountObject } from './contracts/account.ts';
-import type { BatchClaimsObject, BatchObject } from './contracts/batch.ts';
-import type { ClassificationObject } from './contracts/classification.ts';
-import type { ConversationObject } from './contracts/conversation.ts';
+import type { BatchClaimsObject } from './contracts/batch.ts';
 import type { InboxObject } from './contracts/inbox.ts';
 import type { PoolObject } from './contracts/pool.ts';
 
@@ -34,36 +33,32 @@ export function accountStub(
 const ids = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MOST_IDS = 1_000;
 
-/** @returns the stub of a conversation's object. Both names are part of its id: nobody reaches another account's. */
-export function conversationStub(
-  env: Pick<Bindings, 'CONVERSATION'>,
-  settings: Jurisdiction,
-  { account, id }: { account: string; id: string },
-): DurableObjectStub<ConversationObject> {
-  return stubOf(env.CONVERSATION, settings, JSON.stringify([account, id]));
+/** Says which object of which account is meant. */
+export interface ObjectPlace<Binding extends string> {
+  env: Pick<Bindings, Binding>;
+  settings: Settings;
+  account: string;
+  id: string;
+}
+
+/** The stub of a conversation's object. */
+export const conversationStub = ownedStub(({ CONVERSATION }: Pick<Bindings, 'CONVERSATION'>) => CONVERSATION);
+
+/** The stub of a batch's object. */
+export const batchStub = ownedStub(({ BATCH }: Pick<Bindings, 'BATCH'>) => BATCH);
+
+/** The stub of a classification by batch. */
+export const classificationStub = ownedStub(({ CLASSIFICATION }: Pick<Bindings, 'CLASSIFICATION'>) => CLASSIFICATION);
+
+/** @returns a function that makes stubs. Both names are part of an object's id: nobody reaches another account's. */
+function ownedStub<Env, T extends Rpc.DurableObjectBranded>(everywhere: (env: Env) => DurableObjectNamespace<T>) {
+  return (env: Env, settings: Jurisdiction, { account, id }: Pick<ObjectPlace<string>, 'account' | 'id'>) =>
+    stubOf(everywhere(env), settings, JSON.stringify([account, id]));
 }
 
 /** @returns the stub of the inbox of a webhook source. */
 export function inboxStub(env: InboxBinding, settings: Jurisdiction, source: string): DurableObjectStub<InboxObject> {
   return stubOf(env.INBOX, settings, source);
-}
-
-/** @returns the stub of a batch's object. Both names are part of its id: nobody reaches another account's. */
-export function batchStub(
-  env: Pick<Bindings, 'BATCH'>,
-  settings: Jurisdiction,
-  { account, id }: { account: string; id: string },
-): DurableObjectStub<BatchObject> {
-  return stubOf(env.BATCH, settings, JSON.stringify([account, id]));
-}
-
-/** @returns the stub of a classification by batch. Both names are part of its id: nobody reaches another account's. */
-export function classificationStub(
-  env: Pick<Bindings, 'CLASSIFICATION'>,
-  settings: Jurisdiction,
-  { account, id }: { account: string; id: string },
-): DurableObjectStub<ClassificationObject> {
-  return stubOf(env.CLASSIFICATION, settings, JSON.stringify([account, id]));
 }
 
 /** @returns the stub of the claims on the batches of an upstream. @param upstream its name, if there are several */

@@ -77,7 +77,12 @@ export class Tables {
 
   /** @returns the rows of one query. */
   read<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]): Row[] {
-    return this.storage.sql.exec<Row>(query, ...bindings).toArray();
+    return this.select<Row>(query, ...bindings).toArray();
+  }
+
+  /** @returns the rows of one query, which are read one after the other: who has enough stops. */
+  select<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
+    return this.storage.sql.exec<Row>(query, ...bindings);
   }
 
   /** @returns whether there are such rows. @param from the text after `from`: a table and its condition */

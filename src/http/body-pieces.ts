@@ -4,8 +4,8 @@
  * each contains a random number that is chosen after the body has come.
  */
 
+import { retainBytes } from './body/release-bytes.ts';
 import { encoder } from './bytes.ts';
-import { retainBytes } from './release-bytes.ts';
 
 /** Has the bytes that stand-ins replace. */
 export interface PieceSource {

@@ -1,11 +1,11 @@
 /** Reserves memory for request bodies, so that an isolate does not run out of memory by what callers send. */
 
+import { releaseBytes } from './body/release-bytes.ts';
 import { LONG_BODY } from './body-shape.ts';
 import { type ApiError, tryAgain } from './errors.ts';
-import { releaseBytes } from './release-bytes.ts';
 
 const MEGABYTE = 1024 * 1024;
-/** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are held in two forms. */
+/** Bytes for all bodies at one time. An isolate has 128 MB, and some bodies are there in two forms. */
 const MOST = 48 * MEGABYTE;
 /** Bytes for the long bodies among them, so that short ones always find room. */
 const MOST_LONG = 40 * MEGABYTE;
@@ -29,8 +29,8 @@ export class Room {
 /** The room of this isolate. */
 export const room = new Room();
 
-/** The place of one request's body in a room. `leave` must be called at the end of the request, however it ends. */
-export class Place {
+/** The share of one request's body in a room. `leave` must be called at the end of the request, however it ends. */
+export class RoomShare {
   readonly #room: Room;
   readonly #isStrange: boolean;
   #own = 0;
@@ -86,7 +86,7 @@ export class Place {
     this.#counted = 0;
   }
 
-  /** Remembers bytes, to free their memory when the place is left. */
+  /** Remembers bytes, to free their memory when the share is left. */
   keep(bytes: Uint8Array): void {
     this.#bytes = bytes;
   }

@@ -20,7 +20,7 @@ export const LONG_BODY = 262_144;
 const MOST_VALUES = 750_000;
 /** The engine notes each new sequence of keys, which takes it up to fifty times as long as a key that it expects. */
 const MOST_SEQUENCES = 20_000;
-/** In how many places sequences are noted, by 16 bits of a hash. Few of those that are counted share one. */
+/** In how many slots sequences are noted, by 16 bits of a hash. Few of those that are counted share one. */
 const SEQUENCE_PLACES = 65_536;
 /** At least twice as deep as anything that the API takes. */
 const DEEPEST = 500;
@@ -98,7 +98,7 @@ export function* shaping(bytes: Uint8Array): Steps<Shape> {
 
 /** Counts the different sequences of keys with which objects begin: `a`, `a b`, `a c` and so on. */
 class Sequences {
-  /** Chosen for each text, so that nobody can choose keys that share a place. */
+  /** Chosen for each text, so that nobody can choose keys that share a slot. */
   readonly #factor = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
   readonly #seen = new Uint8Array(SEQUENCE_PLACES);
   /** The sequence of each open object so far, by its depth. */
@@ -114,9 +114,9 @@ class Sequences {
     let sequence = this.#open[depth] ?? 0;
     for (let at = from; at < to; at += 1) sequence = Math.imul(sequence ^ (bytes[at] ?? 0), this.#factor);
     this.#open[depth] = sequence;
-    const place = sequence >>> 16;
-    if (this.#seen[place] === 1) return;
-    this.#seen[place] = 1;
+    const slot = sequence >>> 16;
+    if (this.#seen[slot] === 1) return;
+    this.#seen[slot] = 1;
     this.#count += 1;
     if (this.#count > MOST_SEQUENCES) throw refused(`has more than ${MOST_SEQUENCES} different keys or orders of keys`);
   }

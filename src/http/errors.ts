@@ -49,7 +49,16 @@ export interface ErrorOptions {
   cause?: unknown;
 }
 
-/** An error that a caller may see. Its type decides the status; its message says what to do. */
+/**
+ * An error that a caller may see. Its type decides the status; its message says what to do.
+ *
+ * @example
+ * const edge = createApp();
+ * edge.get('/reports/:day', () => {
+ *   throw new ApiError('not_found_error', 'There is no report of this day. Ask for another day.');
+ * });
+ * export default edge;
+ */
 export class ApiError extends Error {
   override name = 'ApiError';
   readonly type: ErrorType;

@@ -1,6 +1,6 @@
+import type { JsonBody } from './body/json-body.ts';
+import type { Sendable } from './body/sendable.ts';
 import { joinedPieces, lengthOf, type PieceSource, piecesOf, streamOfPieces } from './body-pieces.ts';
-import type { JsonBody } from './json-body.ts';
-import type { Sendable } from './sendable.ts';
 
 /** A changed body with at least this many bytes goes up as a stream. If it was joined, its bytes would be in memory twice. */
 const STREAMED_BYTES = 1_048_576;

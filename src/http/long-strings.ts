@@ -29,7 +29,7 @@ export class LongStrings implements PieceSource {
     const parts: string[] = [];
     let at = 0;
     for (let index = 0; index < this.#strings.length / 2; index += 1) {
-      const [start, end] = this.#place(index);
+      const [start, end] = this.#range(index);
       yield* checkingString(this.#bytes, start, end);
       parts.push(strictDecoder.decode(this.#bytes.subarray(at, start)), standInForString(this.id, index));
       at = end;
@@ -39,17 +39,17 @@ export class LongStrings implements PieceSource {
   }
 
   pieces(index: number): Uint8Array[] {
-    return [this.#bytes.subarray(...this.#place(index))];
+    return [this.#bytes.subarray(...this.#range(index))];
   }
 
   lengthOf(value: string): number | undefined {
     const found = /^~string:([0-9a-f]{16}):(\d+)~$/.exec(value);
     if (found?.[1] !== this.id) return undefined;
-    const [start, end] = this.#place(Number(found[2]));
+    const [start, end] = this.#range(Number(found[2]));
     return end - start;
   }
 
-  #place(index: number): [start: number, end: number] {
+  #range(index: number): [start: number, end: number] {
     return [this.#strings[index * 2] ?? 0, this.#strings[index * 2 + 1] ?? 0];
   }
 }

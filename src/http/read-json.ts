@@ -1,15 +1,15 @@
 import { atOnce, type Steps } from '../async/in-steps.ts';
 import { withoutRepeatedKeys } from '../json/edit.ts';
 import { repeatsKeys } from '../json/repeated-keys.ts';
+import type { JsonBody } from './body/json-body.ts';
+import { PieceReader } from './body/piece-reader.ts';
 import { joinedPieces } from './body-pieces.ts';
 import { LONG_BODY, type Shape, shaping } from './body-shape.ts';
 import { encoder, strictDecoder } from './bytes.ts';
 import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
-import type { JsonBody } from './json-body.ts';
+import { mediaTypeOf } from './headers/media-type.ts';
 import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
-import { mediaTypeOf } from './media-type.ts';
-import { PieceReader } from './piece-reader.ts';
 
 /** How long the rest of a refused body is read, in milliseconds. */
 const DISCARD_MS = 10_000;

@@ -63,7 +63,7 @@ function inJson(text: string): string {
   return JSON.stringify(text).slice(1, -1);
 }
 
-/** @returns what a secret looks like inside of base64, in both alphabets: it may begin at any of three places. */
+/** @returns what a secret looks like inside of base64, in both alphabets: it may begin at any of three positions. */
 function base64Forms(secret: string): string[] {
   const bytes = utf8(secret);
   const forms = [0, 1, 2].map((before) => {
@@ -86,10 +86,10 @@ export function masked(text: string): string {
 
 /** Masks secrets that are written with escapes. */
 function withoutSpellings(text: string): string {
-  const found = readingsOf(text).flatMap(({ text: meaning, places }) =>
+  const found = readingsOf(text).flatMap(({ text: meaning, positions }) =>
     spelled
       .flatMap((secret) => findIn(secret, meaning))
-      .map(([start, end]) => [places[start] ?? 0, places[end] ?? 0] as const),
+      .map(([start, end]) => [positions[start] ?? 0, positions[end] ?? 0] as const),
   );
   let rest = '';
   let from = 0;
@@ -102,10 +102,11 @@ function withoutSpellings(text: string): string {
 }
 
 function findIn(secret: string, text: string): [start: number, end: number][] {
-  const places: [number, number][] = [];
+  const positions: [number, number][] = [];
   const { length } = secret;
-  for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + length)) places.push([at, at + length]);
-  return places;
+  for (let at = text.indexOf(secret); at >= 0; at = text.indexOf(secret, at + length))
+    positions.push([at, at + length]);
+  return positions;
 }
 
 /** Masks secrets in every string and name of a parsed JSON value. @returns the value without them */
@@ -119,9 +120,9 @@ export function maskedValue(value: unknown): unknown {
 
 /** @returns a text without the beginning of a secret that it ends with, because it was interrupted there. */
 export function withoutBegunSecret(text: string): string {
-  const ends = readingsOf(text, true).map(({ text: meaning, places }) => {
+  const ends = readingsOf(text, true).map(({ text: meaning, positions }) => {
     const begun = begunLength(meaning, spelled);
-    return begun > 0 ? (places[meaning.length - begun] ?? 0) : text.length;
+    return begun > 0 ? (positions[meaning.length - begun] ?? 0) : text.length;
   });
   return text.slice(0, Math.min(...ends, text.length - begunLength(text, all)));
 }

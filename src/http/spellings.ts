@@ -13,7 +13,7 @@ const CUT = -2;
 export interface Meaning {
   text: string;
   /** Where each character of the meaning begins in the given text; at last, where the meaning ends. */
-  places: Uint32Array;
+  positions: Uint32Array;
 }
 
 const utf16 = new TextDecoder('utf-16le', { fatal: false, ignoreBOM: true });
@@ -26,11 +26,11 @@ const utf16 = new TextDecoder('utf-16le', { fatal: false, ignoreBOM: true });
  */
 export function meaningOf(given: string, isCut = false): Meaning {
   const codes = new Uint16Array(given.length);
-  const places = new Uint32Array(given.length + 1);
+  const positions = new Uint32Array(given.length + 1);
   let length = 0;
   let at = 0;
   while (at < given.length) {
-    places[length] = at;
+    positions[length] = at;
     let code = given.charCodeAt(at);
     let end = at + 1;
     if (code === PERCENT || code === BACKSLASH) {
@@ -49,21 +49,24 @@ export function meaningOf(given: string, isCut = false): Meaning {
     length += 1;
     at = end;
   }
-  places[length] = at;
-  return { text: utf16.decode(codes.subarray(0, length)), places };
+  positions[length] = at;
+  return { text: utf16.decode(codes.subarray(0, length)), positions };
 }
 
 /**
  * Reads a text, and if that leaves escapes, what was read once more: `%2541` is `%41`, or `A`.
  *
  * @param isCut as in `meaningOf`
- * @returns each reading, with places in the given text
+ * @returns each reading, with positions in the given text
  */
 export function readingsOf(given: string, isCut = false): Meaning[] {
   const once = meaningOf(given, isCut);
   if (!/[%\\]/.test(once.text)) return [once];
   const twice = meaningOf(once.text, isCut);
-  return [once, { text: twice.text, places: twice.places.map((place) => once.places[place] ?? given.length) }];
+  return [
+    once,
+    { text: twice.text, positions: twice.positions.map((position) => once.positions[position] ?? given.length) },
+  ];
 }
 
 /** @returns the number that some hexadecimal digits mean; `CUT` if the text ends in them; -1 if they are none */

@@ -1,5 +1,5 @@
 /** Tags: what a request is for, so that the ledger can say who spent what. */
-import { commaSeparated } from '../http/comma-list.ts';
+import { commaSeparated } from '../http/headers/comma-list.ts';
 import * as z from '../http/zod.ts';
 
 const MOST_TAGS = 8;

@@ -99,7 +99,7 @@ export function memberTexts(object: string): Map<string, string> {
 }
 
 /** @returns the position of a member's value in an object's text. If a key is repeated, of the last value. */
-export function placeOf(object: string, key: string): { start: number; end: number } | undefined {
+export function memberRange(object: string, key: string): { start: number; end: number } | undefined {
   const member = members(object).findLast((member) => member.key === key);
   return member && { start: member.valueStart, end: member.end };
 }

@@ -9,14 +9,14 @@ import { agentNamed, refuseAgent } from '../agents/named-agent.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
-import { refuseBoth } from '../conversations/held-agent.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { edgeToolsIn } from '../conversations/history/edge-tools.ts';
+import { refuseBoth } from '../conversations/retained-agent.ts';
 import { checkRun } from '../conversations/runs/check-run.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
+import type { JsonBody } from '../http/body/json-body.ts';
 import { ApiError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { withOneReading, withText } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { edit, memberTexts } from '../json/edit.ts';
@@ -57,7 +57,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   let answeredBy: string | undefined;
   const onHeaders = (name: string | undefined) => {
     answeredBy = name;
-    c.get('place').leave();
+    c.get('share').leave();
   };
   const response = await relay(
     {

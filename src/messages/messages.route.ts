@@ -10,10 +10,10 @@ import { type AppEnv, contextOf } from '../auth/context.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { refuseRun } from '../conversations/runs/check-run.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
+import type { JsonBody } from '../http/body/json-body.ts';
+import { commonHeaders } from '../http/headers/request-id.ts';
 import { Hono } from '../http/hono.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { withOneReading } from '../http/read-json.ts';
-import { commonHeaders } from '../http/request-id.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { loggedTokens, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { validateMessages } from '../upstream/messages.schema.ts';
@@ -122,7 +122,7 @@ async function relayedMessage(
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = contextOf(c);
   const log = logOutcome(c);
-  const place = c.get('place');
+  const share = c.get('share');
   let price: string | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
@@ -152,7 +152,7 @@ async function relayedMessage(
       onHeaders: (name) => {
         answeredBy = name;
         meter.release();
-        place.leave();
+        share.leave();
       },
       onEnd: (outcome) => {
         const settled = isUnmetered ? undefined : meter.granted.settle(outcome, { ms: c.get('entry').elapsed() });

@@ -1,7 +1,7 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { modelAnswer } from './models-answers.schema.ts';
 
 const schema = z.withMeta(modelAnswer, { id: 'Model' });
@@ -20,7 +20,6 @@ const example = {
 
 const list = {
   summary: 'List the models',
-  needs: 'messages',
   query: pageSchema,
   answer: pageAnswer(
     namedList('ModelList', schema),
@@ -33,19 +32,19 @@ const list = {
 
 const one = {
   summary: 'Read a model',
-  needs: 'messages',
   answer: jsonAnswer('The model.', schema, example),
   errors: [404, 429, 504, 529],
 } as const;
 
-export const models: Resource = {
+export const models: Resource = resource({
   tag: 'Models',
   description: 'Limits, prices, retirement.',
   parameters: { id: { description: 'A model’s id, or an alias of this deployment.', example: 'claude-haiku-5-5' } },
+  needs: 'messages',
   routes: {
     'GET /models': { ...list, operation: 'listModels' },
     'GET /v1/models': { ...list, operation: 'listModelsV1' },
     'GET /models/:id': { ...one, operation: 'getModel' },
     'GET /v1/models/:id': { ...one, operation: 'getModelV1' },
   },
-};
+});

@@ -44,10 +44,12 @@ type Listed = (typeof LISTED_PERIODS)[number];
 
 /**
  * The object of a budget that accounts share: a group's, or the deployment's. It grants parts of each window, and keeps what
- * accounts have reported. ARCHITECTURE.md describes the protocol.
+ * accounts have reported. docs/design/pools.md describes the protocol.
  *
  * Grants are made in memory, which is rebuilt from the rows when the object wakes. A grant's row is written before the
  * answer.
+ *
+ * @example export { Pool } from 'sluice';
  */
 export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;

@@ -125,6 +125,6 @@ function groupNamed(c: Context<AppEnv>): string {
 async function readLimits(c: Context<AppEnv>): Promise<Record<string, unknown>> {
   requireJson(c.req.raw);
   const most = Math.min(MOST_BYTES, c.get('settings').MAX_BODY_BYTES);
-  const bytes = await readBytes(c.req.raw, most, (length) => c.get('place').grow(length));
+  const bytes = await readBytes(c.req.raw, most, (length) => c.get('share').grow(length));
   return parseJson(bytes).json;
 }

@@ -6,5 +6,5 @@ export const PREFIXES: StoredKind<Prefix> = {
   kind: 'prefix',
   path: '/prefixes',
   read: readPrefix,
-  held: ({ held }) => held,
+  memorySize: ({ memorySize }) => memorySize,
 };

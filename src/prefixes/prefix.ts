@@ -6,10 +6,10 @@
  * them. Up to a breakpoint it is equal for all requests whose own parts before that breakpoint are equal.
  */
 
+import type { JsonBody } from '../http/body/json-body.ts';
 import { lengthOf, newSourceId, type PieceSource, piecesOf, standInForPart } from '../http/body-pieces.ts';
 import { encoder } from '../http/bytes.ts';
 import { invalidRequest } from '../http/errors.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { LongBody } from '../http/long-body.ts';
 import { parseLong } from '../http/read-json.ts';
 import { edit, memberTexts } from '../json/edit.ts';
@@ -45,7 +45,7 @@ export interface Prefix {
   /** The long strings that are replaced by stand-ins in `content` and `json`. */
   sources: readonly PieceSource[];
   /** Its size in memory, in bytes. */
-  held: number;
+  memorySize: number;
 }
 
 /** The three parts of a prompt that the API reads in this order. */
@@ -114,8 +114,16 @@ export function readPrefix(stored: Uint8Array): Prefix {
   };
   // Long strings stay in the stored bytes. The rest is in memory twice: as bytes and parsed.
   const bytes = sources.length > 0 ? stored.length : lengthOf(PARTS.flatMap((part) => pieces[part]));
-  const held = bytes + body.text.length * PARSED_TIMES;
-  return { content, pieces, json, marked, runs: runs.length > 0 ? JSON.stringify(runs) : undefined, sources, held };
+  const memorySize = bytes + body.text.length * PARSED_TIMES;
+  return {
+    content,
+    pieces,
+    json,
+    marked,
+    runs: runs.length > 0 ? JSON.stringify(runs) : undefined,
+    sources,
+    memorySize,
+  };
 }
 
 function markedLists(content: PrefixContent): Pick<Prefix, 'json' | 'marked'> {

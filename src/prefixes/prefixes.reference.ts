@@ -1,7 +1,7 @@
 import { daysQuery } from '../accounts/usage.schema.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer } from '../reference/answers.ts';
-import type { Resource } from '../reference/resource.ts';
+import { type Resource, resource } from '../reference/resource.ts';
 import { storedParameters, storedRoutes } from '../versions/versions.reference.ts';
 import { putPrefix } from './prefixes.schema.ts';
 import { prefixAnswer, prefixContent, prefixDeleted, prefixStats } from './prefixes-answers.schema.ts';
@@ -28,16 +28,16 @@ const savings = {
   saved_usd: 0.00355,
 };
 
-export const prefixes: Resource = {
+export const prefixes: Resource = resource({
   tag: 'Prefixes',
   description: 'Beginnings of prompts, stored by version, so that the prompt cache hits.',
   parameters: storedParameters('support'),
+  needs: 'messages',
   routes: {
     ...storedRoutes({
       kind: 'prefix',
       title: 'Prefix',
       plural: 'prefixes',
-      needs: 'messages',
       example: { name: 'support', version, description: 'How Acme answers', bytes: 98 },
       put: {
         schemas: putPrefix,
@@ -75,7 +75,6 @@ export const prefixes: Resource = {
     'GET /prefixes/:name/stats': {
       operation: 'getPrefixStats',
       summary: 'See what caching it has saved',
-      needs: 'messages',
       query: daysQuery,
       answer: jsonAnswer('By day and version.', z.withMeta(prefixStats, { id: 'PrefixStats' }), {
         name: 'support',
@@ -87,4 +86,4 @@ export const prefixes: Resource = {
       }),
     },
   },
-};
+});

@@ -1,9 +1,9 @@
 /** Resolves the prefix that a request names, so that the request can go on like any other. */
 import type { Context } from 'hono';
 import type { AppEnv } from '../auth/context.ts';
+import type { JsonBody } from '../http/body/json-body.ts';
 import { tooLarge } from '../http/errors.ts';
 import { extensionField } from '../http/extension-field.ts';
-import type { JsonBody } from '../http/json-body.ts';
 import { sizeOf } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { defaultedRequest } from '../upstream/messages.schema.ts';

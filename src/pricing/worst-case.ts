@@ -146,7 +146,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
     const alias = worstCase.models.length === 0 ? options.asked : undefined;
     worstCase.models.push(namesOf(options.models, attempt.model, alias));
-    noteTerms(terms, rows, attempt, first.tokens, { held: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
+    noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
   }
   if (found.advisors.length > MOST_ADVISORS) {
     worstCase.inputCost = Number.POSITIVE_INFINITY;
@@ -197,15 +197,15 @@ function noteTerms(
   rows: readonly Model[],
   { fast }: ModelAttempt,
   promptTokens: number,
-  geography: { held: number; asked: number },
+  geography: { hold: number; asked: number },
 ): void {
   const price = dearest(rows, promptTokens, fast, terms.cache, 10);
-  const held = dearest(rows, promptTokens, fast, terms.cache, geography.held);
+  const hold = dearest(rows, promptTokens, fast, terms.cache, geography.hold);
   // A geography that only the workspace sets is not counted here. The tokens per second are high enough to cover it.
   const asked = dearest(rows, promptTokens, fast, terms.cache, geography.asked);
   const rates = rows.map((row) => (fast ? row.fast_tokens_per_second : row.tokens_per_second));
   terms.promptTokens = Math.max(terms.promptTokens, promptTokens);
-  terms.promptCost = Math.min(MOST_HELD, Math.max(terms.promptCost, promptTokens * held.input));
+  terms.promptCost = Math.min(MOST_HELD, Math.max(terms.promptCost, promptTokens * hold.input));
   terms.inputPrice = Math.max(terms.inputPrice, price.input);
   terms.outputPrice = Math.max(terms.outputPrice, asked.output);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);

@@ -62,9 +62,12 @@ export interface Resource {
 
 type RouteName = `${Method} /${string}`;
 
+/** A route as the file of its resource describes it. */
+export type RouteTexts = Partial<Pick<Route, 'needs'>> & Omit<Route, 'needs'>;
+
 /** A resource as its file describes it. `needs` and `errors` apply to each route that does not override them. */
 interface ResourceTexts extends Omit<Resource, 'routes'>, Pick<Route, 'needs' | 'errors'> {
-  routes: Readonly<Record<RouteName, Partial<Pick<Route, 'needs'>> & Omit<Route, 'needs'>>>;
+  routes: Readonly<Record<RouteName, RouteTexts>>;
 }
 
 /** Describes a resource. */

@@ -1,5 +1,5 @@
 import { type ApiError, misconfigured } from '../http/errors.ts';
-import { deliverFault } from '../http/hosts.ts';
+import { deliverFault } from '../http/headers/hosts.ts';
 import type * as z from '../http/zod.ts';
 
 /** @returns what is wrong with a setting or a table, with the path of each fault. */

@@ -1,6 +1,6 @@
 /** The forms of settings. Each reads a string, and says in a few words what it must be. */
 
-import { commaSeparated } from '../http/comma-list.ts';
+import { commaSeparated } from '../http/headers/comma-list.ts';
 import * as z from '../http/zod.ts';
 
 export const countSetting = (fallback: number, least = 0, most = Number.MAX_SAFE_INTEGER) =>

@@ -1,7 +1,7 @@
 import { getOrMake } from '../cache/get-or-make.ts';
 import { misconfigured } from '../http/errors.ts';
-import { deliverFault, isHost, isLoopback } from '../http/hosts.ts';
-import { mayBeForwarded } from '../http/private-headers.ts';
+import { deliverFault, isHost, isLoopback } from '../http/headers/hosts.ts';
+import { mayBeForwarded } from '../http/headers/private-headers.ts';
 import * as z from '../http/zod.ts';
 import { isGroup } from '../identity/identity.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';

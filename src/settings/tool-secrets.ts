@@ -1,4 +1,4 @@
-import { isHost } from '../http/hosts.ts';
+import { isHost } from '../http/headers/hosts.ts';
 import { malformed } from './setting-faults.ts';
 
 /** A secret that goes to only one host, as a header of a tool's call. */

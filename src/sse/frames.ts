@@ -74,6 +74,16 @@ export const DELTA_LINES = `event: ${DELTA}\ndata: `;
 /** The end of a delta, after its string. */
 export const DELTA_END = '"}}\n\n';
 
+/** Deltas that follow each other and differ in one string only. */
+export interface SimilarDeltas {
+  /** The events as they came. One alone may be padded. */
+  text: string;
+  /** The text before the string in the data of each. */
+  head: string;
+  /** The strings as they are written. */
+  strings: readonly string[];
+}
+
 /** @returns the event between two places of a text; undefined if it has no name or no data. */
 export function readFrame(text: string, start: number, end: number): Frame | undefined {
   if (text.startsWith(DELTA_LINES, start)) {

@@ -1,7 +1,7 @@
 /** Exports the zod schemas of requests and answers, and their types. */
 
-export { mintRequest } from '../accounts/tokens.schema.ts';
-export { type MintedTokenAnswer, mintedToken } from '../accounts/tokens-answers.schema.ts';
+export { mintRequest } from '../accounts/tokens/tokens.schema.ts';
+export { type MintedTokenAnswer, mintedToken } from '../accounts/tokens/tokens-answers.schema.ts';
 export {
   type LedgerRequest,
   type LedgerRow,

@@ -14,10 +14,14 @@ export interface SimulatorOptions extends Omit<CoreOptions, 'models'> {
 export type SimulatedFetch = (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 
 /**
- * Makes a simulator of the Claude API, for tests without a key and without a network:
- * `new Anthropic({ apiKey: 'any', fetch: createSimulator() })`. Equal requests get equal answers.
+ * Makes a simulator of the Claude API, for tests without a key and without a network. Equal requests get equal answers.
  *
  * @param options `faults` is true by default: the request header `sluice-simulate` provokes faults
+ * @example
+ * import Anthropic from '@anthropic-ai/sdk';
+ * const claude = new Anthropic({ apiKey: 'any', fetch: createSimulator() });
+ * const { content } = await claude.messages.create({ model: 'claude-haiku-5-5', max_tokens: 100, messages });
+ * show(content);
  */
 export function createSimulator({ models, faults = true, ...options }: SimulatorOptions = {}): SimulatedFetch {
   const simulate = createCore({ ...options, faults, models: models ?? simulatedModels(MODELS) });

@@ -11,7 +11,7 @@ import {
   workerToolEntry,
 } from '../conversations/runs/runs.schema.ts';
 import { finalError, invalidRequest } from '../http/errors.ts';
-import { deliverFault } from '../http/hosts.ts';
+import { deliverFault } from '../http/headers/hosts.ts';
 import { keepSecrets } from '../http/secrets.ts';
 import type { Identity } from '../identity/caller.ts';
 import { isObject, type Json } from '../json/object.ts';

@@ -1,6 +1,8 @@
 /** One try at one of several upstreams: from the call to the first bytes of its answer. */
 
 import { decoder } from '../http/bytes.ts';
+import { continued, readStart } from './carry/read-start.ts';
+import { takeBuffer } from './carry/tee-reader.ts';
 import type { Leave } from './choice/breaker.ts';
 import type { TryChoice } from './choice/candidates.ts';
 import { noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
@@ -9,9 +11,7 @@ import { interrupted, notTheApi, timedOut } from './failure.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import { continued, readStart } from './read-start.ts';
-import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
-import { takeBuffer } from './tee-reader.ts';
+import type { SendOptions, SendRequest } from './send-request.ts';
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
 const QUICK_MS = 5_000;
@@ -32,7 +32,6 @@ export interface AttemptContext {
   pool: UpstreamPool;
   request: SendRequest;
   options: SendOptions;
-  course: SendProgress;
   routing: Routing;
   body: BodyMaker | undefined;
   /** Whether several upstreams can take the request. */
@@ -54,8 +53,8 @@ export async function attemptAt(
   given: AttemptContext,
 ): Promise<Response | FailedAttempt> {
   const { upstream, breaker } = choice;
-  const { pool, options, routing, course, isOneOfSeveral, hasOther } = given;
-  const { controller, waitUntil = () => {} } = options;
+  const { pool, options, routing, isOneOfSeveral, hasOther } = given;
+  const { controller, course, waitUntil = () => {} } = options;
   // If there is only one upstream, nothing ends this try except what ends the whole request.
   const own = isOneOfSeveral ? new AbortController() : undefined;
   const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
@@ -126,16 +125,6 @@ function callOf(upstream: OpenUpstream, { request, routing, body }: AttemptConte
   return { method, path, headers: kept, model, streams, body };
 }
 
-/** @returns whether an upstream says that it does not have the model, while another one might have it. */
-function isMissing(
-  { status }: Response,
-  text: string,
-  upstream: OpenUpstream,
-  { routing: { model }, isOneOfSeveral }: AttemptContext,
-): boolean {
-  return status === 404 && isOneOfSeveral && model !== undefined && upstream.missesModel(text, model);
-}
-
 /**
  * Judges an error of the upstream.
  *
@@ -147,12 +136,15 @@ async function judgeRefused(
   given: AttemptContext,
   own: AbortController | undefined,
 ): Promise<Response | FailedAttempt> {
-  const { course } = given;
+  const { course } = given.options;
+  const { model } = given.routing;
   const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
   const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
   const judged = verdict(response, { text, elapsedMs: course.elapsedMs ?? 0 });
-  const isMissed = isMissing(response, text, upstream, given);
+  // Another upstream might have the model.
+  const mayBeElsewhere = response.status === 404 && given.isOneOfSeveral && model !== undefined;
+  const isMissed = mayBeElsewhere && upstream.missesModel(text, model);
   // The caller's own fault counts as an answer. The reader of the answer decides whether it was billed.
   if (judged.kind === 'answer' || (judged.kind === 'request' && !isMissed)) return whole;
   if (!judged.mayHaveRun) course.sentAt = undefined;

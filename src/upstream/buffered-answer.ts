@@ -8,12 +8,12 @@ import { decoder } from '../http/bytes.ts';
 import { errorBody } from '../http/errors.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { type Json, parseObject } from '../json/object.ts';
+import { keepBuffer, takeBuffer } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
-import { interrupted, notTheApi } from './failure.ts';
+import { endOf, interrupted, notTheApi, timedOut } from './failure.ts';
 import { headersDown } from './headers.ts';
 import { type UpstreamRefusal, verdict } from './judge.ts';
 import type { SendProgress } from './send-request.ts';
-import { keepBuffer, takeBuffer } from './tee-reader.ts';
 import { type Report, reportOf } from './usage/usage-report.ts';
 
 /** An answer must begin within this many bytes. There may be white space before it. */
@@ -22,7 +22,7 @@ const START_BYTES = 1_024;
 /**
  * Reads a body to its end.
  *
- * @throws UpstreamFailure when the body breaks off or falls silent; the controller's reason when it was aborted
+ * @throws UpstreamFailure when the body breaks off, falls silent, or does not begin; the controller's reason when it was aborted
  */
 export async function readBuffered(response: Response, exchange: Exchange): Promise<Uint8Array> {
   const { watchdog, controller } = exchange;
@@ -35,7 +35,10 @@ export async function readBuffered(response: Response, exchange: Exchange): Prom
   try {
     if (response.body) await takePieces(response.body, take);
   } catch (thrown) {
-    throw controller.signal.aborted ? controller.signal.reason : interrupted(false, thrown);
+    const { aborted, reason } = controller.signal;
+    // A caller that has got nothing yet is told so, whoever has waited for the first byte.
+    if (pieces.length === 0 && aborted && endOf(reason) === 'silent') throw timedOut();
+    throw aborted ? reason : interrupted(false, thrown);
   } finally {
     watchdog.stop();
   }

@@ -3,9 +3,6 @@
  * one request into nine, just when the upstream is overloaded.
  */
 
-/** How a try failed: nothing was sent, it may have run at the upstream, or the upstream answered with an error. */
-export type FailedTry = 'not_sent' | 'may_have_run' | 'answered';
-
 /**
  * Matches clients that retry by themselves without saying so: the Vercel AI SDK, as `ai/…` or by the name of its provider.
  * (The official SDKs, which Claude Code and LangChain use, count their tries in a header.)
@@ -24,9 +21,11 @@ export function retriesByItself(headers: Headers | Readonly<Record<string, strin
 /**
  * Decides, by the client, whether the edge itself may send a request again.
  *
- * @returns true for a client that does not retry, and if the connection failed before anything was sent: then another try
- *   costs nothing, and the client would wait longer before its own retry
+ * @param caller the headers of the client; undefined if the request is the edge's own
+ * @param isReached whether the failed try has reached an upstream
+ * @returns true for a client that does not retry, and if nobody was reached: then another try costs nothing, and the client
+ *   would wait longer before its own retry
  */
-export function mayRepeat(headers: Headers | Readonly<Record<string, string>>, failed: FailedTry): boolean {
-  return failed === 'not_sent' || !retriesByItself(headers);
+export function mayRepeat(caller: Headers | Readonly<Record<string, string>> | undefined, isReached: boolean): boolean {
+  return !isReached || caller === undefined || !retriesByItself(caller);
 }

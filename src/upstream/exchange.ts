@@ -1,7 +1,7 @@
 /** One call of the upstream, from its first try to the end of its answer. */
 
 import { IdleTimeout } from '../async/idle-timeout.ts';
-import { PieceReader } from '../http/piece-reader.ts';
+import { PieceReader } from '../http/body/piece-reader.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callerLeft, interrupted, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';

@@ -10,6 +10,7 @@ import { orderOfTries } from './choice/order.ts';
 import { homeOf, type Routing, type UpstreamPool, upstreamsFor } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { UpstreamFailure } from './failure.ts';
+import { reachedNobody } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
@@ -20,24 +21,8 @@ const SHORT_WAIT_MS = 2_000;
 /** How much a failure tells the caller; the highest is answered. */
 const TELLING = { refused: 0, unclear: 0, missing: 1, request: 2, down: 2, overloaded: 2, again: 2 } as const;
 
-/**
- * Sends a request to the upstreams that can take it, one after the other, until one of them answers.
- *
- * @param deadline in milliseconds since 1970
- * @returns the first answer; if there is none, the refusal that tells the caller most
- * @throws ApiError if no upstream can take the request, if the account does not admit another try, or if no upstream could be
- *   reached
- */
-export async function sendAmong(
-  pool: UpstreamPool,
-  request: SendRequest,
-  options: SendOptions,
-  deadline: number,
-): Promise<Response> {
-  return await new Failover(pool, request, options, deadline).run();
-}
-
-class Failover {
+/** Sends a request to the upstreams that can take it, one after the other, until one of them answers. */
+export class Failover {
   readonly #pool: UpstreamPool;
   readonly #request: SendRequest;
   readonly #options: SendOptions;
@@ -60,6 +45,10 @@ class Failover {
   /** Whether an upstream that failed in this round may soon work again. */
   #isWorthWaiting = false;
 
+  /**
+   * @param deadline in milliseconds since 1970
+   * @throws NoUpstream if no upstream can take the request
+   */
   constructor(pool: UpstreamPool, request: SendRequest, options: SendOptions, deadline: number) {
     this.#pool = pool;
     this.#request = request;
@@ -71,6 +60,10 @@ class Failover {
     this.#able = upstreamsFor(pool, request, this.#routing);
   }
 
+  /**
+   * @returns the first answer; if there is none, the refusal that tells the caller most
+   * @throws ApiError if no upstream could be reached
+   */
   async run(): Promise<Response> {
     for (;;) {
       const { well, open } = this.#order();
@@ -107,8 +100,8 @@ class Failover {
     try {
       this.#body = await payment.admit();
     } catch (thrown) {
-      // The caller did not ask for this try. If it is not admitted, the upstream's refusal is the answer.
-      if (this.#isUnpaid && this.#best) return false;
+      // The caller did not ask for this try. If it is not admitted, the failed one is the answer.
+      if (this.#best) return false;
       throw thrown;
     }
     this.#isUnpaid = false;
@@ -159,7 +152,7 @@ class Failover {
     this.#keepFailure(failed);
     if (waits) {
       this.#waitedFor.add(name);
-      await pause(waitMs, this.#options.controller.signal);
+      await this.#wait(waitMs);
       this.#tried.delete(name);
     }
     return undefined;
@@ -171,7 +164,6 @@ class Failover {
       pool: this.#pool,
       request: this.#request,
       options: this.#options,
-      course: this.#course,
       routing: this.#routing,
       body: this.#body,
       isOneOfSeveral,
@@ -233,7 +225,8 @@ class Failover {
 
   #mayRetry(): boolean {
     const { caller, maxRetries } = this.#options;
-    return this.#rounds < maxRetries && (caller === undefined || mayRepeat(caller, 'answered'));
+    const isReached = this.#course.sentAt !== undefined || !this.#best || !reachedNobody(this.#best.response);
+    return this.#rounds < maxRetries && mayRepeat(caller, isReached);
   }
 
   /** Waits, and begins another round over all upstreams. @returns false if there is no other round */
@@ -242,12 +235,22 @@ class Failover {
     // What one of several upstreams asks for need not be right for the others.
     const wait = waitBeforeRetry(this.#able.length > 1 ? undefined : this.#best?.response, this.#rounds);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
-    await pause(wait, this.#options.controller.signal);
+    await this.#wait(wait);
     this.#rounds += 1;
     this.#tried.clear();
     this.#isLastResort = false;
     this.#isWorthWaiting = false;
     return true;
+  }
+
+  /** Waits. A failed try is settled by how long it ran, and this time is no part of that. */
+  async #wait(milliseconds: number): Promise<void> {
+    const began = Date.now();
+    try {
+      await pause(milliseconds, this.#options.controller.signal);
+    } finally {
+      if (this.#course.sentAt !== undefined) this.#course.sentAt += Date.now() - began;
+    }
   }
 
   /** Ends without a success. @returns the best refusal. @throws ApiError if there is no response to return */

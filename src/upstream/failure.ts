@@ -2,6 +2,9 @@
 import { ApiError, type ErrorType, finalError } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 
+/** Where an operator writes the address of an upstream. */
+const ITS_ADDRESS = 'ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS';
+
 interface FailureOptions {
   end: 'cut' | 'silent' | 'client_gone';
   logged: string;
@@ -56,7 +59,7 @@ export function endOf(thrown: unknown): FailureOptions['end'] {
 export function redirected(): ApiError {
   return finalError(
     'api_error',
-    'The upstream answered with a redirect. Its operator must set ANTHROPIC_BASE_URL to the final address.',
+    `The upstream answered with a redirect. Its operator must set ${ITS_ADDRESS}, to the final address.`,
     { logged: 'upstream_redirect' },
   );
 }
@@ -65,7 +68,7 @@ export function redirected(): ApiError {
 export function notTheApi(): UpstreamFailure {
   return new UpstreamFailure(
     'api_error',
-    'What answered in the place of the upstream is not the Claude API. Its operator must check ANTHROPIC_BASE_URL.',
+    `What answered in the place of the upstream is not the Claude API. Its operator must check ${ITS_ADDRESS}.`,
     { end: 'cut', logged: 'upstream_no_answer' },
   );
 }

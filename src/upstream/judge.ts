@@ -47,7 +47,7 @@ const REFUSED_MS = 30_000;
 /** About the milliseconds that a connection takes. A try that fails sooner has failed before the request was sent. */
 const CONNECT_MS = 50;
 /** Statuses of a proxy that could not reach the upstream. */
-export const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
+const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
 /** Statuses of a proxy that has stopped waiting. The upstream may still be working on the request. */
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
@@ -96,6 +96,11 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
     mayHaveRun: mayHaveRun(given, error !== undefined, elapsedMs),
   };
+}
+
+/** @returns whether there is no answer, or only that of a proxy that could not reach the upstream. */
+export function reachedNobody(answer: Pick<Response, 'status'> | undefined): boolean {
+  return answer === undefined || NOT_REACHED.has(answer.status);
 }
 
 /** @returns the refusal of an upstream that does not have the model. */

@@ -1,8 +1,8 @@
 import { pause } from '../async/pause.ts';
 import { upstreamRemoved } from './choice/pool.ts';
-import { type FailedTry, mayRepeat } from './client-retries.ts';
-import { sendAmong } from './failover.ts';
-import { NOT_REACHED, verdict } from './judge.ts';
+import { mayRepeat } from './client-retries.ts';
+import { Failover } from './failover.ts';
+import { reachedNobody, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
@@ -20,7 +20,8 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
     const { pool } = upstream;
     const only = request.routing?.only;
     if (!pool && only !== undefined) throw upstreamRemoved(only);
-    return await (pool ? sendAmong(pool, request, options, deadline) : sendUntil(upstream, request, options, deadline));
+    if (pool) return await new Failover(pool, request, options, deadline).run();
+    return await sendUntil(upstream, request, options, deadline);
   } catch (thrown) {
     const { signal } = options.controller;
     throw signal.aborted ? signal.reason : thrown;
@@ -33,7 +34,6 @@ async function sendUntil(
   { maxRetries, controller: { signal }, caller, course, payment }: SendOptions,
   deadline: number,
 ): Promise<Response> {
-  const isHelped = (failed: FailedTry) => caller === undefined || mayRepeat(caller, failed);
   let sendable = first?.({}) ?? null;
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
@@ -52,8 +52,7 @@ async function sendUntil(
     const elapsedMs = Date.now() - sentAt;
     course.elapsedMs = elapsedMs;
     const wait = last ? undefined : waitBeforeRetry(response, attempt);
-    const isAnswer = response !== undefined && !NOT_REACHED.has(response.status);
-    const again = wait !== undefined && Date.now() + wait < deadline && !(isAnswer && !isHelped('answered'));
+    const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
     if (response && !again) return response;
     const tried = response
       ? await readRefusal(response, elapsedMs)
@@ -65,7 +64,7 @@ async function sendUntil(
       if ('response' in tried) return tried.response;
       throw tried.forCaller;
     };
-    if (!again || (sent && !(payment && isHelped('may_have_run')))) return endHere();
+    if (!again || (sent && !(payment && mayRepeat(caller, sent)))) return endHere();
     const paid = sent && payment !== 'free' ? payment : undefined;
     await paid?.settle();
     course.sentAt = undefined;

@@ -8,12 +8,12 @@ import { joinedPieces } from '../http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../http/bytes.ts';
 import { errorEvent } from '../http/errors.ts';
 import { completion, cutEnding } from '../sse/endings.ts';
-import { carryDown, ignoreGone } from './carry.ts';
-import { ErrorMask } from './error-mask.ts';
+import { carryDown, ignoreGone } from './carry/carry.ts';
+import { ErrorMask } from './carry/error-mask.ts';
+import { probeDensity } from './carry/gather.ts';
+import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './carry/tee-reader.ts';
 import { callerLeft, endOf, interrupted } from './failure.ts';
-import { probeDensity } from './gather.ts';
 import { headersDown } from './headers.ts';
-import { keepBuffer, type Piece, SMALL_PIECE_BYTES, takeBuffer } from './tee-reader.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 
@@ -149,7 +149,7 @@ async function readFirstPiece(reader: ReadableStreamBYOBReader): Promise<Piece> 
   }
 }
 
-/** Writes the first bytes and puts their buffer back. Otherwise it would be held until the answer ends. */
+/** Writes the first bytes and puts their buffer back. Otherwise it would be taken until the answer ends. */
 function writeOpening(opening: StreamOpening, writable: WritableStream<Uint8Array>, mask: ErrorMask | undefined): void {
   writeCopy(writable, opening.bytes, mask);
   keepBuffer(opening.bytes);

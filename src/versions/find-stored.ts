@@ -19,7 +19,7 @@ import {
 import { parseRef, type VersionRef } from './versions.schema.ts';
 
 /** One kind of stored things: its name in keys and rows, and how its text is read. */
-export interface StoredKind<T> extends Pick<VersionSource<T>, 'kind' | 'read' | 'held'> {
+export interface StoredKind<T> extends Pick<VersionSource<T>, 'kind' | 'read' | 'memorySize'> {
   /** How many bytes of it an isolate remembers. Default: that of `VersionMemory`. */
   memoryBytes?: number;
   /** The path of its routes: `/prefixes`. */

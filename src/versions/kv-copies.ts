@@ -44,7 +44,7 @@ export interface VersionSource<T> {
   ask(place: VersionPlace, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
   read(bytes: Uint8Array): T;
   /** @returns the bytes of memory that a value takes. */
-  held(value: T, bytes: number): number;
+  memorySize(value: T, bytes: number): number;
 }
 
 /** What a caller may do. */
@@ -217,13 +217,13 @@ export async function findValue<T>(
 
 /** Reads a version, or takes what another request has read meanwhile, so that it is in memory only once. */
 function readOnce<T>(
-  { memory, read, held }: Pick<VersionSource<T>, 'memory' | 'read' | 'held'>,
+  { memory, read, memorySize }: Pick<VersionSource<T>, 'memory' | 'read' | 'memorySize'>,
   place: VersionPlace,
   hash: string,
   bytes: Uint8Array,
 ): Found<T> {
   const value = memory.value(place, hash) ?? read(bytes);
-  memory.remember(place, hash, value, held(value, bytes.length));
+  memory.remember(place, hash, value, memorySize(value, bytes.length));
   return { owner: place.owner, name: place.name, hash, value };
 }
 

@@ -172,13 +172,14 @@ export class Versions {
     if (!this.#tables.has(`names where ${NAMED} and (hash is not null or told = 0)`, kind, name)) return 'unknown';
     this.#tables.together(() => {
       this.#tables.write(`update names set hash = null, pinned = '', at = ?, told = 0 where ${NAMED}`, now, kind, name);
-      const isHeld = 'exists (select 1 from version_holds h where (h.kind, h.name, h.hash) = (v.kind, v.name, v.hash))';
-      this.#tables.write(`update versions as v set state = 'doomed' where ${NAMED} and not ${isHeld}`, kind, name);
+      const isRetained =
+        'exists (select 1 from version_holds h where (h.kind, h.name, h.hash) = (v.kind, v.name, v.hash))';
+      this.#tables.write(`update versions as v set state = 'doomed' where ${NAMED} and not ${isRetained}`, kind, name);
     });
     return 'stored';
   }
 
-  /** Deletes all names and versions, held or not. */
+  /** Deletes all names and versions, retained or not. */
   removeAll(now: number): void {
     this.#used.clear();
     this.#tables.write('delete from version_holds');
@@ -200,8 +201,8 @@ export class Versions {
   /** Ends a hold. If nobody else holds the version and its name is deleted, the version is deleted. */
   release(id: VersionId, holder: string): void {
     this.#tables.write(`delete from version_holds where ${THIS} and holder = ?`, ...versionKey(id), holder);
-    const isHeld = this.#tables.has(`version_holds where ${THIS}`, ...versionKey(id));
-    if (!isHeld && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
+    const isRetained = this.#tables.has(`version_holds where ${THIS}`, ...versionKey(id));
+    if (!isRetained && !this.name(id.kind, id.name) && this.#state(id) !== undefined) this.#setState(id, 'doomed');
   }
 
   /** @returns whether there are changes that KV does not have. */

@@ -1,9 +1,8 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
-import type { Scope } from '../identity/identity.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import type { ErrorStatus } from '../reference/errors.ts';
-import type { Answer, Route } from '../reference/resource.ts';
+import type { Answer, RouteTexts } from '../reference/resource.ts';
 import { pinnedMember } from './versions.schema.ts';
 import { nameRow, versionRow, versionWithdrawn } from './versions-answers.schema.ts';
 
@@ -18,8 +17,6 @@ interface StoredReference {
   /** The kind's name in operations and schemas: `Prefix`. */
   title: string;
   plural: 'prefixes' | 'classifiers' | 'agents';
-  /** The scope for reading. */
-  needs: Scope;
   /** A stored version, as lists show it. */
   example: { name: string; version: string; description: string | null; bytes: number };
   put: {
@@ -40,9 +37,9 @@ export const storedParameters = (example: string) => ({
   hash: { description: 'What stands behind the `@` of a version.', example: '6d0c1f2ab1f84b7b9c1dd0ad6f7a3a54' },
 });
 
-/** Describes the routes that every kind stored in versions has. */
-export function storedRoutes(stored: StoredReference): Record<string, Route> {
-  const { kind, title, plural, needs, put, content, deleted, remove } = stored;
+/** Describes the routes that every kind stored in versions has. The scope for reading is that of the resource. */
+export function storedRoutes(stored: StoredReference): Record<string, RouteTexts> {
+  const { kind, title, plural, put, content, deleted, remove } = stored;
   const { name, version, description, bytes } = stored.example;
   const shared = { version, description, bytes, created_at: storedAt };
   const row = { type: kind, name, owner: 'account', updated_at: storedAt, ...shared };
@@ -53,7 +50,6 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
     [`GET /${plural}`]: {
       operation: `list${title}${plural === 'prefixes' ? 'es' : 's'}`,
       summary: `List the ${plural} that one can use`,
-      needs,
       query: pageSchema,
       answer: pageAnswer(nameList, row, name, 'A page of them, in the order of their names.'),
     },
@@ -72,14 +68,12 @@ export function storedRoutes(stored: StoredReference): Record<string, Route> {
     [`GET /${plural}/:name`]: {
       operation: `get${title}`,
       summary: 'Read a version',
-      needs,
       answer: jsonAnswer('All that it is made of.', content.schema, content.example),
       errors: [503],
     },
     [`GET /${plural}/:name/versions`]: {
       operation: `list${title}Versions`,
       summary: 'Page through its versions, newest first',
-      needs,
       query: pageSchema,
       answer: pageAnswer(versionList, versionExample, version),
     },

@@ -2,7 +2,7 @@
 
 import type { Verdict } from '../delivery/signature.ts';
 import type { NewEvent } from '../durable/contracts/inbox.ts';
-import { Place, room } from '../http/body-room.ts';
+import { RoomShare, room } from '../http/body-room.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { type ApiError, finalError } from '../http/errors.ts';
 import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
@@ -42,9 +42,9 @@ export async function receive(
   const lacking = signature.precheck?.(headers, now);
   if (lacking) throw refusedError(lacking);
   const limit = Math.min(limitBytes, maxBodyBytes);
-  const place = new Place(room, true);
+  const share = new RoomShare(room, true);
   try {
-    const bytes = await readBytes(request, limit, (length) => place.grow(length), { isDoubted: true, mostMs: MOST_MS });
+    const bytes = await readBytes(request, limit, (length) => share.grow(length), { isDoubted: true, mostMs: MOST_MS });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
     if (verdict !== 'valid') throw refusedError(verdict);
     const { json } = parseJson(bytes);
@@ -56,7 +56,7 @@ export async function receive(
       return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
     }
   } finally {
-    place.leave();
+    share.leave();
   }
 }
 

@@ -39,9 +39,13 @@ const MESSAGE_PAUSES = [10, 30, 120, 600];
 const SPREAD_MS = 1_000;
 
 /**
- * Makes the `queue` handler of a Worker: `export default { fetch: createApp(options).fetch, queue: createConsumer(options) }`.
+ * Makes the `queue` handler of a Worker.
  *
  * The handler never throws: an error would bring back every message of the batch, even the finished ones.
+ *
+ * @example
+ * const options = { webhooks: shippedWebhooks };
+ * export default { fetch: createApp(options).fetch, queue: createConsumer(options) };
  */
 export function createConsumer(options: ConsumerOptions = {}) {
   const webhooks = webhooksBySource(options.webhooks ?? shippedWebhooks);

@@ -1,7 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
 import {
   ledgerRequestSchema,
@@ -31,9 +31,14 @@ beforeEach(() => {
   // The alarm's time is real: a clock that is ahead keeps it from coming by itself.
   clock = Math.max(NOON, Date.now() + 100 * DAY);
   clock -= clock % DAY;
+  // An object that is made anew has the same clock.
+  vi.spyOn(Date, 'now').mockImplementation(() => clock);
   retentionDays = 30;
 });
-afterEach(resetAll);
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await resetAll();
+});
 
 const stub = (name = 'alice') => accountStub(bindings, {}, name);
 

@@ -10,7 +10,7 @@ import {
 } from '../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { markIn } from '../../src/http/request-id.ts';
+import { markIn } from '../../src/http/headers/request-id.ts';
 import { accountList } from '../../src/kv/name-list.ts';
 import { errorOf, type TestApp } from '../support/app.ts';
 import { atNoon } from '../support/calendar.ts';

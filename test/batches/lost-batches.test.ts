@@ -277,7 +277,7 @@ test('what is given up before its last byte is given back, wherever the object i
     creates = 'answered';
     const batch = await make('alice', [id]);
     const journal = await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id: batch }), (_, ctx) =>
-      String(ctx.storage.sql.exec('select journal from batch').one().journal),
+      String(ctx.storage.sql.exec('select journal from record').one().journal),
     );
     return JSON.parse(journal) as BatchOpening;
   };
@@ -304,7 +304,7 @@ test('an account that is erased while its batch is being sent sends nothing any 
   creates = 'answered';
   const id = await make('alice', ['a1']);
   const journal = await runInDurableObject(batchStub(bindings, {}, { account: 'alice', id }), (_, ctx) =>
-    String(ctx.storage.sql.exec('select journal from batch').one().journal),
+    String(ctx.storage.sql.exec('select journal from record').one().journal),
   );
   const next = `msgbatch_${'0'.repeat(26)}`;
   const stub = batchStub(bindings, {}, { account: 'alice', id: next });

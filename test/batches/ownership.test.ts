@@ -4,7 +4,7 @@ import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest'
 import { Batch } from '../../src/batches/batch.ts';
 import type { MessageBatch } from '../../src/batches/batches-answers.schema.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { accountStub } from '../../src/durable/stubs.ts';
+import { accountStub, batchStub } from '../../src/durable/stubs.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { type FakeBatchApi, fakeBatchApi } from '../support/batch-api.ts';
 import { batchesReach, endBatch, wakeBatch } from '../support/batch-objects.ts';
@@ -149,7 +149,8 @@ test('nobody reaches the batch of another account', async () => {
   expect((await own.text()).trim().split('\n')).toHaveLength(1);
 });
 
-test('the end of a batch is told until the receiver has taken it, under one id', async () => {
+/** Ends a batch whose receiver fails at first. @returns its id, and what the receiver is told */
+async function endUntold() {
   const url = 'https://hooks.example.com/ended';
   const told: { id: string | null; event: Record<string, unknown> }[] = [];
   const network = vi.spyOn(globalThis, 'fetch').mockImplementation(async (to, init) => {
@@ -164,6 +165,11 @@ test('the end of a batch is told until the receiver has taken it, under one id',
   const id = await make('alice', { requests: [plain], deliver_url: url });
   await endBatch(api, id, 'alice');
   await eventually(() => expect(told).toHaveLength(1));
+  return { id, told };
+}
+
+test('the end of a batch is told until the receiver has taken it, under one id', async () => {
+  const { id, told } = await endUntold();
   for (const minutes of [1, 2, 3]) {
     later(minutes * 60_000);
     await wakeBatch(id, 'alice');
@@ -174,6 +180,15 @@ test('the end of a batch is told until the receiver has taken it, under one id',
     id: `evt_${id}`,
     event: { type: 'batch.ended', event_id: `evt_${id}`, batch: { id, processing_status: 'ended' } },
   });
+});
+
+test('the end of a batch that was erased is not told again', async () => {
+  const { id, told } = await endUntold();
+  later(3 * 60_000);
+  await batchStub(bindings, {}, { account: 'alice', id }).erase();
+  await wakeBatch(id, 'alice');
+  expect(api.batches.size).toBe(0);
+  expect(told).toHaveLength(1);
 });
 
 test('an erased account’s batch is cancelled upstream, settled, and deleted there', async () => {

@@ -207,7 +207,7 @@ test('leaves nothing where its account is erased while its outcomes are counted'
     async () => await jobOf(report.id).erase(),
   );
   await runInDurableObject(jobOf(report.id), async (_, { storage }) => {
-    expect([...storage.sql.exec("select name from sqlite_master where name = 'job'")]).toEqual([]);
+    expect([...storage.sql.exec("select name from sqlite_master where name = 'record'")]).toEqual([]);
     expect(await storage.getAlarm()).toBeNull();
   });
 });

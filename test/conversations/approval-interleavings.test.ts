@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { createRequestId } from '../../src/http/request-id.ts';
+import { createRequestId } from '../../src/http/headers/request-id.ts';
 import type { Json } from '../../src/json/object.ts';
 import { brokenRule } from '../support/api-rules.ts';
 import { approvalsOf, bindings, jsonOf, readOf, rowsOf, stubOf } from '../support/conversations.ts';
@@ -104,7 +104,7 @@ test(`${RUNS} interleavings of decisions, stops, rewinds, messages and crashes l
         await runDurableObjectAlarm(stubOf(id));
         expect(await readOf(id)).toMatchObject({ state: 'idle' });
       });
-      const told = await stubOf(id).turnAccount(turn);
+      const told = await stubOf(id).turnReport(turn);
       const account = told.ok ? await jsonOf(told) : undefined;
       const [step] = (account?.steps ?? []) as Json[];
       const [call] = (step?.calls ?? []) as (Json & { approval: Json | null })[];

@@ -1,8 +1,8 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
-import { approvalRequested, approvalRow, turnAccount } from '../../src/conversations/conversations-answers.schema.ts';
+import { approvalRequested, approvalRow, turnReport } from '../../src/conversations/conversations-answers.schema.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
-import { createRequestId } from '../../src/http/request-id.ts';
+import { createRequestId } from '../../src/http/headers/request-id.ts';
 import type { Json } from '../../src/json/object.ts';
 import * as agents from '../support/agents.ts';
 import { errorOf, settledApps, testApp } from '../support/app.ts';
@@ -104,7 +104,7 @@ describe('a call that needs an approval', () => {
     });
     const { status, body: turn } = await approve(approval);
     expect(status).toBe(202);
-    expect(turnAccount.parse(turn)).toMatchObject({ type: 'turn', continues: first.turn, status: 'running' });
+    expect(turnReport.parse(turn)).toMatchObject({ type: 'turn', continues: first.turn, status: 'running' });
     expect(await ended(turn.id)).toMatchObject({ status: 'complete', paused: null, continues: first.turn });
     const events = await eventsOfTurn(turn.id);
     expect(events.map(({ event }) => event).filter((name) => name.startsWith('message'))).toEqual([

@@ -2,8 +2,8 @@ import { abortAllDurableObjects, runDurableObjectAlarm } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
-import { turnAccount, turnEnded } from '../../src/conversations/conversations-answers.schema.ts';
-import { receivedText } from '../../src/conversations/turn-answer.ts';
+import { receivedText } from '../../src/conversations/answers/crossing-answer.ts';
+import { turnEnded, turnReport } from '../../src/conversations/conversations-answers.schema.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -50,7 +50,7 @@ describe('a turn in the background', () => {
     answeringBy(() => says('It is done.'), { vars: VARS });
     const came = servingTools(() => new Response(null, { status: 204 }));
     const turn = await begin(bodyOf('Do it.'));
-    expect(turnAccount.parse(turn)).toMatchObject({ type: 'turn', conversation: 'c1', error: null });
+    expect(turnReport.parse(turn)).toMatchObject({ type: 'turn', conversation: 'c1', error: null });
     await eventually(() => expect(told(came)).toHaveLength(1));
 
     const [{ url, headers, text, body } = {} as Called] = came;
@@ -359,7 +359,7 @@ describe('POST /messages', () => {
     const app = testApp(() => Response.json({}));
     const response = await app.post('/v1/messages', { ...bodyOf('Do it.'), conversation: 'c1', background: true });
     expect(response.status).toBe(202);
-    const turn = turnAccount.parse(await response.json());
+    const turn = turnReport.parse(await response.json());
     expect(response.headers.get('location')).toBe(`/conversations/c1/turns/${turn.id}`);
     expect(response.headers.get('sluice-turn')).toBe(turn.id);
     const cancelled = await app.fetch(`/conversations/c1/turns/${turn.id}`, { method: 'DELETE' });

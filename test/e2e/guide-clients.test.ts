@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createClient } from '../../src/client/index.ts';
-import { bundle } from '../support/bundle.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { blocksOf, readGuide } from '../support/guides.ts';
+import { runExample } from '../support/run-example.ts';
 
 const examples = blocksOf(await readGuide('clients'), 'js');
 
@@ -17,24 +17,13 @@ afterAll(async () => await edge.stop());
 
 /** Runs an example with what it takes for granted. @returns what it showed */
 async function run(code: string, content: string): Promise<unknown[]> {
-  const given = `const { baseURL, token, model, max_tokens, messages, show } = globalThis.readme;\n`;
-  const script = await bundle(code.replace(/((?:^import .*\n)+)/m, `$1${given}`), 'js');
-  const shown: unknown[] = [];
-  const scope = globalThis as unknown as { readme: unknown };
-  scope.readme = {
+  return await runExample(code, {
     baseURL: edge.url,
     token: 'a development edge takes anything',
     model: 'claude-haiku-5-5',
     max_tokens: 500,
     messages: [{ role: 'user', content }],
-    show: (...values: unknown[]) => shown.push(...values),
-  };
-  try {
-    await import(/* @vite-ignore */ `data:text/javascript;base64,${Buffer.from(script).toString('base64')}`);
-  } finally {
-    scope.readme = undefined;
-  }
-  return shown;
+  });
 }
 
 test('the guide has an example for each client', () => {

@@ -254,7 +254,7 @@ test('no request of one account ever goes up with what is another’s', async ()
     await resetAll();
   });
   await fc.assert(property, { numRuns: runs(10) });
-}, 60_000);
+});
 
 test('what an answer has made is its account’s: container, files and thread', async () => {
   const message = {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { Place, Room } from '../../src/http/body-room.ts';
+import { Room, RoomShare } from '../../src/http/body-room.ts';
 
 const MB = 1024 * 1024;
 
@@ -15,15 +15,15 @@ test('whatever comes and goes, all room is given back, and there is never more t
   fc.assert(
     fc.property(fc.array(fc.boolean(), { minLength: 10, maxLength: 10 }), fc.array(step), (strange, steps) => {
       const room = new Room();
-      const places = strange.map((isStrange) => new Place(room, isStrange));
-      for (const [index, place] of places.entries()) if (index % 2 === 0) place.ofCaller(`caller ${index % 3}`);
+      const shares = strange.map((isStrange) => new RoomShare(room, isStrange));
+      for (const [index, share] of shares.entries()) if (index % 2 === 0) share.ofCaller(`caller ${index % 3}`);
       for (const { who, does } of steps) {
-        const place = places[who];
-        if (does === 'leaves') place?.leave();
+        const share = shares[who];
+        if (does === 'leaves') share?.leave();
         else {
           const before = room.taken;
           try {
-            place?.grow(does.bytes);
+            share?.grow(does.bytes);
           } catch (thrown) {
             expect(thrown).toMatchObject({ type: 'api_error', status: 503, headers: { 'retry-after': '2' } });
             expect(room.taken).toBe(before);
@@ -32,7 +32,7 @@ test('whatever comes and goes, all room is given back, and there is never more t
         expect(room.taken).toBeLessThanOrEqual(48 * MB);
         expect(room.strange).toBeLessThanOrEqual(Math.min(room.taken, 26 * MB));
       }
-      for (const place of places) place.leave();
+      for (const share of shares) share.leave();
       expect(room).toEqual({ taken: 0, strange: 0, byCaller: new Map() });
     }),
   );
@@ -40,18 +40,18 @@ test('whatever comes and goes, all room is given back, and there is never more t
 
 test('the largest body finds room beside short ones, and short ones beside it', () => {
   const room = new Room();
-  for (let count = 0; count < 20; count += 1) new Place(room).grow(100_000);
-  new Place(room).grow(1_000 * MB);
-  expect(() => new Place(room).grow(8 * MB)).toThrow('Too many large requests');
-  expect(() => new Place(room).grow(200_000)).not.toThrow();
+  for (let count = 0; count < 20; count += 1) new RoomShare(room).grow(100_000);
+  new RoomShare(room).grow(1_000 * MB);
+  expect(() => new RoomShare(room).grow(8 * MB)).toThrow('Too many large requests');
+  expect(() => new RoomShare(room).grow(200_000)).not.toThrow();
 });
 
 test('one caller leaves room for the others, whatever they send at a time', () => {
   const room = new Room();
   const of = (caller: string) => {
-    const place = new Place(room);
-    place.ofCaller(caller);
-    return place;
+    const share = new RoomShare(room);
+    share.ofCaller(caller);
+    return share;
   };
   for (const _ of [1, 2, 3, 4, 5]) of('alice').grow(6 * MB);
   expect(() => of('alice').grow(6 * MB)).toThrow('Too many large requests');
@@ -61,24 +61,24 @@ test('one caller leaves room for the others, whatever they send at a time', () =
 
 test('the largest body of a caller fits alone, also one that grows while it comes', () => {
   const room = new Room();
-  const place = new Place(room);
-  place.ofCaller('alice');
-  for (const size of [1, 8, 21, 31]) place.grow(size * MB);
-  place.leave();
-  expect(() => place.grow(31 * MB)).not.toThrow();
+  const share = new RoomShare(room);
+  share.ofCaller('alice');
+  for (const size of [1, 8, 21, 31]) share.grow(size * MB);
+  share.leave();
+  expect(() => share.grow(31 * MB)).not.toThrow();
 });
 
 test('strangers leave room for callers', () => {
   const room = new Room();
-  new Place(room, true).grow(25 * MB);
-  expect(() => new Place(room, true).grow(2 * MB)).toThrow('Too many large requests');
-  expect(() => new Place(room).grow(12 * MB)).not.toThrow();
+  new RoomShare(room, true).grow(25 * MB);
+  expect(() => new RoomShare(room, true).grow(2 * MB)).toThrow('Too many large requests');
+  expect(() => new RoomShare(room).grow(12 * MB)).not.toThrow();
 });
 
-test('the memory of what was kept is given back with the place', () => {
-  const place = new Place(new Room());
+test('the memory of what was kept is given back with the share', () => {
+  const share = new RoomShare(new Room());
   const bytes = new Uint8Array(1_000);
-  place.keep(bytes);
-  place.leave();
+  share.keep(bytes);
+  share.leave();
   expect(bytes.length).toBe(0);
 });

@@ -3,8 +3,8 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { JsonBody } from '../../src/http/body/json-body.ts';
 import { joinedPieces, piecesOf } from '../../src/http/body-pieces.ts';
-import type { JsonBody } from '../../src/http/json-body.ts';
 import { LongBody } from '../../src/http/long-body.ts';
 import { parseJson, parseLong, sizeOf, withText } from '../../src/http/read-json.ts';
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { afterEach, describe, expect, test } from 'vitest';
 import { keepSecrets, masked, maskedValue, withoutBegunSecret } from '../../src/http/secrets.ts';
-import { ErrorMask } from '../../src/upstream/error-mask.ts';
+import { ErrorMask } from '../../src/upstream/carry/error-mask.ts';
 
 const OWNER = 'test';
 /** Without a backslash: nobody can say which of several it is where it stands beside one that escapes. */

@@ -3,8 +3,8 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import type { JsonBody } from '../../src/http/body/json-body.ts';
 import { ApiError } from '../../src/http/errors.ts';
-import type { JsonBody } from '../../src/http/json-body.ts';
 import {
   canonicalText,
   expand as expandedOf,
@@ -269,7 +269,7 @@ test('a long prefix lies in its bytes alone, and goes up as a short one does', (
   const prefix = prefixOf(fields);
   const up = expandedOf(bodyOf({ ...HI, tools: [tool('b')] }), prefix);
   expect(up.text.length).toBeLessThan(2_000);
-  expect(prefix.held).toBeLessThan(
+  expect(prefix.memorySize).toBeLessThan(
     new TextEncoder().encode(canonicalText({ cache_ttl: '5m', ...fields })).length * 1.1,
   );
   expect(JSON.parse(new TextDecoder().decode(up.bytes))).toEqual({

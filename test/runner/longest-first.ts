@@ -46,7 +46,7 @@ const LONGEST = [
   'test/conversations/runs/call-mcp.test.ts',
   'test/json/edit.test.ts',
   'test/upstream/request/request-body.test.ts',
-  'test/http/piece-reader.test.ts',
+  'test/http/body/piece-reader.test.ts',
 ];
 
 /** A seed shuffles the files instead: what depends on their order fails then, and fails again with the same seed. */

@@ -1,5 +1,5 @@
 /** Whoever calls a conversation's object as the edge does: asks, follows what is answered, and comes back when that breaks off. */
-import { unpack } from '../../src/conversations/turn-answer.ts';
+import { unpack } from '../../src/conversations/answers/crossing-answer.ts';
 import type { PackedAnswer, Resumed, TurnAnswer, TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import type { Host } from './host.ts';
 import { type Listener, listen } from './listener.ts';

@@ -21,7 +21,7 @@ export const MUTATIONS: readonly Mutation[] = [
   {
     name: 'a conversation without its lock',
     object: 'conversation',
-    file: 'src/conversations/answer-turn.ts',
+    file: 'src/conversations/answers/answer-turn.ts',
     edits: [["if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);", '']],
   },
   {
@@ -231,19 +231,19 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'an event that is worked on and comes due',
     object: 'inbox',
     file: 'src/webhooks/inbox/event-store.ts',
-    edits: [[" and state = 'waiting' and held = 1 order", " and state = 'waiting' order"]],
+    edits: [[" and state = 'waiting' and waits = 1 order", " and state = 'waiting' order"]],
     seed: '28',
   },
   {
     name: 'a decision that replaces another',
     object: 'approvals',
-    file: 'src/conversations/decide.ts',
+    file: 'src/conversations/answers/decide.ts',
     edits: [['if (row.decision !== null) {', 'if (row.decision !== null && row.continuedBy !== null) {']],
   },
   {
     name: 'a run that goes on before all of its calls are decided',
     object: 'approvals',
-    file: 'src/conversations/decide.ts',
+    file: 'src/conversations/answers/decide.ts',
     edits: [['return approvals.hasOpen(row.run) || !paused ?', 'return !paused ?']],
   },
   {

@@ -251,8 +251,9 @@ export async function paidBy(
   account: string,
 ): Promise<{ held: number; settled: number; rows: number; booked: number }> {
   const stub = accountStub(bindings, {}, account);
-  const { day } = await stub.standing();
+  // Since the first request: a day may end in the middle.
+  const { total } = await stub.standing();
   const { data } = await stub.requests({ limit: 1_000 });
   const booked = data.reduce((sum, { cost_usd }) => sum + nanodollarsOf(cost_usd), 0);
-  return { held: nanodollarsOf(day.held_usd), settled: nanodollarsOf(day.settled_usd), rows: data.length, booked };
+  return { held: nanodollarsOf(total.held_usd), settled: nanodollarsOf(total.settled_usd), rows: data.length, booked };
 }

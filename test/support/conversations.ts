@@ -2,9 +2,9 @@ import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { expect, onTestFinished, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
+import { receivedText as crossedText } from '../../src/conversations/answers/crossing-answer.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { Transcript } from '../../src/conversations/storage/transcript.ts';
-import { receivedText as crossedText } from '../../src/conversations/turn-answer.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import type { CrossingText } from '../../src/durable/contracts/conversation.ts';
 import { accountStub, conversationStub } from '../../src/durable/stubs.ts';
@@ -72,7 +72,7 @@ export async function readOf(id = 'c1', account = 'alice'): Promise<Json | undef
 
 /** The turn as it is now. */
 export async function turnNow(turn: unknown, id = 'c1'): Promise<Json> {
-  return await jsonOf(await stubOf(id).turnAccount(String(turn)));
+  return await jsonOf(await stubOf(id).turnReport(String(turn)));
 }
 
 /** The calls that wait for approval. */

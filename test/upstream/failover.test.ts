@@ -389,14 +389,14 @@ test('a stream whose first byte is late is asked for elsewhere; what may have ru
   }
 });
 
-test('where the budget does not pay for another try, that refusal is the answer', async () => {
+test('where the budget does not pay for another try, the failed one is the answer', async () => {
   const app = edge([{ name: 'east', first_byte_ms: 200 }, { name: 'west' }], {
     DEFAULT_LIMITS: JSON.stringify({ usd_per_day: 0.006, min_output_tokens: 200 }),
   });
   const isCount = ({ url }: Sent) => url.pathname.endsWith('/count_tokens');
   says.east = (sent) => (isCount(sent) ? Response.json({ input_tokens: 9 }) : new Promise<Response>(() => {}));
   const response = await app.post('/messages', ASK);
-  expect([response.status, (await errorOf(response)).type]).toEqual([429, 'billing_error']);
+  expect([response.status, (await errorOf(response)).type]).toEqual([504, 'timeout_error']);
   expect(app.sent.filter((sent) => !isCount(sent)).map(nameIn)).toEqual(['east']);
   expect((await rowsOf(app)).map(({ status }) => status)).toEqual(['retried']);
 });

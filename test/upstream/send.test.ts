@@ -3,11 +3,13 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, onTestFinished, test, vi } from 'vitest';
+import { settingsOf } from '../../src/settings/settings.ts';
 import { UpstreamFailure } from '../../src/upstream/failure.ts';
 import { waitBeforeRetry } from '../../src/upstream/retry.ts';
 import { send } from '../../src/upstream/send.ts';
 import type { Payment, SendProgress } from '../../src/upstream/send-request.ts';
-import type { Fetch } from '../../src/upstream/upstream.ts';
+import { type Fetch, upstreamOf } from '../../src/upstream/upstream.ts';
+import { DEPLOYED } from '../support/tokens.ts';
 
 const LONGEST_WAIT_MS = 10_000;
 
@@ -257,6 +259,40 @@ test('where nothing is left to pay another try with, the failure at hand is the 
   expect(broken.error).toMatchObject({ logged: 'upstream_unreachable: Network connection lost.' });
   // It is booked: nothing is running any more.
   expect([page.course.sentAt, broken.course.sentAt]).toEqual([undefined, undefined]);
+});
+
+const LISTED = {
+  ...DEPLOYED,
+  UPSTREAM: '',
+  ANTHROPIC_API_KEY: '',
+  UPSTREAMS: JSON.stringify([{ name: 'east', kind: 'anthropic', base_url: 'https://east.waits.test' }]),
+  UPSTREAM_EAST_KEY: 'key-east',
+};
+
+test.each([
+  ['the only upstream', { ...DEPLOYED, UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' }],
+  ['one of the list', LISTED],
+])('a failed try at %s is settled by how long it ran, without the wait that follows', async (_, vars) => {
+  vi.useFakeTimers();
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const answers = [new Response('<html>', busyInit(502, { 'retry-after-ms': '3000' })), new Response('done')];
+  const upstream = upstreamOf(settingsOf(vars), async () => {
+    vi.setSystemTime(Date.now() + 80);
+    return answers.shift() ?? new Response('again');
+  });
+  const course: SendProgress = { sentAt: undefined };
+  const settled: number[] = [];
+  const payment: Payment = {
+    settle: async () => void settled.push(Date.now() - (course.sentAt ?? Number.NaN)),
+    admit: async () => () => '{}',
+  };
+  const request = { method: 'POST', path: '/v1/messages', headers: {}, body: () => '{}' };
+  const options = { maxRetries: 1, timeoutMs: 20_000, controller: new AbortController(), course, payment };
+  const sent = send(upstream, request, options);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect([await (await sent).text(), settled]).toEqual(['done', [80]]);
 });
 
 test('an answer that is not to be retried is given at once', async () => {

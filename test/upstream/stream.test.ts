@@ -6,8 +6,8 @@ import { expect, test } from 'vitest';
 import { IdleTimeout } from '../../src/async/idle-timeout.ts';
 import { utf8 } from '../../src/http/bytes.ts';
 import { keepSecrets } from '../../src/http/secrets.ts';
+import { TEE_PIECE_BYTES } from '../../src/upstream/carry/tee-reader.ts';
 import { relayStream, type StreamEnding } from '../../src/upstream/stream.ts';
-import { TEE_PIECE_BYTES } from '../../src/upstream/tee-reader.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { runs } from '../support/runs.ts';
 

@@ -107,10 +107,10 @@ describe('a version that is held', () => {
   test('outlives its name, until the last holder lets it go', async () => {
     await stub().putVersion(version('h1'));
     await stub().putVersion(version('h2'));
-    expect(await stub().holdVersion(id('h1'), 'c1')).toBe(true);
-    expect(await stub().holdVersion(id('h1'), 'c1')).toBe(true);
-    expect(await stub().holdVersion(id('h1'), 'c2')).toBe(true);
-    expect(await stub().holdVersion(id('h3'), 'c1')).toBe(false);
+    expect(await stub().retainVersion(id('h1'), 'c1')).toBe(true);
+    expect(await stub().retainVersion(id('h1'), 'c1')).toBe(true);
+    expect(await stub().retainVersion(id('h1'), 'c2')).toBe(true);
+    expect(await stub().retainVersion(id('h3'), 'c1')).toBe(false);
     expect(await stub().removeName('prefix', 'support')).toMatchObject({ outcome: 'stored', published: true });
     expect(await keys()).toEqual(['prefix@h1:support:alice']);
     expect(await stub().readVersion(id('h2'), true)).toBeUndefined();
@@ -120,13 +120,13 @@ describe('a version that is held', () => {
     await stub().releaseVersion(id('h1'), 'c2');
     expect(await stub().readVersion(id('h1'), true)).toBeUndefined();
     expect(await keys()).toEqual([]);
-    expect(await stub().holdVersion(id('h1'), 'c3')).toBe(false);
+    expect(await stub().retainVersion(id('h1'), 'c3')).toBe(false);
   });
 
   test('stays where it is let go while its name stands', async () => {
     await stub().putVersion(version('h1'));
     await stub().putVersion(version('h2'));
-    await stub().holdVersion(id('h1'), 'c1');
+    await stub().retainVersion(id('h1'), 'c1');
     await stub().releaseVersion(id('h1'), 'c1');
     expect(await stub().readVersion(id('h1'), true)).toEqual(bytesOf('h1'));
   });

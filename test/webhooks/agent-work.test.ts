@@ -1,9 +1,9 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
-import { receivedText } from '../../src/conversations/turn-answer.ts';
+import { receivedText } from '../../src/conversations/answers/crossing-answer.ts';
 import { hmac } from '../../src/delivery/hmac.ts';
-import { createRequestId } from '../../src/http/request-id.ts';
+import { createRequestId } from '../../src/http/headers/request-id.ts';
 import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { DeliveredAnswer } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { edgeWithSky, SKY } from '../support/agents.ts';

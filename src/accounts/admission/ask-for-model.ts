@@ -1,7 +1,7 @@
 /** Asks an account about a request for one model: computes what it can cost, and whether the account can pay that. */
 
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
-import { commaSeparated } from '../../http/comma-list.ts';
+import { commaSeparated } from '../../http/headers/comma-list.ts';
 import { LongBody } from '../../http/long-body.ts';
 import { sizeOf } from '../../http/read-json.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';

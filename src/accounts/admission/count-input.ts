@@ -1,4 +1,4 @@
-import type { JsonBody } from '../../http/json-body.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { askCount, type CountOptions } from '../../upstream/count-tokens.ts';
 import { bodyUp } from '../../upstream/request/body-up.ts';
 

@@ -1,7 +1,7 @@
 /** Reads which models may step in for the one that a request asks for. */
 
-import { commaSeparated } from '../../http/comma-list.ts';
 import { invalidRequest } from '../../http/errors.ts';
+import { commaSeparated } from '../../http/headers/comma-list.ts';
 import { fallbackModels } from '../../settings/limits.schema.ts';
 
 /**

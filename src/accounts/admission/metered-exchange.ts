@@ -1,7 +1,7 @@
 /** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
 
+import { RELEASED } from '../../http/body/json-body.ts';
 import { ApiError } from '../../http/errors.ts';
-import { RELEASED } from '../../http/json-body.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { retiresSoon } from '../../pricing/models.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';

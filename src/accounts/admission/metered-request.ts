@@ -4,7 +4,7 @@ import type { RequestContext } from '../../auth/context.ts';
 import type { AccountRequest } from '../../durable/call-account.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { Settled, Settlement } from '../../durable/contracts/settlement.ts';
-import type { JsonBody } from '../../http/json-body.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Routing } from '../../upstream/choice/pool.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';

@@ -3,8 +3,8 @@ import type { Context } from 'hono';
 import { inSteps, type Steps } from '../../async/in-steps.ts';
 import { pause } from '../../async/pause.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { LONG_BODY, shapeOf } from '../../http/body-shape.ts';
-import type { JsonBody } from '../../http/json-body.ts';
 import { parsingJson, parsingLong, readBytes, requireJson, sizeOf } from '../../http/read-json.ts';
 import { type Asking, mayAsk } from './may-ask.ts';
 
@@ -22,7 +22,7 @@ export async function readJson(c: Context<AppEnv>, asking: Asking = 'nothing'): 
   const bytes = await bytesOf(c, asking);
   // Twice, because it is in memory as bytes and as text.
   return await parsedInSteps(
-    parsingJson(bytes, ({ values }) => c.get('place').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE)),
+    parsingJson(bytes, ({ values }) => c.get('share').grow(bytes.length * 2 + values * BYTES_OF_A_VALUE)),
   );
 }
 
@@ -47,7 +47,7 @@ const MANY_MESSAGES = 1_000;
 export async function readLong(c: Context<AppEnv>, asking: Asking = 'nothing'): Promise<JsonBody> {
   const bytes = await bytesOf(c, asking);
   const body = await parsedInSteps(
-    parsingLong(bytes, ({ values }) => c.get('place').grow(bytes.length + values * BYTES_OF_A_VALUE)),
+    parsingLong(bytes, ({ values }) => c.get('share').grow(bytes.length + values * BYTES_OF_A_VALUE)),
   );
   const { messages } = body.json;
   const hasMany = Array.isArray(messages) && messages.length > MANY_MESSAGES;
@@ -70,13 +70,13 @@ export async function pauseAfterBody(body: JsonBody): Promise<void> {
 async function bytesOf(c: Context<AppEnv>, asking: Asking): Promise<Uint8Array> {
   const request = c.req.raw;
   requireJson(request);
-  const place = c.get('place');
+  const share = c.get('share');
   let isAsked = false;
   const bytes = await readBytes(request, c.get('settings').MAX_BODY_BYTES, (length) => {
-    if (length <= LONG_BODY || isAsked || asking === 'nothing') return place.grow(length);
+    if (length <= LONG_BODY || isAsked || asking === 'nothing') return share.grow(length);
     isAsked = true;
-    return mayAsk(contextOf(c), asking).then(() => place.grow(length));
+    return mayAsk(contextOf(c), asking).then(() => share.grow(length));
   });
-  if (bytes.length > LONG_BODY) place.keep(bytes);
+  if (bytes.length > LONG_BODY) share.keep(bytes);
   return bytes;
 }

@@ -89,9 +89,9 @@ export class Rooms extends Rows {
 
   /** @returns the value under which a sum is kept. A subtraction uses the same value as the addition before. */
   valueFor({ day, dimension, value }: Omit<DimensionSum, 'sums'>, sign: 1 | -1 = 1): string {
-    const place = `${day} ${dimension}`;
-    const room = this.#rooms.get(place) ?? this.#read(day, dimension);
-    this.#rooms.set(place, room);
+    const key = `${day} ${dimension}`;
+    const room = this.#rooms.get(key) ?? this.#read(day, dimension);
+    this.#rooms.set(key, room);
     if (value === TAGGED || room.known.has(value)) return value;
     if (sign < 0 || room.values >= VALUES_A_DAY) return OTHER_VALUE;
     room.known.add(value);
@@ -112,16 +112,16 @@ export class Rooms extends Rows {
 
 function add(tables: Tables, { day, dimension, value, group, sums }: DimensionSum, sign: 1 | -1, seq: number): void {
   const numbers = SUM_COLUMNS.map((column) => sign * sums[column]);
-  const places = SUM_COLUMNS.map(() => '?').join(', ');
+  const marks = SUM_COLUMNS.map(() => '?').join(', ');
   tables.write(
-    `insert into dimensions (day, dimension, value, seq, ${SUM_COLUMNS.join(', ')}) values (?, ?, ?, ?, ${places})
+    `insert into dimensions (day, dimension, value, seq, ${SUM_COLUMNS.join(', ')}) values (?, ?, ?, ?, ${marks})
      on conflict (day, dimension, value) do update set seq = excluded.seq, ${ADD_SUMS}`,
     ...[day, dimension, value, seq, ...numbers],
   );
   if (group === NO_GROUP) return;
   tables.write(
     `insert into group_dimensions (day, dimension, value, pool_group, ${SUM_COLUMNS.join(', ')})
-     values (?, ?, ?, ?, ${places}) on conflict (day, dimension, value, pool_group) do update set ${ADD_SUMS}`,
+     values (?, ?, ?, ?, ${marks}) on conflict (day, dimension, value, pool_group) do update set ${ADD_SUMS}`,
     ...[day, dimension, value, group, ...numbers],
   );
 }

@@ -1,7 +1,7 @@
 /** Evaluates classifiers on examples whose labels are known. */
 
 import { invalidRequest } from '../../http/errors.ts';
-import { anotherRequestId } from '../../http/request-id.ts';
+import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { EvaluateRequest } from '../evaluation.schema.ts';
 import type { CandidateReport } from '../evaluation-answers.schema.ts';

@@ -8,5 +8,5 @@ export const CLASSIFIERS: StoredKind<Classifier> = {
   memoryBytes: 8 * 1024 * 1024,
   read: (bytes) => readClassifier(new TextDecoder().decode(bytes)),
   // An estimate: strings have at most two bytes a character, and objects need as much again.
-  held: (_, bytes) => bytes * 4,
+  memorySize: (_, bytes) => bytes * 4,
 };

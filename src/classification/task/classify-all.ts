@@ -1,6 +1,6 @@
 /** Labels many texts: several at a time, results in their order, each text paid for by itself. */
 
-import { anotherRequestId } from '../../http/request-id.ts';
+import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { type ClassificationResult, classify, createLimiter } from './classify.ts';
 import type { Classifying } from './take-vote.ts';
 import type { Task } from './task.ts';

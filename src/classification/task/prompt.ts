@@ -2,7 +2,7 @@
 
 import { transformJSONSchema } from '@anthropic-ai/sdk/lib/transform-json-schema';
 import { getOrMake } from '../../cache/get-or-make.ts';
-import type { JsonBody } from '../../http/json-body.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import * as z from '../../http/zod.ts';
 import { faultInValue } from '../../json/json-schema.ts';
 import { isObject, type Json } from '../../json/object.ts';

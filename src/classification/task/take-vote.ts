@@ -3,8 +3,8 @@
 import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
+import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { withJson } from '../../http/read-json.ts';
-import { anotherRequestId } from '../../http/request-id.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
 import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';

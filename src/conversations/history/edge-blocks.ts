@@ -2,7 +2,7 @@
  * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
  */
 
-import type { JsonBody } from '../../http/json-body.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { withText } from '../../http/read-json.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';

@@ -27,7 +27,7 @@ import { onOneLine } from './views.ts';
  * @returns the changed members of the profile; undefined if there is no such message
  */
 export function rewindTo(transcript: Transcript, id: string): Partial<Profile> | undefined {
-  const found = transcript.findMessage(id);
+  const found = transcript.messages.findMessage(id);
   const profile = transcript.profile;
   if (!found || !profile) return undefined;
   const { run = null } = turnAt(transcript, found.turn) ?? {};
@@ -60,7 +60,7 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
 
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */
 function boundaryAt(transcript: Transcript, found: { seq: number; turn: number }): number {
-  const rows = [...transcript.history({ to: found.seq })].filter(({ turn }) => turn === found.turn);
+  const rows = [...transcript.messages.history({ to: found.seq })].filter(({ turn }) => turn === found.turn);
   for (let index = rows.length - 1; index > 0; index -= 1) {
     const row = rows[index];
     if (row?.role !== 'user' || rows[index - 1]?.role !== 'assistant') continue;
@@ -88,7 +88,7 @@ export function copyLines(
   at: string | undefined,
   more: Partial<Profile> = {},
 ): ReadableStream<Uint8Array> | undefined {
-  const found = at === undefined ? undefined : transcript.findMessage(at);
+  const found = at === undefined ? undefined : transcript.messages.findMessage(at);
   if (at !== undefined && !found) return undefined;
   const { run = null } = found ? (turnAt(transcript, found.turn) ?? {}) : {};
   const last = run === null ? found?.turn : turnsOfRun(transcript, run).at(-1)?.seq;

@@ -1,7 +1,7 @@
 /** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
 import type { Steps } from '../../async/in-steps.ts';
-import { createRequestId } from '../../http/request-id.ts';
+import { createRequestId } from '../../http/headers/request-id.ts';
 import { itemTexts } from '../../json/edit.ts';
 import { parseObject } from '../../json/object.ts';
 import { withoutBreakpoints } from '../storage/message-text.ts';

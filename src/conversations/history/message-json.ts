@@ -19,8 +19,8 @@ const ROWS_AT_ONCE = 50;
  */
 export function* rowsBetween(transcript: Transcript, from: number, to: number, pending = false): Generator<MessageRow> {
   for (let next = from; next <= to; ) {
-    const rows = transcript.places({ from: next, to, pending, limit: ROWS_AT_ONCE });
-    for (const { seq } of rows) yield* transcript.history({ from: seq, to: seq, pending });
+    const rows = transcript.messages.ids({ from: next, to, pending, limit: ROWS_AT_ONCE });
+    for (const { seq } of rows) yield* transcript.messages.history({ from: seq, to: seq, pending });
     const last = rows.at(-1);
     if (!last) return;
     next = last.seq + 1;

@@ -85,7 +85,7 @@ export function joinedResults(continued: Continued, cancels: boolean): Continued
 /** Reads the last answer and what follows it. Earlier tool calls need no results any more. */
 export function tailIn(transcript: Transcript): readonly MessageText[] {
   const tail: MessageText[] = [];
-  for (const { role, text } of transcript.texts({ sent: true, backwards: true })) {
+  for (const { role, text } of transcript.messages.texts({ sent: true, backwards: true })) {
     if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
     tail.push({ role, text });
   }

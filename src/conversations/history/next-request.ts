@@ -3,9 +3,9 @@
 import type { Agent } from '../../agents/agent.ts';
 import { behindAgent } from '../../agents/behind-agent.ts';
 import { refuseNarrowing } from '../../agents/named-agent.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
-import type { JsonBody } from '../../http/json-body.ts';
 import { validate } from '../../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import type { Json } from '../../json/object.ts';
@@ -94,8 +94,48 @@ export function nextRequest(
   text: string,
   transcript: Transcript,
   settings: Settings,
-  { prefix, agent, betas, counts = false, isStep = false, isAgain = false, isRun = false }: RequestOptions = {},
+  options: RequestOptions = {},
 ): NextRequest {
+  const asked = readAsked(text, transcript, options);
+  const said = readSaid(asked, transcript, settings, options);
+  const { agent } = options;
+  const { json, sent, frozen, maxTokens, name } = asked;
+  const { fresh, news, last, follows, model } = said;
+  const run = runIn(
+    asked.members,
+    json,
+    { tools: asked.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
+    options.isRun === true,
+  );
+  const frame = frameOf(sent, frozen, model, options.betas, run?.tools.mark);
+  const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
+  const body = new RequestBody(edit(asked.text, changesFor(asked, said, run, options)), history);
+  const limit = settings.MAX_BODY_BYTES;
+  if (body.bytes.length > limit) throw tooLargeToSend(limit, body.hasHistory);
+  // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
+  const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
+  const before = isExtended ? last.tokens : null;
+  const added = before === null ? undefined : tokensAdded(fresh, news, model, settings);
+  return {
+    messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
+    body,
+    model,
+    maxTokens,
+    count: before === null || added === undefined ? undefined : before + added,
+    frame,
+    sentFrom,
+    follows,
+    defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
+    most: agent && !run && typeof json.max_usd === 'number' ? Math.floor(json.max_usd * 1e9) : undefined,
+    run: run && { ...run, rest: edit(text, { messages: '[]' }) },
+  };
+}
+
+type Asked = ReturnType<typeof readAsked>;
+type Said = ReturnType<typeof readSaid>;
+
+/** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
+function readAsked(text: string, transcript: Transcript, { prefix, agent, counts = false }: RequestOptions) {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const cached = transcript.cachedHistory;
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
@@ -107,7 +147,6 @@ export function nextRequest(
   const asked = agent ? behindAgent(sent, agent, inherited, room) : text;
   const json = JSON.parse(asked) as Json;
   if (!agent) refuseNarrowing(json);
-  const members = agent ? memberTexts(asked) : sent;
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
   if (name === undefined || name === null)
     throw invalidRequest('model: Field required: this conversation has no default.');
@@ -116,11 +155,21 @@ export function nextRequest(
   if (maxTokens === undefined || maxTokens === null) {
     throw invalidRequest('max_tokens: Field required: this conversation has no default.');
   }
-  const asksFor = settings.models.resolve(name);
+  const members = agent ? memberTexts(asked) : sent;
+  return { text: asked, json, members, sent, inherited, used, profile, cached, frozen, name, maxTokens };
+}
+
+/** Reads which messages are new, and what they continue: that chooses the model. */
+function readSaid(
+  { json, members, profile, cached, name }: Asked,
+  transcript: Transcript,
+  { models, MAX_BODY_BYTES: limit }: Settings,
+  { isAgain = false }: RequestOptions,
+) {
+  const asksFor = models.resolve(name);
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
-  const limit = settings.MAX_BODY_BYTES;
   const begin = profile?.sentFrom ?? 0;
   const stored = cached || isLongHistory(transcript, begin) ? undefined : readHistory(transcript, begin, limit);
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
@@ -130,7 +179,17 @@ export function nextRequest(
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
   const continued = follows ? last : undefined;
-  const model = continued ? modelOfLoop(transcript, continued, asksFor, settings.models) : asksFor;
+  const model = continued ? modelOfLoop(transcript, continued, asksFor, models) : asksFor;
+  return { fresh, news, last, tail, stored, follows, continued, model };
+}
+
+/** @returns how the members of the body that goes up differ from what is asked */
+function changesFor(
+  { inherited, profile, used, maxTokens }: Asked,
+  { news, model }: Said,
+  run: Omit<PlannedRun, 'rest'> | undefined,
+  { agent, counts = false, isStep = false }: RequestOptions,
+): Record<string, string | undefined> {
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
     prefix: undefined,
@@ -145,44 +204,33 @@ export function nextRequest(
   };
   if (!agent && inherited.system !== undefined) changes.system = inherited.system;
   if (!agent && inherited.tools !== undefined) changes.tools = inherited.tools;
-  const run = runIn(members, json, { tools: inherited.tools, runs: frozen?.runs ?? prefix?.runs }, isRun);
   if (run?.tools.sent !== undefined) changes.tools = run.tools.sent;
   if (run || agent) for (const name of RUN_MEMBERS) changes[name] = undefined;
   const free = BREAKPOINTS_ALLOWED - (profile?.prefix || agent ? MOST_IN_PREFIX : 0);
   if (used === 0 || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
+  changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
+  return changes;
+}
 
-  const frame = frameOf(sent, frozen, model, betas, run?.tools.mark);
+/** Reads the history that goes up, and keeps it in memory for the next turn. */
+function readSentHistory(
+  { profile, cached, frozen }: Asked,
+  { news, last, tail, stored, follows, continued, model }: Said,
+  transcript: Transcript,
+  { models, MAX_BODY_BYTES: limit }: Settings,
+): { history: CachedHistory['history']; sentFrom: number } {
   const newCharacters = news.reduce((sum, text) => sum + text.length, 0);
   const sentFrom = firstMessageSent(transcript, profile, newCharacters, continued?.sentFrom);
   const isCached =
     cached?.from === sentFrom &&
     cached.model === model &&
-    (follows || !(cached.isForLoop || (last && !settings.models.mayBeSame(last.model, model))));
-  const unbound = () => unboundTurns(transcript, { from: sentFrom, model, follows }, settings.models);
+    (follows || !(cached.isForLoop || (last && !models.mayBeSame(last.model, model))));
+  const unbound = () => unboundTurns(transcript, { from: sentFrom, model, follows }, models);
   const { history, isForLoop } = isCached
     ? cached
     : sentHistory(transcript, unbound, { from: sentFrom, limit, stored });
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, model, isForLoop, tail, last, frozen });
-  changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
-  const prompt = new RequestBody(edit(asked, changes), history);
-  if (prompt.bytes.length > limit) throw tooLargeToSend(limit, prompt.hasHistory);
-  // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
-  const isExtended = frame !== null && last?.frame === frame && last.sentFrom === sentFrom;
-  const before = isExtended ? last.tokens : null;
-  const added = before === null ? undefined : tokensAdded(fresh, news, model, settings);
-  return {
-    messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
-    body: prompt,
-    model,
-    maxTokens,
-    count: before === null || added === undefined ? undefined : before + added,
-    frame,
-    sentFrom,
-    follows,
-    defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
-    most: agent && !run && typeof json.max_usd === 'number' ? Math.floor(json.max_usd * 1e9) : undefined,
-    run: run && { ...run, rest: edit(text, { messages: '[]' }) },
-  };
+  return { history, sentFrom };
 }
 
 /** @returns the run planned from its stored request. @throws ApiError 400 for a malformed limit */

@@ -13,7 +13,7 @@ import { shownCall, shownResult } from './edge-blocks.ts';
 import { aroundContent, contentOf, messageText, rowsBetween } from './message-json.ts';
 
 /** A shown row: one message, or the messages `from` … `to` of a run's answer. */
-export interface ShownPlace {
+export interface ShownRange {
   from: number;
   to: number;
   id: string;
@@ -21,7 +21,7 @@ export interface ShownPlace {
   run: number | null;
 }
 
-interface PlaceQuery {
+interface RangeQuery {
   backwards: boolean;
   /** Adds the user's messages of the running turn. */
   pending: boolean;
@@ -33,28 +33,28 @@ interface PlaceQuery {
  *
  * @param cursor the number of any stored message; undefined for the beginning
  */
-export function shownPlaces(transcript: Transcript, cursor: number | undefined, query: PlaceQuery): ShownPlace[] {
-  const places: ShownPlace[] = [];
-  for (const place of placesFrom(transcript, cursor, query)) {
+export function shownRanges(transcript: Transcript, cursor: number | undefined, query: RangeQuery): ShownRange[] {
+  const ranges: ShownRange[] = [];
+  for (const range of rangesFrom(transcript, cursor, query)) {
     // The search begins with the cursor itself, which may be in the middle of an answer.
-    if (cursor !== undefined && place.from <= cursor && cursor <= place.to) continue;
-    places.push(place);
-    if (places.length >= query.limit) break;
+    if (cursor !== undefined && range.from <= cursor && cursor <= range.to) continue;
+    ranges.push(range);
+    if (ranges.length >= query.limit) break;
   }
-  return places;
+  return ranges;
 }
 
-function* placesFrom(
+function* rangesFrom(
   transcript: Transcript,
   cursor: number | undefined,
-  { backwards, pending }: PlaceQuery,
-): Generator<ShownPlace> {
+  { backwards, pending }: RangeQuery,
+): Generator<ShownRange> {
   const range = cursor === undefined ? {} : backwards ? { to: cursor } : { from: cursor };
-  const rows = transcript.outlines({ ...range, backwards, pending });
-  const behind = backwards ? transcript.turnBehind(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
+  const rows = transcript.messages.outlines({ ...range, backwards, pending });
+  const behind = backwards ? transcript.messages.turnBehind(cursor ?? Number.MAX_SAFE_INTEGER) : undefined;
   const { ids } = transcript.calls;
   const runs = new Map<number, { first: number | undefined; status: TurnStatus | undefined }>();
-  let answer: ShownPlace | undefined;
+  let answer: ShownRange | undefined;
   for (const { row, next } of backwards ? fromTheEnd(rows, behind) : forwards(rows)) {
     const { seq, id, turn, role, run } = row;
     const known = run === null ? undefined : getOrMake(runs, run, () => stateOfRun(transcript, run));
@@ -129,15 +129,15 @@ function answeredBy(text: string): string | undefined {
  */
 export function* rowText(
   transcript: Transcript,
-  place: ShownPlace,
+  range: ShownRange,
   pending: boolean,
   calls: ReadonlySet<string>,
 ): Generator<string> {
-  if (place.run !== null) {
-    yield* answerText(transcript, place, place.run);
+  if (range.run !== null) {
+    yield* answerText(transcript, range, range.run);
     return;
   }
-  for (const row of transcript.history({ from: place.from, to: place.to, pending })) {
+  for (const row of transcript.messages.history({ from: range.from, to: range.to, pending })) {
     const status = row.run === null ? row.status : (transcript.statusOf(row.run) ?? row.status);
     const content = contentOf(row);
     const isList = row.role === 'user' && content.startsWith('[') && content.includes('"tool_result"');
@@ -146,7 +146,7 @@ export function* rowText(
   }
 }
 
-function* answerText(transcript: Transcript, { from, to, id }: ShownPlace, run: number): Generator<string> {
+function* answerText(transcript: Transcript, { from, to, id }: ShownRange, run: number): Generator<string> {
   const turn = turnAt(transcript, run);
   if (!turn) return;
   const { beganAt, endedAt, paused = null } = turn;

@@ -24,7 +24,7 @@ export interface StoredHistory {
 export function readHistory(transcript: Transcript, from: number, limit: number): StoredHistory {
   const messages: (MessageText & { turn: number })[] = [];
   let length = 0;
-  for (const { role, text, turn } of transcript.texts({ from, sent: true })) {
+  for (const { role, text, turn } of transcript.messages.texts({ from, sent: true })) {
     length += text.length;
     if (length > limit) return { from, messages, isTooLong: true, tail: undefined };
     messages.push({ role, text, turn });

@@ -60,7 +60,7 @@ export function unboundTurns(
 export function modelOfLoop(transcript: Transcript, last: TurnRow, asked: string, models: ModelTable): string {
   if (models.mayBeSame(last.model, asked)) return asked;
   const first = transcript.figure('select min(seq) from messages where turn >= ?', loopStart(transcript));
-  for (const { role, text } of transcript.texts({ from: first ?? 0, sent: true })) {
+  for (const { role, text } of transcript.messages.texts({ from: first ?? 0, sent: true })) {
     if (role === 'assistant' && hasThinking(text)) return last.model;
   }
   return asked;

@@ -9,7 +9,7 @@ import { type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { withoutAddresses } from './edge-tools.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
-import { rowText, type ShownPlace, shownPlaces } from './shown-rows.ts';
+import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
 
 /** @returns the JSON text of a conversation without its messages. @param turn the id of the running turn */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
@@ -55,7 +55,7 @@ interface PageRows {
 export function pageOfMessages(transcript: Transcript, page: HistoryQuery): ReadableStream<Uint8Array> | undefined {
   const { after_id, before_id } = page;
   const edge = after_id ?? before_id;
-  const at = edge === undefined ? undefined : transcript.findMessage(edge);
+  const at = edge === undefined ? undefined : transcript.messages.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
   const rowsOf = page.view === 'shown' ? shownPage : storedPage;
   return streamOfTexts(pageText(rowsOf(transcript, at?.seq, page)));
@@ -78,22 +78,22 @@ function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
 function storedPage(transcript: Transcript, at = 0, { limit, before_id, pending = false }: HistoryQuery): PageRows {
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
-  const rows = transcript.places({ ...range, backwards, pending, limit: limit + 1 });
-  const places = rows.slice(0, limit);
-  if (backwards) places.reverse();
-  const [first, last] = [places[0], places.at(-1)];
+  const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
+  const found = rows.slice(0, limit);
+  if (backwards) found.reverse();
+  const [first, last] = [found[0], found.at(-1)];
   const texts = first && last ? storedTexts(transcript, first.seq, last.seq, pending) : [];
-  return { hasMore: rows.length > limit, ids: places.map(({ id }) => id), texts };
+  return { hasMore: rows.length > limit, ids: found.map(({ id }) => id), texts };
 }
 
 function shownPage(transcript: Transcript, at: number | undefined, page: HistoryQuery): PageRows {
   const { limit, before_id, pending = false } = page;
   const backwards = before_id !== undefined;
-  const rows = shownPlaces(transcript, at, { backwards, pending, limit: limit + 1 });
-  const places = rows.slice(0, limit);
-  if (backwards) places.reverse();
-  const texts = shownTexts(transcript, places, pending);
-  return { hasMore: rows.length > limit, ids: places.map(({ id }) => id), texts };
+  const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
+  const found = rows.slice(0, limit);
+  if (backwards) found.reverse();
+  const texts = shownTexts(transcript, found, pending);
+  return { hasMore: rows.length > limit, ids: found.map(({ id }) => id), texts };
 }
 
 function* storedTexts(transcript: Transcript, from: number, to: number, pending = false): Generator<string[]> {
@@ -102,11 +102,11 @@ function* storedTexts(transcript: Transcript, from: number, to: number, pending 
 
 function* shownTexts(
   transcript: Transcript,
-  places: readonly ShownPlace[],
+  found: readonly ShownRange[],
   pending = false,
 ): Generator<Iterable<string>> {
   const { ids } = transcript.calls;
-  for (const place of places) yield rowText(transcript, place, pending, ids);
+  for (const range of found) yield rowText(transcript, range, pending, ids);
 }
 
 /**
@@ -121,7 +121,7 @@ export function exportLines(profile: Profile, transcript: Transcript, view?: Vie
     let messages = 0;
     const rows =
       view === 'shown'
-        ? shownTexts(transcript, shownPlaces(transcript, undefined, all))
+        ? shownTexts(transcript, shownRanges(transcript, undefined, all))
         : storedTexts(transcript, 0, Number.MAX_SAFE_INTEGER);
     for (const pieces of rows) {
       messages += 1;

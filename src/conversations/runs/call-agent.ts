@@ -13,7 +13,7 @@ import type {
   SubagentOutcome,
   TurnRequest,
 } from '../../durable/contracts/conversation.ts';
-import { createRequestId } from '../../http/request-id.ts';
+import { createRequestId } from '../../http/headers/request-id.ts';
 import { isObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { SubagentShare } from '../storage/call-rows.ts';

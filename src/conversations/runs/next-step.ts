@@ -35,7 +35,7 @@ export function bodyOfStep(
 
 /** @returns the calls in the answer of a step, as they are stored. */
 export function toolsAskedIn(transcript: Transcript, step: number): Json[] {
-  for (const { turn, role, text } of transcript.history({ backwards: true })) {
+  for (const { turn, role, text } of transcript.messages.history({ backwards: true })) {
     if (turn !== step) break;
     const { content } = parseObject(text) ?? {};
     if (role === 'assistant' && Array.isArray(content)) {

@@ -1,10 +1,10 @@
 /** Calls a tool by a signed POST to a host that the operator has allowed. */
 
 import { signStandard } from '../../delivery/standard-webhooks.ts';
+import { PieceReader } from '../../http/body/piece-reader.ts';
 import { joinedPieces } from '../../http/body-pieces.ts';
 import { decoder, toBase64 } from '../../http/bytes.ts';
-import { mediaTypeOf } from '../../http/media-type.ts';
-import { PieceReader } from '../../http/piece-reader.ts';
+import { mediaTypeOf } from '../../http/headers/media-type.ts';
 import type { Json } from '../../json/object.ts';
 import { headersOf, type ToolSettings } from '../../tools/check-tools.ts';
 import { imageTypeOf } from './image-type.ts';

@@ -4,7 +4,7 @@
  */
 
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
-import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
+import { DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
 import { shownCall, shownResult } from '../history/edge-blocks.ts';
 import { writeCalls } from '../storage/call-rows.ts';
 import type { EventLog, TurnLog } from '../turn/event-log.ts';
@@ -189,24 +189,15 @@ export class StepLog implements TurnLog {
     if (block && !block.broken && !block.open) this.#run.showCall(block.value);
   }
 
-  addSimilarDelta(text: string, head: string, string: string): void {
+  addDeltas(deltas: SimilarDeltas): void {
+    const { text, head } = deltas;
     const shown = this.#shownHead(head);
-    if (shown === head) this.#log.addSimilarDelta(text, head, string);
+    if (shown === head) this.#log.addDeltas(deltas);
     else if (shown !== undefined) {
-      const rest = text.slice(DELTA_LINES.length + head.length);
-      this.#log.addSimilarDelta(DELTA_LINES + shown + rest, shown, string);
+      // No string of JSON has a line end in it, so this finds the beginnings of events alone.
+      const rewritten = text.replaceAll(DELTA_LINES + head, () => DELTA_LINES + shown);
+      this.#log.addDeltas({ ...deltas, text: rewritten, head: shown });
     }
-  }
-
-  addDeltaStrings(text: string, start: number, head: string, strings: readonly string[]): number {
-    const shown = this.#shownHead(head);
-    if (shown === head) return this.#log.addDeltaStrings(text, start, head, strings);
-    const around = DELTA_LINES.length + head.length + DELTA_END.length;
-    if (shown !== undefined) {
-      const rewritten = strings.map((string) => DELTA_LINES + shown + string + DELTA_END).join('');
-      this.#log.addDeltaStrings(rewritten, 0, shown, strings);
-    }
-    return strings.reduce((at, { length }) => at + around + length, start);
   }
 
   /** @returns the text before a delta's string, with the shown number of its block; undefined if the block is not shown. */

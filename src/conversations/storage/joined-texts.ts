@@ -56,7 +56,7 @@ export function* joinedTexts(
       checkJoined(exactDecoder.decode(bytes), String(row.sums), `a message from number ${first} to ${to}`);
       yield { bytes, messages };
     } else {
-      const texts = Array.from(transcript.texts({ from: first, to, sent: true }), ({ text, turn }) =>
+      const texts = Array.from(transcript.messages.texts({ from: first, to, sent: true }), ({ text, turn }) =>
         unbound.has(turn) ? withoutThinking(text) : text,
       );
       yield { bytes: encoder.encode(texts.join(',')), messages };

@@ -6,7 +6,7 @@
  * characters, which valid JSON must escape. A text without them could not be shortened: it has the
  * events as they are shown.
  */
-import { DELTA_END, DELTA_LINES } from '../../sse/frames.ts';
+import { DELTA_END, DELTA_LINES, type SimilarDeltas } from '../../sse/frames.ts';
 import { DamagedRow } from './damaged-row.ts';
 
 /** Marks the common beginning of the deltas that follow, up to a line end. */
@@ -30,22 +30,14 @@ export class LogText {
     this.#entries.push(WHOLE, text);
   }
 
-  /**
-   * Adds a delta with one string.
-   *
-   * @param text the event as it is shown, without its id
-   * @param head the text before the string in its data
-   * @param string as it is written there
-   */
-  addSimilarDelta(text: string, head: string, string: string): void {
+  /** Adds deltas that differ in one string only. */
+  addDeltas({ text, head, strings }: SimilarDeltas): void {
+    const [only = ''] = strings;
     // A delta in another form, for example a padded one, cannot be restored from its head and string.
-    if (text.length === DELTA_LINES.length + head.length + string.length + DELTA_END.length)
-      this.addDeltaStrings(head, [string]);
-    else this.add(text);
-  }
-
-  /** Adds deltas of the usual form that differ only in their strings. `head` and the strings are as for `addSimilarDelta`. */
-  addDeltaStrings(head: string, strings: readonly string[]): void {
+    if (strings.length === 1 && text.length !== DELTA_LINES.length + head.length + only.length + DELTA_END.length) {
+      this.add(text);
+      return;
+    }
     if (this.#head !== head) {
       this.#entries.push(HEAD, head, '\n');
       this.#head = head;

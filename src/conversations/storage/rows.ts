@@ -14,7 +14,7 @@ const STATUSES = ['running', 'complete', 'interrupted', 'stopped', 'refused', 'e
 export type TurnStatus = (typeof STATUSES)[number];
 
 /** The version of a prefix that a conversation holds. */
-export interface HeldPrefix {
+export interface RetainedPrefix {
   owner: string;
   name: string;
   hash: string;
@@ -23,14 +23,14 @@ export interface HeldPrefix {
 }
 
 /** The version of an agent that a conversation has a copy of. */
-export interface HeldAgent {
+export interface RetainedAgent {
   owner: string;
   name: string;
   hash: string;
 }
 
 /** @returns a version as requests and the ledger name it: `name@hash`. */
-export function refOf({ name, hash }: Pick<HeldPrefix, 'name' | 'hash'>): string {
+export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
 }
 
@@ -50,8 +50,8 @@ export interface Profile {
   metadata: Record<string, unknown> | null;
   model: string | null;
   maxTokens: number | null;
-  prefix: HeldPrefix | null;
-  agent: HeldAgent | null;
+  prefix: RetainedPrefix | null;
+  agent: RetainedAgent | null;
   retentionSeconds: number | null;
   history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
   turns: number;

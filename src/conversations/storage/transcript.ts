@@ -6,31 +6,21 @@
  * long because it keeps together what must be written together.
  */
 
-import type { RawRow } from '../../durable/columns.ts';
 import { migrate, readMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApprovalRows } from './approval-rows.ts';
 import { CallRows } from './call-rows.ts';
-import { checked, checksumOf, type DamagedRow, damageBy, withoutSum, withSum } from './damaged-row.ts';
+import { checksumOf, type DamagedRow, damageBy, withoutSum, withSum } from './damaged-row.ts';
 import { DeliveryRows } from './delivery-rows.ts';
-import { type CachedHistory, historyCache, type MessageText } from './history-cache.ts';
+import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
+import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { pieceOf, readDivided, writeDivided } from './pieces.ts';
-import {
-  type MessageOutline,
-  type MessageRow,
-  messageRowOf,
-  type NewMessage,
-  type Profile,
-  type TurnRow,
-  type TurnStatus,
-  turnColumns,
-  turnOf,
-} from './rows.ts';
-import { COMMITTED, CONVERSATION_MIGRATIONS, NO_ANSWER, OF_UNSETTLED_RUN, SHOWN } from './tables.ts';
+import { type NewMessage, type Profile, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
+import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
 type FrozenOwner = 'system' | 'tools' | 'runs' | 'agent';
@@ -40,17 +30,6 @@ const OWNERS: Record<FrozenOwner, number> = { system: -1, tools: -2, runs: -3, a
 const ASK_SIZE_AFTER = 32_768;
 /** About how many bytes a row takes beside its text. The row of a turn takes most. */
 const ROW_BYTES = 400;
-
-/** Some of the messages of the history, by their numbers. */
-interface Range {
-  from?: number;
-  to?: number;
-  backwards?: boolean;
-  /** Adds the messages of the running turn. */
-  pending?: boolean;
-  /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
-  sent?: boolean;
-}
 
 /** What an object reads of its turns when it wakes. */
 interface WakingTurns {
@@ -64,6 +43,7 @@ export class Transcript extends Tables {
   readonly calls: CallRows;
   readonly deliveries: DeliveryRows;
   readonly approvals: ApprovalRows;
+  readonly messages: MessageRows;
   readonly #key = {};
   #profile: Profile | undefined;
   /** Why nothing of it can be used, not even its profile. */
@@ -85,6 +65,7 @@ export class Transcript extends Tables {
     this.calls = new CallRows(this);
     this.deliveries = new DeliveryRows(this);
     this.approvals = new ApprovalRows(this);
+    this.messages = new MessageRows(this);
     this.#isEmpty = false;
     // An object that cannot be made could not be deleted either.
     this.damage = damageBy(() => {
@@ -230,7 +211,7 @@ export class Transcript extends Tables {
 
   /** The JSON text of its agent. */
   get frozenAgent(): string {
-    return this.#pieces(OWNERS.agent);
+    return this.#profile ? readDivided(this, OWNERS.agent) : '';
   }
 
   freeze(owner: FrozenOwner, text: string | undefined): void {
@@ -309,80 +290,6 @@ export class Transcript extends Tables {
     this.write(`delete from messages where ${where}`, ...bindings);
   }
 
-  /** Reads the history in order, one message at a time. */
-  *history(range: Range = {}): Generator<MessageRow> {
-    const turn = 't.status, t.cost, t.outcome, t.model, t.run';
-    const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
-    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.sum, m.origin, ${turn}, ${turnId}`;
-    for (const row of this.#select(columns, range) ?? []) yield messageRowOf(row, (seq) => this.#pieces(seq));
-  }
-
-  /** Reads only role, text and status of each message: in a long history every further column costs time. */
-  *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
-    const columns = 'm.seq, m.turn, m.role, m.text, m.sum, t.status, t.run';
-    for (const [seq, turn, role, text, sum, status, run] of this.#select(columns, range)?.raw() ?? []) {
-      yield {
-        turn: Number(turn),
-        run: typeof run === 'number' ? run : null,
-        role: String(role),
-        text: this.#textOf(seq, text, sum),
-        status: String(status) as TurnStatus,
-      };
-    }
-  }
-
-  /**
-   * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
-   */
-  *outlines(range: Range = {}): Generator<MessageOutline> {
-    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.sum";
-    for (const [seq, turn, id, role, run, text, sum] of this.#select(columns, range)?.raw() ?? []) {
-      yield {
-        seq: Number(seq),
-        turn: Number(turn),
-        id: String(id),
-        role: String(role),
-        run: typeof run === 'number' ? run : null,
-        text: () => this.#textOf(seq, text, sum),
-      };
-    }
-  }
-
-  /** @returns the turn of the next message after a number, whatever its status is. */
-  turnBehind(seq: number): number | undefined {
-    return this.figure('select turn from messages where seq > ? order by seq limit 1', seq);
-  }
-
-  /** @returns the numbers and ids of messages, without their texts. */
-  places(range: Range & { limit: number }): { seq: number; id: string }[] {
-    const rows = this.#select('m.seq, m.id', range)?.toArray() ?? [];
-    return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
-  }
-
-  #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
-    if (!this.#profile) return undefined;
-    const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, backwards, pending } = range;
-    return this.storage.sql.exec<RawRow>(
-      `select ${columns} from messages m join turns t on t.seq = m.turn
-       where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
-             ${sent ? `and t.status != 'refused' and m.text is not '${NO_ANSWER}'` : ''}
-       order by m.seq ${backwards ? 'desc' : ''} limit ?`,
-      from,
-      to,
-      limit,
-    );
-  }
-
-  /** @returns where the message with an id is in the history; undefined if it is not there. */
-  findMessage(id: string): { seq: number; turn: number } | undefined {
-    if (!this.#profile) return undefined;
-    const [row] = this.read(
-      `select m.seq, m.turn from messages m join turns t on t.seq = m.turn where m.id = ? and t.status in ${COMMITTED}`,
-      id,
-    );
-    return row && { seq: Number(row.seq), turn: Number(row.turn) };
-  }
-
   /** Deletes everything except the profile and the turns that are not settled yet. */
   empty(): void {
     this.#forgetHistory();
@@ -403,15 +310,6 @@ export class Transcript extends Tables {
     // Tables without a row are nobody's.
     if (profile === undefined && !this.has('turns')) return;
     this.#profile = readFormat<Profile>('profile', withoutSum('its profile', profile ?? ''));
-  }
-
-  #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {
-    const whole = typeof text === 'string' ? text : this.#pieces(Number(seq));
-    return checked(`message number ${seq}`, whole, sum);
-  }
-
-  #pieces(owner: number): string {
-    return this.#profile ? readDivided(this, owner) : '';
   }
 }
 

@@ -6,7 +6,7 @@
  */
 
 import { encoder } from '../../http/bytes.ts';
-import { DELTA_END, DELTA_LINES, type Frame } from '../../sse/frames.ts';
+import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -99,38 +99,24 @@ export class EventLog {
 
   /** Adds an event as it came. @param remark a comment after the event */
   add({ event, data, text = `event: ${event}\ndata: ${data}\n\n` }: Frame, remark = ''): void {
-    this.#batch.add(text + remark);
-    this.#push(text + remark);
+    const said = text + remark;
+    this.#batch.add(said);
+    this.#frames.push(said);
+    this.#characters += said.length + this.#idLine.length;
   }
 
-  /** Adds a delta with one string, as it came. `head` and `string` are as for `LogText`. */
-  addSimilarDelta(text: string, head: string, string: string): void {
-    this.#batch.addSimilarDelta(text, head, string);
-    this.#push(text);
-  }
-
-  /**
-   * Adds deltas that follow each other and differ only in their strings.
-   *
-   * @param start where in the text the first one begins
-   * @returns where the text after them begins
-   */
-  addDeltaStrings(text: string, start: number, head: string, strings: readonly string[]): number {
-    this.#batch.addDeltaStrings(head, strings);
+  /** Adds deltas that differ in one string only, as they came. */
+  addDeltas(deltas: SimilarDeltas): void {
+    const { text, head, strings } = deltas;
+    this.#batch.addDeltas(deltas);
     const around = DELTA_LINES.length + head.length + DELTA_END.length;
-    let at = start;
-    const frames = this.#frames;
+    let at = 0;
     for (const { length } of strings) {
-      frames.push(text.slice(at, at + around + length));
-      at += around + length;
+      const end = strings.length === 1 ? text.length : at + around + length;
+      this.#frames.push(text.slice(at, end));
+      at = end;
     }
-    this.#characters += at - start + strings.length * this.#idLine.length;
-    return at;
-  }
-
-  #push(text: string): void {
-    this.#frames.push(text);
-    this.#characters += text.length + this.#idLine.length;
+    this.#characters += text.length + strings.length * this.#idLine.length;
   }
 
   /** @returns events that are not stored yet, as they are shown: each after its id. */

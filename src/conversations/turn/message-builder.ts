@@ -1,17 +1,7 @@
-import { BACKSLASH, QUOTE, SPACE } from '../../json/characters.ts';
 import { asText, isObject, type Json } from '../../json/object.ts';
-import { parseOrUndefined } from '../../json/parse.ts';
 import type { Usage } from '../../pricing/cost.ts';
 import type { Block } from '../history/replayable-blocks.ts';
-
-/** The common form of deltas that differ in one string. */
-interface DeltaForm {
-  /** The text before the string. */
-  head: string;
-  block: Block;
-  /** The block's field that the string is added to; undefined for the JSON of a tool's input. */
-  name: string | undefined;
-}
+import { type DeltaForm, deltaFormOf, isWholeValue } from './similar-deltas.ts';
 
 /**
  * Builds a message from its events, as the official SDKs do: blocks as they came, with deltas added to them. It refuses
@@ -25,50 +15,11 @@ export class MessageBuilder {
   stopped = false;
   readonly #byIndex = new Map<number, Block>();
   readonly #inputs = new Map<Block, string>();
-  /** The form of the last delta. The next delta may have the same form. */
   #form: DeltaForm | undefined;
 
-  /**
-   * Takes the data of a delta that differs from the one before it only in its string, as almost all do. So only the string is
-   * read.
-   *
-   * @param from where the data begins in the text; it ends at `to`
-   * @returns the string as it is written; undefined for any other data, which is not taken
-   */
-  takeSimilarDelta(text: string, from = 0, to = text.length): string | undefined {
-    const form = this.#form;
-    if (!form || !text.startsWith(form.head, from)) return undefined;
-    const start = from + form.head.length;
-    const end = stringEnd(text, from, to);
-    if (end < start) return undefined;
-    const written = text.slice(start, end);
-    return this.takeDeltaStrings([written]) === 1 ? written : undefined;
-  }
-
-  /**
-   * Takes the strings of deltas that follow each other and have the form of the delta before them.
-   *
-   * @param strings as they are written
-   * @returns how many of them are valid strings. The others are not taken
-   */
-  takeDeltaStrings(strings: readonly string[]): number {
-    if (!this.#form) return 0;
-    const all = strings.join('');
-    if (isUnescaped(all)) {
-      this.#append(this.#form, all);
-      return strings.length;
-    }
-    for (const [index, written] of strings.entries()) {
-      const value = isUnescaped(written) ? written : stringOf(written);
-      if (value === undefined) return index;
-      this.#append(this.#form, value);
-    }
-    return strings.length;
-  }
-
-  /** The text before the string of a delta that `takeSimilarDelta` takes. */
-  get head(): string | undefined {
-    return this.#form?.head;
+  /** The form of the delta that was taken last: the next may have it, too. Undefined after any other event. */
+  get form(): DeltaForm | undefined {
+    return this.#form;
   }
 
   /** Takes the data of the next event. @param text the same data as text, if the next event may have the same form */
@@ -138,7 +89,7 @@ export class MessageBuilder {
       // A progress display, which is no member of the block.
       if (name === 'type' || (delta.type === 'thinking_delta' && name === 'estimated_tokens')) continue;
       if (delta.type === 'input_json_delta' && name === 'partial_json') {
-        this.#append({ block, name: undefined }, asText(added));
+        this.#append(block, undefined, asText(added));
       } else if (delta.type === 'citations_delta' && name === 'citation') {
         value.citations = [...(Array.isArray(value.citations) ? value.citations : []), added];
       } else if (typeof added === 'string' && typeof value[name] === 'string' && !isWholeValue(delta)) {
@@ -148,20 +99,9 @@ export class MessageBuilder {
   }
 
   /** @returns the form of a delta; undefined if it has more than one string. */
-  #formOf({ index, delta }: Json, data: string): DeltaForm | undefined {
-    const block = this.blockAt(index);
-    if (!block || !isObject(delta)) return undefined;
-    const [name, ...others] = Object.keys(delta).filter((key) => key !== 'type');
-    if (name === undefined || others.length > 0 || isWholeValue(delta)) return undefined;
-    const added = delta[name];
-    if (typeof added !== 'string') return undefined;
-    const isInput = delta.type === 'input_json_delta' && name === 'partial_json';
-    if (!isInput && typeof block.value[name] !== 'string') return undefined;
-    const [type, field] = [JSON.stringify(delta.type), JSON.stringify(name)];
-    const head = `{"type":"content_block_delta","index":${index},"delta":{"type":${type},${field}:"`;
-    const end = stringEnd(data, 0, data.length);
-    const isUsual = data.startsWith(head) && end >= head.length && stringOf(data.slice(head.length, end)) === added;
-    return isUsual ? { head, block, name: isInput ? undefined : name } : undefined;
+  #formOf(event: Json, data: string): DeltaForm | undefined {
+    const block = this.blockAt(event.index);
+    return block && deltaFormOf(event, data, block, (name, string) => this.#append(block, name, string));
   }
 
   #stop({ index }: Json): void {
@@ -186,7 +126,8 @@ export class MessageBuilder {
     if (isObject(usage)) message.usage = { ...(isObject(message.usage) ? message.usage : {}), ...withoutNulls(usage) };
   }
 
-  #append({ block, name }: Pick<DeltaForm, 'block' | 'name'>, string: string): void {
+  /** @param name the block's member that the string is added to; undefined for the JSON of a tool's input */
+  #append(block: Block, name: string | undefined, string: string): void {
     if (name === undefined) this.#inputs.set(block, (this.#inputs.get(block) ?? '') + string);
     else block.value[name] += string;
   }
@@ -194,38 +135,4 @@ export class MessageBuilder {
 
 function withoutNulls(json: Json): Json {
   return Object.fromEntries(Object.entries(json).filter(([, value]) => (value ?? undefined) !== undefined));
-}
-
-/** @returns whether a delta has the final value of its members, and not a piece. */
-function isWholeValue({ type }: Json): boolean {
-  return type === 'signature_delta' || type === 'compaction_delta';
-}
-
-const CLOSING_BRACE = 125;
-
-/** @returns where the last string of a delta ends, which is before two braces (perhaps padded); -1 for another form. */
-function stringEnd(text: string, from: number, to: number): number {
-  let at = to - 1;
-  if (text.charCodeAt(at) !== CLOSING_BRACE) return -1;
-  at -= 1;
-  while (at > from && text.charCodeAt(at) === SPACE) at -= 1;
-  return text.charCodeAt(at) === CLOSING_BRACE && text.charCodeAt(at - 1) === QUOTE ? at - 1 : -1;
-}
-
-/**
- * @returns whether a JSON string, given without its quotes, has no escapes. This loop is faster than a pattern for short
- * deltas.
- */
-function isUnescaped(written: string): boolean {
-  for (let at = 0; at < written.length; at += 1) {
-    const code = written.charCodeAt(at);
-    if (code < SPACE || code === QUOTE || code === BACKSLASH) return false;
-  }
-  return true;
-}
-
-/** @returns the value of a JSON string, given without its quotes; undefined if that is not one string. */
-function stringOf(written: string): string | undefined {
-  const value = parseOrUndefined(`"${written}"`);
-  return typeof value === 'string' ? value : undefined;
 }

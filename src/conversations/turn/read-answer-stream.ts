@@ -1,5 +1,5 @@
+import { drain, keepBuffer, type Piece, pumpStream, readTee, takeBuffer } from '../../upstream/carry/tee-reader.ts';
 import { endOf, interrupted } from '../../upstream/failure.ts';
-import { drain, keepBuffer, type Piece, pumpStream, readTee, takeBuffer } from '../../upstream/tee-reader.ts';
 import type { Publisher } from './publisher.ts';
 import type { Turn } from './turn.ts';
 import type { TurnAbort } from './turn-abort.ts';

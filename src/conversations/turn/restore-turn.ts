@@ -27,7 +27,7 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow): Turn {
   let events = 0;
   for (const { data } of frames.push(stored)) {
     events += 1;
-    if (builder.takeSimilarDelta(data) === undefined) builder.take(parseObject(data) ?? {}, data);
+    if (builder.form?.takeData(data) === undefined) builder.take(parseObject(data) ?? {}, data);
   }
   const log = new EventLog(transcript, row, { events, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);

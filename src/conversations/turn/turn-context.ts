@@ -1,7 +1,7 @@
 import type { MeterRequest } from '../../accounts/admission/metered-request.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import type { ListedParent, Settled } from '../../durable/contracts/settlement.ts';
-import type { JsonBody } from '../../http/json-body.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { Transcript } from '../storage/transcript.ts';

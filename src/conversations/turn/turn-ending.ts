@@ -112,7 +112,7 @@ export function repairPaused(
   continuation: readonly Json[],
 ): (Omit<MessageRow, 'text'> & { content: Json[] })[] {
   const paused: (MessageRow & { content: Json[] })[] = [];
-  for (const row of transcript.history({ sent: true, backwards: true })) {
+  for (const row of transcript.messages.history({ sent: true, backwards: true })) {
     if (row.role !== 'assistant') break;
     const { content } = parseObject(row.text) ?? {};
     if (Array.isArray(content)) paused.push({ ...row, content: content.filter(isObject) });

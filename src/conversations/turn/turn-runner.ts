@@ -1,7 +1,7 @@
 import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
 import type { Admission } from '../../accounts/admission/metered-request.ts';
+import { type JsonBody, RELEASED } from '../../http/body/json-body.ts';
 import { type ApiError, toApiError, tryAgain } from '../../http/errors.ts';
-import { type JsonBody, RELEASED } from '../../http/json-body.ts';
 import { itemTexts, memberTexts } from '../../json/edit.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { Exchange } from '../../upstream/exchange.ts';

@@ -5,7 +5,7 @@ import type { Settled } from '../../durable/contracts/settlement.ts';
 import { masked } from '../../http/secrets.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { isCount } from '../../pricing/cost.ts';
-import { DELTA_END, DELTA_LINES, type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
+import { type Frame, FrameReader, readFrame } from '../../sse/frames.ts';
 import { interrupted } from '../../upstream/failure.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { SendProgress } from '../../upstream/send-request.ts';
@@ -13,11 +13,12 @@ import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.t
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
-import { NO_ANSWER } from '../storage/tables.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { messagesOf, toolsTakenUp } from '../storage/turn-queries.ts';
+import { completeReport, inputTokens, partialReport } from './answer-report.ts';
 import { EventLog, type TurnLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
+import { type PlannedEnd, storeEnd } from './store-end.ts';
 import {
   addEnd,
   conversationReportOf,
@@ -28,7 +29,6 @@ import {
   turnStatusOf,
 } from './turn-ending.ts';
 import { TurnGrants } from './turn-grants.ts';
-import { completeReport, inputTokens, partialReport } from './turn-report.ts';
 
 /** What a piece of the upstream's stream had in it. */
 export interface TakenPiece {
@@ -64,6 +64,8 @@ export interface TurnOptions {
     goesOn?: boolean;
   };
 }
+
+type EndMeter = Pick<RequestMeter, 'settle'>;
 
 export class Turn {
   readonly row: TurnRow;
@@ -112,10 +114,11 @@ export class Turn {
     this.#now = now;
     const all: TakenPiece = { hasFraming: false, hasDelta: false };
     this.#frames.scan(piece, (text, start, end) => {
-      const next = this.#takeSimilarDeltas(text, start, end);
-      if (next !== undefined) {
+      const deltas = this.builder.form?.take(text, start, end);
+      if (deltas) {
+        this.log.addDeltas(deltas);
         all.hasDelta = true;
-        return next;
+        return start + deltas.text.length;
       }
       const frame = readFrame(text, start, end);
       if (!frame) return end + 2;
@@ -127,28 +130,6 @@ export class Turn {
     });
     if (all.hasDelta) this.#clock?.touch(now);
     return all;
-  }
-
-  /**
-   * Takes deltas that differ from the one before them only in their strings, as most do.
-   *
-   * @returns where the text after them begins; undefined if there is no such delta
-   */
-  #takeSimilarDeltas(text: string, start: number, end: number): number | undefined {
-    const { head } = this.builder;
-    if (head === undefined || !text.startsWith(DELTA_LINES, start)) return undefined;
-    const from = start + DELTA_LINES.length;
-    const between = DELTA_END + DELTA_LINES + head;
-    // If several follow each other, all but the last are found in one pass.
-    if (text.startsWith(between, end + 2 - DELTA_END.length) && text.startsWith(head, from)) {
-      const strings = text.slice(from + head.length).split(between);
-      const taken = this.builder.takeDeltaStrings(strings.slice(0, -1));
-      if (taken > 0) return this.log.addDeltaStrings(text, start, head, strings.slice(0, taken));
-    }
-    const string = this.builder.takeSimilarDelta(text, from, end);
-    if (string === undefined) return undefined;
-    this.log.addSimilarDelta(text.slice(start, end + 2), head, string);
-    return end + 2;
   }
 
   /**
@@ -192,45 +173,69 @@ export class Turn {
    */
   end(
     how: TurnEnd,
-    meter: Pick<RequestMeter, 'settle'> | undefined,
+    meter: EndMeter | undefined,
     now: number,
     requestId = this.row.requestId,
   ): Promise<Settled> | undefined {
-    const { profile } = this.#transcript;
-    if (!profile) throw new TypeError('A turn without a conversation.');
     // If the next try was not admitted, the one before is settled.
     this.grants.end();
-    const outcome = this.#outcome(how, now);
-    const { usage } = outcome;
-    const { blocks, stopReason, openIndices } = this.builder;
+    const plan = this.#planEnd(how, now);
+    const { outcome, content, status, isUnanswered, next } = plan;
+    const settlement = this.#settle(plan, meter, now);
+    // If only the account knows the cost, it comes with its answer to the settlement.
+    const { nanodollars = Number.NaN } = settlement ?? {};
+    const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
+    next.cost += cost;
+    next.inputTokens += inputTokens(outcome.usage);
+    next.outputTokens += outcome.usage?.output_tokens ?? 0;
+    const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
+    const error = addEnd(this.log, how, this.builder.openIndices, { status, output, cost, requestId });
+    const summary = { outcome, nanodollars: cost };
+    this.log.finish(JSON.stringify(summary));
+    this.#storeEnd(plan, this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined }), now);
+    const stoppedUsage = { ...outcome.usage, output_tokens: output };
+    this.ended = { status, summary, message: this.#message(how, status, stoppedUsage, content), error, isUnanswered };
+    this.log.end();
+    return settlement?.done;
+  }
+
+  /** Decides what the end of the turn changes. */
+  #planEnd(how: TurnEnd, now: number): PlannedEnd {
+    const { profile, bytes } = this.#transcript;
+    if (!profile) throw new TypeError('A turn without a conversation.');
+    const { blocks, stopReason } = this.builder;
+    const { isOfEdge, shownAs = this, recovered, callsIn, isLater } = this.#options;
     const complete = how.kind === 'complete';
     const content = replayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
     const hasAnswer = content.length > 0;
     const newMessages = this.#newMessages();
-    const { isOfEdge, shownAs = this } = this.#options;
     const isKnown = this.isAcknowledged || shownAs.isReported === true;
     const isAcknowledged = isKnown && newMessages > 0 && !isOfEdge;
     const status = turnStatusOf(how, { hasAnswer, isAcknowledged, stopReason, maxTokens: this.maxTokens });
     const committed = status !== 'failed';
     const isUnanswered = status === 'interrupted' && !hasAnswer;
-    const hasRow = hasAnswer || (isUnanswered && !this.#options.recovered?.goesOn);
+    const hasRow = hasAnswer || (isUnanswered && !recovered?.goesOn);
     const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
     const mayResume = complete && isPending(stopReason);
     const repaired = continuesPaused && !mayResume ? repairPaused(this.#transcript, content) : [];
-    const calls = (status === 'complete' && this.#options.callsIn?.(content)) || null;
-    const isOfRun = this.row.run !== null && status === 'complete';
     const next = nextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
     // Only committed turns count: the number of a failed turn may be used again.
     if (committed) next.through = this.row.seq;
-    if (committed && this.#options.isLater) next.turns -= 1;
+    if (committed && isLater) next.turns -= 1;
     next.messages -= repaired.filter((message) => message.content.length === 0).length;
-    const { bytes } = this.#transcript;
-    const settlement = meter?.settle(outcome, {
+    const calls = (status === 'complete' && callsIn?.(content)) || null;
+    const outcome = this.#outcome(how, now);
+    return { complete, outcome, content, status, committed, isUnanswered, hasRow, repaired, next, bytes, calls };
+  }
+
+  #settle({ outcome, status, committed, next, bytes, calls }: PlannedEnd, meter: EndMeter | undefined, now: number) {
+    const { agent, id } = next;
+    return meter?.settle(outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
       opening: {
-        ...{ route: this.row.route, model: this.row.model, conversation: profile.id },
-        agent: profile.agent ? refOf(profile.agent) : null,
+        ...{ route: this.row.route, model: this.row.model, conversation: id },
+        agent: agent ? refOf(agent) : null,
       },
       startedAt: this.row.beganAt,
       tools: committed ? toolsTakenUp(this.#transcript, this.row) : undefined,
@@ -239,55 +244,39 @@ export class Turn {
         ? { conversation: conversationReportOf({ ...next, bytes }, -(this.row.grant?.earlier ?? 0)) }
         : {}),
     });
-    // If only the account knows the cost, it comes with its answer to the settlement.
-    const { nanodollars = Number.NaN } = settlement ?? {};
-    const cost = Number.isFinite(nanodollars) ? nanodollars : (this.row.grant?.earlier ?? 0);
-    next.cost += cost;
-    next.inputTokens += inputTokens(usage);
-    next.outputTokens += usage?.output_tokens ?? 0;
+  }
 
-    const output = settlement?.outputTokens ?? outcome.seen?.said ?? 0;
-    const error = addEnd(this.log, how, openIndices, { status, output, cost, requestId });
-    const row: TurnRow = {
+  #endedRow(
+    { complete, outcome, content, status, calls }: PlannedEnd,
+    { now, cost, output, isUnmetered }: { now: number; cost: number; output: number; isUnmetered: boolean },
+  ): TurnRow {
+    const { usage } = outcome;
+    return {
       ...this.row,
       status,
       endedAt: now,
       outcome: complete ? outcome : { ...outcome, estimated_output: output },
       cost,
       tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
-      frame: complete && content.length === blocks.length ? this.row.frame : null,
+      frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
       events: this.log.events,
-      settled: meter === undefined || isOfRun,
+      settled: isUnmetered || (this.row.run !== null && status === 'complete'),
       model: outcome.model ?? this.row.model,
       calls,
     };
-    const text = hasAnswer ? JSON.stringify({ role: 'assistant', content }) : undefined;
+  }
+
+  /** Stores the end, and shows it. */
+  #storeEnd(plan: PlannedEnd, row: TurnRow, now: number): void {
     const cached = this.#transcript.cachedHistory;
-    const summary = { outcome, nanodollars: cost };
-    this.log.finish(JSON.stringify(summary));
-    if (!committed) this.#transcript.deleteMessages('turn = ?', row.seq);
-    else if (hasRow) {
-      const place = { seq: next.nextMessage - 1, turn: row.seq, id: this.#answerId() };
-      this.#transcript.addMessage({ ...place, role: 'assistant', createdAt: now, text: text ?? NO_ANSWER });
-    }
-    for (const { content, ...message } of repaired) {
-      this.#transcript.deleteMessages('seq = ?', message.seq);
-      if (content.length === 0) continue;
-      this.#transcript.addMessage({ ...message, text: JSON.stringify({ role: 'assistant', content }) });
-    }
-    this.#transcript.endTurn(row);
-    if (isOfRun && this.#options.isLater) this.#transcript.keep(next);
-    else this.#transcript.save(next, bytes);
+    const text = storeEnd(this.#transcript, plan, row, { id: this.#answerId(), isLater: this.#options.isLater, now });
     // This is last because it shows the end. Everything before it has succeeded by then.
     this.log.store();
     Object.assign(this.row, row);
+    const { committed, status, repaired } = plan;
     if (cached?.fresh?.turn === row.seq && committed && status !== 'refused' && repaired.length === 0) {
       this.#transcript.cacheHistory(withTurn(cached, this.row, text));
     }
-    const stoppedUsage = { ...usage, output_tokens: output };
-    this.ended = { status, summary, message: this.#message(how, status, stoppedUsage, content), error, isUnanswered };
-    this.log.end();
-    return settlement?.done;
   }
 
   /** Notes that the upstream has answered the try that went up last. */

@@ -79,7 +79,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   storedNames(kind: string, page: PageOf): NameRow[];
   versionHistory(kind: string, name: string, page: PageOf): Page<VersionRow> | undefined;
   versionsOf(kind: string, name: string): string[];
-  holdVersion(id: VersionId, holder: string): boolean;
+  retainVersion(id: VersionId, holder: string): boolean;
   releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
 

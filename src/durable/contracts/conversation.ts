@@ -20,7 +20,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   resume(after: string | undefined): Resumed;
   stop(only?: StopQuery): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;
-  turnAccount(id: string): Result<CrossingText>;
+  turnReport(id: string): Result<CrossingText>;
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
   approvals(): Result<CrossingText>;

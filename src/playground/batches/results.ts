@@ -23,7 +23,7 @@ const BLOB_BYTES = 1_048_576;
 /** How often the page shows what has come. */
 const SHOW_EVERY_MS = 150;
 
-/** The results of one batch. Only short rows are held in memory; the lines themselves are the browser's to keep. */
+/** The results of one batch. Only short rows are kept in memory; the lines themselves are the browser's to keep. */
 export class BatchResults {
   /** Grows while results come; `shown` says how many of them to show. */
   readonly rows: ResultRow[] = [];

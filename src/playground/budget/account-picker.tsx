@@ -4,7 +4,7 @@ import type { Page } from '../../client/index.ts';
 import { readJson, sentenceOf } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { Form, SubmitButton } from '../ui/form.tsx';
-import { account, reportFault } from './report.ts';
+import { account, reportFault } from './figures/report.ts';
 
 const MOST_ACCOUNTS = 1_000;
 

@@ -1,6 +1,6 @@
 import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import { formatMoment, formatShare, formatUsd } from '../ui/format.ts';
-import { alerts } from './overview.ts';
+import { alerts } from './figures/overview.ts';
 
 const STATES: Record<AlertRow['state'], string> = {
   pending: 'being sent',

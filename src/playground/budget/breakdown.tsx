@@ -6,10 +6,10 @@ import { poll } from '../edge/poll.ts';
 import { Select } from '../ui/form.tsx';
 import { formatCount, formatUsd, usdColumn } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
-import { chosenDays, daysName } from './days.ts';
 import { DaysPicker } from './days-picker.tsx';
-import { inputTokens } from './input-tokens.ts';
-import { account } from './report.ts';
+import { chosenDays, daysName } from './figures/days.ts';
+import { inputTokens } from './figures/input-tokens.ts';
+import { account } from './figures/report.ts';
 import { SpendKey } from './spend-key.tsx';
 
 const PARTS_EVERY_MS = 10_000;

@@ -1,5 +1,5 @@
 import { Select } from '../ui/form.tsx';
-import { dayAgo, ownDays, RANGE_NAMES, type RangeName, range } from './days.ts';
+import { dayAgo, ownDays, RANGE_NAMES, type RangeName, range } from './figures/days.ts';
 
 /** Lets the user choose which days are looked at, everywhere on the page. @param of tells several pickers apart */
 export function DaysPicker({ of }: { of: string }) {

@@ -4,7 +4,7 @@ import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Form, SubmitButton } from '../ui/form.tsx';
-import { showAccount } from './report.ts';
+import { showAccount } from './figures/report.ts';
 import { RequestDetails } from './request-details.tsx';
 
 /** What the id of every request begins with. */

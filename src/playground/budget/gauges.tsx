@@ -1,6 +1,6 @@
 import { formatCount } from '../ui/format.ts';
+import { reportedQuota } from './figures/report.ts';
 import { Gauge, partOf, SpendGauge } from './gauge.tsx';
-import { reportedQuota } from './report.ts';
 
 const WINDOWS = [
   ['day', 'Today'],

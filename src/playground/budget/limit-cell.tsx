@@ -3,7 +3,7 @@ import { useLayoutEffect, useRef } from 'preact/hooks';
 import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
 import { formatUsd } from '../ui/format.ts';
-import { changeLimit, type Period, type Spender } from './overview.ts';
+import { changeLimit, type Period, type Spender } from './figures/overview.ts';
 
 /** Shows a limit that is edited in its place: Enter saves, Escape leaves it as it was, an empty field removes it. */
 export function LimitCell({ row, period }: { row: Spender; period: Period }) {

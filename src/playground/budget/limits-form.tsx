@@ -5,7 +5,7 @@ import { readJson } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Form, SubmitButton } from '../ui/form.tsx';
-import { account, reportedQuota } from './report.ts';
+import { account, reportedQuota } from './figures/report.ts';
 
 type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
 

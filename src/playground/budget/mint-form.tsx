@@ -1,7 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { Form, SubmitButton } from '../ui/form.tsx';
-import { account } from './report.ts';
-import { SCOPE_NAMES } from './scopes.ts';
+import { account } from './figures/report.ts';
+import { SCOPE_NAMES } from './figures/scopes.ts';
 
 const HOURS = [1, 24, 24 * 30];
 

@@ -1,8 +1,8 @@
 import { useEffect } from 'preact/hooks';
 import { AlertsList } from './alerts-list.tsx';
+import { deployment, keepOverview, PERIODS } from './figures/overview.ts';
 import { FindRequest } from './find-request.tsx';
 import { SpendGauge } from './gauge.tsx';
-import { deployment, keepOverview, PERIODS } from './overview.ts';
 import { SpendersTable } from './spenders-table.tsx';
 import { WhoSpent } from './who-spent.tsx';
 

@@ -3,7 +3,7 @@ import type { ListedRequest } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { formatMoment, formatUsd, sayTimes } from '../ui/format.ts';
-import { showAccount } from './report.ts';
+import { showAccount } from './figures/report.ts';
 
 type Refusal = NonNullable<ListedRequest['refusal']>;
 

@@ -6,10 +6,10 @@ import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount, formatMs, formatStamp, usdColumn } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
-import { daysName } from './days.ts';
-import { inputTokens } from './input-tokens.ts';
+import { daysName } from './figures/days.ts';
+import { inputTokens } from './figures/input-tokens.ts';
+import { hasMoreRequests, keepRequests, listedKind, listMoreRequests, requests } from './figures/request-list.ts';
 import { RequestDetails, WhyRefused } from './request-details.tsx';
-import { hasMoreRequests, keepRequests, listedKind, listMoreRequests, requests } from './request-list.ts';
 
 const KINDS = [
   ['sent', 'Sent to Claude'],

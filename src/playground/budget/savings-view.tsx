@@ -1,8 +1,8 @@
 import { models } from '../edge/models.ts';
 import { formatCount, formatShare, formatUsd, usdColumn } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
-import { cachingSaved } from './caching-saved.ts';
-import { byModel, savings } from './report.ts';
+import { cachingSaved } from './figures/caching-saved.ts';
+import { byModel, savings } from './figures/report.ts';
 
 /** Shows what caching has saved, in sum and by prefix. */
 export function Savings() {

@@ -1,6 +1,6 @@
 import { nameOf } from '../edge/models.ts';
 import { formatDay, formatUsd, usdColumn } from '../ui/format.ts';
-import { spend } from './report.ts';
+import { spend } from './figures/report.ts';
 import { SpendKey } from './spend-key.tsx';
 
 const SERIES = 5;

@@ -4,9 +4,9 @@ import { useLayoutEffect, useRef } from 'preact/hooks';
 import { FilterField, Select } from '../ui/form.tsx';
 import { formatMoment, usdColumn } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
+import { PERIODS, type Period, type Spender, spenders } from './figures/overview.ts';
+import { showAccount } from './figures/report.ts';
 import { LimitCell } from './limit-cell.tsx';
-import { PERIODS, type Period, type Spender, spenders } from './overview.ts';
-import { showAccount } from './report.ts';
 
 type SpenderColumn = 'id' | 'group' | 'spent' | 'limit' | 'seen';
 
@@ -49,10 +49,10 @@ export function SpendersTable() {
     const target = event.target as HTMLElement;
     const column = target.dataset.column;
     if (column === undefined) return;
-    const places = [...(body.current?.querySelectorAll<HTMLElement>(`[data-column="${column}"]`) ?? [])];
-    const at = places.indexOf(target);
-    if (event.key === 'ArrowDown') places[at + 1]?.focus();
-    else if (event.key === 'ArrowUp') places[at - 1]?.focus();
+    const cells = [...(body.current?.querySelectorAll<HTMLElement>(`[data-column="${column}"]`) ?? [])];
+    const at = cells.indexOf(target);
+    if (event.key === 'ArrowDown') cells[at + 1]?.focus();
+    else if (event.key === 'ArrowUp') cells[at - 1]?.focus();
     else if (event.key === 'PageDown' || event.key === 'PageUp') {
       focusNext.current = column;
       const turned = first.value + (event.key === 'PageDown' ? ROWS : -ROWS);

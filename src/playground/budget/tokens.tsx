@@ -1,6 +1,6 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect, useRef } from 'preact/hooks';
-import type { MintedTokenAnswer } from '../../accounts/tokens-answers.schema.ts';
+import type { MintedTokenAnswer } from '../../accounts/tokens/tokens-answers.schema.ts';
 import type { TokenRow } from '../../accounts/usage-answers.schema.ts';
 import type { Page } from '../../client/index.ts';
 import { useAction } from '../edge/async-action.ts';
@@ -10,8 +10,8 @@ import { CopyButton } from '../ui/copy-button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { account } from './figures/report.ts';
 import { MintForm } from './mint-form.tsx';
-import { account } from './report.ts';
 
 const MOST_CREDENTIALS = 100;
 

@@ -6,10 +6,10 @@ import { poll } from '../edge/poll.ts';
 import { formatCount, formatShare, usdColumn } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { Table } from '../ui/table.tsx';
-import { chosenDays, daysName } from './days.ts';
 import { DaysPicker } from './days-picker.tsx';
-import { inputTokens } from './input-tokens.ts';
-import { showAccount } from './report.ts';
+import { chosenDays, daysName } from './figures/days.ts';
+import { inputTokens } from './figures/input-tokens.ts';
+import { showAccount } from './figures/report.ts';
 import { SpendKey } from './spend-key.tsx';
 
 const SPENT_EVERY_MS = 10_000;

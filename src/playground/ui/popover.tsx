@@ -21,18 +21,18 @@ export function Popover({ icon, name, changed, children }: PopoverProps) {
   useEffect(() => {
     const opened = panel.current;
     // It has the window as its frame, so it is told where its button is.
-    const place = () => {
+    const position = () => {
       const frame = button.current?.getBoundingClientRect();
       if (!opened || !frame) return;
       opened.style.bottom = `${innerHeight - frame.top + GAP_PX}px`;
       opened.style.left = `${Math.max(GAP_PX, Math.min(frame.left, innerWidth - WIDTH_PX - GAP_PX))}px`;
       opened.style.width = `${WIDTH_PX}px`;
     };
-    opened?.addEventListener('beforetoggle', place);
-    addEventListener('resize', place);
+    opened?.addEventListener('beforetoggle', position);
+    addEventListener('resize', position);
     return () => {
-      opened?.removeEventListener('beforetoggle', place);
-      removeEventListener('resize', place);
+      opened?.removeEventListener('beforetoggle', position);
+      removeEventListener('resize', position);
     };
   }, []);
   return (

@@ -48,16 +48,16 @@ function quoteDocument(block: JsonObject, index: number, asked: Set<string>): Qu
   if (type === 'text' && typeof data === 'string') {
     const { text, start } = bestSentence(data, asked);
     if (text === '') return undefined;
-    const place = { start_char_index: start, end_char_index: start + text.length, file_id: null };
-    return { title, text, citation: { type: 'char_location', cited_text: text, ...common, ...place } };
+    const range = { start_char_index: start, end_char_index: start + text.length, file_id: null };
+    return { title, text, citation: { type: 'char_location', cited_text: text, ...common, ...range } };
   }
   if (type === 'content') {
     const content = source.content;
     const texts = typeof content === 'string' ? [content] : objectsIn(content).map(textOf);
-    const place = texts.findIndex((entry) => entry.trim() !== '');
-    if (place === -1) return undefined;
-    const text = texts[place] ?? '';
-    const blocks = { start_block_index: place, end_block_index: place + 1, file_id: null };
+    const first = texts.findIndex((entry) => entry.trim() !== '');
+    if (first === -1) return undefined;
+    const text = texts[first] ?? '';
+    const blocks = { start_block_index: first, end_block_index: first + 1, file_id: null };
     return { title, text, citation: { type: 'content_block_location', cited_text: text, ...common, ...blocks } };
   }
   const text = 'The simulator does not read PDFs.';
@@ -67,8 +67,8 @@ function quoteDocument(block: JsonObject, index: number, asked: Set<string>): Qu
 
 function quoteSearchResult(block: JsonObject, index: number, asked: Set<string>): Quotation | undefined {
   const texts = objectsIn(block.content).map(textOf);
-  const place = texts.findIndex((entry) => [...contentStems(entry)].some((word) => asked.has(word)));
-  const at = Math.max(0, place);
+  const first = texts.findIndex((entry) => [...contentStems(entry)].some((word) => asked.has(word)));
+  const at = Math.max(0, first);
   const text = texts[at];
   if (text === undefined) return undefined;
   const source: Json = block.source ?? '';

@@ -143,9 +143,9 @@ export function promptBlocks(prompt: Prompt): PromptBlock[] {
   for (const [index, message] of prompt.messages.entries()) {
     const path = `messages.${index}`;
     if (message.blocks.length === 0) blocks.push(plainBlock(`${message.role}:`, path, tokensPerMessage));
-    for (const [place, block] of message.blocks.entries()) {
-      const tokens = blockTokens(block) + (place === 0 ? tokensPerMessage : 0);
-      blocks.push(promptBlock(message.role, block, `${path}.content.${place}`, tokens));
+    for (const [at, block] of message.blocks.entries()) {
+      const tokens = blockTokens(block) + (at === 0 ? tokensPerMessage : 0);
+      blocks.push(promptBlock(message.role, block, `${path}.content.${at}`, tokens));
     }
   }
   const [first] = blocks;

@@ -6,8 +6,8 @@ import { asText, type JsonObject, member } from './json.ts';
 import type { Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 import type { SimulatedModel } from './models.ts';
 
-/** A block and its place in the request. */
-interface PlacedBlock {
+/** A block and where it stands in the request. */
+interface LocatedBlock {
   block: JsonObject;
   message: number;
   path: string;
@@ -16,7 +16,7 @@ interface PlacedBlock {
 /** Consecutive messages of one role, which the API takes for one. */
 interface Turn {
   role: RequestMessage['role'];
-  blocks: PlacedBlock[];
+  blocks: LocatedBlock[];
 }
 
 function isThinking({ type }: JsonObject): boolean {
@@ -32,10 +32,10 @@ function turnsOf(messages: readonly RequestMessage[]): Turn[] {
   const turns: Turn[] = [];
   for (const [message, { role, blocks }] of messages.entries()) {
     if (role === 'system') continue;
-    const placed = blocks.map((block, index) => ({ block, message, path: `messages.${message}.content.${index}` }));
+    const located = blocks.map((block, index) => ({ block, message, path: `messages.${message}.content.${index}` }));
     const last = turns.at(-1);
-    if (last?.role === role) last.blocks.push(...placed);
-    else turns.push({ role, blocks: placed });
+    if (last?.role === role) last.blocks.push(...located);
+    else turns.push({ role, blocks: located });
   }
   return turns;
 }
@@ -96,12 +96,12 @@ function checkToolUses(turn: Turn, next: Turn | undefined, seen: Set<string>): v
   );
   const missing: string[] = [];
   let message = 0;
-  for (const placed of turn.blocks) {
-    if (placed.block.type !== 'tool_use') continue;
-    const id = idOf(placed.block, 'id');
+  for (const located of turn.blocks) {
+    if (located.block.type !== 'tool_use') continue;
+    const id = idOf(located.block, 'id');
     if (seen.has(id)) throw invalid('messages: `tool_use` ids must be unique');
     seen.add(id);
-    message = placed.message;
+    message = located.message;
     if (!answered.has(id)) missing.push(id);
   }
   if (missing.length > 0) {
@@ -209,8 +209,8 @@ export function checkConversation(
 ): CheckedConversation {
   checkEmptiness(messages);
   for (const [index, { role, blocks }] of messages.entries()) {
-    for (const [place, block] of blocks.entries()) {
-      checkRoleOfBlock(block, role, `messages.${index}.content.${place}`, protocol);
+    for (const [at, block] of blocks.entries()) {
+      checkRoleOfBlock(block, role, `messages.${index}.content.${at}`, protocol);
     }
   }
   checkEndings(messages);

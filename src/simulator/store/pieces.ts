@@ -2,7 +2,7 @@ import type { SimulatorStore } from './store.ts';
 
 const LONGEST_PIECE = 4 * 1024 * 1024;
 
-/** Writes a body in pieces while it comes in, so that no more than one piece is held. */
+/** Writes a body in pieces while it comes in, so that no more than one piece is in memory. */
 export class PieceWriter {
   readonly #store: SimulatorStore;
   readonly #name: string;

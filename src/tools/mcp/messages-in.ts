@@ -1,10 +1,10 @@
 /** Reads the JSON-RPC messages in an answer of an MCP server: one as JSON, or many as a stream of events. */
 
+import { PieceReader } from '../../http/body/piece-reader.ts';
 import { joinedPieces } from '../../http/body-pieces.ts';
 import { shapeOf } from '../../http/body-shape.ts';
 import { decoder, encoder } from '../../http/bytes.ts';
-import { mediaTypeOf } from '../../http/media-type.ts';
-import { PieceReader } from '../../http/piece-reader.ts';
+import { mediaTypeOf } from '../../http/headers/media-type.ts';
 import { maskedValue } from '../../http/secrets.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';

@@ -1,8 +1,8 @@
 /** Authorizes requests to a service of Amazon: by an API key, or by a signature (SigV4) with an access key. */
 
 import { AwsV4Signer } from 'aws4fetch';
+import type { Sendable } from '../../http/body/sendable.ts';
 import { sha256Hex, toHex, utf8 } from '../../http/bytes.ts';
-import type { Sendable } from '../../http/sendable.ts';
 import { readApiKey } from './api-key.ts';
 import { type AdaptedCall, type CallHeaders, KeyFault } from './kind.ts';
 

@@ -1,6 +1,6 @@
 /** Fields of entries that several kinds have. */
 
-import { isLoopback } from '../../http/hosts.ts';
+import { isLoopback } from '../../http/headers/hosts.ts';
 import * as z from '../../http/zod.ts';
 import { httpUrl } from '../../settings/setting-forms.ts';
 

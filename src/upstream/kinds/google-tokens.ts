@@ -3,7 +3,7 @@
 import { SignJWT } from 'jose';
 import { base64Bytes } from '../../http/bytes.ts';
 import { upstreamRefusedKey } from '../../http/errors.ts';
-import { isLoopback } from '../../http/hosts.ts';
+import { isLoopback } from '../../http/headers/hosts.ts';
 import { keepSecrets } from '../../http/secrets.ts';
 import * as z from '../../http/zod.ts';
 import { parseOrUndefined } from '../../json/parse.ts';

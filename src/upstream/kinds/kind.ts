@@ -2,7 +2,7 @@
  * Defines what a kind of upstream is: how a request in the form of the Claude API is changed into the form of one service.
  */
 
-import type { Sendable } from '../../http/sendable.ts';
+import type { Sendable } from '../../http/body/sendable.ts';
 import type * as z from '../../http/zod.ts';
 import type { Changes } from '../../json/edit.ts';
 

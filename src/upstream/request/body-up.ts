@@ -1,6 +1,6 @@
-import type { JsonBody } from '../../http/json-body.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
+import type { Sendable } from '../../http/body/sendable.ts';
 import { LongBody } from '../../http/long-body.ts';
-import type { Sendable } from '../../http/sendable.ts';
 import { type Changes, edit } from '../../json/edit.ts';
 import { RequestBody } from './request-body.ts';
 

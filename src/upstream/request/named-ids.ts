@@ -1,6 +1,6 @@
 /** Finds the ids in a request that name things made earlier at an upstream. They belong to the account that made them. */
 
-import type { JsonBody } from '../../http/json-body.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { withOneReading } from '../../http/read-json.ts';
 import { isObject } from '../../json/object.ts';
 import { FILE_KEY, fileIdsIn, type MadeId, type MadeKind } from '../usage/made-ids.ts';

@@ -1,7 +1,7 @@
 /** Finds what a request uses that only one upstream has. */
 
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { decoder } from '../../http/bytes.ts';
-import type { JsonBody } from '../../http/json-body.ts';
 import { isObject } from '../../json/object.ts';
 import type { Owned, UpstreamPool } from '../choice/pool.ts';
 import { RequestBody } from './request-body.ts';

@@ -2,10 +2,10 @@
  * The body of a turn as it goes up: first the history as bytes, which are not parsed again, then the new messages as text.
  */
 
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { encoder, exactDecoder } from '../../http/bytes.ts';
-import type { JsonBody } from '../../http/json-body.ts';
 import { COMMA } from '../../json/characters.ts';
-import { type Changes, edit, placeOf } from '../../json/edit.ts';
+import { type Changes, edit, memberRange } from '../../json/edit.ts';
 import type { PromptFeatures } from '../../pricing/prompt-features.ts';
 import type { SentHistory } from './sent-history.ts';
 
@@ -72,12 +72,12 @@ export class RequestBody implements JsonBody {
 /** Writes a history into the list of messages of a body, before those that are there. */
 function written(text: string, history: Uint8Array): Uint8Array {
   if (history.length === 0) return encoder.encode(text);
-  const place = placeOf(text, 'messages');
-  if (!place) throw new TypeError('A body without messages.');
-  const begins = place.start + 1;
+  const range = memberRange(text, 'messages');
+  if (!range) throw new TypeError('A body without messages.');
+  const begins = range.start + 1;
   const before = encoder.encode(text.slice(0, begins));
   const after = encoder.encode(text.slice(begins));
-  const hasMore = text.slice(begins, place.end - 1).trim() !== '';
+  const hasMore = text.slice(begins, range.end - 1).trim() !== '';
   const bytes = new Uint8Array(before.length + history.length + Number(hasMore) + after.length);
   bytes.set(before);
   bytes.set(history, before.length);

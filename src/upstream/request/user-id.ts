@@ -1,8 +1,8 @@
 /** Makes hashes of names, so that accounts and their users can be distinguished without saying who they are. */
 
 import { LruCache } from '../../cache/lru.ts';
+import type { JsonBody } from '../../http/body/json-body.ts';
 import { sha256Hex, utf8 } from '../../http/bytes.ts';
-import type { JsonBody } from '../../http/json-body.ts';
 import { withText } from '../../http/read-json.ts';
 import { edit, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';

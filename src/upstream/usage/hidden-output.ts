@@ -12,7 +12,7 @@ const USUAL_PAUSE_MS = 500;
 /**
  * Measures for how long a model may have written unseen output: before its first block, while it thinks, between two blocks,
  * in a silence during a tool call (its input may come in large pieces), and in a longer silence during a text (then what it
- * writes is held up on its way). Seen output is measured by its text, not by time.
+ * writes is late on its way). Seen output is measured by its text, not by time.
  *
  * Times are milliseconds since 1970, and each is at least the one before. Something that was read late may have come at any
  * time from `since` to `at`. A time of unseen output begins with the earlier and ends with the later of the two.

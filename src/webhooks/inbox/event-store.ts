@@ -25,7 +25,7 @@ export const EVENT_MIGRATIONS: readonly Migration[] = [
         state text not null,
         received_at integer not null,
         due_at integer,
-        held integer not null default 0,
+        waits integer not null default 0,
         failures integer not null default 0,
         runs integer not null default 0,
         label text,
@@ -54,7 +54,7 @@ export interface StoredEvent extends NewEvent {
   /** When it is put on the queue again if no job has finished it by then; null if nothing is left to do. */
   dueAt: number | null;
   /** Whether nothing may be done before `dueAt`. */
-  held: boolean;
+  waits: boolean;
   /** How often the current stage (work or delivery) has failed in a row. */
   failures: number;
   /** How many attempts there were, including those that are no longer kept. */
@@ -151,13 +151,13 @@ export class EventStore extends Tables {
   /** Notes that events are on the queue. If no job takes them before `dueAt`, they are due again. */
   enqueued(seqs: readonly number[], dueAt: number): void {
     const among = 'seq in (select value from json_each(?))';
-    const change = `update events set due_at = ?, held = 0 where ${among} and due_at is not null`;
+    const change = `update events set due_at = ?, waits = 0 where ${among} and due_at is not null`;
     this.write(change, dueAt, JSON.stringify(seqs));
   }
 
   /** Makes events due that wait for a budget, the oldest first. Skips events that a job works on. @returns how many */
   release(now: number, limit: number): number {
-    const waiting = "due_at > ?1 and state = 'waiting' and held = 1 order by seq limit ?2";
+    const waiting = "due_at > ?1 and state = 'waiting' and waits = 1 order by seq limit ?2";
     return this.#changed(
       `update events set due_at = ?1 where seq in (select seq from events where ${waiting})`,
       now,
@@ -221,8 +221,8 @@ export class EventStore extends Tables {
     const [row] = this.read('select * from events where id = ?', id);
     if (!row) return undefined;
     const { attempts: _, ...listed } = this.#listed(row);
-    const { account, subject, digest, result, attempts, dueAt, held } = storedOf(row);
-    const next = held && dueAt !== null ? new Date(dueAt).toISOString() : null;
+    const { account, subject, digest, result, attempts, dueAt, waits } = storedOf(row);
+    const next = waits && dueAt !== null ? new Date(dueAt).toISOString() : null;
     return { ...listed, account, subject, digest, result, attempts, next_attempt_at: next };
   }
 
@@ -250,7 +250,7 @@ export class EventStore extends Tables {
 function storedOf(row: RawRow): StoredEvent {
   return {
     ...(membersOf(row) as unknown as StoredEvent),
-    held: row.held === 1,
+    waits: row.waits === 1,
     result: readFormat<EventResult | null>('classification', String(row.result ?? 'null')),
     attempts: JSON.parse(String(row.attempts)) as Attempt[],
   };

@@ -34,8 +34,10 @@ const ANNOUNCED = 'announced:';
  * Keeps the events of one source of webhooks, each once, with its state and its result.
  *
  * The rows decide, and the queue only carries ids. If a message is lost in a crash, the alarm puts it on the queue again.
- * Events that must wait are held here, for any time. A job takes a lease on its event, so that a message that comes twice is
+ * Events that must wait are kept here, for any time. A job takes a lease on its event, so that a message that comes twice is
  * not worked on twice. If there are two results, the first one is kept.
+ *
+ * @example export { Inbox } from 'sluice';
  */
 export class Inbox extends EdgeObject implements InboxObject {
   readonly #events: EventStore;
@@ -99,11 +101,11 @@ export class Inbox extends EdgeObject implements InboxObject {
     const now = this.now();
     const event = this.#events.find(id);
     if (!event || event.dueAt === null) return { kind: 'none' };
-    if (this.#isLeased(id, now) || (event.held && event.dueAt > now)) return { kind: 'none' };
+    if (this.#isLeased(id, now) || (event.waits && event.dueAt > now)) return { kind: 'none' };
     const lease = now + leaseMs;
     this.#leases.set(id, lease);
     if (event.dueAt < lease) {
-      this.#events.change(event, { dueAt: lease, held: false });
+      this.#events.change(event, { dueAt: lease, waits: false });
       this.around.alarm.wakeFor(lease);
     }
     const { account, text, subject, receivedAt, result, turn, failures } = event;
@@ -148,7 +150,7 @@ export class Inbox extends EdgeObject implements InboxObject {
     this.#leases.delete(id);
     if (to.state === 'running') {
       // Checking whether an agent is done does not count as an attempt.
-      this.#events.change(event, { state: 'running', dueAt: to.at, held: true });
+      this.#events.change(event, { state: 'running', dueAt: to.at, waits: true });
       this.around.alarm.wakeFor(to.at);
       return;
     }
@@ -156,13 +158,13 @@ export class Inbox extends EdgeObject implements InboxObject {
     if (to.state === 'again') {
       const state = event.result === null ? 'accepted' : 'delivering';
       const dueAt = Math.max(this.now() + to.pause, to.notBefore ?? 0);
-      this.#events.change(event, { state, runs, attempts, failures: event.failures + 1, dueAt, held: true });
+      this.#events.change(event, { state, runs, attempts, failures: event.failures + 1, dueAt, waits: true });
       this.around.alarm.wakeFor(dueAt);
     } else if (to.state === 'waiting') {
-      this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, held: true });
+      this.#events.change(event, { state: 'waiting', runs, attempts, dueAt: to.at, waits: true });
       this.around.alarm.wakeFor(to.at);
     } else {
-      this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, held: false });
+      this.#events.change(event, { state: to.state, runs, attempts, dueAt: null, waits: false });
       if (to.state === 'parked') this.#raiseParked(event, runs);
     }
   }
@@ -197,7 +199,7 @@ export class Inbox extends EdgeObject implements InboxObject {
       const state = event.result === null ? 'accepted' : 'delivering';
       // If the agent's turn still exists, it is found by the event's id.
       const begun = event.result === null ? { conversation: null, turn: null } : {};
-      this.#events.change(event, { ...begun, state, failures: 0, held: false, dueAt: now + this.patience() });
+      this.#events.change(event, { ...begun, state, failures: 0, waits: false, dueAt: now + this.patience() });
       this.#wakeNext();
     }
     return this.#events.report(id);
@@ -278,7 +280,7 @@ export class Inbox extends EdgeObject implements InboxObject {
   }
 
   #ended(event: StoredEvent, attempt: Attempt) {
-    return { runs: event.runs + 1, attempts: [...event.attempts, attempt], dueAt: null, held: false };
+    return { runs: event.runs + 1, attempts: [...event.attempts, attempt], dueAt: null, waits: false };
   }
 
   /** Raises the alert that an event is not tried any more. It does not do so for an alert. */

@@ -97,15 +97,16 @@ const SOURCE = /^[a-z][a-z0-9-]{0,39}$/;
 /**
  * Defines a source of webhooks for `createApp({ webhooks: […] })` and `createConsumer({ webhooks: […] })`.
  *
+ * @throws TypeError for a definition that could not work
  * @example
- * defineWebhook<{ ticket: { id: string; text: string } }>({
+ * const tickets = defineWebhook<{ ticket: { id: string; text: string } }>({
  *   source: 'tickets',
  *   verify: hmac({ header: 'x-tickets-signature' }),
  *   id: ({ body }) => body.ticket.id,
  *   text: ({ body }) => body.ticket.text,
  *   labels: ['billing', 'technical', 'other'],
- * })
- * @throws TypeError for a definition that could not work
+ * });
+ * export default createApp({ webhooks: [tickets] });
  */
 export function defineWebhook<Body = Record<string, unknown>>(definition: WebhookDefinition<Body>): Webhook {
   const { source, verify, maxBodyBytes = MOST_BODY_BYTES, dedupe, ...read } = definition;

@@ -4,7 +4,7 @@ import { classify } from '../../../src/classification/task/classify.ts';
 import type { Classifying } from '../../../src/classification/task/take-vote.ts';
 import { taskOf } from '../../../src/classification/task/task.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
-import { createRequestId } from '../../../src/http/request-id.ts';
+import { createRequestId } from '../../../src/http/headers/request-id.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';

@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, test } from 'vitest';
-import { receivedText } from '../../../src/conversations/turn-answer.ts';
+import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import type { CrossingText } from '../../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { brokenRule } from '../../support/api-rules.ts';
@@ -71,7 +71,7 @@ describe('while a tool is called', () => {
   test('a copy has what has come back, and is told that it has not got the rest', async () => {
     const { listening, answer, bodies, turn } = await calling();
     await eventually(async () => {
-      const told = await stubOf().turnAccount(turn);
+      const told = await stubOf().turnReport(turn);
       expect(told.ok && (await receivedText(told.value as CrossingText))).toContain('"is_error":false');
     });
     const copied = await stubOf().fork('c2', undefined);

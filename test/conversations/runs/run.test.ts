@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../../src/accounts/account.ts';
-import { receivedText } from '../../../src/conversations/turn-answer.ts';
+import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import { verifyStandard } from '../../../src/delivery/standard-webhooks.ts';
 import type { CrossingText } from '../../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
@@ -104,7 +104,7 @@ describe('a run', () => {
         ],
       },
     ]);
-    const account = await stubOf().turnAccount(turn);
+    const account = await stubOf().turnReport(turn);
     if (!account.ok) throw new Error(account.error.message);
     const told = await new Response(account.value as string).json();
     const own = { ms: expect.any(Number), is_error: false, name: 'get_weather' };
@@ -124,7 +124,7 @@ describe('a run', () => {
         { cost_usd: 0.0006, calls: [], stop_reason: 'end_turn' },
       ],
     });
-    expect(await stubOf().turnAccount(`${turn}_1`)).toMatchObject({ ok: false, error: { status: 404 } });
+    expect(await stubOf().turnReport(`${turn}_1`)).toMatchObject({ ok: false, error: { status: 404 } });
     const rows = await rowsOf();
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
     expect(await readOf()).toMatchObject({ state: 'idle', turns: 1, messages: 4, cost_usd: 0.0012 });
@@ -568,7 +568,7 @@ describe('a run whose object dies', () => {
     const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
     expect(booked).toBeLessThanOrEqual(0.05);
     await eventually(async () => expect((await readOf())?.cost_usd).toBeCloseTo(booked, 9));
-    const told = await stubOf().turnAccount(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
+    const told = await stubOf().turnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
     if (!told.ok) throw new Error('no such turn');
     const { cost_usd } = JSON.parse(await receivedText(told.value as CrossingText)) as { cost_usd: number };
     expect(cost_usd).toBeCloseTo(booked, 9);
@@ -604,7 +604,7 @@ describe('a run whose object dies', () => {
     const { data } = await accountStub(bindings, {}, 'alice').requests({ limit: 10 });
     expect(new Set(data.map(({ request_id }) => request_id)).size).toBe(6);
     const booked = data.reduce((sum, { cost_usd }) => sum + (cost_usd ?? 0), 0);
-    const told = await stubOf().turnAccount(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
+    const told = await stubOf().turnReport(String(events.find(({ id }) => id)?.id?.replace(/-\d+$/, '')));
     if (!told.ok) throw new Error('no such turn');
     const { cost_usd } = JSON.parse(await receivedText(told.value as CrossingText)) as { cost_usd: number };
     expect(cost_usd).toBeCloseTo(booked, 9);

@@ -1,11 +1,11 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { receivedText } from '../../../src/conversations/answers/crossing-answer.ts';
 import { Conversation } from '../../../src/conversations/conversation.ts';
-import { turnAccount } from '../../../src/conversations/conversations-answers.schema.ts';
+import { turnReport } from '../../../src/conversations/conversations-answers.schema.ts';
 import { subagentId } from '../../../src/conversations/runs/subagent-result.ts';
-import { receivedText } from '../../../src/conversations/turn-answer.ts';
 import type { CrossingText, Result } from '../../../src/durable/contracts/conversation.ts';
-import { createRequestId } from '../../../src/http/request-id.ts';
+import { createRequestId } from '../../../src/http/headers/request-id.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { settledApps } from '../../support/app.ts';
 import { atRest, readOf, rowsOf, stubOf } from '../../support/conversations.ts';
@@ -411,7 +411,7 @@ describe('a subagent', () => {
     await listen(resumed.body as ReadableStream<Uint8Array>);
     expect(resultOf(bodies)).toMatchObject({ is_error: true, content: expect.stringContaining('is not known') });
     expect(told).toHaveLength(1);
-    const account = turnAccount.parse(JSON.parse(text(await stubOf().turnAccount(answer.turn))));
+    const account = turnReport.parse(JSON.parse(text(await stubOf().turnReport(answer.turn))));
     expect(account.cost_usd).toBeGreaterThan(0.02);
     // Whoever reads the turn finds the conversation of its call.
     expect(account.steps[0]?.calls).toMatchObject([{ conversation: await idOf(answer.turn, 'toolu_1') }]);
@@ -441,7 +441,7 @@ describe('a subagent', () => {
       expect(await readOf()).toMatchObject({ state: 'idle', turns: 2 });
     });
     expect(resultOf(bodies)).toMatchObject({ content: 'Found.' });
-    const told = JSON.parse(text(await stubOf().turnAccount(decided.value.turn))) as {
+    const told = JSON.parse(text(await stubOf().turnReport(decided.value.turn))) as {
       cost_usd: number;
       steps: Json[];
     };

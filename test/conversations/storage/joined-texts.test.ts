@@ -76,7 +76,7 @@ test('a history that SQLite joins is the history that is read row by row, and co
             seq += 1 + gap;
           }
         }
-        const rows = Array.from(transcript.texts({ from, sent: true }), ({ text }) => text);
+        const rows = Array.from(transcript.messages.texts({ from, sent: true }), ({ text }) => text);
         const read = SentHistory.EMPTY.plus(rows);
         const joined = SentHistory.of([...joinedTexts(transcript, from, new Set())]);
         expect(joined.findings).toEqual(read.findings);

@@ -31,7 +31,7 @@ test('a shortened log is shown as it was, whatever was said', () => {
         if ('head' in each) {
           const data = `${each.head}${JSON.stringify(each.said).slice(1)}}${each.pad}}`;
           text = `event: content_block_delta\ndata: ${data}\n\n`;
-          log.addSimilarDelta(text, each.head, JSON.stringify(each.said).slice(1, -1));
+          log.addDeltas({ text, head: each.head, strings: [JSON.stringify(each.said).slice(1, -1)] });
         } else {
           text = `event: ${each.event}\ndata: ${JSON.stringify({ said: each.said })}\n\n${each.remark}`;
           log.add(text);

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { divideText, withoutBreakpoints } from '../../../src/conversations/storage/message-text.ts';
-import { itemTexts, memberTexts, placeOf } from '../../../src/json/edit.ts';
+import { itemTexts, memberRange, memberTexts } from '../../../src/json/edit.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
   fc.assert(
@@ -26,7 +26,7 @@ test('the texts of members and items are those of the source, whatever stands in
       const messages = memberTexts(object).get('messages') ?? '';
       expect(itemTexts(messages).map((text) => JSON.parse(text) as unknown)).toEqual(JSON.parse(array));
       expect(memberTexts(object).get('c')).toBe('1');
-      const place = placeOf(object, 'messages');
+      const place = memberRange(object, 'messages');
       expect(object.slice(place?.start, place?.end)).toBe(messages);
     }),
   );

@@ -128,7 +128,7 @@ test('a message is built from its events as the official client builds it', asyn
       const builder = new MessageBuilder();
       for (const event of events) {
         const text = JSON.stringify(event);
-        if (builder.takeSimilarDelta(text) === undefined) builder.take(JSON.parse(text) as Json, text);
+        if (builder.form?.takeData(text) === undefined) builder.take(JSON.parse(text) as Json, text);
       }
       const built = { ...builder.message, content: builder.blocks.map(({ value }) => value) };
       const expected = await finalMessage(events);

@@ -104,7 +104,7 @@ test('deltas that are read by their strings alone come to the same as those that
           if (turn.log.events > before + 2) together += 1;
           for (const frame of reader.push(bytes.slice(cuts[at], to))) {
             text += frame.text;
-            if (fast.takeSimilarDelta(frame.data) !== undefined) quick += 1;
+            if (fast.form?.takeData(frame.data) !== undefined) quick += 1;
             else fast.take(parsed(frame.data), frame.data);
           }
         }

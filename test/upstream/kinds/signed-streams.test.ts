@@ -3,8 +3,8 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import type { Sendable } from '../../../src/http/body/sendable.ts';
 import { lengthOf, streamOfPieces } from '../../../src/http/body-pieces.ts';
-import type { Sendable } from '../../../src/http/sendable.ts';
 import { parseSettings } from '../../../src/settings/settings.ts';
 import { openUpstreams } from '../../../src/upstream/kinds/entry.ts';
 import { runs } from '../../support/runs.ts';

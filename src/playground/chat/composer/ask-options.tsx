@@ -14,9 +14,9 @@ const MOST_TOKENS = [256, 1_024, 4_096, 16_384];
 export function AskOptions() {
   const asks = useSignal(false);
   const current = session.value;
-  const held = current?.report.value?.prefix?.split('@')[0];
+  const retained = current?.report.value?.prefix?.split('@')[0];
   const stored = prefixes.value.map(({ name }) => name);
-  const names = held === undefined || stored.includes(held) ? stored : [held, ...stored];
+  const names = retained === undefined || stored.includes(retained) ? stored : [retained, ...stored];
   const choosePrefix = (value: string) => {
     if (value === NEW) asks.value = true;
     else prefix.value = value;
@@ -29,7 +29,7 @@ export function AskOptions() {
           <Select
             // A conversation keeps the prefix that it began with, and an agent has a prompt of its own.
             disabled={current !== undefined || agent.value !== ''}
-            value={current ? (held ?? '') : agent.value === '' ? prefix.value : ''}
+            value={current ? (retained ?? '') : agent.value === '' ? prefix.value : ''}
             options={[['', 'None'], ...names, [NEW, 'New prefix…']]}
             onChoose={choosePrefix}
           />

@@ -97,7 +97,7 @@ function countRequest(): CountRequest | undefined {
   const offered = offeredTools();
   const answering = current ? current.report.value?.agent?.name : agent.value || undefined;
   if (answering !== undefined) return agentCountRequest(answering, offered);
-  const held = current ? (current.report.value?.prefix ?? undefined) : prefix.value || undefined;
+  const retained = current ? (current.report.value?.prefix ?? undefined) : prefix.value || undefined;
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editing.value);
   const said = until < 0 ? rows : rows.slice(0, until);
@@ -108,7 +108,7 @@ function countRequest(): CountRequest | undefined {
   return {
     model: id,
     messages: messages as MessageParam[],
-    ...(held === undefined ? {} : { prefix: held }),
+    ...(retained === undefined ? {} : { prefix: retained }),
     ...(thinking.value ? { thinking: { type: 'adaptive' as const } } : {}),
     ...(offered.length > 0 ? { tools: offered } : {}),
   };

@@ -9,9 +9,9 @@ const AGENT = 'agent ';
 /** Lets the user choose who answers: a model, or for a new conversation an agent, which has a model of its own. */
 export function WhoAnswers() {
   const current = session.value;
-  const held = current?.report.value?.agent?.name;
-  const named = current ? held : agent.value || undefined;
-  const names = current ? [held ?? []].flat() : [...new Set(agents.value?.map(({ name }) => name))];
+  const retained = current?.report.value?.agent?.name;
+  const named = current ? retained : agent.value || undefined;
+  const names = current ? [retained ?? []].flat() : [...new Set(agents.value?.map(({ name }) => name))];
   const choose = (value: string) => {
     agent.value = value.startsWith(AGENT) ? value.slice(AGENT.length) : '';
     if (agent.value === '') chooseModel(value);
@@ -24,8 +24,8 @@ export function WhoAnswers() {
   return (
     <select
       aria-label={names.length === 0 ? 'Model' : 'Model or agent'}
-      title={held === undefined ? undefined : 'A conversation keeps the agent it started with'}
-      disabled={held !== undefined}
+      title={retained === undefined ? undefined : 'A conversation keeps the agent it started with'}
+      disabled={retained !== undefined}
       value={named === undefined ? model.value?.id : AGENT + named}
       onChange={(event) => choose(event.currentTarget.value)}
     >

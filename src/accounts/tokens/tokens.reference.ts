@@ -1,0 +1,82 @@
+import { pageSchema } from '../../http/page.ts';
+import * as z from '../../http/zod.ts';
+import { jsonAnswer, namedList, pageAnswer } from '../../reference/answers.ts';
+import { type Resource, resource } from '../../reference/resource.ts';
+import { revokedAnswer, tokenRowSchema } from '../usage-answers.schema.ts';
+import { mintRequest } from './tokens.schema.ts';
+import { mintedToken } from './tokens-answers.schema.ts';
+
+const jti = '6a5b2b1e-3a0e-4c56-9d5b-0d7a0e1f2c3d';
+const row = {
+  jti,
+  label: 'laptop',
+  scopes: ['messages'],
+  minted_at: '2026-11-20T10:06:14.000Z',
+  first_seen_at: null,
+  expires_at: '2026-11-20T11:06:14.000Z',
+  revoked_at: null,
+  limits: { usd_total: 5 },
+  spent_usd: 0.25,
+};
+const revokedSchema = z.withMeta(revokedAnswer, { id: 'Revoked' });
+const revoked = (description: string, what: string) =>
+  jsonAnswer(description, revokedSchema, { account: 'alice', revoked: what });
+
+export const tokens: Resource = resource({
+  tag: 'Tokens',
+  description: 'Credentials: JWTs that name an account and what it may do.',
+  parameters: {
+    id: { description: 'The account.', example: 'alice' },
+    jti: { description: 'The id of the token.', example: jti },
+  },
+  needs: 'admin',
+  routes: {
+    'POST /tokens': {
+      operation: 'mintToken',
+      summary: 'Mint a token',
+      description: 'It is shown once, and never again.',
+      body: {
+        schema: z.withMeta(mintRequest, { id: 'TokenRequest' }),
+        example: {
+          account: 'alice',
+          scopes: ['messages'],
+          expires_in: 3_600,
+          label: 'laptop',
+          limits: { usd_total: 5 },
+          tags: { team: 'search' },
+        },
+      },
+      answers: {
+        201: jsonAnswer('The token.', z.withMeta(mintedToken, { id: 'Token' }), {
+          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+          jti,
+          account: 'alice',
+          scopes: ['messages'],
+          expires_at: '2026-11-20T11:06:14.000Z',
+          limits: { usd_total: 5 },
+        }),
+      },
+    },
+    'GET /accounts/:id/tokens': {
+      operation: 'listTokens',
+      summary: 'List the tokens of an account, newest first',
+      query: pageSchema,
+      answer: pageAnswer(
+        namedList('TokenList', z.withMeta(tokenRowSchema, { id: 'TokenRow' })),
+        row,
+        jti,
+        'A page of them; never the tokens themselves.',
+      ),
+    },
+    'DELETE /accounts/:id/tokens': {
+      operation: 'revokeTokens',
+      summary: 'Revoke every token of an account',
+      answer: revoked('None that was issued until now holds any more.', 'all'),
+    },
+    'DELETE /accounts/:id/tokens/:jti': {
+      operation: 'revokeToken',
+      summary: 'Revoke a token',
+      answer: revoked('It holds no more.', jti),
+    },
+  },
+});

@@ -1,0 +1,48 @@
+/** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
+
+import type { Resumed, TurnSummary } from '../../durable/contracts/conversation.ts';
+import { invalidRequest } from '../../http/errors.ts';
+import type { TurnRow } from '../storage/rows.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { turnWithId } from '../storage/turn-queries.ts';
+import { EventLog } from '../turn/event-log.ts';
+import type { Runner } from '../turn/running-turn.ts';
+import { wireError } from './crossing-answer.ts';
+
+/**
+ * Resumes the events of a turn.
+ *
+ * @param running the turn that runs now
+ * @param after the id of the last event that the listener has; without it the stream begins with the running turn's first
+ */
+export function resumeTurn(transcript: Transcript, running: Runner | undefined, after: string | undefined): Resumed {
+  const isPresent = transcript.profile?.exists || running !== undefined;
+  if (after === undefined) {
+    if (!isPresent) return { kind: 'unknown' };
+    const log = running?.turn.log;
+    return log ? { kind: 'stream', turn: log.id, body: log.follow(0) } : { kind: 'none' };
+  }
+  const [, id, number] = /^([\w-]{1,64})-(\d{1,15})$/.exec(after) ?? [];
+  if (id === undefined) {
+    const error = invalidRequest('Last-Event-ID: not an id of an event of this edge. Send the last one that you got.');
+    return { kind: 'error', error: wireError(error) };
+  }
+  const event = Number(number);
+  if (running?.turn.row.id === id) return { kind: 'stream', turn: id, body: running.turn.log.follow(event) };
+  const row = turnWithId(transcript, id);
+  // A failed first turn can be resumed although it has created no conversation.
+  if (!row && !isPresent) return { kind: 'unknown' };
+  const log = row && storedLogOf(transcript, row);
+  if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
+  if (event === row.events) return { kind: 'none' };
+  // A crash may have lost events that the listener already has. It still gets the last event, which says how the turn ended.
+  return { kind: 'stream', turn: id, body: log.follow(Math.min(event, row.events - 1)) };
+}
+
+/** @returns the log of a turn that has ended; undefined once its rows are deleted */
+export function storedLogOf(transcript: Transcript, row: TurnRow): EventLog | undefined {
+  const rows = transcript.log.count(row.seq);
+  if (rows === 0 || row.outcome === null) return undefined;
+  const summary: TurnSummary = { outcome: row.outcome, nanodollars: row.cost };
+  return new EventLog(transcript, row, { events: row.events, rows }, JSON.stringify(summary));
+}

@@ -1,0 +1,109 @@
+/** The messages of the history, as they are read. They are written with the turn that they belong to. */
+
+import type { RawRow } from '../../durable/columns.ts';
+import type { Tables } from '../../durable/tables.ts';
+import { checked } from './damaged-row.ts';
+import type { MessageText } from './history-cache.ts';
+import { readDivided } from './pieces.ts';
+import { type MessageOutline, type MessageRow, messageRowOf, type Profile, type TurnStatus } from './rows.ts';
+import { COMMITTED, NO_ANSWER, SHOWN } from './tables.ts';
+
+/** Some of the messages of the history, by their numbers. */
+interface Range {
+  from?: number;
+  to?: number;
+  backwards?: boolean;
+  /** Adds the messages of the running turn. */
+  pending?: boolean;
+  /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
+  sent?: boolean;
+}
+
+export class MessageRows {
+  /** `readable` is the profile. Without one there may be no tables. */
+  readonly #tables: Tables & { readonly readable: Profile | undefined };
+
+  constructor(tables: Tables & { readonly readable: Profile | undefined }) {
+    this.#tables = tables;
+  }
+
+  /** Reads the history in order, one message at a time. */
+  *history(range: Range = {}): Generator<MessageRow> {
+    const turn = 't.status, t.cost, t.outcome, t.model, t.run';
+    const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
+    const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.sum, m.origin, ${turn}, ${turnId}`;
+    for (const row of this.#select(columns, range) ?? [])
+      yield messageRowOf(row, (seq) => readDivided(this.#tables, seq));
+  }
+
+  /** Reads only role, text and status of each message: in a long history every further column costs time. */
+  *texts(range: Range = {}): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
+    const columns = 'm.seq, m.turn, m.role, m.text, m.sum, t.status, t.run';
+    for (const [seq, turn, role, text, sum, status, run] of this.#select(columns, range)?.raw() ?? []) {
+      yield {
+        turn: Number(turn),
+        run: typeof run === 'number' ? run : null,
+        role: String(role),
+        text: this.#textOf(seq, text, sum),
+        status: String(status) as TurnStatus,
+      };
+    }
+  }
+
+  /**
+   * Reads what decides how messages are shown. Of the texts it reads only the user's, which may be only results of the edge.
+   */
+  *outlines(range: Range = {}): Generator<MessageOutline> {
+    const columns = "m.seq, m.turn, m.id, m.role, t.run, case when m.role = 'user' then m.text end, m.sum";
+    for (const [seq, turn, id, role, run, text, sum] of this.#select(columns, range)?.raw() ?? []) {
+      yield {
+        seq: Number(seq),
+        turn: Number(turn),
+        id: String(id),
+        role: String(role),
+        run: typeof run === 'number' ? run : null,
+        text: () => this.#textOf(seq, text, sum),
+      };
+    }
+  }
+
+  /** @returns the turn of the next message after a number, whatever its status is. */
+  turnBehind(seq: number): number | undefined {
+    return this.#tables.figure('select turn from messages where seq > ? order by seq limit 1', seq);
+  }
+
+  /** @returns the numbers and ids of messages, without their texts. */
+  ids(range: Range & { limit: number }): { seq: number; id: string }[] {
+    const rows = this.#select('m.seq, m.id', range)?.toArray() ?? [];
+    return rows.map(({ seq, id }) => ({ seq: Number(seq), id: String(id) }));
+  }
+
+  #select(columns: string, range: Range & { limit?: number }): SqlStorageCursor<RawRow> | undefined {
+    if (!this.#tables.readable) return undefined;
+    const { from = 0, to = Number.MAX_SAFE_INTEGER, limit = -1, sent, backwards, pending } = range;
+    return this.#tables.select<RawRow>(
+      `select ${columns} from messages m join turns t on t.seq = m.turn
+       where m.seq >= ? and m.seq <= ? and t.status in ${pending ? SHOWN : COMMITTED}
+             ${sent ? `and t.status != 'refused' and m.text is not '${NO_ANSWER}'` : ''}
+       order by m.seq ${backwards ? 'desc' : ''} limit ?`,
+      from,
+      to,
+      limit,
+    );
+  }
+
+  /** @returns where the message with an id is in the history; undefined if it is not there. */
+  findMessage(id: string): { seq: number; turn: number } | undefined {
+    if (!this.#tables.readable) return undefined;
+    const [row] = this.#tables.read(
+      `select m.seq, m.turn from messages m join turns t on t.seq = m.turn where m.id = ? and t.status in ${COMMITTED}`,
+      id,
+    );
+    return row && { seq: Number(row.seq), turn: Number(row.turn) };
+  }
+
+  #textOf(seq: SqlStorageValue | undefined, text: SqlStorageValue | undefined, sum: SqlStorageValue | undefined) {
+    const whole = typeof text === 'string' ? text : readDivided(this.#tables, Number(seq));
+    return checked(`message number ${seq}`, whole, sum);
+  }
+}

@@ -1,0 +1,79 @@
+import { pause } from '../../async/pause.ts';
+
+/** The first buffer is small: most bodies are short, and one that waits for its bytes must not hold a large one. */
+const FIRST_BUFFER_BYTES = 4_096;
+const BUFFER_BYTES = 65_536;
+/** The fewest bytes of a piece, unless it is the last. The runtime joins shorter chunks at a fiftieth of their cost here. */
+const LEAST_BYTES = 4_096;
+/** The bytes and the reads of a turn. They are processed in a few milliseconds, even if each read brings one byte. */
+const TURN_BYTES = 131_072;
+const TURN_READS = 16;
+
+type ChunkReader = ReadableStreamDefaultReader<Uint8Array>;
+/** The result of a read. At the end the runtime may return the buffer, too, though the types do not say so. */
+type ByteRead = { value?: Uint8Array | undefined; done: boolean };
+
+/**
+ * Reads a stream piece by piece into one buffer. A new buffer for each chunk would have thousands of bytes, even if the chunk
+ * has one: a sender of many short chunks would fill the isolate's memory.
+ *
+ * Now and then it pauses, so that the isolate's other requests and its timers get their turn. While bytes are ready, the
+ * runtime would look at nothing else.
+ */
+export class PieceReader {
+  readonly #bytes: ReadableStreamBYOBReader | undefined;
+  readonly #chunks: ChunkReader | undefined;
+  readonly #isLive: boolean;
+  #buffer = new ArrayBuffer(FIRST_BUFFER_BYTES);
+  #bytesOfTurn = 0;
+  #readsOfTurn = 0;
+  #hasEnded = false;
+
+  /** @param isLive whether each chunk is wanted as soon as it has come, as of a stream of events that may stay open */
+  constructor(stream: ReadableStream<Uint8Array>, { isLive = false } = {}) {
+    this.#isLive = isLive;
+    // A stream made by JavaScript may not be a stream of bytes. Then it brings its own buffers.
+    try {
+      this.#bytes = stream.getReader({ mode: 'byob' });
+    } catch {
+      this.#chunks = stream.getReader();
+    }
+  }
+
+  /** @returns the next piece, valid until the next call; undefined at the end. @throws the error that broke the stream */
+  async read(): Promise<Uint8Array | undefined> {
+    if (this.#hasEnded) return undefined;
+    if (this.#bytesOfTurn >= TURN_BYTES || this.#readsOfTurn >= TURN_READS) {
+      this.#bytesOfTurn = 0;
+      this.#readsOfTurn = 0;
+      await pause(0);
+    }
+    const { value, done } = await (this.#bytes ? this.#readBytes(this.#bytes) : (this.#chunks as ChunkReader).read());
+    // The last piece may come together with the end of the stream.
+    this.#hasEnded = done;
+    if (!value || value.length === 0) return undefined;
+    this.#bytesOfTurn += value.length;
+    this.#readsOfTurn += 1;
+    return value;
+  }
+
+  async #readBytes(reader: ReadableStreamBYOBReader): Promise<ByteRead> {
+    const view = new Uint8Array(this.#buffer);
+    // Node.js, where some tests run, cannot read like this.
+    const joins = !this.#isLive && 'readAtLeast' in reader;
+    const read: ByteRead = await (joins ? reader.readAtLeast(LEAST_BYTES, view) : reader.read(view));
+    const { buffer, length = 0 } = read.value ?? {};
+    const isShort = length === FIRST_BUFFER_BYTES && buffer?.byteLength === length;
+    // A read that was cancelled keeps the buffer.
+    this.#buffer = buffer instanceof ArrayBuffer && !isShort ? buffer : new ArrayBuffer(BUFFER_BYTES);
+    return read;
+  }
+
+  async cancel(reason?: unknown): Promise<void> {
+    await (this.#bytes ?? this.#chunks)?.cancel(reason);
+  }
+
+  releaseLock(): void {
+    (this.#bytes ?? this.#chunks)?.releaseLock();
+  }
+}

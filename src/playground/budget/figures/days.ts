@@ -1,0 +1,44 @@
+/** Keeps which days are looked at. Days are those of the ledger: in UTC, `YYYY-MM-DD`. */
+import { signal } from '@preact/signals';
+import { DAY_MS } from '../../ui/format.ts';
+
+/** The days to choose from: how many, and how long ago the last of them was. */
+const RANGES = {
+  today: { name: 'Today', said: 'today', count: 1, ago: 0 },
+  yesterday: { name: 'Yesterday', said: 'yesterday', count: 1, ago: 1 },
+  week: { name: 'Last 7 days', said: 'in the last 7 days', count: 7, ago: 0 },
+  month: { name: 'Last 30 days', said: 'in the last 30 days', count: 30, ago: 0 },
+} as const;
+
+export const RANGE_NAMES = [
+  ...Object.entries(RANGES).map(([key, { name }]) => [key, name] as const),
+  ['own', 'Choose days…'] as const,
+];
+export type RangeName = keyof typeof RANGES | 'own';
+
+export const range = signal<RangeName>('week');
+/** The days that were chosen one by one; both are looked at. */
+export const ownDays = signal({ first: dayAgo(6), last: dayAgo(0) });
+
+/** @returns the days that are looked at now: from the first, to before the second */
+export function chosenDays(): { from: string; to: string } {
+  if (range.value === 'own') return { from: ownDays.value.first, to: dayAfter(ownDays.value.last) };
+  const { count, ago } = RANGES[range.value];
+  return { from: dayAgo(ago + count - 1), to: dayAgo(ago - 1) };
+}
+
+/** @returns the days as they are named in a sentence */
+export function daysName(): string {
+  if (range.value !== 'own') return RANGES[range.value].said;
+  const { first, last } = ownDays.value;
+  return first === last ? `on ${first}` : `from ${first} to ${last}`;
+}
+
+/** @returns the day so many days ago */
+export function dayAgo(days: number): string {
+  return new Date(Date.now() - days * DAY_MS).toISOString().slice(0, 10);
+}
+
+function dayAfter(day: string): string {
+  return new Date(Date.parse(day) + DAY_MS).toISOString().slice(0, 10);
+}

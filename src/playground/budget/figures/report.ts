@@ -1,0 +1,66 @@
+/** Loads what the page shows of an account. */
+import { effect, signal, untracked } from '@preact/signals';
+import type { UsageReport } from '../../../client/index.ts';
+import { type AccountQuota, quota as ownQuota, readQuota } from '../../edge/account.ts';
+import { edge } from '../../edge/client.ts';
+import { identity } from '../../edge/identity.ts';
+import { poll } from '../../edge/poll.ts';
+import { type Saving, savingsOf } from './savings.ts';
+import { type DaySpend, spendPerDay } from './spend.ts';
+
+/** The account that is shown. */
+export const account = signal(identity.peek().account);
+export const reportedQuota = signal<AccountQuota | undefined>(undefined);
+export const spend = signal<DaySpend[]>([]);
+export const byModel = signal<UsageReport | undefined>(undefined);
+export const savings = signal<Saving[]>([]);
+export const reportFault = signal<string | undefined>(undefined);
+
+const REPORT_EVERY_MS = 2_000;
+
+identity.subscribe(({ account: own }) => {
+  account.value = own;
+});
+
+/** Shows an account, and leads there whoever has chosen it. */
+export function showAccount(id: string): void {
+  account.value = id;
+  const heading = document.getElementById('account');
+  heading?.scrollIntoView({ block: 'start' });
+  heading?.focus({ preventScroll: true });
+}
+
+/** Keeps everything up to date while the page is visible. */
+export function keepReporting(): () => void {
+  return effect(() => {
+    const name = account.value;
+    return untracked(() => keepReportOf(name));
+  });
+}
+
+function keepReportOf(name: string): () => void {
+  // What is known of another account is not shown as this one's.
+  reportedQuota.value = undefined;
+  spend.value = [];
+  byModel.value = undefined;
+  let settled: number | undefined;
+  const look = async (isCurrent: () => boolean) => {
+    const stands = await readQuota(name);
+    if (!isCurrent()) return;
+    reportedQuota.value = stands;
+    if (name === identity.value.account) ownQuota.value = stands;
+    // The sums change only when a request is settled.
+    if (stands.month.settled_usd === settled) return;
+    const [days, models, saved] = await Promise.all([
+      spendPerDay(name),
+      edge().usage({ group_by: 'model', account: name }),
+      savingsOf(),
+    ]);
+    if (!isCurrent()) return;
+    settled = stands.month.settled_usd;
+    spend.value = days;
+    byModel.value = models;
+    savings.value = saved;
+  };
+  return poll(look, REPORT_EVERY_MS, reportFault);
+}

@@ -5,6 +5,7 @@ import { build as buildAssets } from '../scripts/build.ts';
 import { accountTable, measureAccounts } from './accounts.ts';
 import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { batchTable, isOver as isBatchOver, measureBatches } from './batches.ts';
+import { besideTable, measureBeside } from './beside.ts';
 import { classificationTable, measureClassification } from './classification.ts';
 import { bare, bound, type Contender, contenders, counted, countedTurn, least, metered, waking } from './contenders.ts';
 import { countBilled } from './counts.ts';
@@ -40,6 +41,7 @@ const usage = `npm run bench -- [options]
   --peers          Portkey's gateway beside Sluice, alone; it is installed for it. --workload takes some of them
   --growth         what a request costs where much has come before it, alone
   --starts         the first answer of a fresh isolate, alone
+  --beside FOLDER  the Worker of another checkout beside this one, in turns, alone
   --gateway        the upstream is a gateway, in whose streams errors are masked; with any of the others
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
@@ -114,6 +116,7 @@ async function main(): Promise<void> {
       peers: { type: 'boolean', default: false },
       growth: { type: 'boolean', default: false },
       starts: { type: 'boolean', default: false },
+      beside: { type: 'string' },
       gateway: { type: 'boolean', default: false },
       json: { type: 'string' },
       check: { type: 'boolean', default: false },
@@ -152,6 +155,10 @@ async function main(): Promise<void> {
     };
     const wakes = await measureWakes(bundles, origin, rounds);
     console.log(wakeTable(wakes));
+    return;
+  }
+  if (values.beside !== undefined) {
+    console.log(besideTable(await measureBeside(values.beside, origin, rounds, progress)));
     return;
   }
   if (values.webhooks) {

@@ -362,10 +362,15 @@ test('the simulator breaks and falls silent as an upstream does, and the same co
         /event: error\ndata: \{"type":"error","error":\{"type":"api_error".*\n\n$/,
       );
     }
-    for (const fault of ['silence-after=0', 'cut-bytes=40', 'end-bytes=40', 'network']) {
+    for (const fault of ['cut-bytes=40', 'end-bytes=40', 'network']) {
       expect(await errorOf(await ask('/v1/messages', fault)), fault).toEqual({ status: 500, type: 'api_error' });
     }
-    expect(await errorOf(await ask('/messages', 'slow-start=10000'))).toEqual({ status: 504, type: 'timeout_error' });
+    for (const [path, fault] of [
+      ['/v1/messages', 'silence-after=0'],
+      ['/messages', 'slow-start=10000'],
+    ] as const) {
+      expect(await errorOf(await ask(path, fault)), fault).toEqual({ status: 504, type: 'timeout_error' });
+    }
     expect(await (await ask('/messages', 'status=529;times=1;key=a;retry-after-ms=1')).text()).toContain(
       'message_stop',
     );

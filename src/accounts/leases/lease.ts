@@ -36,6 +36,8 @@ export class Lease {
   #isOpen = false;
   /** Whether the newest call keeps or wants anything. */
   #keepsAny = false;
+  /** Whether it was used since the newest call. */
+  #isUsed = false;
   /** What was settled since the last call. */
   #flow = 0;
   /** The most that was held at one time since the last call. */
@@ -52,7 +54,7 @@ export class Lease {
     return this.#seq;
   }
 
-  /** @returns whether the pool may count more for this account than it has spent. */
+  /** @returns whether the pool may count more or less for this account than it has spent. */
   get isOpen(): boolean {
     return this.#isOpen;
   }
@@ -100,6 +102,8 @@ export class Lease {
 
   /** Notes what was settled, and how much is held. */
   used(spent: Nanodollars): void {
+    this.#isOpen = true;
+    this.#isUsed = true;
     this.#flow += spent;
     this.#peak = Math.max(this.#peak, this.#held());
   }
@@ -140,6 +144,7 @@ export class Lease {
     // The lease is closed when the pool has confirmed that.
     this.#keepsAny = windows.some(({ kept, want }) => kept + want > 0);
     this.#isOpen = true;
+    this.#isUsed = false;
     return { seq: this.#seq, windows, wish };
   }
 
@@ -155,7 +160,7 @@ export class Lease {
       this.#grants.set(grant.id, { ...grant, granted });
     }
     this.#slice = slice;
-    this.#isOpen = this.#keepsAny;
+    this.#isOpen = this.#keepsAny || this.#isUsed;
     this.#usableUntil = sentAt + USABLE_MS;
   }
 

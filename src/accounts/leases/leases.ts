@@ -287,7 +287,7 @@ export class Leases {
       group: this.#group,
       limits: limitsInUsd(this.#holder.limits()),
       sums: sent?.report,
-      owes: !sent?.isLast && this.#isUnreported(name),
+      owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
       handover,
     };
     const text = JSON.stringify(call);

@@ -36,7 +36,7 @@ export interface LeaseCall {
   limits?: PoolLimits | undefined;
   /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
   sums?: SumsReport | undefined;
-  /** Whether there are more sums than this call reports. Then the pool asks the account if it stays silent. */
+  /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
   handover?: Handover | undefined;
 }

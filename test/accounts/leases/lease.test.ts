@@ -77,6 +77,18 @@ test('what an account holds and has settled is never more than its pool counts, 
   );
 });
 
+test('a lease that is used while its return is on the way stays open, so that the pool hears of it', () => {
+  const leasing = new Leasing();
+  const { seq } = leasing.lease.compose(NO_DEMAND, leasing.now, true);
+  // A pool without a limit has granted everything, so this one holds and settles without a call.
+  leasing.lease.used(0);
+  leasing.lease.used(300);
+  leasing.lease.take({ incarnation: 0, seq, windows: [], slice: 1e9, epoch: 0, told: 0 }, leasing.now);
+  expect(leasing.lease.isOpen).toBe(true);
+  leasing.call(0, { returns: true });
+  expect(leasing.lease.isOpen).toBe(false);
+});
+
 test('a lease can be used for a minute from the call that was answered', () => {
   const leasing = new Leasing();
   leasing.call(500);

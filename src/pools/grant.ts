@@ -37,16 +37,10 @@ export interface KnownLease {
   windows: Record<string, LeasedWindow>;
 }
 
-/** The sum of all leases in one window. */
-interface WindowCount {
-  spent: Nanodollars;
-  granted: Nanodollars;
-}
-
-/** A pool's leases, and their sums. */
+/** A pool's open leases, and the sums of all leases in each window. A closed lease is only a row. */
 export interface LeaseBooks<Known extends KnownLease = KnownLease> {
-  known: Map<string, Known>;
-  counts: Map<string, WindowCount>;
+  open: Map<string, Known>;
+  counts: Map<string, LeasedWindow>;
   active: { count: number; at: number };
 }
 
@@ -54,15 +48,15 @@ export interface LeaseBooks<Known extends KnownLease = KnownLease> {
 export type PoolRules = Partial<Record<LeaseFigures['period'], Nanodollars | undefined>>;
 
 /** @returns the books of these leases. */
-export function booksOf<Known extends KnownLease>(leases: Iterable<Known>): LeaseBooks<Known> {
+export function booksOf<Known extends KnownLease>(leases: Iterable<Known>, now: number): LeaseBooks<Known> {
   const books: LeaseBooks<Known> = {
-    known: new Map(),
+    open: new Map(),
     counts: new Map(),
     active: { count: 0, at: Number.NEGATIVE_INFINITY },
   };
   for (const lease of leases) {
-    books.known.set(lease.id, lease);
-    addToCounts(books, lease, 1);
+    if (lease.open) books.open.set(lease.id, lease);
+    addToCounts(books, lease, 1, now);
   }
   return books;
 }
@@ -74,18 +68,23 @@ export function isNewer(call: Pick<LeaseCall, 'incarnation' | 'seq'>, known: Kno
 }
 
 /**
- * Takes a newer call, and grants what it may have. Changes the books. The caller must store the returned lease before it
+ * Takes a newer call, and grants what it may have. Changes the counts. The caller must store the returned lease before it
  * answers.
  *
+ * @param before the lease as it was
  * @returns the lease as it is now
  */
-export function grantLease(books: LeaseBooks, rules: PoolRules, call: LeaseCall, now: number): KnownLease {
-  const before = books.known.get(call.lease);
-  if (before) addToCounts(books, before, -1);
+export function grantLease(
+  books: LeaseBooks,
+  rules: PoolRules,
+  call: LeaseCall,
+  before: KnownLease | undefined,
+  now: number,
+): KnownLease {
+  for (const [id, window] of books.counts) if (isOver(window, now)) books.counts.delete(id);
+  if (before) addToCounts(books, before, -1, now);
   const windows: Record<string, LeasedWindow> = {};
-  for (const [id, window] of Object.entries(before?.windows ?? {})) {
-    if (window.end + REMEMBERED_MS > now) windows[id] = window;
-  }
+  for (const [id, window] of Object.entries(before?.windows ?? {})) if (!isOver(window, now)) windows[id] = window;
   const given = grantsFor(books, rules, call, now);
   for (const [at, { id, end, spent, kept }] of call.windows.entries()) {
     windows[id] = { end, spent, granted: spent + kept + (given[at] ?? 0) };
@@ -93,7 +92,7 @@ export function grantLease(books: LeaseBooks, rules: PoolRules, call: LeaseCall,
   const { lease: id, incarnation, seq } = call;
   const open = call.windows.some((window) => (windows[window.id]?.granted ?? 0) > window.spent);
   const lease = { id, incarnation, seq, toldAt: now, open, windows };
-  addToCounts(books, lease, 1);
+  addToCounts(books, lease, 1, now);
   return lease;
 }
 
@@ -154,21 +153,24 @@ function sliceOf(free: Nanodollars, active: number): Nanodollars {
 function activeCount(books: LeaseBooks, asking: string, now: number): number {
   const { active } = books;
   if (now - active.at >= COUNT_AGAIN_MS || now < active.at) {
-    let count = 0;
-    for (const { id, open, toldAt } of books.known.values()) {
-      if (id === asking || (open && toldAt > now - ACTIVE_MS)) count += 1;
-    }
-    books.active = { count: Math.max(1, count), at: now };
+    let count = 1;
+    for (const { id, toldAt } of books.open.values()) if (id !== asking && toldAt > now - ACTIVE_MS) count += 1;
+    books.active = { count, at: now };
   }
   return books.active.count;
 }
 
-function addToCounts(books: LeaseBooks, { windows }: KnownLease, sign: 1 | -1): void {
-  for (const [id, { spent, granted }] of Object.entries(windows)) {
-    const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
-    total.spent += sign * spent;
-    total.granted += sign * granted;
-    if (total.spent === 0 && total.granted === 0) books.counts.delete(id);
-    else books.counts.set(id, total);
+function addToCounts(books: LeaseBooks, { windows }: KnownLease, sign: 1 | -1, now: number): void {
+  for (const [id, window] of Object.entries(windows)) {
+    if (isOver(window, now)) continue;
+    const total = books.counts.get(id) ?? { end: window.end, spent: 0, granted: 0 };
+    total.spent += sign * window.spent;
+    total.granted += sign * window.granted;
+    books.counts.set(id, total);
   }
+}
+
+/** @returns whether a window is not remembered any more. */
+function isOver({ end }: LeasedWindow, now: number): boolean {
+  return end + REMEMBERED_MS <= now;
 }

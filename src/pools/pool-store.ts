@@ -45,20 +45,15 @@ export class PoolStore extends Tables {
     migrate(storage, POOL_MIGRATIONS);
   }
 
-  /** @returns every lease. */
-  leases(): PoolLease[] {
-    return this.read<LeaseRow>('select * from leases').map(
-      ({ erased, pool_group, told_at, open, windows, seen_at, limits, ...same }) => ({
-        ...same,
-        isErased: erased === 1,
-        group: pool_group,
-        toldAt: told_at,
-        open: open === 1,
-        windows: readFormat<{ windows: Record<string, LeasedWindow> }>('grants', windows).windows,
-        seenAt: seen_at,
-        limits: limits === null ? null : (JSON.parse(limits) as PoolLimits),
-      }),
-    );
+  /** @returns every lease, one after the other: all of them together would be too much to keep. */
+  *leases(): Generator<PoolLease> {
+    for (const row of this.select<LeaseRow>('select * from leases')) yield leaseOf(row);
+  }
+
+  /** @returns a lease by its id; undefined if there is none. */
+  lease(id: string): PoolLease | undefined {
+    const [row] = this.read<LeaseRow>('select * from leases where id = ?', id);
+    return row && leaseOf(row);
   }
 
   /** Writes a lease as it is now. */
@@ -76,4 +71,17 @@ export class PoolStore extends Tables {
     };
     this.insert('leases', row, 'insert or replace');
   }
+}
+
+function leaseOf({ erased, pool_group, told_at, open, windows, seen_at, limits, ...same }: LeaseRow): PoolLease {
+  return {
+    ...same,
+    isErased: erased === 1,
+    group: pool_group,
+    toldAt: told_at,
+    open: open === 1,
+    windows: readFormat<{ windows: Record<string, LeasedWindow> }>('grants', windows).windows,
+    seenAt: seen_at,
+    limits: limits === null ? null : (JSON.parse(limits) as PoolLimits),
+  };
 }

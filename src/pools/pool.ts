@@ -72,14 +72,14 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#used = new UsedSums(this.#store);
     this.#recount = new AccountRecount(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
-    this.#books = booksOf(this.#store.leases());
+    this.#books = booksOf(this.#store.leases(), this.now());
     this.#own = readFormat<PoolLimits | null>('limits', this.#store.meta('limits') ?? 'null');
   }
 
   /** Takes an account's report, and grants what it may have. With JSON texts. A call that is not newer changes nothing. */
   leaseJson(text: string): string {
     const call = JSON.parse(text) as LeaseCall;
-    const known = this.#books.known.get(call.lease);
+    const known = this.#books.open.get(call.lease) ?? this.#store.lease(call.lease);
     const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
     const answer: LeaseAnswer = {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
@@ -124,25 +124,20 @@ export class Pool extends EdgeObject implements PoolObject {
     const now = this.now();
     const ids = new Map(LISTED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
     const spentIn = ({ windows }: PoolLease, each: Listed) => windows[ids.get(each) ?? '']?.spent ?? 0;
-    const named = [...this.#books.known.values()].flatMap((lease) =>
-      lease.account === null || lease.isErased ? [] : [{ ...lease, account: lease.account }],
-    );
-    named.sort((left, right) => {
-      const more = spentIn(right, period) - spentIn(left, period);
-      return more || (left.account < right.account ? -1 : 1);
-    });
-    const rows = pageOfRows(named, page, ({ account }) => account);
-    const data = rows.data.map(
-      (lease): AccountSpendRow => ({
+    const named: AccountSpendRow[] = [];
+    for (const lease of this.#store.leases()) {
+      if (lease.account === null || lease.isErased) continue;
+      named.push({
         type: 'account',
         id: lease.account,
         group: lease.group,
         spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spentIn(lease, each))),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
         last_seen_at: isoTimeOrNull(lease.seenAt),
-      }),
-    );
-    return { ...rows, data };
+      });
+    }
+    named.sort((left, right) => right.spent_usd[period] - left.spent_usd[period] || (left.id < right.id ? -1 : 1));
+    return pageOfRows(named, page, ({ id }) => id);
   }
 
   /** @returns what accounts have reported that they have spent. */
@@ -152,19 +147,18 @@ export class Pool extends EdgeObject implements PoolObject {
 
   /** Asks every account to report everything again, which replaces what is known. @returns how many accounts are asked */
   recount(): { accounts: number } {
-    const known = [...this.#books.known.values()];
-    const named = known.filter(({ account }) => account !== null);
     this.#store.together(() => {
-      this.#used.keepOnly(new Set(known.map(({ id }) => id)));
-      for (const lease of named) {
-        Object.assign(lease, { told: -1, open: true });
-        this.#store.put(lease);
-      }
+      this.#used.keepKnown();
+      this.#store.write('update leases set told = -1, open = 1 where account is not null');
     });
-    for (const { id } of named) this.#asked.set(id, { at: 0, waitMs: 0 });
+    const asked = [...this.#store.leases()].filter(({ account }) => account !== null);
+    for (const lease of asked) {
+      this.#books.open.set(lease.id, lease);
+      this.#asked.set(lease.id, { at: 0, waitMs: 0 });
+    }
     this.#recount.begin();
     this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
-    return { accounts: named.length };
+    return { accounts: asked.length };
   }
 
   /** Asks accounts that have a lease and have been silent. */
@@ -183,7 +177,7 @@ export class Pool extends EdgeObject implements PoolObject {
   }
 
   #take(call: LeaseCall, before: PoolLease | undefined): PoolLease {
-    const granted = grantLease(this.#books, this.#rulesNow(), call, this.now());
+    const granted = grantLease(this.#books, this.#rulesNow(), call, before, this.now());
     const { handover } = call;
     const isHandedOver = handover !== undefined && handover.epoch > (before?.epoch ?? 0);
     const wasErased = isHandedOver && handover.sums !== undefined;
@@ -207,7 +201,8 @@ export class Pool extends EdgeObject implements PoolObject {
       epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
       told,
     };
-    this.#books.known.set(lease.id, lease);
+    if (open) this.#books.open.set(lease.id, lease);
+    else this.#books.open.delete(lease.id);
     this.#store.together(() => {
       this.#store.put(lease);
       if (isHandedOver) this.#used.takeOver(lease.id, handover);
@@ -238,8 +233,8 @@ export class Pool extends EdgeObject implements PoolObject {
 
   /** Asks accounts that have not reported yet what they have spent, some at a time. */
   async #goOnRecounting(): Promise<void> {
-    const known = new Set([...this.#books.known.values()].map(({ account }) => account));
     const wait = await this.#recount.go(this.env.STORE, async (accounts) => {
+      const known = new Set([...this.#store.leases()].map(({ account }) => account));
       const unknown = accounts.filter((account) => !known.has(account));
       const done: boolean[] = [];
       for (let at = 0; at < unknown.length; at += ASKED_TOGETHER) {
@@ -268,7 +263,7 @@ export class Pool extends EdgeObject implements PoolObject {
     await this.#reaches(account);
     // While its request goes on, or it cannot be reached, it is asked less and less often.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
-    if (this.#books.known.get(id)?.open) this.#asked.set(id, { at: this.now(), waitMs });
+    if (this.#books.open.has(id)) this.#asked.set(id, { at: this.now(), waitMs });
     else this.#asked.delete(id);
   }
 
@@ -278,7 +273,7 @@ export class Pool extends EdgeObject implements PoolObject {
   }
 
   #open(): PoolLease[] {
-    return [...this.#books.known.values()].filter(({ open, account }) => open && account !== null);
+    return [...this.#books.open.values()].filter(({ account }) => account !== null);
   }
 
   get #limits(): PoolLimits {

@@ -54,10 +54,9 @@ export class UsedSums extends Rows {
     }
   }
 
-  /** Deletes the sums of leases that the pool does not know. @param known their ids */
-  keepOnly(known: ReadonlySet<string>): void {
-    const leases = this.tables.read<{ lease: string }>(`select distinct lease from used where lease != '${NOBODY}'`);
-    for (const { lease } of leases) if (!known.has(lease)) this.#forget(lease);
+  /** Deletes the sums of leases that the pool does not know. */
+  keepKnown(): void {
+    this.tables.write(`delete from used where lease != '${NOBODY}' and lease not in (select id from leases)`);
   }
 
   /** @returns what all accounts have spent, or only the part that one group has paid for. */

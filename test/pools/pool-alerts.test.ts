@@ -3,7 +3,6 @@ import { env } from 'cloudflare:workers';
 import fc from 'fast-check';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { AlertBody } from '../../src/alerts/alerts-answers.schema.ts';
-import { spanAt, spanId } from '../../src/budget/windows.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import type { LeaseCall } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
@@ -12,6 +11,7 @@ import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { inboxOf, WEBHOOK_SECRET, worksOf } from '../support/webhooks.ts';
+import { told } from './lease-calls.ts';
 
 const ALERT_URL = 'https://ops.example.com/alerts';
 const pools = env as unknown as { POOL: DurableObjectNamespace<Pool> };
@@ -23,15 +23,6 @@ afterEach(async () => {
   await resetAll();
   vi.restoreAllMocks();
 });
-
-/** What an account tells: what it has settled in the windows of this time. */
-function told(account: string, seq: number, spent: number, at: number): LeaseCall {
-  const windows = (['day', 'week', 'month'] as const).map((period) => {
-    const { start, end } = spanAt(period, at);
-    return { period, id: spanId(period, start), end, spent, kept: 0, want: 0, least: 0 };
-  });
-  return { lease: `lease-${account}`, account, incarnation: 1, seq, windows, wish: 0 };
-}
 
 const tell = async (call: LeaseCall, name?: string) => await pool(name).leaseJson(JSON.stringify(call));
 

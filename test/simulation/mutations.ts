@@ -144,6 +144,12 @@ export const MUTATIONS: readonly Mutation[] = [
     seed: '75',
   },
   {
+    name: 'a closed lease that its pool does not know again',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['this.#books.open.get(call.lease) ?? this.#store.lease(call.lease)', 'this.#books.open.get(call.lease)']],
+  },
+  {
     name: 'a pool that asks silent accounts late',
     object: 'pool',
     file: 'src/pools/pool.ts',

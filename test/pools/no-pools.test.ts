@@ -71,7 +71,7 @@ test('a metered request costs two calls and two rows where no budget is shared, 
   });
 });
 
-test('it costs as much where the deployment shares one, but for what is leased', async () => {
+test('a request costs as much where the deployment shares a budget, but for what is leased', async () => {
   const { calls, rows } = await costOf({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });
   expect(calls.ACCOUNT).toEqual(['admitJson', 'settleJson']);
   expect(calls.POOL.length).toBeGreaterThan(0);

@@ -56,7 +56,7 @@ test('writes a text that matches, for patterns that it knows', () => {
   );
 });
 
-test('makes it as long as is wanted, or says that it cannot', () => {
+test('makes a text for a pattern as long as is wanted, or says that it cannot', () => {
   expect(textMatching('^[a-z]+$', 12, 12, random)).toMatch(/^[a-z]{12}$/);
   expect(textMatching('^ab$', 5, 9, random)).toBeUndefined();
 });

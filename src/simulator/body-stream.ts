@@ -29,10 +29,10 @@ export interface Pace {
 }
 
 /** Parts that are due at the same time are joined to chunks of at most this length, in UTF-16 units. */
-const longestChunk = 65_536;
+const LONGEST_CHUNK = 65_536;
 /** The API sends a ping when it is idle for long. */
-const pingEveryMs = 10_000;
-const ping = 'event: ping\ndata: {"type":"ping"}\n\n';
+const PING_EVERY_MS = 10_000;
+const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 
 /** Yields texts when they are due. An empty text means: send now what was joined so far. */
 async function* paced(
@@ -48,8 +48,8 @@ async function* paced(
     if (tokens > 0 && pace.tokensPerSecond > 0) due += (tokens / pace.tokensPerSecond) * 1000;
     for (let left = due - Date.now(); left >= 1; left = due - Date.now()) {
       yield '';
-      await pause(Math.min(left, pingEveryMs), signal);
-      if (left > pingEveryMs && !isFirst) yield ping;
+      await pause(Math.min(left, PING_EVERY_MS), signal);
+      if (left > PING_EVERY_MS && !isFirst) yield PING;
     }
     yield text;
     isFirst = false;
@@ -102,7 +102,7 @@ async function* chunks(
   let joined = '';
   for await (const text of paced(upToFate(), pace, faults, signal)) {
     joined += text;
-    if (joined !== '' && (text === '' || joined.length >= longestChunk)) {
+    if (joined !== '' && (text === '' || joined.length >= LONGEST_CHUNK)) {
       yield encoder.encode(joined);
       joined = '';
     }

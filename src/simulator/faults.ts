@@ -1,4 +1,4 @@
-import { forcibleStopReasons } from './answer/answer.ts';
+import { FORCIBLE_STOP_REASONS } from './answer/answer.ts';
 import { ApiError, invalid } from './request/errors.ts';
 import { putLast } from './store/recent.ts';
 
@@ -28,12 +28,12 @@ import { putLast } from './store/recent.ts';
  * A JSON answer is one event here: `cut-bytes=40` cuts it at byte 40, `cut-events=0` before its first byte, `malformed=1`
  * breaks it. Of the results of a batch and the content of a file, only faults that count bytes break anything.
  */
-export type Faults = { [Name in keyof typeof readers]?: ReturnType<(typeof readers)[Name]> };
+export type Faults = { [Name in keyof typeof READERS]?: ReturnType<(typeof READERS)[Name]> };
 
-const header = 'sluice-simulate';
+const HEADER = 'sluice-simulate';
 
 function refuse(name: string, value: string, expected: string): ApiError {
-  return invalid(`${header}: ${name}=${value.slice(0, 100)}: expected ${expected}`);
+  return invalid(`${HEADER}: ${name}=${value.slice(0, 100)}: expected ${expected}`);
 }
 
 function whole(name: string, value: string, from = 0, to = 1_000_000_000): number {
@@ -63,7 +63,7 @@ function decoded(name: string, value: string): string {
 
 const flag = (): true => true;
 
-const readers = {
+const READERS = {
   status: (name: string, value: string) => whole(name, value, 400, 599),
   'retry-after': decimal,
   'retry-after-ms': decimal,
@@ -82,14 +82,14 @@ const readers = {
   malformed: (name: string, value: string) => whole(name, value, 1),
   split: (name: string, value: string) => (value === 'random' ? value : whole(name, value, 1)),
   flush: flag,
-  'stop-reason': (name: string, value: string) => oneOf(name, value, forcibleStopReasons),
+  'stop-reason': (name: string, value: string) => oneOf(name, value, FORCIBLE_STOP_REASONS),
   'batch-ms': whole,
   downloadable: flag,
   answer: decoded,
 };
 
 function isFault(name: string): name is keyof Faults {
-  return Object.hasOwn(readers, name);
+  return Object.hasOwn(READERS, name);
 }
 
 /**
@@ -103,10 +103,10 @@ export function readFaults(value: string): Faults {
     if (entry === '') continue;
     const at = entry.indexOf('=');
     const name = at === -1 ? entry : entry.slice(0, at).trimEnd();
-    if (!isFault(name) || (readers[name] === flag) !== (at === -1)) {
-      throw invalid(`${header}: ${entry.slice(0, 100)}: no such fault`);
+    if (!isFault(name) || (READERS[name] === flag) !== (at === -1)) {
+      throw invalid(`${HEADER}: ${entry.slice(0, 100)}: no such fault`);
     }
-    Object.assign(faults, { [name]: readers[name](name, entry.slice(at + 1).trimStart()) });
+    Object.assign(faults, { [name]: READERS[name](name, entry.slice(at + 1).trimStart()) });
   }
   return faults;
 }
@@ -125,7 +125,7 @@ export class FaultCounter {
   }
 }
 
-const messages = new Map<number, string>([
+const MESSAGES = new Map<number, string>([
   [401, 'invalid x-api-key'],
   [402, 'Your credit balance is too low to access the Anthropic API (simulated).'],
   [403, 'Your API key does not have permission to use the specified resource (simulated).'],
@@ -148,5 +148,5 @@ export function statusFault(faults: Faults): ApiError | undefined {
     'x-should-retry': faults['should-retry'],
   };
   const given = Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  return new ApiError(status, messages.get(status) ?? `Status ${status} (simulated).`, Object.fromEntries(given));
+  return new ApiError(status, MESSAGES.get(status) ?? `Status ${status} (simulated).`, Object.fromEntries(given));
 }

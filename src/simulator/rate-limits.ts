@@ -1,7 +1,7 @@
 import { putLast } from './store/recent.ts';
 
 /** The limits of an account for a minute. The simulator reports them, and never refuses a request for them. */
-const limits = { requests: 4000, input: 2_000_000, output: 400_000 };
+const LIMITS = { requests: 4000, input: 2_000_000, output: 400_000 };
 
 interface Minute {
   /** Milliseconds since the epoch. */
@@ -37,10 +37,10 @@ export class RateLimits {
       headers[`anthropic-ratelimit-${name}-remaining`] = String(Math.max(0, limit - used));
       headers[`anthropic-ratelimit-${name}-reset`] = reset;
     };
-    report('requests', limits.requests, minute.requests);
-    report('tokens', limits.input + limits.output, minute.input + minute.output);
-    report('input-tokens', limits.input, minute.input);
-    report('output-tokens', limits.output, minute.output);
+    report('requests', LIMITS.requests, minute.requests);
+    report('tokens', LIMITS.input + LIMITS.output, minute.input + minute.output);
+    report('input-tokens', LIMITS.input, minute.input);
+    report('output-tokens', LIMITS.output, minute.output);
     return headers;
   }
 }

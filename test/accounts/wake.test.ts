@@ -270,7 +270,7 @@ describe('what it reads for that', () => {
   });
 });
 
-test('its alarm deletes the rows of each day, and folds once for the rows of several', async () => {
+test('the alarm of an account deletes the rows of each day, and folds once for the rows of several', async () => {
   const folds = new Set<unknown>();
   const days = 12;
   for (let day = 0; day < days; day += 1) {

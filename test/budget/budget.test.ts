@@ -288,7 +288,7 @@ describe('a count is asked for', () => {
 });
 
 describe('rates', () => {
-  test('requests', () => {
+  test('a request beyond the rate is refused until there is room', () => {
     const rules = rulesOf({ requests_per_minute: 2 });
     const budget = emptyBudget(NOON);
     admit(budget, rules, worstCaseWith(), NOON);
@@ -345,7 +345,7 @@ describe('rates', () => {
     expect(takeCountRequest(budget, rules, NOON)).toMatchObject({ limit: 'count_requests_per_minute', retryAfter: 60 });
   });
 
-  test('concurrency', () => {
+  test('a request beyond the concurrent ones is refused', () => {
     const rules = rulesOf({ concurrent_requests: 1 });
     const budget = emptyBudget(NOON);
     const { id } = admit(budget, rules, worstCaseWith(), NOON);

@@ -111,7 +111,7 @@ const isUnsure = ([what, method, maker]: (typeof KILLS)[number]) =>
   what === 'answer' && method === 'closing' && maker === 'dies';
 
 test.each(KILLS.filter((kill) => !isUnsure(kill)))(
-  'asks once where the %s of %s is lost, and the edge %s',
+  'a classification by batch asks once where the %s of %s is lost, and the edge %s',
   async (...kill) => {
     const edge = jobEdge();
     await sendAndLose(edge, kill);
@@ -119,18 +119,21 @@ test.each(KILLS.filter((kill) => !isUnsure(kill)))(
   },
 );
 
-test.each(KILLS.filter(isUnsure))('asks nothing where the %s of %s is lost, and the edge %s', async (...kill) => {
-  const edge = jobEdge();
-  await sendAndLose(edge, kill);
-  const report = await insist(edge);
-  await pass(edge, 2 * DAY_MS);
-  const ended = await edge.finish(report, account);
-  expect(ended).toMatchObject({ counts: { labelled: 0, failed: 7 }, cost_usd: 0 });
-  expect(edge.asked()).toEqual(new Map());
-  await expectPaid(edge, ended);
-});
+test.each(KILLS.filter(isUnsure))(
+  'a classification by batch asks nothing where the %s of %s is lost, and the edge %s',
+  async (...kill) => {
+    const edge = jobEdge();
+    await sendAndLose(edge, kill);
+    const report = await insist(edge);
+    await pass(edge, 2 * DAY_MS);
+    const ended = await edge.finish(report, account);
+    expect(ended).toMatchObject({ counts: { labelled: 0, failed: 7 }, cost_usd: 0 });
+    expect(edge.asked()).toEqual(new Map());
+    await expectPaid(edge, ended);
+  },
+);
 
-test('asks once where all that is in memory goes before each alarm, and results break off', async () => {
+test('a classification by batch asks once where all that is in memory goes before each alarm, and results break off', async () => {
   const edge = jobEdge();
   const report = await insist(edge);
   edge.breaks = 3;
@@ -181,7 +184,7 @@ async function endBatch(edge: JobEdge): Promise<void> {
   }
 }
 
-test('is counted once where it is cancelled, and its alarm comes again, while its outcomes are counted', async () => {
+test('a classification by batch is counted once where it is cancelled, and its alarm comes again, while its outcomes are counted', async () => {
   const edge = jobEdge();
   const report = await insist(edge);
   await endBatch(edge);
@@ -215,7 +218,7 @@ test('leaves nothing where its account is erased while its outcomes are counted'
 /** Nothing of these goes up, so a classification of them ends where its making begins. */
 const EMPTY = { inputs: [{ id: 'a', input: '' }], votes: VOTES };
 
-test('ends once where its making is told twice while its outcomes are counted', async () => {
+test('a classification by batch ends once where its making is told twice while its outcomes are counted', async () => {
   const edge = jobEdge();
   let batch = '';
   around(ClassificationJob, 'open', (whole, opening) => {
@@ -237,7 +240,7 @@ test('ends once where its making is told twice while its outcomes are counted', 
   expect(edge.batches.size).toBe(0);
 });
 
-test('makes no batch where it is erased while its outcomes are counted', async () => {
+test('a classification makes no batch where it is erased while its outcomes are counted', async () => {
   const edge = jobEdge();
   const response = await whileCounting(
     () => edge.ask(EMPTY, account, KEY),

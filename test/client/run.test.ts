@@ -37,7 +37,7 @@ function telling(answers: { type: string }[][]) {
 
 const messagesOf = ({ body }: Sent) => body?.messages as { role: string; content: unknown }[];
 
-test('runs tools until an answer calls none, and tells what each turn cost', async () => {
+test('a run of the client runs tools until an answer calls none, and tells what each turn cost', async () => {
   const { client, sent, until } = telling([
     calls(['get_weather', { city: 'Bern' }], ['get_weather', { city: 'Atlantis' }], ['fly', {}]),
     answerOf('Sunny.'),
@@ -63,7 +63,7 @@ test('runs tools until an answer calls none, and tells what each turn cost', asy
   expect(sent[1] && messagesOf(sent[1])[2]?.content).toEqual(results);
 });
 
-test('sends a conversation only what is new, a paused answer by itself', async () => {
+test('a run of the client sends a conversation only what is new, a paused answer by itself', async () => {
   const { client, sent, until } = telling([
     answerOf('Searching …', 'pause_turn'),
     calls(['get_weather', { city: 'Bern' }]),
@@ -75,7 +75,7 @@ test('sends a conversation only what is new, a paused answer by itself', async (
   expect(sent[2] && messagesOf(sent[2])[0]?.content).toMatchObject([{ type: 'tool_result' }]);
 });
 
-test('ends with an answer: in the last turn no tool may be called', async () => {
+test('a run of the client ends with an answer: in the last turn no tool may be called', async () => {
   const call = calls(['get_weather', { city: 'Bern' }]);
   const { client, sent, until } = telling([call, call, answerOf('That is all.')]);
   const run = client.messages.run({ ...request, tools: [weather], max_turns: 3 });
@@ -86,7 +86,7 @@ test('ends with an answer: in the last turn no tool may be called', async () => 
   expect(many.sent).toHaveLength(10);
 });
 
-test('stopped while its tools run, it begins no turn and says what is owed', async () => {
+test('a run of the client that is stopped while its tools run begins no turn and says what is owed', async () => {
   const { client, sent, until } = telling([calls(['get_weather', { city: 'Bern' }])]);
   let stop = async () => {};
   const slow: RunnableTool = {
@@ -103,7 +103,7 @@ test('stopped while its tools run, it begins no turn and says what is owed', asy
   expect(run.owed).toEqual([{ type: 'tool_result', tool_use_id: 'toolu_0', content: 'late' }]);
 });
 
-test('breaks with what a turn breaks with, and keeps the steps before it', async () => {
+test('a run of the client breaks with what a turn breaks with, and keeps the steps before it', async () => {
   const { client, until } = fakeEdge((_, count) => {
     if (count === 1)
       return streamed(bytesOf(framesOf('turn_1', calls(['get_weather', { city: 'Bern' }])).join('') + PRICE));

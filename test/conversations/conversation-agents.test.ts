@@ -106,7 +106,7 @@ test('model, max_tokens and what else shapes an answer give way; system and tool
   expect(typesOf(await turnWith(app, bob, { tools: [] }))).toEqual(RUN);
 });
 
-test('its part goes up in the same bytes in each turn and step, and ends with a breakpoint', async () => {
+test('an agent’s part goes up in the same bytes in each turn and step, and ends with a breakpoint', async () => {
   const { app, bob, bodies } = await edgeWithSky();
   servingTools(() => new Response('sun'));
   const beginnings = (body: Json) => JSON.stringify([(body.tools as Json[])[0], (body.system as Json[])[0]]);
@@ -159,7 +159,7 @@ test('a run goes on behind its agent after a crash, also where the agent is gone
   }
 });
 
-test('it can be given at creation, with defaults behind it; a copy of the conversation has it too', async () => {
+test('an agent can be given at the creation of a conversation, with defaults behind it; a copy of the conversation has it too', async () => {
   const { app, root, bob, bodies, version } = await edgeWithSky();
   servingTools(() => new Response('sun'));
   const defaults = { model: 'claude-haiku-5-5', max_tokens: 5_000, system: 'Speak French.' };

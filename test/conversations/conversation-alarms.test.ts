@@ -45,7 +45,7 @@ function life() {
   };
 }
 
-test('in the hour after a turn one alarm comes, which deletes its log; the next one ends the retention', async () => {
+test('in the hour after a turn one alarm comes, which deletes the turn’s log; the next one ends the retention', async () => {
   const { pass } = life();
   await say(bodyOf('Hello'));
   await atRest();

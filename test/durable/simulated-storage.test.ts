@@ -1,5 +1,5 @@
 import { runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
-import { afterEach, expect, it, vi } from 'vitest';
+import { afterEach, expect, test, vi } from 'vitest';
 import { inboxStub } from '../../src/durable/stubs.ts';
 import { Inbox } from '../../src/webhooks/inbox/inbox.ts';
 import { ALARMS, COMMANDS } from '../simulation/commands.ts';
@@ -13,7 +13,7 @@ afterEach(async () => {
 
 const stub = () => inboxStub(bindings, {}, 'tickets');
 
-it.each(COMMANDS)('the storage of an object: $name', async ({ ask, answer }) => {
+test.each(COMMANDS)('the storage of an object: $name', async ({ ask, answer }) => {
   const told = await runInDurableObject(stub(), async (_, { storage }) => {
     await storage.deleteAll();
     await storage.deleteAlarm();
@@ -22,7 +22,7 @@ it.each(COMMANDS)('the storage of an object: $name', async ({ ask, answer }) => 
   expect(told).toEqual(answer);
 });
 
-it.each(ALARMS)('the alarm of an object: $name', async ({ handle, answer, after }) => {
+test.each(ALARMS)('the alarm of an object: $name', async ({ handle, answer, after }) => {
   let told: unknown;
   vi.spyOn(Inbox.prototype, 'alarm').mockImplementation(async function alarm(this: Inbox) {
     told = await handle((this as unknown as { ctx: DurableObjectState }).ctx.storage);

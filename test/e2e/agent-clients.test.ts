@@ -118,7 +118,7 @@ test.each(SDKS)('%s: its model and max_tokens give way, and its system comes beh
   expectOfAgent();
 });
 
-test('the AI SDK', async () => {
+test('an agent answers the AI SDK', async () => {
   const provider = createAnthropic({ baseURL: `${edge.url}/v1`, apiKey: 'any', headers: headers() });
   for (const prompt of [QUESTION, 'And now?']) {
     const result = streamText({
@@ -130,7 +130,7 @@ test('the AI SDK', async () => {
   expectOfAgent();
 });
 
-test('LangChain', async () => {
+test('an agent answers LangChain', async () => {
   const model = new ChatAnthropic({
     ...{ model: 'claude-sonnet-4-5', apiKey: 'any', anthropicApiUrl: edge.url, maxTokens: 9_000, maxRetries: 0 },
     clientOptions: { defaultHeaders: headers() },
@@ -145,7 +145,7 @@ test('LangChain', async () => {
   expectOfAgent();
 });
 
-test('sluice/client says it in the body', async () => {
+test('a client of sluice/client names the agent in the body', async () => {
   const { messages, conversations } = createClient({ baseURL: edge.url });
   for (const content of [QUESTION, 'And now?']) {
     const request = { agent: 'sky', conversation, system: 'Be brief.', messages: [{ role: 'user' as const, content }] };

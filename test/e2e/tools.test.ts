@@ -51,7 +51,7 @@ test('the guide shows the example as it is', async () => {
   expect(blocksOf(guide, 'javascript')).toEqual([await readFile(join(root, 'examples/tools/server.mjs'), 'utf8')]);
 });
 
-test('its tool is called, signed, and its result is in the answer; an error of its is one to the model', async () => {
+test('the example’s tool is called, signed, and its result is in the answer; an error of its is one to the model', async () => {
   expect(await asked('What is the weather in Bern?', 'trip')).toMatchObject([
     { type: 'text' },
     { type: 'mcp_tool_use', name: 'get_weather', input: { city: 'Bern' }, server_name: 'edge' },

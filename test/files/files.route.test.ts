@@ -179,7 +179,7 @@ test.each([
     (id: string) =>
       JSON.stringify({ ...using('file_none'), messages: [{ role: 'user', content: 'Hi' }], container: id }),
   ],
-])('%s hides nothing', async (_, write) => {
+])('a message with %s hides nothing', async (_, write) => {
   const app = edge();
   const { id } = await (await clientFor(app, 'alice')).files.upload({ file: await fileOf(10) });
   const before = app.sent.length;

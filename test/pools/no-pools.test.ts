@@ -115,7 +115,7 @@ test('what was spent is told by the alarm: in one call a minute, and again once 
   expect((await ring()).calls).toBe(1);
 });
 
-test('it costs as much where the deployment shares one, but for what is leased', async () => {
+test('a request costs as much where the deployment shares a budget, but for what is leased', async () => {
   const { calls, rows } = await costOf({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });
   expect(calls.ACCOUNT).toEqual(['admitJson', 'settleJson']);
   expect(calls.POOL.length).toBeGreaterThan(0);

@@ -132,7 +132,7 @@ test('say when a prefix has lost money, by day, and by the tier of long prompts'
   expect((await app.fetch('/prefixes/none/stats', { headers: alice })).status).toBe(404);
 });
 
-test('of a prefix that nobody has used are empty', async () => {
+test('the figures of a prefix that nobody has used are empty', async () => {
   const app = simulatedEdge();
   const alice = await as('alice');
   await put(app, 'unused', SUPPORT, alice);

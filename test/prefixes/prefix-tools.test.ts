@@ -61,7 +61,7 @@ test('tools with `run` stand in a prefix: whoever uses it needs no scope for the
   for (const body of bodies) expect(toolsOf(body)).toEqual([TOLD]);
 });
 
-test('so they do where the conversation was created with it, and in a copy of it', async () => {
+test('a prefix’s tools go up where the conversation was created with it, and in a copy of it', async () => {
   const { app, alice, user, bodies } = await edge();
   await put(app, 'support', PREFIX, alice);
   servingTools(() => new Response('sun'));
@@ -104,7 +104,7 @@ test('a run goes on with them after a crash', async () => {
   expect(bodies.at(-1)?.messages.at(-1)?.content).toMatchObject([{ type: 'tool_result', content: 'sun' }]);
 });
 
-test('to store them needs the scope `tools` and what every such tool needs; where to call them only such callers see', async () => {
+test('to store a prefix’s tools needs the scope `tools` and what every such tool needs; where to call them only such callers see', async () => {
   const { app, alice, user } = await edge();
   const writer = await as('alice', 'messages', 'prefixes');
   const forbidden = await tryPut(app, 'support', PREFIX, writer);
@@ -121,7 +121,7 @@ test('to store them needs the scope `tools` and what every such tool needs; wher
   expect(await seenBy(user)).toEqual([TOLD]);
 });
 
-test('without a conversation such a prefix is refused, and counted all the same', async () => {
+test('without a conversation a prefix with such tools is refused, and counted all the same', async () => {
   const { app, alice, user, bodies } = await edge();
   await put(app, 'support', PREFIX, alice);
   const ask = { prefix: 'support', messages: [{ role: 'user', content: 'Hi' }] };

@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { find } from './account.ts';
 import { PATIENCE_MS, RUNS } from './property.ts';
 
-it(
+test(
   `an account holds what it promises in ${RUNS} schedules`,
   async () => {
     const failure = await find();

@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { find, outcomes } from './approvals.ts';
 import { PATIENCE_MS, RUNS } from './property.ts';
 
-it(
+test(
   `calls that wait for approval come to one outcome each in ${RUNS} schedules`,
   async () => {
     const failure = await find();

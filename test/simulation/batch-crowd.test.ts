@@ -1,5 +1,5 @@
 /** Many accounts that share one budget, with batches and messages at the same time. */
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import { spanAt, spanId } from '../../src/budget/windows.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
@@ -302,7 +302,7 @@ const SHARED = {
   pools: { deployment: true },
 } as const;
 
-it(
+test(
   `${ACCOUNTS} accounts with batches and messages never go beyond the budget that they share`,
   async () => {
     const dice = diceOf(7);

@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { find } from './conversation.ts';
 import { PATIENCE_MS, RUNS } from './property.ts';
 
-it(
+test(
   `a conversation holds what it promises in ${RUNS} schedules`,
   async () => {
     const failure = await find();

@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { huntAll } from './hunt.ts';
 import { MUTATIONS } from './mutations.ts';
 
-it('the simulation finds each of the mistakes that are put into the source', async () => {
+test('the simulation finds each of the mistakes that are put into the source', async () => {
   expect(MUTATIONS.length).toBeGreaterThanOrEqual(10);
   const told: string[] = [];
   expect(await huntAll(MUTATIONS, (line) => told.push(line))).toEqual([]);

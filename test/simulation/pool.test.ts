@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { find } from './pool.ts';
 import { PATIENCE_MS, RUNS } from './property.ts';
 
-it(
+test(
   `a pool and its accounts hold what they promise in ${RUNS} schedules`,
   async () => {
     const failure = await find();

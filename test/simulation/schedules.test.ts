@@ -1,6 +1,6 @@
 /** Schedules that once went wrong, step by step. */
 
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
@@ -63,7 +63,7 @@ async function withConversation(work: (led: Led, clients: Clients) => Promise<vo
 
 const conversation = () => hostOf('CONVERSATION', JSON.stringify(['alice', 'c1']));
 
-it('an object that dies while a conversation is cleared away leaves no row without an alarm', async () => {
+test('an object that dies while a conversation is cleared away leaves no row without an alarm', async () => {
   await withConversation(async (led, clients) => {
     clients.do({ kind: 'erase' });
     await led.until('deleteAlarm is done');
@@ -75,7 +75,7 @@ it('an object that dies while a conversation is cleared away leaves no row witho
   });
 });
 
-it('a turn that begins while a conversation is cleared away keeps its rows', async () => {
+test('a turn that begins while a conversation is cleared away keeps its rows', async () => {
   await withConversation(async (led, clients) => {
     clients.do({ kind: 'erase' });
     await led.until('deleteAlarm is done');
@@ -90,7 +90,7 @@ it('a turn that begins while a conversation is cleared away keeps its rows', asy
   });
 });
 
-it('an erased conversation whose account was not told has its alarm soon', async () => {
+test('an erased conversation whose account was not told has its alarm soon', async () => {
   await withConversation(async (led, clients) => {
     const { storage } = conversation();
     // Once its log has gone the next alarm is that of its retention, in a month.
@@ -103,7 +103,7 @@ it('an erased conversation whose account was not told has its alarm soon', async
   });
 });
 
-it('what the store was not told before a crash is told by the alarm', async () => {
+test('what the store was not told before a crash is told by the alarm', async () => {
   const led = new Led();
   const store = new Map<string, string>();
   await inWorld(led.world, { store }, async () => {
@@ -139,7 +139,7 @@ async function withInbox(
 
 const eventOf = (id: string) => ({ id, account: 'webhook-tickets', text: 'text', subject: null, digest: id });
 
-it('an event that is worked on does not come due when another one shows that there is room again', async () => {
+test('an event that is worked on does not come due when another one shows that there is room again', async () => {
   let enqueued = 0;
   const count = async () => {
     enqueued += 1;
@@ -162,7 +162,7 @@ it('an event that is worked on does not come due when another one shows that the
   });
 });
 
-it('a queue that takes nothing is asked again after a pause', async () => {
+test('a queue that takes nothing is asked again after a pause', async () => {
   let asked = 0;
   const refuse = async () => {
     asked += 1;
@@ -216,7 +216,7 @@ class Sharer {
   }
 }
 
-it('what is spent while an erasure is handed over is reported by name, also if the object dies', async () => {
+test('what is spent while an erasure is handed over is reported by name, also if the object dies', async () => {
   await withSharedBudget(async (led, alice) => {
     const admission = alice.admit('req_1');
     await led.until('pool deployment.leaseJson answered');
@@ -232,7 +232,7 @@ it('what is spent while an erasure is handed over is reported by name, also if t
   });
 });
 
-it('a request that outlives an erasure takes no name from what was spent since', async () => {
+test('a request that outlives an erasure takes no name from what was spent since', async () => {
   await withSharedBudget(async (led, alice) => {
     void alice.admit('req_1');
     await led.quiet();

@@ -1,8 +1,8 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { PATIENCE_MS, RUNS } from './property.ts';
 import { find } from './settling.ts';
 
-it(
+test(
   `whatever dies, each settlement is booked once, and none is lost that was confirmed, in ${RUNS} schedules`,
   async () => {
     const failure = await find();

@@ -1,4 +1,4 @@
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { inWorld } from './bindings.ts';
 import { ByName } from './by-name.ts';
 import { ALARMS, COMMANDS } from './commands.ts';
@@ -37,11 +37,11 @@ async function onStorage(
   return told;
 }
 
-it.each(COMMANDS)('what stands in for storage: $name', async ({ ask, answer }) => {
+test.each(COMMANDS)('what stands in for storage: $name', async ({ ask, answer }) => {
   expect(await onStorage([ask])).toEqual([answer]);
 });
 
-it.each(ALARMS)('what stands in for alarms: $name', async ({ handle, answer, after }) => {
+test.each(ALARMS)('what stands in for alarms: $name', async ({ handle, answer, after }) => {
   let told: unknown;
   const handled = async (storage: DurableObjectStorage) => {
     told ??= await handle(storage);

@@ -1,7 +1,7 @@
 // In workerd: the streams are the runtime's.
 import 'cloudflare:workers';
 
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { asking, clientOf, eventsOf, model, post, simulated } from './api.ts';
 
 const body = asking('Hello', { stream: true });
@@ -22,7 +22,7 @@ async function chunksOf(response: Response): Promise<{ chunks: Uint8Array[]; err
 }
 
 describe('a stream', () => {
-  it('is of the events that the API sends, in its order', async () => {
+  test('is of the events that the API sends, in its order', async () => {
     const response = await simulated()(
       post(
         asking('What is the weather?', {
@@ -90,7 +90,7 @@ describe('a stream', () => {
     expect(ended.output_tokens).toBeGreaterThan(1);
   });
 
-  it('comes in few pieces when it is not paced, however long it is', async () => {
+  test('comes in few pieces when it is not paced, however long it is', async () => {
     const { chunks } = await chunksOf(
       await simulated()(post(asking('Write 20000 words', { stream: true, max_tokens: 100_000 }))),
     );
@@ -99,7 +99,7 @@ describe('a stream', () => {
     expect(chunks.length).toBeLessThan(length / 60_000 + 2);
   });
 
-  it('comes at the pace that is set, the beginning at once', async () => {
+  test('comes at the pace that is set, the beginning at once', async () => {
     vi.useFakeTimers();
     const times: number[] = [];
     let all = '';
@@ -126,7 +126,7 @@ describe('a stream', () => {
     expect(times.at(-1)).toBeLessThan(6_000);
   });
 
-  it('says with pings that it is still there, in a long silence', async () => {
+  test('says with pings that it is still there, in a long silence', async () => {
     vi.useFakeTimers();
     try {
       const response = await simulated({ ttftMs: 35_000 })(post({ ...body, max_tokens: 1 }));
@@ -139,7 +139,7 @@ describe('a stream', () => {
     }
   });
 
-  it('makes a JSON answer wait as long', async () => {
+  test('makes a JSON answer wait as long', async () => {
     vi.useFakeTimers();
     try {
       let isThere = false;
@@ -156,7 +156,7 @@ describe('a stream', () => {
     }
   });
 
-  it('ends with an error, and stops its work, when the request is aborted', async () => {
+  test('ends with an error, and stops its work, when the request is aborted', async () => {
     const controller = new AbortController();
     const response = await simulated({ ttftMs: 60_000 })(new Request(post(body), { signal: controller.signal }));
     const reading = chunksOf(response);
@@ -166,14 +166,14 @@ describe('a stream', () => {
     expect(error).toBeDefined();
   });
 
-  it('stops when its reader leaves', async () => {
+  test('stops when its reader leaves', async () => {
     const response = await simulated({ ttftMs: 60_000 })(post(body));
     const reader = response.body?.getReader();
     await reader?.read();
     await expect(reader?.cancel()).resolves.toBeUndefined();
   });
 
-  it('makes nothing that nobody reads', async () => {
+  test('makes nothing that nobody reads', async () => {
     const controller = new AbortController();
     const stream = clientOf(simulated({ tokensPerSecond: 100 })).messages.stream(
       { model, max_tokens: 100, messages: [{ role: 'user', content: 'Hi' }] },

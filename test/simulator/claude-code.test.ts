@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createSimulator } from '../../src/simulator/simulator.ts';
 import firstPrompt from '../fixtures/claude-code/first-prompt.json';
 import title from '../fixtures/claude-code/title.json';
@@ -39,7 +39,7 @@ function deltaOf(events: ReturnType<typeof eventsOf>): unknown {
 }
 
 describe('the first prompt of Claude Code', () => {
-  it('is greeted, without a tool, and its thinking is shown', async () => {
+  test('is greeted, without a tool, and its thinking is shown', async () => {
     const events = await answer(firstPrompt);
     expect(blocksOf(events).map(({ type }) => type)).toEqual(['thinking', 'text']);
     expect(JSON.stringify(events)).toContain('thinking_delta');
@@ -49,7 +49,7 @@ describe('the first prompt of Claude Code', () => {
     });
   });
 
-  it('starts the one tool that it asks for, with a verdict of the safeguard on it', async () => {
+  test('starts the one tool that it asks for, with a verdict of the safeguard on it', async () => {
     const events = await answer(prompting('Run a command in the shell with Bash'));
     const calls = blocksOf(events).filter(({ type }) => type === 'tool_use');
     expect(calls).toMatchObject([{ name: 'Bash' }]);
@@ -61,7 +61,7 @@ describe('the first prompt of Claude Code', () => {
     });
   });
 
-  it('comes with a request for a title, which is answered by its schema', async () => {
+  test('comes with a request for a title, which is answered by its schema', async () => {
     const events = await answer(title);
     const text = events.map(({ data }) => (data.delta as { text?: string } | undefined)?.text ?? '').join('');
     expect(JSON.parse(text)).toEqual({ title: expect.any(String) });
@@ -70,7 +70,7 @@ describe('the first prompt of Claude Code', () => {
 });
 
 describe('safeguards', () => {
-  it('stand at the top of a whole message, and say where a kind is not known', async () => {
+  test('stand at the top of a whole message, and say where a kind is not known', async () => {
     const safeguards = [...firstPrompt.body.safeguards, { type: 'of_another_kind' }];
     const body = { ...firstPrompt.body, safeguards, stream: false };
     const simulator = createSimulator({ models: serving, now: () => start });
@@ -84,7 +84,7 @@ describe('safeguards', () => {
     });
   });
 
-  it('and updates while it thinks belong to betas: without one they are refused by name', async () => {
+  test('and updates while it thinks belong to betas: without one they are refused by name', async () => {
     const simulator = createSimulator({ models: serving, now: () => start });
     const { 'anthropic-beta': _, ...headers } = firstPrompt.headers;
     for (const [key, value] of Object.entries({

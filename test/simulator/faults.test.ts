@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it, vi } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { readFaults } from '../../src/simulator/faults.ts';
 import { asking, clientOf, eventsOf, get, model, post, refusal, simulated } from './api.ts';
 
@@ -32,12 +32,12 @@ const wholeBytes = new TextEncoder().encode(whole.text).byteLength;
 const masked = (text: string): string => text.replace(/msg_\w+/g, 'msg');
 
 describe('faults', () => {
-  it('are ignored unless they are allowed', async () => {
+  test('are ignored unless they are allowed', async () => {
     const answer = await simulated()(post(asking('Hi'), { 'sluice-simulate': 'status=529; nonsense' }));
     expect(answer.status).toBe(200);
   });
 
-  it.each([
+  test.each([
     [400, 'invalid_request_error'],
     [401, 'authentication_error'],
     [402, 'billing_error'],
@@ -65,11 +65,11 @@ describe('faults', () => {
     }
   });
 
-  it('lose the network as fetch does', async () => {
+  test('lose the network as fetch does', async () => {
     await expect(faulty('network')).rejects.toBeInstanceOf(TypeError);
   });
 
-  it('hold for so many requests of a key, and then no more', async () => {
+  test('hold for so many requests of a key, and then no more', async () => {
     const statuses = async (key: string): Promise<number[]> => {
       const seen: number[] = [];
       for (let i = 0; i < 4; i++) seen.push((await faulty(`status=529; times=2; key=${key}`)).status);
@@ -85,7 +85,7 @@ describe('faults', () => {
     expect(answer.type).toBe('message');
   });
 
-  it('cut or end a stream after exactly so many bytes, at every byte', async () => {
+  test('cut or end a stream after exactly so many bytes, at every byte', async () => {
     for (let bytes = 0; bytes <= wholeBytes; bytes += 37) {
       const cut = await read(await faulty(`cut-bytes=${bytes}`));
       const ended = await read(await faulty(`end-bytes=${bytes}; split=random`));
@@ -98,7 +98,7 @@ describe('faults', () => {
     }
   });
 
-  it('cut or end a stream after so many events', async () => {
+  test('cut or end a stream after so many events', async () => {
     const { length } = eventsOf(whole.text);
     for (let count = 0; count <= length; count++) {
       const cut = await read(await faulty(`cut-events=${count}`));
@@ -110,7 +110,7 @@ describe('faults', () => {
     }
   });
 
-  it('are typed errors for the official client', async () => {
+  test('are typed errors for the official client', async () => {
     const stream = clientOf(api, { 'sluice-simulate': 'cut-events=5' }).messages.stream({
       model,
       max_tokens: 50,
@@ -119,7 +119,7 @@ describe('faults', () => {
     await expect(stream.finalMessage()).rejects.toThrow();
   });
 
-  it('fall silent after so many events, until the caller leaves', async () => {
+  test('fall silent after so many events, until the caller leaves', async () => {
     const reader = (await faulty('silence-after=3')).body?.getReader();
     const first = await reader?.read();
     expect(eventsOf(new TextDecoder().decode(first?.value))).toHaveLength(3);
@@ -131,7 +131,7 @@ describe('faults', () => {
     await reader?.cancel();
   });
 
-  it('start slowly', async () => {
+  test('start slowly', async () => {
     vi.useFakeTimers();
     try {
       let isThere = false;
@@ -150,7 +150,7 @@ describe('faults', () => {
     ).rejects.toThrow();
   });
 
-  it('divide a body into chunks of any size, and change nothing else', async () => {
+  test('divide a body into chunks of any size, and change nothing else', async () => {
     for (const split of ['1', '7', 'random']) {
       const { text, sizes } = await read(await faulty(`split=${split}`));
       expect(masked(text)).toBe(masked(whole.text));
@@ -158,13 +158,13 @@ describe('faults', () => {
     }
   });
 
-  it('flush each event by itself', async () => {
+  test('flush each event by itself', async () => {
     const { text, sizes } = await read(await faulty('flush'));
     expect(masked(text)).toBe(masked(whole.text));
     expect(sizes).toHaveLength(eventsOf(text).length);
   });
 
-  it('break the JSON of one event', async () => {
+  test('break the JSON of one event', async () => {
     const { text } = await read(await faulty('malformed=4'));
     const events = text.split('\n\n').filter((event) => event !== '');
     const broken = events.filter((event) => {
@@ -179,7 +179,7 @@ describe('faults', () => {
     expect(events).toHaveLength(eventsOf(whole.text).length);
   });
 
-  it('work on JSON answers too', async () => {
+  test('work on JSON answers too', async () => {
     const json = asking('Hello');
     expect((await read(await faulty('cut-bytes=40', json))).text).toHaveLength(40);
     expect((await read(await faulty('cut-events=0', json))).error).toBeInstanceOf(Error);
@@ -188,7 +188,7 @@ describe('faults', () => {
     expect(error).toBeUndefined();
   });
 
-  it.each(['refusal', 'pause_turn', 'model_context_window_exceeded', 'max_tokens', 'end_turn'])(
+  test.each(['refusal', 'pause_turn', 'model_context_window_exceeded', 'max_tokens', 'end_turn'])(
     'end an answer with %s',
     async (reason) => {
       const client = clientOf(api, { 'sluice-simulate': `stop-reason=${reason}` });
@@ -203,7 +203,7 @@ describe('faults', () => {
     },
   );
 
-  it('answer exactly the text that is given', async () => {
+  test('answer exactly the text that is given', async () => {
     await fc.assert(
       fc.asyncProperty(fc.string({ unit: 'grapheme', maxLength: 60 }), async (text) => {
         const answer = await faulty(`answer=${encodeURIComponent(text)}`, asking('Hi'));
@@ -214,7 +214,7 @@ describe('faults', () => {
     );
   });
 
-  it.each([
+  test.each([
     'status=200',
     'status=abc',
     'split=0',
@@ -232,7 +232,7 @@ describe('faults', () => {
     expect(message).toContain(fault.split('=')[0]);
   });
 
-  it('are read in any order, with any space between', () => {
+  test('are read in any order, with any space between', () => {
     expect(readFaults(' status=429 ;retry-after=1;; flush')).toEqual({ status: 429, 'retry-after': '1', flush: true });
     expect(readFaults('')).toEqual({});
   });

@@ -75,7 +75,7 @@ describe('a credential in the wrong form is refused as the service refuses it', 
     return { status: answer.status, body: await answer.json() };
   };
 
-  test('Bedrock', async () => {
+  test('at Bedrock', async () => {
     const url = 'https://bedrock-mantle.us-east-1.api.aws/anthropic/v1/messages';
     expect(await ask(url, {})).toEqual({ status: 403, body: { message: 'Missing Authentication Token' } });
     expect((await ask(url, { authorization: 'AWS4-HMAC-SHA256 nonsense' })).status).toBe(403);
@@ -119,7 +119,7 @@ describe('a credential in the wrong form is refused as the service refuses it', 
     expect((await ask(url, { 'anthropic-workspace-id': 'w' })).status).toBe(401);
   });
 
-  test('Vertex', async () => {
+  test('at Vertex AI', async () => {
     const of = (method: string) =>
       `https://aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/anthropic/models/${model}:${method}`;
     const right = { anthropic_version: '2023-06-01', max_tokens: 5, messages };
@@ -137,7 +137,7 @@ describe('a credential in the wrong form is refused as the service refuses it', 
     expect(await told('streamRawPredict', right)).toBe('stream: not allowed with streamRawPredict');
   });
 
-  test('Foundry', async () => {
+  test('at Foundry', async () => {
     expect((await ask('https://r.services.ai.azure.com/anthropic/v1/messages', {})).status).toBe(401);
     expect((await ask('https://r.services.ai.azure.com/v1/messages', { 'x-api-key': 'k' })).status).toBe(404);
   });

@@ -1,11 +1,11 @@
 import OlderAnthropic from 'anthropic-sdk-0';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { asking, clientOf, get, model, post, refusal, requiredHeaders, simulated } from './api.ts';
 
 describe('the simulated API', () => {
   const api = simulated();
 
-  it('marks every answer, whatever it is', async () => {
+  test('marks every answer, whatever it is', async () => {
     const answers = await Promise.all([
       api(post(asking('hi'))),
       api(post(asking('hi', { stream: true }))),
@@ -21,7 +21,7 @@ describe('the simulated API', () => {
     expect(new Set(answers.map((answer) => answer.headers.get('request-id'))).size).toBe(answers.length);
   });
 
-  it('reports rate limits on messages, and counts them by key', async () => {
+  test('reports rate limits on messages, and counts them by key', async () => {
     const remaining = async (key: string): Promise<number> => {
       const { headers } = await api(post(asking('hi'), { 'x-api-key': key }));
       for (const kind of ['requests', 'tokens', 'input-tokens', 'output-tokens']) {
@@ -35,7 +35,7 @@ describe('the simulated API', () => {
     expect(await remaining('b')).toBe(first);
   });
 
-  it.each([
+  test.each([
     ['https://api.test/v1/messages'],
     ['https://api.test/v1/messages?beta=true'],
     ['https://api.test/some/base/url/v1/messages'],
@@ -44,7 +44,7 @@ describe('the simulated API', () => {
     expect((await api(request)).status).toBe(200);
   });
 
-  it.each([
+  test.each([
     ['GET', '/v1/messages'],
     ['DELETE', '/v1/models'],
     ['HEAD', '/api/hello'],
@@ -57,7 +57,7 @@ describe('the simulated API', () => {
     if (method !== 'HEAD') expect((await refusal(answer)).type).toBe('not_found_error');
   });
 
-  it.each<[string, Record<string, string>, number, string]>([
+  test.each<[string, Record<string, string>, number, string]>([
     ['no credential', { 'x-api-key': '' }, 401, 'x-api-key header is required'],
     [
       'a credential of another scheme',
@@ -88,7 +88,7 @@ describe('the simulated API', () => {
     expect(await refusal(await api(post(asking('hi'), headers)))).toMatchObject({ status, message });
   });
 
-  it.each<[string, Record<string, string>]>([
+  test.each<[string, Record<string, string>]>([
     ['a bearer token', { 'x-api-key': '', authorization: 'Bearer anything' }],
     ['the newer version', { 'anthropic-version': '2026-10-21' }],
     ['a browser that means it', { origin: 'https://page.test', 'anthropic-dangerous-direct-browser-access': 'true' }],
@@ -97,7 +97,7 @@ describe('the simulated API', () => {
     expect((await api(post(asking('hi'), headers))).status).toBe(200);
   });
 
-  it('gives the same answer to the same request, with ids of its own', async () => {
+  test('gives the same answer to the same request, with ids of its own', async () => {
     const body = asking('What is the weather in Oslo?', {
       thinking: { type: 'adaptive' },
       tools: [{ name: 'weather', input_schema: { type: 'object', properties: { city: { type: 'string' } } } }],
@@ -113,7 +113,7 @@ describe('the simulated API', () => {
     expect(withoutIds(other)).not.toBe(withoutIds(first));
   });
 
-  it('streams what it would have answered whole', async () => {
+  test('streams what it would have answered whole', async () => {
     for (const thinking of [
       { type: 'adaptive' },
       { type: 'adaptive', display: 'omitted' },
@@ -133,7 +133,7 @@ describe('the simulated API', () => {
     }
   });
 
-  it('serves the older official client as well', async () => {
+  test('serves the older official client as well', async () => {
     const client = new OlderAnthropic({
       apiKey: 'test-key',
       maxRetries: 0,
@@ -150,7 +150,7 @@ describe('the simulated API', () => {
     });
   });
 
-  it('rejects an aborted request as fetch does', async () => {
+  test('rejects an aborted request as fetch does', async () => {
     const request = new Request(post(asking('hi')), { signal: AbortSignal.abort(new Error('gone')) });
     await expect(api(request)).rejects.toThrow();
   });

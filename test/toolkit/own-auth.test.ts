@@ -56,7 +56,7 @@ test('whom it does not know is asked for a credential of the edge, and is nobody
   }
 });
 
-test('in development it is asked as well, and nobody is the account dev', async () => {
+test('in development an own check of credentials is asked as well, and nobody is the account dev', async () => {
   const app = withAuth(byHeader, {});
   await app.post('/messages', ASK, as('alice'));
   await app.post('/messages', ASK);
@@ -64,7 +64,7 @@ test('in development it is asked as well, and nobody is the account dev', async 
   expect(app.log.map(({ account }) => account)).toEqual(['alice', 'dev']);
 });
 
-test('it is asked at private paths alone', async () => {
+test('an own check of credentials is asked at private paths alone', async () => {
   const asked = vi.fn(byHeader);
   const app = withAuth(asked);
   await app.fetch('/health');
@@ -121,7 +121,7 @@ test('a name that is none, or nobody’s, is a 401; a wrong answer of the functi
   }
 });
 
-test('it may read the body of a clone, and is told when it has taken the request’s own', async () => {
+test('an own check of credentials may read the body of a clone, and is told when it has taken the request’s own', async () => {
   const clone = withAuth(async (request) => ({ account: `a${(await request.clone().text()).length}` }));
   expect((await clone.post('/messages', ASK)).status).toBe(200);
   await clone.settled();
@@ -130,7 +130,7 @@ test('it may read the body of a clone, and is told when it has taken the request
   expect((await errorOf(await taken.post('/messages', ASK))).message).toContain('clone');
 });
 
-test('it sees what the Worker’s own middleware has found out', async () => {
+test('an own check of credentials sees what the Worker’s own middleware has found out', async () => {
   const app = testApp(() => Response.json(SMALL_MESSAGE), DEPLOYED, {
     options: { authenticate: (_, c) => ({ account: c.get('user') }) },
     around: (edge) =>

@@ -306,7 +306,7 @@ test('one that a deploy has removed is not told to the model any more, and its c
   expect(edgeToolsIn(frozen)?.mark).not.toBe(mark);
 });
 
-test('it stands in a prefix by its name, and is told to the model as the Worker has it', async () => {
+test('an own tool stands in a prefix by its name, and is told to the model as the Worker has it', async () => {
   const edge = simulatedEdge();
   const alice = await as('alice');
   await put(edge, 'support', { tools: [own()], model: 'claude-opus-5-5', max_tokens: 64 }, alice);

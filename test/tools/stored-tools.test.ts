@@ -83,7 +83,7 @@ test('a server that knows no sessions any more is listed without one', async () 
   ]);
 });
 
-test('only the tools that are wanted are stored; one that there is not is told', async () => {
+test('of a server’s tools only those that are wanted are stored; one that does not exist is told', async () => {
   const { url, host } = await listing(() => ({ tools: ['a', 'b', 'c'].map((name) => tool(name)) }));
   const run = { mcp: url, tools: ['c', 'a'], once: false };
   expect(await storing([{ name: 's', run }], host)).toMatchObject([
@@ -179,7 +179,7 @@ test.each<[string, object, string]>([
   });
 });
 
-test('only who may bring tools may bring servers, and no plain request has one', async () => {
+test('only a caller who may bring tools may bring servers, and a request alone can have none', async () => {
   const tools = [{ name: 's', run: { mcp: 'https://mcp.example.com' } }];
   await expect(storing(tools, 'mcp.example.com', ['messages', 'prefixes'])).rejects.toMatchObject({ status: 403 });
   const settings = settingsOf({ MODE: 'development', TOOL_HOSTS: 'mcp.example.com' });

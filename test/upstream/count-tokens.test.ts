@@ -28,7 +28,7 @@ function counting(answer: () => Response) {
 const refusal = (status: number, message = 'words') =>
   Response.json({ type: 'error', error: { type: 'x', message } }, { status });
 
-test('counts by the upstream, with the deployment’s key and the caller’s betas', async () => {
+test('an input is counted by the upstream, with the deployment’s key and the caller’s betas', async () => {
   const { sent, work } = counting(() => Response.json({ input_tokens: 7 }));
   expect(await work()).toBe(7);
   const [request] = sent;
@@ -37,7 +37,7 @@ test('counts by the upstream, with the deployment’s key and the caller’s bet
   for (const name of ['authorization', 'idempotency-key']) expect(request?.headers.has(name)).toBe(false);
 });
 
-test('tells the caller what the caller can mend, and hides what is the operator’s', async () => {
+test('a failed count tells the caller what the caller can mend, and hides what is the operator’s', async () => {
   for (const [answer, status, type, message] of [
     [() => refusal(400), 400, 'invalid_request_error', 'words'],
     [() => refusal(404), 404, 'not_found_error', 'words'],

@@ -18,7 +18,7 @@ export interface AnswerBlock {
 /** Why writing ended early. */
 export type EarlyEnd = { reason: 'limit' } | { reason: 'stop_sequence'; sequence: string };
 
-const caller = { type: 'direct' };
+const CALLER = { type: 'direct' };
 
 /**
  * Writes an answer block by block within a limit of tokens, and divides it into deltas of a few tokens each. Once the limit
@@ -97,7 +97,7 @@ export class AnswerWriter {
     const json = JSON.stringify(input);
     const deltaOf = (partial_json: string) => ({ type: 'input_json_delta', partial_json });
     const deltas = [{ delta: deltaOf(''), tokens: forName }, ...this.#deltas(this.#tokens(json), deltaOf)];
-    const start = { type, id, name, input: {}, caller };
+    const start = { type, id, name, input: {}, caller: CALLER };
     // An incomplete input is not JSON. It can be a part of a stream, but not of a JSON answer.
     this.blocks.push({ start, deltas, final: { ...start, input: this.end === undefined ? input : {} } });
   }
@@ -105,7 +105,7 @@ export class AnswerWriter {
   webSearchResult(id: string, results: JsonObject[]): void {
     if (this.end !== undefined) return;
     this.webSearches++;
-    const block = { type: 'web_search_tool_result', tool_use_id: id, content: results, caller };
+    const block = { type: 'web_search_tool_result', tool_use_id: id, content: results, caller: CALLER };
     this.blocks.push({ start: block, deltas: [], final: block });
   }
 

@@ -12,7 +12,7 @@ import { sharedWord, type ToolCall, toolCalls, wantsWebSearch } from './tool-cal
 import { citationOf, searchQuery, searchResults } from './web-search.ts';
 import { type WhatWasSaid, whatWasSaid } from './what-was-said.ts';
 
-export const forcibleStopReasons = [
+export const FORCIBLE_STOP_REASONS = [
   'refusal',
   'pause_turn',
   'model_context_window_exceeded',
@@ -20,7 +20,7 @@ export const forcibleStopReasons = [
   'end_turn',
 ] as const;
 
-type StopReason = (typeof forcibleStopReasons)[number] | 'stop_sequence' | 'tool_use';
+type StopReason = (typeof FORCIBLE_STOP_REASONS)[number] | 'stop_sequence' | 'tool_use';
 
 /** An answer, before it becomes JSON or events. */
 export interface Answer {
@@ -44,16 +44,16 @@ export interface AnswerConditions {
   nonce: Digest;
   /** The exact text of the answer, in place of the simulator's own. */
   text: string | undefined;
-  stopReason: (typeof forcibleStopReasons)[number] | undefined;
+  stopReason: (typeof FORCIBLE_STOP_REASONS)[number] | undefined;
 }
 
 // Texts of the API's documentation, which make it refuse or hide its thinking.
-export const refusalTrigger =
+export const REFUSAL_TRIGGER =
   'ANTHROPIC_MAGIC_STRING_TRIGGER_REFUSAL_1FAEFB6177B4672DEE07F9D3AFC62588CCD2631EDCF22E8CCC1FB35B501C9C86';
-export const redactedThinkingTrigger =
+export const REDACTED_THINKING_TRIGGER =
   'ANTHROPIC_MAGIC_STRING_TRIGGER_REDACTED_THINKING_46C9A13E193C177646C7398A98432ECCCE4C1253D5E2D82641AC0E52CC2876CB';
 
-const refusalDetails: JsonObject = { type: 'refusal', category: null, explanation: null };
+const REFUSAL_DETAILS: JsonObject = { type: 'refusal', category: null, explanation: null };
 
 class Composer {
   readonly #request: MessageRequest;
@@ -75,7 +75,7 @@ class Composer {
   compose(): Answer {
     const { stopReason, text } = this.#conditions;
     if (this.#request.maxTokens === 0) return this.#answer('max_tokens');
-    if (this.#contains(refusalTrigger)) return this.#answer('refusal');
+    if (this.#contains(REFUSAL_TRIGGER)) return this.#answer('refusal');
     if (text !== undefined) {
       this.#writer.text(text);
       return this.#answer(stopReason);
@@ -98,7 +98,7 @@ class Composer {
       blocks,
       stopReason,
       stopSequence: stopReason === 'stop_sequence' && end?.reason === 'stop_sequence' ? end.sequence : null,
-      stopDetails: stopReason === 'refusal' ? refusalDetails : null,
+      stopDetails: stopReason === 'refusal' ? REFUSAL_DETAILS : null,
       outputTokens,
       thinkingTokens,
       webSearches,
@@ -150,7 +150,7 @@ class Composer {
     if (thinking.type === 'disabled') return;
     if (thinking.type === 'adaptive' && effort === 'low') return;
     const { seed } = this.#conditions;
-    if (this.#contains(redactedThinkingTrigger)) {
+    if (this.#contains(REDACTED_THINKING_TRIGGER)) {
       this.#writer.redactedThinking(sealThinking('redacted', this.#said.text, binding, seed), 12);
       return;
     }

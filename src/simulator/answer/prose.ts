@@ -3,7 +3,7 @@ import { excerpt } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
 /** The sentences of long answers: facts that help a user who tries the product. */
-const facts = [
+const FACTS = [
   'Every answer of mine has the header sluice-upstream: simulator, so no program can take it for Claude’s.',
   'Offer a tool whose name, or the first sentence of its description, shares a word with your message, and I call it with an input that satisfies its schema.',
   'Set tool_choice to any, or to a tool by name, and the call is certain.',
@@ -30,13 +30,13 @@ const facts = [
   'The web search tool finds pages that do not exist, so that you can try how results are shown.',
 ];
 
-const toGetRealAnswers =
+const TO_GET_REAL_ANSWERS =
   'For real answers set ANTHROPIC_API_KEY, in .dev.vars or with npm start -- --var ANTHROPIC_API_KEY:…, and start again.';
 
 /** The length that the user asks for. */
 type WantedLength = { unit: 'words' | 'sentences' | 'paragraphs'; count: number } | undefined;
 
-const numerals = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
+const NUMERALS = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
 
 /** Reads from a text how long the answer shall be: `in 300 words`, `in one sentence`, `write a long story`. */
 function wantedLength(text: string): WantedLength {
@@ -47,7 +47,7 @@ function wantedLength(text: string): WantedLength {
     );
   if (counted !== null) {
     const [, amount = '', unit] = counted;
-    const count = numerals.indexOf(amount) + 1 || (amount.startsWith('a') ? 1 : Number(amount.replaceAll(',', '')));
+    const count = NUMERALS.indexOf(amount) + 1 || (amount.startsWith('a') ? 1 : Number(amount.replaceAll(',', '')));
     if (count > 0 && unit !== undefined) return { unit: `${unit}s` as 'words' | 'sentences' | 'paragraphs', count };
   }
   if (/\b(long|essay|story|in detail|detailed|at length|comprehensive)\b/.test(part))
@@ -100,10 +100,10 @@ function observations({ system, images, documents, turns }: WhatWasSaid, toolCou
 /** Yields sentences without end: the facts in a random order, with numbers when they are repeated. */
 function* endlessFacts(random: Random): Generator<string> {
   for (let round = 0; ; round++) {
-    const start = Math.floor(random() * facts.length);
-    for (let index = 0; index < facts.length; index++) {
-      const fact = facts[(start + index * 5) % facts.length] ?? '';
-      yield round === 0 ? fact : `Again, as note ${round * facts.length + index + 1}: ${fact}`;
+    const start = Math.floor(random() * FACTS.length);
+    for (let index = 0; index < FACTS.length; index++) {
+      const fact = FACTS[(start + index * 5) % FACTS.length] ?? '';
+      yield round === 0 ? fact : `Again, as note ${round * FACTS.length + index + 1}: ${fact}`;
     }
   }
 }
@@ -138,15 +138,15 @@ export function prose(said: WhatWasSaid, toolCount: number, limit: number, rando
   opening.push(reacting);
   const seen = observations(said, toolCount);
   const wanted = wantedLength(said.text);
-  if (wanted === undefined) return [...opening, ...seen, toGetRealAnswers].join(' ');
+  if (wanted === undefined) return [...opening, ...seen, TO_GET_REAL_ANSWERS].join(' ');
   const most = Math.min(wanted.count, limit);
   if (wanted.unit === 'words') {
     if (wanted.count === 1) return 'Simulated.';
-    return aboutAsManyWords([...opening, toGetRealAnswers, ...seen], most, random);
+    return aboutAsManyWords([...opening, TO_GET_REAL_ANSWERS, ...seen], most, random);
   }
   if (wanted.unit === 'paragraphs') {
     return Array.from({ length: Math.min(most, Math.ceil(limit / 20)) }, (_, index) =>
-      aboutAsManyWords(index === 0 ? [...opening, toGetRealAnswers] : [], 60, random),
+      aboutAsManyWords(index === 0 ? [...opening, TO_GET_REAL_ANSWERS] : [], 60, random),
     ).join('\n\n');
   }
   if (wanted.count === 1) {
@@ -154,7 +154,7 @@ export function prose(said: WhatWasSaid, toolCount: number, limit: number, rando
     return `${identity}, so “${subject}” gets a real answer only once ANTHROPIC_API_KEY is set.`;
   }
   const first = `${identity}; ${reacting.charAt(0).toLowerCase()}${reacting.slice(1)}`;
-  const sentences = [first, toGetRealAnswers, ...seen];
+  const sentences = [first, TO_GET_REAL_ANSWERS, ...seen];
   const source = endlessFacts(random);
   while (sentences.length < most) sentences.push(String(source.next().value));
   return sentences.slice(0, wanted.count).join(' ');

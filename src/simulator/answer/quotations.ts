@@ -11,7 +11,7 @@ export interface Quotation {
 }
 
 /** How much of a document is read for a passage, in UTF-16 units. */
-const longestQuotation = 100_000;
+const LONGEST_QUOTATION = 100_000;
 
 interface Passage {
   text: string;
@@ -22,7 +22,7 @@ interface Passage {
 function bestSentence(text: string, asked: Set<string>): Passage {
   let best: Passage = { text: '', start: 0 };
   let bestScore = -1;
-  for (const match of text.slice(0, longestQuotation).matchAll(/[^\s.!?][^.!?\n]{0,400}[.!?]?/g)) {
+  for (const match of text.slice(0, LONGEST_QUOTATION).matchAll(/[^\s.!?][^.!?\n]{0,400}[.!?]?/g)) {
     const score = [...contentStems(match[0])].filter((word) => asked.has(word)).length;
     if (score <= bestScore) continue;
     best = { text: match[0], start: match.index };

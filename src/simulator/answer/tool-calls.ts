@@ -6,12 +6,12 @@ import { valueFor } from '../schema/schema-values.ts';
 import { contentStems, contentWords, stem } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
-const maximumCalls = 4;
+const MAXIMUM_CALLS = 4;
 /** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
-const maximumSummary = 200;
+const MAXIMUM_SUMMARY = 200;
 
 /** Schemas of tools that the API defines and the caller runs: requests name them without a schema. */
-const definedSchemas: [RegExp, JsonObject][] = [
+const DEFINED_SCHEMAS: [RegExp, JsonObject][] = [
   [/^bash_/, { type: 'object', properties: { command: { type: 'string' } }, required: ['command'] }],
   [
     /^(text_editor|memory)_/,
@@ -33,7 +33,7 @@ function schemaOf(tool: JsonObject): JsonObject {
   const own = tool.input_schema;
   if (isObject(own)) return own;
   const type = String(tool.type);
-  return definedSchemas.find(([pattern]) => pattern.test(type))?.[1] ?? { type: 'object' };
+  return DEFINED_SCHEMAS.find(([pattern]) => pattern.test(type))?.[1] ?? { type: 'object' };
 }
 
 /** @returns the name of a tool and the start of its description */
@@ -41,7 +41,7 @@ function textAbout(tool: JsonObject): string {
   const description = tool.description;
   if (typeof description !== 'string') return nameOf(tool);
   const [sentence = ''] = description
-    .slice(0, maximumSummary)
+    .slice(0, MAXIMUM_SUMMARY)
     .trim()
     .split(/[.!?](?:\s|$)|\n/, 1);
   return `${nameOf(tool)} ${sentence}`;
@@ -68,7 +68,7 @@ export function sharedWord(tool: JsonObject, text: string): string | undefined {
 function matchingTools(offered: readonly JsonObject[], text: string): JsonObject[] {
   const tools = offered.filter((tool) => tool.defer_loading !== true);
   const named = tools.filter((tool) => isNamed(tool, text));
-  if (named.length > 0) return named.slice(0, maximumCalls);
+  if (named.length > 0) return named.slice(0, MAXIMUM_CALLS);
   const words = contentStems(text);
   const scored = tools.map((tool) => {
     const inName = [...contentStems(nameOf(tool))].filter((word) => words.has(word)).length;

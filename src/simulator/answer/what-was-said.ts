@@ -32,18 +32,18 @@ interface ToolResult {
   isError: boolean;
 }
 
-const reminderStart = '<system-reminder>';
-const reminderEnd = '</system-reminder>';
+const REMINDER_START = '<system-reminder>';
+const REMINDER_END = '</system-reminder>';
 
 /** @returns a user's text without the parts that their agent has added; Claude Code marks them */
 function withoutReminders(text: string): string {
   let rest = '';
   let from = 0;
-  for (let at = text.indexOf(reminderStart); at !== -1; at = text.indexOf(reminderStart, from)) {
-    const end = text.indexOf(reminderEnd, at);
+  for (let at = text.indexOf(REMINDER_START); at !== -1; at = text.indexOf(REMINDER_START, from)) {
+    const end = text.indexOf(REMINDER_END, at);
     if (end === -1) break;
     rest += text.slice(from, at);
-    from = end + reminderEnd.length;
+    from = end + REMINDER_END.length;
   }
   return rest + text.slice(from);
 }

@@ -18,20 +18,20 @@ export interface PromptBlock {
   cacheable: boolean;
 }
 
-const tokensPerRequest = 3;
-const tokensPerMessage = 4;
+const TOKENS_PER_REQUEST = 3;
+const TOKENS_PER_MESSAGE = 4;
 /** The API tells the model how to use tools, once. */
-const tokensForTools = 340;
-const tokensPerTool = 8;
-const tokensForOutputSchema = 60;
+const TOKENS_FOR_TOOLS = 340;
+const TOKENS_PER_TOOL = 8;
+const TOKENS_FOR_OUTPUT_SCHEMA = 60;
 /** An image whose size cannot be known, and the most that any image takes. */
-const tokensOfLargestImage = 1600;
-const tokensPerPage = 1800;
+const TOKENS_OF_LARGEST_IMAGE = 1600;
+const TOKENS_PER_PAGE = 1800;
 
 /** @returns the tokens of an image of this size in pixels: the API scales its long edge down to 1,568 */
 function imageTokens(width: number, height: number): number {
   const scale = Math.min(1, 1568 / Math.max(width, height, 1));
-  return Math.min(tokensOfLargestImage, Math.max(1, Math.ceil((width * scale * height * scale) / 750)));
+  return Math.min(TOKENS_OF_LARGEST_IMAGE, Math.max(1, Math.ceil((width * scale * height * scale) / 750)));
 }
 
 /** @returns how many pages a base64 PDF seems to have: at least one, because compressed PDFs hide theirs */
@@ -51,17 +51,17 @@ function contentTokens(content: Json | undefined): number {
 
 function imageBlockTokens(block: JsonObject): number {
   const size = sizeOfImage(block);
-  return size === undefined ? tokensOfLargestImage : imageTokens(size.width, size.height);
+  return size === undefined ? TOKENS_OF_LARGEST_IMAGE : imageTokens(size.width, size.height);
 }
 
 function documentTokens({ source, title, context }: JsonObject): number {
   const heading = textTokens(title) + textTokens(context);
   if (!isObject(source)) return heading;
   const { type, data } = source;
-  if (type === 'base64' && typeof data === 'string') return heading + pdfPages(data) * tokensPerPage;
+  if (type === 'base64' && typeof data === 'string') return heading + pdfPages(data) * TOKENS_PER_PAGE;
   if (type === 'text') return heading + textTokens(data);
   if (type === 'content') return heading + contentTokens(source.content);
-  return heading + tokensPerPage;
+  return heading + TOKENS_PER_PAGE;
 }
 
 /** @returns the tokens of a content block: of text at most its UTF-8 bytes, of an unknown block at most those of its JSON */
@@ -129,12 +129,12 @@ function plainBlock(bytes: string, path: string, tokens: number): PromptBlock {
 export function promptBlocks(prompt: Prompt): PromptBlock[] {
   const blocks: PromptBlock[] = prompt.tools.map((tool, index) => {
     const { cache_control: _, ...definition } = tool;
-    const overhead = tokensPerTool + (index === 0 ? tokensForTools : 0);
+    const overhead = TOKENS_PER_TOOL + (index === 0 ? TOKENS_FOR_TOOLS : 0);
     return promptBlock('tool', tool, `tools.${index}`, countTokens(JSON.stringify(definition)) + overhead);
   });
   if (prompt.outputSchema !== undefined) {
     const bytes = JSON.stringify(prompt.outputSchema);
-    const tokens = countTokens(bytes) + tokensForOutputSchema;
+    const tokens = countTokens(bytes) + TOKENS_FOR_OUTPUT_SCHEMA;
     blocks.push(plainBlock(`output:${bytes}`, 'output_config.format', tokens));
   }
   for (const [index, block] of prompt.system.entries()) {
@@ -142,14 +142,14 @@ export function promptBlocks(prompt: Prompt): PromptBlock[] {
   }
   for (const [index, message] of prompt.messages.entries()) {
     const path = `messages.${index}`;
-    if (message.blocks.length === 0) blocks.push(plainBlock(`${message.role}:`, path, tokensPerMessage));
+    if (message.blocks.length === 0) blocks.push(plainBlock(`${message.role}:`, path, TOKENS_PER_MESSAGE));
     for (const [at, block] of message.blocks.entries()) {
-      const tokens = blockTokens(block) + (at === 0 ? tokensPerMessage : 0);
+      const tokens = blockTokens(block) + (at === 0 ? TOKENS_PER_MESSAGE : 0);
       blocks.push(promptBlock(message.role, block, `${path}.content.${at}`, tokens));
     }
   }
   const [first] = blocks;
-  if (first !== undefined) first.tokens += tokensPerRequest;
+  if (first !== undefined) first.tokens += TOKENS_PER_REQUEST;
   return blocks;
 }
 

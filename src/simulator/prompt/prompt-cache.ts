@@ -26,11 +26,11 @@ interface Entry {
   expiresAt: number;
 }
 
-const milliseconds: Record<CacheLifetime, number> = { '5m': 300_000, '1h': 3_600_000 };
+const MILLISECONDS: Record<CacheLifetime, number> = { '5m': 300_000, '1h': 3_600_000 };
 const MOST_ENTRIES = 10_000;
-const maximumBreakpoints = 4;
+const MAXIMUM_BREAKPOINTS = 4;
 /** A breakpoint finds what was cached at itself or at one of the nineteen blocks before it. */
-const lookback = 20;
+const LOOKBACK = 20;
 
 /**
  * Puts the breakpoint of automatic caching after the last block that can have one, and checks all breakpoints.
@@ -38,8 +38,8 @@ const lookback = 20;
  */
 export function placeBreakpoints(blocks: PromptBlock[], automatic: CacheLifetime | undefined): void {
   const found = blocks.reduce((sum, block) => sum + block.breakpoints, automatic === undefined ? 0 : 1);
-  if (found > maximumBreakpoints) {
-    throw invalid(`A maximum of ${maximumBreakpoints} blocks with cache_control may be provided. Found ${found}.`);
+  if (found > MAXIMUM_BREAKPOINTS) {
+    throw invalid(`A maximum of ${MAXIMUM_BREAKPOINTS} blocks with cache_control may be provided. Found ${found}.`);
   }
   const last = blocks.findLast((block) => block.cacheable);
   if (last !== undefined && automatic !== undefined) last.breakpoint ??= automatic;
@@ -82,7 +82,7 @@ export class PromptCache {
     );
     let hit = -1;
     for (const { index } of breakpoints) {
-      for (let at = index; at > Math.max(hit, index - lookback); at--) {
+      for (let at = index; at > Math.max(hit, index - LOOKBACK); at--) {
         if (this.#find(keys[at], now) !== undefined) {
           hit = at;
           break;
@@ -119,7 +119,7 @@ export class PromptCache {
 
   #write(key: string | undefined, lifetime: CacheLifetime, now: number): void {
     if (key === undefined) return;
-    const expiresAt = Math.max(now + milliseconds[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
+    const expiresAt = Math.max(now + MILLISECONDS[lifetime], this.#entries.get(key)?.expiresAt ?? 0);
     putLast(this.#entries, key, { lifetime, expiresAt }, MOST_ENTRIES);
   }
 }

@@ -1,13 +1,13 @@
 /** 128 bits, as four unsigned 32-bit words. */
 export type Digest = readonly [number, number, number, number];
 
-const start: Digest = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
+const START: Digest = [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344];
 
 /**
  * Makes a 128-bit digest of a text, continued from an earlier one. It is not cryptographic: it only tells prefixes and
  * requests apart. The platform's own digests would have to be awaited.
  */
-export function digest(text: string, from: Digest = start): Digest {
+export function digest(text: string, from: Digest = START): Digest {
   let [a, b, c, d] = from;
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
@@ -48,12 +48,12 @@ export function randomFrom(value: Digest): Random {
   return next;
 }
 
-const alphabet = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
+const ALPHABET = '123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz';
 
 /** Makes an identifier as the API does: a prefix, `01`, and 22 letters and digits. */
 export function identifier(prefix: string, value: Digest): string {
   const random = randomFrom(value);
   let id = `${prefix}01`;
-  for (let i = 0; i < 22; i++) id += alphabet.charAt(Math.floor(random() * alphabet.length));
+  for (let i = 0; i < 22; i++) id += ALPHABET.charAt(Math.floor(random() * ALPHABET.length));
   return id;
 }

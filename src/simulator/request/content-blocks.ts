@@ -17,31 +17,31 @@ import type { CacheLifetime, Protocol, RequestMessage } from './message-request.
 /** Checks one member of a block. `path` is the member's own. */
 type Check = (value: Json | undefined, path: string, protocol: Protocol) => void;
 
-const imageTypes = ['image/jpeg', 'image/png', 'image/gif', 'image/webp'];
+const IMAGE_TYPES = ['image/jpeg', 'image/png', 'image/gif', 'image/webp'];
 
 /** Blocks that occur only in results, and are not checked. */
-const onlyWithin = new Set(['tool_reference', 'browser_state']);
+const ONLY_WITHIN = new Set(['tool_reference', 'browser_state']);
 
 const unchecked: Check = () => undefined;
-const cached = { cache_control: cacheLifetime };
-const call = { id: checkId, name: checkToolName, input: requiredObject };
-const result = { tool_use_id: checkId, is_error: optionalBoolean, content: checkResult };
-const cited = { citations: checkCitationsConfig };
+const CACHED = { cache_control: cacheLifetime };
+const CALL = { id: checkId, name: checkToolName, input: requiredObject };
+const RESULT = { tool_use_id: checkId, is_error: optionalBoolean, content: checkResult };
+const CITED = { citations: checkCitationsConfig };
 
 /** The members of the blocks whose other members are refused when no beta is asked for. */
-const members: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
-  text: { text: checkText, ...cached, citations: unchecked },
-  image: { source: checkImage, ...cached, transformations: unchecked },
-  document: { title: optionalString, context: optionalString, ...cited, source: checkDocument, ...cached },
-  search_result: { source: requiredString, title: requiredString, ...cited, content: blocksOf('text'), ...cached },
+const MEMBERS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
+  text: { text: checkText, ...CACHED, citations: unchecked },
+  image: { source: checkImage, ...CACHED, transformations: unchecked },
+  document: { title: optionalString, context: optionalString, ...CITED, source: checkDocument, ...CACHED },
+  search_result: { source: requiredString, title: requiredString, ...CITED, content: blocksOf('text'), ...CACHED },
   thinking: { thinking: requiredString, signature: requiredString },
   redacted_thinking: { data: requiredString },
-  tool_use: { ...call, ...cached, caller: unchecked, toolset_name: unchecked },
-  tool_result: { ...result, ...cached, toolset_name: unchecked },
+  tool_use: { ...CALL, ...CACHED, caller: unchecked, toolset_name: unchecked },
+  tool_result: { ...RESULT, ...CACHED, toolset_name: unchecked },
 };
 
-const knownTypes = [
-  ...Object.keys(members),
+const KNOWN_TYPES = [
+  ...Object.keys(MEMBERS),
   'server_tool_use',
   'web_search_tool_result',
   'web_fetch_tool_result',
@@ -89,7 +89,7 @@ function checkImage(value: Json | undefined, path: string): void {
     checkReference(source, tag, at);
     return;
   }
-  const data = checkBase64(source, imageTypes, at);
+  const data = checkBase64(source, IMAGE_TYPES, at);
   const bytes = Math.floor((data.length * 3) / 4);
   if (bytes > 5_242_880) throw invalid(`${at}: image exceeds 5 MB maximum: ${bytes} bytes > 5242880 bytes`);
   const size = imageSize(data);
@@ -130,14 +130,14 @@ function blocksOf(...types: string[]): Check {
       const at = `${path}.${index}`;
       const block = requiredObject(entry, at);
       if (!protocol.beta) requiredTag(block, types, at);
-      if (!onlyWithin.has(asText(block.type))) checkBlock(block, at, protocol);
+      if (!ONLY_WITHIN.has(asText(block.type))) checkBlock(block, at, protocol);
     }
   };
 }
 
 function checkResult(value: Json | undefined, path: string, protocol: Protocol): void {
   if (typeof (value ?? '') === 'string') return;
-  blocksOf('text', 'image', 'search_result', 'document', ...onlyWithin)(value, path, protocol);
+  blocksOf('text', 'image', 'search_result', 'document', ...ONLY_WITHIN)(value, path, protocol);
 }
 
 function checkId(value: Json | undefined, path: string): void {
@@ -154,12 +154,12 @@ function checkBlock(block: JsonObject, path: string, protocol: Protocol): void {
   const { type } = block;
   // A block of an unknown type may belong to a beta; one without a type belongs to nothing.
   const isOpen = protocol.beta && typeof type === 'string';
-  const known = isOpen && !knownTypes.includes(type) ? '' : requiredTag(block, knownTypes, path);
+  const known = isOpen && !KNOWN_TYPES.includes(type) ? '' : requiredTag(block, KNOWN_TYPES, path);
   const at = `${path}.${type}`;
-  const own = members[known];
+  const own = MEMBERS[known];
   if (own !== undefined && !protocol.beta) refuseExtras(block, new Set(['type', ...Object.keys(own)]), at);
   cacheLifetime(block.cache_control, `${at}.cache_control`);
-  for (const [name, check] of Object.entries(own ?? (known === 'server_tool_use' ? call : {}))) {
+  for (const [name, check] of Object.entries(own ?? (known === 'server_tool_use' ? CALL : {}))) {
     check(member(block, name), `${at}.${name}`, protocol);
   }
 }

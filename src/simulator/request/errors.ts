@@ -1,5 +1,5 @@
 /** The error type that the API gives to each status. */
-const typeOfStatus = new Map<number, string>([
+const TYPE_OF_STATUS = new Map<number, string>([
   [400, 'invalid_request_error'],
   [401, 'authentication_error'],
   [402, 'billing_error'],
@@ -30,7 +30,7 @@ export class ApiError extends Error {
 
   /** Names the kind of error as the API does; a status without a name of its own has that of its class. */
   get type(): string {
-    return typeOfStatus.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
+    return TYPE_OF_STATUS.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
   }
 
   /** Writes the envelope as JSON text. */

@@ -20,16 +20,16 @@ import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
 
-const countKeys =
+const COUNT_KEYS =
   'model messages system tools tool_choice thinking output_config output_format cache_control context_management ' +
   'mcp_servers compaction billing_policy speed user_profile_id workspace_id';
-const createKeys =
+const CREATE_KEYS =
   'max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container diagnostics ' +
   'fallbacks fallback_credit_token thread';
 
-const keysOfThinking = new Set(['type', 'budget_tokens', 'display']);
-const keysOfCount = new Set(countKeys.split(' '));
-const keysOfCreate = new Set(`${countKeys} ${createKeys}`.split(' '));
+const KEYS_OF_THINKING = new Set(['type', 'budget_tokens', 'display']);
+const KEYS_OF_COUNT = new Set(COUNT_KEYS.split(' '));
+const KEYS_OF_CREATE = new Set(`${COUNT_KEYS} ${CREATE_KEYS}`.split(' '));
 
 /** What decides how a body is judged. */
 export interface Judgement {
@@ -87,7 +87,7 @@ function readThinking(body: JsonObject, protocol: Protocol): Thinking {
   const shown = thinking.display;
   const displays = ['summarized', 'omitted', ...(protocol.beta ? (['updates'] as const) : [])] as const;
   const display = optionalChoice(shown, displays, `thinking.${type}.display`) ?? 'summarized';
-  if (!protocol.beta) refuseExtras(thinking, keysOfThinking, `thinking.${type}`);
+  if (!protocol.beta) refuseExtras(thinking, KEYS_OF_THINKING, `thinking.${type}`);
   const { prefix_mismatch_behavior } = requiredObject(thinking.block_binding ?? {}, `thinking.${type}.block_binding`);
   const path = `thinking.${type}.block_binding.prefix_mismatch_behavior`;
   const active = { display, onMismatch: optionalChoice(prefix_mismatch_behavior, ['error', 'drop_block'], path) };
@@ -200,7 +200,7 @@ function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: 
 export function readCountRequest(body: JsonObject, { models, protocol, now, seed }: Judgement): Prompt {
   const model = requiredString(body.model, 'model');
   const prompt = readPrompt(body, protocol);
-  if (!protocol.beta) refuseExtras(body, keysOfCount, '');
+  if (!protocol.beta) refuseExtras(body, KEYS_OF_COUNT, '');
   const serving = servingModel(models, model, now);
   const { messages, thinking } = prompt;
   toolChoice(body.tool_choice, prompt.tools, thinking);
@@ -227,7 +227,7 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
   const speed = optionalChoice(body.speed, ['standard', 'fast'], 'speed');
   const inferenceGeo = optionalString(body.inference_geo, 'inference_geo');
   const safeguards = readSafeguards(body.safeguards);
-  if (!protocol.beta) refuseExtras(body, keysOfCreate, '');
+  if (!protocol.beta) refuseExtras(body, KEYS_OF_CREATE, '');
 
   const model = servingModel(models, id, now);
   if (maxTokens > model.max_tokens) {

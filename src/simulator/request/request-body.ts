@@ -2,10 +2,10 @@ import { ApiError, invalid } from './errors.ts';
 import { isNestedWithin, isObject, type Json, type JsonObject } from './json.ts';
 
 /** The API's limit for messages and counts, in bytes. */
-const maximumBytes = 32 * 1024 * 1024;
+const MAXIMUM_BYTES = 32 * 1024 * 1024;
 
 /** Far above what a request needs and far below what a recursive function over it would need to exhaust the stack. */
-const deepestBody = 200;
+const DEEPEST_BODY = 200;
 
 /** Refuses what is not UTF-8. */
 export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
@@ -13,12 +13,12 @@ export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: 
 const tooLarge = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');
 
 async function readBytes({ headers, body }: Request): Promise<Uint8Array> {
-  if (Number(headers.get('content-length') ?? 0) > maximumBytes) throw tooLarge();
+  if (Number(headers.get('content-length') ?? 0) > MAXIMUM_BYTES) throw tooLarge();
   let length = 0;
   const limit = new TransformStream<Uint8Array, Uint8Array>({
     transform(chunk, controller) {
       length += chunk.byteLength;
-      if (length > maximumBytes) throw tooLarge();
+      if (length > MAXIMUM_BYTES) throw tooLarge();
       controller.enqueue(chunk);
     },
   });
@@ -41,8 +41,8 @@ export function parsedJson(bytes: Uint8Array, path = ''): Json {
     const detail = bytes.byteLength === 0 ? 'unexpected end of data' : 'unexpected character';
     throw invalid(`The request body is not valid JSON: ${path === '' ? detail : `${detail} in ${path}`}`);
   }
-  if (isNestedWithin(value, deepestBody)) return value;
-  throw invalid(`The request body is nested too deeply: at most ${deepestBody} levels are allowed`);
+  if (isNestedWithin(value, DEEPEST_BODY)) return value;
+  throw invalid(`The request body is nested too deeply: at most ${DEEPEST_BODY} levels are allowed`);
 }
 
 /**

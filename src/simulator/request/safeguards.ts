@@ -3,7 +3,7 @@ import { requiredList, requiredObject, requiredString } from './fields.ts';
 import { type Json, type JsonObject, member } from './json.ts';
 
 /** The safeguard that judges tool calls, each by itself. */
-const judgesToolCalls = 'dangerous_tool_use';
+const JUDGES_TOOL_CALLS = 'dangerous_tool_use';
 
 /**
  * Reads which safeguards a request asks for.
@@ -34,7 +34,7 @@ export function safeguardResults(types: readonly string[], calls: readonly strin
   return types.map((type) => ({
     type,
     status:
-      type === judgesToolCalls
+      type === JUDGES_TOOL_CALLS
         ? { type: 'available', tool_uses: Object.fromEntries(calls.map((id) => [id, verdict])) }
         : { type: 'unsupported' },
   }));

@@ -11,7 +11,7 @@ import {
 import { asText, type Json, type JsonObject } from './json.ts';
 import type { Protocol, Thinking, ToolChoice } from './message-request.ts';
 
-const customKeys = new Set(
+const CUSTOM_KEYS = new Set(
   (
     'type name description input_schema cache_control strict defer_loading allowed_callers ' +
     'eager_input_streaming input_examples'
@@ -19,12 +19,12 @@ const customKeys = new Set(
 );
 
 /** Tools that the API runs by itself, and sets of tools: a `tool_use` of theirs never reaches the caller. */
-const serverSide =
+const SERVER_SIDE =
   /^(web_search|web_fetch|code_execution|tool_search_tool|advisor|mcp_toolset|browser_toolset|computer_toolset)/;
 
 /** Tells whether a tool is the caller's to run. */
 export function isClientTool(tool: JsonObject): boolean {
-  return !serverSide.test(asText(tool.type ?? 'custom'));
+  return !SERVER_SIDE.test(asText(tool.type ?? 'custom'));
 }
 
 /** Tells whether a tool is web search, which the simulator runs (without leaving the machine). */
@@ -49,7 +49,7 @@ function checkCustom(tool: JsonObject, path: string, protocol: Protocol): void {
   const type = schema.type;
   if (type === undefined) throw invalid(`${path}.input_schema.type: Field required`);
   if (type !== 'object') throw invalid(`${path}.input_schema.type: Input should be 'object'`);
-  if (!protocol.beta) refuseExtras(tool, customKeys, path);
+  if (!protocol.beta) refuseExtras(tool, CUSTOM_KEYS, path);
 }
 
 /**

@@ -2,9 +2,9 @@ import { asText, isObject, type Json, type JsonObject, member, stringsIn } from 
 import { numberOf, referenced, type Search } from './schema-forms.ts';
 
 /** A schema that is deeper than this refers to itself. */
-const deepestCheck = 250;
+const DEEPEST_CHECK = 250;
 
-const typeChecks = new Map<string, (value: Json) => boolean>([
+const TYPE_CHECKS = new Map<string, (value: Json) => boolean>([
   ['null', (value) => value === null],
   ['array', Array.isArray],
   ['object', isObject],
@@ -12,7 +12,7 @@ const typeChecks = new Map<string, (value: Json) => boolean>([
 ]);
 
 function isType(value: Json, type: string): boolean {
-  return typeChecks.get(type)?.(value) ?? typeof value === type;
+  return TYPE_CHECKS.get(type)?.(value) ?? typeof value === type;
 }
 
 function within(value: number, schema: JsonObject, least: string, most: string): boolean {
@@ -56,7 +56,7 @@ function isObjectWithin(value: JsonObject, schema: JsonObject, search: Search, d
  */
 export function satisfies(value: Json, schema: Json, search: Search, depth = 0): boolean {
   if (typeof schema === 'boolean') return schema;
-  if (!isObject(schema) || depth > deepestCheck || search.left-- <= 0) return true;
+  if (!isObject(schema) || depth > DEEPEST_CHECK || search.left-- <= 0) return true;
   const fits = (branch: Json): boolean => satisfies(value, branch, search, depth + 1);
   const { $ref, allOf, anyOf, oneOf, not, const: only, enum: choices, type } = schema;
 

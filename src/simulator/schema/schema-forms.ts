@@ -4,7 +4,7 @@ import { isObject, type Json, type JsonObject, member, objectsIn, stringsIn } fr
 // `allOf` merged, and one branch of each alternative taken. A value of a plain form satisfies the schema.
 
 /** More forms than this are not tried: nested alternatives multiply. */
-const maximumForms = 16;
+const MAXIMUM_FORMS = 16;
 
 /** Follows a `$ref` within the same document; undefined if it points nowhere. */
 export function referenced(reference: string, root: JsonObject): Json | undefined {
@@ -69,8 +69,8 @@ function commonMultiple(a: number, b: number): number {
   return a;
 }
 
-const lowerBounds = new Set(['minimum', 'exclusiveMinimum', 'minLength', 'minItems', 'minProperties', 'minContains']);
-const upperBounds = new Set(['maximum', 'exclusiveMaximum', 'maxLength', 'maxItems', 'maxProperties', 'maxContains']);
+const LOWER_BOUNDS = new Set(['minimum', 'exclusiveMinimum', 'minLength', 'minItems', 'minProperties', 'minContains']);
+const UPPER_BOUNDS = new Set(['maximum', 'exclusiveMaximum', 'maxLength', 'maxItems', 'maxProperties', 'maxContains']);
 
 function mergedProperties(a: JsonObject, b: JsonObject): JsonObject {
   const merged = new Map(Object.entries(a));
@@ -84,8 +84,8 @@ function mergedProperties(a: JsonObject, b: JsonObject): JsonObject {
 function mergedValue(key: string, a: Json, b: Json): Json {
   if (sameJson(a, b)) return a;
   if (typeof a === 'number' && typeof b === 'number') {
-    if (lowerBounds.has(key)) return Math.max(a, b);
-    if (upperBounds.has(key)) return Math.min(a, b);
+    if (LOWER_BOUNDS.has(key)) return Math.max(a, b);
+    if (UPPER_BOUNDS.has(key)) return Math.min(a, b);
     if (key === 'multipleOf' && a > 0 && b > 0) return commonMultiple(a, b);
   }
   if (key === 'required') return [...new Set([...stringsIn(a), ...stringsIn(b)])];
@@ -115,7 +115,7 @@ function merge(a: JsonObject, b: JsonObject): JsonObject {
 
 function mergedForms(first: JsonObject[], second: JsonObject[]): JsonObject[] {
   const forms = first.flatMap((a) => second.map((b) => merge(a, b)));
-  return forms.slice(0, maximumForms);
+  return forms.slice(0, MAXIMUM_FORMS);
 }
 
 /** What is known while a schema is followed. */

@@ -6,7 +6,7 @@ import { satisfies } from './schema-check.ts';
 import { numberOf } from './schema-forms.ts';
 
 /** A text longer than this is not made, whatever `minLength` says; in characters. */
-const longestString = 10_000;
+const LONGEST_STRING = 10_000;
 
 function firstMatch(text: string, pattern: RegExp): string | undefined {
   const match = pattern.exec(text.slice(0, 2000));
@@ -23,7 +23,7 @@ function properName(text: string): string | undefined {
 }
 
 /** What a string is likely to be meant for, told by its property's name, and what is put there. */
-const meanings: [RegExp, (text: string) => string][] = [
+const MEANINGS: [RegExp, (text: string) => string][] = [
   [/e-?mail/, (text) => firstMatch(text, /[\w.+-]+@[\w-]+\.[\w.-]*\w/) ?? 'ada@example.com'],
   [/ur[li]$|link|href|website/, (text) => firstMatch(text, /https?:\/\/[^\s"'<>)]+/) ?? 'https://example.com/'],
   [/path|file/, (text) => firstMatch(text, /[\w./~-]*\w\.[a-z]\w{0,4}\b/) ?? 'README.md'],
@@ -40,7 +40,7 @@ const meanings: [RegExp, (text: string) => string][] = [
 ];
 
 function meantText(name: string, text: string): string {
-  const meaning = meanings.find(([pattern]) => pattern.test(name) || pattern.test(name.toLowerCase()))?.[1];
+  const meaning = MEANINGS.find(([pattern]) => pattern.test(name) || pattern.test(name.toLowerCase()))?.[1];
   const meant = meaning === undefined ? contentWords(text)[0] : meaning(text);
   return meant === undefined || meant === '' ? name || 'simulated' : meant;
 }
@@ -101,8 +101,8 @@ function fitted(text: string, least: number, most: number): string {
  * @param variant 0 for the first of a list; others differ from it.
  */
 export function stringFor(schema: JsonObject, name: string, text: string, variant: number, random: Random): string {
-  const least = Math.min(numberOf(schema, 'minLength') ?? 0, longestString);
-  const most = numberOf(schema, 'maxLength') ?? longestString;
+  const least = Math.min(numberOf(schema, 'minLength') ?? 0, LONGEST_STRING);
+  const most = numberOf(schema, 'maxLength') ?? LONGEST_STRING;
   const pattern = schema.pattern;
   if (typeof pattern === 'string') {
     const matching = textMatching(pattern, least, most, random);

@@ -18,12 +18,12 @@ export interface ValueSource {
 }
 
 /** Below this depth lists stay empty and optional properties are left out, so that recursive schemas come to an end. */
-const comfortableDepth = 3;
-const deepestValue = 40;
-const maximumItems = 1000;
+const COMFORTABLE_DEPTH = 3;
+const DEEPEST_VALUE = 40;
+const MAXIMUM_ITEMS = 1000;
 /** How many values are made for one schema, and how many steps are taken to find out what they may be. */
-const maximumValues = 5000;
-const maximumSteps = 100_000;
+const MAXIMUM_VALUES = 5000;
+const MAXIMUM_STEPS = 100_000;
 
 class ValueMaker {
   readonly #source: ValueSource;
@@ -32,13 +32,13 @@ class ValueMaker {
   #made = 0;
 
   constructor(root: JsonObject, source: ValueSource) {
-    this.#search = { root, left: maximumSteps };
+    this.#search = { root, left: MAXIMUM_STEPS };
     this.#source = source;
     this.#stems = contentStems(source.text);
   }
 
   value(schema: Json, name: string, depth: number, variant: number): Json {
-    if (this.#made > maximumValues) return null;
+    if (this.#made > MAXIMUM_VALUES) return null;
     const forms = plainForms(schema, this.#search, (branches) => this.#ranked(branches, depth));
     let first: Json | undefined;
     for (const form of forms) {
@@ -59,7 +59,7 @@ class ValueMaker {
     }
     const order = rankLabels([...labelled.keys()], { text: this.#source.text, descriptions: '' });
     const rest = order.map((label) => labelled.get(label)).filter((branch) => branch !== undefined);
-    return depth > comfortableDepth ? [...nulls, ...rest] : [...rest, ...nulls];
+    return depth > COMFORTABLE_DEPTH ? [...nulls, ...rest] : [...rest, ...nulls];
   }
 
   #plain(form: JsonObject, name: string, depth: number, variant: number): Json {
@@ -106,8 +106,8 @@ class ValueMaker {
 
   #list(form: JsonObject, name: string, depth: number): Json[] {
     const least = numberOf(form, 'minItems') ?? 0;
-    const usual = depth > comfortableDepth ? 0 : 1;
-    const length = Math.min(Math.max(least, usual), numberOf(form, 'maxItems') ?? maximumItems, maximumItems);
+    const usual = depth > COMFORTABLE_DEPTH ? 0 : 1;
+    const length = Math.min(Math.max(least, usual), numberOf(form, 'maxItems') ?? MAXIMUM_ITEMS, MAXIMUM_ITEMS);
     const first = form.prefixItems;
     const prefix = Array.isArray(first) ? first : [];
     const rest = form.items ?? true;
@@ -116,7 +116,7 @@ class ValueMaker {
     const seen = new Set<string>();
     const isUnique = form.uniqueItems === true;
     for (let variant = 0; items.length < Math.max(length, Math.min(prefix.length, least)); variant++) {
-      if (depth > deepestValue || this.#made > maximumValues || variant > 2 * maximumItems) break;
+      if (depth > DEEPEST_VALUE || this.#made > MAXIMUM_VALUES || variant > 2 * MAXIMUM_ITEMS) break;
       const own = prefix[items.length] ?? rest;
       if (own === false) break;
       const schema = contained !== undefined && items.length === 0 ? { allOf: [own, contained] } : own;
@@ -137,7 +137,7 @@ class ValueMaker {
     const entries: [string, Json][] = [];
     for (const name of wanted) {
       const schema = member(properties, name) ?? (other === false ? true : other);
-      if (schema === false || depth > deepestValue) continue;
+      if (schema === false || depth > DEEPEST_VALUE) continue;
       entries.push([name, this.value(schema, name, depth + 1, variant)]);
     }
     return Object.fromEntries(entries);
@@ -151,14 +151,14 @@ class ValueMaker {
     const optional = names.filter((name) => !wanted.has(name) && properties[name] !== false);
     const spokenOf = optional.filter((name) => this.#isSpokenOf(name, properties[name] ?? true));
     const chosen = wanted.size === 0 && spokenOf.length === 0 ? optional.slice(0, 3) : spokenOf;
-    if (depth < comfortableDepth && !this.#source.requiredOnly)
+    if (depth < COMFORTABLE_DEPTH && !this.#source.requiredOnly)
       for (const name of chosen) if (wanted.size < most) wanted.add(name);
     const dependent = form.dependentRequired;
     if (isObject(dependent)) {
       // A set grows while it is walked, so what an added property asks for is added as well.
       for (const name of wanted) for (const needed of stringsIn(member(dependent, name))) wanted.add(needed);
     }
-    const least = Math.min(numberOf(form, 'minProperties') ?? 0, maximumItems);
+    const least = Math.min(numberOf(form, 'minProperties') ?? 0, MAXIMUM_ITEMS);
     for (const name of optional) if (wanted.size < least) wanted.add(name);
     for (let index = 1; wanted.size < least; index++) wanted.add(`property_${index}`);
     const inOrder = names.filter((name) => wanted.has(name));

@@ -9,17 +9,17 @@ export interface LabelEvidence {
 }
 
 /** Labels for texts that fit no other label. */
-const fallback = /^(other|others|unknown|none|neutral|general|misc|miscellaneous|n\/?a|unclear|uncategori[sz]ed)$/i;
+const FALLBACK = /^(other|others|unknown|none|neutral|general|misc|miscellaneous|n\/?a|unclear|uncategori[sz]ed)$/i;
 
 /** Words that are too common to distinguish descriptions of labels. */
-const common = new Set(
+const COMMON = new Set(
   'a an and are as at be by for i in is it me my of on or our so that the this to was we with you'.split(' '),
 );
 
 function stemsOf(text: string): Set<string> {
   return new Set(
     wordsOf(text)
-      .filter((word) => !common.has(word))
+      .filter((word) => !COMMON.has(word))
       .map(stem),
   );
 }
@@ -57,7 +57,7 @@ export function rankLabels(labels: readonly string[], { text, descriptions }: La
     const others = labels.length > 100 ? [] : labels.filter((other) => other !== label && other !== '');
     const described = label === '' || labels.length > 1000 ? '' : describedAs(label, others, evidence);
     const score = 4 * overlap(stemsOf(label), words) + overlap(stemsOf(described), words);
-    return { label, index, score: score + (fallback.test(label) ? 0.5 : 0) };
+    return { label, index, score: score + (FALLBACK.test(label) ? 0.5 : 0) };
   });
   return scored.toSorted((a, b) => b.score - a.score || a.index - b.index).map(({ label }) => label);
 }

@@ -3,32 +3,32 @@ import type { Random } from '../random/digest.ts';
 
 // A pattern is read and never run: a schema comes from outside, and a pattern can be written so that running it takes forever.
 
-const features = { namedGroups: true, lookbehind: true, unicodePropertyEscape: true } as const;
-type Node = AstNode<typeof features>;
+const FEATURES = { namedGroups: true, lookbehind: true, unicodePropertyEscape: true } as const;
+type Node = AstNode<typeof FEATURES>;
 
 /** Thrown for syntax that this file does not write (back references, looking around, most properties), and for too much text. */
 class UnwritablePattern extends Error {}
 
-const lower = 'abcdefghijklmnopqrstuvwxyz';
-const digits = '0123456789';
-const escapes = { d: digits, w: `${lower}${lower.toUpperCase()}${digits}_`, s: ' ', D: lower, W: ' -', S: lower };
-const properties = new Map([
-  ['L', lower],
-  ['N', digits],
+const LOWER = 'abcdefghijklmnopqrstuvwxyz';
+const DIGITS = '0123456789';
+const ESCAPES = { d: DIGITS, w: `${LOWER}${LOWER.toUpperCase()}${DIGITS}_`, s: ' ', D: LOWER, W: ' -', S: LOWER };
+const PROPERTIES = new Map([
+  ['L', LOWER],
+  ['N', DIGITS],
 ]);
 const printable = Array.from({ length: 95 }, (_, index) => String.fromCharCode(32 + index));
 
 /** Repetitions within repetitions could ask for more text than there is memory, or for more steps than there is time. */
-const longestText = 20_000;
-const mostSteps = 200_000;
-const deepestPattern = 100;
+const LONGEST_TEXT = 20_000;
+const MOST_STEPS = 200_000;
+const DEEPEST_PATTERN = 100;
 
 function parsed(pattern: string): Node {
   try {
-    return regjsparser.parse(pattern, 'u', features);
+    return regjsparser.parse(pattern, 'u', FEATURES);
   } catch {
     // Without the flag more escapes are allowed.
-    return regjsparser.parse(pattern, '', features);
+    return regjsparser.parse(pattern, '', FEATURES);
   }
 }
 
@@ -38,11 +38,11 @@ function charactersOf(node: Node): string[] {
     case 'value':
       return [String.fromCodePoint(node.codePoint)];
     case 'dot':
-      return [...lower];
+      return [...LOWER];
     case 'characterClassEscape':
-      return [...escapes[node.value]];
+      return [...ESCAPES[node.value]];
     case 'unicodePropertyEscape':
-      return node.negative ? [] : [...(properties.get(node.value) ?? '')];
+      return node.negative ? [] : [...(PROPERTIES.get(node.value) ?? '')];
     case 'characterClassRange': {
       const { min, max } = node;
       const length = Math.min(max.codePoint - min.codePoint, 255) + 1;
@@ -68,7 +68,7 @@ class PatternWriter {
 
   /** @param extra how often an unbounded repetition is repeated beyond its minimum */
   write(node: Node, extra: number, depth = 0): string {
-    if (++this.#steps > mostSteps || depth > deepestPattern) throw new UnwritablePattern();
+    if (++this.#steps > MOST_STEPS || depth > DEEPEST_PATTERN) throw new UnwritablePattern();
     switch (node.type) {
       case 'anchor':
         return '';
@@ -94,7 +94,7 @@ class PatternWriter {
     let text = '';
     for (const node of nodes) {
       text += this.write(node, extra, depth + 1);
-      if (text.length > longestText) throw new UnwritablePattern();
+      if (text.length > LONGEST_TEXT) throw new UnwritablePattern();
     }
     return text;
   }

@@ -1,7 +1,7 @@
 // Of a longer text only its two ends are read, in UTF-16 units: a question stands near one of them.
-const maximumLength = 20_000;
+const MAXIMUM_LENGTH = 20_000;
 
-const stopwords = new Set(
+const STOPWORDS = new Set(
   (
     'about above after again also another around because been before being below between both call called could does doing done ' +
     'down during each every from gets getting give given gives have having here into just know like made make makes many more most ' +
@@ -13,7 +13,8 @@ const stopwords = new Set(
 
 /** Splits a text into words, in lower case and in their order; `camelCase` and `snake_case` are divided. */
 export function wordsOf(text: string): string[] {
-  const part = text.length > maximumLength ? text.slice(0, maximumLength / 2) + text.slice(-maximumLength / 2) : text;
+  const part =
+    text.length > MAXIMUM_LENGTH ? text.slice(0, MAXIMUM_LENGTH / 2) + text.slice(-MAXIMUM_LENGTH / 2) : text;
   const divided = part.replace(/(\p{Ll})(\p{Lu})/gu, '$1 $2').toLowerCase();
   return divided.match(/[\p{L}\p{N}]+/gu) ?? [];
 }
@@ -26,7 +27,7 @@ export function stem(word: string): string {
 
 /** Picks the words that tell what a text is about: four letters or more, and not the words of every sentence. */
 export function contentWords(text: string): string[] {
-  return wordsOf(text).filter((word) => word.length >= 4 && !stopwords.has(word));
+  return wordsOf(text).filter((word) => word.length >= 4 && !STOPWORDS.has(word));
 }
 
 /** Makes the stems of the words that tell what a text is about. */

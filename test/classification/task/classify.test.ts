@@ -108,7 +108,7 @@ test.each([
   ['input', 413, {}],
   ['operator', 401, {}],
   ['operator', 404, {}],
-])('it is %s when the upstream answers %i', async (reason, status, headers) => {
+])('a failed classification is %s when the upstream answers %i', async (reason, status, headers) => {
   const { where, by } = worker(() => Response.json({ type: 'error', error: { message: 'No.' } }, { status, headers }));
   const before = Date.now();
   const outcome = await classify(await taskOf(ASKED, where), 'x', by());
@@ -118,7 +118,7 @@ test.each([
   }
 });
 
-test('it is unavailable, and paid for, where what stands before the upstream answers in its place', async () => {
+test('a classification is unavailable, and paid for, where what stands before the upstream answers in its place', async () => {
   const { where, by, object, settled } = worker(async () => {
     await scheduler.wait(80);
     return new Response('<html>', { status: 504 });
@@ -137,7 +137,7 @@ test('it is unavailable, and paid for, where what stands before the upstream ans
   });
 });
 
-test('it is the input, the answer, or nobody’s fault', async () => {
+test('a failed classification is the input’s, the answer’s, or nobody’s fault', async () => {
   const of = async (answer: object, input: unknown = 'x', more: Partial<Classifying> = {}) => {
     const { where, by } = worker(() => answer);
     return await classify(await taskOf(ASKED, where), input, { ...by(), ...more });

@@ -62,7 +62,7 @@ test.each([
   expect(error?.message).toContain(message);
 });
 
-test('without a signing secret there are no such tools, and without a conversation neither', () => {
+test('without a signing secret there are no tools with an address, and without a conversation neither', () => {
   expect(refusal({ tools: [weather()] }, ['admin'], {})?.message).toContain('TOOL_SIGNING_SECRET');
   expect(() => refuseRun({ tools: [weather()] })).toThrow('conversation');
   expect(() => refuseRun({ tools: 'run' })).not.toThrow();

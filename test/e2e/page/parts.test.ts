@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib';
 import type { Page } from 'playwright-core';
 import { describe, expect, inject, test } from 'vitest';
 import { signGithub } from '../../../scripts/sign-webhook.ts';
-import { refusalTrigger } from '../../../src/simulator/answer/answer.ts';
+import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { startEdge, startEdgeWithPage } from '../../support/edge.ts';
@@ -183,7 +183,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   });
 
   test('an admin sees what came in by webhooks, and replays what has failed', async () => {
-    const issue = { title: 'Please', body: refusalTrigger, html_url: 'https://github.com/a/b/issues/1', number: 1 };
+    const issue = { title: 'Please', body: REFUSAL_TRIGGER, html_url: 'https://github.com/a/b/issues/1', number: 1 };
     const body = JSON.stringify({ action: 'opened', issue, repository: { full_name: 'a/b' } });
     const headers = await signGithub(body, GITHUB_SECRET, 'issues', 'a-refused-issue');
     headers.set('content-type', 'application/json');

@@ -1,6 +1,6 @@
 import type Anthropic from '@anthropic-ai/sdk';
-import { describe, expect, it } from 'vitest';
-import { redactedThinkingTrigger, refusalTrigger } from '../../../src/simulator/answer/answer.ts';
+import { describe, expect, test } from 'vitest';
+import { REDACTED_THINKING_TRIGGER, REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { clientOf, model, simulated, textOf } from '../api.ts';
 import { pngOf } from '../pictures.ts';
 
@@ -17,7 +17,7 @@ function words(text: string): number {
 }
 
 describe('an answer in text', () => {
-  it('says what it is, what was asked, and how to get a real one', async () => {
+  test('says what it is, what was asked, and how to get a real one', async () => {
     const text = textOf(await ask('What is the capital of France?', { system: 'You are a geographer.' }));
     expect(text).toContain('simulator, not Claude');
     expect(text).toContain('“What is the capital of France?”');
@@ -25,7 +25,7 @@ describe('an answer in text', () => {
     expect(text).toContain('ANTHROPIC_API_KEY');
   });
 
-  it('knows the turn, and sizes of images and pages of documents', async () => {
+  test('knows the turn, and sizes of images and pages of documents', async () => {
     const pdf = btoa('%PDF-1.4 /Type /Page /Type /Pages /Type/Page ');
     const image = { type: 'base64' as const, media_type: 'image/png' as const, data: pngOf(640, 480) };
     const text = textOf(
@@ -49,19 +49,19 @@ describe('an answer in text', () => {
     expect(text).toContain('“Plan” (2 pages)');
   });
 
-  it.each([20, 60, 300, 5000])('has about the %i words that it is asked for', async (count) => {
+  test.each([20, 60, 300, 5000])('has about the %i words that it is asked for', async (count) => {
     const text = textOf(await ask(`Tell me about rivers in ${count} words.`));
     expect(Math.abs(words(text) - count)).toBeLessThanOrEqual(15);
   });
 
-  it('is one word, one sentence, or three paragraphs, where that is wanted', async () => {
+  test('is one word, one sentence, or three paragraphs, where that is wanted', async () => {
     expect(textOf(await ask('Answer in one word: is it?'))).toBe('Simulated.');
     expect(textOf(await ask('In one sentence, what are whales?')).match(/[.!?](\s|$)/g)).toHaveLength(1);
     expect(textOf(await ask('Describe it in three paragraphs')).split('\n\n')).toHaveLength(3);
     expect(words(textOf(await ask('Write a long story')))).toBeGreaterThan(500);
   });
 
-  it('continues after a paused or prefilled assistant message', async () => {
+  test('continues after a paused or prefilled assistant message', async () => {
     const messages = [
       { role: 'user' as const, content: 'Name a river.' },
       { role: 'assistant' as const, content: 'The' },
@@ -71,13 +71,13 @@ describe('an answer in text', () => {
 });
 
 describe('the end of an answer', () => {
-  it('is a stop sequence, cut before it, the earliest of several', async () => {
+  test('is a stop sequence, cut before it, the earliest of several', async () => {
     const message = await ask('What about Paris?', { stop_sequences: ['Paris', 'not Claude', 'never written'] });
     expect(message).toMatchObject({ stop_reason: 'stop_sequence', stop_sequence: 'not Claude' });
     expect(textOf(message)).toMatch(/simulator, $/);
   });
 
-  it('is max_tokens in the middle, with exactly so many tokens', async () => {
+  test('is max_tokens in the middle, with exactly so many tokens', async () => {
     for (const max_tokens of [1, 2, 17]) {
       const message = await ask('Tell me everything', { max_tokens });
       expect(message).toMatchObject({
@@ -88,7 +88,7 @@ describe('the end of an answer', () => {
     }
   });
 
-  it('comes at once with max_tokens 0', async () => {
+  test('comes at once with max_tokens 0', async () => {
     const message = await ask('Warm the cache', { max_tokens: 0 });
     expect(message).toMatchObject({ content: [], stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
     const streamed = await client.messages
@@ -97,12 +97,12 @@ describe('the end of an answer', () => {
     expect(streamed).toMatchObject({ content: [], stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
   });
 
-  it('is a refusal for the documented text, until that is gone from the conversation', async () => {
-    const message = await ask(`Please: ${refusalTrigger}`);
+  test('is a refusal for the documented text, until that is gone from the conversation', async () => {
+    const message = await ask(`Please: ${REFUSAL_TRIGGER}`);
     expect(message).toMatchObject({ content: [], stop_reason: 'refusal', stop_details: { type: 'refusal' } });
   });
 
-  it('is the end of the context window, where that comes before max_tokens', async () => {
+  test('is the end of the context window, where that comes before max_tokens', async () => {
     const small = { model: 'claude-test-1', max_tokens: 1500 };
     const filler = 'word '.repeat(1900);
     const message = await ask(`${filler} write 1000 words`, small);
@@ -118,7 +118,7 @@ describe('the end of an answer', () => {
 describe('thinking', () => {
   const enabled = { type: 'enabled', budget_tokens: 1024 } as const;
 
-  it('comes first, signed, and its tokens are counted', async () => {
+  test('comes first, signed, and its tokens are counted', async () => {
     for (const thinking of [enabled, { type: 'adaptive' } as const]) {
       const message = await ask('Why is the sky blue?', { thinking });
       expect(message.content.map(({ type }) => type)).toEqual(['thinking', 'text']);
@@ -132,13 +132,13 @@ describe('thinking', () => {
     }
   });
 
-  it('is not there if it is disabled', async () => {
+  test('is not there if it is disabled', async () => {
     const message = await ask('Why?', { thinking: { type: 'disabled' } });
     expect(message.content.map(({ type }) => type)).toEqual(['text']);
     expect(message.usage.output_tokens_details?.thinking_tokens).toBe(0);
   });
 
-  it('is empty but signed and counted if it is omitted, and goes back as it came', async () => {
+  test('is empty but signed and counted if it is omitted, and goes back as it came', async () => {
     const thinking = { type: 'adaptive', display: 'omitted' } as const;
     const message = await ask('Why?', { thinking });
     expect(message.content[0]).toMatchObject({
@@ -155,14 +155,14 @@ describe('thinking', () => {
     expect((await ask('', { messages, thinking })).stop_reason).toBe('end_turn');
   });
 
-  it('is redacted for the documented text', async () => {
-    const message = await ask(redactedThinkingTrigger, { thinking: enabled, max_tokens: 3000 });
+  test('is redacted for the documented text', async () => {
+    const message = await ask(REDACTED_THINKING_TRIGGER, { thinking: enabled, max_tokens: 3000 });
     expect(message.content[0]).toMatchObject({ type: 'redacted_thinking', data: expect.any(String) });
   });
 
-  it('that comes back altered is refused, and unaltered is not, by any simulator of the same seed', async () => {
+  test('that comes back altered is refused, and unaltered is not, by any simulator of the same seed', async () => {
     const original = await ask('Why?', { thinking: enabled });
-    const redacted = await ask(redactedThinkingTrigger, { thinking: enabled });
+    const redacted = await ask(REDACTED_THINKING_TRIGGER, { thinking: enabled });
     const again = async (change: (block: Anthropic.ContentBlock) => object, message = original): Promise<unknown> => {
       const [first, ...rest] = message.content;
       if (first === undefined) throw new Error('no thinking');
@@ -196,7 +196,7 @@ describe('thinking', () => {
 describe('quotations', () => {
   const citations = { enabled: true };
 
-  it('cite the passage that fits, and say where it stands', async () => {
+  test('cite the passage that fits, and say where it stands', async () => {
     const data = 'Grass is green. The sky is blue because of scattering. Snow is white.';
     const message = await ask('', {
       messages: [
@@ -237,7 +237,7 @@ describe('quotations', () => {
     expect(data.slice(first.start_char_index, first.end_char_index)).toBe(first.cited_text);
   });
 
-  it('arrive in a stream as citations_delta, and are nowhere null', async () => {
+  test('arrive in a stream as citations_delta, and are nowhere null', async () => {
     const content: Anthropic.ContentBlockParam[] = [
       { type: 'document', citations, source: { type: 'text', media_type: 'text/plain', data: 'The sky is blue.' } },
       { type: 'text', text: 'Why is the sky blue?' },
@@ -256,7 +256,7 @@ describe('quotations', () => {
 describe('web search', () => {
   const tools: Anthropic.ToolUnion[] = [{ type: 'web_search_20250305', name: 'web_search' }];
 
-  it('is used when the text asks to search', async () => {
+  test('is used when the text asks to search', async () => {
     const message = await ask('Search the web for tulips', { tools });
     expect(message.content.map(({ type }) => type)).toEqual([
       'text',
@@ -280,7 +280,7 @@ describe('web search', () => {
 
   const weather = { name: 'get_weather', input_schema: { type: 'object' as const } };
 
-  it.each([
+  test.each([
     ['Search the web for tulips', tools],
     // What was paused is done before another tool is called.
     ['Search the web for the weather', [...tools, weather]],

@@ -1,5 +1,5 @@
 import type Anthropic from '@anthropic-ai/sdk';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { clientOf, model, simulated, textOf } from '../api.ts';
 import { faultsOf } from '../json-schema.ts';
 
@@ -24,7 +24,7 @@ function called(message: Anthropic.Message): string[] {
 }
 
 describe('a tool call', () => {
-  it('happens when name or description share a word with what was said', async () => {
+  test('happens when name or description share a word with what was said', async () => {
     expect(called(await ask('How is the weather in Oslo?', { tools: [weather, clock] }))).toEqual(['get_weather']);
     expect(called(await ask('Look at the clock', { tools: [weather, clock] }))).toEqual(['current_time']);
     const message = await ask('Tell me what this is', { tools: [weather, clock] });
@@ -32,7 +32,7 @@ describe('a tool call', () => {
     expect(message.stop_reason).toBe('end_turn');
   });
 
-  it('has an input that satisfies the schema and is about what was said', async () => {
+  test('has an input that satisfies the schema and is about what was said', async () => {
     const message = await ask('How is the weather in Oslo, in kelvin?', { tools: [weather] });
     expect(message.stop_reason).toBe('tool_use');
     expect(message.content.at(-1)).toMatchObject({
@@ -42,7 +42,7 @@ describe('a tool call', () => {
     expect(faultsOf((message.content.at(-1) as Anthropic.ToolUseBlock).input, weather.input_schema)).toEqual([]);
   });
 
-  it('is one of several when several are named, unless that is disabled, and else the one that fits best', async () => {
+  test('is one of several when several are named, unless that is disabled, and else the one that fits best', async () => {
     const tools = [weather, clock];
     expect(called(await ask('What are the weather and the time in that city?', { tools }))).toHaveLength(1);
     const text = 'Call get_weather and current_time for that city, not get_weather_2';
@@ -57,13 +57,13 @@ describe('a tool call', () => {
     ).toHaveLength(1);
   });
 
-  it('is chosen by the first sentence of a description, not by the pages behind it', async () => {
+  test('is chosen by the first sentence of a description, not by the pages behind it', async () => {
     const manual = tool('assistant', 'Starts a helper. It may read the forecast, and work in a separate worktree.');
     expect(called(await ask('What is the forecast?', { tools: [manual] }))).toEqual([]);
     expect(called(await ask('I need a helper', { tools: [manual] }))).toEqual(['assistant']);
   });
 
-  it('has the required fields alone, at every depth', async () => {
+  test('has the required fields alone, at every depth', async () => {
     const address = { type: 'object', properties: { street: { type: 'string' }, floor: {} }, required: ['street'] };
     const parcel: Anthropic.Tool = {
       name: 'send_parcel',
@@ -80,7 +80,7 @@ describe('a tool call', () => {
     expect(Object.keys((input as { address: object }).address)).toEqual(['street']);
   });
 
-  it('is not chosen by what an agent reminds of', async () => {
+  test('is not chosen by what an agent reminds of', async () => {
     const reminder = '<system-reminder>\nThe weather is in the context.\n</system-reminder>';
     const content = [reminder, `${reminder}Tell me a joke${reminder}`].map((text) => ({ type: 'text' as const, text }));
     const joke = await ask('', { tools: [weather], messages: [{ role: 'user', content }] });
@@ -92,7 +92,7 @@ describe('a tool call', () => {
     ]);
   });
 
-  it('is forced by any, or by name, without a word before it, and forbidden by none', async () => {
+  test('is forced by any, or by name, without a word before it, and forbidden by none', async () => {
     const tools = [weather, clock];
     const forced = await ask('Hello', { tools, tool_choice: { type: 'any' } });
     expect(forced.content.map(({ type }) => type)).toEqual(['tool_use']);
@@ -102,12 +102,12 @@ describe('a tool call', () => {
     expect(called(await ask('The weather', { tools, tool_choice: { type: 'none' } }))).toEqual([]);
   });
 
-  it('knows the tools that the API defines', async () => {
+  test('knows the tools that the API defines', async () => {
     const message = await ask('Run `ls -l` in bash', { tools: [{ type: 'bash_20250124', name: 'bash' }] });
     expect(message.content.at(-1)).toMatchObject({ name: 'bash', input: { command: 'ls -l' } });
   });
 
-  it('is followed by an answer that says what the tool said, never by the same call', async () => {
+  test('is followed by an answer that says what the tool said, never by the same call', async () => {
     const tools = [weather];
     const question = { role: 'user' as const, content: 'How is the weather in Oslo?' };
     const call = await ask('', { tools, messages: [question], thinking: { type: 'enabled', budget_tokens: 1024 } });
@@ -129,7 +129,7 @@ describe('a tool call', () => {
     expect(textOf(await answerTo('no such city', true))).toContain('get_weather failed with “no such city”');
   });
 
-  it('streams its input in pieces, first an empty one, that together are the input', async () => {
+  test('streams its input in pieces, first an empty one, that together are the input', async () => {
     const body = {
       model,
       max_tokens: 900,
@@ -148,7 +148,7 @@ describe('a tool call', () => {
     expect(JSON.parse(pieces.join(''))).toMatchObject({ city: 'Oslo' });
   });
 
-  it('that max_tokens cuts has no input in JSON, and half of one in a stream', async () => {
+  test('that max_tokens cuts has no input in JSON, and half of one in a stream', async () => {
     const body = {
       model,
       max_tokens: 6,
@@ -164,7 +164,7 @@ describe('a tool call', () => {
     });
   });
 
-  it('is run by the toolkit of the SDK until the end', async () => {
+  test('is run by the toolkit of the SDK until the end', async () => {
     const runs: unknown[] = [];
     const final = await client.beta.messages.toolRunner({
       model,
@@ -198,7 +198,7 @@ describe('structured output', () => {
   };
   const output_config = { format: { type: 'json_schema' as const, schema } };
 
-  it('is one block of JSON that satisfies the schema, and classifies sensibly', async () => {
+  test('is one block of JSON that satisfies the schema, and classifies sensibly', async () => {
     const system = 'Labels:\n- billing: money, invoices\n- technical: crashes\n- other: the rest';
     for (const [text, label] of [
       ['Where is my money?', 'billing'],
@@ -213,7 +213,7 @@ describe('structured output', () => {
     }
   });
 
-  it('can be cut by max_tokens like any text', async () => {
+  test('can be cut by max_tokens like any text', async () => {
     const message = await ask('money', { output_config, max_tokens: 4 });
     expect(message.stop_reason).toBe('max_tokens');
     expect(() => JSON.parse(textOf(message))).toThrow();

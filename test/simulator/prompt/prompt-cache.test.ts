@@ -1,6 +1,6 @@
 import type Anthropic from '@anthropic-ai/sdk';
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { asking, clientOf, model, post, simulated, start } from '../api.ts';
 
 type Body = Omit<Anthropic.MessageCreateParamsNonStreaming, 'max_tokens' | 'model'> & { model?: string };
@@ -40,7 +40,7 @@ function cacheOf(): {
 const question = (content: string): Anthropic.MessageParam[] => [{ role: 'user', content }];
 
 describe('the prompt cache', () => {
-  it('is written once, and read while it lives', async () => {
+  test('is written once, and read while it lives', async () => {
     const { ask, wait } = cacheOf();
     const body = { system: [text(long('rules'), ephemeral)], messages: question('hi') };
     const first = await ask(body);
@@ -54,7 +54,7 @@ describe('the prompt cache', () => {
     expect(await ask(body)).toEqual(first);
   });
 
-  it('lives for an hour where that is asked for, and counts it apart', async () => {
+  test('lives for an hour where that is asked for, and counts it apart', async () => {
     const { ask, wait } = cacheOf();
     const body = {
       system: [text(long('rules'), hour)],
@@ -67,7 +67,7 @@ describe('the prompt cache', () => {
     expect(await ask(body)).toEqual({ read: first.w1, w5: first.w5, w1: 0, rest: first.rest });
   });
 
-  it('reads the longest prefix that it knows, from tools over system to messages', async () => {
+  test('reads the longest prefix that it knows, from tools over system to messages', async () => {
     const { ask } = cacheOf();
     const tools = [{ name: 'look', input_schema: { type: 'object' as const }, cache_control: ephemeral }];
     const system = [text(long('rules'), ephemeral)];
@@ -80,7 +80,7 @@ describe('the prompt cache', () => {
     ).toBe(0);
   });
 
-  it('follows a conversation whose breakpoint moves on, automatic or not', async () => {
+  test('follows a conversation whose breakpoint moves on, automatic or not', async () => {
     for (const automatic of [true, false]) {
       const { ask } = cacheOf();
       const messages: Anthropic.MessageParam[] = [];
@@ -99,7 +99,7 @@ describe('the prompt cache', () => {
     }
   });
 
-  it('looks back over twenty blocks from a breakpoint, and no further', async () => {
+  test('looks back over twenty blocks from a breakpoint, and no further', async () => {
     for (const [between, isFound] of [
       [19, true],
       [20, false],
@@ -112,7 +112,7 @@ describe('the prompt cache', () => {
     }
   });
 
-  it('belongs to a key and a model', async () => {
+  test('belongs to a key and a model', async () => {
     const { ask } = cacheOf();
     const body = { system: [text(long('rules'), ephemeral)], messages: question('hi') };
     await ask(body, 'mine');
@@ -120,7 +120,7 @@ describe('the prompt cache', () => {
     expect((await ask(body, 'mine')).read).toBeGreaterThan(0);
   });
 
-  it('leaves out what is too short for the model, without an error', async () => {
+  test('leaves out what is too short for the model, without an error', async () => {
     const { ask } = cacheOf();
     expect(await ask({ system: [text('short', ephemeral)], messages: question('hi') })).toMatchObject({
       read: 0,
@@ -131,7 +131,7 @@ describe('the prompt cache', () => {
     expect(await ask(small)).toMatchObject({ read: 0, w5: 0 });
   });
 
-  it('can be warmed without an answer', async () => {
+  test('can be warmed without an answer', async () => {
     const { ask } = cacheOf();
     const simulator = simulated();
     const system = [text(long('rules'), ephemeral)];
@@ -140,7 +140,7 @@ describe('the prompt cache', () => {
     expect((await ask({ system, messages: question('hi') })).w5).toBe(103);
   });
 
-  it('is readable once an answer has begun, and not before', async () => {
+  test('is readable once an answer has begun, and not before', async () => {
     const simulator = simulated({ ttftMs: 0 });
     const body = asking('hi', { system: [text(long('rules'), ephemeral)], stream: true });
     const read = async (): Promise<number> => {
@@ -157,7 +157,7 @@ describe('the prompt cache', () => {
     expect(await read()).toBe(103);
   });
 
-  it('counts every token exactly once: read, written or neither', async () => {
+  test('counts every token exactly once: read, written or neither', async () => {
     const simulator = simulated();
     const client = clientOf(simulator);
     const block = fc

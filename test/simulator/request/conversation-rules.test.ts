@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { asking, post, refusal, simulated } from '../api.ts';
 
 const api = simulated();
@@ -15,7 +15,7 @@ const use = (id: string): object => ({ type: 'tool_use', id, name: 'look', input
 const result = (id: string): object => ({ type: 'tool_result', tool_use_id: id, content: 'seen' });
 
 describe('a conversation', () => {
-  it.each<[string, object[]]>([
+  test.each<[string, object[]]>([
     [
       'with consecutive messages of one role',
       [user(text()), user(text()), assistant(text()), assistant(text()), user(text())],
@@ -40,7 +40,7 @@ describe('a conversation', () => {
     return answer.ok ? 'accepted' : (await refusal(answer)).message;
   };
 
-  it('may have a system message that only configures, as Claude Code sends after /compact', async () => {
+  test('may have a system message that only configures, as Claude Code sends after /compact', async () => {
     const output_config = { effort: 'high' };
     expect(await underBeta(user(text()), { role: 'system', content: [], output_config })).toBe('accepted');
     expect(await underBeta(user(text()), { role: 'system', output_config })).toBe('accepted');
@@ -54,14 +54,14 @@ describe('a conversation', () => {
     expect(await underBeta(user(text()), { role: 'system', output_config: { effort: 'some' } })).toBe(effort);
   });
 
-  it('may begin with the block that stands for what was said before', async () => {
+  test('may begin with the block that stands for what was said before', async () => {
     const compaction = { type: 'compaction', content: 'We spoke of rivers.', encrypted_content: null };
     expect(await underBeta(assistant(compaction), user(text()))).toBe('accepted');
     expect(await underBeta(assistant(text(), compaction), user(text()))).toContain('first message must use');
   });
 
   const lonely = 'Each `tool_use` block must have a corresponding `tool_result` block in the next message.';
-  it.each<[string, object[], string]>([
+  test.each<[string, object[], string]>([
     [
       'that begins with the assistant',
       [assistant(text()), user(text())],
@@ -155,7 +155,7 @@ describe('a conversation', () => {
     expect(await judged(messages)).toBe(message);
   });
 
-  it('is not thought about where a tool loop has lost its thinking, but answered', async () => {
+  test('is not thought about where a tool loop has lost its thinking, but answered', async () => {
     const lost = [user(text()), assistant(text(), use('a')), user(result('a'))];
     const whole = [user(text()), assistant(text()), user(text())];
     const thinks = async (messages: unknown[], thinking: object) => {

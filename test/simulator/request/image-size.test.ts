@@ -1,9 +1,9 @@
 import fc from 'fast-check';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { imageSize } from '../../../src/simulator/request/image-size.ts';
 import { gifOf, jpegOf, pngOf, webpOf } from '../pictures.ts';
 
-it('reads the kind and the size of every kind of image from its header', () => {
+test('the simulator reads the kind and the size of every kind of image from its header', () => {
   const side = fc.integer({ min: 1, max: 8000 });
   fc.assert(
     fc.property(side, side, (width, height) => {
@@ -17,7 +17,7 @@ it('reads the kind and the size of every kind of image from its header', () => {
   );
 });
 
-it('finds nothing in other bytes, and nothing beyond those that were cut off', () => {
+test('the simulator finds no image in other bytes, and nothing beyond those that were cut off', () => {
   const images = [pngOf(9, 9), gifOf(9, 9), jpegOf(9, 9), webpOf('VP8L', 9, 9)];
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 64 }), fc.constantFrom(...images), fc.nat(60), (bytes, image, length) => {

@@ -2,7 +2,7 @@
 import 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { runs } from '../../support/runs.ts';
 import { asking, model, post, refusal, simulated } from '../api.ts';
 import { gifOf, pngOf } from '../pictures.ts';
@@ -27,7 +27,7 @@ const tool = { name: 'look', input_schema: { type: 'object' } };
 const thinking = { type: 'enabled', budget_tokens: 2000 };
 
 describe('a request is refused in the words of the API', () => {
-  it.each<[string, unknown]>([
+  test.each<[string, unknown]>([
     ['model: Field required', { max_tokens: 1, messages: one }],
     ['model: Input should be a valid string', asking('', { model: 5, messages: one })],
     ['max_tokens: Field required', { model, messages: one }],
@@ -167,20 +167,20 @@ describe('a request is refused in the words of the API', () => {
     expect(await judged(body)).toBe(message);
   });
 
-  it('when a budget for thinking is not below max_tokens', async () => {
+  test('when a budget for thinking is not below max_tokens', async () => {
     expect(await judged(asking('x', { thinking, max_tokens: 2000 }))).toMatch(
       /^`max_tokens` must be greater than `thinking.budget_tokens`/,
     );
   });
 
-  it('when sampling does not go with thinking', async () => {
+  test('when sampling does not go with thinking', async () => {
     expect(await judged(asking('x', { thinking, temperature: 0.5 }))).toMatch(/^`temperature` may only be set to 1/);
     expect(await judged(asking('x', { thinking, top_p: 0.5 }))).toMatch(/^`top_p` must be/);
     expect(await judged(asking('x', { thinking, top_k: 5 }))).toMatch(/^`top_k` must be unset/);
     expect(await judged(asking('x', { thinking, temperature: 1 }))).toBe('accepted');
   });
 
-  it('when there are too many cache breakpoints, or in the wrong order', async () => {
+  test('when there are too many cache breakpoints, or in the wrong order', async () => {
     const cache_control = { type: 'ephemeral' };
     const marked = (count: number): object[] =>
       Array.from({ length: count }, () => ({ type: 'text', text: 'x', cache_control }));
@@ -214,7 +214,7 @@ describe('what only one version accepts', () => {
     },
   ];
 
-  it.each<[string, Record<string, unknown>, RegExp]>([
+  test.each<[string, Record<string, unknown>, RegExp]>([
     ['temperature', { temperature: 1 }, /^temperature: Extra inputs/],
     ['top_p', { top_p: 1 }, /^top_p: Extra inputs/],
     ['top_k', { top_k: 1 }, /^top_k: Extra inputs/],
@@ -236,7 +236,7 @@ describe('what only one version accepts', () => {
 });
 
 describe('a request is accepted', () => {
-  it('with every known field, and with unknown fields and blocks if a beta is asked for', async () => {
+  test('with every known field, and with unknown fields and blocks if a beta is asked for', async () => {
     const known = {
       metadata: { user_id: 'u' },
       service_tier: 'auto',
@@ -260,13 +260,13 @@ describe('a request is accepted', () => {
     expect(await judged(unknown, { 'anthropic-beta': 'novelty-2027-01-01' })).toBe('accepted');
   });
 
-  it('to count tokens, without what only an answer needs', async () => {
+  test('to count tokens, without what only an answer needs', async () => {
     const path = '/v1/messages/count_tokens';
     expect(await judged({ model, messages: one }, {}, path)).toBe('accepted');
     expect(await judged(asking('x'), {}, path)).toBe('max_tokens: Extra inputs are not permitted');
   });
 
-  it('but a lost thread is told so that the official client sends everything again', async () => {
+  test('but a lost thread is told so that the official client sends everything again', async () => {
     const answer = await api(
       post(asking('x', { thread: { type: 'continue', previous_message_id: 'msg_1' } }), { 'anthropic-beta': 'x' }),
     );
@@ -278,14 +278,14 @@ describe('a request is accepted', () => {
 });
 
 describe('any body at all', () => {
-  it('that is not a JSON object is a 400', async () => {
+  test('that is not a JSON object is a 400', async () => {
     for (const body of ['', '{', 'null', '[]', '"x"', '7', '{"model":}', '\ufeff'])
       expect(await judged(body)).toMatch(/JSON|dictionary/);
     const invalidUtf8 = new Request(post('{}'), { body: new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x7d]) });
     expect((await api(invalidUtf8)).status).toBe(400);
   });
 
-  it('that is larger than 32 MB is a 413, whether it says so or not', async () => {
+  test('that is larger than 32 MB is a 413, whether it says so or not', async () => {
     const part = new Uint8Array(1_048_576).fill(0x20);
     let sent = 0;
     const body = new ReadableStream<Uint8Array>({
@@ -296,7 +296,7 @@ describe('any body at all', () => {
     expect(sent).toBeLessThan(40);
   });
 
-  it.each(['messages', 'system', 'tools', 'metadata', 'output_config', 'anything'])(
+  test.each(['messages', 'system', 'tools', 'metadata', 'output_config', 'anything'])(
     'that is nested 100,000 levels deep in %s is a 400',
     async (key) => {
       const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
@@ -308,7 +308,7 @@ describe('any body at all', () => {
     },
   );
 
-  it('gets an answer or an envelope, never a crash', async () => {
+  test('gets an answer or an envelope, never a crash', async () => {
     const valid = asking('Look at the weather', {
       system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }],
       tools: [

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { SimulatedModel } from '../../../src/simulator/simulator.ts';
 import { asking, clientOf, get, post, refusal, simulated, start } from '../api.ts';
 
@@ -12,7 +12,7 @@ const many: SimulatedModel[] = Array.from({ length: 25 }, (_, index) => ({
 }));
 
 describe('models', () => {
-  it('are listed newest first, with their limits and their stage of life', async () => {
+  test('are listed newest first, with their limits and their stage of life', async () => {
     const page = await clientOf(simulated()).models.list();
     expect(page.data.map(({ id }) => id)).toEqual(['claude-test-2', 'claude-test-1']);
     expect(page.data[1]).toMatchObject({
@@ -27,7 +27,7 @@ describe('models', () => {
     expect(page.data[0]).toMatchObject({ lifecycle: 'active', deprecated_at: null, retires_at: null });
   });
 
-  it('are paged, so that the pages of a client are the whole list', async () => {
+  test('are paged, so that the pages of a client are the whole list', async () => {
     const client = clientOf(simulated({ models: many }));
     const first = await client.models.list();
     expect(first.data).toHaveLength(20);
@@ -38,13 +38,13 @@ describe('models', () => {
     }
   });
 
-  it('are paged backwards as well', async () => {
+  test('are paged backwards as well', async () => {
     const page = await clientOf(simulated({ models: many })).models.list({ before_id: 'claude-20', limit: 3 });
     expect(page.data.map(({ id }) => id)).toEqual(['claude-23', 'claude-22', 'claude-21']);
     expect(page.has_more).toBe(true);
   });
 
-  it.each([
+  test.each([
     ['limit=0', 'limit: Input should be greater than or equal to 1'],
     ['limit=1001', 'limit: Input should be less than or equal to 1000'],
     ['limit=ten', 'limit: Input should be a valid integer'],
@@ -54,7 +54,7 @@ describe('models', () => {
     expect(await refusal(await simulated()(get(`/v1/models?${query}`)))).toMatchObject({ status: 400, message });
   });
 
-  it('are found by id and by alias', async () => {
+  test('are found by id and by alias', async () => {
     const client = clientOf(simulated());
     expect((await client.models.retrieve('claude-test-1')).id).toBe('claude-test-1');
     expect((await client.models.retrieve('claude-test-latest')).id).toBe('claude-test-2');
@@ -67,7 +67,7 @@ describe('models', () => {
     await expect(client.models.retrieve('claude-none')).rejects.toMatchObject({ status: 404 });
   });
 
-  it('that are unknown or retired answer 404, and a retired one names its replacement', async () => {
+  test('that are unknown or retired answer 404, and a retired one names its replacement', async () => {
     const ask = async (model: string, now: number): Promise<unknown> =>
       refusal(await simulated({ now: () => now })(post(asking('hi', { model, max_tokens: 9 }))));
     const later = Date.parse('2026-11-30T00:00:00Z');

@@ -1,5 +1,5 @@
-import { describe, expect, it } from 'vitest';
-import { redactedThinkingTrigger } from '../../../src/simulator/answer/answer.ts';
+import { describe, expect, test } from 'vitest';
+import { REDACTED_THINKING_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { model, models, post, refusal, simulated } from '../api.ts';
 
 const other = { ...models[0], id: 'claude-test-3', aliases: [] } as (typeof models)[number];
@@ -49,7 +49,7 @@ const withoutThinking = ({ role, content }: Message): Message => ({
 const dropped = (reason: string, path = 'messages.1.content.0') => ({ type: 'thinking_dropped', path, reason });
 
 describe('thinking', () => {
-  it('comes back after the same messages, however they are written', async () => {
+  test('comes back after the same messages, however they are written', async () => {
     const first = await answered();
     const second = { role: 'assistant', content: (await answerTo([question, first, next])).content };
     const block = { type: 'text', text: ' Why is the sky blue?', cache_control: { type: 'ephemeral' } };
@@ -63,7 +63,7 @@ describe('thinking', () => {
     }
   });
 
-  it('is refused after other messages, or dropped and told if the request says so', async () => {
+  test('is refused after other messages, or dropped and told if the request says so', async () => {
     const first = await answered();
     const moved = [{ role: 'user', content: 'Why is the sea blue?' }, first, next];
     const words =
@@ -85,7 +85,7 @@ describe('thinking', () => {
     expect((await api(post(counted, {}, '/v1/messages/count_tokens'))).status).toBe(400);
   });
 
-  it('stays after other messages where the model does not check it, unless the request says what to do', async () => {
+  test('stays after other messages where the model does not check it, unless the request says what to do', async () => {
     const more = { model: earlier.id };
     const moved = [{ role: 'user', content: 'Why is the sea blue?' }, await answered(more), next];
     const told = await answerTo(moved, more, betas);
@@ -99,7 +99,7 @@ describe('thinking', () => {
     expect(refused.status).toBe(400);
   });
 
-  it('of another model or end user is dropped without a word, unless the beta asks', async () => {
+  test('of another model or end user is dropped without a word, unless the beta asks', async () => {
     const metadata = { user_id: 'alice' };
     const first = await answered({ metadata });
     const again = async (more: object, headers = betas) =>
@@ -114,8 +114,8 @@ describe('thinking', () => {
     ]);
   });
 
-  it('is bound when it is redacted, too', async () => {
-    const asking = { role: 'user', content: `Why? ${redactedThinkingTrigger}` };
+  test('is bound when it is redacted, too', async () => {
+    const asking = { role: 'user', content: `Why? ${REDACTED_THINKING_TRIGGER}` };
     const first = await answered({}, asking);
     expect((await answerTo([asking, first, next], {}, betas)).input_transformations).toEqual([]);
     expect(await refusalOf([question, asking, first, next])).toContain('`redacted_thinking` block was created in');

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { digest, randomFrom } from '../../../src/simulator/random/digest.ts';
 import type { JsonObject } from '../../../src/simulator/request/json.ts';
 import { valueFor } from '../../../src/simulator/schema/schema-values.ts';
@@ -99,12 +99,12 @@ const { schema: schemas } = fc.letrec<{ schema: object; leaf: object }>((tie) =>
 
 describe('a value for a schema', () => {
   // Apart from the others: the validator of these tests does not know such a property.
-  it('has a property __proto__ as its own', () => {
+  test('has a property __proto__ as its own', () => {
     const schema = JSON.parse('{"properties":{"__proto__":{"const":1}},"required":["__proto__"]}') as object;
     expect(JSON.stringify(make(schema))).toBe('{"__proto__":1}');
   });
 
-  it('satisfies it, whatever it is', () => {
+  test('satisfies it, whatever it is', () => {
     fc.assert(
       fc.property(schemas, fc.oneof(fc.string(), fc.lorem()), (schema, text) => {
         const value = JSON.parse(JSON.stringify(make(schema, text)));
@@ -114,7 +114,7 @@ describe('a value for a schema', () => {
     );
   });
 
-  it('satisfies references, also those to itself, and ends', () => {
+  test('satisfies references, also those to itself, and ends', () => {
     const tree = {
       $defs: {
         node: {
@@ -139,7 +139,7 @@ describe('a value for a schema', () => {
     expect(make(pointed)).toEqual({ v: 'x' });
   });
 
-  it('satisfies exactly one branch where only one may fit, and none that it must not', () => {
+  test('satisfies exactly one branch where only one may fit, and none that it must not', () => {
     const schema = {
       type: 'object',
       properties: {
@@ -151,7 +151,7 @@ describe('a value for a schema', () => {
     expect(faultsOf(make(schema), schema)).toEqual([]);
   });
 
-  it.each<[string, object]>([
+  test.each<[string, object]>([
     ['refers to itself and nothing else', { $ref: '#' }],
     [
       'requires itself for ever',
@@ -172,7 +172,7 @@ describe('a value for a schema', () => {
     expect(JSON.stringify(make(schema)).length).toBeLessThan(20_000_000);
   });
 
-  it('is never a crash, for any JSON as a schema', () => {
+  test('is never a crash, for any JSON as a schema', () => {
     fc.assert(
       fc.property(
         fc.object({
@@ -198,7 +198,7 @@ describe('a value for a schema', () => {
     );
   });
 
-  it('is about what was said, where names tell what is wanted', () => {
+  test('is about what was said, where names tell what is wanted', () => {
     const properties = Object.fromEntries(
       ['city', 'query', 'email', 'url', 'path', 'count', 'date'].map((key) => [
         key,

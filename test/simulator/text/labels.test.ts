@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { rankLabels } from '../../../src/simulator/text/labels.ts';
 
 const descriptions = `Classify the message.
@@ -12,7 +12,7 @@ const best = (text: string, among = labels, described = descriptions): string | 
   rankLabels(among, { text, descriptions: described })[0];
 
 describe('the choice of a label', () => {
-  it.each([
+  test.each([
     ['I was charged twice and want a refund', 'billing'],
     ['The app crashes with an error when I open it', 'technical'],
     ['What does the offer cost for new customers?', 'sales'],
@@ -22,16 +22,16 @@ describe('the choice of a label', () => {
     expect(best(text)).toBe(label);
   });
 
-  it('weighs the label itself more than its description', () => {
+  test('weighs the label itself more than its description', () => {
     expect(best('a sales error')).toBe('sales');
   });
 
-  it('understands snake_case and camelCase, and is not fooled by a label within a word', () => {
+  test('understands snake_case and camelCase, and is not fooled by a label within a word', () => {
     expect(best('please delete my account', ['create_user', 'deleteAccount'], '')).toBe('deleteAccount');
     expect(best('a fine day', ['bill', 'day'], 'billing: fine')).toBe('day');
   });
 
-  it('ranks every label once, the same way each time, the first among equals first', () => {
+  test('ranks every label once, the same way each time, the first among equals first', () => {
     fc.assert(
       fc.property(
         fc.uniqueArray(fc.string(), { maxLength: 12 }),

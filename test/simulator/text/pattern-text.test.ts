@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, it } from 'vitest';
+import { expect, test } from 'vitest';
 import { digest, randomFrom } from '../../../src/simulator/random/digest.ts';
 import { textMatching } from '../../../src/simulator/text/pattern-text.ts';
 import { runs } from '../../support/runs.ts';
@@ -46,7 +46,7 @@ const { pattern: patterns } = fc.letrec<{ pattern: string; atom: string }>((tie)
   ),
 }));
 
-it('writes a text that matches, for patterns that it knows', () => {
+test('writes a text that matches, for patterns that it knows', () => {
   fc.assert(
     fc.property(patterns, (pattern) => {
       const text = textMatching(`^(?:${pattern})$`, 0, 10_000, random);
@@ -56,12 +56,12 @@ it('writes a text that matches, for patterns that it knows', () => {
   );
 });
 
-it('makes it as long as is wanted, or says that it cannot', () => {
+test('makes a text for a pattern as long as is wanted, or says that it cannot', () => {
   expect(textMatching('^[a-z]+$', 12, 12, random)).toMatch(/^[a-z]{12}$/);
   expect(textMatching('^ab$', 5, 9, random)).toBeUndefined();
 });
 
-it('leaves alone what it does not know, and what would not end', () => {
+test('leaves alone what it does not know, and what would not end', () => {
   for (const pattern of [
     '(a)\\1',
     '(?<=a)b',

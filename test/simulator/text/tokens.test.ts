@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { countTokens, splitTokens } from '../../../src/simulator/text/tokens.ts';
 import { clientOf, model, simulated } from '../api.ts';
 import { pngOf } from '../pictures.ts';
@@ -14,7 +14,7 @@ const anyText = fc.oneof(
 );
 
 describe('tokens', () => {
-  it('are never more than a text has UTF-8 bytes, and make up the text', () => {
+  test('are never more than a text has UTF-8 bytes, and make up the text', () => {
     fc.assert(
       fc.property(anyText, (text) => {
         const tokens = splitTokens(text);
@@ -26,7 +26,7 @@ describe('tokens', () => {
     );
   });
 
-  it('are about three quarters of a word in English', () => {
+  test('are about three quarters of a word in English', () => {
     const text = 'The quick brown fox jumps over the lazy dog, and nobody at all was surprised by it. '.repeat(20);
     expect(countTokens(text) / text.split(' ').length).toBeGreaterThan(1);
     expect(countTokens(text) / text.split(' ').length).toBeLessThan(1.5);
@@ -39,7 +39,7 @@ describe('the count of a request', () => {
     new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value)).byteLength;
   const visible = anyText.filter((text) => text.trim() !== '');
 
-  it('is what a message is charged for, and stays under the bound that budgets rely on', async () => {
+  test('is what a message is charged for, and stays under the bound that budgets rely on', async () => {
     const tool = fc.record({ name: fc.stringMatching(/^[a-z_]{1,20}$/), description: fc.string({ maxLength: 80 }) });
     await fc.assert(
       fc.asyncProperty(
@@ -70,7 +70,7 @@ describe('the count of a request', () => {
     );
   });
 
-  it('grows with an image by its size, up to the largest', async () => {
+  test('grows with an image by its size, up to the largest', async () => {
     const count = async (width: number, height: number): Promise<number> => {
       const source = { type: 'base64' as const, media_type: 'image/png' as const, data: pngOf(width, height) };
       return (

@@ -66,7 +66,7 @@ test('whatever happens in whatever order, at most one probe is out, and nobody e
   );
 });
 
-test('it opens with the last of so many failures in a row, and not before', () => {
+test('a breaker opens with the last of so many failures in a row, and not before', () => {
   fc.assert(
     fc.property(fc.integer({ min: 1, max: 8 }), (failures) => {
       const breaker = new Breaker({ ...OPTIONS, failures, leastTries: 1_000 });
@@ -105,7 +105,7 @@ test('refusals that may be about one account open it by the second account, or b
   );
 });
 
-test('it opens where half of the tries of the last 30 s failed, however they are mixed', () => {
+test('a breaker opens where half of the tries of the last 30 s failed, however they are mixed', () => {
   fc.assert(
     fc.property(fc.array(fc.tuple(fc.boolean(), fc.nat(4_000)), { maxLength: 80 }), (tries) => {
       const breaker = new Breaker({ ...OPTIONS, failures: 1_000 });

@@ -19,7 +19,7 @@ test.each([
   expect(chosenDays()).toEqual({ from, to });
 });
 
-test('of days that were chosen one by one both are looked at', () => {
+test('of a span whose days were chosen one by one both ends are looked at', () => {
   range.value = 'own';
   ownDays.value = { first: '2026-02-27', last: '2026-02-28' };
   expect([chosenDays(), daysName()]).toEqual([

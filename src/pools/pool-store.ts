@@ -47,13 +47,13 @@ export class PoolStore extends Tables {
 
   /** @returns every lease, one after the other: all of them together would be too much to keep. */
   *leases(): Generator<PoolLease> {
-    for (const row of this.select<LeaseRow>('select * from leases')) yield leaseOf(row);
+    for (const row of this.select<LeaseRow>('select * from leases')) yield leaseOfRow(row);
   }
 
   /** @returns a lease by its id; undefined if there is none. */
   lease(id: string): PoolLease | undefined {
     const [row] = this.read<LeaseRow>('select * from leases where id = ?', id);
-    return row && leaseOf(row);
+    return row && leaseOfRow(row);
   }
 
   /** Writes a lease as it is now. */
@@ -73,7 +73,7 @@ export class PoolStore extends Tables {
   }
 }
 
-function leaseOf({ erased, pool_group, told_at, open, windows, seen_at, limits, ...same }: LeaseRow): PoolLease {
+function leaseOfRow({ erased, pool_group, told_at, open, windows, seen_at, limits, ...same }: LeaseRow): PoolLease {
   return {
     ...same,
     isErased: erased === 1,

@@ -190,6 +190,18 @@ export const MUTATIONS: readonly Mutation[] = [
     edits: [['      } else this.#unreported.add(name);\n', '      }\n']],
   },
   {
+    name: 'a lease that is used while its return is on the way, and told to nobody',
+    object: 'pool',
+    file: 'src/accounts/leases/lease.ts',
+    edits: [['this.#isOpen = this.#keepsAny || this.#isUsed;', 'this.#isOpen = this.#keepsAny;']],
+  },
+  {
+    name: 'an account that dies before its idle return, and is not asked',
+    object: 'pool',
+    file: 'src/accounts/leases/leases.ts',
+    edits: [['owes: !isIdle || (', 'owes: (']],
+  },
+  {
     name: 'a report that an account forgets when it dies',
     object: 'pool',
     file: 'src/accounts/leases/unreported-pools.ts',

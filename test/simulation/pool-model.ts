@@ -7,6 +7,8 @@ import type { World } from './world.ts';
 export const SHARES = { hour: 0.8, day: 1, week: 1.2, month: 1.2, total: 1.4 };
 const USABLE_MS = 60_000;
 const DEPLOYMENT = 'deployment';
+/** The pool that has no limit at first where the deployment has none. */
+export const UNLIMITED = 'group:blue';
 
 interface Spent {
   account: string;
@@ -40,6 +42,7 @@ export class PoolModel {
   readonly #totals = new Map<string, Total>();
   readonly #spanIds = new Map<string, string>();
   readonly #isLimited: boolean;
+  readonly #erased = new Set<string>();
   #allowed = 0;
   #usedAt = 0;
   #returnsWithin: number | undefined;
@@ -54,7 +57,16 @@ export class PoolModel {
     this.#isLimited = isLimited;
     this.#world = world;
     this.#accounts = accounts;
-    this.#pools = [...pools].map(([name, host]) => ({ name, host, limits: [{ from: world.clock.now, limit }] }));
+    this.#pools = [...pools].map(([name, host]) => ({
+      name,
+      host,
+      limits: [{ from: world.clock.now, limit: isLimited || name !== UNLIMITED ? limit : Number.POSITIVE_INFINITY }],
+    }));
+  }
+
+  /** Somebody has asked to erase an account. */
+  erases(account: string): void {
+    this.#erased.add(account);
   }
 
   /** Something was billed beyond what was held for it. */
@@ -91,7 +103,8 @@ export class PoolModel {
       // Nothing is held from a pool without limits.
       if (this.#isLimited || pool.name !== DEPLOYMENT) {
         this.#checkLimit(pool);
-        this.#checkGrants(pool, leases, leaseIds);
+        // From a pool without a limit an account may hold what it likes, without a word.
+        if (pool.limits[0]?.limit !== Number.POSITIVE_INFINITY) this.#checkGrants(pool, leases, leaseIds);
       }
       if (leases.some(({ open, account }) => open === 1 && account !== null) && pool.host.storage.armed === null) {
         throw new Violation(`${pool.name} has leases open, and no alarm`);
@@ -105,6 +118,30 @@ export class PoolModel {
       if (open.length > 0) throw new Violation(`leased in the end: ${pool.name} ${JSON.stringify(open)}`);
     }
     this.#checkSums();
+    for (const pool of this.#pools) this.#checkCounts(pool);
+  }
+
+  /** A pool counts for each account what its ledger says, in the windows of now. */
+  #checkCounts(pool: Watched): void {
+    const leaseIds = this.#readRows();
+    const leases = new Map(this.#leases(pool).map((lease) => [String(lease.id), lease]));
+    for (const account of this.#accounts.keys()) {
+      // Of what was erased the costs are not known here.
+      if (this.#erased.has(account)) continue;
+      const lease = leases.get(leaseIds.get(account) ?? '');
+      const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
+        windows: Record<string, Figures>;
+      };
+      for (const period of PERIODS) {
+        const { start } = spanAt(period, this.#world.clock.now);
+        const id = this.#spanId(period, start);
+        const spent = this.#sum(pool.name, period, start, account);
+        const counted = windows[id]?.spent ?? 0;
+        if (spent !== counted) {
+          throw new Violation(`${account} has spent ${spent} in ${pool.name} ${id}, and ${counted} is counted`);
+        }
+      }
+    }
   }
 
   /** @returns the ids of the leases by the accounts that have one */

@@ -12,7 +12,7 @@ import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
 import { settle } from './clock.ts';
 import type { Host } from './host.ts';
-import { PoolModel, SHARES } from './pool-model.ts';
+import { PoolModel, SHARES, UNLIMITED } from './pool-model.ts';
 import { findFailure, type Search } from './property.ts';
 import { FAULTS, type Mishaps, type Scheduler, World } from './world.ts';
 
@@ -114,7 +114,7 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
     const accounts = new Map(ACCOUNTS.map((name) => [name, hostOf('ACCOUNT', name)]));
     const { isLimited } = scenario;
     const model = new PoolModel(world, accounts, pools, { limit: LIMIT, isLimited });
-    await limitAll(pools);
+    await limitAll([...pools].filter(([name]) => isLimited || name !== UNLIMITED).map(([, host]) => host));
     const look = () => model.look();
     const sharers = new Sharers(world, model, isLimited);
     sharers.issue(scenario.commands);
@@ -134,8 +134,8 @@ async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void>
 const settings = settingsOf(env);
 
 /** Gives pools their limits, before anything else happens. */
-async function limitAll(pools: ReadonlyMap<string, Host>): Promise<void> {
-  for (const host of pools.values()) {
+async function limitAll(pools: readonly Host[]): Promise<void> {
+  for (const host of pools) {
     void host.invoke('setLimits', [limitsOf(LIMIT)]);
     await settle();
     host.flush();
@@ -183,6 +183,7 @@ class Sharers {
         this.#model.allow(5_000);
         return await this.#settle(command.account, this.#newId(), 5_000, this.#world.clock.now);
       case 'erase':
+        this.#model.erases(command.account);
         return void (await this.#call(command.account, (object) => object.erase()));
       case 'corrupt':
         for (const corruption of CORRUPTIONS) hostOf('POOL', 'deployment').storage.exec(corruption, []);

@@ -42,7 +42,8 @@ export class PoolModel {
   readonly #totals = new Map<string, Total>();
   readonly #spanIds = new Map<string, string>();
   readonly #isLimited: boolean;
-  readonly #erased = new Set<string>();
+  /** The accounts whose rows are not all there any more. */
+  readonly #forgot = new Set<string>();
   #allowed = 0;
   #usedAt = 0;
   #returnsWithin: number | undefined;
@@ -62,11 +63,6 @@ export class PoolModel {
       host,
       limits: [{ from: world.clock.now, limit: isLimited || name !== UNLIMITED ? limit : Number.POSITIVE_INFINITY }],
     }));
-  }
-
-  /** Somebody has asked to erase an account. */
-  erases(account: string): void {
-    this.#erased.add(account);
   }
 
   /** Something was billed beyond what was held for it. */
@@ -126,8 +122,7 @@ export class PoolModel {
     const leaseIds = this.#readRows();
     const leases = new Map(this.#leases(pool).map((lease) => [String(lease.id), lease]));
     for (const account of this.#accounts.keys()) {
-      // Of what was erased the costs are not known here.
-      if (this.#erased.has(account)) continue;
+      if (this.#forgot.has(account)) continue;
       const lease = leases.get(leaseIds.get(account) ?? '');
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, Figures>;
@@ -160,6 +155,7 @@ export class PoolModel {
       for (const [id, spent] of this.#spent) {
         // It was erased: what it has cost stays, and is no more than what was told.
         if (spent.account !== account || known.has(id)) continue;
+        this.#forgot.add(account);
         spent.amount = Math.min(spent.amount, this.#costs.get(id) ?? spent.amount);
       }
     }

@@ -183,7 +183,6 @@ class Sharers {
         this.#model.allow(5_000);
         return await this.#settle(command.account, this.#newId(), 5_000, this.#world.clock.now);
       case 'erase':
-        this.#model.erases(command.account);
         return void (await this.#call(command.account, (object) => object.erase()));
       case 'corrupt':
         for (const corruption of CORRUPTIONS) hostOf('POOL', 'deployment').storage.exec(corruption, []);

@@ -96,6 +96,29 @@ export function grantLease(
   return lease;
 }
 
+/**
+ * Moves what a lease has spent to the lease of nobody. Changes the counts. The caller must store both.
+ *
+ * @returns the windows of the lease of nobody as they are now
+ */
+export function moveToNobody(
+  books: LeaseBooks,
+  lease: KnownLease,
+  nobody: KnownLease | undefined,
+  now: number,
+): Record<string, LeasedWindow> {
+  addToCounts(books, lease, -1, now);
+  if (nobody) addToCounts(books, nobody, -1, now);
+  const windows: Record<string, LeasedWindow> = {};
+  for (const [id, window] of [...Object.entries(nobody?.windows ?? {}), ...Object.entries(lease.windows)]) {
+    if (isOver(window, now)) continue;
+    const spent = (windows[id]?.spent ?? 0) + window.spent;
+    windows[id] = { end: window.end, spent, granted: spent };
+  }
+  addToCounts(books, { ...lease, windows }, 1, now);
+  return windows;
+}
+
 /** @returns what a lease has in the requested windows, by their ids. */
 export function answerFor(
   books: LeaseBooks,

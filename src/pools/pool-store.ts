@@ -20,6 +20,8 @@ export interface PoolLease extends KnownLease {
   epoch: number;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
+  /** When its erased account gave it up; milliseconds since 1970. Then its sums are counted for nobody. */
+  droppedAt: number | null;
 }
 
 type LeaseRow = {
@@ -36,6 +38,7 @@ type LeaseRow = {
   limits: string | null;
   epoch: number;
   told: number;
+  dropped_at: number | null;
 };
 
 /** The rows of a pool. */
@@ -56,6 +59,16 @@ export class PoolStore extends Tables {
     return row && leaseOfRow(row);
   }
 
+  /**
+   * Deletes leases that were given up before a time.
+   *
+   * @returns when the first of the others was given up; milliseconds since 1970
+   */
+  forgetDropped(until: number): number | undefined {
+    this.write('delete from leases where dropped_at <= ?', until);
+    return this.figure('select min(dropped_at) from leases where dropped_at is not null');
+  }
+
   /** Writes a lease as it is now. */
   put(lease: PoolLease): void {
     const { id, account, incarnation, seq, epoch, told } = lease;
@@ -68,12 +81,23 @@ export class PoolStore extends Tables {
       windows: writeFormat('grants', { windows: lease.windows }),
       seen_at: lease.seenAt,
       limits: lease.limits && JSON.stringify(lease.limits),
+      dropped_at: lease.droppedAt,
     };
     this.insert('leases', row, 'insert or replace');
   }
 }
 
-function leaseOfRow({ erased, pool_group, told_at, open, windows, seen_at, limits, ...same }: LeaseRow): PoolLease {
+function leaseOfRow({
+  erased,
+  pool_group,
+  told_at,
+  open,
+  windows,
+  seen_at,
+  limits,
+  dropped_at,
+  ...same
+}: LeaseRow): PoolLease {
   return {
     ...same,
     isErased: erased === 1,
@@ -82,6 +106,7 @@ function leaseOfRow({ erased, pool_group, told_at, open, windows, seen_at, limit
     open: open === 1,
     windows: readFormat<{ windows: Record<string, LeasedWindow> }>('grants', windows).windows,
     seenAt: seen_at,
+    droppedAt: dropped_at,
     limits: limits === null ? null : (JSON.parse(limits) as PoolLimits),
   };
 }

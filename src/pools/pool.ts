@@ -22,10 +22,11 @@ import { toUsd } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import { settingsOf } from '../settings/settings.ts';
 import { AccountRecount } from './account-recount.ts';
-import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, type PoolRules } from './grant.ts';
+import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, moveToNobody, type PoolRules } from './grant.ts';
 import { DEPLOYMENT_POOL, poolOf } from './pool-name.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
+import { NOBODY } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
 /** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
@@ -35,6 +36,8 @@ const MOST_SILENT_MS = 15 * MINUTE_MS;
 /** How many accounts one alarm asks, and how many at the same time. (An object may have six open connections.) */
 const ASKED_AT_ONCE = 300;
 const ASKED_TOGETHER = 5;
+/** A call that was on its way when its lease was given up comes within this time. Milliseconds. */
+const DROPPED_MS = 10 * MINUTE_MS;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 
@@ -80,7 +83,9 @@ export class Pool extends EdgeObject implements PoolObject {
   leaseJson(text: string): string {
     const call = JSON.parse(text) as LeaseCall;
     const known = this.#books.open.get(call.lease) ?? this.#store.lease(call.lease);
-    const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
+    // A call for a lease that was given up has come late.
+    const isLate = known && (known.droppedAt !== null || !isNewer(call, known));
+    const lease = isLate ? known : this.#take(call, known);
     const answer: LeaseAnswer = {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
       epoch: lease.epoch,
@@ -161,6 +166,24 @@ export class Pool extends EdgeObject implements PoolObject {
     return { accounts: asked.length };
   }
 
+  /** Deletes a lease that its erased account has given up. What was spent stays counted, for nobody. */
+  dropLease(id: string): void {
+    const lease = this.#books.open.get(id) ?? this.#store.lease(id);
+    if (!lease || lease.droppedAt !== null) return;
+    const now = this.now();
+    const nobody = this.#store.lease(NOBODY);
+    const windows = moveToNobody(this.#books, lease, nobody, now);
+    const nameless = { account: null, isErased: true, group: null, seenAt: null, limits: null, open: false };
+    this.#store.together(() => {
+      this.#used.drop(id);
+      this.#store.put({ ...lease, ...nameless, id: NOBODY, incarnation: 0, seq: 0, windows, toldAt: now });
+      // A call that was on its way must not bring it back, so it is known for some time.
+      this.#store.put({ ...lease, ...nameless, windows: {}, droppedAt: now });
+    });
+    this.#books.open.delete(id);
+    this.around.alarm.wakeFor(now + DROPPED_MS);
+  }
+
   /** Asks accounts that have a lease and have been silent. */
   override async alarm(): Promise<void> {
     this.around.alarm.fired();
@@ -172,6 +195,8 @@ export class Pool extends EdgeObject implements PoolObject {
       await Promise.all(asked.slice(at, at + ASKED_TOGETHER).map((lease) => this.#ask(lease)));
     }
     await this.#goOnRecounting();
+    const dropped = this.#store.forgetDropped(now - DROPPED_MS);
+    if (dropped !== undefined) this.around.alarm.wakeFor(dropped + DROPPED_MS);
     if (asked.length < silent.length) this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     for (const lease of this.#open()) this.around.alarm.wakeFor(Math.max(this.now() + ASK_ON_MS, this.#askAt(lease)));
   }
@@ -200,6 +225,7 @@ export class Pool extends EdgeObject implements PoolObject {
       limits: isErased ? null : (call.limits ?? null),
       epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
       told,
+      droppedAt: null,
     };
     if (open) this.#books.open.set(lease.id, lease);
     else this.#books.open.delete(lease.id);

@@ -5,10 +5,13 @@ import { SUM_COLUMNS } from '../pricing/usage-sums.ts';
 
 /** Replaces a name that was erased. */
 export const ERASED = '(erased)';
+/** Replaces a lease's id, for the sums of erased accounts. */
+export const NOBODY = '';
 
 /**
  * A lease is one row, rewritten by each call that is newer. An erased account's name stays until it has nothing leased any
- * more, only to be asked by; then `account` is null. `told` is the change up to which an account has reported its sums.
+ * more, only to be asked by; then `account` is null. When the account has given the lease up, its sums move to the row of
+ * nobody, and it is deleted soon after `dropped_at`. `told` is the change up to which an account has reported its sums.
  *
  * `used` has the sums of a day by model, token, user or tag, and by the group that has paid. `lease` is empty for the sums of
  * all that were erased.
@@ -30,8 +33,10 @@ export const POOL_MIGRATIONS: readonly Migration[] = [
         seen_at integer,
         limits text,
         epoch integer not null,
-        told integer not null default -1
+        told integer not null default -1,
+        dropped_at integer
       ) strict, without rowid;
+      create index dropped on leases (dropped_at) where dropped_at is not null;
       create table used (
         dimension text not null,
         day integer not null,

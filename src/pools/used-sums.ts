@@ -15,14 +15,12 @@ import {
   usageTotal,
 } from '../pricing/usage-sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
-import { ERASED } from './tables.ts';
+import { ERASED, NOBODY } from './tables.ts';
 
 type UsedRow = Record<string, SqlStorageValue> & UsageSums;
 
 const ALL = ['model', ...DIMENSIONS] as const;
 const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
-/** Replaces a lease's id, for the sums of erased accounts. */
-const NOBODY = '';
 
 /** Keeps what accounts have reported: a row for each day, account, group, and model, token, user or tag. */
 export class UsedSums extends Rows {
@@ -52,6 +50,11 @@ export class UsedSums extends Rows {
         ...packSums(unpackSums(row.sums)),
       );
     }
+  }
+
+  /** Moves what a lease has reported to the sums of nobody. */
+  drop(lease: string): void {
+    this.takeOver(lease, { epoch: 0, sums: { since: 0, seq: 0, rows: [], whole: [] }, late: [] });
   }
 
   /** Deletes the sums of leases that the pool does not know. */

@@ -112,6 +112,7 @@ export class PoolModel {
     for (const pool of this.#pools) {
       const open = this.#leases(pool).filter((lease) => lease.open === 1);
       if (open.length > 0) throw new Violation(`leased in the end: ${pool.name} ${JSON.stringify(open)}`);
+      this.#checkCounted(pool);
     }
     this.#checkSums();
     for (const pool of this.#pools) this.#checkCounts(pool);
@@ -137,6 +138,23 @@ export class PoolModel {
         }
       }
     }
+  }
+
+  /** What a pool counts in all is what was spent, erased or not. */
+  #checkCounted(pool: Watched): void {
+    const counted = this.#leases(pool).reduce((sum, { windows }) => {
+      const figures = (JSON.parse(String(windows)) as { windows: Record<string, Figures> }).windows;
+      return sum + (figures.total?.spent ?? 0);
+    }, 0);
+    const [table, by] =
+      pool.name === DEPLOYMENT ? ['rollups', ''] : ['group_rollups', `and pool_group = '${pool.name.slice(6)}'`];
+    let spent = 0;
+    for (const host of this.#accounts.values()) {
+      const [folded] = read(host, 'ledger', `select coalesce(sum(cost), 0) as cost from ${table} where true ${by}`);
+      const query = `select cost from ledger where status != 'held' and id > '${markerOf(host)}' ${by}`;
+      for (const { cost } of [...(folded ? [folded] : []), ...read(host, 'ledger', query)]) spent += Number(cost);
+    }
+    if (counted !== spent) throw new Violation(`${spent} was spent in ${pool.name} in all, and ${counted} is counted`);
   }
 
   /** @returns the ids of the leases by the accounts that have one */
@@ -241,7 +259,7 @@ export class PoolModel {
   /** No account goes beyond what its pool has written down. */
   #checkGrants(pool: Watched, rows: LeaseRows, leaseIds: ReadonlyMap<string, string>): void {
     const leases = new Map(rows.map((lease) => [String(lease.id), lease]));
-    for (const account of this.#accounts.keys()) {
+    for (const [account, host] of this.#accounts) {
       const lease = leases.get(leaseIds.get(account) ?? '');
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, { granted: number }>;
@@ -250,7 +268,7 @@ export class PoolModel {
         const { start } = spanAt(period, this.#world.clock.now);
         const used = this.#sum(pool.name, period, start, account);
         const id = this.#spanId(period, start);
-        const granted = windows[id]?.granted ?? 0;
+        const granted = (windows[id]?.granted ?? 0) + (basesOf(host)[pool.name]?.[id] ?? 0);
         if (used > granted + this.#allowed) {
           throw new Violation(`${account} has used ${used} of ${granted} in ${pool.name} ${id}`);
         }
@@ -275,8 +293,7 @@ export class PoolModel {
       const folded = 'select coalesce(sum(cost), 0) as cost from rollups where model';
       const [row] = read(host, 'ledger', `${folded} != '(erased)'`);
       const [erased] = read(host, 'ledger', `${folded} = '(erased)'`);
-      const [fold] = read(host, 'ledger', "select value from meta where key = 'fold'");
-      const { marker } = (fold ? JSON.parse(String(fold.value)) : { marker: '' }) as { marker: string };
+      const marker = markerOf(host);
       const rest = read(host, 'ledger', `select cost from ledger where status != 'held' and id > '${marker}'`);
       const named = Number(row?.cost ?? 0) + rest.reduce((sum, { cost }) => sum + Number(cost), 0);
       const own = reported.get(id ?? '') ?? 0;
@@ -290,8 +307,7 @@ export class PoolModel {
 
   /** What was spent by tag, and by tag and group, is what the ledger says; each request has one tag here. */
   #checkTags(account: string, host: Host, pool: Watched, lease: string): void {
-    const [fold] = read(host, 'ledger', "select value from meta where key = 'fold'");
-    const { marker } = (fold ? JSON.parse(String(fold.value)) : { marker: '' }) as { marker: string };
+    const marker = markerOf(host);
     for (const group of ['', 'and pool_group is not null']) {
       const [table, by] = group === '' ? ['dimensions', "''"] : ['group_dimensions', 'pool_group'];
       const own = `select value, grouped, sum(cost) as cost from (
@@ -329,6 +345,18 @@ type LeaseRows = ReturnType<typeof read>;
 function leaseIdOf(host: Host): string | undefined {
   const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
   return identity && (JSON.parse(String(identity.value)) as { id: string }).id;
+}
+
+/** @returns the marker: rows of the ledger after this id are not in its rollups yet */
+function markerOf(host: Host): string {
+  const [fold] = read(host, 'ledger', "select value from meta where key = 'fold'");
+  return fold ? (JSON.parse(String(fold.value)) as { marker: string }).marker : '';
+}
+
+/** @returns by pool and window: what pools count for nobody, because the account has spent it before an erasure */
+function basesOf(host: Host): Record<string, Record<string, number>> {
+  const [identity] = read(host, 'ledger', "select value from meta where key = 'lease'");
+  return identity ? (JSON.parse(String(identity.value)) as { base: Record<string, Record<string, number>> }).base : {};
 }
 
 interface Figures {

@@ -38,6 +38,9 @@ export class Lease {
   #keepsAny = false;
   /** Whether it was used since the newest call. */
   #isUsed = false;
+  /** By window: what the newest call tells that the account has spent. */
+  #telling: Record<string, Nanodollars> = {};
+  #told: Readonly<Record<string, Nanodollars>> | undefined;
   /** What was settled since the last call. */
   #flow = 0;
   /** The most that was held at one time since the last call. */
@@ -57,6 +60,12 @@ export class Lease {
   /** @returns whether the pool may count more or less for this account than it has spent. */
   get isOpen(): boolean {
     return this.#isOpen;
+  }
+
+  /** @returns by window what the account has spent, if the pool knows all of it; otherwise undefined. */
+  get told(): Readonly<Record<string, Nanodollars>> | undefined {
+    const isAll = this.#each().every(({ id, window }) => window.settled === (this.#told?.[id] ?? 0));
+    return isAll ? this.#told : undefined;
   }
 
   /** @returns whether the pool may count more for this account than it has spent and holds. */
@@ -142,6 +151,8 @@ export class Lease {
     this.#flow = 0;
     this.#peak = held + demand.most;
     // The lease is closed when the pool has confirmed that.
+    this.#telling = Object.fromEntries(windows.map(({ id, spent }) => [id, spent]));
+    this.#told = undefined;
     this.#keepsAny = windows.some(({ kept, want }) => kept + want > 0);
     this.#isOpen = true;
     this.#isUsed = false;
@@ -160,6 +171,7 @@ export class Lease {
       this.#grants.set(grant.id, { ...grant, granted });
     }
     this.#slice = slice;
+    this.#told = this.#telling;
     this.#isOpen = this.#keepsAny || this.#isUsed;
     this.#usableUntil = sentAt + USABLE_MS;
   }

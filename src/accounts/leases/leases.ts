@@ -1,7 +1,8 @@
 /** Keeps and renews leases: what an account may hold from the pools that it shares. */
 
 import { SharedCall } from '../../async/shared-call.ts';
-import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
+import { type Budget, type Hold, type WindowTotal, windowsOfGroup } from '../../budget/state.ts';
+import { byPeriod, PERIODS, type Period, spanId } from '../../budget/windows.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { LeaseAnswer, LeaseCall, SumsReport } from '../../durable/contracts/pool.ts';
 import type { Surroundings } from '../../durable/edge-object.ts';
@@ -234,15 +235,54 @@ export class Leases {
     return namelessSums(tables, told > tables.seq ? -1 : told);
   }
 
-  /** Hands over to the pools what is left after an erasure. @returns whether there is more to hand over */
+  /**
+   * Hands over to the pools what is left after an erasure. Then the account gives up its leases: its pools delete them, and
+   * count their sums for nobody. If it comes back, it gets new ones.
+   *
+   * @returns whether there is more to hand over
+   */
   async handOver(): Promise<boolean> {
-    for (const name of this.#handovers.pools) await this.#tell(this.#lease(name)).catch(leaveToNext);
-    return this.#handovers.pools.length > 0;
+    const untold = this.#isLeaving ? this.#identity.pools.filter((name) => !this.#open.get(name)?.lease.told) : [];
+    for (const name of new Set([...this.#handovers.pools, ...untold])) {
+      await this.#tell(this.#lease(name)).catch(leaveToNext);
+    }
+    this.#giveUp();
+    const { env } = this.#around;
+    for (const dropped of this.#identity.dropped) {
+      const place = { pools: env, settings: settingsOf(env), name: dropped.pool };
+      await callPool(place, (pool) => pool.dropLease(dropped.id)).then(
+        () => this.#identity.forget(dropped),
+        leaveToNext,
+      );
+    }
+    return this.isHandingOver;
   }
 
-  /** @returns whether something is left to hand over. */
+  /** @returns whether something is left to hand over, or to give up. */
   get isHandingOver(): boolean {
-    return this.#handovers.pools.length > 0;
+    return this.#handovers.pools.length > 0 || this.#identity.dropped.length > 0 || this.#isLeaving;
+  }
+
+  /** @returns whether the account was erased, holds nothing any more, and was not used since. */
+  get #isLeaving(): boolean {
+    const { budget, tables } = this.#holder;
+    const isErased = !this.#isNamed && budget.holds.size === 0 && tables.meta('erasing') === undefined;
+    return isErased && this.#identity.pools.length > 0;
+  }
+
+  /** Gives up the leases, if each pool knows all that the account has spent. */
+  #giveUp(): void {
+    if (!this.#isLeaving || this.#handovers.pools.length > 0) return;
+    const told = new Map<string, Readonly<Record<string, Nanodollars>>>();
+    for (const name of this.#identity.pools) {
+      const open = this.#open.get(name);
+      if (!open?.lease.told || open.calls.isRunning) return;
+      told.set(name, open.lease.told);
+    }
+    this.#identity.giveUp(told);
+    this.#open.clear();
+    this.#unreported.clear();
+    this.#sums.forget();
   }
 
   #lease(name: string): OpenLease {
@@ -251,7 +291,8 @@ export class Leases {
     const id = poolOf(name);
     const { budget } = this.#holder;
     const { group } = id;
-    const lease = new Lease(id, () => (group === undefined ? budget.windows : windowsOfGroup(budget, group)));
+    const windows = () => (group === undefined ? budget.windows : windowsOfGroup(budget, group));
+    const lease = new Lease(id, () => withoutBase(windows(), this.#identity.baseOf(name)));
     const calls = new SharedCall(() => this.#call(open));
     const open: OpenLease = { name, lease, calls, demand: NO_DEMAND, isLeased: false };
     this.#open.set(name, open);
@@ -351,6 +392,18 @@ export class Leases {
 const USED_SINCE_ERASURE = 'used_since_erasure';
 const NO_LEASES: readonly OpenLease[] = [];
 const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };
+
+/** @returns windows without what a pool counts for nobody. */
+function withoutBase(
+  windows: Record<Period, WindowTotal>,
+  base: Readonly<Record<string, Nanodollars>> | undefined,
+): Record<Period, WindowTotal> {
+  if (base === undefined) return windows;
+  return byPeriod(PERIODS, (period) => {
+    const window = windows[period];
+    return { ...window, settled: window.settled - (base[spanId(period, window.start)] ?? 0) };
+  });
+}
 
 /** Ignores the failure of a call that nobody waits for. The next call reports the same. */
 function leaveToNext(): void {}

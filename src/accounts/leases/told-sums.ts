@@ -41,6 +41,11 @@ export class ToldSums {
     return this.#told !== this.#ledger.seq || this.#settledTold < this.#settled;
   }
 
+  /** Notes that the pool knows nothing, because the account reports under another id from now on. */
+  forget(): void {
+    this.#told = undefined;
+  }
+
   /** Notes that something was settled. */
   changed(): void {
     this.#settled += 1;

@@ -12,6 +12,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   usage(query: SharedUsageQuery): SharedUsageReport;
   recount(): { accounts: number };
+  dropLease(id: string): void;
 }
 
 /** A call of an account to a pool. All figures are absolute, so a call may come twice, late, or never. */

@@ -194,6 +194,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/lease.ts',
     edits: [['this.#isOpen = this.#keepsAny || this.#isUsed;', 'this.#isOpen = this.#keepsAny;']],
+    seed: '2',
   },
   {
     name: 'an account that dies before its idle return, and is not asked',

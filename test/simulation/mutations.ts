@@ -161,7 +161,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [[' || call.owes === true || isUntold;', ' || call.owes === true;']],
-    seed: '36',
+    seed: '4',
   },
   {
     name: 'a recount that keeps what was wrong',
@@ -212,6 +212,7 @@ export const MUTATIONS: readonly Mutation[] = [
         'if (!this.#isWoken) for (const name of this.#afterWake())',
       ],
     ],
+    seed: '3',
   },
   {
     name: 'an account that is erased before it has reported',

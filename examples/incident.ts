@@ -76,5 +76,7 @@ for await (const text of stream?.textDeltas() ?? []) process.stdout.write(text);
 
 const { data: subagents } = await sluice.conversations.list({ parent: conversation });
 console.log(`\nSubagents: ${subagents.map(({ id }) => id).join(', ')}`);
-const { data: agents } = await sluice.usage({ group_by: 'agent' });
-for (const { key, cost_usd, requests } of agents) if (key) console.log(`${key}: $${cost_usd} in ${requests} requests`);
+for (const id of [conversation, ...subagents.map(({ id }) => id)]) {
+  const { agent, cost_usd } = await sluice.conversations.get(id);
+  console.log(`${agent?.name}: $${cost_usd}`);
+}

@@ -72,7 +72,7 @@ export const usage: Resource = resource({
       operation: 'getUsage',
       summary: 'Sum what was spent',
       description:
-        'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
+        'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account, the own one by default. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
       query: usageQuery,
       answer: {
         description: 'The sums, and their total.',

@@ -22,13 +22,11 @@ export function usageRoutes() {
       const { account, format, group, group_by, ...days } = validate(usageQuery, c.req.query());
       const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
       if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
-      const isOfAll = account === undefined && hasScope(c.get('identity'), 'admin');
-      if (isOfAll && isReportedGroup(group_by)) {
+      if (isSharedGroup(group_by) || (isOfAny(c) && isReportedGroup(group_by))) {
         return answer(await deploymentPool(c)((pool) => pool.usage({ ...days, group_by, group })));
       }
-      if (isOfAll || isSharedGroup(group_by)) {
-        throw invalidRequest('Sums by conversation and tool are of one account. Say which one with `account`.');
-      }
+      if (group !== undefined)
+        throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
       const id = ownOrAny(c, account ?? c.get('identity').account);
       return answer(await accountOf(c, id)((object) => object.usage({ ...days, group_by })));
     })

@@ -160,7 +160,7 @@ export const settingsSchema = z.object({
   ),
   DEPLOYMENT_LIMITS: z.optionally(
     jsonSetting(poolLimitsSchema),
-    'JSON: limits in USD for all accounts together. `{}` is no limit: it only adds up what they spend.',
+    'JSON: limits in USD for all accounts together. With `{}` an admin can set them later.',
   ),
   RETENTION_DAYS: z.described(
     countSetting(30, 1, MOST_DAYS),

@@ -161,7 +161,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [[' || call.owes === true || isUntold;', ' || call.owes === true;']],
-    seed: '36',
+    seed: '4',
   },
   {
     name: 'a recount that keeps what was wrong',
@@ -194,6 +194,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/lease.ts',
     edits: [['this.#isOpen = this.#keepsAny || this.#isUsed;', 'this.#isOpen = this.#keepsAny;']],
+    seed: '2',
   },
   {
     name: 'an account that dies before its idle return, and is not asked',
@@ -211,6 +212,7 @@ export const MUTATIONS: readonly Mutation[] = [
         'if (!this.#isWoken) for (const name of this.#afterWake())',
       ],
     ],
+    seed: '3',
   },
   {
     name: 'an account that is erased before it has reported',

@@ -8,7 +8,7 @@ export const SHARES = { hour: 0.8, day: 1, week: 1.2, month: 1.2, total: 1.4 };
 const USABLE_MS = 60_000;
 const DEPLOYMENT = 'deployment';
 /** The pool that has no limit at first where the deployment has none. */
-export const UNLIMITED = 'group:blue';
+export const UNLIMITED = 'group:red';
 
 interface Spent {
   account: string;

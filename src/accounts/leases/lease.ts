@@ -1,3 +1,4 @@
+import type { SharedCall } from '../../async/shared-call.ts';
 import type { Purse } from '../../budget/purses.ts';
 import type { WindowTotal } from '../../budget/state.ts';
 import { limitName, PERIODS, type Period, spanId } from '../../budget/windows.ts';
@@ -23,6 +24,16 @@ export interface Demand {
 }
 
 export const NO_DEMAND: Demand = { least: 0, most: 0 };
+
+/** A lease, and the calls that are made for it. */
+export interface OpenLease {
+  name: string;
+  lease: Lease;
+  calls: SharedCall;
+  demand: Demand;
+  /** Whether requests are held from it. Otherwise it is only there to report. */
+  isLeased: boolean;
+}
 
 /** What an account has leased from one pool. It is never stored: an object that wakes leases again. */
 export class Lease {

@@ -15,7 +15,7 @@ import type { Ledger } from '../ledger/ledger.ts';
 import { namelessSums } from '../ledger/report-sums.ts';
 import type { Closing } from '../ledger/tables.ts';
 import { Handovers } from './handovers.ts';
-import { type Demand, Lease, NO_DEMAND } from './lease.ts';
+import { type Demand, Lease, NO_DEMAND, type OpenLease } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
 import { UnreportedPools } from './unreported-pools.ts';
@@ -36,19 +36,8 @@ interface Leaseholder {
   limits: () => Limits;
 }
 
-/** A lease, and the calls that are made for it. */
-interface OpenLease {
-  name: string;
-  lease: Lease;
-  calls: SharedCall;
-  demand: Demand;
-  /** Whether requests are held from it. Otherwise it is only there to report. */
-  isLeased: boolean;
-}
-
 /**
- * Keeps what an account has leased from the pools that it shares. Leases are only in memory: an object that wakes has none,
- * and
+ * Keeps what an account has leased from the pools that it shares. Leases are only in memory: an object that wakes has none, and
  * asks its pools again with a higher incarnation. Holds are rows, so they stay.
  */
 export class Leases {
@@ -60,10 +49,7 @@ export class Leases {
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
   #group: string | undefined;
-  /**
-   * Whether a request has come since the object woke, or since an erasure that pools do not know yet. Before that it has no
-   * name.
-   */
+  /** Whether a request has come since the object woke, or since an erasure. Before that it has no name. */
   #isNamed: boolean;
   #seenAt: number | undefined;
   #uses = 0;

@@ -106,6 +106,10 @@ test('an admin sees the tools of any account, as a table too', async () => {
     null: { requests: 1 },
   });
   expect(data).toHaveLength(2);
+  // Without an account it is the admin's own, as it is for everybody.
+  const own = (await (await edge.fetch('/usage?group_by=tool', { headers })).json()) as UsageReport;
+  expect(own.data).toEqual([]);
+  expect((await edge.fetch('/usage?group_by=tool&group=red', { headers })).status).toBe(400);
   const csv = await (await edge.fetch('/usage?group_by=tool&format=csv&account=alice', { headers })).text();
   const [names = [], weatherLine = []] = csv.split('\r\n').map((line) => line.split(','));
   expect([names.at(0), names.slice(-3)]).toEqual(['tool', ['calls', 'errors', 'ms']]);

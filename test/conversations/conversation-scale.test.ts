@@ -10,6 +10,7 @@ import type { Upstream } from '../../src/upstream/upstream.ts';
 import { atRest, bindings, countRows, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { changeProfile } from '../support/damage.ts';
 import { eventually } from '../support/eventually.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
 import { backupOf } from '../support/long-backup.ts';
 import { resetAll } from '../support/reset.ts';
 import { alternatingRoles } from '../support/roles.ts';
@@ -24,6 +25,7 @@ const account = () => accountStub(bindings, {}, 'alice');
 const question = (content: unknown) => ({ messages: [{ role: 'user', content }] });
 
 test('the 2,000th turn writes as many rows as the 10th', async () => {
+  alarmsByHand();
   await say(bodyOf('Hello'));
   for (let i = 2; i < 9; i += 1) await say(question(`Question ${i}`));
   await atRest();
@@ -155,6 +157,7 @@ test('events and messages above the row limit are kept without loss, and can be 
 });
 
 test('a turn costs three calls of objects, and four rows more a second while it is said', async () => {
+  alarmsByHand();
   // An account is put on the list of accounts once.
   await say(bodyOf('Hello'));
   await atRest();

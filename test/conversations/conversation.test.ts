@@ -8,6 +8,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { atRest, bindings, countRows, readOf, rowsOf, simulate, storedLog, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { ask, bodyOf, eventsIn, listen, requestOf, say, textOf, turnOf } from '../support/turns.ts';
 
@@ -111,6 +112,7 @@ describe('a turn', () => {
   });
 
   test('writes at most 16 rows for 500 events in one piece, in both objects', async () => {
+    alarmsByHand();
     const long = encodeURIComponent('word '.repeat(1_500));
     await say(bodyOf('Hello', { max_tokens: 20_000 }));
     await atRest();

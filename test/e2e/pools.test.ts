@@ -38,7 +38,8 @@ const settings = () => ({
   SIGNING_SECRET: SECRET,
   ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
   ANTHROPIC_BASE_URL: upstream.url,
-  DEPLOYMENT_LIMITS: JSON.stringify({ usd_per_month: LIMIT / 1e9 }),
+  // In all: a month may end in the middle of the race.
+  DEPLOYMENT_LIMITS: JSON.stringify({ usd_total: LIMIT / 1e9 }),
 });
 
 beforeAll(async () => {
@@ -176,7 +177,7 @@ test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what t
   await expect.poll(() => callers.answered, { interval: 20 }).toBeGreaterThan(accounts.length * 2);
   callers.close();
   await expect.poll(() => callers.running, { interval: 20 }).toBe(0);
-  await expect.poll(async () => (await api<PoolQuotaReport>('/pools/deployment')).month.leased_usd).toBe(0);
+  await expect.poll(async () => (await api<PoolQuotaReport>('/pools/deployment')).total.leased_usd).toBe(0);
   isHanging = true;
   const killed = tokens.slice(0, KILLED).map((token) => callers.once(token));
   await expect.poll(() => hanging, { interval: 5 }).toBe(KILLED);
@@ -195,12 +196,12 @@ test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what t
   expect(odd).toEqual([]);
 
   const standings = await Promise.all(accounts.map((account) => api<QuotaReport>(`/accounts/${account}`)));
-  const held = standings.reduce((sum, { month }) => sum + nano(month.held_usd), 0);
-  const settled = standings.reduce((sum, { month }) => sum + nano(month.settled_usd), 0);
+  const held = standings.reduce((sum, { total }) => sum + nano(total.held_usd), 0);
+  const settled = standings.reduce((sum, { total }) => sum + nano(total.settled_usd), 0);
   // Of what was killed the rest is held, and of the pool nothing else is leased.
   const pool = async () => {
-    const { month } = await api<PoolQuotaReport>('/pools/deployment');
-    return { spent: nano(month.spent_usd), leased: nano(month.leased_usd) };
+    const { total } = await api<PoolQuotaReport>('/pools/deployment');
+    return { spent: nano(total.spent_usd), leased: nano(total.leased_usd) };
   };
   await expect.poll(pool, { interval: 500 }).toEqual({ spent: settled, leased: held });
   expect(settled + held).toBeLessThanOrEqual(LIMIT);

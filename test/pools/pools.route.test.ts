@@ -1,6 +1,7 @@
 import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import type { Account } from '../../src/accounts/account.ts';
 import type { UsageReport } from '../../src/accounts/usage-answers.schema.ts';
 import { pause } from '../../src/async/pause.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
@@ -144,6 +145,36 @@ describe('a limit that accounts share', () => {
     const { data } = await admin<{ data: (PoolQuotaReport & { id: string })[] }>(app, 'GET', '/groups');
     expect(data.map(({ id, limits }) => [id, limits])).toEqual([['red', { usd_total: 1, usd_per_hour: 1 }]]);
     expect(data[0]?.hour.limit_usd).toBe(1);
+  });
+
+  test('is told by the alarm what was spent, if the return of a lease is lost', async () => {
+    const app = shared();
+    await admin(app, 'PUT', '/groups/red/accounts/bob');
+    const spentByRed = async () => nano((await admin<PoolQuotaReport>(app, 'GET', '/groups/red')).total.spent_usd);
+    const bob = (bindings.ACCOUNT as DurableObjectNamespace<Account>).getByName('bob');
+    await (await post(app, 'bob')).text();
+    await expect.poll(spentByRed).toBe(COST);
+    // The first alarm reports to every pool, because the object has woken.
+    await runDurableObjectAlarm(bob);
+    let lost = 0;
+    const calls = await runInDurableObject(pool('group:red'), (red) => {
+      const { leaseJson } = red;
+      return vi.spyOn(Object.getPrototypeOf(red) as Pool, 'leaseJson').mockImplementation(function (this: Pool, text) {
+        if (this !== red) return Reflect.apply(leaseJson, this, [text]) as string;
+        lost += 1;
+        throw new Error('lost');
+      });
+    });
+    // The group has no limit, so its lease still covers a second request, and no call is made for that.
+    await (await post(app, 'bob')).text();
+    await expect.poll(() => lost).toBe(1);
+    await app.settled();
+    calls.mockRestore();
+    await runInDurableObject(bob, (object) => {
+      (object as unknown as { now: () => number }).now = () => Date.now() + 61_000;
+    });
+    await runDurableObjectAlarm(bob);
+    await expect.poll(spentByRed).toBe(2 * COST);
   });
 
   test('lists the limits and the group of an account as they were changed, before its next request', async () => {

@@ -38,7 +38,11 @@ const globals = globalThis as { sluiceCalendar?: Clock };
  * @param path of the file
  */
 export function beginAt(moment: string, path: string): void {
-  if (moment === 'machine') return;
+  if (moment === 'machine') {
+    // A file before, in the same isolate, may have set it.
+    if (globals.sluiceCalendar) globals.sluiceCalendar.ahead = 0;
+    return;
+  }
   const sum = [...path].reduce((all, letter) => (all * 31 + letter.charCodeAt(0)) % 1_000_003, 7);
   const at = Date.parse(moment || (MOMENTS[sum % MOMENTS.length] ?? ''));
   if (Number.isNaN(at)) throw new Error(`CALENDAR: "${moment}" is no time of ISO 8601.`);

@@ -1,4 +1,4 @@
-import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions, Page, Request } from 'playwright-core';
 import { afterAll, beforeAll, expect } from 'vitest';
 import { launchBrowser } from './browser.ts';
 
@@ -11,6 +11,8 @@ export interface OpenPage {
   origins: Set<string>;
   /** What moved by itself since the page was loaded: the sum of the browser's own measure, and what it was. */
   shifts(): Promise<{ value: number; moved: string[] }>;
+  /** The requests that have not ended: why a page that hangs does so. */
+  pending(): string[];
   close(): Promise<void>;
 }
 
@@ -50,6 +52,10 @@ export function servedPage(start: () => Promise<{ url: string; stop(): Promise<v
         await work(opened);
         expect(opened.faults).toEqual([]);
         expect([...opened.origins]).toEqual([edge.url]);
+      } catch (thrown) {
+        const isTimeout = thrown instanceof Error && thrown.name === 'TimeoutError';
+        if (isTimeout) thrown.message += `\nRequests without an end: ${opened.pending().join(', ') || 'none'}`;
+        throw thrown;
       } finally {
         await opened.close();
       }
@@ -72,9 +78,13 @@ export async function openPage(
   page.on('console', (message) => {
     if (message.type() === 'error') faults.push(message.text());
   });
+  const pending = new Set<Request>();
   page.on('request', (request) => {
+    pending.add(request);
     if (/^https?:/.test(request.url())) origins.add(new URL(request.url()).origin);
   });
+  const ended = (request: Request) => void pending.delete(request);
+  page.on('requestfinished', ended).on('requestfailed', ended);
   await page.addInitScript(watchShifts);
   await page.goto(url);
   return {
@@ -82,6 +92,7 @@ export async function openPage(
     faults,
     origins,
     shifts: () => page.evaluate(() => (globalThis as unknown as { shifts: Shifts }).shifts),
+    pending: () => [...pending].map((request) => `${request.method()} ${request.url()}`),
     close: () => context.close(),
   };
 }

@@ -362,7 +362,10 @@ export class Leases {
       if (this.#uses !== uses) return this.#waitIdle(this.#uses, 0);
       this.#timer = undefined;
       const told = this.#leased().map((open) =>
-        open.lease.isOpen || this.#isUnreported(open.name) ? open.calls.make() : undefined,
+        // If the pool does not hear it, the alarm tells it.
+        open.lease.isOpen || this.#isUnreported(open.name)
+          ? open.calls.make().catch(() => this.#unreported.add(open.name))
+          : undefined,
       );
       // A call may have been for a request, which returns nothing, or may have been lost. So it checks again.
       const again = Promise.allSettled(told).then(() => {

@@ -2,6 +2,7 @@ import { afterEach, expect, test } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import { upstreamOf } from '../../../src/upstream/upstream.ts';
 import { atRest, bindings, countRows, simulate, stubOf } from '../../support/conversations.ts';
+import { alarmsByHand } from '../../support/in-flight.ts';
 import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, weather } from '../../support/scripted-runs.ts';
 import { bodyOf, say } from '../../support/turns.ts';
@@ -27,6 +28,7 @@ async function rowsOfRun(steps: number, tools: number): Promise<number> {
 }
 
 test('a step writes few rows, and a further call in it two', async () => {
+  alarmsByHand();
   const two = await rowsOfRun(2, 1);
   await resetAll();
   const four = await rowsOfRun(4, 1);

@@ -476,9 +476,9 @@ export class Account extends EdgeObject implements AccountObject {
     pruneLedger(this.#state, now, retention);
     refusals.prune(now - retention);
     await alerts.send();
+    await this.#state.leases.reportChanges();
     await eraseElsewhere(this.#state);
     await tendFiles(this.#state);
-    await this.#state.leases.reportChanges();
     await publisher.publishAll();
   }
 

@@ -121,7 +121,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a call to a pool that comes late and counts',
     object: 'pool',
     file: 'src/pools/pool.ts',
-    edits: [['known && !isNewer(call, known) ? known', 'known && !call ? known']],
+    edits: [['known.droppedAt !== null || !isNewer(call, known)', 'known.droppedAt !== null']],
     seed: '28',
   },
   {
@@ -142,6 +142,30 @@ export const MUTATIONS: readonly Mutation[] = [
     file: 'src/pools/pool.ts',
     edits: [['handover !== undefined && handover.epoch > (before?.epoch ?? 0)', 'handover !== undefined']],
     seed: '75',
+  },
+  {
+    name: 'a lease that is given up before its pool knows all',
+    object: 'pool',
+    file: 'src/accounts/leases/lease.ts',
+    edits: [['return isAll ? this.#told : undefined;', 'return this.#told;']],
+  },
+  {
+    name: 'an erased account that counts again what is counted for nobody',
+    object: 'pool',
+    file: 'src/accounts/leases/lease-identity.ts',
+    edits: [['window.settled - (base[spanId(period, window.start)] ?? 0)', 'window.settled']],
+  },
+  {
+    name: 'a given up lease that a late call brings back',
+    object: 'pool',
+    file: 'src/pools/pool.ts',
+    edits: [['known.droppedAt !== null || !isNewer(call, known)', '!isNewer(call, known)']],
+  },
+  {
+    name: 'a given up lease that stays where its pool could not be reached',
+    object: 'pool',
+    file: 'src/accounts/leases/lease-identity.ts',
+    edits: [['        () => false,\n', '        () => true,\n']],
   },
   {
     name: 'a closed lease that its pool does not know again',

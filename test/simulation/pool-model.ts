@@ -112,6 +112,7 @@ export class PoolModel {
     for (const pool of this.#pools) {
       const open = this.#leases(pool).filter((lease) => lease.open === 1);
       if (open.length > 0) throw new Violation(`leased in the end: ${pool.name} ${JSON.stringify(open)}`);
+      this.#checkGivenUp(pool);
       this.#checkCounted(pool);
     }
     this.#checkSums();
@@ -122,9 +123,9 @@ export class PoolModel {
   #checkCounts(pool: Watched): void {
     const leaseIds = this.#readRows();
     const leases = new Map(this.#leases(pool).map((lease) => [String(lease.id), lease]));
-    for (const account of this.#accounts.keys()) {
+    for (const [account, host] of this.#accounts) {
       if (this.#forgot.has(account)) continue;
-      const lease = leases.get(leaseIds.get(account) ?? '');
+      const lease = leases.get(leaseIds.get(account) ?? NONE);
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, Figures>;
       };
@@ -132,12 +133,26 @@ export class PoolModel {
         const { start } = spanAt(period, this.#world.clock.now);
         const id = this.#spanId(period, start);
         const spent = this.#sum(pool.name, period, start, account);
-        const counted = windows[id]?.spent ?? 0;
+        const counted = (windows[id]?.spent ?? 0) + (basesOf(host)[pool.name]?.[id] ?? 0);
         if (spent !== counted) {
           throw new Violation(`${account} has spent ${spent} in ${pool.name} ${id}, and ${counted} is counted`);
         }
       }
     }
+  }
+
+  /** An erased account that was not used since has no lease. */
+  #checkGivenUp(pool: Watched): void {
+    const named = [...this.#accounts.values()].filter((host) => {
+      const [used] = read(host, 'ledger', "select value from meta where key = 'used_since_erasure'");
+      const [erased] = read(host, 'ledger', "select value from meta where key = 'erased_at'");
+      return used !== undefined || erased === undefined;
+    });
+    const living = new Set(named.map(leaseIdOf));
+    const kept = this.#leases(pool).find(
+      ({ id, dropped_at }) => id !== '' && dropped_at === null && !living.has(String(id)),
+    );
+    if (kept) throw new Violation(`an erased account keeps its lease: ${pool.name} ${JSON.stringify(kept)}`);
   }
 
   /** What a pool counts in all is what was spent, erased or not. */
@@ -260,7 +275,7 @@ export class PoolModel {
   #checkGrants(pool: Watched, rows: LeaseRows, leaseIds: ReadonlyMap<string, string>): void {
     const leases = new Map(rows.map((lease) => [String(lease.id), lease]));
     for (const [account, host] of this.#accounts) {
-      const lease = leases.get(leaseIds.get(account) ?? '');
+      const lease = leases.get(leaseIds.get(account) ?? NONE);
       const { windows } = (lease ? JSON.parse(String(lease.windows)) : { windows: {} }) as {
         windows: Record<string, { granted: number }>;
       };
@@ -335,9 +350,12 @@ export class PoolModel {
   }
 
   #leases({ host }: Watched): LeaseRows {
-    return read(host, 'leases', 'select id, account, open, windows from leases');
+    return read(host, 'leases', 'select id, account, open, windows, dropped_at from leases');
   }
 }
+
+/** No lease has this id. The empty one is that of the sums of erased accounts. */
+const NONE = 'none';
 
 type LeaseRows = ReturnType<typeof read>;
 

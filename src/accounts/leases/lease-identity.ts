@@ -1,7 +1,12 @@
+import type { WindowTotal } from '../../budget/state.ts';
+import { byPeriod, PERIODS, type Period, spanId } from '../../budget/windows.ts';
+import type { Bindings } from '../../durable/bindings.ts';
 import { Rows } from '../../durable/rows.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import type { Tables } from '../../durable/tables.ts';
+import { callPool } from '../../pools/call-pool.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
+import { settingsOf } from '../../settings/settings.ts';
 
 /** The entry in `meta` about an account's leases. */
 interface StoredIdentity {
@@ -17,25 +22,50 @@ interface StoredIdentity {
 }
 
 /** A lease of the time before an erasure. */
-export interface DroppedLease {
+interface DroppedLease {
   pool: string;
   id: string;
 }
+
+/** The key in `meta` that says whether the account was used since its erasure. */
+const USED_SINCE_ERASURE = 'used_since_erasure';
 
 /** Keeps the id and the incarnation with which an account calls its pools. Both are stored before a pool gets them. */
 export class LeaseIdentity extends Rows {
   #stored: StoredIdentity | undefined;
   #isIncarnate = false;
+  #isNamed: boolean;
 
   constructor(tables: Tables) {
     super(tables);
     const stored = tables.meta('lease');
     this.#stored = stored === undefined ? undefined : readFormat<StoredIdentity>('lease', stored);
+    const wasErased = tables.meta('erasing') !== undefined || tables.meta('erased_at') !== undefined;
+    this.#isNamed = !wasErased || tables.meta(USED_SINCE_ERASURE) !== undefined;
   }
 
   /** @returns the names of the pools that know the account. */
   get pools(): readonly string[] {
     return this.#stored?.pools ?? [];
+  }
+
+  /** @returns whether the account has a name: it was never erased, or was used since. */
+  get isNamed(): boolean {
+    return this.#isNamed;
+  }
+
+  /** Notes that the account is used. An erased account gets its name again. */
+  name(): void {
+    if (this.#isNamed) return;
+    this.#isNamed = true;
+    // Stored, because after a wake the object may report before it is used again.
+    this.tables.setMeta(USED_SINCE_ERASURE, '1');
+  }
+
+  /** Notes that the account is erased. */
+  loseName(): void {
+    this.#isNamed = false;
+    this.tables.setMeta(USED_SINCE_ERASURE, undefined);
   }
 
   /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
@@ -52,14 +82,19 @@ export class LeaseIdentity extends Rows {
     });
   }
 
-  /** @returns by window what a pool counts for nobody, although the account has spent it; undefined if there is nothing. */
-  baseOf(pool: string): Readonly<Record<string, Nanodollars>> | undefined {
-    return this.#stored?.base[pool];
+  /** @returns the account's windows without what a pool counts for nobody. */
+  withoutBase(pool: string, windows: Record<Period, WindowTotal>): Record<Period, WindowTotal> {
+    const base = this.#stored?.base[pool];
+    if (base === undefined) return windows;
+    return byPeriod(PERIODS, (period) => {
+      const window = windows[period];
+      return { ...window, settled: window.settled - (base[spanId(period, window.start)] ?? 0) };
+    });
   }
 
-  /** @returns the leases that pools still keep, although the account has given them up. */
-  get dropped(): readonly DroppedLease[] {
-    return this.#stored?.dropped ?? [];
+  /** @returns whether a pool may still keep a lease that the account has given up. */
+  get isDropping(): boolean {
+    return (this.#stored?.dropped ?? []).length > 0;
   }
 
   /** Gives up the id, and takes another one. @param told by pool and window: what each pool knows under this id */
@@ -79,11 +114,18 @@ export class LeaseIdentity extends Rows {
     });
   }
 
-  /** Notes that a pool has deleted a lease that was given up. */
-  forget({ pool, id }: DroppedLease): void {
-    if (!this.#stored) return;
-    const left = this.#stored.dropped.filter((one) => one.pool !== pool || one.id !== id);
-    this.#store({ ...this.#stored, dropped: left });
+  /** Has pools delete the leases that were given up. A pool that cannot be reached is called again by the next alarm. */
+  async drop(pools: Bindings): Promise<void> {
+    const settings = settingsOf(pools);
+    for (const { pool: name, id } of this.#stored?.dropped ?? []) {
+      const isDeleted = await callPool({ pools, settings, name }, (pool) => pool.dropLease(id)).then(
+        () => true,
+        () => false,
+      );
+      if (!isDeleted || !this.#stored) continue;
+      const dropped = this.#stored.dropped.filter((one) => one.pool !== name || one.id !== id);
+      this.#store({ ...this.#stored, dropped });
+    }
   }
 
   /** Takes a higher incarnation than one that a pool knows, because the account's rows were put back to an earlier time. */

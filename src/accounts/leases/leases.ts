@@ -1,8 +1,7 @@
 /** Keeps and renews leases: what an account may hold from the pools that it shares. */
 
 import { SharedCall } from '../../async/shared-call.ts';
-import { type Budget, type Hold, type WindowTotal, windowsOfGroup } from '../../budget/state.ts';
-import { byPeriod, PERIODS, type Period, spanId } from '../../budget/windows.ts';
+import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { LeaseAnswer, LeaseCall, SumsReport } from '../../durable/contracts/pool.ts';
 import type { Surroundings } from '../../durable/edge-object.ts';
@@ -15,15 +14,12 @@ import type { Ledger } from '../ledger/ledger.ts';
 import { namelessSums } from '../ledger/report-sums.ts';
 import type { Closing } from '../ledger/tables.ts';
 import { Handovers } from './handovers.ts';
+import { IdleTimer } from './idle-timer.ts';
 import { type Demand, Lease, NO_DEMAND, type OpenLease } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
 import { UnreportedPools } from './unreported-pools.ts';
 
-/** An account that was not used for longer than this returns what it does not hold. Milliseconds. */
-const IDLE_MS = 2_000;
-/** After this many returns, the pools' alarms take over. */
-const MOST_RETURNS = 3;
 /** How many reports are sent one after the other. A long history needs several. */
 const MOST_REPORTS = 20;
 
@@ -48,12 +44,9 @@ export class Leases {
   readonly #sums: ToldSums;
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
+  readonly #idle: IdleTimer;
   #group: string | undefined;
-  /** Whether a request has come since the object woke, or since an erasure. Before that it has no name. */
-  #isNamed: boolean;
   #seenAt: number | undefined;
-  #uses = 0;
-  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(holder: Leaseholder, around: Surroundings) {
     this.#holder = holder;
@@ -62,10 +55,9 @@ export class Leases {
     this.#identity = new LeaseIdentity(tables);
     this.#group = tables.meta('group');
     this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
+    this.#idle = new IdleTimer(around, { giveBack: () => this.#giveBack(), owes: () => this.#owes() });
     this.#sums = new ToldSums(tables);
     this.#handovers = new Handovers(tables);
-    const wasErased = tables.meta('erasing') !== undefined || tables.meta('erased_at') !== undefined;
-    this.#isNamed = !wasErased || tables.meta(USED_SINCE_ERASURE) !== undefined;
   }
 
   /** @returns the group that an admin has chosen; undefined if there is none. */
@@ -88,7 +80,7 @@ export class Leases {
   /** @returns the leases from which a request must be held. */
   of(request: Pick<AdmissionRequest, 'pools'>): readonly OpenLease[] {
     const group = this.groupOf(request);
-    this.#name();
+    this.#identity.name();
     this.#seenAt = this.#holder.budget.last;
     if (group === undefined && !request.pools?.deployment) return NO_LEASES;
     const leases: OpenLease[] = [];
@@ -110,7 +102,7 @@ export class Leases {
       least: demand.most === 0 ? least : Math.min(demand.least, least),
       most: Math.min(Number.MAX_SAFE_INTEGER, demand.most + most),
     };
-    this.#waitUnlessWaiting();
+    this.#idle.start();
     await open.calls.make();
   }
 
@@ -126,7 +118,7 @@ export class Leases {
   noteHold(leases: readonly OpenLease[]): void {
     if (leases.length === 0) return;
     for (const { lease } of leases) lease.used(0);
-    this.#touch();
+    this.#idle.used();
   }
 
   /** Notes that a hold was replaced by what the request has cost. */
@@ -136,7 +128,7 @@ export class Leases {
       const open = this.#open.get(name);
       if (open?.isLeased) {
         open.lease.used(cost);
-        this.#touch();
+        this.#idle.used();
       } else this.#unreported.add(name);
     }
   }
@@ -149,7 +141,7 @@ export class Leases {
 
   /** Notes what was spent without a hold, or settled late. No lease reports it. */
   corrected(group: string | undefined): void {
-    this.#name();
+    this.#identity.name();
     this.restored(group);
   }
 
@@ -174,7 +166,9 @@ export class Leases {
 
   /** Reports to a pool that has asked. If the account is not in use, what it does not hold is returned. */
   async report(name: string): Promise<void> {
-    await this.#tell(this.#lease(name));
+    const { isNamed, pools } = this.#identity;
+    // An erased account that has given up its leases has nothing to report, and must not get new ones.
+    if (isNamed || pools.includes(name) || this.#handovers.pools.includes(name)) await this.#tell(this.#lease(name));
   }
 
   /** Reports what was spent to pools that may not know it, at most once a minute. The alarm calls it. */
@@ -188,37 +182,24 @@ export class Leases {
   /** @returns the pools that may not know what was spent before the object woke. */
   #poolsAfterWake(): Iterable<string> {
     const { tables } = this.#holder;
-    const hasSpent = this.#isNamed && (tables.has('ledger where true') || tables.has('rollups where true'));
+    const hasSpent = this.#identity.isNamed && (tables.has('ledger where true') || tables.has('rollups where true'));
     return new Set([...this.#identity.pools, ...(hasSpent ? [DEPLOYMENT_POOL] : [])]);
-  }
-
-  /** Notes that the account is used. An erased account gets its name again. */
-  #name(): void {
-    if (this.#isNamed) return;
-    this.#isNamed = true;
-    // Stored, because after a wake the object may report before it is used again.
-    this.#holder.tables.setMeta(USED_SINCE_ERASURE, '1');
   }
 
   /** Stores what must be handed over to the pools, before the rows it is made from are deleted. */
   beginErasure(now: number): void {
+    const { tables } = this.#holder;
     this.setGroup(undefined);
-    this.#isNamed = false;
-    this.#holder.tables.setMeta(USED_SINCE_ERASURE, undefined);
+    this.#identity.loseName();
     this.#seenAt = undefined;
     this.#unreported.clear();
-    const left = this.#leftSums();
+    const { told = Number.POSITIVE_INFINITY } = this.#sums;
+    // A report on its way may be lost, so only what the pool has confirmed is left out.
+    const left = namelessSums(tables, told > tables.seq ? -1 : told);
     // It may have spent something that it has not reported yet.
     for (const name of new Set([...this.#identity.pools, ...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])])) {
       this.#handovers.add(name, now, name === DEPLOYMENT_POOL ? left : NO_SUMS);
     }
-  }
-
-  #leftSums(): SumsReport {
-    const { tables } = this.#holder;
-    const { told = Number.POSITIVE_INFINITY } = this.#sums;
-    // A report on its way may be lost, so only what the pool has confirmed is left out.
-    return namelessSums(tables, told > tables.seq ? -1 : told);
   }
 
   /**
@@ -233,26 +214,19 @@ export class Leases {
       await this.#tell(this.#lease(name)).catch(leaveToNext);
     }
     this.#giveUp();
-    const { env } = this.#around;
-    for (const dropped of this.#identity.dropped) {
-      const place = { pools: env, settings: settingsOf(env), name: dropped.pool };
-      await callPool(place, (pool) => pool.dropLease(dropped.id)).then(
-        () => this.#identity.forget(dropped),
-        leaveToNext,
-      );
-    }
+    await this.#identity.drop(this.#around.env);
     return this.isHandingOver;
   }
 
   /** @returns whether something is left to hand over, or to give up. */
   get isHandingOver(): boolean {
-    return this.#handovers.pools.length > 0 || this.#identity.dropped.length > 0 || this.#isLeaving;
+    return this.#handovers.pools.length > 0 || this.#identity.isDropping || this.#isLeaving;
   }
 
   /** @returns whether the account was erased, holds nothing any more, and was not used since. */
   get #isLeaving(): boolean {
     const { budget, tables } = this.#holder;
-    const isErased = !this.#isNamed && budget.holds.size === 0 && tables.meta('erasing') === undefined;
+    const isErased = !this.#identity.isNamed && budget.holds.size === 0 && tables.meta('erasing') === undefined;
     return isErased && this.#identity.pools.length > 0;
   }
 
@@ -278,7 +252,7 @@ export class Leases {
     const { budget } = this.#holder;
     const { group } = id;
     const windows = () => (group === undefined ? budget.windows : windowsOfGroup(budget, group));
-    const lease = new Lease(id, () => withoutBase(windows(), this.#identity.baseOf(name)));
+    const lease = new Lease(id, () => this.#identity.withoutBase(name, windows()));
     const calls = new SharedCall(() => this.#call(open));
     const open: OpenLease = { name, lease, calls, demand: NO_DEMAND, isLeased: false };
     this.#open.set(name, open);
@@ -301,13 +275,13 @@ export class Leases {
     const sentAt = now();
     const identity = this.#identity.incarnate(name);
     const handover = this.#handovers.first(name);
-    const isIdle = demand.most === 0 && (this.#timer === undefined || handover !== undefined);
+    const isIdle = demand.most === 0 && (!this.#idle.isRunning || handover !== undefined);
     const mayReport = name === DEPLOYMENT_POOL && handover === undefined;
     const sent = mayReport ? this.#sums.compose(sentAt, isIdle) : undefined;
     const call: LeaseCall = {
       lease: identity.id,
       account: this.#holder.account,
-      nameless: !this.#isNamed,
+      nameless: !this.#identity.isNamed,
       incarnation: identity.incarnation,
       ...lease.compose(demand, sentAt, isIdle),
       seenAt: this.#lastUse(),
@@ -330,12 +304,23 @@ export class Leases {
 
   /** @returns when the account was last used; undefined if that is not known, or was before it was erased */
   #lastUse(): number | undefined {
-    if (this.#seenAt !== undefined || !this.#isNamed) return this.#seenAt;
+    if (this.#seenAt !== undefined || !this.#identity.isNamed) return this.#seenAt;
     return this.#holder.tables.read<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at;
   }
 
   #isUnreported(name: string): boolean {
     return name === DEPLOYMENT_POOL && this.#sums.isBehind;
+  }
+
+  /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */
+  async #giveBack(): Promise<void> {
+    const told = this.#leased().map((open) =>
+      // If the pool does not hear it, the alarm tells it.
+      open.lease.isOpen || this.#isUnreported(open.name)
+        ? open.calls.make().catch(() => this.#unreported.add(open.name))
+        : undefined,
+    );
+    await Promise.allSettled(told);
   }
 
   /** @returns whether a pool counts more than is held, or does not know everything that was spent. */
@@ -346,53 +331,10 @@ export class Leases {
   #leased(): OpenLease[] {
     return [...this.#open.values()].filter(({ isLeased }) => isLeased);
   }
-
-  #touch(): void {
-    this.#uses += 1;
-    this.#waitUnlessWaiting();
-  }
-
-  #waitUnlessWaiting(): void {
-    if (this.#timer === undefined) this.#waitIdle(this.#uses, 0);
-  }
-
-  /** Returns the leases when nothing has happened for a while. If the object dies before, the pools' alarms ask. */
-  #waitIdle(uses: number, returns: number): void {
-    this.#timer = setTimeout(() => {
-      if (this.#uses !== uses) return this.#waitIdle(this.#uses, 0);
-      this.#timer = undefined;
-      const told = this.#leased().map((open) =>
-        // If the pool does not hear it, the alarm tells it.
-        open.lease.isOpen || this.#isUnreported(open.name)
-          ? open.calls.make().catch(() => this.#unreported.add(open.name))
-          : undefined,
-      );
-      // A call may have been for a request, which returns nothing, or may have been lost. So it checks again.
-      const again = Promise.allSettled(told).then(() => {
-        if (this.#timer !== undefined || returns + 1 >= MOST_RETURNS) return;
-        if (this.#owes()) this.#waitIdle(this.#uses, returns + 1);
-      });
-      this.#around.waitUntil(again);
-    }, IDLE_MS);
-  }
 }
 
-/** The key in `meta` that says whether the account was used since its erasure. */
-const USED_SINCE_ERASURE = 'used_since_erasure';
 const NO_LEASES: readonly OpenLease[] = [];
 const NO_SUMS: SumsReport = { since: 0, seq: 0, rows: [], whole: [] };
-
-/** @returns windows without what a pool counts for nobody. */
-function withoutBase(
-  windows: Record<Period, WindowTotal>,
-  base: Readonly<Record<string, Nanodollars>> | undefined,
-): Record<Period, WindowTotal> {
-  if (base === undefined) return windows;
-  return byPeriod(PERIODS, (period) => {
-    const window = windows[period];
-    return { ...window, settled: window.settled - (base[spanId(period, window.start)] ?? 0) };
-  });
-}
 
 /** Ignores the failure of a call that nobody waits for. The next call reports the same. */
 function leaveToNext(): void {}

@@ -207,8 +207,9 @@ function innerRequest(incoming: IncomingMessage, secret: string, port: number, m
   const headers = [
     ...passedOn(incoming.rawHeaders),
     ...more,
-    // Without this, a request without a body would get an empty chunked body.
-    ...(hasBody ? [] : [['content-length', '0']]),
+    // Without this, a request without a body would get an empty chunked body. A GET would get a body by it: if wrangler then
+    // loses its connection to the Worker, it cannot send the request again, and never answers.
+    ...(hasBody || method === 'GET' || method === 'HEAD' ? [] : [['content-length', '0']]),
     [START_SECRET_HEADER, secret],
   ];
   const options = { host: '127.0.0.1', port, method, path, headers: headers.flat(), agent: false, maxHeaderSize };

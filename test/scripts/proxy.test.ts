@@ -277,6 +277,14 @@ describe('a request', () => {
     expect(await sent(undefined)).toEqual([0, '0', null]);
   });
 
+  test.each(['GET', 'HEAD'])('by %s has no body, so that wrangler can repeat it', async (method) => {
+    await (await fetch(`http://localhost:${proxy.port}/x`, { method })).text();
+    const [{ headers } = { headers: {} }] = reached;
+    expect(headers).toMatchObject({ 'sluice-start-secret': SECRET });
+    expect(headers).not.toHaveProperty('content-length');
+    expect(headers).not.toHaveProperty('transfer-encoding');
+  });
+
   test('that is answered before all of it is there has its answer', async () => {
     handle = (_, response) => {
       response.writeHead(413);

@@ -83,9 +83,7 @@ export class Pool extends EdgeObject implements PoolObject {
   leaseJson(text: string): string {
     const call = JSON.parse(text) as LeaseCall;
     const known = this.#books.open.get(call.lease) ?? this.#store.lease(call.lease);
-    // A call for a lease that was given up has come late.
-    const isLate = known && (known.droppedAt !== null || !isNewer(call, known));
-    const lease = isLate ? known : this.#take(call, known);
+    const lease = known && !isNewer(call, known) ? known : this.#take(call, known);
     const answer: LeaseAnswer = {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
       epoch: lease.epoch,
@@ -177,7 +175,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#store.together(() => {
       this.#used.drop(id);
       this.#store.put({ ...lease, ...nameless, id: NOBODY, incarnation: 0, seq: 0, windows, toldAt: now });
-      // A call that was on its way must not bring it back, so it is known for some time.
+      // A call that was on its way must not bring it back, so its number is known for some time.
       this.#store.put({ ...lease, ...nameless, windows: {}, droppedAt: now });
     });
     this.#books.open.delete(id);

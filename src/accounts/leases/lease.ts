@@ -73,10 +73,9 @@ export class Lease {
     return this.#isOpen;
   }
 
-  /** @returns by window what the account has spent, if the pool knows all of it; otherwise undefined. */
+  /** @returns by window what the pool knows that the account has spent; undefined if a call may still change that. */
   get told(): Readonly<Record<string, Nanodollars>> | undefined {
-    const isAll = this.#each().every(({ id, window }) => window.settled === (this.#told?.[id] ?? 0));
-    return isAll ? this.#told : undefined;
+    return this.#told;
   }
 
   /** @returns whether the pool may count more for this account than it has spent and holds. */

@@ -230,7 +230,7 @@ export class Leases {
     return isErased && this.#identity.pools.length > 0;
   }
 
-  /** Gives up the leases, if each pool knows all that the account has spent. */
+  /** Gives up the leases, if it is certain what each pool knows. What a pool does not know is told for the next lease. */
   #giveUp(): void {
     if (!this.#isLeaving || this.#handovers.pools.length > 0) return;
     const told = new Map<string, Readonly<Record<string, Nanodollars>>>();
@@ -241,7 +241,6 @@ export class Leases {
     }
     this.#identity.giveUp(told);
     this.#open.clear();
-    this.#unreported.clear();
     this.#sums.forget();
   }
 

@@ -1,5 +1,5 @@
 /** Asks an upstream at the start whether it takes the key: otherwise the first caller would find out. */
-import { explainRefusedKey } from '../src/upstream/refused-key.ts';
+import { explainRefusedKey } from '../src/upstream/explain-refused-key.ts';
 
 export const API_VERSION = '2023-06-01';
 export const MODELS_PATH = '/v1/models?limit=1';

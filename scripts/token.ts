@@ -3,7 +3,7 @@
  * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`.
  */
 import { mintToken } from '../src/auth/mint.ts';
-import { parseScopes } from '../src/auth/scopes.ts';
+import { parseScopes } from '../src/auth/parse-scopes.ts';
 import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/identity/identity.ts';
 import { settingsSchema } from '../src/settings/settings.ts';
 import { readArguments } from './arguments.ts';

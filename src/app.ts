@@ -33,11 +33,11 @@ import { type MessagesOptions, messagesRoutes } from './messages/messages.route.
 import { modelsRoutes } from './models/models.route.ts';
 import { poolsRoutes } from './pools/pools.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
-import type { Prices } from './settings/prices.ts';
+import type { Prices } from './settings/prices.schema.ts';
 import { settingsOf, sharePrices } from './settings/settings.ts';
 import { shareTools, type WorkerTools } from './tools/worker-tools.ts';
+import { explainedTo } from './upstream/explain-refused-key.ts';
 import { openUpstreams } from './upstream/kinds/entry.ts';
-import { explainedTo } from './upstream/refused-key.ts';
 import { shareFetch } from './upstream/upstream.ts';
 import { type WebhooksOptions, webhooksRoutes } from './webhooks/webhooks.route.ts';
 

@@ -16,7 +16,7 @@ import { tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
 import { groupOfClaims } from './group-claim.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
-import { PROVIDER_DEFAULT, parseScopes } from './scopes.ts';
+import { PROVIDER_DEFAULT, parseScopes } from './parse-scopes.ts';
 
 /** Algorithms of an identity provider's tokens. All use a private key, since a shared secret would have to be given away. */
 const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'];

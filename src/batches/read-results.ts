@@ -1,6 +1,6 @@
 /** Reads the results of a batch once: computes what each item has cost, and finds out to which batch they belong. */
 
-import { tokensByKind } from '../accounts/admission/settle.ts';
+import { tokensByKind } from '../accounts/admission/book-outcome.ts';
 import { NO_TOKENS } from '../accounts/ledger/settlement.ts';
 import type { Tokens } from '../durable/contracts/settlement.ts';
 import { joinedPieces } from '../http/body-pieces.ts';

@@ -1,7 +1,7 @@
 /** Goes on after a crash: with a run, and with a turn in the background that has not gone up. */
 
 import { numberOfTry, tryId } from '../accounts/admission/admission.ts';
-import { UNKNOWN_GRANT } from '../accounts/admission/settle.ts';
+import { UNKNOWN_GRANT } from '../accounts/admission/book-outcome.ts';
 import { edit } from '../json/edit.ts';
 import { parseObject } from '../json/object.ts';
 import { unanswered } from '../upstream/outcome.ts';

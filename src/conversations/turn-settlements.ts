@@ -1,8 +1,8 @@
 /** Settles the turns of a conversation until the account has confirmed each one, also turns that began before a crash. */
 
+import { UNKNOWN_GRANT } from '../accounts/admission/book-outcome.ts';
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { requestMeterOf } from '../accounts/admission/request-meter.ts';
-import { UNKNOWN_GRANT } from '../accounts/admission/settle.ts';
 import { within } from '../async/timeout.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';

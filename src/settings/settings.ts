@@ -1,12 +1,12 @@
 import { getOrMake } from '../cache/get-or-make.ts';
 import { misconfigured } from '../http/errors.ts';
+import { mayBeForwarded } from '../http/headers/headers-kept-here.ts';
 import { deliverFault, isHost, isLoopback } from '../http/headers/hosts.ts';
-import { mayBeForwarded } from '../http/headers/private-headers.ts';
 import * as z from '../http/zod.ts';
 import { isGroup } from '../identity/identity.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
-import { type Prices, priceTable } from './prices.ts';
+import { type Prices, priceTable } from './prices.schema.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
 import {
   agentName,

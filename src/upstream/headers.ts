@@ -1,4 +1,4 @@
-import { rememberingMatcher, staysHere } from '../http/headers/private-headers.ts';
+import { rememberingMatcher, staysHere } from '../http/headers/headers-kept-here.ts';
 import { masked } from '../http/secrets.ts';
 import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
 

@@ -1,6 +1,6 @@
 /**
  * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
- * try. Nothing else reads the statuses and the words of its errors.
+ * try. Nothing else reads the words of its errors; of the statuses `waitBeforeRetry` asks whether it was a 429.
  */
 
 import { ApiError, type ErrorType, isErrorType, statusOfType, upstreamRefusedKey } from '../http/errors.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { type StoredGrant, settlementOf } from '../../src/accounts/admission/settle.ts';
+import { type StoredGrant, settlementOf } from '../../src/accounts/admission/book-outcome.ts';
 import { closingOf } from '../../src/accounts/ledger/settlement.ts';
 import { decide } from '../../src/budget/budget.ts';
 import { rulesOf } from '../../src/budget/rules.ts';

@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { mayBeForwarded } from '../../src/http/headers/private-headers.ts';
+import { mayBeForwarded } from '../../src/http/headers/headers-kept-here.ts';
 import { headersDown, headersUp as plainUp } from '../../src/upstream/headers.ts';
 import { runs } from '../support/runs.ts';
 

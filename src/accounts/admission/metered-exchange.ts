@@ -15,10 +15,10 @@ import { RequestBody } from '../../upstream/request/request-body.ts';
 import type { Payment } from '../../upstream/send-request.ts';
 import type { MadeId } from '../../upstream/usage/made-ids.ts';
 import { admit } from './admission.ts';
+import { UNKNOWN_GRANT } from './book-outcome.ts';
 import { checkOwned, noteMade } from './check-owned.ts';
 import type { Admission, MeterRequest, RequestMeter } from './metered-request.ts';
 import { requestMeterOf } from './request-meter.ts';
-import { UNKNOWN_GRANT } from './settle.ts';
 
 /** What differs between requests that cost money. */
 interface MeteredOptions {

@@ -10,7 +10,7 @@ import type { Routing } from '../../upstream/choice/pool.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
-import type { StoredGrant } from './settle.ts';
+import type { StoredGrant } from './book-outcome.ts';
 
 type AdmittedMembers = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'most' | 'adds';
 

@@ -5,8 +5,8 @@ import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
+import { type StoredGrant, settlementOf } from './book-outcome.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
-import { type StoredGrant, settlementOf } from './settle.ts';
 
 /** @returns the meter of an admitted request. It works even in another process than the admission. */
 export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pick<RequestMeter, 'settle' | 'renew'> {

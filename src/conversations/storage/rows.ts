@@ -1,6 +1,6 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
-import type { StoredGrant } from '../../accounts/admission/settle.ts';
+import type { StoredGrant } from '../../accounts/admission/book-outcome.ts';
 import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';

@@ -1,8 +1,8 @@
 /** Stores the grant of a turn's last try in the turn's row: what was set aside, and until when that covers the cost. */
 
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
+import { type StoredGrant, UNKNOWN_GRANT } from '../../accounts/admission/book-outcome.ts';
 import type { Admission } from '../../accounts/admission/metered-request.ts';
-import { type StoredGrant, UNKNOWN_GRANT } from '../../accounts/admission/settle.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';

@@ -33,7 +33,7 @@ import { type MessagesOptions, messagesRoutes } from './messages/messages.route.
 import { modelsRoutes } from './models/models.route.ts';
 import { poolsRoutes } from './pools/pools.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
-import type { Prices } from './settings/prices.schema.ts';
+import type { Prices } from './settings/price-settings.ts';
 import { settingsOf, sharePrices } from './settings/settings.ts';
 import { shareTools, type WorkerTools } from './tools/worker-tools.ts';
 import { explainedTo } from './upstream/explain-refused-key.ts';

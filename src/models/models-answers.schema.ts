@@ -1,5 +1,5 @@
 import * as z from '../http/zod.ts';
-import { pricesOf } from '../settings/prices.schema.ts';
+import { pricesOf } from '../settings/price-settings.ts';
 
 const usdPerMillion = z.described(z.number(), 'US dollars per million tokens.');
 const tokenPrices = z.object(pricesOf(usdPerMillion));

@@ -6,7 +6,7 @@ import * as z from '../http/zod.ts';
 import { isGroup } from '../identity/identity.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
-import { type Prices, priceTable } from './prices.schema.ts';
+import { type Prices, priceTable } from './price-settings.ts';
 import { checkDelivery, faultsOf, malformed } from './setting-faults.ts';
 import {
   agentName,

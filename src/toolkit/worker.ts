@@ -19,7 +19,7 @@ export { ApiError } from '../http/errors.ts';
 export type { Identity } from '../identity/caller.ts';
 export type { Caller, Scope } from '../identity/identity.ts';
 export { Pool } from '../pools/pool.ts';
-export type { Prices } from '../settings/prices.schema.ts';
+export type { Prices } from '../settings/price-settings.ts';
 export type { ToolContext, ToolSchema, WorkerTool, WorkerTools } from '../tools/worker-tools.ts';
 export { Inbox } from '../webhooks/inbox/inbox.ts';
 export { defineWebhook, type Webhook } from '../webhooks/sources/define-webhook.ts';

@@ -7,7 +7,7 @@ import * as z from '../../http/zod.ts';
 import { asText, isObject } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { type ModelTable, undated } from '../../pricing/models.ts';
-import { priceTable } from '../../settings/prices.schema.ts';
+import { priceTable } from '../../settings/price-settings.ts';
 import { CANCEL_STOPS, type Settings } from '../../settings/settings.ts';
 import {
   type Adaptation,

@@ -67,6 +67,8 @@ export class Pool extends EdgeObject implements PoolObject {
    * When each open lease was last asked, and how long it may be silent now. It is not stored, because it only saves calls.
    */
   readonly #asked = new Map<string, { at: number; waitMs: number }>();
+  /** The accounts that a recount asks by their leases. It need not call them by their names. */
+  #askedFirst: ReadonlySet<string | null> | undefined;
 
   constructor(ctx: DurableObjectState, env: Bindings) {
     super(ctx, env, ASK_GRAIN_MS);
@@ -160,6 +162,7 @@ export class Pool extends EdgeObject implements PoolObject {
       this.#asked.set(lease.id, { at: 0, waitMs: 0 });
     }
     this.#recount.begin();
+    this.#askedFirst = undefined;
     this.around.alarm.wakeFor(this.now() + ASK_ON_MS, 1);
     return { accounts: asked.length };
   }
@@ -258,8 +261,9 @@ export class Pool extends EdgeObject implements PoolObject {
   /** Asks accounts that have not reported yet what they have spent, some at a time. */
   async #goOnRecounting(): Promise<void> {
     const wait = await this.#recount.go(this.env.STORE, async (accounts) => {
-      const known = new Set([...this.#store.leases()].map(({ account }) => account));
-      const unknown = accounts.filter((account) => !known.has(account));
+      // Read once, because each step has only some of the names. An account that is missing in it is called once too often.
+      this.#askedFirst ??= new Set([...this.#store.leases()].map(({ account }) => account));
+      const unknown = accounts.filter((account) => !this.#askedFirst?.has(account));
       const done: boolean[] = [];
       for (let at = 0; at < unknown.length; at += ASKED_TOGETHER) {
         done.push(...(await Promise.all(unknown.slice(at, at + ASKED_TOGETHER).map((one) => this.#reaches(one)))));
@@ -267,6 +271,7 @@ export class Pool extends EdgeObject implements PoolObject {
       return !done.includes(false);
     });
     if (wait !== undefined) this.around.alarm.wakeFor(this.now() + wait, 1);
+    else this.#askedFirst = undefined;
   }
 
   /** Asks an account to report to the pool. @returns whether it could be reached */

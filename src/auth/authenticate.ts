@@ -27,8 +27,8 @@ const UNPROVEN =
  * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider. In
  * development a request without one is the account `dev`. Everybody else gets a 401. If it throws, the request ends; an
  * ApiError keeps its own status. It is called for every request, so it should cache costly results. Without a `token`, only
- * this function can revoke a caller. All headers go up to Claude except `authorization`, `x-api-key`, `cookie`, `cf-*` and
- * `sluice-*`, so put your own secret into one of these. If you trust a cookie, check `origin` too.
+ * this function can revoke a caller. A header of your own may go up to Claude, but `authorization`, `x-api-key`, `cookie`, `cf-*`
+ * and `sluice-*` never do, so put your own secret into one of these. If you trust a cookie, check `origin` too.
  *
  * @param request do not read its body; read that of `request.clone()`
  * @param c has what the Worker's own middleware has set, such as `c.get('user')`

@@ -1,4 +1,4 @@
-/** Computes what a request is booked at when its answer has ended, in any way. */
+/** Computes what a request is booked at when its answer has ended: complete, refused, stopped, left or cut. */
 
 import type { Settlement, Tokens } from '../../durable/contracts/settlement.ts';
 import { cacheWrites, computeCost, isCount, type Nanodollars, tellsFallback, type Usage } from '../../pricing/cost.ts';

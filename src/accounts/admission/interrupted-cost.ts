@@ -1,4 +1,4 @@
-/** Computes the cost of an answer that did not end by itself: an upper bound, limited by the time that has passed. */
+/** Computes the cost of an answer that was stopped, left or cut: an upper bound, limited by the time that has passed. */
 
 import {
   computeCost,

@@ -307,6 +307,7 @@ export class Turn {
       error_type: how.kind === 'cut' ? how.error.logged : report.error_type,
       status: this.status,
       sent: this.progress.sentAt !== undefined,
+      // For the bill both are an answer whose rest nobody saw.
       end: how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind,
       upstream_request_id: this.upstreamRequestId,
       ...this.#told,

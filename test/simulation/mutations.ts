@@ -148,24 +148,28 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/lease.ts',
     edits: [['    this.#told = undefined;\n', '']],
+    seed: '25',
   },
   {
     name: 'an erased account that counts again what is counted for nobody',
     object: 'pool',
     file: 'src/accounts/leases/lease-identity.ts',
     edits: [['window.settled - (base[spanId(period, window.start)] ?? 0)', 'window.settled']],
+    seed: '4',
   },
   {
     name: 'a given up lease that a late call brings back',
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['windows: {}, droppedAt: now', 'windows: {}, incarnation: 0, seq: 0, droppedAt: now']],
+    seed: '25',
   },
   {
     name: 'a given up lease that stays where its pool could not be reached',
     object: 'pool',
     file: 'src/accounts/leases/lease-identity.ts',
     edits: [['        () => false,\n', '        () => true,\n']],
+    seed: '23',
   },
   {
     name: 'a closed lease that its pool does not know again',

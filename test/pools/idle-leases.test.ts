@@ -3,6 +3,7 @@ import { env } from 'cloudflare:workers';
 import { afterEach, expect, test } from 'vitest';
 import { accountList } from '../../src/kv/name-list.ts';
 import type { Pool } from '../../src/pools/pool.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { told } from './lease-calls.ts';
 
@@ -34,6 +35,7 @@ async function inPool<T>(work: (pool: Pool) => T | Promise<T>): Promise<{ result
 }
 
 test('a pool keeps its closed leases as rows: its alarm reads none of them, a call reads its own, and all stay counted', async () => {
+  alarmsByHand();
   await inPool((pool) => {
     for (let n = 0; n < LEASES; n += 1) pool.leaseJson(JSON.stringify(told(`a${n}`, 1, 100, NOW)));
   });
@@ -48,6 +50,7 @@ test('a pool keeps its closed leases as rows: its alarm reads none of them, a ca
 });
 
 test('a recount reads the leases once, however many names it goes through', async () => {
+  alarmsByHand();
   const names = Array.from({ length: 650 }, (_, n) => `a${n}`);
   await Promise.all(names.map((name) => accountList.add(pools.STORE, name)));
   await inPool((pool) => {

@@ -94,7 +94,7 @@ export class Maintenance {
       } catch (thrown) {
         error = toApiError(thrown);
       }
-      const turn = restoreCrashed(transcript, row);
+      const turn = restoreCrashed(transcript, row, now());
       const meter = this.settlements.meterOf(turn.row);
       const settled = transcript.together(() => {
         const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, meter, now());

@@ -43,6 +43,17 @@ export interface ServedWorstCase {
   useOutputPrice: Nanodollars;
 }
 
+/** What a loop of the API's own tools may do in a silence. */
+export interface ServedTerms {
+  /** The most uses of all of its tools together, and the most web searches. */
+  uses: number;
+  searches: number;
+  /** The most tokens that a prompt can have. */
+  window: number;
+  /** The most tokens that a result that nobody saw is taken to add to the prompt. */
+  stepTokens: number;
+}
+
 /** What an interrupted answer is settled by. */
 export interface Terms {
   /** The most that the first prompt can be: in tokens, and in nanodollars. */
@@ -60,6 +71,8 @@ export interface Terms {
   steps: 'one' | 'several';
   /** Whether the API may summarize the prompt first, which is billed beside the answer. */
   compacts: boolean;
+  /** What steps can cost that nobody saw; absent if the API itself calls no tools. */
+  served?: ServedTerms;
   /** The most that a token of an advisor can cost, in nanodollars; absent without an advisor. */
   advisor?: { inputPrice: Nanodollars; outputPrice: Nanodollars };
   streams: boolean;

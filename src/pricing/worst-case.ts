@@ -146,6 +146,11 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     worstCase.bounded &&= first.bounded && (steps === 1 || growth !== Number.POSITIVE_INFINITY);
     const alias = worstCase.models.length === 0 ? options.asked : undefined;
     worstCase.models.push(namesOf(options.models, attempt.model, alias));
+    if (found.served.tools > 0) {
+      const { window: widest = 0 } = terms.served ?? {};
+      const stepTokens = Math.min(growth, servedStepTokens);
+      terms.served = { uses, searches: found.searches, window: Math.max(widest, window), stepTokens };
+    }
     noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
   }
   if (found.advisors.length > MOST_ADVISORS) {

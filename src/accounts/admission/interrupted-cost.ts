@@ -12,6 +12,7 @@ import {
 } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { Model } from '../../pricing/models.ts';
+import { USUAL_PAUSE_MS } from '../../upstream/usage/hidden-output.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 
 /** An interrupted answer, as far as it came. */
@@ -38,8 +39,14 @@ export interface Estimate {
   usage: Usage;
 }
 
-/** Tokens that may be written between the last seen output and the end of the connection. */
-const IN_FLIGHT = 16;
+/** Milliseconds for which the model may write on: what was on its way, and until the API notices the closed connection. */
+const IN_FLIGHT_MS = 250;
+/** Milliseconds that are usual before the first event. Only in a longer silence may a loop of tools have begun unseen. */
+const USUAL_START_MS = 2_000;
+/** Tokens of a result that nobody saw: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
+const LONG_RESULT = 25_000;
+/** The least tokens that a model writes to make a call. So a step that runs code takes at least the time of so many. */
+const LEAST_CALL = 20;
 /** Tokens that an advisor reads beside the conversation. */
 const PER_ADVICE = 2_048;
 /** The factor by which the token counts of two models may differ for the same text. */
@@ -47,7 +54,7 @@ const OTHER_TOKENIZER = 1.35;
 
 /** @returns the most tokens that may have been written in a time. */
 function byClock(milliseconds: number, tokensPerSecond: number): number {
-  return milliseconds > 0 ? (Math.ceil(milliseconds / 1_000) + 1) * tokensPerSecond : 0;
+  return Math.ceil((Math.max(0, milliseconds) * tokensPerSecond) / 1_000);
 }
 
 /**
@@ -61,17 +68,20 @@ export function interruptedCost(
   { hold, mostOutput, terms, cancelStops }: GrantedAtMost,
 ): Estimate {
   const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
-  const silent = Math.ceil((seen.silent_ms * terms.tokensPerSecond) / 1_000);
+  const silent = byClock(seen.silent_ms, terms.tokensPerSecond);
+  const inFlight = byClock(IN_FLIGHT_MS, terms.tokensPerSecond);
   // The shown thinking may be only a summary of longer thinking.
-  const written = seen.said + silent + Math.max(seen.thinking, unseen) + (seen.said > 0 ? IN_FLIGHT : 0);
+  const written = seen.said + silent + Math.max(seen.thinking, unseen) + inFlight;
   const output = Math.max(Math.min(written, mostOutput ?? written), wholeCount(usage?.output_tokens));
   // If the cost cannot be derived from what came, all that was set aside is counted.
-  const isCounted = cancelStops && seen.opaque_uses === 0;
+  // (A grant that release 0.1 stored does not say what a loop of tools may do.)
+  const isCounted = cancelStops && seen.opaque_uses === 0 && (terms.steps === 'one' || terms.served !== undefined);
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
   if (!usage || !isCount(usage.input_tokens)) {
     const told: Usage = { input_tokens: terms.promptTokens, output_tokens: output };
     const prompts = terms.promptCost * (terms.compacts ? 2 : 1);
-    return { cost: isCounted ? Math.min(hold, prompts + output * terms.outputPrice) : hold, usage: told };
+    const unseenSteps = costOfUnseenSteps(terms, seen, terms.promptTokens, USUAL_START_MS);
+    return { cost: isCounted ? Math.min(hold, prompts + output * terms.outputPrice + unseenSteps) : hold, usage: told };
   }
   const prompt = promptTokens(usage);
   const laterPrompts = seen.later_prompts.map(
@@ -89,7 +99,8 @@ export function interruptedCost(
   const advice = terms.advisor && seen.advised > 0 ? adviceCost(terms.advisor, seen, prompt, unseen) : 0;
   const searched = Math.max(0, seen.searches - wholeCount(usage.server_tool_use?.web_search_requests));
   const later = costOfLaterSteps(row, terms, prompt, laterPrompts, output);
-  const beside = later + summarized * terms.inputPrice + advice;
+  const unseenSteps = costOfUnseenSteps(terms, seen, Math.max(prompt, ...laterPrompts), USUAL_PAUSE_MS);
+  const beside = later + unseenSteps + summarized * terms.inputPrice + advice;
   const more = Math.ceil((beside * geographyOf(usage)) / 10);
   const estimate = answered + more + searched * WEB_SEARCH_NANODOLLARS;
   const told = computeCost(usage, row, { cacheTtl });
@@ -140,6 +151,37 @@ function costOfLaterSteps(
   const read = laterPrompts.reduce((sum, tokens) => sum + tokens * (isLong(tokens) ? longPrice : inputPrice), 0);
   const becomesLong = !isLong(prompt) && laterPrompts.some(isLong);
   return read + (becomesLong && long ? output * nanodollarsPerToken(Math.max(0, long.output - prices.output)) : 0);
+}
+
+/**
+ * Prices what a loop of the API's own tools may have done that nobody saw. While the end is on its way, a running use may bring
+ * its result to the next prompt, and another use may begin. In a silence all uses that are left count, each with the prompt of
+ * its step. Nothing limits how often code is run, so time does.
+ *
+ * @param prompt tokens of the last prompt that was seen
+ * @param usualMs milliseconds of silence that are usual there
+ */
+function costOfUnseenSteps(
+  { served, inputPrice, advisor, tokensPerSecond }: Terms,
+  { lost_ms = 0, uses = 0, running_uses: running = 0, searches, longest_result = 0, runs_code = false }: Seen,
+  prompt: number,
+  usualMs: number,
+): Nanodollars {
+  if (!served) return 0;
+  const searchesLeft = Math.max(0, served.searches - searches);
+  const result = Math.max(Math.min(LONG_RESULT, served.stepTokens), longest_result);
+  const dearest = Math.max(inputPrice, advisor?.inputPrice ?? 0);
+  if (lost_ms <= usualMs) {
+    return Math.min(running * result, served.window) * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
+  }
+  const written = byClock(lost_ms, tokensPerSecond);
+  const searched = searchesLeft * WEB_SEARCH_NANODOLLARS;
+  if (runs_code) return (Math.ceil(written / LEAST_CALL) * prompt + running * result) * inputPrice + searched;
+  const left = Math.max(0, served.uses - uses);
+  // The results of all uses before stand in each prompt. (1 + 2 + … + n = n (n + 1) / 2)
+  const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
+  const tokens = Math.min(left * prompt + results, (left + 1) * served.window);
+  return tokens * dearest + searched + written * (advisor?.outputPrice ?? 0);
 }
 
 /** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */

@@ -95,7 +95,8 @@ export function closeCrashedRun(
       const own = frames.filter((_, at) => (numbers[at] ?? 0) > step.events);
       const shown = new ShownRun(log, () => false, 0, true);
       const isLater = run.isCommitted === true;
-      const part = { shown, frames: own, isLater, isOfEdge: isLater || continued !== undefined, goesOn: mayGoOn };
+      const isOfEdge = isLater || continued !== undefined;
+      const part = { shown, frames: own, isLater, isOfEdge, goesOn: mayGoOn, wokeAt: now };
       const turn = restoreStep(transcript, step, part);
       const settled = turn.end({ kind: 'cut', error, end: 'cut' }, meterOf(step), now);
       onSettled(turn.row, settled);
@@ -219,18 +220,25 @@ function lastNumberIn(log: string): number {
 function restoreStep(
   transcript: Transcript,
   row: TurnRow,
-  part: { shown: ShownRun; frames: readonly Frame[]; isLater: boolean; isOfEdge: boolean; goesOn: boolean },
+  part: {
+    shown: ShownRun;
+    frames: readonly Frame[];
+    isLater: boolean;
+    isOfEdge: boolean;
+    goesOn: boolean;
+    wokeAt: number;
+  },
 ): Turn {
-  const { shown, frames, isLater, isOfEdge: isOfEdgeAlone, goesOn } = part;
+  const { shown, frames, isLater, isOfEdge: isOfEdgeAlone, goesOn, wokeAt } = part;
   const builder = new MessageBuilder();
   for (const { data } of frames) {
     const event = parseObject(data) ?? {};
     // Calls of the edge are left out: their step was not stored, so they are not made.
     if (!isOfEdge(event)) builder.take(event);
   }
-  const unseenMs = unseenAtCrash(transcript, row, builder);
+  const unseen = unseenAtCrash(transcript.log.last(row.run ?? row.seq), row, builder, wokeAt);
   const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
-  const recovered = { log: new StepLog(shown, builder), builder, frames: new FrameReader(), bytes, unseenMs, goesOn };
+  const recovered = { log: new StepLog(shown, builder), builder, frames: new FrameReader(), bytes, ...unseen, goesOn };
   const turn = new Turn(transcript, row, 1, { recovered, isLater, isOfEdge: isOfEdgeAlone });
   turn.isAcknowledged = true;
   turn.progress.sentAt = row.sentAt ?? row.beganAt;

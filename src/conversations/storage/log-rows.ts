@@ -5,7 +5,7 @@ import { divideText, PIECE_CHARACTERS } from './message-text.ts';
 import type { TurnRow } from './rows.ts';
 
 /** When a row was written, and for how long the model may have written unseen output by then; milliseconds. */
-interface RowTime {
+export interface RowTime {
   at: number;
   unseenMs: number;
 }

@@ -2,7 +2,14 @@
 
 import { encoder } from '../../http/bytes.ts';
 import { UsageReader } from '../../upstream/usage/usage-reader.ts';
-import { checkedUsage, fallbacksIn, nothingSeen, type Report, reportOf } from '../../upstream/usage/usage-report.ts';
+import {
+  checkedUsage,
+  fallbacksIn,
+  nothingSeen,
+  type Report,
+  reportOf,
+  type Seen,
+} from '../../upstream/usage/usage-report.ts';
 import type { MessageBuilder } from './message-builder.ts';
 import type { TurnEnd } from './turn-ending.ts';
 
@@ -26,13 +33,12 @@ interface PartialAnswer {
   /** The beginning of an unfinished event. */
   rest: string;
   bytes: number;
-  /** Milliseconds in which unseen output may have been written, and of silence at the end. */
-  unseen_ms: number;
-  silent_ms: number;
+  /** How long unseen output may have been written, and the silences at the end, as the turn has measured them. */
+  times: Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms'>;
 }
 
 /** @returns the report of an interrupted answer, measured from its events. */
-export function partialReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, silent_ms }: PartialAnswer): Report {
+export function partialReport(how: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): Report {
   const usage = new UsageReader({ readsBlocks: true });
   usage.push(encoder.encode(shown));
   // The upstream has also written the unfinished event.
@@ -40,9 +46,10 @@ export function partialReport(how: TurnEnd, { shown, rest, bytes, unseen_ms, sil
   if (how.kind === 'error') usage.push(encoder.encode(`event: error\ndata: ${how.frame.data}\n\n`));
   const { seen = nothingSeen(0), ...report } = usage.report;
   // The events are read all at once here, so their times are taken from the turn, which has measured them.
+  const { unseen_ms } = times;
   const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
   const handed_over = seen.handed_over && { ...seen.handed_over, unseen_ms };
-  return { ...report, seen: { ...seen, unseen_ms, silent_ms, later_prompts, handed_over }, bytes };
+  return { ...report, seen: { ...seen, ...times, later_prompts, handed_over }, bytes };
 }
 
 /** @returns every token of a prompt, cached or not. */

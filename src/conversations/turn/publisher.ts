@@ -1,11 +1,12 @@
 import type { TakenPiece, Turn } from './turn.ts';
 
-const STORE_MS = 250;
+/** Milliseconds after which shown deltas are stored. After a crash, this limits what nobody saw. */
+export const STORE_MS = 250;
 const STORE_CHARACTERS = 16_384;
 
 /**
  * Stores and shows the events of a turn. Framing events and the first delta are stored before they are shown. Later deltas
- * are shown first, and stored together at most 250 ms later.
+ * are shown first, and stored together a moment later.
  */
 export class Publisher {
   readonly #turn: Turn;

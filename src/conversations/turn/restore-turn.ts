@@ -5,21 +5,27 @@ import { parseObject } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { isThinkingType } from '../../upstream/usage/hidden-output.ts';
 import { replayableBlocks } from '../history/replayable-blocks.ts';
+import type { RowTime } from '../storage/log-rows.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
+import { STORE_MS } from './publisher.ts';
 import { Turn } from './turn.ts';
 import { type Ended, errorIn } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
 
-/** Milliseconds within which running turns store their deltas, with some reserve. */
-const LONGEST_SILENCE_MS = 1_000;
+/** Milliseconds for which a timer or the end of a connection may be late. */
+const LATE_MS = 1_000;
 /** How many event numbers are skipped after a crash: more than can have been shown without being stored. */
 export const SKIPPED_EVENT_NUMBERS = 100_000;
 
-/** Restores a turn that a crash interrupted, as far as its log was stored. */
-export function restoreCrashed(transcript: Transcript, row: TurnRow): Turn {
+/**
+ * Restores a turn that a crash interrupted, as far as its log was stored.
+ *
+ * @param wokeAt when the object woke again; milliseconds since 1970
+ */
+export function restoreCrashed(transcript: Transcript, row: TurnRow, wokeAt: number): Turn {
   const { text, rows } = transcript.log.of(row);
   const stored = encoder.encode(text);
   const frames = new FrameReader();
@@ -31,8 +37,8 @@ export function restoreCrashed(transcript: Transcript, row: TurnRow): Turn {
   }
   const log = new EventLog(transcript, row, { events, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
-  const unseenMs = unseenAtCrash(transcript, row, builder);
-  const turn = new Turn(transcript, row, 1, { recovered: { log, builder, frames, bytes: stored.length, unseenMs } });
+  const unseen = unseenAtCrash(transcript.log.last(row.run ?? row.seq), row, builder, wokeAt);
+  const turn = new Turn(transcript, row, 1, { recovered: { log, builder, frames, bytes: stored.length, ...unseen } });
   // Without a stored time, assume the earliest: the request may have been sent as soon as the turn began.
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
@@ -61,16 +67,35 @@ export function restoreEnded(transcript: Transcript, row: TurnRow): Turn {
   return turn;
 }
 
-/** @returns for how many milliseconds the model may have written unseen output, as far as the turn's rows say. */
-export function unseenAtCrash(transcript: Transcript, row: TurnRow, { blocks, openIndices }: MessageBuilder): number {
+/** For how long nobody saw what the model did before a crash; milliseconds. */
+interface UnseenAtCrash {
+  /** How long it may have written unseen output, in all. */
+  unseenMs: number;
+  /** The last part of it: since the newest row. */
+  lostMs: number;
+}
+
+/**
+ * Measures what a crash has hidden, as far as the turn's rows say. The connection to the upstream died with the object, so it
+ * ended at the latest when the object woke again. While a text was shown, it ended when the next row was due.
+ *
+ * @param newest the times of the newest row of its log
+ * @param wokeAt when the object woke again; milliseconds since 1970
+ */
+export function unseenAtCrash(
+  newest: RowTime | undefined,
+  row: Pick<TurnRow, 'sentAt' | 'beganAt' | 'coversUntil'>,
+  { blocks, openIndices }: Pick<MessageBuilder, 'blocks' | 'openIndices'>,
+  wokeAt: number,
+): UnseenAtCrash {
   const sentAt = row.sentAt ?? row.beganAt;
-  const logged = transcript.log.last(row.run ?? row.seq);
   // In the log of a run the newest row may belong to the step before.
-  const { at, unseenMs } = logged && logged.at >= sentAt ? logged : { at: sentAt, unseenMs: 0 };
+  const { at, unseenMs } = newest && newest.at >= sentAt ? newest : { at: sentAt, unseenMs: 0 };
   const last = blocks.at(-1);
   // The input of a call may come in large pieces.
   const isHidden = isThinkingType(last?.value.type) || last?.value.type === 'tool_use';
   const isUnseen = !last || openIndices.length === 0 || isHidden;
-  if (!isUnseen) return unseenMs + LONGEST_SILENCE_MS;
-  return unseenMs + Math.max(0, Math.max(row.coversUntil ?? 0, at + COVER_MS) - at);
+  const due = isUnseen ? Math.max(row.coversUntil ?? 0, at + COVER_MS) : at + STORE_MS + LATE_MS;
+  const lostMs = Math.max(0, Math.min(due, Math.max(wokeAt, at) + LATE_MS) - at);
+  return { unseenMs: unseenMs + lostMs, lostMs };
 }

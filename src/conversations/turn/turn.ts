@@ -10,6 +10,7 @@ import { interrupted } from '../../upstream/failure.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { SendProgress } from '../../upstream/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
+import type { Seen } from '../../upstream/usage/usage-report.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
@@ -60,6 +61,8 @@ export interface TurnOptions {
     bytes: number;
     /** Milliseconds in which unseen output may have been written. */
     unseenMs: number;
+    /** Milliseconds of which nothing was stored before the crash. */
+    lostMs: number;
     /** Whether its run may go on. */
     goesOn?: boolean;
   };
@@ -290,6 +293,16 @@ export class Turn {
     return this.#options.recovered?.unseenMs ?? this.#clock?.until(at) ?? at - (this.progress.sentAt ?? at);
   }
 
+  #timesUntil(at: number): Pick<Seen, 'unseen_ms' | 'silent_ms' | 'lost_ms'> {
+    const { lostMs } = this.#options.recovered ?? {};
+    const unseen_ms = this.unseenUntil(at);
+    return {
+      unseen_ms,
+      silent_ms: this.#clock?.silence(at) ?? 0,
+      lost_ms: lostMs ?? this.#clock?.lost(at) ?? unseen_ms,
+    };
+  }
+
   #outcome(how: TurnEnd, now: number): RequestOutcome {
     const report =
       how.kind === 'complete' && this.#hasFinalUsage
@@ -298,8 +311,7 @@ export class Turn {
             shown: this.log.text,
             rest: this.#frames.rest,
             bytes: this.#bytes,
-            unseen_ms: this.unseenUntil(now),
-            silent_ms: this.#clock?.silence(now) ?? 0,
+            times: this.#timesUntil(now),
           });
     return {
       ...report,

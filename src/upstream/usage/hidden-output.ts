@@ -7,7 +7,7 @@ export function isThinkingType(blockType: unknown): boolean {
 export const ADVISOR = 'advisor';
 
 /** Milliseconds of silence that are usual between two deltas of a text, with the time by which a piece may be read late. */
-const USUAL_PAUSE_MS = 500;
+export const USUAL_PAUSE_MS = 500;
 
 /**
  * Measures for how long a model may have written unseen output: before its first block, while it thinks, between two blocks,
@@ -86,11 +86,17 @@ export class HiddenOutputClock {
     return Math.max(0, at - Math.max(this.#boundary, this.#counted));
   }
 
+  /** @returns milliseconds between the last event or ping and `at`. */
+  lost(at: number): number {
+    return Math.max(0, at - Math.max(this.#last, this.#lastPing));
+  }
+
   /** @returns milliseconds of the silence before `at` in which a call, the next block, or more of a text may have been written. */
   silence(at: number): number {
-    if (this.#state === 'saying') {
-      // A text is shown as it is written. If not even a ping comes, the connection may be what is silent.
-      const silence = at - Math.max(this.#last, this.#lastPing);
+    if (this.#state === 'saying' || this.#state === 'served') {
+      // A text is shown as it is written, and nothing is written while a tool runs. If not even a ping comes, the
+      // connection may be what is silent.
+      const silence = this.lost(at);
       return silence > USUAL_PAUSE_MS ? silence : 0;
     }
     const isHidden = this.#state === 'calling' || this.#state === 'asking' || this.#state === 'between';

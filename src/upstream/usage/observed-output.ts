@@ -13,6 +13,13 @@ const THINKING = utf8('thinking_delta');
 const SIGNATURE = utf8('signature_delta');
 /** The API's own tools that cost nothing beside the steps that follow them. */
 const COUNTED_TOOLS: ReadonlySet<string> = new Set(['web_fetch', 'tool_search_tool_regex', 'tool_search_tool_bm25']);
+/** Tools that add little to the prompt: an advice, and definitions of tools that stand in the request. */
+const SHORT_RESULTS = /^(?:advisor|tool_search)/;
+const CODE_TOOLS: ReadonlySet<string> = new Set([
+  'code_execution',
+  'bash_code_execution',
+  'text_editor_code_execution',
+]);
 /** Tokens that a block takes beside its text, and a tool call beside its name and input. */
 const PER_BLOCK = 4;
 const PER_CALL = 40;
@@ -31,6 +38,10 @@ export class ObservedOutput {
   #advised = 0;
   #advisedTokens = 0;
   #opaqueUses = 0;
+  #uses = 0;
+  #runningUses = 0;
+  #longestResult = 0;
+  #runsCode = false;
   #laterPrompts: Timing[] = [];
   #handedOver: Timing | undefined;
   /** Set after a use or a result of the API's own tool: then the next block begins a new step. */
@@ -56,6 +67,11 @@ export class ObservedOutput {
       thinking: Math.ceil(this.#thinking),
       unseen_ms: this.#clock.until(at),
       silent_ms: this.#clock.silence(at),
+      lost_ms: this.#clock.lost(at),
+      uses: this.#uses,
+      running_uses: this.#runningUses,
+      longest_result: Math.ceil(this.#longestResult),
+      runs_code: this.#runsCode,
       searches: this.#searches,
       advised: this.#advised,
       advised_tokens: Math.ceil(this.#advisedTokens),
@@ -105,7 +121,10 @@ export class ObservedOutput {
     const name = stringOrUndefined(memberOf(block, 'name')) ?? '';
     this.#clock.start(type === 'server_tool_use' && name === 'advisor' ? ADVISOR : type, at, since);
     if (isResult) {
-      this.#results += mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? ''));
+      if (!SHORT_RESULTS.test(type)) this.#runningUses = Math.max(0, this.#runningUses - 1);
+      const result = mostTokensOf(JSON.stringify(memberOf(block, 'content') ?? ''));
+      this.#results += result;
+      this.#longestResult = Math.max(this.#longestResult, result);
       this.#isStepOver = true;
     } else if (type === 'fallback') {
       this.#handedOver = this.#carriedAt(at);
@@ -116,8 +135,12 @@ export class ObservedOutput {
       if (Object.keys(input ?? {}).length > 0) this.#said += mostTokensOf(JSON.stringify(input));
       if (type === 'tool_use') return;
       this.#isStepOver = true;
+      this.#uses += 1;
+      if (!SHORT_RESULTS.test(name)) this.#runningUses += 1;
+      if (type === 'mcp_tool_use') return;
       if (type !== 'server_tool_use') this.#opaqueUses += 1;
       else if (name === 'web_search') this.#searches += 1;
+      else if (CODE_TOOLS.has(name)) this.#runsCode = true;
       else if (name === 'advisor') {
         this.#advised += 1;
         this.#advisedTokens += this.#tokens;

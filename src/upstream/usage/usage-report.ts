@@ -21,12 +21,22 @@ export interface Seen {
   unseen_ms: number;
   /** Milliseconds of silence at the end, in which output may have been written. */
   silent_ms: number;
+  /** Milliseconds since the last event or ping: nobody saw what the API did in them. Release 0.1 stored none of these five. */
+  lost_ms?: number;
+  /** Uses of the API's own tools that have begun. */
+  uses?: number;
+  /** The uses whose result has not come. */
+  running_uses?: number;
+  /** The most tokens that the result of one of them has added to the prompt. */
+  longest_result?: number;
+  /** Whether the API has run code for the model. No `max_uses` limits how often it does. */
+  runs_code?: boolean;
   /** Web searches that have begun. */
   searches: number;
   /** Uses of an advisor, and the sum of the tokens that had come before each use. */
   advised: number;
   advised_tokens: number;
-  /** Uses of tools whose cost the stream does not show: they run code, or call the API again. */
+  /** Uses of tools that are not known here: nothing tells what they cost. */
   opaque_uses: number;
   /**
    * The later prompts, by how much longer each is than the first. After results of its own tools the API reads the prompt
@@ -87,6 +97,11 @@ export function nothingSeen(unseen_ms: number): Seen {
     thinking: 0,
     unseen_ms,
     silent_ms: 0,
+    lost_ms: unseen_ms,
+    uses: 0,
+    running_uses: 0,
+    longest_result: 0,
+    runs_code: false,
     searches: 0,
     advised: 0,
     advised_tokens: 0,

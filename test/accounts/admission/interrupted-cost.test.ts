@@ -17,6 +17,8 @@ const SEEN: Seen = {
 const [INPUT, OUTPUT] = [4_000, 20_000];
 const SEARCH = 10_000_000;
 const usage = { input_tokens: 100, output_tokens: 1 };
+/** The prompt, and what may be on its way: a quarter of a second at 500 tokens a second. */
+const LEAST = 100 * INPUT + 125 * OUTPUT;
 
 /** @returns what an answer is booked at of which this was seen; nanodollars */
 function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}): number {
@@ -25,26 +27,24 @@ function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}): n
 }
 
 test('what was seen counts, with what may be on its way behind it, and the searches once', () => {
-  expect(booked({})).toBe(100 * INPUT + OUTPUT);
-  expect(booked({ said: 50 })).toBe(100 * INPUT + (50 + 16) * OUTPUT);
-  expect(booked({ searches: 3 })).toBe(100 * INPUT + OUTPUT + 3 * SEARCH);
-  expect(booked({ searches: 3 }, { server_tool_use: { web_search_requests: 2 } })).toBe(
-    100 * INPUT + OUTPUT + 3 * SEARCH,
-  );
+  expect(booked({})).toBe(LEAST);
+  expect(booked({ said: 50 })).toBe(LEAST + 50 * OUTPUT);
+  expect(booked({ searches: 3 })).toBe(LEAST + 3 * SEARCH);
+  expect(booked({ searches: 3 }, { server_tool_use: { web_search_requests: 2 } })).toBe(LEAST + 3 * SEARCH);
 });
 
 test('time without words counts as the most that the model can have written in it, and never more than was granted', () => {
-  // 500 tokens a second: of two seconds at the end, and of one begun second more where something may have been missed.
-  expect(booked({ silent_ms: 2_000 })).toBe(100 * INPUT + 1_000 * OUTPUT);
-  expect(booked({ unseen_ms: 1_500 })).toBe(100 * INPUT + 1_500 * OUTPUT);
+  // 500 tokens a second.
+  expect(booked({ silent_ms: 2_000 })).toBe(LEAST + 1_000 * OUTPUT);
+  expect(booked({ unseen_ms: 1_500 })).toBe(LEAST + 750 * OUTPUT);
   expect(booked({ silent_ms: 20_000 }, {}, { mostOutput: 1_000 })).toBe(100 * INPUT + 1_000 * OUTPUT);
   expect(booked({ silent_ms: 20_000 }, {}, { hold: 5_000_000 })).toBe(5_000_000);
 });
 
 test('a later prompt is read again with what was added to it, dearer in the US', () => {
   const later = { later_prompts: [{ tokens: 400, unseen_ms: 0 }] };
-  expect(booked(later)).toBe((100 + 500) * INPUT + OUTPUT);
-  expect(booked(later, { inference_geo: 'us' })).toBe(((600 * INPUT + OUTPUT) * 11) / 10);
+  expect(booked(later)).toBe(500 * INPUT + LEAST);
+  expect(booked(later, { inference_geo: 'us' })).toBe(((500 * INPUT + LEAST) * 11) / 10);
 });
 
 test('what runs on after its connection is closed, or cannot be derived from what came, is booked at its hold', () => {

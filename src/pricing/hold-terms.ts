@@ -44,7 +44,7 @@ export interface ServedWorstCase {
 }
 
 /** What a loop of the API's own tools may do in a silence. */
-export interface ServedTerms {
+interface ServedTerms {
   /** The most uses of all of its tools together, and the most web searches. */
   uses: number;
   searches: number;

@@ -263,5 +263,10 @@ function change(sql: SqlStorage, { table, at, column }: Cell, text: string): voi
   const key = { meta: ['key'], turns: ['seq'], messages: ['seq'], pieces: ['owner', 'n'] }[table] ?? [];
   const by = key.length > 0 ? key : table === 'approvals' || table === 'deliveries' ? ['id'] : ['turn', 'n'];
   const values = by.map((name) => row?.[name] ?? null);
-  sql.exec(`update ${table} set ${column} = ? where ${by.map((name) => `${name} = ?`).join(' and ')}`, text, ...values);
+  // No file has the same key twice: then nothing is changed.
+  sql.exec(
+    `update or ignore ${table} set ${column} = ? where ${by.map((name) => `${name} = ?`).join(' and ')}`,
+    text,
+    ...values,
+  );
 }

@@ -28,6 +28,8 @@ const START = event('message_start', {
   },
 });
 const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
+/** Tokens that may be on their way: a quarter of a second. */
+const IN_FLIGHT = 125;
 const HIDDEN = START + begin({ type: 'thinking', thinking: '', signature: '' });
 const SAID =
   START +
@@ -139,8 +141,10 @@ describe('a turn that is stopped', () => {
     await stream.cancel();
     const [row] = await ledger();
     expect(row).toMatchObject({ estimated: true });
-    // Ten seconds, and one more.
-    expect((row?.cost_usd ?? 0) * 1e9).toBe(100 * OPUS.input + 11 * 500 * OPUS.output);
+    // Ten seconds, and what was on its way.
+    const most = 100 * OPUS.input + (10 * 500 + IN_FLIGHT) * OPUS.output;
+    expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(most);
+    expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(0.98 * most);
   });
 
   test('behind thinking that has ended, the time of the text does not count', async () => {
@@ -182,16 +186,16 @@ describe('a turn that is stopped in a silence of its text', () => {
     const least = 100 * OPUS.input + hidden * OPUS.output;
     expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(least);
     // Beside that, what was said and what may be on its way.
-    expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(least + 60 * OPUS.output);
+    expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(least + (44 + IN_FLIGHT) * OPUS.output);
   });
 });
 
 describe('turns that run at a deploy', () => {
   test.each([
-    // What was said, and a second and one more for what was not stored yet.
-    ['with text', SAID, 2 * 500 + 60],
-    // Until what was stored last covers, and one second more.
-    ['in hidden thinking', HIDDEN, 21 * 500],
+    // What was said, and until the next row was due, and one second more.
+    ['with text', SAID, 1.25 * 500 + 44 + IN_FLIGHT],
+    // Until what was stored last covers.
+    ['in hidden thinking', HIDDEN, 20 * 500 + IN_FLIGHT],
   ])('twenty of them %s are booked at what they can have written', async (_, pieces, most) => {
     answering(() => [{ text: pieces }]);
     const ids = Array.from({ length: 20 }, (_, index) => `c${index + 1}`);
@@ -209,6 +213,18 @@ describe('turns that run at a deploy', () => {
       expect(row.cost_usd * 1e9).toBeGreaterThan(100 * OPUS.input);
       expect(row.cost_usd * 1e9).toBeLessThanOrEqual(100 * OPUS.input + most * OPUS.output);
     }
+  });
+
+  test('one whose object woke after 400 ms is booked until then, and one second more', async () => {
+    answering(() => [{ text: HIDDEN }]);
+    await until((await begun('c1')).getReader(), 'thinking');
+    await abortAllDurableObjects();
+    time.now += 400;
+    await stubOf('c1').read();
+    const [row] = await ledger();
+    const most = 100 * OPUS.input + (1.4 * 500 + IN_FLIGHT) * OPUS.output;
+    expect((row?.cost_usd ?? 0) * 1e9).toBeLessThanOrEqual(most);
+    expect((row?.cost_usd ?? 0) * 1e9).toBeGreaterThan(0.8 * most);
   });
 });
 
@@ -277,7 +293,7 @@ test('a turn whose connection broke after the send is sent again, and each try i
   expect(first).toMatchObject({ status: 'retried', estimated: true });
   expect(second).toMatchObject({ status: 'complete', estimated: false, request_id: `${first?.request_id}.2` });
   expect((second?.cost_usd ?? 0) * 1e9).toBe(100 * OPUS.input + 5 * OPUS.output);
-  expect((first?.cost_usd ?? 0) * 1e9).toBeGreaterThan(2 * 500 * OPUS.output);
+  expect((first?.cost_usd ?? 0) * 1e9).toBeGreaterThan(IN_FLIGHT * OPUS.output);
 });
 
 test('a turn that is stopped while its second try is admitted leaves nothing set aside', async () => {

@@ -106,9 +106,9 @@ export function decide(
   const least = leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so its cost is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
-  const overRun = shortOfMoney(own, sure, time);
+  const overRun = shortOfMoney(own, sure, time, budget);
   if (overRun) return overRun;
-  const broke = shortOfMoney(purses, sure, time);
+  const broke = shortOfMoney(purses, sure, time, budget);
   if (broke) return broke.never ? { ...broke, advice: adviceFor(worstCase, rules, purses, least) } : broke;
   const running = budget.holds.size - budget.batched;
   if (running >= rules.concurrent) {
@@ -202,6 +202,11 @@ function adviceFor(worstCase: WorstCase, rules: Rules, purses: readonly Purse[],
     return `because of ${tool}: ${help.length > 0 ? help.join(', or ') : 'leave it out, or have the limit raised'}`;
   }
   if (because !== undefined) return `because of ${because}, whose size is not known: send its content in the request`;
+  if (worstCase.inputCost < least * worstCase.outputPrice) {
+    return rules.clamp
+      ? `because of the shortest answer that counts (${least} tokens): use a cheaper model, or have min_output_tokens lowered`
+      : `because of max_tokens (${least}): lower it, or use a cheaper model`;
+  }
   return 'because of its length: send a shorter one, or use a cheaper model';
 }
 

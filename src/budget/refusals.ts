@@ -1,17 +1,28 @@
 /** Makes the refusals of requests that do not fit into a budget. */
 
-import { HOUR_MS } from '../async/durations.ts';
+import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { Refusal } from '../durable/contracts/admission.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { capacity, level, waitFor } from './bucket.ts';
 import { leftIn, type Purse } from './purses.ts';
-import { NEVER } from './windows.ts';
+import { BATCH_STAGE, type Budget } from './state.ts';
+import { limitName, NEVER, PERIODS } from './windows.ts';
 
 /** Milliseconds after which it is worth asking again for money that other requests hold. */
 export const HELD_RETRY_MS = 2_000;
+/** The API ends a batch after a day. */
+const LONGEST_BATCH_MS = DAY_MS;
 
-/** @returns the refusal by the purse that stays too tight for the longest time; undefined if all purses have room. */
-export function shortOfMoney(purses: readonly Purse[], needed: Nanodollars, now: number): Refusal | undefined {
+/**
+ * @param budget the account's own, at the time `now`
+ * @returns the refusal by the purse that stays too tight for the longest time; undefined if all purses have room
+ */
+export function shortOfMoney(
+  purses: readonly Purse[],
+  needed: Nanodollars,
+  now: number,
+  budget: Budget,
+): Refusal | undefined {
   const short = purses.filter((purse) => leftIn(purse) < needed);
   const never = short.filter(({ most }) => most < needed);
   const spent = short.filter(({ most, settled }) => most - settled < needed);
@@ -19,11 +30,39 @@ export function shortOfMoney(purses: readonly Purse[], needed: Nanodollars, now:
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
-    const left = leftOf(first);
-    return { ...refusalBy('held', first.name, now, now + HELD_RETRY_MS, needed, left, false), by: first.by };
+    const freeAt = (purse: Purse) => freeAgainAt(purse, needed, now, budget);
+    const last = others.reduce((most, purse) => (freeAt(purse) > freeAt(most) ? purse : most), first);
+    const resetsAt = freeAt(last);
+    const refusal = refusalBy('held', last.name, now, resetsAt, needed, leftOf(last), false);
+    return { ...refusal, by: last.by, ...(resetsAt > now + HELD_RETRY_MS ? { byBatch: true } : {}) };
   }
   const longest = others.reduce((most, purse) => (purse.end > most.end ? purse : most), first);
   return spendRefusal(longest, needed, now);
+}
+
+/**
+ * @returns when so much of a purse is free again, if nothing else is set aside meanwhile: in a moment, when running requests
+ * end, or at the latest end of a batch, or of the window; milliseconds since 1970
+ */
+function freeAgainAt(
+  { by, name, most, settled, end }: Purse,
+  needed: Nanodollars,
+  now: number,
+  budget: Budget,
+): number {
+  const soon = now + HELD_RETRY_MS;
+  const period = PERIODS.find((one) => limitName(one) === name);
+  if (by !== 'account' || budget.batched === 0 || period === undefined) return soon;
+  const { start } = budget.windows[period];
+  const batched = [...budget.holds.values()].filter(({ stage, at }) => stage === BATCH_STAGE && at >= start);
+  let free = batched.reduce((rest, { nanodollars }) => rest - nanodollars, most - settled);
+  let freeAt = soon;
+  for (const { at, nanodollars } of batched.sort((one, other) => one.at - other.at)) {
+    if (free >= needed) break;
+    free += nanodollars;
+    freeAt = at + LONGEST_BATCH_MS;
+  }
+  return Math.max(soon, Math.min(freeAt, end));
 }
 
 /**

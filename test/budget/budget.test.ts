@@ -1,11 +1,13 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { DAY_MS } from '../../src/async/durations.ts';
 import { capacity, level } from '../../src/budget/bucket.ts';
 import { type Decision, decide, takeCountRequest } from '../../src/budget/budget.ts';
 import { type Rules, rulesOf } from '../../src/budget/rules.ts';
 import {
   addHold,
   advance,
+  BATCH_STAGE,
   type Budget,
   bucketsAfterAdmission,
   bucketsAfterSettlement,
@@ -99,8 +101,47 @@ describe('spend', () => {
       needed: 3_560,
       left: 5,
       never: true,
-      advice: 'because of its length: send a shorter one, or use a cheaper model',
+      advice:
+        'because of the shortest answer that counts (256 tokens): use a cheaper model, or have min_output_tokens lowered',
     });
+  });
+
+  test('what batches hold is free at the end of the window, or a day after they began; no sooner is worth a try', () => {
+    const rules = rulesOf({ usd_per_week: usd(20_000), on_shortfall: 'refuse' });
+    const batchAt = (budget: Budget, at: number, nanodollars: number) => {
+      const hold = { id: `batch_${++ids}`, at, deadline: at + 35 * DAY_MS, nanodollars, stage: BATCH_STAGE };
+      addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
+    };
+    // Friday noon: a day later the week goes on.
+    const budget = emptyBudget(NOON);
+    batchAt(budget, NOON, 15_000);
+    const refusal = admit(budget, rules, worstCaseWith(), NOON);
+    expect(refusal).toMatchObject({ reason: 'held', byBatch: true, retryAfter: 86_400, resetsAt: NOON + DAY_MS });
+    const daily = rulesOf({ usd_per_day: usd(20_000), on_shortfall: 'refuse' });
+    const midnight = Date.UTC(2026, 10, 21);
+    expect(admit(budget, daily, worstCaseWith(), NOON)).toMatchObject({ byBatch: true, resetsAt: midnight });
+    // Beside a small batch it is the running request that holds what is missing.
+    const running = emptyBudget(NOON);
+    batchAt(running, NOON, 5_000);
+    expect(admit(running, rules, worstCaseWith(), NOON).kind).toBe('admitted');
+    const soon = admit(running, rules, worstCaseWith(), NOON);
+    expect(soon).toMatchObject({ reason: 'held', retryAfter: 2 });
+    expect(soon).not.toHaveProperty('byBatch');
+  });
+
+  test('length is blamed only where the input costs more than the answer', () => {
+    const adviceOf = (more: Partial<WorstCase>, limits: Limits = {}) => {
+      const decision = decide(
+        emptyBudget(NOON),
+        rulesOf({ usd_per_day: usd(5), ...limits }),
+        worstCaseWith(more),
+        NOON,
+      );
+      return decision.kind === 'refused' ? decision.advice : undefined;
+    };
+    expect(adviceOf({ inputCost: 1_000, outputPrice: 10 })).toContain('the shortest answer that counts (256 tokens)');
+    expect(adviceOf({ inputCost: 1_000, outputPrice: 10 }, { on_shortfall: 'refuse' })).toContain('max_tokens (1000)');
+    expect(adviceOf({ inputCost: 9_000, outputPrice: 10 })).toContain('its length');
   });
 
   test('a request that never fits is told what would', () => {

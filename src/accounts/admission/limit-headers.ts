@@ -27,6 +27,9 @@ const OWNER_NAMES: Record<LimitOwner, string> = {
 /** The shares of a spend limit at which clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
 const MOST_UTILIZATION = 0.99;
+/** Seconds up to which a client that waits by itself is asked to. */
+const LONGEST_RETRY_S = 60;
+
 /** What helps if a limit never resets. */
 const TOTAL_HELP: Record<LimitOwner, string> = {
   account: 'It does not reset: its administrator can give it credit, or raise usd_total.',
@@ -71,8 +74,8 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
     case 'held':
       return errorOf(
         'rate_limit_error',
-        `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its requests that are running. Try again in ${retryAfter} s.`,
-        soon,
+        heldSentence(refusal),
+        retryAfter > LONGEST_RETRY_S ? { ...soon, ...DO_NOT_RETRY } : soon,
       );
     case 'concurrency':
       return errorOf(
@@ -83,6 +86,14 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
     case 'rate':
       return errorOf('rate_limit_error', rateSentence(refusal), refusal.never ? { ...soon, ...DO_NOT_RETRY } : soon);
   }
+}
+
+function heldSentence(refusal: Refusal): string {
+  const { by, byBatch, resetsAt, retryAfter } = refusal;
+  const left = `What is left of ${OWNER_NAMES[by]}'s ${PERIOD_NAMES[periodOf(refusal)]} spend limit is set aside for its`;
+  return byBatch
+    ? `${left} batches that have not ended. It is free again at ${new Date(resetsAt).toISOString()} at the latest.`
+    : `${left} requests that are running. Try again in ${retryAfter} s.`;
 }
 
 function rateSentence({ limit, never, needed, left, retryAfter }: Refusal): string {

@@ -92,6 +92,8 @@ export interface Refusal {
   /** The least that the request needs, and what is left; nanodollars for `spend`, units otherwise. */
   needed: number;
   left: number;
+  /** Whether batches hold the money: then it takes longer than a moment until it is free. */
+  byBatch?: boolean;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
   /** The model that is not allowed, or has no price; and the models that are allowed. */

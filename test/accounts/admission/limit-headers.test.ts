@@ -4,7 +4,7 @@ import { formatUsd, quotaHeaders, refusalError } from '../../../src/accounts/adm
 import { decide } from '../../../src/budget/budget.ts';
 import { quotaStatusOf } from '../../../src/budget/quota-status.ts';
 import { rulesOf } from '../../../src/budget/rules.ts';
-import { emptyBudget } from '../../../src/budget/state.ts';
+import { addHold, BATCH_STAGE, emptyBudget } from '../../../src/budget/state.ts';
 import type { QuotaStatus, Refusal } from '../../../src/durable/contracts/admission.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { NOON, worstCaseWith } from '../admission-requests.ts';
@@ -170,6 +170,21 @@ describe('a refused request', () => {
     });
     expect(error.message).toBe(
       "What is left of this account's daily spend limit is set aside for its requests that are running. Try again in 2 s.",
+    );
+  });
+
+  test('by what a batch holds is told until when, and that asking again does not help', () => {
+    const budget = emptyBudget(NOON);
+    const hold = { id: 'batch', at: NOON, deadline: NOON, nanodollars: 9_000, stage: BATCH_STAGE };
+    addHold(budget, { ...hold, inputTokens: 0, outputTokens: 0, maxTokens: 0 }, budget.fullAt);
+    const rules = rulesOf({ usd_per_day: 0.00001 });
+    const decision = decide(budget, rules, worstCaseWith(), NOON);
+    if (decision.kind !== 'refused') throw new Error(decision.kind);
+    const error = refusalError(decision, quotaStatusOf(budget, rules, NOON));
+    expect(error).toMatchObject({ type: 'rate_limit_error', status: 429 });
+    expect(error.headers).toMatchObject({ 'retry-after': '43200', 'x-should-retry': 'false' });
+    expect(error.message).toBe(
+      "What is left of this account's daily spend limit is set aside for its batches that have not ended. It is free again at 2026-11-21T00:00:00.000Z at the latest.",
     );
   });
 

@@ -137,6 +137,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return await promptToCount(this.#context, () => this.#present(), request);
   }
 
+  /** Ends what a crash has interrupted. Whoever carries a stream that broke calls it: then the turn is booked until now. */
+  wake(): void {
+    this.#recover();
+  }
+
   /** Resumes a turn after an event, or the running turn from its beginning. */
   resume(after: string | undefined): Resumed {
     this.#recover();

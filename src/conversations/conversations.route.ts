@@ -150,7 +150,8 @@ async function resume(c: Context<AppEnv>): Promise<Response> {
       const entry = c.get('entry');
       entry.begin();
       // The cost is logged by the request that began the turn.
-      return streamedTurn(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end());
+      const wake = () => callOwn(c, id, (object) => object.wake());
+      return streamedTurn(c, resumed, { 'sluice-turn': resumed.turn }, () => entry.end(), wake);
     }
     case 'none':
       return c.body(null, 204);

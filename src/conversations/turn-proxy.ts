@@ -105,7 +105,9 @@ export async function proxyTurn(
   entry.line.model = typeof fields.model === 'string' ? fields.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
   entry.line.agent = headers['sluice-agent'];
-  if (answer.kind === 'stream') return streamedTurn(c, answer, headers, log());
+  if (answer.kind === 'stream') {
+    return streamedTurn(c, answer, headers, log(), () => callOwn(c, id, (object) => object.wake()));
+  }
   if (answer.kind === 'ended') {
     log()(answer.trailer.outcome, answer.trailer.nanodollars);
     return new Response(answer.events, { headers: eventStreamHeaders(headers) });

@@ -10,6 +10,7 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type TestApp, testApp } from '../support/app.ts';
 import { bindings, simulate, storedLog } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -248,6 +249,22 @@ describe('an object that dies in the middle of an answer', () => {
     await app.settled();
     expect(app.log.find(({ conversation, status }) => conversation === 'c1' && status === 200)).toMatchObject({
       error_type: 'upstream_cut',
+    });
+  });
+
+  test('is woken by who carries its stream, so that its turn is booked until then', async () => {
+    alarmsByHand();
+    const response = await app.post('/messages', dying, slow);
+    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    await reader.read();
+    await abortAllDurableObjects();
+    while (!(await reader.read()).done);
+    const account = accountStub(bindings, {}, 'dev');
+    await eventually(async () => {
+      const { data } = await account.requests({});
+      expect(data.map(({ status, estimated }) => ({ status, estimated }))).toEqual([
+        { status: 'interrupted', estimated: true },
+      ]);
     });
   });
 

@@ -25,12 +25,15 @@ export type Log = (outcome: RequestOutcome, nanodollars?: Nanodollars) => void;
  *
  * The stream of an object that died looks complete. So the object marks the end, and if the mark is missing, the caller gets
  * an `error` event. A caller who leaves does not stop the turn.
+ *
+ * @param wake wakes the object. A dead turn costs as much as it can have written until its object woke again
  */
 export function streamedTurn(
   c: Context<AppEnv>,
   answer: { first?: string; body: ReadableStream<Uint8Array> },
   headers: Record<string, string>,
   log: Log,
+  wake: () => Promise<unknown>,
 ): Response {
   const { readable, writable } = new IdentityTransformStream();
   const { signal } = c.req.raw;
@@ -55,7 +58,12 @@ export function streamedTurn(
   if (signal.aborted) leave();
   else {
     signal.addEventListener('abort', leave, { once: true });
-    carry(answer.first ?? '', body, writable, c.get('requestId')).then(end, leave);
+    const carrying = carry(answer.first ?? '', body, writable, c.get('requestId')).then(async (summary) => {
+      end(summary);
+      // If it cannot be reached, its alarm wakes it.
+      if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
+    });
+    c.executionCtx.waitUntil(carrying.catch(leave));
   }
   c.executionCtx.waitUntil(carried.promise);
   return new Response(readable, { headers: eventStreamHeaders(headers) });

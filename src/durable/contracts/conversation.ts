@@ -17,6 +17,7 @@ import type { ListedParent } from './settlement.ts';
 export interface ConversationObject extends Rpc.DurableObjectBranded {
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
   prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined>;
+  wake(): void;
   resume(after: string | undefined): Resumed;
   stop(only?: StopQuery): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;

@@ -14,6 +14,8 @@ import { NOON } from './admission-requests.ts';
 
 const models = new ModelTable();
 const encoder = new TextEncoder();
+/** In a loop of tools a running use may bring its result, and another search may begin, while the end is on its way. */
+const LOOPS: ReadonlySet<string> = new Set(['search', 'fetch', 'steps']);
 
 /** @returns the grant of a request that has a large budget. */
 function grantOf({ body, count }: BilledAnswer): StoredGrant {
@@ -104,7 +106,7 @@ describe('an answer that is broken off anywhere', () => {
     // biome-ignore lint/suspicious/noConsole: the figures are what this test is for.
     console.info(`${kind}: booked / billed, median ${median.toFixed(2)}, 95th percentile ${high.toFixed(2)}`);
     expect(median, kind).toBeLessThanOrEqual(2);
-    expect(high, kind).toBeLessThanOrEqual(4);
+    expect(high, kind).toBeLessThanOrEqual(LOOPS.has(kind) ? 6.5 : 4);
   });
 
   test('of any kind, with other answers each time', () => {

@@ -43,7 +43,9 @@ export interface Estimate {
 const IN_FLIGHT_MS = 250;
 /** Milliseconds that are usual before the first event. Only in a longer silence may a loop of tools have begun unseen. */
 const USUAL_START_MS = 2_000;
-/** Tokens of a result that nobody saw: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
+/** Tokens of a result that may come while the end is on its way: those of a search in the API's documentation, and some more. */
+const USUAL_RESULT = 8_000;
+/** Tokens of a result in a silence: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
 const LONG_RESULT = 25_000;
 /** The least tokens that a model writes to make a call. So a step that runs code takes at least the time of so many. */
 const LEAST_CALL = 20;
@@ -169,11 +171,13 @@ function costOfUnseenSteps(
 ): Nanodollars {
   if (!served) return 0;
   const searchesLeft = Math.max(0, served.searches - searches);
-  const result = Math.max(Math.min(LONG_RESULT, served.stepTokens), longest_result);
+  const resultOf = (tokens: number) => Math.max(Math.min(tokens, served.stepTokens), longest_result);
   const dearest = Math.max(inputPrice, advisor?.inputPrice ?? 0);
   if (lost_ms <= usualMs) {
-    return Math.min(running * result, served.window) * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
+    const added = Math.min(running * resultOf(USUAL_RESULT), served.window);
+    return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
   }
+  const result = resultOf(LONG_RESULT);
   const written = byClock(lost_ms, tokensPerSecond);
   const searched = searchesLeft * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / LEAST_CALL) * prompt + running * result) * inputPrice + searched;

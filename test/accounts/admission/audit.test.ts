@@ -70,10 +70,13 @@ const TOOLS: Record<Class, object> = {
     tools: [{ type: 'mcp_toolset', mcp_server_name: 'm' }],
   },
 };
-/** The names of a served tool's blocks, and the most tokens of a result. */
+/**
+ * The names of a served tool's blocks, and the most tokens of a result. (The result of a use that runs is taken to have 8,000
+ * tokens at most: a longer one that comes in the last quarter of a second costs more than is booked.)
+ */
 const SERVED: Partial<Record<Class, { use: string; name: string; result: string; most: number }>> = {
-  search: { use: 'server_tool_use', name: 'web_search', result: 'web_search_tool_result', most: 9_000 },
-  fetch: { use: 'server_tool_use', name: 'web_fetch', result: 'web_fetch_tool_result', most: 20_000 },
+  search: { use: 'server_tool_use', name: 'web_search', result: 'web_search_tool_result', most: 8_000 },
+  fetch: { use: 'server_tool_use', name: 'web_fetch', result: 'web_fetch_tool_result', most: 8_000 },
   code: { use: 'server_tool_use', name: 'code_execution', result: 'code_execution_tool_result', most: 1_000 },
   mcp: { use: 'mcp_tool_use', name: 'ask', result: 'mcp_tool_result', most: 4_000 },
 };

@@ -12,6 +12,7 @@ import {
 } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { Model } from '../../pricing/models.ts';
+import { UNLIMITED_USES } from '../../pricing/prompt-features.ts';
 import { USUAL_PAUSE_MS } from '../../upstream/usage/hidden-output.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 
@@ -47,6 +48,11 @@ const USUAL_START_MS = 2_000;
 const USUAL_RESULT = 8_000;
 /** Tokens of a result in a silence: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
 const LONG_RESULT = 25_000;
+/**
+ * Milliseconds that a step of such a loop takes at least: the call is written, the tool answers, the prompt is read. Nobody has
+ * measured it. A search alone takes longer.
+ */
+const LEAST_STEP_MS = 300;
 /** The least tokens that a model writes to make a call. So a step that runs code takes at least the time of so many. */
 const LEAST_CALL = 20;
 /** Tokens that an advisor reads beside the conversation. */
@@ -157,8 +163,8 @@ function costOfLaterSteps(
 
 /**
  * Prices what a loop of the API's own tools may have done that nobody saw. While the end is on its way, a running use may bring
- * its result to the next prompt, and another use may begin. In a silence all uses that are left count, each with the prompt of
- * its step. Nothing limits how often code is run, so time does.
+ * its result to the next prompt, and another use may begin. In a silence the uses that are left count, as many as there was time
+ * for, each with the prompt of its step. Nothing else limits how often code is run.
  *
  * @param prompt tokens of the last prompt that was seen
  * @param usualMs milliseconds of silence that are usual there
@@ -179,9 +185,10 @@ function costOfUnseenSteps(
   }
   const result = resultOf(LONG_RESULT);
   const written = byClock(lost_ms, tokensPerSecond);
-  const searched = searchesLeft * WEB_SEARCH_NANODOLLARS;
+  const left = Math.min(Math.max(0, served.uses - uses), Math.ceil(lost_ms / LEAST_STEP_MS));
+  // A step may search several times at once.
+  const searched = Math.min(searchesLeft, left * UNLIMITED_USES) * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / LEAST_CALL) * prompt + running * result) * inputPrice + searched;
-  const left = Math.max(0, served.uses - uses);
   // The results of all uses before stand in each prompt. (1 + 2 + … + n = n (n + 1) / 2)
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
   const tokens = Math.min(left * prompt + results, (left + 1) * served.window);

@@ -47,14 +47,14 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
           expect.stringMatching(/^\d\d:\d\d:\d\d$/),
           expect.stringMatching(/^\d\d:\d\d:\d\d$/),
         ]);
-      expect(await page.getByRole('row', { name: /idle/ }).getByRole('cell').nth(1).textContent()).toBe('0');
+      await expect.poll(() => page.getByRole('row', { name: /idle/ }).getByRole('cell').nth(1).textContent()).toBe('0');
       await page.getByRole('link', { name: 'porter' }).click();
       await page.getByRole('heading', { level: 1, name: 'porter' }).waitFor();
       await page.getByText('max_turns 3').waitFor();
       const versions = page.getByRole('region', { name: 'Versions' }).locator('tbody tr');
       await expect.poll(() => versions.count()).toBe(2);
       await versions.first().getByText('current').waitFor();
-      expect(await versions.locator('td:nth-child(4)').allTextContents()).toEqual(['1', '0']);
+      await expect.poll(() => versions.locator('td:nth-child(4)').allTextContents()).toEqual(['1', '0']);
       expect(await barriersOn(page)).toEqual([]);
       await page.getByRole('link', { name: 'a-gate' }).click();
       await page.getByRole('article', { name: 'You' }).getByText('what is a gate').waitFor();
@@ -93,8 +93,8 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await answered(page);
       await page.getByRole('article', { name: 'Answer' }).getByText('Claude Sonnet 5').waitFor();
       await page.locator('.talk-head').getByRole('link', { name: 'keeper' }).waitFor();
-      expect(await who.isDisabled()).toBe(true);
-      expect(await who.locator('option:checked').textContent()).toBe('keeper');
+      await expect.poll(() => who.isDisabled()).toBe(true);
+      await expect.poll(() => who.locator('option:checked').textContent()).toBe('keeper');
       const id = decodeURIComponent(new URL(page.url()).hash.split('/')[2] ?? '');
       expect((await client.conversations.get(id)).agent?.name).toBe('keeper');
       await page.reload();
@@ -103,7 +103,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       // Elsewhere a model is chosen as before.
       await page.getByRole('button', { name: 'New conversation' }).click();
       await expect.poll(() => who.isEnabled()).toBe(true);
-      expect(await who.locator('option:checked').textContent()).toMatch(/^Claude/);
+      await expect.poll(() => who.locator('option:checked').textContent()).toMatch(/^Claude/);
       expect(await barriersOn(page)).toEqual([]);
     });
   });
@@ -160,7 +160,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
     await inPage(async ({ page }) => {
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
       await card.getByText('needs your approval').waitFor();
-      expect(await page.locator('.edge-call-state').textContent()).toBe('waiting for approval');
+      await expect.poll(() => page.locator('.edge-call-state').textContent()).toBe('waiting for approval');
       const input = card.getByRole('textbox', { name: 'Input' });
       await input.fill('{"loaves": ');
       await card.getByRole('button', { name: 'Approve with this input' }).click();
@@ -175,7 +175,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.locator('.edge-call[data-state=done]').first().waitFor();
       await page.reload();
       await answered(page);
-      expect(await page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);
+      await expect.poll(() => page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);
     }, '/#/chat/bread-1');
   });
 

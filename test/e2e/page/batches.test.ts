@@ -295,7 +295,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
       .getByRole('alert')
       .getByText(/covers 7 of them now/)
       .waitFor();
-    expect(await button(page, 'Send 12 requests').isDisabled()).toBe(true);
+    await expect.poll(() => button(page, 'Send 12 requests').isDisabled()).toBe(true);
     fake.fits = true;
     fake.failures = 1;
     await page.getByLabel('Longest answer, in tokens').fill('50');
@@ -344,7 +344,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
       location.hash = `#/batches/${id}`;
     }, ID);
     await page.getByText('1 to 50 of 10,000').waitFor();
-    expect(await page.getByRole('table').getByRole('row').count()).toBe(51);
+    await expect.poll(() => page.getByRole('table').getByRole('row').count()).toBe(51);
     for (let pages = 0; pages < 20; pages += 1) await button(page, 'Next').click();
     await page.getByText('1,001 to 1,050 of 10,000').waitFor();
     await page.getByLabel('Filter by id or text').fill('ticket 777');

@@ -81,7 +81,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const words = ((await text.textContent()) ?? '').split(/\s+/).length;
       expect(words).toBeGreaterThan(300);
       // It was asked once: the history has one question and one answer.
-      expect(await page.getByRole('article').count()).toBe(2);
+      await expect.poll(() => page.getByRole('article').count()).toBe(2);
     }));
 
   test('asks nothing before it knows what runs, and keeps what was typed', () =>
@@ -101,11 +101,11 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const draft = page.getByRole('textbox', { name: 'Message' });
       await draft.fill('And a sluice?');
       await draft.press('Enter');
-      expect(await draft.inputValue()).toBe('And a sluice?');
-      expect(await page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
+      await expect.poll(() => draft.inputValue()).toBe('And a sluice?');
+      await expect.poll(() => page.getByRole('button', { name: 'Send' }).isDisabled()).toBe(true);
       release();
       await answered(page);
-      expect(await page.getByRole('article').count()).toBe(2);
+      await expect.poll(() => page.getByRole('article').count()).toBe(2);
       // The button comes back a moment behind the answer. Until then Enter does nothing either.
       await expect.poll(() => page.getByRole('button', { name: 'Send' }).isEnabled()).toBe(true);
       await draft.press('Enter');
@@ -121,11 +121,11 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await ask(page, 'In one sentence: what is a sluice?');
       await lastAnswer(page).getByText('what is a sluice').waitFor();
       await answered(page);
-      expect(await page.getByRole('article').count()).toBe(2);
+      await expect.poll(() => page.getByRole('article').count()).toBe(2);
       await page.getByRole('button', { name: 'Regenerate' }).click();
       await page.getByText('3/3').waitFor();
       await answered(page);
-      expect(await page.getByRole('article').count()).toBe(2);
+      await expect.poll(() => page.getByRole('article').count()).toBe(2);
       // What was replaced is there, in the list it is one conversation.
       await page.getByRole('button', { name: 'Previous branch' }).click();
       await page.getByText('2/3').waitFor();
@@ -191,13 +191,13 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByRole('button', { name: 'Regenerate' }).click();
       await page.getByText('The daily spend limit is reached.').waitFor();
       await expect.poll(() => page.url()).toBe(original);
-      expect(await lastAnswer(page).locator('.markdown').textContent()).toBe(said);
+      await expect.poll(() => lastAnswer(page).locator('.markdown').textContent()).toBe(said);
       await page.getByRole('button', { name: 'Edit and ask again' }).click();
       await ask(page, 'In one sentence: what is a ditch?');
       await page.getByText('The daily spend limit is reached.').first().waitFor();
       await expect.poll(() => page.url()).toBe(original);
       await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ditch');
-      expect(await lastAnswer(page).locator('.markdown').textContent()).toBe(said);
+      await expect.poll(() => lastAnswer(page).locator('.markdown').textContent()).toBe(said);
       expect(faults.splice(0).every((fault) => fault.includes('429'))).toBe(true);
     }));
 
@@ -218,10 +218,12 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await answered(page);
       const shown = lastAnswer(page);
       await shown.locator('.hljs-keyword').getByText('const').waitFor();
-      expect(await shown.getByRole('link', { name: 'link' }).getAttribute('rel')).toBe('noopener noreferrer');
-      expect(await shown.getByRole('cell').count()).toBe(2);
-      expect(await shown.textContent()).toContain('<script>');
-      expect(await shown.locator('img, script, [onerror], [href^="javascript"]').count()).toBe(0);
+      await expect
+        .poll(() => shown.getByRole('link', { name: 'link' }).getAttribute('rel'))
+        .toBe('noopener noreferrer');
+      await expect.poll(() => shown.getByRole('cell').count()).toBe(2);
+      await expect.poll(() => shown.textContent()).toContain('<script>');
+      await expect.poll(() => shown.locator('img, script, [onerror], [href^="javascript"]').count()).toBe(0);
       expect(await page.title()).toBe('Chat · Sluice');
       await page.unroute('**/messages');
 
@@ -238,11 +240,11 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await thinks;
       await thought.getByText(/^Thought for \d+(\.\d+)? m?s$/).waitFor();
       await answered(page);
-      expect(await thought.getAttribute('open')).toBeNull();
+      await expect.poll(() => thought.getAttribute('open')).toBeNull();
       const { length } = (await thought.locator('.typed').textContent()) ?? '';
       expect(length).toBeGreaterThan(10);
       await thought.locator('summary').click();
-      expect(await thought.locator('.typed').isVisible()).toBe(true);
+      await expect.poll(() => thought.locator('.typed').isVisible()).toBe(true);
       // The history does not tell how long it took.
       await page.reload();
       await lastAnswer(page).getByText('Thought', { exact: true }).waitFor();
@@ -253,10 +255,12 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByRole('button', { name: /^Roll three dice/ }).click();
       await page.getByText(/roll_dice answered/).waitFor();
       await answered(page);
-      expect(await page.locator('.call').textContent()).toMatch(/roll_dicecalledInput\{"dice":\d+\}Result\d/);
+      await expect
+        .poll(() => page.locator('.call').textContent())
+        .toMatch(/roll_dicecalledInput\{"dice":\d+\}Result\d/);
       // The call and what follows it are two answers of one model, which is named above the first alone.
-      expect(await page.locator('.message.assistant').count()).toBe(2);
-      expect(await page.locator('.message-name').count()).toBe(1);
+      await expect.poll(() => page.locator('.message.assistant').count()).toBe(2);
+      await expect.poll(() => page.locator('.message-name').count()).toBe(1);
 
       const pixel = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==';
       const file = { name: 'gate.png', mimeType: 'image/png', buffer: Buffer.from(pixel, 'base64') };
@@ -269,7 +273,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
         .getByText(/I see 1 image/)
         .waitFor();
       const question = page.getByRole('article', { name: 'You' }).last();
-      expect(await question.getByRole('img').count()).toBe(1);
+      await expect.poll(() => question.getByRole('img').count()).toBe(1);
       await question.getByText('locks.pdf').waitFor();
       await answered(page);
       const { data } = await sentIn(page);
@@ -303,7 +307,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await dialog.getByRole('button', { name: 'Store prefix' }).click();
       await dialog.waitFor({ state: 'hidden' });
       await page.getByRole('button', { name: 'Options' }).filter({ hasText: '1' }).click();
-      expect(await page.getByRole('combobox', { name: 'Prefix' }).inputValue()).toBe('gates');
+      await expect.poll(() => page.getByRole('combobox', { name: 'Prefix' }).inputValue()).toBe('gates');
       await page.keyboard.press('Escape');
       await ask(page, 'In one sentence: who has the key?');
       await lastAnswer(page)
@@ -316,6 +320,6 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
         .getByText(/\d,\d{3} from cache/)
         .waitFor();
       await answered(page);
-      expect(await page.locator('.talk-head .tag').textContent()).toBe('gates');
+      await expect.poll(() => page.locator('.talk-head .tag').textContent()).toBe('gates');
     }));
 });

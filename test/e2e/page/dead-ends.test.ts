@@ -60,7 +60,7 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
     const fault = page.getByRole('alert');
     await fault.getByText(meaning).waitFor();
     await fault.getByText(`It says (${status}): ${message}`).waitFor();
-    expect(await fault.textContent()).not.toContain('sk-ant-of-nobody');
+    await expect.poll(() => fault.textContent()).not.toContain('sk-ant-of-nobody');
     await fault.getByRole('button', { name: 'Try again' }).waitFor();
     await close();
   });

@@ -61,7 +61,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       await expect.poll(() => draft.evaluate((element) => element === document.activeElement)).toBe(true);
       const options = page.getByRole('button', { name: 'Options' });
       const thinking = page.getByRole('checkbox', { name: 'Thinking' });
-      expect(await thinking.isVisible()).toBe(false);
+      await expect.poll(() => thinking.isVisible()).toBe(false);
       // Attach, model, options: what is between the text and the button that sends it.
       for (const _ of [1, 2, 3]) await page.keyboard.press('Tab');
       expect(await options.evaluate((element) => element === document.activeElement)).toBe(true);
@@ -129,12 +129,11 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
           .locator('table')
           .evaluate((element) => [element.scrollWidth, element.clientWidth]);
         expect(inner).toBeGreaterThan(outer ?? 0);
-        expect(await lastAnswer(page).locator('table').getAttribute('tabindex')).toBe('0');
+        await expect.poll(() => lastAnswer(page).locator('table').getAttribute('tabindex')).toBe('0');
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(PHONE.viewport.width);
-        expect(await lastAnswer(page).getByRole('listitem').allTextContents()).toEqual([
-          '☑ Build the gate',
-          '☐ Open it',
-        ]);
+        await expect
+          .poll(() => lastAnswer(page).getByRole('listitem').allTextContents())
+          .toEqual(['☑ Build the gate', '☐ Open it']);
       },
       '/',
       PHONE,

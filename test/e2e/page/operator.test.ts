@@ -116,15 +116,17 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     // The dearest stands first, and opens what it was spent on, by model and by tag.
     await who.getByRole('button', { name: 'globex' }).waitFor();
     const first = who.locator('tbody tr').first();
-    expect(await first.getByRole('rowheader').textContent()).toBe('globex');
-    expect(await first.getByRole('cell').first().textContent()).toBe('3');
+    await expect.poll(() => first.getByRole('rowheader').textContent()).toBe('globex');
+    await expect.poll(() => first.getByRole('cell').first().textContent()).toBe('3');
     await first.getByRole('button').click();
     await expect.poll(() => focused(page)).toBe('Account globex');
     const parts = page.getByRole('region', { name: 'Spending' });
     await parts.getByRole('rowheader', { name: 'Claude Opus 5' }).waitFor();
     await page.getByRole('combobox', { name: 'Group by' }).selectOption('tag');
     await parts.getByRole('rowheader', { name: 'feature=reports' }).waitFor();
-    expect(await parts.getByRole('rowheader').allTextContents()).toEqual(['feature=reports', 'feature=search']);
+    await expect
+      .poll(() => parts.getByRole('rowheader').allTextContents())
+      .toEqual(['feature=reports', 'feature=search']);
     // Its requests, each with its id and what it was for.
     const list = page.getByRole('region', { name: 'Last requests' }).locator('.table-frame');
     await expect.poll(() => list.locator('tbody tr').count()).toBe(3);
@@ -186,7 +188,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await page.getByRole('button', { name: 'Show', exact: true }).click();
     const imported = page.getByRole('region', { name: 'Spending' }).getByText('(imported)', { exact: true });
     await imported.waitFor();
-    expect(await imported.getAttribute('title')).toMatch(/taken over from a backup/);
+    await expect.poll(() => imported.getAttribute('title')).toMatch(/taken over from a backup/);
     await page.locator('.legend').getByText('(imported)').waitFor();
     // What its tokens cost is not known, so they are not told as a saving.
     const savings = page.getByRole('region', { name: 'Saved by caching' });
@@ -272,7 +274,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
           for (const name of ['alice', 'bob', 'carol']) {
             const row = table.getByRole('row').filter({ has: page.getByRole('button', { name, exact: true }) });
             await row.getByText(/^\$0\.0*[1-9]/).waitFor();
-            expect(await row.getByRole('cell').first().textContent()).toBe(name === 'carol' ? '' : 'red');
+            await expect.poll(() => row.getByRole('cell').first().textContent()).toBe(name === 'carol' ? '' : 'red');
           }
           if (process.env.SCREENSHOTS) {
             const path = `${process.env.SCREENSHOTS}/shared-${colorScheme}-${viewport.width}.png`;

@@ -51,7 +51,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       .getByRole('cell')
       .evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell).backgroundColor));
     expect(new Set(shades).size).toBeGreaterThan(1);
-    expect(await page.getByRole('combobox', { name: 'Stored classifier' }).inputValue()).toBe('tickets-2');
+    await expect.poll(() => page.getByRole('combobox', { name: 'Stored classifier' }).inputValue()).toBe('tickets-2');
     expect(await (await fetch(tickets)).text()).toContain('yours');
     expect(faults).toEqual([]);
     await close();
@@ -119,7 +119,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       mint();
       await (await listed).finished();
       await page.waitForTimeout(200);
-      expect(await late.count()).toBe(1);
+      await expect.poll(() => late.count()).toBe(1);
     }));
 
   test('an admin limits an account and mints its token; that account sees its money move, and reads why it has no more', async () => {
@@ -156,7 +156,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     const heights = await chart.locator('td').evaluateAll((cells) => cells.map((cell) => cell.clientHeight));
     expect(heights.at(-1)).toBeGreaterThan(100);
     expect(Math.max(...heights.slice(0, -1))).toBe(0);
-    expect(await page.getByRole('heading', { name: 'For admins' }).count()).toBe(0);
+    await expect.poll(() => page.getByRole('heading', { name: 'For admins' }).count()).toBe(0);
     expect(faults).toEqual([]);
 
     await admin.page.getByRole('tab', { name: 'Limits' }).click();
@@ -166,11 +166,11 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await ask(page, 'In one sentence: what is ruin?');
     const why = page.getByRole('alert');
     await why.getByText('billing_error').waitFor();
-    expect(await why.textContent()).toMatch(/larger than your whole daily limit/);
+    await expect.poll(() => why.textContent()).toMatch(/larger than your whole daily limit/);
     // The browser itself notes an answer of 429 as an error, and it is the only one.
     expect(faults.filter((fault) => !/status of 429/.test(fault))).toEqual([]);
     // The question is not lost: with a budget again, it is asked again.
-    expect(await why.getByRole('button', { name: /Try again/ }).count()).toBe(0);
+    await expect.poll(() => why.getByRole('button', { name: /Try again/ }).count()).toBe(0);
     await page.getByRole('article', { name: 'You' }).getByText('Not sent').waitFor();
     await limit('1');
     await why.getByRole('button', { name: 'Edit' }).click();
@@ -312,7 +312,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       await serveAssets(page, edge.url);
       await page.goto(edge.url);
       await page.getByRole('heading', { name: 'Enter your token' }).waitFor();
-      expect(await page.getByText('Simulator.').count()).toBe(0);
+      await expect.poll(() => page.getByText('Simulator.').count()).toBe(0);
       await page.getByLabel('Token', { exact: true }).fill('eyJub3QiOiJvbmUifQ.eyJub3QiOiJvbmUifQ.c2ln');
       await page.getByRole('button', { name: 'Use this token' }).click();
       await page.getByRole('alert').waitFor();

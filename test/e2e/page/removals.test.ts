@@ -34,15 +34,15 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       const before = await Promise.all((await rows.all()).map((row) => row.boundingBox()));
       await rows.nth(1).hover();
       await page.getByRole('button', { name: 'Delete weir 2' }).dblclick();
-      expect(await removed.allTextContents()).toEqual(['weir 2Deleted. Undo']);
+      await expect.poll(() => removed.allTextContents()).toEqual(['weir 2Deleted. Undo']);
       expect(await Promise.all((await rows.all()).map((row) => row.boundingBox()))).toEqual(before);
       // Another removal does not end the undo of this one.
       await rows.nth(0).hover();
       await page.getByRole('button', { name: 'Delete weir 3' }).dblclick();
-      expect(await removed.count()).toBe(2);
+      await expect.poll(() => removed.count()).toBe(2);
       expect(await stored()).toEqual(['weir-1', 'weir-2', 'weir-3']);
       await page.getByRole('button', { name: 'Undo deleting weir 3' }).click();
-      expect(await removed.allTextContents()).toEqual(['weir 2Deleted. Undo']);
+      await expect.poll(() => removed.allTextContents()).toEqual(['weir 2Deleted. Undo']);
       await page.clock.runFor(9_000);
       await expect.poll(stored).toEqual(['weir-1', 'weir-3']);
       await expect.poll(() => rows.count()).toBe(2);
@@ -62,7 +62,7 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await page.clock.runFor(60_000);
       expect(await stored()).toHaveLength(3);
       await page.keyboard.press('Enter');
-      expect(await removed.count()).toBe(0);
+      await expect.poll(() => removed.count()).toBe(0);
       const link = rows.nth(1).getByRole('link');
       await expect.poll(() => link.evaluate((element) => element === document.activeElement)).toBe(true);
       await page.getByRole('button', { name: 'Delete ford 2' }).focus();

@@ -38,16 +38,16 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
       await expect.poll(() => steps.count()).toBe(2);
       const figures = /^Step \d[\d,]+ in.*\d+ outfirst byte after \d+.*\$0\.0/;
       await expect.poll(() => steps.nth(1).locator('.run-figures').textContent()).toMatch(figures);
-      expect(await steps.nth(0).locator('.run-figures').textContent()).toMatch(figures);
+      await expect.poll(() => steps.nth(0).locator('.run-figures').textContent()).toMatch(figures);
       // By the keyboard alone.
       const calls = steps.nth(0).locator('.edge-call');
-      expect(await calls.locator('summary code').allTextContents()).toEqual(['edge_clock', 'edge_dice']);
+      await expect.poll(() => calls.locator('summary code').allTextContents()).toEqual(['edge_clock', 'edge_dice']);
       await calls.nth(1).locator('summary').focus();
       await page.keyboard.press('Enter');
-      expect(await calls.nth(1).getAttribute('open')).not.toBeNull();
-      expect(await calls.nth(1).locator('dl').textContent()).toMatch(
-        /Input\{\s*"dice": \d+\s*\}Result\{"rolled":\[[\d,]+\]\}/,
-      );
+      await expect.poll(() => calls.nth(1).getAttribute('open')).not.toBeNull();
+      await expect
+        .poll(() => calls.nth(1).locator('dl').textContent())
+        .toMatch(/Input\{\s*"dice": \d+\s*\}Result\{"rolled":\[[\d,]+\]\}/);
       await expect
         .poll(() => calls.nth(1).locator('summary').textContent())
         .toMatch(/edge_dicedone\d+(\.\d+)? m?s\d+ B/);
@@ -79,7 +79,7 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
         const { page } = opened;
         await page.getByText('Paused: it has taken as many steps as max_turns allows.').waitFor();
         const failed = page.locator('.edge-call[data-state=failed]');
-        expect(await failed.locator('summary code').textContent()).toBe('order_bread');
+        await expect.poll(() => failed.locator('summary code').textContent()).toBe('order_bread');
         await failed.locator('summary').click();
         await failed.getByText('The shop is closed.').waitFor();
         await shot(opened, 'paused');
@@ -88,7 +88,7 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
         await page.getByRole('button', { name: 'Continue' }).click();
         await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(2);
         await answered(page);
-        expect(await page.getByRole('button', { name: 'Continue' }).count()).toBe(0);
+        await expect.poll(() => page.getByRole('button', { name: 'Continue' }).count()).toBe(0);
         await shot(opened, 'gone-on');
       },
       `/#/chat/${id}`,

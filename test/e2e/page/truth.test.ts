@@ -46,7 +46,7 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       expect((await text.textContent())?.startsWith(said.slice(0, -20))).toBe(true);
       await page.context().setOffline(false);
       await answered(page);
-      expect(await note.count()).toBe(0);
+      await expect.poll(() => note.count()).toBe(0);
       expect(((await text.textContent()) ?? '').split(/\s+/).length).toBeGreaterThan(150);
     }));
 
@@ -72,9 +72,9 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
         .waitFor();
       await page.bringToFront();
       await answered(page);
-      expect(await lastAnswer(other).locator('.markdown').textContent()).toBe(
-        await lastAnswer(page).locator('.markdown').textContent(),
-      );
+      await expect
+        .poll(() => lastAnswer(other).locator('.markdown').textContent())
+        .toBe(await lastAnswer(page).locator('.markdown').textContent());
     }));
 
   test('says that a question which was refused was not sent, and offers to try again only where that can help', () =>
@@ -82,20 +82,20 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       const { page } = opened;
       const wrong = await refuseOnce(opened, 400, 'invalid_request_error');
       await wrong.getByText('invalid_request_error').waitFor();
-      expect(await wrong.textContent()).toContain('Refused, until 1 January');
+      await expect.poll(() => wrong.textContent()).toContain('Refused, until 1 January');
       await page.getByRole('article', { name: 'You' }).getByText('Not sent').waitFor();
-      expect(await wrong.getByRole('button', { name: /Try again/ }).count()).toBe(0);
+      await expect.poll(() => wrong.getByRole('button', { name: /Try again/ }).count()).toBe(0);
       await wrong.getByRole('button', { name: 'Edit' }).click();
-      expect(await page.getByRole('textbox', { name: 'Message' }).inputValue()).toBe(
-        'In one sentence: what is a weir?',
-      );
-      expect(await page.getByRole('article').count()).toBe(0);
+      await expect
+        .poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue())
+        .toBe('In one sentence: what is a weir?');
+      await expect.poll(() => page.getByRole('article').count()).toBe(0);
 
       const busy = await refuseOnce(opened, 429, 'rate_limit_error', { 'retry-after': '3', 'x-should-retry': 'true' });
       await busy.getByRole('button', { name: /^Try again in [123] s$/ }).waitFor();
       await busy.getByRole('button', { name: 'Try again', exact: true }).click();
       await answered(page);
-      expect(await page.getByRole('article').count()).toBe(2);
+      await expect.poll(() => page.getByRole('article').count()).toBe(2);
     }));
 
   test('says of each answer which model gave it, also after a reload', () =>
@@ -139,8 +139,8 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       const alert = page.getByRole('alert').last();
       await alert.waitFor();
       const figures = page.locator('#quota .gauge strong');
-      expect(await figures.allTextContents()).toEqual(['–', '–', '–']);
-      expect(await page.getByText(/^No alerts yet\./).count()).toBe(0);
+      await expect.poll(() => figures.allTextContents()).toEqual(['–', '–', '–']);
+      await expect.poll(() => page.getByText(/^No alerts yet\./).count()).toBe(0);
       await page.unroute(/\/(accounts|usage|pools)/);
       await alert.getByRole('button', { name: 'Retry' }).click();
       await expect.poll(() => figures.first().textContent()).toMatch(/^\$/);
@@ -167,7 +167,9 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       await expect
         .poll(() => column.locator('.tooltip').evaluate((tip) => getComputedStyle(tip).visibility))
         .toBe('visible');
-      expect(await column.locator('.tooltip').textContent()).toMatch(/^\d+ [A-Z][a-z]{2,3} · Claude .*: \$0\.0\d+$/);
+      await expect
+        .poll(() => column.locator('.tooltip').textContent())
+        .toMatch(/^\d+ [A-Z][a-z]{2,3} · Claude .*: \$0\.0\d+$/);
       const costs = page.getByRole('region', { name: 'Last requests' }).locator('tbody td:nth-child(7)');
       const shown = await costs.allTextContents();
       expect(new Set(shown.map((cost) => cost.split('.')[1]?.length)).size).toBe(1);

@@ -32,7 +32,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
     }
     // Its deltas are one text, with their number; and a bar each says when something came.
     const text = events.getByRole('row').filter({ hasText: 'text_delta' });
-    expect(await text.count()).toBe(1);
+    await expect.poll(() => text.count()).toBe(1);
     expect((await text.locator('.joined').textContent())?.trim()).toBe(said?.trim());
     const count = Number(/× (\d+)/.exec((await text.textContent()) ?? '')?.[1]);
     expect(count).toBeGreaterThan(3);
@@ -74,7 +74,9 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
     expect(curl).toContain("what'\\''s a dam?");
     await page.keyboard.press('ArrowRight');
     await page.getByText('anthropic.messages.stream(').waitFor();
-    expect(await page.getByRole('tabpanel').locator('code').last().textContent()).toContain('sluice-conversation');
+    await expect
+      .poll(() => page.getByRole('tabpanel').locator('code').last().textContent())
+      .toContain('sluice-conversation');
     await page.keyboard.press('ArrowRight');
     await page.getByText('sluice.messages.stream(').waitFor();
     expect(faults).toEqual([]);

@@ -95,8 +95,11 @@ function tryAdmission(
     if (name && state.versions.pointer(kind, name).withdrawn.includes(hash)) return { outcome: 'withdrawn', kind, ref };
   }
   const decision = worstCase ? placeHold(state, request, worstCase, now, mayAsk) : admitUnheld(state, request, now);
-  if (decision.outcome === 'refused') state.refusals.add(request, decision.refusal, now);
-  else if (decision.outcome === 'full') {
+  if (decision.outcome === 'refused') {
+    // Where a later try may not cost more, the request was not refused: the try before it is its answer.
+    const isLater = (request.earlier ?? 0) > 0 && decision.refusal.by === 'run';
+    if (!isLater) state.refusals.add(request, decision.refusal, now);
+  } else if (decision.outcome === 'full') {
     const { limit, most } = decision;
     state.refusals.add(request, { kind: 'full', limit, most }, now);
   }
@@ -151,12 +154,12 @@ function placeHold(
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
-  const { repeats, counted, most } = request;
+  const { repeats, counted, most, earlier } = request;
   const { purses: ofToken = [], models } = limitsOfToken(state, token?.jti);
   const leases = state.leases.of(request);
   const shared = leases.flatMap(({ lease }) => lease.purses(now));
   const purses = shared.length === 0 ? ofToken : [...ofToken, ...shared];
-  const decision = decide(budget, rules, worstCase, now, { repeats, counted, purses, models, most });
+  const decision = decide(budget, rules, worstCase, now, { repeats, counted, purses, models, most, earlier });
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
   const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
   if (isByPool && mayAsk) {

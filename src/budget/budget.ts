@@ -33,6 +33,9 @@ const COMFORT = 16;
 /** The input is not counted if it costs less than this part (one fourth) of the request's share. */
 const WORTH_COUNTING = 4;
 
+/** The fewest tokens of an answer for which a request is tried again after a try that has cost something. */
+const LEAST_LATER = 1_024;
+
 /** The decision on a request that costs nothing. */
 type FreeDecision = { kind: 'admitted' } | Refusal;
 
@@ -71,6 +74,8 @@ export interface Circumstances {
   models?: readonly string[] | undefined;
   /** The most that this request itself may cost. No other request needs room in it, so all of it may be held. */
   most?: Nanodollars | undefined;
+  /** What the earlier tries of the request have cost. All of its tries together cost its worst case at most. */
+  earlier?: Nanodollars | undefined;
 }
 
 /**
@@ -82,7 +87,7 @@ export function decide(
   rules: Rules,
   exact: WorstCase,
   now: number,
-  { repeats = false, counted = false, purses: others = [], models, most }: Circumstances = {},
+  { repeats = false, counted = false, purses: others = [], models, most, earlier = 0 }: Circumstances = {},
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
@@ -93,8 +98,13 @@ export function decide(
     return { ...refusalBy('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
   const purses = [...pursesOf(budget, rules), ...others];
+  // Only money limits a later try: who has no limits in money pays for all that is tried.
+  const isLater = earlier > 0 && (purses.length > 0 || most !== undefined);
+  const mostOfTries = isLater ? Math.min(costAtMost(worstCase), most ?? NEVER) : most;
   const own: Purse[] =
-    most === undefined ? [] : [{ by: 'run', name: 'max_usd', most, settled: 0, held: 0, end: NEVER }];
+    mostOfTries === undefined
+      ? []
+      : [{ by: 'run', name: 'max_usd', most: mostOfTries, settled: earlier, held: 0, end: NEVER }];
   if (
     !worstCase.known &&
     (others.length + own.length > 0 || PERIODS.some((period) => rules.spend[period] !== undefined))
@@ -103,7 +113,7 @@ export function decide(
   }
 
   const asked = worstCase.outputTokens;
-  const least = leastTokens(worstCase, rules);
+  const least = Math.max(leastTokens(worstCase, rules), isLater ? Math.min(asked, LEAST_LATER) : 0);
   // An input that can still be counted may turn out to be cheap, so its cost is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const overRun = shortOfMoney(own, sure, time, budget);
@@ -163,9 +173,13 @@ export function decide(
 /** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */
 export function rangeOf(exact: WorstCase, rules: Rules): { least: Nanodollars; most: Nanodollars } {
   const worstCase = asHeld(exact, rules);
-  const { inputCost, outputPrice, outputTokens } = worstCase;
+  const { inputCost, outputPrice } = worstCase;
   const least = inputCost + leastTokens(worstCase, rules) * outputPrice;
-  return { least, most: inputCost + outputTokens * outputPrice };
+  return { least, most: costAtMost(worstCase) };
+}
+
+function costAtMost({ inputCost, outputPrice, outputTokens }: WorstCase): Nanodollars {
+  return inputCost + outputTokens * outputPrice;
 }
 
 function leastTokens({ outputTokens, leastOutput }: WorstCase, rules: Rules): number {

@@ -69,17 +69,38 @@ export function setPieces(all: Uint8Array, pieces: readonly Uint8Array[]): void 
   }
 }
 
-/** @returns pieces as a stream, so that their bytes are not in memory twice. */
+/** Whether somebody has taken more of a stream of pieces than the first one. */
+const taken = new WeakMap<ReadableStream, boolean>();
+
+/**
+ * @returns pieces as a stream of known length, so that their bytes are not in memory twice. One piece is written as two,
+ * because of a call whose connection never opens the runtime takes only the first
+ */
 export function streamOfPieces(pieces: readonly Uint8Array[]): ReadableStream {
   const { readable, writable } = new FixedLengthStream(lengthOf(pieces));
-  pourPieces(pieces, writable.getWriter()).catch(tellsReader);
+  const [first] = pieces;
+  const several = pieces.length === 1 && first ? [first.subarray(0, 1), first.subarray(1)] : pieces;
+  taken.set(readable, false);
+  pourPieces(several, readable, writable.getWriter()).catch(tellsReader);
   return readable;
 }
 
-async function pourPieces(pieces: readonly Uint8Array[], writer: WritableStreamDefaultWriter): Promise<void> {
+/** @returns whether more than the first piece of a stream was taken; undefined if it is not a stream of pieces. */
+export function isTaken(body: unknown): boolean | undefined {
+  return body instanceof ReadableStream ? taken.get(body) : undefined;
+}
+
+async function pourPieces(
+  pieces: readonly Uint8Array[],
+  stream: ReadableStream,
+  writer: WritableStreamDefaultWriter,
+): Promise<void> {
   const poured = retainBytes(pieces);
   try {
-    for (const piece of pieces) await writer.write(piece);
+    for (const [index, piece] of pieces.entries()) {
+      await writer.write(piece);
+      if (index > 0) taken.set(stream, true);
+    }
     await writer.close();
   } finally {
     poured();

@@ -14,7 +14,7 @@ import { reachedNobody } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import { LONGEST_WAIT_MS, waitBeforeRetry } from './retry.ts';
-import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
+import { mayRunAgain, type SendOptions, type SendProgress, type SendRequest } from './send-request.ts';
 
 /** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
 const SHORT_WAIT_MS = 2_000;
@@ -70,7 +70,9 @@ export class Failover {
       const [next] = this.#isLastResort ? [...well, ...open] : well;
       if (next) {
         if (!(await this.#pay())) return this.#endWithoutAnswer();
-        const answer = await this.#try(next, well.length + open.length > 1 || this.#mayRetry());
+        // What is late may have run.
+        const hasOther = mayRunAgain(this.#options.payment) && (well.length + open.length > 1 || this.#mayRetry());
+        const answer = await this.#try(next, hasOther);
         if (answer) return answer;
         continue;
       }
@@ -92,7 +94,7 @@ export class Failover {
   async #pay(): Promise<boolean> {
     const { payment } = this.#options;
     if (this.#course.sentAt === undefined && !this.#isUnpaid) return true;
-    if (payment === undefined) return false;
+    if (payment === undefined || !this.#mayGoOn()) return false;
     if (payment !== 'free' && !this.#isUnpaid) await payment.settle();
     this.#course.sentAt = undefined;
     this.#course.upstream = undefined;
@@ -200,6 +202,7 @@ export class Failover {
   async #fallBack(): Promise<boolean> {
     const { payment } = this.#options;
     if (!this.#canFallBack || payment === undefined || payment === 'free' || !payment.fallBack) return false;
+    if (!this.#mayGoOn()) return false;
     // If only one upstream can take the request, that one is asked before any other model.
     const { owned, only } = this.#routing;
     if ((owned ?? only) !== undefined && this.#best === undefined) return false;
@@ -226,7 +229,12 @@ export class Failover {
   #mayRetry(): boolean {
     const { caller, maxRetries } = this.#options;
     const isReached = this.#course.sentAt !== undefined || !this.#best || !reachedNobody(this.#best.response);
-    return this.#rounds < maxRetries && mayRepeat(caller, isReached);
+    return this.#rounds < maxRetries && mayRepeat(caller, isReached) && this.#mayGoOn();
+  }
+
+  /** @returns whether another try may follow the latest one, which may have run. */
+  #mayGoOn(): boolean {
+    return this.#course.sentAt === undefined || mayRunAgain(this.#options.payment);
   }
 
   /** Waits, and begins another round over all upstreams. @returns false if there is no other round */

@@ -6,6 +6,7 @@
 import { ApiError, type ErrorType, isErrorType, statusOfType, upstreamRefusedKey } from '../http/errors.ts';
 import { masked } from '../http/secrets.ts';
 import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
+import { NetworkFailure } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
 import { notTheApi, redirected, upstreamUnreachable } from './failure.ts';
 
@@ -47,7 +48,7 @@ const REFUSED_MS = 30_000;
 /** About the milliseconds that a connection takes. A try that fails sooner has failed before the request was sent. */
 const CONNECT_MS = 50;
 /** Statuses of a proxy that could not reach the upstream. */
-const NOT_REACHED: ReadonlySet<number> = new Set([521, 525, 526, 530]);
+const NOT_REACHED: ReadonlySet<number> = new Set([521, 523, 525, 526, 530]);
 /** Statuses of a proxy that has stopped waiting. The upstream may still be working on the request. */
 const GAVE_UP: ReadonlySet<number> = new Set([408, 499]);
 const ERROR_EVENT = /^(?::.*\n)*event: ?error\r?\ndata: ?(.*)/;
@@ -183,11 +184,12 @@ function ofUpstream(
 }
 
 /**
- * Decides whether a request without an answer may have reached the upstream. The runtime throws the same error for a refused
- * connection and for one that broke later, so the time decides. Only failures of DNS and TLS have errors of their own; they
- * happen before anything is sent.
+ * Decides whether a request without an answer may have reached the upstream. Where it is not known whether the body was
+ * taken, the time decides, because the runtime throws the same error for a refused connection and for one that broke later.
+ * Only failures of DNS and TLS have errors of their own; they happen before anything is sent.
  */
 function wasSent(failure: unknown, elapsedMs: number): boolean {
+  if (failure instanceof NetworkFailure) return failure.isSent;
   if (elapsedMs <= CONNECT_MS) return false;
   return !(failure instanceof Error && /\b(DNS|TLS|SSL|certificate)\b/i.test(failure.message));
 }

@@ -45,8 +45,15 @@ export interface SendProgress {
   leave?(isCut: boolean): void;
 }
 
+/** @returns whether a request may be sent again after a try that may have run. */
+export function mayRunAgain(payment: SendOptions['payment']): boolean {
+  return payment === 'free' || payment?.repeats() === true;
+}
+
 /** Pays for sending a request again after a try that may have run, and may be billed. */
 export interface Payment {
+  /** @returns whether the request may be sent again although its latest try may have run. */
+  repeats(): boolean;
   /** Settles the failed try. */
   settle(): Promise<void>;
   /**

@@ -4,7 +4,7 @@ import { mayRepeat } from './client-retries.ts';
 import { Failover } from './failover.ts';
 import { reachedNobody, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
-import type { SendOptions, SendRequest } from './send-request.ts';
+import { mayRunAgain, type SendOptions, type SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
 /**
@@ -64,7 +64,7 @@ async function sendUntil(
       if ('response' in tried) return tried.response;
       throw tried.forCaller;
     };
-    if (!again || (sent && !(payment && mayRepeat(caller, sent)))) return endHere();
+    if (!again || (sent && !(mayRunAgain(payment) && mayRepeat(caller, sent)))) return endHere();
     const paid = sent && payment !== 'free' ? payment : undefined;
     await paid?.settle();
     course.sentAt = undefined;

@@ -3,6 +3,7 @@ import { misconfigured } from '../http/errors.ts';
 import { keepSecrets } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
 import { createSimulator } from '../simulator/simulator.ts';
+import { callNetwork } from './call-network.ts';
 import { isolateKnowledge, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
 import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
@@ -77,7 +78,7 @@ function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
 
 function networkFetch(given: Fetch | undefined): Fetch {
   const own = given ?? sharedFetch();
-  return own ? likeFetch(own) : callFetch;
+  return own ? likeFetch(own) : callNetwork;
 }
 
 function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream {
@@ -94,9 +95,6 @@ function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
   return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
 }
-
-/** Calls the global `fetch`. As a member of an object, `fetch` itself would lose its `this`. */
-const callFetch: Fetch = (url, init) => fetch(url, init);
 
 /** Makes a Worker's own function behave like `fetch`, because it may ignore the signal, or answer with any kind of stream. */
 function likeFetch(own: Fetch): Fetch {

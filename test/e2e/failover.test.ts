@@ -147,6 +147,8 @@ afterAll(async () => {
 });
 
 let asked = 0;
+/** How often a whole answer is asked for. */
+const MOST_ASKED = 5;
 
 /** Asks once, and reads the whole answer. @returns what came */
 async function ask(
@@ -158,18 +160,20 @@ async function ask(
   const said = `question ${asked}`;
   const body = JSON.stringify({
     model: MODEL,
-    max_tokens: 100,
+    max_tokens: 4_096,
     stream: streams,
     messages: [{ role: 'user', content: said }],
     ...(path.endsWith('#') ? { conversation: `c${asked}` } : {}),
   });
-  const response = await fetch(edge.url + path.replace('#', ''), {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', ...(as === undefined ? {} : bearer(await tokenOf(as))) },
-    body,
-  });
-  const text = await response.text();
-  return { status: response.status, text, said };
+  const headers = { 'content-type': 'application/json', ...(as === undefined ? {} : bearer(await tokenOf(as))) };
+  for (let left = MOST_ASKED; ; left -= 1) {
+    const response = await fetch(edge.url + path.replace('#', ''), { method: 'POST', headers, body });
+    const text = await response.text();
+    const { status } = response;
+    // A whole answer that may have run is asked for again by the caller, as an SDK does it.
+    if (streams || status < 500 || left === 1) return { status, text, said };
+    await wait(20);
+  }
 }
 
 /** Lets fifty callers ask one after the other, together so many times. */
@@ -253,8 +257,8 @@ test('whatever two of three upstreams do, fifty callers at once get their answer
   const held = sum(rows.map(({ hold_usd }) => hold_usd)) * 1e9;
   expect(billed).toBeLessThanOrEqual(booked + rows.length);
   expect(booked).toBeLessThanOrEqual(held);
-  // No answer was begun for a caller and not ended.
-  expect(new Set(rows.map(({ status }) => status))).toEqual(new Set(['complete', 'retried']));
+  // No answer was begun for a caller and not ended; what broke before it began is told only of whole answers.
+  expect([...new Set(rows.map(({ status }) => status))].toSorted()).toEqual(['complete', 'retried']);
   const told = rows.filter(({ status }) => status === 'complete');
   expect(told.length).toBe(asked);
   for (const { upstream, upstream_request_id, cost_usd, estimated } of told) {

@@ -20,7 +20,11 @@ const message = {
   content: [],
   usage: { input_tokens: 1, output_tokens: 1 },
 };
-const body = JSON.stringify({ model: 'claude-haiku-4-5', max_tokens: 10, messages: [{ role: 'user', content: 'Hi' }] });
+const body = JSON.stringify({
+  model: 'claude-haiku-4-5',
+  max_tokens: 4_096,
+  messages: [{ role: 'user', content: 'Hi' }],
+});
 
 let upstream: FakeUpstream;
 let edge: Edge;
@@ -203,7 +207,7 @@ test('an upstream that fails and then succeeds has not failed, in a stream or wh
     upstream.answer = (_, response) => {
       const tries = upstream.received.length;
       if (tries === 1) response.writeHead(529, { ...json, 'retry-after-ms': '1' }).end('{"type":"error"}');
-      else if (tries === 2) response.socket?.destroy();
+      else if (tries === 2 && path === '/messages') response.socket?.destroy();
       else if (path === '/messages') void streamBytes(response, [bytes], 'end');
       else response.writeHead(200, json).end(JSON.stringify(message));
     };
@@ -212,9 +216,18 @@ test('an upstream that fails and then succeeds has not failed, in a stream or wh
     expect((await textOf(response)).replace(PRICE, '')).toBe(
       path === '/messages' ? TEXT_STREAM : JSON.stringify(message),
     );
-    expect(upstream.received).toHaveLength(3);
-    expect(new Set(upstream.received.map((received) => received.body.toString())).size).toBe(1);
+    expect(upstream.received).toHaveLength(path === '/messages' ? 3 : 2);
+    const asked = upstream.received.map(({ body }) => JSON.parse(body.toString()));
+    // The last try may cost what the one before it has left.
+    for (const { max_tokens } of asked) expect(max_tokens).toBeGreaterThan(1_024);
+    expect(new Set(asked.map((sent) => JSON.stringify({ ...sent, max_tokens: 0 }))).size).toBe(1);
   }
+});
+
+test('a whole answer that broke is asked for again by the caller, not by the edge', async () => {
+  upstream.answer = (_, response) => void response.socket?.destroy();
+  expect(await errorOf(await post('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
+  expect(upstream.received).toHaveLength(1);
 });
 
 test('a stream that was cut after its first byte is not sent up again', async () => {

@@ -53,7 +53,7 @@ export class Caller {
   /** Asks a question, and hears the answer to its end. */
   async ask(question: string, { key, stream, tools }: Asked): Promise<void> {
     const messages = [{ role: 'user', content: question }];
-    const body = JSON.stringify({ model: 'claude-opus-5-5', max_tokens: 100, stream, tools, messages });
+    const body = JSON.stringify({ model: 'claude-opus-5-5', max_tokens: 16_384, stream, tools, messages });
     const request: Omit<TurnRequest, 'body' | 'again'> = {
       place: { account: ACCOUNT, id: ID },
       requestId: this.newId(),

@@ -16,7 +16,7 @@ import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
 const USAGE = { input_tokens: 100, output_tokens: 100 };
-const ASK = { model: MODEL, max_tokens: 200, messages: [{ role: 'user', content: 'Hi' }] };
+const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
 
 const messageOf = (model: unknown) => ({
   id: 'msg_1',
@@ -100,6 +100,10 @@ const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
   'a body that breaks at once': () =>
     new Response(bodyOf([], 'cut'), { headers: { 'content-type': 'application/json' } }),
 };
+
+/** Failures after which a request may have run. What does not stream is not sent again then: the caller's SDK does that. */
+const MAY_HAVE_RUN = ['a body without a byte', 'a body that breaks at once'];
+const WHOLE = ['a whole message', 'a classification'];
 
 let counter = 0;
 let says: Record<string, (sent: Sent) => Response | Promise<Response>>;
@@ -192,7 +196,9 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     return { response, text: await response.text() };
   };
 
-  test.each(Object.keys(FAILURES))('goes to the next upstream after %s', async (failure) => {
+  const isRepeated = (failure: string) => !(WHOLE.includes(way) && MAY_HAVE_RUN.includes(failure));
+
+  test.each(Object.keys(FAILURES).filter(isRepeated))('goes to the next upstream after %s', async (failure) => {
     const app = edge(TWO);
     says.east = FAILURES[failure] ?? answered;
     for (const headers of [{}, { 'x-stainless-retry-count': '0' }] as Record<string, string>[]) {
@@ -205,6 +211,17 @@ describe.each(Object.keys(WAYS))('%s', (way) => {
     const rows = await rowsOf(app);
     expect(rows.filter(({ status }) => status === 'complete').map(({ upstream }) => upstream)).toContain('west');
     expect(rows.every(({ status }) => status !== 'held')).toBe(true);
+  });
+
+  test.each(Object.keys(FAILURES).filter((failure) => !isRepeated(failure)))('ends after %s', async (failure) => {
+    const app = edge(TWO);
+    says.east = FAILURES[failure] ?? answered;
+    const { response } = await ask(app);
+    expect(response.status).toBe(500);
+    expect(placesOf(app)).toEqual(['east']);
+    const [row, ...others] = await rowsOf(app);
+    expect(others).toEqual([]);
+    expect(row?.cost_usd).toBe(row?.hold_usd);
   });
 
   test('stays where its cache is while that is well, and comes back to no other', async () => {
@@ -709,11 +726,14 @@ test('an answer that breaks behind its headers may have run, however soon: it is
     const type = 'stream' in more ? 'text/event-stream' : 'application/json';
     says.east = () => new Response(bodyOf([]), { headers: { 'content-type': type } });
     const response = await app.post('/v1/messages', { ...ASK, ...more });
-    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+    const streams = 'stream' in more;
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual(streams ? [200, 'west'] : [500, null]);
     await response.text();
     const rows = await rowsOf(app);
-    expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(WEST_AFTER_EAST);
-    expect(rows[1]?.cost_usd).toBeGreaterThan(0);
+    expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(
+      streams ? WEST_AFTER_EAST : [['east', 'cut']],
+    );
+    expect(rows.at(-1)?.cost_usd).toBeGreaterThan(0);
   }
 });
 

@@ -125,7 +125,8 @@ test('whatever an upstream says, its caller gets the words of the API alone, and
 test('only what no API has answered, and not at once, may have run', () => {
   fc.assert(
     fc.property(fc.integer({ min: 300, max: 599 }), fc.nat(400), (status, elapsedMs) => {
-      const isGateway = status === 408 || status === 499 || (status >= 500 && ![521, 525, 526, 530].includes(status));
+      const isGateway =
+        status === 408 || status === 499 || (status >= 500 && ![521, 523, 525, 526, 530].includes(status));
       expect(refusalOf(status, '<html>', {}, elapsedMs).mayHaveRun).toBe(isGateway && elapsedMs > 50);
       expect(refusalOf(status, body('api_error'), {}, elapsedMs).mayHaveRun).toBe(false);
       expect(refusalOf(status, '<html>', { 'request-id': 'req_1' }, elapsedMs).mayHaveRun).toBe(false);

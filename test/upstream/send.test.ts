@@ -221,6 +221,7 @@ test('a connection that breaks later than it is made may have run: without a pay
 test('a try that may have run is booked, and the next one is paid for before it goes up', async () => {
   const done: string[] = [];
   const payment: Payment = {
+    repeats: () => true,
     settle: async () => void done.push('settled'),
     admit: async () => {
       done.push('admitted');
@@ -248,6 +249,7 @@ test('a try that may have run is booked, and the next one is paid for before it 
 
 test('where nothing is left to pay another try with, the failure at hand is the answer', async () => {
   const payment: Payment = {
+    repeats: () => true,
     settle: async () => {},
     admit: () => Promise.reject(new Error('nothing left')),
   };
@@ -285,6 +287,7 @@ test.each([
   const course: SendProgress = { sentAt: undefined };
   const settled: number[] = [];
   const payment: Payment = {
+    repeats: () => true,
     settle: async () => void settled.push(Date.now() - (course.sentAt ?? Number.NaN)),
     admit: async () => () => '{}',
   };

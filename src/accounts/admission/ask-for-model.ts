@@ -62,7 +62,8 @@ export async function askForModel(
     model: (known ? row.id : model).slice(0, LONGEST_MODEL_NAME),
     repeats: isAgain,
     adds: request.adds,
-    ...(request.most === undefined ? {} : { most: Math.max(0, request.most - earlier) }),
+    most: request.most,
+    ...(earlier > 0 ? { earlier } : {}),
   };
   let { worstCase, terms } = worstCaseOf(
     goesUp,

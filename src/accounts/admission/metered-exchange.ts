@@ -41,6 +41,9 @@ interface MeteredOptions {
   isUnmetered?: boolean | undefined;
 }
 
+/** The most tries of a request that may have run, at all upstreams together. */
+const MOST_RAN = 3;
+
 /** A request that costs money. It alone knows which try is the latest: each is admitted and settled by itself. */
 export class MeteredExchange {
   /** Settles and renews the latest try. From the first question to the account on there may be something to settle. */
@@ -51,6 +54,8 @@ export class MeteredExchange {
   readonly #options: MeteredOptions;
   #latest: Admission | undefined;
   #earlier: Nanodollars = 0;
+  /** How many tries before the latest one may have run. */
+  #ran = 0;
 
   constructor(request: MeterRequest, options: MeteredOptions) {
     this.#request = request;
@@ -122,6 +127,8 @@ export class MeteredExchange {
 
   /** @returns what pays for other tries of the request. @param tried makes the outcome of the failed try */
   readonly payment = (tried: () => RequestOutcome): Payment => ({
+    // What does not stream may have cost a whole hold: whoever asked decides about that once more.
+    repeats: () => this.#ran < MOST_RAN - 1 && this.granted.grant.terms?.streams === true,
     settle: () => this.#settleTried(tried()),
     admit: async () => {
       this.#options.onAsking?.(this.#earlier);
@@ -159,6 +166,7 @@ export class MeteredExchange {
   async #settleTried(outcome: RequestOutcome): Promise<void> {
     const { cost } = await this.granted.settle(outcome, { status: 'retried' }).done;
     this.#earlier += cost;
+    if (outcome.sent) this.#ran += 1;
   }
 
   #goOnWith(granted: Admission): BodyMaker {

@@ -432,18 +432,19 @@ test('the price that is told is that of all tries together, each of which is boo
   onTestFinished(() => clock.mockRestore());
   const answer = () => {
     tries += 1;
-    if (tries === 3) return Response.json(message());
+    if (tries === 3) return sse(start() + block() + text('Hi') + ending({ output_tokens: 30 }));
     return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
   };
   const { app, object, ask } = caller(answer, {}, { UPSTREAM_MAX_RETRIES: '2' });
-  const response = await ask();
+  const response = await ask({ ...ASK, max_tokens: 16_000, stream: true });
+  const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await response.text()) ?? [];
   await app.settled();
   const { data } = await object().requests({});
   expect(data.map(({ status }) => status)).toEqual(['complete', 'retried', 'retried']);
   const costs = data.map(({ cost_usd }) => cost_usd);
   expect(Math.min(...costs)).toBeGreaterThan(0);
   const sum = costs.reduce((total, cost) => total + cost, 0);
-  expect(Number(response.headers.get('sluice-cost-usd'))).toBeCloseTo(sum, 9);
+  expect(Number(price)).toBeCloseTo(sum, 9);
 });
 
 describe('a caller that leaves', () => {

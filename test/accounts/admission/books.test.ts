@@ -1,4 +1,5 @@
 import { env } from 'cloudflare:workers';
+import fc from 'fast-check';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
@@ -8,6 +9,7 @@ import firstPrompt from '../../fixtures/claude-code/first-prompt.json';
 import title from '../../fixtures/claude-code/title.json';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
 import { stopClock } from '../../support/calendar.ts';
+import { runs } from '../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -335,16 +337,74 @@ test('what a request is said to cost counts each of its tries', async () => {
       tries += 1;
       await new Promise((resolve) => setTimeout(resolve, 80));
       if (tries === 1) throw new Error('Network connection lost.');
-      return Response.json(message({ input_tokens: 20, output_tokens: 5 }));
+      return sse(
+        start({ input_tokens: 20 }) + block(0, { type: 'text', text: '' }, said('Hi')) + final({ output_tokens: 5 }),
+      );
     },
     {},
     { UPSTREAM_MAX_RETRIES: '1', CANCEL_STOPS: 'always' },
   );
-  const response = await broken.ask({ ...ASK, stream: false });
+  const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await (await broken.ask()).text()) ?? [];
   const rows = await broken.rows();
   const spent = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
   expect(rows).toHaveLength(2);
-  expect(Number(response.headers.get('sluice-cost-usd'))).toBeCloseTo(spent, 9);
+  expect(Number(price)).toBeCloseTo(spent, 9);
+});
+
+test('all tries of a request cost its worst case at most, and at most three of them may have run', async () => {
+  const ends = fc.constantFrom<'overloaded' | 'broken' | 'gateway' | 'silent' | 'told'>(
+    'overloaded',
+    'broken',
+    'gateway',
+    'silent',
+    'told',
+  );
+  let most = 0;
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(ends, { minLength: 1, maxLength: 6 }),
+      fc.constantFrom(500, 2_000, 128_000),
+      fc.boolean(),
+      async (tries, max_tokens, stream) => {
+        let nth = 0;
+        let ran = 0;
+        const { now } = Date;
+        const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_000 * nth);
+        try {
+          const sick = account(
+            () => {
+              const end = tries[nth] ?? 'told';
+              nth += 1;
+              if (end === 'overloaded') {
+                const error = { type: 'overloaded_error', message: 'no' };
+                return Response.json({ type: 'error', error }, { status: 529, headers: { 'retry-after-ms': '1' } });
+              }
+              ran += 1;
+              if (end === 'broken') throw new Error('Network connection lost.');
+              if (end === 'gateway') return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+              if (end === 'silent') return sse(bodyOf([': nothing yet\n\n'], 'cut'));
+              return sse(start({ input_tokens: 20 }) + final({ output_tokens: 5 }));
+            },
+            { usd_per_day: 60 },
+            { UPSTREAM_MAX_RETRIES: '6' },
+          );
+          const body = { ...ASK, max_tokens, stream };
+          await (await sick.ask(body)).text();
+          const rows = await sick.rows();
+          const booked = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+          // The first try holds the worst case.
+          expect(booked).toBeLessThanOrEqual(Math.max(...rows.map(({ hold_usd }) => hold_usd)) + 1e-9);
+          expect(ran).toBeLessThanOrEqual(stream ? 3 : 1);
+          for (const { max_tokens: went } of rows) expect(went).toBeGreaterThanOrEqual(Math.min(max_tokens, 1_024));
+          most = Math.max(most, ran);
+        } finally {
+          clock.mockRestore();
+        }
+      },
+    ),
+    { numRuns: runs(120), examples: [[['broken', 'gateway', 'broken', 'told'], 128_000, true]] },
+  );
+  expect(most).toBe(3);
 });
 
 describe('room for more than one', () => {

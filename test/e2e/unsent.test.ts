@@ -1,0 +1,110 @@
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { MODEL } from '../support/small-message.ts';
+import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
+
+/** Longer than a try may take that is taken for one that was never sent, where only the clock tells. */
+const LATE_MS = 120;
+const wait = () => new Promise((resolve) => setTimeout(resolve, LATE_MS));
+
+const listeners: Server[] = [];
+const edges: Edge[] = [];
+let inClear: Edge;
+let overTls: Edge;
+let nowhere: Edge;
+/** What the other side does with a connection. */
+let meet: (socket: Socket) => void = () => {};
+
+async function startEdgeTo(url: string): Promise<Edge> {
+  const edge = await startEdge(inject('worker'), {
+    SIGNING_SECRET: SECRET,
+    ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
+    ANTHROPIC_BASE_URL: url,
+    UPSTREAM_MAX_RETRIES: '0',
+  });
+  edges.push(edge);
+  return edge;
+}
+
+beforeAll(async () => {
+  const server = createServer((socket) => {
+    socket.on('error', () => {});
+    meet(socket);
+  });
+  listeners.push(server.listen(0, '127.0.0.1'));
+  await once(server, 'listening');
+  const address = server.address();
+  const port = typeof address === 'object' ? address?.port : 0;
+  [inClear, overTls, nowhere] = await Promise.all([
+    startEdgeTo(`http://127.0.0.1:${port}`),
+    startEdgeTo(`https://127.0.0.1:${port}`),
+    startEdgeTo('https://no-such-host.invalid'),
+  ]);
+});
+
+afterAll(async () => {
+  await Promise.all(edges.map((edge) => edge.stop()));
+  for (const listener of listeners) listener.close();
+});
+
+let accounts = 0;
+
+/** @returns the only row in the books of an account that asks once */
+async function booked(edge: Edge, size = 10): Promise<LedgerRow> {
+  const account = `unsent-${++accounts}`;
+  const headers = { 'content-type': 'application/json' };
+  const messages = [{ role: 'user', content: 'word '.repeat(size) }];
+  const body = JSON.stringify({ model: MODEL, max_tokens: 1_000, messages });
+  const answer = await fetch(`${edge.url}/v1/messages`, {
+    method: 'POST',
+    headers: { ...headers, ...bearer(await tokenOf(account)) },
+    body,
+  });
+  expect(answer.status).toBe(500);
+  const root = bearer(await tokenOf('root', ['admin']));
+  const rows = async () => {
+    const listed = await fetch(`${edge.url}/usage/requests?account=${account}`, { headers: root });
+    return ((await listed.json()) as { data: LedgerRow[] }).data;
+  };
+  await expect.poll(async () => (await rows()).map(({ status }) => status === 'held')).toEqual([false]);
+  const [row] = await rows();
+  if (!row) throw new Error('There is no row.');
+  return row;
+}
+
+test.each([10, 20_000])(
+  'a connection that broke late before the body of %i words went up costs nothing',
+  async (size) => {
+    meet = (socket) => void wait().then(() => socket.resetAndDestroy());
+    expect(await booked(overTls, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+    meet = (socket) => socket.resetAndDestroy();
+    expect(await booked(overTls, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+    expect(await booked(nowhere, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+  },
+);
+
+test('a request that the other side took is paid for, however fast the connection broke', async () => {
+  for (const size of [10, 20_000]) {
+    let isWhole = false;
+    meet = (socket) => {
+      let text = '';
+      socket.on('data', (data) => {
+        text += data.toString('latin1');
+        const [, length] = /content-length: (\d+)/i.exec(text) ?? [];
+        isWhole = text.length >= text.indexOf('\r\n\r\n') + 4 + Number(length);
+        if (isWhole) socket.resetAndDestroy();
+      });
+    };
+    const { status, cost_usd } = await booked(inClear, size);
+    expect([isWhole, status, Math.sign(cost_usd)]).toEqual([true, 'cut', 1]);
+  }
+});
+
+test('an upstream that nobody listens for costs nothing', async () => {
+  const [server] = listeners;
+  server?.close();
+  expect(await booked(inClear)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+});

@@ -1,3 +1,4 @@
+import { AnswerLengths } from '../budget/answer-lengths.ts';
 import { addHold, advance, type Budget, emptyBudget, windowsOfGroup } from '../budget/state.ts';
 import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
 import { AlertOutbox } from '../delivery/alert-outbox.ts';
@@ -13,6 +14,7 @@ import { Leases } from './leases/leases.ts';
 import { Ledger } from './ledger/ledger.ts';
 import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
 import { LimitsInForce } from './limits-in-force.ts';
+import { Line } from './line.ts';
 import { BatchList } from './lists/batch-list.ts';
 import { BelongingList } from './lists/belonging-list.ts';
 import { ClassificationList } from './lists/classification-list.ts';
@@ -50,6 +52,9 @@ export class AccountState {
   readonly budget: Budget;
   readonly alarm: Alarm;
   readonly leases: Leases;
+  /** Who waits for money that others hold. */
+  readonly line: Line;
+  readonly lengths = new AnswerLengths();
   /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
   /** Whether another state has replaced this one, so that this one must not decide anything any more. */
@@ -67,6 +72,7 @@ export class AccountState {
     this.settings = around.settings;
     this.now = around.now;
     this.alarm = around.alarm;
+    this.line = new Line(around.now);
     const meta = migratedMeta(ctx.storage, LEDGER_MIGRATIONS);
     this.accountId = ctx.id.name;
     const ledger = new Ledger(ctx.storage, meta);

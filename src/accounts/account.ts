@@ -111,6 +111,7 @@ export class Account extends EdgeObject implements AccountObject {
       this.#state.storage.arrived(conversation.id);
       this.#state.conversations.note(conversation, cost);
     }
+    this.#state.line.move();
     return settled;
   }
 

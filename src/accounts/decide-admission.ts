@@ -3,7 +3,13 @@ import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { ObjectUnreachable } from '../durable/call-object.ts';
-import type { AdmissionDecision, AdmissionRequest, QuotaStatus, Refusal } from '../durable/contracts/admission.ts';
+import type {
+  AdmissionDecision,
+  AdmissionRequest,
+  LimitOwner,
+  QuotaStatus,
+  Refusal,
+} from '../durable/contracts/admission.ts';
 import type { WorstCase } from '../pricing/hold-terms.ts';
 import type { AccountState } from './account-state.ts';
 import { type Asking, refusalOfAll } from './admission/may-ask.ts';
@@ -23,9 +29,19 @@ export interface ShortOfLease {
   demand: Demand;
 }
 
+/** How a request is decided on. */
+interface Attempt {
+  /** Whether a pool may still be asked: then a refusal by its earlier figures is not final. */
+  mayAsk: boolean;
+  /** Whether the request can wait for money that others hold. */
+  canWait: boolean;
+  /** Why others wait already, by payer: whoever has the same payer waits behind them. */
+  ahead?: ReadonlyMap<string, Refusal> | undefined;
+}
+
 /**
- * Decides on a request, and sets aside the most that it can cost. Nothing in here waits, so no other request can come between
- * a check and its hold.
+ * Decides on a request, and sets aside the most that it can cost. Nothing in here waits between a check and its hold, so no
+ * other request can come between. If only the holds of others leave no room, it waits in the line before it is refused.
  *
  * @throws TypeError if the worst case is invalid; nothing has changed then
  */
@@ -33,9 +49,74 @@ export function decideAdmission(
   state: AccountState,
   request: AdmissionRequest,
 ): AdmissionDecision | Promise<AdmissionDecision> {
-  const attempt = tryAdmission(state, request, true);
-  if (attempt.outcome !== 'short') return attempt;
-  return withLeases(state, attempt, () => tryAdmission(state, request, false));
+  const { line } = state;
+  const waiting = line.find(request.requestId);
+  if (waiting) return waiting;
+  const waits = (request.waitMs ?? 0) > 0;
+  const canWait = waits && !line.isFull;
+  const tryIt = (mayAsk: boolean) =>
+    tryAdmission(state, request, { mayAsk, canWait, ahead: waits ? line.refusals : undefined });
+  const attempt = tryIt(true);
+  const decided = (decision: AdmissionDecision) =>
+    canWait && isHeld(decision) ? waitInLine(state, request, decision) : noteRefusal(state, request, decision);
+  if (attempt.outcome !== 'short') return decided(attempt);
+  return withLeases(state, attempt, () => tryIt(false)).then(decided);
+}
+
+type Refused = Extract<AdmissionDecision, { outcome: 'refused' }>;
+
+function isHeld(decision: AdmissionDecision): decision is Refused {
+  return decision.outcome === 'refused' && decision.refusal.reason === 'held' && !decision.refusal.byBatch;
+}
+
+/** Lets a request wait until others have settled, or its time is over. */
+function waitInLine(state: AccountState, request: AdmissionRequest, refused: Refused): Promise<AdmissionDecision> {
+  const { waitMs = 0, requestId } = request;
+  // `counted` takes from a bucket, and a request counts once.
+  const asked = { ...request, counted: false };
+  return state.line.join({
+    id: requestId,
+    payers: payersOf(state, request),
+    by: payerOf(state, request, refused.refusal.by),
+    until: state.now() + waitMs,
+    refused,
+    decide: (isLast) => {
+      // A backup was restored meanwhile, as in `withLeases`.
+      if (state.isReplaced) return { outcome: 'unreachable' };
+      const attempt = tryAdmission(state, asked, { mayAsk: false, canWait: !isLast });
+      const decision = attempt.outcome === 'short' ? heldByPool(state, attempt) : attempt;
+      if (isHeld(decision) && !isLast) return { outcome: 'held', by: payerOf(state, request, decision.refusal.by) };
+      return noteRefusal(state, asked, decision);
+    },
+    askPools: async () => {
+      const { bound } = request;
+      if (!bound) return;
+      const demand = rangeOf(bound, state.limits.rules);
+      await Promise.allSettled(state.leases.of(request).map((lease) => state.leases.gain(lease, demand)));
+    },
+  });
+}
+
+/** @returns who pays for a request, each by one word. */
+function payersOf(state: AccountState, request: AdmissionRequest): string[] {
+  return (['account', 'token', 'group', 'deployment'] as const).map((by) => payerOf(state, request, by));
+}
+
+function payerOf({ leases }: AccountState, request: AdmissionRequest, by: LimitOwner): string {
+  return by === 'token' ? `token:${request.token?.jti}` : by === 'group' ? `group:${leases.groupOf(request)}` : by;
+}
+
+/** Notes a refusal, so that it can be looked up. @returns the decision */
+function noteRefusal(state: AccountState, request: AdmissionRequest, decision: AdmissionDecision): AdmissionDecision {
+  if (decision.outcome === 'refused') {
+    // Where a later try may not cost more, the request was not refused: the try before it is its answer.
+    const isLater = (request.earlier ?? 0) > 0 && decision.refusal.by === 'run';
+    if (!isLater) state.refusals.add(request, decision.refusal, state.now());
+  } else if (decision.outcome === 'full') {
+    const { limit, most } = decision;
+    state.refusals.add(request, { kind: 'full', limit, most }, state.now());
+  }
+  return decision;
 }
 
 /**
@@ -61,25 +142,27 @@ export async function withLeases<Decision extends { outcome: string }>(
     // A backup was restored meanwhile. The caller asks again, and the decision then includes what was spent elsewhere.
     if (state.isReplaced) return { outcome: 'unreachable' };
     attempt = decideAgain();
-    if (isShort(attempt) && rounds >= MOST_ROUNDS) {
-      const now = state.advance();
-      const by = attempt.leases[0]?.lease.id.kind ?? 'deployment';
-      const held = refusalBy('held', 'usd_per_day', now, now + HELD_RETRY_MS, attempt.demand.least, 0, false);
-      return refuse(state, { ...held, by }, now);
-    }
+    if (isShort(attempt) && rounds >= MOST_ROUNDS) return heldByPool(state, attempt);
   }
   return attempt;
+}
+
+/** @returns the refusal of a request whose pools have no room for it at the moment. */
+function heldByPool(state: AccountState, { leases, demand }: ShortOfLease): AdmissionDecision {
+  const now = state.advance();
+  const by = leases[0]?.lease.id.kind ?? 'deployment';
+  const held = refusalBy('held', 'usd_per_day', now, now + HELD_RETRY_MS, demand.least, 0, false);
+  return refuse(state, { ...held, by }, now);
 }
 
 function isShort(attempt: { outcome: string }): attempt is ShortOfLease {
   return attempt.outcome === 'short';
 }
 
-/** @param mayAsk whether a pool may still be asked: then a refusal by its earlier figures is not final */
 function tryAdmission(
   state: AccountState,
   request: AdmissionRequest,
-  mayAsk: boolean,
+  attempt: Attempt,
 ): AdmissionDecision | ShortOfLease {
   const { bound: worstCase, token } = request;
   if (worstCase) checkWorstCase(worstCase);
@@ -94,16 +177,7 @@ function tryAdmission(
     const [name = '', hash = ''] = ref.split('@');
     if (name && state.versions.pointer(kind, name).withdrawn.includes(hash)) return { outcome: 'withdrawn', kind, ref };
   }
-  const decision = worstCase ? placeHold(state, request, worstCase, now, mayAsk) : admitUnheld(state, request, now);
-  if (decision.outcome === 'refused') {
-    // Where a later try may not cost more, the request was not refused: the try before it is its answer.
-    const isLater = (request.earlier ?? 0) > 0 && decision.refusal.by === 'run';
-    if (!isLater) state.refusals.add(request, decision.refusal, now);
-  } else if (decision.outcome === 'full') {
-    const { limit, most } = decision;
-    state.refusals.add(request, { kind: 'full', limit, most }, now);
-  }
-  return decision;
+  return worstCase ? placeHold(state, request, worstCase, now, attempt) : admitUnheld(state, request, now);
 }
 
 /** @returns why any request of a caller would be refused; null if they may ask. Takes nothing from the budget. */
@@ -142,7 +216,7 @@ function placeHold(
   request: AdmissionRequest,
   worstCase: WorstCase,
   now: number,
-  mayAsk: boolean,
+  { mayAsk, canWait, ahead }: Attempt,
 ): AdmissionDecision | ShortOfLease {
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
@@ -159,7 +233,9 @@ function placeHold(
   const leases = state.leases.of(request);
   const shared = leases.flatMap(({ lease }) => lease.purses(now));
   const purses = shared.length === 0 ? ofToken : [...ofToken, ...shared];
-  const decision = decide(budget, rules, worstCase, now, { repeats, counted, purses, models, most, earlier });
+  const typical = canWait ? () => state.lengths.typical(request.model) : undefined;
+  const circumstances = { repeats, counted, purses, models, most, earlier, typical };
+  const decision = decide(budget, rules, worstCase, now, circumstances);
   if (decision.kind === 'count_needed') return { outcome: 'count_needed' };
   const isByPool = decision.kind === 'refused' && (decision.by === 'group' || decision.by === 'deployment');
   if (isByPool && mayAsk) {
@@ -171,6 +247,8 @@ function placeHold(
   }
   const { kind: _, ...granted } = decision;
   const { nanodollars } = granted;
+  const [behind] = ahead?.size ? payersOf(state, request).flatMap((payer) => ahead.get(payer) ?? []) : [];
+  if (behind) return refuse(state, { ...behind, needed: rangeOf(worstCase, rules).least }, now, token?.jti);
   const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
   if (lacking.length > 0) {
     const { least } = rangeOf(worstCase, rules);
@@ -179,7 +257,8 @@ function placeHold(
   const jti = token?.jti ?? null;
   const group = state.leases.groupOf(request);
   const whose = { id: requestId, token: jti, group };
-  const hold: Hold = { ...whose, ...granted, at: now, deadline: now + HOLD_MS, stage: 'admitted' };
+  const { model } = request;
+  const hold: Hold = { ...whose, ...granted, model, at: now, deadline: now + HOLD_MS, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }), buckets);

@@ -22,6 +22,8 @@ export function settleHold(state: AccountState, settlement: Settlement): Settled
   const now = state.advance();
   const hold = budget.holds.get(requestId);
   if (hold) return closeHold(state, hold, settlement, now);
+  // Who leaves the line has cost nothing.
+  if (settlement.cost === 0 && state.line.leave(requestId)) return { outcome: 'unheld', cost: 0, overHold: false };
   const row = ledger.find(requestId);
   if (!row) return recordUnheld(state, settlement, now);
   const unchanged = { cost: row.cost, overHold: row.cost > row.hold };
@@ -59,6 +61,7 @@ function closeHold(state: AccountState, hold: Hold, settlement: Settlement, now:
   const buckets = bucketsAfterSettlement(budget, limits.rules, taken);
   ledger.close(hold.id, closing, buckets);
   settleAll(state, hold, cost, buckets);
+  if (closing.status === 'complete' && hold.model !== undefined) state.lengths.note(hold.model, closing.tokens.output);
   state.leases.settled(hold, cost);
   return { outcome: 'settled', cost, overHold };
 }

@@ -76,6 +76,11 @@ export interface Circumstances {
   most?: Nanodollars | undefined;
   /** What the earlier tries of the request have cost. All of its tries together cost its worst case at most. */
   earlier?: Nanodollars | undefined;
+  /**
+   * For a request that can wait: the tokens that answers take. While others hold the money for so many, it is refused as held.
+   * Default: `max_tokens` is lowered to what is free.
+   */
+  typical?: (() => number) | undefined;
 }
 
 /**
@@ -87,7 +92,7 @@ export function decide(
   rules: Rules,
   exact: WorstCase,
   now: number,
-  { repeats = false, counted = false, purses: others = [], models, most, earlier = 0 }: Circumstances = {},
+  { repeats = false, counted = false, purses: others = [], models, most, earlier = 0, typical }: Circumstances = {},
 ): Decision {
   const time = advance(budget, now);
   const { fullAt } = budget;
@@ -151,14 +156,21 @@ export function decide(
   const free = freeIn([...purses, ...own]);
   const share = Math.min(Math.floor(freeIn(purses) / (rules.clamp ? 2 : 1)), freeIn(own));
   const affordable = affordableOutput(share, worstCase);
+  let atLeast = least;
+  if (typical && affordable < asked) {
+    const patient = Math.min(asked, Math.max(least, typical()));
+    const short = shortOfMoney([...purses, ...own], sure + (patient - least) * worstCase.outputPrice, time, budget);
+    if (short?.reason === 'held' && !short.byBatch) return short;
+    if (!short) atLeast = patient;
+  }
   const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
   if (worstCase.countable && affordable < comfortable) {
     // Counting helps if the input is a large part of the cost, or if the request may not fit at all.
-    const fits = worstCase.inputCost + least * worstCase.outputPrice <= free;
+    const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
   // Here `max_tokens` is lowered to what can be paid for.
-  let maxTokens = Math.min(asked, Math.max(least, affordable));
+  let maxTokens = Math.min(asked, Math.max(atLeast, affordable));
   if (rules.output !== undefined) {
     const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
     if (room < least) {

@@ -25,6 +25,8 @@ export interface Hold {
   group?: string | undefined;
   /** The id of the credential; null in development without one. */
   token?: string | null | undefined;
+  /** The model that was asked for; absent after the object has woken. */
+  model?: string | undefined;
 }
 
 export interface WindowTotal extends Span {

@@ -114,6 +114,10 @@ export const settingsSchema = z.object({
     'How long to wait for the headers of an answer, retries included.',
   ),
   STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
+  HOLD_WAIT_MS: z.described(
+    countSetting(30_000),
+    'How long a request waits its turn while only what others hold leaves no room. 0: it is refused at once.',
+  ),
   CANCEL_STOPS: z.described(
     z._default(z.enum(CANCEL_STOPS), 'streams'),
     'Which answers the upstream stops writing and billing when their connection is closed: `streams`, `always`, `never`.',

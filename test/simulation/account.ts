@@ -1,22 +1,27 @@
 /** Accounts under any schedule: those who ask, settle, store and erase, all at the same time. */
 import fc from 'fast-check';
+import { Account } from '../../src/accounts/account.ts';
 import { askForAdmission } from '../../src/accounts/admission/ask-account.ts';
 import { callAccount } from '../../src/durable/call-account.ts';
 import type { Remote } from '../../src/durable/call-object.ts';
 import type { AccountObject } from '../../src/durable/contracts/account.ts';
 import type { AdmissionRequest } from '../../src/durable/contracts/admission.ts';
-import type { ConversationReport } from '../../src/durable/contracts/settlement.ts';
+import type { ConversationReport, Settlement } from '../../src/durable/contracts/settlement.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 import { worstCaseWith } from '../accounts/admission-requests.ts';
 import { AccountModel, LIMIT } from './account-model.ts';
 import { env, hostOf, inWorld } from './bindings.ts';
+import type { Make } from './host.ts';
+import { LineModel } from './line-model.ts';
 import { mishaps } from './mishaps.ts';
 import { findFailure, type Search } from './property.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
 
 type Command =
-  /** A request, from its admission to its settlement; `share` is what it costs of its hold. */
-  | { kind: 'request'; share: number; conversation?: string }
+  /** A request, from its admission to its settlement; `share` is what it costs of its hold. It may wait in the line. */
+  | { kind: 'request'; share: number; conversation?: string; waitMs: number }
+  /** A request that waits in the line, and whose caller leaves. */
+  | { kind: 'left' }
   /** A request whose end nobody tells. */
   | { kind: 'lost' }
   /** A request that was never admitted, or is not known any more. */
@@ -37,14 +42,19 @@ const DEFAULTS = { usd_per_day: LIMIT / 1e9, on_shortfall: 'refuse' as const };
 /** Conversations that erase themselves at once: theirs is another simulation. */
 const MAKERS = { CONVERSATION: () => ({ erase: async () => true }) };
 
+/** Milliseconds for which a request can wait. */
+const WAIT_MS = 20_000;
+
+const waitMs = fc.constantFrom(0, WAIT_MS, WAIT_MS);
 const commands: fc.Arbitrary<Command>[] = [
-  fc.record({ kind: fc.constant('request' as const), share: fc.constantFrom(0, 0.5, 1, 3) }),
+  fc.record({ kind: fc.constant('request' as const), share: fc.constantFrom(0, 0.5, 1, 3), waitMs }),
   fc.record({
     kind: fc.constant('request' as const),
     share: fc.constantFrom(0.5, 1),
     conversation: fc.constantFrom('c1', 'c2'),
+    waitMs,
   }),
-  fc.record({ kind: fc.constantFrom('lost', 'unheld', 'erase') }),
+  fc.record({ kind: fc.constantFrom('lost', 'unheld', 'erase', 'left') }),
   fc.record({
     kind: fc.constantFrom('put', 'remove', 'point'),
     name: fc.constantFrom('a', 'b'),
@@ -64,14 +74,44 @@ export const find = (options?: Search) => findFailure(scenarios, simulate, optio
 async function simulate(scheduler: Scheduler, scenario: Scenario): Promise<void> {
   const world = new World(scheduler, scenario);
   const store = new Map<string, string>();
-  await inWorld(world, { store, makers: MAKERS }, async () => {
+  const line = new LineModel(world);
+  const watched: Make = (ctx) => new WatchedAccount(ctx, line);
+  const makers = { ...MAKERS, ACCOUNT: watched };
+  await inWorld(world, { store, makers }, async () => {
     const model = new AccountModel(hostOf('ACCOUNT', ACCOUNT), world, store);
     const look = () => model.look();
     new Users(world, model).issue(scenario.commands);
     await world.run(STEPS, look);
     await world.rest(REST_MS, look);
     model.lookAtRest();
+    line.lookAtRest();
   });
+}
+
+/** An account that tells who comes into its line, and who is let out of it. */
+class WatchedAccount extends Account {
+  readonly #line: LineModel;
+
+  constructor(ctx: DurableObjectState, line: LineModel) {
+    super(ctx, env);
+    this.#line = line;
+    line.begin();
+  }
+
+  override admitJson(request: string): string | Promise<string> {
+    const { requestId, waitMs = 0 } = JSON.parse(request) as AdmissionRequest;
+    const decided = super.admitJson(request);
+    const free = () => {
+      const { day } = this.standing();
+      return Math.round(((day.limit_usd ?? 0) - day.settled_usd - day.held_usd) * 1e9);
+    };
+    return this.#line.decided(requestId, waitMs, decided, free);
+  }
+
+  override settleJson(settlement: string): string {
+    this.#line.settled((JSON.parse(settlement) as Settlement).requestId);
+    return super.settleJson(settlement);
+  }
 }
 
 /** Those who use one account at the same time. */
@@ -100,9 +140,11 @@ export class Users {
   async #do(command: Command): Promise<void> {
     switch (command.kind) {
       case 'request':
-        return await this.#ask(command.share, command.conversation);
+        return await this.#ask(command);
       case 'lost':
         return void (await this.#admit(undefined));
+      case 'left':
+        return await this.#leave();
       case 'unheld':
         this.#model.allow(5_000);
         return await this.#settle(this.#newId(), 5_000);
@@ -120,23 +162,37 @@ export class Users {
     }
   }
 
-  async #ask(share: number, conversation: string | undefined): Promise<void> {
+  async #ask({ share, conversation, waitMs }: Extract<Command, { kind: 'request' }>): Promise<void> {
     const startedAt = this.#world.clock.now;
-    const { id, hold } = await this.#admit(conversation);
+    const { id, hold } = await this.#admit(conversation, waitMs);
     if (hold === undefined) return;
     const cost = Math.floor(hold * share);
     if (cost > hold) this.#model.allow(cost);
     await this.#settle(id, cost, conversation, startedAt);
   }
 
-  async #admit(conversation: string | undefined): Promise<{ id: string; hold: number | undefined }> {
+  /** Waits in the line, and leaves it: what it was granted meanwhile costs nothing. */
+  async #leave(): Promise<void> {
     const id = this.#newId();
+    const startedAt = this.#world.clock.now;
+    const admitting = this.#admit(undefined, WAIT_MS, id).catch(() => {});
+    await this.#world.hop(`client of ${id} leaves`);
+    await this.#settle(id, 0, undefined, startedAt);
+    await admitting;
+  }
+
+  async #admit(
+    conversation: string | undefined,
+    waitMs = 0,
+    id = this.#newId(),
+  ): Promise<{ id: string; hold: number | undefined }> {
     const ask: AdmissionRequest = {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
       bound: WORST_CASE,
       conversation,
+      waitMs,
     };
     const answer = await askForAdmission({ ...this.#request }, { ...ask, defaults: DEFAULTS });
     return { id, hold: answer.outcome === 'admitted' ? answer.hold : undefined };

@@ -335,4 +335,36 @@ export const MUTATIONS: readonly Mutation[] = [
       ],
     ],
   },
+  {
+    name: 'a request that comes overtakes those who wait',
+    object: 'account',
+    file: 'src/accounts/decide-admission.ts',
+    edits: [['  if (behind) return refuse(', '  if (behind && !canWait) return refuse(']],
+  },
+  {
+    name: 'the line moves from its end',
+    object: 'account',
+    file: 'src/accounts/line.ts',
+    edits: [['for (const place of [...this.#places]) {', 'for (const place of [...this.#places].reverse()) {']],
+  },
+  {
+    name: 'nobody looks at the line again',
+    object: 'account',
+    file: 'src/accounts/line.ts',
+    edits: [['    this.#timer ??= setTimeout(this.#tick, TICK_MS);\n', '']],
+  },
+  {
+    name: 'who has left still waits',
+    object: 'account',
+    file: 'src/accounts/line.ts',
+    edits: [['    this.#remove(place);\n    place.answer.resolve(place.refused);\n', '']],
+  },
+  {
+    name: 'what others hold is a refusal at the end of the wait, although it is free again',
+    object: 'account',
+    file: 'src/accounts/line.ts',
+    edits: [
+      ['const decision = place.decide(isLast);', 'const decision = isLast ? place.refused : place.decide(isLast);'],
+    ],
+  },
 ];

@@ -2,10 +2,8 @@
 
 import { sendSettlement } from '../../durable/call-account.ts';
 import { ObjectUnreachable } from '../../durable/call-object.ts';
-import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { ApiError } from '../../http/errors.ts';
-import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
-import { admissionRequestOf, askAndList, grantedBy } from './ask-account.ts';
+import { admissionRequestOf, askAndList, grantedBy, unsent } from './ask-account.ts';
 import { askForModel } from './ask-for-model.ts';
 import { quotaHeaders } from './limit-headers.ts';
 import type { Admission, MeterRequest } from './metered-request.ts';
@@ -32,7 +30,7 @@ async function orUnsent<T>(request: MeterRequest, admitting: Promise<T>): Promis
     return await admitting;
   } catch (thrown) {
     if (thrown instanceof ObjectUnreachable && thrown.mayHaveRun) {
-      request.waitUntil(sendSettlement(request, JSON.stringify(unsent(request, startedAt))));
+      request.waitUntil(sendSettlement(request, JSON.stringify(unsent(request, 'account_unreachable', startedAt))));
     }
     throw thrown;
   }
@@ -114,17 +112,4 @@ export function numberOfTry(requestId: string): number {
 /** @returns the name of a later try in the ledger: the request's id, followed by the number of the try. */
 export function tryId(requestId: string, number: number): string {
   return `${requestId.replace(/\.\d+$/, '')}.${number}`;
-}
-
-/** @returns the settlement of a request that was never sent: it costs nothing. */
-function unsent({ requestId, route, model, conversation, prefix, agent }: MeterRequest, startedAt: number): Settlement {
-  const name = model.slice(0, LONGEST_MODEL_NAME);
-  const opening = {
-    route,
-    model: name,
-    conversation: conversation ?? null,
-    prefix: prefix ?? null,
-    agent: agent ?? null,
-  };
-  return { requestId, status: 'unreachable', cost: 0, errorType: 'account_unreachable', startedAt, opening };
 }

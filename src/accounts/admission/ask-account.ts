@@ -1,13 +1,14 @@
 /** Asks an account's object to admit a request, and reads its answer. */
 
-import { pause } from '../../async/pause.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import { putOnList } from '../../auth/list-account.ts';
-import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
+import { type AccountRequest, callAccount, sendSettlement } from '../../durable/call-account.ts';
 import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
+import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { type ApiError, finalError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
+import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { withdrawn } from '../../versions/find-stored.ts';
 import { defaultLimits } from './default-limits.ts';
@@ -69,21 +70,44 @@ export async function askAndList(
   return decision;
 }
 
-/** Milliseconds to pause before asking again, if only the holds of other requests leave no room. */
-const ASK_AGAIN_MS = [500, 1_000];
-
-/** Asks up to two more times if only the holds of other requests leave no room, because those are soon settled. */
-export async function askAgainWhileHeld(
-  request: MeterRequest,
-  admissionRequest: AdmissionRequest,
-): Promise<AdmissionDecision> {
-  let answer = await askAndList(request, admissionRequest);
-  for (const wait of ASK_AGAIN_MS) {
-    if (answer.outcome !== 'refused' || answer.refusal.reason !== 'held' || request.signal?.aborted) break;
-    await pause(wait * (0.75 + Math.random() / 2));
-    answer = await askAndList(request, admissionRequest);
+/**
+ * Does what `askAndList` does. While only the holds of other requests leave no room, the request waits in its account's line; a
+ * caller who leaves leaves it.
+ */
+export async function askInLine(request: MeterRequest, admissionRequest: AdmissionRequest): Promise<AdmissionDecision> {
+  const { signal, identity, accounts, settings, conversation } = request;
+  const { HOLD_WAIT_MS: waitMs } = settings;
+  if (waitMs === 0 || signal?.aborted) return await askAndList(request, admissionRequest);
+  const leave = () => {
+    // A request that is settled waits no more, and what it was granted meanwhile is free again.
+    const left = JSON.stringify(unsent(request, 'client_gone', Date.now()));
+    request.waitUntil(sendSettlement({ identity, accounts, settings }, left));
+  };
+  // A turn settles itself.
+  if (conversation === undefined) signal?.addEventListener('abort', leave, { once: true });
+  try {
+    return await askAndList(request, { ...admissionRequest, waitMs });
+  } finally {
+    signal?.removeEventListener('abort', leave);
   }
-  return answer;
+}
+
+/** @returns the settlement of a request that was never sent: it costs nothing. */
+export function unsent(
+  { requestId, route, model, conversation, prefix, agent }: MeterRequest,
+  errorType: 'account_unreachable' | 'client_gone',
+  startedAt: number,
+): Settlement {
+  const name = model.slice(0, LONGEST_MODEL_NAME);
+  const opening = {
+    route,
+    model: name,
+    conversation: conversation ?? null,
+    prefix: prefix ?? null,
+    agent: agent ?? null,
+  };
+  const status = errorType === 'client_gone' ? errorType : 'unreachable';
+  return { requestId, status, cost: 0, errorType, startedAt, opening };
 }
 
 /**

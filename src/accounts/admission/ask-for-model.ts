@@ -13,7 +13,7 @@ import { type UpstreamPool, upstreamsFor } from '../../upstream/choice/pool.ts';
 import { dearestAt } from '../../upstream/choice/prices.ts';
 import type { PlainHeaders } from '../../upstream/headers.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
-import { admissionRequestOf, askAgainWhileHeld } from './ask-account.ts';
+import { admissionRequestOf, askInLine } from './ask-account.ts';
 import { countInput } from './count-input.ts';
 import type { MeterRequest } from './metered-request.ts';
 import type { ModelChoice } from './model-choice.ts';
@@ -69,10 +69,10 @@ export async function askForModel(
     goesUp,
     request.count === undefined ? options : { ...options, count: request.count },
   );
-  let answer = await askAgainWhileHeld(request, { ...admissionRequest, bound: worstCase });
+  let answer = await askInLine(request, { ...admissionRequest, bound: worstCase });
   if (answer.outcome === 'count_needed') {
     ({ worstCase, terms } = worstCaseOf(goesUp, { ...options, count: await countInput(request) }));
-    answer = await askAgainWhileHeld(request, {
+    answer = await askInLine(request, {
       ...admissionRequest,
       counted: true,
       bound: { ...worstCase, countable: false },

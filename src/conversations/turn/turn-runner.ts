@@ -22,7 +22,10 @@ import type { TurnContext } from './turn-context.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import { TurnTimer } from './turn-timer.ts';
 
-/** Milliseconds to wait for an admission: an account that does not answer must not lock a conversation for ever. */
+/**
+ * Milliseconds to wait for an admission, beside its time in the line: an account that does not answer must not lock a
+ * conversation for ever.
+ */
 const ADMIT_MS = 45_000;
 const RENEW_MS = 180_000;
 /** Milliseconds that the stream may take to end after its last event. */
@@ -131,7 +134,7 @@ export class TurnRunner implements Runner {
     // No other model can read the thinking of a tool loop.
     if (plan.follows) fallbacks = [];
     const paid = this.#open(plan, { named, fallbacks });
-    this.#timer.expect(ADMIT_MS, accountSilent);
+    this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
     await this.#abort.race(paid.open());
     const { granted, body } = paid;
     // The edge has removed the other headers that do not go up.

@@ -44,6 +44,8 @@ export interface AdmissionRequest extends AdmissionCaller {
   counted?: boolean | undefined;
   /** Bytes that a turn adds to its conversation before the answer. */
   adds?: number | undefined;
+  /** Milliseconds for which the request can wait while only the holds of others leave no room. Default: not at all. */
+  waitMs?: number | undefined;
   /** Set for a request that costs nothing and is not a token count. It counts in `requests_per_minute`. */
   free?: { storing?: StorageRequest | undefined } | undefined;
 }

@@ -87,7 +87,8 @@ export class Failover {
     const now = Date.now();
     const left = this.#able.filter(({ name }) => !this.#tried.has(name));
     const choices = candidatesOf(this.#pool, left, this.#routing.model, now);
-    return orderOfTries(choices, this.#able.length > 1 ? homeOf(this.#pool, this.#routing, now) : undefined);
+    const home = this.#able.length > 1 ? homeOf(this.#pool, this.#routing, now) : undefined;
+    return orderOfTries(choices, home, !mayRunAgain(this.#options.payment));
   }
 
   /** Pays for another try if the one before may have run. @returns false if nobody pays for it */

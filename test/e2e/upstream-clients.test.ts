@@ -12,7 +12,7 @@ import { type FakeUpstream, startUpstream, streamBytes } from '../support/upstre
 
 const MODEL = 'claude-haiku-4-5';
 const stream = new TextEncoder().encode(TEXT_STREAM);
-const ask = { model: MODEL, max_tokens: 100, messages: [{ role: 'user' as const, content: 'Hi' }] };
+const ask = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user' as const, content: 'Hi' }] };
 const message = {
   id: 'msg_1',
   type: 'message',
@@ -74,7 +74,7 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     west.answer = ({ body }, response) => well(body, response);
   });
 
-  test.each(SDKS)('%s has its answers at once, without a retry of its own', async (_, Anthropic) => {
+  test.each(SDKS)('%s has its answers at once, by one retry of its own at the most', async (_, Anthropic) => {
     let calls = 0;
     const client = new Anthropic({
       apiKey: 'any',
@@ -87,6 +87,9 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     const whole = await client.messages.create(ask).withResponse();
     expect(whole.data.content).toEqual(message.content);
     expect(whole.response.headers.get('sluice-upstream')).toBe('west');
+    // What does not stream, and may have run, only the client sends again. Then it comes to the other upstream.
+    const retries = outage === 'is overloaded' ? 0 : east.received.length;
+    expect(retries).toBeLessThanOrEqual(1);
     const final = await client.messages.stream(ask).finalMessage();
     expect(final.stop_reason).toBe('end_turn');
     for await (const event of await client.messages.create({ ...ask, stream: true }))
@@ -94,7 +97,7 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     const conversation = { headers: { 'sluice-conversation': `c-${calls}-${outage.length}-${Anthropic.name}` } };
     const turn = await client.messages.create(ask, conversation);
     expect(turn.content.length).toBeGreaterThan(0);
-    expect(calls).toBe(4);
+    expect(calls).toBe(4 + retries);
     expect(west.received.length).toBe(4);
     expect(west.received.every(({ headers }) => headers['x-api-key'] === 'key-of-west')).toBe(true);
   });

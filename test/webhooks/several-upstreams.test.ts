@@ -55,12 +55,15 @@ test('an event is classified by the second while the first is down, and booked o
   ]);
 });
 
-test('a first try that may have run is booked as well, beside the answer of the second', async () => {
+test('a first try that may have run is booked as well; the next attempt goes to the other upstream', async () => {
   const works = worksOf({}, several());
   // A body that ends without a byte: the upstream had the request.
   works.upstream.answer = (request) =>
     isEast(request) ? new Response('', { headers: { 'content-type': 'application/json' } }) : undefined;
   await accept(works, 'github_1');
+  await works.consume();
+  const { next_attempt_at } = await works.report('github_1');
+  await works.wakeAt('github', Date.parse(next_attempt_at ?? '') + 1_000);
   await works.consume();
   expect(await works.report('github_1')).toMatchObject({ state: 'classified', label: 'bug' });
   const [last, first, ...others] = await rowsOf();
@@ -68,7 +71,7 @@ test('a first try that may have run is booked as well, beside the answer of the 
     'west',
     'complete',
     'east',
-    'retried',
+    'cut',
     [],
   ]);
   expect(first?.cost_usd).toBeGreaterThan(0);

@@ -91,6 +91,11 @@ export class Breaker {
     });
   }
 
+  /** @returns whether the last try failed, not longer ago than the window. */
+  hasFailedLast(now: number): boolean {
+    return this.#inRow > 0 && this.counts(now).failed > 0;
+  }
+
   /** @returns whether `enter` would permit a try. A half-open breaker permits none while another try is its probe. */
   lets(now: number): boolean {
     if (!this.#isOpen) return true;

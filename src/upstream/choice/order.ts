@@ -10,6 +10,8 @@ export interface TryCandidate {
   dueAt: number;
   /** Whether it has as many requests running as it may. */
   isFull: boolean;
+  /** Whether its last try failed, a short time ago. */
+  isDoubtful: boolean;
 }
 
 /**
@@ -18,17 +20,21 @@ export interface TryCandidate {
  * are left out.
  *
  * @param stays the name of the upstream that has the cache of this request
+ * @param isOnlyTry whether no other try can follow one that may have run. Then a doubtful upstream stands behind the others:
+ *   the client itself sends such a request again, and it must not fail at the same upstream each time
  * @returns `well`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
  *   is left
  */
 export function orderOfTries<T extends TryCandidate>(
   candidates: readonly T[],
   stays: string | undefined,
+  isOnlyTry = false,
 ): { well: T[]; open: T[] } {
   const roomy = candidates.filter(({ isFull }) => !isFull);
   const well = roomy.filter(({ state }) => state !== 'open');
   const open = roomy.filter(({ state }) => state === 'open').sort((left, right) => left.dueAt - right.dueAt);
   const home = well.findIndex(({ name, state }) => name === stays && state === 'closed');
   if (home > 0) well.unshift(...well.splice(home, 1));
+  if (isOnlyTry) well.sort((left, right) => Number(left.isDoubtful) - Number(right.isDoubtful));
   return { well, open };
 }

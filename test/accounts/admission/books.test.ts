@@ -470,33 +470,44 @@ describe('room for more than one', () => {
     expect([...statuses.keys()].sort()).toEqual([200, 429]);
   });
 
-  test('what only others’ holds keep out is told to try again shortly, and not that anything is spent', async () => {
-    let open: () => void = () => {};
-    const opened = new Promise<void>((resolve) => {
-      open = resolve;
-    });
+  /** An account whose first answer, which holds nearly all of its money, comes when it is let. */
+  async function busy(vars: Record<string, string>) {
+    const opened = Promise.withResolvers<void>();
     const slow = account(
       async () => {
-        await opened;
+        await opened.promise;
         return Response.json(message({ input_tokens: 20, output_tokens: 5 }));
       },
       { usd_per_day: 0.05, on_shortfall: 'refuse' },
+      vars,
     );
-    const body = { ...ASK, stream: false, max_tokens: 2_000 };
-    const first = slow.ask(body);
+    const ask = () => slow.ask({ ...ASK, stream: false, max_tokens: 2_000 });
+    const first = ask();
     await expect.poll(() => slow.app.sent.length).toBe(1);
-    const second = await slow.ask(body);
+    return { ...slow, first, ask, open: opened.resolve };
+  }
+
+  test('what only others’ holds keep out is told to try again shortly, and not that anything is spent', async () => {
+    // It waits until the line is looked at for the first time.
+    const { first, ask, open, rows } = await busy({ HOLD_WAIT_MS: '1' });
+    const second = await ask();
     expect(second.status).toBe(429);
     expect(await errorOf(second)).toMatchObject({ type: 'rate_limit_error' });
     expect(second.headers.get('retry-after')).toBe('2');
     expect(second.headers.get('x-should-retry')).toBeNull();
     expect(second.headers.get('anthropic-ratelimit-unified-status')).toBe('allowed');
-    // Who is there when the other one has ended needs not even know.
-    const third = slow.ask(body);
-    setTimeout(open, 300);
-    expect((await third).status).toBe(200);
+    open();
     expect((await first).status).toBe(200);
-    await slow.rows();
+    await rows();
+  });
+
+  test('who waits is served as soon as the other one has ended, and needs not even know', async () => {
+    const { first, ask, open, rows, app } = await busy({});
+    const second = ask();
+    open();
+    expect([(await second).status, (await first).status]).toEqual([200, 200]);
+    expect(app.sent).toHaveLength(2);
+    await rows();
   });
 });
 

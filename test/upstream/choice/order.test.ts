@@ -10,6 +10,7 @@ const candidates = fc
       state: fc.constantFrom('closed' as const, 'open' as const, 'half_open' as const),
       dueAt: fc.nat(100),
       isFull: fc.boolean(),
+      isDoubtful: fc.boolean(),
     }),
     { selector: ({ name }) => name },
   )
@@ -38,6 +39,18 @@ test('the one with the cache is first while it is well; the others keep the orde
       if (isWell) expect(well[0]?.name).toBe(home);
       const places = well.filter(({ name }) => !isWell || name !== home).map((one) => given.indexOf(one));
       expect(places).toEqual([...places].sort((left, right) => left - right));
+    }),
+  );
+});
+
+test('where no other try can follow, those whose last try failed stand behind the others; else they keep their places', () => {
+  fc.assert(
+    fc.property(candidates, stays, (given, home) => {
+      const { well } = orderOfTries(given, home);
+      const { well: once, open } = orderOfTries(given, home, true);
+      const sound = (one: TryCandidate) => !one.isDoubtful;
+      expect(once).toEqual([...well.filter(sound), ...well.filter((one) => one.isDoubtful)]);
+      expect(open).toEqual(orderOfTries(given, home).open);
     }),
   );
 });

@@ -156,13 +156,18 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (runner && (only.turn ?? id) === id && (only.key ?? key) === key) {
       runner.stop();
       await within(runner.done, STOP_MS);
+      // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
+      return this.#described(this.#currentProfile() ?? this.#transcript.profile);
     }
     return this.read();
   }
 
   /** @returns the conversation without its messages, as JSON text. */
   read(): Result<CrossingText> {
-    const profile = this.#currentProfile();
+    return this.#described(this.#currentProfile());
+  }
+
+  #described(profile: Profile | undefined): Result<CrossingText> {
     if (!profile) return unknownConversation();
     return { ok: true, value: crossingText(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
   }

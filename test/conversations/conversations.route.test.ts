@@ -13,6 +13,7 @@ import { eventually } from '../support/eventually.ts';
 import { alarmsByHand } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
+import { answeringBy, says } from '../support/scripted-runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
 import { eventsIn, textOf } from '../support/turns.ts';
 
@@ -395,6 +396,29 @@ describe('a conversation', () => {
     for await (const piece of shown) if (new TextDecoder().decode(piece).includes('text_delta')) break;
     expect(await json(await app.fetch('/conversations/c1/stop', { method: 'POST' }))).toMatchObject({ state: 'idle' });
     expect(await new Response(whole).text()).toContain(': sluice-stopped');
+  });
+
+  test('that is stopped before a word is no error that a client sends again, and the stop is no 404', async () => {
+    await say('known', 'Hi');
+    const { promise: until, resolve: end } = Promise.withResolvers<void>();
+    answeringBy(() => says('Too late'), { before: () => until });
+    for (const id of ['new', 'known']) {
+      const whole = app.post('/v1/messages', ask('Slow', { conversation: id }));
+      const read = async () => await json(await app.fetch(`/conversations/${id}`));
+      await expect.poll(read).toMatchObject({ state: 'running' });
+      const stopped = await app.fetch(`/conversations/${id}/stop`, { method: 'POST' });
+      expect(await json(stopped)).toMatchObject({ id, state: 'idle', turns: id === 'new' ? 0 : 1 });
+      const answer = await whole;
+      expect([answer.status, answer.headers.get('x-should-retry')]).toEqual([410, 'false']);
+      expect(await errorOf(answer)).toMatchObject({
+        type: 'not_found_error',
+        message: expect.stringMatching(/stopped/),
+      });
+    }
+    end();
+    // It has left no conversation.
+    expect((await app.fetch('/conversations/new')).status).toBe(404);
+    expect((await app.fetch('/conversations/new/stop', { method: 'POST' })).status).toBe(404);
   });
 });
 

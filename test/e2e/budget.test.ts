@@ -24,6 +24,8 @@ let edge: Edge;
 
 const settings = () => ({
   SIGNING_SECRET: SECRET,
+  // What others hold is refused as soon as the line is looked at.
+  HOLD_WAIT_MS: '1',
   ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
   ANTHROPIC_BASE_URL: upstream.url,
 });
@@ -169,6 +171,67 @@ describe('a thousand concurrent requests of the official SDK', () => {
     expect(limit - spent).toBeLessThan(input + least * OUTPUT * 1.1);
     expect((await rows('bob')).every(({ over_hold, status }) => !over_hold && status === 'complete')).toBe(true);
   });
+});
+
+/** An answer of 400 tokens. */
+const answerOf400 = Buffer.from(
+  [
+    {
+      type: 'message_start',
+      message: { ...SMALL_MESSAGE, content: [], usage: { input_tokens: 20, output_tokens: 1 } },
+    },
+    { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
+    { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'word '.repeat(400) } },
+    { type: 'content_block_stop', index: 0 },
+    { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens: 400 } },
+    { type: 'message_stop' },
+  ]
+    .map((event) => `event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`)
+    .join(''),
+);
+
+test.each([
+  { limits: { usd_per_hour: 0.25 }, model: 'claude-opus-5-5', max_tokens: 4_096 },
+  { limits: { usd_per_day: 2 }, model: 'claude-sonnet-5-5', max_tokens: 128_000 },
+  { limits: { usd_per_day: 2 }, model: 'claude-opus-5-5', max_tokens: 128_000, isShared: true },
+])('twenty at once are all answered, none cut short: $model, $max_tokens tokens, $limits', async (given) => {
+  const { limits, isShared = false, ...asked } = given;
+  const own = await startEdge(inject('worker'), {
+    ...settings(),
+    HOLD_WAIT_MS: '30000',
+    [isShared ? 'DEPLOYMENT_LIMITS' : 'DEFAULT_LIMITS']: JSON.stringify(limits),
+  });
+  try {
+    const running: (() => void)[] = [];
+    upstream.answer = (received, response) => {
+      if (isCount(received)) response.writeHead(200, json).end('{"input_tokens":20}');
+      else running.push(() => void streamBytes(response, [answerOf400], 'end'));
+    };
+    const one = async (_: unknown, nth: number) => {
+      const apiKey = await tokenOf(isShared ? `shared-${nth % 4}` : 'dave');
+      const sdk = new Anthropic({ apiKey, baseURL: own.url, maxRetries: 0 });
+      const { data, response } = await sdk.messages
+        .create({ ...asked, messages: ask.messages, stream: true })
+        .withResponse();
+      const types: string[] = [];
+      for await (const event of data) types.push(event.type);
+      return { last: types.at(-1), most: Number(response.headers.get('sluice-max-tokens') ?? asked.max_tokens) };
+    };
+    const answers = Promise.all(Array.from({ length: 20 }, one));
+    let most = 0;
+    for (let ended = 0; ended < 20; ended += 1) {
+      await expect.poll(() => running.length).toBeGreaterThan(0);
+      most = Math.max(most, running.length);
+      running.shift()?.();
+    }
+    const told = await answers;
+    expect(new Set(told.map(({ last }) => last))).toEqual(new Set(['message_stop']));
+    expect(Math.min(...told.map((answer) => answer.most))).toBeGreaterThanOrEqual(400);
+    // Some had to wait: there is no room for all of them at once.
+    expect(most).toBeLessThan(20);
+  } finally {
+    await own.stop();
+  }
 });
 
 test('a runtime that is killed loses no hold: it counts after the restart, until the alarm that settles it', async () => {

@@ -16,6 +16,7 @@ import {
 } from '../../http/errors.ts';
 import { damageIn } from '../storage/damaged-row.ts';
 import type { RunningTurn } from '../turn/running-turn.ts';
+import { stopped } from '../turn/turn-abort.ts';
 
 /** Packs an answer so that an object's call can return it to the edge. */
 export function pack(answer: TurnAnswer): PackedAnswer {
@@ -46,22 +47,21 @@ export async function receivedText(crossed: CrossingText): Promise<string> {
 }
 
 /** @returns the answer for a caller who does not stream. */
-export function bufferedAnswer(turn: RunningTurn, headers: Record<string, string>): TurnAnswer {
+export function bufferedAnswer(turn: RunningTurn, given: Record<string, string>): TurnAnswer {
   const { ended, row } = turn;
   if (!ended) throw new TypeError('A turn that has not ended.');
   const { message, paused, summary } = ended;
   if (message) {
     const body = JSON.stringify(message);
-    const told = paused === undefined ? headers : { ...headers, 'sluice-paused': paused };
-    return { kind: 'whole', turn: row.id, status: 200, headers: told, body, trailer: summary };
+    const headers = paused === undefined ? given : { ...given, 'sluice-paused': paused };
+    return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: summary };
   }
   const reason = ended.error ?? { type: 'api_error', message: 'This turn was interrupted.' };
-  const error =
-    ended.status === 'interrupted' && !ended.isUnanswered
-      ? new ApiError('api_error', `${reason.message} (What was said is kept in the conversation.)`, {
-          headers: { ...DO_NOT_RETRY, 'sluice-turn': row.id },
-        })
-      : new ApiError(KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error', reason.message);
+  const isKept = ended.status === 'interrupted' && !ended.isUnanswered;
+  const told = isKept ? `${reason.message} (What was said is kept in the conversation.)` : reason.message;
+  const known = KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error';
+  const headers = isKept ? { ...DO_NOT_RETRY, 'sluice-turn': row.id } : {};
+  const error = ended.isStopped ? stopped(told) : new ApiError(isKept ? 'api_error' : known, told, { headers });
   return { kind: 'error', error: wireError(error) };
 }
 

@@ -34,7 +34,7 @@ export class TurnAbort {
   }
 }
 
-/** @returns the error of a turn that was stopped on purpose. */
-export function stopped(): ApiError {
-  return finalError('api_error', 'This turn was stopped before anything was said.', { logged: 'stopped' });
+/** @returns the error of a turn that was stopped on purpose. Some clients would send a 5xx again, and nobody wants that here. */
+export function stopped(message = 'This turn was stopped before anything was said.'): ApiError {
+  return finalError('not_found_error', message, { status: 410, logged: 'stopped' });
 }

@@ -35,6 +35,8 @@ export interface Ended {
   paused?: string;
   /** Whether only its question is kept. */
   isUnanswered?: boolean;
+  /** Whether a client has stopped it. */
+  isStopped?: boolean;
 }
 
 /**

@@ -197,7 +197,8 @@ export class Turn {
     this.log.finish(JSON.stringify(summary));
     this.#storeEnd(plan, this.#endedRow(plan, { now, cost, output, isUnmetered: meter === undefined }), now);
     const stoppedUsage = { ...outcome.usage, output_tokens: output };
-    this.ended = { status, summary, message: this.#message(how, status, stoppedUsage, content), error, isUnanswered };
+    const message = this.#message(how, status, stoppedUsage, content);
+    this.ended = { status, summary, message, error, isUnanswered, isStopped: how.kind === 'stopped' };
     this.log.end();
     return settlement?.done;
   }

@@ -1,0 +1,25 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { ask, CROWDS, type Outcome } from './parallel.ts';
+import { PATIENCE_MS, RUNS, SEED } from './property.ts';
+
+/** How often each crowd asks: by day ten times, at night forty times from each of five seeds. */
+const TIMES = Math.ceil(RUNS / 50);
+
+test(
+  'twenty at once are all answered where all can be paid for, and no answer is cut short',
+  async () => {
+    for (const crowd of CROWDS) {
+      const sum: Outcome = { asked: 0, refused: 0, clipped: 0 };
+      const one = fc.asyncProperty(fc.scheduler(), async (scheduler) => {
+        const { asked, refused, clipped } = await ask(scheduler, crowd);
+        sum.asked += asked;
+        sum.refused += refused;
+        sum.clipped += clipped;
+      });
+      await fc.assert(one, { numRuns: TIMES, seed: SEED });
+      expect.soft(sum.refused + sum.clipped, JSON.stringify(crowd)).toBeLessThanOrEqual(sum.asked / 100);
+    }
+  },
+  PATIENCE_MS,
+);

@@ -1,0 +1,128 @@
+/** Twenty callers at once, all of whose answers can be paid for: each is answered, and none is cut short. */
+import { admit } from '../../src/accounts/admission/admission.ts';
+import type { MeterRequest } from '../../src/accounts/admission/metered-request.ts';
+import type { JsonBody } from '../../src/http/body/json-body.ts';
+import { ApiError } from '../../src/http/errors.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+import { env, hostOf, inWorld } from './bindings.ts';
+import { settle } from './clock.ts';
+import { Violation } from './host.ts';
+import { NO_MISHAPS, type Scheduler, World } from './world.ts';
+
+/** The budgets, in USD. */
+const LIMITS = [{ usd_per_hour: 0.25 }, { usd_per_day: 2 }, { usd_per_month: 10 }] as const;
+const MODELS = ['claude-opus-5-5', 'claude-sonnet-5-5', 'claude-haiku-5-5'] as const;
+const MAX_TOKENS = [4_096, 128_000] as const;
+
+/** Who asks for what, under which budget: of one account, or of a deployment that four accounts share. */
+export interface Crowd {
+  limits: (typeof LIMITS)[number];
+  model: (typeof MODELS)[number];
+  maxTokens: number;
+  isShared: boolean;
+}
+
+export const CROWDS: readonly Crowd[] = LIMITS.flatMap((limits) =>
+  MODELS.flatMap((model) =>
+    MAX_TOKENS.flatMap((maxTokens) => [false, true].map((isShared) => ({ limits, model, maxTokens, isShared }))),
+  ),
+);
+
+const CALLERS = 20;
+const SHARERS = 4;
+const ANSWER_TOKENS = 400;
+const ANSWER_MS = 2_500;
+const STEPS = 20_000;
+const REST_MS = 60 * 60_000;
+
+/** What has become of those who have asked. */
+export interface Outcome {
+  asked: number;
+  refused: number;
+  clipped: number;
+}
+
+/** Lets twenty ask at once, in the order that a scheduler chooses. @throws Violation if more than the budget is used */
+export async function ask(scheduler: Scheduler, { limits, model, maxTokens, isShared }: Crowd): Promise<Outcome> {
+  const world = new World(scheduler, NO_MISHAPS);
+  const vars = isShared ? { DEPLOYMENT_LIMITS: JSON.stringify(limits) } : { DEFAULT_LIMITS: JSON.stringify(limits) };
+  const settings = settingsOf({ ...env, ...vars });
+  const outcome: Outcome = { asked: CALLERS, refused: 0, clipped: 0 };
+  const most = Math.round(Math.min(...Object.values(limits)) * 1e9);
+  await inWorld(world, {}, async () => {
+    const pool = isShared ? hostOf('POOL', 'deployment') : undefined;
+    void pool?.invoke('setLimits', [limits]);
+    await settle();
+    pool?.flush();
+    const names = Array.from({ length: isShared ? SHARERS : 1 }, (_, nth) => `a${nth}`);
+    const accounts = names.map((name) => hostOf('ACCOUNT', name));
+    const look = () => {
+      const used = accounts.reduce((sum, { storage }) => sum + (storage.has('ledger') ? usedIn(storage) : 0), 0);
+      if (used > most) throw new Violation(`${used} settled and held of ${most}`);
+    };
+    const json = { model, max_tokens: maxTokens, messages: [{ role: 'user', content: 'Hello there' }] };
+    const text = JSON.stringify(json);
+    const body: JsonBody = { bytes: new TextEncoder().encode(text), text, json };
+    const one = async (nth: number) => {
+      const request: MeterRequest = {
+        requestId: `req_${String(nth).padStart(26, '0')}`,
+        identity: {
+          account: names[nth % names.length] ?? '',
+          scopes: new Set(),
+        } as unknown as MeterRequest['identity'],
+        accounts: env,
+        store: env.STORE,
+        settings,
+        waitUntil: (work) => void work.catch((thrown: unknown) => world.fail(String(thrown))),
+        route: 'messages',
+        upstream: {} as MeterRequest['upstream'],
+        body,
+        model,
+        count: 20,
+        headers: {},
+        streams: true,
+      };
+      let admitted: Awaited<ReturnType<typeof admit>>;
+      try {
+        admitted = await admit(request);
+      } catch (thrown) {
+        if (!(thrown instanceof ApiError)) throw thrown;
+        outcome.refused += 1;
+        return;
+      }
+      if ((admitted.maxTokens ?? maxTokens) < ANSWER_TOKENS) outcome.clipped += 1;
+      const startedAt = world.clock.now;
+      await new Promise((resolve) => setTimeout(resolve, ANSWER_MS));
+      const usage = { input_tokens: 20, output_tokens: Math.min(ANSWER_TOKENS, admitted.maxTokens ?? maxTokens) };
+      const ended = {
+        model,
+        usage,
+        stop_reason: 'end_turn',
+        bytes: 1,
+        completed: true,
+        error_type: undefined,
+      } as const;
+      const how = { status: 200, end: 'complete', upstream_request_id: 'req_up', sent: true } as const;
+      await admitted.settle({ ...ended, ...how, ttft_ms: world.clock.now - startedAt }).done;
+    };
+    world.calm(REST_MS);
+    let running = CALLERS;
+    for (let nth = 0; nth < CALLERS; nth += 1) {
+      void one(nth)
+        .catch((thrown: unknown) => world.fail(String(thrown)))
+        .finally(() => {
+          running -= 1;
+        });
+    }
+    for (let steps = 0; running > 0; steps += 1) {
+      if (steps > STEPS || !(await world.step())) throw new Violation(`${running} callers wait for ever`);
+      look();
+    }
+  });
+  return outcome;
+}
+
+function usedIn(storage: ReturnType<typeof hostOf>['storage']): number {
+  const query = "select coalesce(sum(case status when 'held' then hold else cost end), 0) as used from ledger";
+  return Number(storage.exec(query, []).toArray()[0]?.used ?? 0);
+}

@@ -18,8 +18,11 @@ import { findFailure, type Search } from './property.ts';
 import { type Mishaps, type Scheduler, World } from './world.ts';
 
 type Command =
-  /** A request, from its admission to its settlement; `share` is what it costs of its hold. It may wait in the line. */
-  | { kind: 'request'; share: number; conversation?: string; waitMs: number }
+  /**
+   * A request, from its admission to its settlement; `share` is what it costs of its hold. It may wait in the line. Three small
+   * ones have room, and one large one.
+   */
+  | { kind: 'request'; share: number; conversation?: string; waitMs: number; isLarge: boolean }
   /** A request that waits in the line, and whose caller leaves. */
   | { kind: 'left' }
   /** A request whose end nobody tells. */
@@ -36,7 +39,8 @@ interface Scenario extends Mishaps {
 export const ACCOUNT = 'alice';
 const STEPS = 400;
 const REST_MS = 60 * 60_000;
-const WORST_CASE = worstCaseWith({ outputTokens: 800 });
+const SMALL = worstCaseWith({ outputTokens: 800 });
+const LARGE = worstCaseWith({ outputTokens: 2_400 });
 const DEFAULTS = { usd_per_day: LIMIT / 1e9, on_shortfall: 'refuse' as const };
 
 /** Conversations that erase themselves at once: theirs is another simulation. */
@@ -47,12 +51,18 @@ const WAIT_MS = 20_000;
 
 const waitMs = fc.constantFrom(0, WAIT_MS, WAIT_MS);
 const commands: fc.Arbitrary<Command>[] = [
-  fc.record({ kind: fc.constant('request' as const), share: fc.constantFrom(0, 0.5, 1, 3), waitMs }),
+  fc.record({
+    kind: fc.constant('request' as const),
+    share: fc.constantFrom(0, 0.5, 1, 3),
+    waitMs,
+    isLarge: fc.boolean(),
+  }),
   fc.record({
     kind: fc.constant('request' as const),
     share: fc.constantFrom(0.5, 1),
     conversation: fc.constantFrom('c1', 'c2'),
     waitMs,
+    isLarge: fc.constant(false),
   }),
   fc.record({ kind: fc.constantFrom('lost', 'unheld', 'erase', 'left') }),
   fc.record({
@@ -99,13 +109,14 @@ class WatchedAccount extends Account {
   }
 
   override admitJson(request: string): string | Promise<string> {
-    const { requestId, waitMs = 0 } = JSON.parse(request) as AdmissionRequest;
+    const { requestId, waitMs = 0, bound } = JSON.parse(request) as AdmissionRequest;
     const decided = super.admitJson(request);
-    const free = () => {
+    const needed = bound ? bound.inputCost + bound.outputTokens * bound.outputPrice : 0;
+    const fits = () => {
       const { day } = this.standing();
-      return Math.round(((day.limit_usd ?? 0) - day.settled_usd - day.held_usd) * 1e9);
+      return needed <= Math.round(((day.limit_usd ?? 0) - day.settled_usd - day.held_usd) * 1e9);
     };
-    return this.#line.decided(requestId, waitMs, decided, free);
+    return this.#line.decided(requestId, waitMs, decided, fits);
   }
 
   override settleJson(settlement: string): string {
@@ -162,9 +173,9 @@ export class Users {
     }
   }
 
-  async #ask({ share, conversation, waitMs }: Extract<Command, { kind: 'request' }>): Promise<void> {
+  async #ask({ share, conversation, waitMs, isLarge }: Extract<Command, { kind: 'request' }>): Promise<void> {
     const startedAt = this.#world.clock.now;
-    const { id, hold } = await this.#admit(conversation, waitMs);
+    const { id, hold } = await this.#admit(conversation, { waitMs, isLarge });
     if (hold === undefined) return;
     const cost = Math.floor(hold * share);
     if (cost > hold) this.#model.allow(cost);
@@ -175,7 +186,7 @@ export class Users {
   async #leave(): Promise<void> {
     const id = this.#newId();
     const startedAt = this.#world.clock.now;
-    const admitting = this.#admit(undefined, WAIT_MS, id).catch(() => {});
+    const admitting = this.#admit(undefined, { waitMs: WAIT_MS, id }).catch(() => {});
     await this.#world.hop(`client of ${id} leaves`);
     await this.#settle(id, 0, undefined, startedAt);
     await admitting;
@@ -183,14 +194,13 @@ export class Users {
 
   async #admit(
     conversation: string | undefined,
-    waitMs = 0,
-    id = this.#newId(),
+    { waitMs = 0, isLarge = false, id = this.#newId() } = {},
   ): Promise<{ id: string; hold: number | undefined }> {
     const ask: AdmissionRequest = {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
-      bound: WORST_CASE,
+      bound: isLarge ? LARGE : SMALL,
       conversation,
       waitMs,
     };

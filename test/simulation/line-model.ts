@@ -1,9 +1,7 @@
 /** What must hold of an account's line: nobody is overtaken, nobody is forgotten, and who has left is granted nothing. */
 import type { AdmissionDecision } from '../../src/durable/contracts/admission.ts';
+import { Violation } from './host.ts';
 import type { World } from './world.ts';
-
-/** Every request of these accounts needs as much. In nanodollars. */
-const NEEDED = 9_000;
 
 export class LineModel {
   readonly #world: World;
@@ -27,8 +25,13 @@ export class LineModel {
     if (this.#waiting.includes(id)) this.#left.add(id);
   }
 
-  /** Looks at a decision when it is made. @param free says what is left for others; nanodollars */
-  decided(id: string, waitMs: number, decided: string | Promise<string>, free: () => number): string | Promise<string> {
+  /** Looks at a decision when it is made. @param fits says whether there is room for the request now */
+  decided(
+    id: string,
+    waitMs: number,
+    decided: string | Promise<string>,
+    fits: () => boolean,
+  ): string | Promise<string> {
     if (typeof decided === 'string') {
       if (!isAdmitted(decided)) return decided;
       if (waitMs > 0 && !this.#admitted.has(id) && this.#waiting.length > 0)
@@ -39,7 +42,7 @@ export class LineModel {
     if (!this.#waiting.includes(id)) this.#waiting.push(id);
     return decided.then(
       (answer) => {
-        this.#end(id, answer, free);
+        this.#end(id, answer, fits);
         return answer;
       },
       (thrown: unknown) => {
@@ -51,10 +54,10 @@ export class LineModel {
   }
 
   lookAtRest(): void {
-    if (this.#waiting.length > 0) this.#world.fail(`${this.#waiting} wait for ever`);
+    if (this.#waiting.length > 0) throw new Violation(`${this.#waiting} wait for ever`);
   }
 
-  #end(id: string, answer: string, free: () => number): void {
+  #end(id: string, answer: string, fits: () => boolean): void {
     if (!this.#waiting.includes(id)) return;
     const [first] = this.#waiting;
     this.#waiting = this.#waiting.filter((one) => one !== id);
@@ -63,8 +66,8 @@ export class LineModel {
       if (isAdmitted(answer)) this.#world.fail(`${id} has left, and was admitted`);
     } else if (isAdmitted(answer)) {
       if (first !== id) this.#world.fail(`${id} was admitted before ${first}`);
-    } else if (isHeld(answer) && free() >= NEEDED) {
-      this.#world.fail(`${id} was refused, and ${free()} are free`);
+    } else if (isHeld(answer) && fits()) {
+      this.#world.fail(`${id} was refused, and there is room for it`);
     }
   }
 }

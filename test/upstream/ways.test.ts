@@ -239,7 +239,7 @@ const ROWS: Record<string, Row> = {
     answer: never,
     once: 'stop',
     on: ['turn'],
-    says: '500 api_error: This turn was stopped before anything was said. [x-should-retry: false]',
+    says: '410 not_found_error: This turn was stopped before anything was said. [x-should-retry: false]',
     logs: 'stopped',
     books: 'cut by the clock',
   },

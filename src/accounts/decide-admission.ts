@@ -1,6 +1,6 @@
 import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
-import { HELD_RETRY_MS, refusalBy } from '../budget/refusals.ts';
+import { HELD_RETRY_MS, refusalBy, shortOfMoney } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
 import { ObjectUnreachable } from '../durable/call-object.ts';
 import type {
@@ -151,8 +151,10 @@ export async function withLeases<Decision extends { outcome: string }>(
 function heldByPool(state: AccountState, { leases, demand }: ShortOfLease): AdmissionDecision {
   const now = state.advance();
   const by = leases[0]?.lease.id.kind ?? 'deployment';
+  const purses = leases.flatMap(({ lease }) => lease.purses(now));
+  const short = shortOfMoney(purses, demand.least, now, state.budget);
   const held = refusalBy('held', 'usd_per_day', now, now + HELD_RETRY_MS, demand.least, 0, false);
-  return refuse(state, { ...held, by }, now);
+  return refuse(state, short?.reason === 'held' ? short : { ...held, by }, now);
 }
 
 function isShort(attempt: { outcome: string }): attempt is ShortOfLease {

@@ -1,6 +1,7 @@
 /** Limits in money, whoever sets them. Each one is a purse, and a request needs room in all of its purses. */
 
 import type { LimitOwner } from '../durable/contracts/admission.ts';
+import type { HeldByBatches } from '../durable/contracts/pool.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { CEILING, type Rules } from './rules.ts';
 import type { Budget } from './state.ts';
@@ -16,6 +17,8 @@ export interface Purse {
   held: Nanodollars;
   /** When it resets, in milliseconds since 1970; `NEVER` if it does not. */
   end: number;
+  /** For a shared budget: what batches hold of it. */
+  batched?: HeldByBatches | undefined;
 }
 
 /**

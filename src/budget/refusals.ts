@@ -2,6 +2,7 @@
 
 import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { Refusal } from '../durable/contracts/admission.ts';
+import type { HeldByBatches } from '../durable/contracts/pool.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { capacity, level, waitFor } from './bucket.ts';
 import { leftIn, type Purse } from './purses.ts';
@@ -12,6 +13,14 @@ import { limitName, NEVER, PERIODS } from './windows.ts';
 export const HELD_RETRY_MS = 2_000;
 /** The API ends a batch after a day. */
 const LONGEST_BATCH_MS = DAY_MS;
+
+/** @returns what an account's batches hold; undefined if it has none. */
+export function heldByBatchesOf({ batched, holds }: Budget, group: string | undefined): HeldByBatches | undefined {
+  if (batched === 0) return undefined;
+  const all = [...holds.values()].filter((hold) => hold.stage === BATCH_STAGE && (group ?? hold.group) === hold.group);
+  const nanodollars = all.reduce((sum, hold) => sum + hold.nanodollars, 0);
+  return { nanodollars, until: Math.max(0, ...all.map(({ at }) => at)) + LONGEST_BATCH_MS };
+}
 
 /**
  * @param budget the account's own, at the time `now`
@@ -45,12 +54,13 @@ export function shortOfMoney(
  * end, or at the latest end of a batch, or of the window; milliseconds since 1970
  */
 function freeAgainAt(
-  { by, name, most, settled, end }: Purse,
+  { by, name, most, settled, end, batched: others }: Purse,
   needed: Nanodollars,
   now: number,
   budget: Budget,
 ): number {
   const soon = now + HELD_RETRY_MS;
+  if (others && most - settled - others.nanodollars < needed) return Math.max(soon, Math.min(others.until, end));
   const period = PERIODS.find((one) => limitName(one) === name);
   if (by !== 'account' || budget.batched === 0 || period === undefined) return soon;
   const { start } = budget.windows[period];

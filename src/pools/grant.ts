@@ -7,7 +7,7 @@
  */
 
 import { MINUTE_MS } from '../async/durations.ts';
-import type { LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from '../durable/contracts/pool.ts';
+import type { HeldByBatches, LeaseAnswer, LeaseCall, LeaseFigures, LeaseGrant } from '../durable/contracts/pool.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 
 /** Milliseconds for which a window is remembered after its end, because accounts with slow clocks are still in it. */
@@ -35,6 +35,8 @@ export interface KnownLease {
   /** Whether it has something that it has not spent, or not reported. Then the pool asks it if it stays silent. */
   open: boolean;
   windows: Record<string, LeasedWindow>;
+  /** What the account's batches hold. */
+  batched?: HeldByBatches | undefined;
 }
 
 /** A pool's open leases, and the sums of all leases in each window. A closed lease is only a row. */
@@ -89,9 +91,9 @@ export function grantLease(
   for (const [at, { id, end, spent, kept }] of call.windows.entries()) {
     windows[id] = { end, spent, granted: spent + kept + (given[at] ?? 0) };
   }
-  const { lease: id, incarnation, seq } = call;
+  const { lease: id, incarnation, seq, batched } = call;
   const open = call.windows.some((window) => (windows[window.id]?.granted ?? 0) > window.spent);
-  const lease = { id, incarnation, seq, toldAt: now, open, windows };
+  const lease = { id, incarnation, seq, toldAt: now, open, windows, batched };
   addToCounts(books, lease, 1, now);
   return lease;
 }
@@ -127,6 +129,7 @@ export function answerFor(
   asked: readonly LeaseFigures[],
 ): Omit<LeaseAnswer, 'epoch' | 'told'> {
   let slice = Number.POSITIVE_INFINITY;
+  let batched: HeldByBatches | undefined;
   const windows = asked.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {
     const known = lease.windows[id];
     if (!known) return [];
@@ -135,11 +138,23 @@ export function answerFor(
     const total = books.counts.get(id) ?? { spent: 0, granted: 0 };
     const free = limit - total.granted;
     const isRefused = least > 0 && known.granted < spent + kept + least;
+    if (isRefused) batched ??= heldByBatches(books.open.values());
     slice = Math.min(slice, isRefused ? 0 : sliceOf(free, books.active.count));
     return [{ id, granted: known.granted, limit, free, left: Math.max(0, limit - total.spent) }];
   });
   const { incarnation, seq } = lease;
-  return { incarnation, seq, windows, slice: Number.isFinite(slice) ? slice : Number.MAX_SAFE_INTEGER };
+  return { incarnation, seq, windows, slice: Number.isFinite(slice) ? slice : Number.MAX_SAFE_INTEGER, batched };
+}
+
+/** @returns what the batches of all leases hold, and when the last of them must have ended. */
+function heldByBatches(leases: Iterable<KnownLease>): HeldByBatches {
+  const sum = { nanodollars: 0, until: 0 };
+  for (const { batched } of leases) {
+    if (!batched) continue;
+    sum.nanodollars += batched.nanodollars;
+    sum.until = Math.max(sum.until, batched.until);
+  }
+  return sum;
 }
 
 /**

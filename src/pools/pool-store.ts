@@ -2,7 +2,7 @@ import { migrate } from '../durable/migrations.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { Tables } from '../durable/tables.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
-import type { KnownLease, LeasedWindow } from './grant.ts';
+import type { KnownLease } from './grant.ts';
 import { POOL_MIGRATIONS } from './tables.ts';
 
 /** A lease with its owner. */
@@ -78,7 +78,7 @@ export class PoolStore extends Tables {
       pool_group: lease.group,
       told_at: lease.toldAt,
       open: Number(lease.open),
-      windows: writeFormat('grants', { windows: lease.windows }),
+      windows: writeFormat('grants', { windows: lease.windows, batched: lease.batched }),
       seen_at: lease.seenAt,
       limits: lease.limits && JSON.stringify(lease.limits),
       dropped_at: lease.droppedAt,
@@ -104,7 +104,7 @@ function leaseOfRow({
     group: pool_group,
     toldAt: told_at,
     open: open === 1,
-    windows: readFormat<{ windows: Record<string, LeasedWindow> }>('grants', windows).windows,
+    ...readFormat<Pick<KnownLease, 'windows' | 'batched'>>('grants', windows),
     seenAt: seen_at,
     droppedAt: dropped_at,
     limits: limits === null ? null : (JSON.parse(limits) as PoolLimits),

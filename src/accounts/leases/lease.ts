@@ -2,7 +2,7 @@ import type { SharedCall } from '../../async/shared-call.ts';
 import type { Purse } from '../../budget/purses.ts';
 import type { WindowTotal } from '../../budget/state.ts';
 import { limitName, PERIODS, type Period, spanId } from '../../budget/windows.ts';
-import type { LeaseAnswer, LeaseFigures, LeaseGrant } from '../../durable/contracts/pool.ts';
+import type { HeldByBatches, LeaseAnswer, LeaseFigures, LeaseGrant } from '../../durable/contracts/pool.ts';
 import type { PoolId } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 
@@ -44,6 +44,7 @@ export class Lease {
   #usableUntil = Number.NEGATIVE_INFINITY;
   #sentAt = Number.NEGATIVE_INFINITY;
   #slice = Number.POSITIVE_INFINITY;
+  #batched: HeldByBatches | undefined;
   #isOpen = false;
   /** Whether the newest call keeps or wants anything. */
   #keepsAny = false;
@@ -110,7 +111,8 @@ export class Lease {
       const { limit: most, left } = grant;
       const held = Math.max(0, left - free);
       const { kind: by } = this.id;
-      return [{ by, name: limitName(period), most, settled: most - free - held, held, end: window.end }];
+      const settled = most - free - held;
+      return [{ by, name: limitName(period), most, settled, held, end: window.end, batched: this.#batched }];
     });
   }
 
@@ -170,7 +172,8 @@ export class Lease {
   }
 
   /** Takes the answer to the newest call. @param sentAt when that was made; milliseconds since 1970 */
-  take({ windows, slice }: LeaseAnswer, sentAt: number): void {
+  take({ windows, slice, batched }: LeaseAnswer, sentAt: number): void {
+    this.#batched = batched;
     this.#grants.clear();
     const totals = new Map(this.#each().map(({ id, window }) => [id, window]));
     for (const grant of windows) {

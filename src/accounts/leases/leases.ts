@@ -1,6 +1,7 @@
 /** Keeps and renews leases: what an account may hold from the pools that it shares. */
 
 import { SharedCall } from '../../async/shared-call.ts';
+import { heldByBatchesOf } from '../../budget/refusals.ts';
 import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { LeaseAnswer, LeaseCall, SumsReport } from '../../durable/contracts/pool.ts';
@@ -283,6 +284,7 @@ export class Leases {
       nameless: !this.#identity.isNamed,
       incarnation: identity.incarnation,
       ...lease.compose(demand, sentAt, isIdle),
+      batched: heldByBatchesOf(this.#holder.budget, lease.id.group),
       seenAt: this.#lastUse(),
       group: this.#group,
       limits: limitsInUsd(this.#holder.limits()),

@@ -37,9 +37,18 @@ export interface LeaseCall {
   limits?: PoolLimits | undefined;
   /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
   sums?: SumsReport | undefined;
+  /** What its batches hold. */
+  batched?: HeldByBatches | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
   owes?: boolean | undefined;
   handover?: Handover | undefined;
+}
+
+/** What batches hold, for much longer than requests do. */
+export interface HeldByBatches {
+  nanodollars: Nanodollars;
+  /** When the last of them must have ended; milliseconds since 1970. */
+  until: number;
 }
 
 /** The figures of one window. */
@@ -66,6 +75,8 @@ export interface LeaseAnswer {
   windows: LeaseGrant[];
   /** The most that the account may keep without a hold. */
   slice: Nanodollars;
+  /** What the batches of all accounts hold; told if there is no room. */
+  batched?: HeldByBatches | undefined;
   /** The number of the last handover that the pool has taken. */
   epoch: number;
   /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */

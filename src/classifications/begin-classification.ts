@@ -33,9 +33,6 @@ const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 /** Headers of the request that its batch does not get. */
 const NOT_PASSED_ON = ['content-length', 'idempotency-key', 'x-stainless-retry-count', 'accept'];
 
-/** The seconds of `retry-after`, if the same request is still being worked on. */
-const BUSY_SECONDS = 5;
-
 /** The classification that is being made, and the id of the batch that this request makes for it. */
 interface MakingPlace extends ClassificationPlace {
   batch: string;
@@ -69,7 +66,7 @@ export async function beginClassification(
   if (opened.state === 'taken') return opened.report;
   if (opened.state === 'busy') {
     throw tryAgain('The same request is being worked on. Send it again in a moment.', 'classification_busy', {
-      seconds: BUSY_SECONDS,
+      seconds: opened.seconds,
     });
   }
   if (opened.state === 'other') throw keyUsed();

@@ -1,4 +1,4 @@
-import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
+import { DAY_MS } from '../async/durations.ts';
 import { pause } from '../async/pause.ts';
 import { type BatchPlace, callBatch } from '../batches/call-batch.ts';
 import { RESULTS_MS } from '../batches/journal.ts';
@@ -22,12 +22,10 @@ import { fromUsd } from '../pricing/cost.ts';
 import type { classificationEnded } from './classifications-answers.schema.ts';
 import { NO_COUNTS, shownJob } from './job-report.ts';
 import { countOutcomes, electedOf, resultOfParts } from './job-results.ts';
-import { FIRST_POLL_MS, JOB_AGAIN_MS, JOB_MAKING_MS, jobDueAt } from './job-schedule.ts';
+import { busySeconds, FIRST_POLL_MS, JOB_AGAIN_MS, JOB_MAKING_MS, jobDueAt, TAKING_SILENT_MS } from './job-schedule.ts';
 import { JOB_RECORD, type Job, type JobPhase, JobTables } from './job-tables.ts';
 import { readVotes } from './read-votes.ts';
 
-/** If the request that brings the inputs is silent for this time, it has died. Milliseconds. */
-const TAKING_SILENT_MS = MINUTE_MS;
 /** A request for the state asks the batch, unless that was done less than this time ago. Milliseconds. */
 const POLLED_MS = 1_000;
 /** How many reads of KV one call makes. (An invocation may make a thousand.) */
@@ -69,7 +67,9 @@ export class ClassificationJob extends EdgeObject implements ClassificationObjec
     const { id, batch } = opening;
     if (before?.batch !== batch) {
       // The same may be sent again while it is still being made. A maker that has died is silent.
-      if (before && (before.phase !== 'taking' || now < before.touchedAt + TAKING_SILENT_MS)) return { state: 'busy' };
+      if (before && (before.phase !== 'taking' || now < before.touchedAt + TAKING_SILENT_MS)) {
+        return { state: 'busy', seconds: busySeconds(before, now) };
+      }
       const begun = { createdAt: now, touchedAt: now, recalledTo: -1, counts: NO_COUNTS };
       this.#record.begin({ ...opening, phase: 'taking', ...begun });
       this.#tables.clear();

@@ -273,6 +273,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
   async fork(to: string, at: string | undefined): Promise<Result<CrossingText>> {
     const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
+    // Its first turn is running: there is nothing to copy yet.
+    if (!profile.exists && this.#runner) return failedResult(conflict(profile.id, this.#runner.turn.row.id));
     const texts = copyLines(this.#transcript, profile, at);
     if (!texts) return noMessage(at);
     const place = { account: profile.account, id: to };
@@ -387,6 +389,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
 
   async #turn(request: ReadRequest, taken: Taken | undefined): Promise<TurnAnswer> {
     this.#recover();
+    // What a deletion has left is done now: who was told that it is gone may begin anew at once.
+    if (this.#transcript.profile?.deleted) await this.#maintenance.clear();
     const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
     if (findRepeated() || this.#runner || this.#isInTransit || awaitsApproval(this.#transcript)) {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { RESULTS_MS } from '../../src/batches/journal.ts';
-import { JOB_MAKING_MS, jobDueAt } from '../../src/classifications/job-schedule.ts';
+import { busySeconds, JOB_MAKING_MS, jobDueAt } from '../../src/classifications/job-schedule.ts';
 import type { Job } from '../../src/classifications/job-tables.ts';
 
 const job = (members: Partial<Job>): Job => ({ createdAt: 0, touchedAt: 0, ...members }) as Job;
@@ -28,4 +28,18 @@ test('a job that is being made waits for its maker; one that was abandoned is lo
   expect(jobDueAt(job(made), 2_000)).toBe(1_000 + JOB_MAKING_MS);
   expect(jobDueAt(job(made), JOB_MAKING_MS)).toBe(JOB_MAKING_MS + 30_000);
   expect(jobDueAt(job({ ...made, isAbandoned: true }), 2_000)).toBe(32_000);
+});
+
+test('the same request is told to come when its maker must be done or dead, after five minutes at the most', () => {
+  fc.assert(
+    fc.property(fc.constantFrom('taking' as const, 'sending' as const), fc.nat(JOB_MAKING_MS), (phase, silent) => {
+      const seconds = busySeconds({ phase, touchedAt: 1_000 }, 1_000 + silent);
+      expect(seconds).toBeGreaterThanOrEqual(1);
+      expect(silent + seconds * 1_000).toBeLessThanOrEqual(5 * 60_000 + 1_000);
+      const dead = phase === 'taking' ? 60_000 : JOB_MAKING_MS;
+      // Who seems to live is soon asked again; for a dead one, one more try is enough.
+      if (silent < 5_000) expect(seconds).toBe(5);
+      else if (silent < dead) expect(silent + seconds * 1_000).toBeGreaterThanOrEqual(dead);
+    }),
+  );
 });

@@ -1,6 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { Account } from '../../src/accounts/account.ts';
 import {
   conversationReport,
   conversationRow,
@@ -396,6 +397,29 @@ describe('a conversation', () => {
     for await (const piece of shown) if (new TextDecoder().decode(piece).includes('text_delta')) break;
     expect(await json(await app.fetch('/conversations/c1/stop', { method: 'POST' }))).toMatchObject({ state: 'idle' });
     expect(await new Response(whole).text()).toContain(': sluice-stopped');
+  });
+
+  test('in its first turn is not copied', async () => {
+    const { promise: until, resolve: end } = Promise.withResolvers<void>();
+    answeringBy(() => says('Here.'), { before: () => until });
+    const whole = app.post('/v1/messages', ask('Hi', { conversation: 'c1' }));
+    await expect.poll(async () => (await app.fetch('/conversations/c1')).status).toBe(200);
+    const fork = await app.post('/conversations/c1/fork', { id: 'c2' });
+    expect([fork.status, fork.headers.get('location')]).toEqual([409, '/conversations/c1/stream']);
+    end();
+    expect((await whole).status).toBe(200);
+    expect((await app.post('/conversations/c1/fork', { id: 'c2' })).status).toBe(201);
+  });
+
+  test('that is deleted begins anew at once, also if its account did not hear of the deletion', async () => {
+    await say('c1', 'Hi');
+    const settle = vi.spyOn(Account.prototype, 'noteConversation').mockImplementation(() => {
+      throw new Error('lost');
+    });
+    expect((await app.fetch('/conversations/c1', { method: 'DELETE' })).status).toBe(200);
+    settle.mockRestore();
+    await say('c1', 'Hello again');
+    expect(await json(await app.fetch('/conversations/c1'))).toMatchObject({ turns: 1, messages: 2 });
   });
 
   test('that is stopped before a word is no error that a client sends again, and the stop is no 404', async () => {

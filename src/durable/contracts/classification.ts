@@ -53,10 +53,11 @@ export interface UnknownInput {
 
 /**
  * The result of beginning a classification. `taken`: the same was sent before, and runs or has ended. `busy`: another request
- * is making it. `other`: its key was used for something else.
+ * is making it, so it is worth another try after some seconds. `other`: its key was used for something else.
  */
 export type OpenedClassification =
-  | { state: 'new' | 'busy' | 'other' }
+  | { state: 'new' | 'other' }
+  | { state: 'busy'; seconds: number }
   | { state: 'taken'; report: ClassificationReport };
 
 /** The methods of the object. Each may be repeated, because a lost call is repeated. */

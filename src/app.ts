@@ -189,7 +189,9 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   const { status, headers } = c.res;
   // A relayed answer was made with them.
   if (headers.get(OWN_ID) !== requestId) {
-    for (const [name, value] of Object.entries(commonHeaders(requestId))) headers.set(name, value);
+    const { 'cache-control': kept, ...common } = commonHeaders(requestId);
+    for (const [name, value] of Object.entries(common)) headers.set(name, value);
+    if (kept !== undefined && !headers.has('cache-control')) headers.set('cache-control', kept);
   }
   if (!headers.has('request-id')) headers.set('request-id', requestId);
   entry.line.status = status;

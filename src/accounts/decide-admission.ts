@@ -30,7 +30,7 @@ export interface ShortOfLease {
 }
 
 /** How a request is decided on. */
-interface Attempt {
+interface DecisionOptions {
   /** Whether a pool may still be asked: then a refusal by its earlier figures is not final. */
   mayAsk: boolean;
   /** Whether the request can wait for money that others hold. */
@@ -63,14 +63,18 @@ export function decideAdmission(
   return withLeases(state, attempt, () => tryIt(false)).then(decided);
 }
 
-type Refused = Extract<AdmissionDecision, { outcome: 'refused' }>;
+type RefusedDecision = Extract<AdmissionDecision, { outcome: 'refused' }>;
 
-function isHeld(decision: AdmissionDecision): decision is Refused {
+function isHeld(decision: AdmissionDecision): decision is RefusedDecision {
   return decision.outcome === 'refused' && decision.refusal.reason === 'held' && !decision.refusal.byBatch;
 }
 
 /** Lets a request wait until others have settled, or its time is over. */
-function waitInLine(state: AccountState, request: AdmissionRequest, refused: Refused): Promise<AdmissionDecision> {
+function waitInLine(
+  state: AccountState,
+  request: AdmissionRequest,
+  refused: RefusedDecision,
+): Promise<AdmissionDecision> {
   const { waitMs = 0, requestId } = request;
   // `counted` takes from a bucket, and a request counts once.
   const asked = { ...request, counted: false };
@@ -164,7 +168,7 @@ function isShort(attempt: { outcome: string }): attempt is ShortOfLease {
 function tryAdmission(
   state: AccountState,
   request: AdmissionRequest,
-  attempt: Attempt,
+  attempt: DecisionOptions,
 ): AdmissionDecision | ShortOfLease {
   const { bound: worstCase, token } = request;
   if (worstCase) checkWorstCase(worstCase);
@@ -218,7 +222,7 @@ function placeHold(
   request: AdmissionRequest,
   worstCase: WorstCase,
   now: number,
-  { mayAsk, canWait, ahead }: Attempt,
+  { mayAsk, canWait, ahead }: DecisionOptions,
 ): AdmissionDecision | ShortOfLease {
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;

@@ -8,7 +8,7 @@ const MOST_WAITING = 200;
 const TICK_MS = 1_000;
 
 /** Says whose money a request still waits for, in the form of `payers`. */
-export interface StillHeld {
+interface StillHeld {
   outcome: 'held';
   by: string;
 }

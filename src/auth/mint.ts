@@ -6,7 +6,7 @@ import type { Scope } from '../identity/identity.ts';
 export interface MintOptions {
   account: string;
   scopes: readonly Scope[];
-  /** Seconds from now; absent for a token that is valid until it is revoked. */
+  /** Seconds from now. Default: valid until it is revoked; with the scope `admin` 30 days. */
   expiresIn?: number | undefined;
   label?: string | undefined;
   /** The tags under which the ledger books its requests. The caller cannot choose others. */
@@ -24,6 +24,8 @@ export interface MintedCredential {
   expires_at: number | undefined;
 }
 
+/** How long a token for everything is valid if nobody says how long. */
+const ADMIN_SECONDS = 30 * 86_400;
 /** The only algorithm of this edge's own tokens. */
 export const TOKEN_ALGORITHM = 'HS256';
 
@@ -35,7 +37,8 @@ export const TOKEN_ALGORITHM = 'HS256';
 export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedCredential> {
   const jti = crypto.randomUUID();
   const issuedAt = Math.floor(now / 1_000);
-  const expiresAt = options.expiresIn === undefined ? undefined : issuedAt + options.expiresIn;
+  const expiresIn = options.expiresIn ?? (options.scopes.includes('admin') ? ADMIN_SECONDS : undefined);
+  const expiresAt = expiresIn === undefined ? undefined : issuedAt + expiresIn;
   const claims: JWTPayload = { scope: options.scopes.join(' ') };
   if (options.label !== undefined) claims.label = options.label;
   if (options.tags !== undefined) claims.tags = options.tags;

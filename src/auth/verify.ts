@@ -23,6 +23,8 @@ const PROVIDER_ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512
 
 /** How many verified tokens an isolate remembers. */
 const MOST_VERIFIED = 5_000;
+/** Milliseconds for which it is remembered that the provider's keys could not be read. */
+const UNREAD_KEYS_MS = 2_000;
 /** The longest id of a token that an account keeps. */
 const LONGEST_JTI = 256;
 
@@ -88,11 +90,15 @@ function verifierOf(settings: Settings): Verifier {
 
 function providerKeys(url: URL): JWTVerifyGetKey {
   const keys = createRemoteJWKSet(url);
+  /** The last failure to read them, and until when it is remembered: not every request waits for a provider that is down. */
+  let failed: { thrown: unknown; until: number } | undefined;
   return async (header, token) => {
     try {
+      if (failed && Date.now() < failed.until) throw failed.thrown;
       return await keys(header, token);
     } catch (thrown) {
       if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys) throw thrown;
+      if (failed?.thrown !== thrown) failed = { thrown, until: Date.now() + UNREAD_KEYS_MS };
       // The credential may be valid, so the caller may try again.
       const message = 'The identity provider’s keys could not be read. Try again in a moment.';
       throw tryAgain(message, 'jwks_unavailable', { seconds: 5, cause: thrown });

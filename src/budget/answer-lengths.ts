@@ -3,7 +3,7 @@
 /** How many answers of a model count: the newest. */
 const MOST_ANSWERS = 64;
 /** The most models remembered. The one that was used least recently is forgotten. */
-const MOST_MODELS = 16;
+const MOST_MODELS_KEPT = 16;
 /** The part of the answers that had enough tokens. */
 const PART = 0.95;
 /** Tokens that an answer is supposed to take at least, also where nothing is known. */
@@ -19,7 +19,7 @@ export class AnswerLengths {
     this.#lengths.delete(model);
     this.#lengths.set(model, [...lengths.slice(1 - MOST_ANSWERS), tokens]);
     const [oldest] = this.#lengths.keys();
-    if (oldest !== undefined && this.#lengths.size > MOST_MODELS) this.#lengths.delete(oldest);
+    if (oldest !== undefined && this.#lengths.size > MOST_MODELS_KEPT) this.#lengths.delete(oldest);
   }
 
   /** @returns tokens that were enough for 95 of 100 answers of a model; at least 1,024 */

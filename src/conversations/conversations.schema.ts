@@ -7,6 +7,8 @@ import { defaultedRequest, messageParams } from '../upstream/messages.schema.ts'
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
 export const SUBAGENT_ID = 'sub_';
+/** The ids of webhooks' conversations begin with this. */
+export const HOOK_ID = 'hook_';
 /** As the API takes at the most. */
 const MOST_MESSAGES = 100_000;
 /** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
@@ -19,8 +21,8 @@ const conversationId = z
 
 /** An id that a caller may give. */
 const ownConversationId = conversationId.check(
-  z.refine((id) => !id.startsWith(SUBAGENT_ID), {
-    error: `${SUBAGENT_ID}…: only runs make conversations with such ids, for their subagents. Choose another id`,
+  z.refine((id) => !id.startsWith(SUBAGENT_ID) && !id.startsWith(HOOK_ID), {
+    error: `${SUBAGENT_ID}…, ${HOOK_ID}…: only runs and webhooks make conversations with such ids. Choose another id`,
   }),
 );
 

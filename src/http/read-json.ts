@@ -1,4 +1,6 @@
+import { MINUTE_MS } from '../async/durations.ts';
 import { atOnce, type Steps } from '../async/in-steps.ts';
+import { within } from '../async/timeout.ts';
 import { withoutRepeatedKeys } from '../json/edit.ts';
 import { repeatsKeys } from '../json/repeated-keys.ts';
 import type { JsonBody } from './body/json-body.ts';
@@ -16,6 +18,8 @@ const DISCARD_MS = 10_000;
 /** If fewer bytes of a long body come in this time, it is given up, because others wait for its memory. */
 const STRETCH_MS = 15_000;
 const LEAST_IN_A_STRETCH = 65_536;
+/** How long a short body may take, in milliseconds. It takes little memory, but its request must end. */
+const SHORT_MS = 2 * MINUTE_MS;
 
 /** @throws ApiError 415 for another content type than JSON */
 export function requireJson(request: Request): void {
@@ -139,6 +143,8 @@ export interface Reading {
   isDoubted?: boolean;
   /** Milliseconds that a body may take if it is read piece by piece. Default: no limit. */
   mostMs?: number;
+  /** Milliseconds that a short body may take. */
+  shortMs?: number;
   /** How often to check whether a long body still comes, in milliseconds. */
   stretchMs?: number;
   /** How long the rest of a refused body is read, in milliseconds. */
@@ -154,18 +160,18 @@ export async function readBytes(
   request: Request,
   limitBytes: number,
   onLength: OnLength,
-  { isDoubted = false, mostMs, stretchMs = STRETCH_MS, discardMs = DISCARD_MS }: Reading = {},
+  { isDoubted = false, mostMs, shortMs = SHORT_MS, stretchMs = STRETCH_MS, discardMs = DISCARD_MS }: Reading = {},
 ): Promise<Uint8Array> {
   const header = request.headers.get('content-length');
   const declared = header === null ? undefined : Number(header);
   if (declared !== undefined && declared > limitBytes) throw tooLarge(limitBytes);
   const trusted = isDoubted ? undefined : declared;
   try {
-    if (trusted === undefined) return await readPieces(request, limitBytes, onLength, { mostMs, stretchMs });
+    if (trusted === undefined) return await readPieces(request, limitBytes, onLength, { mostMs, shortMs, stretchMs });
     const asking = onLength(trusted);
     if (asking instanceof Promise) await asking;
     // The runtime ensures that a body has its declared length.
-    if (trusted <= LONG_BODY || !request.body) return new Uint8Array(await request.arrayBuffer());
+    if (trusted <= LONG_BODY || !request.body) return new Uint8Array(await within(request.arrayBuffer(), shortMs));
     return await readWhole(request.body, trusted, stretchMs);
   } catch (thrown) {
     if (thrown instanceof ApiError) {
@@ -181,14 +187,13 @@ async function readPieces(
   { body }: Request,
   limitBytes: number,
   onLength: OnLength,
-  { mostMs, stretchMs }: { mostMs: number | undefined; stretchMs: number },
+  { mostMs, shortMs, stretchMs }: { mostMs: number | undefined; shortMs: number; stretchMs: number },
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   const reader = body && new PieceReader(body);
   if (!reader) return joinedPieces(pieces);
   let length = 0;
-  // A short body takes little memory, however slowly it comes.
-  const pace = new Pace(reader, () => length, { stretchMs, mostMs, longFrom: LONG_BODY });
+  const pace = new Pace(reader, () => length, { stretchMs, mostMs, shortMs, longFrom: LONG_BODY });
   try {
     for (;;) {
       const piece = await reader.read();
@@ -229,6 +234,14 @@ async function readWhole(body: ReadableStream<Uint8Array>, length: number, stret
   }
 }
 
+interface PaceOptions {
+  mostMs?: number | undefined;
+  shortMs?: number | undefined;
+  stretchMs: number;
+  /** How many bytes must have come before the speed is checked. With fewer of them the body is a short one. */
+  longFrom: number;
+}
+
 /** Ends the reading of a body that comes too slowly. */
 export class Pace {
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
@@ -236,12 +249,11 @@ export class Pace {
 
   /**
    * @param come how much of the body has come, in bytes
-   * @param longFrom how many bytes must have come before the speed is checked
    */
   constructor(
     reader: { cancel(): Promise<void> },
     come: () => number,
-    { stretchMs, mostMs, longFrom }: { stretchMs: number; mostMs?: number | undefined; longFrom: number },
+    { stretchMs, mostMs, shortMs, longFrom }: PaceOptions,
   ) {
     const giveUp = () => {
       this.#isLate = true;
@@ -255,6 +267,7 @@ export class Pace {
     };
     this.#timers.push(setInterval(look, stretchMs));
     if (mostMs !== undefined) this.#timers.push(setTimeout(giveUp, mostMs));
+    if (shortMs !== undefined) this.#timers.push(setTimeout(() => come() < longFrom && giveUp(), shortMs));
   }
 
   /** @throws Error if the body was given up */

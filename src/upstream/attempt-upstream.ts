@@ -148,6 +148,7 @@ async function judgeRefused(
   // The caller's own fault counts as an answer. The reader of the answer decides whether it was billed.
   if (judged.kind === 'answer' || (judged.kind === 'request' && !isMissed)) return whole;
   if (!judged.mayHaveRun) course.sentAt = undefined;
+  if (judged.kind === 'refused' || judged.kind === 'unclear') upstream.forgetCredential();
   return { verdict: isMissed ? missingModel(judged) : judged, response: whole };
 }
 

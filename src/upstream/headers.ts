@@ -1,3 +1,4 @@
+import { DAY_MS } from '../async/durations.ts';
 import { rememberingMatcher, staysHere } from '../http/headers/headers-kept-here.ts';
 import { masked } from '../http/secrets.ts';
 import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
@@ -76,7 +77,28 @@ export function headersUp(caller: Headers, apiKey: string, forwarded: readonly s
  * @returns the headers that go down
  */
 export function headersDown(upstream: Headers): PlainHeaders {
-  return copied(upstream, staysAbove, masked);
+  const down = copied(upstream, staysAbove, masked);
+  for (const name of Object.keys(WAIT_UNITS_MS)) if (!isWaitable(name, down[name] ?? '0')) delete down[name];
+  return down;
+}
+
+/** Headers that say how long to wait, with their units in milliseconds. */
+const WAIT_UNITS_MS: Readonly<Record<string, number>> = { 'retry-after': 1_000, 'retry-after-ms': 1 };
+/** No time that an upstream asks for is longer. Milliseconds. */
+const LONGEST_ASKED_MS = 7 * DAY_MS;
+
+/** @returns whether a header names no time, or one that a client can wait for. Some would wait for ever, or not at all. */
+export function isWaitable(name: string, value: string): boolean {
+  const unit = WAIT_UNITS_MS[name];
+  return unit === undefined || waitOf(value, unit) !== undefined;
+}
+
+/** @returns the milliseconds that a header names, as a number of units or a date; undefined if nobody can wait for that */
+export function waitOf(value: string | null, unitMs: number): number | undefined {
+  if (value === null || value.trim() === '') return undefined;
+  // Numbers come before dates, because `Date.parse` accepts even "-5" as a date.
+  const wait = Number.isNaN(Number(value)) ? Math.max(0, Date.parse(value) - Date.now()) : Number(value) * unitMs;
+  return wait >= 0 && wait <= LONGEST_ASKED_MS ? wait : undefined;
 }
 
 /** @returns the id that the upstream has given to a request. */

@@ -9,6 +9,7 @@ import { memberOf, parseObject, stringOrUndefined } from '../json/object.ts';
 import { NetworkFailure } from './call-network.ts';
 import { isEventStream } from './content-type.ts';
 import { notTheApi, redirected, upstreamUnreachable } from './failure.ts';
+import { isWaitable, waitOf } from './headers.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
 export interface UpstreamRefusal {
@@ -93,7 +94,8 @@ export function verdict(given: AnswerHead | { thrown: unknown }, { text, elapsed
     kind,
     forCaller,
     forOperator: forCaller.logged,
-    isVerbatim: error !== undefined && !isOfOperator && status !== 429,
+    // What is not whole, or came with the status of a success, is told in the API's form.
+    isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isOfOperator && status !== 429,
     waitMs: isOfOperator ? REFUSED_MS : retryAfterMs(headers),
     mayHaveRun: mayHaveRun(given, error !== undefined, elapsedMs),
   };
@@ -168,7 +170,7 @@ function ofUpstream(
   const passed: Record<string, string> = {};
   for (const name of PASSED_ON) {
     const value = headers.get(name);
-    if (value !== null) passed[name] = masked(value);
+    if (value !== null && isWaitable(name, value)) passed[name] = masked(value);
   }
   if (status === 429) {
     // The upstream's words name the operator's organization and limits, which callers must not see.
@@ -200,14 +202,8 @@ function mayHaveRun({ status, headers }: AnswerHead, isOfApi: boolean, elapsedMs
   return GAVE_UP.has(status) || (status >= 500 && !NOT_REACHED.has(status));
 }
 
-/** @returns the milliseconds that an upstream asks to wait; undefined if it does not ask. */
+/** @returns the milliseconds that an upstream asks to wait; undefined if it does not ask, or for no time that can be waited. */
 function retryAfterMs(headers: Headers): number | undefined {
-  const milliseconds = headers.get('retry-after-ms');
-  if (milliseconds !== null && milliseconds.trim() !== '' && Number(milliseconds) >= 0) return Number(milliseconds);
-  const value = headers.get('retry-after');
-  if (value === null || value.trim() === '') return undefined;
-  // Numbers come before dates, because `Date.parse` accepts even "-5" as a date.
-  if (!Number.isNaN(Number(value))) return Number(value) >= 0 ? Number(value) * 1_000 : undefined;
-  const date = Date.parse(value);
-  return Number.isNaN(date) ? undefined : Math.max(0, date - Date.now());
+  const asked = [waitOf(headers.get('retry-after-ms'), 1), waitOf(headers.get('retry-after'), 1_000)];
+  return asked.find((wait) => wait !== undefined);
 }

@@ -4,6 +4,7 @@
  */
 
 import { within } from '../async/timeout.ts';
+import { HOOK_ID } from '../conversations/conversations.schema.ts';
 import { errorIn } from '../conversations/turn/turn-ending.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import { callObject } from '../durable/call-object.ts';
@@ -50,8 +51,6 @@ export interface AgentError {
   headers: Record<string, string>;
 }
 
-/** The ids of webhooks' conversations begin with this. A hash of the event's id follows. */
-const HOOK_ID = 'hook_';
 const MOST_TEXT = 100_000;
 
 /**
@@ -62,6 +61,7 @@ const MOST_TEXT = 100_000;
 export async function workOnEvent(task: AgentTask, context: AgentContext): Promise<AgentProgress> {
   const { env, settings, waitMs, onBegun } = context;
   const until = Date.now() + waitMs;
+  // A hash of the event's id follows.
   const id = HOOK_ID + (await sha256Hex(utf8(task.event))).slice(0, 32);
   const place = { account: task.account, id };
   const call = <T>(method: (object: DurableObjectStub<ConversationObject>) => PromiseLike<unknown>) =>

@@ -3,7 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
-import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { mintToken } from '../../src/auth/mint.ts';
 import { isJwt, verifyToken } from '../../src/auth/verify.ts';
 import { ApiError } from '../../src/http/errors.ts';
@@ -67,7 +67,15 @@ describe('a token of this edge', () => {
         expect(await verifyToken(token, settings, NOW)).toEqual({
           account: sub,
           scopes,
-          token: { jti, issued_at: SECONDS, expires_at: undefined, scopes, label: 'laptop', issuer: 'edge' },
+          // Who may do everything may do so for a month.
+          token: {
+            jti,
+            issued_at: SECONDS,
+            expires_at: scopes.includes('admin') ? SECONDS + 30 * 86_400 : undefined,
+            scopes,
+            label: 'laptop',
+            issuer: 'edge',
+          },
         });
       }),
     );
@@ -411,20 +419,33 @@ describe('a token of an identity provider', () => {
     await provider(rsa);
     const settings = settingsOf();
     const token = await signed(rsa);
+    const clock = vi.spyOn(Date, 'now');
+    onTestFinished(() => clock.mockRestore());
+    let moment = 0;
     for (const trouble of [
       async () => await Promise.reject(new Error('connection refused')),
       async () => new Response('down', { status: 502 }),
       async () => new Response('<html>', { status: 200 }),
       async () => Response.json({ keys: 'none' }),
     ]) {
-      keys = trouble;
+      let asked = 0;
+      keys = async () => {
+        asked += 1;
+        return await trouble();
+      };
+      moment += 2_000;
+      clock.mockReturnValue(Date.parse('2026-11-20T12:00:00Z') + moment);
       const error = await refusal(token, settings);
+      // Others do not wait for it meanwhile.
+      await refusal(token, settings);
+      expect(asked).toBe(1);
       expect(error).toMatchObject({ type: 'api_error', status: 503, logged: 'jwks_unavailable' });
       // No `x-should-retry: false`: official clients try again.
       expect(error.headers).toEqual({ 'retry-after': '5' });
       expect(error.message).not.toContain('login.example.com');
     }
     await serving(rsa);
+    clock.mockReturnValue(Date.parse('2026-11-20T12:00:00Z') + moment + 2_000);
     expect((await verifyToken(token, settings, NOW)).account).toBe('user|1');
   });
 });

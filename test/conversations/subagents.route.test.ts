@@ -55,6 +55,7 @@ test('subagents are listed by their parent alone, can be read, and take nothing 
     400,
     expect.stringContaining('/fork'),
   ]);
+  expect(await post('/conversations', { id: 'hook_mine' })).toEqual([400, expect.stringContaining('hook_')]);
   expect(await post('/conversations', { id: 'sub_mine' })).toEqual([400, expect.stringContaining('sub_')]);
   expect(await post('/conversations/trip/fork', { id: 'sub_mine' })).toEqual([400, expect.stringContaining('sub_')]);
   const fork = await app.post(`/conversations/${id}/fork`, { id: 'own' }, alice);

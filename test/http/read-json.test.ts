@@ -68,6 +68,19 @@ test('a long body that stops to come is given up, as one piece and in many', asy
   }
 });
 
+test('a short body that stops to come is given up, as one piece and in many', async () => {
+  for (const isDoubted of [false, true]) {
+    const { readable, writable } = new FixedLengthStream(1_000);
+    const writer = writable.getWriter();
+    const written = writer.write(new Uint8Array(10)).catch(() => 'cancelled');
+    const headers = { 'content-length': '1000' };
+    const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
+    const reading = readBytes(request, 2_000_000, () => {}, { isDoubted, shortMs: 50 });
+    await expect(reading).rejects.toMatchObject({ status: 400, message: 'The request body broke off. Send it again.' });
+    await written;
+  }
+});
+
 test('a refused body whose rest does not come is not waited for', async () => {
   const { readable } = new FixedLengthStream(1_000_000);
   const headers = { 'content-length': '1000000' };

@@ -249,3 +249,14 @@ test('a header may have the name of what every object has', () => {
     for (const name of names) expect(passed.get(name)).toBe(`of ${name}`);
   }
 });
+
+test('a wait that nobody can keep stays above, and so does one that is no number and no date', () => {
+  const waits = (name: string, value: string) => headersDown(new Headers({ [name]: value }))[name];
+  for (const name of ['retry-after', 'retry-after-ms']) {
+    for (const wrong of ['-5', 'Infinity', '1e99', 'soon', 'NaN', '9999999999'])
+      expect(waits(name, wrong)).toBe(undefined);
+    for (const right of ['0', '1', '2.5', '3600']) expect(waits(name, right)).toBe(right);
+  }
+  const date = new Date(Date.now() + 60_000).toUTCString();
+  expect(waits('retry-after', date)).toBe(date);
+});

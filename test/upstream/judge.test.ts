@@ -75,7 +75,9 @@ describe.each(Object.entries(TYPES))('an error of the type %s', (type, status) =
       const text = body(type, message);
       const usual = refusalOf(status, text);
       for (const one of [refusalOf(200, text), refusalOf(200, `event: error\ndata: ${text}\n\n`)]) {
-        expect({ ...one, forCaller: { ...one.forCaller } }).toEqual({ ...usual, forCaller: { ...usual.forCaller } });
+        // The body is told in the form of an error, and not as it came.
+        const told = { ...usual, isVerbatim: false };
+        expect({ ...one, forCaller: { ...one.forCaller } }).toEqual({ ...told, forCaller: { ...usual.forCaller } });
       }
     },
   );

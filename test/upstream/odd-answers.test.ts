@@ -163,3 +163,24 @@ describe.each(WAYS)('an answer %s', (_, way) => {
     }
   });
 });
+
+test('an error without a message, or with the status of a success, has the whole form of an error', async () => {
+  const error = (told: object) => ({ type: 'error', error: told });
+  for (const [status, body, expected] of [
+    [400, error({ type: 'invalid_request_error' }), [400, 'invalid_request_error']],
+    [200, error({ type: 'invalid_request_error', message: 'Too odd' }), [400, 'invalid_request_error']],
+    [200, error({ type: 'overloaded_error' }), [529, 'overloaded_error']],
+  ] as const) {
+    const app = edge(() => Response.json(body, { status }), { UPSTREAM_MAX_RETRIES: '0' });
+    const response = await app.post('/v1/messages', ASKED);
+    const told = (await response.json()) as {
+      type: string;
+      error: { type: string; message: string };
+      request_id: string;
+    };
+    expect([response.status, told.error.type]).toEqual(expected);
+    expect(told).toMatchObject({ type: 'error', request_id: expect.stringMatching(/^req_/) });
+    expect(told.error.message).toMatch(/\w/);
+    expect(response.headers.get('cache-control')).toBe('no-store');
+  }
+});

@@ -17,7 +17,7 @@ export const mintRequest = z.strictObject({
     .check(z.minLength(1, 'at least one scope is required')),
   expires_in: z.optionally(
     z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400)),
-    'Seconds.',
+    'Seconds. Default: valid until it is revoked; with the scope `admin` 30 days.',
   ),
   label: z.optional(z.string().check(z.maxLength(256))),
   tags: z.optionally(

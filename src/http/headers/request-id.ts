@@ -42,8 +42,9 @@ export const OWN_ID = 'sluice-request-id';
 
 /** @returns the headers that every answer of the edge has. */
 export function commonHeaders(requestId: string): Record<string, string> {
-  // Without the second header a browser could treat an answer as a page with a script.
-  return { [OWN_ID]: requestId, 'x-content-type-options': 'nosniff' };
+  // Without the second header a browser could treat an answer as a page with a script. Answers are private, so nobody keeps
+  // them; a stream says so itself.
+  return { [OWN_ID]: requestId, 'x-content-type-options': 'nosniff', 'cache-control': 'no-store' };
 }
 
 /**

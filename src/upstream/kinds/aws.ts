@@ -2,7 +2,7 @@ import { readAwsKey } from './aws-key.ts';
 import { featureOf } from './features.ts';
 import { baseUrl, hostLabel, segment, withoutVersion } from './fields.ts';
 import { defineKind } from './kind.ts';
-import { toService } from './service-headers.ts';
+import { signedPath, toService } from './service-headers.ts';
 
 /** Claude Platform on AWS: the Claude API itself, with Amazon's access keys and bills. */
 export const awsKind = defineKind({
@@ -11,7 +11,7 @@ export const awsKind = defineKind({
     const base = withoutVersion(base_url ?? `https://aws-external-anthropic.${region}.api.aws`);
     const key = readAwsKey(secret, { service: 'aws-external-anthropic', region });
     return {
-      address: ({ path }) => base + path,
+      address: ({ path }) => base + (key.signs ? signedPath(path) : path),
       adapt: ({ headers }) => ({
         headers: { ...toService(headers), 'anthropic-workspace-id': workspace },
         changes: {},

@@ -4,15 +4,16 @@ import { onlyHas } from './features.ts';
 import { baseUrl, hostLabel, withoutVersion } from './fields.ts';
 import { defineKind } from './kind.ts';
 import { saysModelIsMissing } from './missing-model.ts';
-import { toService } from './service-headers.ts';
+import { signedPath, toService } from './service-headers.ts';
 
 /** Claude on Amazon Bedrock, at the endpoint that takes requests in the form of the Claude API. */
 export const bedrockKind = defineKind({
   fields: { base_url: baseUrl, region: hostLabel('us-east-1') },
   open: ({ base_url, region }, secret) => {
     const base = withoutVersion(base_url ?? `https://bedrock-mantle.${region}.api.aws/anthropic`);
+    const key = readAwsKey(secret, { service: 'bedrock-mantle', region });
     return {
-      address: ({ path }) => base + path,
+      address: ({ path }) => base + (key.signs ? signedPath(path) : path),
       adapt: ({ headers }) => {
         const { 'anthropic-user-profile-id': profile, ...others } = toService(headers);
         return {
@@ -20,7 +21,7 @@ export const bedrockKind = defineKind({
           changes: profile === undefined ? {} : { user_profile_id: { ifAbsent: JSON.stringify(profile) } },
         };
       },
-      authorize: readAwsKey(secret, { service: 'bedrock-mantle', region }).authorize,
+      authorize: key.authorize,
       idOf: (model) => (model.includes('anthropic.') ? model : `anthropic.${undated(model)}`),
       missesModel: (text, idThere) =>
         [idThere, idThere.replace(/^.*anthropic\./, '')].some((name) => saysModelIsMissing(text, name)),

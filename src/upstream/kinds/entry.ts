@@ -73,6 +73,8 @@ export interface OpenUpstream {
   missesModel(text: string, model: string): boolean;
   /** Puts a call into the form of this upstream, with its credential. */
   prepare(call: CanonicalCall, by: Authorizing): Promise<AdaptedCall>;
+  /** Forgets a credential that was requested: it was refused. */
+  forgetCredential(): void;
 }
 
 /** @returns the name of the secret of an entry: `UPSTREAM_EAST_2_KEY` for `east-2`. */
@@ -163,6 +165,7 @@ function openUpstream(entry: UpstreamEntry, settings: Settings): OpenUpstream {
       const idThere = ids.idOf(model) ?? model;
       return endpoint.missesModel?.(text, idThere) ?? saysModelIsMissing(text, idThere);
     },
+    forgetCredential: () => endpoint.forgetCredential?.(),
     prepare: (call, by) => adaptedCall(endpoint, call, call.model === undefined ? undefined : ids.idOf(call.model), by),
   };
 }

@@ -75,6 +75,11 @@ export class GoogleTokens {
     return token.text;
   }
 
+  /** Forgets the token: it was refused, and the next request asks for another one. */
+  forget(): void {
+    this.#token = undefined;
+  }
+
   async #ask({ fetch: ask = (url, init) => fetch(url, init) }: Authorizing, signal?: AbortSignal): Promise<string> {
     const { token_uri } = this.#account;
     const time = AbortSignal.timeout(ASK_MS);

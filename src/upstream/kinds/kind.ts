@@ -62,6 +62,8 @@ export interface Endpoint {
   adapt?(call: CanonicalCall): Adaptation;
   /** @returns the headers that carry the credential, for exactly this request. */
   authorize(request: AdaptedCall, by: Authorizing): CallHeaders | Promise<CallHeaders>;
+  /** Forgets a credential that it has requested, because the upstream refuses it. */
+  forgetCredential?(): void;
   /**
    * @param model the model as the request names it
    * @param known the id of the same model in the model table; if the table does not have it, the name without its date

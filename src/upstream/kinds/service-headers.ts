@@ -36,3 +36,11 @@ export function toService(headers: CallHeaders): CallHeaders {
   }
   return kept;
 }
+
+/** @returns the path of a call. Of a message's query only `beta` is signed with the operator's key, and nothing else of a caller */
+export function signedPath(path: string): string {
+  const [route = '', query = ''] = path.split('?', 2);
+  if (!route.startsWith('/v1/messages') || route.startsWith('/v1/messages/batches')) return path;
+  const kept = query.split('&').filter((part) => /^beta(?:=|$)/.test(part));
+  return kept.length > 0 ? `${route}?${kept.join('&')}` : route;
+}

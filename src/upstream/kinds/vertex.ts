@@ -25,7 +25,8 @@ export const vertexKind = defineKind({
   fields: { base_url: baseUrl, project: segment('my-project'), region: hostLabel('global') },
   open: (options, secret) => {
     const tokens = new GoogleTokens(secret);
-    return vertexEndpoint(options, (by) => tokens.token(by));
+    const endpoint = vertexEndpoint(options, (by) => tokens.token(by));
+    return { ...endpoint, forgetCredential: () => tokens.forget() };
   },
 });
 

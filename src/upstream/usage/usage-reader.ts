@@ -228,8 +228,9 @@ export class UsageReader {
   }
 
   #dispatch(): void {
-    const event = this.#event;
     const data = this.#data;
+    // The API names each event. Behind some gateways only its data says what it is.
+    const event = this.#event || (data === undefined ? '' : typeIn(data));
     this.#atBoundary = true;
     this.#isDelta = false;
     this.#event = '';
@@ -268,6 +269,11 @@ export class UsageReader {
     const checked = checkedUsage(usage);
     if (checked) this.#report.usage = mergedUsage(this.#report.usage, checked);
   }
+}
+
+/** @returns the type that the data of an event names; empty if it names none. */
+function typeIn(data: string): string {
+  return stringOrUndefined(memberOf(parseOrUndefined(data), 'type')) ?? '';
 }
 
 /** @returns the last bytes of several pieces. Only the last two pieces are used, so there may be fewer bytes. */

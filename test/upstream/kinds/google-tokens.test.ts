@@ -33,7 +33,7 @@ function google(answer: (number: number) => Response | Promise<Response> = good)
         return await answer(asked);
       },
     });
-  return { token, asked: () => asked, settled: () => Promise.all(behind.splice(0)), behind };
+  return { tokens, token, asked: () => asked, settled: () => Promise.all(behind.splice(0)), behind };
 }
 
 function good(number: number): Response {
@@ -134,4 +134,11 @@ test.each([
   JSON.stringify({ ...ACCOUNT, client_email: undefined }),
 ])('%j is no service account', (secret) => {
   expect(() => new GoogleTokens(secret)).toThrow(KeyFault);
+});
+
+test('a token that was refused is not used again', async () => {
+  const { tokens, token, asked } = google();
+  expect(await token()).toBe('token-1');
+  tokens.forget();
+  expect([await token(), asked()]).toEqual(['token-2', 2]);
 });

@@ -259,6 +259,11 @@ function expectSameSigned(sent: SignedRequest, official: SignedRequest): void {
   }
 }
 
+/** @returns whether a query of the caller's own is left out, since it would be signed with the operator's key */
+function signsNoQuery({ secret }: Case, url: string): boolean {
+  return secret.startsWith(SIGNING) && [...new URL(url).searchParams.keys()].some((name) => name !== 'beta');
+}
+
 describe.each(Object.entries(CASES))('%s', (_, one) => {
   const upstream = openedOf(one);
 
@@ -273,6 +278,10 @@ describe.each(Object.entries(CASES))('%s', (_, one) => {
     );
     const sent = await sentUp(upstream, edge.only);
 
+    if (signsNoQuery(one, official.only.url)) {
+      expect(meaning(sent)).toEqual({ ...meaning(official.only), query: [] });
+      return;
+    }
     expect(meaning(sent)).toEqual(meaning(official.only));
     expect(upstream.modelOf(one.model)).toBe(MODEL);
     if (!one.secret.startsWith(SIGNING)) return;

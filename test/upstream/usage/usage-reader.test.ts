@@ -53,6 +53,14 @@ const ended = (usage: object | null, stop_reason: string | null = 'end_turn') =>
   usage,
 });
 
+test('a stream whose events have only data is read as the same stream with their names', () => {
+  for (const stream of [TEXT_STREAM, TOOL_STREAM]) {
+    const bare = stream.replaceAll(/^event: .*\n/gm, '');
+    expect(bare).not.toBe(stream);
+    expect({ ...readText(bare), bytes: 0 }).toEqual({ ...readText(stream), bytes: 0 });
+  }
+});
+
 test('the streams of the documents tell their model, usage, stop reason and size', () => {
   expect(readText(TEXT_STREAM)).toEqual({
     model: 'claude-haiku-4-5-20251001',

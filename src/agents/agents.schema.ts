@@ -2,7 +2,7 @@ import { runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { fallbackModels } from '../settings/limits.schema.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
-import { refSchema } from '../versions/versions.schema.ts';
+import { putBodies, refSchema } from '../versions/versions.schema.ts';
 
 /** The most bytes of a stored version. Each conversation keeps a copy of its own. */
 export const MAX_AGENT_BYTES = 512 * 1024;
@@ -72,8 +72,5 @@ const agentFields = z.strictObject({
 });
 export type AgentFields = z.output<typeof agentFields>;
 
-/** Points the name to a version that is already stored, newer or older. */
-const agentPointer = z.strictObject({ version: agentRef });
-
 /** The two bodies of `PUT /agents/:name`. */
-export const putAgent = { fields: agentFields, pointer: agentPointer };
+export const putAgent = putBodies(agentFields, agentRef);

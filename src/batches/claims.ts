@@ -29,6 +29,8 @@ const CLOSELY_MADE_MS = 20 * MINUTE_MS;
 /** Creates of the same size as that of the batch `?1`, less than `?2` milliseconds before or after it. */
 const RIVALS = `pending as other, pending as own where own.batch = ?1 and other.batch != ?1
   and other.items = own.items and abs(other.at - own.at) < ?2`;
+/** Those of them with the same custom ids, of another account or with another body. */
+const TWINS = `${RIVALS} and other.likeness = own.likeness and other.origin != own.origin`;
 
 /** The claims of one upstream. @example export { BatchClaims } from 'sluice'; */
 export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsObject {
@@ -62,7 +64,7 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
   }
 
   prove(batch: string, upstreamId: string): 'own' | 'other' | 'unclear' {
-    if (this.#hasTwin(batch)) return 'unclear';
+    if (this.#hasAny(TWINS, batch)) return 'unclear';
     return this.claim(batch, upstreamId) ? 'own' : 'other';
   }
 
@@ -81,7 +83,7 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     });
     const [only, another] = free;
     const ids = free.map(({ id }) => id);
-    if (!only || another || this.#hasRival(batch)) return { free: ids };
+    if (!only || another || this.#hasAny(RIVALS, batch)) return { free: ids };
     this.claim(batch, only.id);
     return { only: only.id, free: ids };
   }
@@ -90,19 +92,8 @@ export class BatchClaims extends DurableObject<Bindings> implements BatchClaimsO
     return this.#tables.read<{ batch: string }>('select batch from claims where upstream_id = ?', upstreamId)[0]?.batch;
   }
 
-  /** @returns whether another open create, of another account or with another body, has the same custom ids. */
-  #hasTwin(batch: string): boolean {
-    return this.#tables.has(
-      `${RIVALS} and other.likeness = own.likeness and other.origin != own.origin`,
-      batch,
-      CLOSELY_MADE_MS,
-    );
-  }
-
-  /**
-   * @returns whether another create of the same size still waits for its answer. Then a batch in the list may be that one.
-   */
-  #hasRival(batch: string): boolean {
-    return this.#tables.has(RIVALS, batch, CLOSELY_MADE_MS);
+  /** @returns whether other such creates still wait for their answers. Then a batch in the list may be one of theirs. */
+  #hasAny(others: string, batch: string): boolean {
+    return this.#tables.has(others, batch, CLOSELY_MADE_MS);
   }
 }

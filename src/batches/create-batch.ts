@@ -12,7 +12,7 @@ import { putOnList } from '../auth/list-account.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { BatchDecision, BatchOpening, BatchOrder, BatchState, CreateAnswer } from '../durable/contracts/batch.ts';
-import { sha256Hex, utf8 } from '../http/bytes.ts';
+import { sha256Hex, toHex, utf8 } from '../http/bytes.ts';
 import { ApiError, finalError, invalidRequest, notFound, tryAgain } from '../http/errors.ts';
 import { createRequestId } from '../http/headers/request-id.ts';
 import { requireJson } from '../http/read-json.ts';
@@ -28,7 +28,6 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { BatchBody, type OuterMember } from './batch-body.ts';
 import { batchQuery, MOST_ITEMS } from './batches.schema.ts';
 import type { batchEstimate } from './batches-answers.schema.ts';
-import { BodyDigest } from './body-digest.ts';
 import { callBatch } from './call-batch.ts';
 import { newSeed } from './custom-ids.ts';
 import { type BatchContext, ItemReader } from './item.ts';
@@ -116,9 +115,10 @@ function chosenTarget({ target }: ItemReader): BatchTarget {
 async function readAndClose(creation: Creation): Promise<Response> {
   const { c, items, total, upload, isDry, mostBytes } = creation;
   const body = new BatchBody(MOST_ITEM_BYTES);
-  const digest = new BodyDigest();
+  const digest = new crypto.DigestStream('SHA-256');
+  const digestWriter = digest.getWriter();
   for await (const piece of streamBody(c.req.raw, mostBytes)) {
-    await digest.add(piece);
+    await digestWriter.write(piece);
     for (const bytes of body.push(piece)) {
       if (body.items >= MOST_ITEMS) throw invalidRequest(`requests: List should have at most ${MOST_ITEMS} items`);
       c.get('share').grow(ROOM_BYTES + bytes.length);
@@ -129,7 +129,8 @@ async function readAndClose(creation: Creation): Promise<Response> {
   }
   const { url, others } = outerMembers(body.end(), creation);
   await items.checkNamed();
-  const order = await orderOf(creation, await digest.end());
+  await digestWriter.close();
+  const order = await orderOf(creation, toHex(new Uint8Array(await digest.digest)));
   if (isDry) return Response.json(await estimate(creation, order));
   await upload.flush();
   return await closeBatch(creation, order, { url, others });

@@ -19,6 +19,8 @@ export const BATCHES_PATH = '/v1/messages/batches';
 const BATCH_CALL_MS = 60_000;
 /** The most rows of a page of the API. */
 const LIST_LIMIT = 1_000;
+/** A create follows no redirect: its body cannot be sent again. */
+const CREATE = { method: 'POST', redirect: 'manual' } as const;
 /** How many pages of a list are read to find a batch that was made minutes ago. */
 const MOST_LIST_PAGES = 10;
 
@@ -53,13 +55,7 @@ export function batchTarget(
       models: settings.models,
       idOf: (model) => model,
       create: (query, headers, body, signal) =>
-        upstream.fetch(upstream.baseURL + BATCHES_PATH + query, {
-          method: 'POST',
-          headers,
-          body,
-          redirect: 'manual',
-          signal,
-        }),
+        upstream.fetch(upstream.baseURL + BATCHES_PATH + query, { ...CREATE, headers, body, signal }),
     };
   }
   const place = only ?? (owned === undefined ? placeFor(pool, 'batches', model) : undefined);
@@ -73,13 +69,7 @@ export function batchTarget(
       const { 'x-api-key': _, ...plain } = headers;
       const asked = { method: 'POST', path: BATCHES_PATH + query, headers: plain, body: () => body };
       const adapted = await one.prepare(asked, { signal, waitUntil: () => {} });
-      return await pool.fetchOf(one)(adapted.url, {
-        method: 'POST',
-        headers: adapted.headers,
-        body,
-        redirect: 'manual',
-        signal,
-      });
+      return await pool.fetchOf(one)(adapted.url, { ...CREATE, headers: adapted.headers, body, signal });
     },
   };
 }
@@ -90,7 +80,6 @@ export interface UpstreamRow {
   status: string;
   createdAt: number;
   expiresAt: string;
-  endedAt: string | null;
   /** How many items it has. */
   items: number;
 }
@@ -104,7 +93,6 @@ function upstreamRowOf(value: unknown): UpstreamRow | undefined {
     status: asText(value.processing_status),
     createdAt: Date.parse(value.created_at),
     expiresAt: typeof value.expires_at === 'string' ? value.expires_at : '',
-    endedAt: typeof value.ended_at === 'string' ? value.ended_at : null,
     items: counts.reduce<number>((sum, count) => sum + wholeCount(count), 0),
   };
 }

@@ -1,7 +1,7 @@
 import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
-import { refSchema } from '../versions/versions.schema.ts';
+import { putBodies, refSchema } from '../versions/versions.schema.ts';
 
 /** The largest version of a classifier, in the bytes of its stored form. */
 export const MAX_CLASSIFIER_BYTES = 256 * 1024;
@@ -77,12 +77,8 @@ const classifierFields = z.strictObject({
   description: z.optional(text.check(z.maxLength(1_000))),
 });
 
-/** Points the name to a version that is already stored, newer or older. */
-const classifierPointer = z.strictObject({ version: classifierRef });
-
 /** The two bodies of `PUT /classifiers/:name`. */
-export const putClassifier = { fields: classifierFields, pointer: classifierPointer };
+export const putClassifier = putBodies(classifierFields, classifierRef);
 
 export type ClassifierFields = z.output<typeof classifierFields>;
 export type Label = z.output<typeof label>;
-export type Example = z.output<typeof classifierExample>;

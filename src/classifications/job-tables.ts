@@ -73,7 +73,6 @@ export interface ResultParts {
 }
 
 type InputRow = { n: number; id: string; item: number | null; fault: string | null; known: string | null };
-type VoteRow = { item: number; answer: string };
 
 /** Reads and writes the rows of a classification. */
 export class JobTables extends Tables {
@@ -114,11 +113,7 @@ export class JobTables extends Tables {
 
   /** @returns the next items whose answers may be known */
   hashesAfter(n: number, limit: number): { n: number; hash: string }[] {
-    return this.read<{ n: number; hash: string }>(
-      'select n, hash from items where n > ? and hash is not null order by n limit ?',
-      n,
-      limit,
-    );
+    return this.read('select n, hash from items where n > ? and hash is not null order by n limit ?', n, limit);
   }
 
   /** Notes known answers, so that their texts need not go up. */
@@ -179,28 +174,23 @@ export class JobTables extends Tables {
       n,
       limit,
     );
-    return rows.map((row) => ({
-      n: row.n,
-      id: JSON.parse(row.id) as string,
-      item: row.item,
-      fault: row.fault === null ? null : (JSON.parse(row.fault) as InputFault),
-      known: row.known === null ? null : (JSON.parse(row.known) as KeptAnswer),
-      votes: row.item === null || row.known !== null ? [] : this.votesOf(row.item),
+    return rows.map(({ n, id, item, fault, known }) => ({
+      ...{ n, item },
+      id: JSON.parse(id) as string,
+      fault: fault === null ? null : (JSON.parse(fault) as InputFault),
+      known: known === null ? null : (JSON.parse(known) as KeptAnswer),
+      votes: item === null || known !== null ? [] : this.votesOf(item),
     }));
   }
 
   votesOf(item: number): VoteAnswer[] {
-    return this.read<VoteRow>('select item, answer from votes where item = ? order by vote', item).map(
-      ({ answer }) => JSON.parse(answer) as VoteAnswer,
-    );
+    const rows = this.read<{ answer: string }>('select answer from votes where item = ? order by vote', item);
+    return rows.map(({ answer }) => JSON.parse(answer) as VoteAnswer);
   }
 
   /** @returns items whose answers are not in the cache yet */
   unkept(limit: number): { n: number; hash: string }[] {
-    return this.read<{ n: number; hash: string }>(
-      'select n, hash from items where kept = 0 and hash is not null order by n limit ?',
-      limit,
-    );
+    return this.read('select n, hash from items where kept = 0 and hash is not null order by n limit ?', limit);
   }
 
   /** Notes that the answers of items are in the cache, or do not belong there. */

@@ -66,14 +66,9 @@ function fileBlock({ mediaType, url, filename }: FileUIPart): ContentBlockParam 
   const [, type = mediaType, base64, data = ''] = /^data:([^;,]*)[^,]*?(;base64)?,(.*)$/s.exec(url) ?? [];
   const title = filename === undefined ? {} : { title: filename };
   const inline = url.startsWith('data:');
-  if (type.startsWith('image/') || mediaType === 'image') {
-    const source = inline ? { type: 'base64', media_type: type, data } : { type: 'url', url };
-    return { type: 'image', source } as ContentBlockParam;
-  }
-  if (type === 'application/pdf') {
-    const source = inline ? { type: 'base64', media_type: type, data } : { type: 'url', url };
-    return { type: 'document', source, ...title } as ContentBlockParam;
-  }
+  const source = inline ? { type: 'base64', media_type: type, data } : { type: 'url', url };
+  if (type.startsWith('image/') || mediaType === 'image') return { type: 'image', source } as ContentBlockParam;
+  if (type === 'application/pdf') return { type: 'document', source, ...title } as ContentBlockParam;
   if (type.startsWith('text/') && inline) {
     const text = base64 ? new TextDecoder().decode(bytesOf(data)) : decodeURIComponent(data);
     return { type: 'document', source: { type: 'text', media_type: 'text/plain', data: text }, ...title };

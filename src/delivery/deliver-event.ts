@@ -92,7 +92,8 @@ export async function deliverEnd<Event extends { type: string; event_id: string;
   record.change({ delivery: await deliverEvent(event, to, { settings, env, now }) });
 }
 
-function hostsBeside(usual: string | undefined, { DELIVER_HOSTS }: Settings): ReadonlySet<string> {
+/** @returns the hosts to which deliveries may go: that of the usual URL, and those of the setting */
+export function hostsBeside(usual: string | undefined, { DELIVER_HOSTS }: Settings): ReadonlySet<string> {
   const own = usual === undefined ? [] : [URL.parse(usual)?.host ?? ''];
   return new Set([...own, ...DELIVER_HOSTS]);
 }

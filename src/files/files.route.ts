@@ -28,14 +28,14 @@ export function filesRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
     .post('/v1/files', mayUse, (c) => withStanding(c, () => uploadFile(c, upstream(c))))
     .get('/v1/files', mayUse, (c) => withStanding(c, () => listFiles(c, upstream(c))))
-    .get('/v1/files/:id', mayUse, (c) => withStanding(c, () => retrieveFile(c, upstream(c))))
+    .get('/v1/files/:id', mayUse, (c) => withStanding(c, () => retrieveOrDelete(c, upstream(c))))
     .get('/v1/files/:id/content', mayUse, (c) =>
       withStanding(c, async () => {
         const { id, only } = await ownFile(c);
         return await downloadFile(c, upstream(c), { id, only });
       }),
     )
-    .delete('/v1/files/:id', mayUse, (c) => withStanding(c, () => deleteFile(c, upstream(c))));
+    .delete('/v1/files/:id', mayUse, (c) => withStanding(c, () => retrieveOrDelete(c, upstream(c))));
 }
 
 /** Has the account admit a request, and tells in its answer where the account stands. */
@@ -60,20 +60,13 @@ async function relayed(c: Context<AppEnv>, upstream: Upstream, path: string, onl
   return await relay({ path, caller: c.req.raw, routing }, { upstream, settings, requestId, waitUntil });
 }
 
-async function retrieveFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
+/** Retrieves or deletes a file. */
+async function retrieveOrDelete(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
   const { id, only } = await ownFile(c);
   const response = await relayed(c, upstream, `/v1/files/${id}`, only);
-  if (response.status === 404) await callAccount(contextOf(c), (account) => account.fileGone(id));
-  return response;
-}
-
-async function deleteFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
-  const { id, only } = await ownFile(c);
-  const response = await relayed(c, upstream, `/v1/files/${id}`, only);
+  const isDeleted = response.ok && c.req.method === 'DELETE';
   // Another call may have deleted it: then it is gone as well.
-  if (response.ok || response.status === 404) {
-    await callAccount(contextOf(c), (account) => account.fileGone(id));
-  }
+  if (isDeleted || response.status === 404) await callAccount(contextOf(c), (account) => account.fileGone(id));
   return response;
 }
 

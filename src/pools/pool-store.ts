@@ -1,3 +1,4 @@
+import { columnsOf, membersOf, type RawRow } from '../durable/columns.ts';
 import { migrate } from '../durable/migrations.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { Tables } from '../durable/tables.ts';
@@ -24,23 +25,6 @@ export interface PoolLease extends KnownLease {
   droppedAt: number | null;
 }
 
-type LeaseRow = {
-  id: string;
-  account: string | null;
-  erased: number;
-  pool_group: string | null;
-  incarnation: number;
-  seq: number;
-  told_at: number;
-  open: number;
-  windows: string;
-  seen_at: number | null;
-  limits: string | null;
-  epoch: number;
-  told: number;
-  dropped_at: number | null;
-};
-
 /** The rows of a pool. */
 export class PoolStore extends Tables {
   constructor(storage: DurableObjectStorage) {
@@ -50,12 +34,12 @@ export class PoolStore extends Tables {
 
   /** @returns every lease, one after the other: all of them together would be too much to keep. */
   *leases(): Generator<PoolLease> {
-    for (const row of this.select<LeaseRow>('select * from leases')) yield leaseOfRow(row);
+    for (const row of this.select<RawRow>('select * from leases')) yield leaseOfRow(row);
   }
 
   /** @returns a lease by its id; undefined if there is none. */
   lease(id: string): PoolLease | undefined {
-    const [row] = this.read<LeaseRow>('select * from leases where id = ?', id);
+    const [row] = this.read('select * from leases where id = ?', id);
     return row && leaseOfRow(row);
   }
 
@@ -70,43 +54,25 @@ export class PoolStore extends Tables {
   }
 
   /** Writes a lease as it is now. */
-  put(lease: PoolLease): void {
-    const { id, account, incarnation, seq, epoch, told } = lease;
-    const row: LeaseRow = {
-      ...{ id, account, incarnation, seq, epoch, told },
-      erased: Number(lease.isErased),
-      pool_group: lease.group,
-      told_at: lease.toldAt,
-      open: Number(lease.open),
-      windows: writeFormat('grants', { windows: lease.windows, batched: lease.batched }),
-      seen_at: lease.seenAt,
-      limits: lease.limits && JSON.stringify(lease.limits),
-      dropped_at: lease.droppedAt,
+  put({ isErased, group, windows, batched, limits, ...same }: PoolLease): void {
+    const row: RawRow = {
+      ...columnsOf(same),
+      erased: Number(isErased),
+      pool_group: group,
+      windows: writeFormat('grants', { windows, batched }),
+      limits: limits && JSON.stringify(limits),
     };
     this.insert('leases', row, 'insert or replace');
   }
 }
 
-function leaseOfRow({
-  erased,
-  pool_group,
-  told_at,
-  open,
-  windows,
-  seen_at,
-  limits,
-  dropped_at,
-  ...same
-}: LeaseRow): PoolLease {
+function leaseOfRow({ erased, pool_group, windows, limits, ...same }: RawRow): PoolLease {
   return {
-    ...same,
+    ...(membersOf(same) as unknown as PoolLease),
     isErased: erased === 1,
-    group: pool_group,
-    toldAt: told_at,
-    open: open === 1,
-    ...readFormat<Pick<KnownLease, 'windows' | 'batched'>>('grants', windows),
-    seenAt: seen_at,
-    droppedAt: dropped_at,
-    limits: limits === null ? null : (JSON.parse(limits) as PoolLimits),
+    group: pool_group as string | null,
+    open: same.open === 1,
+    ...readFormat<Pick<PoolLease, 'windows' | 'batched'>>('grants', String(windows)),
+    limits: limits === null ? null : (JSON.parse(String(limits)) as PoolLimits),
   };
 }

@@ -20,15 +20,10 @@ import { bodyUp } from '../upstream/request/body-up.ts';
 import type { CacheTtl, PrefixFields } from './prefixes.schema.ts';
 
 /** A version as it is stored: each part is a list, and the members are in this order. */
-export interface PrefixContent {
+export interface PrefixContent extends Omit<PrefixFields, Part> {
   tools: Json[];
   system: Json[];
   messages: Json[];
-  model?: string;
-  max_tokens?: number;
-  fallback_models?: string[];
-  cache_ttl: CacheTtl;
-  description?: string;
 }
 
 /** A version as requests use it. */

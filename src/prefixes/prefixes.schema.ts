@@ -2,7 +2,7 @@ import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { fallbackModels } from '../settings/limits.schema.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
-import { refSchema } from '../versions/versions.schema.ts';
+import { putBodies, refSchema } from '../versions/versions.schema.ts';
 
 /** The largest version, in the bytes of its stored form. */
 export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
@@ -43,8 +43,5 @@ const prefixFields = z.strictObject({
 export type PrefixFields = z.output<typeof prefixFields>;
 export type CacheTtl = PrefixFields['cache_ttl'];
 
-/** Points the name to a version that is already stored, newer or older. */
-const prefixPointer = z.strictObject({ version: prefixRef });
-
 /** The two bodies of `PUT /prefixes/:name`. */
-export const putPrefix = { fields: prefixFields, pointer: prefixPointer };
+export const putPrefix = putBodies(prefixFields, prefixRef);

@@ -20,12 +20,10 @@ export function isAgentRun(run: unknown): boolean {
  * Fills in the description and schema of a tool that is an agent.
  *
  * @param text the tool as JSON text
- * @param description the agent's own description
  */
-export function filledAgentTool(text: string, description = DESCRIPTION): string {
-  const told = {
-    description: { ifAbsent: JSON.stringify(description) },
+export function filledAgentTool(text: string): string {
+  return edit(text, {
+    description: { ifAbsent: JSON.stringify(DESCRIPTION) },
     input_schema: { ifAbsent: JSON.stringify(INPUT) },
-  };
-  return edit(text, told);
+  });
 }

@@ -15,6 +15,7 @@ import {
   findExactly,
   findStored,
   memoryOf,
+  requireStored,
   type StoredKind,
   type StoredReader,
   unknownVersion,
@@ -201,9 +202,7 @@ async function versionOf<T>(
   if (ref?.name !== name || ref.hash === undefined) {
     throw invalidRequest(`version: Input should be a version of this ${stored.kind}: ${name}@…`);
   }
-  const found = await findStored(stored, readerOf(c), ref, [owner]);
-  if (!found) throw unknownVersion(stored, version);
-  return found;
+  return await requireStored(stored, readerOf(c), version, [owner]);
 }
 
 /**

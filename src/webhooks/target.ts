@@ -1,4 +1,5 @@
 import type { Target } from '../delivery/deliver.ts';
+import { hostsBeside } from '../delivery/deliver-event.ts';
 import type { Settings } from '../settings/settings.ts';
 import type { SourceSettings } from '../settings/source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
@@ -7,11 +8,5 @@ import type { Webhook } from './sources/define-webhook.ts';
 export function targetOf({ deliver }: Webhook, { deliverUrl }: SourceSettings, settings: Settings): Target | undefined {
   if (typeof deliver === 'function') return { kind: 'function', deliver };
   const url = deliver ?? deliverUrl;
-  if (url === undefined) return undefined;
-  const own = deliverUrl === undefined ? undefined : URL.parse(deliverUrl)?.host;
-  return {
-    kind: 'url',
-    url,
-    hosts: new Set(own === undefined ? settings.DELIVER_HOSTS : [own, ...settings.DELIVER_HOSTS]),
-  };
+  return url === undefined ? undefined : { kind: 'url', url, hosts: hostsBeside(deliverUrl, settings) };
 }

@@ -4,22 +4,16 @@
 import { invalidRequest } from '../../http/errors.ts';
 import { faultInSchema } from '../../json/json-schema.ts';
 import { isObject, type Json, withoutUndefined } from '../../json/object.ts';
-import type { ClassifierFields, Example, Label } from '../classifiers.schema.ts';
+import type { ClassifierFields, Label } from '../classifiers.schema.ts';
 import { checkedLabels } from './labels.ts';
 
-/** A classifier, its members in the order in which they are stored. */
-export interface Classifier {
+/** A classifier as it is stored: its `schema` has become labels and fields. */
+export interface Classifier extends Omit<ClassifierFields, 'schema' | 'fields'> {
   labels: Label[];
   multi: boolean;
   allow_none: boolean;
-  instructions?: string;
-  examples?: Example[];
   /** A JSON schema of an object. */
   fields?: Json;
-  model?: string;
-  votes?: number;
-  cache_seconds?: number;
-  description?: string;
 }
 
 const MOST_LABELS = 500;

@@ -1,6 +1,8 @@
 /** A conversation as JSON for the caller. Stored JSON is inserted unchanged, without parsing it. */
 
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
+import type { Page } from '../../durable/contracts/page.ts';
+import { pageOfSelected } from '../../http/page.ts';
 import { streamOfTexts } from '../../http/stream-of-texts.ts';
 import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
@@ -44,10 +46,9 @@ function parentTexts({ conversation, toolUseId }: ParentCall): Record<string, st
   return { parent: JSON.stringify(conversation), tool_use_id: JSON.stringify(toolUseId) };
 }
 
-/** The rows of a page: their ids, and the text of each in pieces. */
+/** A page: where it begins and ends, and the text of each row in pieces. */
 interface PageRows {
-  hasMore: boolean;
-  ids: readonly string[];
+  ends: Omit<Page<unknown>, 'data'>;
   texts: Iterable<Iterable<string>>;
 }
 
@@ -60,7 +61,7 @@ export function pageOfMessages(transcript: Transcript, page: HistoryQuery): Read
   const rowsOf = page.view === 'shown' ? shownPage : storedPage;
   return streamOfTexts(pageText(rowsOf(transcript, at?.seq, page)));
 }
-function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
+function* pageText({ ends, texts }: PageRows): Generator<string> {
   yield '{"data":[';
   let between = '';
   for (const pieces of texts) {
@@ -70,8 +71,7 @@ function* pageText({ hasMore, ids, texts }: PageRows): Generator<string> {
     }
     between = ',';
   }
-  const [firstId, lastId] = [JSON.stringify(ids[0] ?? null), JSON.stringify(ids.at(-1) ?? null)];
-  yield `],"has_more":${hasMore},"first_id":${firstId},"last_id":${lastId}}`;
+  yield `],${JSON.stringify(ends).slice(1)}`;
 }
 
 /** @param at the number of the message after which the page begins, or before which it ends */
@@ -79,21 +79,17 @@ function storedPage(transcript: Transcript, at = 0, { limit, before_id, pending 
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
   const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
-  const found = rows.slice(0, limit);
-  if (backwards) found.reverse();
-  const [first, last] = [found[0], found.at(-1)];
-  const texts = first && last ? storedTexts(transcript, first.seq, last.seq, pending) : [];
-  return { hasMore: rows.length > limit, ids: found.map(({ id }) => id), texts };
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
+  const [first, last] = [data[0], data.at(-1)];
+  return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending) : [] };
 }
 
 function shownPage(transcript: Transcript, at: number | undefined, page: HistoryQuery): PageRows {
   const { limit, before_id, pending = false } = page;
   const backwards = before_id !== undefined;
   const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
-  const found = rows.slice(0, limit);
-  if (backwards) found.reverse();
-  const texts = shownTexts(transcript, found, pending);
-  return { hasMore: rows.length > limit, ids: found.map(({ id }) => id), texts };
+  const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
+  return { ends, texts: shownTexts(transcript, data, pending) };
 }
 
 function* storedTexts(transcript: Transcript, from: number, to: number, pending = false): Generator<string[]> {

@@ -65,8 +65,7 @@ export function closeCrashedRun(
   restoreProfile(transcript, row);
   const { text, rows } = transcript.log.of(row);
   const frames = new FrameReader().push(encoder.encode(text));
-  // An earlier crash has left a gap in the numbers, so they are read and not counted.
-  const numbers = [...text.matchAll(/^id: [\w-]+-(\d+)$/gm)].map(([, number]) => Number(number));
+  const numbers = numbersIn(text);
   const log = new EventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
   log.skip(SKIPPED_EVENT_NUMBERS);
   const events = frames.map(({ data }) => parseObject(data) ?? {});
@@ -169,7 +168,7 @@ function isHoldKnown({ grant }: TurnRow): boolean {
 /** Adds results to a run's log that were shown, but are stored only in the rows of their calls. */
 function restoreResults(transcript: Transcript, row: TurnRow): void {
   const { text, rows } = transcript.log.of(row);
-  const events = lastNumberIn(text);
+  const events = numbersIn(text).at(-1) ?? 0;
   const log = new EventLog(transcript, row, { events, rows });
   const blocks = text.match(/^event: content_block_start$/gm)?.length ?? 0;
   const shown = new ShownRun(log, () => false, blocks, true);
@@ -210,10 +209,9 @@ function restoreProfile(transcript: Transcript, { seq }: TurnRow): void {
   if (next.through !== profile.through) transcript.keep(next);
 }
 
-/** @returns the number of the last event in a log; 0 if it is empty. It is read, not counted, since a crash leaves a gap. */
-function lastNumberIn(log: string): number {
-  const [, last] = [...log.matchAll(/^id: [\w-]+-(\d+)$/gm)].at(-1) ?? [];
-  return Number(last ?? 0);
+/** @returns the numbers of the events in a log. They are read and not counted, since an earlier crash has left a gap. */
+function numbersIn(log: string): number[] {
+  return [...log.matchAll(/^id: [\w-]+-(\d+)$/gm)].map(([, number]) => Number(number));
 }
 
 /** Restores a step from its own events and from the log of its run. */

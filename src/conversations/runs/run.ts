@@ -105,7 +105,7 @@ export class Run implements Runner {
 
   /** Goes on with the calls that were taken up. Never rejects. */
   async continue(): Promise<void> {
-    await this.#run(await this.#nextPlan());
+    await this.go(await this.#nextPlan());
   }
 
   get started(): Promise<Started> {
@@ -121,19 +121,15 @@ export class Run implements Runner {
     return this.#done.promise;
   }
 
-  async go(first: NextRequest): Promise<void> {
-    await this.#run(first);
-  }
-
   /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
   async goOnAfterCrash(crashed: CrashedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
     this.#restore(crashed);
     this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
-    await this.#run(await this.#nextPlan());
+    await this.go(await this.#nextPlan());
   }
 
-  async #run(first: NextRequest | undefined): Promise<void> {
+  async go(first: NextRequest | undefined): Promise<void> {
     const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_EVERY_MS);
     try {
       for (let plan = first; plan; plan = await this.#nextPlan()) await this.#step?.runner.go(plan);

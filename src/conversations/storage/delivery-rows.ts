@@ -1,3 +1,4 @@
+import { columnsOf, membersOf } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 
 /** An event that must be sent. Times are milliseconds since 1970. */
@@ -16,8 +17,8 @@ export interface DeliveryRow {
 /** The events that a conversation must send. A row is deleted once the receiver has the event, or after the last try. */
 export class DeliveryRows extends Rows {
   /** Adds an event, unless it is there already. */
-  add({ id, url, body, failures, nextAt }: DeliveryRow): void {
-    this.tables.insert('deliveries', { id, url, body, failures, next_at: nextAt }, 'insert or ignore');
+  add(row: DeliveryRow): void {
+    this.tables.insert('deliveries', columnsOf(row), 'insert or ignore');
   }
 
   /** @returns an event that is due. */
@@ -25,15 +26,7 @@ export class DeliveryRows extends Rows {
     const next = this.next();
     if (next === undefined || next > now) return undefined;
     const [row] = this.tables.read('select * from deliveries where next_at <= ? order by next_at limit 1', now);
-    if (!row) return undefined;
-    const { id, url, body, failures, next_at } = row;
-    return {
-      id: String(id),
-      url: typeof url === 'string' ? url : null,
-      body: String(body),
-      failures: Number(failures),
-      nextAt: Number(next_at),
-    };
+    return row && (membersOf(row) as unknown as DeliveryRow);
   }
 
   /** @returns when the next event is due; undefined if there is none */

@@ -23,11 +23,7 @@ export interface RetainedPrefix {
 }
 
 /** The version of an agent that a conversation has a copy of. */
-export interface RetainedAgent {
-  owner: string;
-  name: string;
-  hash: string;
-}
+export type RetainedAgent = Omit<RetainedPrefix, 'holder'>;
 
 /** @returns a version as requests and the ledger name it: `name@hash`. */
 export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): string {
@@ -149,7 +145,7 @@ export const BLANK_TURN = {
 } as const satisfies Partial<TurnRow>;
 
 /** A message, with what is shown about its turn. */
-export interface MessageRow {
+export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' | 'model' | 'run'> {
   seq: number;
   turn: number;
   id: string;
@@ -161,11 +157,6 @@ export interface MessageRow {
    * otherwise.
    */
   origin: 'edge' | 'import' | null;
-  status: TurnStatus;
-  cost: number;
-  outcome: RequestOutcome | null;
-  model: string;
-  run: number | null;
   /** The id of its turn as clients know it: for a step, the id of its run. */
   turnId: string;
 }

@@ -17,14 +17,7 @@ export function PromptFields({ upload: { columns, rows } }: { upload: RowsUpload
         placeholder={`Summarize this:\n\n{{${columns[0]}}}`}
         value={template}
       />
-      <label class="labelled">
-        System prompt (optional)
-        <textarea
-          rows={2}
-          value={systemText.value}
-          onInput={(event) => (systemText.value = event.currentTarget.value)}
-        />
-      </label>
+      <TextArea label="System prompt (optional)" rows={2} required={false} value={systemText} />
       <div class="fields">
         <label class="labelled">
           Model

@@ -1,8 +1,5 @@
-import { effect, signal, untracked } from '@preact/signals';
+import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import type { UsageReport } from '../../client/index.ts';
-import { edge } from '../edge/client.ts';
-import { poll } from '../edge/poll.ts';
 import { Select } from '../ui/form.tsx';
 import { formatCount, formatUsd, usdColumn } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
@@ -10,9 +7,9 @@ import { DaysPicker } from './days-picker.tsx';
 import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { account } from './figures/report.ts';
+import { spentOnDays } from './figures/spent-on-days.ts';
 import { SpendKey } from './spend-key.tsx';
 
-const PARTS_EVERY_MS = 10_000;
 const PARTS_SHOWN = 20;
 const SPEND_GROUPS = {
   model: 'Model',
@@ -26,31 +23,14 @@ const SPEND_GROUPS = {
 type SpendGroup = keyof typeof SPEND_GROUPS;
 
 const group = signal<SpendGroup>('model');
-/** What the account has spent on the chosen days; undefined until it is known. */
-const spentOn = signal<UsageReport | undefined>(undefined);
-export const breakdownFault = signal<string | undefined>(undefined);
-
-function keepBreakdown(): () => void {
-  return effect(() => {
-    const query = { ...chosenDays(), account: account.value, group_by: group.value };
-    return untracked(() => {
-      spentOn.value = undefined;
-      return poll(
-        async (isCurrent) => {
-          const report = await edge().usage(query);
-          if (isCurrent()) spentOn.value = report;
-        },
-        PARTS_EVERY_MS,
-        breakdownFault,
-      );
-    });
-  });
-}
+/** What the account has spent on the chosen days. */
+const accountSpending = spentOnDays(() => ({ ...chosenDays(), account: account.value, group_by: group.value }));
+export const breakdownFault = accountSpending.fault;
 
 /** Shows what an account has spent its money on, on the chosen days. */
 export function Breakdown() {
-  useEffect(keepBreakdown, []);
-  const report = spentOn.value;
+  useEffect(accountSpending.keep, []);
+  const report = accountSpending.report.value;
   const rows = (report?.data ?? []).slice(0, PARTS_SHOWN);
   const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
   return (

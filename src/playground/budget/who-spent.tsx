@@ -1,8 +1,5 @@
-import { effect, signal, untracked, useSignal } from '@preact/signals';
+import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import type { UsageReport } from '../../client/index.ts';
-import { readJson } from '../edge/client.ts';
-import { poll } from '../edge/poll.ts';
 import { formatCount, formatShare, usdColumn } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { Table } from '../ui/table.tsx';
@@ -10,37 +7,20 @@ import { DaysPicker } from './days-picker.tsx';
 import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { showAccount } from './figures/report.ts';
+import { spentOnDays } from './figures/spent-on-days.ts';
 import { SpendKey } from './spend-key.tsx';
 
-const SPENT_EVERY_MS = 10_000;
 const SPENT_ROWS = 10;
 
-/** What each account has spent on the chosen days, the dearest first; undefined until it is known. */
-const spentByAccount = signal<UsageReport | undefined>(undefined);
-export const spentFault = signal<string | undefined>(undefined);
-
-function keepSpent(): () => void {
-  return effect(() => {
-    const days = chosenDays();
-    return untracked(() => {
-      spentByAccount.value = undefined;
-      return poll(
-        async (isCurrent) => {
-          const report = await readJson<UsageReport>('/usage', { query: { group_by: 'account', ...days } });
-          if (isCurrent()) spentByAccount.value = report;
-        },
-        SPENT_EVERY_MS,
-        spentFault,
-      );
-    });
-  });
-}
+/** What each account has spent on the chosen days. */
+const spendingByAccount = spentOnDays(() => ({ group_by: 'account', ...chosenDays() }));
+export const spentFault = spendingByAccount.fault;
 
 /** Shows an admin who has spent most on the chosen days. A name opens what it was spent on. */
 export function WhoSpent() {
   const first = useSignal(0);
-  useEffect(keepSpent, []);
-  const report = spentByAccount.value;
+  useEffect(spendingByAccount.keep, []);
+  const report = spendingByAccount.report.value;
   const rows = report?.data ?? [];
   const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
   const total = report?.total.cost_usd ?? 0;

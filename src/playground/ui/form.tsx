@@ -43,18 +43,20 @@ export function SubmitButton({ name, disabled = false, kind = '' }: SubmitButton
 interface TextAreaProps {
   label: string;
   rows: number;
-  placeholder: string;
+  placeholder?: string;
+  /** Whether it must not stay empty. */
+  required?: boolean;
   value: Signal<string>;
 }
 
-/** Shows a field for lines of text, which sets a signal. It must not stay empty. */
-export function TextArea({ label, rows, placeholder, value }: TextAreaProps) {
+/** Shows a field for lines of text, which sets a signal. */
+export function TextArea({ label, rows, placeholder, required = true, value }: TextAreaProps) {
   return (
     <label class="labelled">
       {label}
       <textarea
         rows={rows}
-        required
+        required={required}
         placeholder={placeholder}
         value={value.value}
         onInput={(event) => (value.value = event.currentTarget.value)}

@@ -1,6 +1,6 @@
 import { type Digest, digest, identifier } from '../random/digest.ts';
 import { ApiError, invalid } from '../request/errors.ts';
-import { limitFrom, pageOf } from '../request/page.ts';
+import { limitFrom, onePage, pageOf } from '../request/page.ts';
 import { PieceWriter, readPieces, removePieces } from '../store/pieces.ts';
 import { type Kept, Records } from '../store/records.ts';
 import type { SimulatorStore } from '../store/store.ts';
@@ -144,14 +144,7 @@ export class FilesApi {
       if (query.has('page') || query.has('limit')) throw invalid('ids: not allowed with page or limit');
       const wanted = new Set(ids);
       if (wanted.size > MOST_IDS) throw invalid(`ids: List should have at most ${MOST_IDS} items after validation`);
-      const data = await this.#rows(owner, [...wanted], now);
-      return {
-        data,
-        has_more: false,
-        first_id: data.at(0)?.id ?? null,
-        last_id: data.at(-1)?.id ?? null,
-        next_page: null,
-      };
+      return { ...onePage(await this.#rows(owner, [...wanted], now), false), next_page: null };
     }
     const cursor = query.get('page');
     const asked = new URLSearchParams({ limit: String(limitFrom(query)) });

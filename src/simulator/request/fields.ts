@@ -40,13 +40,11 @@ export function requiredInteger(value: Json | undefined, path: string, minimum: 
   return value;
 }
 
-/** Reads a number within bounds, or undefined for an absent value and null. */
-export function optionalNumber(value: Json | undefined, path: string, from: number, to: number): number | undefined {
+/** Reads a number from 0 to `most`, or undefined for an absent value and null. */
+export function optionalNumber(value: Json | undefined, path: string, most: number): number | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value !== 'number') throw invalid(`${path}: Input should be a valid number`);
-  if (value < from || value > to) {
-    throw invalid(to === Number.POSITIVE_INFINITY ? `${path}: range: >=${from}` : `${path}: range: ${from}..${to}`);
-  }
+  if (value < 0 || value > most) throw invalid(`${path}: range: ${Number.isFinite(most) ? `0..${most}` : '>=0'}`);
   return value;
 }
 

@@ -14,10 +14,7 @@ export function isBase64(text: string): boolean {
 
 /** Decodes a base64 text, at most its first `limit` characters. */
 export function base64Bytes(text: string, limit: number): Uint8Array {
-  const binary = atob(text.slice(0, limit - (limit % 4)));
-  const bytes = new Uint8Array(binary.length);
-  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
-  return bytes;
+  return Uint8Array.from(atob(text.slice(0, limit - (limit % 4))), (unit) => unit.charCodeAt(0));
 }
 
 function ascii(bytes: Uint8Array, from: number, to: number): string {

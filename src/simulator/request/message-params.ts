@@ -129,9 +129,9 @@ function checkSampling(body: JsonObject, thinking: Thinking, protocol: Protocol)
     const given = ['temperature', 'top_p', 'top_k'].find((key) => member(body, key) !== undefined);
     if (given !== undefined) throw invalid(`${given}: Extra inputs are not permitted`);
   }
-  const temperature = optionalNumber(body.temperature, 'temperature', 0, 1);
-  const topP = optionalNumber(body.top_p, 'top_p', 0, 1);
-  const topK = optionalNumber(body.top_k, 'top_k', 0, Number.POSITIVE_INFINITY);
+  const temperature = optionalNumber(body.temperature, 'temperature', 1);
+  const topP = optionalNumber(body.top_p, 'top_p', 1);
+  const topK = optionalNumber(body.top_k, 'top_k', Number.POSITIVE_INFINITY);
   if (topK !== undefined) requiredInteger(topK, 'top_k', 0);
   if (thinking.type === 'disabled') return;
   const documentation =

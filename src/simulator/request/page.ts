@@ -43,11 +43,10 @@ export function pageOf<Row extends { id: string }>(
   }
   const from = before === null ? at + 1 : Math.max(0, at - limit);
   const to = before === null ? from + limit : at;
-  const data = rows.slice(from, to);
-  return {
-    data,
-    has_more: before === null ? to < rows.length : from > 0,
-    first_id: data.at(0)?.id ?? null,
-    last_id: data.at(-1)?.id ?? null,
-  };
+  return onePage(rows.slice(from, to), before === null ? to < rows.length : from > 0);
+}
+
+/** Makes a page of these rows. */
+export function onePage<Row extends { id: string }>(data: Row[], has_more: boolean): Page<Row> {
+  return { data, has_more, first_id: data.at(0)?.id ?? null, last_id: data.at(-1)?.id ?? null };
 }

@@ -2,11 +2,7 @@ import { stringOrUndefined } from '../../json/object.ts';
 import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
 import { verifyGithub } from './signatures.ts';
 
-interface Written {
-  title?: unknown;
-  body?: unknown;
-  html_url?: unknown;
-}
+type Written = Partial<Record<'title' | 'body' | 'html_url', unknown>>;
 
 type GithubBody = Partial<
   Record<'action' | 'issue' | 'pull_request' | 'comment' | 'review' | 'discussion', Written & string>

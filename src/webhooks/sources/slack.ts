@@ -2,18 +2,8 @@ import { stringOrUndefined } from '../../json/object.ts';
 import { defineWebhook, MESSAGE_LABELS } from './define-webhook.ts';
 import { verifySlack } from './signatures.ts';
 
-interface SlackBody {
-  type?: unknown;
-  challenge?: unknown;
-  event_id?: unknown;
-  event?: {
-    type?: unknown;
-    subtype?: unknown;
-    bot_id?: unknown;
-    text?: unknown;
-    channel?: unknown;
-    ts?: unknown;
-  };
+interface SlackBody extends Partial<Record<'type' | 'challenge' | 'event_id', unknown>> {
+  event?: Partial<Record<'type' | 'subtype' | 'bot_id' | 'text' | 'channel' | 'ts', unknown>>;
 }
 
 /** Subtypes of messages that people wrote. Others say that a message was changed or deleted, or that somebody joined. */

@@ -2,19 +2,14 @@ import { stringOrUndefined } from '../../json/object.ts';
 import { defineWebhook, type IncomingEvent } from './define-webhook.ts';
 import { verifyStripe } from './signatures.ts';
 
-interface StripeObject {
-  id?: unknown;
-  object?: unknown;
-  reason?: unknown;
-  description?: unknown;
-  metadata?: unknown;
-  evidence?: unknown;
+type ObjectMember = 'id' | 'object' | 'reason' | 'description' | 'metadata' | 'evidence';
+
+interface StripeObject extends Partial<Record<ObjectMember, unknown>> {
   refunds?: { data?: StripeObject[] };
 }
 
 interface StripeBody {
   id?: unknown;
-  type?: unknown;
   data?: { object?: StripeObject };
 }
 

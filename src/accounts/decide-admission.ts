@@ -51,7 +51,7 @@ export function decideAdmission(
 ): AdmissionDecision | Promise<AdmissionDecision> {
   const { line } = state;
   const waiting = line.find(request.requestId);
-  if (waiting) return waiting;
+  if (waiting !== undefined) return waiting;
   const waits = (request.waitMs ?? 0) > 0;
   const canWait = waits && !line.isFull;
   const tryIt = (mayAsk: boolean) =>

@@ -101,6 +101,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     inputPrice: 0,
     outputPrice: 0,
     tokensPerSecond: 0,
+    isFast: false,
     cache: found.cache,
     steps: steps > 1 ? 'several' : 'one',
     compacts: false,
@@ -214,6 +215,7 @@ function noteTerms(
   terms.inputPrice = Math.max(terms.inputPrice, price.input);
   terms.outputPrice = Math.max(terms.outputPrice, asked.output);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
+  terms.isFast ||= fast;
 }
 
 /** An attempt to answer by one model: the model that was asked for, or a fallback that steps in for it. */

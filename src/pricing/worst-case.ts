@@ -111,7 +111,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     const rows = modelsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
     const told = promptTokensIn(found, window, options);
-    const { hidden, growth } = found.served;
+    const { hidden, growth, result } = found.served;
     const first = hidden ? { tokens: window, bounded: false } : told;
     const firstEstimated = hidden ? Math.min(window, told.tokens + servedStepTokens) : told.tokens;
     const output = asked ?? longestOutput(rows);
@@ -149,7 +149,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     worstCase.models.push(namesOf(options.models, attempt.model, alias));
     if (found.served.tools > 0) {
       const { window: widest = 0 } = terms.served ?? {};
-      const stepTokens = Math.min(growth, servedStepTokens);
+      const stepTokens = Math.min(result, servedStepTokens);
       terms.served = { uses, searches: found.searches, window: Math.max(widest, window), stepTokens };
     }
     noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });

@@ -12,7 +12,6 @@ import {
 } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { Model } from '../../pricing/models.ts';
-import { UNLIMITED_USES } from '../../pricing/prompt-features.ts';
 import { USUAL_PAUSE_MS } from '../../upstream/usage/hidden-output.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 
@@ -189,8 +188,9 @@ function costOfUnseenSteps(
   // The result of a running use may come at once. Behind it each prompt needs another step.
   const stepMs = LEAST_STEP_MS + (LEAST_CALL * 1_000) / tokensPerSecond;
   const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
-  // A step may search several times at once, and the last one may have begun.
-  const searched = Math.min(searchesLeft, (left + 1) * UNLIMITED_USES) * WEB_SEARCH_NANODOLLARS;
+  // A step may search several times at once, but each call was written.
+  const calls = Math.ceil((written + byClock(IN_FLIGHT_MS, tokensPerSecond)) / LEAST_CALL);
+  const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / LEAST_CALL) * prompt + running * result) * inputPrice + searched;
   // The results of all uses before stand in each prompt. (1 + 2 + … + n = n (n + 1) / 2)
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;

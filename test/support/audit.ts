@@ -24,7 +24,7 @@ export const MODELS = [
 export type Priced = (typeof MODELS)[number];
 const SEARCH = 10_000_000;
 /** Milliseconds until the API notices that its connection was closed. */
-const NOTICE_MS = 250;
+export const NOTICE_MS = 250;
 /** Milliseconds of silence after which the edge counts an answer as cut. */
 const IDLE_MS = 120_000;
 

@@ -11,7 +11,7 @@ import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { SendProgress } from '../../upstream/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
-import { writtenIn } from '../../upstream/usage/writing-speeds.ts';
+import { openOutputIn } from '../../upstream/usage/writing-speeds.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
@@ -240,7 +240,7 @@ export class Turn {
   #settle({ outcome, status, committed, next, bytes, calls }: PlannedEnd, meter: EndMeter | undefined, now: number) {
     const { agent, id } = next;
     // The answer is read without waiting for any listener.
-    const written = outcome.completed && this.#clock ? writtenIn(outcome.usage, this.#clock) : undefined;
+    const written = outcome.completed && this.#clock ? openOutputIn(outcome.usage, this.#clock) : undefined;
     return meter?.settle(written ? { ...outcome, written } : outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,

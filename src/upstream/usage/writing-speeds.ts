@@ -1,5 +1,6 @@
 /** Learns how fast models write, from answers that ended. What an interrupted answer can have cost is estimated by it. */
 
+import { HOUR_MS } from '../../async/durations.ts';
 import { getOrMake } from '../../cache/get-or-make.ts';
 import { LruCache } from '../../cache/lru.ts';
 import { isCount, type Usage, wholeCount } from '../../pricing/cost.ts';
@@ -7,13 +8,12 @@ import type { Settings } from '../../settings/settings.ts';
 import type { HiddenOutputClock } from './hidden-output.ts';
 
 /** What a model wrote in the open, from the first delta to the last. */
-export interface Written {
+export interface OpenOutput {
   tokens: number;
   /** The least milliseconds that it can have taken for them. */
   ms: number;
 }
 
-const HOUR_MS = 3_600_000;
 /** The hours that count, with the one that runs. */
 const HOURS = 6;
 /** A shorter answer measures the network more than the model. */
@@ -25,7 +25,7 @@ const LEAST_ACCOUNTS = 3;
 const MARGIN = 2;
 const LEAST_MOST = 100;
 /** The models that are remembered, each at each upstream and speed. */
-const MOST_REMEMBERED = 200;
+const MOST_SPEEDS = 200;
 
 /** What was learned in an hour. Its size does not grow with the answers. */
 interface Hour {
@@ -45,10 +45,10 @@ interface Hour {
  * answers whose reader waited for nobody, and the fastest of them counts, twice.
  */
 export class WritingSpeeds {
-  readonly #hours = new LruCache<string, Hour[]>({ most: MOST_REMEMBERED });
+  readonly #hours = new LruCache<string, Hour[]>({ most: MOST_SPEEDS });
 
   /** Notes what was written of an answer that has ended. */
-  note(key: string, account: string, { tokens, ms }: Written, now: number): void {
+  note(key: string, account: string, { tokens, ms }: OpenOutput, now: number): void {
     if (tokens < LEAST_TOKENS) return;
     const number = Math.floor(now / HOUR_MS);
     const hours = this.#recent(key, number);
@@ -78,21 +78,21 @@ export class WritingSpeeds {
 }
 
 /** A deployment's speeds, in this isolate. */
-const known = new WeakMap<Settings, WritingSpeeds>();
+const speedsByDeployment = new WeakMap<Settings, WritingSpeeds>();
 
 /** @returns what this isolate has learned of a deployment's models. */
 export function speedsOf(settings: Settings): WritingSpeeds {
-  return getOrMake(known, settings, () => new WritingSpeeds());
+  return getOrMake(speedsByDeployment, settings, () => new WritingSpeeds());
 }
 
 /**
  * @param clock the times of an answer whose reader waited for nobody
  * @returns what was written in the open; undefined if that cannot be told
  */
-export function writtenIn(
+export function openOutputIn(
   usage: Usage | undefined,
   { openMs, hasThought }: Pick<HiddenOutputClock, 'openMs' | 'hasThought'>,
-): Written | undefined {
+): OpenOutput | undefined {
   const thinking = usage?.output_tokens_details?.thinking_tokens;
   if (openMs === undefined || (hasThought && !isCount(thinking))) return undefined;
   return { tokens: wholeCount(usage?.output_tokens) - wholeCount(thinking), ms: openMs };

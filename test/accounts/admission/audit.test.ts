@@ -9,7 +9,7 @@ import { parseSettings, type Settings } from '../../../src/settings/settings.ts'
 import type { RequestOutcome } from '../../../src/upstream/outcome.ts';
 import { HiddenOutputClock } from '../../../src/upstream/usage/hidden-output.ts';
 import { UsageReader } from '../../../src/upstream/usage/usage-reader.ts';
-import { writtenIn } from '../../../src/upstream/usage/writing-speeds.ts';
+import { openOutputIn } from '../../../src/upstream/usage/writing-speeds.ts';
 import {
   type Answer,
   answerOf,
@@ -18,10 +18,10 @@ import {
   type Class,
   ENDS,
   type End,
-  hear,
   MODELS,
   random,
 } from '../../support/audit.ts';
+import { hear } from '../../support/hear.ts';
 
 const CASES = 150;
 const TAUGHT = 200;
@@ -70,7 +70,7 @@ function teach(settings: Settings): void {
       else if (type === 'content_block_delta') clock.touch(at, at - draw(0, 16));
     }
     const { report } = reader;
-    const outcome = { ...report, end: 'complete', written: writtenIn(report.usage, clock) } as const;
+    const outcome = { ...report, end: 'complete', written: openOutputIn(report.usage, clock) } as const;
     const bill = billOf(answer, Number.POSITIVE_INFINITY);
     expect(booked(answer, settings, outcome, `account-${seed % 5}`) / bill).toBeCloseTo(1, 2);
   }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { HiddenOutputClock } from '../../../src/upstream/usage/hidden-output.ts';
-import { WritingSpeeds, writtenIn } from '../../../src/upstream/usage/writing-speeds.ts';
+import { openOutputIn, WritingSpeeds } from '../../../src/upstream/usage/writing-speeds.ts';
 
 const TABLE = 500;
 const KEY = 'a model';
@@ -87,7 +87,7 @@ test('no answer seems slower than it was written, however late it is read', () =
         readAt = Math.max(readAt, at + late);
         clock.touch(readAt, at);
       }
-      const written = writtenIn({ output_tokens: output }, clock);
+      const written = openOutputIn({ output_tokens: output }, clock);
       expect(((written?.tokens ?? 0) * 1_000) / (written?.ms ?? Number.NaN)).toBeGreaterThanOrEqual(perSecond * 0.999);
     }),
   );
@@ -123,5 +123,5 @@ test.each([
   [['compaction', 'text'], {}, undefined],
   [[], {}, undefined],
 ])('of the blocks %j is taken what was written in the open', (types, details, expected) => {
-  expect(writtenIn({ output_tokens: 900, ...details }, clockOf(...types))).toEqual(expected);
+  expect(openOutputIn({ output_tokens: 900, ...details }, clockOf(...types))).toEqual(expected);
 });

@@ -11,6 +11,21 @@ import { ask, bodyOf } from './turns.ts';
 
 const encoder = new TextEncoder();
 
+export const event = (type: string, data: object = {}) =>
+  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+/** The first event of an answer. */
+export const START = event('message_start', {
+  message: {
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    content: [],
+    usage: { input_tokens: 100, output_tokens: 1 },
+  },
+});
+export const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
+
 /** Bytes that the turn which runs has taken. */
 let taken = 0;
 

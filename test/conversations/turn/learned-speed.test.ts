@@ -1,7 +1,7 @@
 import { beforeEach, expect, test } from 'vitest';
 import { stopClock } from '../../support/calendar.ts';
 import { stubOf } from '../../support/conversations.ts';
-import { answering, begun, keepTime, ledger, time, until } from '../../support/timed-turns.ts';
+import { answering, begin, begun, event, keepTime, ledger, START, time, until } from '../../support/timed-turns.ts';
 import { bodyOf, listen } from '../../support/turns.ts';
 
 keepTime();
@@ -14,18 +14,6 @@ beforeEach(() => {
 const INPUT = 4_000;
 const OUTPUT = 20_000;
 const SPEED = 60;
-const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const start = event('message_start', {
-  message: {
-    id: 'msg_1',
-    type: 'message',
-    role: 'assistant',
-    model: 'claude-opus-5-5',
-    content: [],
-    usage: { input_tokens: 100, output_tokens: 1 },
-  },
-});
-const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
 const said = event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } });
 const usage = { output_tokens: 10 * SPEED };
 
@@ -33,7 +21,7 @@ const usage = { output_tokens: 10 * SPEED };
 async function teach(answers: number): Promise<void> {
   answering(
     () => [
-      { at: 500, text: start + begin({ type: 'text', text: '' }) + said },
+      { at: 500, text: START + begin({ type: 'text', text: '' }) + said },
       {
         at: 10_500,
         text:
@@ -53,7 +41,7 @@ async function teach(answers: number): Promise<void> {
 
 /** @returns what a turn is booked at that is stopped after ten seconds of hidden thinking; nanodollars */
 async function bookedThinking(body: object): Promise<number> {
-  answering(() => [{ text: start + begin({ type: 'thinking', thinking: '', signature: '' }) }]);
+  answering(() => [{ text: START + begin({ type: 'thinking', thinking: '', signature: '' }) }]);
   time.now = Date.now();
   const stream = await begun('c1', body);
   await until(stream.getReader(), 'thinking');

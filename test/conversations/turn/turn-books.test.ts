@@ -8,24 +8,12 @@ import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../support/bi
 import { bindings, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { runs } from '../../support/runs.ts';
-import { answering, begun, keepTime, ledger, time, until } from '../../support/timed-turns.ts';
+import { answering, begin, begun, event, keepTime, ledger, START, time, until } from '../../support/timed-turns.ts';
 import { ask, bodyOf, listen } from '../../support/turns.ts';
 
 /** A turn looks at what has come about as often. */
 const TOGETHER_MS = 20;
 const OPUS = { input: 4_000, output: 20_000 };
-const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const START = event('message_start', {
-  message: {
-    id: 'msg_1',
-    type: 'message',
-    role: 'assistant',
-    model: 'claude-opus-5-5',
-    content: [],
-    usage: { input_tokens: 100, output_tokens: 1 },
-  },
-});
-const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
 /** Tokens that may be on their way: a quarter of a second. */
 const IN_FLIGHT = 125;
 const HIDDEN = START + begin({ type: 'thinking', thinking: '', signature: '' });

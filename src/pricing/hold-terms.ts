@@ -65,6 +65,8 @@ export interface Terms {
   outputPrice: Nanodollars;
   /** The most tokens that the model writes in a second. */
   tokensPerSecond: number;
+  /** Whether it may write at `speed: "fast"`; absent in what release 0.1 stored. */
+  isFast?: boolean;
   /** The longest cache lifetime that was asked for. */
   cache: 'none' | '5m' | '1h';
   /** Whether the API itself may call tools, so that there are several steps. */

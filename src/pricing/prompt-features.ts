@@ -96,17 +96,18 @@ export interface Served {
   uses: number;
   /** Whether any has no `max_uses`. */
   unlimited: boolean;
-  /** The most tokens that all uses add to the prompt; infinite if nothing limits them. */
+  /** The most tokens that all uses add to the prompt, and that one does; infinite if nothing limits them. */
   growth: number;
+  result: number;
   /** Whether the prompt has definitions that are not in the body. */
   hidden: boolean;
 }
 
-type ServedTool = Pick<Served, 'name' | 'growth' | 'hidden'> & { uses: number | undefined };
+type ServedTool = Pick<Served, 'name' | 'growth' | 'result' | 'hidden'> & { uses: number | undefined };
 
 /** A member that makes the API call tools which the body does not list. */
-const HIDDEN = { uses: undefined, growth: Number.POSITIVE_INFINITY, hidden: true };
-const NONE_SERVED: Served = { tools: 0, name: '', uses: 0, unlimited: false, growth: 0, hidden: false };
+const HIDDEN = { uses: undefined, growth: Number.POSITIVE_INFINITY, result: Number.POSITIVE_INFINITY, hidden: true };
+const NONE_SERVED: Served = { tools: 0, name: '', uses: 0, unlimited: false, growth: 0, result: 0, hidden: false };
 /** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
 export const MOST_ADVISORS = 64;
 
@@ -265,12 +266,12 @@ function servedTool(type: string, tool: Json): ServedTool {
   const uses = wholeNumber(tool.max_uses);
   const content = wholeNumber(tool.max_content_tokens);
   const isFetch = type.startsWith('web_fetch');
-  const growth =
-    isFetch && uses !== undefined && content !== undefined ? uses * (content + PER_PAGE) : Number.POSITIVE_INFINITY;
+  const result = isFetch && content !== undefined ? content + PER_PAGE : Number.POSITIVE_INFINITY;
   return {
     name: type.replace(/_\d+$/, '').slice(0, 64),
     uses,
-    growth,
+    growth: uses === 0 ? 0 : (uses ?? Number.POSITIVE_INFINITY) * result,
+    result,
     hidden: !SERVED_TOOLS.test(type),
   };
 }
@@ -283,13 +284,14 @@ export function noteModels(advisors: readonly Json[], found: PromptFeatures): vo
 }
 
 function serve(tool: ServedTool, found: PromptFeatures): void {
-  const { tools, name, uses, unlimited, growth, hidden } = found.served;
+  const { tools, name, uses, unlimited, growth, result, hidden } = found.served;
   found.served = {
     tools: tools + 1,
     name: name || tool.name,
     uses: uses + (tool.uses ?? 0),
     unlimited: unlimited || tool.uses === undefined,
     growth: growth + tool.growth,
+    result: Math.max(result, tool.result),
     hidden: hidden || tool.hidden,
   };
 }

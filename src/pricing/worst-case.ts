@@ -101,6 +101,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     inputPrice: 0,
     outputPrice: 0,
     tokensPerSecond: 0,
+    isFast: false,
     cache: found.cache,
     steps: steps > 1 ? 'several' : 'one',
     compacts: false,
@@ -110,7 +111,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     const rows = modelsOf(options.models, attempt.model);
     const window = Math.max(...rows.map((row) => row.max_input_tokens), wide ? 1_000_000 : 0);
     const told = promptTokensIn(found, window, options);
-    const { hidden, growth } = found.served;
+    const { hidden, growth, result } = found.served;
     const first = hidden ? { tokens: window, bounded: false } : told;
     const firstEstimated = hidden ? Math.min(window, told.tokens + servedStepTokens) : told.tokens;
     const output = asked ?? longestOutput(rows);
@@ -148,7 +149,7 @@ export function worstCaseOf(body: Json, options: WorstCaseOptions): { worstCase:
     worstCase.models.push(namesOf(options.models, attempt.model, alias));
     if (found.served.tools > 0) {
       const { window: widest = 0 } = terms.served ?? {};
-      const stepTokens = Math.min(growth, servedStepTokens);
+      const stepTokens = Math.min(result, servedStepTokens);
       terms.served = { uses, searches: found.searches, window: Math.max(widest, window), stepTokens };
     }
     noteTerms(terms, rows, attempt, first.tokens, { hold: geography, asked: body.inference_geo === 'us' ? 11 : 10 });
@@ -214,6 +215,7 @@ function noteTerms(
   terms.inputPrice = Math.max(terms.inputPrice, price.input);
   terms.outputPrice = Math.max(terms.outputPrice, asked.output);
   terms.tokensPerSecond = Math.max(terms.tokensPerSecond, ...rates);
+  terms.isFast ||= fast;
 }
 
 /** An attempt to answer by one model: the model that was asked for, or a fallback that steps in for it. */

@@ -3,6 +3,7 @@
 import type { SendProgress } from './send-request.ts';
 import type { StreamEnding } from './stream.ts';
 import { nothingSeen, type Report, reportOf } from './usage/usage-report.ts';
+import type { OpenOutput } from './usage/writing-speeds.ts';
 
 /** How an answer ended, for the ledger and the log. */
 export interface RequestOutcome extends Report {
@@ -18,6 +19,8 @@ export interface RequestOutcome extends Report {
   ttft_ms: number;
   /** For an answer that did not end by itself: the output tokens that it was settled at. */
   estimated_output?: number | undefined;
+  /** What was written in the open; absent if somebody may have made the upstream wait, so that it seemed slower than it is. */
+  written?: OpenOutput | undefined;
 }
 
 /** @returns the outcome of a try that nobody has answered. Times are milliseconds since 1970. */

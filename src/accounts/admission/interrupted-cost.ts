@@ -12,7 +12,6 @@ import {
 } from '../../pricing/cost.ts';
 import type { Terms } from '../../pricing/hold-terms.ts';
 import type { Model } from '../../pricing/models.ts';
-import { UNLIMITED_USES } from '../../pricing/prompt-features.ts';
 import { USUAL_PAUSE_MS } from '../../upstream/usage/hidden-output.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
 
@@ -49,11 +48,11 @@ const USUAL_RESULT = 8_000;
 /** Tokens of a result in a silence: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
 const LONG_RESULT = 25_000;
 /**
- * Milliseconds that a step of such a loop takes at least: the call is written, the tool answers, the prompt is read. Nobody has
+ * Milliseconds that a step of such a loop takes at least, beside its call: the tool answers, the prompt is read. Nobody has
  * measured it. A search alone takes longer.
  */
 const LEAST_STEP_MS = 300;
-/** The least tokens that a model writes to make a call. So a step that runs code takes at least the time of so many. */
+/** The least tokens that a model writes to make a call. A step that runs code may take no longer than that. */
 const LEAST_CALL = 20;
 /** Tokens that an advisor reads beside the conversation. */
 const PER_ADVICE = 2_048;
@@ -183,11 +182,15 @@ function costOfUnseenSteps(
     const added = Math.min(running * resultOf(USUAL_RESULT), served.window);
     return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
   }
-  const result = resultOf(LONG_RESULT);
+  // Long pages take their time.
+  const result = resultOf(lost_ms > USUAL_START_MS ? LONG_RESULT : USUAL_RESULT);
   const written = byClock(lost_ms, tokensPerSecond);
-  const left = Math.min(Math.max(0, served.uses - uses), Math.ceil(lost_ms / LEAST_STEP_MS));
-  // A step may search several times at once.
-  const searched = Math.min(searchesLeft, left * UNLIMITED_USES) * WEB_SEARCH_NANODOLLARS;
+  // The result of a running use may come at once. Behind it each prompt needs another step.
+  const stepMs = LEAST_STEP_MS + (LEAST_CALL * 1_000) / tokensPerSecond;
+  const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
+  // A step may search several times at once, but each call was written.
+  const calls = Math.ceil((written + byClock(IN_FLIGHT_MS, tokensPerSecond)) / LEAST_CALL);
+  const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / LEAST_CALL) * prompt + running * result) * inputPrice + searched;
   // The results of all uses before stand in each prompt. (1 + 2 + … + n = n (n + 1) / 2)
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;

@@ -5,6 +5,8 @@ import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
+import { speedsOf } from '../../upstream/usage/writing-speeds.ts';
 import { type StoredGrant, settlementOf } from './book-outcome.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
 
@@ -15,7 +17,8 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
     settle: (outcome, extra) => {
       const { startedAt } = grant;
       const models = pricesAt(settings, outcome.upstream);
-      const priced = settlementOf({ requestId, model, models }, outcome, grantAt(settings, outcome.upstream, grant));
+      const known = byLearnedSpeed(request, outcome, grantAt(settings, outcome.upstream, grant));
+      const priced = settlementOf({ requestId, model, models }, outcome, known);
       const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
       return {
@@ -54,6 +57,24 @@ export function grantOf(
 function grantAt(settings: Settings, upstream: string | undefined, grant: StoredGrant): StoredGrant {
   const stops = cancelStopsAt(settings, upstream);
   return stops === undefined ? grant : { ...grant, cancelStops: doesStop(stops, grant.terms?.streams ?? false) };
+}
+
+/** Notes how fast an answer was that has ended. @returns the grant of one that has not, with what was learned of others */
+function byLearnedSpeed(request: MeteredRequest, outcome: RequestOutcome, grant: StoredGrant): StoredGrant {
+  const { settings, model, identity } = request;
+  const { terms, models } = grant;
+  const now = Date.now();
+  const keyOf = (isFast: boolean) => {
+    const name = outcome.model ?? model;
+    const speed = isFast ? 'fast' : 'standard';
+    return `${settings.models.find(name)?.id ?? name}\n${outcome.upstream ?? ''}\n${speed}`;
+  };
+  const { written, usage } = outcome;
+  if (written) speedsOf(settings).note(keyOf(usage?.speed === 'fast'), identity.account, written, now);
+  // What several models write is bounded by the fastest one that may.
+  if (outcome.completed || terms?.isFast === undefined || terms.advisor || models?.length !== 1) return grant;
+  const tokensPerSecond = speedsOf(settings).most(keyOf(terms.isFast), terms.tokensPerSecond, now);
+  return { ...grant, terms: { ...terms, tokensPerSecond } };
 }
 
 function doesStop(stops: Settings['CANCEL_STOPS'], streams: boolean): boolean {

@@ -33,12 +33,12 @@ export async function readAnswerStream(
 ): Promise<{ how: TurnEnd; rest: Promise<boolean> | undefined }> {
   let how: TurnEnd | undefined;
   /** @returns whether this piece ends the turn */
-  const take = (piece: Uint8Array): boolean => {
+  const take = (piece: Uint8Array, since?: number): boolean => {
     // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
     if (abort.reason) throw abort.reason;
     timer.touch();
     turn.firstByteAt ??= now();
-    const taken = turn.take(piece, now());
+    const taken = turn.take(piece, now(), since === undefined ? 0 : Date.now() - since);
     how = taken.how;
     if (how) return true;
     publisher.publish(taken);
@@ -58,7 +58,7 @@ export async function readAnswerStream(
       const driven = pumpStream(stream);
       abort.readers = [driven.reader, teeReader];
       rest = driven.whole;
-      await readTee(teeReader, rest, SHOW_MS, take);
+      await readTee(teeReader, rest, SHOW_MS, (piece, _, since) => take(piece, since));
       teeReader.cancel().catch(() => {});
     }
     if (abort.reason) throw abort.reason;

@@ -11,6 +11,7 @@ import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { SendProgress } from '../../upstream/send-request.ts';
 import { ADVISOR, HiddenOutputClock } from '../../upstream/usage/hidden-output.ts';
 import type { Seen } from '../../upstream/usage/usage-report.ts';
+import { openOutputIn } from '../../upstream/usage/writing-speeds.ts';
 import { isPending, replayableBlocks } from '../history/replayable-blocks.ts';
 import { withTurn } from '../storage/history-cache.ts';
 import { refOf, type TurnRow, type TurnStatus } from '../storage/rows.ts';
@@ -111,8 +112,13 @@ export class Turn {
     this.#bytes = recovered?.bytes ?? 0;
   }
 
-  /** Takes a piece of the upstream's stream. @param now when it came; milliseconds since 1970 */
-  take(piece: Uint8Array, now: number): TakenPiece {
+  /**
+   * Takes a piece of the upstream's stream.
+   *
+   * @param now when it came, or was read; milliseconds since 1970
+   * @param lateMs how much earlier it may have come
+   */
+  take(piece: Uint8Array, now: number, lateMs = 0): TakenPiece {
     this.#bytes += piece.length;
     this.#now = now;
     const all: TakenPiece = { hasFraming: false, hasDelta: false };
@@ -131,7 +137,7 @@ export class Turn {
       if (how) all.how = how;
       return how === undefined ? end + 2 : undefined;
     });
-    if (all.hasDelta) this.#clock?.touch(now);
+    if (all.hasDelta) this.#clock?.touch(now, now - lateMs);
     return all;
   }
 
@@ -234,7 +240,9 @@ export class Turn {
 
   #settle({ outcome, status, committed, next, bytes, calls }: PlannedEnd, meter: EndMeter | undefined, now: number) {
     const { agent, id } = next;
-    return meter?.settle(outcome, {
+    // The answer is read without waiting for any listener.
+    const written = outcome.completed && this.#clock ? openOutputIn(outcome.usage, this.#clock) : undefined;
+    return meter?.settle(written ? { ...outcome, written } : outcome, {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
       opening: {

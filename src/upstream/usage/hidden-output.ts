@@ -28,6 +28,13 @@ export class HiddenOutputClock {
   #lastPing = Number.NEGATIVE_INFINITY;
   /** The time up to which the sum counts. Blocks that were read together must not be counted twice. */
   #counted = Number.NEGATIVE_INFINITY;
+  /** When the first delta behind all thinking was read; and when the last one came, at the earliest. */
+  #firstDelta: number | undefined;
+  #lastDelta = 0;
+  /** Whether every delta came as it was written, in one step of one model. */
+  #isOpen = true;
+  /** Whether there was a block of thinking. */
+  hasThought = false;
   #state: 'before' | 'thinking' | 'calling' | 'asking' | 'saying' | 'between' | 'served' | 'advising' = 'before';
 
   constructor(sentAt: number) {
@@ -50,11 +57,17 @@ export class HiddenOutputClock {
     else if (isThinkingType(blockType) || blockType === 'compaction') this.#state = 'thinking';
     else if (typeof blockType !== 'string' || !blockType.endsWith('tool_use')) this.#state = 'saying';
     else this.#state = blockType === 'tool_use' ? 'calling' : 'asking';
+    const isOther = blockType === 'fallback' || blockType === 'compaction';
+    if (isOther || this.#state === 'asking' || this.#state === 'advising') this.#isOpen = false;
   }
 
   /** Notes that a block ends. */
   stop(at: number, since = at): void {
-    if (this.#state === 'thinking') this.#count(at);
+    if (this.#state === 'thinking') {
+      this.#count(at);
+      this.#firstDelta = undefined;
+      this.hasThought = true;
+    }
     // After a call of the API's own tool, nothing is written until its result comes, except by an advisor.
     if (this.#state === 'asking') this.#state = 'served';
     else if (this.#state !== 'advising') this.#state = 'between';
@@ -62,9 +75,25 @@ export class HiddenOutputClock {
     this.#last = since;
   }
 
-  /** Notes that output was seen. @param since the earliest time at which it may have come */
-  touch(since: number): void {
+  /**
+   * Notes that output was seen.
+   *
+   * @param since the earliest time at which it may have come, as far as a silence after it is concerned
+   * @param earliest the same, for how fast it was written
+   */
+  touch(since: number, earliest = since): void {
     this.#last = since;
+    this.#lastDelta = earliest;
+    if (this.#firstDelta !== undefined) return;
+    this.#firstDelta = since;
+    // The input of a call may come in large pieces. What came before the first one was not seen as it was written.
+    if (this.#state === 'calling') this.#isOpen = false;
+  }
+
+  /** The least milliseconds from the first delta behind all thinking to the last one; undefined if there is no telling. */
+  get openMs(): number | undefined {
+    const first = this.#firstDelta;
+    return this.#isOpen && first !== undefined ? Math.max(0, this.#lastDelta - first) : undefined;
   }
 
   /** Notes a ping of the upstream. @param since the earliest time at which it may have come */

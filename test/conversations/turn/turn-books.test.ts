@@ -1,33 +1,19 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
-import { Turn } from '../../../src/conversations/turn/turn.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Upstream } from '../../../src/upstream/upstream.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../support/billed-answer.ts';
 import { bindings, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { resetAll } from '../../support/reset.ts';
 import { runs } from '../../support/runs.ts';
+import { answering, begin, begun, event, keepTime, ledger, START, time, until } from '../../support/timed-turns.ts';
 import { ask, bodyOf, listen } from '../../support/turns.ts';
 
-const encoder = new TextEncoder();
 /** A turn looks at what has come about as often. */
 const TOGETHER_MS = 20;
 const OPUS = { input: 4_000, output: 20_000 };
-const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const START = event('message_start', {
-  message: {
-    id: 'msg_1',
-    type: 'message',
-    role: 'assistant',
-    model: 'claude-opus-5-5',
-    content: [],
-    usage: { input_tokens: 100, output_tokens: 1 },
-  },
-});
-const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
 /** Tokens that may be on their way: a quarter of a second. */
 const IN_FLIGHT = 125;
 const HIDDEN = START + begin({ type: 'thinking', thinking: '', signature: '' });
@@ -36,101 +22,7 @@ const SAID =
   begin({ type: 'text', text: '' }) +
   event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: 'Hello there. ' } });
 
-/** Bytes that the turn which runs has taken. */
-let taken = 0;
-
-/** The clock of all conversations; 0 is the real one. */
-const time = { now: 0 };
-
-beforeEach(() => {
-  simulate();
-  time.now = Date.now();
-  const { take } = Turn.prototype;
-  const taking = vi.spyOn(Turn.prototype, 'take').mockImplementation(function (this: Turn, piece, now) {
-    const result = take.call(this, piece, now);
-    taken += piece.length;
-    return result;
-  });
-  onTestFinished(() => taking.mockRestore());
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
-    .mockImplementation(() => time.now || Date.now());
-  onTestFinished(() => spy.mockRestore());
-});
-afterEach(resetAll);
-
-/** Has every conversation answered by these pieces of a stream, each once its time has come, and by silence after them. */
-function answering(piecesOf: () => readonly { at?: number; text: string }[], isOpen = true): void {
-  const upstream: Upstream = {
-    baseURL: 'https://upstream.invalid',
-    apiKey: 'key',
-    simulated: false,
-    fetch: async (_, { signal }) => {
-      const sentAt = time.now;
-      let sent = 0;
-      taken = 0;
-      const rest = [...piecesOf()];
-      const aborted = new Promise<never>((_, reject) => {
-        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
-      });
-      aborted.catch(() => {});
-      const body = new ReadableStream(
-        {
-          type: 'bytes',
-          async pull(controller) {
-            const next = rest.shift();
-            if (next) {
-              // What came before has been read at its own time.
-              while (taken < sent) await new Promise((resolve) => setTimeout(resolve, 2));
-              if (next.at !== undefined) time.now = Math.ceil(sentAt + next.at);
-              sent += encoder.encode(next.text).length;
-              controller.enqueue(encoder.encode(next.text));
-            } else if (isOpen) await aborted;
-            else {
-              await new Promise((resolve) => setTimeout(resolve, 60));
-              controller.error(new Error('connection reset'));
-            }
-          },
-        },
-        { highWaterMark: 0 },
-      );
-      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
-    },
-  };
-  const spy = vi
-    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
-    .mockReturnValue(upstream);
-  onTestFinished(() => spy.mockRestore());
-}
-
-/** The ledger of alice, once nothing runs any more. */
-async function ledger() {
-  const account = accountStub(bindings, {}, 'alice');
-  await eventually(async () => {
-    expect((await account.standing()).running_requests).toBe(0);
-  });
-  return (await account.requests({ limit: 100 })).data;
-}
-
-async function begun(
-  id: string,
-  body: object = bodyOf('Hi', { max_tokens: 128_000 }),
-): Promise<ReadableStream<Uint8Array>> {
-  const answer = await ask(body, { id });
-  if (answer.kind !== 'stream') throw new Error(`no stream: ${JSON.stringify(answer)}`);
-  return answer.body;
-}
-
-/** Reads a stream until it has said this. */
-async function until(reader: ReadableStreamDefaultReader<Uint8Array>, said: string): Promise<string> {
-  let text = '';
-  while (!text.includes(said)) {
-    const { value, done } = await reader.read();
-    if (done) throw new Error(`it ended before ${said}: ${text}`);
-    text += new TextDecoder().decode(value);
-  }
-  return text;
-}
+keepTime();
 
 describe('a turn that is stopped', () => {
   test('while it thinks, unseen, it costs no more than the clock allows', async () => {

@@ -1,0 +1,184 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
+import {
+  type Answer,
+  answerOf,
+  billOf,
+  CLASSES,
+  type Class,
+  ENDS,
+  type End,
+  MODELS,
+  NOTICE_MS,
+  random,
+} from '../support/audit.ts';
+import { type Edge, startEdge } from '../support/edge.ts';
+import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
+import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
+
+/** Milliseconds of an answer that anybody hears. */
+const HEARD_MS = 1_500;
+const IDLE_MS = 1_500;
+const STALL_MS = 700;
+
+/** An answer, and how it ends. The API has done what it does until `endsAt`, and until then alone its ledger counts. */
+interface Case {
+  name: string;
+  kind: Class;
+  end: End;
+  answer: Answer;
+  endsAt: number;
+  /** Settles when everything before its end has been sent, with how many events that was. */
+  sent: PromiseWithResolvers<number>;
+  response?: ServerResponse;
+}
+
+let upstream: FakeUpstream;
+let edge: Edge;
+/** The edge that loses its power. */
+let mortal: Edge;
+let folder: string;
+const cases = new Map<string, Case>();
+
+const settings = () => ({
+  SIGNING_SECRET: SECRET,
+  ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
+  ANTHROPIC_BASE_URL: upstream.url,
+  UPSTREAM_MAX_RETRIES: '0',
+});
+const impatient = () => ({ ...settings(), STREAM_IDLE_MS: String(IDLE_MS) });
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'sluice-'));
+  upstream = await startUpstream((request, response) => void play(request, response));
+  edge = await startEdge(inject('worker'), impatient());
+  mortal = await startEdge(inject('worker'), settings(), folder);
+});
+
+afterAll(async () => {
+  await edge.stop();
+  await mortal.stop();
+  await upstream.stop();
+  await rm(folder, { recursive: true, force: true });
+});
+
+const wait = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, Math.max(0, milliseconds)));
+
+/** Answers a request as its case says, until its end. */
+async function play({ body }: Received, response: ServerResponse): Promise<void> {
+  const { metadata } = JSON.parse(body.toString()) as { metadata: { user_id: string } };
+  const one = cases.get(metadata.user_id);
+  if (!one) throw new Error(`no such case: ${metadata.user_id}`);
+  one.response = response;
+  const beganAt = performance.now();
+  const type = one.kind === 'whole' ? 'application/json' : 'text/event-stream';
+  response.writeHead(200, { 'content-type': type });
+  response.flushHeaders();
+  response.socket?.setNoDelay(true);
+  let events = 0;
+  for (const { at, event } of one.answer.deeds) {
+    if (event === undefined || at > one.endsAt) continue;
+    await wait(at - (performance.now() - beganAt));
+    response.write(event);
+    if (!event.startsWith('event: ping')) events += 1;
+  }
+  await wait(one.endsAt - (performance.now() - beganAt));
+  one.sent.resolve(events);
+}
+
+function caseOf(kind: Class, end: End, seed: number): Case {
+  const draw = random(seed);
+  const answer = answerOf(kind, MODELS[seed % MODELS.length] ?? MODELS[0], draw, { mosts: [256] });
+  const name = `${kind}-${end}`;
+  answer.body.metadata = { user_id: name };
+  const endsAt = draw(0, Math.min(HEARD_MS, (answer.deeds.at(-1)?.at ?? 0) * 0.99));
+  const one: Case = { name, kind, end, answer, endsAt, sent: Promise.withResolvers() };
+  cases.set(name, one);
+  return one;
+}
+
+/** @returns what the API bills for it */
+function billed({ kind, end, answer, endsAt }: Case): number {
+  // A whole answer is written to its end, whoever listens.
+  if (kind === 'whole') return billOf(answer, Number.POSITIVE_INFINITY);
+  const heard = answer.deeds.filter(({ at, event }) => event !== undefined && at <= endsAt);
+  // A silence begins with the last event, or with the headers.
+  const closedAt = end === 'silent' ? (heard.at(-1)?.at ?? 0) + IDLE_MS : endsAt + (end === 'stalled' ? STALL_MS : 0);
+  return billOf(answer, closedAt + NOTICE_MS);
+}
+
+async function api<T>(at: Edge, path: string, account: string, init: RequestInit = {}): Promise<T> {
+  const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(account, ['admin', 'messages'])) };
+  const response = await fetch(at.url + path, { ...init, headers });
+  return (await response.json()) as T;
+}
+
+/** Asks for an answer, and reads it until everything before its end has come. */
+async function begin(
+  { name, kind, end, answer, sent }: Case,
+  at: Edge,
+): Promise<{ leave: () => void; over: Promise<void> }> {
+  const leaving = new AbortController();
+  const isTurn = kind !== 'whole' && (end === 'stopped' || end === 'killed');
+  const body = isTurn ? { ...answer.body, conversation: name } : answer.body;
+  let events = 0;
+  const read = async () => {
+    const headers = { 'content-type': 'application/json', ...bearer(await tokenOf(name)) };
+    const init = { method: 'POST', headers, body: JSON.stringify(body), signal: leaving.signal };
+    const response = await fetch(`${at.url}/v1/messages`, init);
+    const decoder = new TextDecoder();
+    for await (const piece of response.body ?? []) {
+      events += decoder.decode(piece, { stream: true }).match(/^event: (?!ping)/gm)?.length ?? 0;
+    }
+  };
+  // It ends as the case says: by an error, too.
+  const over = read().catch(() => undefined);
+  const all = await sent.promise;
+  await expect.poll(() => events).toBeGreaterThanOrEqual(kind === 'whole' ? 0 : all);
+  return { leave: () => leaving.abort(), over };
+}
+
+/** Lets an answer end. */
+async function finish(one: Case): Promise<void> {
+  const { leave, over } = await begin(one, edge);
+  if (one.end === 'stopped' && one.kind !== 'whole') {
+    await api(edge, `/conversations/${one.name}/stop`, one.name, { method: 'POST' });
+  } else if (one.end === 'cut') one.response?.destroy();
+  else if (one.end === 'stalled') await wait(STALL_MS);
+  if (one.end !== 'cut' && one.end !== 'silent') leave();
+  await over;
+}
+
+test('no answer is booked below its bill over HTTP, of whatever class and however it ended', async () => {
+  const all = CLASSES.flatMap((kind, index) => ENDS.map((end, at) => caseOf(kind, end, index * ENDS.length + at)));
+  const killed = all.filter(({ end }) => end === 'killed');
+  const dying = Promise.all(killed.map((one) => begin(one, mortal)));
+  const finished = Promise.all(all.filter(({ end }) => end !== 'killed').map(finish));
+  const begun = await dying;
+  await mortal.kill();
+  for (const { leave } of begun) leave();
+  mortal = await startEdge(inject('worker'), settings(), folder);
+  await finished;
+  for (const one of all) {
+    const at = one.end === 'killed' ? mortal : edge;
+    if (one.end === 'killed') await api(at, `/conversations/${one.name}`, one.name);
+    const isHeld = one.end === 'killed' && one.kind === 'whole';
+    if (isHeld) {
+      // Its account settles it at its hold, once nobody has renewed that.
+      const { day } = await api<QuotaReport>(at, `/accounts/${one.name}`, one.name);
+      expect(day.held_usd * 1e9, one.name).toBeGreaterThanOrEqual(billed(one));
+      continue;
+    }
+    await expect
+      .poll(async () => (await api<QuotaReport>(at, `/accounts/${one.name}`, one.name)).running_requests)
+      .toBe(0);
+    const { data } = await api<{ data: LedgerRow[] }>(at, `/usage/requests?account=${one.name}`, one.name);
+    expect(data, one.name).toHaveLength(1);
+    expect(data[0]?.estimated, one.name).toBe(true);
+    expect(Math.round((data[0]?.cost_usd ?? 0) * 1e9), one.name).toBeGreaterThanOrEqual(Math.floor(billed(one)));
+  }
+});

@@ -1,0 +1,202 @@
+/**
+ * Answers of a Claude API that keeps a ledger of its own. What the edge books is compared with what the API bills: everything
+ * that it did until it noticed that its connection was closed.
+ */
+
+export const CLASSES = ['text', 'thinking', 'tools', 'search', 'fetch', 'code', 'mcp', 'whole'] as const;
+export const ENDS = ['stopped', 'left', 'cut', 'stalled', 'silent', 'killed'] as const;
+export type Class = (typeof CLASSES)[number];
+export type End = (typeof ENDS)[number];
+
+/** The auditor's own price list, in nanodollars a token, and the pace of each model in tokens a second. */
+export const MODELS = [
+  { id: 'claude-opus-5-5', input: 4_000, output: 20_000, pace: 30 },
+  { id: 'claude-sonnet-5-5', input: 2_000, output: 10_000, pace: 80 },
+  { id: 'claude-haiku-4-5-20251001', input: 1_000, output: 5_000, pace: 150 },
+  { id: 'claude-sonnet-4-6', input: 3_000, output: 15_000, pace: 300 },
+] as const;
+export type Priced = (typeof MODELS)[number];
+const SEARCH = 10_000_000;
+/** Milliseconds until the API notices that its connection was closed. */
+export const NOTICE_MS = 250;
+
+/** What the API does at a time: it sends an event, reads a prompt, searches, or has written tokens up to then. */
+export interface Deed {
+  at: number;
+  event?: string;
+  prompt?: number;
+  searches?: number;
+  /** Tokens that it writes, evenly, in the time from the deed before. */
+  written?: number;
+}
+
+export interface Answer {
+  model: Priced;
+  body: Record<string, unknown>;
+  deeds: Deed[];
+}
+
+/** A generator of numbers with a seed, so that a case can be repeated. */
+export type Draw = (least: number, most: number) => number;
+export function random(seed: number): Draw {
+  let state = seed | 0;
+  return (least, most) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return least + (((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296) * (most - least);
+  };
+}
+
+const eventOf = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+const PROSE = 'the gate of a sluice rises, and the water that waited behind it runs on to the mill below; '.repeat(200);
+/** About three and a half characters are a token of prose. */
+const proseOf = (tokens: number, perToken = 3.5) => {
+  const length = Math.ceil(tokens * perToken);
+  return PROSE.repeat(Math.ceil(length / PROSE.length)).slice(0, length);
+};
+
+const TOOLS: Record<Class, object> = {
+  text: {},
+  thinking: { thinking: { type: 'enabled', budget_tokens: 1_024 } },
+  tools: { tools: [{ name: 'f', description: 'Does it.', input_schema: { type: 'object' } }] },
+  search: { tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }] },
+  fetch: { tools: [{ type: 'web_fetch_20260209', name: 'web_fetch', max_uses: 8, max_content_tokens: 8_000 }] },
+  code: { tools: [{ type: 'code_execution_20260521', name: 'code_execution' }] },
+  mcp: {
+    mcp_servers: [{ type: 'url', url: 'https://example.com/mcp', name: 'm' }],
+    tools: [{ type: 'mcp_toolset', mcp_server_name: 'm' }],
+  },
+  whole: { stream: false },
+};
+/** The names of a served tool's blocks, how often it is used at most, and the most tokens of a result. */
+interface Served {
+  use: string;
+  name: string;
+  result: string;
+  uses: number;
+  most: number;
+}
+
+/**
+ * (The result of a use that runs is taken to have 8,000
+ * tokens at most: a longer one that comes in the last quarter of a second costs more than is booked.)
+ */
+const SERVED: Partial<Record<Class, Served>> = {
+  search: { use: 'server_tool_use', name: 'web_search', result: 'web_search_tool_result', uses: 8, most: 8_000 },
+  fetch: { use: 'server_tool_use', name: 'web_fetch', result: 'web_fetch_tool_result', uses: 8, most: 8_000 },
+  code: { use: 'server_tool_use', name: 'code_execution', result: 'code_execution_tool_result', uses: 10, most: 1_000 },
+  mcp: { use: 'mcp_tool_use', name: 'ask', result: 'mcp_tool_result', uses: 10, most: 4_000 },
+};
+/** Bytes a token: ids and hashes, JSON or Chinese, code, prose. */
+const DENSITIES = [1.5, 2.4, 3, 3.6];
+/** What callers ask for. An answer takes a third of it, or more. */
+const MOST_TOKENS = [512, 1_024, 2_048, 4_096];
+
+const oneOf = <T>(values: readonly T[], draw: Draw) => values[Math.floor(draw(0, values.length))] as T;
+
+/** How an answer differs from one that ends by itself. */
+interface Course {
+  /** What callers may ask for. */
+  mosts?: readonly number[];
+  /** Whether it goes on for as long as it may: what nobody hears the end of has mostly not ended. */
+  goesOn?: boolean;
+}
+
+/** Makes an answer of a class, as the API gives it: its events with their times, and its bill. */
+export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course = {}): Answer {
+  const { mosts = MOST_TOKENS, goesOn = false } = course;
+  const speed = (model.pace * draw(0.8, 1.2)) / 1_000;
+  const served = SERVED[kind];
+  // The API adds its tools to the prompt, and who uses them has more to say.
+  const prompt = Math.floor(served ? draw(2_000, 20_000) : draw(200, 6_000));
+  const most = oneOf(mosts, draw);
+  const length = most * (goesOn ? 1 : draw(0.33, 1));
+  const body = {
+    model: model.id,
+    max_tokens: kind === 'thinking' ? 1_024 + most : most,
+    stream: true,
+    messages: [{ role: 'user', content: proseOf(prompt - 50, oneOf(DENSITIES, draw)) }],
+    ...TOOLS[kind],
+  };
+  const usage = { input_tokens: prompt, output_tokens: 1 };
+  const deeds: Deed[] = [{ at: 0, prompt }];
+  let at = draw(300, 1_500);
+  let index = 0;
+  let written = 0;
+  let added = 0;
+  let thought = 0;
+  const say = (event: string) => deeds.push({ at, event });
+  const write = (tokens: number, event?: string) => {
+    at += tokens / speed;
+    written += tokens;
+    deeds.push({ at, written: tokens, ...(event === undefined ? {} : { event }) });
+  };
+  const block = (content_block: object, parts: () => void) => {
+    say(eventOf('content_block_start', { index, content_block }));
+    parts();
+    say(eventOf('content_block_stop', { index }));
+    index += 1;
+  };
+  const delta = (data: object) => eventOf('content_block_delta', { index, delta: data });
+  const text = (tokens: number) =>
+    block({ type: 'text', text: '' }, () => {
+      for (let left = tokens; left > 0; ) {
+        const piece = Math.min(left, Math.ceil(draw(1, 12)));
+        write(piece, delta({ type: 'text_delta', text: proseOf(piece) }));
+        left -= piece;
+      }
+    });
+  const call = (type: string, name: string) =>
+    block({ type, id: `t${index}`, name, input: {} }, () =>
+      write(
+        Math.ceil(draw(25, 60)),
+        delta({ type: 'input_json_delta', partial_json: '{"query":"how a sluice works"}' }),
+      ),
+    );
+  say(eventOf('message_start', { message: { id: 'm', type: 'message', model: model.id, usage, content: [] } }));
+  if (kind === 'thinking') {
+    const isShown = draw(0, 1) > 0.5;
+    block({ type: 'thinking', thinking: '', signature: '' }, () => {
+      for (let left = draw(50, 1_000); left > 0; left -= 10) {
+        write(10, isShown ? delta({ type: 'thinking_delta', thinking: proseOf(5) }) : undefined);
+      }
+      say(delta({ type: 'signature_delta', signature: 'c2ln' }));
+    });
+    thought = written;
+  }
+  const uses = served ? (goesOn ? served.uses : Math.ceil(draw(0, 8))) : 0;
+  for (let use = 0; served && use < uses; use += 1) {
+    if (draw(0, 1) > 0.6) text(draw(10, 60));
+    call(served.use, served.name);
+    if (kind === 'search') deeds.push({ at, searches: 1 });
+    const ends = at + draw(300, kind === 'code' ? 8_000 : 2_500);
+    // The API sends pings while a tool runs.
+    for (let ping = at + 1_000; ping < ends; ping += 1_000) deeds.push({ at: ping, event: eventOf('ping', {}) });
+    at = ends;
+    const tokens = Math.floor(draw(served.most / 10, served.most));
+    added += tokens;
+    const content = [{ type: 'text', text: proseOf(tokens) }];
+    block({ type: served.result, tool_use_id: `t${index - 1}`, content }, () => undefined);
+    deeds.push({ at, prompt: prompt + added + written });
+  }
+  text(kind === 'tools' ? Math.max(20, length - 60) : length);
+  if (kind === 'tools') call('tool_use', 'f');
+  at += draw(0, 60);
+  const final = { output_tokens: Math.round(written), output_tokens_details: { thinking_tokens: Math.round(thought) } };
+  say(eventOf('message_delta', { delta: { stop_reason: 'end_turn' }, usage: final }));
+  say(eventOf('message_stop', {}));
+  return { model, body, deeds: kind === 'whole' ? deeds.map(({ event: _, ...deed }) => deed) : deeds };
+}
+
+/** @returns what the API bills for what it has done until then; nanodollars. */
+export function billOf({ model, deeds }: Answer, until: number): number {
+  let bill = 0;
+  let before = 0;
+  for (const { at, prompt = 0, searches = 0, written = 0 } of deeds) {
+    if (at <= until) bill += prompt * model.input + searches * SEARCH + written * model.output;
+    else if (before < until) bill += ((until - before) / (at - before)) * written * model.output;
+    before = at;
+  }
+  return bill;
+}

@@ -1,0 +1,84 @@
+/** Hears answers of an audited API, as the edge does, until their connections end in every way. */
+import { MessageBuilder } from '../../src/conversations/turn/message-builder.ts';
+import { STORE_MS } from '../../src/conversations/turn/publisher.ts';
+import { unseenAtCrash } from '../../src/conversations/turn/restore-turn.ts';
+import { utf8 } from '../../src/http/bytes.ts';
+import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
+import { nothingSeen, type Report, reportOf } from '../../src/upstream/usage/usage-report.ts';
+import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from './audit.ts';
+
+/** Milliseconds of silence after which the edge counts an answer as cut. */
+const IDLE_MS = 120_000;
+
+/** What the edge knows of an answer that did not end by itself, and what that is billed. */
+export interface Heard {
+  report: Report;
+  billed: number;
+}
+
+/**
+ * Reads what came of an answer, as a relay does (late, in looks) or a turn (at once), until one of the ends.
+ *
+ * @param isLate whether an object that died may wake a minute later only
+ */
+export function hear(answer: Answer, end: End, draw: Draw, isLate: boolean): Heard {
+  const { deeds, body } = answer;
+  const last = deeds.at(-1)?.at ?? 0;
+  // Its last events are those of an answer that ended by itself.
+  const heardUntil = draw(0, last * 0.999);
+  const events = deeds.filter(({ at, event }) => event !== undefined && at <= heardUntil);
+  // Before the first event two seconds are usual: that short nobody can tell a silence from a start.
+  const stall = end === 'silent' ? IDLE_MS : end === 'stalled' ? draw(events.length > 0 ? 700 : 2_100, 60_000) : 0;
+  const closedAt = heardUntil + stall;
+  if (body.stream === false) {
+    // A whole answer is written to its end, whoever listens.
+    return {
+      report: { ...reportOf(undefined, 0), seen: nothingSeen(closedAt) },
+      billed: billOf(answer, last),
+    };
+  }
+  if (end === 'killed') return killed(answer, events, heardUntil, draw, isLate);
+  const reader = new UsageReader({ sentAt: 0 });
+  const lookMs = end === 'left' ? draw(1, 200) : 0;
+  let since = 0;
+  for (const { at, event = '' } of events) {
+    const readAt = lookMs === 0 ? at : Math.min(closedAt, Math.ceil(at / lookMs) * lookMs);
+    if (readAt - lookMs > since) since = readAt - lookMs;
+    reader.push(utf8(event), false, readAt, lookMs === 0 ? at : Math.min(since, at));
+  }
+  const report = reader.reportAt(closedAt);
+  const { seen = nothingSeen(closedAt) } = report;
+  return { report: { ...report, seen }, billed: billOf(answer, closedAt + NOTICE_MS) };
+}
+
+/** Stores what came as a conversation does, loses its object, and wakes it again. */
+function killed(answer: Answer, events: readonly Deed[], diedAt: number, draw: Draw, isLate: boolean): Heard {
+  const reader = new UsageReader({ sentAt: 0 });
+  const builder = new MessageBuilder();
+  let storedAt = 0;
+  let unseenMs = 0;
+  let coversUntil = 20_000;
+  for (const { at, event = '' } of events) {
+    // The object says every fifteen seconds that it goes on.
+    while (at > coversUntil - 5_000) coversUntil += 15_000;
+    const isDelta = event.startsWith('event: content_block_delta');
+    if (isDelta && diedAt - at < STORE_MS) break;
+    if (event.startsWith('event: ping')) continue;
+    reader.push(utf8(event), false, at);
+    builder.take(JSON.parse(event.slice(event.indexOf('data: ') + 6)));
+    storedAt = at;
+    unseenMs = reader.reportAt(at).seen?.unseen_ms ?? 0;
+  }
+  while (diedAt > coversUntil - 5_000) coversUntil += 15_000;
+  const wokeAt = diedAt + draw(50, isLate && draw(0, 1) > 0.5 ? 60_000 : 1_000);
+  const newest = events.length > 0 ? { at: storedAt, unseenMs } : undefined;
+  const crash = unseenAtCrash(newest, { sentAt: 0, beganAt: 0, coversUntil }, builder, wokeAt);
+  const report = reader.reportAt(storedAt);
+  const times = { unseen_ms: crash.unseenMs, silent_ms: 0, lost_ms: crash.lostMs };
+  // The connection may be closed a little later than its object died.
+  const closedAt = diedAt + draw(0, 500);
+  return {
+    report: { ...report, seen: { ...(report.seen ?? nothingSeen(0)), ...times } },
+    billed: billOf(answer, closedAt + NOTICE_MS),
+  };
+}

@@ -1,0 +1,128 @@
+/** Turns whose answers come on a clock that is the test's own. */
+import { afterEach, beforeEach, expect, onTestFinished, vi } from 'vitest';
+import { Conversation } from '../../src/conversations/conversation.ts';
+import { Turn } from '../../src/conversations/turn/turn.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
+import type { Upstream } from '../../src/upstream/upstream.ts';
+import { bindings, simulate } from './conversations.ts';
+import { eventually } from './eventually.ts';
+import { resetAll } from './reset.ts';
+import { ask, bodyOf } from './turns.ts';
+
+const encoder = new TextEncoder();
+
+export const event = (type: string, data: object = {}) =>
+  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
+/** The first event of an answer. */
+export const START = event('message_start', {
+  message: {
+    id: 'msg_1',
+    type: 'message',
+    role: 'assistant',
+    model: 'claude-opus-5-5',
+    content: [],
+    usage: { input_tokens: 100, output_tokens: 1 },
+  },
+});
+export const begin = (content_block: object) => event('content_block_start', { index: 0, content_block });
+
+/** Bytes that the turn which runs has taken. */
+let taken = 0;
+
+/** The clock of all conversations; 0 is the real one. */
+export const time = { now: 0 };
+
+/** Has each test of a file begin with the simulator and a clock of its own, and leave nothing behind. */
+export function keepTime(): void {
+  beforeEach(() => {
+    simulate();
+    time.now = Date.now();
+    const { take } = Turn.prototype;
+    const taking = vi.spyOn(Turn.prototype, 'take').mockImplementation(function (this: Turn, piece, now, lateMs) {
+      const result = take.call(this, piece, now, lateMs);
+      taken += piece.length;
+      return result;
+    });
+    onTestFinished(() => taking.mockRestore());
+    const spy = vi
+      .spyOn(Conversation.prototype as unknown as { now(): number }, 'now')
+      .mockImplementation(() => time.now || Date.now());
+    onTestFinished(() => spy.mockRestore());
+  });
+  afterEach(resetAll);
+}
+
+/** Has every conversation answered by these pieces of a stream, each once its time has come, and by silence after them. */
+export function answering(piecesOf: () => readonly { at?: number; text: string }[], isOpen = true): void {
+  const upstream: Upstream = {
+    baseURL: 'https://upstream.invalid',
+    apiKey: 'key',
+    simulated: false,
+    fetch: async (_, { signal }) => {
+      const sentAt = time.now;
+      let sent = 0;
+      taken = 0;
+      const rest = [...piecesOf()];
+      const aborted = new Promise<never>((_, reject) => {
+        signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
+      });
+      aborted.catch(() => {});
+      const body = new ReadableStream(
+        {
+          type: 'bytes',
+          async pull(controller) {
+            const next = rest.shift();
+            if (next) {
+              // What came before has been read at its own time.
+              while (taken < sent) await new Promise((resolve) => setTimeout(resolve, 2));
+              if (next.at !== undefined) time.now = Math.ceil(sentAt + next.at);
+              sent += encoder.encode(next.text).length;
+              controller.enqueue(encoder.encode(next.text));
+            } else if (isOpen) await aborted;
+            else {
+              await new Promise((resolve) => setTimeout(resolve, 60));
+              controller.error(new Error('connection reset'));
+            }
+          },
+        },
+        { highWaterMark: 0 },
+      );
+      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+    },
+  };
+  const spy = vi
+    .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
+    .mockReturnValue(upstream);
+  onTestFinished(() => spy.mockRestore());
+}
+
+/** The ledger of an account, once nothing runs any more. */
+export async function ledger(name = 'alice') {
+  const account = accountStub(bindings, {}, name);
+  await eventually(async () => {
+    expect((await account.standing()).running_requests).toBe(0);
+  });
+  return (await account.requests({ limit: 100 })).data;
+}
+
+/** Begins a turn. @returns its stream */
+export async function begun(
+  id: string,
+  body: object = bodyOf('Hi', { max_tokens: 128_000 }),
+  account = 'alice',
+): Promise<ReadableStream<Uint8Array>> {
+  const answer = await ask(body, { id, account });
+  if (answer.kind !== 'stream') throw new Error(`no stream: ${JSON.stringify(answer)}`);
+  return answer.body;
+}
+
+/** Reads a stream until it has said this. */
+export async function until(reader: ReadableStreamDefaultReader<Uint8Array>, said: string): Promise<string> {
+  let text = '';
+  while (!text.includes(said)) {
+    const { value, done } = await reader.read();
+    if (done) throw new Error(`it ended before ${said}: ${text}`);
+    text += new TextDecoder().decode(value);
+  }
+  return text;
+}

@@ -225,7 +225,7 @@ async function pour(
 }
 
 /** @returns the value of a promise, or undefined if it takes longer. */
-function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
+export function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     const waiting = setTimeout(resolve, milliseconds, undefined);
     coming.then(

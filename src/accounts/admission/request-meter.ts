@@ -5,6 +5,7 @@ import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
+import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { type StoredGrant, settlementOf } from './book-outcome.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
 
@@ -15,7 +16,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
     settle: (outcome, extra) => {
       const { startedAt } = grant;
       const models = pricesAt(settings, outcome.upstream);
-      const priced = settlementOf({ requestId, model, models }, outcome, grantAt(settings, outcome.upstream, grant));
+      const priced = settlementOf({ requestId, model, models }, outcome, grantAt(settings, outcome, grant));
       const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
       return {
@@ -49,11 +50,13 @@ export function grantOf(
 
 /**
  * @returns the grant for a request that ran at an upstream. Upstreams differ in whether they stop when the connection
- * closes.
+ * closes, and what rides stops as a stream does.
  */
-function grantAt(settings: Settings, upstream: string | undefined, grant: StoredGrant): StoredGrant {
-  const stops = cancelStopsAt(settings, upstream);
-  return stops === undefined ? grant : { ...grant, cancelStops: doesStop(stops, grant.terms?.streams ?? false) };
+function grantAt(settings: Settings, { upstream, rides = false }: RequestOutcome, grant: StoredGrant): StoredGrant {
+  const stops = cancelStopsAt(settings, upstream) ?? (rides ? settings.CANCEL_STOPS : undefined);
+  return stops === undefined
+    ? grant
+    : { ...grant, cancelStops: doesStop(stops, rides || grant.terms?.streams === true) };
 }
 
 function doesStop(stops: Settings['CANCEL_STOPS'], streams: boolean): boolean {

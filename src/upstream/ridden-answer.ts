@@ -1,0 +1,114 @@
+/** Reads an answer that rides: a stream, of which the caller gets the whole message, or its error. */
+
+import { encoder, utf8 } from '../http/bytes.ts';
+import { maskedBytes } from '../http/secrets.ts';
+import { parseObject } from '../json/object.ts';
+import type { BufferedAnswer } from './buffered-answer.ts';
+import { keepBuffer, pumpStream, readTee } from './carry/tee-reader.ts';
+import type { Exchange } from './exchange.ts';
+import { endOf, interrupted, timedOut } from './failure.ts';
+import { verdict } from './judge.ts';
+import { withinMoment } from './stream.ts';
+import { UsageReader } from './usage/usage-reader.ts';
+import { reportOf } from './usage/usage-report.ts';
+import { WholeMessage } from './whole-message.ts';
+
+/** Milliseconds between two reads of what has come. Each wakes the isolate, and nobody waits for it. */
+const LAZY_WAIT_MS = 200;
+/** Milliseconds that a complete answer waits for the upstream to close the stream, so that its connection can be used again. */
+const CLOSE_MS = 25;
+/** The headers of a stream that a whole answer does not have. */
+const OF_STREAMS = ['cache-control', 'x-accel-buffering', 'connection'];
+
+/**
+ * Reads a stream to its end, and puts its message together.
+ *
+ * @param exchange its `seen` tells what has come, by which an answer is settled that did not come whole
+ * @throws UpstreamFailure when the stream breaks off, falls silent or is malformed; the controller's reason when it was aborted
+ */
+export async function readRidden(
+  response: Response,
+  body: ReadableStream<Uint8Array>,
+  exchange: Exchange,
+): Promise<BufferedAnswer> {
+  const { controller, course, startedAt, watchdog } = exchange;
+  const usage = new UsageReader({ sentAt: course.sentAt ?? startedAt });
+  const message = new WholeMessage();
+  exchange.seen = () => usage.report;
+  exchange.expectBody();
+  const take = (piece: Uint8Array, _isAll = true, since = Date.now()) => {
+    watchdog.touch();
+    usage.push(piece, false, Date.now(), since);
+    message.push(piece);
+    return message.ended;
+  };
+  try {
+    if (course.opening) {
+      take(course.opening);
+      keepBuffer(course.opening);
+    }
+    if (!message.ended) await readLate(body, Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4), take);
+    message.end();
+  } catch (thrown) {
+    const { aborted, reason } = controller.signal;
+    // A malformed stream goes on, and would have to be paid.
+    if (!aborted) controller.abort(interrupted(false));
+    // A caller that has got nothing yet is told so, as with an answer that does not ride.
+    if (aborted && endOf(reason) === 'silent' && usage.report.bytes === 0) throw timedOut();
+    throw aborted ? reason : interrupted(false, thrown);
+  } finally {
+    watchdog.stop();
+  }
+  return message.error === undefined ? wholeAnswer(message) : refusedAnswer(response, message.error, usage);
+}
+
+/**
+ * Reads a stream in large pieces. The runtime itself fetches the pieces as they come, and JavaScript reads a copy, late: to read
+ * each event as it comes would cost several times as much, and to wait for many bytes would hide a silence.
+ */
+async function readLate(
+  body: ReadableStream<Uint8Array>,
+  waitMs: number,
+  take: (piece: Uint8Array, isAll: boolean, since: number) => boolean,
+): Promise<void> {
+  const [stream, copy] = body.tee();
+  const { reader, whole } = pumpStream(stream);
+  const late = copy.getReader({ mode: 'byob' });
+  await readTee(late, whole, waitMs, take);
+  if ((await withinMoment(whole, CLOSE_MS)) === undefined)
+    for (const one of [late, reader]) one.cancel().catch(ignoreEnd);
+}
+
+/** Ignores the error of cancelling a stream that has ended or broken meanwhile: the answer is complete. */
+function ignoreEnd(): void {}
+
+/** @throws UpstreamFailure for a stream that has ended without its end, or was no message */
+function wholeAnswer({ ended, text }: WholeMessage): BufferedAnswer {
+  // The caller parses it, too. Whatever the upstream has written, a whole answer is JSON.
+  const json = ended && text !== undefined ? parseObject(text) : undefined;
+  if (text === undefined || json?.type !== 'message') throw interrupted(false);
+  const body = encoder.encode(text);
+  return { kind: 'answer', body, json, report: reportOf(json, body.length), refusal: undefined };
+}
+
+/** @returns the answer for an `error` event. What came before it is settled as that of a stream */
+function refusedAnswer(response: Response, error: string, { report }: UsageReader): BufferedAnswer {
+  const refusal = verdict(response, { text: error, elapsedMs: 0 });
+  if (refusal.kind === 'answer') throw interrupted(false);
+  const body = maskedBytes(utf8(error));
+  return {
+    kind: 'error',
+    body,
+    json: parseObject(body),
+    report: { ...report, error_type: refusal.forOperator },
+    refusal,
+  };
+}
+
+/** @returns the head of the whole answer that a stream has become. */
+export function wholeHead({ status, headers }: Response): Pick<Response, 'status' | 'headers'> {
+  const whole = new Headers(headers);
+  for (const name of OF_STREAMS) whole.delete(name);
+  whole.set('content-type', 'application/json');
+  return { status, headers: whole };
+}

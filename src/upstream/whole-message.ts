@@ -1,0 +1,193 @@
+import { endOfString, memberTexts } from '../json/edit.ts';
+import { parseOrUndefined } from '../json/parse.ts';
+import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
+
+/** The JSON texts of an object's values, by key. */
+type Members = Map<string, string>;
+
+/** What ends a delta after its last string. The API pads some deltas with spaces. */
+const DELTA_TAIL = / *\} *\} */y;
+/** The JSON texts of types of deltas that do not simply add to members of the same names. */
+const INPUT = '"input_json_delta"';
+const CITATION = '"citations_delta"';
+const THINKING = '"thinking_delta"';
+const FINAL = new Set(['"signature_delta"', '"compaction_delta"']);
+
+/** A block of a message: what its start has, and what its deltas have added. */
+class BlockText {
+  readonly #members: Members;
+  /** The insides of strings that have grown, by member. */
+  readonly #strings = new Map<string, string[]>();
+  /** The insides of the strings that together are the JSON of a tool's input. */
+  readonly #input: string[] = [];
+  readonly #citations: string[] = [];
+
+  constructor(members: Members) {
+    this.#members = members;
+  }
+
+  /** Adds a delta. @returns the list that the inside of its string was added to; undefined for any other delta */
+  add(delta: Members): string[] | undefined {
+    const type = delta.get('type') ?? '';
+    let list: string[] | undefined;
+    for (const [name, value] of delta) {
+      // A progress display, which is no member of the block.
+      if (name === 'type' || (type === THINKING && name === 'estimated_tokens')) continue;
+      if (type === CITATION && name === 'citation') this.#citations.push(value);
+      else if (type === INPUT && name === 'partial_json') list = this.#input;
+      else if (FINAL.has(type) || !isString(value)) this.#replace(name, value);
+      else list = this.#stringsOf(name) ?? this.#replace(name, value);
+      if (list && isString(value)) list.push(value.slice(1, -1));
+    }
+    return delta.size === 2 ? list : undefined;
+  }
+
+  #replace(name: string, value: string): undefined {
+    this.#strings.delete(name);
+    this.#members.set(name, value);
+  }
+
+  #stringsOf(name: string): string[] | undefined {
+    const first = this.#members.get(name);
+    if (first === undefined || !isString(first)) return undefined;
+    const strings = this.#strings.get(name) ?? [first.slice(1, -1)];
+    this.#strings.set(name, strings);
+    return strings;
+  }
+
+  get text(): string {
+    const members = new Map(this.#members);
+    for (const [name, strings] of this.#strings) members.set(name, `"${strings.join('')}"`);
+    if (this.#citations.length > 0) members.set('citations', `[${this.#citations.join(',')}]`);
+    const input = parseOrUndefined(`"${this.#input.join('')}"`);
+    // The end of an answer may have cut an input. Then it is not JSON, and the whole answer of the API has none, either.
+    if (typeof input === 'string' && parseOrUndefined(input) !== undefined) members.set('input', input);
+    return objectOf(members);
+  }
+}
+
+/**
+ * Puts a message together from the events of its stream: the same JSON as the API's own whole answer. All of it stays text, so
+ * that each number, escape and tool input stays as it was written.
+ */
+export class WholeMessage {
+  /** Whether `message_stop` or an `error` has come. */
+  ended = false;
+  /** The data of an `error` event. */
+  error: string | undefined;
+  readonly #frames = new FrameReader();
+  #message: Members | undefined;
+  /** By the text of their index, in the order of their starts. */
+  readonly #blocks = new Map<string, BlockText>();
+  /** How the last delta began, up to its string, if the next one may begin in the same way; and where its string belongs. */
+  #head = '';
+  #grown: string[] = [];
+  /** The strings of deltas with this beginning, as they are in this piece. */
+  #run: string[] = [];
+
+  /**
+   * Takes the next piece of the stream. Its buffer may be reused afterwards.
+   *
+   * @throws SyntaxError for data that is not JSON. Not all such data is noticed here
+   */
+  push(piece: Uint8Array): void {
+    this.#frames.scan(piece, (text, start, end) => {
+      if (!this.#takeSimilar(text, start, end)) this.#take(readFrame(text, start, end));
+      return this.ended ? undefined : end + 2;
+    });
+    this.#endRun();
+  }
+
+  /** Takes an event at the end of the stream that lacks only its empty line. */
+  end(): void {
+    if (!this.ended) this.#take(this.#frames.last);
+  }
+
+  /** The message as JSON; undefined if none has begun. */
+  get text(): string | undefined {
+    const blocks = Array.from(this.#blocks.values(), ({ text }) => text);
+    this.#message?.set('content', `[${blocks.join(',')}]`);
+    return this.#message && objectOf(this.#message);
+  }
+
+  /** Takes a delta that differs from the one before in its string only, as most do. @returns false for any other event */
+  #takeSimilar(text: string, start: number, end: number): boolean {
+    const head = this.#head;
+    if (head === '' || !text.startsWith(head, start)) return false;
+    const from = start + head.length;
+    const to = endOfString(text, from - 1);
+    if (!isDeltaTail(text, to, end)) return false;
+    this.#run.push(text.slice(from, to - 1));
+    return true;
+  }
+
+  /** Joins the strings of similar deltas, so that the text of the piece does not stay in memory because of them. */
+  #endRun(): void {
+    if (this.#run.length === 0) return;
+    this.#grown.push(this.#run.join(''));
+    this.#run = [];
+  }
+
+  #take(frame: Frame | undefined): void {
+    if (!frame || frame.event === 'ping') return;
+    this.#endRun();
+    this.#head = '';
+    const { event, data, text } = frame;
+    if (event === 'error') this.error = data;
+    if (event === 'error' || event === 'message_stop') this.ended = true;
+    else if (event === 'message_start') this.#message = memberTexts(memberTexts(data).get('message') ?? '');
+    else if (event === 'content_block_start') this.#start(memberTexts(data));
+    else if (event === 'content_block_delta') this.#grow(memberTexts(data), text);
+    else if (event === 'message_delta') this.#change(memberTexts(data));
+  }
+
+  #start(event: Members): void {
+    const members = memberTexts(event.get('content_block') ?? '');
+    this.#blocks.set(event.get('index') ?? '', new BlockText(members));
+    if (members.get('type') !== '"fallback"') return;
+    // The model that steps in inside the API writes the rest of the answer.
+    const model = memberTexts(members.get('to') ?? '').get('model');
+    if (model !== undefined) this.#message?.set('model', model);
+  }
+
+  /** @param text the event as it came, if the next one may have the same form */
+  #grow(event: Members, text: string | undefined): void {
+    const delta = memberTexts(event.get('delta') ?? '');
+    const list = this.#blocks.get(event.get('index') ?? '')?.add(delta);
+    if (!list || !text?.startsWith(DELTA_LINES)) return;
+    const string = [...delta.values()].at(-1) ?? '';
+    const at = text.lastIndexOf(string);
+    if (!isString(string) || !isDeltaTail(text, at + string.length, text.length - 2)) return;
+    this.#head = text.slice(0, at + 1);
+    this.#grown = list;
+  }
+
+  /** Merges a `message_delta`. Skips nulls, because it lacks much of what `message_start` has; its `delta` ends the message. */
+  #change(event: Members): void {
+    const message = this.#message;
+    if (!message) return;
+    for (const [name, value] of event) {
+      if (name === 'delta') {
+        for (const [key, told] of memberTexts(value))
+          if (key !== 'container' || told !== 'null') message.set(key, told);
+      } else if (name === 'usage') {
+        const usage = memberTexts(message.get('usage') ?? '');
+        for (const [key, told] of memberTexts(value)) if (told !== 'null' || !usage.has(key)) usage.set(key, told);
+        message.set('usage', objectOf(usage));
+      } else if (name !== 'type' && value !== 'null') message.set(name, value);
+    }
+  }
+}
+
+function isString(json: string): boolean {
+  return json.startsWith('"');
+}
+
+function isDeltaTail(text: string, at: number, end: number): boolean {
+  DELTA_TAIL.lastIndex = at;
+  return DELTA_TAIL.test(text) && DELTA_TAIL.lastIndex === end;
+}
+
+function objectOf(members: Members): string {
+  return `{${Array.from(members, ([key, value]) => `${JSON.stringify(key)}:${value}`).join(',')}}`;
+}

@@ -1,4 +1,4 @@
-import { endOfString, memberTexts } from '../json/edit.ts';
+import { endOfString, itemTexts, memberTexts } from '../json/edit.ts';
 import { parseOrUndefined } from '../json/parse.ts';
 import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
 
@@ -58,7 +58,11 @@ class BlockText {
   get text(): string {
     const members = new Map(this.#members);
     for (const [name, strings] of this.#strings) members.set(name, `"${strings.join('')}"`);
-    if (this.#citations.length > 0) members.set('citations', `[${this.#citations.join(',')}]`);
+    if (this.#citations.length > 0) {
+      const cited = members.get('citations') ?? '';
+      const all = [...(cited.startsWith('[') ? itemTexts(cited) : []), ...this.#citations];
+      members.set('citations', `[${all.join(',')}]`);
+    }
     const input = parseOrUndefined(`"${this.#input.join('')}"`);
     // The end of an answer may have cut an input. Then it is not JSON, and the whole answer of the API has none, either.
     if (typeof input === 'string' && parseOrUndefined(input) !== undefined) members.set('input', input);
@@ -172,7 +176,7 @@ export class WholeMessage {
           if (key !== 'container' || told !== 'null') message.set(key, told);
       } else if (name === 'usage') {
         const usage = memberTexts(message.get('usage') ?? '');
-        for (const [key, told] of memberTexts(value)) if (told !== 'null' || !usage.has(key)) usage.set(key, told);
+        for (const [key, told] of memberTexts(value)) if (told !== 'null') usage.set(key, told);
         message.set('usage', objectOf(usage));
       } else if (name !== 'type' && value !== 'null') message.set(name, value);
     }

@@ -223,7 +223,7 @@ function placeHold(
   const { limits, rules } = state.limits;
   const { requestId, conversation, prefix, token } = request;
   const known = budget.holds.get(requestId);
-  if (known) return admitHeld(state, request, known, now);
+  if (known) return admitHeld(state, request, known, now, state.leases.of(request));
   // How much the answer will store is not known yet, but the size of the question is.
   const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
   const full = storing && storage.full(storing, limits, now);
@@ -272,14 +272,20 @@ function placeHold(
   state.leases.noteHold(leases);
   state.leases.renew(leases, now);
   state.alarm.wakeFor(hold.deadline);
-  return admitHeld(state, request, hold, now);
+  return admitHeld(state, request, hold, now, leases);
 }
 
-function admitHeld(state: AccountState, request: AdmissionRequest, hold: Hold, now: number): AdmissionDecision {
+function admitHeld(
+  state: AccountState,
+  request: AdmissionRequest,
+  hold: Hold,
+  now: number,
+  leases: ReturnType<Leases['of']>,
+): AdmissionDecision {
   const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
   const standing = quotaStatusNow(state, now, hold.token ?? undefined);
   const isOwn = standing.token !== undefined || PERIODS.some((period) => standing[period] !== undefined);
-  const inUsd = isOwn || state.leases.of(request).some(({ lease }) => lease.purses(now).length > 0);
+  const inUsd = isOwn || leases.some(({ lease }) => lease.purses(now).length > 0);
   return {
     outcome: 'admitted',
     hold: hold.nanodollars,

@@ -12,7 +12,7 @@ import { headersWithin } from './headers-within.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import { AS_STREAM, ridesAt } from './riding.ts';
+import { AS_STREAM, isStreamRefusal, ridesAt } from './riding.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
@@ -151,6 +151,7 @@ async function judgeRefused(
   const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
   const judged = verdict(response, { text, elapsedMs: course.elapsedMs ?? 0 });
+  course.refusesStreams = course.rides === true && isStreamRefusal(judged, text);
   // Another upstream might have the model.
   const mayBeElsewhere = response.status === 404 && given.isOneOfSeveral && model !== undefined;
   const isMissed = mayBeElsewhere && upstream.missesModel(text, model);

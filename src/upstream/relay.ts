@@ -8,7 +8,7 @@ import { endOf } from './failure.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { readRidden, wholeHead } from './ridden-answer.ts';
-import { noteOnlyWhole, readStreamRefusal } from './riding.ts';
+import { noteOnlyWhole } from './riding.ts';
 import type { Payment, SendRequest } from './send-request.ts';
 import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
@@ -143,10 +143,8 @@ async function sendRiding(
   how: Parameters<Exchange['send']>[1],
 ): Promise<Response> {
   const { course } = exchange;
-  const first = await exchange.send(call, how);
-  if (!course.rides || first.ok) return first;
-  const { response: refused, isOfStream } = await readStreamRefusal(first, course.elapsedMs);
-  if (!isOfStream) return refused;
+  const refused = await exchange.send(call, how);
+  if (!course.refusesStreams) return refused;
   await refused.body?.cancel();
   course.leave?.(false);
   const { upstream: only } = course;

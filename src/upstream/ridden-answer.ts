@@ -4,7 +4,7 @@ import { encoder, utf8 } from '../http/bytes.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { parseObject } from '../json/object.ts';
 import type { BufferedAnswer } from './buffered-answer.ts';
-import { keepBuffer, pumpStream, readTee } from './carry/tee-reader.ts';
+import { keepBuffer, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, timedOut } from './failure.ts';
 import { verdict } from './judge.ts';
@@ -43,11 +43,10 @@ export async function readRidden(
     return message.ended;
   };
   try {
-    if (course.opening) {
-      take(course.opening);
-      keepBuffer(course.opening);
-    }
-    if (!message.ended) await readLate(body, Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4), take);
+    // The first piece is read at once: it counts the prompt.
+    const opening = course.opening ?? (await readFirst(body));
+    if (opening && !take(opening)) await readLate(body, Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4), take);
+    if (course.opening) keepBuffer(course.opening);
     message.end();
   } catch (thrown) {
     const { aborted, reason } = controller.signal;
@@ -60,6 +59,14 @@ export async function readRidden(
     watchdog.stop();
   }
   return message.error === undefined ? wholeAnswer(message) : refusedAnswer(response, message.error, usage);
+}
+
+/** @returns the first piece of a stream; undefined if it has none */
+async function readFirst(body: ReadableStream<Uint8Array>): Promise<Uint8Array | undefined> {
+  const reader = body.getReader({ mode: 'byob' });
+  const { value }: Piece = await reader.read(new Uint8Array(new ArrayBuffer(SMALL_PIECE_BYTES)));
+  reader.releaseLock();
+  return value && value.length > 0 ? value : undefined;
 }
 
 /**

@@ -5,8 +5,7 @@
 
 import { getOrMake } from '../cache/get-or-make.ts';
 import { isObject } from '../json/object.ts';
-import { readStart } from './carry/read-start.ts';
-import { verdict } from './judge.ts';
+import type { UpstreamVerdict } from './judge.ts';
 import type { BodyChanges } from './kinds/kind.ts';
 
 /** What changes in the body of an answer that rides. */
@@ -39,16 +38,9 @@ export function noteOnlyWhole(owner: object, name = ''): void {
 }
 
 /**
- * Reads why an answer that should ride was refused.
- *
- * @returns the response as it came, and whether the same request can be sent whole: the refusal speaks of streams, which the
- *   caller has not asked for, and costs nothing
+ * @returns whether an upstream has refused a request only because it rides: it speaks of streams, for which the caller has not
+ *   asked, and bills nothing
  */
-export async function readStreamRefusal(
-  refused: Response,
-  elapsedMs = 0,
-): Promise<{ response: Response; isOfStream: boolean }> {
-  const { text, response } = await readStart(refused);
-  const { kind, mayHaveRun } = verdict(response, { text, elapsedMs });
-  return { response, isOfStream: kind === 'request' && !mayHaveRun && /stream/i.test(text) };
+export function isStreamRefusal({ kind, mayHaveRun }: UpstreamVerdict, text: string): boolean {
+  return kind === 'request' && !mayHaveRun && /stream/i.test(text);
 }

@@ -1,11 +1,12 @@
 import { pause } from '../async/pause.ts';
+import { readStart } from './carry/read-start.ts';
 import { upstreamRemoved } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { Failover } from './failover.ts';
 import { headersWithin } from './headers-within.ts';
 import { reachedNobody, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
-import { AS_STREAM, ridesAt } from './riding.ts';
+import { AS_STREAM, isStreamRefusal, ridesAt } from './riding.ts';
 import { mayRunAgain, type SendOptions, type SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -61,7 +62,12 @@ async function sendUntil(
     course.elapsedMs = elapsedMs;
     const wait = last ? undefined : waitBeforeRetry(response, attempt);
     const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
-    if (response && !again) return response;
+    if (response && !again) {
+      if (!rides || response.ok) return response;
+      const { text, response: refused } = await readStart(response);
+      course.refusesStreams = isStreamRefusal(verdict(refused, { text, elapsedMs }), text);
+      return refused;
+    }
     const tried = response
       ? await readRefusal(response, elapsedMs)
       : verdict({ thrown: failure }, { text: '', elapsedMs });

@@ -92,7 +92,7 @@ export class WholeMessage {
   /**
    * Takes the next piece of the stream. Its buffer may be reused afterwards.
    *
-   * @throws SyntaxError for data that is not JSON. Not all such data is noticed here
+   * @throws SyntaxError for data that is not JSON. Only a fault inside a delta's string is not noticed here
    */
   push(piece: Uint8Array): void {
     this.#frames.scan(piece, (text, start, end) => {
@@ -138,6 +138,8 @@ export class WholeMessage {
     this.#head = '';
     const { event, data, text } = frame;
     if (event === 'error') this.error = data;
+    // Its members are found in its text, where not every fault would show.
+    else if (parseOrUndefined(data) === undefined) throw new SyntaxError('an event whose data is not JSON');
     if (event === 'error' || event === 'message_stop') this.ended = true;
     else if (event === 'message_start') this.#message = memberTexts(memberTexts(data).get('message') ?? '');
     else if (event === 'content_block_start') this.#start(memberTexts(data));

@@ -107,9 +107,9 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     refuseEncoding(response);
     const isStream = response.ok && isEventStream(response);
     if (course.rides && !isStream) course.rides = false;
+    const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
+    const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
     if (isStream && response.body && !course.rides) {
-      const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
-      const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
@@ -117,9 +117,10 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const expected = request.expectsMessage ? 'message' : 'anything';
     const read =
       course.rides && response.body
-        ? await readRidden(response, response.body, exchange)
+        ? await readRidden(response, response.body, exchange, reading)
         : await readAnswer(response, exchange, expected);
-    const report = request.readsIds ? { ...read.report, made: idsMade(read.json) } : read.report;
+    // What rides has its ids in its report.
+    const report = readsIds && !course.rides ? { ...read.report, made: idsMade(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
     return bufferedResponse(course.rides ? wholeHead(response) : response, read, {
       requestId: options.requestId,

@@ -1,5 +1,7 @@
 /** Reads an answer that rides: a stream, of which the caller gets the whole message, or its error. */
 
+import { inSteps, type Steps } from '../async/in-steps.ts';
+import { joinedPieces } from '../http/body-pieces.ts';
 import { encoder, utf8 } from '../http/bytes.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { parseObject } from '../json/object.ts';
@@ -9,14 +11,16 @@ import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, timedOut } from './failure.ts';
 import { verdict } from './judge.ts';
 import { withinMoment } from './stream.ts';
-import { UsageReader } from './usage/usage-reader.ts';
-import { reportOf } from './usage/usage-report.ts';
+import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
+import type { Report } from './usage/usage-report.ts';
 import { WholeMessage } from './whole-message.ts';
 
 /** Milliseconds between two reads of what has come. Each wakes the isolate, and nobody waits for it. */
 const LAZY_WAIT_MS = 200;
 /** Milliseconds that a complete answer waits for the upstream to close the stream, so that its connection can be used again. */
 const CLOSE_MS = 25;
+/** The characters of a message that are encoded without a break. */
+const STEP_LENGTH = 1_048_576;
 /** The headers of a stream that a whole answer does not have. */
 const OF_STREAMS = ['cache-control', 'x-accel-buffering', 'connection'];
 
@@ -30,9 +34,10 @@ export async function readRidden(
   response: Response,
   body: ReadableStream<Uint8Array>,
   exchange: Exchange,
+  reading: UsageReaderOptions,
 ): Promise<BufferedAnswer> {
-  const { controller, course, startedAt, watchdog } = exchange;
-  const usage = new UsageReader({ sentAt: course.sentAt ?? startedAt });
+  const { controller, course, watchdog } = exchange;
+  const usage = new UsageReader(reading);
   const message = new WholeMessage();
   exchange.seen = () => usage.report;
   exchange.expectBody();
@@ -58,7 +63,16 @@ export async function readRidden(
   } finally {
     watchdog.stop();
   }
-  return message.error === undefined ? wholeAnswer(message) : refusedAnswer(response, message.error, usage);
+  if (message.error !== undefined) return refusedAnswer(response, message.error, usage.report);
+  if (!message.isWhole) throw interrupted(false);
+  const written = await inSteps(encoded(message.parts()));
+  return {
+    kind: 'answer',
+    body: written,
+    json: undefined,
+    report: usage.wholeReport ?? usage.report,
+    refusal: undefined,
+  };
 }
 
 /** @returns the first piece of a stream; undefined if it has none */
@@ -89,17 +103,23 @@ async function readLate(
 /** Ignores the error of cancelling a stream that has ended or broken meanwhile: the answer is complete. */
 function ignoreEnd(): void {}
 
-/** @throws UpstreamFailure for a stream that has ended without its end, or was no message */
-function wholeAnswer({ ended, text }: WholeMessage): BufferedAnswer {
-  // The caller parses it, too. Whatever the upstream has written, a whole answer is JSON.
-  const json = ended && text !== undefined ? parseObject(text) : undefined;
-  if (text === undefined || json?.type !== 'message') throw interrupted(false);
-  const body = encoder.encode(text);
-  return { kind: 'answer', body, json, report: reportOf(json, body.length), refusal: undefined };
+/** Encodes parts of a text together. */
+function* encoded(parts: Iterable<string>): Steps<Uint8Array> {
+  const pieces: Uint8Array[] = [];
+  let text = '';
+  for (const part of parts) {
+    text += part;
+    if (text.length < STEP_LENGTH) continue;
+    pieces.push(encoder.encode(text));
+    text = '';
+    yield STEP_LENGTH;
+  }
+  pieces.push(encoder.encode(text));
+  return joinedPieces(pieces);
 }
 
 /** @returns the answer for an `error` event. What came before it is settled as that of a stream */
-function refusedAnswer(response: Response, error: string, { report }: UsageReader): BufferedAnswer {
+function refusedAnswer(response: Response, error: string, report: Report): BufferedAnswer {
   const refusal = verdict(response, { text: error, elapsedMs: 0 });
   if (refusal.kind === 'answer') throw interrupted(false);
   const body = maskedBytes(utf8(error));

@@ -55,18 +55,20 @@ class BlockText {
     return strings;
   }
 
-  get text(): string {
-    const members = new Map(this.#members);
-    for (const [name, strings] of this.#strings) members.set(name, `"${strings.join('')}"`);
+  /** Yields its JSON, in parts. */
+  *parts(): Generator<string> {
     if (this.#citations.length > 0) {
-      const cited = members.get('citations') ?? '';
+      const cited = this.#members.get('citations') ?? '';
       const all = [...(cited.startsWith('[') ? itemTexts(cited) : []), ...this.#citations];
-      members.set('citations', `[${all.join(',')}]`);
+      this.#members.set('citations', `[${all.join(',')}]`);
     }
     const input = parseOrUndefined(`"${this.#input.join('')}"`);
     // The end of an answer may have cut an input. Then it is not JSON, and the whole answer of the API has none, either.
-    if (typeof input === 'string' && parseOrUndefined(input) !== undefined) members.set('input', input);
-    return objectOf(members);
+    if (typeof input === 'string' && parseOrUndefined(input) !== undefined) this.#members.set('input', input);
+    yield* objectParts(this.#members, (name, value) => {
+      const strings = this.#strings.get(name);
+      return strings ? ['"', ...strings, '"'] : [value];
+    });
   }
 }
 
@@ -92,7 +94,7 @@ export class WholeMessage {
   /**
    * Takes the next piece of the stream. Its buffer may be reused afterwards.
    *
-   * @throws SyntaxError for data that is not JSON. Only a fault inside a delta's string is not noticed here
+   * @throws SyntaxError for data that is not JSON
    */
   push(piece: Uint8Array): void {
     this.#frames.scan(piece, (text, start, end) => {
@@ -107,11 +109,26 @@ export class WholeMessage {
     if (!this.ended) this.#take(this.#frames.last);
   }
 
-  /** The message as JSON; undefined if none has begun. */
-  get text(): string | undefined {
-    const blocks = Array.from(this.#blocks.values(), ({ text }) => text);
-    this.#message?.set('content', `[${blocks.join(',')}]`);
-    return this.#message && objectOf(this.#message);
+  /** Whether it is a message, and has come to its end. */
+  get isWhole(): boolean {
+    return this.ended && this.#message?.get('type') === '"message"';
+  }
+
+  /** Yields the JSON of the message, in parts. It is valid, since all that came was. */
+  *parts(): Generator<string> {
+    const message = this.#message ?? new Map<string, string>();
+    if (!message.has('content')) message.set('content', '[]');
+    yield* objectParts(message, (name, value) => (name === 'content' ? this.#content() : [value]));
+  }
+
+  *#content(): Generator<string> {
+    let before = '[';
+    for (const block of this.#blocks.values()) {
+      yield before;
+      yield* block.parts();
+      before = ',';
+    }
+    yield before === '[' ? '[]' : ']';
   }
 
   /** Takes a delta that differs from the one before in its string only, as most do. @returns false for any other event */
@@ -125,11 +142,13 @@ export class WholeMessage {
     return true;
   }
 
-  /** Joins the strings of similar deltas, so that the text of the piece does not stay in memory because of them. */
+  /** Checks the strings of similar deltas, and joins them, so that the text of the piece does not stay because of them. */
   #endRun(): void {
     if (this.#run.length === 0) return;
-    this.#grown.push(this.#run.join(''));
+    const joined = this.#run.join('');
     this.#run = [];
+    JSON.parse(`"${joined}"`);
+    this.#grown.push(joined);
   }
 
   #take(frame: Frame | undefined): void {
@@ -139,7 +158,7 @@ export class WholeMessage {
     const { event, data, text } = frame;
     if (event === 'error') this.error = data;
     // Its members are found in its text, where not every fault would show.
-    else if (parseOrUndefined(data) === undefined) throw new SyntaxError('an event whose data is not JSON');
+    else JSON.parse(data);
     if (event === 'error' || event === 'message_stop') this.ended = true;
     else if (event === 'message_start') this.#message = memberTexts(memberTexts(data).get('message') ?? '');
     else if (event === 'content_block_start') this.#start(memberTexts(data));
@@ -195,5 +214,16 @@ function isDeltaTail(text: string, at: number, end: number): boolean {
 }
 
 function objectOf(members: Members): string {
-  return `{${Array.from(members, ([key, value]) => `${JSON.stringify(key)}:${value}`).join(',')}}`;
+  return [...objectParts(members, (_, value) => [value])].join('');
+}
+
+/** Yields the JSON of an object, in parts. @param partsOf returns the parts of a member's value */
+function* objectParts(members: Members, partsOf: (name: string, value: string) => Iterable<string>): Generator<string> {
+  let before = '{';
+  for (const [name, value] of members) {
+    yield `${before}${JSON.stringify(name)}:`;
+    yield* partsOf(name, value);
+    before = ',';
+  }
+  yield before === '{' ? '{}' : '}';
 }

@@ -10,10 +10,7 @@ import { finalMessage, madeMessage, sseOf } from '../support/made-messages.ts';
 import { runs } from '../support/runs.ts';
 
 /** @returns the message of a stream that comes in pieces of these lengths, over and over */
-function wholeOf(
-  stream: string | Uint8Array,
-  lengths: readonly number[] = [Number.MAX_SAFE_INTEGER],
-): string | undefined {
+function wholeOf(stream: string | Uint8Array, lengths: readonly number[] = [Number.MAX_SAFE_INTEGER]): string {
   const bytes = typeof stream === 'string' ? utf8(stream) : stream;
   const message = new WholeMessage();
   // One buffer for all pieces, as the reader has it.
@@ -26,7 +23,7 @@ function wholeOf(
     at += piece.length;
   }
   message.end();
-  return message.text;
+  return [...message.parts()].join('');
 }
 
 /** Numbers that a parser would change, and strings whose escapes it would resolve. */

@@ -115,12 +115,12 @@ export const settingsSchema = z.object({
   ),
   STREAM_HEADERS_MS: z.described(
     countSetting(60_000, 1),
-    'How long to wait for the headers of an answer that goes up as a stream. Then it may be tried again.',
+    'How long to wait for the headers of a stream. Then the request may be sent again.',
   ),
   STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
   RIDE_STREAMS: z.described(
     z._default(z.enum(['true', 'false']), 'true'),
-    '`false`: what is asked for as a whole answer never goes up as a stream.',
+    '`false`: a request without `stream` never goes up as a stream.',
   ),
   HOLD_WAIT_MS: z.described(
     countSetting(30_000),

@@ -6,23 +6,20 @@ import { encoder, utf8 } from '../http/bytes.ts';
 import { maskedBytes } from '../http/secrets.ts';
 import { parseObject } from '../json/object.ts';
 import type { BufferedAnswer } from './buffered-answer.ts';
+import { LAZY_WAIT_MS } from './carry/carry.ts';
 import { keepBuffer, type Piece, pumpStream, readTee, SMALL_PIECE_BYTES } from './carry/tee-reader.ts';
 import type { Exchange } from './exchange.ts';
 import { endOf, interrupted, timedOut } from './failure.ts';
 import { verdict } from './judge.ts';
-import { withinMoment } from './stream.ts';
+import { MOMENT_MS, withinMoment } from './stream.ts';
 import { UsageReader, type UsageReaderOptions } from './usage/usage-reader.ts';
 import type { Report } from './usage/usage-report.ts';
 import { WholeMessage } from './whole-message.ts';
 
-/** Milliseconds between two reads of what has come. Each wakes the isolate, and nobody waits for it. */
-const LAZY_WAIT_MS = 200;
-/** Milliseconds that a complete answer waits for the upstream to close the stream, so that its connection can be used again. */
-const CLOSE_MS = 25;
 /** The characters of a message that are encoded without a break. */
 const STEP_LENGTH = 1_048_576;
 /** The headers of a stream that a whole answer does not have. */
-const OF_STREAMS = ['cache-control', 'x-accel-buffering', 'connection'];
+const OF_STREAMS = ['cache-control', 'x-accel-buffering'];
 
 /**
  * Reads a stream to its end, and puts its message together.
@@ -49,7 +46,7 @@ export async function readRidden(
   };
   try {
     // The first piece is read at once: it counts the prompt.
-    const opening = course.opening ?? (await readFirst(body));
+    const opening = course.opening ?? (await firstPiece(body));
     if (opening && !take(opening)) await readLate(body, Math.min(LAZY_WAIT_MS, watchdog.limitMs / 4), take);
     if (course.opening) keepBuffer(course.opening);
     message.end();
@@ -76,7 +73,7 @@ export async function readRidden(
 }
 
 /** @returns the first piece of a stream; undefined if it has none */
-async function readFirst(body: ReadableStream<Uint8Array>): Promise<Uint8Array | undefined> {
+async function firstPiece(body: ReadableStream<Uint8Array>): Promise<Uint8Array | undefined> {
   const reader = body.getReader({ mode: 'byob' });
   const { value }: Piece = await reader.read(new Uint8Array(new ArrayBuffer(SMALL_PIECE_BYTES)));
   reader.releaseLock();
@@ -96,7 +93,7 @@ async function readLate(
   const { reader, whole } = pumpStream(stream);
   const late = copy.getReader({ mode: 'byob' });
   await readTee(late, whole, waitMs, take);
-  if ((await withinMoment(whole, CLOSE_MS)) === undefined)
+  if ((await withinMoment(whole, MOMENT_MS)) === undefined)
     for (const one of [late, reader]) one.cancel().catch(ignoreEnd);
 }
 

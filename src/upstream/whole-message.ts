@@ -1,4 +1,4 @@
-import { endOfString, itemTexts, memberTexts } from '../json/edit.ts';
+import { edit, endOfString, itemTexts, memberTexts } from '../json/edit.ts';
 import { parseOrUndefined } from '../json/parse.ts';
 import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
 
@@ -8,10 +8,10 @@ type Members = Map<string, string>;
 /** What ends a delta after its last string. The API pads some deltas with spaces. */
 const DELTA_TAIL = / *\} *\} */y;
 /** The JSON texts of types of deltas that do not simply add to members of the same names. */
-const INPUT = '"input_json_delta"';
-const CITATION = '"citations_delta"';
-const THINKING = '"thinking_delta"';
-const FINAL = new Set(['"signature_delta"', '"compaction_delta"']);
+const INPUT_DELTA = '"input_json_delta"';
+const CITATION_DELTA = '"citations_delta"';
+const THINKING_DELTA = '"thinking_delta"';
+const FINAL_DELTAS = new Set(['"signature_delta"', '"compaction_delta"']);
 
 /** A block of a message: what its start has, and what its deltas have added. */
 class BlockText {
@@ -32,10 +32,10 @@ class BlockText {
     let list: string[] | undefined;
     for (const [name, value] of delta) {
       // A progress display, which is no member of the block.
-      if (name === 'type' || (type === THINKING && name === 'estimated_tokens')) continue;
-      if (type === CITATION && name === 'citation') this.#citations.push(value);
-      else if (type === INPUT && name === 'partial_json') list = this.#input;
-      else if (FINAL.has(type) || !isString(value)) this.#replace(name, value);
+      if (name === 'type' || (type === THINKING_DELTA && name === 'estimated_tokens')) continue;
+      if (type === CITATION_DELTA && name === 'citation') this.#citations.push(value);
+      else if (type === INPUT_DELTA && name === 'partial_json') list = this.#input;
+      else if (FINAL_DELTAS.has(type) || !isString(value)) this.#replace(name, value);
       else list = this.#stringsOf(name) ?? this.#replace(name, value);
       if (list && isString(value)) list.push(value.slice(1, -1));
     }
@@ -196,9 +196,8 @@ export class WholeMessage {
         for (const [key, told] of memberTexts(value))
           if (key !== 'container' || told !== 'null') message.set(key, told);
       } else if (name === 'usage') {
-        const usage = memberTexts(message.get('usage') ?? '');
-        for (const [key, told] of memberTexts(value)) if (told !== 'null') usage.set(key, told);
-        message.set('usage', objectOf(usage));
+        const told = [...memberTexts(value)].filter(([, text]) => text !== 'null');
+        message.set('usage', edit(message.get('usage') ?? '{}', Object.fromEntries(told)));
       } else if (name !== 'type' && value !== 'null') message.set(name, value);
     }
   }
@@ -211,10 +210,6 @@ function isString(json: string): boolean {
 function isDeltaTail(text: string, at: number, end: number): boolean {
   DELTA_TAIL.lastIndex = at;
   return DELTA_TAIL.test(text) && DELTA_TAIL.lastIndex === end;
-}
-
-function objectOf(members: Members): string {
-  return [...objectParts(members, (_, value) => [value])].join('');
 }
 
 /** Yields the JSON of an object, in parts. @param partsOf returns the parts of a member's value */

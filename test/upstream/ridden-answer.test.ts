@@ -456,6 +456,34 @@ describe('an upstream that takes no streams', () => {
   });
 });
 
+test('it goes to the next upstream where the first byte is late', async () => {
+  const entries = ['east', 'west'].map((name) => ({
+    name,
+    kind: 'anthropic',
+    base_url: `https://${name}.late.test`,
+    first_byte_ms: 80,
+  }));
+  const app = testApp(
+    ({ url, signal }) => {
+      if (url.hostname.startsWith('west')) return sse(EVENTS.join(''));
+      return new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason), { once: true }));
+    },
+    {
+      ...LIMITED,
+      UPSTREAM: '',
+      ANTHROPIC_API_KEY: '',
+      UPSTREAMS: JSON.stringify(entries),
+      UPSTREAM_EAST_KEY: 'key-of-east',
+      UPSTREAM_WEST_KEY: 'key-of-west',
+    },
+  );
+  expect(await (await app.post('/v1/messages', ASK)).json()).toEqual(WHOLE);
+  expect((await rowsOf(app)).map(({ status, estimated }) => [status, estimated])).toEqual([
+    ['complete', false],
+    ['retried', true],
+  ]);
+});
+
 test('a whole answer to a request that rides is the answer', async () => {
   const app = testApp(() => Response.json(WHOLE), LIMITED);
   const response = await app.post('/v1/messages', ASK);

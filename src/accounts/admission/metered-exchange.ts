@@ -138,7 +138,7 @@ export class MeteredExchange {
     // What does not stream may have cost a whole hold: whoever asked decides about that once more.
     repeats: () =>
       this.#ran < MOST_RAN - 1 &&
-      (this.granted.grant.terms?.streams === true || (this.rides && tried().rides === true)),
+      (this.granted.grant.terms?.streams === true || (this.rides && tried().rides !== false)),
     settle: () => this.#settleTried(tried()),
     admit: async () => {
       this.#options.onAsking?.(this.#earlier);

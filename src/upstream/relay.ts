@@ -148,6 +148,8 @@ async function sendRiding(
   if (!course.refusesStreams) return refused;
   await refused.body?.cancel();
   course.leave?.(false);
+  // It was refused, so nothing has run.
+  course.sentAt = undefined;
   const { upstream: only } = course;
   const { routing = { streams: false } } = call;
   const whole = await exchange.send(

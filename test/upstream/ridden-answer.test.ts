@@ -453,6 +453,10 @@ describe('an upstream that takes no streams', () => {
       ['east.ride.test', false],
       ['east.ride.test', false],
     ]);
+    expect((await rowsOf(app)).map(({ status, estimated }) => [status, estimated])).toEqual([
+      ['complete', false],
+      ['complete', false],
+    ]);
   });
 });
 

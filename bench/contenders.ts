@@ -111,6 +111,15 @@ export const contenders: Contender[] = [
       ...delayAdded(2),
     ],
   },
+  // An account with a limit in USD. The bare Worker passes the same events on, where this one puts the message together.
+  {
+    ...deployed,
+    name: 'riding',
+    worker: 'wrangler.toml',
+    vars: { ...deployed.vars, DEFAULT_LIMITS: '{"usd_per_day":1000000}' },
+    workloads: ['ridden'],
+    ceilings: [{ workload: 'ridden', figure: 'cpu', of: 'ratio', max: 1 }],
+  },
   {
     ...beginning(64),
     name: 'turn',

@@ -11,6 +11,10 @@ export interface Workload {
   promptBytes: number;
   /** Requests of one measurement of CPU and throughput, several at once. */
   requests: number;
+  /** The `max_tokens` of the request. Default: 1,024 */
+  maxTokens?: number;
+  /** How many body bytes an answer has at least. Default: as many as the fake upstream writes, to which a relay may add. */
+  leastBytes?: number;
   /** Turns that were had before, in a body that brings them along. */
   history?: number;
   /** Requests of one measurement of latency, one after the other. */
@@ -111,6 +115,20 @@ export const workloads: Workload[] = [
     parts: 2,
   },
   {
+    name: 'ridden',
+    title: 'a whole answer that rides: 1,000 events each flushed alone',
+    answer: 'flushed',
+    stream: false,
+    promptBytes: 400,
+    requests: 64,
+    latencyRequests: 40,
+    parts: 2,
+    // Enough for more than $0.05 to be at stake, from which on an answer rides.
+    maxTokens: 128_000,
+    // The message without its events: what its words have.
+    leastBytes: 4_000,
+  },
+  {
     name: 'paced',
     title: '20 events 4 ms apart',
     answer: 'paced',
@@ -168,14 +186,14 @@ export function requestBody(workload: Workload): Buffer<ArrayBuffer> {
   return Buffer.from(
     JSON.stringify({
       model: 'claude-haiku-5-5',
-      max_tokens: 1024,
+      max_tokens: workload.maxTokens ?? 1024,
       stream: workload.stream,
       messages: [...before.flat(), { role: 'user', content: textOf(workload.promptBytes) }],
     }),
   );
 }
 
-/** How many body bytes an answer has at least: a relay may add to it and never take away. */
+/** @returns how many body bytes an answer has at least */
 export function leastBytes(workload: Workload): number {
-  return Buffer.concat(answers[workload.answer].writes).length;
+  return workload.leastBytes ?? Buffer.concat(answers[workload.answer].writes).length;
 }

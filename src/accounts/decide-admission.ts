@@ -2,6 +2,7 @@ import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/bu
 import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy, shortOfMoney } from '../budget/refusals.ts';
 import { addHold, bucketsAfterAdmission, type Hold, takeCount } from '../budget/state.ts';
+import { PERIODS } from '../budget/windows.ts';
 import { ObjectUnreachable } from '../durable/call-object.ts';
 import type {
   AdmissionDecision,
@@ -228,7 +229,7 @@ function placeHold(
   const { limits, rules } = state.limits;
   const { requestId, conversation, prefix, token } = request;
   const known = budget.holds.get(requestId);
-  if (known) return admitHeld(state, known, worstCase, now);
+  if (known) return admitHeld(state, request, known, now, state.leases.of(request));
   // How much the answer will store is not known yet, but the size of the question is.
   const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
   const full = storing && storage.full(storing, limits, now);
@@ -277,17 +278,27 @@ function placeHold(
   state.leases.noteHold(leases);
   state.leases.renew(leases, now);
   state.alarm.wakeFor(hold.deadline);
-  return admitHeld(state, hold, worstCase, now);
+  return admitHeld(state, request, hold, now, leases);
 }
 
-function admitHeld(state: AccountState, hold: Hold, worstCase: WorstCase, now: number): AdmissionDecision {
-  const lowered = hold.maxTokens < worstCase.outputTokens ? { maxTokens: hold.maxTokens } : {};
+function admitHeld(
+  state: AccountState,
+  request: AdmissionRequest,
+  hold: Hold,
+  now: number,
+  leases: ReturnType<Leases['of']>,
+): AdmissionDecision {
+  const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
+  const standing = quotaStatusNow(state, now, hold.token ?? undefined);
+  const isOwn = standing.token !== undefined || PERIODS.some((period) => standing[period] !== undefined);
+  const inUsd = isOwn || leases.some(({ lease }) => lease.purses(now).length > 0);
   return {
     outcome: 'admitted',
     hold: hold.nanodollars,
-    ...lowered,
+    ...(isLowered && { maxTokens: hold.maxTokens }),
+    ...(inUsd && { inUsd }),
     ...fallbacksOf(state),
-    standing: quotaStatusNow(state, now, hold.token ?? undefined),
+    standing,
     unlisted: !state.listed,
   };
 }

@@ -106,6 +106,7 @@ async function admittedMessage(
       named,
       modelInBody: request.model,
       changes: streams && request.stream === undefined ? { stream: 'true' } : {},
+      mayRide: true,
       isUnmetered,
     },
   );
@@ -132,6 +133,7 @@ async function relayedMessage(
       body: meter.body,
       caller: c.req.raw,
       expectsMessage: true,
+      rides: meter.rides,
       hasFallbacks,
       readsIds: meter.makesThings,
       routing: meter.routing,

@@ -113,7 +113,15 @@ export const settingsSchema = z.object({
     countSetting(600_000, 1),
     'How long to wait for the headers of an answer, retries included.',
   ),
+  STREAM_HEADERS_MS: z.described(
+    countSetting(60_000, 1),
+    'How long to wait for the headers of a stream. Then the request may be sent again.',
+  ),
   STREAM_IDLE_MS: z.described(countSetting(120_000, 1), 'An answer that is silent for so long counts as cut.'),
+  RIDE_STREAMS: z.described(
+    z._default(z.enum(['true', 'false']), 'true'),
+    '`false`: a request without `stream` never goes up as a stream.',
+  ),
   HOLD_WAIT_MS: z.described(
     countSetting(30_000),
     'How long a request waits its turn while only what others hold leaves no room. 0: it is refused at once.',

@@ -8,9 +8,11 @@ import type { TryChoice } from './choice/candidates.ts';
 import { noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
 import { interrupted, notTheApi, timedOut } from './failure.ts';
+import { headersWithin } from './headers-within.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
+import { AS_STREAM, isStreamRefusal, ridesAt } from './riding.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
@@ -54,11 +56,14 @@ export async function attemptAt(
 ): Promise<Response | FailedAttempt> {
   const { upstream, breaker } = choice;
   const { pool, options, routing, isOneOfSeveral, hasOther } = given;
-  const { controller, course, waitUntil = () => {} } = options;
+  const { controller, course, streamHeadersMs, waitUntil = () => {} } = options;
+  const rides = given.request.rides === true && ridesAt(pool, upstream.name);
+  course.rides = rides;
   // If there is only one upstream, nothing ends this try except what ends the whole request.
   const own = isOneOfSeveral ? new AbortController() : undefined;
   const signal = own ? AbortSignal.any([controller.signal, own.signal]) : controller.signal;
-  const { streams, isQuick = false } = routing;
+  const { isQuick = false } = routing;
+  const streams = routing.streams || rides;
   const limit = isQuick ? Math.min(upstream.entry.first_byte_ms, QUICK_MS) : upstream.entry.first_byte_ms;
   let isNoted = false;
   /** The time is up: the next upstream is tried, if there is one. If not, a late answer is better than none. */
@@ -72,14 +77,16 @@ export async function attemptAt(
   let hasBegun = false;
   try {
     const fetchIt = pool.fetchOf(upstream);
-    const call = await upstream.prepare(callOf(upstream, given), { signal, waitUntil, fetch: fetchIt });
+    const call = await upstream.prepare(callOf(upstream, given, rides), { signal, waitUntil, fetch: fetchIt });
     const { method, url, headers } = call;
     const body = typeof call.body === 'function' ? call.body() : (call.body ?? null);
     // A caller who left before anything went up pays nothing.
     signal.throwIfAborted();
     sentAt = Date.now();
     course.sentAt = sentAt;
-    const response = await fetchIt(url, { method, headers, body, redirect: 'manual', signal });
+    const response = await headersWithin(streams ? streamHeadersMs : undefined, signal, (signal) =>
+      fetchIt(url, { method, headers, body, redirect: 'manual', signal }),
+    );
     course.elapsedMs = Date.now() - sentAt;
     if (response.status >= 300) {
       const refused = await judgeRefused(response, upstream, given, own);
@@ -117,9 +124,11 @@ export async function attemptAt(
   }
 }
 
-function callOf(upstream: OpenUpstream, { request, routing, body }: AttemptContext) {
+function callOf(upstream: OpenUpstream, { request, routing, body: asked }: AttemptContext, rides: boolean) {
   const { method, path, headers } = request;
-  const { model, streams } = routing;
+  const { model } = routing;
+  const streams = routing.streams || rides;
+  const body: BodyMaker | undefined = rides && asked ? (changes) => asked({ ...AS_STREAM, ...changes }) : asked;
   const { 'x-api-key': _, 'sluice-simulate': simulate, ...others } = headers;
   const kept = upstream.simulated && simulate !== undefined ? { ...others, 'sluice-simulate': simulate } : others;
   return { method, path, headers: kept, model, streams, body };
@@ -142,6 +151,7 @@ async function judgeRefused(
   const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
   const judged = verdict(response, { text, elapsedMs: course.elapsedMs ?? 0 });
+  course.refusesStreams = course.rides === true && isStreamRefusal(judged, text);
   // Another upstream might have the model.
   const mayBeElsewhere = response.status === 404 && given.isOneOfSeveral && model !== undefined;
   const isMissed = mayBeElsewhere && upstream.missesModel(text, model);

@@ -148,7 +148,7 @@ interface BufferedOptions {
  * @throws ApiError for an error that only the operator can correct, and for something that is not an answer of the API
  */
 export function bufferedResponse(
-  response: Response,
+  response: Pick<Response, 'status' | 'headers'>,
   { kind, body, refusal }: Pick<BufferedAnswer, 'kind' | 'body' | 'refusal'>,
   { requestId, ownHeaders }: BufferedOptions,
 ): Response {

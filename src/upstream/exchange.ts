@@ -49,6 +49,8 @@ export class Exchange {
   /** The HTTP status of the answer, and the upstream's name for it, as soon as its headers have come. */
   status: number | undefined;
   upstreamRequestId: string | undefined;
+  /** Tells what has been seen of an answer that is read as a stream. Without it, nothing has been seen. */
+  seen: (() => Report) | undefined;
   readonly #options: ExchangeOptions;
   readonly #timeoutMs: number;
   readonly #isWatched: boolean;
@@ -98,6 +100,7 @@ export class Exchange {
     const response = await send(upstream, request, {
       maxRetries: settings.UPSTREAM_MAX_RETRIES,
       timeoutMs: this.#timeoutMs,
+      streamHeadersMs: settings.STREAM_HEADERS_MS < this.#timeoutMs ? settings.STREAM_HEADERS_MS : undefined,
       controller: this.controller,
       course: this.course,
       ...how,
@@ -111,15 +114,15 @@ export class Exchange {
   /** @returns the outcome of the call. @param firstByte when its answer began; milliseconds since 1970 */
   outcome(report: Report, end: RequestOutcome['end'], firstByte = Date.now()): RequestOutcome {
     const { status, upstreamRequestId: upstream_request_id } = this;
-    const { sentAt, upstream } = this.course;
+    const { sentAt, upstream, rides } = this.course;
     const ttft_ms = firstByte - this.startedAt;
-    return { ...report, status, upstream_request_id, upstream, sent: sentAt !== undefined, end, ttft_ms };
+    return { ...report, status, upstream_request_id, upstream, rides, sent: sentAt !== undefined, end, ttft_ms };
   }
 
-  /** @returns the report of an answer that cannot be used. It is settled by how long the call ran */
-  unusable(error_type: string | undefined, report = reportOf(undefined, 0)): Report {
+  /** @returns the report of an answer that cannot be used. It is settled by what was seen, or by how long the call ran */
+  unusable(error_type: string | undefined, report = this.seen?.() ?? reportOf(undefined, 0)): Report {
     const now = Date.now();
-    return { ...report, error_type, seen: nothingSeen(now - (this.course.sentAt ?? now)) };
+    return { ...report, error_type, seen: report.seen ?? nothingSeen(now - (this.course.sentAt ?? now)) };
   }
 
   /** Watches the silences of the body from now on. */

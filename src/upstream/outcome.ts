@@ -13,6 +13,8 @@ export interface RequestOutcome extends Report {
   upstream_request_id: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;
+  /** Whether it went up as a stream, though the caller has asked for a whole answer. */
+  rides?: boolean | undefined;
   /** Whether the upstream may have worked on the request, and may bill it. */
   sent: boolean;
   /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */

@@ -7,7 +7,9 @@ import { Exchange } from './exchange.ts';
 import { endOf } from './failure.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './outcome.ts';
-import type { Payment } from './send-request.ts';
+import { readRidden, wholeHead } from './ridden-answer.ts';
+import { noteOnlyWhole } from './riding.ts';
+import type { Payment, SendRequest } from './send-request.ts';
 import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { idsMade } from './usage/made-ids.ts';
@@ -25,6 +27,8 @@ export interface RelayRequest {
   routing?: Routing | undefined;
   /** Whether only a message or an error counts as an answer. */
   expectsMessage?: boolean;
+  /** Whether it goes up as a stream, though the caller has asked for a whole answer, which is then put together. */
+  rides?: boolean;
   /**
    * Whether another model may take over in the middle of the answer. Then the answer's blocks are read, since they say so.
    */
@@ -91,30 +95,34 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
   /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
   try {
-    const response = await exchange.send(
-      {
-        method: caller.method,
-        path: request.path + queryOf(caller.url),
-        headers,
-        body: request.body,
-        routing: request.routing,
-      },
-      { caller: caller.headers, payment, waitUntil: options.waitUntil },
-    );
+    const { body, routing, rides = false } = request;
+    const path = request.path + queryOf(caller.url);
+    const call = { method: caller.method, path, headers, body, routing, rides };
+    const response = await sendRiding(exchange, upstream, call, {
+      caller: caller.headers,
+      payment,
+      waitUntil: options.waitUntil,
+    });
     options.onHeaders?.(course.upstream);
     refuseEncoding(response);
-    if (response.ok && response.body && isEventStream(response)) {
-      const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
-      const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
+    const isStream = response.ok && isEventStream(response);
+    if (course.rides && !isStream) course.rides = false;
+    const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
+    const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
+    if (isStream && response.body && !course.rides) {
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
-    const read = await readAnswer(response, exchange, expected);
-    const report = request.readsIds ? { ...read.report, made: idsMade(read.json) } : read.report;
+    const read =
+      course.rides && response.body
+        ? await readRidden(response, response.body, exchange, reading)
+        : await readAnswer(response, exchange, expected);
+    // What rides has its ids in its report.
+    const report = readsIds && !course.rides ? { ...read.report, made: idsMade(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
-    return bufferedResponse(response, read, {
+    return bufferedResponse(course.rides ? wholeHead(response) : response, read, {
       requestId: options.requestId,
       ownHeaders: (ok) => {
         finish(failed ? exchange.unusable(report.error_type, report) : report, failed ?? 'complete', Date.now());
@@ -126,6 +134,31 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     if (!hasEnded) finish(exchange.unusable(toApiError(thrown).logged), end, Date.now());
     throw thrown;
   }
+}
+
+/** Sends a request. If an upstream refuses it only because it rides, the same upstream gets it once more, as the caller sent it. */
+async function sendRiding(
+  exchange: Exchange,
+  upstream: Upstream,
+  call: SendRequest,
+  how: Parameters<Exchange['send']>[1],
+): Promise<Response> {
+  const { course } = exchange;
+  const refused = await exchange.send(call, how);
+  if (!course.refusesStreams) return refused;
+  await refused.body?.cancel();
+  course.leave?.(false);
+  // It was refused, so nothing has run.
+  course.sentAt = undefined;
+  const { upstream: only } = course;
+  const { routing = { streams: false } } = call;
+  const whole = await exchange.send(
+    { ...call, rides: false, routing: only === undefined ? routing : { ...routing, only } },
+    how,
+  );
+  // A caller can make an upstream refuse what it wants. Only if it takes the same request whole, streams are the reason.
+  if (whole.ok) noteOnlyWhole(upstream.pool ?? upstream, only);
+  return whole;
 }
 
 /** @returns the query of a URL, unchanged and with its question mark; empty if it has none. */

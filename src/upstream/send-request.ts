@@ -12,6 +12,8 @@ export interface SendRequest {
   body?: BodyMaker | undefined;
   /** What decides the choice between several upstreams. */
   routing?: Routing | undefined;
+  /** Whether it goes up as a stream, though the caller has asked for a whole answer. */
+  rides?: boolean | undefined;
 }
 
 /** How a request is sent. */
@@ -19,6 +21,8 @@ export interface SendOptions {
   maxRetries: number;
   /** Milliseconds for all tries together, until the headers of the last one. */
   timeoutMs: number;
+  /** Milliseconds until the headers of each try that streams. Default: as long as all tries together may take. */
+  streamHeadersMs?: number | undefined;
   /** Aborted when the time is up, or nobody waits any more. This also ends the reading of the body. */
   controller: AbortController;
   /** The headers of the caller, if this is the caller's own request. If the client retries by itself, the edge does not. */
@@ -37,6 +41,10 @@ export interface SendProgress {
   sentAt: number | undefined;
   /** Milliseconds from sending the last try to its headers, or to its failure. */
   elapsedMs?: number;
+  /** Whether the last try went up as a stream, though the caller has asked for a whole answer. */
+  rides?: boolean;
+  /** Whether it was refused only because of that. */
+  refusesStreams?: boolean;
   /** If there are several upstreams: the name of the one that was tried last. */
   upstream?: string | undefined;
   /** The beginning of a stream, if it has been read already. The response's body goes on after it. */

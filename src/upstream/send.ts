@@ -1,9 +1,12 @@
 import { pause } from '../async/pause.ts';
+import { readStart } from './carry/read-start.ts';
 import { upstreamRemoved } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
 import { Failover } from './failover.ts';
+import { headersWithin } from './headers-within.ts';
 import { reachedNobody, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
+import { AS_STREAM, isStreamRefusal, ridesAt } from './riding.ts';
 import { mayRunAgain, type SendOptions, type SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -30,11 +33,15 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
 
 async function sendUntil(
   upstream: Upstream,
-  { method, path, headers, body: first }: SendRequest,
-  { maxRetries, controller: { signal }, caller, course, payment }: SendOptions,
+  { method, path, headers, body: first, routing, rides: wanted = false }: SendRequest,
+  { maxRetries, streamHeadersMs, controller: { signal }, caller, course, payment }: SendOptions,
   deadline: number,
 ): Promise<Response> {
-  let sendable = first?.({}) ?? null;
+  const rides = wanted && ridesAt(upstream);
+  const changes = rides ? AS_STREAM : {};
+  const headersMs = rides || routing?.streams ? streamHeadersMs : undefined;
+  course.rides = rides;
+  let sendable = first?.(changes) ?? null;
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
     let response: Response | undefined;
@@ -44,7 +51,9 @@ async function sendUntil(
     course.sentAt = sentAt;
     const body = typeof sendable === 'function' ? sendable() : sendable;
     try {
-      response = await upstream.fetch(upstream.baseURL + path, { method, headers, body, redirect: 'manual', signal });
+      response = await headersWithin(headersMs, signal, (signal) =>
+        upstream.fetch(upstream.baseURL + path, { method, headers, body, redirect: 'manual', signal }),
+      );
     } catch (thrown) {
       if (signal.aborted) throw thrown;
       failure = thrown;
@@ -53,7 +62,12 @@ async function sendUntil(
     course.elapsedMs = elapsedMs;
     const wait = last ? undefined : waitBeforeRetry(response, attempt);
     const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
-    if (response && !again) return response;
+    if (response && !again) {
+      if (!rides || response.ok) return response;
+      const { text, response: refused } = await readStart(response);
+      course.refusesStreams = isStreamRefusal(verdict(refused, { text, elapsedMs }), text);
+      return refused;
+    }
     const tried = response
       ? await readRefusal(response, elapsedMs)
       : verdict({ thrown: failure }, { text: '', elapsedMs });
@@ -71,7 +85,7 @@ async function sendUntil(
     await pause(wait, signal);
     if (!paid) continue;
     try {
-      sendable = (await paid.admit())({});
+      sendable = (await paid.admit())(changes);
     } catch {
       // The failed try is settled, and the budget does not allow another one.
       return endHere();

@@ -22,7 +22,7 @@ const MOST_LARGE_OPENINGS = 16;
 /** The size of a buffer for bytes that should not come at all. */
 const SMALL_STREAM_BYTES = 1_024;
 /** Milliseconds that a complete answer waits for the upstream to close the stream after it. */
-const MOMENT_MS = 25;
+export const MOMENT_MS = 25;
 /** The services of the Claude API themselves: they quote no key. Only what stands before them, a gateway, may do that. */
 const SERVICE = /^https:\/\/(?:api\.anthropic\.com|[\w.-]+\.(?:api\.aws|googleapis\.com|services\.ai\.azure\.com))\//;
 
@@ -225,7 +225,7 @@ async function pour(
 }
 
 /** @returns the value of a promise, or undefined if it takes longer. */
-function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
+export function withinMoment<T>(coming: Promise<T>, milliseconds: number): Promise<T | undefined> {
   return new Promise((resolve, reject) => {
     const waiting = setTimeout(resolve, milliseconds, undefined);
     coming.then(

@@ -166,7 +166,8 @@ function byteBody(response: Response, isNetworkLike: boolean): Response {
       async pull(controller) {
         try {
           const { value, done } = await reader.read();
-          if (value) controller.enqueue(value);
+          // At its end a stream may give an empty piece, which none may take.
+          if (value && value.length > 0) controller.enqueue(value);
           if (!done) return;
           controller.close();
           controller.byobRequest?.respond(0);

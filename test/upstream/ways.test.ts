@@ -20,12 +20,13 @@ const HAIKU = 'claude-haiku-5-5';
 const MESSAGES = [{ role: 'user', content: 'Hi' }];
 const ASK = { model: MODEL, max_tokens: 4_096, messages: MESSAGES };
 
-type Way = 'message' | 'stream' | 'turn' | 'vote' | 'count' | 'prefix' | 'download';
+type Way = 'message' | 'ridden' | 'stream' | 'turn' | 'vote' | 'count' | 'prefix' | 'download';
 type Engine = 'one upstream' | 'several upstreams';
 type Ask = (path: string, body?: object) => Promise<Response>;
 
 const WAYS: Record<Way, (ask: Ask) => Promise<Response>> = {
   message: (ask) => ask('/v1/messages', ASK),
+  ridden: (ask) => ask('/v1/messages', ASK),
   stream: (ask) => ask('/messages', ASK),
   turn: (ask) => ask('/messages', { ...ASK, conversation: 'c1' }),
   vote: (ask) => ask('/classify', { input: 'x', labels: ['a', 'b'], model: MODEL, cache_seconds: 0 }),
@@ -33,6 +34,8 @@ const WAYS: Record<Way, (ask: Ask) => Promise<Response>> = {
   prefix: (ask) => ask('/prefixes/support', { system: 'You are kind.', model: MODEL }),
   download: (ask) => ask('/v1/files/file_1/content'),
 };
+/** With a limit in USD, and as much at stake as by `ASK`, a whole answer rides on a stream. */
+const VARS: Partial<Record<Way, Record<string, string>>> = { ridden: { DEFAULT_LIMITS: '{"usd_per_day":1000}' } };
 const FREE: readonly Way[] = ['count', 'prefix', 'download'];
 
 /** What a caller is told, what stands in the log line, and the rows of the ledger, newest first. */
@@ -274,7 +277,7 @@ let nth = 0;
 /** Resolved once the caller has left. */
 let left = Promise.withResolvers<void>();
 
-function edge(engine: Engine, { answer, vars }: Row): TestApp {
+function edge(way: Way, engine: Engine, { answer, vars }: Row): TestApp {
   nth += 1;
   const entries = ['east', 'west'].map((name) => ({
     name,
@@ -291,7 +294,7 @@ function edge(engine: Engine, { answer, vars }: Row): TestApp {
   };
   const one = { UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-the-key' };
   const engineVars = engine === 'one upstream' ? one : several;
-  const settings = { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...engineVars, ...vars };
+  const settings = { ...DEPLOYED, UPSTREAM_MAX_RETRIES: '0', ...engineVars, ...VARS[way], ...vars };
   const app = testApp(answer, settings);
   const inside = Conversation.prototype as unknown as { settings(): Settings; upstream(): unknown };
   const parsed = settingsOf(settings);
@@ -322,7 +325,7 @@ function loseAdmissions(from: number): void {
 async function cellOf(way: Way, engine: Engine, row: Row): Promise<Cell> {
   const account = `${way}-${nth}`;
   left = Promise.withResolvers();
-  const app = edge(engine, row);
+  const app = edge(way, engine, row);
   const credential = bearer(await tokenOf(account, ['messages', 'classify', 'prefixes']));
   if (way === 'download') {
     const upstream = engine === 'one upstream' ? '' : 'east';

@@ -63,6 +63,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
     requestId: request.requestId,
     model: request.model,
     grant,
+    inUsd: admitted.inUsd === true,
     maxTokens: lowered,
     headers: {
       ...quotaHeaders(admitted.standing),

@@ -12,6 +12,7 @@ import { bodyUp } from '../../upstream/request/body-up.ts';
 import { makesThings } from '../../upstream/request/named-ids.ts';
 import { ownedIn } from '../../upstream/request/owned.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
+import { isSameAsStream } from '../../upstream/riding.ts';
 import type { Payment } from '../../upstream/send-request.ts';
 import type { MadeId } from '../../upstream/usage/made-ids.ts';
 import { admit } from './admission.ts';
@@ -37,12 +38,16 @@ interface MeteredOptions {
    * have placed a hold for it.
    */
   onAsking?(earlier: Nanodollars): void;
+  /** Whether its whole answer may go up as a stream, and be put together. */
+  mayRide?: boolean;
   /** Whether it is not admitted and not booked, as in measurements. */
   isUnmetered?: boolean | undefined;
 }
 
 /** The most tries of a request that may have run, at all upstreams together. */
 const MOST_RAN = 3;
+/** What must be at stake for a whole answer to ride: below it, what a cut may cost too much is less than what riding costs. */
+const RIDES_ABOVE: Nanodollars = 50_000_000;
 
 /** A request that costs money. It alone knows which try is the latest: each is admitted and settled by itself. */
 export class MeteredExchange {
@@ -50,6 +55,8 @@ export class MeteredExchange {
   meter: Pick<RequestMeter, 'settle' | 'renew'> | undefined;
   /** Whether the answer may have ids of things that it makes. */
   readonly makesThings: boolean;
+  /** Whether its whole answer goes up as a stream. A lower hold of a later try does not change it. */
+  rides = false;
   readonly #request: MeterRequest;
   readonly #options: MeteredOptions;
   #latest: Admission | undefined;
@@ -87,6 +94,7 @@ export class MeteredExchange {
     try {
       this.#latest = await admit(request);
       this.meter = this.#latest;
+      this.rides = this.#mayRide(this.#latest);
     } catch (thrown) {
       // What was refused has no hold. What was lost may have one: `admit` settles it once, and a turn until it is heard.
       if (thrown instanceof ApiError && thrown.status < 500) this.meter = undefined;
@@ -128,7 +136,9 @@ export class MeteredExchange {
   /** @returns what pays for other tries of the request. @param tried makes the outcome of the failed try */
   readonly payment = (tried: () => RequestOutcome): Payment => ({
     // What does not stream may have cost a whole hold: whoever asked decides about that once more.
-    repeats: () => this.#ran < MOST_RAN - 1 && this.granted.grant.terms?.streams === true,
+    repeats: () =>
+      this.#ran < MOST_RAN - 1 &&
+      (this.granted.grant.terms?.streams === true || (this.rides && tried().rides !== false)),
     settle: () => this.#settleTried(tried()),
     admit: async () => {
       this.#options.onAsking?.(this.#earlier);
@@ -161,6 +171,12 @@ export class MeteredExchange {
   /** Releases the memory of the body. After that no other try can go up. */
   release(): void {
     this.#request.body = RELEASED;
+  }
+
+  #mayRide({ inUsd, grant }: Admission): boolean {
+    const { streams, settings, body, headers } = this.#request;
+    if (!inUsd || streams || !this.#options.mayRide || !(grant.hold > RIDES_ABOVE)) return false;
+    return settings.RIDE_STREAMS === 'true' && isSameAsStream(body.json, headers);
   }
 
   async #settleTried(outcome: RequestOutcome): Promise<void> {

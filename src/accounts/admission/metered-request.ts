@@ -82,4 +82,6 @@ export interface Admission extends RequestMeter {
   /** The name of this try in the ledger. */
   requestId: string;
   grant: StoredGrant;
+  /** Whether a limit in USD holds, so that nobody wants more booked than was billed. */
+  inUsd: boolean;
 }

@@ -17,7 +17,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
     settle: (outcome, extra) => {
       const { startedAt } = grant;
       const models = pricesAt(settings, outcome.upstream);
-      const known = byLearnedSpeed(request, outcome, grantAt(settings, outcome.upstream, grant));
+      const known = byLearnedSpeed(request, outcome, grantAt(settings, outcome, grant));
       const priced = settlementOf({ requestId, model, models }, outcome, known);
       const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
@@ -52,11 +52,13 @@ export function grantOf(
 
 /**
  * @returns the grant for a request that ran at an upstream. Upstreams differ in whether they stop when the connection
- * closes.
+ * closes, and what rides stops as a stream does.
  */
-function grantAt(settings: Settings, upstream: string | undefined, grant: StoredGrant): StoredGrant {
-  const stops = cancelStopsAt(settings, upstream);
-  return stops === undefined ? grant : { ...grant, cancelStops: doesStop(stops, grant.terms?.streams ?? false) };
+function grantAt(settings: Settings, { upstream, rides = false }: RequestOutcome, grant: StoredGrant): StoredGrant {
+  const stops = cancelStopsAt(settings, upstream) ?? (rides ? settings.CANCEL_STOPS : undefined);
+  return stops === undefined
+    ? grant
+    : { ...grant, cancelStops: doesStop(stops, rides || grant.terms?.streams === true) };
 }
 
 /** Notes how fast an answer was that has ended. @returns the grant of one that has not, with what was learned of others */

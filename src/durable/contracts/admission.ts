@@ -72,6 +72,8 @@ export type AdmissionDecision =
       hold: Nanodollars;
       /** What `max_tokens` must be lowered to; absent if it may stay. */
       maxTokens?: number;
+      /** Whether a limit in USD holds: the account's own, the credential's, or a pool's. Absent if none does. */
+      inUsd?: true;
       standing: QuotaStatus;
       /** The models that may step in, according to the account's limits. */
       fallbacks?: readonly string[];

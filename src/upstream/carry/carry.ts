@@ -10,7 +10,7 @@ import { type Piece, readTee, SMALL_PIECE_BYTES } from './tee-reader.ts';
  * Milliseconds between two reads of the copy. One read takes everything that has come meanwhile, and each read wakes the
  * isolate. Nobody has to wait for this, since the end of the pipe ends the pause.
  */
-const LAZY_WAIT_MS = 200;
+export const LAZY_WAIT_MS = 200;
 /**
  * How many reads of the copy may still bring bytes after the pipe broke. If the upstream broke, there are at most two: one
  * that was already waiting, and one for what came since. If there are more, the upstream goes on, so the caller is gone. A

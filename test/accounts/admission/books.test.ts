@@ -394,7 +394,8 @@ test('all tries of a request cost its worst case at most, and at most three of t
           const booked = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
           // The first try holds the worst case.
           expect(booked).toBeLessThanOrEqual(Math.max(...rows.map(({ hold_usd }) => hold_usd)) + 1e-9);
-          expect(ran).toBeLessThanOrEqual(stream ? 3 : 1);
+          // A whole answer with so much at stake rides on a stream.
+          expect(ran).toBeLessThanOrEqual(stream || max_tokens === 128_000 ? 3 : 1);
           for (const { max_tokens: went } of rows) expect(went).toBeGreaterThanOrEqual(Math.min(max_tokens, 1_024));
           most = Math.max(most, ran);
         } finally {

@@ -22,7 +22,8 @@ import { type FakeUpstream, type Received, startUpstream } from '../support/upst
 
 /** Milliseconds of an answer that anybody hears. */
 const HEARD_MS = 1_500;
-const IDLE_MS = 1_500;
+/** Longer than any pause before an end. Who left is noticed by then, too. */
+const IDLE_MS = 4_000;
 const STALL_MS = 700;
 
 /** An answer, and how it ends. The API has done what it does until `endsAt`, and until then alone its ledger counts. */

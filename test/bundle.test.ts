@@ -10,13 +10,14 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * agents did: their storage, MCP, approvals and subagents take 4 to 6 kB each. Backup and restore, and days to choose for what
  * was asked, brought it from 226 kB to 231; masks of a gateway's errors, and objects that wake with fewer queries, from 234 to
  * 236. Since then 8 kB keep one caller from stopping the others, questions from being lost, old versions from answering, thinking
- * from going where the API refuses it, and damage in its own conversation. What loops of tools can have done in silence takes 0.7,
- * and tries that cost one worst case together 0.3.
+ * from going where the API refuses it, and damage in its own conversation. Books of what does not end by itself take 6: what loops
+ * of tools can have done in silence, tries that cost one worst case together, a line in place of refusals, whole answers that ride
+ * on streams, and what is learned of a model's speed.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 246_200;
+const LIMIT_BYTES = 252_000;
 
-test('the deployed Worker is at most 246.2 kB, compressed', () => {
+test('the deployed Worker is at most 252 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

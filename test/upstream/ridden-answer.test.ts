@@ -243,7 +243,7 @@ test('the answer has the headers of a whole one, and its price', async () => {
   const { 'sluice-cost-usd': price, ...headers } = Object.fromEntries(response.headers);
   expect(headers).toMatchObject({ 'content-type': 'application/json', 'request-id': 'req_up', 'x-own': 'a' });
   expect(headers).toHaveProperty('anthropic-ratelimit-unified-status', 'allowed');
-  expect(headers).not.toHaveProperty('cache-control');
+  expect(headers).toHaveProperty('cache-control', 'no-store');
   await response.text();
   const [row] = await rowsOf(app);
   expect(row).toMatchObject({ status: 'complete', cost_usd: Number(price), estimated: false });

@@ -111,7 +111,9 @@ test('a changed long body goes up again where the upstream has failed', async ()
   let tries = 0;
   answer = () => {
     tries += 1;
-    return tries < 2 ? new Response('{}', { status: 529, headers: { 'retry-after': '0' } }) : Response.json(MESSAGE);
+    // In the API's own form it is certain that nothing has run, however long it took.
+    const error = { type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } };
+    return tries < 2 ? Response.json(error, { status: 529, headers: { 'retry-after': '0' } }) : Response.json(MESSAGE);
   };
   const body = longBody(2 * MB).replace('"max_tokens":20', '"max_tokens":20,"max_tokens":20');
   expect((await app.fetch('/v1/messages', { method: 'POST', headers, body })).status).toBe(200);

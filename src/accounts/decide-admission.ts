@@ -58,11 +58,17 @@ export function decideAdmission(
   const tryIt = (mayAsk: boolean) =>
     tryAdmission(state, request, { mayAsk, canWait, ahead: waits ? line.refusals : undefined });
   const attempt = tryIt(true);
-  const decided = (decision: AdmissionDecision) =>
-    canWait && isHeld(decision) ? waitInLine(state, request, decision) : noteRefusal(state, request, decision);
+  const decided = (decision: AdmissionDecision) => {
+    if (!canWait || !isHeld(decision)) return noteRefusal(state, request, decision);
+    // Counted it may need less. Counted later it would lose its place.
+    if (request.bound?.countable && state.limits.rules.counts === undefined) return COUNT_NEEDED;
+    return waitInLine(state, request, decision);
+  };
   if (attempt.outcome !== 'short') return decided(attempt);
   return withLeases(state, attempt, () => tryIt(false)).then(decided);
 }
+
+const COUNT_NEEDED = { outcome: 'count_needed' } as const;
 
 type RefusedDecision = Extract<AdmissionDecision, { outcome: 'refused' }>;
 

@@ -118,7 +118,10 @@ export function decide(
   }
 
   const asked = worstCase.outputTokens;
-  const least = Math.max(leastTokens(worstCase, rules), isLater ? Math.min(asked, LEAST_LATER) : 0);
+  // A later try is lowered to what the earlier ones have left, whatever the rules say of the first.
+  const least = isLater
+    ? Math.min(asked, Math.max(LEAST_LATER, worstCase.leastOutput, rules.clamp ? rules.leastOutput : 0))
+    : leastTokens(worstCase, rules);
   // An input that can still be counted may turn out to be cheap, so its cost is left out here.
   const sure = (worstCase.countable ? 0 : worstCase.inputCost) + least * worstCase.outputPrice;
   const overRun = shortOfMoney(own, sure, time, budget);
@@ -163,7 +166,7 @@ export function decide(
     if (short?.reason === 'held' && !short.byBatch) return short;
     if (!short) atLeast = patient;
   }
-  const comfortable = rules.clamp ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
+  const comfortable = rules.clamp || isLater ? Math.min(asked, Math.max(least, COMFORT * rules.leastOutput)) : asked;
   if (worstCase.countable && affordable < comfortable) {
     // Counting helps if the input is a large part of the cost, or if the request may not fit at all.
     const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;

@@ -84,8 +84,11 @@ export interface SimilarDeltas {
   strings: readonly string[];
 }
 
-/** @returns the event between two places of a text; undefined if it has no name or no data. */
-export function readFrame(text: string, start: number, end: number): Frame | undefined {
+/**
+ * @param mustHaveName whether an event without a name is none; otherwise its name is empty
+ * @returns the event between two places of a text; undefined if it has no name or no data
+ */
+export function readFrame(text: string, start: number, end: number, mustHaveName = true): Frame | undefined {
   if (text.startsWith(DELTA_LINES, start)) {
     const from = start + DELTA_LINES.length;
     if (text.indexOf('\n', from) === end) {
@@ -110,5 +113,5 @@ export function readFrame(text: string, start: number, end: number): Frame | und
     if (field === 'event') event = value;
     else if (field === 'data') data = data === undefined ? value : `${data}\n${value}`;
   }
-  return event === '' || data === undefined ? undefined : { event, data };
+  return data === undefined || (event === '' && mustHaveName) ? undefined : { event, data };
 }

@@ -12,7 +12,7 @@ import { headersWithin } from './headers-within.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
 import type { BodyMaker } from './kinds/kind.ts';
-import { AS_STREAM, isStreamRefusal, ridesAt } from './riding.ts';
+import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
 import type { SendOptions, SendRequest } from './send-request.ts';
 
 /** Milliseconds to wait for a quick answer, such as a count: it comes at once, or not at all. */
@@ -27,6 +27,9 @@ export interface FailedAttempt {
   opening?: Uint8Array;
   /** Whether its breaker has noted the failure already. */
   isNoted?: boolean;
+  /** Whether it went up as a stream, though the caller has asked for a whole answer; and its upstream. */
+  rides?: boolean | undefined;
+  upstream?: string | undefined;
 }
 
 /** What a try needs. */
@@ -57,7 +60,7 @@ export async function attemptAt(
   const { upstream, breaker } = choice;
   const { pool, options, routing, isOneOfSeveral, hasOther } = given;
   const { controller, course, streamHeadersMs, waitUntil = () => {} } = options;
-  const rides = given.request.rides === true && ridesAt(pool, upstream.name);
+  const rides = ridesAt(pool, given.request, upstream.name);
   course.rides = rides;
   // If there is only one upstream, nothing ends this try except what ends the whole request.
   const own = isOneOfSeveral ? new AbortController() : undefined;
@@ -90,6 +93,14 @@ export async function attemptAt(
     course.elapsedMs = Date.now() - sentAt;
     if (response.status >= 300) {
       const refused = await judgeRefused(response, upstream, given, own);
+      if (refused === 'takes no stream') {
+        // Nothing has run: the same upstream gets the same body as the caller sent it.
+        clearTimeout(timer);
+        timer = undefined;
+        const whole = await attemptAt(choice, leave, { ...given, request: { ...given.request, rides: false } });
+        if (whole instanceof Response && whole.ok) noteOnlyWhole(pool, given.request, upstream.name);
+        return whole;
+      }
       // An upstream that refuses the caller's own fault works as it should.
       if (refused instanceof Response && !isNoted) breaker.succeed(leave, Date.now());
       return refused;
@@ -137,21 +148,24 @@ function callOf(upstream: OpenUpstream, { request, routing, body: asked }: Attem
 /**
  * Judges an error of the upstream.
  *
- * @returns the response if it is the caller's own fault; otherwise how the try has failed
+ * @returns the response if it is the caller's own fault; that the upstream takes no stream; otherwise how the try has failed
  */
 async function judgeRefused(
   response: Response,
   upstream: OpenUpstream,
   given: AttemptContext,
   own: AbortController | undefined,
-): Promise<Response | FailedAttempt> {
+): Promise<Response | FailedAttempt | 'takes no stream'> {
   const { course } = given.options;
   const { model } = given.routing;
   const timer = setTimeout(() => own?.abort(timedOut()), ERROR_BODY_MS);
   const { text, response: whole } = await readStart(response);
   clearTimeout(timer);
   const judged = verdict(response, { text, elapsedMs: course.elapsedMs ?? 0 });
-  course.refusesStreams = course.rides === true && isStreamRefusal(judged, text);
+  if (course.rides === true && isStreamRefusal(response, judged, text)) {
+    await whole.body?.cancel();
+    return 'takes no stream';
+  }
   // Another upstream might have the model.
   const mayBeElsewhere = response.status === 404 && given.isOneOfSeveral && model !== undefined;
   const isMissed = mayBeElsewhere && upstream.missesModel(text, model);

@@ -144,6 +144,7 @@ export class Failover {
       throw thrown;
     }
     end();
+    Object.assign(failed, { rides: this.#course.rides, upstream: name });
     const { kind, waitMs } = failed.verdict;
     const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     // Waits only once: an upstream that asks for a wait again and again would delay every request.
@@ -265,7 +266,8 @@ export class Failover {
   /** Ends without a success. @returns the best refusal. @throws ApiError if there is no response to return */
   #endWithoutAnswer(): Response {
     if (this.#best?.response) {
-      this.#course.opening = this.#best.opening;
+      const { opening, rides = false, upstream } = this.#best;
+      Object.assign(this.#course, { opening, rides, upstream });
       return this.#best.response;
     }
     throw this.#best?.verdict.forCaller ?? allBusy();

@@ -8,8 +8,7 @@ import { endOf } from './failure.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { readRidden, wholeHead } from './ridden-answer.ts';
-import { noteOnlyWhole } from './riding.ts';
-import type { Payment, SendRequest } from './send-request.ts';
+import type { Payment } from './send-request.ts';
 import { relayStream } from './stream.ts';
 import type { Upstream } from './upstream.ts';
 import { idsMade } from './usage/made-ids.ts';
@@ -98,31 +97,29 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     const { body, routing, rides = false } = request;
     const path = request.path + queryOf(caller.url);
     const call = { method: caller.method, path, headers, body, routing, rides };
-    const response = await sendRiding(exchange, upstream, call, {
-      caller: caller.headers,
-      payment,
-      waitUntil: options.waitUntil,
-    });
+    const response = await exchange.send(call, { caller: caller.headers, payment, waitUntil: options.waitUntil });
     options.onHeaders?.(course.upstream);
     refuseEncoding(response);
     const isStream = response.ok && isEventStream(response);
-    if (course.rides && !isStream) course.rides = false;
+    // An answer that came whole was not stopped by closing its connection; whatever else came may have been.
+    if (response.ok && !isStream) course.rides = false;
+    const isRidden = isStream && course.rides === true;
     const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
-    if (isStream && response.body && !course.rides) {
+    if (isStream && response.body && !isRidden) {
       const state = { signal, controller, watchdog, reading, opening: course.opening };
       return await relayStream(response, response.body, state, options, finish);
     }
     if (!response.ok) failed = 'error';
     const expected = request.expectsMessage ? 'message' : 'anything';
     const read =
-      course.rides && response.body
+      isRidden && response.body
         ? await readRidden(response, response.body, exchange, reading)
         : await readAnswer(response, exchange, expected);
     // What rides has its ids in its report.
-    const report = readsIds && !course.rides ? { ...read.report, made: idsMade(read.json) } : read.report;
+    const report = readsIds && !isRidden ? { ...read.report, made: idsMade(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
-    return bufferedResponse(course.rides ? wholeHead(response) : response, read, {
+    return bufferedResponse(isRidden ? wholeHead(response) : response, read, {
       requestId: options.requestId,
       ownHeaders: (ok) => {
         finish(failed ? exchange.unusable(report.error_type, report) : report, failed ?? 'complete', Date.now());
@@ -134,31 +131,6 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     if (!hasEnded) finish(exchange.unusable(toApiError(thrown).logged), end, Date.now());
     throw thrown;
   }
-}
-
-/** Sends a request. If an upstream refuses it only because it rides, the same upstream gets it once more, as the caller sent it. */
-async function sendRiding(
-  exchange: Exchange,
-  upstream: Upstream,
-  call: SendRequest,
-  how: Parameters<Exchange['send']>[1],
-): Promise<Response> {
-  const { course } = exchange;
-  const refused = await exchange.send(call, how);
-  if (!course.refusesStreams) return refused;
-  await refused.body?.cancel();
-  course.leave?.(false);
-  // It was refused, so nothing has run.
-  course.sentAt = undefined;
-  const { upstream: only } = course;
-  const { routing = { streams: false } } = call;
-  const whole = await exchange.send(
-    { ...call, rides: false, routing: only === undefined ? routing : { ...routing, only } },
-    how,
-  );
-  // A caller can make an upstream refuse what it wants. Only if it takes the same request whole, streams are the reason.
-  if (whole.ok) noteOnlyWhole(upstream.pool ?? upstream, only);
-  return whole;
 }
 
 /** @returns the query of a URL, unchanged and with its question mark; empty if it has none. */

@@ -43,8 +43,6 @@ export interface SendProgress {
   elapsedMs?: number;
   /** Whether the last try went up as a stream, though the caller has asked for a whole answer. */
   rides?: boolean;
-  /** Whether it was refused only because of that. */
-  refusesStreams?: boolean;
   /** If there are several upstreams: the name of the one that was tried last. */
   upstream?: string | undefined;
   /** The beginning of a stream, if it has been read already. The response's body goes on after it. */

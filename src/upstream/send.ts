@@ -6,7 +6,7 @@ import { Failover } from './failover.ts';
 import { headersWithin } from './headers-within.ts';
 import { reachedNobody, verdict } from './judge.ts';
 import { readRefusal, waitBeforeRetry } from './retry.ts';
-import { AS_STREAM, isStreamRefusal, ridesAt } from './riding.ts';
+import { AS_STREAM, isStreamRefusal, noteOnlyWhole, ridesAt } from './riding.ts';
 import { mayRunAgain, type SendOptions, type SendRequest } from './send-request.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -33,22 +33,25 @@ export async function send(upstream: Upstream, request: SendRequest, options: Se
 
 async function sendUntil(
   upstream: Upstream,
-  { method, path, headers, body: first, routing, rides: wanted = false }: SendRequest,
+  request: SendRequest,
   { maxRetries, streamHeadersMs, controller: { signal }, caller, course, payment }: SendOptions,
   deadline: number,
 ): Promise<Response> {
-  const rides = wanted && ridesAt(upstream);
-  const changes = rides ? AS_STREAM : {};
-  const headersMs = rides || routing?.streams ? streamHeadersMs : undefined;
-  course.rides = rides;
-  let sendable = first?.(changes) ?? null;
+  const { method, path, headers, routing } = request;
+  let maker = request.body;
+  let rides = ridesAt(upstream, request);
+  /** Whether it was refused because it rides. */
+  let isRefused = false;
+  const made = () => maker?.(rides ? AS_STREAM : {}) ?? null;
+  let sendable = made();
   for (let attempt = 0; ; attempt += 1) {
     const last = attempt >= maxRetries;
     let response: Response | undefined;
     let failure: unknown;
     signal.throwIfAborted();
     const sentAt = Date.now();
-    course.sentAt = sentAt;
+    Object.assign(course, { sentAt, rides });
+    const headersMs = rides || routing?.streams ? streamHeadersMs : undefined;
     const body = typeof sendable === 'function' ? sendable() : sendable;
     try {
       response = await headersWithin(headersMs, signal, (signal) =>
@@ -63,10 +66,16 @@ async function sendUntil(
     const wait = last ? undefined : waitBeforeRetry(response, attempt);
     const again = wait !== undefined && Date.now() + wait < deadline && mayRepeat(caller, !reachedNobody(response));
     if (response && !again) {
+      if (response.ok && isRefused) noteOnlyWhole(upstream, request);
       if (!rides || response.ok) return response;
       const { text, response: refused } = await readStart(response);
-      course.refusesStreams = isStreamRefusal(verdict(refused, { text, elapsedMs }), text);
-      return refused;
+      if (!isStreamRefusal(refused, verdict(refused, { text, elapsedMs }), text)) return refused;
+      await refused.body?.cancel();
+      // Nothing has run: the same body goes up as the caller sent it.
+      isRefused = true;
+      rides = false;
+      sendable = made();
+      continue;
     }
     const tried = response
       ? await readRefusal(response, elapsedMs)
@@ -85,7 +94,8 @@ async function sendUntil(
     await pause(wait, signal);
     if (!paid) continue;
     try {
-      sendable = (await paid.admit())(changes);
+      maker = await paid.admit();
+      sendable = made();
     } catch {
       // The failed try is settled, and the budget does not allow another one.
       return endHere();

@@ -1,6 +1,7 @@
 import { edit, endOfString, itemTexts, memberTexts } from '../json/edit.ts';
 import { parseOrUndefined } from '../json/parse.ts';
 import { DELTA_LINES, type Frame, FrameReader, readFrame } from '../sse/frames.ts';
+import { typeIn } from './usage/usage-reader.ts';
 
 /** The JSON texts of an object's values, by key. */
 type Members = Map<string, string>;
@@ -98,7 +99,7 @@ export class WholeMessage {
    */
   push(piece: Uint8Array): void {
     this.#frames.scan(piece, (text, start, end) => {
-      if (!this.#takeSimilar(text, start, end)) this.#take(readFrame(text, start, end));
+      if (!this.#takeSimilar(text, start, end)) this.#take(readFrame(text, start, end, false));
       return this.ended ? undefined : end + 2;
     });
     this.#endRun();
@@ -152,10 +153,12 @@ export class WholeMessage {
   }
 
   #take(frame: Frame | undefined): void {
-    if (!frame || frame.event === 'ping') return;
+    if (!frame) return;
+    const { data, text } = frame;
+    const event = frame.event || typeIn(data);
+    if (event === '' || event === 'ping') return;
     this.#endRun();
     this.#head = '';
-    const { event, data, text } = frame;
     if (event === 'error') this.error = data;
     // Its members are found in its text, where not every fault would show.
     else JSON.parse(data);
@@ -180,7 +183,8 @@ export class WholeMessage {
     const delta = memberTexts(event.get('delta') ?? '');
     const list = this.#blocks.get(event.get('index') ?? '')?.add(delta);
     if (!list || !text?.startsWith(DELTA_LINES)) return;
-    const string = [...delta.values()].at(-1) ?? '';
+    const [name, string = ''] = [...delta].at(-1) ?? [];
+    if (name === 'type') return;
     const at = text.lastIndexOf(string);
     if (!isString(string) || !isDeltaTail(text, at + string.length, text.length - 2)) return;
     this.#head = text.slice(0, at + 1);

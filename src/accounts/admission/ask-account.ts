@@ -73,10 +73,16 @@ export async function askAndList(
 /**
  * Does what `askAndList` does. While only the holds of other requests leave no room, the request waits in its account's line; a
  * caller who leaves leaves it.
+ *
+ * @param until when it has waited long enough; milliseconds since 1970
  */
-export async function askInLine(request: MeterRequest, admissionRequest: AdmissionRequest): Promise<AdmissionDecision> {
+export async function askInLine(
+  request: MeterRequest,
+  admissionRequest: AdmissionRequest,
+  until: number,
+): Promise<AdmissionDecision> {
   const { signal, identity, accounts, settings, conversation } = request;
-  const { HOLD_WAIT_MS: waitMs } = settings;
+  const waitMs = Math.max(0, until - Date.now());
   if (waitMs === 0 || signal?.aborted) return await askAndList(request, admissionRequest);
   const leave = () => {
     // A request that is settled waits no more, and what it was granted meanwhile is free again.

@@ -69,14 +69,12 @@ export async function askForModel(
     goesUp,
     request.count === undefined ? options : { ...options, count: request.count },
   );
-  let answer = await askInLine(request, { ...admissionRequest, bound: worstCase });
+  const until = startedAt + settings.HOLD_WAIT_MS;
+  let answer = await askInLine(request, { ...admissionRequest, bound: worstCase }, until);
   if (answer.outcome === 'count_needed') {
     ({ worstCase, terms } = worstCaseOf(goesUp, { ...options, count: await countInput(request) }));
-    answer = await askInLine(request, {
-      ...admissionRequest,
-      counted: true,
-      bound: { ...worstCase, countable: false },
-    });
+    const bound = { ...worstCase, countable: false };
+    answer = await askInLine(request, { ...admissionRequest, counted: true, bound }, until);
   }
   if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
   return { answer, worstCase, terms, startedAt };

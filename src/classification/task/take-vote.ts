@@ -109,6 +109,7 @@ async function callModel(
       prefix,
       fallbacks: by.fallbacks ?? task.fallbacks,
       routing: { streams: false, account: identity.account },
+      signal,
       waitUntil: (work) => by.waitUntil(work),
     },
     { modelInBody: model },

@@ -271,8 +271,8 @@ export class UsageReader {
   }
 }
 
-/** @returns the type that the data of an event names; empty if it names none. */
-function typeIn(data: string): string {
+/** @returns the type that the data of an event names, since the events of some gateways have no name; empty if it names none */
+export function typeIn(data: string): string {
   return stringOrUndefined(memberOf(parseOrUndefined(data), 'type')) ?? '';
 }
 

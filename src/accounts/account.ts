@@ -46,6 +46,8 @@ import { pruneLedger } from './prune-ledger.ts';
 import { raiseAlerts } from './raise-alerts.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
 import { beginUpload, endUpload, tendFiles } from './tend-files.ts';
+import { isForgotten } from './tokens/credentials.ts';
+import { noteEnded, tellEnded } from './tokens/tell-ended.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -331,20 +333,25 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.credentials.remember(minted, this.#state.advance());
   }
 
-  /** Revokes a credential by its id, known or not. */
+  /** Revokes a credential by its id, known or not. What runs with it in conversations is ended soon after. */
   revokeToken(jti: string): void {
-    this.#state.credentials.revoke(jti, this.#state.advance());
+    const now = this.#state.advance();
+    this.#state.credentials.revoke(jti, now);
+    noteEnded(this.#state, now, jti);
   }
 
-  /** Revokes every credential that was issued until now. */
+  /** Revokes every credential that was issued until now, and does as `revokeToken` for each. */
   revokeAll(): void {
-    this.#state.credentials.revokeAll(this.#state.advance());
+    const now = this.#state.advance();
+    this.#state.credentials.revokeAll(now);
+    noteEnded(this.#state, now);
   }
 
   /** @returns whether the credential is revoked, for routes without an admission. Otherwise it is noted as seen now. */
   isRevoked(token: CredentialUse): boolean {
-    if (this.#state.credentials.isRevoked(token)) return true;
-    this.#state.credentials.see(token, this.#state.advance());
+    const now = this.#state.advance();
+    if (this.#state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
+    this.#state.credentials.see(token, now);
     return false;
   }
 
@@ -476,6 +483,7 @@ export class Account extends EdgeObject implements AccountObject {
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     pruneLedger(this.#state, now, retention);
     refusals.prune(now - retention);
+    await tellEnded(this.#state);
     await alerts.send();
     await this.#state.leases.reportChanges();
     await eraseElsewhere(this.#state);

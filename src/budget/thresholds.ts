@@ -83,6 +83,21 @@ export function parkedAlert(source: string, eventId: string, runs: number, now: 
   };
 }
 
+/** @returns the alert that the upstream refuses the deployment's key, in its words, or that it answers again. */
+export function keyAlert(said: string | null, now: number): DueAlert {
+  return {
+    key: JSON.stringify(['key', said, now]),
+    until: now + PARKED_MS,
+    alert: {
+      kind: said === null ? 'key_works' : 'key_refused',
+      node: { type: 'deployment', id: 'deployment' },
+      created_at: new Date(now).toISOString(),
+      ...OF_NO_LIMIT,
+      subject: said,
+    },
+  };
+}
+
 function windowOf({ name, end }: Purse): string | undefined {
   const period = PERIODS.find((one) => limitName(one) === name);
   return period && spanId(period, spanAt(period, end - 1).start);

@@ -5,6 +5,7 @@ import { PieceReader } from '../http/body/piece-reader.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callerLeft, interrupted, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
+import type { UpstreamRefusal } from './judge.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { send } from './send.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
@@ -104,6 +105,8 @@ export class Exchange {
     });
     this.status = response.status;
     this.upstreamRequestId = upstreamRequestId(response.headers);
+    // The error in an answer with the status of a success is none about the key.
+    if (response.ok) this.judged(undefined);
     if (!this.#isWatched) this.expectBody();
     return response;
   }
@@ -120,6 +123,11 @@ export class Exchange {
   unusable(error_type: string | undefined, report = reportOf(undefined, 0)): Report {
     const now = Date.now();
     return { ...report, error_type, seen: nothingSeen(now - (this.course.sentAt ?? now)) };
+  }
+
+  /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
+  judged(refusal: UpstreamRefusal | undefined): void {
+    this.#options.upstream.key?.note(refusal, Date.now());
   }
 
   /** Watches the silences of the body from now on. */

@@ -6,6 +6,7 @@ import { createSimulator } from '../simulator/simulator.ts';
 import { callNetwork } from './call-network.ts';
 import { isolateKnowledge, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
+import { type KeyHealth, keyHealthOf } from './key-health.ts';
 import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
 import { simulatedModels } from './simulated-models.ts';
 import { simulatorStoreIn } from './simulator-store.ts';
@@ -22,6 +23,8 @@ export interface Upstream {
   simulated: boolean;
   /** The upstreams of the setting UPSTREAMS, if it is set. Then `baseURL` and `apiKey` are empty. */
   pool?: UpstreamPool | undefined;
+  /** What is known about the key of the only upstream; absent for several, and for the simulator. */
+  key?: KeyHealth | undefined;
 }
 
 /**
@@ -73,7 +76,8 @@ function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
     );
   }
   keepSecrets('ANTHROPIC_API_KEY', [apiKey]);
-  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: networkFetch(given), simulated };
+  const key = keyHealthOf(given ?? sharedFetch() ?? callNetwork);
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: networkFetch(given), simulated, key };
 }
 
 function networkFetch(given: Fetch | undefined): Fetch {
@@ -93,7 +97,8 @@ function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   }
   const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
   const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
-  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
+  const key = all.length === 1 && !simulated ? keyHealthOf(given ?? sharedFetch() ?? callNetwork) : undefined;
+  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool, key };
 }
 
 /** Makes a Worker's own function behave like `fetch`, because it may ignore the signal, or answer with any kind of stream. */

@@ -54,6 +54,7 @@ export class Exchange {
   readonly #timeoutMs: number;
   readonly #isWatched: boolean;
   readonly #leave = () => this.controller.abort(callerLeft());
+  #payment: SendOptions['payment'];
   #watchdog: IdleTimeout | undefined;
   #wholeTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -95,6 +96,7 @@ export class Exchange {
    */
   async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
     const { upstream, settings } = this.#options;
+    this.#payment = how.payment;
     if (!this.#isWatched) this.watchdog.expect(this.#timeoutMs, timedOut);
     const response = await send(upstream, request, {
       maxRetries: settings.UPSTREAM_MAX_RETRIES,
@@ -128,6 +130,7 @@ export class Exchange {
   /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
   judged(refusal: UpstreamRefusal | undefined): void {
     this.#options.upstream.key?.note(refusal, Date.now());
+    if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
   }
 
   /** Watches the silences of the body from now on. */

@@ -289,7 +289,9 @@ export class Account extends EdgeObject implements AccountObject {
 
   /** Notes the files, containers and threads that an answer has made. */
   noteMade(made: readonly Belonging[]): void {
-    this.#state.belongings.note(made, this.#state.advance());
+    const { belongings, alarm } = this.#state;
+    belongings.note(made, this.#state.advance());
+    if (belongings.dueAt !== undefined) alarm.wakeFor(belongings.dueAt);
   }
 
   /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
@@ -314,7 +316,7 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.belongings.describe(file);
   }
 
-  /** Notes that a file is no longer there. */
+  /** Notes that a file, container or thread is no longer there. */
   fileGone(id: string): void {
     this.#state.belongings.gone(id);
   }

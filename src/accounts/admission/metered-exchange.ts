@@ -1,5 +1,6 @@
 /** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
 
+import { callAccount } from '../../durable/call-account.ts';
 import { RELEASED } from '../../http/body/json-body.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -129,6 +130,7 @@ export class MeteredExchange {
   readonly payment = (tried: () => RequestOutcome): Payment => ({
     // What does not stream may have cost a whole hold: whoever asked decides about that once more.
     repeats: () => this.#ran < MOST_RAN - 1 && this.granted.grant.terms?.streams === true,
+    refused: ({ forCaller }) => this.#noteGone(forCaller),
     settle: () => this.#settleTried(tried()),
     admit: async () => {
       this.#options.onAsking?.(this.#earlier);
@@ -161,6 +163,16 @@ export class MeteredExchange {
   /** Releases the memory of the body. After that no other try can go up. */
   release(): void {
     this.#request.body = RELEASED;
+  }
+
+  /** Notes which of the named things the upstream says that it does not have any more. Others may be there. */
+  #noteGone({ status, message }: ApiError): void {
+    if (status !== 404 && status !== 410 && !/\bexpired\b/i.test(message)) return;
+    const { named = [] } = this.#options;
+    for (const { kind, id } of named) {
+      if (kind === 'file' || !message.includes(id)) continue;
+      this.#request.waitUntil(callAccount(this.#request, (account) => account.fileGone(id)));
+    }
   }
 
   async #settleTried(outcome: RequestOutcome): Promise<void> {

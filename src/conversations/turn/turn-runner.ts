@@ -184,9 +184,6 @@ export class TurnRunner implements Runner {
     this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
     this.#acknowledge();
     this.#end(await this.#read(response.body, progress.opening));
-    if (paid.makesThings) {
-      this.#context.waitUntil(paid.note(idsMade(this.turn.ended?.message), progress.upstream));
-    }
     this.#answerCaller();
   }
 
@@ -297,6 +294,11 @@ export class TurnRunner implements Runner {
     } catch (thrown) {
       onBroken(thrown);
     }
+    if (!this.#paid?.makesThings) return;
+    // What an answer has made is there, however the answer ended.
+    const { message, blocks } = this.turn.builder;
+    const made = idsMade({ ...message, content: blocks.map(({ value }) => value) });
+    this.#context.waitUntil(this.#paid.note(made, this.turn.progress.upstream));
   }
 }
 

@@ -45,9 +45,9 @@ import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { raiseAlerts } from './raise-alerts.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
+import { noteEnded, tellEnded } from './tell-ended.ts';
 import { beginUpload, endUpload, tendFiles } from './tend-files.ts';
 import { isForgotten } from './tokens/credentials.ts';
-import { noteEnded, tellEnded } from './tokens/tell-ended.ts';
 import type {
   CreditRow,
   LedgerRequest,

@@ -7,7 +7,7 @@ import { settingsOf } from '../settings/settings.ts';
 import type { AccountState } from './account-state.ts';
 import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
 import type { ListedRows } from './lists/listed-rows.ts';
-import { noteEnded } from './tokens/tell-ended.ts';
+import { noteEnded } from './tell-ended.ts';
 
 const CONTINUE_MS = 1_000;
 /** The value of `answers_kept` for the first page of KV keys. (It says where the next page begins.) */

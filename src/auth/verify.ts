@@ -109,8 +109,8 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
     if (decodeProtectedHeader(token).alg === TOKEN_ALGORITHM) {
       const { payload, secret } = await verifyWithSecrets(token, secrets, currentDate);
       const identity = await identityOf(token, payload, 'edge', true, settings);
-      const mark = await markBy(secret, identity.account);
-      return { ...identity, token: identity.token && { ...identity.token, mark } };
+      if (identity.token) identity.token.mark = await markBy(secret, identity.account);
+      return identity;
     }
     if (!verifier.provider)
       throw unauthenticated('This credential was not issued by this edge. Ask its operator for one.');

@@ -37,9 +37,9 @@ export class KeyHealth {
   }
 }
 
-const known = new WeakMap<object, KeyHealth>();
+const healthByFetch = new WeakMap<object, KeyHealth>();
 
 /** @returns what this isolate knows, which its Worker and its objects share. @param fetchUpstream by which they call */
 export function keyHealthOf(fetchUpstream: object): KeyHealth {
-  return getOrMake(known, fetchUpstream, () => new KeyHealth());
+  return getOrMake(healthByFetch, fetchUpstream, () => new KeyHealth());
 }

@@ -76,18 +76,17 @@ function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
     );
   }
   keepSecrets('ANTHROPIC_API_KEY', [apiKey]);
-  const key = keyHealthOf(given ?? sharedFetch() ?? callNetwork);
-  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: networkFetch(given), simulated, key };
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...networkOf(given), simulated };
 }
 
-function networkFetch(given: Fetch | undefined): Fetch {
+function networkOf(given: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
   const own = given ?? sharedFetch();
-  return own ? likeFetch(own) : callNetwork;
+  return { fetch: own ? likeFetch(own) : callNetwork, key: keyHealthOf(own ?? callNetwork) };
 }
 
 function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream {
   const all = openUpstreams(settings);
-  const fetchIt = networkFetch(given);
+  const { fetch: fetchIt, key } = networkOf(given);
   const simulated = all.some((one) => one.simulated);
   let simulate: Fetch | undefined;
   if (simulated) {
@@ -97,8 +96,7 @@ function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   }
   const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
   const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
-  const key = all.length === 1 && !simulated ? keyHealthOf(given ?? sharedFetch() ?? callNetwork) : undefined;
-  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool, key };
+  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool, ...(all.length === 1 && { key }) };
 }
 
 /** Makes a Worker's own function behave like `fetch`, because it may ignore the signal, or answer with any kind of stream. */

@@ -167,11 +167,10 @@ export class MeteredExchange {
 
   /** Notes which of the named things the upstream says that it does not have any more. Others may be there. */
   #noteGone({ status, message }: ApiError): void {
-    if (status !== 404 && status !== 410 && !/\bexpired\b/i.test(message)) return;
-    const { named = [] } = this.#options;
-    for (const { kind, id } of named) {
-      if (kind === 'file' || !message.includes(id)) continue;
-      this.#request.waitUntil(callAccount(this.#request, (account) => account.fileGone(id)));
+    if (status !== 404 && status !== 410 && !/expired/i.test(message)) return;
+    for (const { kind, id } of this.#options.named ?? []) {
+      if (kind !== 'file' && message.includes(id))
+        this.#request.waitUntil(callAccount(this.#request, (account) => account.fileGone(id)));
     }
   }
 

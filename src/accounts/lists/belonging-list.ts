@@ -70,12 +70,16 @@ export class BelongingList extends ListedRows {
   note(made: readonly Belonging[], now: number): void {
     for (const { id, kind, upstream, expiresAt: end = 0 } of made) {
       // An end that has passed already is that of another clock.
-      const due_at = kind === 'container' && end > now ? end + SKEW_MS : null;
-      const row = { id, kind, upstream, state: 'kept', bytes: 0, created_at: now, due_at };
-      this.tables.insert('belongings', row, 'insert or ignore');
-      if (due_at === null) continue;
-      const later = "due_at < ?1 and id = ?2 and kind = 'container' and state = 'kept'";
-      this.tables.write(`update belongings set due_at = ?1 where ${later}`, due_at, id);
+      const due = kind === 'container' && end > now ? end + SKEW_MS : null;
+      this.tables.write(
+        `insert into belongings (id, kind, upstream, state, bytes, created_at, due_at) values (?, ?, ?, 'kept', 0, ?, ?)
+         on conflict (id) do update set due_at = excluded.due_at where excluded.due_at > due_at and state = 'kept'`,
+        id,
+        kind,
+        upstream,
+        now,
+        due,
+      );
     }
   }
 

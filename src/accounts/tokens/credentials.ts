@@ -29,11 +29,11 @@ export const MOST_MINTED = 1_000;
 const MOST_LISTED = 10_000;
 
 /** Milliseconds after its expiry for which it is known whether a token was revoked. */
-const FORGOTTEN_MS = 90 * DAY_MS;
+const REVOCATION_KNOWN_MS = 90 * DAY_MS;
 
 /** @returns whether a token expired so long ago that nobody knows whether it was revoked. What it began may not go on. */
 export function isForgotten({ exp }: CredentialUse, now: number): boolean {
-  return exp !== undefined && exp * 1_000 < now - FORGOTTEN_MS;
+  return exp !== undefined && exp * 1_000 < now - REVOCATION_KNOWN_MS;
 }
 
 /** Keeps the rows of an account's tokens. */
@@ -154,7 +154,7 @@ export class Credentials extends Rows {
       'select jti from tokens where expires_at < ? and (revoked_at is null or revoked_at <= ? or expires_at < ?)',
       now - DAY_MS,
       this.#revokedBefore,
-      now - FORGOTTEN_MS - DAY_MS,
+      now - REVOCATION_KNOWN_MS - DAY_MS,
     );
     for (const { jti } of expired) {
       this.tables.write('delete from tokens where jti = ?', jti);

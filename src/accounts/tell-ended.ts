@@ -1,10 +1,10 @@
 /** Tells conversations that a credential has ended, so that what runs with it ends. */
 
-import { DAY_MS } from '../../async/durations.ts';
-import { conversationStub } from '../../durable/stubs.ts';
-import { settingsOf } from '../../settings/settings.ts';
-import type { AccountState } from '../account-state.ts';
-import type { Ledger } from '../ledger/ledger.ts';
+import { DAY_MS } from '../async/durations.ts';
+import { conversationStub } from '../durable/stubs.ts';
+import { settingsOf } from '../settings/settings.ts';
+import type { AccountState } from './account-state.ts';
+import type { Ledger } from './ledger/ledger.ts';
 
 /** How many conversations are told at the same time. (An object may have six open connections.) */
 const TOLD_AT_ONCE = 5;
@@ -27,10 +27,8 @@ export function noteEnded({ ledger, alarm }: AccountState, now: number, jti: str
     now - DAY_MS,
   );
   if (found.length === 0) return;
-  const ids = untold(ledger);
-  // Those at the front may be asking at this moment, and know nothing of this end.
-  const later = new Set([...ids.slice(TOLD_AT_ONCE), ...found.map(({ conversation }) => conversation)]);
-  ledger.setMeta(UNTOLD, JSON.stringify([...ids.slice(0, TOLD_AT_ONCE), ...later]));
+  // Who is noted already may be asking at this moment, and know nothing of this end.
+  ledger.setMeta(UNTOLD, JSON.stringify([...untold(ledger), ...found.map(({ conversation }) => conversation)]));
   alarm.wakeFor(now, 1);
 }
 
@@ -39,10 +37,15 @@ export async function tellEnded({ accountId, env, ledger, alarm, now }: AccountS
   const ids = untold(ledger).slice(0, TOLD_AT_ONCE);
   if (accountId === undefined || ids.length === 0) return;
   const settings = settingsOf(env);
-  const told = await Promise.allSettled(
-    ids.map((id) => conversationStub(env, settings, { account: accountId, id }).checkCredential()),
+  const told = ids.map((id) =>
+    conversationStub(env, settings, { account: accountId, id })
+      .checkCredential()
+      .then(
+        () => [],
+        () => [id],
+      ),
   );
-  const failed = ids.filter((_, index) => told[index]?.status === 'rejected');
+  const failed = (await Promise.all(told)).flat();
   const left = [...untold(ledger).slice(ids.length), ...failed];
   ledger.setMeta(UNTOLD, left.length === 0 ? undefined : JSON.stringify(left));
   if (left.length > 0) alarm.wakeFor(now() + (failed.length > 0 ? TELL_AGAIN_MS : 0), 1);

@@ -4,6 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { markBy } from '../../src/auth/account-mark.ts';
 import { mintToken } from '../../src/auth/mint.ts';
 import { isJwt, verifyToken } from '../../src/auth/verify.ts';
 import { ApiError } from '../../src/http/errors.ts';
@@ -67,7 +68,10 @@ describe('a token of this edge', () => {
         expect(await verifyToken(token, settings, NOW)).toEqual({
           account: sub,
           scopes,
-          token: { jti, issued_at: SECONDS, expires_at: undefined, scopes, label: 'laptop', issuer: 'edge' },
+          token: {
+            ...{ jti, issued_at: SECONDS, expires_at: undefined, scopes, label: 'laptop', issuer: 'edge' },
+            mark: await markBy(SECRET, sub),
+          },
         });
       }),
     );

@@ -45,7 +45,9 @@ import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { raiseAlerts } from './raise-alerts.ts';
 import { settleHold, settleOrphans } from './settle-hold.ts';
+import { noteEnded, tellEnded } from './tell-ended.ts';
 import { beginUpload, endUpload, tendFiles } from './tend-files.ts';
+import { isForgotten } from './tokens/credentials.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -287,7 +289,9 @@ export class Account extends EdgeObject implements AccountObject {
 
   /** Notes the files, containers and threads that an answer has made. */
   noteMade(made: readonly Belonging[]): void {
-    this.#state.belongings.note(made, this.#state.advance());
+    const { belongings, alarm } = this.#state;
+    belongings.note(made, this.#state.advance());
+    if (belongings.dueAt !== undefined) alarm.wakeFor(belongings.dueAt);
   }
 
   /** Sets bytes aside for a file. Repeating it for the same request changes nothing. */
@@ -312,7 +316,7 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.belongings.describe(file);
   }
 
-  /** Notes that a file is no longer there. */
+  /** Notes that a file, container or thread is no longer there. */
   fileGone(id: string): void {
     this.#state.belongings.gone(id);
   }
@@ -331,20 +335,25 @@ export class Account extends EdgeObject implements AccountObject {
     return this.#state.credentials.remember(minted, this.#state.advance());
   }
 
-  /** Revokes a credential by its id, known or not. */
+  /** Revokes a credential by its id, known or not. What runs with it in conversations is ended soon after. */
   revokeToken(jti: string): void {
-    this.#state.credentials.revoke(jti, this.#state.advance());
+    const now = this.#state.advance();
+    this.#state.credentials.revoke(jti, now);
+    noteEnded(this.#state, now, jti);
   }
 
-  /** Revokes every credential that was issued until now. */
+  /** Revokes every credential that was issued until now, and does as `revokeToken` for each. */
   revokeAll(): void {
-    this.#state.credentials.revokeAll(this.#state.advance());
+    const now = this.#state.advance();
+    this.#state.credentials.revokeAll(now);
+    noteEnded(this.#state, now);
   }
 
   /** @returns whether the credential is revoked, for routes without an admission. Otherwise it is noted as seen now. */
   isRevoked(token: CredentialUse): boolean {
-    if (this.#state.credentials.isRevoked(token)) return true;
-    this.#state.credentials.see(token, this.#state.advance());
+    const now = this.#state.advance();
+    if (this.#state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
+    this.#state.credentials.see(token, now);
     return false;
   }
 
@@ -476,6 +485,7 @@ export class Account extends EdgeObject implements AccountObject {
     if (retention === undefined) return alarm.wakeFor(now + UNREADABLE_MS);
     pruneLedger(this.#state, now, retention);
     refusals.prune(now - retention);
+    await tellEnded(this.#state);
     await alerts.send();
     await this.#state.leases.reportChanges();
     await eraseElsewhere(this.#state);

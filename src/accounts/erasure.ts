@@ -7,6 +7,7 @@ import { settingsOf } from '../settings/settings.ts';
 import type { AccountState } from './account-state.ts';
 import { DELETED_AT_ONCE, eraseRowsUntil } from './ledger/delete-rows.ts';
 import type { ListedRows } from './lists/listed-rows.ts';
+import { noteEnded } from './tell-ended.ts';
 
 const CONTINUE_MS = 1_000;
 /** The value of `answers_kept` for the first page of KV keys. (It says where the next page begins.) */
@@ -42,6 +43,7 @@ export function eraseAccount(state: AccountState): Erasure {
 function begin(state: AccountState, now: number): void {
   const { credentials, credits, refusals, ledger, versions, limits, budget } = state;
   credentials.revokeAll(now);
+  noteEnded(state, now);
   credentials.erase();
   credits.forgetNotes();
   refusals.prune(now);

@@ -1,4 +1,4 @@
-/** Looks after an account's files by its alarm: deletes them upstream, and finds out how uploads have ended. */
+/** Looks after an account's files by its alarm: deletes them upstream, finds out how uploads have ended, and forgets containers. */
 
 import { DAY_MS, HOUR_MS } from '../async/durations.ts';
 import type { UploadDecision, UploadReport, UploadRequest } from '../durable/contracts/belongings.ts';
@@ -7,7 +7,7 @@ import { readBuffered } from '../upstream/buffered-answer.ts';
 import { Exchange } from '../upstream/exchange.ts';
 import { upstreamOf } from '../upstream/upstream.ts';
 import type { AccountState } from './account-state.ts';
-import { type DueRow, UPLOAD_MS } from './lists/belonging-list.ts';
+import { type DueRow, SKEW_MS, UPLOAD_MS } from './lists/belonging-list.ts';
 
 /** How many files are handled at the same time. (An object may have six open connections.) */
 const AT_ONCE = 5;
@@ -18,8 +18,6 @@ const LOOK_AGAIN_MS = DAY_MS;
 const UPSTREAM_CALL_MS = 30_000;
 /** The most bytes that a form has beside the file. */
 export const FORM_BYTES = 4_096;
-/** The most milliseconds by which clocks may differ. */
-const SKEW_MS = 60_000;
 const MOST_PAGES = 20;
 const PAGE = 1_000;
 
@@ -58,7 +56,8 @@ async function tend(state: AccountState, row: DueRow): Promise<void> {
   const { belongings } = state;
   const { id, tries } = row;
   try {
-    if (row.state === 'erasing') {
+    if (row.state === 'kept') belongings.forget(id);
+    else if (row.state === 'erasing') {
       await deleteUpstream(state, row);
       belongings.forget(id);
     } else if ((await mayBeThere(state, row)) && row.created_at > state.erasedUntil) {

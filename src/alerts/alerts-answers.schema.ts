@@ -6,8 +6,8 @@ export const alertSchema = z.object({
   type: z.literal('alert'),
   event_id: z.described(z.string(), 'The same however often it is delivered.'),
   kind: z.described(
-    z.enum(['threshold', 'over_hold', 'webhook_parked']),
-    'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more.',
+    z.enum(['threshold', 'over_hold', 'webhook_parked', 'key_refused', 'key_works']),
+    'threshold: a share of a limit is spent. over_hold: the upstream billed more than was set aside. webhook_parked: an event of a webhook is tried no more. key_refused: the only upstream refuses the key of the deployment, once for each outage. key_works: it answers again.',
   ),
   node: z.described(
     z.object({ type: z.enum(['account', 'group', 'deployment', 'webhook']), id: z.string() }),
@@ -19,7 +19,10 @@ export const alertSchema = z.object({
   threshold: z.described(z.nullable(z.number()), 'The share of the limit that is spent, at least.'),
   limit_usd: z.nullable(usd),
   settled_usd: z.nullable(usd),
-  subject: z.described(z.nullable(z.string()), 'The request, or the event, that it is about.'),
+  subject: z.described(
+    z.nullable(z.string()),
+    'The request, or the event, that it is about; for `key_refused` what the upstream says.',
+  ),
 });
 
 /** An alert in the list of them. */

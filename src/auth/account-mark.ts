@@ -39,8 +39,8 @@ function secretsOf({ SIGNING_SECRET, SIGNING_SECRET_PREVIOUS, ANTHROPIC_API_KEY 
   return [ANTHROPIC_API_KEY];
 }
 
-/** @returns the mark, or a promise of it if it must be computed. */
-function markBy(secret: string, account: string): string | Promise<string> {
+/** @returns the mark by one secret, or a promise of it if it must be computed. */
+export function markBy(secret: string, account: string): string | Promise<string> {
   const name = `${secret} ${account}`;
   return marks.get(name) ?? computed(name, secret, account);
 }

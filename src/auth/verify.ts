@@ -14,6 +14,7 @@ import type { Identity, VerifiedToken } from '../identity/caller.ts';
 import { isAccount, isSourceAccount } from '../identity/identity.ts';
 import { tagsOfClaim } from '../identity/tags.ts';
 import type { Settings } from '../settings/settings.ts';
+import { markBy } from './account-mark.ts';
 import { groupOfClaims } from './group-claim.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './parse-scopes.ts';
@@ -112,7 +113,10 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
   const currentDate = new Date(now);
   try {
     if (decodeProtectedHeader(token).alg === TOKEN_ALGORITHM) {
-      return await identityOf(token, await verifyWithSecrets(token, secrets, currentDate), 'edge', true, settings);
+      const { payload, secret } = await verifyWithSecrets(token, secrets, currentDate);
+      const identity = await identityOf(token, payload, 'edge', true, settings);
+      if (identity.token) identity.token.mark = await markBy(secret, identity.account);
+      return identity;
     }
     if (!verifier.provider)
       throw unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
@@ -130,13 +134,17 @@ async function verify(token: string, settings: Settings, verifier: Verifier, now
 }
 
 /** Verifies with each secret in turn. During a rotation the earlier secret is also valid. */
-async function verifyWithSecrets(token: string, secrets: readonly string[], currentDate: Date): Promise<JWTPayload> {
+async function verifyWithSecrets(
+  token: string,
+  secrets: readonly string[],
+  currentDate: Date,
+): Promise<{ payload: JWTPayload; secret: string }> {
   let failure: unknown = unauthenticated('This credential was not issued by this edge. Ask its operator for one.');
   for (const secret of secrets) {
     try {
       const key = utf8(secret);
       const { payload } = await jwtVerify(token, key, { algorithms: [TOKEN_ALGORITHM], currentDate });
-      return payload;
+      return { payload, secret };
     } catch (thrown) {
       failure = thrown;
       if (!(thrown instanceof errors.JWSSignatureVerificationFailed)) break;

@@ -27,60 +27,52 @@ export function thresholdsReached(
     if (window === undefined || purse.most <= 0) return [];
     return shares
       .filter((share) => purse.settled >= share * purse.most)
-      .map((threshold) => ({
-        key: JSON.stringify(['threshold', node.type, node.id, purse.name, window, threshold]),
-        until: purse.end,
-        alert: {
-          kind: 'threshold' as const,
-          node,
-          created_at: new Date(now).toISOString(),
+      .map((threshold) =>
+        alertOf('threshold', node, now, purse.end, [node.type, node.id, purse.name, window, threshold], {
           limit: purse.name,
           window,
           threshold,
           limit_usd: toUsd(purse.most),
           settled_usd: toUsd(purse.settled),
-          subject: null,
-        },
-      }));
+        }),
+      );
   });
 }
 
-/** The members about a limit, for an alert that is not about a limit. */
-const OF_NO_LIMIT = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null };
+/** @returns an alert. What the last argument leaves out is null. @param of with the kind its key, the same for the same alert */
+function alertOf(
+  kind: Alert['kind'],
+  node: Alert['node'],
+  now: number,
+  until: number,
+  of: readonly unknown[],
+  more: Partial<Alert>,
+): DueAlert {
+  const created_at = new Date(now).toISOString();
+  const nothing = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null, subject: null };
+  return { key: JSON.stringify([kind, ...of]), until, alert: { kind, node, created_at, ...nothing, ...more } };
+}
 
 /** @returns the alert that a request cost more than was set aside for it. There is at most one per node and day. */
 export function overHoldAlert(node: Alert['node'], requestId: string, now: number): DueAlert {
   const { start, end } = spanAt('day', now);
   const window = spanId('day', start);
-  return {
-    key: JSON.stringify(['over_hold', node.type, node.id, window]),
-    until: end,
-    alert: {
-      kind: 'over_hold',
-      node,
-      created_at: new Date(now).toISOString(),
-      ...OF_NO_LIMIT,
-      window,
-      subject: requestId,
-    },
-  };
+  return alertOf('over_hold', node, now, end, [node.type, node.id, window], { window, subject: requestId });
 }
 
 /**
  * @returns the alert that an event of a webhook is not tried any more. It comes again if a replay of the event fails, too.
  */
 export function parkedAlert(source: string, eventId: string, runs: number, now: number): DueAlert {
-  return {
-    key: JSON.stringify(['webhook_parked', eventId, runs]),
-    until: now + PARKED_MS,
-    alert: {
-      kind: 'webhook_parked',
-      node: { type: 'webhook', id: source },
-      created_at: new Date(now).toISOString(),
-      ...OF_NO_LIMIT,
-      subject: eventId,
-    },
-  };
+  const node = { type: 'webhook' as const, id: source };
+  return alertOf('webhook_parked', node, now, now + PARKED_MS, [eventId, runs], { subject: eventId });
+}
+
+/** @returns the alert that the upstream refuses the deployment's key, in its words, or that it answers again. */
+export function keyAlert(said: string | null, now: number): DueAlert {
+  const kind = said === null ? 'key_works' : 'key_refused';
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  return alertOf(kind, node, now, now + PARKED_MS, [now], { subject: said });
 }
 
 function windowOf({ name, end }: Purse): string | undefined {

@@ -1,8 +1,10 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
+import { isRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { edit } from '../json/edit.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
+import { accountRequestOf } from './answers/object-context.ts';
 import { isRefused } from './answers/turn-events.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
@@ -188,6 +190,7 @@ export function runContextOf(
     approvers: retainedAgent(context)?.definition.approvers ?? 'owner',
     carried,
     now,
+    isRevoked: () => isRevokedCaller(accountRequestOf(context, request.identity)),
     plan: (body) => planAgain(context, request, body, { isStep: true }),
     begin: (plan, step) => {
       const own = {

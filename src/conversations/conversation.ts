@@ -3,7 +3,7 @@
  * that it imports. What all calls share is here: the lock, and the recovery after a crash.
  */
 
-import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
+import { isRevokedCaller, refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import { inSteps } from '../async/in-steps.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -160,6 +160,18 @@ export class Conversation extends EdgeObject implements ConversationObject {
       return this.#described(this.#currentProfile() ?? this.#transcript.profile);
     }
     return this.read();
+  }
+
+  /**
+   * Ends what runs if its credential has ended. The account calls it after a revocation, and again until it has come back.
+   * A run that dies here asks by itself before it goes on.
+   *
+   * @throws ObjectUnreachable while the account cannot be asked
+   */
+  async checkCredential(): Promise<void> {
+    this.#recover();
+    const runner = this.#runner;
+    if (runner && (await isRevokedCaller(accountRequestOf(this.#context, runner.identity)))) runner.revoke();
   }
 
   /** @returns the conversation without its messages, as JSON text. */
@@ -430,7 +442,12 @@ export class Conversation extends EdgeObject implements ConversationObject {
       };
       this.#maintenance.endCrashedTurns(
         (crashed) => goesOn(resumeRun(this.#context, crashed, this.#hooks)),
-        (turn) => goesOn(beginAgain(this.#context, turn, this.#hooks)),
+        (turn) => {
+          const hasBegun = goesOn(beginAgain(this.#context, turn, this.#hooks));
+          // If the account cannot be asked here, it refuses the turn itself: that only misses a secret that has ended.
+          if (hasBegun) this.ctx.waitUntil(this.checkCredential().catch(() => {}));
+          return hasBegun;
+        },
       );
     } catch (thrown) {
       this.#endDamaged(thrown);

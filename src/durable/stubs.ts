@@ -8,7 +8,8 @@ import type { InboxObject } from './contracts/inbox.ts';
 import type { PoolObject } from './contracts/pool.ts';
 
 /** The bindings that objects are reached by. */
-export type AccountBinding = Pick<Bindings, 'ACCOUNT'>;
+/** With that of the pools, where the operator can be told by it. */
+export type AccountBinding = Pick<Bindings, 'ACCOUNT'> & Partial<Pick<Bindings, 'POOL'>>;
 export type InboxBinding = Pick<Bindings, 'INBOX'>;
 export type PoolBinding = Pick<Bindings, 'POOL'>;
 

@@ -23,7 +23,11 @@ const upstreamState = z.object({
 
 /** What `GET /health` answers. */
 export const healthAnswer = z.object({
-  status: z.literal('ok'),
+  status: z.described(
+    z.enum(['ok', 'degraded']),
+    'degraded: the only upstream refuses the key of this deployment, as far as the isolate knows that answers.',
+  ),
+  since: z.optionally(time, 'Since when it is degraded.'),
   upstream: z.described(z.enum(['anthropic', 'simulator']), 'Who answers: Claude, or the built-in simulator.'),
   warnings: z.optionally(z.array(z.string()), 'Settings that are valid, and hardly what was meant.'),
   tools: z.optionally(

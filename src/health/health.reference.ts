@@ -4,6 +4,7 @@ import type { Resource } from '../reference/resource.ts';
 import { healthAnswer } from './health-answers.schema.ts';
 
 const healthQuery = z.object({
+  strict: z.optionally(z.literal(''), 'Answers 503 instead of 200 while the edge is degraded.'),
   upstreams: z.optionally(z.literal(''), 'Asks for the state of each upstream too; needs the scope `admin`.'),
 });
 
@@ -15,7 +16,8 @@ export const health: Resource = {
       operation: 'health',
       summary: 'Check that the edge is up',
       needs: 'nothing',
-      description: 'With `?upstreams` an admin gets the state of each upstream.',
+      description:
+        'With `?upstreams` an admin gets the state of each upstream. With `?strict` the status is 503 while it is degraded.',
       query: healthQuery,
       answer: jsonAnswer('It lives.', healthAnswer, { status: 'ok', upstream: 'anthropic' }),
     },

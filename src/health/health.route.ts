@@ -21,14 +21,16 @@ export function healthRoutes(fetchUpstream?: Fetch, own?: Authenticate) {
   const current = whereAsked(refuseRevoked);
   const admin = whereAsked(requireScope('admin'));
   return new Hono<AppEnv>().get('/health', known, current, admin, (c) => {
-    const { simulated, pool } = upstreamOf(c.get('settings'), fetchUpstream);
+    const { simulated, pool, key } = upstreamOf(c.get('settings'), fetchUpstream);
     const isSimulated = pool?.all.every((one) => one.simulated) ?? simulated;
+    const since = isoTimeOrNull(key?.refusedSince ?? null);
     const answer: HealthAnswer = { status: 'ok', upstream: isSimulated ? 'simulator' : 'anthropic' };
+    if (since !== null) Object.assign(answer, { status: 'degraded', since });
     const warnings = warningsOf(c.get('settings'));
     if (warnings.length > 0) answer.warnings = warnings;
     if (c.get('settings').development) answer.tools = workerToolNames();
     if (c.req.query('upstreams') !== undefined) answer.upstreams = pool ? statesOf(pool, Date.now()) : [];
-    return c.json(answer);
+    return c.json(answer, since !== null && c.req.query('strict') !== undefined ? 503 : 200);
   });
 }
 

@@ -25,4 +25,6 @@ export interface VerifiedToken {
   scopes: readonly Scope[];
   label: string | undefined;
   issuer: 'edge' | 'provider';
+  /** The mark of its account by the secret that signed it; absent for a provider's token. It shows whether that secret ended. */
+  mark?: string | undefined;
 }

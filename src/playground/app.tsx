@@ -2,7 +2,7 @@ import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
 import { quota, refreshQuota } from './edge/account.ts';
-import { refusal, start, state, token, upstream } from './edge/client.ts';
+import { keyRefusedSince, refusal, start, state, token, upstream } from './edge/client.ts';
 import { identity } from './edge/identity.ts';
 import { Later, type Load } from './edge/later.tsx';
 import { nextTheme, theme } from './theme.ts';
@@ -10,7 +10,7 @@ import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
 import { SmallButton } from './ui/button.tsx';
 import { Fault } from './ui/fault.tsx';
-import { formatUsd } from './ui/format.ts';
+import { formatMoment, formatUsd } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
 
@@ -78,6 +78,12 @@ export function App() {
           <span class="banner-help">
             Put <code>ANTHROPIC_API_KEY</code> in <code>.dev.vars</code>, then restart.
           </span>
+        </aside>
+      )}
+      {keyRefusedSince.value !== undefined && (
+        <aside class="banner" aria-label="Key refused">
+          Claude has refused the key of this deployment since {formatMoment(keyRefusedSince.value)}. Its operator must
+          put in a valid one, or pay the bill.
         </aside>
       )}
       {state.value !== 'starting' && (

@@ -1,6 +1,6 @@
 import { MINUTE_MS } from '../async/durations.ts';
 import { rulesOf } from '../budget/rules.ts';
-import { thresholdsReached } from '../budget/thresholds.ts';
+import { keyAlert, thresholdsReached } from '../budget/thresholds.ts';
 import { byPeriod, CALENDAR, limitName, PERIODS, type Period, spanAt, spanId } from '../budget/windows.ts';
 import { AlertOutbox, OF_NO_ACCOUNT } from '../delivery/alert-outbox.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -18,9 +18,12 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { pageOfRows } from '../http/page.ts';
 import { isoTimeOrNull } from '../http/times.ts';
+import { edit } from '../json/edit.ts';
 import { toUsd } from '../pricing/cost.ts';
+import { defaultModel } from '../pricing/default-model.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import { settingsOf } from '../settings/settings.ts';
+import { countTokens } from '../upstream/count-tokens.ts';
 import { AccountRecount } from './account-recount.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, moveToNobody, type PoolRules } from './grant.ts';
 import { DEPLOYMENT_POOL, poolOf } from './pool-name.ts';
@@ -42,6 +45,9 @@ const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 
 /** The windows in the list of accounts. */
+/** What the upstream said when it refused the deployment's key; absent while it works. */
+const KEY_REFUSED = 'key_refused';
+const TRY_KEY_MS = MINUTE_MS;
 const LISTED_PERIODS = ['day', 'week', 'month'] as const;
 type Listed = (typeof LISTED_PERIODS)[number];
 
@@ -185,11 +191,45 @@ export class Pool extends EdgeObject implements PoolObject {
     this.around.alarm.wakeFor(now + DROPPED_MS);
   }
 
+  /**
+   * Notes for the whole deployment that the only upstream refuses its key, or answers again, and tells the operator: once
+   * each, whichever isolates have seen it.
+   *
+   * @param news what the upstream said; null if it answers again
+   */
+  noteKey(news: string | null): void {
+    if ((news === null) === (this.#store.meta(KEY_REFUSED) === undefined)) return;
+    const now = this.now();
+    this.#store.setMeta(KEY_REFUSED, news ?? undefined);
+    this.#alerts.raise([keyAlert(news, now)], OF_NO_ACCOUNT);
+    if (news !== null) this.around.alarm.wakeFor(now + TRY_KEY_MS);
+  }
+
+  /**
+   * Tries a refused key by a count, which is free: whoever has put in another one has restarted all that knew of the refusal.
+   * An open bill is not tried, because counts may be free of that, too.
+   */
+  async #tryKey(): Promise<void> {
+    const said = this.#store.meta(KEY_REFUSED);
+    if (said === undefined || !/^40[13]/.test(said)) return;
+    this.around.alarm.wakeFor(this.now() + TRY_KEY_MS);
+    const settings = this.settings();
+    const model = defaultModel(settings.models)?.id ?? '';
+    const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
+    try {
+      await countTokens((changes) => edit(body, changes), { upstream: this.upstream(), settings, model, headers: {} });
+      this.noteKey(null);
+    } catch {
+      // Refused as before, or not reached: the next alarm tries again.
+    }
+  }
+
   /** Asks accounts that have a lease and have been silent. */
   override async alarm(): Promise<void> {
     this.around.alarm.fired();
     const now = this.now();
     await this.#alerts.send();
+    await this.#tryKey();
     const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
     const asked = silent.slice(0, ASKED_AT_ONCE);
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {

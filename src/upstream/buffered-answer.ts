@@ -115,7 +115,10 @@ export async function readAnswer(
   const report = reportOf(json, body.length);
   const isWhole = expected === 'message' ? report.completed : json !== undefined;
   const kind = refusal ? 'error' : isWhole ? 'answer' : isBeginning(body) ? 'interrupted' : 'nothing';
-  if (refusal) report.error_type = refusal.forOperator;
+  if (refusal) {
+    report.error_type = refusal.forOperator;
+    exchange.judged(refusal);
+  }
   // The API has not worked on a request if something else answered, or if it answered at once with an error.
   if (kind === 'nothing' || (refusal && !refusal.mayHaveRun)) course.sentAt = undefined;
   return { kind, body, json, report, refusal };

@@ -5,6 +5,7 @@ import { PieceReader } from '../http/body/piece-reader.ts';
 import type { Settings } from '../settings/settings.ts';
 import { callerLeft, interrupted, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
+import type { UpstreamRefusal } from './judge.ts';
 import type { RequestOutcome } from './outcome.ts';
 import { send } from './send.ts';
 import type { SendOptions, SendProgress, SendRequest } from './send-request.ts';
@@ -55,6 +56,7 @@ export class Exchange {
   readonly #timeoutMs: number;
   readonly #isWatched: boolean;
   readonly #leave = () => this.controller.abort(callerLeft());
+  #payment: SendOptions['payment'];
   #watchdog: IdleTimeout | undefined;
   #wholeTimer: ReturnType<typeof setTimeout> | undefined;
 
@@ -96,6 +98,7 @@ export class Exchange {
    */
   async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
     const { upstream, settings } = this.#options;
+    this.#payment = how.payment;
     if (!this.#isWatched) this.watchdog.expect(this.#timeoutMs, timedOut);
     const response = await send(upstream, request, {
       maxRetries: settings.UPSTREAM_MAX_RETRIES,
@@ -107,6 +110,8 @@ export class Exchange {
     });
     this.status = response.status;
     this.upstreamRequestId = upstreamRequestId(response.headers);
+    // The error in an answer with the status of a success is none about the key.
+    if (response.ok) this.judged(undefined);
     if (!this.#isWatched) this.expectBody();
     return response;
   }
@@ -123,6 +128,12 @@ export class Exchange {
   unusable(error_type: string | undefined, report = this.seen?.() ?? reportOf(undefined, 0)): Report {
     const now = Date.now();
     return { ...report, error_type, seen: report.seen ?? nothingSeen(now - (this.course.sentAt ?? now)) };
+  }
+
+  /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
+  judged(refusal: UpstreamRefusal | undefined): void {
+    this.#options.upstream.key?.note(refusal, Date.now());
+    if (refusal && this.#payment !== 'free') this.#payment?.refused?.(refusal);
   }
 
   /** Watches the silences of the body from now on. */

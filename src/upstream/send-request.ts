@@ -1,6 +1,7 @@
 /** The types of a request on its way up: how it is sent, how far it has gone, and how another try is paid for. */
 
 import type { Routing } from './choice/pool.ts';
+import type { UpstreamRefusal } from './judge.ts';
 import type { BodyMaker } from './kinds/kind.ts';
 
 /** A request as it goes up. */
@@ -60,6 +61,8 @@ export function mayRunAgain(payment: SendOptions['payment']): boolean {
 export interface Payment {
   /** @returns whether the request may be sent again although its latest try may have run. */
   repeats(): boolean;
+  /** Learns of a refusal that is the answer. */
+  refused?(refusal: UpstreamRefusal): void;
   /** Settles the failed try. */
   settle(): Promise<void>;
   /**

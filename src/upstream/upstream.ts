@@ -6,6 +6,7 @@ import { createSimulator } from '../simulator/simulator.ts';
 import { callNetwork } from './call-network.ts';
 import { isolateKnowledge, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
+import { type KeyHealth, keyHealthOf } from './key-health.ts';
 import { type OpenUpstream, openUpstreams } from './kinds/entry.ts';
 import { simulatedModels } from './simulated-models.ts';
 import { simulatorStoreIn } from './simulator-store.ts';
@@ -22,6 +23,8 @@ export interface Upstream {
   simulated: boolean;
   /** The upstreams of the setting UPSTREAMS, if it is set. Then `baseURL` and `apiKey` are empty. */
   pool?: UpstreamPool | undefined;
+  /** What is known about the key of the only upstream; absent for several, and for the simulator. */
+  key?: KeyHealth | undefined;
 }
 
 /**
@@ -73,17 +76,17 @@ function makeUpstream(settings: Settings, given: Fetch | undefined): Upstream {
     );
   }
   keepSecrets('ANTHROPIC_API_KEY', [apiKey]);
-  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, fetch: networkFetch(given), simulated };
+  return { baseURL: settings.ANTHROPIC_BASE_URL, apiKey, ...networkOf(given), simulated };
 }
 
-function networkFetch(given: Fetch | undefined): Fetch {
+function networkOf(given: Fetch | undefined): Required<Pick<Upstream, 'fetch' | 'key'>> {
   const own = given ?? sharedFetch();
-  return own ? likeFetch(own) : callNetwork;
+  return { fetch: own ? likeFetch(own) : callNetwork, key: keyHealthOf(own ?? callNetwork) };
 }
 
 function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream {
   const all = openUpstreams(settings);
-  const fetchIt = networkFetch(given);
+  const { fetch: fetchIt, key } = networkOf(given);
   const simulated = all.some((one) => one.simulated);
   let simulate: Fetch | undefined;
   if (simulated) {
@@ -93,7 +96,7 @@ function pooledUpstream(settings: Settings, given: Fetch | undefined): Upstream 
   }
   const fetchOf = (one: OpenUpstream) => (one.simulated && simulate ? simulate : fetchIt);
   const pool = { all, models: settings.models, fetchOf, ...isolateKnowledge(settings.UPSTREAMS) };
-  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool };
+  return { baseURL: '', apiKey: '', fetch: fetchIt, simulated, pool, ...(all.length === 1 && { key }) };
 }
 
 /** Makes a Worker's own function behave like `fetch`, because it may ignore the signal, or answer with any kind of stream. */

@@ -4,6 +4,7 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import { afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
+import { markBy } from '../../src/auth/account-mark.ts';
 import { mintToken } from '../../src/auth/mint.ts';
 import { isJwt, verifyToken } from '../../src/auth/verify.ts';
 import { ApiError } from '../../src/http/errors.ts';
@@ -75,6 +76,7 @@ describe('a token of this edge', () => {
             scopes,
             label: 'laptop',
             issuer: 'edge',
+            mark: await markBy(SECRET, sub),
           },
         });
       }),

@@ -11,6 +11,7 @@ import { accountStub, conversationStub } from '../../src/durable/stubs.ts';
 import type { Json } from '../../src/json/object.ts';
 import { parseSettings, type Settings } from '../../src/settings/settings.ts';
 import { eventually } from './eventually.ts';
+import { SECRET } from './tokens.ts';
 
 export const bindings = env as unknown as Bindings;
 
@@ -28,6 +29,7 @@ export function simulate(vars: Record<string, string> = {}): Settings {
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',
     UPSTREAM_MAX_RETRIES: '0',
+    SIGNING_SECRET: SECRET,
     ...vars,
   });
   const spy = vi.spyOn(Conversation.prototype as unknown as Inside, 'settings').mockReturnValue(settings);

@@ -5,6 +5,7 @@ import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { bodyOf, errorOf, type Sent, TEST_KEY, type TestApp, testApp } from '../support/app.ts';
 import { runs } from '../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { worksOf } from '../support/webhooks.ts';
 
 const MESSAGE = {
   id: 'msg_01',
@@ -277,6 +278,8 @@ test('an answer that is not a stream is whole or it is a 500: a cut JSON body wo
 test.each([401, 402, 403])(
   'the upstream’s %i is the operator’s trouble: a 500 that says nothing of it',
   async (status) => {
+    // The operator is told by an alert, whose work has a line of its own.
+    worksOf();
     const app = testApp(
       () =>
         json(error('authentication_error', `invalid key ${TEST_KEY} of Secret Org`), status, { 'x-org': 'Secret Org' }),

@@ -1,5 +1,6 @@
 /** A request that costs money: from what it names, over its admission and its tries, to its settlement. */
 
+import { callAccount } from '../../durable/call-account.ts';
 import { RELEASED } from '../../http/body/json-body.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -139,6 +140,7 @@ export class MeteredExchange {
     repeats: () =>
       this.#ran < MOST_RAN - 1 &&
       (this.granted.grant.terms?.streams === true || (this.rides && tried().rides !== false)),
+    refused: ({ forCaller }) => this.#noteGone(forCaller),
     settle: () => this.#settleTried(tried()),
     admit: async () => {
       this.#options.onAsking?.(this.#earlier);
@@ -177,6 +179,15 @@ export class MeteredExchange {
     const { streams, settings, body, headers } = this.#request;
     if (!inUsd || streams || !this.#options.mayRide || !(grant.hold > RIDES_ABOVE)) return false;
     return settings.RIDE_STREAMS === 'true' && isSameAsStream(body.json, headers);
+  }
+
+  /** Notes which of the named things the upstream says that it does not have any more. Others may be there. */
+  #noteGone({ status, message }: ApiError): void {
+    if (status !== 404 && status !== 410 && !/expired/i.test(message)) return;
+    for (const { kind, id } of this.#options.named ?? []) {
+      if (kind !== 'file' && message.includes(id))
+        this.#request.waitUntil(callAccount(this.#request, (account) => account.fileGone(id)));
+    }
   }
 
   async #settleTried(outcome: RequestOutcome): Promise<void> {

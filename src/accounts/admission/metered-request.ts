@@ -36,7 +36,9 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Adm
 }
 
 /** The part of a request that is needed to settle it. */
-export type MeteredRequest = AccountRequest & Pick<MeterRequest, 'requestId' | 'model'>;
+export type MeteredRequest = AccountRequest &
+  Pick<MeterRequest, 'requestId' | 'model'> &
+  Partial<Pick<MeterRequest, 'upstream' | 'waitUntil'>>;
 
 /** An admitted request: what it may do, and how it is settled. */
 export interface RequestMeter {

@@ -1,5 +1,6 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
+import { accountMarks } from '../../auth/account-mark.ts';
 import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
 import { ApiError } from '../../http/errors.ts';
@@ -31,8 +32,20 @@ async function checkRevoked(c: Context<AppEnv>): Promise<void> {
 
 /** Asks the account whether a credential is revoked, for answers without an admission. @throws ApiError 401 if it is */
 export async function refuseRevokedCaller(request: AccountRequest & { identity: Identity }): Promise<void> {
-  const { token } = request.identity;
-  if (!token) return;
+  if (await isRevokedCaller(request)) throw revoked();
+}
+
+/**
+ * Asks the account whether a credential is revoked. An expired one is not: what it began may go on.
+ *
+ * @returns true also if the secret that signed it is none of the deployment's any more
+ * @throws ObjectUnreachable 503 while the account's object cannot be reached
+ */
+export async function isRevokedCaller(request: AccountRequest & { identity: Identity }): Promise<boolean> {
+  const { account, token } = request.identity;
+  if (!token) return false;
+  const { mark } = token;
+  if (mark !== undefined && !(await accountMarks(account, request.settings)).includes(mark)) return true;
   const seen = { jti: token.jti, iat: token.issued_at, exp: token.expires_at };
-  if (await callAccount(request, (account) => account.isRevoked(seen))) throw revoked();
+  return await callAccount(request, (object) => object.isRevoked(seen));
 }

@@ -2,6 +2,8 @@
 
 import { callAccount, sendSettlement } from '../../durable/call-account.ts';
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
+import { callPool } from '../../pools/call-pool.ts';
+import { DEPLOYMENT_POOL } from '../../pools/pool-name.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
@@ -21,6 +23,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
       const priced = settlementOf({ requestId, model, models }, outcome, known);
       const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
+      request.waitUntil?.(tellKey(request));
       return {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
@@ -30,6 +33,14 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
     },
     renew: (stage) => callAccount(request, (account) => account.renew(requestId, stage)),
   };
+}
+
+/** Tells the operator when the only upstream begins to refuse the key, and when it answers again. Nothing else is a call. */
+async function tellKey({ upstream, accounts: { POOL }, settings }: MeteredRequest): Promise<void> {
+  if (!POOL) return;
+  await upstream?.key?.tell((news) =>
+    callPool({ pools: { POOL }, settings, name: DEPLOYMENT_POOL }, (pool) => pool.noteKey(news)),
+  );
 }
 
 /** @returns the part of an admission that must be stored, so that the request can be settled later. */

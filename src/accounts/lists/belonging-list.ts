@@ -21,7 +21,7 @@ import { ListedRows } from './listed-rows.ts';
  */
 type BelongingState = 'uploading' | 'kept' | 'gone' | 'erasing';
 
-/** A file with work that is due. */
+/** Something with work that is due: for what is `kept` its end. */
 export type DueRow = Record<string, SqlStorageValue> & {
   id: string;
   upstream: string;
@@ -33,6 +33,8 @@ export type DueRow = Record<string, SqlStorageValue> & {
   tries: number;
 };
 
+/** The most milliseconds by which clocks may differ. */
+export const SKEW_MS = MINUTE_MS;
 /** Milliseconds after its beginning by which an upload has certainly ended. */
 export const UPLOAD_MS = 20 * MINUTE_MS;
 /** Milliseconds for which deleted things are remembered. */
@@ -64,11 +66,20 @@ export class BelongingList extends ListedRows {
     );
   }
 
-  /** Notes what an answer has made. Known ids do not change. */
+  /** Notes what an answer has made. Of a known id only its end changes: a container that is used lives longer. */
   note(made: readonly Belonging[], now: number): void {
-    for (const { id, kind, upstream } of made) {
-      const row = { id, kind, upstream, state: 'kept', bytes: 0, created_at: now };
-      this.tables.insert('belongings', row, 'insert or ignore');
+    for (const { id, kind, upstream, expiresAt: end = 0 } of made) {
+      // An end that has passed already is that of another clock.
+      const due = kind === 'container' && end > now ? end + SKEW_MS : null;
+      this.tables.write(
+        `insert into belongings (id, kind, upstream, state, bytes, created_at, due_at) values (?, ?, ?, 'kept', 0, ?, ?)
+         on conflict (id) do update set due_at = excluded.due_at where excluded.due_at > due_at and state = 'kept'`,
+        id,
+        kind,
+        upstream,
+        now,
+        due,
+      );
     }
   }
 
@@ -134,8 +145,9 @@ export class BelongingList extends ListedRows {
     this.#bytes = undefined;
   }
 
-  /** Notes that a file is no longer there. */
+  /** Notes that something is no longer there. A container or thread leaves the rows: nobody lists it. */
   gone(id: string): void {
+    if (this.tables.write("delete from belongings where id = ? and kind != 'file'", id) > 0) return;
     this.tables.write("update belongings set state = 'gone', description = null where id = ? and state = 'kept'", id);
     this.#bytes = undefined;
   }

@@ -28,6 +28,14 @@ export const MOST_MINTED = 1_000;
 /** The most tokens in the list, including those of an identity provider that were seen in use. */
 const MOST_LISTED = 10_000;
 
+/** Milliseconds after its expiry for which it is known whether a token was revoked. */
+const REVOCATION_KNOWN_MS = 90 * DAY_MS;
+
+/** @returns whether a token expired so long ago that nobody knows whether it was revoked. What it began may not go on. */
+export function isForgotten({ exp }: CredentialUse, now: number): boolean {
+  return exp !== undefined && exp * 1_000 < now - REVOCATION_KNOWN_MS;
+}
+
 /** Keeps the rows of an account's tokens. */
 export class Credentials extends Rows {
   readonly #rows: TokenRowCache;
@@ -137,9 +145,17 @@ export class Credentials extends Rows {
     this.#count = undefined;
   }
 
-  /** Deletes tokens that expired a day ago or earlier: their own `exp` refuses them anyway. */
+  /**
+   * Deletes tokens that expired a day ago or earlier: their own `exp` refuses them anyway. One that was revoked by itself stays
+   * longer, because a run that it began may still wait for an approval.
+   */
   prune(now: number): void {
-    const expired = this.tables.read<{ jti: string }>('select jti from tokens where expires_at < ?', now - DAY_MS);
+    const expired = this.tables.read<{ jti: string }>(
+      'select jti from tokens where expires_at < ? and (revoked_at is null or revoked_at <= ? or expires_at < ?)',
+      now - DAY_MS,
+      this.#revokedBefore,
+      now - REVOCATION_KNOWN_MS - DAY_MS,
+    );
     for (const { jti } of expired) {
       this.tables.write('delete from tokens where jti = ?', jti);
       this.#changed(jti, -1);

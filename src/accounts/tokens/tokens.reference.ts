@@ -71,12 +71,15 @@ export const tokens: Resource = resource({
     'DELETE /accounts/:id/tokens': {
       operation: 'revokeTokens',
       summary: 'Revoke every token of an account',
-      answer: revoked('None that was issued until now holds any more.', 'all'),
+      answer: revoked(
+        'None that was issued until now holds any more. Turns that they have begun stop, and runs make no further call.',
+        'all',
+      ),
     },
     'DELETE /accounts/:id/tokens/:jti': {
       operation: 'revokeToken',
       summary: 'Revoke a token',
-      answer: revoked('It holds no more.', jti),
+      answer: revoked('It holds no more. Turns that it has begun stop, and runs make no further call.', jti),
     },
   },
 });

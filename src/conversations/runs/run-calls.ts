@@ -25,10 +25,14 @@ export interface CallingRun
   meter: RunMeter;
   /** Aborted when the run is stopped. */
   signal: AbortSignal;
+  /** @returns whether it makes no further call, and only waits for those that it has made. */
+  isOver(): boolean;
 }
 
 /** Characters of results that may wait in memory until the next write of the log. The rows of their calls have them too. */
 const MOST_UNSTORED = 16_384;
+
+const NOT_HOLDING = 'This tool was not called: the credential that began the run does not hold any more.';
 
 /** Makes the calls of a run, step by step. */
 export class RunCalls {
@@ -86,7 +90,8 @@ export class RunCalls {
   }
 
   async #make(planned: PlannedCall, room: ResultRoom): Promise<ToolResult> {
-    const { settings, env, account, conversation, turn, tools, meter, caller, transcript, signal, now } = this.#run;
+    const { settings, env, account, conversation, turn, tools, meter, caller, transcript, signal, now, isOver } =
+      this.#run;
     const { block, subagent } = planned;
     const { id, name, input } = block;
     const run = tools.get(asText(name));
@@ -98,6 +103,8 @@ export class RunCalls {
     const noteShare = () => transcript.calls.begin(rowOfCall(planned), now());
     const reach = (id: string) => conversationStub(env, settings, { account, id });
     const isAgain = planned.tries > 1;
+    // A subagent that was begun before ends by itself, and what it has cost counts.
+    if (isOver() && !('agent' in run && isAgain)) return failedCall(NOT_HOLDING);
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
     const own = subagent && { caller, reach, share: subagent, noteShare, isAgain, isLate };
     return await callTool(call, run, {

@@ -29,6 +29,8 @@ export interface RunContext {
   /** If it goes on after approvals: what the run before it has used of the same limits. */
   carried: CarriedLimits | undefined;
   now(): number;
+  /** @returns whether the credential of its caller has ended. @throws ObjectUnreachable while the account cannot be reached */
+  isRevoked(): Promise<boolean>;
   /** Plans the next step from a body. Writes nothing. @throws ApiError as `nextRequest` */
   plan(body: string): NextRequest;
   /** Stores a step and makes its runner. */

@@ -10,6 +10,7 @@
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
 import { jittered, pause } from '../../async/pause.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
+import type { Identity } from '../../identity/caller.ts';
 import { isObject } from '../../json/object.ts';
 import type { NextRequest, PlannedRun } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
@@ -65,6 +66,8 @@ export class Run implements Runner {
   #number = 1;
   #pauses = 0;
   #following: Following | undefined;
+  /** How it ends as soon as its calls have come back, because it may not go on. */
+  #over: EndOfRun | undefined;
 
   /** @param crashed where it goes on after a crash: then `goOnAfterCrash` runs it, and otherwise `go`, after `begin` */
   constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: CrashedRun) {
@@ -79,6 +82,7 @@ export class Run implements Runner {
     this.#calls = new RunCalls({
       ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
       ...{ shown: this.#shown, meter: this.#meter, caller, signal: this.#abort.signal },
+      isOver: () => this.#over !== undefined,
     });
   }
 
@@ -105,7 +109,12 @@ export class Run implements Runner {
 
   /** Goes on with the calls that were taken up. Never rejects. */
   async continue(): Promise<void> {
+    await this.#askAccount();
     await this.go(await this.#nextPlan());
+  }
+
+  get identity(): Identity {
+    return this.#context.caller.identity;
   }
 
   get started(): Promise<Started> {
@@ -126,7 +135,17 @@ export class Run implements Runner {
     this.#started.resolve({ kind: 'stream', headers: {} });
     this.#restore(crashed);
     this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
+    await this.#askAccount();
     await this.go(await this.#nextPlan());
+  }
+
+  /** Asks whether its credential still holds. Whoever has died, or waited, was not told that it has ended. Never rejects. */
+  async #askAccount(): Promise<void> {
+    try {
+      if (await this.#context.isRevoked()) this.revoke();
+    } catch (thrown) {
+      this.#over = { kind: 'error', error: thrown };
+    }
   }
 
   async go(first: NextRequest | undefined): Promise<void> {
@@ -144,6 +163,11 @@ export class Run implements Runner {
 
   stop(): void {
     this.#abort.abort();
+    this.#step?.runner.stop();
+  }
+
+  revoke(): void {
+    this.#over = { kind: 'paused', reason: 'revoked' };
     this.#step?.runner.stop();
   }
 
@@ -212,12 +236,12 @@ export class Run implements Runner {
           return { kind: 'calls', calls: allowed, asksClient: own.length < asked.length };
         }
         for (const call of calls) this.#calls.answer(call, failedCall(CUT_SHORT));
-        if (stopReason === 'pause_turn' && !this.#abort.signal.aborted) return { kind: 'step' };
+        if (stopReason === 'pause_turn' && !this.#ending) return { kind: 'step' };
         this.#finish({ kind: 'complete' });
         return undefined;
       }
       case 'failed': {
-        if (this.#abort.signal.aborted) break;
+        if (this.#ending) break;
         const error = runner.failure;
         const isLater = this.#isPart;
         const reason = isLater && pauseBy(error);
@@ -235,8 +259,8 @@ export class Run implements Runner {
     }
     const isPart = this.#isPart && !ended?.isUnanswered;
     this.#finish(
-      this.#abort.signal.aborted && isPart
-        ? { kind: 'stopped' }
+      this.#ending && isPart
+        ? this.#ending
         : { kind: 'error', error: ended?.error, data: isPart ? undefined : log.error },
     );
     return undefined;
@@ -257,7 +281,7 @@ export class Run implements Runner {
     } else if (following.kind === 'again') await this.#pause();
     this.#isWaiting = false;
     const reason = this.#meter.pause(this.#context.now());
-    if (this.#abort.signal.aborted) this.#finish({ kind: 'stopped' });
+    if (this.#ending) this.#finish(this.#ending);
     else if (asksClient) {
       showClientCalls(this.turn, this.#context.transcript, this.#shown);
       this.#finish({ kind: 'complete' });
@@ -272,6 +296,11 @@ export class Run implements Runner {
     return undefined;
   }
 
+  /** How it ends now, if it was stopped or may not go on; undefined otherwise. */
+  get #ending(): EndOfRun | undefined {
+    return this.#over ?? (this.#abort.signal.aborted ? { kind: 'stopped' } : undefined);
+  }
+
   /** Whether a step of the run is part of the history. */
   get #isPart(): boolean {
     return this.turn.isCommitted === true || this.turn.continues !== undefined;
@@ -279,9 +308,9 @@ export class Run implements Runner {
 
   /** Pauses the run until a person has decided on calls. */
   #waitForApproval(owed: readonly PlannedCall[]): undefined {
-    if (this.#abort.signal.aborted) {
+    if (this.#ending) {
       for (const call of owed) this.#calls.answer(call, failedCall('stopped'));
-      this.#finish({ kind: 'stopped' });
+      this.#finish(this.#ending);
       return;
     }
     requestApprovals(owed, { ...this.#context, row: this.turn.row });

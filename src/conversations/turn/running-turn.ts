@@ -1,3 +1,4 @@
+import type { Identity } from '../../identity/caller.ts';
 import type { NextRequest } from '../history/next-request.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { TurnLog } from './event-log.ts';
@@ -16,6 +17,8 @@ export interface RunningTurn {
 /** Runs a turn: one request, or the steps of a run. */
 export interface Runner {
   readonly turn: RunningTurn;
+  /** Who has begun it. */
+  readonly identity: Identity;
   /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
   readonly started: Promise<Started>;
   /** Settles when its request has gone up, or it is clear that it will not. Never rejects. */
@@ -26,6 +29,8 @@ export interface Runner {
   go(plan: NextRequest): Promise<void>;
   /** Ends the turn, and stores the part of the answer that has come. */
   stop(): void;
+  /** Ends it as `stop` does, because its credential has ended. A run makes no further call, and says why. */
+  revoke(): void;
   /** Renews the hold of the request that has gone up. */
   renew(): Promise<void>;
 }

@@ -2,6 +2,7 @@ import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
 import type { Admission } from '../../accounts/admission/metered-request.ts';
 import { type JsonBody, RELEASED } from '../../http/body/json-body.ts';
 import { type ApiError, toApiError, tryAgain } from '../../http/errors.ts';
+import type { Identity } from '../../identity/caller.ts';
 import { itemTexts, memberTexts } from '../../json/edit.ts';
 import { isEventStream, refuseEncoding } from '../../upstream/content-type.ts';
 import { Exchange } from '../../upstream/exchange.ts';
@@ -76,6 +77,10 @@ export class TurnRunner implements Runner {
     this.#timer.expect(ADMIT_MS, accountSilent);
   }
 
+  get identity(): Identity {
+    return this.#context.identity;
+  }
+
   /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
   get started(): Promise<Started> {
     return this.#started.promise;
@@ -111,6 +116,10 @@ export class TurnRunner implements Runner {
   /** Ends the turn, and stores the part of the answer that has come. */
   stop(): void {
     this.#abort.stop();
+  }
+
+  revoke(): void {
+    this.stop();
   }
 
   /** Renews the hold, at most every three minutes. */
@@ -175,9 +184,6 @@ export class TurnRunner implements Runner {
     this.#answerCaller = () => this.#started.resolve({ kind: 'stream', headers: answerHeaders });
     this.#acknowledge();
     this.#end(await this.#read(response.body, progress.opening));
-    if (paid.makesThings) {
-      this.#context.waitUntil(paid.note(idsMade(this.turn.ended?.message), progress.upstream));
-    }
     this.#answerCaller();
   }
 
@@ -288,6 +294,11 @@ export class TurnRunner implements Runner {
     } catch (thrown) {
       onBroken(thrown);
     }
+    if (!this.#paid?.makesThings) return;
+    // What an answer has made is there, however the answer ended.
+    const { message, blocks } = this.turn.builder;
+    const made = idsMade({ ...message, content: blocks.map(({ value }) => value) });
+    this.#context.waitUntil(this.#paid.note(made, this.turn.progress.upstream));
   }
 }
 

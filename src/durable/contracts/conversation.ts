@@ -18,6 +18,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
   prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined>;
   wake(): void;
+  checkCredential(): Promise<void>;
   resume(after: string | undefined): Resumed;
   stop(only?: StopQuery): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;

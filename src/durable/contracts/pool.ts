@@ -13,6 +13,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   usage(query: SharedUsageQuery): SharedUsageReport;
   recount(): { accounts: number };
   dropLease(id: string): void;
+  noteKey(news: string | null): void;
 }
 
 /** A call of an account to a pool. All figures are absolute, so a call may come twice, late, or never. */

@@ -46,5 +46,9 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':
       return `${node.id} gave up on an event: ${subject}`;
+    case 'key_refused':
+      return `Claude refuses the key of this deployment: ${subject}`;
+    case 'key_works':
+      return 'Claude answers with the key of this deployment again';
   }
 }

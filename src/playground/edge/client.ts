@@ -10,6 +10,8 @@ const TOKEN_KEY = 'sluice-token';
 /** The credential. It is kept only for the session of this tab. */
 export const token = signal(sessionStorage.getItem(TOKEN_KEY) ?? undefined);
 export const upstream = signal<HealthAnswer['upstream'] | undefined>(undefined);
+/** Since when the upstream refuses the key of the deployment; undefined while it does not. */
+export const keyRefusedSince = signal<string | undefined>(undefined);
 /** The names of the edge's own tools; it tells them in development. */
 export const toolsOfEdge = signal<readonly string[]>([]);
 /** `gate`: the page asks for a token. */
@@ -40,6 +42,7 @@ export async function start(): Promise<void> {
   try {
     const health = await readJson<HealthAnswer>('/health');
     upstream.value = health.upstream;
+    keyRefusedSince.value = health.since;
     toolsOfEdge.value = health.tools ?? [];
     await loadModels(edge());
     if (state.value !== 'gate') state.value = 'ready';

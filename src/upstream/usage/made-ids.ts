@@ -9,6 +9,8 @@ export type MadeKind = 'file' | 'container' | 'thread';
 export interface MadeId {
   kind: MadeKind;
   id: string;
+  /** When it ends at the upstream, in milliseconds since 1970; absent if that is not told. */
+  expiresAt?: number | undefined;
 }
 
 export const FILE_KEY = 'file_id';
@@ -37,7 +39,8 @@ export class MadeIds {
     const { delta } = value;
     if (message.type === 'message') this.#add('thread', message.id);
     for (const holder of [message, delta]) {
-      if (isObject(holder) && isObject(holder.container)) this.#add('container', holder.container.id);
+      if (isObject(holder) && isObject(holder.container))
+        this.#add('container', holder.container.id, holder.container.expires_at);
     }
     for (const id of fileIdsIn(value)) this.#add('file', id);
   }
@@ -46,8 +49,10 @@ export class MadeIds {
     return [...this.#found.values()];
   }
 
-  #add(kind: MadeId['kind'], id: unknown): void {
-    if (typeof id === 'string' && this.#found.size < MOST_MADE) this.#found.set(`${kind} ${id}`, { kind, id });
+  #add(kind: MadeId['kind'], id: unknown, expires?: unknown): void {
+    if (typeof id !== 'string' || this.#found.size >= MOST_MADE) return;
+    const expiresAt = typeof expires === 'string' ? Date.parse(expires) : Number.NaN;
+    this.#found.set(`${kind} ${id}`, { kind, id, ...(Number.isNaN(expiresAt) ? {} : { expiresAt }) });
   }
 }
 

@@ -1,0 +1,45 @@
+/** Knows in this isolate whether the only upstream refuses the deployment's key. Of several, each has its breakers. */
+
+import { getOrMake } from '../cache/get-or-make.ts';
+import type { UpstreamRefusal } from './judge.ts';
+
+/** What the upstream said when it refused the key; null where it has answered again. */
+export type KeyNews = string | null;
+
+export class KeyHealth {
+  /** When it was first refused, in milliseconds since 1970; undefined while it works, or is not known to be refused. */
+  refusedSince: number | undefined;
+  /** What the operator has not been told yet. */
+  #news: KeyNews | undefined;
+
+  /** Notes an answer, or a refusal of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
+  note(refusal: Pick<UpstreamRefusal, 'kind' | 'forCaller'> | undefined, now: number): void {
+    if (refusal === undefined && this.refusedSince !== undefined) {
+      this.refusedSince = undefined;
+      this.#news = null;
+    } else if (refusal?.kind === 'refused' && this.refusedSince === undefined) {
+      this.refusedSince = now;
+      this.#news = refusal.forCaller.upstreamSaid ?? '';
+    }
+  }
+
+  /** Has somebody tell the operator what has changed, if anything has. If that fails, the next call does. */
+  async tell(by: (news: KeyNews) => Promise<void>): Promise<void> {
+    const news = this.#news;
+    if (news === undefined) return;
+    this.#news = undefined;
+    try {
+      await by(news);
+    } catch (thrown) {
+      this.#news ??= news;
+      throw thrown;
+    }
+  }
+}
+
+const healthByFetch = new WeakMap<object, KeyHealth>();
+
+/** @returns what this isolate knows, which its Worker and its objects share. @param fetchUpstream by which they call */
+export function keyHealthOf(fetchUpstream: object): KeyHealth {
+  return getOrMake(healthByFetch, fetchUpstream, () => new KeyHealth());
+}

@@ -12,12 +12,13 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * 236. Since then 8 kB keep one caller from stopping the others, questions from being lost, old versions from answering, thinking
  * from going where the API refuses it, and damage in its own conversation. Books of what does not end by itself take 6: what loops
  * of tools can have done in silence, tries that cost one worst case together, a line in place of refusals, whole answers that ride
- * on streams, and what is learned of a model's speed.
+ * on streams, and what is learned of a model's speed. Ends that are ends take 2: of credentials, of keys that are refused, of what
+ * answers have made.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 252_000;
+const LIMIT_BYTES = 253_800;
 
-test('the deployed Worker is at most 252 kB, compressed', () => {
+test('the deployed Worker is at most 253.8 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

@@ -18,7 +18,7 @@ export const AS_STREAM: BodyChanges = { stream: 'true' };
 const LOOSE_INPUT = /\bfine-grained-tool-streaming-/;
 
 /** Statuses with which an upstream may refuse a stream. */
-const REFUSALS: ReadonlySet<number> = new Set([400, 405, 415, 422]);
+const STREAM_REFUSALS: ReadonlySet<number> = new Set([400, 405, 415, 422]);
 /** How long it is remembered that an upstream takes no streams, in milliseconds; and of how many accounts. */
 const ONLY_WHOLE_MS = 10 * MINUTE_MS;
 const MOST_ONLY_WHOLE = 1_000;
@@ -42,16 +42,16 @@ export function isSameAsStream(
 
 /** @returns whether an answer rides at an upstream. @param owner the pool, or the only upstream @param where the upstream's name */
 export function ridesAt(owner: object, { rides = false, routing }: SendRequest, where = ''): boolean {
-  return rides && !((onlyWhole.get(owner)?.get(keyOf(routing, where)) ?? 0) > Date.now());
+  return rides && !((onlyWhole.get(owner)?.get(callerKey(routing, where)) ?? 0) > Date.now());
 }
 
 /** Notes that an upstream has refused a stream, and has answered the same request whole. */
 export function noteOnlyWhole(owner: object, { routing }: SendRequest, where = ''): void {
   const known = getOrMake(onlyWhole, owner, () => new LruCache<string, number>({ most: MOST_ONLY_WHOLE }));
-  known.set(keyOf(routing, where), Date.now() + ONLY_WHOLE_MS);
+  known.set(callerKey(routing, where), Date.now() + ONLY_WHOLE_MS);
 }
 
-function keyOf(routing: SendRequest['routing'], where: string): string {
+function callerKey(routing: SendRequest['routing'], where: string): string {
   return `${where}\n${routing?.account ?? ''}`;
 }
 
@@ -60,5 +60,5 @@ function keyOf(routing: SendRequest['routing'], where: string): string {
  *   asked, and bills nothing
  */
 export function isStreamRefusal({ status }: Response, { kind, mayHaveRun }: UpstreamVerdict, text: string): boolean {
-  return REFUSALS.has(status) && kind === 'request' && !mayHaveRun && /\bstream(?:ing|s)?\b/i.test(text);
+  return STREAM_REFUSALS.has(status) && kind === 'request' && !mayHaveRun && /\bstream(?:ing|s)?\b/i.test(text);
 }

@@ -75,7 +75,7 @@ async function play({ body }: Received, response: ServerResponse): Promise<void>
   const one = cases.get(metadata.user_id);
   if (!one) throw new Error(`no such case: ${metadata.user_id}`);
   one.response = response;
-  const beganAt = performance.now();
+  const beganAt = Date.now();
   const type = one.kind === 'whole' ? 'application/json' : 'text/event-stream';
   response.writeHead(200, { 'content-type': type });
   response.flushHeaders();
@@ -83,11 +83,11 @@ async function play({ body }: Received, response: ServerResponse): Promise<void>
   let events = 0;
   for (const { at, event } of one.answer.deeds) {
     if (event === undefined || at > one.endsAt) continue;
-    await wait(at - (performance.now() - beganAt));
+    await wait(at - (Date.now() - beganAt));
     response.write(event);
     if (!event.startsWith('event: ping')) events += 1;
   }
-  await wait(one.endsAt - (performance.now() - beganAt));
+  await wait(one.endsAt - (Date.now() - beganAt));
   one.sent.resolve(events);
 }
 

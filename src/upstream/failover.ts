@@ -130,7 +130,9 @@ export class Failover {
         drop(this.#best);
         this.#course.leave = (isCut) => {
           end();
-          if (isCut) breaker.fail(leave, Date.now());
+          if (!isCut) return;
+          breaker.fail(leave, Date.now());
+          breaker.doubt(Date.now());
         };
         return attempt;
       }
@@ -145,7 +147,8 @@ export class Failover {
     }
     end();
     Object.assign(failed, { rides: this.#course.rides, upstream: name });
-    const { kind, waitMs } = failed.verdict;
+    const { kind, waitMs, mayHaveRun } = failed.verdict;
+    if (mayHaveRun) breaker.doubt(Date.now());
     const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     // Waits only once: an upstream that asks for a wait again and again would delay every request.
     const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;

@@ -56,6 +56,8 @@ export class Breaker {
   readonly #options: BreakerOptions;
   #parts: WindowPart[] = [];
   #inRow = 0;
+  /** When a try that may have run last failed; milliseconds since 1970. */
+  #doubtedAt = Number.NEGATIVE_INFINITY;
   #generation = 0;
   #isOpen = false;
   /** When a probe may be made; milliseconds since 1970. */
@@ -91,9 +93,14 @@ export class Breaker {
     });
   }
 
-  /** @returns whether the last try failed, not longer ago than the window. */
-  hasFailedLast(now: number): boolean {
-    return this.#inRow > 0 && this.counts(now).failed > 0;
+  /** Notes that a try failed which may have run. */
+  doubt(now: number): void {
+    this.#doubtedAt = now;
+  }
+
+  /** @returns whether a try that may have run has failed, not longer ago than the window, and none was answered since. */
+  isDoubtful(now: number): boolean {
+    return this.#inRow > 0 && now - this.#doubtedAt < this.#options.windowMs;
   }
 
   /** @returns whether `enter` would permit a try. A half-open breaker permits none while another try is its probe. */

@@ -31,7 +31,7 @@ export function candidatesOf(
     const isFull = entry.max_concurrent !== undefined && health.running(name, now) >= entry.max_concurrent;
     // A half-open breaker permits nothing while another try is its probe.
     const state = breaker.lets(now) ? breaker.state(now) : 'open';
-    const isDoubtful = breaker.hasFailedLast(now);
+    const isDoubtful = breaker.isDoubtful(now);
     return { name, upstream, breaker, state, dueAt: breaker.dueAt, isFull, isDoubtful };
   });
 }

@@ -10,7 +10,7 @@ export interface TryCandidate {
   dueAt: number;
   /** Whether it has as many requests running as it may. */
   isFull: boolean;
-  /** Whether its last try failed, a short time ago. */
+  /** Whether a try that may have run has failed there a short time ago, and none was answered since. */
   isDoubtful: boolean;
 }
 

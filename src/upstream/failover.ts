@@ -147,8 +147,8 @@ export class Failover {
     }
     end();
     Object.assign(failed, { rides: this.#course.rides, upstream: name });
-    const { kind, waitMs, mayHaveRun } = failed.verdict;
-    if (mayHaveRun) breaker.doubt(Date.now());
+    const { kind, waitMs } = failed.verdict;
+    if (this.#course.sentAt !== undefined) breaker.doubt(Date.now());
     const isShort = this.#able.length > 1 && kind === 'overloaded' && waitMs !== undefined && waitMs <= SHORT_WAIT_MS;
     // Waits only once: an upstream that asks for a wait again and again would delay every request.
     const waits = isShort && !leave.isProbe && !this.#waitedFor.has(name) && Date.now() + waitMs < this.#deadline;

@@ -5,7 +5,7 @@ import { accountStub } from '../../../src/durable/stubs.ts';
 import { room } from '../../../src/http/body-room.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
-import { bindings } from '../../support/conversations.ts';
+import { bindings, simulate } from '../../support/conversations.ts';
 import { resetAll } from '../../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
@@ -72,6 +72,8 @@ test.each([
 ] as const)(
   '%s refuses who has nothing left of %o before the messages of a turn are judged',
   async (path, limits, type) => {
+    // Its object has the settings of a deployment, too.
+    simulate();
     const ask = () => app.post(path, { ...ASK, conversation: 'c', messages: MANY }, headers);
     expect(await errorOf(await ask())).toMatchObject({ message: expect.stringContaining('two assistant messages') });
     await limit(limits);

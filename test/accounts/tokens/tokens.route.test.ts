@@ -61,9 +61,12 @@ describe('minting', () => {
   });
 
   test('without an end makes one that ends by being revoked alone', async () => {
-    const minted = await mint(smallEdge(), { account: 'alice', scopes: [...SCOPES] });
+    const minted = await mint(smallEdge(), { account: 'alice', scopes: ['messages', 'classify'] });
     expect(minted.expires_at).toBeNull();
     expect(decodeJwt(minted.token)).not.toHaveProperty('exp');
+    // Who may do everything may do so for a month.
+    const { exp = 0, iat = 0 } = decodeJwt((await mint(smallEdge(), { account: 'alice', scopes: [...SCOPES] })).token);
+    expect(exp - iat).toBe(30 * 86_400);
   });
 
   test.each<[string, unknown, RegExp]>([

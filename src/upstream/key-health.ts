@@ -23,6 +23,11 @@ export class KeyHealth {
     }
   }
 
+  /** Whether there is something to tell. */
+  get hasNews(): boolean {
+    return this.#news !== undefined;
+  }
+
   /** Has somebody tell the operator what has changed, if anything has. If that fails, the next call does. */
   async tell(by: (news: KeyNews) => Promise<void>): Promise<void> {
     const news = this.#news;

@@ -23,7 +23,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
       const priced = settlementOf({ requestId, model, models }, outcome, known);
       const settlement = { ...priced, startedAt, ...extra };
       const { cost, tokens } = settlement;
-      request.waitUntil?.(tellKey(request));
+      if (request.upstream?.key?.hasNews) request.waitUntil?.(tellKey(request));
       return {
         nanodollars: cost + (grant.earlier ?? 0),
         outputTokens: tokens?.output,
@@ -35,7 +35,7 @@ export function requestMeterOf(request: MeteredRequest, grant: StoredGrant): Pic
   };
 }
 
-/** Tells the operator when the only upstream begins to refuse the key, and when it answers again. Nothing else is a call. */
+/** Tells the operator when the only upstream begins to refuse the key, and when it answers again. */
 async function tellKey({ upstream, accounts: { POOL }, settings }: MeteredRequest): Promise<void> {
   if (!POOL) return;
   await upstream?.key?.tell((news) =>

@@ -260,7 +260,7 @@ function placeHold(
   }
   const { kind: _, ...granted } = decision;
   const { nanodollars } = granted;
-  const [behind] = ahead?.size ? payersOf(state, request).flatMap((payer) => ahead.get(payer) ?? []) : [];
+  const [behind] = ahead ? payersOf(state, request).flatMap((payer) => ahead.get(payer) ?? []) : [];
   if (behind) return refuse(state, { ...behind, needed: rangeOf(worstCase, rules).least }, now, token?.jti);
   const lacking = leases.filter(({ lease }) => !lease.covers(nanodollars, now));
   if (lacking.length > 0) {

@@ -45,8 +45,9 @@ export class Line {
     this.#now = now;
   }
 
-  /** @returns why the first ones wait, by the payer whose money is held. */
-  get refusals(): ReadonlyMap<string, Refusal> {
+  /** @returns why the first ones wait, by the payer whose money is held; undefined if nobody waits. */
+  get refusals(): ReadonlyMap<string, Refusal> | undefined {
+    if (this.#places.length === 0) return undefined;
     return new Map([...this.#places].reverse().map(({ by, refused }) => [by, refused.refusal]));
   }
 

@@ -78,12 +78,16 @@ export function headersUp(caller: Headers, apiKey: string, forwarded: readonly s
  */
 export function headersDown(upstream: Headers): PlainHeaders {
   const down = copied(upstream, staysAbove, masked);
-  for (const name of Object.keys(WAIT_UNITS_MS)) if (!isWaitable(name, down[name] ?? '0')) delete down[name];
+  for (const name of WAITS) {
+    const value = down[name];
+    if (value !== undefined && !isWaitable(name, value)) delete down[name];
+  }
   return down;
 }
 
 /** Headers that say how long to wait, with their units in milliseconds. */
 const WAIT_UNITS_MS: Readonly<Record<string, number>> = { 'retry-after': 1_000, 'retry-after-ms': 1 };
+const WAITS = Object.keys(WAIT_UNITS_MS);
 /** No time that an upstream asks for is longer. Milliseconds. */
 const LONGEST_ASKED_MS = 7 * DAY_MS;
 

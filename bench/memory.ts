@@ -1,6 +1,8 @@
 /** What requests make an isolate hold, as the runtime's inspector tells it: the heap, and the bytes beside it. */
+import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { headersOfCaller, metered, PREFIX_NAME } from './contenders.ts';
+import { mintToken } from '../src/auth/mint.ts';
+import { headersOfCaller, metered, PREFIX_NAME, SIGNING_SECRET } from './contenders.ts';
 import { Inspector } from './inspector.ts';
 import { nextMessage, startChild } from './processes.ts';
 import { type Bundle, startServer } from './server.ts';
@@ -15,11 +17,20 @@ const MOST_OF_SHORT_PROMPTS = 30e6;
 /** Until what an answer leaves behind is settled. */
 const AFTERWORK_MS = 1_000;
 
+/** What a tool answers, as its address says it, and how many calls of it each run makes at once. */
+interface Tools {
+  answer: string;
+  calls: number;
+}
+
 interface Scenario {
   title: string;
-  order: Pick<UploadOrder, 'body' | 'requests' | 'holds' | 'inTurn'>;
+  order: Pick<UploadOrder, 'body' | 'requests' | 'holds' | 'inTurn'> &
+    Partial<Pick<UploadOrder, 'headers' | 'saysLast'>>;
   /** Whether the requests name a prefix of 20 MB. */
   prefixed?: boolean;
+  /** What the tool of runs answers. */
+  tools?: Tools;
   /** How many must be answered at once; the others may be told to come again. */
   atOnce: number;
   /** What may be held while the answers are open, after a collection. */
@@ -57,6 +68,19 @@ const scenarios: Scenario[] = [
     prefixed: true,
     atOnce: 1,
   },
+  ...[
+    { title: '50 runs with 2 results of 1 MB', requests: 50, tools: { answer: 'text=1000000', calls: 2 } },
+    { title: '40 runs with 11 results of 1 MB', requests: 40, tools: { answer: 'text=1000000', calls: 11 } },
+    { title: '40 runs with 3 images of 3.75 MB', requests: 40, tools: { answer: 'image=3750000', calls: 3 } },
+  ].map(
+    ({ title, requests, tools }): Scenario => ({
+      title,
+      // The address is that of the child that measures this scenario.
+      order: { body: { kind: 'run', tool: '' }, requests, holds: false },
+      tools,
+      atOnce: requests,
+    }),
+  ),
 ];
 
 export interface MemoryRow {
@@ -73,15 +97,40 @@ export interface MemoryRow {
 }
 
 /** Has each kind of request sent to a runtime of its own, and looks at its memory meanwhile. */
-export async function measureMemory(bundle: Bundle, upstream: string): Promise<MemoryRow[]> {
+export async function measureMemory(bundle: Bundle, upstream: string, named = ''): Promise<MemoryRow[]> {
   const rows: MemoryRow[] = [];
-  for (const scenario of scenarios) rows.push(await measure(scenario, bundle, upstream));
+  for (const scenario of scenarios.filter(({ title }) => title.includes(named))) {
+    rows.push(
+      await (scenario.tools ? measureRuns(scenario, scenario.tools, bundle) : measure(scenario, bundle, upstream)),
+    );
+  }
   return rows;
 }
 
-async function measure(scenario: Scenario, bundle: Bundle, upstream: string): Promise<MemoryRow> {
+/** The same for runs, with an upstream that calls tools and a server of these. */
+async function measureRuns(scenario: Scenario, tools: Tools, bundle: Bundle): Promise<MemoryRow> {
+  const child = startChild(new URL('run-servers.ts', import.meta.url));
+  const { port } = await nextMessage<{ port: number }>(child);
+  const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['messages', 'tools'] });
+  const headers = { authorization: `Bearer ${token}`, 'x-bench': `2x${tools.calls} counted` };
+  const tool = `http://127.0.0.1:${port}/tool?${tools.answer}`;
+  const saysLast = `${tools.calls} results have come.`;
+  const order = { ...scenario.order, body: { kind: 'run', tool }, headers, saysLast } as const;
+  const vars = {
+    // Only in development a tool may be on the same machine.
+    MODE: 'development',
+    TOOL_HOSTS: `127.0.0.1:${port}`,
+    TOOL_SIGNING_SECRET: `whsec_${randomBytes(32).toString('base64')}`,
+  };
+  const row = await measure({ ...scenario, order }, bundle, `http://127.0.0.1:${port}`, vars);
+  child.disconnect();
+  return row;
+}
+
+async function measure(scenario: Scenario, bundle: Bundle, upstream: string, vars = {}): Promise<MemoryRow> {
   const { title, order, prefixed, atOnce: leastAtOnce, mostAlive } = scenario;
-  let server = await startServer(metered, bundle, upstream, { inspected: true });
+  const contender = { ...metered, vars: { ...metered.vars, ...vars } };
+  let server = await startServer(contender, bundle, upstream, { inspected: true });
   const uploads = startChild(new URL('uploads.ts', import.meta.url));
   const send = async (more: Scenario['order'] & Partial<UploadOrder>) => {
     const { origin } = server;
@@ -108,15 +157,20 @@ async function measure(scenario: Scenario, bundle: Bundle, upstream: string): Pr
     if (last[0] !== 200) throw new Error(`the prefix could not be stored: ${last[0]}`);
     // Another isolate than the one that has stored it, which may remember it.
     await server.stop();
-    server = await startServer(metered, bundle, upstream, { inspected: true, disk: server.disk });
+    server = await startServer(contender, bundle, upstream, { inspected: true, disk: server.disk });
   }
   // What is made once, by whatever request comes first, is none of theirs.
-  await send({ body: message(400), requests: 1, holds: false });
+  await send({
+    body: message(400),
+    requests: 1,
+    holds: false,
+    headers: scenario.tools ? { 'x-bench': '1x0 counted' } : {},
+  });
   const inspector = await Inspector.connect(server.inspector as URL);
   const wake = () => fetch(`${server.origin}/health`);
   const idleBytes = await inspector.alive(wake);
   const { result, peakBytes } = await inspector.peakDuring(async () => {
-    const sent = await send({ ...order, headers: prefixed ? { 'sluice-prefix': PREFIX_NAME } : {} });
+    const sent = await send({ ...order, ...(prefixed ? { headers: { 'sluice-prefix': PREFIX_NAME } } : {}) });
     if (order.holds) await sleep(AFTERWORK_MS);
     return sent;
   });

@@ -5,13 +5,17 @@ import type { Exchange, StepUsage } from './runs.ts';
 
 /** The upstream of runs and the server of their tools, in one process with one clock. It tells its parent its port. */
 
-/** What the upstream was asked for: steps of a run, and calls in each of them. */
-const ORDER = /^(\d+)x(\d+)$/;
+/** What the upstream was asked for: steps of a run, calls in each of them, and whether only the results are counted. */
+const ORDER = /^(\d+)x(\d+)( counted)?$/;
+/** What a prompt has used that the simulator does not count: it would take longer than the runs whose memory is measured. */
+const NOT_COUNTED: StepUsage = { input_tokens: 100, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
+/** The beginning of each image. */
+const PNG = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]);
 /** The run that a request belongs to. */
 const RUN = 'x-bench-run';
 
 interface Asked {
-  messages: { role: string }[];
+  messages: { role: string; content: unknown }[];
   [member: string]: unknown;
 }
 
@@ -71,9 +75,9 @@ async function answerStep(request: IncomingMessage, response: ServerResponse): P
   const body = JSON.parse(await textOf(request)) as Asked;
   const began = performance.now();
   const run = String(request.headers[RUN]);
-  const [, steps, tools] = ORDER.exec(String(request.headers['x-bench'])) ?? [];
+  const [, steps, tools, counted] = ORDER.exec(String(request.headers['x-bench'])) ?? [];
   const step = body.messages.filter(({ role }) => role === 'assistant').length + 1;
-  const usage = await usageOf(body);
+  const usage = counted ? NOT_COUNTED : await usageOf(body);
   const isLast = step >= Number(steps);
   const calls = Array.from({ length: Number(tools) }, (_, n) => ({
     type: 'tool_use',
@@ -81,16 +85,32 @@ async function answerStep(request: IncomingMessage, response: ServerResponse): P
     name: 'look_up',
     input: { what: `${step}.${n}` },
   }));
-  const text = { type: 'text', text: isLast ? 'That is all that there is to know.' : 'I look that up.' };
+  const known = counted ? `${wholeResults(body)} results have come.` : 'That is all that there is to know.';
+  const text = { type: 'text', text: isLast ? known : 'I look that up.' };
   const sent = eventsOf(isLast ? [text] : [text, ...calls], isLast ? 'end_turn' : 'tool_use', usage);
   response.writeHead(200, { 'content-type': 'text/event-stream', 'request-id': 'req_011BenchBenchBenchBenchB' });
   response.end(sent, () => note(run, { kind: 'step', began, ended: performance.now(), usage }));
 }
 
-async function answerCall(request: IncomingMessage, response: ServerResponse, ms: number): Promise<void> {
+/** @returns how many results of tools are in a request that are no errors */
+function wholeResults({ messages }: Asked): number {
+  const blocks = messages.flatMap(({ content }) => (Array.isArray(content) ? (content as { type?: string }[]) : []));
+  return blocks.filter((block) => block.type === 'tool_result' && !('is_error' in block)).length;
+}
+
+async function answerCall(request: IncomingMessage, response: ServerResponse, asked: URLSearchParams): Promise<void> {
   const { conversation } = JSON.parse(await textOf(request)) as { conversation: string };
   const began = performance.now();
-  if (ms > 0) await new Promise((resolve) => setTimeout(resolve, ms));
+  const [ms, textBytes, imageBytes] = ['ms', 'text', 'image'].map((name) => Number(asked.get(name) ?? 0));
+  if (ms) await new Promise((resolve) => setTimeout(resolve, ms));
+  if (textBytes || imageBytes) {
+    const body = textBytes ? Buffer.alloc(textBytes, 'what was looked up, ') : Buffer.alloc(imageBytes ?? 0, PNG);
+    // Most servers tell the length of a file, and of what they make only some do.
+    const length = textBytes ? {} : { 'content-length': String(body.length) };
+    response.writeHead(200, { 'content-type': textBytes ? 'text/plain' : 'image/png', ...length });
+    response.end(body);
+    return;
+  }
   response.writeHead(200, { 'content-type': 'text/plain' });
   response.end('what was looked up', () => note(conversation, { kind: 'call', began, ended: performance.now() }));
 }
@@ -99,7 +119,7 @@ const server = createServer({ noDelay: true, keepAlive: true, keepAliveTimeout: 
   const { pathname, searchParams } = new URL(request.url ?? '/', 'http://127.0.0.1');
   const answer = async () => {
     if (pathname === '/v1/messages') return await answerStep(request, response);
-    if (pathname === '/tool') return await answerCall(request, response, Number(searchParams.get('ms') ?? 0));
+    if (pathname === '/tool') return await answerCall(request, response, searchParams);
     const run = searchParams.get('run') ?? '';
     response.writeHead(200, { 'content-type': 'application/json' });
     response.end(JSON.stringify(exchanges.get(run) ?? []));

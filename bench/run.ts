@@ -34,7 +34,7 @@ const usage = `npm run bench -- [options]
   --webhooks       webhooks alone
   --accounts       many accounts that ask now and then, and one that never rests, alone
   --leases         what a shared budget costs, alone
-  --memory         what an isolate holds, alone
+  --memory         what an isolate holds, alone; --workload takes the lines that have its text in them
   --batches        batches and files alone
   --runs           runs alone: what their steps cost
   --upstreams      kinds of upstream alone; --workload burst or long takes one of their two
@@ -182,7 +182,7 @@ async function main(): Promise<void> {
     return;
   }
   if (values.memory) {
-    const memory = await measureMemory(await build(metered.worker), origin);
+    const memory = await measureMemory(await build(metered.worker), origin, values.workload);
     console.log(memoryTable(memory));
     if (values.check && memory.some(isMemoryOver)) process.exitCode = 1;
     return;

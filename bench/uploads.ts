@@ -9,6 +9,8 @@ export interface UploadOrder {
   path: string;
   method: string;
   headers: Record<string, string>;
+  /** What stands near the end of each whole answer. One without it has status 0. */
+  saysLast?: string;
   /** What the requests carry besides, each the next of these. */
   inTurn?: readonly Record<string, string>[];
   body: BodyOrder;
@@ -27,6 +29,8 @@ export interface UploadOrder {
 type BodyOrder =
   | { kind: 'message' | 'prefix' | 'file'; bytes: number }
   | { kind: 'batch'; items: number; bytes: number }
+  /** A run with one tool. Each is in a conversation of its own. */
+  | { kind: 'run'; tool: string }
   | { kind: 'none' };
 
 export interface Uploaded {
@@ -37,12 +41,22 @@ export interface Uploaded {
 }
 
 const MOST_TRIES = 60;
+/** Characters of the end of an answer in which its last text stands. */
+const LAST_CHARACTERS = 4_000;
 
 const sentence = 'Summarise what the gate keeper wrote down about the water level today. ';
 
 function bodyOf(order: BodyOrder): Buffer {
   if (order.kind === 'none') return Buffer.alloc(0);
   if (order.kind === 'batch') return batchBody(order.items, order.bytes);
+  if (order.kind === 'run') {
+    const tools = [
+      { name: 'look_up', input_schema: { type: 'object' }, run: { url: order.tool, timeout_seconds: 300 } },
+    ];
+    const messages = [{ role: 'user', content: 'What is there to know?' }];
+    const limits = { parallel_tools: 32, stream: true };
+    return Buffer.from(JSON.stringify({ model: 'claude-haiku-5-5', max_tokens: 64, ...limits, tools, messages }));
+  }
   const { kind, bytes } = order;
   if (kind === 'file') return formOf(bytes);
   const text = `🌊 ${sentence.repeat(Math.ceil(bytes / sentence.length))}`.slice(0, bytes);
@@ -73,10 +87,11 @@ function formOf(bytes: number): Buffer {
 /** @returns the status of the answer, and after how many milliseconds to come again */
 function send(order: UploadOrder, body: Buffer, n: number): Promise<{ status: number; retryAfterMs: number }> {
   return new Promise((resolve, reject) => {
-    const { origin, path, method, headers, inTurn = [] } = order;
+    const { origin, path, method, headers, inTurn = [], saysLast = '' } = order;
     const { hostname, port } = new URL(origin);
     const length = order.isLengthUnknown ? {} : { 'content-length': String(body.length) };
     const all = { 'content-type': 'application/json', ...length, ...headers, ...inTurn[n % inTurn.length] };
+    if (order.body.kind === 'run') Object.assign(all, { 'sluice-conversation': `run-${n}` });
     const outgoing = request({ host: hostname, port, method, path, agent: false, headers: all }, (response) => {
       const status = response.statusCode ?? 0;
       const told = { status, retryAfterMs: Number(response.headers['retry-after'] ?? 1) * 1000 };
@@ -87,8 +102,11 @@ function send(order: UploadOrder, body: Buffer, n: number): Promise<{ status: nu
         });
         return;
       }
-      response.resume();
-      response.once('end', () => resolve(told));
+      let last = '';
+      response.setEncoding('utf8').on('data', (text: string) => {
+        last = (last + text).slice(-LAST_CHARACTERS);
+      });
+      response.once('end', () => resolve(last.includes(saysLast) || status !== 200 ? told : { ...told, status: 0 }));
       response.once('error', reject);
     });
     outgoing.once('error', reject);

@@ -24,6 +24,7 @@ import type {
 } from '../durable/contracts/conversation.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
+import { room } from '../http/body-room.ts';
 import { toApiError } from '../http/errors.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answers/answer-turn.ts';
@@ -59,6 +60,7 @@ import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maint
 import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './retained-agent.ts';
 import { releaseUnused } from './retained-prefix.ts';
+import { ownerOfRoom } from './runs/run-room.ts';
 import { DamagedTable, damageBy, damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
@@ -435,6 +437,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
   #recover(): void {
     if (this.#recovered) return;
     this.#recovered = true;
+    const { readable } = this.#transcript;
+    if (readable) room.forget(ownerOfRoom({ account: readable.account, conversation: readable.id }));
     try {
       const goesOn = (runner: Runner | undefined) => {
         this.#runner = runner;

@@ -1,5 +1,10 @@
-/** Reserves memory for request bodies, so that an isolate does not run out of memory by what callers send. */
+/**
+ * Reserves memory for bodies, so that an isolate does not run out of memory by what callers send, and by what tools answer to
+ * runs and runs send up.
+ */
 
+import { orAborted } from '../async/or-aborted.ts';
+import { within } from '../async/timeout.ts';
 import { releaseBytes } from './body/release-bytes.ts';
 import { LONG_BODY } from './body-shape.ts';
 import { type ApiError, tryAgain } from './errors.ts';
@@ -24,6 +29,15 @@ export class Room {
   strange = 0;
   /** Bytes of the long bodies, by caller. */
   readonly byCaller = new Map<string, number>();
+  /** Who waits, in their order: for how many bytes, and whom to tell. */
+  readonly waiting = new Map<RoomShare, { bytes: number; tell: () => void }>();
+  /** The shares that objects have or wait for, by the object. */
+  readonly byObject = new Map<string, Set<RoomShare>>();
+
+  /** Gives back what an object had before it died, since what it was doing does not go on. Call it when it wakes. */
+  forget(object: string): void {
+    for (const share of this.byObject.get(object) ?? []) share.leave();
+  }
 }
 
 /** The room of this isolate. */
@@ -37,6 +51,7 @@ export class RoomShare {
   /** The bytes that count for its caller. Only long bodies do. */
   #counted = 0;
   #caller: string | undefined;
+  #object: string | undefined;
   #bytes: Uint8Array | undefined;
 
   /** @param isStrange whether the sender is not known yet */
@@ -57,24 +72,64 @@ export class RoomShare {
    * @throws ApiError 503 when other bodies have taken the room
    */
   grow(bytes: number): void {
-    const counted = Math.min(bytes, MOST_COUNTED);
-    const more = counted - this.#own;
-    if (more <= 0) return;
-    const { taken, strange } = this.#room;
-    if (taken + more > (counted > LONG_BODY ? MOST_LONG : MOST)) throw full();
-    if (this.#isStrange && strange + more > MOST_STRANGE) throw full();
-    if (counted > LONG_BODY) this.#countForCaller(counted);
-    this.#take(more);
+    if (this.#lacks(bytes) !== undefined) throw full();
   }
 
-  /** @throws ApiError 503 if the other bodies of the same caller leave no room for this one. A single body always fits */
-  #countForCaller(bytes: number): void {
-    if (this.#caller === undefined) return;
-    const { byCaller } = this.#room;
-    const others = (byCaller.get(this.#caller) ?? 0) - this.#counted;
-    if (others > 0 && others + bytes > MOST_OF_ONE) throw full();
-    byCaller.set(this.#caller, others + bytes);
-    this.#counted = bytes;
+  /**
+   * Takes room, and waits until there is some. First it gives back what it has: whoever waits holds nothing, so those who wait
+   * never wait for each other.
+   *
+   * @param object who waits. If it dies, `Room.forget` gives the room back
+   * @throws ApiError 503 after so many milliseconds; the reason of the signal
+   */
+  async wait(bytes: number, object: string, mostMs: number, signal: AbortSignal): Promise<void> {
+    this.leave();
+    signal.throwIfAborted();
+    const { waiting, byObject } = this.#room;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    byObject.set(object, (byObject.get(object) ?? new Set()).add(this));
+    this.#object = object;
+    waiting.set(this, { bytes, tell: resolve });
+    RoomShare.#serve(this.#room);
+    if (!waiting.has(this)) return;
+    try {
+      await orAborted(within(promise, mostMs), signal);
+    } catch {
+      this.leave();
+      signal.throwIfAborted();
+      throw full();
+    }
+  }
+
+  /** Gives room to those who wait, in their order. Nobody is passed over but who has too much already. */
+  static #serve({ waiting }: Room): void {
+    for (const [share, { bytes, tell }] of waiting) {
+      const lacks = share.#lacks(bytes);
+      if (lacks === 'room') return;
+      if (lacks === 'own') continue;
+      waiting.delete(share);
+      tell();
+    }
+  }
+
+  /** Takes room if there is enough. @returns `room` if not; `own` if the other bodies of the same caller leave none */
+  #lacks(bytes: number): 'room' | 'own' | undefined {
+    const counted = Math.min(bytes, MOST_COUNTED);
+    const more = counted - this.#own;
+    if (more <= 0) return undefined;
+    const { taken, strange, byCaller } = this.#room;
+    const isLong = counted > LONG_BODY;
+    if (taken + more > (isLong ? MOST_LONG : MOST)) return 'room';
+    if (this.#isStrange && strange + more > MOST_STRANGE) return 'room';
+    if (isLong && this.#caller !== undefined) {
+      const others = (byCaller.get(this.#caller) ?? 0) - this.#counted;
+      // A single body always fits.
+      if (others > 0 && others + counted > MOST_OF_ONE) return 'own';
+      byCaller.set(this.#caller, others + counted);
+      this.#counted = counted;
+    }
+    this.#take(more);
+    return undefined;
   }
 
   #uncount(): void {
@@ -97,6 +152,15 @@ export class RoomShare {
     this.#bytes = undefined;
     this.#uncount();
     this.#take(-this.#own);
+    const { waiting, byObject } = this.#room;
+    waiting.delete(this);
+    if (this.#object !== undefined) {
+      const others = byObject.get(this.#object);
+      others?.delete(this);
+      if (others?.size === 0) byObject.delete(this.#object);
+      this.#object = undefined;
+    }
+    RoomShare.#serve(this.#room);
   }
 
   #take(bytes: number): void {

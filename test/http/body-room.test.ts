@@ -33,7 +33,7 @@ test('whatever comes and goes, all room is given back, and there is never more t
         expect(room.strange).toBeLessThanOrEqual(Math.min(room.taken, 26 * MB));
       }
       for (const share of shares) share.leave();
-      expect(room).toEqual({ taken: 0, strange: 0, byCaller: new Map() });
+      expect(room).toEqual(new Room());
     }),
   );
 });

@@ -1,7 +1,7 @@
 import { env } from 'cloudflare:workers';
 import { afterAll, afterEach, beforeAll, expect, vi } from 'vitest';
 import type { Bindings } from '../../src/durable/bindings.ts';
-import { room } from '../../src/http/body-room.ts';
+import { Room, room } from '../../src/http/body-room.ts';
 import { watchObjects } from '../support/in-flight.ts';
 import { resetAll } from '../support/reset.ts';
 
@@ -21,5 +21,5 @@ afterAll(async () => {
 
 // A request that has ended, however it ended, has given back the room of its body.
 afterEach(async () => {
-  await vi.waitFor(() => expect({ ...room }).toEqual({ taken: 0, strange: 0, byCaller: new Map() }), 10_000);
+  await vi.waitFor(() => expect({ ...room }).toEqual({ ...new Room() }), 10_000);
 });

@@ -4,6 +4,7 @@ import type { Agent } from '../../agents/agent.ts';
 import { behindAgent } from '../../agents/behind-agent.ts';
 import { refuseNarrowing } from '../../agents/named-agent.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
+import type { RoomShare } from '../../http/body-room.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
 import { validate } from '../../http/validate.ts';
@@ -35,6 +36,8 @@ export interface NextRequest {
   messages: { role: string; text: string }[];
   /** The body that goes up. */
   body: JsonBody;
+  /** The room that it takes until it has gone up. Absent where its caller's request has it. */
+  share?: RoomShare;
   /** The upstream's name of the model. */
   model: string;
   maxTokens: number;

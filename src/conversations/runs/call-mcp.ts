@@ -11,9 +11,11 @@ import type { PostContext } from './post-call.ts';
 import type { McpRun } from './runs.schema.ts';
 import {
   failedCall,
+  growingRoom,
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
+  SHORT_ANSWER_BYTES,
   type ToolCall,
   type ToolResult,
   tooMuch,
@@ -27,6 +29,8 @@ export interface McpContext extends Omit<PostContext, 'now'> {
 
 /** The most bytes of one answer as it comes: the largest image in base64, and the longest text. */
 const MOST_ANSWER_BYTES = 6_500_000;
+/** Few answers without an image have more. */
+const LONG_ANSWER_BYTES = 524_288;
 /** The API accepts a hundred images in a request. The history keeps them all, so one result must have far fewer. */
 const MOST_IMAGES = 20;
 /** Each becomes a block of a message, and even a small block takes much more room than its bytes. */
@@ -45,7 +49,7 @@ const MAYBE_LOST: readonly unknown[] = [400, 404];
  * @throws what `fetch` throws, and the reason of the signal
  */
 export async function callMcp(call: ToolCall, run: McpRun, context: McpContext, signal: AbortSignal) {
-  const { settings, fetch, room, sessions } = context;
+  const { settings, fetch, room, hold, sessions } = context;
   const key = JSON.stringify([run.mcp, run.headers]);
   const server = { url: run.mcp, headers: headersOf(run, settings), fetch };
   const params = {
@@ -55,11 +59,13 @@ export async function callMcp(call: ToolCall, run: McpRun, context: McpContext, 
   };
   let used = 0;
   let result: ToolResult | undefined;
-  const take = (bytes: number) => {
+  const grow = growingRoom(hold, [SHORT_ANSWER_BYTES, LONG_ANSWER_BYTES, MOST_ANSWER_BYTES]);
+  const take = async (bytes: number) => {
     used += bytes;
     room.left -= bytes;
     if (used > MOST_ANSWER_BYTES) throw new McpFault(`It answered with more than ${MOST_ANSWER_BYTES} bytes.`);
     if (room.left < 0) throw new NoRoom();
+    await grow(used);
   };
   const lost = run.once ? SESSION_LOST : MAYBE_LOST;
   try {

@@ -1,6 +1,8 @@
 /** Calls a tool of the edge: one that the Worker defines, an agent, or one at a host that the operator has allowed. */
 
+import { IdleTimeout } from '../../async/idle-timeout.ts';
 import { orAborted } from '../../async/or-aborted.ts';
+import { ApiError } from '../../http/errors.ts';
 import { masked } from '../../http/secrets.ts';
 import { asText } from '../../json/object.ts';
 import { faultOfAddress } from '../../tools/check-tools.ts';
@@ -21,6 +23,7 @@ export interface CallOptions extends Pick<CallContext, 'env'>, PostContext, McpC
 }
 
 const DEFAULT_SECONDS = 30;
+const NO_ROOM = 'The tool has answered, but the edge had no room for its answer. Call it again, if that does no harm.';
 
 /**
  * Calls a tool once. It never throws.
@@ -43,21 +46,32 @@ async function attemptCall(call: ToolCall, run: ToolRun, options: CallOptions): 
   // `callAgent` watches the time itself, since it has to stop the subagent that it has begun.
   if ('agent' in run) {
     if (!subagent) throw new TypeError('A call of an agent without its share.');
-    return withinRoom(await callAgent(call, run, { ...options, ...subagent }), options);
+    return await withinRoom(await callAgent(call, run, { ...options, ...subagent }), options);
   }
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
-  const late = AbortSignal.timeout(ms);
+  const controller = new AbortController();
+  const late = controller.signal;
+  const clock = new IdleTimeout(controller, ms, ms, () => new Error('late'));
+  // That the edge lets a tool's answer wait is not the tool's time.
+  const hold = async (bytes: number) => {
+    clock.pause();
+    await options.hold(bytes);
+    clock.touch();
+  };
   try {
     const fault = 'worker' in run ? undefined : faultOfAddress(run, settings);
     if (fault !== undefined) return failedCall(`This tool cannot be called. ${fault}.`);
     const both = AbortSignal.any([signal, late]);
     both.throwIfAborted();
-    return await orAborted(makeCall(call, run, options, both), both);
-  } catch {
+    return await orAborted(makeCall(call, run, { ...options, hold }, both), both);
+  } catch (thrown) {
     if (signal.aborted) return failedCall('stopped');
     if (late.aborted) return failedCall(`The tool did not answer within ${Math.ceil(ms / 1_000)} s.`);
+    if (thrown instanceof ApiError) return failedCall(NO_ROOM);
     // The message of a network error may contain the URL, and the URL may contain a secret.
     return failedCall('The tool could not be reached.');
+  } finally {
+    clock.stop();
   }
 }
 
@@ -73,12 +87,18 @@ async function makeCall(
   const result = await callOwnTool(call, { env: options.env, signal });
   // Nobody waits for the result any more, so it takes no room.
   signal.throwIfAborted();
-  return withinRoom(result, options);
+  return await withinRoom(result, options);
 }
 
 /** Reserves room for a result. @returns the result, or an error with the same cost if there is no room */
-function withinRoom(result: ToolResult, { room }: Pick<CallOptions, 'room'>): ToolResult {
+async function withinRoom(result: ToolResult, { room, hold }: Pick<CallOptions, 'room' | 'hold'>): Promise<ToolResult> {
   if (result.bytes > room.left) return { ...result, ...tooMuchTogether() };
   room.left -= result.bytes;
-  return result;
+  try {
+    await hold(result.bytes);
+    return result;
+  } catch {
+    // Whether no room came in time or the run was stopped: what a subagent has cost must not be lost with its answer.
+    return { ...result, ...failedCall(NO_ROOM) };
+  }
 }

@@ -11,11 +11,14 @@ import { imageTypeOf } from './image-type.ts';
 import type { HttpRun } from './runs.schema.ts';
 import {
   failedCall,
+  growingRoom,
+  type HoldRoom,
   IMAGES,
   MOST_IMAGE_BYTES,
   MOST_TEXT_BYTES,
   NO_CONTENT,
   type ResultRoom,
+  SHORT_ANSWER_BYTES,
   type ToolCall,
   type ToolResult,
   tooMuch,
@@ -31,6 +34,7 @@ export interface PostContext {
   now: number;
   /** The room that is left for the answer. The call subtracts the bytes that it has received. */
   room: ResultRoom;
+  hold: HoldRoom;
 }
 
 /**
@@ -42,7 +46,7 @@ export interface PostContext {
 export async function postCall(
   call: ToolCall,
   run: HttpRun,
-  { settings, fetch, now, room }: PostContext,
+  { settings, fetch, now, room, hold }: PostContext,
   signal: AbortSignal,
 ): Promise<ToolResult> {
   const body = JSON.stringify(call);
@@ -61,7 +65,7 @@ export async function postCall(
   const type = mediaTypeOf(response);
   const isImage = IMAGES.has(type) && !isError;
   const most = isImage ? MOST_IMAGE_BYTES : MOST_TEXT_BYTES;
-  const bytes = await readAtMost(response, most, room);
+  const bytes = await readAtMost(response, most, { room, hold });
   if (bytes === 'too much') return tooMuch(most);
   if (bytes === 'no room') return tooMuchTogether();
   if (isImage && bytes.length > 0) {
@@ -79,9 +83,10 @@ export async function postCall(
 async function readAtMost(
   { body }: Response,
   most: number,
-  room: ResultRoom,
+  { room, hold }: Pick<PostContext, 'room' | 'hold'>,
 ): Promise<Uint8Array | 'too much' | 'no room'> {
   if (!body) return new Uint8Array(0);
+  const grow = growingRoom(hold, [SHORT_ANSWER_BYTES, most]);
   const reader = new PieceReader(body);
   const pieces: Uint8Array[] = [];
   let length = 0;
@@ -92,6 +97,7 @@ async function readAtMost(
       room.left -= piece.length;
       if (length > most) return 'too much';
       if (room.left < 0) return 'no room';
+      await grow(length);
       // The reader uses its buffer again.
       pieces.push(piece.slice());
     }

@@ -1,6 +1,7 @@
 /** Makes the calls of a run, some at the same time, and stores and shows their results. */
 
 import { conversationStub } from '../../durable/stubs.ts';
+import type { RoomShare } from '../../http/body-room.ts';
 import { asText } from '../../json/object.ts';
 import { McpSessions } from '../../tools/mcp/sessions.ts';
 import type { BegunCall } from '../storage/call-rows.ts';
@@ -10,6 +11,7 @@ import { callTool } from './call-tool.ts';
 import type { RunMeter } from './limits.ts';
 import type { PlannedCall } from './planned-call.ts';
 import type { RunContext } from './run-context.ts';
+import { newShare, takeRoom } from './run-room.ts';
 import type { ToolRun } from './runs.schema.ts';
 import type { ShownRun } from './shown-run.ts';
 import { type SubagentCallName, subagentId } from './subagent-result.ts';
@@ -58,7 +60,12 @@ export class RunCalls {
           call.subagent.conversation ??= await subagentId(this.#named(call));
           this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
         }
-        this.answer(call, withNote(await this.#make(call, room), call.note), beganAt);
+        const share = newShare();
+        try {
+          this.answer(call, withNote(await this.#make(call, room, share), call.note), beganAt);
+        } finally {
+          share.leave();
+        }
       }
     };
     await Promise.all(Array.from({ length: Math.min(this.#run.meter.parallel, calls.length) }, work));
@@ -89,7 +96,7 @@ export class RunCalls {
     return !isApproved && needsApproval(this.#run.tools.get(asText(block.name)), block.input);
   }
 
-  async #make(planned: PlannedCall, room: ResultRoom): Promise<ToolResult> {
+  async #make(planned: PlannedCall, room: ResultRoom, share: RoomShare): Promise<ToolResult> {
     const { settings, env, account, conversation, turn, tools, meter, caller, transcript, signal, now, isOver } =
       this.#run;
     const { block, subagent } = planned;
@@ -109,6 +116,7 @@ export class RunCalls {
     const own = subagent && { caller, reach, share: subagent, noteShare, isAgain, isLate };
     return await callTool(call, run, {
       ...{ settings, env, fetch: fetchTool, now: now(), leftMs, signal, room },
+      hold: (bytes) => takeRoom(share, bytes, meter.leftMs(now()), this.#run),
       sessions: this.#sessions,
       subagent: own,
     });

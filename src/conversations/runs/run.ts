@@ -10,6 +10,7 @@
 import { numberOfTry, tryId } from '../../accounts/admission/admission.ts';
 import { jittered, pause } from '../../async/pause.ts';
 import type { Settled } from '../../durable/contracts/settlement.ts';
+import type { RoomShare } from '../../http/body-room.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { isObject } from '../../json/object.ts';
 import type { NextRequest, PlannedRun } from '../history/next-request.ts';
@@ -27,6 +28,7 @@ import { requestApprovals, showClientCalls, takeUpCalls } from './owed-calls.ts'
 import type { PlannedCall } from './planned-call.ts';
 import { RunCalls } from './run-calls.ts';
 import type { RunContext } from './run-context.ts';
+import { newShare, RESUMING_BYTES, takeRoom } from './run-room.ts';
 import { ShownRun, StepLog } from './shown-run.ts';
 import { failedCall, type ToolResult } from './tool-result.ts';
 
@@ -68,6 +70,8 @@ export class Run implements Runner {
   #following: Following | undefined;
   /** How it ends as soon as its calls have come back, because it may not go on. */
   #over: EndOfRun | undefined;
+  /** The number of the step whose calls were made last. */
+  #called: number | undefined;
 
   /** @param crashed where it goes on after a crash: then `goOnAfterCrash` runs it, and otherwise `go`, after `begin` */
   constructor(row: TurnRow, planned: PlannedRun, context: RunContext, crashed?: CrashedRun) {
@@ -133,8 +137,12 @@ export class Run implements Runner {
   /** Goes on after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
   async goOnAfterCrash(crashed: CrashedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
+    // After the death of an isolate all of its runs wake at once, and each reads its history again.
+    const share = newShare();
+    await this.#take(share, RESUMING_BYTES);
     this.#restore(crashed);
     this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
+    share.leave();
     await this.#askAccount();
     await this.go(await this.#nextPlan());
   }
@@ -275,20 +283,33 @@ export class Run implements Runner {
     if (following.kind === 'calls') {
       const owed = following.calls.filter((call) => this.#calls.needsApproval(call));
       await this.#calls.makeAll(following.calls.filter((call) => !owed.includes(call)));
+      this.#called = following.calls[0]?.turn;
       this.#isWaiting = false;
       if (owed.length > 0) return this.#waitForApproval(owed);
       asksClient = following.asksClient;
     } else if (following.kind === 'again') await this.#pause();
+    const share = newShare();
+    const mayGoOn = !asksClient && this.#meter.pause(this.#context.now()) === undefined;
+    this.#isWaiting = true;
+    const lacking = mayGoOn ? await this.#take(share, this.#bytesOfStep) : undefined;
     this.#isWaiting = false;
+    const plan = this.#planAfter(share, { asksClient, lacking });
+    if (!plan) share.leave();
+    return plan;
+  }
+
+  #planAfter(share: RoomShare, { asksClient, lacking }: { asksClient: boolean; lacking: unknown }) {
     const reason = this.#meter.pause(this.#context.now());
     if (this.#ending) this.#finish(this.#ending);
     else if (asksClient) {
       showClientCalls(this.turn, this.#context.transcript, this.#shown);
       this.#finish({ kind: 'complete' });
     } else if (reason) this.#finish({ kind: 'paused', reason });
+    // The results are in their rows, and go up with the next message.
+    else if (lacking) this.#finish({ kind: 'error', error: lacking });
     else {
       try {
-        return this.#beginNext();
+        return { ...this.#beginNext(), share };
       } catch (thrown) {
         this.#finish({ kind: 'error', error: thrown });
       }
@@ -299,6 +320,26 @@ export class Run implements Runner {
   /** How it ends now, if it was stopped or may not go on; undefined otherwise. */
   get #ending(): EndOfRun | undefined {
     return this.#over ?? (this.#abort.signal.aborted ? { kind: 'stopped' } : undefined);
+  }
+
+  /** Waits for room. @returns why there is none; undefined if there is */
+  async #take(share: RoomShare, bytes: number): Promise<unknown> {
+    const { account, conversation, now } = this.#context;
+    const { signal } = this.#abort;
+    try {
+      await takeRoom(share, bytes, this.#meter.leftMs(now()), { account, conversation, signal });
+      return undefined;
+    } catch (thrown) {
+      return thrown;
+    }
+  }
+
+  /** About how many bytes the next step sends up: the history, and the results of the last calls, images in base64. */
+  get #bytesOfStep(): number {
+    const { transcript } = this.#context;
+    const results = this.#called === undefined ? [] : transcript.calls.of(this.#called);
+    const history = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
+    return history + Math.ceil(results.reduce((sum, { bytes }) => sum + bytes, 0) * (4 / 3));
   }
 
   /** Whether a step of the run is part of the history. */
@@ -343,6 +384,7 @@ export class Run implements Runner {
     this.#following = { kind: 'step' };
     if (!last) return;
     this.#isInterrupted = last.status === 'interrupted';
+    this.#called = last.seq;
     const again = callsAgain(last.seq, {
       ...{ transcript, now, shown: this.#shown, tools: this.#planned.tools.runs },
       answer: (call, result) => this.#calls.answer(call, result),

@@ -47,6 +47,28 @@ export interface ResultRoom {
   left: number;
 }
 
+/** Waits for room in the isolate's memory for so many bytes of an answer. @throws ApiError 503 if there is none in time */
+export type HoldRoom = (bytes: number) => Promise<void>;
+
+/**
+ * Waits for room for an answer while it comes. A call that waits holds no room, so it waits seldom: once for a short answer,
+ * and once more, at the latest, for the longest.
+ *
+ * @param sizes the sizes for which room is taken, in ascending order
+ * @returns a function to call with the length so far, before more is read
+ */
+export function growingRoom(hold: HoldRoom, sizes: readonly number[]): (length: number) => Promise<void> {
+  let held = 0;
+  return async (length) => {
+    if (length <= held) return;
+    held = sizes.find((size) => size >= length) ?? length;
+    await hold(held);
+  };
+}
+
+/** The bytes for which an answer takes room at first. Most results have fewer. */
+export const SHORT_ANSWER_BYTES = 65_536;
+
 /** @returns the result of a call whose answer does not fit beside the other answers of its step. */
 export function tooMuchTogether(): ToolResult {
   return failedCall('The tools that were called together have answered too much. Call this one again by itself.');

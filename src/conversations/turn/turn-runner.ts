@@ -106,6 +106,7 @@ export class TurnRunner implements Runner {
       this.#started.resolve({ kind: 'error', error });
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: interruptedEnd(error) });
     } finally {
+      plan.share?.leave();
       // A timer that is left running would wake the isolate once more for nothing.
       if (!this.#isDraining) this.#timer.clear();
       this.#admitted.resolve();
@@ -171,6 +172,7 @@ export class TurnRunner implements Runner {
     const response = await this.#abort.race(answering);
     plan.body = RELEASED;
     paid.release();
+    plan.share?.leave();
     const told = paid.headers(progress.upstream);
     this.turn.begin(this.#context.now());
     this.turn.status = response.status;

@@ -10,8 +10,8 @@ import { isObject, type Json } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
 import { McpFault } from './mcp-fault.ts';
 
-/** Called with the length of each piece, in bytes. It throws to stop reading the answer. */
-export type Take = (bytes: number) => void;
+/** Called with the length of each piece, in bytes. It throws to stop reading the answer, and may let the answer wait. */
+export type Take = (bytes: number) => void | Promise<void>;
 
 /** Where a stream of events can be resumed. */
 export interface StreamPlace {
@@ -41,7 +41,7 @@ export async function* messagesIn(response: Response, take: Take, place: StreamP
   const pieces: Uint8Array[] = [];
   try {
     for (let piece = await reader.read(); piece; piece = await reader.read()) {
-      take(piece.length);
+      await take(piece.length);
       if (!isStream) {
         // The reader uses its buffer again.
         pieces.push(piece.slice());

@@ -35,7 +35,7 @@ function callsOf({ url, host }: { url: string; host: string }, more: Partial<Cal
       called,
       { mcp: url, tool, headers: { authorization: { secret: 'MCP' } }, ...run },
       {
-        ...{ settings, env: {} as Bindings, now: Date.now(), leftMs: 60_000, room, sessions },
+        ...{ settings, env: {} as Bindings, now: Date.now(), leftMs: 60_000, room, hold: async () => {}, sessions },
         ...{ fetch: (url, init) => fetch(url, init), signal: new AbortController().signal, ...more, ...now },
       },
     );

@@ -29,6 +29,7 @@ async function calling(run: object, answer: CallOptions['fetch'], more: Partial<
     leftMs: 60_000,
     signal,
     room,
+    hold: async () => {},
     sessions: new McpSessions(),
     ...more,
   };

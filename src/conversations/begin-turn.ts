@@ -281,7 +281,11 @@ function storeTurn(
   // A long request must not stay in memory for as long as the answer takes.
   row = { ...row, request: null };
   const cached = transcript.cachedHistory;
-  if (cached) transcript.cacheHistory({ ...cached, fresh: { turn: row.seq, messages: planned.messages } });
+  if (cached)
+    transcript.cacheHistory({
+      ...cached,
+      fresh: { turn: row.seq, messages: planned.messages, history: planned.longer },
+    });
   return new Turn(transcript, row, planned.maxTokens, { ...options, newMessages: planned.messages.length });
 }
 

@@ -4,6 +4,7 @@ import type { Agent } from '../../agents/agent.ts';
 import { behindAgent } from '../../agents/behind-agent.ts';
 import { refuseNarrowing } from '../../agents/named-agent.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
+import { releasedLength } from '../../http/body/release-bytes.ts';
 import type { RoomShare } from '../../http/body-room.ts';
 import { encoder } from '../../http/bytes.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
@@ -14,6 +15,7 @@ import type { Nanodollars } from '../../pricing/cost.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { RequestBody } from '../../upstream/request/request-body.ts';
+import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
 import type { CachedHistory } from '../storage/history-cache.ts';
@@ -36,6 +38,8 @@ export interface NextRequest {
   messages: { role: string; text: string }[];
   /** The body that goes up. */
   body: JsonBody;
+  /** For a step: the history with its messages. Absent where what goes up is not what is stored. */
+  longer?: SentHistory | undefined;
   /** The room that it takes until it has gone up. Absent where its caller's request has it. */
   share?: RoomShare;
   /** The upstream's name of the model. */
@@ -112,7 +116,7 @@ export function nextRequest(
   );
   const frame = frameOf(sent, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
-  const body = new RequestBody(edit(asked.text, changesFor(asked, said, run, options)), history);
+  const { body, longer } = bodyUp(asked, said, history, run, options);
   const limit = settings.MAX_BODY_BYTES;
   if (body.bytes.length > limit) throw tooLargeToSend(limit, body.hasHistory);
   // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
@@ -122,6 +126,7 @@ export function nextRequest(
   return {
     messages: fresh.map(({ role }, index) => ({ role, text: withoutBreakpoints(news[index] ?? '') })),
     body,
+    longer,
     model,
     maxTokens,
     count: before === null || added === undefined ? undefined : before + added,
@@ -186,12 +191,37 @@ function readSaid(
   return { fresh, news, last, tail, stored, follows, continued, model };
 }
 
-/** @returns how the members of the body that goes up differ from what is asked */
-function changesFor(
-  { inherited, profile, used, maxTokens }: Asked,
-  { news, model }: Said,
+/**
+ * @returns the body that goes up. The results of a step, which may be long, are bytes in it at once: as text and parsed they
+ *   would be in memory several times more
+ */
+function bodyUp(
+  asked: Asked,
+  { fresh, news, model }: Said,
+  history: SentHistory,
   run: Omit<PlannedRun, 'rest'> | undefined,
-  { agent, counts = false, isStep = false }: RequestOptions,
+  options: RequestOptions,
+): { body: RequestBody; longer: SentHistory | undefined } {
+  const { profile, used } = asked;
+  const { agent, isStep = false } = options;
+  const free = BREAKPOINTS_ALLOWED - (profile?.prefix || agent ? MOST_IN_PREFIX : 0);
+  const changes = changesFor(asked, model, run, options);
+  if (used === 0 || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
+  const up = isStep && used + 1 < free ? news.map(withBreakpoint) : news;
+  const longer = isStep ? history.plus(up, fresh) : undefined;
+  const own = isStep ? [] : news;
+  return {
+    body: new RequestBody(edit(asked.text, { ...changes, messages: `[${own.join(',')}]` }), longer ?? history),
+    longer: up.every((text, at) => withoutBreakpoints(news[at] ?? '') === text) ? longer : undefined,
+  };
+}
+
+/** @returns how the members of the body that goes up differ from what is asked, beside its messages */
+function changesFor(
+  { inherited, maxTokens }: Asked,
+  model: string,
+  run: Omit<PlannedRun, 'rest'> | undefined,
+  { agent, counts = false }: RequestOptions,
 ): Record<string, string | undefined> {
   const changes: Record<string, string | undefined> = {
     conversation: undefined,
@@ -209,9 +239,6 @@ function changesFor(
   if (!agent && inherited.tools !== undefined) changes.tools = inherited.tools;
   if (run?.tools.sent !== undefined) changes.tools = run.tools.sent;
   if (run || agent) for (const name of RUN_MEMBERS) changes[name] = undefined;
-  const free = BREAKPOINTS_ALLOWED - (profile?.prefix || agent ? MOST_IN_PREFIX : 0);
-  if (used === 0 || (isStep && used < free)) changes.cache_control = '{"type":"ephemeral"}';
-  changes.messages = `[${(isStep && used + 1 < free ? news.map(withBreakpoint) : news).join(',')}]`;
   return changes;
 }
 
@@ -300,7 +327,7 @@ function tokensAdded(
   model: string,
   { models }: Settings,
 ): number | undefined {
-  const bytes = texts.reduce((sum, text) => sum + encoder.encode(text).length, 0);
+  const bytes = texts.reduce((sum, text) => sum + releasedLength(encoder.encode(text)), 0);
   const { worstCase } = worstCaseOf({ model, messages, max_tokens: 0 }, { bytes, models });
   return worstCase.bounded ? worstCase.inputTokens : undefined;
 }

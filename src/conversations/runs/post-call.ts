@@ -2,6 +2,7 @@
 
 import { signStandard } from '../../delivery/standard-webhooks.ts';
 import { PieceReader } from '../../http/body/piece-reader.ts';
+import { releaseBytes, releasedLength } from '../../http/body/release-bytes.ts';
 import { joinedPieces } from '../../http/body-pieces.ts';
 import { decoder, toBase64 } from '../../http/bytes.ts';
 import { mediaTypeOf } from '../../http/headers/media-type.ts';
@@ -72,11 +73,12 @@ export async function postCall(
     // The API refuses the whole request if an image has the wrong type, and the run could not go on.
     const found = imageTypeOf(bytes);
     if (found === undefined) return failedCall(`The tool said ${type}, but what it sent is no such image.`);
-    return { content: [imageOf(found, bytes)], isError, bytes: bytes.length };
+    const content = [imageOf(found, bytes)];
+    return { content, isError, bytes: releasedLength(bytes) };
   }
   const text = decoder.decode(bytes);
   const content = text.trim() === '' ? (isError ? `The tool answered ${status}.` : NO_CONTENT) : text;
-  return { content, isError, bytes: bytes.length };
+  return { content, isError, bytes: releasedLength(bytes) };
 }
 
 /** @returns the bytes of an answer; `too much` or `no room` if it is too long: then the rest is not read */
@@ -109,7 +111,9 @@ async function readAtMost(
       reader.cancel().catch(() => {});
     }
   }
-  return joinedPieces(pieces);
+  const whole = joinedPieces(pieces);
+  for (const piece of pieces) releaseBytes(piece);
+  return whole;
 }
 
 function imageOf(media_type: string, bytes: Uint8Array): Json {

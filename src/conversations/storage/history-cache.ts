@@ -22,8 +22,10 @@ export interface CachedHistory {
   tail: readonly MessageText[];
   last: TurnRow | undefined;
   frozen: { system: string | undefined; tools: string | undefined; runs: string | undefined };
-  /** The messages of the running turn. They become part of the history when it is committed. */
-  fresh?: { turn: number; messages: readonly MessageText[] };
+  /**
+   * The messages of the running turn. They become part of the history when it is committed. `history` has them already.
+   */
+  fresh?: { turn: number; messages: readonly MessageText[]; history?: SentHistory | undefined };
 }
 
 /** The histories that this isolate caches, each by an object that represents its conversation. Sizes are bytes. */
@@ -36,7 +38,7 @@ export const historyCache = new LruCache<object, CachedHistory>({
     const messages = [...tail, ...(fresh?.messages ?? [])];
     const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? '', frozen.runs ?? ''];
     // A character counts as two bytes.
-    return history.size + texts.reduce((sum, text) => sum + 2 * text.length, 0);
+    return Math.max(history.size, fresh?.history?.size ?? 0) + texts.reduce((sum, text) => sum + 2 * text.length, 0);
   },
 });
 
@@ -50,11 +52,14 @@ export function tailOf(messages: readonly MessageText[]): readonly MessageText[]
   return start === 0 ? messages : messages.slice(start);
 }
 
+const textOf = ({ text }: MessageText) => text;
+
 /** @returns the cached history with the running turn added, and with its answer if there is one. */
 export function withTurn(cached: CachedHistory, last: TurnRow, answer: string | undefined): CachedHistory {
   const { fresh, ...rest } = cached;
-  const added = [...(fresh?.messages ?? [])];
-  if (answer !== undefined) added.push({ role: 'assistant', text: answer });
-  const history = cached.history.plus(added.map(({ text }) => text));
+  const { messages: asked = [], history: before } = fresh ?? {};
+  const answers = answer === undefined ? [] : [{ role: 'assistant', text: answer }];
+  const added = [...asked, ...answers];
+  const history = before?.plus(answers.map(textOf)) ?? cached.history.plus(added.map(textOf));
   return { ...rest, history, tail: tailOf([...cached.tail, ...added]), last };
 }

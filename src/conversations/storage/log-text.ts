@@ -8,6 +8,7 @@
  */
 import { DELTA_END, DELTA_LINES, type SimilarDeltas } from '../../sse/frames.ts';
 import { DamagedRow } from './damaged-row.ts';
+import { PIECE_CHARACTERS } from './message-text.ts';
 
 /** Marks the common beginning of the deltas that follow, up to a line end. */
 const HEAD = '\u0001';
@@ -26,7 +27,8 @@ export class LogText {
 
   /** Adds an event as it is shown, without its id. */
   add(text: string): void {
-    this.#shortens &&= !ENTRIES.test(text);
+    // What is longer than a row is divided and not shortened. To look through it would copy it once.
+    this.#shortens &&= text.length <= PIECE_CHARACTERS && !ENTRIES.test(text);
     this.#entries.push(WHOLE, text);
   }
 

@@ -11,7 +11,8 @@ export function writeDivided(tables: Tables, owner: number, whole: string): void
 /** @returns the text of an owner; empty if there is none. @throws DamagedRow if it is not what was written */
 export function readDivided(tables: Tables, owner: number): string {
   const rows = tables.read('select text, sum from pieces where owner = ? order by n', owner);
-  return rows.map(pieceOf).join('');
+  // Concatenated, not joined: it is mostly put into another text, and only that is then written in one piece.
+  return rows.reduce((text, row) => text + pieceOf(row), '');
 }
 
 /** @returns the text of a row. @throws DamagedRow if it is not what was written */

@@ -143,7 +143,14 @@ export class EventLog {
     const text = this.#shownText(0);
     const fresh = this.#shown === this.#stored ? text : this.#unshownText;
     const row = this.#rows;
-    const frames = () => this.#frames.map((_, at) => this.#shownText(at, at + 1));
+    let end = 0;
+    // Parts of the same text: a long event must not be in memory twice.
+    const frames = () =>
+      this.#frames.map((_, at) => {
+        const begin = end;
+        end += this.#shownText(at, at + 1).length;
+        return text.slice(begin, end);
+      });
     this.#rows = this.#transcript.log.write(this.#seq, row, first, frames, { text, short }, time);
     this.#latest = this.#rows === row + 1 && text.length <= LONGEST_IN_MEMORY ? { row, text } : undefined;
     this.#stored += this.#frames.length;

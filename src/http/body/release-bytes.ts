@@ -27,6 +27,13 @@ export function releaseBytes({ buffer }: Uint8Array): void {
   else detach(buffer);
 }
 
+/** Frees the memory of bytes. @returns how many there were */
+export function releasedLength(bytes: Uint8Array): number {
+  const { length } = bytes;
+  releaseBytes(bytes);
+  return length;
+}
+
 function detach(buffer: ArrayBufferLike): void {
   if (buffer instanceof ArrayBuffer) buffer.transfer(0);
 }

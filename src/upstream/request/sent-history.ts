@@ -3,6 +3,7 @@
  * garbage collector does not walk through them, and a turn only adds to their end.
  */
 
+import { releaseBytes } from '../../http/body/release-bytes.ts';
 import { lengthOf, setPieces } from '../../http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../http/bytes.ts';
 import { featuresOfJoined } from '../../pricing/joined-messages.ts';
@@ -69,21 +70,26 @@ export class SentHistory {
 
   /**
    * @param texts the JSON of further messages
+   * @param parsed what they parse to, if that is known, but for breakpoints
    * @returns a longer history; this one stays as it is
    */
-  plus(texts: readonly string[]): SentHistory {
+  plus(texts: readonly string[], parsed?: readonly unknown[]): SentHistory {
     if (texts.length === 0) return this;
-    const added = encoder.encode((this.#length > 0 ? ',' : '') + texts.join(','));
-    const length = this.#length + added.length;
+    const added = texts.flatMap((text, index) => [
+      ...(index > 0 || this.#length > 0 ? [COMMA_BYTES] : []),
+      encoder.encode(text),
+    ]);
+    const length = this.#length + lengthOf(added);
     // If another history has already been continued from here, its bytes come after this one's.
     const hasRoom = this.#shared.used === this.#length && length <= this.#shared.bytes.length;
     // A history that was just read from the database may be used only once, so it gets no spare room.
     const size = this.#length > 0 ? roomyLength(length) : length;
     const shared = hasRoom ? this.#shared : { bytes: new Uint8Array(size), used: 0 };
     if (!hasRoom) shared.bytes.set(this.bytes);
-    shared.bytes.set(added, this.#length);
+    setPieces(shared.bytes.subarray(this.#length), added);
+    for (const piece of added) if (piece !== COMMA_BYTES) releaseBytes(piece);
     shared.used = length;
-    const messages = texts.map((text) => JSON.parse(text) as unknown);
+    const messages = parsed ?? texts.map((text) => JSON.parse(text) as unknown);
     return new SentHistory(shared, length, featuresOf(messages, this.findings));
   }
 }

@@ -309,7 +309,9 @@ export class Run implements Runner {
     else if (lacking) this.#finish({ kind: 'error', error: lacking });
     else {
       try {
-        return { ...this.#beginNext(), share };
+        const plan = this.#beginNext();
+        share.keep(plan.body.bytes);
+        return { ...plan, share };
       } catch (thrown) {
         this.#finish({ kind: 'error', error: thrown });
       }

@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 const WAKE_EVERY_MS = 100;
 const SAMPLED_EVERY_MS = 5;
+/** Samples from one collection to the next, where it is collected: each stops all work for some milliseconds. */
+const COLLECTED_AFTER = 8;
 
 /** In bytes. */
 interface HeapUsage {
@@ -48,13 +50,19 @@ export class Inspector {
     return usedSize + backingStorageSize;
   }
 
-  /** Does some work. @returns what it returns, and the most that the isolate held meanwhile, in bytes */
-  async peakDuring<T>(work: () => Promise<T>): Promise<{ result: T; peakBytes: number }> {
+  /**
+   * Does some work.
+   *
+   * @param collects whether what nothing points to any more is collected now and then
+   * @returns what the work returns, and the most that the isolate held meanwhile, in bytes
+   */
+  async peakDuring<T>(work: () => Promise<T>, collects = false): Promise<{ result: T; peakBytes: number }> {
     let peakBytes = 0;
     let isDone = false;
     const sampling = (async () => {
-      while (!isDone) {
+      for (let samples = 1; !isDone; samples += 1) {
         peakBytes = Math.max(peakBytes, await this.used());
+        if (collects && samples % COLLECTED_AFTER === 0) await this.#call('HeapProfiler.collectGarbage');
         await sleep(SAMPLED_EVERY_MS);
       }
     })();

@@ -54,8 +54,7 @@ function bodyOf(order: BodyOrder): Buffer {
       { name: 'look_up', input_schema: { type: 'object' }, run: { url: order.tool, timeout_seconds: 300 } },
     ];
     const messages = [{ role: 'user', content: 'What is there to know?' }];
-    const limits = { parallel_tools: 32, stream: true };
-    return Buffer.from(JSON.stringify({ model: 'claude-haiku-5-5', max_tokens: 64, ...limits, tools, messages }));
+    return Buffer.from(JSON.stringify({ model: 'claude-haiku-5-5', max_tokens: 64, stream: true, tools, messages }));
   }
   const { kind, bytes } = order;
   if (kind === 'file') return formOf(bytes);

@@ -36,7 +36,9 @@ export class Room {
 
   /** Gives back what an object had before it died, since what it was doing does not go on. Call it when it wakes. */
   forget(object: string): void {
-    for (const share of this.byObject.get(object) ?? []) share.leave();
+    const shares = this.byObject.get(object) ?? [];
+    for (const share of shares) this.waiting.delete(share);
+    for (const share of shares) share.leave();
   }
 }
 

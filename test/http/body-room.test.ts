@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { Room, RoomShare } from '../../src/http/body-room.ts';
 
 const MB = 1024 * 1024;
@@ -81,4 +81,90 @@ test('the memory of what was kept is given back with the share', () => {
   share.keep(bytes);
   share.leave();
   expect(bytes.length).toBe(0);
+});
+
+describe('who waits', () => {
+  const { signal } = new AbortController();
+  /** Long enough that no test sees its end. */
+  const LONG_MS = 3_600_000;
+  const waiting = (room: Room, bytes: number, { of = 'alice', object = 'one', stops = signal } = {}) => {
+    const share = new RoomShare(room);
+    share.ofCaller(of);
+    const state = { has: false };
+    const done = share.wait(bytes, object, LONG_MS, stops).then(() => {
+      state.has = true;
+    });
+    return { share, state, done };
+  };
+
+  test('gets room as soon as there is some, in the order of the waiting', async () => {
+    const room = new Room();
+    const first = waiting(room, 24 * MB, { of: 'alice' });
+    const second = waiting(room, 24 * MB, { of: 'bob' });
+    const third = waiting(room, 9 * MB, { of: 'carol' });
+    await first.done;
+    // There would be room for the third. But then the second might wait for ever.
+    expect([second.state.has, third.state.has]).toEqual([false, false]);
+    expect(room.taken).toBe(24 * MB);
+    first.share.leave();
+    await Promise.all([second.done, third.done]);
+    expect(room.taken).toBe(33 * MB);
+    for (const { share } of [second, third]) share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('lets others pass where only its own caller has too much', async () => {
+    const room = new Room();
+    const first = waiting(room, 20 * MB);
+    const second = waiting(room, 20 * MB);
+    const other = waiting(room, 15 * MB, { of: 'bob' });
+    await Promise.all([first.done, other.done]);
+    expect(second.state.has).toBe(false);
+    for (const { share } of [first, other]) share.leave();
+    await second.done;
+    second.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('holds nothing meanwhile: two who want more than there is beside each other both get it', async () => {
+    const room = new Room();
+    const both = [waiting(room, 4 * MB), waiting(room, 4 * MB)];
+    await Promise.all(both.map(({ done }) => done));
+    const ends = both.map(async ({ share }) => {
+      await share.wait(28 * MB, 'alice', LONG_MS, signal);
+      share.leave();
+    });
+    await Promise.all(ends);
+    expect(room).toEqual(new Room());
+  });
+
+  test('leaves the line when it is stopped, and when its time is over', async () => {
+    const room = new Room();
+    const first = waiting(room, 28 * MB);
+    await first.done;
+    const stop = new AbortController();
+    const stopped = waiting(room, 28 * MB, { stops: stop.signal });
+    const late = new RoomShare(room);
+    late.ofCaller('alice');
+    stop.abort(new Error('stopped'));
+    await expect(stopped.done).rejects.toThrow('stopped');
+    await expect(late.wait(28 * MB, 'alice', 0, signal)).rejects.toMatchObject({ status: 503 });
+    await expect(late.wait(1, 'alice', 0, stop.signal)).rejects.toThrow('stopped');
+    first.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('is forgotten with all that its object had when that has died', async () => {
+    const room = new Room();
+    const dead = waiting(room, 28 * MB, { object: 'dead' });
+    const waits = waiting(room, 28 * MB, { object: 'dead' });
+    const lives = waiting(room, 28 * MB, { object: 'lives' });
+    await dead.done;
+    room.forget('dead');
+    await lives.done;
+    expect(waits.state.has).toBe(false);
+    expect(room.taken).toBe(28 * MB);
+    lives.share.leave();
+    expect(room).toEqual(new Room());
+  });
 });

@@ -3,8 +3,7 @@
  * runs and runs send up.
  */
 
-import { orAborted } from '../async/or-aborted.ts';
-import { within } from '../async/timeout.ts';
+import { pause } from '../async/pause.ts';
 import { releaseBytes } from './body/release-bytes.ts';
 import { LONG_BODY } from './body-shape.ts';
 import { type ApiError, tryAgain } from './errors.ts';
@@ -20,6 +19,8 @@ const MOST_OF_ONE = 30 * MEGABYTE;
 const MOST_STRANGE = 26 * MEGABYTE;
 /** The most bytes that one body counts as, so that even the largest finds room when there are hardly any others. */
 const MOST_COUNTED = 36 * MEGABYTE;
+/** How often somebody who waits looks whether the room has been given; milliseconds. */
+const LOOK_EVERY_MS = 20;
 
 /** How many bytes the bodies of an isolate take. */
 export class Room {
@@ -29,8 +30,8 @@ export class Room {
   strange = 0;
   /** Bytes of the long bodies, by caller. */
   readonly byCaller = new Map<string, number>();
-  /** Who waits, in their order: for how many bytes, and whom to tell. */
-  readonly waiting = new Map<RoomShare, { bytes: number; tell: () => void }>();
+  /** Who waits, in their order, and for how many bytes. */
+  readonly waiting = new Map<RoomShare, number>();
   /** The shares that objects have or wait for, by the object. */
   readonly byObject = new Map<string, Set<RoomShare>>();
 
@@ -88,29 +89,32 @@ export class RoomShare {
     this.leave();
     signal.throwIfAborted();
     const { waiting, byObject } = this.#room;
-    const { promise, resolve } = Promise.withResolvers<void>();
     byObject.set(object, (byObject.get(object) ?? new Set()).add(this));
     this.#object = object;
-    waiting.set(this, { bytes, tell: resolve });
+    waiting.set(this, bytes);
     RoomShare.#serve(this.#room);
-    if (!waiting.has(this)) return;
+    const until = Date.now() + mostMs;
     try {
-      await orAborted(within(promise, mostMs), signal);
-    } catch {
+      // Each looks for itself: an object's promise must not be resolved from the work of another object.
+      while (waiting.has(this)) {
+        if (Date.now() >= until) throw full();
+        await pause(LOOK_EVERY_MS, signal);
+      }
+      // It was forgotten meanwhile.
+      if (this.#object === undefined) throw full();
+    } catch (thrown) {
       this.leave();
-      signal.throwIfAborted();
-      throw full();
+      throw thrown;
     }
   }
 
   /** Gives room to those who wait, in their order. Nobody is passed over but who has too much already. */
   static #serve({ waiting }: Room): void {
-    for (const [share, { bytes, tell }] of waiting) {
+    for (const [share, bytes] of waiting) {
       const lacks = share.#lacks(bytes);
       if (lacks === 'room') return;
       if (lacks === 'own') continue;
       waiting.delete(share);
-      tell();
     }
   }
 

@@ -161,8 +161,7 @@ describe('who waits', () => {
     const lives = waiting(room, 28 * MB, { object: 'lives' });
     await dead.done;
     room.forget('dead');
-    await lives.done;
-    expect(waits.state.has).toBe(false);
+    await Promise.all([lives.done, expect(waits.done).rejects.toMatchObject({ status: 503 })]);
     expect(room.taken).toBe(28 * MB);
     lives.share.leave();
     expect(room).toEqual(new Room());

@@ -116,7 +116,7 @@ export function nextRequest(
   );
   const frame = frameOf(sent, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(asked, said, transcript, settings);
-  const { body, longer } = bodyUp(asked, said, history, run, options);
+  const { body, longer } = bodyOfTurn(asked, said, history, run, options);
   const limit = settings.MAX_BODY_BYTES;
   if (body.bytes.length > limit) throw tooLargeToSend(limit, body.hasHistory);
   // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
@@ -195,7 +195,7 @@ function readSaid(
  * @returns the body that goes up. The results of a step, which may be long, are bytes in it at once: as text and parsed they
  *   would be in memory several times more
  */
-function bodyUp(
+function bodyOfTurn(
   asked: Asked,
   { fresh, news, model }: Said,
   history: SentHistory,

@@ -16,9 +16,9 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * answers have made.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 253_800;
+const LIMIT_BYTES = 254_800;
 
-test('the deployed Worker is at most 253.8 kB, compressed', () => {
+test('the deployed Worker is at most 254.8 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

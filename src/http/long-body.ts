@@ -1,6 +1,7 @@
 import type { JsonBody } from './body/json-body.ts';
 import type { Sendable } from './body/sendable.ts';
 import { joinedPieces, lengthOf, type PieceSource, piecesOf, streamOfPieces } from './body-pieces.ts';
+import { strictDecoder } from './bytes.ts';
 
 /** A changed body with at least this many bytes goes up as a stream. If it was joined, its bytes would be in memory twice. */
 const STREAMED_BYTES = 1_048_576;
@@ -45,6 +46,14 @@ export class LongBody implements JsonBody {
       if (length !== undefined) return length;
     }
     return value.length;
+  }
+
+  /** @returns a string as it was sent, even if a stand-in replaces it; undefined if it has more bytes than that */
+  stringOf(value: string, mostBytes: number): string | undefined {
+    if (this.lengthOf(value) > mostBytes) return undefined;
+    const isReplaced = this.sources.some((source) => source.lengthOf?.(value) !== undefined);
+    if (!isReplaced) return value;
+    return JSON.parse(`"${strictDecoder.decode(joinedPieces(piecesOf(value, this.sources)))}"`);
   }
 
   /** @returns the same body with another text and its parsed value. */

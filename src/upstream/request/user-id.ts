@@ -3,6 +3,7 @@
 import { LruCache } from '../../cache/lru.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
 import { sha256Hex, utf8 } from '../../http/bytes.ts';
+import { LongBody } from '../../http/long-body.ts';
 import { withText } from '../../http/read-json.ts';
 import { edit, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
@@ -13,6 +14,8 @@ const CHARACTERS = 32;
 const endUsers = new LruCache<string, string>({ most: MOST_USER_IDS });
 /** The most characters that the API accepts. */
 const LONGEST_USER_ID = 512;
+/** As an escape, `\u0000`. */
+const BYTES_OF_A_CHARACTER = 6;
 const userIds = new LruCache<string, string>({ most: MOST_USER_IDS });
 
 /** @returns the name of an account at the upstream: 32 hexadecimal digits, always the same. */
@@ -28,10 +31,12 @@ async function nameUp(account: string): Promise<string> {
  * @returns a hash (32 hexadecimal digits) of the end user that a body names in `metadata.user_id`; undefined if it names
  * none.
  */
-export function endUserOf({ json }: JsonBody): string | undefined | Promise<string> {
-  const metadata = Object.hasOwn(json, 'metadata') ? json.metadata : undefined;
-  const named = isObject(metadata) ? metadata.user_id : undefined;
-  if (typeof named !== 'string' || named === '' || named.length > LONGEST_USER_ID) return undefined;
+export function endUserOf(body: JsonBody): string | undefined | Promise<string> {
+  const metadata = Object.hasOwn(body.json, 'metadata') ? body.json.metadata : undefined;
+  const told = isObject(metadata) ? metadata.user_id : undefined;
+  if (typeof told !== 'string') return undefined;
+  const named = body instanceof LongBody ? body.stringOf(told, LONGEST_USER_ID * BYTES_OF_A_CHARACTER) : told;
+  if (named === undefined || named === '' || named.length > LONGEST_USER_ID) return undefined;
   return endUsers.get(named) ?? hashed(named);
 }
 

@@ -1,0 +1,30 @@
+// In workerd: what turns bytes into text there is the runtime's.
+import 'cloudflare:workers';
+
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { encoder } from '../../../src/http/bytes.ts';
+import { LongBody } from '../../../src/http/long-body.ts';
+import { parseJson, parseLong } from '../../../src/http/read-json.ts';
+import { endUserOf } from '../../../src/upstream/request/user-id.ts';
+
+const LONGEST = 512;
+const padding = 'x'.repeat(300_000);
+
+test('a long body names the same end user as a short one, and none whose id is too long', async () => {
+  const unit = fc.constantFrom('a', '~', 'ü', '漢', '🌊', '"', '\\', '\u0001');
+  const id = fc.oneof(
+    fc.string({ unit, minLength: 1, maxLength: 40 }),
+    fc.string({ unit, minLength: 250, maxLength: 530 }),
+  );
+  await fc.assert(
+    fc.asyncProperty(id, async (user_id) => {
+      const metadata = { user_id };
+      const short = parseJson(encoder.encode(JSON.stringify({ metadata })));
+      const long = parseLong(encoder.encode(JSON.stringify({ metadata, messages: [padding] })));
+      expect(long).toBeInstanceOf(LongBody);
+      expect(await endUserOf(long)).toBe(await endUserOf(short));
+      expect((await endUserOf(long)) === undefined).toBe(user_id.length > LONGEST);
+    }),
+  );
+});

@@ -40,12 +40,12 @@ export function streamedTurn(
   const body = answer.body.getReader({ mode: 'byob' });
   const carried = Promise.withResolvers<void>();
   let isOpen = true;
-  const end = (json: string | undefined) => {
+  const end = (json: string | undefined, otherwise: 'client_gone' | 'cut' = 'client_gone') => {
     if (!isOpen) return;
     isOpen = false;
     const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
     if (summary) log(summary.outcome, summary.nanodollars);
-    else log({ ...NOTHING_KNOWN, end: signal.aborted ? 'client_gone' : 'cut' });
+    else log({ ...NOTHING_KNOWN, end: otherwise });
     // The result of an object's call must be disposed of.
     (answer as Partial<Disposable>)[Symbol.dispose]?.();
     carried.resolve();
@@ -59,10 +59,11 @@ export function streamedTurn(
   else {
     signal.addEventListener('abort', leave, { once: true });
     const carrying = carry(answer.first ?? '', body, writable, c.get('requestId')).then(async (summary) => {
-      end(summary);
+      end(summary, signal.aborted ? 'client_gone' : 'cut');
       // If it cannot be reached, its alarm wakes it.
       if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
     });
+    // It fails where nothing can be written: the caller has left, and the runtime has not said so yet.
     c.executionCtx.waitUntil(carrying.catch(leave));
   }
   c.executionCtx.waitUntil(carried.promise);

@@ -1,7 +1,7 @@
 /** Resumes a turn for a listener that was disconnected: it gets the events that it missed. */
 
 import type { Resumed, TurnSummary } from '../../durable/contracts/conversation.ts';
-import { invalidRequest } from '../../http/errors.ts';
+import { ApiError, invalidRequest } from '../../http/errors.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnWithId } from '../storage/turn-queries.ts';
@@ -16,6 +16,15 @@ import { wireError } from './crossing-answer.ts';
  * @param after the id of the last event that the listener has; without it the stream begins with the running turn's first
  */
 export function resumeTurn(transcript: Transcript, running: Runner | undefined, after: string | undefined): Resumed {
+  try {
+    return resumed(transcript, running, after);
+  } catch (thrown) {
+    if (!(thrown instanceof ApiError)) throw thrown;
+    return { kind: 'error', error: wireError(thrown) };
+  }
+}
+
+function resumed(transcript: Transcript, running: Runner | undefined, after: string | undefined): Resumed {
   const isPresent = transcript.profile?.exists || running !== undefined;
   if (after === undefined) {
     if (!isPresent) return { kind: 'unknown' };
@@ -24,8 +33,7 @@ export function resumeTurn(transcript: Transcript, running: Runner | undefined, 
   }
   const [, id, number] = /^([\w-]{1,64})-(\d{1,15})$/.exec(after) ?? [];
   if (id === undefined) {
-    const error = invalidRequest('Last-Event-ID: not an id of an event of this edge. Send the last one that you got.');
-    return { kind: 'error', error: wireError(error) };
+    throw invalidRequest('Last-Event-ID: not an id of an event of this edge. Send the last one that you got.');
   }
   const event = Number(number);
   if (running?.turn.row.id === id) return { kind: 'stream', turn: id, body: running.turn.log.follow(event) };

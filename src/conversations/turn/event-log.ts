@@ -6,6 +6,7 @@
  */
 
 import { encoder } from '../../http/bytes.ts';
+import { ApiError } from '../../http/errors.ts';
 import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
@@ -30,6 +31,8 @@ export type TurnLog = { [Member in keyof EventLog]: EventLog[Member] };
 /** The most characters of a stored row that stays in memory. */
 const LONGEST_IN_MEMORY = 262_144;
 const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
+/** The most listeners of a turn. Each event is sent to all of them in one stretch, and to so many in about 10 ms. */
+const MOST_LISTENERS = 1_000;
 
 export class EventLog {
   readonly id: string;
@@ -210,8 +213,12 @@ export class EventLog {
     return { text: '', after: 0 };
   }
 
-  /** @returns the bytes of all events after one, stored and still to come, until the turn ends or the reader leaves. */
+  /**
+   * @returns the bytes of all events after one, stored and still to come, until the turn ends or the reader leaves
+   * @throws ApiError 429 if so many follow that one more would hold up all others
+   */
   follow(after: number): ReadableStream<Uint8Array> {
+    if (this.#listeners.size >= MOST_LISTENERS) throw tooManyFollow();
     let listener: Listener | undefined;
     const source: UnderlyingByteSource = {
       type: 'bytes',
@@ -314,4 +321,9 @@ export class EventLog {
       // The listener left at the very end, so there is nothing to close.
     }
   }
+}
+
+function tooManyFollow(): ApiError {
+  const message = `${MOST_LISTENERS} streams follow this turn already. Close some, or read its messages once it has ended.`;
+  return new ApiError('rate_limit_error', message, { headers: { 'retry-after': '5' }, logged: 'followers' });
 }

@@ -7,7 +7,7 @@ import { callAccount } from '../durable/call-account.ts';
 import type { UploadEnd, UploadReport } from '../durable/contracts/belongings.ts';
 import { PieceReader } from '../http/body/piece-reader.ts';
 import { type ApiError, finalError, invalidRequest, tooLarge } from '../http/errors.ts';
-import { discard } from '../http/read-json.ts';
+import { discard, refuseCompressed } from '../http/read-json.ts';
 import { parseOrUndefined } from '../json/parse.ts';
 import { placeFor } from '../upstream/choice/takers.ts';
 import { UpstreamFailure } from '../upstream/failure.ts';
@@ -17,6 +17,7 @@ import { readDescription } from './describe-file.ts';
 
 /** @throws ApiError 415 for what is no form, 413 for one that says it is too long. @returns how many bytes come */
 function formLength({ headers, body }: Request, most: number): number | undefined {
+  refuseCompressed(headers);
   const type = headers.get('content-type') ?? '';
   if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(type)) {
     throw invalidRequest('Send the file as a form: content-type: multipart/form-data, with a boundary.', {

@@ -131,6 +131,11 @@ export function unsupportedMediaType(): ApiError {
   return invalidRequest('Send the body as JSON, with the header content-type: application/json.', { status: 415 });
 }
 
+/** @returns a 415 for a body that is compressed. */
+export function compressedBody(): ApiError {
+  return invalidRequest('Send the body as it is, without content-encoding.', { status: 415 });
+}
+
 /** @returns a 500 for the operator: the deployment itself is not set up. */
 export function misconfigured(message: string, logged = 'misconfigured'): ApiError {
   return finalError('api_error', message, { logged });

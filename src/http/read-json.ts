@@ -8,7 +8,7 @@ import { PieceReader } from './body/piece-reader.ts';
 import { joinedPieces } from './body-pieces.ts';
 import { LONG_BODY, type Shape, shaping } from './body-shape.ts';
 import { encoder, strictDecoder } from './bytes.ts';
-import { ApiError, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
+import { ApiError, compressedBody, invalidRequest, tooLarge, unsupportedMediaType } from './errors.ts';
 import { mediaTypeOf } from './headers/media-type.ts';
 import { LongBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
@@ -21,8 +21,15 @@ const LEAST_IN_A_STRETCH = 65_536;
 /** How long a short body may take, in milliseconds. It takes little memory, but its request must end. */
 const SHORT_MS = 2 * MINUTE_MS;
 
-/** @throws ApiError 415 for another content type than JSON */
+/** @throws ApiError 415 for a compressed body: nobody knows how long it becomes */
+export function refuseCompressed(headers: Headers): void {
+  const encoding = headers.get('content-encoding')?.trim().toLowerCase() ?? '';
+  if (encoding !== '' && encoding !== 'identity') throw compressedBody();
+}
+
+/** @throws ApiError 415 for another content type than JSON, and for a compressed body */
 export function requireJson(request: Request): void {
+  refuseCompressed(request.headers);
   const type = mediaTypeOf(request);
   if (type !== 'application/json' && !/^application\/[^/]+\+json$/.test(type)) throw unsupportedMediaType();
 }

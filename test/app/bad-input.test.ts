@@ -278,6 +278,21 @@ test('a body is JSON by its content type, or it is a 415', async () => {
   }
 });
 
+test('a compressed body is a 415 that says so, and one that is only said to be itself is read', async () => {
+  const app = accepting();
+  const compressed = new Response(valid).body?.pipeThrough(new CompressionStream('gzip'));
+  const bytes = new Uint8Array(await new Response(compressed).arrayBuffer());
+  for (const route of ROUTES) {
+    for (const encoding of ['gzip', 'GZip', 'br', 'zstd', 'gzip, gzip']) {
+      const response = await app.post(route, bytes, { 'content-encoding': encoding });
+      await expectRefusal(app, response, 415, 'invalid_request_error');
+    }
+  }
+  for (const encoding of ['', 'identity']) {
+    expect((await app.post('/v1/messages', valid, { 'content-encoding': encoding })).status).toBe(200);
+  }
+});
+
 test('a body may be as long as the limit, and not one byte longer, with or without its length said before', async () => {
   const limit = encoder.encode(valid).length;
   const piecewise = (bytes: Uint8Array) =>

@@ -359,6 +359,7 @@ test('files count among what an account stores, until they are deleted, however 
 
 test.each([
   ['no form', { 'content-type': 'application/json' }, '{}', 415],
+  ['a compressed form', { 'content-type': 'multipart/form-data; boundary=x', 'content-encoding': 'gzip' }, '{}', 415],
   ['too long a form', { 'content-type': 'multipart/form-data; boundary=x' }, 'x'.repeat(20_000), 413],
 ])('%s is refused before anything goes up', async (_, given, body, status) => {
   const app = edge({ MAX_FILE_BYTES: '1000' });

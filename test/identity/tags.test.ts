@@ -37,6 +37,14 @@ test.each([
   expect(parseTags(header)).toBeUndefined();
 });
 
+test('a hundred thousand pairs are no tags, of one name, of as many, or of none', () => {
+  for (const pairOf of [() => 'a=1', (nth: number) => `a${nth}=1`, () => '=', () => 'a']) {
+    const pairs = Array.from({ length: 100_000 }, (_, nth) => pairOf(nth));
+    expect(parseTags(pairs.join(','))).toBeUndefined();
+    expect(tagsOfClaim(pairs.join(','))).toBeUndefined();
+  }
+});
+
 test.each([
   [['a=1']],
   [7],

@@ -199,6 +199,8 @@ test('an approval does not go on with an agent that was withdrawn, and a denial 
   expect(saidBy(await decide('approve'))).toMatch(/^409 .*was withdrawn/);
   expect(tools).toEqual([]);
   expect(saidBy(await decide('deny'))).toMatch(/^20/);
+  const state = async () => (await ask(app, 'GET', '/conversations/c1', bob)).body.state;
+  await expect.poll(state).toBe('idle');
   await app.settled();
 });
 

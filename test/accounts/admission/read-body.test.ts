@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { accountStub } from '../../../src/durable/stubs.ts';
-import { room } from '../../../src/http/body-room.ts';
+import { Room, room } from '../../../src/http/body-room.ts';
 import type { Limits } from '../../../src/settings/limits.schema.ts';
 import { errorOf, type TestApp, testApp } from '../../support/app.ts';
 import { bindings, simulate } from '../../support/conversations.ts';
@@ -24,7 +24,7 @@ beforeEach(async () => {
 });
 afterEach(async () => {
   await app.settled();
-  expect({ ...room }).toEqual({ taken: 0, strange: 0, byCaller: new Map() });
+  expect({ ...room }).toEqual({ ...new Room() });
   await resetAll();
 });
 
@@ -190,7 +190,7 @@ test('the room of a body is given back, however its request ends', async () => {
         const sent = { ...headers, 'sluice-simulate': '', 'x-stainless-retry-count': '0' };
         const response = await app.fetch(path, { method: 'POST', headers: sent, body: bodies[body]() });
         await response.arrayBuffer();
-        expect({ ...room }).toEqual({ taken: 0, strange: 0, byCaller: new Map() });
+        expect({ ...room }).toEqual({ ...new Room() });
       },
     ),
     { numRuns: 25 },

@@ -35,11 +35,14 @@ export class Room {
   /** The shares that objects have or wait for, by the object. */
   readonly byObject = new Map<string, Set<RoomShare>>();
 
-  /** Gives back what an object had before it died, since what it was doing does not go on. Call it when it wakes. */
+  /**
+   * Gives back what an object had before it died, since what it was doing does not go on. Call it when it wakes. The memory is
+   * left to the collector: a request of the dead object may still be on its way up.
+   */
   forget(object: string): void {
     const shares = this.byObject.get(object) ?? [];
     for (const share of shares) this.waiting.delete(share);
-    for (const share of shares) share.leave();
+    for (const share of shares) share.leave(false);
   }
 }
 
@@ -153,8 +156,8 @@ export class RoomShare {
   }
 
   /** Gives the room back, and frees the memory of the bytes. More than one call does no harm. */
-  leave(): void {
-    if (this.#bytes) releaseBytes(this.#bytes);
+  leave(frees = true): void {
+    if (this.#bytes && frees) releaseBytes(this.#bytes);
     this.#bytes = undefined;
     this.#uncount();
     this.#take(-this.#own);

@@ -46,9 +46,11 @@ export function apiOf(world: World, answers: readonly Answer[], script = BY_NAME
       const answer = world.isCalm ? WHOLE : (answers[requests] ?? WHOLE);
       requests += 1;
       const number = requests;
+      // The network has its own copy: whoever gives the request up frees the memory of its body.
+      const text = typeof init.body === 'string' ? init.body : decoder.decode(init.body as Uint8Array);
       caller()?.leave(() => {
         void world.hop(`upstream answers ${number} (${answer.kind})`).then(() => {
-          const said = script(messagesOf(world, init.body), number);
+          const said = script(messagesOf(world, text), number);
           if (answer.kind === 'unreachable') reject(new Error('network connection lost'));
           else if (answer.kind === 'overloaded') resolve(refusal(529, 'overloaded_error'));
           else if (answer.kind === 'invalid') resolve(refusal(400, 'invalid_request_error'));
@@ -59,8 +61,7 @@ export function apiOf(world: World, answers: readonly Answer[], script = BY_NAME
   return { baseURL: 'https://api.anthropic.com', apiKey: 'sk-ant-simulated', fetch, simulated: false };
 }
 
-function messagesOf(world: World, body: unknown): Anthropic.MessageParam[] {
-  const text = typeof body === 'string' ? body : decoder.decode(body as Uint8Array);
+function messagesOf(world: World, text: string): Anthropic.MessageParam[] {
   const { messages } = JSON.parse(text) as { messages: Anthropic.MessageParam[] };
   const broken = brokenRule(messages);
   if (broken !== undefined) world.fail(`this went up although ${broken}: ${text}`);

@@ -114,7 +114,7 @@ export class Run implements Runner {
   /** Goes on with the calls that were taken up. Never rejects. */
   async continue(): Promise<void> {
     await this.#askAccount();
-    await this.go(await this.#nextPlan());
+    await this.go(undefined);
   }
 
   get identity(): Identity {
@@ -144,7 +144,7 @@ export class Run implements Runner {
     this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
     share.leave();
     await this.#askAccount();
-    await this.go(await this.#nextPlan());
+    await this.go(undefined);
   }
 
   /** Asks whether its credential still holds. Whoever has died, or waited, was not told that it has ended. Never rejects. */
@@ -156,10 +156,13 @@ export class Run implements Runner {
     }
   }
 
+  /** @param first the plan of the step that has begun; undefined where what follows is to be found first. Never rejects. */
   async go(first: NextRequest | undefined): Promise<void> {
     const pings = setInterval(() => this.#isWaiting && this.#shown.log.ping(), PING_EVERY_MS);
     try {
-      for (let plan = first; plan; plan = await this.#nextPlan()) await this.#step?.runner.go(plan);
+      for (let plan = first ?? (await this.#nextPlan()); plan; plan = await this.#nextPlan()) {
+        await this.#step?.runner.go(plan);
+      }
     } catch (thrown) {
       this.#context.onBroken(thrown);
     } finally {
@@ -293,8 +296,12 @@ export class Run implements Runner {
     this.#isWaiting = true;
     const lacking = mayGoOn ? await this.#take(share, this.#bytesOfStep) : undefined;
     this.#isWaiting = false;
-    const plan = this.#planAfter(share, { asksClient, lacking });
-    if (!plan) share.leave();
+    let plan: NextRequest | undefined;
+    try {
+      plan = this.#planAfter(share, { asksClient, lacking });
+    } finally {
+      if (!plan) share.leave();
+    }
     return plan;
   }
 

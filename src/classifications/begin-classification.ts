@@ -154,7 +154,7 @@ async function* bodyOfBatch(place: MakingPlace, task: Task): AsyncGenerator<stri
       for (let vote = 0; vote < task.votes; vote += 1) {
         const { text } = classificationRequest(prompt, input);
         const before = last < 0 && vote === 0 ? '' : ',';
-        chunk += `${before}{"custom_id":"${customIdOf(n, vote)}","params":${text}}`;
+        chunk += `${before}{"custom_id":"${customIdOf(place.batch, n, vote)}","params":${text}}`;
         if (chunk.length < CHUNK_CHARACTERS) continue;
         yield chunk;
         chunk = '';

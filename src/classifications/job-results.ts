@@ -10,11 +10,16 @@ import { asText, isObject, type Json } from '../json/object.ts';
 import type { KeptAnswer } from '../kv/classified-answers.ts';
 import type { Job, ResultParts, VoteAnswer } from './job-tables.ts';
 
-const VOTE_ID = /^(\d+)-(\d+)$/;
+const VOTE_ID = /^(\d+)-(\d+)(-\w+)?$/;
+/** How much of a batch's id distinguishes it: characters of 5 bits, at its end. */
+const BATCH_MARK_CHARACTERS = 10;
 
-/** @returns the `custom_id` of a vote about an item */
-export function customIdOf(item: number, vote: number): string {
-  return `${item}-${vote}`;
+/**
+ * @param batch whose ids are like those of no other batch: if its answer is lost, its results prove which one it is
+ * @returns the `custom_id` of a vote about an item
+ */
+export function customIdOf(batch: string, item: number, vote: number): string {
+  return `${item}-${vote}-${batch.slice(-BATCH_MARK_CHARACTERS)}`;
 }
 
 /** One line of the batch's results. */

@@ -58,6 +58,16 @@ describe('a classification by batch', () => {
     expect((await edge.resultsOf(ended)).rows).toEqual(direct.rows);
   });
 
+  test('has custom ids like those of no other batch, so that its results prove which one it is', async () => {
+    const edge = jobEdge();
+    const idsOf = async (inputs: ReturnType<typeof inputsOf>) => {
+      await edge.finish(await edge.begin({ inputs }));
+      return edge.requestsUp().map(({ custom_id }) => custom_id);
+    };
+    const ids = [...(await idsOf(inputsOf(3))), ...(await idsOf(inputsOf(6).slice(3)))];
+    expect(new Set(ids).size).toBe(6);
+  });
+
   test('makes as many requests as there are votes', async () => {
     const edge = jobEdge();
     const report = await edge.begin({ inputs: inputsOf(3), votes: 3 });

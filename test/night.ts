@@ -9,6 +9,8 @@ import { createWriteStream, existsSync, mkdirSync, readFileSync, writeFileSync }
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 
+import { calendarLibrary } from './runner/calendar-library.ts';
+
 /** Something that is run by night. */
 interface Part {
   name: string;
@@ -34,16 +36,7 @@ const [SCHEDULES, SLICES] = [2_000, 5];
 
 /** @returns what puts the clock of all that is started before the end of a month: of processes and browsers, too */
 function atMonthEnd(): Record<string, string> {
-  const library = join(folder, 'calendar.so');
-  execFileSync(process.env.CC ?? 'cc', [
-    '-shared',
-    '-fPIC',
-    '-O2',
-    '-o',
-    library,
-    join(root, 'test/runner/calendar.c'),
-    '-ldl',
-  ]);
+  const library = calendarLibrary(folder);
   const now = new Date();
   const begin = Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 0, 23, 52);
   return { LD_PRELOAD: library, CLOCK_AHEAD: String(Math.round((begin - now.getTime()) / 1_000)), CALENDAR: 'machine' };
@@ -67,6 +60,11 @@ function partsOf(seed: number): Part[] {
     { name: 'crowd', env: { CROWD_ACCOUNTS: '300' }, args: vitest('test/simulation/batch-crowd.test.ts') },
     { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/app/fuzz.test.ts') },
     { name: 'mutations', env: {}, args: ['test/simulation/hunt.ts'] },
+    {
+      name: 'kills',
+      env: { KILLS: '200', KILLS_SEED: String(seed) },
+      args: vitest('test/e2e/kills.test.ts'),
+    },
     { name: 'repeats', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/repeats.timing.test.ts') },
     { name: 'hunt', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/hunt.timing.test.ts') },
     {

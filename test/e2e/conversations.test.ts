@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
-import { brokenRule } from '../support/api-rules.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
+import { type Event, eventsIn, isAccepted, type Row } from '../support/lives.ts';
 import { runs } from '../support/runs.ts';
 import { npmStart } from '../support/start.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
@@ -22,33 +22,8 @@ const settings = {
 };
 const json = { 'content-type': 'application/json' };
 
-interface Event {
-  id: string;
-  event: string;
-  frame: string;
-}
-
-interface Row {
-  id: string;
-  role: 'user' | 'assistant';
-  content: Anthropic.MessageParam['content'];
-  status: string;
-}
-
 const body = (conversation: string, content: unknown, more: object = {}) =>
   JSON.stringify({ model: MODEL, max_tokens: 400, conversation, messages: [{ role: 'user', content }], ...more });
-
-function eventsIn(text: string): Event[] {
-  const whole = text.slice(0, text.lastIndexOf('\n\n') + 2);
-  return whole
-    .split('\n\n')
-    .filter((frame) => frame.includes('data: '))
-    .map((frame) => ({
-      id: /^id: (.*)$/m.exec(frame)?.[1] ?? '',
-      event: /^event: (.*)$/m.exec(frame)?.[1] ?? '',
-      frame: frame.replace(/^: .*\n\n?/gm, ''),
-    }));
-}
 
 /** Reads a stream until it ends, breaks, or has told so many events. */
 async function read(response: Response, most = Number.POSITIVE_INFINITY): Promise<Event[]> {
@@ -79,13 +54,6 @@ async function get<T>(edge: { url: string }, path: string): Promise<T> {
 
 const rowsOf = async (edge: { url: string }, id: string) =>
   (await get<{ data: Row[] }>(edge, `/conversations/${id}/messages?limit=1000`)).data;
-
-/** A row without content says that nothing of an answer was shown, and does not go up. */
-const isAccepted = (rows: readonly Row[]) =>
-  brokenRule([
-    ...rows.filter(({ content }) => content.length > 0).map(({ role, content }) => ({ role, content })),
-    { role: 'user', content: 'And then?' },
-  ]);
 
 async function settled(edge: { url: string }): Promise<void> {
   await expect.poll(async () => (await get<QuotaReport>(edge, '/accounts/dev')).running_requests).toBe(0);

@@ -61,6 +61,30 @@ export async function startEdge(
   return await startRuntime(script, vars, { persist, folder });
 }
 
+/**
+ * Starts workerd with the built Worker, its clock ahead: all that is due until then is due at once, alarms too.
+ *
+ * @param library what `calendarLibrary` has compiled
+ */
+export async function startEdgeAhead(
+  vars: Record<string, string>,
+  persist: string,
+  { library, seconds }: { library: string; seconds: number },
+): Promise<Edge> {
+  // Only the runtime is to have that clock, and it takes its environment from this process.
+  const before = { LD_PRELOAD: process.env.LD_PRELOAD, CLOCK_AHEAD: process.env.CLOCK_AHEAD };
+  const already = Number(before.CLOCK_AHEAD ?? 0);
+  Object.assign(process.env, { LD_PRELOAD: library, CLOCK_AHEAD: String(already + seconds) });
+  try {
+    return await startEdge(inject('worker'), vars, persist);
+  } finally {
+    for (const [name, value] of Object.entries(before)) {
+      if (value === undefined) delete process.env[name];
+      else process.env[name] = value;
+    }
+  }
+}
+
 /** What has an edge answer by the simulator. */
 const SIMULATING = { MODE: 'development', UPSTREAM: 'simulator' };
 

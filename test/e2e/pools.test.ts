@@ -38,6 +38,8 @@ const settings = () => ({
   SIGNING_SECRET: SECRET,
   ANTHROPIC_API_KEY: 'sk-ant-of-the-deployment',
   ANTHROPIC_BASE_URL: upstream.url,
+  // Once the killed ones alone hold what is left, each of a thousand waits that long for nothing.
+  HOLD_WAIT_MS: '500',
   // In all: a month may end in the middle of the race.
   DEPLOYMENT_LIMITS: JSON.stringify({ usd_total: LIMIT / 1e9 }),
 });

@@ -1,8 +1,10 @@
 /** Hears answers of an audited API, as the edge does, until their connections end in every way. */
+import type { StoredGrant } from '../../src/accounts/admission/book-outcome.ts';
 import { MessageBuilder } from '../../src/conversations/turn/message-builder.ts';
-import { STORE_MS } from '../../src/conversations/turn/publisher.ts';
+import { storeAfterMs } from '../../src/conversations/turn/publisher.ts';
 import { unseenAtCrash } from '../../src/conversations/turn/restore-turn.ts';
 import { utf8 } from '../../src/http/bytes.ts';
+import type { Json } from '../../src/json/object.ts';
 import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
 import { nothingSeen, type Report, reportOf } from '../../src/upstream/usage/usage-report.ts';
 import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from './audit.ts';
@@ -11,6 +13,12 @@ import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from '
 const IDLE_MS = 120_000;
 
 /** What the edge knows of an answer that did not end by itself, and what that is billed. */
+/** How an answer was admitted, and whether its object may wake late. */
+export interface Admitted {
+  grant: StoredGrant;
+  isLate: boolean;
+}
+
 export interface Heard {
   report: Report;
   billed: number;
@@ -19,9 +27,9 @@ export interface Heard {
 /**
  * Reads what came of an answer, as a relay does (late, in looks) or a turn (at once), until one of the ends.
  *
- * @param isLate whether an object that died may wake a minute later only
+ * @param how what it was granted, and whether an object that died may wake a minute later only
  */
-export function hear(answer: Answer, end: End, draw: Draw, isLate: boolean): Heard {
+export function hear(answer: Answer, end: End, draw: Draw, how: Admitted): Heard {
   const { deeds, body } = answer;
   const last = deeds.at(-1)?.at ?? 0;
   // Its last events are those of an answer that ended by itself.
@@ -37,7 +45,7 @@ export function hear(answer: Answer, end: End, draw: Draw, isLate: boolean): Hea
       billed: billOf(answer, last),
     };
   }
-  if (end === 'killed') return killed(answer, events, heardUntil, draw, isLate);
+  if (end === 'killed') return killed(answer, events, heardUntil, draw, how);
   const reader = new UsageReader({ sentAt: 0 });
   const lookMs = end === 'left' ? draw(1, 200) : 0;
   let since = 0;
@@ -51,28 +59,56 @@ export function hear(answer: Answer, end: End, draw: Draw, isLate: boolean): Hea
   return { report: { ...report, seen }, billed: billOf(answer, closedAt + NOTICE_MS) };
 }
 
+const DELTA = 'event: content_block_delta';
+const dataOf = (event: string) => JSON.parse(event.slice(event.indexOf('data: ') + 6)) as Json;
+
 /** Stores what came as a conversation does, loses its object, and wakes it again. */
-function killed(answer: Answer, events: readonly Deed[], diedAt: number, draw: Draw, isLate: boolean): Heard {
+function killed(
+  answer: Answer,
+  events: readonly Deed[],
+  diedAt: number,
+  draw: Draw,
+  { grant, isLate }: Admitted,
+): Heard {
   const reader = new UsageReader({ sentAt: 0 });
   const builder = new MessageBuilder();
   let storedAt = 0;
   let unseenMs = 0;
   let coversUntil = 20_000;
-  for (const { at, event = '' } of events) {
+  let unstored: Deed[] = [];
+  let due = Number.POSITIVE_INFINITY;
+  let beganAt: number | undefined;
+  const types = new Map<unknown, string>();
+  const store = (now: number) => {
+    for (const { at, event = '' } of unstored) {
+      reader.push(utf8(event), false, at);
+      builder.take(dataOf(event));
+      if (event.startsWith(DELTA)) beganAt ??= now;
+    }
+    unstored = [];
+    due = Number.POSITIVE_INFINITY;
+    storedAt = now;
+    unseenMs = reader.reportAt(now).seen?.unseen_ms ?? 0;
+  };
+  for (const deed of events) {
+    const { at, event = '' } = deed;
+    if (due <= at) store(due);
     // The object says every fifteen seconds that it goes on.
     while (at > coversUntil - 5_000) coversUntil += 15_000;
-    const isDelta = event.startsWith('event: content_block_delta');
-    if (isDelta && diedAt - at < STORE_MS) break;
     if (event.startsWith('event: ping')) continue;
-    reader.push(utf8(event), false, at);
-    builder.take(JSON.parse(event.slice(event.indexOf('data: ') + 6)));
-    storedAt = at;
-    unseenMs = reader.reportAt(at).seen?.unseen_ms ?? 0;
+    const { index, content_block } = dataOf(event) as { index?: number; content_block?: { type: string } };
+    if (content_block) types.set(index, content_block.type);
+    unstored.push(deed);
+    const isWords = ['text', 'thinking', 'redacted_thinking'].includes(types.get(index) ?? '');
+    const mayWait = beganAt !== undefined && (event.startsWith(DELTA) || (isWords && index !== undefined));
+    if (mayWait) due = Math.min(due, at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant));
+    else store(at);
   }
+  if (due <= diedAt) store(due);
   while (diedAt > coversUntil - 5_000) coversUntil += 15_000;
   const wokeAt = diedAt + draw(50, isLate && draw(0, 1) > 0.5 ? 60_000 : 1_000);
   const newest = events.length > 0 ? { at: storedAt, unseenMs } : undefined;
-  const crash = unseenAtCrash(newest, { sentAt: 0, beganAt: 0, coversUntil }, builder, wokeAt);
+  const crash = unseenAtCrash(newest, { sentAt: 0, beganAt: 0, coversUntil, grant }, builder, wokeAt);
   const report = reader.reportAt(storedAt);
   const times = { unseen_ms: crash.unseenMs, silent_ms: 0, lost_ms: crash.lostMs };
   // The connection may be closed a little later than its object died.

@@ -48,9 +48,12 @@ export function damageBy(act: () => unknown): DamagedRow | undefined {
   }
 }
 
-/** @returns a checksum: another one for a text with characters that are missing, changed or in another order */
-export function checksumOf(text: string, from = 0, to = text.length): number {
-  let sum = 0;
+/**
+ * @param before the checksum of the text that this one continues
+ * @returns a checksum: another one for a text with characters that are missing, changed or in another order
+ */
+export function checksumOf(text: string, from = 0, to = text.length, before = 0): number {
+  let sum = before;
   for (let at = from; at < to; at += 1) sum = (Math.imul(sum, 31) + text.charCodeAt(at)) | 0;
   return sum;
 }

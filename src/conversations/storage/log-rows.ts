@@ -10,6 +10,18 @@ export interface RowTime {
   unseenMs: number;
 }
 
+/** The newest row of a log, as long as it grows. */
+export interface GrowingRow {
+  n: number;
+  characters: number;
+  sum: number;
+  /** Whether its text is shortened. */
+  isShort: boolean;
+}
+
+/** A row grows to so many characters: who reads one of its events reads all of it. */
+const MOST_OF_GROWING = 131_072;
+
 /** The rows of the turns' logs. They hold the shown events in as few rows as possible. */
 export class LogRows extends Rows {
   /** @returns the times of the newest row of a turn's log; undefined if it has none. */
@@ -26,7 +38,7 @@ export class LogRows extends Rows {
    * @param frames returns each event as it is shown; called only if the events must be divided
    * @param text all events joined
    * @param short the same text, shortened; undefined if it cannot be shortened
-   * @returns the number of the next row
+   * @returns the number of the next row, and the one that was written, if it can grow
    */
   write(
     turn: number,
@@ -35,16 +47,19 @@ export class LogRows extends Rows {
     frames: () => readonly string[],
     { text, short }: { text: string; short: string | undefined },
     time: RowTime | undefined,
-  ): number {
+  ): { next: number; growing?: GrowingRow } {
     let n = start;
     const { at = null, unseenMs: unseen_ms = null } = time ?? {};
-    const insert = (first: number, text: string) => {
-      this.tables.insert('log', { turn, n, first, text, sum: checksumOf(text), at, unseen_ms });
+    const insert = (first: number, text: string): number => {
+      const sum = checksumOf(text);
+      this.tables.insert('log', { turn, n, first, text, sum, at, unseen_ms });
       n += 1;
+      return sum;
     };
     if (text.length <= PIECE_CHARACTERS) {
-      insert(first, short ?? text);
-      return n;
+      const stored = short ?? text;
+      const growing = { n, characters: stored.length, isShort: short !== undefined };
+      return { next: n + 1, growing: { ...growing, sum: insert(first, stored) } };
     }
     let batch = '';
     let begins = first;
@@ -58,13 +73,37 @@ export class LogRows extends Rows {
       else for (const [part, piece] of divideText(frame).entries()) insert(part === 0 ? begins : begins + 1, piece);
     }
     if (batch !== '') insert(begins, batch);
-    return n;
+    return { next: n };
   }
 
-  /** @returns the number of the row in which an event begins. */
-  rowOf(turn: number, event: number): number | undefined {
-    const query = 'select n from log where turn = ? and first <= ? order by n desc limit 1';
-    return this.tables.figure(query, turn, event);
+  /**
+   * Adds events to a row: one row written, and one deleted in the end.
+   *
+   * @returns the row as it is now; undefined if they must be written to a new one
+   */
+  grow(
+    turn: number,
+    row: GrowingRow,
+    { text, short }: { text: string; short: string | undefined },
+    time: RowTime | undefined,
+  ): GrowingRow | undefined {
+    const added = short ?? text;
+    const characters = row.characters + added.length;
+    if (row.isShort !== (short !== undefined) || characters > MOST_OF_GROWING) return undefined;
+    const sum = checksumOf(added, 0, added.length, row.sum);
+    const { at = null, unseenMs = null } = time ?? {};
+    this.tables.write(
+      'update log set text = text || ?, sum = ?, at = coalesce(?, at), unseen_ms = coalesce(?, unseen_ms) where turn = ? and n = ?',
+      ...[added, sum, at, unseenMs, turn, row.n],
+    );
+    return { ...row, characters, sum };
+  }
+
+  /** @returns the row in which an event begins, or if it is lost, the one that comes next: its number and its first event */
+  rowOf(turn: number, event: number): { n: number; first: number } | undefined {
+    const query = 'select n, first from log where turn = ? and first <= ? order by n desc limit 1';
+    const [row] = this.tables.read(query, turn, event);
+    return row && { n: Number(row.n), first: Number(row.first) };
   }
 
   /**

@@ -8,6 +8,7 @@
 import { encoder } from '../../http/bytes.ts';
 import { ApiError } from '../../http/errors.ts';
 import { DELTA_END, DELTA_LINES, type Frame, type SimilarDeltas } from '../../sse/frames.ts';
+import type { GrowingRow } from '../storage/log-rows.ts';
 import { LogText } from '../storage/log-text.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -53,6 +54,8 @@ export class EventLog {
   #summary: string | undefined;
   /** The row that was written last, for listeners that come a moment later. */
   #latest: { row: number; text: string } | undefined;
+  /** The row that further events are added to. */
+  #growing: GrowingRow | undefined;
   /** The number of the last event before skipped numbers. */
   #gapAfter: number | undefined;
 
@@ -138,8 +141,9 @@ export class EventLog {
   store(time?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#stored) + 1;
+    const isAfterGap = this.#gapAfter !== undefined;
     // After a gap the ids cannot be made from the row's first event.
-    const short = this.#gapAfter === undefined ? this.#batch.text : undefined;
+    const short = isAfterGap ? undefined : this.#batch.text;
     this.#gapAfter = undefined;
     this.#batch = new LogText();
     // Most of what is stored is shown now, so one text serves both.
@@ -154,8 +158,14 @@ export class EventLog {
         end += this.#shownText(at, at + 1).length;
         return text.slice(begin, end);
       });
-    this.#rows = this.#transcript.log.write(this.#seq, row, first, frames, { text, short }, time);
-    this.#latest = this.#rows === row + 1 && text.length <= LONGEST_IN_MEMORY ? { row, text } : undefined;
+    const { log } = this.#transcript;
+    const grown = this.#growing && log.grow(this.#seq, this.#growing, { text, short }, time);
+    const written = grown ? undefined : log.write(this.#seq, row, first, frames, { text, short }, time);
+    this.#rows = written?.next ?? row;
+    // Events after a gap have ids of their own.
+    this.#growing = grown ?? (isAfterGap ? undefined : written?.growing);
+    const isOne = written?.next === row + 1;
+    this.#latest = isOne && text.length <= LONGEST_IN_MEMORY ? { row, text } : undefined;
     this.#stored += this.#frames.length;
     this.#frames = [];
     this.#characters = 0;
@@ -268,13 +278,14 @@ export class EventLog {
 
   /** @returns the next text for a listener; undefined if it has all shown events. */
   #next(listener: Listener): string | undefined {
-    let skipTo: string | undefined;
+    let begins: { event: number; first: number } | undefined;
     if (listener.row === undefined && listener.cursor < this.#stored) {
       const event = listener.cursor + 1;
       // The first event is in the first row.
-      listener.row = event === 1 && this.#rows > 0 ? 0 : this.#transcript.log.rowOf(this.#seq, event);
-      skipTo = `${this.#idLine}${event}\n`;
-      if (listener.row === undefined) return this.#lose(listener);
+      const row = event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.rowOf(this.#seq, event);
+      if (row === undefined) return this.#lose(listener);
+      listener.row = row.n;
+      begins = { event, first: row.first };
     }
     if (listener.row === undefined) {
       if (listener.cursor >= this.#shown) return undefined;
@@ -290,7 +301,12 @@ export class EventLog {
       listener.row = undefined;
       listener.cursor = this.#stored;
     }
-    return skipTo === undefined ? text : text.slice(Math.max(0, text.indexOf(skipTo)));
+    if (!begins) return text;
+    const { event, first } = begins;
+    const at = text.indexOf(`${this.#idLine}${event}\n`);
+    // A row behind a gap: the listener has seen events that a crash has lost.
+    const lost = at < 0 && first < event ? `: sluice-gap ${first}-${event - 1}\n\n` : '';
+    return lost + text.slice(Math.max(0, at));
   }
 
   /** Fails the stream of a listener whose next row is deleted. The stream must neither look complete nor wait for ever. */

@@ -1,12 +1,25 @@
+import type { StoredGrant } from '../../accounts/admission/book-outcome.ts';
 import type { TakenPiece, Turn } from './turn.ts';
 
-/** Milliseconds after which shown deltas are stored. After a crash, this limits what nobody saw. */
-export const STORE_MS = 250;
-const STORE_CHARACTERS = 16_384;
+/** Milliseconds after which shown deltas are stored at first, and at the latest. After a crash they are what is lost. */
+const [SOONEST_MS, LATEST_MS] = [250, 4_000];
+/** So many characters are stored at once. */
+const STORE_CHARACTERS = 65_536;
 
 /**
- * Stores and shows the events of a turn. Framing events and the first delta are stored before they are shown. Later deltas
- * are shown first, and stored together a moment later.
+ * @param writtenMs how long the answer had been written when it was stored last
+ * @param grant what its try was granted
+ * @returns after how many milliseconds it is stored again: after as many, so that a long answer is stored seldom, and a crash
+ *   loses little of a short one. Where the API has tools of its own, time that nobody saw is too dear for that
+ */
+export function storeAfterMs(writtenMs: number, grant?: Pick<StoredGrant, 'terms'> | null): number {
+  if (grant?.terms?.served) return SOONEST_MS;
+  return Math.min(Math.max(writtenMs, SOONEST_MS), LATEST_MS);
+}
+
+/**
+ * Stores and shows the events of a turn. The events up to the first delta, and those that have effects, are stored before they
+ * are shown. Others are shown first, and stored together later.
  */
 export class Publisher {
   readonly #turn: Turn;
@@ -19,6 +32,10 @@ export class Publisher {
   #storesFirst = false;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #hasEnded = false;
+  /** When the first delta was stored. */
+  #beganAt: number | undefined;
+  /** Milliseconds from one storing to the next. */
+  #storeAfterMs = storeAfterMs(0);
 
   constructor(turn: Turn, now: () => number) {
     this.#turn = turn;
@@ -26,8 +43,8 @@ export class Publisher {
   }
 
   /** Publishes the events of a piece that the turn has taken. */
-  publish({ hasFraming, hasDelta }: TakenPiece): void {
-    this.#storesFirst ||= hasFraming || (hasDelta && !this.hasDelta);
+  publish({ hasFraming, hasEffect, hasDelta }: TakenPiece): void {
+    this.#storesFirst ||= hasEffect || (!this.hasDelta && (hasFraming || hasDelta));
     this.hasDelta ||= hasDelta;
     const { log } = this.#turn;
     if (log.unshown === 0) return;
@@ -35,7 +52,7 @@ export class Publisher {
       this.#store();
       return;
     }
-    this.#timer ??= setTimeout(() => this.#store(), STORE_MS);
+    this.#timer ??= setTimeout(() => this.#store(), this.#storeAfterMs);
     this.at = Date.now();
     if (!this.#hasEnded) log.show();
   }
@@ -58,6 +75,8 @@ export class Publisher {
     this.at = Date.now();
     if (this.#hasEnded) return;
     const now = this.#now();
+    if (this.hasDelta) this.#beganAt ??= now;
+    this.#storeAfterMs = storeAfterMs(now - (this.#beganAt ?? now), this.#turn.row.grant);
     this.#turn.grants.store();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
   }

@@ -1,5 +1,6 @@
 /** Restores turns from their rows: turns that a crash interrupted, and turns that a client asks for again. */
 
+import type { StoredGrant } from '../../accounts/admission/book-outcome.ts';
 import { encoder } from '../../http/bytes.ts';
 import { parseObject } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
@@ -10,7 +11,7 @@ import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
-import { STORE_MS } from './publisher.ts';
+import { storeAfterMs } from './publisher.ts';
 import { Turn } from './turn.ts';
 import { type Ended, errorIn } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
@@ -84,7 +85,7 @@ interface UnseenAtCrash {
  */
 export function unseenAtCrash(
   newest: RowTime | undefined,
-  row: Pick<TurnRow, 'sentAt' | 'beganAt' | 'coversUntil'>,
+  row: Pick<TurnRow, 'sentAt' | 'beganAt' | 'coversUntil'> & { grant: Pick<StoredGrant, 'terms'> | null },
   { blocks, openIndices }: Pick<MessageBuilder, 'blocks' | 'openIndices'>,
   wokeAt: number,
 ): UnseenAtCrash {
@@ -95,7 +96,9 @@ export function unseenAtCrash(
   // The input of a call may come in large pieces.
   const isHidden = isThinkingType(last?.value.type) || last?.value.type === 'tool_use';
   const isUnseen = !last || openIndices.length === 0 || isHidden;
-  const due = isUnseen ? Math.max(row.coversUntil ?? 0, at + COVER_MS) : at + STORE_MS + LATE_MS;
+  const due = isUnseen
+    ? Math.max(row.coversUntil ?? 0, at + COVER_MS)
+    : at + storeAfterMs(at - sentAt, row.grant) + LATE_MS;
   const lostMs = Math.max(0, Math.min(due, Math.max(wokeAt, at) + LATE_MS) - at);
   return { unseenMs: unseenMs + lostMs, lostMs };
 }

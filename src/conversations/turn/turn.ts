@@ -36,6 +36,8 @@ import { TurnGrants } from './turn-grants.ts';
 export interface TakenPiece {
   /** Whether it had an event that frames the answer. */
   hasFraming: boolean;
+  /** Whether it had one that must not be lost: of a call, of a result, or of the end. */
+  hasEffect: boolean;
   hasDelta: boolean;
   /** How the turn ends, if this piece ended it. */
   how?: TurnEnd;
@@ -68,6 +70,9 @@ export interface TurnOptions {
     goesOn?: boolean;
   };
 }
+
+/** Types of blocks without any effect. */
+const WORDS = new Set(['text', 'thinking', 'redacted_thinking']);
 
 type EndMeter = Pick<RequestMeter, 'settle'>;
 
@@ -121,7 +126,7 @@ export class Turn {
   take(piece: Uint8Array, now: number, lateMs = 0): TakenPiece {
     this.#bytes += piece.length;
     this.#now = now;
-    const all: TakenPiece = { hasFraming: false, hasDelta: false };
+    const all: TakenPiece = { hasFraming: false, hasEffect: false, hasDelta: false };
     this.#frames.scan(piece, (text, start, end) => {
       const deltas = this.builder.form?.take(text, start, end);
       if (deltas) {
@@ -131,8 +136,9 @@ export class Turn {
       }
       const frame = readFrame(text, start, end);
       if (!frame) return end + 2;
-      const { hasFraming, hasDelta, how } = this.#takeFrame(frame);
+      const { hasFraming, hasEffect, hasDelta, how } = this.#takeFrame(frame);
       all.hasFraming ||= hasFraming;
+      all.hasEffect ||= hasEffect;
       all.hasDelta ||= hasDelta;
       if (how) all.how = how;
       return how === undefined ? end + 2 : undefined;
@@ -152,7 +158,7 @@ export class Turn {
   }
 
   #takeFrame(frame: Frame): TakenPiece {
-    const framing = { hasFraming: true, hasDelta: false };
+    const framing = { hasFraming: true, hasEffect: true, hasDelta: false };
     const data = parseObject(frame.data);
     if (frame.event === 'error') {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: masked(frame.data) } } };
@@ -168,7 +174,14 @@ export class Turn {
     if (this.builder.stopped) return { ...framing, how: { kind: 'complete' } };
     this.log.add(frame);
     const hasDelta = frame.event === 'content_block_delta';
-    return { hasFraming: !hasDelta && frame.event !== 'ping', hasDelta };
+    const hasFraming = !hasDelta && frame.event !== 'ping';
+    return { hasFraming, hasEffect: hasFraming && !this.#isQuiet(data), hasDelta };
+  }
+
+  /** Whether an event frames words or thoughts alone: a crash may lose it together with them. */
+  #isQuiet({ type, index }: Json): boolean {
+    if (type !== 'content_block_start' && type !== 'content_block_stop') return false;
+    return WORDS.has(String(this.builder.blockAt(index)?.value.type));
   }
 
   /**

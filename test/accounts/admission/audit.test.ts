@@ -95,7 +95,7 @@ function casesOf(kind: Class, end: End, isLate = false): readonly Case[] {
       const draw = random(seed * 7_919 + CLASSES.indexOf(kind) * 101 + ENDS.indexOf(end));
       const goesOn = end === 'stalled' || end === 'silent';
       const answer = answerOf(kind, modelAt(seed), draw, { goesOn });
-      const { report, billed } = hear(answer, end, draw, isLate);
+      const { report, billed } = hear(answer, end, draw, { isLate, grant: grantFor(answer, unlearned) });
       const times = (settings: Settings) => booked(answer, settings, report) / billed;
       const { said = 0, thinking = 0 } = report.seen ?? {};
       return { learned: times(learned), unlearned: times(unlearned), isSeen: said + thinking > 0 };

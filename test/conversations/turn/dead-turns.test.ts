@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, beforeEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../../src/conversations/conversation.ts';
-import { STORE_MS } from '../../../src/conversations/turn/publisher.ts';
+import { storeAfterMs } from '../../../src/conversations/turn/publisher.ts';
 import { Turn } from '../../../src/conversations/turn/turn.ts';
 import type { Upstream } from '../../../src/upstream/upstream.ts';
 import {
@@ -72,8 +72,10 @@ beforeEach(() => {
   // What is shown is stored by the turn's own clock.
   const { setTimeout: wait } = globalThis;
   const waiting = vi.spyOn(globalThis, 'setTimeout').mockImplementation(((run: () => void, ms?: number) => {
-    if (ms !== STORE_MS || !working) return wait(run, ms);
-    working.store = { due: working.now + STORE_MS, run };
+    if (!working || ms === undefined || ms < storeAfterMs(0) || ms > storeAfterMs(Number.POSITIVE_INFINITY)) {
+      return wait(run, ms);
+    }
+    working.store = { due: working.now + ms, run };
     return wait(() => {}, 0);
   }) as typeof setTimeout);
   onTestFinished(() => {

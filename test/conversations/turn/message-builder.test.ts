@@ -74,7 +74,7 @@ function aTurn(): { turn: Turn; stored: string[] } {
   const stored: string[] = [];
   const write: Transcript['log']['write'] = (_, row, __, ___, { text, short }) => {
     stored.push(short ?? text);
-    return row + 1;
+    return { next: row + 1 };
   };
   const row: Pick<TurnRow, 'seq' | 'id'> = { seq: 1, id: 'turn_x' };
   return { turn: new Turn({ log: { write } } as Transcript, row as TurnRow, 1, { newMessages: 1 }), stored };

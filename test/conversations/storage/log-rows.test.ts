@@ -1,0 +1,116 @@
+import { runInDurableObject } from 'cloudflare:test';
+import fc from 'fast-check';
+import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { Transcript } from '../../../src/conversations/storage/transcript.ts';
+import { END_OF_STREAM, EventLog } from '../../../src/conversations/turn/event-log.ts';
+import { simulate, stubOf } from '../../support/conversations.ts';
+import { resetAll } from '../../support/reset.ts';
+import { bodyOf, say } from '../../support/turns.ts';
+
+// Its tables are there.
+beforeEach(async () => {
+  simulate();
+  await say(bodyOf('Hello'));
+});
+afterEach(resetAll);
+
+const ROW = { seq: 1, id: 'turn_x' };
+const HEAD = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":';
+const LONG = 'x'.repeat(50_000);
+
+type Step = 'delta' | 'long delta' | 'whole' | 'odd' | 'store' | 'crash';
+const step: fc.Arbitrary<Step> = fc.oneof(
+  { weight: 8, arbitrary: fc.constant('delta' as const) },
+  { weight: 4, arbitrary: fc.constant('store' as const) },
+  fc.constantFrom<Step[]>('long delta', 'whole', 'odd', 'crash'),
+);
+
+/** @returns all that a follower is sent, from the event after one on */
+async function followed(log: EventLog, after: number): Promise<string> {
+  const text = await new Response(log.follow(after)).text();
+  return text.slice(0, text.lastIndexOf(String.fromCharCode(END_OF_STREAM)));
+}
+
+/** @returns the numbers of the events in a text */
+const numbersIn = (text: string) => [...text.matchAll(/^id: turn_x-(\d+)$/gm)].map(([, number]) => Number(number));
+
+test('a log is in few rows, and whoever follows it gets what was stored, once and in order, however it came', async () => {
+  await runInDurableObject(stubOf(), async (_, state) => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 60 }), fc.nat(80), async (steps, place) => {
+        const transcript = new Transcript(state.storage);
+        transcript.write('delete from log');
+        transcript.write('delete from turns');
+        transcript.insert('turns', {
+          ...{ seq: 1, id: 'turn_x', request_id: 'r', hash: 'h', status: 'running', route: 'r', model: 'm' },
+          ...{ began_at: 0, sent_from: 0, follows: 0 },
+        });
+        let log = new EventLog(transcript, ROW);
+        const kept: number[] = [];
+        const lost: number[] = [];
+        let fresh: number[] = [];
+        let stores = 0;
+        for (const one of steps) {
+          if (one === 'crash') {
+            lost.push(...fresh);
+            fresh = [];
+            const events = kept.at(-1) ?? 0;
+            log = new EventLog(transcript, ROW, { events, rows: transcript.log.count(1) });
+            log.skip(1_000);
+          } else if (one === 'store') {
+            if (fresh.length > 0) stores += 1;
+            log.store({ at: 1, unseenMs: 0 });
+            kept.push(...fresh);
+            fresh = [];
+          } else {
+            const said = one === 'long delta' ? LONG : `"said ${log.events}`;
+            const string = JSON.stringify(said).slice(1, -1);
+            const text = `event: content_block_delta\ndata: ${HEAD}"${string}"}}\n\n`;
+            if (one === 'whole') log.add({ event: 'ping', data: '{"type":"ping"}' });
+            else if (one === 'odd') log.add({ event: 'ping', data: '{"type":"ping","odd":"\u0002"}' });
+            else log.addDeltas({ text, head: `${HEAD}"`, strings: [string] });
+            fresh.push(log.events);
+          }
+        }
+        if (fresh.length > 0) stores += 1;
+        log.finish('{}');
+        log.store();
+        log.end();
+        kept.push(...fresh);
+
+        const all = await followed(log, 0);
+        expect(numbersIn(all)).toEqual(kept);
+        expect(transcript.log.count(1)).toBeLessThanOrEqual(Math.max(1, stores));
+        const again = new EventLog(transcript, ROW, { events: kept.at(-1) ?? 0, rows: transcript.log.count(1) }, '{}');
+        const seen = [0, ...kept, ...lost].sort((one, other) => one - other);
+        const after = seen[place % seen.length] ?? 0;
+        const rest = await followed(again, Math.min(after, (kept.at(-1) ?? 1) - 1));
+        expect(numbersIn(rest)).toEqual(kept.filter((number) => number > Math.min(after, (kept.at(-1) ?? 1) - 1)));
+        const told = /^: sluice-gap (\d+)-(\d+)$/m.exec(rest);
+        const isLost = lost.includes(after) && after < (kept.at(-1) ?? 0);
+        expect(told !== null).toBe(isLost);
+        if (told) expect(Number(told[2])).toBe(after);
+      }),
+      { numRuns: Math.ceil(200 * inject('propertyRuns')) },
+    );
+  });
+});
+
+test('twenty seconds of an answer are one row, and letting it go deletes one', async () => {
+  await runInDurableObject(stubOf(), async (_, state) => {
+    const transcript = new Transcript(state.storage);
+    transcript.write('delete from log');
+    const log = new EventLog(transcript, ROW);
+    const before = transcript.rowsWritten;
+    for (let stored = 0; stored < 9; stored += 1) {
+      for (let nth = 0; nth < 50; nth += 1) {
+        const text = `event: content_block_delta\ndata: ${HEAD}"word"}}\n\n`;
+        log.addDeltas({ text, head: `${HEAD}"`, strings: ['word'] });
+      }
+      log.store({ at: stored, unseenMs: 0 });
+    }
+    expect(transcript.rowsWritten - before).toBe(9);
+    transcript.log.delete(1);
+    expect(transcript.rowsWritten - before).toBe(10);
+  });
+});

@@ -5,6 +5,7 @@ export type AnswerName =
   | 'json'
   | 'burst'
   | 'burst500'
+  | 'paced500'
   | 'spread500'
   | 'flushed'
   | 'paced'
@@ -84,6 +85,11 @@ function events(count: number): Buffer[] {
   return [...opening, ...deltas, ...ending];
 }
 
+/** @returns the same events, of which the first four and the last three are one write each */
+function joinedEnds(all: Buffer[]): Buffer[] {
+  return [Buffer.concat(all.slice(0, 4)), ...all.slice(4, -3), Buffer.concat(all.slice(-3))];
+}
+
 function json(): Buffer {
   return Buffer.from(
     JSON.stringify({
@@ -116,6 +122,8 @@ export const answers: Record<AnswerName, Answer> = {
   json: { contentType: 'application/json', writes: [json()], pauseMs: 0 },
   burst: { contentType: eventStream, writes: [Buffer.concat(events(200))], pauseMs: 0 },
   burst500: { contentType: eventStream, writes: [Buffer.concat(events(500))], pauseMs: 0 },
+  // As the API does: what opens an answer comes together, and so does what ends it.
+  paced500: { contentType: eventStream, writes: joinedEnds(events(500)), pauseMs: 40 },
   spread500: { contentType: eventStream, writes: events(500), pauseMs: 5 },
   flushed: { contentType: eventStream, writes: events(1000), pauseMs: 0 },
   paced: { contentType: eventStream, writes: events(20), pauseMs: 4 },

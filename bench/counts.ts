@@ -13,6 +13,8 @@ export interface Counts {
 }
 
 const afterworkMs = 500;
+/** Until then it is counted what a request leaves behind; the clocks of the objects are turned in steps. */
+const [UNTIL_MS, STEP_MS] = [3_600_000, 300_000];
 
 /** Counts, over many requests of a workload, what each of them is billed for. */
 export async function countBilled(
@@ -26,7 +28,13 @@ export async function countBilled(
   const client = new Client(load, contender, server);
   // What is counted is a request to what is there already: each conversation has had a turn before.
   await client.send(workload, COUNTED_CONVERSATIONS);
-  const counted = await countDuring(server, workload.requests, () => client.send(workload));
+  const later = async () => void (await fetch(`${server.origin}/later?ms=${STEP_MS}`));
+  const counted = await countDuring(server, workload.requests, async () => {
+    const ended = await client.send(workload);
+    await sleep(afterworkMs);
+    for (let passed = 0; passed < UNTIL_MS; passed += STEP_MS) await later();
+    return ended;
+  });
   await server.stop();
   load.disconnect();
   const { result: endMs, ...counts } = counted;

@@ -41,6 +41,7 @@ export const burst: Workload = {
 
 /** For counting alone: rows are allowed by the number of events, and by the time that they take. */
 export const burst500: Workload = { ...burst, name: 'burst500', answer: 'burst500', requests: 128 };
+export const paced500: Workload = { ...burst, name: 'paced500', answer: 'paced500', requests: 32 };
 export const spread500: Workload = { ...burst, name: 'spread500', answer: 'spread500', requests: 32 };
 
 /** After so many turns the cost of the next one is measured. */
@@ -83,6 +84,7 @@ export const long: Workload = {
 export const special: Workload[] = [
   burst500,
   spread500,
+  paced500,
   asking,
   long,
   ...histories.map(bringing),

@@ -8,6 +8,27 @@ import { Inbox as RealInbox } from '../../src/webhooks/inbox/inbox.ts';
 import { createConsumer } from '../../src/webhooks/webhook-job.ts';
 import { labelled } from './labelled.ts';
 
+/** How far the clocks of all objects are turned; milliseconds. */
+let aheadMs = 0;
+const realNow = Date.now.bind(Date);
+Date.now = () => realNow() + aheadMs;
+
+/** Has an object do what is due by its clock. */
+async function ringAlarm(storage: DurableObjectStorage, ring: () => Promise<void>): Promise<void> {
+  for (let at = await storage.getAlarm(); at !== null && at <= Date.now(); at = await storage.getAlarm()) {
+    await storage.deleteAlarm();
+    await ring();
+  }
+}
+
+/** The objects that were called: what rings their alarms. */
+const called = new Map<string, () => Promise<void>>();
+
+async function ringAll(): Promise<Response> {
+  for (const ring of called.values()) await ring();
+  return new Response();
+}
+
 /** What the platform bills beside CPU, since the isolate started. */
 const counts = { objectCalls: 0, rowsWritten: 0, kvReads: 0 };
 
@@ -35,6 +56,10 @@ export class Account extends RealAccount {
     countRows(ctx.storage);
     super(ctx, countEnv(env));
   }
+
+  async ringAlarm(): Promise<void> {
+    await ringAlarm(this.ctx.storage, () => this.alarm());
+  }
 }
 
 export class Batch extends RealBatch {
@@ -58,6 +83,10 @@ export class Conversation extends RealConversation {
   constructor(ctx: DurableObjectState, env: Bindings) {
     countRows(ctx.storage);
     super(ctx, countEnv(env));
+  }
+
+  async ringAlarm(): Promise<void> {
+    await ringAlarm(this.ctx.storage, () => this.alarm());
   }
 }
 
@@ -87,7 +116,15 @@ function countNamespace<T extends Rpc.DurableObjectBranded | undefined>(
 ): DurableObjectNamespace<T> {
   return new Proxy(namespace, {
     get(target, name) {
-      if (name === 'get') return (id: DurableObjectId) => countCalls(target.get(id));
+      if (name === 'get') {
+        return (id: DurableObjectId) => {
+          called.set(String(id), async () => {
+            const stub = target.get(id) as unknown as { ringAlarm?: () => Promise<void> };
+            await stub.ringAlarm?.().catch(() => undefined);
+          });
+          return countCalls(target.get(id));
+        };
+      }
       const value: unknown = Reflect.get(target, name);
       return typeof value === 'function' ? value.bind(target) : value;
     },
@@ -135,6 +172,10 @@ export default {
   fetch(request: Request, env: Bindings, ctx: ExecutionContext): Response | Promise<Response> {
     if (new URL(request.url).pathname === '/counts') {
       return Response.json(counts);
+    }
+    if (new URL(request.url).pathname === '/later') {
+      aheadMs += Number(new URL(request.url).searchParams.get('ms'));
+      return ringAll();
     }
     return app.fetch(request, countEnv(env), ctx);
   },

@@ -6,8 +6,11 @@ import type { TurnAbort } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import type { TurnTimer } from './turn-timer.ts';
 
-/** Milliseconds between two times at which the pieces so far are taken, once the first delta has been shown. */
-const SHOW_MS = 16;
+/**
+ * Milliseconds between two times at which the pieces so far are taken, once the first delta has been shown. Of 100 tokens a
+ * second five come together: more often nobody can read, and each time costs the same.
+ */
+const SHOW_MS = 50;
 
 /** What reading an answer needs from its turn. */
 export interface AnswerReader {

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Room, RoomShare } from '../../src/http/body-room.ts';
 
 const MB = 1024 * 1024;
@@ -57,6 +57,27 @@ test('one caller leaves room for the others, whatever they send at a time', () =
   expect(() => of('alice').grow(6 * MB)).toThrow('Too many large requests');
   expect(() => of('alice').grow(200_000)).not.toThrow();
   expect(() => of('bob').grow(9 * MB)).not.toThrow();
+});
+
+test('one caller leaves room for the others, whatever number of short bodies it sends at a time', () => {
+  const room = new Room();
+  const of = (caller: string) => {
+    const share = new RoomShare(room);
+    share.ofCaller(caller);
+    return share;
+  };
+  const alices = Array.from({ length: 200 }, () => of('alice'));
+  for (const share of alices) {
+    try {
+      share.grow(262_144);
+    } catch {
+      // She has too much already.
+    }
+  }
+  const bob = of('bob');
+  expect(() => bob.grow(1_000)).not.toThrow();
+  for (const share of [bob, ...alices]) share.leave();
+  expect(room).toEqual(new Room());
 });
 
 test('the largest body of a caller fits alone, also one that grows while it comes', () => {
@@ -123,6 +144,22 @@ describe('who waits', () => {
     for (const { share } of [first, other]) share.leave();
     await second.done;
     second.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('lets others pass where its own caller holds what it waits for', async () => {
+    const room = new Room();
+    const own = new RoomShare(room);
+    own.ofCaller('alice');
+    own.grow(12 * MB);
+    const waits = waiting(room, 36 * MB, { of: 'alice' });
+    const other = waiting(room, MB, { of: 'bob', object: 'other' });
+    await vi.waitFor(() => expect(other.state.has).toBe(true));
+    expect(waits.state.has).toBe(false);
+    other.share.leave();
+    own.leave();
+    await waits.done;
+    waits.share.leave();
     expect(room).toEqual(new Room());
   });
 

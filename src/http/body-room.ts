@@ -15,6 +15,8 @@ const MOST = 48 * MEGABYTE;
 const MOST_LONG = 40 * MEGABYTE;
 /** Bytes for the long bodies of one caller who sends several at a time: the others find room beside them. */
 const MOST_OF_ONE = 30 * MEGABYTE;
+/** Bytes for all bodies of one caller, so that many short ones do not take the room of the others' either. */
+const MOST_OF_ONE_IN_ALL = 40 * MEGABYTE;
 /** Bytes for bodies of senders who are not known yet, so that strangers do not take the room of callers. */
 const MOST_STRANGE = 26 * MEGABYTE;
 /** The most bytes that one body counts as, so that even the largest finds room when there are hardly any others. */
@@ -28,7 +30,7 @@ export class Room {
   taken = 0;
   /** Bytes of the bodies whose senders are not known yet. */
   strange = 0;
-  /** Bytes of the long bodies, by caller. */
+  /** Bytes of the bodies, by caller. */
   readonly byCaller = new Map<string, number>();
   /** Who waits, in their order, and for how many bytes. */
   readonly waiting = new Map<RoomShare, number>();
@@ -54,7 +56,7 @@ export class RoomShare {
   readonly #room: Room;
   readonly #isStrange: boolean;
   #own = 0;
-  /** The bytes that count for its caller. Only long bodies do. */
+  /** The bytes that count for its caller. */
   #counted = 0;
   #caller: string | undefined;
   #object: string | undefined;
@@ -66,7 +68,7 @@ export class RoomShare {
     this.#isStrange = isStrange;
   }
 
-  /** Notes who sends the body. Call it before a long body takes room. */
+  /** Notes who sends the body. Call it before the body takes room. */
   ofCaller(account: string): void {
     this.#caller = account;
   }
@@ -128,12 +130,12 @@ export class RoomShare {
     if (more <= 0) return undefined;
     const { taken, strange, byCaller } = this.#room;
     const isLong = counted > LONG_BODY;
+    const others = this.#caller === undefined ? 0 : (byCaller.get(this.#caller) ?? 0) - this.#counted;
+    // A single body always fits. This comes first: nobody waits behind one who waits for its own caller.
+    if (others > 0 && others + counted > (isLong ? MOST_OF_ONE : MOST_OF_ONE_IN_ALL)) return 'own';
     if (taken + more > (isLong ? MOST_LONG : MOST)) return 'room';
     if (this.#isStrange && strange + more > MOST_STRANGE) return 'room';
-    if (isLong && this.#caller !== undefined) {
-      const others = (byCaller.get(this.#caller) ?? 0) - this.#counted;
-      // A single body always fits.
-      if (others > 0 && others + counted > MOST_OF_ONE) return 'own';
+    if (this.#caller !== undefined) {
       byCaller.set(this.#caller, others + counted);
       this.#counted = counted;
     }

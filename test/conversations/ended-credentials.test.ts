@@ -173,6 +173,27 @@ describe('a run', () => {
     );
   });
 
+  test.each(ENDS)('that goes on after an approval days later makes no further call once %s', async (_, end) => {
+    const input = (city: string) => ({ type: 'tool_use', id: `toolu_${city}`, name: 'pay', input: { city } });
+    answeringBy((body) =>
+      JSON.stringify(body.messages).includes('tool_result') ? says('Paid.') : calls(input('Bern'), input('Rome')),
+    );
+    const came = servingTools(async () => {
+      await end();
+      await told();
+      return new Response('paid');
+    });
+    const asked = bodyOf('Pay.', { tools: [pay()], parallel_tools: 1 });
+    await (await runWith(verified('lost'), asked)).listening;
+    await runInDurableObject(account(), (_object, { storage }) => {
+      storage.sql.exec('update ledger set at = at - 172800000');
+    });
+    await approve();
+    expect(await ended(await approve())).toMatchObject({ paused: 'revoked' });
+    expect(came).toHaveLength(1);
+    await atRest();
+  });
+
   test('that waits goes on after its token has expired, but not if that was revoked before, however long ago', async () => {
     answeringBy((body) => (JSON.stringify(body.messages).includes('tool_result') ? says('Paid.') : payment()));
     const came = servingTools(() => new Response('paid'));

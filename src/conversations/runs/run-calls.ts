@@ -29,6 +29,8 @@ export interface CallingRun
   signal: AbortSignal;
   /** @returns whether it makes no further call, and only waits for those that it has made. */
   isOver(): boolean;
+  /** Asks whether its credential still holds, where nobody would tell it. Never rejects. */
+  ask(): Promise<void>;
 }
 
 /** Characters of results that may wait in memory until the next write of the log. The rows of their calls have them too. */
@@ -60,6 +62,7 @@ export class RunCalls {
           call.subagent.conversation ??= await subagentId(this.#named(call));
           this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
         }
+        await this.#run.ask();
         const share = newShare();
         try {
           this.answer(call, withNote(await this.#make(call, room, share), call.note), beganAt);

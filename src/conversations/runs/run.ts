@@ -87,6 +87,10 @@ export class Run implements Runner {
       ...{ transcript, settings, env, account, conversation, now, turn: row.id, tools: planned.tools.runs },
       ...{ shown: this.#shown, meter: this.#meter, caller, signal: this.#abort.signal },
       isOver: () => this.#over !== undefined,
+      // The account tells who has had a step lately. The one before an approval may be weeks ago.
+      ask: async () => {
+        if (!this.#step) await this.#askAccount();
+      },
     });
   }
 

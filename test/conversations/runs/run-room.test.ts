@@ -172,3 +172,25 @@ test('of many runs that were killed together only a few begin at a time, and all
   await atRest();
   expect({ ...room }).toEqual({ ...new Room() });
 });
+
+test('a run that was killed, and of which something is damaged, gives its room back, and ends', async () => {
+  answeringBy(reads(1));
+  const called = Promise.withResolvers<void>();
+  servingTools(async () => {
+    called.resolve();
+    return await new Promise(() => {});
+  });
+  await ask(asked());
+  await called.promise;
+  await runInDurableObject(stubOf('c1'), (_, { storage }) => {
+    storage.sql.exec("update messages set sum = sum + 1 where role = 'assistant'");
+  });
+  await abortAllDurableObjects();
+  await stubOf('c1').wake();
+  await eventually(async () => {
+    const running = await runInDurableObject(stubOf('c1'), (_, { storage }) =>
+      storage.sql.exec("select id from turns where status = 'running'").toArray(),
+    ).catch(() => ['it is aborted']);
+    expect({ running, taken: room.taken }).toEqual({ running: [], taken: 0 });
+  });
+});

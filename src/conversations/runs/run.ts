@@ -143,10 +143,17 @@ export class Run implements Runner {
     this.#started.resolve({ kind: 'stream', headers: {} });
     // After the death of an isolate all of its runs wake at once, and each reads its history again.
     const share = newShare();
-    await this.#take(share, RESUMING_BYTES);
-    this.#restore(crashed);
-    this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
-    share.leave();
+    try {
+      await this.#take(share, RESUMING_BYTES);
+      this.#restore(crashed);
+      this.#meter.addStep(await costOf(crashed.unknown, this.#meter.most ?? 0), false);
+    } catch (thrown) {
+      // What it has stored is damaged.
+      this.#context.onBroken(thrown);
+      return this.#done.resolve();
+    } finally {
+      share.leave();
+    }
     await this.#askAccount();
     await this.go(undefined);
   }

@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { describe, expect, test, vi } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Room, RoomShare } from '../../src/http/body-room.ts';
 
 const MB = 1024 * 1024;
@@ -160,6 +160,46 @@ describe('who waits', () => {
     own.leave();
     await waits.done;
     waits.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('is not starved by bodies that come as soon as others have gone', async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const room = new Room();
+    const sends = (of: string) => {
+      const share = new RoomShare(room);
+      share.ofCaller(of);
+      share.grow(MB);
+      return share;
+    };
+    const bodies = Array.from({ length: 40 }, (_, n) => sends(`caller ${n % 4}`));
+    const waits = waiting(room, 2 * MB);
+    for (let n = 0; n < 1_000 && !waits.state.has; n += 1) {
+      bodies.shift()?.leave();
+      await vi.advanceTimersByTimeAsync(500);
+      try {
+        bodies.push(sends(`caller ${n % 4}`));
+      } catch {
+        // It is told to come again.
+      }
+    }
+    expect(waits.state.has).toBe(true);
+    for (const share of [waits.share, ...bodies]) share.leave();
+    expect(room).toEqual(new Room());
+  });
+
+  test('for little does not wait behind one who wants much: short ones always find room', async () => {
+    const room = new Room();
+    const much = waiting(room, 30 * MB);
+    await much.done;
+    const more = waiting(room, 20 * MB, { of: 'bob' });
+    const little = waiting(room, 262_144, { of: 'carol' });
+    await vi.waitFor(() => expect(little.state.has).toBe(true));
+    expect(more.state.has).toBe(false);
+    for (const { share } of [little, much]) share.leave();
+    await more.done;
+    more.share.leave();
     expect(room).toEqual(new Room());
   });
 

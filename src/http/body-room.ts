@@ -21,6 +21,8 @@ const MOST_OF_ONE_IN_ALL = 40 * MEGABYTE;
 const MOST_STRANGE = 26 * MEGABYTE;
 /** The most bytes that one body counts as, so that even the largest finds room when there are hardly any others. */
 const MOST_COUNTED = 36 * MEGABYTE;
+/** How long others may take room before somebody who waits, in milliseconds. Then new long bodies come again later. */
+const PATIENT_MS = 5_000;
 /** How often somebody who waits looks whether the room has been given; milliseconds. */
 const LOOK_EVERY_MS = 20;
 
@@ -61,6 +63,8 @@ export class RoomShare {
   #caller: string | undefined;
   #object: string | undefined;
   #bytes: Uint8Array | undefined;
+  /** Since when it waits; milliseconds since 1970. */
+  #since = 0;
 
   /** @param isStrange whether the sender is not known yet */
   constructor(into: Room, isStrange = false) {
@@ -80,7 +84,16 @@ export class RoomShare {
    * @throws ApiError 503 when other bodies have taken the room
    */
   grow(bytes: number): void {
+    if (this.#own <= LONG_BODY && bytes > LONG_BODY && this.#room.waiting.size > 0 && this.#isLater()) throw full();
     if (this.#lacks(bytes) !== undefined) throw full();
+  }
+
+  /** @returns whether somebody has waited for long, and not only for its own caller's room. */
+  #isLater(): boolean {
+    const before = Date.now() - PATIENT_MS;
+    for (const [share, bytes] of this.#room.waiting)
+      if (share.#since < before && share.#lacks(bytes, false) === 'room') return true;
+    return false;
   }
 
   /**
@@ -97,6 +110,7 @@ export class RoomShare {
     byObject.set(object, (byObject.get(object) ?? new Set()).add(this));
     this.#object = object;
     waiting.set(this, bytes);
+    this.#since = Date.now();
     RoomShare.#serve(this.#room);
     const until = Date.now() + mostMs;
     try {
@@ -113,18 +127,28 @@ export class RoomShare {
     }
   }
 
-  /** Gives room to those who wait, in their order. Nobody is passed over but who has too much already. */
+  /**
+   * Gives room to those who wait, in their order. Nobody is passed over but who has too much already, and who waits for much
+   * by who waits for little.
+   */
   static #serve({ waiting }: Room): void {
+    let isFull = false;
     for (const [share, bytes] of waiting) {
+      const isLong = bytes > LONG_BODY;
+      if (isFull && isLong) continue;
       const lacks = share.#lacks(bytes);
-      if (lacks === 'room') return;
-      if (lacks === 'own') continue;
-      waiting.delete(share);
+      if (lacks === undefined) waiting.delete(share);
+      else if (lacks === 'room' && !isLong) return;
+      else isFull ||= lacks === 'room';
     }
   }
 
-  /** Takes room if there is enough. @returns `room` if not; `own` if the other bodies of the same caller leave none */
-  #lacks(bytes: number): 'room' | 'own' | undefined {
+  /**
+   * Takes room if there is enough. @returns `room` if not; `own` if the other bodies of the same caller leave none
+   *
+   * @param takes whether it is taken
+   */
+  #lacks(bytes: number, takes = true): 'room' | 'own' | undefined {
     const counted = Math.min(bytes, MOST_COUNTED);
     const more = counted - this.#own;
     if (more <= 0) return undefined;
@@ -135,6 +159,7 @@ export class RoomShare {
     if (others > 0 && others + counted > (isLong ? MOST_OF_ONE : MOST_OF_ONE_IN_ALL)) return 'own';
     if (taken + more > (isLong ? MOST_LONG : MOST)) return 'room';
     if (this.#isStrange && strange + more > MOST_STRANGE) return 'room';
+    if (!takes) return undefined;
     if (this.#caller !== undefined) {
       byCaller.set(this.#caller, others + counted);
       this.#counted = counted;

@@ -194,3 +194,18 @@ test('a run that was killed, and of which something is damaged, gives its room b
     expect({ running, taken: room.taken }).toEqual({ running: [], taken: 0 });
   });
 });
+
+test('a step takes at least the room of its body in two forms, whatever its results have become in JSON', async () => {
+  const sent = { taken: 0, body: 0 };
+  answeringBy((body, number) => {
+    if (number === 1) return calls(call('toolu_small', 'Bern'));
+    if (number === 2) return calls(...Array.from({ length: 3 }, (_, n) => call(`toolu_${n}`, `${n}`)));
+    Object.assign(sent, { taken: room.taken, body: JSON.stringify(body).length });
+    return says('Sun.');
+  });
+  servingTools((_, number) => new Response(number === 1 ? 'sun' : '\u0001'.repeat(1_000_000)));
+  await say(asked());
+  expect(sent.body).toBeGreaterThan(0);
+  expect(sent.taken).toBeGreaterThanOrEqual(Math.min(36 * MB, 2 * sent.body));
+  await atRest();
+});

@@ -11,7 +11,7 @@ import { callMcp, type McpContext } from './call-mcp.ts';
 import { type CallContext, callOwnTool } from './call-own-tool.ts';
 import { type PostContext, postCall } from './post-call.ts';
 import type { AgentRun, ToolRun } from './runs.schema.ts';
-import { failedCall, type ToolCall, type ToolResult, tooMuchTogether } from './tool-result.ts';
+import { failedCall, MOST_TEXT_BYTES, type ToolCall, type ToolResult, tooMuchTogether } from './tool-result.ts';
 
 export interface CallOptions extends Pick<CallContext, 'env'>, PostContext, McpContext {
   /** Milliseconds that are left of the run. The call ends by then. */
@@ -23,6 +23,10 @@ export interface CallOptions extends Pick<CallContext, 'env'>, PostContext, McpC
 }
 
 const DEFAULT_SECONDS = 30;
+/** The most characters of a result's text in JSON. Room is taken for its bytes, and a control character becomes six. */
+const MOST_WRITTEN = 2 * MOST_TEXT_BYTES + 2;
+const MOST_OF_AN_ESCAPE = 6;
+const ESCAPED = 'The tool answered with too many control characters or quotes for so long a text.';
 const NO_ROOM = 'The tool has answered, but the edge had no room for its answer. Call it again, if that does no harm.';
 
 /**
@@ -38,7 +42,13 @@ export async function callTool(call: ToolCall, run: ToolRun, options: CallOption
     typeof content === 'string'
       ? masked(content)
       : content.map((block) => (block.type === 'text' ? { ...block, text: masked(asText(block.text)) } : block));
+  if (isTooLongInJson(hidden)) return { ...result, ...failedCall(ESCAPED) };
   return { ...result, content: hidden };
+}
+
+function isTooLongInJson(content: ToolResult['content']): boolean {
+  const text = typeof content === 'string' ? content : content.map(({ text = '' }) => asText(text)).join('');
+  return text.length * MOST_OF_AN_ESCAPE > MOST_WRITTEN && JSON.stringify(text).length > MOST_WRITTEN;
 }
 
 async function attemptCall(call: ToolCall, run: ToolRun, options: CallOptions): Promise<ToolResult> {

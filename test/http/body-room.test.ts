@@ -203,6 +203,26 @@ describe('who waits', () => {
     expect(room).toEqual(new Room());
   });
 
+  test('looks the more seldom the more wait', async () => {
+    vi.useFakeTimers();
+    onTestFinished(() => void vi.useRealTimers());
+    const room = new Room();
+    const first = waiting(room, 30 * MB);
+    await vi.advanceTimersByTimeAsync(100);
+    const stop = new AbortController();
+    const others = Array.from({ length: 1_000 }, () => waiting(room, MB, { stops: stop.signal }));
+    const ends = Promise.allSettled(others.map(({ done }) => done));
+    const looks = vi.spyOn(globalThis, 'setTimeout');
+    await vi.advanceTimersByTimeAsync(5_000);
+    const { length } = looks.mock.calls;
+    looks.mockRestore();
+    expect(length).toBeLessThan(10_000);
+    stop.abort(new Error('stopped'));
+    await ends;
+    first.share.leave();
+    expect(room).toEqual(new Room());
+  });
+
   test('holds nothing meanwhile: two who want more than there is beside each other both get it', async () => {
     const room = new Room();
     const both = [waiting(room, 4 * MB), waiting(room, 4 * MB)];

@@ -23,8 +23,9 @@ const MOST_STRANGE = 26 * MEGABYTE;
 const MOST_COUNTED = 36 * MEGABYTE;
 /** How long others may take room before somebody who waits, in milliseconds. Then new long bodies come again later. */
 const PATIENT_MS = 5_000;
-/** How often somebody who waits looks whether the room has been given; milliseconds. */
+/** How often somebody who waits looks whether the room has been given, if few wait, and if thousands do; milliseconds. */
 const LOOK_EVERY_MS = 20;
+const LOOK_SELDOM_MS = 2_000;
 
 /** How many bytes the bodies of an isolate take. */
 export class Room {
@@ -117,7 +118,8 @@ export class RoomShare {
       // Each looks for itself: an object's promise must not be resolved from the work of another object.
       while (waiting.has(this)) {
         if (Date.now() >= until) throw full();
-        await pause(LOOK_EVERY_MS, signal);
+        // All together look a thousand times a second: each look costs more than 10 μs.
+        await pause(Math.min(LOOK_SELDOM_MS, Math.max(LOOK_EVERY_MS, waiting.size)), signal);
       }
       // It was forgotten meanwhile.
       if (this.#object === undefined) throw full();

@@ -6,6 +6,7 @@ import { verifyToken } from '../../src/auth/verify.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
+import { RoomShare, room } from '../../src/http/body-room.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
 import type { VerifiedToken } from '../../src/identity/caller.ts';
 import { bodyOf as streamOf, testApp } from '../support/app.ts';
@@ -156,6 +157,28 @@ describe('a run', () => {
     const { text } = await say(bodyOf('Go on.', { tools: [weather()] }));
     expect(text).toContain('sun');
     expect(text).toContain('This tool was not called: the credential');
+  });
+
+  test.each(ENDS)('that waits for room waits no more once %s', async (_, end) => {
+    answeringBy(() => calls(call('toolu_1', 'Bern')));
+    const shares = [36, 4].map((megabytes) => {
+      const share = new RoomShare(room);
+      onTestFinished(() => share.leave());
+      return () => share.grow(megabytes * 1024 * 1024);
+    });
+    servingTools(() => {
+      for (const take of shares) take();
+      return new Response('sun');
+    });
+    const asked = { ...bodyOf('How is it?', { tools: [weather()] }), system: 'x'.repeat(100_000) };
+    const { turn, listening } = await runWith(verified('lost'), asked);
+    await eventually(() => expect(room.waiting.size).toBe(1));
+    await end();
+    await told();
+    await vi.waitFor(() => expect(room.waiting.size).toBe(0), { timeout: 10_000 });
+    expect(reasonOf((await listening).text)).toBe('revoked');
+    expect(await turnNow(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
+    await atRest();
   });
 
   test('that waits for an approval makes no call once its token is revoked', async () => {

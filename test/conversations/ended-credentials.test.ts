@@ -161,13 +161,9 @@ describe('a run', () => {
 
   test.each(ENDS)('that waits for room waits no more once %s', async (_, end) => {
     answeringBy(() => calls(call('toolu_1', 'Bern')));
-    const shares = [36, 4].map((megabytes) => {
-      const share = new RoomShare(room);
-      onTestFinished(() => share.leave());
-      return () => share.grow(megabytes * 1024 * 1024);
-    });
+    const others = [36, 4].map((megabytes) => ({ megabytes, share: new RoomShare(room) }));
     servingTools(() => {
-      for (const take of shares) take();
+      for (const { megabytes, share } of others) share.grow(megabytes * 1024 * 1024);
       return new Response('sun');
     });
     const asked = { ...bodyOf('How is it?', { tools: [weather()] }), system: 'x'.repeat(100_000) };
@@ -175,7 +171,9 @@ describe('a run', () => {
     await eventually(() => expect(room.waiting.size).toBe(1));
     await end();
     await told();
-    await vi.waitFor(() => expect(room.waiting.size).toBe(0), { timeout: 10_000 });
+    await vi.waitFor(() => expect(room.waiting.size).toBe(0), { timeout: 10_000 }).finally(() => {
+      for (const { share } of others) share.leave();
+    });
     expect(reasonOf((await listening).text)).toBe('revoked');
     expect(await turnNow(turn)).toMatchObject({ status: 'complete', paused: 'revoked' });
     await atRest();

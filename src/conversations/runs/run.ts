@@ -58,6 +58,8 @@ export class Run implements Runner {
   readonly #meter: RunMeter;
   readonly #calls: RunCalls;
   readonly #abort = new AbortController();
+  /** Aborted when its credential has ended. */
+  readonly #revoked = new AbortController();
   #step: { runner: TurnRunner; log: StepLog } | undefined;
   /** The number of the next step's first try, which is part of its name in the ledger. */
   #nextTry = 1;
@@ -190,6 +192,7 @@ export class Run implements Runner {
 
   revoke(): void {
     this.#over = { kind: 'paused', reason: 'revoked' };
+    this.#revoked.abort();
     this.#step?.runner.stop();
   }
 
@@ -345,7 +348,7 @@ export class Run implements Runner {
   /** Waits for room. @returns why there is none; undefined if there is */
   async #take(share: RoomShare, bytes: number): Promise<unknown> {
     const { account, conversation, now } = this.#context;
-    const { signal } = this.#abort;
+    const signal = AbortSignal.any([this.#abort.signal, this.#revoked.signal]);
     try {
       await takeRoom(share, bytes, this.#meter.leftMs(now()), { account, conversation, signal });
       return undefined;

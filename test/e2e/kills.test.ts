@@ -329,8 +329,10 @@ class Callers {
     }
     const all = await this.#readRows(conversation);
     const rows = all.filter((row) => row.turn === turn);
-    // A question that was kept without an answer is not stored again.
-    const asked = all.slice(0, all.indexOf(rows[0] as Row) + 1).findLast(({ role }) => role === 'user');
+    // A question that was kept without an answer is not stored again; and where this turn was killed without a word, too, it has
+    // no row of its own.
+    const [first] = rows;
+    const asked = all.slice(0, first ? all.indexOf(first) + 1 : all.length).findLast(({ role }) => role === 'user');
     expect(asked?.content).toBe(content);
     expect(textOfRows(rows), JSON.stringify({ rows, log })).toBe(textOfEvents(log));
   }

@@ -95,11 +95,6 @@ export class Lives {
     this.#alive.resolve();
   }
 
-  /** How often it was started. */
-  get life(): number {
-    return this.#life;
-  }
-
   /** Kills the edge when something was seen so many times, in the very moment in which it is. */
   async killAfter(what: Seen, times: number): Promise<void> {
     this.#seen = 0;

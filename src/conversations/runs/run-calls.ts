@@ -57,12 +57,12 @@ export class RunCalls {
     this.#reserveShares(calls);
     const work = async () => {
       for (let call = waiting.shift(); call; call = waiting.shift()) {
+        await this.#run.ask();
         const beganAt = this.#run.now();
         if (call.subagent) {
           call.subagent.conversation ??= await subagentId(this.#named(call));
           this.#run.transcript.calls.begin(rowOfCall(call), beganAt);
         }
-        await this.#run.ask();
         const share = newShare();
         try {
           this.answer(call, withNote(await this.#make(call, room, share), call.note), beganAt);

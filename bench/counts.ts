@@ -10,6 +10,8 @@ export interface Counts {
   objectCalls: number;
   rowsWritten: number;
   kvReads: number;
+  /** The rows by the statement that wrote them. */
+  rowsBy: Record<string, number>;
 }
 
 const afterworkMs = 500;
@@ -28,11 +30,15 @@ export async function countBilled(
   const client = new Client(load, contender, server);
   // What is counted is a request to what is there already: each conversation has had a turn before.
   await client.send(workload, COUNTED_CONVERSATIONS);
-  const later = async () => void (await fetch(`${server.origin}/later?ms=${STEP_MS}`));
+  const wholeHour = async () => {
+    await sleep(afterworkMs);
+    for (let passed = 0; passed < UNTIL_MS; passed += STEP_MS) await fetch(`${server.origin}/later?ms=${STEP_MS}`);
+  };
+  // What the turns before have left behind is not counted either.
+  await wholeHour();
   const counted = await countDuring(server, workload.requests, async () => {
     const ended = await client.send(workload);
-    await sleep(afterworkMs);
-    for (let passed = 0; passed < UNTIL_MS; passed += STEP_MS) await later();
+    await wholeHour();
     return ended;
   });
   await server.stop();
@@ -54,6 +60,10 @@ export async function countDuring<T>(
   const result = await work();
   await sleep(restMs);
   const after = await read();
-  const each = (name: keyof Counts) => (after[name] - before[name]) / requests;
-  return { result, objectCalls: each('objectCalls'), rowsWritten: each('rowsWritten'), kvReads: each('kvReads') };
+  const each = (name: Exclude<keyof Counts, 'rowsBy'>) => (after[name] - before[name]) / requests;
+  const rowsBy = Object.entries(after.rowsBy).map(([by, rows]) => [by, (rows - (before.rowsBy[by] ?? 0)) / requests]);
+  return {
+    ...{ result, objectCalls: each('objectCalls'), rowsWritten: each('rowsWritten'), kvReads: each('kvReads') },
+    rowsBy: Object.fromEntries(rowsBy.filter(([, rows]) => rows !== 0)),
+  };
 }

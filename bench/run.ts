@@ -79,6 +79,17 @@ function isOver(row: CountRow): boolean {
   return row.objectCalls > row.calls || row.rowsWritten > mostRows(row);
 }
 
+/** What writes the rows of each kind of work, most first. */
+function writtenTable(rows: CountRow[]): string {
+  const told = rows.flatMap((row) => [
+    [`  ${row.title}`, '', ''],
+    ...Object.entries(row.rowsBy)
+      .toSorted(([, a], [, b]) => b - a)
+      .map(([by, written]) => ['', number(written), by]),
+  ]);
+  return align([['rows by statement', 'rows', ''], ...told]);
+}
+
 function countTable(rows: CountRow[]): string {
   return align([
     ['per request', 'seconds', 'object calls', 'ceiling', 'rows written', 'ceiling'],
@@ -203,7 +214,7 @@ async function main(): Promise<void> {
   }
   if (values.counts) {
     const counts = await countAll(await build(counted.worker), origin, progress);
-    console.log(countTable(counts));
+    console.log(`${countTable(counts)}\n\n${writtenTable(counts)}`);
     if (values.check && counts.some(isOver)) process.exitCode = 1;
     return;
   }

@@ -80,6 +80,7 @@ export function beginTurn(
   // This throws if the deployment has no upstream. So it comes before anything is stored.
   context.upstream();
   const now = context.now();
+  maintenance.settlements.tell();
   const isNew = !transcript.profile?.exists;
   if (isNew) startWithDefaults(context, request, planned, taken);
   const agent = retainedAgent(context);
@@ -112,7 +113,7 @@ export function runnerOfTurn(
     most: planned.most,
     onEnd: (settled) => {
       hooks.onEnd();
-      maintenance.noteEnd();
+      maintenance.noteEnd(turn);
       if (!isRefused(transcript, turn)) maintenance.events.noteEnd(turn);
       maintenance.settlements.follow(turn.row, settled);
     },
@@ -222,7 +223,7 @@ export function runContextOf(
     settle: (step, settled) => maintenance.settlements.follow(step, settled),
     onEnd: (ended) => {
       onEnd();
-      maintenance.noteEnd();
+      maintenance.noteEnd(ended);
       if (!isRefused(transcript, ended)) maintenance.events.noteEnd(ended);
       maintenance.settlements.endRun(run);
       maintenance.notePaused();

@@ -147,7 +147,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Resumes a turn after an event, or the running turn from its beginning. */
   resume(after: string | undefined): Resumed {
     this.#recover();
-    return resumeTurn(this.#transcript, this.#runner, after);
+    return resumeTurn(this.#context, this.#runner, after);
   }
 
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */
@@ -275,6 +275,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
     if (this.#runner) return failedResult(conflict(profile.id, this.#runner.turn.row.id));
+    this.#maintenance.settlements.tell();
     const change = rewindTo(this.#transcript, before);
     if (!change) return noMessage(before);
     // What was settled together with a turn that has gone may have to be settled by itself.
@@ -349,6 +350,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       // This goes on in the same step in which the turn ends: no other turn begins in between.
       await within(this.#runner.done, STOP_MS);
     }
+    this.#maintenance.settlements.tell();
     storeDeletion(this.#context, this.#transcript.profile ?? profile);
     this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);
     await this.#maintenance.clear();
@@ -410,7 +412,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       // While the account was asked, the other turn may have ended or failed: look again.
       const repeated = findRepeated();
-      if (repeated) return await answerRepeated(this.#transcript, this.#runner, repeated, request);
+      if (repeated) return await answerRepeated(this.#context, this.#runner, repeated, request);
       refuseBusy(this.#transcript, this.#runner, this.#isInTransit);
       // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
       if (namesBeginning(request) && !taken && !this.#present()) throw interruptedCall();

@@ -13,8 +13,9 @@ import { releasePrefix } from './retained-prefix.ts';
 import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from './storage/rows.ts';
-import { endsToExpire, expiredTurns, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
+import { endsToExpire, expiredTurns, latestTurn, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
+import type { RunningTurn } from './turn/running-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
 import { CONFIRM_MS, type SettlingObject, TurnSettlements } from './turn-settlements.ts';
 
@@ -63,6 +64,8 @@ export class Maintenance {
   endCrashedTurns(resume: (run: CrashedRun) => boolean, beginAgain: (turn: TurnRow) => boolean): void {
     const { transcript, now, waitUntil } = this.#object;
     const unsettled = wakingTurns(transcript);
+    const newest = latestTurn(transcript);
+    if (newest) this.settlements.doubt(newest);
     const running = unsettled.filter(({ status }) => status === 'running');
     let goesOn = false;
     for (const row of running) {
@@ -106,8 +109,9 @@ export class Maintenance {
     const { profile } = transcript;
     // A first turn must not continue a copy that was interrupted.
     if (profile && !profile.exists && !profile.deleted && !goesOn) transcript.dropUnborn();
-    if (unsettled.length === 0 && !profile?.unreported) return;
-    this.#wakeToConfirm();
+    if (unsettled.length > 0 || profile?.unreported) this.#wakeToConfirm();
+    else if (this.settlements.isInDoubt) this.#object.alarm.watch(now() + CONFIRM_AGAIN_MS);
+    else return;
     waitUntil(this.#confirmPending());
   }
 
@@ -141,6 +145,15 @@ export class Maintenance {
     } finally {
       this.#isTidying = false;
     }
+    if (!this.#isOpen) this.#object.alarm.endWatch();
+  }
+
+  /** Whether something is under way for which only a watch wakes the object. */
+  get #isOpen(): boolean {
+    const { transcript, isBusy } = this.#object;
+    const { profile } = transcript;
+    if (isBusy() || this.#isTidying || this.events.isOpen || this.settlements.isOpen) return true;
+    return !profile || profile.deleted || profile.unreported;
   }
 
   /** Notes that the conversation is deleted after its retention. */
@@ -149,9 +162,9 @@ export class Maintenance {
     if (transcript.profile) alarm.wakeFor(this.#endOfRetention(transcript.profile));
   }
 
-  /** Notes that a turn has ended: its log is deleted after the grace period. */
-  noteEnd(): void {
-    this.#object.alarm.wakeFor(this.#object.now() + GRACE_MS);
+  /** Notes how a turn has ended. A failed one is forgotten after the grace period. Other logs make room for later ones. */
+  noteEnd({ ended }: RunningTurn): void {
+    if (ended?.status === 'failed') this.#object.alarm.wakeFor(this.#object.now() + GRACE_MS);
   }
 
   /**
@@ -159,10 +172,8 @@ export class Maintenance {
    * wakes the object only to find that nothing is left to do.
    */
   rest(): void {
-    const { transcript, alarm, now, isBusy } = this.#object;
-    const { profile } = transcript;
-    if (isBusy() || this.#isTidying || this.events.isOpen || this.settlements.isOpen) return;
-    if (!profile || profile.deleted || profile.unreported) return;
+    const { alarm, now } = this.#object;
+    if (this.#isOpen) return;
     const before = this.#restedAt;
     this.#restedAt = now();
     // Turns that follow each other so closely share one watch: to set the alarm twice in each costs more than to wake once.
@@ -206,7 +217,11 @@ export class Maintenance {
     await this.#confirmPending();
     const { profile } = transcript;
     if (isBusy() || !profile || profile.exists) return;
-    if (profile.unreported || transcript.has("turns where settled = 0 or status = 'running'")) {
+    if (
+      profile.unreported ||
+      this.settlements.isInDoubt ||
+      transcript.has("turns where settled = 0 or status = 'running'")
+    ) {
       this.#wakeToConfirm();
       return;
     }
@@ -271,12 +286,13 @@ export class Maintenance {
     const { transcript } = this.#object;
     const { profile } = transcript;
     if (!profile) return;
-    if (unsettledTurns(transcript).length > 0 || profile.unreported) this.#wakeToConfirm();
+    const isOpen = this.settlements.isInDoubt || unsettledTurns(transcript).length > 0;
+    if (isOpen || profile.unreported) this.#wakeToConfirm();
     const nextDelivery = transcript.deliveries.next();
     if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);
-    // One alarm deletes the logs of all turns that have ended by now.
-    const newest = endsToExpire(transcript)?.newest;
-    if (newest) this.#object.alarm.wakeFor(newest + GRACE_MS);
+    // One alarm forgets all turns that have failed by now.
+    const failed = endsToExpire(transcript)?.failed;
+    if (failed) this.#object.alarm.wakeFor(failed + GRACE_MS);
     if (profile.exists) this.#object.alarm.wakeFor(this.expiresAt(profile));
   }
 

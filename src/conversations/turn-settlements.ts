@@ -3,6 +3,7 @@
 import { UNKNOWN_GRANT } from '../accounts/admission/book-outcome.ts';
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { requestMeterOf } from '../accounts/admission/request-meter.ts';
+import { HOUR_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
@@ -14,6 +15,9 @@ import { conversationReportOf } from './turn/turn-ending.ts';
 
 /** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;
+
+/** So many milliseconds after its end nobody doubts that a turn is settled: the account has settled every hold by then. */
+const DOUBT_MS = HOUR_MS;
 
 /** What settling turns needs from their object. */
 export interface SettlingObject extends ObjectContext {
@@ -36,7 +40,9 @@ export class TurnSettlements {
   readonly #wake: () => void;
   readonly #onSettled: () => void;
   /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
-  readonly #settling = new Map<number, number>();
+  readonly #settling = new Map<number, { row: TurnRow; since: number }>();
+  /** The turn before a wake whose row says that it is settled, although that may not be confirmed. */
+  #doubted: TurnRow | undefined;
   readonly #runs = new Map<number, RunSettlements>();
 
   /**
@@ -51,7 +57,42 @@ export class TurnSettlements {
 
   /** Whether settlements are on their way for which only a watch wakes the object. */
   get isOpen(): boolean {
-    return this.#settling.size > 0 || this.#runs.size > 0;
+    return this.#settling.size > 0 || this.#runs.size > 0 || this.isInDoubt;
+  }
+
+  /** Whether nothing but the row of a turn says that it is settled. */
+  get isInDoubt(): boolean {
+    return this.#doubted !== undefined;
+  }
+
+  /**
+   * Has the newest turn before a wake settled once more, if that may not be confirmed. If it was settled, this changes nothing.
+   * An alarm that comes long after its end was set because everything was confirmed.
+   */
+  doubt(newest: TurnRow): void {
+    const { run, settled, outcome, grant, endedAt } = newest;
+    // A turn that was copied has no grant.
+    if (run !== null || !settled || !outcome || !grant || endedAt === null) return;
+    const { alarm, now } = this.#object;
+    const isSure = alarm.at !== null && alarm.at > endedAt + 2 * DOUBT_MS;
+    // One that ended long ago may have no row in the ledger any more.
+    if (!isSure && now() - endedAt < DOUBT_MS) this.#doubted = newest;
+  }
+
+  /**
+   * Has the rows say which turns are not settled yet. Call it before anything that believes the rows, or that makes another
+   * turn the newest.
+   */
+  tell(): void {
+    const open = [...this.#settling.values()].map(({ row }) => row);
+    for (const row of this.#doubted ? [...open, this.#doubted] : open) this.#reopen(row);
+    this.#doubted = undefined;
+  }
+
+  #reopen(row: TurnRow): void {
+    if (!row.settled) return;
+    row.settled = false;
+    if (this.#object.transcript.profile) this.#object.transcript.changeTurn(row, { settled: false });
   }
 
   /** @returns the meter that settles a turn, even a turn that began before a crash. */
@@ -127,16 +168,17 @@ export class TurnSettlements {
     const { transcript, now } = this.#object;
     const { seq } = row;
     // No timer ends this wait: the alarm repeats what takes too long.
-    const since = now();
-    this.#settling.set(seq, since);
+    const settling = { row, since: now() };
+    this.#settling.set(seq, settling);
     try {
       const settled = await done;
-      if (transcript.profile) transcript.changeTurn(row, { settled: true });
+      if (!row.settled && transcript.profile) transcript.changeTurn(row, { settled: true });
       await this.#noteSettled(row, settled);
     } catch {
+      this.#reopen(row);
       this.#wake();
     } finally {
-      if (this.#settling.get(seq) === since) this.#settling.delete(seq);
+      if (this.#settling.get(seq) === settling) this.#settling.delete(seq);
     }
     this.#onSettled();
   }
@@ -176,13 +218,17 @@ export class TurnSettlements {
 
   /** Repeats the settlements that were not confirmed. */
   async settlePending(): Promise<void> {
-    const { transcript } = this.#object;
+    const { transcript, now } = this.#object;
+    const doubted = this.#doubted;
+    this.#doubted = undefined;
+    if (doubted) await this.#settleAgain(doubted).catch(() => this.#wake());
+    for (const { row, since } of this.#settling.values()) if (now() - since >= CONFIRM_MS) this.#reopen(row);
     for (const { seq, id } of unsettledTurns(transcript)) {
       // This turn may have been confirmed while the code waited for the one before.
       const row = turnAt(transcript, seq);
       if (row?.id !== id || row.settled || row.status === 'running') continue;
-      const since = this.#runs.get(row.seq)?.since ?? this.#settling.get(row.seq) ?? 0;
-      if (this.#object.now() - since < CONFIRM_MS) continue;
+      const since = this.#runs.get(row.seq)?.since ?? this.#settling.get(row.seq)?.since ?? 0;
+      if (now() - since < CONFIRM_MS) continue;
       await this.#settleAgain(row).catch((thrown: unknown) => {
         // The account books what was set aside for a turn whose outcome is damaged.
         if (damageIn(thrown)) transcript.changeTurn(row, { settled: true });

@@ -13,6 +13,11 @@ export class Alarm {
     this.#grain = grain;
   }
 
+  /** When it comes, in milliseconds since 1970; null while none is set. */
+  get at(): number | null {
+    return this.#at;
+  }
+
   /** Reads when the alarm is due. Call it before anything else, within `blockConcurrencyWhile`. */
   async load(): Promise<void> {
     this.#at = await this.#storage.getAlarm();

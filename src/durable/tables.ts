@@ -60,19 +60,24 @@ export class Tables {
     this.write(statement, ...Object.values(row));
   }
 
-  /** Changes rows, given by the names of the columns that change. @param where chooses them, by further bindings */
+  /**
+   * Changes rows, given by the names of the columns that change.
+   *
+   * @param where chooses them, by further bindings
+   * @returns how many rows it has written
+   */
   update(
     table: string,
     change: Readonly<Record<string, SqlStorageValue>>,
     where: string,
     ...by: SqlStorageValue[]
-  ): void {
+  ): number {
     const names = Object.keys(change);
-    if (names.length === 0) return;
+    if (names.length === 0) return 0;
     const statement = statementOf(['update', table, where, ...names], () => {
       return `update ${table} set ${names.map((name) => `${name} = ?`).join(', ')} where ${where}`;
     });
-    this.write(statement, ...Object.values(change), ...by);
+    return this.write(statement, ...Object.values(change), ...by);
   }
 
   /** @returns the rows of one query. */

@@ -16,6 +16,7 @@ import {
   wireError,
 } from './crossing-answer.ts';
 import { awaitsApproval } from './decide.ts';
+import type { ObjectContext } from './object-context.ts';
 import { storedLogOf } from './resume-turn.ts';
 import { isRefused } from './turn-events.ts';
 import { describeTurn } from './turn-report.ts';
@@ -89,7 +90,7 @@ function acceptedTurn(transcript: Transcript, row: TurnRow): TurnAnswer {
  * @throws ApiError 400 if the body differs from the first one, 409 if the turn's events are already deleted
  */
 export async function answerRepeated(
-  transcript: Transcript,
+  { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
   running: Runner | undefined,
   row: TurnRow,
   { background = false, stream, hash }: TurnRequest,
@@ -101,7 +102,7 @@ export async function answerRepeated(
   }
   if (running?.turn.row.seq === row.seq) return await answerOf(running, stream);
   const stored = turnAt(transcript, row.seq);
-  const log = stored && storedLogOf(transcript, stored);
+  const log = stored && storedLogOf(transcript, stored, now());
   if (!stored || stored.status === 'failed' || !log) throw turnHasEnded(transcript.profile?.id ?? '', row.id);
   const requestId = stored.outcome?.upstream_request_id;
   const headers: Record<string, string> = requestId === undefined ? {} : { 'request-id': requestId };

@@ -2,12 +2,13 @@
 
 import type { Resumed, TurnSummary } from '../../durable/contracts/conversation.ts';
 import { ApiError, invalidRequest } from '../../http/errors.ts';
-import type { TurnRow } from '../storage/rows.ts';
+import { GRACE_MS, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnWithId } from '../storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { wireError } from './crossing-answer.ts';
+import type { ObjectContext } from './object-context.ts';
 
 /**
  * Resumes the events of a turn.
@@ -15,16 +16,20 @@ import { wireError } from './crossing-answer.ts';
  * @param running the turn that runs now
  * @param after the id of the last event that the listener has; without it the stream begins with the running turn's first
  */
-export function resumeTurn(transcript: Transcript, running: Runner | undefined, after: string | undefined): Resumed {
+export function resumeTurn(
+  { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
+  running: Runner | undefined,
+  after: string | undefined,
+): Resumed {
   try {
-    return resumed(transcript, running, after);
+    return resumed(transcript, running, after, now());
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
     return { kind: 'error', error: wireError(thrown) };
   }
 }
 
-function resumed(transcript: Transcript, running: Runner | undefined, after: string | undefined): Resumed {
+function resumed(transcript: Transcript, running: Runner | undefined, after: string | undefined, now: number): Resumed {
   const isPresent = transcript.profile?.exists || running !== undefined;
   if (after === undefined) {
     if (!isPresent) return { kind: 'unknown' };
@@ -40,15 +45,16 @@ function resumed(transcript: Transcript, running: Runner | undefined, after: str
   const row = turnWithId(transcript, id);
   // A failed first turn can be resumed although it has created no conversation.
   if (!row && !isPresent) return { kind: 'unknown' };
-  const log = row && storedLogOf(transcript, row);
+  const log = row && storedLogOf(transcript, row, now);
   if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
   if (event === row.events) return { kind: 'none' };
   // A crash may have lost events that the listener already has. It still gets the last event, which says how the turn ended.
   return { kind: 'stream', turn: id, body: log.follow(Math.min(event, row.events - 1)) };
 }
 
-/** @returns the log of a turn that has ended; undefined once its rows are deleted */
-export function storedLogOf(transcript: Transcript, row: TurnRow): EventLog | undefined {
+/** @returns the log of a turn that has ended; undefined once it has expired: it may be gone in part */
+export function storedLogOf(transcript: Transcript, row: TurnRow, now: number): EventLog | undefined {
+  if (row.endedAt !== null && row.endedAt <= now - GRACE_MS) return undefined;
   const rows = transcript.log.count(row.seq);
   if (rows === 0 || row.outcome === null) return undefined;
   const summary: TurnSummary = { outcome: row.outcome, nanodollars: row.cost };

@@ -99,6 +99,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
   // This is last because it shows the end. Everything before it has succeeded by then.
   log.store();
   Object.assign(row, ended);
+  transcript.log.noteEnd(row);
   turn.ended = {
     status,
     summary,

@@ -1,8 +1,9 @@
+import type { RawRow } from '../../durable/columns.ts';
 import { Rows } from '../../durable/rows.ts';
 import { checked, checksumOf, DamagedRow, damageBy } from './damaged-row.ts';
 import { eventsAsShown } from './log-text.ts';
 import { divideText, PIECE_CHARACTERS } from './message-text.ts';
-import type { TurnRow } from './rows.ts';
+import { GRACE_MS, type TurnRow } from './rows.ts';
 
 /** When a row was written, and for how long the model may have written unseen output by then; milliseconds. */
 export interface RowTime {
@@ -21,9 +22,19 @@ export interface GrowingRow {
 
 /** A row grows to so many characters: who reads one of its events reads all of it. */
 const MOST_OF_GROWING = 131_072;
+const EXPIRED_ROW = '(turn, n) = (select turn, n from log where turn <= ? limit 1)';
 
-/** The rows of the turns' logs. They hold the shown events in as few rows as possible. */
+/**
+ * The rows of the turns' logs. They hold the shown events in as few rows as possible. A row of a log that has expired is
+ * written over: to delete it and to insert another one would be two rows. (The table has no key, because a changed key would
+ * be two as well. It has few rows.)
+ */
 export class LogRows extends Rows {
+  /** The turns that have ended, as far as is known, oldest first, and when. */
+  #ended: { seq: number; endedAt: number }[] = [];
+  /** The logs of this turn and of all before it have expired; undefined if it is not known that there are any. */
+  #expired: number | undefined;
+
   /** @returns the times of the newest row of a turn's log; undefined if it has none. */
   last(turn: number): RowTime | undefined {
     const [row] = this.tables.read('select at, unseen_ms from log where turn = ? order by n desc limit 1', turn);
@@ -33,6 +44,7 @@ export class LogRows extends Rows {
   /**
    * Writes events to a turn's log in as few rows as possible. Only an event that is longer than a row is divided.
    *
+   * @param turn the turn; the logs that had expired when it began make room
    * @param start the number of the first row that is written
    * @param first the number of the first event
    * @param frames returns each event as it is shown; called only if the events must be divided
@@ -41,7 +53,7 @@ export class LogRows extends Rows {
    * @returns the number of the next row, and the one that was written, if it can grow
    */
   write(
-    turn: number,
+    { seq: turn, beganAt }: Pick<TurnRow, 'seq' | 'beganAt'>,
     start: number,
     first: number,
     frames: () => readonly string[],
@@ -52,7 +64,8 @@ export class LogRows extends Rows {
     const { at = null, unseenMs: unseen_ms = null } = time ?? {};
     const insert = (first: number, text: string): number => {
       const sum = checksumOf(text);
-      this.tables.insert('log', { turn, n, first, text, sum, at, unseen_ms });
+      const row = { turn, n, first, text, sum, at, unseen_ms };
+      if (!this.#writeOver(row, beganAt)) this.tables.insert('log', row);
       n += 1;
       return sum;
     };
@@ -74,6 +87,20 @@ export class LogRows extends Rows {
     }
     if (batch !== '') insert(begins, batch);
     return { next: n };
+  }
+
+  /** Notes that a turn has ended, so that its log makes room in time. (The log of a run ends later than its steps.) */
+  noteEnd({ seq, run, endedAt }: Pick<TurnRow, 'seq' | 'run' | 'endedAt'>): void {
+    if (endedAt !== null && (run === null || run === seq)) this.#ended.push({ seq, endedAt });
+  }
+
+  /** Writes a row over one that has expired. @returns whether there was one */
+  #writeOver(row: RawRow, beganAt: number): boolean {
+    while (this.#ended[0] && this.#ended[0].endedAt <= beganAt - GRACE_MS) this.#expired = this.#ended.shift()?.seq;
+    if (this.#expired === undefined) return false;
+    if (this.tables.update('log', row, EXPIRED_ROW, this.#expired) > 0) return true;
+    this.#expired = undefined;
+    return false;
   }
 
   /**
@@ -155,6 +182,9 @@ export class LogRows extends Rows {
   }
 
   delete(turn: number): void {
+    // Its number may be used again.
+    this.#ended = this.#ended.filter(({ seq }) => seq !== turn);
+    if (this.#expired !== undefined && this.#expired >= turn) this.#expired = undefined;
     this.tables.write('delete from log where turn = ?', turn);
   }
 }

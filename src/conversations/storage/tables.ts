@@ -60,9 +60,8 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         at integer,
         unseen_ms integer,
         text text not null,
-        sum integer not null,
-        primary key (turn, n)
-      ) strict, without rowid;
+        sum integer not null
+      ) strict;
       create table calls (
         turn integer not null,
         n integer not null,

@@ -179,6 +179,7 @@ export class Transcript extends Tables {
   noteWake(turns: WakingTurns): void {
     this.#sinceWake = turns;
     if (this.#profile) this.#newest = turns.newest?.seq ?? 0;
+    if (turns.newest) this.log.noteEnd(turns.newest);
   }
 
   override write(statement: string, ...bindings: SqlStorageValue[]): number {
@@ -255,6 +256,7 @@ export class Transcript extends Tables {
     const { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, calls = null } = turn;
     const called = { ...(calls === null ? {} : { calls }), ...(turn.background ? { request: null } : {}) };
     this.changeTurn(turn, { status, endedAt, grant, outcome, cost, tokens, frame, events, settled, model, ...called });
+    this.log.noteEnd(turn);
   }
 
   deleteTurn(seq: number): void {

@@ -79,10 +79,13 @@ export function expiredTurns(transcript: Transcript, endedBy: number): { seq: nu
   return rows.map(({ seq, forgotten }) => ({ seq: Number(seq), isForgotten: forgotten === 1 }));
 }
 
-/** @returns when the oldest and the newest turn ended that have failed or still have a log; milliseconds since 1970 */
-export function endsToExpire(transcript: Transcript): { oldest: number | null; newest: number | null } | undefined {
-  return transcript.read<{ oldest: number | null; newest: number | null }>(
-    `select min(ended_at) as oldest, max(ended_at) as newest from turns where ${EXPIRES}`,
+/**
+ * @returns when the oldest turn ended that has failed or still has a log, and the newest that has failed; milliseconds since
+ *   1970
+ */
+export function endsToExpire(transcript: Transcript): { oldest: number | null; failed: number | null } | undefined {
+  return transcript.read<{ oldest: number | null; failed: number | null }>(
+    `select min(ended_at) as oldest, max(iif(status = 'failed', ended_at, null)) as failed from turns where ${EXPIRES}`,
   )[0];
 }
 

@@ -38,7 +38,7 @@ const MOST_LISTENERS = 1_000;
 export class EventLog {
   readonly id: string;
   readonly #transcript: Transcript;
-  readonly #seq: number;
+  readonly #turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>;
   readonly #listeners = new Set<Listener>();
   /** Events that are not stored yet, without their ids. */
   #frames: string[] = [];
@@ -65,12 +65,12 @@ export class EventLog {
    */
   constructor(
     transcript: Transcript,
-    turn: Pick<TurnRow, 'seq' | 'id'>,
+    turn: Pick<TurnRow, 'seq' | 'id' | 'beganAt'>,
     stored = { events: 0, rows: 0 },
     summary?: string,
   ) {
     this.#transcript = transcript;
-    this.#seq = turn.seq;
+    this.#turn = turn;
     this.id = turn.id;
     this.#idLine = `id: ${turn.id}-`;
     this.#stored = stored.events;
@@ -159,8 +159,8 @@ export class EventLog {
         return text.slice(begin, end);
       });
     const { log } = this.#transcript;
-    const grown = this.#growing && log.grow(this.#seq, this.#growing, { text, short }, time);
-    const written = grown ? undefined : log.write(this.#seq, row, first, frames, { text, short }, time);
+    const grown = this.#growing && log.grow(this.#turn.seq, this.#growing, { text, short }, time);
+    const written = grown ? undefined : log.write(this.#turn, row, first, frames, { text, short }, time);
     this.#rows = written?.next ?? row;
     // Events after a gap have ids of their own.
     this.#growing = grown ?? (isAfterGap ? undefined : written?.growing);
@@ -200,7 +200,7 @@ export class EventLog {
 
   /** All events so far, stored or not. */
   get text(): string {
-    const stored = this.#rows > 0 ? this.#transcript.log.of({ seq: this.#seq, id: this.id }).text : '';
+    const stored = this.#rows > 0 ? this.#transcript.log.of(this.#turn).text : '';
     return stored + this.#shownText(0);
   }
 
@@ -282,7 +282,8 @@ export class EventLog {
     if (listener.row === undefined && listener.cursor < this.#stored) {
       const event = listener.cursor + 1;
       // The first event is in the first row.
-      const row = event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.rowOf(this.#seq, event);
+      const row =
+        event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.rowOf(this.#turn.seq, event);
       if (row === undefined) return this.#lose(listener);
       listener.row = row.n;
       begins = { event, first: row.first };
@@ -294,7 +295,7 @@ export class EventLog {
       return text === '' ? undefined : text;
     }
     const latest = this.#latest?.row === listener.row ? this.#latest.text : undefined;
-    const text = latest ?? this.#transcript.log.textOf({ seq: this.#seq, id: this.id }, listener.row);
+    const text = latest ?? this.#transcript.log.textOf(this.#turn, listener.row);
     if (text === undefined) return this.#lose(listener);
     listener.row += 1;
     if (listener.row >= this.#rows) {

@@ -2,7 +2,9 @@ import type { StoredGrant } from '../../accounts/admission/book-outcome.ts';
 import type { TakenPiece, Turn } from './turn.ts';
 
 /** Milliseconds after which shown deltas are stored at first, and at the latest. After a crash they are what is lost. */
-const [SOONEST_MS, LATEST_MS] = [250, 4_000];
+const [SOONEST_MS, LATEST_MS] = [1_000, 4_000];
+/** The same where the API has tools of its own. */
+const SERVED_MS = 250;
 /** So many characters are stored at once. */
 const STORE_CHARACTERS = 65_536;
 
@@ -13,7 +15,7 @@ const STORE_CHARACTERS = 65_536;
  *   loses little of a short one. Where the API has tools of its own, time that nobody saw is too dear for that
  */
 export function storeAfterMs(writtenMs: number, grant?: Pick<StoredGrant, 'terms'> | null): number {
-  if (grant?.terms?.served) return SOONEST_MS;
+  if (grant?.terms?.served) return SERVED_MS;
   return Math.min(Math.max(writtenMs, SOONEST_MS), LATEST_MS);
 }
 

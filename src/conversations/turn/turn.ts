@@ -285,10 +285,19 @@ export class Turn {
       tokens: complete && usage ? inputTokens(usage) + (usage.output_tokens ?? 0) : null,
       frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
       events: this.log.events,
-      settled: isUnmetered || (this.row.run !== null && status === 'complete'),
+      settled: isUnmetered || this.#isSettledBy(status),
       model: outcome.model ?? this.row.model,
       calls,
     };
+  }
+
+  /**
+   * Whether a row may say at its end that it is settled, although that is not confirmed yet. Of a step its run says it; of the
+   * newest turn the alarm, until everything is confirmed.
+   */
+  #isSettledBy(status: TurnStatus): boolean {
+    if (this.row.run !== null) return status === 'complete';
+    return status !== 'failed' && !this.#options.recovered;
   }
 
   /** Stores the end, and shows it. */

@@ -14,7 +14,7 @@ beforeEach(async () => {
 });
 afterEach(resetAll);
 
-const ROW = { seq: 1, id: 'turn_x' };
+const ROW = { seq: 1, id: 'turn_x', beganAt: 0 };
 const HEAD = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":';
 const LONG = 'x'.repeat(50_000);
 

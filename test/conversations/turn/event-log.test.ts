@@ -12,10 +12,10 @@ const MOST = 1_000;
 
 test('of 10,000 who follow a turn a thousand get each event, and the others are told to come again', async () => {
   const transcript = {} as Transcript;
-  const row = { seq: 1, id: 'turn_x' };
+  const row = { seq: 1, id: 'turn_x', beganAt: 0 };
   const log = new EventLog(transcript, row);
   const running = { turn: { row, log } } as unknown as Runner;
-  const answers = Array.from({ length: CALLERS }, () => resumeTurn(transcript, running, undefined));
+  const answers = Array.from({ length: CALLERS }, () => resumeTurn({ transcript, now: Date.now }, running, undefined));
   const readers = answers.flatMap((answer) => (answer.kind === 'stream' ? [answer.body.getReader()] : []));
   expect(readers).toHaveLength(MOST);
   const refused = answers.filter(({ kind }) => kind === 'error');
@@ -32,5 +32,5 @@ test('of 10,000 who follow a turn a thousand get each event, and the others are 
     new Set(['id: turn_x-1\nevent: ping\ndata: {"type":"ping"}\n\n']),
   );
   await readers[0]?.cancel();
-  expect(resumeTurn(transcript, running, undefined).kind).toBe('stream');
+  expect(resumeTurn({ transcript, now: Date.now }, running, undefined).kind).toBe('stream');
 });

@@ -10,7 +10,10 @@ export interface Counts {
   objectCalls: number;
   rowsWritten: number;
   kvReads: number;
-  /** The rows by the statement that wrote them. */
+}
+
+/** The same, with the rows by the statement that wrote them. */
+interface NamedCounts extends Counts {
   rowsBy: Record<string, number>;
 }
 
@@ -24,7 +27,7 @@ export async function countBilled(
   workload: Workload,
   bundle: Bundle,
   upstream: string,
-): Promise<Counts & { seconds: number }> {
+): Promise<NamedCounts & { seconds: number }> {
   const server = await startServer(contender, bundle, upstream);
   const load = startChild(new URL('load.ts', import.meta.url));
   const client = new Client(load, contender, server);
@@ -53,14 +56,14 @@ export async function countDuring<T>(
   requests: number,
   work: () => Promise<T>,
   restMs = afterworkMs,
-): Promise<Counts & { result: T }> {
-  const read = async () => (await (await fetch(`${server.origin}/counts`)).json()) as Counts;
+): Promise<NamedCounts & { result: T }> {
+  const read = async () => (await (await fetch(`${server.origin}/counts`)).json()) as NamedCounts;
   await sleep(afterworkMs);
   const before = await read();
   const result = await work();
   await sleep(restMs);
   const after = await read();
-  const each = (name: Exclude<keyof Counts, 'rowsBy'>) => (after[name] - before[name]) / requests;
+  const each = (name: keyof Counts) => (after[name] - before[name]) / requests;
   const rowsBy = Object.entries(after.rowsBy).map(([by, rows]) => [by, (rows - (before.rowsBy[by] ?? 0)) / requests]);
   return {
     ...{ result, objectCalls: each('objectCalls'), rowsWritten: each('rowsWritten'), kvReads: each('kvReads') },

@@ -13,13 +13,13 @@ import { settingsSchema } from '../src/settings/settings.ts';
  * from going where the API refuses it, and damage in its own conversation. Books of what does not end by itself take 6: what loops
  * of tools can have done in silence, tries that cost one worst case together, a line in place of refusals, whole answers that ride
  * on streams, and what is learned of a model's speed. Ends that are ends take 3: of credentials, of keys that are refused, of what
- * answers have made, and room for what runs read and send, which nobody can take from the others. A log that grows takes half of
- * one.
+ * answers have made, and room for what runs read and send, which nobody can take from the others. A log that grows, and is
+ * written over, takes one.
  * A platform's free plan allows 3 MB.
  */
-const LIMIT_BYTES = 255_500;
+const LIMIT_BYTES = 256_300;
 
-test('the deployed Worker is at most 255.5 kB, compressed', () => {
+test('the deployed Worker is at most 256.3 kB, compressed', () => {
   expect(gzipSync(inject('deployed').code, { level: 9 }).length).toBeLessThanOrEqual(LIMIT_BYTES);
 });
 

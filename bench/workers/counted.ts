@@ -42,7 +42,12 @@ function countWritten(rows: number, by: string): void {
 
 /** @returns what a statement does to which table, and which column it sets first */
 function nameOf(query: string): string {
-  return query.trim().replace(/\s+/g, ' ').split(/ = | \(| where/)[0] ?? query;
+  return (
+    query
+      .trim()
+      .replace(/\s+/g, ' ')
+      .split(/ = | \(| where/)[0] ?? query
+  );
 }
 
 /** Has the rows counted that an object writes: index entries, rewritten rows and alarms too. */

@@ -60,6 +60,11 @@ export class MessageStream extends SdkReader {
   paused: string | undefined;
   /** Whether `stop()` has ended it, here or in another client. */
   stopped = false;
+  /**
+   * The numbers of the first and the last event that came here and are in no history, because the edge broke off; undefined if
+   * there are none. Show what the history has.
+   */
+  lost: { first: number; last: number } | undefined;
   readonly #transport: Transport;
   readonly #begin: Beginning;
   readonly #options: StreamOptions;
@@ -333,6 +338,8 @@ export class MessageStream extends SdkReader {
     if (price !== undefined) this.costUsd = Number(price);
     this.paused = /^sluice-paused=(.+)/.exec(comment)?.[1] ?? this.paused;
     if (comment === 'sluice-stopped') this.stopped = true;
+    const [, first, last] = /^sluice-gap (\d+)-(\d+)$/.exec(comment) ?? [];
+    if (first !== undefined) this.lost = { first: Number(first), last: Math.min(Number(last), this.#number) };
   }
 
   /** Aborts a connection that may be dead: the network has changed, or the page was hidden for long. */

@@ -97,6 +97,19 @@ describe('in a conversation', () => {
     expect(sent).toHaveLength(1);
   });
 
+  test('what was seen and is lost, because the edge broke off, is told by its numbers', async () => {
+    const error = frameOf('turn_a-100004', envelope('api_error', 'This turn was interrupted.'));
+    const { client, sent, until } = fakeEdge((_, count) =>
+      count === 1
+        ? streamed(bytesOf(frames.slice(0, 6).join('')), 'break')
+        : streamed(bytesOf(`: sluice-gap 4-100003\n\n${error}`)),
+    );
+    const stream = client.messages.stream(inConversation);
+    await expect(until(collect(stream))).rejects.toMatchObject({ type: 'api_error' });
+    expect(sent.at(-1)?.headers.get('last-event-id')).toBe('turn_a-6');
+    expect(stream.lost).toEqual({ first: 4, last: 6 });
+  });
+
   test('what the edge refuses is not asked again, but where it says that it cannot be reached', async () => {
     const refused = fakeEdge(() => Response.json(envelope('invalid_request_error'), { status: 400 }));
     const { client, until } = refused;

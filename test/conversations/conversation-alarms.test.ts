@@ -132,6 +132,12 @@ test('a turn that is not settled is watched: its settlement is repeated within h
   expect(((await alarmOf()) ?? 0) - Date.now()).toBeLessThanOrEqual(30_000);
   // It would wait for ever.
   await abortAllDurableObjects();
+  lost.mockRestore();
+  const again = vi.spyOn(Account.prototype, 'settleJson');
+  onTestFinished(() => again.mockRestore());
+  await runDurableObjectAlarm(stubOf());
+  await eventually(() => expect(again).toHaveBeenCalledTimes(1));
+  await atRest();
 });
 
 test('nothing wakes a conversation for what its account has confirmed', async () => {

@@ -69,7 +69,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a settlement that is not repeated',
     object: 'conversation',
     file: 'src/conversations/turn-settlements.ts',
-    edits: [['if (this.#object.now() - since < CONFIRM_MS) continue;', 'continue;']],
+    edits: [['if (now() - since < CONFIRM_MS) continue;', 'continue;']],
     seed: '18',
   },
   {

@@ -265,6 +265,8 @@ export class Session {
     this.reconnectsAt.value = undefined;
     // What was asked is in the history if anything came of it.
     const kept = this.rows.value.length > before;
+    if (error instanceof SluiceError && live.stream.lost)
+      error = new SluiceError(error.type, `${error.message} The last words that you saw are lost.`, { cause: error });
     if (error !== undefined) this.fail(error, kept ? undefined : live.asked);
     else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
     this.#tell();

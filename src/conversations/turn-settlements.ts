@@ -3,7 +3,7 @@
 import { UNKNOWN_GRANT } from '../accounts/admission/book-outcome.ts';
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { requestMeterOf } from '../accounts/admission/request-meter.ts';
-import { HOUR_MS } from '../async/durations.ts';
+import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
@@ -16,8 +16,8 @@ import { conversationReportOf } from './turn/turn-ending.ts';
 /** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;
 
-/** So many milliseconds after its end nobody doubts that a turn is settled: the account has settled every hold by then. */
-const DOUBT_MS = HOUR_MS;
+/** A watch comes within half a minute, and clocks may differ. An alarm that is later than this is no watch; milliseconds. */
+const LATEST_WATCH_MS = MINUTE_MS;
 
 /** What settling turns needs from their object. */
 export interface SettlingObject extends ObjectContext {
@@ -67,16 +67,16 @@ export class TurnSettlements {
 
   /**
    * Has the newest turn before a wake settled once more, if that may not be confirmed. If it was settled, this changes nothing.
-   * An alarm that comes long after its end was set because everything was confirmed.
+   * Where the next alarm is no watch, everything was confirmed.
    */
   doubt(newest: TurnRow): void {
     const { run, settled, outcome, grant, endedAt } = newest;
     // A turn that was copied has no grant.
     if (run !== null || !settled || !outcome || !grant || endedAt === null) return;
-    const { alarm, now } = this.#object;
-    const isSure = alarm.at !== null && alarm.at > endedAt + 2 * DOUBT_MS;
+    const { alarm, now, settings } = this.#object;
+    if (alarm.at !== null && alarm.at > now() + LATEST_WATCH_MS) return;
     // One that ended long ago may have no row in the ledger any more.
-    if (!isSure && now() - endedAt < DOUBT_MS) this.#doubted = newest;
+    if (now() - endedAt < (settings().RETENTION_DAYS * DAY_MS) / 2) this.#doubted = newest;
   }
 
   /**

@@ -22,7 +22,8 @@ export interface GrowingRow {
 
 /** A row grows to so many characters: who reads one of its events reads all of it. */
 const MOST_OF_GROWING = 131_072;
-const EXPIRED_ROW = '(turn, n) = (select turn, n from log where turn <= ? limit 1)';
+/** Numbers of deleted turns are used again, so only the rows say which logs have expired. */
+const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = turn where ended_at <= ? limit 1)';
 
 /**
  * The rows of the turns' logs. They hold the shown events in as few rows as possible. A row of a log that has expired is
@@ -30,10 +31,8 @@ const EXPIRED_ROW = '(turn, n) = (select turn, n from log where turn <= ? limit 
  * be two as well. It has few rows.)
  */
 export class LogRows extends Rows {
-  /** The turns that have ended, as far as is known, oldest first, and when. */
-  #ended: { seq: number; endedAt: number }[] = [];
-  /** The logs of this turn and of all before it have expired; undefined if it is not known that there are any. */
-  #expired: number | undefined;
+  /** When turns have ended whose logs may still be there, oldest first; milliseconds since 1970. */
+  #ended: number[] = [];
 
   /** @returns the times of the newest row of a turn's log; undefined if it has none. */
   last(turn: number): RowTime | undefined {
@@ -89,17 +88,18 @@ export class LogRows extends Rows {
     return { next: n };
   }
 
-  /** Notes that a turn has ended, so that its log makes room in time. (The log of a run ends later than its steps.) */
-  noteEnd({ seq, run, endedAt }: Pick<TurnRow, 'seq' | 'run' | 'endedAt'>): void {
-    if (endedAt !== null && (run === null || run === seq)) this.#ended.push({ seq, endedAt });
+  /** Notes when a turn has ended, so that its log makes room in time. */
+  noteEnd({ endedAt }: Pick<TurnRow, 'endedAt'>): void {
+    if (endedAt !== null) this.#ended.push(endedAt);
   }
 
   /** Writes a row over one that has expired. @returns whether there was one */
   #writeOver(row: RawRow, beganAt: number): boolean {
-    while (this.#ended[0] && this.#ended[0].endedAt <= beganAt - GRACE_MS) this.#expired = this.#ended.shift()?.seq;
-    if (this.#expired === undefined) return false;
-    if (this.tables.update('log', row, EXPIRED_ROW, this.#expired) > 0) return true;
-    this.#expired = undefined;
+    const endedBy = beganAt - GRACE_MS;
+    // Without a turn that has ended so long ago there is nothing to look for.
+    if (this.#ended[0] === undefined || this.#ended[0] > endedBy) return false;
+    if (this.tables.update('log', row, EXPIRED_ROW, endedBy) > 0) return true;
+    this.#ended = this.#ended.filter((endedAt) => endedAt > endedBy);
     return false;
   }
 
@@ -182,9 +182,6 @@ export class LogRows extends Rows {
   }
 
   delete(turn: number): void {
-    // Its number may be used again.
-    this.#ended = this.#ended.filter(({ seq }) => seq !== turn);
-    if (this.#expired !== undefined && this.#expired >= turn) this.#expired = undefined;
     this.tables.write('delete from log where turn = ?', turn);
   }
 }

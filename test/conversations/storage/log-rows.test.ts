@@ -1,6 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, inject, test } from 'vitest';
+import { GRACE_MS } from '../../../src/conversations/storage/rows.ts';
 import { Transcript } from '../../../src/conversations/storage/transcript.ts';
 import { END_OF_STREAM, EventLog } from '../../../src/conversations/turn/event-log.ts';
 import { simulate, stubOf } from '../../support/conversations.ts';
@@ -72,7 +73,10 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
             fresh.push(log.events);
           }
         }
-        if (fresh.length > 0) stores += 1;
+        // Each turn ends with an event, also one that a crash has ended.
+        log.add({ event: 'message_stop', data: '{"type":"message_stop"}' });
+        fresh.push(log.events);
+        stores += 1;
         log.finish('{}');
         log.store();
         log.end();
@@ -112,5 +116,44 @@ test('twenty seconds of an answer are one row, and letting it go deletes one', a
     expect(transcript.rowsWritten - before).toBe(9);
     transcript.log.delete(1);
     expect(transcript.rowsWritten - before).toBe(10);
+  });
+});
+
+test('a log is written over an expired one alone, also where the number of a deleted turn is used again', async () => {
+  await runInDurableObject(stubOf(), (_, state) => {
+    const transcript = new Transcript(state.storage);
+    for (const table of ['log', 'turns']) transcript.write(`delete from ${table}`);
+    const turn = (seq: number, beganAt: number) => {
+      transcript.insert('turns', {
+        ...{ seq, id: `turn_${seq}`, request_id: 'r', hash: 'h', status: 'running', route: 'r', model: 'm' },
+        ...{ began_at: beganAt, sent_from: 0, follows: 0 },
+      });
+      return { seq, id: `turn_${seq}`, beganAt };
+    };
+    const end = (seq: number, endedAt: number) => {
+      transcript.update('turns', { status: 'complete', ended_at: endedAt }, 'seq = ?', seq);
+      transcript.log.noteEnd({ endedAt });
+    };
+    const written = (log: EventLog, count: number) => {
+      for (let at = 0; at < count; at += 1) {
+        log.add({ event: 'a', data: 'x'.repeat(140_000) });
+        log.store();
+      }
+    };
+    written(new EventLog(transcript, turn(1, 0)), 1);
+    end(1, 1);
+    for (const table of ['log', 'turns']) transcript.write(`delete from ${table}`);
+    // Its number again, in a turn that is still running, and whose log is long.
+    const again = turn(1, GRACE_MS + 1);
+    written(new EventLog(transcript, again), 3);
+    expect(transcript.log.of(again).rows).toBe(3);
+    end(1, GRACE_MS + 2);
+    // Within ten minutes of its end another turn leaves it as it is; a later one takes its place, row by row.
+    const next = turn(2, 2 * GRACE_MS);
+    written(new EventLog(transcript, next), 1);
+    expect([transcript.log.of(again).rows, transcript.log.of(next).rows]).toEqual([3, 1]);
+    const later = turn(3, 3 * GRACE_MS);
+    written(new EventLog(transcript, later), 2);
+    expect([again, next, later].map((one) => transcript.log.of(one).rows)).toEqual([1, 1, 2]);
   });
 });

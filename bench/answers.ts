@@ -11,6 +11,7 @@ export type AnswerName =
   | 'paced'
   | 'tokens40'
   | 'tokens100'
+  | 'live'
   | 'open'
   | 'quiet';
 
@@ -130,6 +131,7 @@ export const answers: Record<AnswerName, Answer> = {
   // An event a token, as many in a second.
   tokens40: { contentType: eventStream, writes: events(40), pauseMs: 25, isStamped: true },
   tokens100: { contentType: eventStream, writes: events(100), pauseMs: 10, isStamped: true },
+  live: { contentType: eventStream, writes: events(80), pauseMs: 25, isStamped: true },
   // It begins, and goes on for longer than anything is measured.
   open: { contentType: eventStream, writes: events(400), pauseMs: 1_000 },
   // The same, but nothing comes of it while others are measured.

@@ -89,6 +89,13 @@ export const contenders: Contender[] = [
     worker: { file: new URL('workers/least-relay.ts', import.meta.url) },
     workloads: ['burst'],
   },
+  // What a Worker can do at least that reads what it passes on: streams as they come in life stand beside it.
+  {
+    ...bare,
+    name: 'late copy',
+    worker: { file: new URL('workers/late-copy.ts', import.meta.url) },
+    workloads: ['live'],
+  },
   {
     ...deployed,
     name: 'relay',
@@ -107,6 +114,7 @@ export const contenders: Contender[] = [
     ceilings: [
       { workload: 'burst', figure: 'cpu', of: 'ratio', max: 3 },
       { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 2, goal: 1.2 },
+      { workload: 'live', figure: 'cpu', of: 'ratio', max: 1.25 },
       ...firstEventAdded(1),
       ...delayAdded(2),
     ],
@@ -121,13 +129,14 @@ export const contenders: Contender[] = [
     ceilings: [{ workload: 'ridden', figure: 'cpu', of: 'ratio', max: 1 }],
   },
   {
-    ...beginning(64),
+    ...beginning(128),
     name: 'turn',
     worker: 'wrangler.toml',
-    workloads: ['burst', 'flushed', 'paced'],
+    workloads: ['burst', 'flushed', 'paced', 'live'],
     ceilings: [
       { workload: 'burst', figure: 'cpu', of: 'ratio', max: 6 },
       { workload: 'flushed', figure: 'cpu', of: 'ratio', max: 2.5 },
+      { workload: 'live', figure: 'cpu', of: 'ratio', max: 3.2 },
       ...firstEventAdded(3),
     ],
   },

@@ -47,7 +47,7 @@ export const figures = {
 export type FigureName = keyof typeof figures;
 
 /**
- * What a figure of one workload may be: itself, as a multiple of the bare Worker's, or above the bare Worker's. What is added
+ * What a figure of one workload may be: itself, as a multiple of the figure that it is compared with, or above that. What is added
  * is in milliseconds of the machine on which ceilings were set: on a slower one it may be more (`slownessOf`).
  */
 export interface Ceiling {
@@ -77,12 +77,14 @@ export function slownessOf(bareRounds: Measurement[]): number {
   return Math.max(1, median / BARE_FIRST_EVENT_MS);
 }
 
-/** One figure of a contender beside the bare Worker's, both measured in the same rounds. */
+/** One figure of a contender beside that of another Worker, both measured in the same rounds. */
 export interface Comparison {
   workload: string;
   contender: string;
   figure: FigureName;
-  bare: Spread;
+  /** Who it is compared with, and what that one's figure is. */
+  beside: string;
+  base: Spread;
   value: Spread;
   ratio: Spread;
   added: Spread;
@@ -90,32 +92,32 @@ export interface Comparison {
 }
 
 /** Compares round by round, so that what disturbs the machine for a while disturbs both sides of a ratio. */
-function compare(figure: FigureName, bareRounds: Measurement[], ownRounds: Measurement[]) {
-  const pairs: { bare: number; own: number }[] = [];
-  for (const [round, bareMeasured] of bareRounds.entries()) {
+function compare(figure: FigureName, baseRounds: Measurement[], ownRounds: Measurement[]) {
+  const pairs: { base: number; own: number }[] = [];
+  for (const [round, baseMeasured] of baseRounds.entries()) {
     const ownMeasured = ownRounds[round];
-    const bare = figures[figure].value(bareMeasured);
+    const base = figures[figure].value(baseMeasured);
     const own = ownMeasured && figures[figure].value(ownMeasured);
-    if (bare === undefined || own === undefined) return undefined;
-    pairs.push({ bare, own });
+    if (base === undefined || own === undefined) return undefined;
+    pairs.push({ base, own });
   }
   return {
-    bare: spread(pairs.map(({ bare }) => bare)),
+    base: spread(pairs.map(({ base }) => base)),
     value: spread(pairs.map(({ own }) => own)),
-    ratio: spread(pairs.map(({ bare, own }) => own / bare)),
-    added: spread(pairs.map(({ bare, own }) => own - bare)),
+    ratio: spread(pairs.map(({ base, own }) => own / base)),
+    added: spread(pairs.map(({ base, own }) => own - base)),
   };
 }
 
 /** Every figure of one contender and workload that could be measured, judged by the contender's ceilings. */
 export function compareAll(
-  names: { workload: string; contender: string },
+  names: { workload: string; contender: string; beside: string },
   { ceilings, slowness }: { ceilings: Ceiling[]; slowness: number },
-  bareRounds: Measurement[],
+  baseRounds: Measurement[],
   ownRounds: Measurement[],
 ): Comparison[] {
   return (Object.keys(figures) as FigureName[]).flatMap((figure) => {
-    const compared = compare(figure, bareRounds, ownRounds);
+    const compared = compare(figure, baseRounds, ownRounds);
     if (compared === undefined) return [];
     const ceiling = ceilings.find((candidate) => candidate.workload === names.workload && candidate.figure === figure);
     if (ceiling === undefined) return [{ ...names, figure, ...compared }];

@@ -35,7 +35,12 @@ export async function measureLeases(
   await client.send(burst, 4 * ACCOUNTS_IN_TURNS);
   const busy = await countDuring(counting, BUSY_REQUESTS, () => client.send(burst, BUSY_REQUESTS));
   await sleep(RETURNED_MS);
-  const rare = await countDuring(counting, ACCOUNTS_IN_TURNS, () => client.send(burst, ACCOUNTS_IN_TURNS), RETURNED_MS);
+  const rare = await countDuring(
+    counting,
+    ACCOUNTS_IN_TURNS,
+    () => client.send(burst, ACCOUNTS_IN_TURNS),
+    () => sleep(RETURNED_MS),
+  );
   await counting.stop();
   load.disconnect();
 

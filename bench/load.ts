@@ -1,5 +1,5 @@
 import { Agent, request } from 'node:http';
-import { WRITTEN_AT } from './answers.ts';
+import { answers, WRITTEN_AT } from './answers.ts';
 import { findContender } from './contenders.ts';
 import { answerHeaders, leastBytes, requestBody, special, type Workload, workloads } from './workloads.ts';
 
@@ -64,7 +64,7 @@ function send(exchange: Exchange): Promise<Timing> {
           }
           bytes += chunk.length;
           const now = performance.timeOrigin + performance.now();
-          if (workload.name.startsWith('tokens')) {
+          if (answers[workload.answer].isStamped) {
             // A line may come in two pieces.
             const text = line + chunk.toString('latin1');
             line = text.slice(text.lastIndexOf('\n') + 1);

@@ -162,12 +162,12 @@ export function peerTable({ comparisons, streams }: Peers, workloads: Plan['work
   const blocks = workloads.flatMap(({ name, title }) => {
     const own = comparisons.filter(({ workload }) => workload === name);
     const names = [...new Set(own.map(({ contender }) => contender))];
-    const cellsOf = (contender: string, side: 'bare' | 'value') =>
+    const cellsOf = (contender: string, side: 'base' | 'value') =>
       SHOWN.map((shown) => text(own.find((each) => each.contender === contender && each.figure === shown)?.[side]));
     return [
       [],
       [title, ...SHOWN.map((figure) => figures[figure].title)],
-      ['  bare', ...cellsOf(names[0] ?? '', 'bare')],
+      ['  bare', ...cellsOf(names[0] ?? '', 'base')],
       ...names.map((contender) => [`  ${contender}`, ...cellsOf(contender, 'value')]),
     ];
   });

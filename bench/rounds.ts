@@ -74,18 +74,19 @@ export async function measureRounds(plan: Plan): Promise<Measured> {
   load.disconnect();
   const bursts = plan.workloads.find(({ name }) => name === burst.name);
   const slowness = slownessOf(bursts === undefined ? [] : roundsOf(bursts, bare));
-  const comparisons = plan.workloads.flatMap((workload) =>
-    entrants
-      .filter(({ contender }) => contender !== bare && contender.workloads?.includes(workload.name) !== false)
+  const comparisons = plan.workloads.flatMap((workload) => {
+    const beside = entrants.find(({ contender }) => contender.name === workload.beside)?.contender ?? bare;
+    return entrants
+      .filter(({ contender }) => contender !== beside && contender.workloads?.includes(workload.name) !== false)
       .flatMap(({ contender }) =>
         compareAll(
-          { workload: workload.name, contender: contender.name },
+          { workload: workload.name, contender: contender.name, beside: beside.name },
           { ceilings: contender.ceilings, slowness },
-          roundsOf(workload, bare),
+          roundsOf(workload, beside),
           roundsOf(workload, contender),
         ),
-      ),
-  );
+      );
+  });
   return { comparisons, slowness };
 }
 

@@ -6,9 +6,18 @@ import { accountTable, measureAccounts } from './accounts.ts';
 import { ageTable, isOver as isAgeOver, measureAges } from './ages.ts';
 import { batchTable, isOver as isBatchOver, measureBatches } from './batches.ts';
 import { besideTable, measureBeside } from './beside.ts';
+import {
+  type Billed,
+  billedTable,
+  countKinds,
+  isOver as isBilledOver,
+  type Mix,
+  mixTable,
+  turnsIn,
+  writeCosts,
+} from './billed.ts';
 import { classificationTable, measureClassification } from './classification.ts';
-import { bare, bound, type Contender, contenders, counted, countedTurn, least, metered, waking } from './contenders.ts';
-import { countBilled } from './counts.ts';
+import { bare, bound, type Contender, contenders, counted, least, metered, waking } from './contenders.ts';
 import { growthTable, measureGrowth } from './growth.ts';
 import { isOver as isLeaseOver, leaseTable, measureLeases } from './leases.ts';
 import { isOver as isMemoryOver, measureMemory, memoryTable } from './memory.ts';
@@ -19,12 +28,12 @@ import { measureRounds, measureSlowness, type Plan } from './rounds.ts';
 import { isOver as isRunOver, measureRuns, runTable } from './runs.ts';
 import { type Bundle, buildWorker, startServer } from './server.ts';
 import { isOver as isStartOver, measureStarts, startTable } from './starts.ts';
-import { align, comparisonTable, number, verdict } from './table.ts';
+import { comparisonTable } from './table.ts';
 import { isOver as isUpstreamOver, measureUpstreams, upstreamTable } from './upstreams.ts';
 import { measureWakes } from './wakes.ts';
 import { wakeTable } from './wakes-table.ts';
 import { measureWebhooks, webhookTable } from './webhooks.ts';
-import { burst, burst500, long, paced500, spread500, workloads } from './workloads.ts';
+import { burst, long, workloads } from './workloads.ts';
 
 const usage = `npm run bench -- [options]
   --rounds N       how often everything is measured (7)
@@ -33,7 +42,11 @@ const usage = `npm run bench -- [options]
   --wakes          turns of conversations that are awake, new, or were evicted, alone
   --webhooks       webhooks alone
   --accounts       many accounts that ask now and then, and one that never rests, alone
-  --counts         what requests and turns are billed for until an hour later, alone
+  --counts         what each kind of work is billed for until an hour later, and what a million of it cost, alone
+  --cost           the same, written into docs/cost.md
+  --turns A,B      with --counts or --cost: what so many turns cost, as in 20s=1000000,5s=2000000
+  --streams N, --steps N, --events N
+                   the same for metered streams of 20 s, steps of runs, and webhooks
   --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone; --workload takes the lines that have its text in them
   --batches        batches and files alone
@@ -46,73 +59,6 @@ const usage = `npm run bench -- [options]
   --gateway        the upstream is a gateway, in whose streams errors are masked; with any of the others
   --json FILE      also write what is printed as JSON
   --check          exit with 1 if a ceiling is exceeded`;
-
-/** What is counted, and what design §10 allows it: rows for each request, and for each second that it lasts. */
-const toCount = [
-  { title: 'metered', contender: counted, workload: burst, calls: 2, rows: 4, rowsPerSecond: 0 },
-  {
-    title: '500 events in one write',
-    contender: countedTurn,
-    workload: burst500,
-    calls: 3,
-    rows: 16,
-    rowsPerSecond: 0,
-  },
-  {
-    title: '500 events in 20 seconds',
-    contender: countedTurn,
-    workload: paced500,
-    calls: 3,
-    rows: 18,
-    rowsPerSecond: 0,
-  },
-  { title: '500 events spread out', contender: countedTurn, workload: spread500, calls: 3, rows: 16, rowsPerSecond: 4 },
-];
-
-type CountRow = (typeof toCount)[number] & Awaited<ReturnType<typeof countBilled>>;
-
-function mostRows({ rows, rowsPerSecond, seconds }: CountRow): number {
-  return rows + rowsPerSecond * seconds;
-}
-
-function isOver(row: CountRow): boolean {
-  return row.objectCalls > row.calls || row.rowsWritten > mostRows(row);
-}
-
-/** What writes the rows of each kind of work, most first. */
-function writtenTable(rows: CountRow[]): string {
-  const told = rows.flatMap((row) => [
-    [`  ${row.title}`, '', ''],
-    ...Object.entries(row.rowsBy)
-      .toSorted(([, a], [, b]) => b - a)
-      .map(([by, written]) => ['', number(written), by]),
-  ]);
-  return align([['rows by statement', 'rows', ''], ...told]);
-}
-
-function countTable(rows: CountRow[]): string {
-  return align([
-    ['per request', 'seconds', 'object calls', 'ceiling', 'rows written', 'ceiling'],
-    ...rows.map((row) => [
-      `  ${row.contender === countedTurn ? 'turn, ' : ''}${row.title}`,
-      number(row.seconds),
-      number(row.objectCalls),
-      verdict(String(row.calls), row.objectCalls > row.calls),
-      number(row.rowsWritten),
-      verdict(number(mostRows(row)), row.rowsWritten > mostRows(row)),
-    ]),
-  ]);
-}
-
-/** Counts what is counted, until an hour later. */
-async function countAll(bundle: Bundle, origin: string, tell: (text: string) => void): Promise<CountRow[]> {
-  const counts: CountRow[] = [];
-  for (const row of toCount) {
-    tell(`counting: ${row.title}`);
-    counts.push({ ...row, ...(await countBilled(row.contender, row.workload, bundle, origin)) });
-  }
-  return counts;
-}
 
 /** Those of `all` that a comma-separated flag names, or all of them. */
 function chosen<T extends { name: string }>(all: T[], names: string | undefined): T[] {
@@ -137,10 +83,15 @@ async function main(): Promise<void> {
       workload: { type: 'string' },
       wakes: { type: 'boolean', default: false },
       webhooks: { type: 'boolean', default: false },
+      events: { type: 'string' },
       memory: { type: 'boolean', default: false },
       batches: { type: 'boolean', default: false },
       accounts: { type: 'boolean', default: false },
       counts: { type: 'boolean', default: false },
+      cost: { type: 'boolean', default: false },
+      turns: { type: 'string' },
+      streams: { type: 'string' },
+      steps: { type: 'string' },
       leases: { type: 'boolean', default: false },
       upstreams: { type: 'boolean', default: false },
       runs: { type: 'boolean', default: false },
@@ -212,10 +163,18 @@ async function main(): Promise<void> {
     if (values.check && isLeaseOver(leases)) process.exitCode = 1;
     return;
   }
-  if (values.counts) {
-    const counts = await countAll(await build(counted.worker), origin, progress);
-    console.log(`${countTable(counts)}\n\n${writtenTable(counts)}`);
-    if (values.check && counts.some(isOver)) process.exitCode = 1;
+  if (values.counts || values.cost) {
+    const counts: Billed[] = await countKinds(await build(counted.worker), origin, progress);
+    console.log(billedTable(counts));
+    const mix: Mix = {
+      ...(values.turns === undefined ? {} : { turns: turnsIn(values.turns) }),
+      ...(values.streams === undefined ? {} : { streams: Number(values.streams) }),
+      ...(values.steps === undefined ? {} : { steps: Number(values.steps) }),
+      ...(values.events === undefined ? {} : { events: Number(values.events) }),
+    };
+    if (Object.keys(mix).length > 0) console.log(`\n${mixTable(mix, counts)}`);
+    if (values.cost) await writeCosts(counts);
+    if (values.check && counts.some(isBilledOver)) process.exitCode = 1;
     return;
   }
   if (values.memory) {
@@ -267,7 +226,7 @@ async function main(): Promise<void> {
     progress,
   };
   if (values.peers) {
-    const entrants = plan.entrants.filter(({ contender }) => contender.name !== 'turn');
+    const entrants = plan.entrants.filter(({ contender }) => contender.workloads === undefined);
     console.log(peerTable(await measurePeers({ ...plan, entrants }, origin), plan.workloads));
     return;
   }
@@ -293,7 +252,7 @@ async function main(): Promise<void> {
   tell(
     comparisonTable(
       plan.workloads.flatMap(({ name, title }) =>
-        plan.entrants.slice(1).map(({ contender }) => ({
+        plan.entrants.map(({ contender }) => ({
           title,
           contender: contender.name,
           comparisons: comparisons.filter((each) => each.workload === name && each.contender === contender.name),
@@ -302,8 +261,8 @@ async function main(): Promise<void> {
     ),
   );
   const counting = await build(counted.worker);
-  const counts = await countAll(counting, origin, progress);
-  tell(countTable(counts));
+  const counts = await countKinds(counting, origin, progress);
+  tell(billedTable(counts));
   const bundles = { bare: await build(bare.worker), metered: await build(metered.worker), counted: counting };
   progress('the cost of a turn after many others');
   const ages = await measureAges({ ...bundles, turn: bundles.metered }, origin);
@@ -355,7 +314,7 @@ async function main(): Promise<void> {
   }
   const over =
     comparisons.some(({ ceiling }) => ceiling?.over) ||
-    counts.some(isOver) ||
+    counts.some(isBilledOver) ||
     isAgeOver(ages) ||
     isPrefixOver(prefix) ||
     isLeaseOver(leases) ||

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { mintToken } from '../src/auth/mint.ts';
 import { type Contender, counted, metered, SIGNING_SECRET } from './contenders.ts';
-import { type Counts, countDuring } from './counts.ts';
+import { countDuring, countsBetween, type NamedCounts, passHour } from './counts.ts';
 import { nextMessage, startChild } from './processes.ts';
 import { type Bundle, type Server, startServer } from './server.ts';
 import { type Spread, spread } from './statistics.ts';
@@ -53,23 +53,14 @@ export interface RunFigures {
   /** Tokens of a prompt that the step before had too, and that were not read from the cache: of all steps. */
   unread: number;
   /** Of a step with one call, and of each further call in it. */
-  step: Counts;
-  call: Counts;
+  step: NamedCounts;
+  call: NamedCounts;
 }
 
 const { token } = await mintToken(SIGNING_SECRET, { account: 'bench', scopes: ['messages', 'tools'] });
 
 export async function measureRuns(bundles: { deployed: Bundle; counted: Bundle }, rounds: number): Promise<RunFigures> {
-  const child = startChild(new URL('run-servers.ts', import.meta.url));
-  const { port } = await nextMessage<{ port: number }>(child);
-  const origin = `http://127.0.0.1:${port}`;
-  const vars = {
-    ...metered.vars,
-    // Only in development a tool may be on the same machine.
-    MODE: 'development',
-    TOOL_HOSTS: `127.0.0.1:${port}`,
-    TOOL_SIGNING_SECRET: `whsec_${randomBytes(32).toString('base64')}`,
-  };
+  const { origin, vars, stop } = await startServers();
   const timing = await startServer({ ...metered, vars }, bundles.deployed, origin);
   await runAll(timing, origin, one, WARMING_RUNS);
   const taken = new Map<Shape, Exchange[][][]>([one, two, six].map((shape) => [shape, []]));
@@ -82,14 +73,8 @@ export async function measureRuns(bundles: { deployed: Bundle; counted: Bundle }
   const runsOf = (shape: Shape) => taken.get(shape)?.flat() ?? [];
   const middlesOf = (shape: Shape) => (taken.get(shape) ?? []).map((runs) => spread(runs.flatMap(addedBySteps)).median);
 
-  const countedContender: Contender = { ...counted, vars };
-  const counting = await startServer(countedContender, bundles.counted, origin);
-  await runAll(counting, origin, one, 1);
-  const count = (shape: Shape) =>
-    countDuring(counting, COUNTED_RUNS, () => runAll(counting, origin, shape, COUNTED_RUNS));
-  const [fewSteps, withOne, withTwo] = [await count(short), await count(one), await count(two)];
-  await counting.stop();
-  child.disconnect();
+  const { step, call } = await countSteps(bundles.counted, origin, vars);
+  stop();
   return {
     added: [one, two, six].map((shape) => ({ title: shape.title, ms: spread(middlesOf(shape)) })),
     parallel:
@@ -99,8 +84,50 @@ export async function measureRuns(bundles: { deployed: Bundle; counted: Bundle }
           .map(({ calls }) => lastOf(calls) - firstOf(calls)),
       ).median / six.toolMs,
     unread: [one, two, six].flatMap(runsOf).reduce((sum, run) => sum + unreadIn(run), 0),
-    step: difference(withOne, fewSteps, STEPS - short.steps),
-    call: difference(withTwo, withOne, STEPS - 1),
+    step,
+    call,
+  };
+}
+
+/** Starts the upstream of runs with its tools. */
+async function startServers() {
+  const child = startChild(new URL('run-servers.ts', import.meta.url));
+  const { port } = await nextMessage<{ port: number }>(child);
+  const vars = {
+    ...metered.vars,
+    // Only in development a tool may be on the same machine.
+    MODE: 'development',
+    TOOL_HOSTS: `127.0.0.1:${port}`,
+    TOOL_SIGNING_SECRET: `whsec_${randomBytes(32).toString('base64')}`,
+  };
+  return { origin: `http://127.0.0.1:${port}`, vars, stop: () => child.disconnect() };
+}
+
+/** @returns what a step with one call is billed for until an hour later */
+export async function countStep(bundle: Bundle): Promise<NamedCounts> {
+  const { origin, vars, stop } = await startServers();
+  const { step } = await countSteps(bundle, origin, vars);
+  stop();
+  return step;
+}
+
+/** Counts a step with one call, and each further call in it, until an hour later. */
+async function countSteps(bundle: Bundle, origin: string, vars: Contender['vars']) {
+  const counting = await startServer({ ...counted, vars }, bundle, origin);
+  await runAll(counting, origin, one, 1);
+  await passHour(counting);
+  const count = (shape: Shape) =>
+    countDuring(
+      counting,
+      COUNTED_RUNS,
+      () => runAll(counting, origin, shape, COUNTED_RUNS),
+      () => passHour(counting),
+    );
+  const [fewSteps, withOne, withTwo] = [await count(short), await count(one), await count(two)];
+  await counting.stop();
+  return {
+    step: countsBetween(fewSteps, withOne, STEPS - short.steps),
+    call: countsBetween(withOne, withTwo, STEPS - 1),
   };
 }
 
@@ -181,11 +208,6 @@ function unreadIn(run: readonly Exchange[]): number {
 
 function promptOf({ input_tokens, cache_read_input_tokens, cache_creation_input_tokens }: StepUsage): number {
   return input_tokens + cache_read_input_tokens + cache_creation_input_tokens;
-}
-
-function difference(more: Counts, less: Counts, by: number): Counts {
-  const each = (name: keyof Counts) => (more[name] - less[name]) / by;
-  return { objectCalls: each('objectCalls'), rowsWritten: each('rowsWritten'), kvReads: each('kvReads') };
 }
 
 /**

@@ -52,10 +52,10 @@ export function comparisonTable(blocks: { title: string; contender: string; comp
   const measured = blocks.filter(({ comparisons }) => comparisons.length > 0);
   const rows = measured.flatMap(({ title, contender, comparisons }) => [
     [],
-    [title, 'bare', contender, '× bare', 'added', 'ceiling'],
-    ...comparisons.map(({ figure, bare, value, ratio, added, ceiling }) => [
+    [title, comparisons[0]?.beside ?? '', contender, `× ${comparisons[0]?.beside ?? ''}`, 'added', 'ceiling'],
+    ...comparisons.map(({ figure, base, value, ratio, added, ceiling }) => [
       `  ${figures[figure].title}`,
-      spreadText(bare),
+      spreadText(base),
       spreadText(value),
       spreadText(ratio),
       spreadText(added, signed),

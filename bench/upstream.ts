@@ -15,8 +15,10 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
     response.end('{"input_tokens":50000}');
     return;
   }
-  const name = request.headers['x-bench'] ?? 'label';
-  if (request.method !== 'POST' || !request.url?.startsWith('/v1/messages') || !isAnswerName(name)) {
+  // No header of a bound caller goes up: whoever counts such callers says by the address what is answered.
+  const [, named, path] = /^(?:\/(\w+)(?=\/v1\/))?(.*)/.exec(request.url ?? '') ?? [];
+  const name = request.headers['x-bench'] ?? named ?? 'label';
+  if (request.method !== 'POST' || !path?.startsWith('/v1/messages') || !isAnswerName(name)) {
     response.writeHead(404, { 'content-type': 'application/json' });
     response.end('{"type":"error","error":{"type":"not_found_error","message":"x-bench names no answer"}}');
     return;

@@ -1,19 +1,21 @@
 /** What a webhook costs: accepting it, beside the bare Worker, and what an event is billed for until it is labelled. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Webhook } from 'standardwebhooks';
 import { signGithub } from '../scripts/sign-webhook.ts';
 import { bare, type Contender, counted } from './contenders.ts';
-import type { Counts } from './counts.ts';
+import { countDuring, countsOf, type NamedCounts, passHour } from './counts.ts';
 import { type Bundle, type Server, startServer } from './server.ts';
 import { type Spread, spread } from './statistics.ts';
 import { align, number } from './table.ts';
 
 const SECRET = 'the bench signs as a sender with this';
+const STANDARD_SECRET = `whsec_${Buffer.from(SECRET).toString('base64')}`;
 const CONCURRENCY = 8;
 const EVENTS = 1_000;
 const COUNTED_EVENTS = 200;
 const AFTERWORK_MS = 300;
 
-const vars = { ...counted.vars, GITHUB_WEBHOOK_SECRET: SECRET };
+const vars = { ...counted.vars, GITHUB_WEBHOOK_SECRET: SECRET, STANDARD_WEBHOOK_SECRET: STANDARD_SECRET };
 const accepting: Contender = {
   ...counted,
   name: 'accepting a webhook',
@@ -27,7 +29,7 @@ export interface WebhookFigures {
   ratio: Spread | undefined;
   cpuMs: Spread | undefined;
   /** Of one event, from its request to its recorded label; the account's part is that of any metered request. */
-  counts: Counts;
+  counts: NamedCounts;
 }
 
 interface Sent {
@@ -51,6 +53,19 @@ async function event(n: number): Promise<Sent> {
   const headers = await signGithub(body, SECRET, 'issues', `bench-${n}`);
   headers.set('content-type', 'application/json');
   return { path: '/webhooks/github', status: 202, headers, body };
+}
+
+/** The same from a sender whose signature covers the event's id. */
+async function signedEvent(n: number, now: Date): Promise<Sent> {
+  const body = JSON.stringify({ type: 'message', data: { text: `Where is order ${n}? `.repeat(20) } });
+  const id = `bench-${n}`;
+  const headers = new Headers({
+    'content-type': 'application/json',
+    'webhook-id': id,
+    'webhook-timestamp': String(Math.floor(now.getTime() / 1000)),
+    'webhook-signature': new Webhook(STANDARD_SECRET).sign(id, now, body),
+  });
+  return { path: '/webhooks/standard', status: 202, headers, body };
 }
 
 /** The same bytes through the bare Worker, to the fake upstream's shortest answer. */
@@ -91,27 +106,35 @@ async function cpuOf(
   return before === undefined || after === undefined ? undefined : (after - before) / EVENTS;
 }
 
-async function countsOf(bundle: Bundle, upstream: string): Promise<Counts> {
+/** @returns what an event is billed for until an hour later. @param source `standard`: its signature covers its id */
+export async function countEvent(
+  bundle: Bundle,
+  upstream: string,
+  source: 'github' | 'standard' = 'github',
+): Promise<NamedCounts> {
   const server = await startServer(counting, bundle, upstream);
-  const read = async () => (await (await fetch(`${server.origin}/counts`)).json()) as Counts;
-  const settled = async (): Promise<Counts> => {
-    for (let last = await read(); ; ) {
+  // The edge's clock is turned, and what was signed an hour ago is stale.
+  let aheadMs = 0;
+  const make = source === 'github' ? event : (n: number) => signedEvent(n, new Date(Date.now() + aheadMs));
+  const sendSome = async (from: number, count: number) => {
+    await sendAll(server, from, count, make);
+    for (let last = await countsOf(server); ; ) {
       await sleep(AFTERWORK_MS);
-      const now = await read();
-      if (now.objectCalls === last.objectCalls && now.rowsWritten === last.rowsWritten) return now;
+      const now = await countsOf(server);
+      if (now.objectCalls === last.objectCalls && now.rowsWritten === last.rowsWritten) return;
       last = now;
     }
   };
-  await sendAll(server, 0, 10, event);
-  const before = await settled();
-  await sendAll(server, 10, COUNTED_EVENTS, event);
-  const after = await settled();
+  await sendSome(0, 10);
+  aheadMs += await passHour(server);
+  const counts = await countDuring(
+    server,
+    COUNTED_EVENTS,
+    () => sendSome(10, COUNTED_EVENTS),
+    () => passHour(server),
+  );
   await server.stop();
-  return {
-    objectCalls: (after.objectCalls - before.objectCalls) / COUNTED_EVENTS,
-    rowsWritten: (after.rowsWritten - before.rowsWritten) / COUNTED_EVENTS,
-    kvReads: (after.kvReads - before.kvReads) / COUNTED_EVENTS,
-  };
+  return counts;
 }
 
 /** @param build builds a Worker, or has built it before */
@@ -130,7 +153,7 @@ export async function measureWebhooks(
     ratios.push(cpu / least);
     times.push(cpu);
   }
-  const counts = await countsOf(await build(counting.worker), upstream);
+  const counts = await countEvent(await build(counting.worker), upstream);
   const known = times.length > 0;
   return { ratio: known ? spread(ratios) : undefined, cpuMs: known ? spread(times) : undefined, counts };
 }

@@ -21,6 +21,8 @@ export interface Workload {
   latencyRequests: number;
   /** How many of the requests are in flight at any moment. Default: 8 */
   inFlight?: number;
+  /** The contender whose figures the others stand beside, if it is measured. Default: the bare Worker */
+  beside?: string;
   /**
    * In how many parts a round measures it, each of every contender in turn: what disturbs the machine for a second then disturbs
    * all of them. Default: 1
@@ -41,7 +43,7 @@ export const burst: Workload = {
 
 /** For counting alone: rows are allowed by the number of events, and by the time that they take. */
 export const burst500: Workload = { ...burst, name: 'burst500', answer: 'burst500', requests: 128 };
-export const paced500: Workload = { ...burst, name: 'paced500', answer: 'paced500', requests: 32 };
+export const paced500: Workload = { ...burst, name: 'paced500', answer: 'paced500', requests: 32, inFlight: 32 };
 export const spread500: Workload = { ...burst, name: 'spread500', answer: 'spread500', requests: 32 };
 
 /** After so many turns the cost of the next one is measured. */
@@ -61,8 +63,8 @@ export const asking: Workload = { ...burst, name: 'asking', requests: 64 };
 
 /** What is sent where much has come before, or stands open. */
 export const grown: Workload = { ...burst, name: 'grown', requests: 320 };
-/** After so many turns, the first of them and the last are compared. Few at a time: the last has 4 MB. */
-export const grownHistories = [10, 10_000];
+/** After so many turns, the first of them and the last are compared. One request brings 5,000 messages at most. */
+export const grownHistories = [10, 2_400];
 export const grownLong: Workload = { ...burst, name: 'grown long', requests: 48, inFlight: 2 };
 export const bringingAll = (turns: number): Workload => ({
   ...bringing(turns),
@@ -156,6 +158,17 @@ export const workloads: Workload[] = [
     promptBytes: 400,
     requests: 24,
     latencyRequests: 2,
+  },
+  {
+    name: 'live',
+    title: '64 streams of 2 s at once, 40 tokens a second',
+    answer: 'live',
+    stream: true,
+    promptBytes: 400,
+    requests: 64,
+    latencyRequests: 1,
+    inFlight: 64,
+    beside: 'late copy',
   },
   {
     name: 'large',

@@ -63,7 +63,7 @@ async function writeConversations(account: string, parent?: string): Promise<voi
   }
 }
 
-/** @returns the lines of a conversation; undefined where it was deleted meanwhile */
+/** @returns the lines of a conversation; undefined where it was deleted meanwhile, or its first turn still runs */
 async function readWhole(account: string, id: string): Promise<string | undefined> {
   for (let tries = 1; tries <= TRIES; tries += 1) {
     const response = await callEdge('GET', backupPath(account, id), { taken: [404] });

@@ -1,15 +1,19 @@
 /**
  * Mints a credential from the command line, and prints it as the last line:
- * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`.
+ * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`; a bound token by
+ * `--agents support --classifiers tickets --conversations 'web-*'`.
  */
 import { mintToken } from '../src/auth/mint.ts';
 import { parseScopes } from '../src/auth/parse-scopes.ts';
+import * as z from '../src/http/zod.ts';
 import { isAccount, isSourceAccount, MAX_ACCOUNT_CHARACTERS, SCOPES } from '../src/identity/identity.ts';
+import { BOUND_SCOPES, onlySchema } from '../src/identity/only.ts';
 import { settingsSchema } from '../src/settings/settings.ts';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';
 
-const USAGE = 'npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]';
+const USAGE =
+  'npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop] [--agents a,b] [--classifiers c] [--conversations web-*]';
 
 const { values } = readArguments(USAGE, {
   options: {
@@ -17,6 +21,9 @@ const { values } = readArguments(USAGE, {
     scopes: { type: 'string', default: 'messages,classify' },
     'expires-in': { type: 'string' },
     label: { type: 'string' },
+    agents: { type: 'string' },
+    classifiers: { type: 'string' },
+    conversations: { type: 'string' },
   },
 });
 const { account } = values;
@@ -29,6 +36,16 @@ const expiresIn = values['expires-in'] === undefined ? undefined : Number(values
 if (expiresIn !== undefined && !(Number.isInteger(expiresIn) && expiresIn > 0)) {
   stop('A lifetime is a whole number of seconds: --expires-in 3600');
 }
+const lists = Object.fromEntries(
+  (['agents', 'classifiers', 'conversations'] as const).flatMap((name) => {
+    const list = values[name]?.split(',').map((one) => one.trim());
+    return list ? [[name, list]] : [];
+  }),
+);
+const { data: only, error } = z.optional(onlySchema).safeParse(Object.keys(lists).length > 0 ? lists : undefined);
+if (error) stop(error.issues.map(({ path, message }) => `--${String(path[0] ?? 'agents')}: ${message}.`).join(' '));
+const wide = only && scopes.find((scope) => !BOUND_SCOPES.includes(scope));
+if (wide) stop(`A bound token has no scopes but ${BOUND_SCOPES.join(' and ')}: leave ${wide} out.`);
 const secret = process.env.SIGNING_SECRET || (await readDevVars()).SIGNING_SECRET;
 if (!secret) {
   stop('There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development.');
@@ -37,7 +54,7 @@ if (!settingsSchema.shape.SIGNING_SECRET.safeParse(secret).success) {
   stop('SIGNING_SECRET must have at least 32 characters: an edge refuses a shorter one.');
 }
 
-const { token } = await mintToken(secret, { account, scopes, expiresIn, label: values.label });
+const { token } = await mintToken(secret, { account, scopes, expiresIn, label: values.label, only });
 console.log(token);
 
 function stop(sentence: string): never {

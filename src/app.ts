@@ -4,6 +4,7 @@ import { accountBackupRoutes } from './accounts/account-backup.route.ts';
 import { accountsRoutes } from './accounts/accounts.route.ts';
 import { refuseRevoked } from './accounts/admission/refuse-revoked.ts';
 import { tokensRoutes } from './accounts/tokens/tokens.route.ts';
+import { visitorsRoutes } from './accounts/tokens/visitors.route.ts';
 import { usageRoutes } from './accounts/usage.route.ts';
 import { agentsRoutes } from './agents/agents.route.ts';
 import { alertsRoutes } from './alerts/alerts.route.ts';
@@ -87,8 +88,9 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
     return errorResponse(error, c.get('requestId'), explained);
   });
   app.use(identify, loopbackOnly, allowOrigins);
-  // These need no credential: health, and webhooks, which need only their signature.
+  // These need no credential: health, webhooks, which need only their signature, and who wants one without a login.
   app.route('/', healthRoutes(options.fetch, options.authenticate));
+  app.route('/', visitorsRoutes());
   const webhooks = webhooksRoutes(options);
   app.route('/', webhooks.receiving);
   for (const path of options.publicPaths ?? []) app.use(path, open);

@@ -6,7 +6,7 @@ import { anchorOf } from '../scripts/guides.ts';
 import type { Verdict } from '../src/delivery/signature.ts';
 import type { ObjectName } from '../src/durable/call-object.ts';
 import { RESOURCES } from '../src/openapi.ts';
-import { readGuide, readGuides } from './support/guides.ts';
+import { readGuide, readGuides, sectionIn } from './support/guides.ts';
 
 const root = new URL('..', import.meta.url);
 const read = (name: string) => readFile(new URL(name, root), 'utf8');
@@ -47,7 +47,7 @@ test('ARCHITECTURE.md is one page, and links every page of the design', async ()
 test.each(DESIGN)('%s ends with what was rejected', async (page) => {
   const headings = [...(await read(page)).matchAll(/^## (.*)$/gm)].map(([, heading]) => heading);
   expect(headings.at(-1)).toBe('Rejected');
-  expect(sectionOf(await read(page), 'Rejected').length).toBeGreaterThan(100);
+  expect(sectionIn(await read(page), 'Rejected').length).toBeGreaterThan(100);
 });
 
 test('the design names each route with its folder and what it needs', async () => {
@@ -123,7 +123,7 @@ describe('the guide for operators on `error_type`', () => {
     const [, types = ''] = /const STATUS = \{([\s\S]*?)\n\}/.exec(await read('src/http/errors.ts')) ?? [];
     const known = [...types.matchAll(/^ {2}(\w+): (\d+),$/gm)].map(([, type, status]) => [type, status]);
     expect(known.length).toBeGreaterThan(10);
-    const rows = [...sectionOf(await readGuide('operating'), 'What callers get').matchAll(/^\| `(\w+)` +\| (\d+)/gm)];
+    const rows = [...sectionIn(await readGuide('operating'), 'What callers get').matchAll(/^\| `(\w+)` +\| (\d+)/gm)];
     expect(rows.map(([, type, status]) => [type, status]).toSorted()).toEqual(known.toSorted());
   });
 
@@ -142,8 +142,8 @@ describe('the guide for operators on `error_type`', () => {
         }
       }
     }
-    const named = namesIn(sectionOf(await readGuide('operating'), 'What only the log says'));
-    const ofCallers = namesIn(sectionOf(await readGuide('operating'), 'What callers get'));
+    const named = namesIn(sectionIn(await readGuide('operating'), 'What only the log says'));
+    const ofCallers = namesIn(sectionIn(await readGuide('operating'), 'What callers get'));
     expect(named.toSorted()).toEqual([...written].filter((name) => !ofCallers.includes(name)).toSorted());
   });
 });
@@ -179,10 +179,3 @@ const FILLED_IN: Readonly<Record<string, readonly string[]>> = {
   'model_${fault.kind}': ['model_refused', 'model_too_long'],
   // biome-ignore-end lint/suspicious/noTemplateCurlyInString: these are texts of the source
 };
-
-/** @returns what stands below a heading, up to the next one. */
-function sectionOf(text: string, heading: string): string {
-  const [, section] = new RegExp(`^#+ ${heading}\\n([\\s\\S]*?)(?=^#|(?![\\s\\S]))`, 'm').exec(text) ?? [];
-  if (section === undefined) throw new TypeError(`There is no ${heading}.`);
-  return section;
-}

@@ -4,15 +4,14 @@ import { byPeriod, PERIODS, type Period } from '../budget/windows.ts';
 import { AlertOutbox } from '../delivery/alert-outbox.ts';
 import type { Alarm } from '../durable/alarm.ts';
 import type { Bindings } from '../durable/bindings.ts';
+import type { CredentialUse } from '../durable/contracts/admission.ts';
 import type { Surroundings } from '../durable/edge-object.ts';
-import { migratedMeta } from '../durable/migrations.ts';
 import { retentionOf } from '../settings/retention.ts';
 import { type Settings, settingsOf } from '../settings/settings.ts';
 import { Versions } from '../versions/version-rows.ts';
 import { Credits } from './credits.ts';
 import { Leases } from './leases/leases.ts';
 import { Ledger } from './ledger/ledger.ts';
-import { LEDGER_MIGRATIONS } from './ledger/tables.ts';
 import { LimitsInForce } from './limits-in-force.ts';
 import { Line } from './line.ts';
 import { BatchList } from './lists/batch-list.ts';
@@ -24,8 +23,10 @@ import { StorageQuota } from './lists/storage-quota.ts';
 import { VersionPublisher } from './publish-versions.ts';
 import { RefusalLog } from './refusal-log.ts';
 import { Credentials } from './tokens/credentials.ts';
+import { RequestCounts } from './tokens/request-counts.ts';
 import { TokensWithLimits } from './tokens/token-limits.ts';
 import { TokenRowCache } from './tokens/token-row-cache.ts';
+import { Visit } from './visit.ts';
 
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
@@ -37,6 +38,7 @@ export class AccountState {
   readonly ledger: Ledger;
   readonly credentials: Credentials;
   readonly limitedTokens: TokensWithLimits;
+  readonly requestCounts: RequestCounts;
   readonly credits: Credits;
   readonly refusals: RefusalLog;
   readonly conversations: ConversationList;
@@ -52,6 +54,7 @@ export class AccountState {
   readonly budget: Budget;
   readonly alarm: Alarm;
   readonly leases: Leases;
+  readonly visit: Visit;
   /** Who waits for money that others hold. */
   readonly line: Line;
   readonly lengths = new AnswerLengths();
@@ -73,9 +76,11 @@ export class AccountState {
     this.now = around.now;
     this.alarm = around.alarm;
     this.line = new Line(around.now);
-    const meta = migratedMeta(ctx.storage, LEDGER_MIGRATIONS);
     this.accountId = ctx.id.name;
-    const ledger = new Ledger(ctx.storage, meta);
+    const ledger = new Ledger(ctx.storage, () => {
+      this.limits.store();
+      this.visit.begin(this.now());
+    });
     this.ledger = ledger;
     const { budget, hasCredit } = recallBudget(ledger, this.now());
     this.budget = budget;
@@ -83,6 +88,7 @@ export class AccountState {
     this.limitedTokens = new TokensWithLimits(ledger, tokenRows, budget.holds);
     this.alerts = new AlertOutbox(ledger, around);
     this.credentials = new Credentials(ledger, tokenRows, this.limitedTokens);
+    this.requestCounts = new RequestCounts(ledger);
     this.credits = new Credits(ledger, hasCredit);
     this.refusals = new RefusalLog(ledger);
     this.conversations = new ConversationList(ledger);
@@ -95,11 +101,19 @@ export class AccountState {
     this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.belongings);
     this.limits = new LimitsInForce(ledger);
     const limits = () => this.limits.limits;
+    this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
     this.leases = new Leases({ account: ctx.id.name, tables: ledger, budget: this.budget, limits }, around);
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);
     ledger.awake();
+  }
+
+  /** Notes that a credential is used, so that it is listed, and its visitor stays. */
+  see(token: CredentialUse, now: number): void {
+    // Visitors are in no list.
+    if (this.visit.isVisitor) this.visit.note(token);
+    else this.credentials.see(token, now);
   }
 
   /** @returns the Worker's bindings. */

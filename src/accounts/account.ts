@@ -18,7 +18,7 @@ import type {
   UsageQuery,
   VersionId,
 } from '../durable/contracts/account.ts';
-import type { AdmissionRequest, CredentialUse } from '../durable/contracts/admission.ts';
+import type { AdmissionRequest, CredentialUse, KeptHold } from '../durable/contracts/admission.ts';
 import type { BatchOrder, BatchSettlement } from '../durable/contracts/batch.ts';
 import type {
   Belonging,
@@ -39,6 +39,7 @@ import { backupOf, restoreAccount } from './account-backup.ts';
 import { AccountState, ALARM_GRAIN_MS } from './account-state.ts';
 import { decideBatch, settleBatch } from './admit-batch.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
+import { endVisit } from './end-visit.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
 import { conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
@@ -96,6 +97,11 @@ export class Account extends EdgeObject implements AccountObject {
    */
   mayAskJson(request: string): string {
     return JSON.stringify(refusalOfCaller(this.#state, JSON.parse(request) as Parameters<typeof refusalOfCaller>[1]));
+  }
+
+  /** @returns what was kept for a request that is not settled; undefined if there is nothing */
+  kept(requestId: string): KeptHold | undefined {
+    return this.#state.ledger.kept(requestId);
   }
 
   /** Does what `settle` does, with JSON texts. */
@@ -353,7 +359,7 @@ export class Account extends EdgeObject implements AccountObject {
   isRevoked(token: CredentialUse): boolean {
     const now = this.#state.advance();
     if (this.#state.credentials.isRevoked(token) || isForgotten(token, now)) return true;
-    this.#state.credentials.see(token, now);
+    this.#state.see(token, now);
     return false;
   }
 
@@ -476,6 +482,7 @@ export class Account extends EdgeObject implements AccountObject {
     const { alarm, alerts, budget, credentials, publisher, refusals } = this.#state;
     alarm.fired();
     const now = this.#state.advance();
+    this.#state.visit.wake(now);
     settleOrphans(this.#state, now);
     raiseAlerts(this.#state);
     credentials.prune(now);
@@ -487,10 +494,20 @@ export class Account extends EdgeObject implements AccountObject {
     refusals.prune(now - retention);
     await tellEnded(this.#state);
     await alerts.send();
+    if (await endVisit(this.#state)) return await this.#end();
     await this.#state.leases.reportChanges();
     await eraseElsewhere(this.#state);
     await tendFiles(this.#state);
     await publisher.publishAll();
+  }
+
+  /** Deletes everything, as if the account had never been. */
+  async #end(): Promise<void> {
+    const deletion = this.around.deleteAll();
+    // In the same step, so that no call comes to a state whose rows are gone.
+    this.#state.isReplaced = true;
+    this.#state = new AccountState(this.ctx, this.around);
+    await deletion;
   }
 
   #isErased({ createdAt }: ConversationReport): boolean {

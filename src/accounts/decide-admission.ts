@@ -1,3 +1,4 @@
+import { HOUR_MS } from '../async/durations.ts';
 import { decide, rangeOf, takeCountRequest, takeFreeRequest } from '../budget/budget.ts';
 import { quotaStatusOf } from '../budget/quota-status.ts';
 import { HELD_RETRY_MS, refusalBy, shortOfMoney } from '../budget/refusals.ts';
@@ -7,6 +8,7 @@ import { ObjectUnreachable } from '../durable/call-object.ts';
 import type {
   AdmissionDecision,
   AdmissionRequest,
+  CredentialUse,
   LimitOwner,
   QuotaStatus,
   Refusal,
@@ -17,6 +19,7 @@ import { type Asking, refusalOfAll } from './admission/may-ask.ts';
 import type { Demand } from './leases/lease.ts';
 import type { Leases } from './leases/leases.ts';
 import { openingOf } from './ledger/settlement.ts';
+import { isFirstTry } from './tokens/request-counts.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
@@ -119,6 +122,8 @@ function payerOf({ leases }: AccountState, request: AdmissionRequest, by: LimitO
 
 /** Notes a refusal, so that it can be looked up. @returns the decision */
 function noteRefusal(state: AccountState, request: AdmissionRequest, decision: AdmissionDecision): AdmissionDecision {
+  // A stranger must not have rows written by being refused.
+  if (state.visit.isVisitor) return decision;
   if (decision.outcome === 'refused') {
     // Where a later try may not cost more, the request was not refused: the try before it is its answer.
     const isLater = (request.earlier ?? 0) > 0 && decision.refusal.by === 'run';
@@ -144,7 +149,7 @@ export async function withLeases<Decision extends { outcome: string }>(
   for (let rounds = 1; isShort(attempt); rounds += 1) {
     try {
       const { leases, demand } = attempt;
-      await Promise.all(leases.map((lease) => state.leases.gain(lease, demand)));
+      await Promise.all(leases.map((lease) => state.leases.gain(lease, demand, rounds === 1)));
     } catch (thrown) {
       // Without the pool nobody knows what others have spent, so the request is refused.
       if (thrown instanceof ObjectUnreachable) return { outcome: 'unreachable' };
@@ -183,7 +188,7 @@ function tryAdmission(
   const now = state.advance();
   if (token) {
     if (state.credentials.isRevoked(token)) return { outcome: 'revoked' };
-    state.credentials.see(token, now);
+    state.see(token, now);
   }
   for (const kind of ['agent', 'prefix'] as const) {
     const { [kind]: ref = '' } = request;
@@ -241,6 +246,8 @@ function placeHold(
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
+  const usedUp = token && refusalOfUsedUp(state, token, requestId, now);
+  if (usedUp) return refuse(state, usedUp, now, token.jti);
   const { repeats, counted, most, earlier } = request;
   const { purses: ofToken = [], models } = limitsOfToken(state, token?.jti);
   const leases = state.leases.of(request);
@@ -274,9 +281,15 @@ function placeHold(
   const hold: Hold = { ...whose, ...granted, model, at: now, deadline: now + HOLD_MS, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   // The row comes first: an id that was used before throws here, before anything has changed.
-  ledger.open(hold, openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }), buckets);
+  ledger.open(
+    hold,
+    openingOf({ ...request, unpriced: !worstCase.known, token: token?.jti, group }),
+    buckets,
+    request.keep,
+  );
   addHold(budget, hold, buckets);
   state.limitedTokens.hold(jti, nanodollars);
+  if (jti !== null) state.requestCounts.add(jti, requestId);
   if (storing) storage.expect(storing, now);
   if (conversation !== undefined) state.conversations.begin(conversation, now, request.parent);
   if (prefix !== undefined) state.publisher.use('prefix', prefix.split('@')[0] ?? '', now);
@@ -285,6 +298,18 @@ function placeHold(
   state.leases.renew(leases, now);
   state.alarm.wakeFor(hold.deadline);
   return admitHeld(state, request, hold, now, leases);
+}
+
+/** @returns the refusal by a token that may make no more requests; undefined for any other. */
+function refusalOfUsedUp(
+  { requestCounts }: AccountState,
+  { jti, maxRequests }: CredentialUse,
+  requestId: string,
+  now: number,
+): Refusal | undefined {
+  if (maxRequests === undefined || jti === undefined || !isFirstTry(requestId)) return undefined;
+  if (requestCounts.of(jti) < maxRequests) return undefined;
+  return { ...refusalBy('requests', 'max_requests', now, now + HOUR_MS, maxRequests, 0, true), by: 'token' };
 }
 
 function admitHeld(

@@ -64,25 +64,30 @@ export function continueRows(state: AccountState, now: number): void {
   if (state.erasing > 0 && eraseRows(state).more) wakeSoon(state, now);
 }
 
-/** Erases what other objects keep for the account: conversations, answers in KV, events in inboxes, its name in pools. */
-export async function eraseElsewhere(state: AccountState): Promise<void> {
+/**
+ * Erases what other objects keep for the account: conversations, answers in KV, events in inboxes, its name in pools.
+ *
+ * @param until erases what was made up to this time; milliseconds since 1970. An account that ends has everything erased, and
+ *   needs no report of it
+ */
+export async function eraseElsewhere(state: AccountState, until = state.erasedUntil): Promise<void> {
   const { accountId } = state;
   if (state.leases.isHandingOver && (await state.leases.handOver())) wakeSoon(state, state.now());
   // Of an account that was never erased nothing is left to erase, and its lists need not be asked.
-  if (accountId === undefined || state.erasedUntil === 0) return;
+  if (accountId === undefined || until === 0) return;
   const { env, conversations, batches, classifications } = state;
   const settings = settingsOf(env);
-  await eraseSome(state, conversations, (id) => {
+  await eraseSome(state, until, conversations, (id) => {
     const place = { account: accountId, id };
-    return conversationStub(env, settings, place).erase(place);
+    return conversationStub(env, settings, place).erase(place, until > state.erasedUntil);
   });
   // A batch only answers that it will be erased. If it runs at the upstream, it is cancelled, and settled when it has ended.
-  await eraseSome(state, batches, (id) => batchStub(env, settings, { account: accountId, id }).erase());
-  await eraseSome(state, classifications, (id) =>
+  await eraseSome(state, until, batches, (id) => batchStub(env, settings, { account: accountId, id }).erase());
+  await eraseSome(state, until, classifications, (id) =>
     classificationStub(env, settings, { account: accountId, id }).erase(),
   );
   await eraseAnswers(state, accountId);
-  await eraseInboxes(state, accountId);
+  await eraseInboxes(state, accountId, until);
 }
 
 /** @returns how many rows are left, and whether more can be erased now. A row with a hold waits for its settlement. */
@@ -95,10 +100,11 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
 /** Asks some objects of a list to erase themselves. Each stays in the list until its object has answered. */
 async function eraseSome(
   state: AccountState,
+  until: number,
   list: ListedRows,
   erase: (id: string) => Promise<unknown>,
 ): Promise<void> {
-  const ids = list.until(state.erasedUntil, ERASED_AT_ONCE);
+  const ids = list.until(until, ERASED_AT_ONCE);
   if (ids.length === 0) return;
   await Promise.allSettled(ids.map((id) => erase(id).then(() => list.forget(id))));
   wakeSoon(state, state.now());
@@ -121,15 +127,15 @@ async function eraseAnswers(state: AccountState, account: string): Promise<void>
 }
 
 /** Asks inboxes to erase what came for this account. Each stays in the list until it has answered that it is done. */
-async function eraseInboxes(state: AccountState, account: string): Promise<void> {
-  const { env, inboxes, erasedUntil } = state;
-  const sources = inboxes.until(erasedUntil);
+async function eraseInboxes(state: AccountState, account: string, until: number): Promise<void> {
+  const { env, inboxes } = state;
+  const sources = inboxes.until(until);
   if (sources.length === 0) return;
   const settings = settingsOf(env);
   for (const source of sources) {
     // An inbox that cannot be reached is asked again by the next alarm.
     const left = await inboxStub(env, settings, source)
-      .erase(account, erasedUntil)
+      .erase(account, until)
       .catch(() => ({ remaining: 1 }));
     if (left.remaining === 0) inboxes.forget(source);
   }

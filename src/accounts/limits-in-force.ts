@@ -8,6 +8,7 @@ import type { Limits, LimitsPatch } from '../settings/limits.schema.ts';
 export class LimitsInForce extends Rows {
   #own: Limits | null;
   #defaults: string;
+  #areStored = true;
   #limits: Limits = {};
   #rules: Rules = rulesOf({});
 
@@ -55,10 +56,18 @@ export class LimitsInForce extends Rows {
     if (defaults === undefined) return;
     const text = JSON.stringify(defaults);
     if (text === this.#defaults) return;
-    // They are stored because settlements and alarms come without them.
-    this.tables.setMeta('defaults', text);
     this.#defaults = text;
     this.#apply();
+    this.#areStored = false;
+    // Whoever only asks an account that does not exist makes none.
+    if (!this.tables.areUnmade) this.store();
+  }
+
+  /** Stores the deployment's limits, if they are not: settlements and alarms come without them. */
+  store(): void {
+    if (this.#areStored) return;
+    this.#areStored = true;
+    this.tables.setMeta('defaults', this.#defaults);
   }
 
   #apply(): void {

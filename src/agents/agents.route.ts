@@ -13,6 +13,7 @@ import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
 import { describedTools } from './described-tools.ts';
 import { findAgent } from './find-agent.ts';
+import { withPartsOfPrefix } from './parts-of-prefix.ts';
 
 /** Makes the routes of agents. An admin stores the deployment's, everybody else those of their account. */
 export function agentsRoutes() {
@@ -24,11 +25,11 @@ export function agentsRoutes() {
       schemas: putAgent,
       maxBytes: MAX_AGENT_BYTES,
       readBody: async (c) => {
-        const json = await readWithTools(c, 'free');
-        if (!Array.isArray(json.tools)) return json;
         const identity = c.get('identity');
-        // What an admin stores belongs to the deployment, and so do the agents that it calls.
+        // What an admin stores belongs to the deployment, and so do the prefix that it takes and the agents that it calls.
         const by = hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+        const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
+        if (!Array.isArray(json.tools)) return json;
         const context = { env: c.env, settings: c.get('settings') };
         return { ...json, tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)) };
       },

@@ -1,5 +1,6 @@
 import { runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
+import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { fallbackModels } from '../settings/limits.schema.ts';
 import { messagesRequest } from '../upstream/messages.schema.ts';
 import { putBodies, refSchema } from '../versions/versions.schema.ts';
@@ -41,6 +42,10 @@ const agentFields = z.strictObject({
       error: 'Input should be a string or a list of text blocks',
     }),
     'The system prompt. What a request says as its `system` comes behind it.',
+  ),
+  prefix: z.optionally(
+    prefixRef,
+    'The stored prefix whose system and tools it takes, in place of its own, at the moment when it is stored: `name`, or `name@version`.',
   ),
   tools: z.optionally(
     z.array(anything),

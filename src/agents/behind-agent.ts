@@ -38,7 +38,8 @@ const SHAPING = [
 ] as const satisfies readonly (keyof AgentFields)[];
 /** Those of them that the API accepts for a token count. */
 const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output_config', 'context_management']);
-const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
+/** The end of what is cached, as a member of a block, a tool, or the request. */
+export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
 
 /**
  * Writes the request that goes up: the few members that the caller decides, then the agent's. The caller's additions to

@@ -23,6 +23,7 @@ export interface FoundAgent extends Readonly<Agent> {
  *
  * @param by who has stored what names the agent: an account, or what stands for the deployment. Only their agents and the
  * deployment's count then, so that nobody can put an agent of theirs in the place of one that an admin's agent calls
+ * @param listed the versions that the caller's token lists
  * @throws ApiError 404 for what does not exist, 503 while it cannot be asked for
  */
 export async function findAgent(
@@ -30,8 +31,9 @@ export async function findAgent(
   { account, scopes }: Pick<Identity, 'account' | 'scopes'>,
   ref: string,
   by = account,
+  listed: readonly string[] = [],
 ): Promise<FoundAgent> {
-  const reader = { account, scopes, accounts: env, store: env.STORE, settings };
+  const reader = { account, scopes, listed, accounts: env, store: env.STORE, settings };
   const { owner, name, hash, value } = await requireStored(AGENTS, reader, ref, [by, DEPLOYMENT]);
   return { ...value, owner, name, hash, version: `${name}@${hash}` };
 }

@@ -17,14 +17,3 @@ export function refuseNarrowing(body: Readonly<Record<string, unknown>>): void {
     'agent_tools: there is no agent here whose tools it could narrow. Name one by `agent`, or leave it out.',
   );
 }
-
-/** @throws ApiError 400 for a request that names an agent, and no conversation */
-export function refuseAgent(headers: Headers, body: Readonly<Record<string, unknown>>): void {
-  if (agentNamed(headers, body) === undefined) {
-    refuseNarrowing(body);
-    return;
-  }
-  throw invalidRequest(
-    'agent: an agent needs a conversation, which keeps its steps. Send `conversation`, with an id of your own.',
-  );
-}

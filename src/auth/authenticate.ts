@@ -1,14 +1,16 @@
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
-import { finalError, invalidRequest, misconfigured } from '../http/errors.ts';
+import { closedToBound, finalError, invalidRequest, misconfigured } from '../http/errors.ts';
 import { withMark } from '../http/headers/request-id.ts';
-import type { Identity } from '../identity/caller.ts';
-import { type Caller, callerSchema, SCOPES, type Scope } from '../identity/identity.ts';
+import { type Caller, callerSchema, type Identity } from '../identity/caller.ts';
+import { nameInRoom, SCOPES, type Scope } from '../identity/identity.ts';
+import { type Only, scopesOfBound } from '../identity/only.ts';
 import { parseTags, TAGS_FORM, tagsOfClaim } from '../identity/tags.ts';
 import { accountMark } from './account-mark.ts';
+import { comesFrom, isOpenToBound } from './bound-routes.ts';
 import type { AppEnv } from './context.ts';
 import { mayBeRebound } from './loopback.ts';
-import { isJwt, refuseSourceAccount, unauthenticated, verifiedBefore, verifyToken } from './verify.ts';
+import { isJwt, refuseOwnAccount, unauthenticated, verifiedBefore, verifyToken } from './verify.ts';
 
 const NO_ACCOUNT = 'This credential names no account: an account has 1 to 128 characters.';
 
@@ -49,15 +51,28 @@ export function authenticate(own?: Authenticate) {
     const requestId = withMark(c.get('requestId'), await accountMark(identity.account, c.get('settings')));
     c.set('requestId', requestId);
     line.request_id = requestId;
-    c.get('share').ofCaller(identity.account);
+    c.get('share').ofCaller(nameInRoom(identity.account));
+    if (identity.only) refuseElsewhere(c, identity.only);
     c.set('identity', tagged(identity, c.req.raw.headers.get('sluice-tags')));
     await next();
   });
 }
 
-/** @throws ApiError 400 for malformed tags in the header. If the token has tags, only those count */
+/** @throws ApiError 403 for a bound token on a route that is closed to it, or from an origin that it does not name */
+function refuseElsewhere(c: Context<AppEnv>, only: Only): void {
+  if (!comesFrom(only, c.req.raw)) {
+    const origins = only.origins?.join(', ');
+    throw closedToBound(`This credential is for pages of ${origins} alone, and is sent by them.`);
+  }
+  if (isOpenToBound(c)) return;
+  throw closedToBound(
+    'This credential may only ask what its token names: POST /messages with an agent, POST /classify with a classifier. This route is closed to it.',
+  );
+}
+
+/** @throws ApiError 400 for malformed tags in the header. If the token has tags or is bound, the header does not count */
 function tagged(identity: Identity, header: string | null): Identity {
-  if (header === null || identity.tags !== undefined) return identity;
+  if (header === null || identity.tags !== undefined || identity.only) return identity;
   const tags = parseTags(header);
   if (tags === undefined) throw invalidRequest(`sluice-tags: ${TAGS_FORM}.`);
   return { ...identity, tags };
@@ -75,13 +90,14 @@ async function identifyBy(own: Authenticate, c: Context<AppEnv>): Promise<Identi
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');
     throw misconfigured(`\`authenticate\` has named a caller that is none: ${fields}.`);
   }
-  const { account, scopes, token, group } = data;
+  const { account, token, group, only } = data;
+  const scopes = scopesOfBound(data.scopes, only);
   const tags = data.tags && tagsOfClaim(data.tags);
-  refuseSourceAccount(account);
-  if (!token) return { account, scopes, token: undefined, tags, group };
+  refuseOwnAccount(account);
+  if (!token) return { account, scopes, token: undefined, tags, group, only };
   const { jti, issued_at, expires_at } = token;
   const known = { jti, issued_at, expires_at, scopes, label: undefined, issuer: 'provider' as const };
-  return { account, scopes, token: known, tags, group };
+  return { account, scopes, token: known, tags, group, only };
 }
 
 function identifyCaller(c: Context<AppEnv>, hasOwn: boolean): Identity | Promise<Identity> {

@@ -22,9 +22,7 @@ export function groupOfClaims(
   if (name === undefined) return undefined;
   const claim = claims[name] ?? [];
   if (issuer === 'edge') return isGroup(claim) ? claim : undefined;
-  const { _claim_names: elsewhere } = claims;
-  // Microsoft Entra leaves out a list that is too long for a token, and says so here.
-  if (isObject(elsewhere) && Object.hasOwn(elsewhere, name)) throw unreadable(name, 'is not in the token itself');
+  if (isLeftOut(claims, name)) throw unreadable(name, 'is not in the token itself');
   const groups: readonly unknown[] = [...new Set(Array.isArray(claim) ? claim : [claim])];
   if (groups.length === 0) return otherwise;
   if (!groups.every(isGroup)) throw unreadable(name, 'must have names of 1 to 128 characters');
@@ -35,6 +33,11 @@ export function groupOfClaims(
   const wins = order.find((group) => groups.includes(group));
   if (wins === undefined) throw unreadable(name, 'names several groups, and none that JWT_GROUP_ORDER has');
   return wins;
+}
+
+/** @returns whether a claim is not in the token itself: Microsoft Entra leaves out a list that is too long, and says so. */
+export function isLeftOut({ _claim_names: elsewhere }: JWTPayload, name: string): boolean {
+  return isObject(elsewhere) && Object.hasOwn(elsewhere, name);
 }
 
 function unreadable(claim: string, why: string): ApiError {

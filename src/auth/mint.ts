@@ -1,6 +1,8 @@
 import { type JWTPayload, SignJWT } from 'jose';
 import { utf8 } from '../http/bytes.ts';
+import type { Session } from '../identity/caller.ts';
 import type { Scope } from '../identity/identity.ts';
+import type { Only } from '../identity/only.ts';
 
 /** What a new token says. */
 export interface MintOptions {
@@ -11,6 +13,12 @@ export interface MintOptions {
   label?: string | undefined;
   /** The tags under which the ledger books its requests. The caller cannot choose others. */
   tags?: Record<string, string> | undefined;
+  /** What it may ask, if it is a bound token. */
+  only?: Only | undefined;
+  /** How it can be renewed. */
+  session?: Session | undefined;
+  /** For a renewed token: the id and the time (seconds since 1970) of the one before, so that revocations hold for both. */
+  renews?: { jti: string; issuedAt: number } | undefined;
 }
 
 export interface MintedCredential {
@@ -35,13 +43,15 @@ export const TOKEN_ALGORITHM = 'HS256';
  * @param secret the setting SIGNING_SECRET
  */
 export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedCredential> {
-  const jti = crypto.randomUUID();
-  const issuedAt = Math.floor(now / 1_000);
+  const second = Math.floor(now / 1_000);
+  const { jti, issuedAt } = options.renews ?? { jti: crypto.randomUUID(), issuedAt: second };
   const expiresIn = options.expiresIn ?? (options.scopes.includes('admin') ? ADMIN_SECONDS : undefined);
-  const expiresAt = expiresIn === undefined ? undefined : issuedAt + expiresIn;
+  const expiresAt = expiresIn === undefined ? undefined : second + expiresIn;
   const claims: JWTPayload = { scope: options.scopes.join(' ') };
   if (options.label !== undefined) claims.label = options.label;
   if (options.tags !== undefined) claims.tags = options.tags;
+  if (options.only !== undefined) claims.only = options.only;
+  if (options.session !== undefined) claims.session = options.session;
   const jwt = new SignJWT(claims)
     .setProtectedHeader({ alg: TOKEN_ALGORITHM, typ: 'JWT' })
     .setSubject(options.account)

@@ -10,13 +10,16 @@ import { getOrMake } from '../cache/get-or-make.ts';
 import { LruCache } from '../cache/lru.ts';
 import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { ApiError, finalError, tryAgain } from '../http/errors.ts';
-import type { Identity, VerifiedToken } from '../identity/caller.ts';
-import { isAccount, isSourceAccount } from '../identity/identity.ts';
+import type { Identity, Session, VerifiedToken } from '../identity/caller.ts';
+import { isAccount, isSourceAccount, isVisitor } from '../identity/identity.ts';
+import { scopesOfBound } from '../identity/only.ts';
 import { tagsOfClaim } from '../identity/tags.ts';
+import { isObject } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
 import { markBy } from './account-mark.ts';
 import { groupOfClaims } from './group-claim.ts';
 import { TOKEN_ALGORITHM } from './mint.ts';
+import { onlyOfClaims } from './only-claim.ts';
 import { PROVIDER_DEFAULT, parseScopes } from './parse-scopes.ts';
 
 /** Algorithms of an identity provider's tokens. All use a private key, since a shared secret would have to be given away. */
@@ -72,11 +75,12 @@ export function unauthenticated(message: string): ApiError {
 }
 
 /**
- * Refuses the account of a source of webhooks. It only pays for webhooks, and nobody may log in as it.
+ * Refuses the account of a source of webhooks, which only pays, and that of a visitor, which has no login.
  *
  * @throws ApiError 401 for such an account
  */
-export function refuseSourceAccount(account: string): void {
+export function refuseOwnAccount(account: string): void {
+  if (isVisitor(account)) throw unauthenticated('This deployment has no visitors, or this account is not one of them.');
   if (!isSourceAccount(account)) return;
   throw unauthenticated('Accounts named `webhook-…` pay for webhooks, and nobody logs in as one. Use another account.');
 }
@@ -167,24 +171,35 @@ async function identityOf(
   if (!isAccount(claims.sub)) {
     throw unauthenticated('This credential names no account: its `sub` must have 1 to 128 characters.');
   }
-  refuseSourceAccount(claims.sub);
+  // The edge mints such an account for nobody but visitors.
+  const visitors = issuer === 'edge' && isVisitor(claims.sub) ? settings.VISITORS : undefined;
+  if (!visitors) refuseOwnAccount(claims.sub);
   const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || scope !== 'admin');
-  const scopes = issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named;
-  const group = groupOfClaims(claims, issuer, settings);
+  const only = onlyOfClaims(claims, issuer, settings);
+  const scopes = scopesOfBound(issuer === 'provider' && named.length === 0 ? PROVIDER_DEFAULT : named, only);
+  const group = visitors?.group ?? groupOfClaims(claims, issuer, settings);
   return {
     account: claims.sub,
     scopes,
     ...(group === undefined ? {} : { group }),
     tags: tagsOfClaim(claims.tags),
+    ...(only && { only }),
     token: {
       jti: isTokenId(claims.jti) ? claims.jti : await idFromHash(token),
       issued_at: claims.iat,
       expires_at: claims.exp,
       scopes,
+      session: issuer === 'edge' ? sessionOf(claims.session) : undefined,
       label: typeof claims.label === 'string' ? claims.label : undefined,
       issuer,
     },
   };
+}
+
+function sessionOf(claim: unknown): Session | undefined {
+  if (!isObject(claim)) return undefined;
+  const { end, seconds } = claim;
+  return typeof end === 'number' && typeof seconds === 'number' ? { end, seconds } : undefined;
 }
 
 /** @returns whether a claim can be an id by which a token is listed and revoked. In a provider's token it may be anything. */

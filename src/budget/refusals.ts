@@ -11,6 +11,8 @@ import { limitName, NEVER, PERIODS } from './windows.ts';
 
 /** Milliseconds after which it is worth asking again for money that other requests hold. */
 export const HELD_RETRY_MS = 2_000;
+/** A shared budget counts as empty if no more than this share is left. */
+const EMPTY_SHARE = 0.01;
 /** The API ends a batch after a day. */
 const LONGEST_BATCH_MS = DAY_MS;
 
@@ -85,11 +87,25 @@ function spendRefusal(purse: Purse, needed: Nanodollars, now: number): Refusal {
   return { ...refusalBy('spend', name, now, resetsAt, needed, left, needed > most), by };
 }
 
+/** @returns the refusal by a shared budget in which next to nothing is left, for whatever request; undefined if there is none */
+export function refusalOfEmpty(purses: readonly Purse[], now: number): Refusal | undefined {
+  const [longest] = purses.filter(isEmptied).sort((one, other) => other.end - one.end);
+  return longest && spendRefusal(longest, 0, now);
+}
+
+function isEmptied({ most, settled }: Purse): boolean {
+  return most - settled <= most * EMPTY_SHARE;
+}
+
+function isShared({ by }: Purse): boolean {
+  return by === 'group' || by === 'deployment';
+}
+
 /**
  * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would tell what others have spent.
  */
 function leftOf(purse: Purse): Nanodollars {
-  return purse.by === 'group' || purse.by === 'deployment' ? 0 : Math.max(0, leftIn(purse));
+  return isShared(purse) ? 0 : Math.max(0, leftIn(purse));
 }
 
 /** @returns the refusal by a bucket. */

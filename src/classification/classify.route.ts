@@ -2,7 +2,9 @@ import type { Context } from 'hono';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { readJson } from '../accounts/admission/read-body.ts';
+import { refuseSpent } from '../accounts/admission/spent-pools.ts';
 import { requireScope } from '../auth/authenticate.ts';
+import { openToBound } from '../auth/bound-routes.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { sha256Hex } from '../http/bytes.ts';
 import { ApiError } from '../http/errors.ts';
@@ -11,6 +13,7 @@ import { validate } from '../http/validate.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
 import { loggedTokens, toUsd } from '../pricing/cost.ts';
 import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
+import { boundClassifier } from './bound-classifier.ts';
 import { classifyRequest } from './classify.schema.ts';
 import type { ClassifyResult } from './classify-answers.schema.ts';
 import { formatAsked, type StreamedResult, streamResults } from './result-stream.ts';
@@ -39,11 +42,13 @@ export function classifyRoutes(
   fetchUpstream: Fetch | undefined,
   byBatch: (c: Context<AppEnv>, work: BatchWork) => Promise<Response>,
 ) {
-  return new Hono<AppEnv>().post('/classify', requireScope('classify'), async (c) => {
+  return new Hono<AppEnv>().post('/classify', openToBound(refuseSpent(requireScope('classify'))), async (c) => {
     const { json, bytes } = await readJson(c, 'price');
-    const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = validate(classifyRequest, json);
+    const request = validate(classifyRequest, json);
+    const { input, inputs, stream, batch, deliver_url: deliverUrl, ...asked } = request;
+    const bound = boundClassifier(c.get('identity'), request, c.req.raw.headers);
     const by = classifyingIn(c, fetchUpstream);
-    const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by);
+    const task = await taskOf({ ...asked, prefix: prefixNamed(c.req.raw.headers, json) }, by, bound);
     c.get('entry').line.model = task.model.slice(0, 128);
     if (batch && inputs) {
       const digest = (await sha256Hex(bytes)) + (c.req.header('sluice-prefix') ?? '');
@@ -64,12 +69,13 @@ export function classifyRoutes(
 
 /** @returns the context in which a request classifies: who pays, and how the upstream is reached */
 export function classifyingIn(c: Context<AppEnv>, fetchUpstream?: Fetch): Classifying {
+  const isBound = c.get('identity').only !== undefined;
   return {
     ...contextOf(c),
     upstream: upstreamOf(c.get('settings'), fetchUpstream),
     signal: c.req.raw.signal,
-    simulate: c.req.header('sluice-simulate'),
-    fallbacks: fallbacksNamed(c.req.raw.headers),
+    simulate: isBound ? undefined : c.req.header('sluice-simulate'),
+    fallbacks: isBound ? undefined : fallbacksNamed(c.req.raw.headers),
   };
 }
 

@@ -1,5 +1,6 @@
-import { isRetryable, SluiceError } from './errors.ts';
+import { isRetryable, mayPass } from './errors.ts';
 import { readLines } from './lines.ts';
+import { MOST_PAUSE_MS, patiently } from './patiently.ts';
 import { pause, pauseBefore } from './pause.ts';
 import type { Batch, BatchDeletion, BatchEstimate, BatchRequest, BatchResult, Page, PageRequest } from './requests.ts';
 import { connectionError, newKey, type Transport } from './transport.ts';
@@ -7,8 +8,6 @@ import { connectionError, newKey, type Transport } from './transport.ts';
 const PATH = '/v1/messages/batches';
 const pathOf = (id: string, rest = '') => `${PATH}/${encodeURIComponent(id)}${rest}`;
 
-/** The longest pause between two questions about a batch, which takes minutes at least. */
-const MOST_PAUSE_MS = 30_000;
 /** After this many failures in a row, waiting is given up. That takes about eight minutes while the machine is awake. */
 const MOST_FAILURES = 20;
 const MOST_CREATE_RETRIES = 2;
@@ -32,22 +31,6 @@ export interface BatchWaitOptions extends BatchOptions {
 export function batchesOf(transport: Transport) {
   const retrieve = (id: string, { signal }: BatchOptions = {}): Promise<Batch> =>
     transport.json(pathOf(id), { signal });
-
-  /** Gets a batch, or gives up a connection that stays silent. */
-  async function retrieveSoon(id: string, signal: AbortSignal | undefined): Promise<Batch> {
-    const connection = new AbortController();
-    const abort = () => connection.abort();
-    const silence = connectionError(new Error('no answer'));
-    const timer = setTimeout(() => connection.abort(silence), transport.patience.silenceMs);
-    signal?.addEventListener('abort', abort);
-    if (signal?.aborted) abort();
-    try {
-      return await retrieve(id, { signal: connection.signal });
-    } finally {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', abort);
-    }
-  }
 
   return {
     /**
@@ -126,7 +109,12 @@ export function batchesOf(transport: Transport) {
      */
     async waitFor(id: string, { signal, onProgress }: BatchWaitOptions = {}): Promise<Batch> {
       for (let asked = 0; ; asked += 1) {
-        const batch = await patiently(() => retrieveSoon(id, signal), mayPass, MOST_FAILURES, signal);
+        const batch = await patiently(
+          () => transport.jsonSoon<Batch>(pathOf(id), { signal }),
+          mayPass,
+          MOST_FAILURES,
+          signal,
+        );
         onProgress?.(batch);
         if (batch.processing_status === 'ended') return batch;
         await pause(pauseBefore(asked, 0, MOST_PAUSE_MS), signal);
@@ -136,27 +124,3 @@ export function batchesOf(transport: Transport) {
 }
 
 export type Batches = ReturnType<typeof batchesOf>;
-
-/** Does some work again while it fails in a way that may pass, with pauses. */
-async function patiently<T>(
-  work: () => Promise<T>,
-  mayPassAway: (thrown: unknown) => thrown is SluiceError,
-  most: number,
-  signal: AbortSignal | undefined,
-): Promise<T> {
-  for (let failures = 0; ; failures += 1) {
-    try {
-      return await work();
-    } catch (thrown) {
-      if (!mayPassAway(thrown) || failures >= most) throw thrown;
-      await pause(pauseBefore(failures, (thrown.retryAfter ?? 0) * 1_000, MOST_PAUSE_MS), signal);
-    }
-  }
-}
-
-/** @returns whether a question that changes nothing may be asked again, even after a limit or an error of the server */
-function mayPass(thrown: unknown): thrown is SluiceError {
-  if (isRetryable(thrown)) return true;
-  if (!(thrown instanceof SluiceError) || thrown.headers?.get('x-should-retry') === 'false') return false;
-  return thrown.status === 429 || (thrown.status ?? 0) >= 500;
-}

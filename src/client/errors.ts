@@ -56,6 +56,13 @@ export function isRetryable(thrown: unknown): thrown is SluiceError {
   return RETRYABLE.includes(thrown.status) && thrown.headers?.get('x-should-retry') !== 'false';
 }
 
+/** @returns whether a question that changes nothing may be asked again, even after a limit or an error of the server */
+export function mayPass(thrown: unknown): thrown is SluiceError {
+  if (isRetryable(thrown)) return true;
+  if (!(thrown instanceof SluiceError) || thrown.headers?.get('x-should-retry') === 'false') return false;
+  return thrown.status === 429 || (thrown.status ?? 0) >= 500;
+}
+
 /** @returns the error of a response, from the edge or from a proxy before it */
 export async function errorIn(response: Response): Promise<SluiceError> {
   const { status, headers } = response;

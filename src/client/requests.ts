@@ -54,7 +54,7 @@ interface Extension {
   conversation?: string;
   /** `name` or `name@version`: the stored beginning of the prompt. */
   prefix?: string;
-  /** `name` or `name@version`: the stored agent that answers. A conversation is needed, which keeps it. */
+  /** `name` or `name@version`: the stored agent that answers. A conversation keeps it. */
   agent?: string;
   /** Of the agent’s tools only these are offered; with `approval` each call of one waits for an approval. */
   agent_tools?: (string | { name: string; approval?: 'always' })[];

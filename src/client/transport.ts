@@ -1,13 +1,15 @@
 import { errorIn, SluiceError } from './errors.ts';
+import { type GetToken, RenewingToken } from './renewing-token.ts';
 
 export interface ClientOptions {
   /** The URL of the edge: `https://edge.example.com`, with a path if it is mounted below one. */
   baseURL: string;
   /**
-   * The credential, or a function that gets one. The function is called at the first request, and again when a token is
-   * refused, so that a short-lived token is renewed even during an answer. An edge in development needs no credential.
+   * The credential, a function that gets one, or that of a `visitor`. The function is called at the first request, and again
+   * when its token ends or is refused, also during an answer. A token that was minted with a `session` is renewed at the edge
+   * instead, until the session ends. An edge in development needs no credential.
    */
-  token?: string | (() => string | Promise<string>);
+  token?: string | GetToken | RenewingToken;
   /** Replaces the global `fetch`. */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
   /** Headers for every request. */
@@ -42,10 +44,12 @@ export interface Call {
 export class Transport {
   readonly patience: Patience;
   readonly #options: ClientOptions;
-  #token: Promise<string> | undefined;
+  readonly #token: RenewingToken | undefined;
 
   constructor(options: ClientOptions) {
     this.#options = options;
+    const { token } = options;
+    this.#token = typeof token === 'function' ? this.renewing(token) : typeof token === 'object' ? token : undefined;
     this.patience = { silenceMs: 45_000, beginMs: 60_000, resumeMs: 600_000, ...options.patience };
   }
 
@@ -57,13 +61,11 @@ export class Transport {
    */
   async send(path: string, call: Call = {}): Promise<Response> {
     const { token } = this.#options;
-    const asked = await this.#tokenNow();
+    const asked = typeof token === 'string' ? token : await this.#token?.get();
     let response = await this.#fetch(path, call, asked);
-    if (response.status === 401 && typeof token === 'function') {
-      // Another request may have renewed the token already.
-      if ((await this.#token) === asked) this.#token = undefined;
+    if (response.status === 401 && this.#token) {
       response.body?.cancel().catch(() => {});
-      response = await this.#fetch(path, call, await this.#tokenNow());
+      response = await this.#fetch(path, call, await this.#token.get(asked));
     }
     if (!response.ok) throw await errorIn(response);
     return response;
@@ -79,16 +81,29 @@ export class Transport {
     }
   }
 
-  async #tokenNow(): Promise<string | undefined> {
-    const { token } = this.#options;
-    if (typeof token !== 'function') return token;
-    const asked = this.#token ?? Promise.resolve().then(token);
-    this.#token = asked;
-    // If getting the token failed, the next request tries again.
-    asked.catch(() => {
-      if (this.#token === asked) this.#token = undefined;
+  /** The same as `json`, but gives up a connection that stays silent. */
+  async jsonSoon<T>(path: string, call: Call): Promise<T> {
+    const { signal } = call;
+    const connection = new AbortController();
+    const abort = () => connection.abort();
+    const silence = connectionError(new Error('no answer'));
+    const timer = setTimeout(() => connection.abort(silence), this.patience.silenceMs);
+    signal?.addEventListener('abort', abort);
+    if (signal?.aborted) abort();
+    try {
+      return await this.json<T>(path, { ...call, signal: connection.signal });
+    } finally {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** @returns a token that is renewed at this edge */
+  renewing(token: GetToken): RenewingToken {
+    return new RenewingToken(token, async (held) => {
+      const bearer = new Transport({ ...this.#options, token: held });
+      return (await bearer.jsonSoon<{ token: string }>('/tokens/renew', { method: 'POST' })).token;
     });
-    return await asked;
   }
 
   async #fetch(path: string, call: Call, token: string | undefined): Promise<Response> {

@@ -1,15 +1,18 @@
 import type { Context } from 'hono';
 import { readToStore } from '../accounts/admission/read-body.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
+import { openToBound } from '../auth/bound-routes.ts';
 import type { AppEnv } from '../auth/context.ts';
-import type { CrossingText, DecisionAnswer } from '../durable/contracts/conversation.ts';
-import { finalError } from '../http/errors.ts';
+import type { BoundCaller, CrossingText, DecisionAnswer } from '../durable/contracts/conversation.ts';
+import { closedToBound, finalError } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
+import type { Identity } from '../identity/caller.ts';
 import { isAccount } from '../identity/identity.ts';
 import { noConversation } from './answers/crossing-answer.ts';
 import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
+import { boundCaller, refuseOtherConversation } from './bound-turn.ts';
 import { isConversationId } from './conversations.schema.ts';
 import { type ConversationCall, callConversation, mountedPath } from './turn-proxy.ts';
 
@@ -17,16 +20,20 @@ import { type ConversationCall, callConversation, mountedPath } from './turn-pro
 export function approvalsRoutes() {
   return new Hono<AppEnv>()
     .use('/conversations/:id/approvals/*', requireScope('messages'))
-    .get('/conversations/:id/approvals', async (c) => {
-      const text = await callNamed<CrossingText>(c, (object) => object.approvals());
+    .get('/conversations/:id/approvals', openToBound(), async (c) => {
+      const by = boundApprover(c.get('identity'));
+      const text = await callNamed<CrossingText>(c, (object) => object.approvals(by));
       return new Response(text, { headers: { 'content-type': 'application/json' } });
     })
-    .post('/conversations/:id/approvals/:approval', async (c) => {
+    .post('/conversations/:id/approvals/:approval', openToBound(), async (c) => {
+      const by = boundApprover(c.get('identity'));
       const decision = validate(decisionRequest, withOneReading(await readToStore(c, 'free'), 'everywhere').json);
+      if (by && decision.input) throw closedToBound('input: a call is approved or denied as the model made it.');
       const { status, turn, body } = await callNamed<DecisionAnswer>(c, (object) =>
         object.decide({
           ...decision,
           id: c.req.param('approval'),
+          by,
           isAdmin: hasScope(c.get('identity'), 'admin'),
           requestId: c.get('requestId'),
         }),
@@ -35,6 +42,12 @@ export function approvalsRoutes() {
       if (status === 202) headers.location = mountedPath(c, `/conversations/${c.req.param('id')}/turns/${turn}`);
       return new Response(body, { status, headers });
     });
+}
+
+/** @returns the caller whose token is bound; undefined for any other @throws ApiError 403 for one that may not decide */
+function boundApprover(identity: Identity): BoundCaller | undefined {
+  if (!identity.only || identity.only.approvals) return boundCaller(identity);
+  throw closedToBound('This credential decides on no calls: its token has no `approvals`.');
 }
 
 /**
@@ -49,6 +62,7 @@ async function callNamed<T>(c: Context<AppEnv>, method: ConversationCall): Promi
     throw finalError('permission_error', 'account: only an admin sees and decides what waits in other accounts.');
   }
   const id = c.req.param('id') ?? '';
+  refuseOtherConversation(identity, id);
   if (!isConversationId(id) || !isAccount(account)) throw noConversation();
   return await callConversation<T>(c, id, method, account);
 }

@@ -52,6 +52,8 @@ export function planTurn(
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
   return nextRequest(request.body, context.transcript, context.settings(), {
     ...{ prefix: taken, agent, betas, isRun: isRun(request) },
+    // What a run asks its subagent is the edge's own.
+    isBound: request.identity.only !== undefined && !request.parent,
   });
 }
 

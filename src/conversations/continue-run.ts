@@ -2,6 +2,7 @@
 
 import type { CalledDecision, DecisionAnswer, Result } from '../durable/contracts/conversation.ts';
 import { finalError } from '../http/errors.ts';
+import { hidesTools } from '../identity/only.ts';
 import type { PlainHeaders } from '../upstream/headers.ts';
 import { failedResult } from './answers/crossing-answer.ts';
 import { answerDecision, storeDecision } from './answers/decide.ts';
@@ -26,7 +27,7 @@ export function decideOn(
     return transcript.together(() => {
       const goesOn = storeDecision(transcript, decision, now());
       const going = goesOn && continueRun(context, { ...goesOn, requestId }, hooks);
-      const value = answerDecision(transcript, id, goesOn !== undefined);
+      const value = answerDecision(transcript, id, goesOn !== undefined, hidesTools(decision.by?.only));
       return { ...(going ? { going } : {}), result: { ok: true, value } };
     });
   } catch (thrown) {

@@ -8,9 +8,11 @@ import { inSteps } from '../async/in-steps.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
 import type {
+  BoundCaller,
   CalledDecision,
   ConversationObject,
   ConversationPlace,
+  CreatedFields,
   CrossingText,
   DecisionAnswer,
   PackedAnswer,
@@ -26,6 +28,8 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { conversationStub } from '../durable/stubs.ts';
 import { room } from '../http/body-room.ts';
 import { toApiError } from '../http/errors.ts';
+import { logFailure } from '../http/log.ts';
+import { hidesTools } from '../identity/only.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answers/answer-turn.ts';
 import {
@@ -42,6 +46,7 @@ import {
   wireError,
 } from './answers/crossing-answer.ts';
 import { awaitsApproval, cancelWaiting, openApprovals } from './answers/decide.ts';
+import { hiddenAnswer } from './answers/hidden-answer.ts';
 import { accountRequestOf } from './answers/object-context.ts';
 import { resumeTurn } from './answers/resume-turn.ts';
 import { subagentOutcomeOf } from './answers/subagent-outcome.ts';
@@ -49,8 +54,9 @@ import { outcomeOfTurn } from './answers/turn-outcome.ts';
 import { reportOfTurn } from './answers/turn-report.ts';
 import { beginAgain, resumeRun } from './begin-again.ts';
 import { beginTurn, planTurn, type ReadRequest, WATCH_MS } from './begin-turn.ts';
+import { refusalOfTurn, refusedToBound, toldToBound } from './bound-turn.ts';
 import { decideOn } from './continue-run.ts';
-import type { ConversationFields, ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
+import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { promptToCount } from './count-prompt.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
 import { importing } from './history/imported-turns.ts';
@@ -89,6 +95,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     },
     // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
     onBroken: (thrown: unknown) => {
+      logFailure({ conversation: this.#transcript.readable?.id ?? '' }, thrown);
       const abort = () => this.ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
       if (!damageIn(thrown)) return abort();
       this.#endDamaged(thrown);
@@ -124,7 +131,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
           ? await takeNamed(this.#context, request.place, request)
           : undefined;
       try {
-        return withAgentNamed(await this.#turn(read, taken), this.#transcript);
+        const answer = withAgentNamed(await this.#turn(read, taken), this.#transcript);
+        return hidesTools(request.identity.only) && !request.parent ? hiddenAnswer(answer) : answer;
       } finally {
         releaseUnused(this.#context, taken?.retained);
       }
@@ -145,23 +153,28 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** Resumes a turn after an event, or the running turn from its beginning. */
-  resume(after: string | undefined): Resumed {
+  resume(after: string | undefined, by?: BoundCaller): Resumed {
     this.#recover();
-    return resumeTurn(this.#context, this.#runner, after);
+    const refused = refusedToBound(by, this.#transcript);
+    if (refused) return { kind: 'error', error: wireError(refused) };
+    return resumeTurn(this.#context, this.#runner, after, hidesTools(by?.only));
   }
 
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */
-  async stop(only: StopQuery = {}): Promise<Result<CrossingText>> {
+  async stop(only: StopQuery = {}, by?: BoundCaller): Promise<Result<CrossingText>> {
     this.#recover();
+    const refused = refusedToBound(by, this.#transcript);
+    if (refused) return failedResult(refused);
     const runner = this.#runner;
     const { id, key } = runner?.turn.row ?? {};
     if (runner && (only.turn ?? id) === id && (only.key ?? key) === key) {
       runner.stop();
       await within(runner.done, STOP_MS);
-      // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
-      return this.#described(this.#currentProfile() ?? this.#transcript.profile);
     }
-    return this.read();
+    // A first turn that was stopped before it said anything leaves no conversation: it is described as it ended.
+    const profile = this.#currentProfile() ?? (runner && this.#transcript.profile);
+    if (by && profile) return { ok: true, value: toldToBound(profile, this.#runner?.turn.row.id) };
+    return this.#described(profile);
   }
 
   /**
@@ -208,8 +221,10 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** @returns the calls that wait for approval, as JSON text. */
-  approvals(): Result<CrossingText> {
-    return this.#currentProfile() ? { ok: true, value: openApprovals(this.#transcript) } : unknownConversation();
+  approvals(by?: BoundCaller): Result<CrossingText> {
+    if (!this.#currentProfile()) return unknownConversation();
+    const refused = refusedToBound(by, this.#transcript);
+    return refused ? failedResult(refused) : { ok: true, value: openApprovals(this.#transcript) };
   }
 
   /** Decides on a call that waits for approval. The last decision of a step begins the turn that goes on. */
@@ -217,6 +232,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const withdrawn = decision.decision === 'approve' && (await withdrawnFrom(this.#context, this.#currentProfile()));
     if (withdrawn) return failedResult(withdrawn);
     if (!this.#currentProfile()) return unknownConversation();
+    const refused = refusedToBound(decision.by, this.#transcript);
+    if (refused) return failedResult(refused);
     const { going = this.#runner, result } = decideOn(this.#context, decision, this.#hooks);
     this.#runner = going;
     this.#maintenance.notePaused();
@@ -224,9 +241,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** @returns a page of messages as JSON text. */
-  messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>> {
+  messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>> {
     if (!this.#currentProfile()) return unknownConversation();
-    const value = pageOfMessages(this.#transcript, page);
+    const refused = refusedToBound(by, this.#transcript);
+    if (refused) return failedResult(refused);
+    const value = pageOfMessages(this.#transcript, page, hidesTools(by?.only));
     return value ? { ok: true, value } : noMessage(page.after_id ?? page.before_id);
   }
 
@@ -239,7 +258,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
   async create(
     place: ConversationPlace,
-    fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'> & Partial<Pick<TurnRequest, 'identity'>>,
+    fields: CreatedFields,
     texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>> {
     const system = texts.system && (await receivedText(texts.system));
@@ -259,6 +278,12 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (!this.#isFree()) {
       releaseUnused(this.#context, taken?.retained);
       return idTaken(place.id);
+    }
+    const by = { account: place.account, only: fields.identity?.only };
+    const refused = refusalOfTurn(by, this.#transcript, undefined, taken);
+    if (refused) {
+      releaseUnused(this.#context, taken?.retained);
+      return failedResult(refused);
     }
     return await this.#storing(storeCreated(this.#context, place, fields, { system, tools, history }, taken));
   }
@@ -285,9 +310,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** Copies the history, up to the turn that `at` belongs to, into another conversation of the same account. */
-  async fork(to: string, at: string | undefined): Promise<Result<CrossingText>> {
+  async fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>> {
     const profile = this.#currentProfile();
     if (!profile) return unknownConversation();
+    const refused = refusedToBound(by, this.#transcript);
+    if (refused) return failedResult(refused);
     // Its first turn is running: there is nothing to copy yet.
     if (!profile.exists && this.#runner) return failedResult(conflict(profile.id, this.#runner.turn.row.id));
     const texts = copyLines(this.#transcript, profile, at);
@@ -299,7 +326,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
   /** @returns the history as the lines that another deployment can restore. */
   backup(): Result<ReadableStream<Uint8Array>> {
     const profile = this.#currentProfile();
-    const value = profile && backupLines(this.#transcript, profile);
+    // While its first turn runs, there is nothing to keep yet.
+    const value = profile?.exists && backupLines(this.#transcript, profile);
     return value ? { ok: true, value } : unknownConversation();
   }
 
@@ -327,11 +355,12 @@ export class Conversation extends EdgeObject implements ConversationObject {
    * Deletes everything, and repeats the report to the account until it is confirmed. What is damaged is deleted unread.
    *
    * @param place whose conversation this is, which its own rows may not say any more
+   * @param ends whether its account ends, and needs no report
    * @returns whether the conversation existed
    */
-  async erase(place: ConversationPlace | undefined = this.#transcript.readable): Promise<boolean> {
+  async erase(place: ConversationPlace | undefined = this.#transcript.readable, ends = false): Promise<boolean> {
     try {
-      return await this.#erase();
+      return await this.#erase(ends);
     } catch (thrown) {
       if (!place) throw thrown;
       this.#maintenance.noteDamage(thrown);
@@ -340,10 +369,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     }
   }
 
-  async #erase(): Promise<boolean> {
+  async #erase(ends: boolean): Promise<boolean> {
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return false;
+    if (ends && (await this.#maintenance.end())) return true;
     const existed = profile.exists || this.#runner !== undefined;
     if (this.#runner) {
       this.#runner.stop();
@@ -407,10 +437,12 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#recover();
     // What a deletion has left is done now: who was told that it is gone may begin anew at once.
     if (this.#transcript.profile?.deleted) await this.#maintenance.clear();
+    this.#checkBound(request, taken);
     const findRepeated = () => findRepeatedTurn(this.#transcript, request, this.now());
     if (findRepeated() || this.#runner || this.#isInTransit || awaitsApproval(this.#transcript)) {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
-      // While the account was asked, the other turn may have ended or failed: look again.
+      // While the account was asked, the other turn may have ended or failed, and a copy may be there: look again.
+      this.#checkBound(request, taken);
       const repeated = findRepeated();
       if (repeated) return await answerRepeated(this.#context, this.#runner, repeated, request);
       refuseBusy(this.#transcript, this.#runner, this.#isInTransit);
@@ -478,6 +510,16 @@ export class Conversation extends EdgeObject implements ConversationObject {
   #present(): Profile | undefined {
     const { profile } = this.#transcript;
     return profile?.exists || this.#runner ? profile : undefined;
+  }
+
+  /** @throws ApiError 403 for a bound token that may not use this conversation */
+  #checkBound(request: TurnRequest, taken: Taken | undefined): void {
+    if (!request.identity.only || request.parent) return;
+    const present = this.#present();
+    // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
+    if (namesBeginning(request) && !taken && !present) throw interruptedCall();
+    const refused = refusalOfTurn(request.identity, this.#transcript, present, taken);
+    if (refused) throw refused;
   }
 
   get #isInTransit(): boolean {

@@ -4,11 +4,12 @@ import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { pauseAfterBody, readToStore } from '../accounts/admission/read-body.ts';
 import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
+import { openToBound } from '../auth/bound-routes.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { callAccount } from '../durable/call-account.ts';
 import type { CrossingText, Resumed } from '../durable/contracts/conversation.ts';
 import type { JsonBody } from '../http/body/json-body.ts';
-import { ApiError, invalidRequest } from '../http/errors.ts';
+import { ApiError, invalidRequest, refuseOtherMembers } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { withOneReading } from '../http/read-json.ts';
@@ -17,6 +18,7 @@ import { memberTexts } from '../json/edit.ts';
 import { idsNamed } from '../upstream/request/named-ids.ts';
 import { crossingText, noConversation } from './answers/crossing-answer.ts';
 import { streamedTurn } from './answers/turn-stream.ts';
+import { boundAgent, boundCaller, CREATED_MEMBERS, refuseOtherConversation, toldToBound } from './bound-turn.ts';
 import {
   conversationsQuery,
   createConversation,
@@ -49,7 +51,7 @@ export function conversationsRoutes() {
       const page = { ...readPage(c.req.query()), ...validate(conversationsQuery, c.req.query()) };
       return c.json(await accountOf(c, c.get('identity').account)((account) => account.conversations(page)));
     })
-    .post('/conversations', async (c) => await createWith(c))
+    .post('/conversations', openToBound(), async (c) => await createWith(c))
     .get('/conversations/:id', async (c) => json(await callConversation(c, idOf(c), (object) => object.read())))
     .patch('/conversations/:id', async (c) => {
       const body = await bodyOf(c);
@@ -67,7 +69,7 @@ export function conversationsRoutes() {
       if (!(await orAgain(async (again) => (await erase()) || again))) throw noConversation();
       return c.json({ type: 'conversation_deleted', id });
     })
-    .get('/conversations/:id/messages', async (c) => await messagesPage(c))
+    .get('/conversations/:id/messages', openToBound(), async (c) => await messagesPage(c))
     .get('/conversations/:id/turns/:turn', async (c) =>
       json(await callConversation<CrossingText>(c, idOf(c), (object) => object.turnReport(c.req.param('turn')))),
     )
@@ -80,10 +82,11 @@ export function conversationsRoutes() {
       const lines = withErrorLine(body, c.get('requestId'), (work) => c.get('entry').during(work));
       return new Response(lines, { headers: { 'content-type': 'application/jsonl' } });
     })
-    .get('/conversations/:id/stream', (c) => resume(c))
-    .post('/conversations/:id/stop', async (c) => {
+    .get('/conversations/:id/stream', openToBound(), (c) => resume(c))
+    .post('/conversations/:id/stop', openToBound(), async (c) => {
       const only = validate(stopQuery, c.req.query());
-      return json(await callConversation(c, idOf(c), (object) => object.stop(only)));
+      const id = boundIdOf(c);
+      return json(await callConversation(c, id, (object) => object.stop(only, boundCaller(c.get('identity')))));
     })
     .post('/conversations/:id/rewind', async (c) => {
       const { before } = validate(rewindRequest, (await bodyOf(c)).json);
@@ -91,31 +94,37 @@ export function conversationsRoutes() {
       refuseSubagent(id);
       return json(await callConversation(c, id, (object) => object.rewind(before)));
     })
-    .post('/conversations/:id/fork', async (c) => {
+    .post('/conversations/:id/fork', openToBound(), async (c) => {
       const { at, id = newConversationId() } = validate(forkRequest, (await bodyOf(c)).json);
       if (id === c.req.param('id'))
         throw invalidRequest('id: a conversation cannot be its own copy. Choose another id.');
-      const from = idOf(c);
+      const from = boundIdOf(c);
+      refuseOtherConversation(c.get('identity'), id);
       const quotaStatus = await admitFree(c, { conversation: id, bytes: 0, copyOf: from });
-      return json(await storing(c, id, (object) => object.fork(id, at), from), 201, quotaStatus);
+      const by = boundCaller(c.get('identity'));
+      const copied = await storing(c, id, (object) => object.fork(id, at, by), from);
+      return json(by ? toldToBound({ id }) : copied, 201, quotaStatus);
     });
 }
 
 /** Makes a conversation, perhaps with what has been said elsewhere. */
 async function createWith(c: Context<AppEnv>): Promise<Response> {
   const body = await bodyOf(c);
+  const identity = c.get('identity');
+  if (identity.only) refuseOtherMembers(Object.keys(body.json), CREATED_MEMBERS, 'agent');
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
   const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
-  checkRun({ tools }, c.get('identity'), c.get('settings'));
+  checkRun({ tools }, identity, c.get('settings'));
   await pauseAfterBody(body);
   // Later turns only check what is new in them.
   await checkOwned(contextOf(c), idsNamed(body.json));
   const texts = memberTexts(body.text);
   const id = fields.id ?? newConversationId();
+  refuseOtherConversation(identity, id);
   checkRetention(c, fields.retention_seconds);
   const quotaStatus = await admitFree(c, { conversation: id, bytes: body.bytes.length });
-  const place = { account: c.get('identity').account, id };
-  const asked = { ...fields, identity: c.get('identity') };
+  const place = { account: identity.account, id };
+  const asked = { ...fields, ...boundAgent(identity, fields.agent), identity };
   const given = (name: 'system' | 'tools' | 'messages') => {
     const text = texts.get(name);
     return text === undefined ? {} : { [name]: crossingText(text) };
@@ -123,14 +132,18 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   const created = await storing(c, id, (object) =>
     object.create(place, asked, { ...given('system'), ...given('tools'), ...given('messages') }),
   );
-  return json(created, 201, quotaStatus);
+  return json(identity.only ? toldToBound({ id }) : created, 201, quotaStatus);
 }
 
 async function messagesPage(c: Context<AppEnv>): Promise<Response> {
   const { pending, view, if_absent } = validate(historyQuery, c.req.query());
   const page = { ...readPage(c.req.query()), pending: pending === 'true', view };
   const mayBeAbsent = if_absent && page.after_id === undefined && page.before_id === undefined;
-  const body = await callConversation<ReadableStream<Uint8Array>>(c, idOf(c), (object) => object.messages(page)).catch(
+  const id = boundIdOf(c);
+  const by = boundCaller(c.get('identity'));
+  // What the edge and the model say to each other is no business of a page.
+  if (by) page.view = 'shown';
+  const body = await callConversation<ReadableStream<Uint8Array>>(c, id, (object) => object.messages(page, by)).catch(
     (thrown: unknown) => {
       if (mayBeAbsent && thrown instanceof ApiError && thrown.status === 404) return undefined;
       throw thrown;
@@ -141,10 +154,12 @@ async function messagesPage(c: Context<AppEnv>): Promise<Response> {
 }
 
 async function resume(c: Context<AppEnv>): Promise<Response> {
-  const id = idOf(c);
+  const id = boundIdOf(c);
   const { after: queried, if_absent } = validate(resumeQuery, c.req.query());
   const after = c.req.header('last-event-id') ?? queried;
-  const resumed = await callOwn<Resumed>(c, id, (object) => object.resume(after === '' ? undefined : after));
+  const resumed = await callOwn<Resumed>(c, id, (object) =>
+    object.resume(after === '' ? undefined : after, boundCaller(c.get('identity'))),
+  );
   switch (resumed.kind) {
     case 'stream': {
       const entry = c.get('entry');
@@ -183,6 +198,13 @@ async function storing(c: Context<AppEnv>, id: string, method: ConversationCall,
 function idOf(c: Context<AppEnv>): string {
   const id = c.req.param('id') ?? '';
   if (!isConversationId(id)) throw noConversation();
+  return id;
+}
+
+/** The same on a route that is open to bound tokens. @throws ApiError 403 for one that such a token may not use */
+function boundIdOf(c: Context<AppEnv>): string {
+  const id = idOf(c);
+  refuseOtherConversation(c.get('identity'), id);
   return id;
 }
 

@@ -6,9 +6,10 @@ import { toApiError } from '../http/errors.ts';
 import { failedResult, receivedText } from './answers/crossing-answer.ts';
 import { accountRequestOf } from './answers/object-context.ts';
 import { checkNamed } from './begin-turn.ts';
+import { refusalOfTurn } from './bound-turn.ts';
 import { nextRequest } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
-import { retainedAgent, withdrawnFrom } from './retained-agent.ts';
+import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from './retained-agent.ts';
 import { layRetained } from './retained-prefix.ts';
 import type { Profile } from './storage/rows.ts';
 
@@ -20,9 +21,12 @@ export async function promptToCount(
 ): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
   try {
     const body = await receivedText(request.body);
+    const { only } = request.identity;
     const profile = present();
-    if (!profile?.exists) return undefined;
-    return { ok: true, value: await buildPrompt(context, profile, { ...request, body }) };
+    if (!profile?.exists && !only) return undefined;
+    // A bound token is told only what a turn of its own would come to: the object looks at it all.
+    const taken = only && !profile ? await takeNamed(context, request.place, request) : undefined;
+    return { ok: true, value: await buildPrompt(context, present, { ...request, body }, taken) };
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
     const refused = await refuseRevokedCaller(accountRequestOf(context, request.identity)).catch(toApiError);
@@ -33,15 +37,26 @@ export async function promptToCount(
 /** @throws ApiError as planning a turn does */
 async function buildPrompt(
   context: ConversationContext,
-  profile: Profile,
+  present: () => Profile | undefined,
   asked: PromptRequest & { body: string },
+  taken: Taken | undefined,
 ): Promise<ReadableStream<Uint8Array>> {
-  checkNamed(profile, asked);
-  const withdrawn = await withdrawnFrom(context, profile);
+  const { identity, body } = asked;
+  const allowed = () => {
+    const refused = refusalOfTurn(identity, context.transcript, present(), taken);
+    if (refused) throw refused;
+    return present();
+  };
+  const before = allowed();
+  if (before) checkNamed(before, asked);
+  const withdrawn = await withdrawnFrom(context, before);
   if (withdrawn) throw withdrawn;
-  const { account, prefix: retained } = profile;
-  const agent = retainedAgent(context);
-  const request = nextRequest(asked.body, context.transcript, context.settings(), { agent, counts: true });
+  // Meanwhile there may be another conversation of this id.
+  const profile = allowed();
+  const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
+  const isBound = identity.only !== undefined;
+  const request = nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound });
+  const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
   return new Blob([bytes]).stream();
 }

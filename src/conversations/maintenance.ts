@@ -211,7 +211,7 @@ export class Maintenance {
 
   /** Deletes everything once the conversation is deleted and the account has confirmed all reports. */
   async clear(): Promise<void> {
-    const { transcript, isBusy, deleteAll } = this.#object;
+    const { transcript, isBusy } = this.#object;
     if (isBusy() || transcript.profile?.exists) return;
     this.#deleteExpired();
     await this.#confirmPending();
@@ -240,9 +240,31 @@ export class Maintenance {
       return;
     }
     if (isBusy() || transcript.profile?.exists) return;
-    // A turn that begins after a wait would be deleted.
-    const deleted = deleteAll();
-    transcript.forget();
+    await this.#deleteRows();
+  }
+
+  /**
+   * Deletes everything in one step, for an account that ends and needs no report.
+   *
+   * @returns false if there is still something to tell. Then nothing has changed
+   */
+  async end(): Promise<boolean> {
+    const { transcript, isBusy } = this.#object;
+    const isOpen = () =>
+      isBusy() ||
+      this.settlements.isOpen ||
+      transcript.has("turns where settled = 0 or status = 'running'") ||
+      transcript.deliveries.next() !== undefined;
+    const { prefix } = transcript.profile ?? {};
+    if (isOpen() || (prefix && !(await this.#release(prefix))) || isOpen()) return false;
+    await this.#deleteRows();
+    return true;
+  }
+
+  /** Deletes all rows. What begins after a wait would be deleted, so nobody waits before. */
+  async #deleteRows(): Promise<void> {
+    const deleted = this.#object.deleteAll();
+    this.#object.transcript.forget();
     await deleted;
   }
 

@@ -33,6 +33,7 @@ interface NamedBeginning {
   prefix?: string | undefined;
   agent?: string | undefined;
   agentOwner?: string | undefined;
+  agentListed?: readonly string[] | undefined;
   /** Who asks, and so may name another version than the current one. */
   identity?: Pick<Identity, 'scopes'>;
 }
@@ -61,13 +62,13 @@ export async function takeNamed(
   named: NamedBeginning,
 ): Promise<Taken | undefined> {
   refuseBoth(named);
-  const { prefix, agent, agentOwner } = named;
+  const { prefix, agent, agentOwner, agentListed } = named;
   const { account } = place;
   const { scopes = [] } = named.identity ?? {};
   if (prefix !== undefined) return await takePrefix(context, place, prefix, scopes);
   if (agent === undefined) return undefined;
   const around = { env: context.env, settings: context.settings() };
-  const found = await findAgent(around, { account, scopes }, agent, agentOwner);
+  const found = await findAgent(around, { account, scopes }, agent, agentOwner, agentListed);
   const { owner, name, hash, text, definition } = found;
   const { model, max_tokens: maxTokens } = definition;
   return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, runs: undefined };

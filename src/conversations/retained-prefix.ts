@@ -7,6 +7,7 @@ import { invalidRequest } from '../http/errors.ts';
 import { logFailure } from '../http/log.ts';
 import { sizeOf } from '../http/read-json.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
+import { parseRef } from '../identity/version-ref.ts';
 import { expand } from '../prefixes/prefix.ts';
 import { PREFIXES } from '../prefixes/prefix-kind.ts';
 import { RequestBody } from '../upstream/request/request-body.ts';
@@ -18,7 +19,6 @@ import {
   unknownVersion,
   withdrawn,
 } from '../versions/find-stored.ts';
-import { parseRef } from '../versions/versions.schema.ts';
 import { accountRequestOf, type ObjectContext } from './answers/object-context.ts';
 import { type PrefixDefaults, tooLargeToSend } from './history/next-request.ts';
 import { type RetainedAgent, type RetainedPrefix, refOf } from './storage/rows.ts';

@@ -31,6 +31,7 @@ import { queryOf } from '../upstream/relay.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { unpack } from './answers/crossing-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './answers/turn-stream.ts';
+import { boundAgent, plainHeaders, plainRequest, refuseOtherConversation } from './bound-turn.ts';
 import { backgroundTurn, conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
 import { checkRun } from './runs/check-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
@@ -70,6 +71,10 @@ export async function proxyTurn(
   const entry = c.get('entry');
   entry.line.conversation = id;
   refuseSubagent(id);
+  refuseOtherConversation(identity, id);
+  const isBound = identity.only !== undefined;
+  const caller = isBound ? plainHeaders(c.req.raw.headers) : c.req.raw.headers;
+  if (isBound) body = plainRequest(body);
   const fields = validate(conversationRequest, body.json);
   if ((fields.thread ?? null) !== null) throw invalidRequest(TWO_HISTORIES);
   checkRun(fields, identity, c.get('settings'));
@@ -80,7 +85,6 @@ export async function proxyTurn(
   // A turn in the background runs like a stream whose reader has left.
   const stream = background || (fields.stream === undefined ? streamByDefault : fields.stream === true);
   const place = { account: identity.account, id };
-  const caller = c.req.raw.headers;
   const request: Omit<TurnRequest, 'body' | 'again'> = {
     place,
     requestId: c.get('requestId'),
@@ -88,16 +92,16 @@ export async function proxyTurn(
     identity: { ...identity, user: await endUserOf(body) },
     hash: await sha256Hex(body.bytes),
     key: idempotencyKeyOf(caller),
-    retried: Number(caller.get('x-stainless-retry-count')) >= 1,
+    retried: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
     stream,
     background,
     retry,
     deliverUrl: deliver_url,
     prefix: prefixNamed(caller, body.json),
-    agent: agentNamed(caller, body.json),
+    ...boundAgent(identity, agentNamed(caller, body.json)),
     fallbacks: fallbacksNamed(caller),
-    headers: await headersToObject(c),
-    query: queryOf(c.req.raw.url),
+    headers: await headersToObject(c, caller),
+    query: isBound ? '' : queryOf(c.req.raw.url),
   };
   const taken = await withUserId(withOneReading(body, 'everywhere'), c.get('settings'), identity.account);
   const answer = await callTurn(c, request, taken);
@@ -201,16 +205,18 @@ export async function orAgain<T>(call: (again: boolean) => Promise<T>): Promise<
  */
 export async function countedPromptOf(
   c: Context<AppEnv>,
+  caller: Headers,
   request: JsonBody,
   id: string,
 ): Promise<JsonBody | undefined> {
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
-  const prefix = prefixNamed(c.req.raw.headers, request.json);
-  const agent = agentNamed(c.req.raw.headers, request.json);
+  refuseOtherConversation(identity, id);
+  const prefix = prefixNamed(caller, request.json);
+  const named = boundAgent(identity, agentNamed(caller, request.json));
   const place = { account: identity.account, id };
   const prompt = await callOwn<Result<ReadableStream<Uint8Array>> | undefined>(c, id, (object) =>
-    object.prompt({ place, identity, prefix, agent, body: bodyFor(request) }),
+    object.prompt({ place, identity, prefix, ...named, body: bodyFor(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw apiErrorOf(c, prompt.error);
@@ -251,8 +257,7 @@ function idempotencyKeyOf(caller: Headers): string | undefined {
 }
 
 /** @returns the caller's headers that go up, without any credential. */
-async function headersToObject(c: Context<AppEnv>): Promise<PlainHeaders> {
-  const caller = c.req.raw.headers;
+async function headersToObject(c: Context<AppEnv>, caller: Headers): Promise<PlainHeaders> {
   const headers = headersUp(caller, '', c.get('settings').FORWARD_HEADERS);
   delete headers['x-api-key'];
   const key = await keyUp(caller, c.get('identity').account);

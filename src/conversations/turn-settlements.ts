@@ -1,8 +1,7 @@
 /** Settles the turns of a conversation until the account has confirmed each one, also turns that began before a crash. */
 
-import { UNKNOWN_GRANT } from '../accounts/admission/book-outcome.ts';
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
-import { requestMeterOf } from '../accounts/admission/request-meter.ts';
+import { keptMeterOf, requestMeterOf } from '../accounts/admission/request-meter.ts';
 import { DAY_MS, MINUTE_MS } from '../async/durations.ts';
 import { within } from '../async/timeout.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
@@ -99,10 +98,8 @@ export class TurnSettlements {
   meterOf(row: TurnRow): Pick<RequestMeter, 'settle'> {
     const account = this.#object.transcript.profile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
-    return requestMeterOf(
-      { ...accountRequestOf(this.#object, { account }), requestId, model: row.model },
-      row.grant ?? UNKNOWN_GRANT,
-    );
+    const request = { ...accountRequestOf(this.#object, { account }), requestId, model: row.model };
+    return row.grant ? requestMeterOf(request, row.grant) : keptMeterOf(request);
   }
 
   /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */

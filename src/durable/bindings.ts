@@ -17,5 +17,7 @@ export interface Bindings {
   CLASSIFICATION: DurableObjectNamespace<ClassificationObject>;
   /** The queue with the ids of webhook events to work on. */
   QUEUE: Queue<string>;
+  /** Counts new visitors by their address; absent where there are none. */
+  VISITOR_BRAKE?: RateLimit;
   [setting: string]: unknown;
 }

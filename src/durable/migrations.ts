@@ -38,9 +38,14 @@ export function migrate(
   }
 }
 
-/** Brings an object's tables to the newest version. @returns the values of the table `meta` after that, by key */
+/**
+ * Brings an object's tables to the newest version, if it has tables.
+ *
+ * @returns the values of the table `meta` after that, by key; empty if there are no tables
+ */
 export function migratedMeta(storage: DurableObjectStorage, migrations: readonly Migration[]): Map<string, string> {
   const meta = readMeta(storage.sql);
+  if (meta.size === 0) return meta;
   migrate(storage, migrations, meta);
   // A step may have written to this table.
   return meta.get('schema_version') === String(migrations.at(-1)?.version) ? meta : readMeta(storage.sql);

@@ -34,18 +34,42 @@ interface PagedRows {
   edge?: string;
 }
 
+/** A query of no rows, for tables that do not exist. */
+const NOTHING = 'select 1 where false';
+
 /** Runs an object's SQL, synchronously, and counts the rows that are written. */
 export class Tables {
   /** Rows that this instance has written. The platform bills them, and tests compare them. */
   rowsWritten = 0;
   protected readonly storage: DurableObjectStorage;
+  #make: (() => void) | undefined;
 
-  constructor(storage: DurableObjectStorage) {
+  /** @param make makes the tables where they do not exist. It is called before the first row; until then nothing is found */
+  constructor(storage: DurableObjectStorage, make?: () => void) {
     this.storage = storage;
+    this.#make = make;
+  }
+
+  /** @returns whether the tables do not exist yet, because nothing was ever written. */
+  get areUnmade(): boolean {
+    return this.#make !== undefined;
+  }
+
+  /** @returns whether there are tables for a statement. The first row makes them; else there is nothing to change or to read */
+  #hasTablesFor(statement: string): boolean {
+    if (this.#make && statement.startsWith('insert')) this.#makeTables();
+    return this.#make === undefined;
+  }
+
+  #makeTables(): void {
+    const make = this.#make;
+    this.#make = undefined;
+    make?.();
   }
 
   /** Runs one statement. @returns how many rows it has written */
   write(statement: string, ...bindings: SqlStorageValue[]): number {
+    if (!this.#hasTablesFor(statement)) return 0;
     const { rowsWritten } = this.storage.sql.exec(statement, ...bindings);
     this.rowsWritten += rowsWritten;
     return rowsWritten;
@@ -87,7 +111,7 @@ export class Tables {
 
   /** @returns the rows of one query, which are read one after the other: who has enough stops. */
   select<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
-    return this.storage.sql.exec<Row>(query, ...bindings);
+    return this.#make ? this.storage.sql.exec<Row>(NOTHING) : this.storage.sql.exec<Row>(query, ...bindings);
   }
 
   /** @returns whether there are such rows. @param from the text after `from`: a table and its condition */
@@ -117,6 +141,7 @@ export class Tables {
    * @returns the number that a statement selects or returns: the first column of its first row; undefined if there is none.
    */
   figure(query: string, ...bindings: SqlStorageValue[]): number | undefined {
+    if (!this.#hasTablesFor(query)) return undefined;
     const cursor = this.storage.sql.exec(query, ...bindings);
     const [row = []] = [...cursor.raw()];
     this.rowsWritten += cursor.rowsWritten;
@@ -142,6 +167,8 @@ export class Tables {
 
   /** Runs statements in one transaction: stores all of them, or none. */
   together<T>(change: () => T): T {
+    // Within the transaction they would be undone with it.
+    this.#makeTables();
     return this.storage.transactionSync(change);
   }
 }

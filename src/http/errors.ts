@@ -87,6 +87,16 @@ export function finalError(type: ErrorType, message: string, options?: Omit<Erro
   return new ApiError(type, message, { ...options, headers: DO_NOT_RETRY });
 }
 
+/** @returns the 403 for what a bound token may not do. */
+export function closedToBound(message: string): ApiError {
+  return finalError('permission_error', `${message} (The token of this request is bound.)`);
+}
+
+/** @throws ApiError 403 for the first of a bound token's members that is none of these. @param by who decides all others */
+export function refuseOtherMembers(names: Iterable<string>, allowed: ReadonlySet<string>, by: string): void {
+  for (const name of names) if (!allowed.has(name)) throw closedToBound(`${name}: only the ${by} decides this.`);
+}
+
 /** @returns a 400: the caller must change the request. */
 export function invalidRequest(message: string, options?: ErrorOptions): ApiError {
   return new ApiError('invalid_request_error', message, options);

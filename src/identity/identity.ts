@@ -1,6 +1,3 @@
-import * as z from '../http/zod.ts';
-import { tagsSchema } from './tags.ts';
-
 /** What a credential may do. `admin` includes the others. */
 export const SCOPES = ['messages', 'classify', 'prefixes', 'tools', 'admin'] as const;
 
@@ -34,35 +31,22 @@ export function isSourceAccount(name: string): boolean {
   return name.startsWith(SOURCE_ACCOUNT);
 }
 
-/** `z.readonly` would do the same and freeze them, but adds too much code. */
-const scopesSchema: z.ZodMiniType<readonly Scope[], readonly Scope[]> = z.array(z.enum(SCOPES));
+const VISITOR = 'visitor:';
 
-/** The form in which a Worker's own `authenticate` says who asks. */
-export const callerSchema = z.strictObject({
-  account: z.described(
-    z.custom<string>(isAccount, 'must be 1 to 128 characters'),
-    'Whose budget, conversations and prefixes these are.',
-  ),
-  scopes: z.described(z._default(scopesSchema, ['messages', 'classify']), 'What the caller may do.'),
-  group: z.optionally(
-    z.custom<string>(isGroup, 'must be 1 to 128 characters'),
-    'Whose shared budget pays too, unless an admin has chosen another group.',
-  ),
-  token: z.optionally(
-    z.strictObject({
-      jti: z.described(z.string().check(z.minLength(1), z.maxLength(256)), 'Its own id, not the credential itself.'),
-      issued_at: z.optionally(z.int(), 'Seconds since 1970; without it, revoking all revokes it for ever.'),
-      expires_at: z.optionally(z.int(), 'Seconds since 1970; the edge lists it until then, and refuses nothing by it.'),
-    }),
-    'The credential, if it shall be listed and revocable at this edge.',
-  ),
-  tags: z.optionally(
-    tagsSchema,
-    'What the ledger books its requests under; without them the header `sluice-tags` says so.',
-  ),
-});
+/** @returns the account of a visitor. @param mark 32 hexadecimal digits */
+export function visitorAccount(mark: string): string {
+  return VISITOR + mark;
+}
 
-export type Caller = z.input<typeof callerSchema>;
+/** @returns whether an account is a visitor's: the edge has made it for somebody without a login, and lets it end. */
+export function isVisitor(account: string): boolean {
+  return account.startsWith(VISITOR) && /^[0-9a-f]{32}$/.test(account.slice(VISITOR.length));
+}
+
+/** @returns under which name an account takes room in memory. Visitors are free, so all of them take the room of one. */
+export function nameInRoom(account: string): string {
+  return isVisitor(account) ? VISITOR : account;
+}
 
 /** The owner of what admins store for everybody. It is the name of an account's object, and no token can name it. */
 export const DEPLOYMENT = '.';

@@ -1,3 +1,4 @@
+import { namedAgent } from '../agents/agents.schema.ts';
 import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
 import { jsonAnswer } from '../reference/answers.ts';
@@ -11,6 +12,7 @@ const body = z.withMeta(
     model: z.optional(messagesRequest.shape.model),
     messages: messageList,
     prefix: z.optional(namedPrefix.shape.prefix),
+    agent: z.optional(namedAgent.shape.agent),
   }),
   { id: 'CountRequest' },
 );

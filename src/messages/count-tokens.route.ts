@@ -4,14 +4,13 @@ import { checkOwned } from '../accounts/admission/check-owned.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { behindAgent } from '../agents/behind-agent.ts';
-import { findAgent } from '../agents/find-agent.ts';
-import { agentNamed, refuseAgent } from '../agents/named-agent.ts';
 import { requireScope } from '../auth/authenticate.ts';
+import { openToBound } from '../auth/bound-routes.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { plainCall, plainRequest, refuseOtherConversation } from '../conversations/bound-turn.ts';
 import { conversationRequest } from '../conversations/conversations.schema.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { edgeToolsIn } from '../conversations/history/edge-tools.ts';
-import { refuseBoth } from '../conversations/retained-agent.ts';
 import { checkRun } from '../conversations/runs/check-run.ts';
 import { conversationOf, countedPromptOf } from '../conversations/turn-proxy.ts';
 import type { JsonBody } from '../http/body/json-body.ts';
@@ -20,7 +19,7 @@ import { Hono } from '../http/hono.ts';
 import { withOneReading, withText } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { edit, memberTexts } from '../json/edit.ts';
-import { prefixNamed, withPrefix } from '../prefixes/resolve.ts';
+import { withPrefix } from '../prefixes/resolve.ts';
 import { inputCosts } from '../pricing/cost.ts';
 import { hasRun } from '../tools/check-tools.ts';
 import { countRequest } from '../upstream/messages.schema.ts';
@@ -31,12 +30,15 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { upstreamCount } from './count-tokens.schema.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import { logOutcome } from './messages.route.ts';
+import { agentAsked, checkStatelessMessages, NOTHING_INHERITED } from './stateless-message.ts';
 
 /** Makes the routes that count the tokens of a prompt, and say what the count means for its model. */
 export function countTokensRoutes(fetchUpstream?: Fetch) {
   return new Hono<AppEnv>()
-    .post('/count-tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerCount(c, fetchUpstream))
-    .post('/v1/messages/count_tokens', refuseRevokedInTheEnd, requireScope('messages'), (c) =>
+    .post('/count-tokens', refuseRevokedInTheEnd, openToBound(requireScope('messages')), (c) =>
+      answerCount(c, fetchUpstream),
+    )
+    .post('/v1/messages/count_tokens', refuseRevokedInTheEnd, openToBound(requireScope('messages')), (c) =>
       answerCount(c, fetchUpstream),
     );
 }
@@ -45,9 +47,12 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   const context = contextOf(c);
   const { requestId, settings, waitUntil } = context;
   const upstream = upstreamOf(settings, fetchUpstream);
-  const { ids, body: sent } = namedIds(withOneReading(await readLong(c, 'count'), 'outermost'));
+  const isBound = c.get('identity').only !== undefined;
+  const given = withOneReading(await readLong(c, 'count'), isBound ? 'everywhere' : 'outermost');
+  const caller = isBound ? plainCall(c.req.raw) : c.req.raw;
+  const { ids, body: sent } = namedIds(isBound ? plainRequest(given) : given);
   const only = await checkOwned(context, ids);
-  const body = await promptAsked(c, sent);
+  const body = await promptAsked(c, caller.headers, sent);
   const request = validate(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
@@ -63,7 +68,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
     {
       path: '/v1/messages/count_tokens',
       body: (more) => bodyUp(body, { ...changes, ...more }),
-      caller: c.req.raw,
+      caller,
       routing,
     },
     { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
@@ -73,6 +78,8 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s count could not be read. Try again.');
+  // The rest would tell which model answers.
+  if (isBound) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
   const model = settings.models.find(name);
   const meaning: CountAnswer = {
     ...counted,
@@ -83,29 +90,26 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   return Response.json(meaning, { headers: response.headers });
 }
 
-/** @returns the prompt to count: the request, with its conversation's history and its prefix before it. */
-async function promptAsked(c: Context<AppEnv>, sent: JsonBody): Promise<JsonBody> {
-  const id = conversationOf(c.req.raw.headers, sent.json);
-  checkRun(sent.json, c.get('identity'), c.get('settings'));
-  if (id === undefined) refuseAgent(c.req.raw.headers, sent.json);
-  if (id === undefined) return (await withPrefix(c, asTold(sent), { counts: true })).body;
-  validate(conversationRequest, sent.json);
-  const prompt = await countedPromptOf(c, sent, id);
-  if (prompt) return prompt;
-  // The conversation does not exist yet, so it would begin with this request.
-  const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
-  const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
-  const agent = agentNamed(c.req.raw.headers, sent.json);
-  if (agent !== undefined) return await behindNamed(c, withText(sent, text, json), agent);
-  return (await withPrefix(c, asTold(withText(sent, text, json)), { counts: true })).body;
-}
-
-/** @returns a prompt with the parts of the agent that it names. @throws ApiError 400 if it also names a prefix */
-async function behindNamed(c: Context<AppEnv>, sent: JsonBody, agent: string): Promise<JsonBody> {
-  refuseBoth({ agent, prefix: prefixNamed(c.req.raw.headers, sent.json) });
-  const found = await findAgent({ env: c.env, settings: c.get('settings') }, c.get('identity'), agent);
-  const own = { system: undefined, tools: undefined };
-  const text = behindAgent(memberTexts(sent.text), found, own, { breakpoints: 0, counts: true });
+/** @returns the prompt to count: the request, with its conversation's history, and its prefix or its agent before it. */
+async function promptAsked(c: Context<AppEnv>, headers: Headers, sent: JsonBody): Promise<JsonBody> {
+  const identity = c.get('identity');
+  const id = conversationOf(headers, sent.json);
+  checkRun(sent.json, identity, c.get('settings'));
+  if (id === undefined) refuseOtherConversation(identity, '');
+  else {
+    validate(conversationRequest, sent.json);
+    const prompt = await countedPromptOf(c, headers, sent, id);
+    if (prompt) return prompt;
+    // The conversation does not exist yet, so it would begin with this request.
+    const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
+    const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
+    sent = withText(sent, text, json);
+  }
+  const agent = await agentAsked(c, headers, sent.json);
+  if (!agent) return (await withPrefix(c, asTold(sent), { counts: true })).body;
+  checkStatelessMessages(identity, sent.json);
+  const laid = behindAgent(memberTexts(sent.text), agent, NOTHING_INHERITED, { breakpoints: 0, counts: true });
+  const text = edit(laid, { stream: undefined });
   return asTold(withText(sent, text, JSON.parse(text)));
 }
 

@@ -40,7 +40,7 @@ const body = z.withMeta(
       ),
       agent: z.optionally(
         namedAgent.shape.agent,
-        'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. It needs a conversation, which keeps the version. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
+        'The stored agent that answers: `name` or `name@version`; also as the header `sluice-agent`. A conversation keeps the version; without one, the agent may offer no tools with `run`. Its model, `max_tokens` and thinking hold, `system` and `tools` come behind its own, and the limits can only be lowered.',
       ),
       ...narrowedTools.shape,
       tools: z.optionally(

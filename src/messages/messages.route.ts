@@ -4,16 +4,18 @@ import { formatUsd } from '../accounts/admission/limit-headers.ts';
 import { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
-import { refuseAgent } from '../agents/named-agent.ts';
+import { refuseSpent } from '../accounts/admission/spent-pools.ts';
 import { requireScope } from '../auth/authenticate.ts';
+import { openToBound } from '../auth/bound-routes.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
+import { quietError } from '../conversations/answers/hidden-answer.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
-import { refuseRun } from '../conversations/runs/check-run.ts';
 import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
-import type { JsonBody } from '../http/body/json-body.ts';
 import { commonHeaders } from '../http/headers/request-id.ts';
 import { Hono } from '../http/hono.ts';
 import { withOneReading } from '../http/read-json.ts';
+import { hidesTools } from '../identity/only.ts';
+import { parseObject } from '../json/object.ts';
 import { withPrefix } from '../prefixes/resolve.ts';
 import { loggedTokens, type Nanodollars, toUsd } from '../pricing/cost.ts';
 import { validateMessages } from '../upstream/messages.schema.ts';
@@ -22,14 +24,19 @@ import { relay } from '../upstream/relay.ts';
 import { namedIds } from '../upstream/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, type Upstream, upstreamOf } from '../upstream/upstream.ts';
+import { type StatelessMessage, statelessMessage } from './stateless-message.ts';
 
 /**
  * Makes the routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.
  */
 export function messagesRoutes(options: MessagesOptions = {}) {
   return new Hono<AppEnv>()
-    .post('/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerMessage(c, true, options))
-    .post('/v1/messages', refuseRevokedInTheEnd, requireScope('messages'), (c) => answerMessage(c, false, options));
+    .post('/messages', refuseRevokedInTheEnd, openToBound(refuseSpent(requireScope('messages'))), (c) =>
+      answerMessage(c, true, options),
+    )
+    .post('/v1/messages', refuseRevokedInTheEnd, openToBound(refuseSpent(requireScope('messages'))), (c) =>
+      answerMessage(c, false, options),
+    );
 }
 
 /** What a Worker can decide about how messages are answered. */
@@ -58,14 +65,12 @@ async function answerMessage(
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
-  refuseAgent(c.req.raw.headers, sent.json);
-  refuseRun(sent.json);
   const { isUnmetered = false } = options;
-  const message = await admittedMessage(c, sent, { upstream, streamByDefault, isUnmetered });
+  const message = await admittedMessage(c, await statelessMessage(c, sent), { upstream, streamByDefault, isUnmetered });
   return await relayedMessage(c, message, { upstream, isUnmetered });
 }
 
-interface AdmittedMessage {
+interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent'> {
   meter: MeteredExchange;
   hasFallbacks: boolean;
   idempotencyKey: string | undefined;
@@ -74,12 +79,12 @@ interface AdmittedMessage {
 /** Puts the prefix into a message, checks the message, and has it admitted. */
 async function admittedMessage(
   c: Context<AppEnv>,
-  sent: JsonBody,
+  { body: sent, caller, agent, most }: StatelessMessage,
   { upstream, streamByDefault, isUnmetered }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean },
 ): Promise<AdmittedMessage> {
   const context = contextOf(c);
   const { identity, settings } = context;
-  const { headers, signal } = c.req.raw;
+  const { headers, signal } = caller;
   const { ids: named, body: own } = namedIds(withoutEdgeBlocksIn(sent));
   const prefixed = await withPrefix(c, own, { defaults: streamByDefault ? { stream: true } : {} });
   const body = await withUserId(prefixed.body, settings, identity.account);
@@ -98,7 +103,9 @@ async function admittedMessage(
       headers,
       streams,
       prefix: prefixed.prefix,
-      fallbacks: fallbacksNamed(headers) ?? prefixed.fallbacks,
+      agent: agent?.version,
+      most,
+      fallbacks: agent ? agent.definition.fallback_models : (fallbacksNamed(headers) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },
       signal,
     },
@@ -112,13 +119,13 @@ async function admittedMessage(
   );
   const idempotencyKey = await keyUp(headers, identity.account);
   await meter.open();
-  return { meter, hasFallbacks: request.fallbacks !== undefined, idempotencyKey };
+  return { meter, caller, agent, hasFallbacks: request.fallbacks !== undefined, idempotencyKey };
 }
 
 /** Relays an admitted message, and books it at its end. */
 async function relayedMessage(
   c: Context<AppEnv>,
-  { meter, hasFallbacks, idempotencyKey }: AdmittedMessage,
+  { meter, caller, agent, hasFallbacks, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = contextOf(c);
@@ -131,7 +138,7 @@ async function relayedMessage(
     {
       path: '/v1/messages',
       body: meter.body,
-      caller: c.req.raw,
+      caller,
       expectsMessage: true,
       rides: meter.rides,
       hasFallbacks,
@@ -148,6 +155,7 @@ async function relayedMessage(
       ownHeaders: (buffered) => ({
         ...meter.headers(answeredBy),
         // A stream tells the price in a comment behind its end.
+        ...(agent && { 'sluice-agent': agent.version }),
         ...(buffered?.ok && price !== undefined ? { 'sluice-cost-usd': price } : {}),
         ...commonHeaders(requestId),
       }),
@@ -173,7 +181,10 @@ async function relayedMessage(
   );
   // A client with the whole answer may use its ids at once, so they are noted first.
   if (noted !== undefined) await noted;
-  return response;
+  if (response.ok || !hidesTools(c.get('identity').only)) return response;
+  const headers = new Headers(response.headers);
+  headers.delete('content-length');
+  return new Response(quietError(parseObject(await response.text()) ?? {}), { status: response.status, headers });
 }
 
 /** @returns a function to call once with the outcome of the answer. It fills in the log line, so that it can be written. */

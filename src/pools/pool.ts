@@ -18,6 +18,7 @@ import { EdgeObject } from '../durable/edge-object.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { pageOfRows } from '../http/page.ts';
 import { isoTimeOrNull } from '../http/times.ts';
+import { isVisitor } from '../identity/identity.ts';
 import { edit } from '../json/edit.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { defaultModel } from '../pricing/default-model.ts';
@@ -26,10 +27,10 @@ import { settingsOf } from '../settings/settings.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { AccountRecount } from './account-recount.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, moveToNobody, type PoolRules } from './grant.ts';
-import { DEPLOYMENT_POOL, poolOf } from './pool-name.ts';
+import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
-import { NOBODY } from './tables.ts';
+import { NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
 /** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
@@ -100,6 +101,15 @@ export class Pool extends EdgeObject implements PoolObject {
     return JSON.stringify(answer);
   }
 
+  /** Answers like `leaseJson` to an account that gets nothing. Nothing is stored, of neither. */
+  lookJson(text: string): string {
+    const { lease, windows, incarnation, seq } = JSON.parse(text) as LeaseCall;
+    const had = windows.map(({ id, end, spent, kept }) => [id, { end, spent, granted: spent + kept }]);
+    const nothing = { id: lease, incarnation, seq, toldAt: 0, open: false, windows: Object.fromEntries(had) };
+    const answer: LeaseAnswer = { ...answerFor(this.#books, this.#rulesNow(), nothing, windows), epoch: 0, told: -1 };
+    return JSON.stringify(answer);
+  }
+
   /** Replaces the pool's limits; null means those of the setting, or none. Leased money may be used for another minute. */
   setLimits(limits: PoolLimits | null): void {
     this.#store.setMeta('limits', limits === null ? undefined : writeFormat('limits', limits));
@@ -136,7 +146,16 @@ export class Pool extends EdgeObject implements PoolObject {
     const ids = new Map(LISTED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
     const spentIn = ({ windows }: PoolLease, each: Listed) => windows[ids.get(each) ?? '']?.spent ?? 0;
     const named: AccountSpendRow[] = [];
+    let visitors: { spent: Record<Listed, number>; seenAt: number } | undefined;
     for (const lease of this.#store.leases()) {
+      if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
+        const { spent, seenAt } = visitors ?? { spent: { day: 0, week: 0, month: 0 }, seenAt: 0 };
+        visitors = {
+          spent: byPeriod(LISTED_PERIODS, (each) => spent[each] + spentIn(lease, each)),
+          seenAt: Math.max(seenAt, lease.seenAt ?? 0),
+        };
+        continue;
+      }
       if (lease.account === null || lease.isErased) continue;
       named.push({
         type: 'account',
@@ -145,6 +164,15 @@ export class Pool extends EdgeObject implements PoolObject {
         spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spentIn(lease, each))),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
         last_seen_at: isoTimeOrNull(lease.seenAt),
+      });
+    }
+    if (visitors) {
+      const { spent, seenAt } = visitors;
+      named.push({
+        ...{ type: 'account', id: VISITORS, group: null },
+        spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spent[each])),
+        limit_usd: byPeriod(LISTED_PERIODS, () => null),
+        last_seen_at: isoTimeOrNull(seenAt || null),
       });
     }
     named.sort((left, right) => right.spent_usd[period] - left.spent_usd[period] || (left.id < right.id ? -1 : 1));
@@ -178,12 +206,14 @@ export class Pool extends EdgeObject implements PoolObject {
     const lease = this.#books.open.get(id) ?? this.#store.lease(id);
     if (!lease || lease.droppedAt !== null) return;
     const now = this.now();
-    const nobody = this.#store.lease(NOBODY);
-    const windows = moveToNobody(this.#books, lease, nobody, now);
+    const ofVisitor = isVisitor(lease.account ?? '');
+    const heir = ofVisitor ? VISITORS_LEASE : NOBODY;
+    const windows = moveToNobody(this.#books, lease, this.#store.lease(heir), now);
     const nameless = { account: null, isErased: true, group: null, seenAt: null, limits: null, open: false };
     this.#store.together(() => {
-      this.#used.drop(id);
-      this.#store.put({ ...lease, ...nameless, id: NOBODY, incarnation: 0, seq: 0, windows, toldAt: now });
+      if (ofVisitor) this.#used.joinVisitors(id);
+      else this.#used.drop(id);
+      this.#store.put({ ...lease, ...nameless, id: heir, incarnation: 0, seq: 0, windows, toldAt: now });
       // A call that was on its way must not bring it back, so its number is known for some time.
       this.#store.put({ ...lease, ...nameless, windows: {}, droppedAt: now });
     });
@@ -347,7 +377,9 @@ export class Pool extends EdgeObject implements PoolObject {
 
   get #limits(): PoolLimits {
     if (this.#own) return this.#own;
-    return this.#name === DEPLOYMENT_POOL ? (settingsOf(this.env).DEPLOYMENT_LIMITS ?? {}) : {};
+    const { DEPLOYMENT_LIMITS, VISITORS } = settingsOf(this.env);
+    if (this.#name === DEPLOYMENT_POOL) return DEPLOYMENT_LIMITS ?? {};
+    return VISITORS && this.#name === groupPool(VISITORS.group) ? VISITORS.pool : {};
   }
 
   #rulesNow(): PoolRules {

@@ -2,12 +2,12 @@ import type { Context } from 'hono';
 import { requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf, contextOf } from '../auth/context.ts';
 import { listNamedAccount } from '../auth/list-account.ts';
+import { readShort } from '../auth/short-body.ts';
 import type { Remote } from '../durable/call-object.ts';
 import type { PoolObject } from '../durable/contracts/pool.ts';
 import { invalidRequest, notFound } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
-import { parseJson, readBytes, requireJson } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { isGroup } from '../identity/identity.ts';
 import { groupList } from '../kv/name-list.ts';
@@ -16,8 +16,6 @@ import { callPool } from './call-pool.ts';
 import { DEPLOYMENT_POOL, groupPool } from './pool-name.ts';
 import { membersQuery } from './pools.schema.ts';
 
-/** The most bytes of a body with limits. */
-const MOST_BYTES = 65_536;
 /** Groups whose pools are asked at the same time. */
 const GROUPS_AT_ONCE = 20;
 
@@ -39,7 +37,7 @@ export function poolsRoutes() {
     })
     .put('/groups/:id/limits', requireScope('admin'), async (c) => {
       const id = groupNamed(c);
-      const limits = validate(poolLimitsSchema, await readLimits(c));
+      const limits = validate(poolLimitsSchema, await readShort(c));
       await poolNamed(c, groupPool(id))((pool) => pool.setLimits(limits));
       await groupList.add(c.env.STORE, id);
       return c.json(await groupAnswerOf(c, id));
@@ -89,7 +87,7 @@ export function poolsRoutes() {
         );
       }
       const call = deploymentPool(c);
-      const limits = validate(poolLimitsSchema, await readLimits(c));
+      const limits = validate(poolLimitsSchema, await readShort(c));
       await call((pool) => pool.setLimits(limits));
       return c.json({ type: 'pool', id: DEPLOYMENT_POOL, ...(await call((pool) => pool.standing())) });
     });
@@ -120,11 +118,4 @@ function groupNamed(c: Context<AppEnv>): string {
   const id = c.req.param('id');
   if (!isGroup(id)) throw notFound('There is no such group.');
   return id;
-}
-
-async function readLimits(c: Context<AppEnv>): Promise<Record<string, unknown>> {
-  requireJson(c.req.raw);
-  const most = Math.min(MOST_BYTES, c.get('settings').MAX_BODY_BYTES);
-  const bytes = await readBytes(c.req.raw, most, (length) => c.get('share').grow(length));
-  return parseJson(bytes).json;
 }

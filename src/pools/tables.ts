@@ -7,11 +7,15 @@ import { SUM_COLUMNS } from '../pricing/usage-sums.ts';
 export const ERASED = '(erased)';
 /** Replaces a lease's id, for the sums of erased accounts. */
 export const NOBODY = '';
+/** Replaces the name of each visitor in lists and sums. */
+export const VISITORS = '(visitors)';
+/** Replaces a lease's id, for the sums of visitors who have ended. */
+export const VISITORS_LEASE = 'visitors';
 
 /**
  * A lease is one row, rewritten by each call that is newer. An erased account's name stays until it has nothing leased any
  * more, only to be asked by; then `account` is null. When the account has given the lease up, its sums move to the row of
- * nobody, and it is deleted soon after `dropped_at`. `told` is the change up to which an account has reported its sums.
+ * nobody, or of all visitors, and it is deleted soon after `dropped_at`. `told` is the change up to which an account has reported its sums.
  *
  * `used` has the sums of a day by model, token, user or tag, and by the group that has paid. `lease` is empty for the sums of
  * all that were erased.

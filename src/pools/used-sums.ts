@@ -2,6 +2,7 @@ import { DAY_MS } from '../async/durations.ts';
 import { spanId } from '../budget/windows.ts';
 import type { Handover, SharedUsageQuery, SumRow, SumsReport } from '../durable/contracts/pool.ts';
 import { Rows } from '../durable/rows.ts';
+import { visitorAccount } from '../identity/identity.ts';
 import {
   ADD_SUMS,
   addSums,
@@ -15,7 +16,7 @@ import {
   usageTotal,
 } from '../pricing/usage-sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
-import { ERASED, NOBODY } from './tables.ts';
+import { ERASED, NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
 
 type UsedRow = Record<string, SqlStorageValue> & UsageSums;
 
@@ -57,9 +58,26 @@ export class UsedSums extends Rows {
     this.takeOver(lease, { epoch: 0, sums: { since: 0, seq: 0, rows: [], whole: [] }, late: [] });
   }
 
+  /** Moves what a visitor has spent to the sums of all visitors. Only the models are still named there. */
+  joinVisitors(lease: string): void {
+    for (const day of this.#days('model')) {
+      this.tables.write(
+        `insert into used (dimension, day, lease, value, pool_group, ${USED_COLUMN_NAMES})
+         select dimension, day, '${VISITORS_LEASE}', value, pool_group, ${USED_COLUMN_NAMES} from used
+         where dimension = 'model' and day = ? and lease = ?
+         on conflict (dimension, day, lease, value, pool_group) do update set ${ADD_SUMS}`,
+        day,
+        lease,
+      );
+    }
+    this.#forget(lease);
+  }
+
   /** Deletes the sums of leases that the pool does not know. */
   keepKnown(): void {
-    this.tables.write(`delete from used where lease != '${NOBODY}' and lease not in (select id from leases)`);
+    this.tables.write(
+      `delete from used where lease not in ('${NOBODY}', '${VISITORS_LEASE}') and lease not in (select id from leases)`,
+    );
   }
 
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
@@ -83,7 +101,8 @@ export class UsedSums extends Rows {
     const key = {
       day: 'used.day',
       model: 'used.value',
-      account: `iif(leases.erased = 0, coalesce(leases.account, '${ERASED}'), '${ERASED}')`,
+      account: `case when used.lease = '${VISITORS_LEASE}' or leases.account glob '${visitorAccount('*')}' then '${VISITORS}'
+        when leases.erased = 0 then coalesce(leases.account, '${ERASED}') else '${ERASED}' end`,
       group: "nullif(used.pool_group, '')",
     }[group_by as 'day' | 'model' | 'account' | 'group'];
     return this.#read(key, query, 'model').map((row) => ({

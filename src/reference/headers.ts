@@ -11,7 +11,7 @@ export const HEADERS = {
   'sluice-fallback-from': z.described(z.string(), 'The model that was asked for, where another one has stepped in.'),
   'sluice-cost-usd': z.described(z.string(), 'What it cost in US dollars; a stream says it in a comment at its end.'),
   'sluice-max-tokens': z.described(z.string(), 'What `max_tokens` was lowered to, so that the budget can pay for it.'),
-  'sluice-agent': z.described(z.string(), 'The agent of the conversation: name@version.'),
+  'sluice-agent': z.described(z.string(), 'The agent that has answered: name@version.'),
   'sluice-turn': z.described(z.string(), 'The turn of the conversation.'),
   'sluice-paused': z.described(
     z.string(),

@@ -4,6 +4,7 @@ import { mayBeForwarded } from '../http/headers/headers-kept-here.ts';
 import { deliverFault, isHost, isLoopback } from '../http/headers/hosts.ts';
 import * as z from '../http/zod.ts';
 import { isGroup } from '../identity/identity.ts';
+import { onlySchema } from '../identity/only.ts';
 import { type ModelOverride, ModelTable } from '../pricing/models.ts';
 import { limitsSchema, poolLimitsSchema } from './limits.schema.ts';
 import { type Prices, priceTable } from './price-settings.ts';
@@ -23,6 +24,7 @@ import {
   standardSecrets,
 } from './setting-forms.ts';
 import { type ToolSecret, toolSecretsIn } from './tool-secrets.ts';
+import { checkVisitors, visitorsSchema } from './visitor-settings.ts';
 
 const hosts = z.pipe(
   listed,
@@ -165,6 +167,30 @@ export const settingsSchema = z.object({
   JWT_GROUP_DEFAULT: z.optionally(
     z.custom<string>(isGroup, 'must be 1 to 128 characters'),
     'The group of a provider’s token without the claim. Without this setting it is in none, and `/health` warns.',
+  ),
+  JWT_ONLY_CLAIM: z.optionally(
+    z.string().check(z.minLength(1)),
+    'The claim of a provider’s token that names the agents it may ask, in a list or with spaces. It makes all of them bound tokens.',
+  ),
+  JWT_ONLY: z.optionally(
+    jsonSetting(onlySchema),
+    'JSON: what a provider’s token without that claim may ask: {"agents": ["support"]}. Without JWT_ONLY_CLAIM it holds for all of them.',
+  ),
+  VISITORS: z.optionally(
+    jsonSetting(visitorsSchema),
+    'JSON: what people without a login may do: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
+  ),
+  VISITORS_WITHOUT_TURNSTILE: z.described(
+    z._default(z.enum(['true', 'false']), 'false'),
+    '`true`: VISITORS may say `"turnstile": false`. Then any program can be a visitor.',
+  ),
+  TURNSTILE_SECRET: z.optionally(
+    z.string().check(z.minLength(1)),
+    'Secret. That of the Turnstile widget on the pages of visitors.',
+  ),
+  TURNSTILE_VERIFY_URL: z.described(
+    z._default(anyHttpUrl, 'https://challenges.cloudflare.com/turnstile/v0/siteverify'),
+    'Where answers of Turnstile are verified. Another one is for tests.',
   ),
   DEFAULT_LIMITS: z.described(
     z._default(jsonSetting(limitsSchema), {}),
@@ -311,6 +337,7 @@ export function parseSettings(env: Record<string, unknown>): Settings {
     );
   }
   if (!development) checkAddresses(settings);
+  checkVisitors(settings, development);
   const ofSources = SHIPPED_SOURCES.map((source) => `${source.toUpperCase()}_WEBHOOK_DELIVER_URL`);
   for (const name of [...ofSources, 'ALERT_URL', 'BATCH_DELIVER_URL', 'TURN_DELIVER_URL']) {
     checkDelivery(name, (settings as Record<string, unknown>)[name], settings, development);

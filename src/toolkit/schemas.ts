@@ -39,7 +39,7 @@ export {
   conversationReport,
   conversationRow,
 } from '../conversations/conversations-answers.schema.ts';
-export { callerSchema } from '../identity/identity.ts';
+export { callerSchema } from '../identity/caller.ts';
 export { type CountAnswer, countAnswer } from '../messages/count-tokens-answers.schema.ts';
 export { putPrefix } from '../prefixes/prefixes.schema.ts';
 export { type PrefixAnswer, type PrefixStats, prefixAnswer, prefixStats } from '../prefixes/prefixes-answers.schema.ts';

@@ -27,11 +27,17 @@ const LONGEST_NAME = 128;
  * Reads a body that will be stored, and turns its tools into their stored form.
  *
  * @param price what the request costs its account
+ * @param complete adds tools that the body only names
  * @throws ApiError as `storedTools`, and 404 for an id of something that does not belong to the account
  */
-export async function readWithTools(c: Context<AppEnv>, price: Parameters<typeof readToStore>[1]): Promise<Json> {
-  const { json } = await readToStore(c, price);
-  await checkOwned(contextOf(c), idsNamed(json));
+export async function readWithTools(
+  c: Context<AppEnv>,
+  price: Parameters<typeof readToStore>[1],
+  complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
+): Promise<Json> {
+  const { json: sent } = await readToStore(c, price);
+  await checkOwned(contextOf(c), idsNamed(sent));
+  const json = await complete(sent);
   const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
   return { ...json, ...withoutUndefined({ tools }) };
 }

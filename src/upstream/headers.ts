@@ -50,6 +50,12 @@ const staysAbove = rememberingMatcher(NOT_DOWN, NOT_DOWN_PREFIXES);
 /** The version of a request without `anthropic-version`. */
 const DEFAULT_VERSION = '2023-06-01';
 
+/**
+ * How many characters of a caller's headers go up. Those that do not fit stay here: a connection that breaks because of them
+ * would look like an upstream that fails.
+ */
+const MOST_UP = 8_192;
+
 /** Headers by their names in lower case. A plain object costs much less than the runtime's `Headers`. */
 export type PlainHeaders = Record<string, string>;
 
@@ -63,7 +69,14 @@ export type PlainHeaders = Record<string, string>;
  * @returns the headers that go up
  */
 export function headersUp(caller: Headers, apiKey: string, forwarded: readonly string[]): PlainHeaders {
-  const up = copied(caller, (name) => staysHere(name) || (isWithheld(name) && !isForwarded(name, forwarded)));
+  let left = MOST_UP;
+  const up = copied(caller, (name, value) => {
+    if (staysHere(name) || (isWithheld(name) && !isForwarded(name, forwarded))) return true;
+    const length = name.length + value.length;
+    if (length > left) return true;
+    left -= length;
+    return false;
+  });
   up['x-api-key'] = apiKey;
   up['accept-encoding'] = 'identity';
   up['anthropic-version'] ??= DEFAULT_VERSION;
@@ -119,7 +132,7 @@ function isForwarded(name: string, forwarded: readonly string[]): boolean {
 
 function copied(
   headers: Headers,
-  isLeftOut: (name: string) => boolean,
+  isLeftOut: (name: string, value: string) => boolean,
   as: (value: string) => string = (value) => value,
 ): PlainHeaders {
   // Without a prototype, because a header may have the name of a member of it, such as `constructor`.
@@ -128,7 +141,7 @@ function copied(
   // `forEach` is faster than an iterator, which makes an array for each header.
   headers.forEach((value, name) => {
     if (name === 'connection') connection = value;
-    else if (!isLeftOut(name)) copy[name] = as(value);
+    else if (!isLeftOut(name, value)) copy[name] = as(value);
   });
   // The headers that `connection` names belong to the connection, too.
   for (const name of connection?.split(',') ?? []) delete copy[name.trim().toLowerCase()];

@@ -5,6 +5,7 @@ import { callAccount } from '../durable/call-account.ts';
 import type { AccountBinding } from '../durable/stubs.ts';
 import { type ApiError, finalError, notFound } from '../http/errors.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
+import { parseRef, type VersionRef } from '../identity/version-ref.ts';
 import type { Settings } from '../settings/settings.ts';
 import {
   type Found,
@@ -16,7 +17,6 @@ import {
   type VersionRights,
   type VersionSource,
 } from './kv-copies.ts';
-import { parseRef, type VersionRef } from './versions.schema.ts';
 
 /** One kind of stored things: its name in keys and rows, and how its text is read. */
 export interface StoredKind<T> extends Pick<VersionSource<T>, 'kind' | 'read' | 'memorySize'> {

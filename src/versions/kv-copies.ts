@@ -12,8 +12,8 @@ import type { NamePointer } from '../durable/contracts/account.ts';
 import { sha256Hex } from '../http/bytes.ts';
 import { type ApiError, tryAgain } from '../http/errors.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
+import type { VersionRef } from '../identity/version-ref.ts';
 import { storedKeys } from '../kv/keys.ts';
-import type { VersionRef } from './versions.schema.ts';
 
 /** A name, and who owns it. */
 export interface VersionPlace {

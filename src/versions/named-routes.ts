@@ -11,6 +11,7 @@ import { listOf, readPage } from '../http/page.ts';
 import { validate } from '../http/validate.ts';
 import type * as z from '../http/zod.ts';
 import { DEPLOYMENT, type Scope } from '../identity/identity.ts';
+import { isVersionedName, NAME_RULE, parseRef } from '../identity/version-ref.ts';
 import {
   findExactly,
   findStored,
@@ -21,7 +22,7 @@ import {
   unknownVersion,
 } from './find-stored.ts';
 import { type Found, kvUnavailable, type VersionPlace, versionHashOf } from './kv-copies.ts';
-import { isVersionedName, NAME_RULE, parseRef, pinnedMember } from './versions.schema.ts';
+import { pinnedMember } from './versions.schema.ts';
 import type { NamedRow, Owner, VersionRow } from './versions-answers.schema.ts';
 
 /** What the routes need to know about one kind. `T` is a version's value, `F` its schema in a `PUT`. */
@@ -126,8 +127,9 @@ async function findName(
   c: Context<AppEnv>,
   kind: string,
   name: string,
+  owners: readonly string[],
 ): Promise<{ owner: string; row: NameRow } | undefined> {
-  for (const owner of ownersSeen(c)) {
+  for (const owner of owners) {
     const row = await objectOf(c, owner)((object) => object.storedName(kind, name));
     if (row) return { owner, row };
   }
@@ -168,15 +170,21 @@ async function historyOf<T>(c: Context<AppEnv>, stored: StoredKind<T>, name: str
 
 /**
  * @param ref a name, or a version by name@version
+ * @param owners whose it may be, in the order in which they are asked
  * @returns what it means to the caller
  * @throws ApiError 404 if the caller sees no such name or version
  */
-export async function findAsked<T>(c: Context<AppEnv>, stored: StoredKind<T>, ref: string): Promise<Found<T>> {
+export async function findAsked<T>(
+  c: Context<AppEnv>,
+  stored: StoredKind<T>,
+  ref: string,
+  owners: readonly string[] = ownersSeen(c),
+): Promise<Found<T>> {
   const asked = parseRef(ref);
-  const named = asked && asked.hash === undefined ? await findName(c, stored.kind, asked.name) : undefined;
+  const named = asked && asked.hash === undefined ? await findName(c, stored.kind, asked.name, owners) : undefined;
   const found = named
     ? await findExactly(stored, readerOf(c), { ...named.row, owner: named.owner })
-    : asked?.hash !== undefined && (await findStored(stored, readerOf(c), asked));
+    : asked?.hash !== undefined && (await findStored(stored, readerOf(c), asked, owners));
   if (!found) throw unknownVersion(stored, ref);
   return found;
 }

@@ -1,9 +1,6 @@
 /** The schemas that all stored things share: names, and versions that never change. */
 import * as z from '../http/zod.ts';
-
-const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/;
-const HASH = /^[0-9a-f]{32}$/;
-export const NAME_RULE = '1 to 64 letters, digits, hyphens, underscores or dots, with a letter or digit at both ends';
+import { HASH, NAME_RULE, parseRef } from '../identity/version-ref.ts';
 
 /** A member of every `PUT` of a name. */
 export const pinnedMember = z.object({
@@ -16,27 +13,6 @@ export const pinnedMember = z.object({
     'Versions of the name, by the hash behind the `@`, that everybody who sees it may ask for beside the current one. `[]` ends that; without it they stay as they are.',
   ),
 });
-
-/** A reference to a version: `support` is the version that the name points to; `support@3f2a…` is always the same version. */
-export interface VersionRef {
-  name: string;
-  hash?: string | undefined;
-}
-
-/** @returns whether a string can be the name of a stored thing. */
-export function isVersionedName(name: string): boolean {
-  return NAME.test(name);
-}
-
-/** @returns the name and hash of a reference; undefined if the string cannot be one. */
-export function parseRef(ref: string): VersionRef | undefined {
-  const at = ref.indexOf('@');
-  const name = at < 0 ? ref : ref.slice(0, at);
-  if (!NAME.test(name)) return undefined;
-  if (at < 0) return { name };
-  const hash = ref.slice(at + 1);
-  return HASH.test(hash) ? { name, hash } : undefined;
-}
 
 /** @param what the kind of thing, for the message: `prefix` */
 export function refSchema(what: string) {

@@ -145,6 +145,8 @@ describe('a refused request', () => {
     const app = smallEdge({ DEFAULT_LIMITS: '{"models":["claude-opus-5-5"]}' });
     const today = new Date().toISOString().slice(0, 10);
     // A row from before, which has what was refused since yesterday: some of it on each side of midnight.
+    // The first request makes the tables.
+    const ids = [(await asked(app, 'alice')).id, (await asked(app, 'alice')).id];
     await runInDurableObject(object('alice'), (_, { storage }) => {
       const midnight = Date.parse(today);
       const refused = [-2, -1, 0, 1].map((index) => ({
@@ -166,7 +168,6 @@ describe('a refused request', () => {
       }));
       storage.sql.exec('insert into refusals (at, refused) values (?, ?)', midnight + 1_500, JSON.stringify(refused));
     });
-    const ids = [(await asked(app, 'alice')).id, (await asked(app, 'alice')).id];
     const listed = async (query: string, headers?: Record<string, string>) => {
       const response = await app.fetch(`/usage/requests?status=refused&${query}`, {
         headers: headers ?? (await admin()),

@@ -16,6 +16,7 @@ import { eventually } from '../support/eventually.ts';
 import { type SimulatedEdge, simulatedEdge, simulatedUpstream } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
+import { settingsWithVisitors } from '../support/visitors.ts';
 import { eventOf, inboxOf, WEBHOOK_SECRET } from '../support/webhooks.ts';
 
 interface Described {
@@ -26,6 +27,9 @@ interface Described {
 
 /** Senders are welcome, and nothing works on what is put on the queue. */
 const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async () => {} } };
+
+/** Programs are welcome as visitors. */
+const VISITORS = settingsWithVisitors({ turnstile: false }, { VISITORS_WITHOUT_TURNSTILE: 'true' });
 
 atNoon();
 
@@ -148,6 +152,7 @@ describe('the edge answers as it is described', () => {
   const makes = (key: string) => /^(PUT|POST \/(conversations|tokens)$)/.test(key);
   const deletes = (key: string) => key.startsWith('DELETE');
   const decides = (key: string) => key.endsWith('/approvals/:approval');
+  const renews = (key: string) => key === 'POST /tokens/renew';
   const aboutFiles = (key: string) => key.includes(' /v1/files');
 
   /** Makes a classification that has ended: all of its answers are known. */
@@ -167,7 +172,7 @@ describe('the edge answers as it is described', () => {
     const clock = { now: Date.now() };
     const upstream = simulatedUpstream(clock);
     batchesReach((url, init) => upstream(new Request(url, init)));
-    const app = simulatedEdge({ ...SENDERS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
+    const app = simulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
     const admin = bearer(await tokenOf('alice', SCOPES));
     await inboxOf('github').accept(eventOf('github_72d3162e-cc78-11e3-81ab-4c9367dc0958'));
     // A backup is only taken up by what is new.
@@ -190,10 +195,14 @@ describe('the edge answers as it is described', () => {
       classifications: await endedClassification(app, admin),
     };
     for (const one of described.filter(({ key }) => !makes(key) && !deletes(key) && !aboutFiles(key))) {
-      if (one.route.needs === 'signature' || decides(one.key)) continue;
+      if (one.route.needs === 'signature' || decides(one.key) || renews(one.key)) continue;
       const body = one.key.endsWith('/rewind') ? { before: data[2]?.id } : undefined;
       await expectDescribed(one, await send(app, one, admin, names, body));
     }
+    const session = { end: Math.floor(clock.now / 1_000) + 3_600, seconds: 60 };
+    const renewable = bearer(await tokenOf('alice', ['messages'], { session, expiresIn: 60 }));
+    for (const one of described.filter(({ key }) => renews(key)))
+      await expectDescribed(one, await send(app, one, renewable));
     for (const one of described.filter(({ route }) => route.needs === 'signature')) {
       for (const payload of [{ action: 'opened', issue: { title: 'A bug' } }, { zen: 'Keep it simple.' }]) {
         const text = JSON.stringify(payload);
@@ -261,7 +270,7 @@ describe('the edge answers as it is described', () => {
   });
 
   test('and asks for the credential and the scope that it says', async () => {
-    const app = simulatedEdge({ ...SENDERS, DEPLOYMENT_LIMITS: '{}' });
+    const app = simulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' });
     for (const one of described) {
       const { key, route } = one;
       const bare = await send(app, one, {}, {}, route.needs === 'signature' ? {} : route.body?.example);

@@ -23,8 +23,11 @@ const answering = (vars: Record<string, unknown> = {}) =>
 
 /** Every route of the app that needs a credential, with a body that it takes and any names in its path. */
 const ROUTES = [...new Set(createApp().routes.map(({ method, path }) => `${method} ${path}`))]
-  // Webhooks come from senders without a credential; their signatures are tried elsewhere.
-  .filter((route) => !route.startsWith('ALL ') && !['GET /health', 'POST /webhooks/:source'].includes(route))
+  // Webhooks come from senders without a credential, and visitors get theirs here; both are tried elsewhere.
+  .filter(
+    (route) =>
+      !route.startsWith('ALL ') && !['GET /health', 'POST /webhooks/:source', 'POST /tokens/visitor'].includes(route),
+  )
   .map((route) => {
     const [method = '', path = ''] = route.split(' ');
     return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };
@@ -193,6 +196,8 @@ test('without a credential nobody learns which methods a path has', async () => 
   }
 });
 
+const renewing = ({ path }: { path: string }) => (path === '/tokens/renew' ? [400] : []);
+
 test('a missing scope is a 403 that names it; own standing and usage need none', async () => {
   const app = answering();
   const needed = ({ method, path }: { method: string; path: string }): Scope | undefined => {
@@ -200,7 +205,7 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
     if (/^\/(agents|prefixes)/.test(path)) return method === 'GET' ? 'messages' : 'prefixes';
     if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return 'messages';
     const own = ['/accounts/:id', '/accounts/:id/export', '/usage', '/usage/requests', '/usage/requests/:request_id'];
-    if (method === 'GET' && path === '/accounts/:id/credit') return undefined;
+    if (path === '/tokens/renew' || (method === 'GET' && path === '/accounts/:id/credit')) return undefined;
     return own.includes(path) ? undefined : 'admin';
   };
   for (const route of ROUTES) {
@@ -209,7 +214,8 @@ test('a missing scope is a 403 that names it; own standing and usage need none',
     const scope = needed(route);
     const others = SCOPES.filter((name) => name !== scope && name !== 'admin');
     const without = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', others))));
-    if (scope === undefined) expect([200, 404], route.url).toContain(without.status);
+    // A token without a session cannot be renewed.
+    if (scope === undefined) expect([200, 404, ...renewing(route)], route.url).toContain(without.status);
     else expect(await expectRefused(without, 403), route.url).toContain(`\`${scope}\``);
     for (const enough of scope === undefined ? [] : [scope, 'admin' as const]) {
       const response = await app.fetch(route.url, requestTo(route, bearer(await tokenOf('alice', [enough]))));
@@ -319,7 +325,9 @@ test('in development a request without a credential, or without the shape of a J
         if (route.method === 'DELETE' || route.path === '/tokens') continue;
         const response = await app.fetch(route.url, requestTo(route, headers));
         const taken = route.path.endsWith('/backup') ? [409] : [];
-        expect([200, 201, 202, 404, ...taken], `${route.method} ${route.url}`).toContain(response.status);
+        expect([200, 201, 202, 404, ...taken, ...renewing(route)], `${route.method} ${route.url}`).toContain(
+          response.status,
+        );
         await response.body?.cancel();
       }
       await app.settled();

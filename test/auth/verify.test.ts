@@ -56,6 +56,27 @@ async function expectRefused(token: string, settings: Settings, now = NOW): Prom
 }
 
 describe('a token of this edge', () => {
+  test('is bound by its claim alone, keeps two scopes, and allows nothing where the claim cannot be read', async () => {
+    const only = { agents: ['sky'] };
+    const all = { ...CLAIMS, scope: SCOPES.join(' '), only };
+    expect(await verifyToken(await forge(HS256, all), own(), NOW)).toMatchObject({
+      ...{ scopes: ['messages', 'classify'], only },
+    });
+    expect((await verifyToken(await forge(HS256, CLAIMS), own(), NOW)).only).toBeUndefined();
+    for (const claim of [
+      null,
+      {},
+      [],
+      'sky',
+      { agents: [] },
+      { agents: 'sky' },
+      { ...only, unknown: 1 },
+      { agents: ['a b'] },
+    ]) {
+      await expectRefused(await forge(HS256, { ...CLAIMS, only: claim }), own());
+    }
+  });
+
   test('says who asks and what for, whatever the account is called', async () => {
     const settings = own();
     const account = fc.oneof(

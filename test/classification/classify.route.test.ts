@@ -4,6 +4,7 @@ import type { AdmissionDecision } from '../../src/durable/contracts/admission.ts
 import type * as z from '../../src/http/zod.ts';
 import { errorOf } from '../support/app.ts';
 import { bindings, COST, caller, HAIKU, inputIn, LABELS, labelled, said, USAGE } from '../support/classification.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
 
 type Results = z.output<typeof classifyResults>;
 
@@ -548,3 +549,42 @@ function watching(look: (bound: Bound, answer: AdmissionDecision) => void): obje
     },
   };
 }
+
+test('a bound token asks the classifiers that it names, as they are', async () => {
+  const { app } = await caller(() => labelled('billing'));
+  const root = bearer(await tokenOf('root', ['admin']));
+  const put = { method: 'PUT', headers: { ...root, 'content-type': 'application/json' } };
+  const stored = await app.fetch('/classifiers/tickets', { ...put, body: JSON.stringify({ labels: LABELS }) });
+  expect(stored.status).toBe(200);
+  const only = { classifiers: ['tickets'] };
+  const page = bearer(await tokenOf('page', ['classify'], { only }));
+  const ask = (body: object, headers: Record<string, string> = {}) =>
+    app.post('/classify', { input: 'I was charged twice', ...body }, { ...page, ...headers });
+  expect(await answerOf(await ask({ classifier: 'tickets' }))).toMatchObject({ label: 'billing' });
+  const before = app.sent.length;
+  for (const [body, headers, says] of [
+    [{ labels: LABELS }, {}, /^labels: only the classifier/],
+    [{ classifier: 'other' }, {}, /^classifier: .*these classifiers alone: tickets/],
+    [{}, {}, /^classifier: /],
+    [{ classifier: 'tickets', model: HAIKU }, {}, /^model: /],
+    [{ classifier: 'tickets', votes: 3 }, {}, /^votes: /],
+    [{ classifier: 'tickets', prefix: 'p' }, {}, /^prefix: /],
+    [{ classifier: 'tickets' }, { 'sluice-prefix': 'p' }, /^sluice-prefix: /],
+    [{ classifier: 'tickets', input: undefined, inputs: [{ id: 'a', input: 'b' }], batch: true }, {}, /^batch: /],
+  ] as const) {
+    const refused = await ask(body, headers);
+    expect(refused.status).toBe(403);
+    expect((await errorOf(refused)).message).toMatch(says);
+  }
+  expect(app.sent).toHaveLength(before);
+  // What the account has stored under the same name is another classifier.
+  const own = bearer(await tokenOf('page', ['classify', 'prefixes']));
+  const labels = [{ name: 'mine' }, { name: 'yours' }];
+  await app.fetch('/classifiers/tickets', {
+    ...put,
+    headers: { ...put.headers, ...own },
+    body: JSON.stringify({ labels }),
+  });
+  await ask({ classifier: 'tickets', input: 'Another one' });
+  expect(app.sent.at(-1)?.text).not.toContain('mine');
+});

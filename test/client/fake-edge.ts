@@ -13,10 +13,14 @@ export interface Sent {
 /** A client, the requests that it has sent, and time that passes at once. */
 export interface FakeEdge {
   client: Client;
+  /** What a client of the test's own may send with. */
+  fetch: NonNullable<ClientOptions['fetch']>;
   sent: Sent[];
   /** Lets time pass until something has come to its end. */
   until<T>(work: Promise<T>): Promise<T>;
 }
+
+export const BASE_URL = 'https://edge.test/below/';
 
 /** @param answer what the edge says to a request; what it throws is a failure of the network */
 export function fakeEdge(
@@ -28,23 +32,21 @@ export function fakeEdge(
     vi.useRealTimers();
   });
   const sent: Sent[] = [];
-  const client = createClient({
-    baseURL: 'https://edge.test/below/',
-    fetch: async (url, init) => {
-      const request = {
-        path: url.replace('https://edge.test/below', ''),
-        method: init.method ?? 'GET',
-        headers: new Headers(init.headers),
-        body: typeof init.body === 'string' ? (JSON.parse(init.body) as Record<string, unknown>) : undefined,
-        signal: init.signal ?? undefined,
-      };
-      sent.push(request);
-      return await answer(request, sent.length);
-    },
-    ...options,
-  });
+  const fetch: FakeEdge['fetch'] = async (url, init) => {
+    const request = {
+      path: url.replace('https://edge.test/below', ''),
+      method: init.method ?? 'GET',
+      headers: new Headers(init.headers),
+      body: typeof init.body === 'string' ? (JSON.parse(init.body) as Record<string, unknown>) : undefined,
+      signal: init.signal ?? undefined,
+    };
+    sent.push(request);
+    return await answer(request, sent.length);
+  };
+  const client = createClient({ baseURL: BASE_URL, fetch, ...options });
   return {
     client,
+    fetch,
     sent,
     async until(work) {
       let over = false;
@@ -56,6 +58,29 @@ export function fakeEdge(
       return await work;
     },
   };
+}
+
+/**
+ * Makes a token as the edge mints it, but for its signature.
+ *
+ * @param name what tells it from others
+ * @param seconds how long it holds, and until when it can be renewed, counted from `iat`
+ */
+export function tokenText(name: string, seconds: { life?: number; session?: number }, iat = 1_000_000): string {
+  const { life, session } = seconds;
+  const claims = {
+    ...{ sub: name, iat },
+    ...(life !== undefined && { exp: iat + life }),
+    ...(session !== undefined && { session: { end: iat + session, seconds: life } }),
+  };
+  return `eyJhbGciOiJIUzI1NiJ9.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2lnbmVk`;
+}
+
+/** @returns the name of the token that a request has sent */
+export function nameSent({ headers }: Sent): string | undefined {
+  const [, claims] = headers.get('authorization')?.split('.') ?? [];
+  if (claims === undefined) return undefined;
+  return (JSON.parse(Buffer.from(claims, 'base64url').toString()) as { sub: string }).sub;
 }
 
 /** The frames of a turn of a conversation, by the numbers of their events. */

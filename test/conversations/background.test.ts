@@ -244,6 +244,30 @@ describe('a turn in the background', () => {
     await atRest();
   });
 
+  test('that is asked anew and dies without a word, too, has failed: the question is kept once, with the turn before', async () => {
+    answeringBy(() => says('Done.'), { vars: VARS, after: () => new Promise(() => {}) });
+    const came = servingTools(() => new Response());
+    const turns: Json[] = [];
+    for (const nth of [1, 2]) {
+      turns.push(await begin(bodyOf('Do it.'), { key: 'one' }));
+      await abortAllDurableObjects();
+      await eventually(async () => {
+        await runDurableObjectAlarm(stubOf());
+        expect(told(came)).toHaveLength(nth);
+      });
+    }
+    const [first, second] = turns;
+    expect(told(came).map(({ body }) => body)).toMatchObject([
+      { turn: { id: first?.id, status: 'interrupted' } },
+      { turn: { id: second?.id, status: 'failed' } },
+    ]);
+    expect((await rowsOf()).map(({ turn, role, content }) => [turn, role, content])).toEqual([
+      [first?.id, 'user', 'Do it.'],
+      [first?.id, 'assistant', []],
+    ]);
+    await atRest();
+  });
+
   test('is cancelled once: what was said is kept, and what has ended stays as it is', async () => {
     simulate({ ...VARS, SIMULATOR_TOKENS_PER_SECOND: '20' });
     const came = servingTools(() => new Response());

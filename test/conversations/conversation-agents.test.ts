@@ -275,7 +275,9 @@ test('tokens are counted behind the agent, in a conversation that is and in one 
   const early = await count({ conversation: 'c1', agent: 'sky' });
   expect(early.status).toBe(200);
   expect(Number(early.body.input_tokens)).toBeGreaterThan(Number(plain.body.input_tokens) + 20);
-  expect(errorIn(await count({ agent: 'sky' }))).toMatch(/^400 .*conversation/);
+  expect((await count({ agent: 'sky' })).body).toEqual(early.body);
+  expect(errorIn(await count({ agent: 'sea' }))).toMatch(/^404 .*no agent sea/);
+  expect(errorIn(await count({ agent: 'sky', prefix: 'p' }))).toMatch(/^400 .*not allowed with agent/);
   await turnWith(app, bob, { agent: 'sky' });
   const late = await count({ conversation: 'c1' });
   expect(Number(late.body.input_tokens)).toBeGreaterThan(Number(early.body.input_tokens));

@@ -399,15 +399,18 @@ describe('a conversation', () => {
     expect(await new Response(whole).text()).toContain(': sluice-stopped');
   });
 
-  test('in its first turn is not copied', async () => {
+  test('in its first turn is not copied, and in no backup', async () => {
     const { promise: until, resolve: end } = Promise.withResolvers<void>();
     answeringBy(() => says('Here.'), { before: () => until });
     const whole = app.post('/v1/messages', ask('Hi', { conversation: 'c1' }));
     await expect.poll(async () => (await app.fetch('/conversations/c1')).status).toBe(200);
     const fork = await app.post('/conversations/c1/fork', { id: 'c2' });
     expect([fork.status, fork.headers.get('location')]).toEqual([409, '/conversations/c1/stream']);
+    const backup = () => app.fetch('/accounts/dev/conversations/c1/backup');
+    expect((await backup()).status).toBe(404);
     end();
     expect((await whole).status).toBe(200);
+    expect(await (await backup()).text()).toContain('["end",null]');
     expect((await app.post('/conversations/c1/fork', { id: 'c2' })).status).toBe(201);
   });
 

@@ -130,6 +130,7 @@ describe('an example stands at', () => {
       'src/client/stream.ts',
       'src/client/run.ts',
       'src/client/errors.ts',
+      'src/client/renewing-token.ts',
     ]) {
       const [, body = ''] = /^export (?:abstract )?class [\s\S]*?\{\n([\s\S]*?)^\}/m.exec(await read(file)) ?? [];
       for (const [, name = ''] of body.matchAll(/^ {2}(?:override |async |\*)*(\w+)(?:<.*>)?\(/gm)) {
@@ -240,7 +241,7 @@ describe('in Node, over HTTP,', () => {
   test.each(ofNode.map((example) => [`${basename(example.file)}: ${example.name}`, example] as const))(
     'the example at %s runs, and shows something',
     async (title, example) => {
-      const code = programOf(example).replace('https://edge.example.com', edge.url);
+      const code = programOf(example).replaceAll('https://edge.example.com', edge.url);
       const shown = await runExample(code, await given(code, title.replace(/\W+/g, '-')), 'ts');
       if (code.includes('show(')) expect(shown.length).toBeGreaterThan(0);
       for (const value of shown) expect([undefined, null, '']).not.toContain(value);

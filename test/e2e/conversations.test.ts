@@ -235,6 +235,9 @@ describe('a process that is killed', () => {
         const events = await heard;
         edge = await startEdge(inject('worker'), settings, state);
         const shown = events.filter((event) => event.id !== '');
+        // Who asks wakes the conversation, and its account says what the answer has cost.
+        await rowsOf(edge, id).catch(() => []);
+        await settled(edge);
         const rows = await rowsOf(edge, id).catch(() => []);
         expect(rows.slice(0, before.length)).toEqual(before);
         expect(isAccepted(rows)).toBeUndefined();
@@ -249,7 +252,6 @@ describe('a process that is killed', () => {
           expect(shown.length - common).toBeLessThan(80);
           if (log.at(-1)?.event === 'error') interrupted += 1;
         }
-        await settled(edge);
         const next = await read(await say(edge, body(id, 'Go on', { max_tokens: 20 })));
         expect(next.at(-1)?.event, JSON.stringify(next.at(-1))).toBe('message_stop');
         const after = await rowsOf(edge, id);

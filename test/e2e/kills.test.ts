@@ -272,6 +272,20 @@ class Callers {
     ];
   }
 
+  /** @returns how much was acknowledged of each kind */
+  acknowledged(): number[] {
+    const { turns, decisions, batches, classifications, files, events, requests } = this;
+    return [
+      turns.length,
+      decisions.length,
+      batches.length,
+      classifications.length,
+      files.size,
+      events.size,
+      requests.length,
+    ];
+  }
+
   #next(): number {
     this.#number += 1;
     return this.#number;
@@ -306,7 +320,8 @@ class Callers {
         continue;
       }
       if (end === 'message_stop' || end === 'error') break;
-      expect(isCut, `only a kill cuts a stream: ${text}`).toBe(true);
+      const { lastLines } = this.#lives;
+      expect(isCut, `only a kill cuts a stream, here after ${shown.at(-1)?.id}: ${text}${lastLines}`).toBe(true);
     }
     const { turn } = placeOf(shown[0] as Event);
     const isWhole = shown.at(-1)?.event === 'message_stop';
@@ -356,7 +371,7 @@ class Callers {
     const path = `/conversations/${conversation}/messages?limit=1000`;
     const { data } = await this.#lives.get<{ data: Row[] }>(path);
     const before = this.rows.get(conversation) ?? [];
-    expect(data.slice(0, before.length), conversation).toEqual(before);
+    expectSame(data.slice(0, before.length), before, conversation);
     expect(new Set(data.map(({ id }) => id)).size, 'no message twice').toBe(data.length);
     // While calls wait for a person, they have no results, and nothing else goes up.
     const { data: waiting } = await this.#lives.get<{ data: unknown[] }>(`/conversations/${conversation}/approvals`);
@@ -384,26 +399,31 @@ class Callers {
     const { life } = this.#lives;
     const { status, text } = await this.#lives.answered('/messages', init);
     expect(status, text).toBe(202);
-    const { id } = JSON.parse(text) as { id: string };
-    this.turns.push({ conversation, turn: id, retries });
     const again = await this.#lives.answered('/messages', init);
     expect(again.status, again.text).toBe(202);
-    const turns = new Set([id, (JSON.parse(again.text) as { id: string }).id]);
-    // Sent again, it is the same turn; but where a kill came before a word was said, it is asked anew.
-    if (turns.size === 2) expect(await this.#ended(conversation, id)).toMatchObject({ status: 'interrupted' });
-    const last = [...turns].at(-1) ?? '';
-    const report = await this.#ended(conversation, last);
-    const { status: ended } = report;
-    // The question is the first one's, so a second one that is killed without a word leaves nothing.
-    if (turns.size === 2 && ended === 'failed') turns.delete(last);
-    else if (turns.size === 2) this.turns.push({ conversation, turn: last, retries });
+    const ids = new Set([text, again.text].map((answer) => (JSON.parse(answer) as { id: string }).id));
+    const reports: Turn[] = [];
+    for (const id of ids) reports.push(await this.#ended(conversation, id));
+    const [last] = reports.slice(-1);
     // Its guide says that it goes on ten times at most.
-    if (retries && this.#lives.life - life < MOST_TIMES) expect(ended).toBe('complete');
-    else if (turns.has(last)) expect(ended, JSON.stringify(report)).toMatch(/^(complete|interrupted)$/);
+    if (retries && this.#lives.life - life < MOST_TIMES)
+      expect(last, JSON.stringify(last)).toMatchObject({ status: 'complete' });
     // One that goes up again after it was heard of goes on where it broke off, at the edge's word.
     const rows = await this.#readRows(conversation);
-    expect(rows.filter(({ role, origin }) => role === 'user' && origin !== 'edge')).toMatchObject([{ content }]);
-    expect(rows.map((row) => row.turn)).toEqual(expect.arrayContaining([...turns]));
+    const questions = rows.filter(({ role, origin }) => role === 'user' && origin !== 'edge');
+    expect(questions).toMatchObject([{ content }]);
+    for (const report of reports) {
+      const { id: turn, status: ended } = report;
+      const ends = report === last ? /^(complete|interrupted|failed)$/ : /^(interrupted|failed)$/;
+      expect(ended, JSON.stringify(report)).toMatch(ends);
+      // Sent again, it is the same turn; but where a kill came before a word was said, it is asked anew. Then the question is
+      // the first turn's, of which nobody may have heard. A turn that is killed without a word, too, leaves nothing.
+      if (ended === 'failed') expect(questions[0]?.turn, JSON.stringify(report)).not.toBe(turn);
+      else {
+        this.turns.push({ conversation, turn, retries });
+        expect(rows.map((row) => row.turn)).toContain(turn);
+      }
+    }
   }
 
   async #ended(conversation: string, turn: string): Promise<Turn> {
@@ -583,6 +603,7 @@ const DECISIONS: readonly Decision[] = [
 ];
 
 interface Turn {
+  id: string;
   status: string;
   continues: string | null;
   steps: {
@@ -602,6 +623,13 @@ function placeOf({ id }: Event): { turn: string; number: number } {
 function textOfEvents(events: readonly Event[]): string {
   const deltas = events.map(({ frame }) => JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}').delta?.text ?? '');
   return deltas.join('').trimEnd();
+}
+
+/** Compares messages with what they were. Of a turn that a kill has interrupted, its account may say the cost a moment later. */
+function expectSame(now: readonly Row[], before: readonly Row[], conversation: string): void {
+  const isUnknown = (row: Row | undefined) => row?.status === 'interrupted' && row.cost_usd === 0;
+  const told = now.map((row, at) => (isUnknown(before[at]) ? { ...row, cost_usd: 0 } : row));
+  expect(told, conversation).toEqual(before);
 }
 
 function textOfRows(rows: readonly Row[]): string {
@@ -695,15 +723,13 @@ test.skipIf(!hasCompiler())(
           await lives.killAfter(what, 1 + draw(most));
           await lives.begin();
         }
+        // A few kills in a row may have cut all that one of the callers had begun.
+        await eventually(() => expect(callers.acknowledged()).not.toContain(0));
         lives.over();
       })();
       await Promise.all([killing, ...working]);
       // The seed is worth nothing where the kills have met nothing.
       expect(callers.resumed).toBeGreaterThan(Number(KILLS) / 10);
-      const { turns, decisions, batches, classifications, files, events, requests } = callers;
-      for (const { length } of [turns, decisions, batches, classifications, [...files], [...events], requests]) {
-        expect(length).toBeGreaterThan(0);
-      }
 
       await callers.goOn();
       const refused = await refusedStill(callers.refused);
@@ -937,7 +963,7 @@ async function expectMoved(lives: Lives, callers: Callers, start: () => Promise<
       const moved = (await (await fetch(`${other.url}/conversations/${conversation}/messages?limit=1000`)).json()) as {
         data: Row[];
       };
-      expect(moved.data, conversation).toEqual(rows);
+      expectSame(moved.data, rows, conversation);
     }
   } finally {
     await other.stop();

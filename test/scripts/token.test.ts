@@ -55,6 +55,32 @@ describe('npm run token', () => {
     expect(stdout).not.toContain(KEPT);
   });
 
+  test('makes a bound token, and refuses one that would be wider than it seems', async () => {
+    await keep(`SIGNING_SECRET=${KEPT}\n`);
+    const bound = [
+      '--account',
+      'alice',
+      '--scopes',
+      'messages',
+      '--agents',
+      'sky,own:cloud',
+      '--conversations',
+      'web-*',
+    ];
+    const { stdout } = run(bound);
+    expect(await identity(stdout.trim(), KEPT)).toMatchObject({
+      only: { agents: ['sky', 'own:cloud'], conversations: ['web-*'] },
+    });
+    for (const [args, says] of [
+      [['--scopes', 'admin', '--agents', 'sky'], /no scopes but messages and classify: leave admin out/],
+      [['--agents', 'a b'], /^--agents: Input should be a name/],
+      [['--conversations', 'web-*'], /^--agents: must name agents or classifiers/],
+    ] as const) {
+      const { status, stderr } = run(['--account', 'alice', ...args]);
+      expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringMatching(says) });
+    }
+  });
+
   test('signs with the secret of the environment first', async () => {
     await keep(`SIGNING_SECRET=${KEPT}\n`);
     const { stdout } = run(['--account', 'root', '--scopes', 'admin', '--label', 'the first one'], GIVEN);

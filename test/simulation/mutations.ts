@@ -168,7 +168,7 @@ export const MUTATIONS: readonly Mutation[] = [
     name: 'a given up lease that stays where its pool could not be reached',
     object: 'pool',
     file: 'src/accounts/leases/lease-identity.ts',
-    edits: [['        () => false,\n', '        () => true,\n']],
+    edits: [['        () => {},\n', '        () => deleted.add(lease),\n']],
     seed: '23',
   },
   {

@@ -108,7 +108,7 @@ const RULES: Readonly<Record<string, Rule>> = {
       const results = new Set(
         blocks.flatMap((block) => ('tool_use_id' in block && block.type !== 'tool_result' ? [block.tool_use_id] : [])),
       );
-      const uses = blocks.filter((block) => block.type === 'server_tool_use');
+      const uses = blocks.filter(({ type }) => /^(server|mcp)_tool_use$/.test(type)) as { id: string }[];
       if (index < turns.length - 1 && uses.some(({ id }) => !results.has(id)))
         return 'a server tool without its result';
       for (const id of results) if (!uses.some((use) => use.id === id)) return 'a server tool’s result without its use';

@@ -53,6 +53,8 @@ export function testApp(
   const sent: Sent[] = [];
   const log: Record<string, unknown>[] = [];
   const console = vi.spyOn(globalThis.console, 'log').mockImplementation((line: string) => {
+    // What an earlier test has put on the queue finds that its objects were emptied: none of this test's lines.
+    if (line.includes('deleteAllDurableObjects')) return;
     log.push(JSON.parse(line) as Record<string, unknown>);
   });
   onTestFinished(() => console.mockRestore());

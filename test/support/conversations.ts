@@ -41,6 +41,7 @@ export const stubOf = (id = 'c1', account = 'alice') => conversationStub(binding
 
 export interface Row {
   id: string;
+  turn: string;
   role: string;
   model: string | null;
   content: unknown;

@@ -20,3 +20,23 @@ export async function readGuides(): Promise<Map<string, string>> {
 export function blocksOf(text: string, language: string): string[] {
   return [...text.matchAll(new RegExp(`\`\`\`${language}\\n([\\s\\S]*?)\`\`\``, 'g'))].map(([, code = '']) => code);
 }
+
+/**
+ * Gives the files of a guide's section: what its blocks of code are named by the paragraph before each, as in "`page.js`:".
+ *
+ * @returns their code by their names
+ */
+export function filesIn(guide: string, heading: string): Map<string, string> {
+  const files = new Map<string, string>();
+  const named = /^`([\w./-]+)`[^\n]*:(?:[^\n]*\.)?\n+```\w+\n([\s\S]*?)```/gm;
+  for (const [, name = '', code = ''] of sectionIn(guide, heading).matchAll(named)) files.set(name, code);
+  return files;
+}
+
+/** @returns what stands below a heading, up to the next one of its rank or higher */
+export function sectionIn(guide: string, heading: string): string {
+  const [found, rank = ''] = new RegExp(`^(#+) ${heading}\\n`, 'm').exec(guide) ?? [];
+  if (found === undefined) throw new TypeError(`There is no ${heading}.`);
+  const [, rest = ''] = guide.split(found);
+  return rest.split(new RegExp(`^#{1,${rank.length}} `, 'm'))[0] ?? '';
+}

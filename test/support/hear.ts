@@ -1,8 +1,8 @@
 /** Hears answers of an audited API, as the edge does, until their connections end in every way. */
 import type { StoredGrant } from '../../src/accounts/admission/book-outcome.ts';
 import { MessageBuilder } from '../../src/conversations/turn/message-builder.ts';
-import { storeAfterMs } from '../../src/conversations/turn/publisher.ts';
 import { unseenAtCrash } from '../../src/conversations/turn/restore-turn.ts';
+import { storeAfterMs } from '../../src/conversations/turn/store-schedule.ts';
 import { utf8 } from '../../src/http/bytes.ts';
 import type { Json } from '../../src/json/object.ts';
 import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
@@ -101,7 +101,8 @@ function killed(
     unstored.push(deed);
     const isWords = ['text', 'thinking', 'redacted_thinking'].includes(types.get(index) ?? '');
     const mayWait = beganAt !== undefined && (event.startsWith(DELTA) || (isWords && index !== undefined));
-    if (mayWait) due = Math.min(due, at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant));
+    if (mayWait)
+      due = Math.min(due, at + storeAfterMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined));
     else store(at);
   }
   if (due <= diedAt) store(due);

@@ -17,6 +17,7 @@ export interface Row {
   content: Parameters<typeof brokenRule>[0][number]['content'];
   status: string;
   turn: string;
+  cost_usd?: number;
   origin?: 'edge' | 'import';
 }
 
@@ -86,6 +87,11 @@ export class Lives {
 
   get url(): string {
     return this.#edge?.url ?? '';
+  }
+
+  /** What the edge has logged last. */
+  get lastLines(): string {
+    return JSON.stringify(this.#edge?.log.slice(-40) ?? []);
   }
 
   async begin(ahead = 0): Promise<void> {

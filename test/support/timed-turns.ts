@@ -67,20 +67,23 @@ export function answering(piecesOf: () => readonly { at?: number; text: string }
         signal?.addEventListener('abort', () => reject(signal.reason), { once: true });
       });
       aborted.catch(() => {});
+      // What came before has been read at its own time.
+      const untilTaken = async () => {
+        while (taken < sent) await new Promise((resolve) => setTimeout(resolve, 2));
+      };
       const body = new ReadableStream(
         {
           type: 'bytes',
           async pull(controller) {
             const next = rest.shift();
             if (next) {
-              // What came before has been read at its own time.
-              while (taken < sent) await new Promise((resolve) => setTimeout(resolve, 2));
+              await untilTaken();
               if (next.at !== undefined) time.now = Math.ceil(sentAt + next.at);
               sent += encoder.encode(next.text).length;
               controller.enqueue(encoder.encode(next.text));
             } else if (isOpen) await aborted;
             else {
-              await new Promise((resolve) => setTimeout(resolve, 60));
+              await untilTaken();
               controller.error(new Error('connection reset'));
             }
           },

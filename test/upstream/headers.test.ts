@@ -260,3 +260,22 @@ test('a wait that nobody can keep stays above, and so does one that is no number
   const date = new Date(Date.now() + 60_000).toUTCString();
   expect(waits('retry-after', date)).toBe(date);
 });
+
+test('of a caller’s headers 8,192 characters go up at most, and the key always', () => {
+  fc.assert(
+    fc.property(fc.dictionary(word, fc.integer({ min: 1, max: 20_000 }), { maxKeys: 12 }), (lengths) => {
+      const caller = new Headers({ 'content-type': 'application/json' });
+      for (const [name, length] of Object.entries(lengths)) caller.set(`x-${name}`, 'a'.repeat(length));
+      const up = headersUp(caller, KEY);
+      up.delete('x-api-key');
+      up.delete('accept-encoding');
+      up.delete('anthropic-version');
+      const sent = [...up].reduce((sum, [name, text]) => sum + name.length + text.length, 0);
+      expect(sent).toBeLessThanOrEqual(8_192);
+      expect(up.get('content-type')).toBe('application/json');
+      const all = [...caller].reduce((sum, [name, text]) => sum + name.length + text.length, 0);
+      if (all <= 8_192) expect([...up]).toEqual([...caller]);
+    }),
+    { numRuns: runs(200) },
+  );
+});

@@ -56,6 +56,8 @@ describe('what is put', () => {
   });
 
   test('writes few rows, and none where nothing changes', async () => {
+    // The first row of an account makes its tables.
+    await stub().setLimits({});
     const rows = await countRows(accountStub(bindings, {}, 'alice'));
     await stub().putVersion(version('h1'));
     // The version, its piece and the name, that KV has been told of both, and the alarm that tells it after a crash.
@@ -88,6 +90,7 @@ describe('what is put', () => {
   });
 
   test('has a limit', async () => {
+    await stub().setLimits({});
     await runInDurableObject(accountStub(bindings, {}, 'alice'), async (_: Account, { storage }) => {
       storage.sql.exec(
         `insert into names (kind, name, hash, at, told) select 'prefix', 'n' || value, 'h', 1, 1 from

@@ -46,10 +46,10 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
     if (!choice.next()) return grantedBy(first.answer) as never;
     decided = await askForModel(choice, isAgain, earlier);
   }
-  const { answer, worstCase, terms, startedAt } = decided;
+  const { answer, worstCase, terms, startedAt, isKept } = decided;
   const admitted = grantedBy(answer);
   const grant = {
-    ...grantOf(worstCase, { ...terms, streams: terms.streams || request.streams === true }, admitted, request.settings),
+    ...grantOf(worstCase, terms, admitted, request.settings),
     ...(earlier > 0 ? { earlier } : {}),
     startedAt,
   };
@@ -63,6 +63,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
     requestId: request.requestId,
     model: request.model,
     grant,
+    isKept,
     inUsd: admitted.inUsd === true,
     maxTokens: lowered,
     headers: {

@@ -8,6 +8,7 @@ import type { AdmissionDecision, AdmissionRequest } from '../../durable/contract
 import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { type ApiError, finalError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
+import { isVisitor } from '../../identity/identity.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { withdrawn } from '../../versions/find-stored.ts';
@@ -23,7 +24,6 @@ export function admissionRequestOf(
   >,
 ): AdmissionRequest {
   const { requestId, route, model, conversation, parent, prefix, agent, identity, settings } = request;
-  const { token } = identity;
   return {
     requestId,
     route,
@@ -32,12 +32,19 @@ export function admissionRequestOf(
     parent,
     prefix,
     agent,
-    token: token && { jti: token.jti, iat: token.issued_at, exp: token.expires_at },
+    token: credentialUse(identity),
     tags: identity.tags,
     user: identity.user,
     defaults: defaultLimits(identity.account, settings),
     pools: poolsOf(identity, settings),
   };
+}
+
+/** @returns what an account must know of the credential that is used; undefined if none is. */
+export function credentialUse({ token, only }: Identity): AdmissionRequest['token'] {
+  if (!token) return undefined;
+  const { jti, issued_at: iat, expires_at: exp, session } = token;
+  return { jti, iat, exp, sessionEnd: session?.end, maxRequests: only?.max_requests };
 }
 
 /** @returns the pools that also pay for an account's requests, as far as they are known here; undefined if there are none. */
@@ -66,7 +73,9 @@ export async function askAndList(
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   const decision = await askForAdmission(request, admissionRequest);
-  if ('unlisted' in decision && decision.unlisted) request.waitUntil(putOnList(request));
+  // Visitors are in no list.
+  const isListable = 'unlisted' in decision && decision.unlisted && !isVisitor(request.identity.account);
+  if (isListable) request.waitUntil(putOnList(request));
   return decision;
 }
 

@@ -17,6 +17,7 @@ import { admissionRequestOf, askInLine } from './ask-account.ts';
 import { countInput } from './count-input.ts';
 import type { MeterRequest } from './metered-request.ts';
 import type { ModelChoice } from './model-choice.ts';
+import { keptText } from './request-meter.ts';
 
 /** The question to an account about one model, and its answer. */
 export interface ModelDecision {
@@ -24,6 +25,8 @@ export interface ModelDecision {
   worstCase: WorstCase;
   terms: Terms;
   startedAt: number;
+  /** Whether the account keeps the grant, if it admits the request. */
+  isKept: boolean;
 }
 
 /**
@@ -65,19 +68,30 @@ export async function askForModel(
     most: request.most,
     ...(earlier > 0 ? { earlier } : {}),
   };
-  let { worstCase, terms } = worstCaseOf(
-    goesUp,
-    request.count === undefined ? options : { ...options, count: request.count },
-  );
+  const bounded = (count: number | null | undefined) => {
+    const { worstCase, terms } = worstCaseOf(goesUp, count === undefined ? options : { ...options, count });
+    return { worstCase, terms: { ...terms, streams: terms.streams || request.streams === true } };
+  };
+  let { worstCase, terms } = bounded(request.count);
   const until = startedAt + settings.HOLD_WAIT_MS;
-  let answer = await askInLine(request, { ...admissionRequest, bound: worstCase }, until);
+  const keep = () =>
+    isKeepable(request, terms, isAgain) ? { keep: keptText(worstCase, terms, settings, startedAt) } : {};
+  let answer = await askInLine(request, { ...admissionRequest, bound: worstCase, ...keep() }, until);
   if (answer.outcome === 'count_needed') {
-    ({ worstCase, terms } = worstCaseOf(goesUp, { ...options, count: await countInput(request) }));
+    ({ worstCase, terms } = bounded(await countInput(request)));
     const bound = { ...worstCase, countable: false };
-    answer = await askInLine(request, { ...admissionRequest, counted: true, bound }, until);
+    answer = await askInLine(request, { ...admissionRequest, counted: true, bound, ...keep() }, until);
   }
   if (answer.outcome === 'admitted' || answer.outcome === 'refused') allowFallbacks(answer.fallbacks);
-  return { answer, worstCase, terms, startedAt };
+  return { answer, worstCase, terms, startedAt, isKept: isKeepable(request, terms, isAgain) };
+}
+
+/**
+ * @returns whether the account keeps the grant. With tools of the API, or several upstreams, whoever ends the turn after a crash
+ *   must know the grant at once; and a later try is stored before its account is asked
+ */
+function isKeepable({ keeps = false, upstream }: MeterRequest, { served }: Terms, isAgain: boolean): boolean {
+  return keeps && !isAgain && !upstream.pool && !served;
 }
 
 /** @returns the upstreams that may answer a request. @throws NoUpstream if none can */

@@ -1,4 +1,4 @@
-import { isSourceAccount } from '../../identity/identity.ts';
+import { isSourceAccount, isVisitor } from '../../identity/identity.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
 import type { Settings } from '../../settings/settings.ts';
 
@@ -8,8 +8,21 @@ import type { Settings } from '../../settings/settings.ts';
  */
 const MOST_A_DAY = 1;
 
+/** The limits of a visitor that VISITORS does not set. */
+const OF_A_VISITOR: Limits = {
+  requests_per_minute: 20,
+  concurrent_requests: 4,
+  conversations: 10,
+  stored_bytes: 10_000_000,
+};
+
 /** @returns the limits of an account that has none of its own. */
-export function defaultLimits(account: string, { DEFAULT_LIMITS }: Pick<Settings, 'DEFAULT_LIMITS'>): Limits {
+export function defaultLimits(
+  account: string,
+  { DEFAULT_LIMITS, VISITORS }: Pick<Settings, 'DEFAULT_LIMITS' | 'VISITORS'>,
+): Limits {
+  // What is enough for a user with a login is too much for a stranger.
+  if (isVisitor(account)) return { ...OF_A_VISITOR, ...VISITORS?.limits };
   if (!isSourceAccount(account)) return DEFAULT_LIMITS;
   // DEFAULT_LIMITS are for users with a credential, and may be too high for strangers.
   return { ...DEFAULT_LIMITS, usd_per_day: Math.min(MOST_A_DAY, DEFAULT_LIMITS.usd_per_day ?? MOST_A_DAY) };

@@ -66,6 +66,12 @@ export function refusalError(refusal: Refusal, quota: QuotaStatus): ApiError {
         `This account has a limit in USD, and this edge knows no price of ${model || 'this model'}. Use a model that /models lists, or have its operator add it to PRICES.`,
         DO_NOT_RETRY,
       );
+    case 'requests':
+      return errorOf(
+        'permission_error',
+        `This token has made ${refusal.needed} requests, as many as it may (max_requests). Get another one.`,
+        DO_NOT_RETRY,
+      );
     case 'spend':
       if (by === 'run') return errorOf('invalid_request_error', tooDearForRun(refusal), DO_NOT_RETRY);
       return refusal.never

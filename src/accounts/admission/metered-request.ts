@@ -29,6 +29,8 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Adm
   headers: Headers | PlainHeaders;
   /** The most tokens that the input can have, if that is known already. */
   count?: number | undefined;
+  /** Whether its account may keep the grant, which settles it after a crash: then nobody else has to store that. */
+  keeps?: boolean | undefined;
   /** Whether the answer streams although the body does not ask for it. */
   streams?: boolean | undefined;
   /** Aborted when the caller has left. */
@@ -84,6 +86,8 @@ export interface Admission extends RequestMeter {
   /** The name of this try in the ledger. */
   requestId: string;
   grant: StoredGrant;
+  /** Whether the account keeps the grant. */
+  isKept: boolean;
   /** Whether a limit in USD holds, so that nobody wants more booked than was billed. */
   inUsd: boolean;
 }

@@ -5,7 +5,7 @@ import { type AppEnv, contextOf } from '../../auth/context.ts';
 import { type AccountRequest, callAccount } from '../../durable/call-account.ts';
 import { ApiError } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { revoked } from './ask-account.ts';
+import { credentialUse, revoked } from './ask-account.ts';
 
 /** Refuses a revoked credential. (Requests without a credential pass: their routes need none.) */
 export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
@@ -46,6 +46,6 @@ export async function isRevokedCaller(request: AccountRequest & { identity: Iden
   if (!token) return false;
   const { mark } = token;
   if (mark !== undefined && !(await accountMarks(account, request.settings)).includes(mark)) return true;
-  const seen = { jti: token.jti, iat: token.issued_at, exp: token.expires_at };
+  const seen = credentialUse(request.identity) ?? {};
   return await callAccount(request, (object) => object.isRevoked(seen));
 }

@@ -2,6 +2,7 @@
 
 import { callAccount, sendSettlement } from '../../durable/call-account.ts';
 import type { AdmissionDecision } from '../../durable/contracts/admission.ts';
+import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { callPool } from '../../pools/call-pool.ts';
 import { DEPLOYMENT_POOL } from '../../pools/pool-name.ts';
 import type { Terms, WorstCase } from '../../pricing/hold-terms.ts';
@@ -9,7 +10,7 @@ import type { Settings } from '../../settings/settings.ts';
 import { cancelStopsAt, pricesAt } from '../../upstream/choice/prices.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { speedsOf } from '../../upstream/usage/writing-speeds.ts';
-import { type StoredGrant, settlementOf } from './book-outcome.ts';
+import { type StoredGrant, settlementOf, UNKNOWN_GRANT } from './book-outcome.ts';
 import type { MeteredRequest, RequestMeter } from './metered-request.ts';
 
 /** @returns the meter of an admitted request. It works even in another process than the admission. */
@@ -47,7 +48,7 @@ async function tellKey({ upstream, accounts: { POOL }, settings }: MeteredReques
 export function grantOf(
   worstCase: WorstCase,
   terms: Terms,
-  { hold, maxTokens }: Extract<AdmissionDecision, { outcome: 'admitted' }>,
+  { hold, maxTokens }: Pick<Extract<AdmissionDecision, { outcome: 'admitted' }>, 'hold' | 'maxTokens'>,
   { CANCEL_STOPS }: Settings,
 ): StoredGrant {
   const isOne = terms.steps === 'one' && worstCase.models.length === 1;
@@ -59,6 +60,31 @@ export function grantOf(
     cancelStops: doesStop(CANCEL_STOPS, terms.streams),
     terms,
   };
+}
+
+/** @returns the grant of a request that is not admitted yet, as its account keeps it */
+export function keptText(worstCase: WorstCase, terms: Terms, settings: Settings, startedAt: number): string {
+  return writeFormat('grant', { ...grantOf(worstCase, terms, UNKNOWN_GRANT, settings), startedAt });
+}
+
+/** Makes the meter of a request whose grant only its account may have. The cost is known once the account has been asked. */
+export function keptMeterOf(request: MeteredRequest): Pick<RequestMeter, 'settle'> {
+  return {
+    settle: (outcome, extra) => {
+      // What never went up costs nothing, whatever was granted.
+      const asking = outcome.sent ? keptGrantOf(request) : Promise.resolve(UNKNOWN_GRANT);
+      const done = asking.then((grant) => requestMeterOf(request, grant).settle(outcome, extra).done);
+      return { nanodollars: Number.NaN, outputTokens: undefined, done };
+    },
+  };
+}
+
+async function keptGrantOf(request: MeteredRequest): Promise<StoredGrant> {
+  const kept = await callAccount(request, (account) => account.kept(request.requestId));
+  if (!kept) return UNKNOWN_GRANT;
+  const { hold, maxTokens } = kept;
+  const grant = readFormat<StoredGrant>('grant', kept.keep);
+  return { ...grant, hold, ...(grant.mostOutput !== undefined && { mostOutput: maxTokens }) };
 }
 
 /**

@@ -97,6 +97,11 @@ export class LeaseIdentity extends Rows {
     return (this.#stored?.dropped ?? []).length > 0;
   }
 
+  /** @returns whether leases were given up. */
+  get hasGivenUp(): boolean {
+    return Object.keys(this.#stored?.base ?? {}).length > 0;
+  }
+
   /** Gives up the id, and takes another one. @param told by pool and window: what each pool knows under this id */
   giveUp(told: ReadonlyMap<string, Readonly<Record<string, Nanodollars>>>): void {
     if (!this.#stored) return;
@@ -117,15 +122,16 @@ export class LeaseIdentity extends Rows {
   /** Has pools delete the leases that were given up. A pool that cannot be reached is called again by the next alarm. */
   async drop(pools: Bindings): Promise<void> {
     const settings = settingsOf(pools);
-    for (const { pool: name, id } of this.#stored?.dropped ?? []) {
-      const isDeleted = await callPool({ pools, settings, name }, (pool) => pool.dropLease(id)).then(
-        () => true,
-        () => false,
+    const deleted = new Set<DroppedLease>();
+    for (const lease of this.#stored?.dropped ?? []) {
+      const { pool: name, id } = lease;
+      await callPool({ pools, settings, name }, (pool) => pool.dropLease(id)).then(
+        () => deleted.add(lease),
+        () => {},
       );
-      if (!isDeleted || !this.#stored) continue;
-      const dropped = this.#stored.dropped.filter((one) => one.pool !== name || one.id !== id);
-      this.#store({ ...this.#stored, dropped });
     }
+    if (deleted.size === 0 || !this.#stored) return;
+    this.#store({ ...this.#stored, dropped: this.#stored.dropped.filter((one) => !deleted.has(one)) });
   }
 
   /** Takes a higher incarnation than one that a pool knows, because the account's rows were put back to an earlier time. */

@@ -3,9 +3,11 @@
 import { SharedCall } from '../../async/shared-call.ts';
 import { heldByBatchesOf } from '../../budget/refusals.ts';
 import { type Budget, type Hold, windowsOfGroup } from '../../budget/state.ts';
+import type { Remote } from '../../durable/call-object.ts';
 import type { AdmissionRequest } from '../../durable/contracts/admission.ts';
-import type { LeaseAnswer, LeaseCall, SumsReport } from '../../durable/contracts/pool.ts';
+import type { LeaseAnswer, LeaseCall, PoolObject, SumsReport } from '../../durable/contracts/pool.ts';
 import type { Surroundings } from '../../durable/edge-object.ts';
+import { isVisitor } from '../../identity/identity.ts';
 import { callPool } from '../../pools/call-pool.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from '../../pools/pool-name.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -95,9 +97,13 @@ export class Leases {
    * Asks a pool for what a request needs. After that everything must be decided again, because other requests have come
    * meanwhile.
    *
+   * @param isFirst whether the request has not asked yet. For a visitor of whom nothing is stored it only looks then: a pool
+   *   that is spent makes no object
    * @throws ObjectUnreachable 503 while the pool cannot be reached
    */
-  async gain(open: OpenLease, { least, most }: Demand): Promise<void> {
+  async gain(open: OpenLease, { least, most }: Demand, isFirst = false): Promise<void> {
+    const { account = '', tables } = this.#holder;
+    if (isFirst && tables.areUnmade && isVisitor(account)) return await this.#look(open, { least, most });
     const { demand } = open;
     open.demand = {
       least: demand.most === 0 ? least : Math.min(demand.least, least),
@@ -168,6 +174,8 @@ export class Leases {
   /** Reports to a pool that has asked. If the account is not in use, what it does not hold is returned. */
   async report(name: string): Promise<void> {
     const { isNamed, pools } = this.#identity;
+    // A pool may have asked an account just before that ended.
+    if (this.#holder.tables.areUnmade) return;
     // An erased account that has given up its leases has nothing to report, and must not get new ones.
     if (isNamed || pools.includes(name) || this.#handovers.pools.includes(name)) await this.#tell(this.#lease(name));
   }
@@ -214,9 +222,26 @@ export class Leases {
     for (const name of new Set([...this.#handovers.pools, ...untold])) {
       await this.#tell(this.#lease(name)).catch(leaveToNext);
     }
-    this.#giveUp();
+    if (this.#isLeaving && this.#handovers.pools.length === 0) this.#giveUp();
     await this.#identity.drop(this.#around.env);
     return this.isHandingOver;
+  }
+
+  /**
+   * Reports everything to the pools, and gives up the leases of an account that ends. Its pools count its sums for all that
+   * have ended so.
+   *
+   * @returns whether there is more to do
+   */
+  async leave(): Promise<boolean> {
+    // What was given up must not be reported again, under another id.
+    if (!this.#identity.hasGivenUp) {
+      const names = [...this.#poolsAfterWake()];
+      for (const name of names) await this.#tell(this.#lease(name)).catch(leaveToNext);
+      if (names.some((name) => this.#isUnreported(name)) || !this.#giveUp()) return true;
+    }
+    await this.#identity.drop(this.#around.env);
+    return this.#identity.isDropping;
   }
 
   /** @returns whether something is left to hand over, or to give up. */
@@ -231,18 +256,22 @@ export class Leases {
     return isErased && this.#identity.pools.length > 0;
   }
 
-  /** Gives up the leases, if it is certain what each pool knows. What a pool does not know is told for the next lease. */
-  #giveUp(): void {
-    if (!this.#isLeaving || this.#handovers.pools.length > 0) return;
+  /**
+   * Gives up the leases, if it is certain what each pool knows. What a pool does not know is told for the next lease.
+   *
+   * @returns whether it is certain
+   */
+  #giveUp(): boolean {
     const told = new Map<string, Readonly<Record<string, Nanodollars>>>();
     for (const name of this.#identity.pools) {
       const open = this.#open.get(name);
-      if (!open?.lease.told || open.calls.isRunning) return;
+      if (!open?.lease.told || open.calls.isRunning) return false;
       told.set(name, open.lease.told);
     }
     this.#identity.giveUp(told);
     this.#open.clear();
     this.#sums.forget();
+    return true;
   }
 
   #lease(name: string): OpenLease {
@@ -268,11 +297,23 @@ export class Leases {
     }
   }
 
+  async #look({ name, lease }: OpenLease, demand: Demand): Promise<void> {
+    const sentAt = this.#around.now();
+    const text = JSON.stringify({ lease: '', incarnation: 0, ...lease.compose(demand, sentAt, false) });
+    const answer = JSON.parse(await this.#ask(name, (pool) => pool.lookJson(text))) as LeaseAnswer;
+    // Of a pool without limits a request could be held by this answer alone, and the pool would never hear of it.
+    if (answer.windows.some(({ granted }) => granted !== null)) lease.take(answer, sentAt);
+  }
+
+  #ask(name: string, call: (pool: Remote<PoolObject>) => Promise<string>): Promise<string> {
+    const { env } = this.#around;
+    return callPool({ pools: env, settings: settingsOf(env), name }, call);
+  }
+
   async #call(open: OpenLease): Promise<void> {
     const { name, lease, demand } = open;
     open.demand = NO_DEMAND;
-    const { env, now } = this.#around;
-    const sentAt = now();
+    const sentAt = this.#around.now();
     const identity = this.#identity.incarnate(name);
     const handover = this.#handovers.first(name);
     const isIdle = demand.most === 0 && (!this.#idle.isRunning || handover !== undefined);
@@ -293,8 +334,7 @@ export class Leases {
       handover,
     };
     const text = JSON.stringify(call);
-    const place = { pools: env, settings: settingsOf(env), name };
-    const answer = JSON.parse(await callPool(place, (pool) => pool.leaseJson(text))) as LeaseAnswer;
+    const answer = JSON.parse(await this.#ask(name, (pool) => pool.leaseJson(text))) as LeaseAnswer;
     if (answer.incarnation > identity.incarnation) this.#identity.outgrow(answer.incarnation);
     if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
     // A later call has newer figures, so this answer is ignored.

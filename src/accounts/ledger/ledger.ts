@@ -10,7 +10,9 @@
 import { DAY_MS } from '../../async/durations.ts';
 import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import type { Buckets, Hold } from '../../budget/state.ts';
+import type { KeptHold } from '../../durable/contracts/admission.ts';
 import type { Opening } from '../../durable/contracts/settlement.ts';
+import { migrate, migratedMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
@@ -18,7 +20,7 @@ import { ADD_SUMS, SUM_COLUMNS, SUMMED_UP, USED_COLUMNS, type UsageSums } from '
 import { rollUpDimensions } from './dimensions.ts';
 import { type Fold, hourOf, hourWith, NO_FOLD } from './fold.ts';
 import { type Memory, recallMemory, type Starts } from './recall.ts';
-import { type Closing, ERASED_MODEL, IMPORTED_MODEL, ROLLUP_MODEL } from './tables.ts';
+import { type Closing, ERASED_MODEL, IMPORTED_MODEL, LEDGER_MIGRATIONS, ROLLUP_MODEL } from './tables.ts';
 
 /** The part of a row that settling needs. */
 interface FoundRow extends Record<string, SqlStorageValue> {
@@ -54,9 +56,15 @@ export class Ledger extends Tables {
   /** The content of the table `meta` when the object woke; undefined after the wake, or after a write to it. */
   #metaAtWake: ReadonlyMap<string, string> | undefined;
 
-  /** @param meta the content of the table `meta`, so that one read serves all parts that wake. Default: each value is read */
-  constructor(storage: DurableObjectStorage, meta?: ReadonlyMap<string, string>) {
-    super(storage);
+  /** @param onMade called once the tables are made, before the first row is written */
+  constructor(storage: DurableObjectStorage, onMade: () => void = () => {}) {
+    const meta = migratedMeta(storage, LEDGER_MIGRATIONS);
+    const make = () => {
+      migrate(storage, LEDGER_MIGRATIONS, meta);
+      onMade();
+    };
+    super(storage, meta.size === 0 ? make : undefined);
+    // One read serves all parts that wake.
     this.#metaAtWake = meta;
     const stored = this.meta('fold');
     this.#fold = stored ? readFormat<Fold>('fold', stored) : NO_FOLD;
@@ -100,8 +108,8 @@ export class Ledger extends Tables {
     return day;
   }
 
-  /** Writes the row of a request that was admitted; `hold.id` must be new. */
-  open(hold: Hold, opening: Opening, buckets: Buckets): void {
+  /** Writes the row of a request that was admitted; `hold.id` must be new. @param keep is kept until it is settled */
+  open(hold: Hold, opening: Opening, buckets: Buckets, keep?: string): void {
     const { unpriced, group, ...known } = opening;
     this.insert('ledger', {
       id: hold.id,
@@ -119,6 +127,7 @@ export class Ledger extends Tables {
       input_full_at: buckets.input,
       output_full_at: buckets.output,
       pool_group: group,
+      ...(keep !== undefined && { keep }),
     });
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
@@ -174,6 +183,8 @@ export class Ledger extends Tables {
       settled_at: closing.at,
       input_full_at: buckets.input,
       output_full_at: buckets.output,
+      // An orphan may still be settled late.
+      ...(status !== 'orphaned' && { keep: null }),
     };
     const others = {
       ...otherTokens,
@@ -191,6 +202,14 @@ export class Ledger extends Tables {
   find(id: string): FoundRow | undefined {
     return this.read<FoundRow>(
       'select at, status, hold, cost, token, pool_group as "group" from ledger where id = ?',
+      id,
+    )[0];
+  }
+
+  /** @returns what was kept for a request that is not settled; undefined if there is nothing */
+  kept(id: string): KeptHold | undefined {
+    return this.read<{ keep: string; hold: number; maxTokens: number }>(
+      'select keep, hold, max_tokens as maxTokens from ledger where id = ? and keep is not null',
       id,
     )[0];
   }

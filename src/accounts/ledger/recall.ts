@@ -58,15 +58,16 @@ function sumsByPeriod(hourAt: string): string {
  */
 export function recallMemory(tables: Tables, fold: Fold, starts: Starts): Memory & { unfolded: number } {
   const { last, requests, input, output, hour } = fold;
-  const [seen] = tables.read<RecalledRow>(SCAN, fold.marker, ...startsInOrder(starts));
-  if (seen === undefined) throw new Error('A sum has no row.');
+  // Without tables there is not even a row of sums.
+  const [seen = {}] = tables.read<Partial<RecalledRow>>(SCAN, fold.marker, ...startsInOrder(starts));
+  const { unfolded = 0, grouped = 0 } = seen;
   const settled = sumsIn(seen);
   if (hour.start === starts.hour) settled.hour += hour.cost;
   const isFolded = seen.folded === 1;
   if (isFolded) addFolded(tables, settled, starts);
-  const mayHaveGroups = isFolded || seen.grouped > 0 || hour.groups !== undefined;
+  const mayHaveGroups = isFolded || grouped > 0 || hour.groups !== undefined;
   return {
-    unfolded: seen.unfolded,
+    unfolded,
     last: Math.max(last, seen.at ?? 0, seen.settled_at ?? 0),
     fullAt: {
       requests: Math.max(requests, seen.requests ?? 0),
@@ -75,7 +76,7 @@ export function recallMemory(tables: Tables, fold: Fold, starts: Starts): Memory
     },
     holds: recallHolds(tables, fold, seen.held ?? 0),
     settled,
-    groups: mayHaveGroups ? recallGroups(tables, fold, starts, seen.grouped > 0) : [],
+    groups: mayHaveGroups ? recallGroups(tables, fold, starts, grouped > 0) : [],
     hasCredit: seen.credited === 1,
   };
 }
@@ -120,6 +121,6 @@ function startsInOrder({ hour, day, week, month }: Starts): number[] {
 }
 
 /** @returns the sums by window that a row has. */
-function sumsIn(row: Readonly<Record<string, number | null>>): SettledSums {
+function sumsIn(row: Readonly<Record<string, number | null | undefined>>): SettledSums {
   return byPeriod(PERIODS, (period) => row[period] ?? 0);
 }

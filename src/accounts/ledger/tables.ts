@@ -172,4 +172,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       ${VERSIONS_SQL}
       ${BELONGINGS_SQL}`,
   },
+  { version: 2, sql: 'alter table ledger add column keep text' },
 ];

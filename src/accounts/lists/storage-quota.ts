@@ -15,6 +15,9 @@ const DEFAULT_STORED_BYTES = 1_000_000_000;
 /** If an admitted conversation has not reported itself after this time, it does not exist. Milliseconds. */
 const COMING_MS = 30_000;
 
+type StoredSums = Record<'count' | 'bytes' | 'versions' | 'belongings', number>;
+const NOTHING_STORED = { count: 0, bytes: 0, versions: 0, belongings: 0, own: null };
+
 /** Compares what an account stores with what it may store. */
 export class StorageQuota extends Rows {
   readonly #conversations: ConversationList;
@@ -96,9 +99,7 @@ export class StorageQuota extends Rows {
 
   /** Reads the sums of all three lists, and of one conversation, by one statement: four take twice as long. */
   #readSums(conversation: string | undefined): void {
-    const [row] = this.tables.read<
-      Record<'count' | 'bytes' | 'versions' | 'belongings', number> & { own: number | null }
-    >(
+    const [row = NOTHING_STORED] = this.tables.read<StoredSums & { own: number | null }>(
       `select count(*) as count, coalesce(sum(bytes), 0) as bytes,
          (select bytes from conversations where id = ?) as own,
          (select coalesce(sum(bytes), 0) from versions) as versions,
@@ -106,7 +107,6 @@ export class StorageQuota extends Rows {
        from conversations`,
       conversation ?? null,
     );
-    if (row === undefined) throw new Error('A sum has no row.');
     this.#isRead = true;
     const own = conversation === undefined || row.own === null ? undefined : { id: conversation, bytes: row.own };
     this.#conversations.recall(row, own);

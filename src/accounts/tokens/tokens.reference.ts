@@ -3,8 +3,8 @@ import * as z from '../../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../../reference/answers.ts';
 import { type Resource, resource } from '../../reference/resource.ts';
 import { revokedAnswer, tokenRowSchema } from '../usage-answers.schema.ts';
-import { mintRequest } from './tokens.schema.ts';
-import { mintedToken } from './tokens-answers.schema.ts';
+import { mintRequest, withTurnstile } from './tokens.schema.ts';
+import { mintedToken, renewedToken, visitorToken } from './tokens-answers.schema.ts';
 
 const jti = '6a5b2b1e-3a0e-4c56-9d5b-0d7a0e1f2c3d';
 const row = {
@@ -44,6 +44,7 @@ export const tokens: Resource = resource({
           label: 'laptop',
           limits: { usd_total: 5 },
           tags: { team: 'search' },
+          only: { agents: ['support'] },
         },
       },
       answers: {
@@ -54,8 +55,44 @@ export const tokens: Resource = resource({
           scopes: ['messages'],
           expires_at: '2026-11-20T11:06:14.000Z',
           limits: { usd_total: 5 },
+          only: { agents: ['support'] },
         }),
       },
+    },
+    'POST /tokens/renew': {
+      operation: 'renewToken',
+      needs: 'credential',
+      summary: 'Renew the token that asks',
+      description:
+        'For tokens of this edge that were minted with `session`. The id stays, and so do limits and revocations.',
+      answers: {
+        201: jsonAnswer('The token that follows it.', z.withMeta(renewedToken, { id: 'RenewedToken' }), {
+          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+          jti,
+          expires_at: '2026-11-20T11:06:14.000Z',
+          session_ends_at: '2026-11-20T18:06:14.000Z',
+        }),
+      },
+    },
+    'POST /tokens/visitor': {
+      operation: 'mintVisitorToken',
+      needs: 'nothing',
+      summary: 'Get a token for somebody without a login',
+      description: 'Where VISITORS is set. The token is bound to what VISITORS says, and renewed like any other.',
+      body: {
+        schema: z.withMeta(withTurnstile, { id: 'VisitorTokenRequest' }),
+        example: { turnstile: '0.zrSnRHO7h0HwSjSCU8oyzbjEtD8p' },
+      },
+      answers: {
+        201: jsonAnswer('The token.', z.withMeta(visitorToken, { id: 'VisitorToken' }), {
+          token: 'eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiJhbGljZSJ9.c2lnbmF0dXJl',
+          jti,
+          account: 'visitor:6a5b2b1e3a0e4c569d5b0d7a0e1f2c3d',
+          expires_at: '2026-11-20T11:06:14.000Z',
+          session_ends_at: '2026-11-21T10:06:14.000Z',
+        }),
+      },
+      errors: [404, 429, 503],
     },
     'GET /accounts/:id/tokens': {
       operation: 'listTokens',

@@ -1,6 +1,7 @@
 import type { RequestContext } from '../../auth/context.ts';
 import { invalidRequest, misconfigured } from '../../http/errors.ts';
 import type { Identity } from '../../identity/caller.ts';
+import type { BoundName } from '../../identity/only.ts';
 import type { Prefix } from '../../prefixes/prefix.ts';
 import { PREFIXES } from '../../prefixes/prefix-kind.ts';
 import { defaultModel } from '../../pricing/default-model.ts';
@@ -35,18 +36,22 @@ const CACHE_SECONDS = 3_600;
 /**
  * Finds the classifier and the prefix, and prepares the parts that all inputs share.
  *
+ * @param bound whose classifier a bound token means
  * @throws ApiError 400 for what cannot be a classifier, 404 for an unknown name, 503 while what is stored cannot be read
  */
 export async function taskOf(
   asked: TaskAsked,
   by: Pick<RequestContext, 'accounts' | 'store' | 'settings'> & { identity: Pick<Identity, 'account' | 'scopes'> },
+  bound?: BoundName,
 ): Promise<Task> {
   const { identity, accounts, store, settings } = by;
   const { account, scopes } = identity;
   const reader = { account, scopes, accounts, store, settings };
   const { classifier: ref, prefix: prefixRef, ...parts } = asked;
   const [found, prefix] = await Promise.all([
-    ref === undefined ? undefined : requireStored(CLASSIFIERS, reader, ref),
+    ref === undefined
+      ? undefined
+      : requireStored(CLASSIFIERS, { ...reader, listed: bound?.listed }, ref, bound && [bound.owner]),
     prefixRef === undefined ? undefined : requireStored(PREFIXES, reader, prefixRef),
   ]);
   if (found) refuseParts(parts);

@@ -62,7 +62,7 @@ export function bufferedAnswer(turn: RunningTurn, given: Record<string, string>)
   const known = KNOWN_TYPES.find((type) => type === reason.type) ?? 'api_error';
   const headers = isKept ? { ...DO_NOT_RETRY, 'sluice-turn': row.id } : {};
   const error = ended.isStopped ? stopped(told) : new ApiError(isKept ? 'api_error' : known, told, { headers });
-  return { kind: 'error', error: wireError(error) };
+  return { kind: 'error', error: wireError(error), isEnd: !ended.isStopped };
 }
 
 /** The upstream's error types that are passed to the caller. Others have no HTTP status here. */

@@ -48,14 +48,20 @@ function describeApproval(
   };
 }
 
-/** @returns the answer to a decision: the turn that goes on, or the call itself while other calls are not decided */
-export function answerDecision(transcript: Transcript, id: string, goesOn: boolean): DecisionAnswer {
+/**
+ * Answers a decision: with the turn that goes on, or the call itself while other calls are not decided.
+ *
+ * @param hides whether who decides does not see tools. The call that waited is in the list of approvals
+ */
+export function answerDecision(transcript: Transcript, id: string, goesOn: boolean, hides: boolean): DecisionAnswer {
   const row = transcript.approvals.find(id);
   if (!row) throw notFound('This approval is not there any more.');
   const next = row.continuedBy === null ? undefined : turnAt(transcript, row.continuedBy);
-  const told = next ? describeTurn(transcript, next) : describeApproval(transcript, row);
+  // The report of the turn has more than the caller may read.
+  const told = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
   const turn = next?.id ?? turnAt(transcript, row.run)?.id ?? '';
-  return { status: goesOn ? 202 : 200, turn, body: JSON.stringify(told) };
+  const shown = (name: string, value: unknown) => (hides && /^(changed_)?input$/.test(name) ? null : value);
+  return { status: goesOn ? 202 : 200, turn, body: JSON.stringify(told, shown) };
 }
 
 /** A run whose calls are all decided. It goes on with the calls of its `step`. */

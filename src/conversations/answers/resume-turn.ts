@@ -8,6 +8,7 @@ import { turnWithId } from '../storage/turn-queries.ts';
 import { EventLog } from '../turn/event-log.ts';
 import type { Runner } from '../turn/running-turn.ts';
 import { wireError } from './crossing-answer.ts';
+import { followed } from './hidden-answer.ts';
 import type { ObjectContext } from './object-context.ts';
 
 /**
@@ -15,33 +16,41 @@ import type { ObjectContext } from './object-context.ts';
  *
  * @param running the turn that runs now
  * @param after the id of the last event that the listener has; without it the stream begins with the running turn's first
+ * @param hides whether the listener does not see tools
  */
 export function resumeTurn(
   { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
   running: Runner | undefined,
   after: string | undefined,
+  hides = false,
 ): Resumed {
   try {
-    return resumed(transcript, running, after, now());
+    return resumed(transcript, running, after, now(), hides);
   } catch (thrown) {
     if (!(thrown instanceof ApiError)) throw thrown;
     return { kind: 'error', error: wireError(thrown) };
   }
 }
 
-function resumed(transcript: Transcript, running: Runner | undefined, after: string | undefined, now: number): Resumed {
+function resumed(
+  transcript: Transcript,
+  running: Runner | undefined,
+  after: string | undefined,
+  now: number,
+  hides: boolean,
+): Resumed {
   const isPresent = transcript.profile?.exists || running !== undefined;
   if (after === undefined) {
     if (!isPresent) return { kind: 'unknown' };
     const log = running?.turn.log;
-    return log ? { kind: 'stream', turn: log.id, body: log.follow(0) } : { kind: 'none' };
+    return log ? { kind: 'stream', turn: log.id, body: followed(log, 0, hides) } : { kind: 'none' };
   }
   const [, id, number] = /^([\w-]{1,64})-(\d{1,15})$/.exec(after) ?? [];
   if (id === undefined) {
     throw invalidRequest('Last-Event-ID: not an id of an event of this edge. Send the last one that you got.');
   }
   const event = Number(number);
-  if (running?.turn.row.id === id) return { kind: 'stream', turn: id, body: running.turn.log.follow(event) };
+  if (running?.turn.row.id === id) return { kind: 'stream', turn: id, body: followed(running.turn.log, event, hides) };
   const row = turnWithId(transcript, id);
   // A failed first turn can be resumed although it has created no conversation.
   if (!row && !isPresent) return { kind: 'unknown' };
@@ -49,7 +58,7 @@ function resumed(transcript: Transcript, running: Runner | undefined, after: str
   if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
   if (event === row.events) return { kind: 'none' };
   // A crash may have lost events that the listener already has. It still gets the last event, which says how the turn ended.
-  return { kind: 'stream', turn: id, body: log.follow(Math.min(event, row.events - 1)) };
+  return { kind: 'stream', turn: id, body: followed(log, Math.min(event, row.events - 1), hides) };
 }
 
 /** @returns the log of a turn that has ended; undefined once it has expired: it may be gone in part */

@@ -174,8 +174,14 @@ function shownText(content: unknown): string {
     .replace(/\s+/g, '');
 }
 
+/** @throws ApiError 400 for a content that nests so deep that it cannot be compared */
 function canonical(content: unknown): string {
-  return JSON.stringify(blocksOf(content ?? ''), (_, value: unknown) => (isObject(value) ? plain(value) : value));
+  try {
+    return JSON.stringify(blocksOf(content ?? ''), (_, value: unknown) => (isObject(value) ? plain(value) : value));
+  } catch (thrown) {
+    if (!(thrown instanceof RangeError)) throw thrown;
+    throw invalidRequest('messages: Input nests too deep.');
+  }
 }
 
 function blocksOf(content: unknown): unknown {

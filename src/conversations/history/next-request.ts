@@ -10,7 +10,7 @@ import { encoder } from '../../http/bytes.ts';
 import { ApiError, invalidRequest, tooLarge } from '../../http/errors.ts';
 import { validate } from '../../http/validate.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
-import type { Json } from '../../json/object.ts';
+import { isObject, type Json, parseObject } from '../../json/object.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import { worstCaseOf } from '../../pricing/worst-case.ts';
 import type { Settings } from '../../settings/settings.ts';
@@ -18,10 +18,11 @@ import { RequestBody } from '../../upstream/request/request-body.ts';
 import type { SentHistory } from '../../upstream/request/sent-history.ts';
 import { pendingTools } from '../conversations.schema.ts';
 import { RUN_MEMBERS, type RunLimits, runLimits } from '../runs/runs.schema.ts';
-import type { CachedHistory } from '../storage/history-cache.ts';
+import type { CachedHistory, MessageText } from '../storage/history-cache.ts';
 import { countBreakpoints, hasThinking, withBreakpoint, withoutBreakpoints } from '../storage/message-text.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
+import { checkBoundMessages } from './bound-messages.ts';
 import { checkContinuation, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from './edge-tools.ts';
@@ -87,6 +88,8 @@ interface RequestOptions {
   isStep?: boolean;
   /** Whether it is a run even without tools that the edge calls. */
   isRun?: boolean;
+  /** Whether its caller's token is bound: then new messages are questions and results of its own tools, and nothing else. */
+  isBound?: boolean;
   /** Whether its messages are planned a second time: then they already have the edge's results. */
   isAgain?: boolean;
 }
@@ -134,7 +137,7 @@ export function nextRequest(
     sentFrom,
     follows,
     defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
-    most: agent && !run && typeof json.max_usd === 'number' ? Math.floor(json.max_usd * 1e9) : undefined,
+    most: agent && !run ? mostOf(asked.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
   };
 }
@@ -143,16 +146,20 @@ type Asked = ReturnType<typeof readAsked>;
 type Said = ReturnType<typeof readSaid>;
 
 /** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
-function readAsked(text: string, transcript: Transcript, { prefix, agent, counts = false }: RequestOptions) {
+function readAsked(
+  text: string,
+  transcript: Transcript,
+  { prefix, agent, counts = false, isBound = false }: RequestOptions,
+) {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const cached = transcript.cachedHistory;
   const frozen = profile && (cached?.frozen ?? transcript.frozen);
   const sent = memberTexts(text);
   const inherited = inheritedParts(sent, frozen);
   // The caller's breakpoints come before the results that a step adds. The API allows four in all.
-  const used = countBreakpoints(text, inherited.system, inherited.tools);
-  const room = { breakpoints: Math.min(BREAKPOINTS_ALLOWED - used, MOST_IN_PREFIX), counts };
-  const asked = agent ? behindAgent(sent, agent, inherited, room) : text;
+  // A bound token sends none of its own, and what it resends does not go up.
+  const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
+  const asked = agent ? behindAgent(sent, agent, inherited, { breakpoints, counts }) : text;
   const json = JSON.parse(asked) as Json;
   if (!agent) refuseNarrowing(json);
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);
@@ -172,7 +179,7 @@ function readSaid(
   { json, members, profile, cached, name }: Asked,
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
-  { isAgain = false }: RequestOptions,
+  { agent, isAgain = false, isBound = false }: RequestOptions,
 ) {
   const asksFor = models.resolve(name);
   const incoming = json.messages as SentMessage[];
@@ -183,6 +190,7 @@ function readSaid(
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
   const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
   const incomingOnly = newMessages(incoming, texts, transcript, last, tail);
+  if (isBound) checkBoundMessages(incomingOnly.fresh, callsOfClient(tail, agent));
   const { fresh, at, news } = withoutEdgeBlocks(isAgain ? incomingOnly : joinedResults(incomingOnly, cancels));
   if (fresh.length > 0) checkContinuation(at, fresh, (profile?.turns ?? 0) === 0);
   const follows = fresh.length === 0 || answeredTools(fresh[0]?.content).length > 0;
@@ -263,6 +271,16 @@ function readSentHistory(
   return { history, sentFrom };
 }
 
+/** @returns the ids of the calls in the last answer that its client makes: the edge calls the other tools of the agent. */
+function callsOfClient(tail: readonly MessageText[], agent: Agent | undefined): ReadonlySet<string> {
+  const own = new Set(agent?.definition.tools.filter((tool) => !Object.hasOwn(tool, 'run')).map(({ name }) => name));
+  const blocks = tail.flatMap(({ text }) => {
+    const content = parseObject(text)?.content;
+    return Array.isArray(content) ? content.filter(isObject) : [];
+  });
+  return new Set(blocks.flatMap(({ type, name, id }) => (type === 'tool_use' && own.has(name) ? [String(id)] : [])));
+}
+
 /** @returns the run planned from its stored request. @throws ApiError 400 for a malformed limit */
 export function plannedRun(
   rest: string,
@@ -300,6 +318,22 @@ function given(members: Map<string, string>, name: string): string | undefined {
 const BREAKPOINTS_ALLOWED = 4;
 /** The most cache breakpoints of a prefix or an agent. */
 const MOST_IN_PREFIX = 2;
+
+/**
+ * Counts the cache breakpoints of a caller's texts.
+ *
+ * @returns how many there are, and how many an agent may add
+ */
+export function breakpointsFor(...texts: readonly (string | undefined)[]): { used: number; breakpoints: number } {
+  const used = countBreakpoints(...texts);
+  return { used, breakpoints: Math.min(BREAKPOINTS_ALLOWED - used, MOST_IN_PREFIX) };
+}
+
+/** @returns what an answer may cost, by the members of a request behind an agent; undefined if they do not say so */
+export function mostOf(members: ReadonlyMap<string, string>): Nanodollars | undefined {
+  const usd = members.get('max_usd');
+  return usd === undefined ? undefined : Math.floor(Number(usd) * 1e9);
+}
 
 /** @param stored what has been read already; read again if it begins elsewhere */
 function sentHistory(

@@ -10,6 +10,7 @@ import type { MessageOutline, MessageRow, TurnStatus } from '../storage/rows.ts'
 import type { Transcript } from '../storage/transcript.ts';
 import { firstStepOf, turnAt } from '../storage/turn-queries.ts';
 import { shownCall, shownResult } from './edge-blocks.ts';
+import { hiddenBlock } from './hidden-blocks.ts';
 import { aroundContent, contentOf, messageText, rowsBetween } from './message-json.ts';
 
 /** A shown row: one message, or the messages `from` … `to` of a run's answer. */
@@ -125,28 +126,34 @@ function answeredBy(text: string): string | undefined {
 /**
  * Writes a row as JSON text, in pieces, since an answer of many steps may be long. Writes nothing if the row was deleted.
  *
- * @param calls the ids of the calls that the edge has made
+ * @param of.calls the ids of the calls that the edge has made
+ * @param of.hides whether its reader does not see tools
  */
 export function* rowText(
   transcript: Transcript,
   range: ShownRange,
-  pending: boolean,
-  calls: ReadonlySet<string>,
+  { pending, calls, hides }: { pending: boolean; calls: ReadonlySet<string>; hides: boolean },
 ): Generator<string> {
   if (range.run !== null) {
-    yield* answerText(transcript, range, range.run);
+    yield* answerText(transcript, range, range.run, hides);
     return;
   }
   for (const row of transcript.messages.history({ from: range.from, to: range.to, pending })) {
     const status = row.run === null ? row.status : (transcript.statusOf(row.run) ?? row.status);
     const content = contentOf(row);
-    const isList = row.role === 'user' && content.startsWith('[') && content.includes('"tool_result"');
-    const own = isList ? `[${ownBlocks(content, calls).join(',')}]` : content;
-    yield messageText({ ...row, status }, own);
+    const isOfUser = row.role === 'user';
+    const isChanged = content.startsWith('[') && (isOfUser ? content.includes('"tool_result"') : hides);
+    const blocksOf = () => (isOfUser ? ownBlocks(content, calls) : itemTexts(content).map(hiddenText));
+    yield messageText({ ...row, status }, isChanged ? `[${blocksOf().join(',')}]` : content);
   }
 }
 
-function* answerText(transcript: Transcript, { from, to, id }: ShownRange, run: number): Generator<string> {
+function* answerText(
+  transcript: Transcript,
+  { from, to, id }: ShownRange,
+  run: number,
+  hides: boolean,
+): Generator<string> {
   const turn = turnAt(transcript, run);
   if (!turn) return;
   const { beganAt, endedAt, paused = null } = turn;
@@ -155,7 +162,7 @@ function* answerText(transcript: Transcript, { from, to, id }: ShownRange, run: 
   yield `${before}[`;
   let between = '';
   for (const block of answerBlocks(transcript, from, to)) {
-    yield between + block;
+    yield between + (hides ? hiddenText(block) : block);
     between = ',';
   }
   yield `]${after}`;
@@ -176,6 +183,10 @@ function* answerBlocks(transcript: Transcript, from: number, to: number): Genera
     }
   }
   yield* resultTexts(open, pendingResults(transcript, open));
+}
+
+function hiddenText(block: string): string {
+  return JSON.stringify(hiddenBlock(parseObject(block) ?? {}));
 }
 
 /** @returns the results that have not gone up yet. They are in the rows of their calls. */

@@ -52,14 +52,25 @@ interface PageRows {
   texts: Iterable<Iterable<string>>;
 }
 
-/** @returns a page of the messages, oldest first, as a stream of JSON text; undefined if the cursor is not a message */
-export function pageOfMessages(transcript: Transcript, page: HistoryQuery): ReadableStream<Uint8Array> | undefined {
+/**
+ * Reads a page of the messages, oldest first.
+ *
+ * @param hides whether its reader does not see tools. Such a reader has the view `shown`
+ * @returns it as a stream of JSON text; undefined if the cursor is not a message
+ */
+export function pageOfMessages(
+  transcript: Transcript,
+  page: HistoryQuery,
+  hides = false,
+): ReadableStream<Uint8Array> | undefined {
   const { after_id, before_id } = page;
   const edge = after_id ?? before_id;
   const at = edge === undefined ? undefined : transcript.messages.findMessage(edge);
   if (edge !== undefined && !at) return undefined;
-  const rowsOf = page.view === 'shown' ? shownPage : storedPage;
-  return streamOfTexts(pageText(rowsOf(transcript, at?.seq, page)));
+  const isShown = page.view === 'shown' || hides;
+  return streamOfTexts(
+    pageText(isShown ? shownPage(transcript, at?.seq, page, hides) : storedPage(transcript, at?.seq, page)),
+  );
 }
 function* pageText({ ends, texts }: PageRows): Generator<string> {
   yield '{"data":[';
@@ -84,12 +95,12 @@ function storedPage(transcript: Transcript, at = 0, { limit, before_id, pending 
   return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending) : [] };
 }
 
-function shownPage(transcript: Transcript, at: number | undefined, page: HistoryQuery): PageRows {
+function shownPage(transcript: Transcript, at: number | undefined, page: HistoryQuery, hides: boolean): PageRows {
   const { limit, before_id, pending = false } = page;
   const backwards = before_id !== undefined;
   const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
   const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
-  return { ends, texts: shownTexts(transcript, data, pending) };
+  return { ends, texts: shownTexts(transcript, data, pending, hides) };
 }
 
 function* storedTexts(transcript: Transcript, from: number, to: number, pending = false): Generator<string[]> {
@@ -100,9 +111,10 @@ function* shownTexts(
   transcript: Transcript,
   found: readonly ShownRange[],
   pending = false,
+  hides = false,
 ): Generator<Iterable<string>> {
   const { ids } = transcript.calls;
-  for (const range of found) yield rowText(transcript, range, pending, ids);
+  for (const range of found) yield rowText(transcript, range, { pending, calls: ids, hides });
 }
 
 /**

@@ -38,6 +38,6 @@ export function refuseRun(body: Readonly<Record<string, unknown>>): void {
   }
   if (!hasRun(body.tools)) return;
   throw invalidRequest(
-    'tools: `run` needs a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
+    'tools: those with `run` need a conversation, which keeps the steps. Send `conversation`, with an id of your own.',
   );
 }

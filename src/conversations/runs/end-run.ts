@@ -44,7 +44,7 @@ export type EndOfRun =
   | { kind: 'complete' | 'stopped' }
   | { kind: 'paused'; reason: PauseReason }
   /** `data` is the `error` event as a step has shown it. */
-  | { kind: 'error'; error: unknown; data?: string | undefined };
+  | { kind: 'error'; error: unknown; data?: string | undefined; isStopped?: boolean | undefined };
 
 interface Ending {
   transcript: Transcript;
@@ -105,6 +105,7 @@ export function endRun(turn: RunTurn, end: EndOfRun, { transcript, shown, spent,
     summary,
     error,
     isUnanswered: turn.isUnanswered === true,
+    isStopped: end.kind === 'error' && end.isStopped === true,
     ...paused,
     // Built only on demand: most callers have received it as a stream.
     get message() {

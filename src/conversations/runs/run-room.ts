@@ -1,6 +1,7 @@
 /** Room in the isolate's memory for what the tools of a run answer, and for what its steps send up. */
 
 import { RoomShare, room } from '../../http/body-room.ts';
+import { nameInRoom } from '../../identity/identity.ts';
 
 /** Who takes room. */
 interface RoomTaker {
@@ -30,7 +31,7 @@ export function ownerOfRoom({ account, conversation }: Pick<RoomTaker, 'account'
  * @throws ApiError 503 if there is none in time; the reason of the signal
  */
 export async function takeRoom(share: RoomShare, bytes: number, leftMs: number, taker: RoomTaker): Promise<void> {
-  share.ofCaller(taker.account);
+  share.ofCaller(nameInRoom(taker.account));
   await share.wait(bytes * FORMS, ownerOfRoom(taker), Math.min(leftMs, MOST_WAIT_MS), taker.signal);
 }
 

@@ -286,7 +286,10 @@ export class Run implements Runner {
     this.#finish(
       this.#ending && isPart
         ? this.#ending
-        : { kind: 'error', error: ended?.error, data: isPart ? undefined : log.error },
+        : {
+            ...{ kind: 'error', error: ended?.error, data: isPart ? undefined : log.error },
+            isStopped: ended?.isStopped,
+          },
     );
     return undefined;
   }

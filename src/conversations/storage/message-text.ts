@@ -38,7 +38,8 @@ function hasBreakpoint(text: string): boolean {
 /** @returns about how many breakpoints JSON texts have. A member of a tool's schema may have the same name. */
 export function countBreakpoints(...texts: readonly (string | undefined)[]): number {
   return texts.reduce(
-    (sum, text = '') => sum + (hasBreakpoint(text) ? text.split('"cache_control"').length - 1 : 0),
+    // A text may consist of that name. Then no colon follows it.
+    (sum, text = '') => sum + (hasBreakpoint(text) ? (text.match(/"cache_control"\s*:/g)?.length ?? 0) : 0),
     0,
   );
 }

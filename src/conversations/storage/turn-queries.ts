@@ -35,6 +35,18 @@ export function newestTurnTold(transcript: Transcript): TurnRow | undefined {
   return transcript.turns(`seq = (${newest}) and ${ATTACHABLE}`).at(0);
 }
 
+/** @returns whether the history has words of others: an import, a first turn that brought answers, or a system message. */
+export function hasOthersWords(transcript: Transcript): boolean {
+  const [first] = transcript.read(
+    `select t.route = 'import' or exists (
+       select 1 from messages where turn = t.seq and role != 'user'
+       and seq < (select max(seq) from messages where turn = t.seq)) or exists (
+       select 1 from messages where role = 'system') as has_others
+     from turns t where t.seq = (select turn from messages order by seq limit 1)`,
+  );
+  return first?.has_others === 1;
+}
+
 /** @returns whether the last message of a turn is an answer with content. */
 export function isAnswered(transcript: Transcript, turn: number): boolean {
   const [last] = transcript.read('select role, text from messages where turn = ? order by seq desc limit 1', turn);

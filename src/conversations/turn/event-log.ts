@@ -279,7 +279,9 @@ export class EventLog {
   /** @returns the next text for a listener; undefined if it has all shown events. */
   #next(listener: Listener): string | undefined {
     let begins: { event: number; first: number } | undefined;
-    if (listener.row === undefined && listener.cursor < this.#stored) {
+    // Behind a gap nothing is stored yet.
+    const lastStored = this.#gapAfter ?? this.#stored;
+    if (listener.row === undefined && listener.cursor < lastStored) {
       const event = listener.cursor + 1;
       // The first event is in the first row.
       const row =
@@ -289,8 +291,10 @@ export class EventLog {
       begins = { event, first: row.first };
     }
     if (listener.row === undefined) {
-      if (listener.cursor >= this.#shown) return undefined;
-      const text = this.#shownText(Math.max(0, listener.cursor - this.#stored), this.#shown - this.#stored);
+      const { cursor } = listener;
+      if (cursor >= this.#shown) return undefined;
+      const lost = lastStored < cursor && cursor < this.#stored ? gapRemark(lastStored + 1, cursor) : '';
+      const text = lost + this.#shownText(Math.max(0, cursor - this.#stored), this.#shown - this.#stored);
       listener.cursor = this.#shown;
       return text === '' ? undefined : text;
     }
@@ -300,13 +304,13 @@ export class EventLog {
     listener.row += 1;
     if (listener.row >= this.#rows) {
       listener.row = undefined;
-      listener.cursor = this.#stored;
+      listener.cursor = lastStored;
     }
     if (!begins) return text;
     const { event, first } = begins;
     const at = text.indexOf(`${this.#idLine}${event}\n`);
     // A row behind a gap: the listener has seen events that a crash has lost.
-    const lost = at < 0 && first < event ? `: sluice-gap ${first}-${event - 1}\n\n` : '';
+    const lost = at < 0 && first < event ? gapRemark(first, event - 1) : '';
     return lost + text.slice(Math.max(0, at));
   }
 
@@ -338,6 +342,11 @@ export class EventLog {
       // The listener left at the very end, so there is nothing to close.
     }
   }
+}
+
+/** @returns the comment that tells a listener which events it has seen that a crash has lost. */
+function gapRemark(first: number, last: number): string {
+  return `: sluice-gap ${first}-${last}\n\n`;
 }
 
 function tooManyFollow(): ApiError {

@@ -1,23 +1,8 @@
-import type { StoredGrant } from '../../accounts/admission/book-outcome.ts';
+import { storeAfterMs } from './store-schedule.ts';
 import type { TakenPiece, Turn } from './turn.ts';
 
-/** Milliseconds after which shown deltas are stored at first, and at the latest. After a crash they are what is lost. */
-const [SOONEST_MS, LATEST_MS] = [1_000, 4_000];
-/** The same where the API has tools of its own. */
-const SERVED_MS = 250;
 /** So many characters are stored at once. */
 const STORE_CHARACTERS = 65_536;
-
-/**
- * @param writtenMs how long the answer had been written when it was stored last
- * @param grant what its try was granted
- * @returns after how many milliseconds it is stored again: after as many, so that a long answer is stored seldom, and a crash
- *   loses little of a short one. Where the API has tools of its own, time that nobody saw is too dear for that
- */
-export function storeAfterMs(writtenMs: number, grant?: Pick<StoredGrant, 'terms'> | null): number {
-  if (grant?.terms?.served) return SERVED_MS;
-  return Math.min(Math.max(writtenMs, SOONEST_MS), LATEST_MS);
-}
 
 /**
  * Stores and shows the events of a turn. The events up to the first delta, and those that have effects, are stored before they
@@ -78,7 +63,7 @@ export class Publisher {
     if (this.#hasEnded) return;
     const now = this.#now();
     if (this.hasDelta) this.#beganAt ??= now;
-    this.#storeAfterMs = storeAfterMs(now - (this.#beganAt ?? now), this.#turn.row.grant);
+    this.#storeAfterMs = storeAfterMs(now - (this.#beganAt ?? now), this.#turn.row.grant?.terms?.served !== undefined);
     this.#turn.grants.store();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.unseenUntil(now) });
   }

@@ -11,7 +11,7 @@ import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { EventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
-import { storeAfterMs } from './publisher.ts';
+import { storeAfterMs } from './store-schedule.ts';
 import { Turn } from './turn.ts';
 import { type Ended, errorIn } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
@@ -98,7 +98,7 @@ export function unseenAtCrash(
   const isUnseen = !last || openIndices.length === 0 || isHidden;
   const due = isUnseen
     ? Math.max(row.coversUntil ?? 0, at + COVER_MS)
-    : at + storeAfterMs(at - sentAt, row.grant) + LATE_MS;
+    : at + storeAfterMs(at - sentAt, row.grant?.terms?.served !== undefined) + LATE_MS;
   const lostMs = Math.max(0, Math.min(due, Math.max(wokeAt, at) + LATE_MS) - at);
   return { unseenMs: unseenMs + lostMs, lostMs };
 }

@@ -12,7 +12,13 @@ import type { Transcript } from '../storage/transcript.ts';
  */
 export const COVER_MS = 20_000;
 
-/** Keeps in a turn's row what is needed to settle it after a crash. Times are milliseconds since 1970. */
+/** Milliseconds. A turn that waited longer before it went up stores when that was: no output is counted for the time before. */
+const SOON_MS = 1_000;
+
+/**
+ * Keeps in a turn's row what is needed to settle it after a crash, where its account does not keep it. Times are milliseconds
+ * since 1970.
+ */
 export class TurnGrants {
   readonly #transcript: Transcript;
   readonly #row: TurnRow;
@@ -40,14 +46,15 @@ export class TurnGrants {
   }
 
   /** Notes the grant of a try that was admitted and sent. `store` stores it, in case the object dies. */
-  take({ requestId, grant }: Pick<Admission, 'requestId' | 'grant'>, upstream: string | undefined, now: number): void {
+  take(admission: Pick<Admission, 'requestId' | 'grant' | 'isKept'>, upstream: string | undefined, now: number): void {
+    const { requestId, grant, isKept } = admission;
     this.#before = undefined;
     Object.assign(this.#row, {
       grant: { ...grant, requestId, ...(upstream === undefined ? {} : { upstream }) },
       sentAt: now,
       coversUntil: now + COVER_MS,
     });
-    this.#isStored = false;
+    this.#isStored = isKept && now - this.#row.beganAt < SOON_MS;
   }
 
   /** Stores the grant of the try that has gone up, unless it is stored already. */

@@ -262,6 +262,7 @@ export class TurnRunner implements Runner {
         model,
         count,
         streams: true,
+        keeps: !this.#context.background,
         fallbacks,
         routing: { streams: true, account: identity.account, stays },
         signal: this.#abort.controller.signal,

@@ -13,7 +13,7 @@ import type { ConversationRow } from '../../conversations/conversations-answers.
 import type { PrefixStats } from '../../prefixes/prefixes-answers.schema.ts';
 import type { Limits, LimitsPatch, TokenLimits } from '../../settings/limits.schema.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
-import type { CredentialUse } from './admission.ts';
+import type { CredentialUse, KeptHold } from './admission.ts';
 import type { Belonging, FileDescription, FileRow, UploadDecision, UploadReport, UploadRequest } from './belongings.ts';
 import type { ConversationPage, Page, PageOf } from './page.ts';
 import type { ConversationReport, Settled, Settlement } from './settlement.ts';
@@ -25,6 +25,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   settle(settlement: Settlement): Settled;
   settleJson(settlement: string): string;
   renew(requestId: string, stage?: string): boolean;
+  kept(requestId: string): KeptHold | undefined;
   standing(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null): void;
   getGroup(): string | null;

@@ -44,10 +44,23 @@ export interface AdmissionRequest extends AdmissionCaller {
   counted?: boolean | undefined;
   /** Bytes that a turn adds to its conversation before the answer. */
   adds?: number | undefined;
+  /**
+   * What the caller would need to settle the request after its own death, as text: it is kept with the hold until the request
+   * is settled, and given back by `kept`.
+   */
+  keep?: string | undefined;
   /** Milliseconds for which the request can wait while only the holds of others leave no room. Default: not at all. */
   waitMs?: number | undefined;
   /** Set for a request that costs nothing and is not a token count. It counts in `requests_per_minute`. */
   free?: { storing?: StorageRequest | undefined } | undefined;
+}
+
+/** What an account still has of a request that it was to keep something for. */
+export interface KeptHold {
+  keep: string;
+  hold: Nanodollars;
+  /** What `max_tokens` was set to. */
+  maxTokens: number;
 }
 
 /** An account's decision. After `count_needed`, which places no hold, the caller counts the input and asks again. */
@@ -87,7 +100,7 @@ export type PoolKind = Extract<LimitOwner, 'group' | 'deployment'>;
 /** Why a request is refused: by which limit, and when it is worth trying again. */
 export interface Refusal {
   kind: 'refused';
-  reason: 'model' | 'unpriced' | 'concurrency' | 'rate' | 'spend' | 'held';
+  reason: 'model' | 'unpriced' | 'requests' | 'concurrency' | 'rate' | 'spend' | 'held';
   by: LimitOwner;
   /** The name of the limit, as its owner's limits have it. */
   limit: string;
@@ -162,4 +175,8 @@ export interface CredentialUse {
   jti?: string | undefined;
   iat?: number | undefined;
   exp?: number | undefined;
+  /** When it cannot be renewed any more; absent for a token that cannot be. */
+  sessionEnd?: number | undefined;
+  /** How many requests it may make in all; absent if as many as it likes. */
+  maxRequests?: number | undefined;
 }

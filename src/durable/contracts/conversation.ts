@@ -13,33 +13,36 @@ import type { PlainHeaders } from '../../upstream/headers.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { ListedParent } from './settlement.ts';
 
+/** A caller whose token is bound, for calls that must see what it may ask. */
+export type BoundCaller = Pick<Identity, 'account' | 'only'>;
+
 /** The methods of a conversation's object. The object says what each one does. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
   prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined>;
   wake(): void;
   checkCredential(): Promise<void>;
-  resume(after: string | undefined): Resumed;
-  stop(only?: StopQuery): Promise<Result<CrossingText>>;
+  resume(after: string | undefined, by?: BoundCaller): Resumed;
+  stop(only?: StopQuery, by?: BoundCaller): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;
   turnReport(id: string): Result<CrossingText>;
   turnOutcome(key: string, isAwaited: boolean): Promise<TurnOutcome | undefined>;
   cancel(turn: string): Promise<Result<CrossingText>>;
-  approvals(): Result<CrossingText>;
+  approvals(by?: BoundCaller): Result<CrossingText>;
   decide(decision: CalledDecision): Promise<Result<DecisionAnswer>>;
-  messages(page: HistoryQuery): Result<ReadableStream<Uint8Array>>;
+  messages(page: HistoryQuery, by?: BoundCaller): Result<ReadableStream<Uint8Array>>;
   export(view?: View): Result<ReadableStream<Uint8Array>>;
   create(
     place: ConversationPlace,
-    fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'> & Partial<Pick<TurnRequest, 'identity'>>,
+    fields: CreatedFields,
     texts: { system?: CrossingText; tools?: CrossingText; messages?: CrossingText },
   ): Promise<Result<CrossingText>>;
   patch(patch: ConversationPatch): Result<CrossingText>;
   rewind(before: string): Result<CrossingText>;
-  fork(to: string, at: string | undefined): Promise<Result<CrossingText>>;
+  fork(to: string, at: string | undefined, by?: BoundCaller): Promise<Result<CrossingText>>;
   backup(): Result<ReadableStream<Uint8Array>>;
   adopt(place: ConversationPlace, lines: ReadableStream<Uint8Array>): Promise<Result<CrossingText>>;
-  erase(place?: ConversationPlace): Promise<boolean>;
+  erase(place?: ConversationPlace, ends?: boolean): Promise<boolean>;
   subagentOutcome(key: string): Promise<SubagentOutcome | undefined>;
   stopSubagent(key: string): Promise<SubagentOutcome | undefined>;
 }
@@ -48,6 +51,8 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
 export interface CalledDecision extends DecisionRequest {
   /** The id of the approval. */
   id: string;
+  /** Who decides, if the token is bound. */
+  by?: BoundCaller | undefined;
   isAdmin: boolean;
   requestId: string;
 }
@@ -124,6 +129,8 @@ export interface TurnRequest {
    * own.
    */
   agentOwner?: string | undefined;
+  /** The versions of the agent that the caller's token lists. Absent: none. */
+  agentListed?: readonly string[] | undefined;
   /** The models that may step in, according to the request. */
   fallbacks?: readonly string[] | undefined;
   /** The headers as they go up, without the deployment's key. */
@@ -133,8 +140,15 @@ export interface TurnRequest {
   parent?: ParentCall | undefined;
 }
 
+/** What a conversation is created with, and by whom. Its texts cross by themselves. */
+export type CreatedFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
+  Partial<Pick<TurnRequest, 'identity' | 'agentOwner' | 'agentListed'>>;
+
 /** A request for a conversation's next prompt, to count its tokens. */
-export type PromptRequest = Pick<TurnRequest, 'place' | 'identity' | 'body' | 'prefix' | 'agent'>;
+export type PromptRequest = Pick<
+  TurnRequest,
+  'place' | 'identity' | 'body' | 'prefix' | 'agent' | 'agentOwner' | 'agentListed'
+>;
 
 /** An error as it crosses from the object to the edge. */
 export interface WireError {
@@ -158,7 +172,8 @@ export type TurnAnswer =
       body: string;
       trailer?: TurnSummary | undefined;
     }
-  | { kind: 'error'; error: WireError };
+  /** `isEnd` where the answer had begun: then the error may be in the upstream's words. */
+  | { kind: 'error'; error: WireError; isEnd?: boolean };
 
 /** A turn's answer on its way to the edge. A complete one is packed into a text, which costs less to pass. */
 export type PackedAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;

@@ -7,6 +7,7 @@ import type { Page, PageOf } from './page.ts';
 /** The methods of a pool's object. The object says what each one does. */
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
+  lookJson(call: string): string;
   standing(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
   accounts(query: SpendQuery): Page<AccountSpendRow>;

@@ -11,6 +11,7 @@ import { keepCounting } from './composer/draft.ts';
 import { ConversationList } from './conversation-list.tsx';
 import { keepListed, refreshConversations, session, show } from './session/conversations.ts';
 import { makeTitle, titleFor } from './session/titles.ts';
+import { TokenView } from './token-view.tsx';
 import { Transcript } from './transcript.tsx';
 import { Welcome } from './welcome.tsx';
 
@@ -57,6 +58,7 @@ export function Chat() {
                 {current.report.value.agent.name}
               </a>
             )}
+            {current && <TokenView key={current.id} id={current.id} />}
           </div>
         </header>
         {fault.value && <Fault text={fault.value} />}

@@ -52,7 +52,13 @@ async function hashed(named: string): Promise<string> {
  */
 export function keyUp(caller: Headers, account: string): undefined | Promise<string> {
   const key = caller.get('idempotency-key');
-  return key === null ? undefined : nameUp(account).then((name) => `${name}-${key}`);
+  return key === null ? undefined : keyOfAccount(account, key);
+}
+
+async function keyOfAccount(account: string, key: string): Promise<string> {
+  // A header that an upstream does not accept would look like an upstream that fails.
+  const short = /^[\w.:-]{1,256}$/.test(key) ? key : await sha256Hex(utf8(key));
+  return `${await nameUp(account)}-${short}`;
 }
 
 /** @returns the body with the account's name in `metadata.user_id`, if UPSTREAM_USER_ID says so. */

@@ -4,7 +4,7 @@ import type { Deliver } from '../../delivery/deliver.ts';
 import { SCHEDULE, type Schedule } from '../../delivery/schedule.ts';
 import type { SignatureScheme, Verify } from '../../delivery/signature.ts';
 import { isAccount, sourceAccount } from '../../identity/identity.ts';
-import { parseRef } from '../../versions/versions.schema.ts';
+import { parseRef } from '../../identity/version-ref.ts';
 import type { Delivered, DeliveredAnswer } from '../webhooks-answers.schema.ts';
 
 /** A request whose signature is verified. */

@@ -1,11 +1,11 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { decodeJwt } from 'jose';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as z from 'zod/mini';
 import type { Account } from '../../../src/accounts/account.ts';
 import { MOST_MINTED } from '../../../src/accounts/tokens/credentials.ts';
-import { mintedToken } from '../../../src/accounts/tokens/tokens-answers.schema.ts';
+import { mintedToken, renewedToken } from '../../../src/accounts/tokens/tokens-answers.schema.ts';
 import { tokenRowSchema } from '../../../src/accounts/usage-answers.schema.ts';
 import type { Bindings } from '../../../src/durable/bindings.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
@@ -41,7 +41,17 @@ async function list(app: TestApp, account: string, query = ''): Promise<List> {
 
 afterEach(resetAll);
 
+const ONLY = { agents: ['sky', 'own:cloud'], classifiers: ['tickets'] };
+
 describe('minting', () => {
+  test('makes a bound token, whose claim says what it may ask', async () => {
+    const only = { ...ONLY, conversations: ['web-*', 'one'] };
+    const minted = await mint(smallEdge(), { account: 'alice', scopes: ['messages', 'classify'], only });
+    expect(minted.only).toEqual(only);
+    expect(decodeJwt(minted.token).only).toEqual(only);
+    expect((await mint(smallEdge(), { account: 'alice', scopes: ['messages'] })).only).toBeNull();
+  });
+
   test('makes a token that works for its account and its scopes, until its end', async () => {
     const app = smallEdge();
     const before = Math.floor(Date.now() / 1_000);
@@ -85,12 +95,85 @@ describe('minting', () => {
     ['an end between seconds', { account: 'a', scopes: ['messages'], expires_in: 1.5 }, /^expires_in: /],
     ['an end beyond any time', { account: 'a', scopes: ['messages'], expires_in: 1e12 }, /^expires_in: /],
     ['a label of any length', { account: 'a', scopes: ['messages'], label: 'x'.repeat(257) }, /^label: /],
+    ['a bound token with scopes of its own', { account: 'a', scopes: ['messages', 'tools'], only: ONLY }, /^scopes: /],
+    ['a bound token for everything', { account: 'a', scopes: ['admin'], only: ONLY }, /^scopes: /],
+    ['a bound token for nothing', { account: 'a', scopes: ['messages'], only: {} }, /^only: must name agents or/],
+    ['an empty list', { account: 'a', scopes: ['messages'], only: { agents: [] } }, /^only\.agents: /],
+    ['no name', { account: 'a', scopes: ['messages'], only: { agents: ['a b'] } }, /^only\.agents\.0: /],
+    ['half a version', { account: 'a', scopes: ['messages'], only: { agents: ['own:sky@12'] } }, /^only\.agents\.0: /],
+    [
+      'a pattern',
+      { account: 'a', scopes: ['messages'], only: { ...ONLY, conversations: ['*-a'] } },
+      /^only\.conversations/,
+    ],
+    [
+      'no pattern',
+      { account: 'a', scopes: ['messages'], only: { ...ONLY, conversations: [''] } },
+      /^only\.conversations/,
+    ],
+    ['what bounds nothing', { account: 'a', scopes: ['messages'], only: { ...ONLY, models: [] } }, /models/],
     ['a name that it does not know', { account: 'a', scopes: ['messages'], expiry: 60 }, /expiry/],
   ])('with %s is a 400 that says where', async (_, body, message) => {
     const response = await smallEdge().post('/tokens', body, await admin());
     const told = await errorOf(response);
     expect({ status: response.status, type: told.type }).toEqual({ status: 400, type: 'invalid_request_error' });
     expect(told.message).toMatch(message);
+  });
+});
+
+describe('renewing', () => {
+  const renew = async (app: TestApp, token: string) => await app.post('/tokens/renew', {}, bearer(token));
+  const asked = {
+    ...{ account: 'alice', scopes: ['messages'], expires_in: 60, session: 150, label: 'phone' },
+    ...{ tags: { team: 'search' }, only: ONLY },
+  };
+
+  test('gives a token that says the same, under the same id, and ends later, until the session ends', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    onTestFinished(() => void vi.useRealTimers());
+    const app = smallEdge();
+    const minted = await mint(app, asked);
+    const first = decodeJwt(minted.token);
+    const end = (first.iat ?? 0) + 150;
+    let token = minted.token;
+    for (const [later, expires] of [
+      [50, 110],
+      [50, 150],
+      [40, 150],
+    ] as const) {
+      vi.setSystemTime(Date.now() + later * 1_000);
+      const response = await renew(app, token);
+      expect(response.status).toBe(201);
+      const renewed = z.strictObject(renewedToken.shape).parse(await response.json());
+      const { exp, ...claims } = decodeJwt(renewed.token);
+      expect(claims).toEqual({ ...first, exp: undefined });
+      expect((exp ?? 0) - (first.iat ?? 0)).toBe(expires);
+      expect([renewed.expires_at, renewed.session_ends_at].map((time) => Date.parse(time) / 1_000)).toEqual([exp, end]);
+      token = renewed.token;
+    }
+    vi.setSystemTime(end * 1_000 + 1);
+    expect((await renew(app, token)).status).toBe(401);
+  });
+
+  test('is refused to a revoked token, to one before it, to one without a session, and to others’ tokens', async () => {
+    const app = smallEdge();
+    const { token, jti } = await mint(app, asked);
+    const renewed = (await (await renew(app, token)).json()) as { token: string };
+    await app.fetch(`/accounts/alice/tokens/${jti}`, { method: 'DELETE', headers: await admin() });
+    for (const one of [token, renewed.token]) expect((await renew(app, one)).status).toBe(401);
+    const other = (await mint(app, { account: 'bob', scopes: ['messages'], expires_in: 60 })).token;
+    expect((await errorOf(await renew(app, other))).message).toContain('without `session`');
+  });
+
+  test('needs an end to renew', async () => {
+    for (const wrong of [{ session: 100 }, { session: 10, expires_in: 20 }]) {
+      const response = await smallEdge().post(
+        '/tokens',
+        { account: 'a', scopes: ['messages'], ...wrong },
+        await admin(),
+      );
+      expect((await errorOf(response)).message).toMatch(/^session: must be at least `expires_in`/);
+    }
   });
 });
 

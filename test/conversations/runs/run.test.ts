@@ -20,6 +20,7 @@ import {
   TOOL_URL,
   weather,
 } from '../../support/scripted-runs.ts';
+import { SMALL_MESSAGE } from '../../support/small-message.ts';
 import { ask, bodyOf, listen, say, type Told, textOf } from '../../support/turns.ts';
 
 afterEach(resetAll);
@@ -298,6 +299,29 @@ describe('a run', () => {
       { type: 'tool_result', tool_use_id: 'toolu_1', content: 'stopped', is_error: true },
       { type: 'text', text: 'Never mind.' },
     ]);
+  });
+
+  test('that is stopped before a word of it is no error that a client sends again', async () => {
+    let isBegun = false;
+    const start = { type: 'message_start', message: { ...SMALL_MESSAGE, content: [], stop_reason: null } };
+    answeringBy(() => {
+      const pieces = [new TextEncoder().encode(`event: message_start\ndata: ${JSON.stringify(start)}\n\n`)];
+      const pull = (to: ReadableByteStreamController) => {
+        const piece = pieces.shift();
+        if (piece) return to.enqueue(piece);
+        isBegun = true;
+        return new Promise<void>(() => {});
+      };
+      const body = new ReadableStream({ type: 'bytes', pull }, { highWaterMark: 0 });
+      return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+    });
+    const answer = ask(asked(), { stream: false });
+    await eventually(() => expect(isBegun).toBe(true));
+    await stubOf().stop();
+    expect(await answer).toMatchObject({
+      kind: 'error',
+      error: { status: 410, type: 'not_found_error', headers: { 'x-should-retry': 'false' } },
+    });
   });
 });
 

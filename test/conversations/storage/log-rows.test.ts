@@ -19,11 +19,11 @@ const ROW = { seq: 1, id: 'turn_x', beganAt: 0 };
 const HEAD = '{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":';
 const LONG = 'x'.repeat(50_000);
 
-type Step = 'delta' | 'long delta' | 'whole' | 'odd' | 'store' | 'crash';
+type Step = 'delta' | 'long delta' | 'whole' | 'odd' | 'store' | 'show' | 'crash';
 const step: fc.Arbitrary<Step> = fc.oneof(
   { weight: 8, arbitrary: fc.constant('delta' as const) },
   { weight: 4, arbitrary: fc.constant('store' as const) },
-  fc.constantFrom<Step[]>('long delta', 'whole', 'odd', 'crash'),
+  fc.constantFrom<Step[]>('long delta', 'whole', 'odd', 'show', 'crash'),
 );
 
 /** @returns all that a follower is sent, from the event after one on */
@@ -51,15 +51,29 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
         const lost: number[] = [];
         let fresh: number[] = [];
         let stores = 0;
+        // The first event after a crash is stored before it is shown.
+        let mayShow = true;
+        // Whoever was cut off comes again at once, from any event that it may have seen.
+        let live: { after: number; isLost: boolean; text: Promise<string> } | undefined;
+        const comeAgain = () => {
+          const seen = [0, ...kept, ...lost];
+          const after = seen[place % seen.length] ?? 0;
+          live = { after, isLost: lost.includes(after), text: followed(log, after) };
+        };
         for (const one of steps) {
+          // What a listener has asked for comes before the next step.
+          await scheduler.wait(0);
           if (one === 'crash') {
-            lost.push(...fresh);
-            fresh = [];
+            if (mayShow) lost.push(...fresh);
+            [fresh, mayShow] = [[], false];
             const events = kept.at(-1) ?? 0;
             log = new EventLog(transcript, ROW, { events, rows: transcript.log.count(1) });
             log.skip(1_000);
+            comeAgain();
+          } else if (one === 'show') {
+            if (mayShow) log.show();
           } else if (one === 'store') {
-            if (fresh.length > 0) stores += 1;
+            if (fresh.length > 0) [stores, mayShow] = [stores + 1, true];
             log.store({ at: 1, unseenMs: 0 });
             kept.push(...fresh);
             fresh = [];
@@ -82,6 +96,12 @@ test('a log is in few rows, and whoever follows it gets what was stored, once an
         log.end();
         kept.push(...fresh);
 
+        if (live) {
+          const { after, isLost, text } = live;
+          expect(numbersIn(await text)).toEqual(kept.filter((number) => number > after));
+          const told = [...(await text).matchAll(/^: sluice-gap (\d+)-(\d+)$/gm)].map(([, , last]) => Number(last));
+          expect(told).toEqual(isLost ? [after] : []);
+        }
         const all = await followed(log, 0);
         expect(numbersIn(all)).toEqual(kept);
         expect(transcript.log.count(1)).toBeLessThanOrEqual(Math.max(1, stores));

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { divideText, withoutBreakpoints } from '../../../src/conversations/storage/message-text.ts';
+import { countBreakpoints, divideText, withoutBreakpoints } from '../../../src/conversations/storage/message-text.ts';
 import { itemTexts, memberRange, memberTexts } from '../../../src/json/edit.ts';
 
 test('a text that was divided is joined without loss, and no piece ends inside a character', () => {
@@ -41,4 +41,22 @@ test('cache breakpoints are taken out where they can stand, and every other byte
   );
   const input = '{"role":"assistant","content":[{"type":"tool_use","id":"a","name":"n","input":{"cache_control":1}}]}';
   expect(withoutBreakpoints(input)).toBe(input);
+});
+
+test('breakpoints are counted, and not the texts that have their name', () => {
+  const value = fc.oneof(
+    fc.string(),
+    fc.constantFrom('cache_control', '"cache_control":', '"cache_control"', '{"cache_control":1}'),
+  );
+  const block = fc.record({ text: value, isMarked: fc.boolean() });
+  fc.assert(
+    fc.property(fc.array(block), fc.constantFrom(undefined, 1), (blocks, spaces) => {
+      const marked = blocks.map(({ text, isMarked }) => ({
+        text,
+        ...(isMarked ? { cache_control: { type: 'ephemeral' } } : {}),
+      }));
+      const own = blocks.filter(({ isMarked }) => isMarked).length;
+      expect(countBreakpoints(JSON.stringify(marked, null, spaces), undefined)).toBe(own);
+    }),
+  );
 });

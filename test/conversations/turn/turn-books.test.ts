@@ -85,7 +85,7 @@ describe('a turn that is stopped in a silence of its text', () => {
 describe('turns that run at a deploy', () => {
   test.each([
     // What was said, and until the next row was due, and one second more.
-    ['with text', SAID, 2 * 500 + 44 + IN_FLIGHT],
+    ['with text', SAID, 3 * 500 + 44 + IN_FLIGHT],
     // Until what was stored last covers.
     ['in hidden thinking', HIDDEN, 20 * 500 + IN_FLIGHT],
   ])('twenty of them %s are booked at what they can have written', async (_, pieces, most) => {

@@ -25,6 +25,8 @@ export function EdgeCall({ conversation, part, result, told, isLive, waits }: Ed
   const failed = result?.is_error === true;
   const open = waits ? 'waiting for approval' : isLive ? 'running' : 'no result';
   const state = failed ? 'failed' : result ? 'done' : open;
+  // They stand behind the state, and would move if they came before its last word.
+  const figures = result || !isLive ? told : undefined;
   return (
     <details
       class="aside call edge-call"
@@ -36,9 +38,9 @@ export function EdgeCall({ conversation, part, result, told, isLive, waits }: Ed
         <code>{String(part.name)}</code>
         <span class="edge-call-state">{state}</span>
         <span class="edge-call-figures">
-          {told && told.tries > 1 && <span>{told.tries} tries</span>}
-          {told?.ms != null && <span>{formatMs(told.ms)}</span>}
-          {told?.bytes ? <span>{formatBytes(told.bytes)}</span> : null}
+          {figures && figures.tries > 1 && <span>{figures.tries} tries</span>}
+          {figures?.ms != null && <span>{formatMs(figures.ms)}</span>}
+          {figures?.bytes ? <span>{formatBytes(figures.bytes)}</span> : null}
         </span>
       </summary>
       <dl>

@@ -1,0 +1,111 @@
+import { mayPass, parse, SluiceError } from './errors.ts';
+
+/** How long a token that could not be replaced is used before the next try, in milliseconds. */
+const AGAIN_MS = 5_000;
+
+/** Gets a token from whoever issues it. */
+export type GetToken = () => string | Promise<string>;
+
+interface Claims {
+  iat?: number;
+  exp?: number;
+  session?: { end: number };
+}
+
+interface Held {
+  token: string;
+  /** From when on it is replaced, in milliseconds since 1970; NaN for a token that does not say when it ends. */
+  due: number;
+  isRenewable: boolean;
+}
+
+/**
+ * A token that is got when it is first needed, once for all who ask meanwhile. When it is needed again and ends soon, it is
+ * renewed at the edge while its session lasts; after that it is got anew. There is no timer.
+ *
+ * @example
+ * const token = renewingToken({ baseURL: 'https://edge.example.com', token: fetchToken });
+ * const headers = { authorization: `Bearer ${await token.get()}` };
+ * show((await fetch('https://edge.example.com/usage', { headers })).status);
+ */
+export class RenewingToken {
+  readonly #getToken: GetToken;
+  readonly #renew: (token: string) => Promise<string>;
+  #held: Promise<Held> | undefined;
+
+  /** @param renew asks the edge for the next token of a session */
+  constructor(getToken: GetToken, renew: (token: string) => Promise<string>) {
+    this.#getToken = getToken;
+    this.#renew = renew;
+  }
+
+  /**
+   * Gets the token that holds now.
+   *
+   * @param refused a token that the edge has refused, and is not given again
+   * @throws SluiceError if there is none
+   * @example
+   * const token = renewingToken({ baseURL: 'https://edge.example.com', token: fetchToken });
+   * show((await token.get()) === (await token.get()));
+   */
+  async get(refused?: string): Promise<string> {
+    const asked = this.#held ?? this.#hold(this.#begin());
+    const held = await asked;
+    const isRefused = held.token === refused;
+    if (!isRefused && !(Date.now() >= held.due)) return held.token;
+    // Another request may have replaced it already.
+    const isOurs = this.#held === asked;
+    const next = isOurs ? this.#hold(isRefused ? this.#begin() : this.#replace(held)) : this.#held;
+    return (await (next ?? this.#hold(this.#begin()))).token;
+  }
+
+  #hold(coming: Promise<Held>): Promise<Held> {
+    this.#held = coming;
+    // If there is none, the next request tries again.
+    coming.catch(() => {
+      if (this.#held === coming) this.#held = undefined;
+    });
+    return coming;
+  }
+
+  async #begin(): Promise<Held> {
+    try {
+      return heldOf(await this.#getToken());
+    } catch (cause) {
+      if (cause instanceof SluiceError) throw cause;
+      const reason = cause instanceof Error ? ` (${cause.message})` : '';
+      throw new SluiceError('authentication_error', `There is no token${reason}.`, { cause });
+    }
+  }
+
+  async #replace(held: Held): Promise<Held> {
+    try {
+      return held.isRenewable ? heldOf(await this.#renew(held.token)) : await this.#begin();
+    } catch (thrown) {
+      if (held.isRenewable && !mayPass(thrown)) return await this.#begin();
+      // It holds a while yet. Once it does not, the edge refuses it.
+      return { ...held, due: Date.now() + AGAIN_MS };
+    }
+  }
+}
+
+/**
+ * Reads in a token when to replace it. Only the times of its issuer are compared, because the clock of this device may be
+ * wrong. An expired token cannot be renewed, so that is done early: somebody who thinks for half of its life does not lose
+ * the session.
+ */
+function heldOf(token: string): Held {
+  const { iat = Number.NaN, exp = Number.NaN, session } = claimsOf(token);
+  const isRenewable = (session?.end ?? 0) > exp;
+  return { token, isRenewable, due: Date.now() + (exp - iat) * (isRenewable ? 500 : 900) };
+}
+
+/** @returns what a token says; nothing for one that is no JWT */
+function claimsOf(token: string): Claims {
+  const [, claims = ''] = token.split('.');
+  try {
+    return parse<Claims>(atob(claims.replaceAll('-', '+').replaceAll('_', '/'))) ?? {};
+  } catch {
+    return {};
+  }
+}

@@ -1,0 +1,113 @@
+/** Reads a message without a conversation: which agent it asks, and what goes up of it. */
+
+import type { Context } from 'hono';
+import { BREAKPOINT, behindAgent } from '../agents/behind-agent.ts';
+import { type FoundAgent, findAgent } from '../agents/find-agent.ts';
+import { agentNamed, refuseNarrowing } from '../agents/named-agent.ts';
+import type { AppEnv } from '../auth/context.ts';
+import {
+  boundAgent,
+  plainCall,
+  plainRequest,
+  refusalOfAgent,
+  refuseOtherConversation,
+} from '../conversations/bound-turn.ts';
+import { checkBoundMessages } from '../conversations/history/bound-messages.ts';
+import type { SentMessage } from '../conversations/history/continuation.ts';
+import { breakpointsFor, mostOf } from '../conversations/history/next-request.ts';
+import { refuseBoth } from '../conversations/retained-agent.ts';
+import { refuseRun } from '../conversations/runs/check-run.ts';
+import { RUN_MEMBERS } from '../conversations/runs/runs.schema.ts';
+import type { JsonBody } from '../http/body/json-body.ts';
+import { closedToBound } from '../http/errors.ts';
+import { withOneReading, withText } from '../http/read-json.ts';
+import { validate } from '../http/validate.ts';
+import type { Identity } from '../identity/caller.ts';
+import { hidesTools } from '../identity/only.ts';
+import { edit, memberTexts } from '../json/edit.ts';
+import { isObject, type Json } from '../json/object.ts';
+import { prefixNamed } from '../prefixes/resolve.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
+import { defaultedRequest } from '../upstream/messages.schema.ts';
+
+/** A message without a conversation. */
+export interface StatelessMessage {
+  /** The body, with the parts of the agent. */
+  body: JsonBody;
+  /** The request whose headers and query go up. */
+  caller: Request;
+  /** The agent that it names. */
+  agent?: FoundAgent | undefined;
+  /** What the answer may cost, if the agent or the message limits that. */
+  most?: Nanodollars | undefined;
+}
+
+/** There is no conversation from which it could take more. */
+export const NOTHING_INHERITED = { system: undefined, tools: undefined };
+/** What a message says to the edge alone. */
+const FOR_EDGE = Object.fromEntries([...RUN_MEMBERS, 'on_pending_tools'].map((name) => [name, undefined]));
+
+/**
+ * Finds the agent that a request without a conversation names.
+ *
+ * @returns undefined if it names none
+ * @throws ApiError 400 for a prefix beside it, and for tools of no agent; 403 for what a bound token may not ask; 404 for an
+ *   unknown agent
+ */
+export async function agentAsked(c: Context<AppEnv>, headers: Headers, body: Json): Promise<FoundAgent | undefined> {
+  const identity = c.get('identity');
+  const { agent, agentOwner, agentListed } = boundAgent(identity, agentNamed(headers, body));
+  let found: FoundAgent | undefined;
+  if (agent !== undefined) {
+    refuseBoth({ agent, prefix: prefixNamed(headers, body) });
+    const place = { env: c.env, settings: c.get('settings') };
+    found = await findAgent(place, identity, agent, agentOwner, agentListed);
+  } else refuseNarrowing(body);
+  const refused = refusalOfAgent(identity, found);
+  if (refused) throw refused;
+  return found;
+}
+
+/** @throws ApiError 400 for messages that are none; 403 for those that a bound token may not send */
+export function checkStatelessMessages({ only }: Identity, body: Json): void {
+  const { messages } = validate(defaultedRequest, body);
+  if (only) checkBoundMessages(messages as SentMessage[], new Set());
+}
+
+/**
+ * Puts a message without a conversation behind the agent that it names: what goes up is what the first turn of a conversation
+ * of that agent would send. A message that names none does not change.
+ *
+ * @throws ApiError 400 for what needs a conversation, and for what the agent does not allow; 403 for what a bound token may not
+ *   ask; 404 for an unknown agent
+ */
+export async function statelessMessage(c: Context<AppEnv>, given: JsonBody): Promise<StatelessMessage> {
+  const identity = c.get('identity');
+  const { raw } = c.req;
+  const isBound = identity.only !== undefined;
+  refuseOtherConversation(identity, '');
+  const caller = isBound ? plainCall(raw) : raw;
+  const sent = isBound ? plainRequest(given) : given;
+  refuseRun(sent.json);
+  const agent = await agentAsked(c, caller.headers, sent.json);
+  if (!agent) return { body: sent, caller };
+  checkStatelessMessages(identity, sent.json);
+  c.get('entry').line.agent = agent.version;
+  const read = withOneReading(sent, 'everywhere');
+  // A bound token sends no breakpoints of its own.
+  const { used, breakpoints } = breakpointsFor(isBound ? '' : read.text);
+  const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints });
+  const text = edit(laid, { ...FOR_EDGE, ...(used === 0 && BREAKPOINT) });
+  const json = JSON.parse(text) as Json;
+  refuseRun(json);
+  if (hidesTools(identity.only) && Array.isArray(json.tools) && json.tools.some(mayBeServed)) {
+    throw closedToBound('conversation: Field required: what the API’s own tools of this agent find is hidden there.');
+  }
+  return { body: withText(sent, text, json), caller, agent, most: mostOf(memberTexts(laid)) };
+}
+
+/** @returns whether the API may call a tool itself. Some tools with a type of its own are the client's, but not all. */
+function mayBeServed(tool: unknown): boolean {
+  const { type = 'custom' } = isObject(tool) ? tool : {};
+  return type !== 'custom';
+}

@@ -1,0 +1,108 @@
+import { signal, useSignal } from '@preact/signals';
+import { type ConversationMessage, createClient } from '../../client/index.ts';
+import { useAction } from '../edge/async-action.ts';
+import { Dialog } from '../ui/dialog.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { Form, SubmitButton } from '../ui/form.tsx';
+import { IconButton } from '../ui/icon.tsx';
+import { MessagePart } from './message/message-part.tsx';
+import { partsOf } from './session/content.ts';
+import { resultsOf } from './session/entries.ts';
+
+/** The token that was pasted. It is kept in memory alone, and not recorded with the other requests. */
+const pasted = signal('');
+
+/** Shows a conversation as another token sees it: what a page with that token would be told. */
+export function TokenView({ id }: { id: string }) {
+  const open = useSignal(false);
+  return (
+    <>
+      <IconButton icon="eye" label="Show as a token sees it" onClick={() => (open.value = true)} />
+      {open.value && <TokenViewDialog id={id} onClose={() => (open.value = false)} />}
+    </>
+  );
+}
+
+function TokenViewDialog({ id, onClose }: { id: string; onClose(): void }) {
+  const { busy, fault, run } = useAction();
+  const rows = useSignal<readonly ConversationMessage[] | undefined>(undefined);
+  const show = async (given: FormData) => {
+    pasted.value = String(given.get('token')).trim();
+    rows.value = undefined;
+    await run(async () => {
+      rows.value = await historyFor(pasted.value, id);
+    });
+  };
+  return (
+    <Dialog title="As a token sees it" onClose={onClose}>
+      <Form onSubmit={(given) => void show(given)}>
+        <label class="labelled">
+          Bound token
+          <input
+            name="token"
+            type="password"
+            autocomplete="off"
+            spellcheck={false}
+            required
+            defaultValue={pasted.value}
+          />
+        </label>
+        <p class="quiet">It is kept in memory until you leave this page, and is sent only to this edge.</p>
+        <SubmitButton name="Show" disabled={busy.value} />
+      </Form>
+      <section
+        class="token-view"
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
+        tabIndex={0}
+        aria-label="What this token sees"
+        aria-busy={busy.value}
+      >
+        {fault.value && <Fault text={fault.value} />}
+        {rows.value?.length === 0 && <p class="quiet">No messages yet.</p>}
+        {rows.value?.map((row) => (
+          <SeenMessage key={row.id} row={row} />
+        ))}
+      </section>
+    </Dialog>
+  );
+}
+
+function SeenMessage({ row: { role, content } }: { row: ConversationMessage }) {
+  const parts = partsOf(content);
+  const results = resultsOf([{ parts }]);
+  // A call of the edge is shown as any other: its name, its input, and what came back.
+  const shown = parts
+    .filter(({ type }) => type !== 'mcp_tool_result')
+    .map((part) => (part.type === 'mcp_tool_use' ? { ...part, type: 'tool_use' } : part));
+  return (
+    <article class={`message ${role}`} aria-label={role === 'user' ? 'You' : 'Answer'}>
+      <div class="message-body">
+        {shown.map((part, index) => (
+          <MessagePart
+            // biome-ignore lint/suspicious/noArrayIndexKey: nothing is added to a history that is shown once.
+            key={index}
+            part={part}
+            result={results.get(String(part.id))}
+            plain={role === 'user'}
+          />
+        ))}
+      </div>
+    </article>
+  );
+}
+
+/** Reads the history as the edge tells it to a token. @throws SluiceError in the words of the edge */
+async function historyFor(token: string, id: string): Promise<ConversationMessage[]> {
+  const { conversations } = createClient({ baseURL: location.origin, token });
+  const rows: ConversationMessage[] = [];
+  for (let more = true; more; ) {
+    const after = rows.at(-1)?.id;
+    const page = await conversations.messages(id, {
+      limit: 1_000,
+      ...(after === undefined ? {} : { after_id: after }),
+    });
+    rows.push(...page.data);
+    more = page.has_more && page.data.length > 0;
+  }
+  return rows;
+}

@@ -1,0 +1,265 @@
+import fc from 'fast-check';
+import { describe, expect, test, vi } from 'vitest';
+import { renewingToken, SluiceError } from '../../src/client/index.ts';
+import { runs } from '../support/runs.ts';
+import { BASE_URL, envelope, type FakeEdge, fakeEdge, nameSent, type Sent, tokenText } from './fake-edge.ts';
+
+const LIFE = 900;
+const SESSION = 86_400;
+const RENEW = '/tokens/renew';
+
+const refusal = (type: string, status: number, headers: HeadersInit = {}) =>
+  Response.json(envelope(type), { status, headers });
+const pathsOf = ({ sent }: FakeEdge) => sent.map(({ path }) => path);
+const minutes = (count: number) => vi.advanceTimersByTime(count * 60_000);
+
+/** An edge that renews tokens, and an own backend that gives one with a session; each has the name of how it came. */
+function edgeOf({
+  renew,
+  usage = () => Response.json({ data: [] }),
+  ...seconds
+}: {
+  renew?: (count: number, sent: Sent) => Response | Promise<Response>;
+  usage?: (sent: Sent) => Response;
+  life?: number;
+  session?: number;
+} = {}) {
+  const { life = LIFE, session = SESSION } = seconds;
+  let renewed = 0;
+  let fetched = 0;
+  const edge = fakeEdge(
+    (sent) => {
+      if (sent.path !== RENEW) return usage(sent);
+      renewed += 1;
+      if (renew) return renew(renewed, sent);
+      return Response.json({ token: tokenText(`renewed-${renewed}`, { life, session }) }, { status: 201 });
+    },
+    {
+      token: async () => {
+        fetched += 1;
+        return tokenText(`fetched-${fetched}`, { life, session });
+      },
+    },
+  );
+  return { ...edge, names: () => edge.sent.filter(({ path }) => path !== RENEW).map(nameSent) };
+}
+
+describe('a token with a session', () => {
+  test('is got once for requests at the same time, and serves until half of its life is over', async () => {
+    const edge = edgeOf();
+    await Promise.all([edge.client.usage(), edge.client.usage()]);
+    minutes(7);
+    await edge.client.usage();
+    expect(edge.names()).toEqual(['fetched-1', 'fetched-1', 'fetched-1']);
+    expect(pathsOf(edge)).not.toContain(RENEW);
+  });
+
+  test('is renewed by the next request after that, once for all who ask, and by no timer', async () => {
+    const edge = edgeOf();
+    await edge.client.usage();
+    minutes(14);
+    expect(vi.getTimerCount()).toBe(0);
+    expect(edge.sent).toHaveLength(1);
+    await Promise.all([edge.client.usage(), edge.client.usage(), edge.client.usage()]);
+    expect(edge.names().slice(1)).toEqual(['renewed-1', 'renewed-1', 'renewed-1']);
+    expect(pathsOf(edge).filter((path) => path === RENEW)).toHaveLength(1);
+    expect(edge.sent[1]).toMatchObject({ method: 'POST', path: RENEW, body: undefined });
+    expect(edge.sent.slice(1, 2).map(nameSent)).toEqual(['fetched-1']);
+    minutes(8);
+    await edge.client.usage();
+    expect(edge.names().at(-1)).toBe('renewed-2');
+    expect(vi.getTimerCount()).toBe(0);
+  });
+
+  test('is got anew when its session has ended', async () => {
+    const edge = edgeOf({ session: LIFE });
+    await edge.client.usage();
+    minutes(13);
+    await edge.client.usage();
+    minutes(1);
+    await edge.client.usage();
+    expect(edge.names()).toEqual(['fetched-1', 'fetched-1', 'fetched-2']);
+    expect(pathsOf(edge)).not.toContain(RENEW);
+  });
+
+  test.each([
+    ['revoked', 'authentication_error', 401],
+    ['no longer renewable', 'invalid_request_error', 400],
+  ])('is got anew when the edge says that it is %s', async (_, type, status) => {
+    const edge = edgeOf({ renew: () => refusal(type, status) });
+    await edge.client.usage();
+    minutes(8);
+    await edge.client.usage();
+    expect(edge.names()).toEqual(['fetched-1', 'fetched-2']);
+  });
+
+  test.each<[string, () => Response | Promise<Response>]>([
+    ['is down', () => refusal('api_error', 503)],
+    ['says that there are too many', () => refusal('rate_limit_error', 429, { 'retry-after': '60' })],
+    [
+      'cannot be reached',
+      () => {
+        throw new TypeError('fetch failed');
+      },
+    ],
+  ])('serves on when it cannot be renewed because the edge %s, and is tried again after a while', async (_, answer) => {
+    const edge = edgeOf({ renew: answer });
+    await edge.client.usage();
+    minutes(8);
+    await edge.client.usage();
+    await edge.client.usage();
+    expect(edge.names()).toEqual(['fetched-1', 'fetched-1', 'fetched-1']);
+    expect(pathsOf(edge).filter((path) => path === RENEW)).toHaveLength(1);
+    minutes(0.1);
+    await edge.client.usage();
+    expect(pathsOf(edge).filter((path) => path === RENEW)).toHaveLength(2);
+  });
+
+  test('serves on when its renewal stays silent', async () => {
+    const edge = edgeOf({
+      renew: (_, { signal }) =>
+        new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
+    });
+    await edge.client.usage();
+    minutes(8);
+    expect(await edge.until(edge.client.usage())).toEqual({ data: [] });
+    expect(edge.names()).toEqual(['fetched-1', 'fetched-1']);
+  });
+
+  test('is got anew when a request is refused, once for all that were', async () => {
+    const edge = edgeOf({
+      usage: (sent) =>
+        nameSent(sent) === 'fetched-1' ? refusal('authentication_error', 401) : Response.json({ data: [] }),
+    });
+    await Promise.all([edge.client.usage(), edge.client.usage()]);
+    expect(edge.names()).toEqual(['fetched-1', 'fetched-1', 'fetched-2', 'fetched-2']);
+  });
+
+  test('is replaced at the same times where the clock of the device is wrong', async () => {
+    const edge = edgeOf();
+    for (const year of [1971, 2099]) {
+      vi.setSystemTime(new Date(`${year}-01-01T00:00:00Z`));
+      const own = renewingToken({
+        baseURL: BASE_URL,
+        fetch: edge.fetch,
+        token: () => tokenText('own', { life: LIFE, session: SESSION }),
+      });
+      const sent = edge.sent.length;
+      await own.get();
+      minutes(7);
+      await own.get();
+      expect(edge.sent.length).toBe(sent);
+      minutes(1);
+      await own.get();
+      expect(edge.sent.length).toBe(sent + 1);
+    }
+  });
+});
+
+describe('a token without a session', () => {
+  const tokens = (make: (count: number) => string) => {
+    let fetched = 0;
+    return fakeEdge(() => Response.json({ data: [] }), {
+      token: () => {
+        fetched += 1;
+        return make(fetched);
+      },
+    });
+  };
+
+  test('is got anew shortly before its end', async () => {
+    const edge = tokens((count) => tokenText(`${count}`, { life: 60 }));
+    await edge.client.usage();
+    vi.advanceTimersByTime(53_000);
+    await edge.client.usage();
+    vi.advanceTimersByTime(1_000);
+    await edge.client.usage();
+    expect(edge.sent.map(nameSent)).toEqual(['1', '1', '2']);
+  });
+
+  test.each(['opaque', 'eyJhbGciOiJIUzI1NiJ9.eyJ.c', tokenText('endless', {})])(
+    'that does not say when it ends serves until it is refused: %s',
+    async (text) => {
+      const edge = tokens((count) => (count === 1 ? text : 'another'));
+      await edge.client.usage();
+      minutes(1e6);
+      await edge.client.usage();
+      expect(edge.sent.map(({ headers }) => headers.get('authorization'))).toEqual([
+        `Bearer ${text}`,
+        `Bearer ${text}`,
+      ]);
+    },
+  );
+
+  test('serves on where a new one cannot be had yet', async () => {
+    const edge = tokens((count) => {
+      if (count === 2) throw new TypeError('fetch failed');
+      return tokenText(`${count}`, { life: 60 });
+    });
+    await edge.client.usage();
+    vi.advanceTimersByTime(54_000);
+    await edge.client.usage();
+    vi.advanceTimersByTime(5_000);
+    await edge.client.usage();
+    expect(edge.sent.map(nameSent)).toEqual(['1', '1', '3']);
+  });
+});
+
+test('a token that cannot be had is the client’s own error, with its cause', async () => {
+  const cause = new TypeError('fetch failed');
+  const edge = fakeEdge(() => Response.json({}), {
+    token: () => {
+      throw cause;
+    },
+  });
+  await expect(edge.client.usage()).rejects.toMatchObject({
+    name: 'SluiceError',
+    type: 'authentication_error',
+    message: 'There is no token (fetch failed).',
+    cause,
+  });
+  expect(edge.sent).toEqual([]);
+});
+
+test('whatever the edge answers, a request ends soon: with its answer, or with the client’s own error', async () => {
+  const status = fc.constantFrom(200, 400, 401, 403, 404, 429, 500, 503, 'broken' as const, 'html' as const);
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(status, { maxLength: 12 }),
+      fc.array(fc.nat(1_000), { minLength: 1, maxLength: 6 }),
+      fc.boolean(),
+      async (statuses, pauses, hasSession) => {
+        let fetched = 0;
+        const left = [...statuses];
+        const seconds = hasSession ? { life: LIFE, session: SESSION } : { life: LIFE };
+        const edge = fakeEdge(
+          () => {
+            const next = left.shift() ?? 200;
+            if (next === 'broken') throw new TypeError('fetch failed');
+            if (next === 'html') return new Response('<html>');
+            return next === 200 ? Response.json({ token: tokenText('renewed', seconds) }) : refusal('api_error', next);
+          },
+          {
+            token: () => {
+              fetched += 1;
+              return tokenText(`${fetched}`, seconds);
+            },
+          },
+        );
+        for (const pause of pauses) {
+          vi.advanceTimersByTime(pause * 1_000);
+          const [sentBefore, fetchedBefore] = [edge.sent.length, fetched];
+          const thrown: unknown = await edge.client.usage().then(
+            () => undefined,
+            (error: unknown) => error,
+          );
+          expect(thrown === undefined || thrown instanceof SluiceError).toBe(true);
+          expect(edge.sent.length - sentBefore).toBeLessThanOrEqual(3);
+          expect(fetched - fetchedBefore).toBeLessThanOrEqual(2);
+        }
+        expect(vi.getTimerCount()).toBe(0);
+      },
+    ),
+    { numRuns: runs(200) },
+  );
+});

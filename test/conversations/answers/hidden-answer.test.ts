@@ -1,0 +1,230 @@
+import fc from 'fast-check';
+import { expect, inject, test } from 'vitest';
+import { followed, hiddenAnswer } from '../../../src/conversations/answers/hidden-answer.ts';
+import { hiddenBlock } from '../../../src/conversations/history/hidden-blocks.ts';
+import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
+import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
+import { encoder } from '../../../src/http/bytes.ts';
+import type { Json } from '../../../src/json/object.ts';
+import { FrameReader } from '../../../src/sse/frames.ts';
+
+const SECRET = 'told-to-nobody';
+
+/** Blocks as the API and the edge show them, each with the form that is left of it. */
+const HIDDEN: [Json, Json][] = [
+  [
+    { type: 'server_tool_use', id: 'a', name: 'web_search', input: { query: SECRET } },
+    { type: 'server_tool_use', id: 'a', name: 'web_search', input: {} },
+  ],
+  [
+    {
+      type: 'web_search_tool_result',
+      tool_use_id: 'a',
+      content: [{ type: 'web_search_result', url: SECRET, title: SECRET, encrypted_content: SECRET, page_age: null }],
+    },
+    { type: 'web_search_tool_result', tool_use_id: 'a', content: [] },
+  ],
+  [
+    {
+      type: 'web_search_tool_result',
+      tool_use_id: 'a',
+      content: { type: 'web_search_tool_result_error', error_code: 'unavailable' },
+    },
+    {
+      type: 'web_search_tool_result',
+      tool_use_id: 'a',
+      content: { type: 'web_search_tool_result_error', error_code: 'unavailable' },
+    },
+  ],
+  [
+    {
+      type: 'web_fetch_tool_result',
+      tool_use_id: 'a',
+      content: {
+        type: 'web_fetch_result',
+        url: SECRET,
+        retrieved_at: null,
+        content: {
+          type: 'document',
+          source: { type: 'text', media_type: 'text/plain', data: SECRET },
+          title: SECRET,
+          citations: { enabled: true },
+        },
+      },
+    },
+    {
+      type: 'web_fetch_tool_result',
+      tool_use_id: 'a',
+      content: {
+        type: 'web_fetch_result',
+        url: '',
+        retrieved_at: null,
+        content: {
+          type: 'document',
+          source: { type: 'text', media_type: 'text/plain', data: '' },
+          title: '',
+          citations: { enabled: false },
+        },
+      },
+    },
+  ],
+  [
+    {
+      type: 'bash_code_execution_tool_result',
+      tool_use_id: 'a',
+      content: {
+        type: 'bash_code_execution_result',
+        stdout: SECRET,
+        stderr: SECRET,
+        return_code: 7,
+        content: [{ type: 'bash_code_execution_output', file_id: SECRET }],
+      },
+    },
+    {
+      type: 'bash_code_execution_tool_result',
+      tool_use_id: 'a',
+      content: { type: 'bash_code_execution_result', stdout: '', stderr: '', return_code: 1, content: [] },
+    },
+  ],
+  [
+    {
+      type: 'mcp_tool_use',
+      id: 'a',
+      name: 'get_weather',
+      server_name: 'edge',
+      input: { city: SECRET, deep: { id: 1 } },
+    },
+    { type: 'mcp_tool_use', id: 'a', name: 'get_weather', server_name: 'edge', input: {} },
+  ],
+  [
+    { type: 'mcp_tool_result', tool_use_id: 'a', is_error: true, content: [{ type: 'text', text: SECRET }] },
+    { type: 'mcp_tool_result', tool_use_id: 'a', is_error: true, content: [] },
+  ],
+  [
+    { type: 'mcp_tool_result', tool_use_id: 'a', is_error: false, content: SECRET },
+    { type: 'mcp_tool_result', tool_use_id: 'a', is_error: false, content: '' },
+  ],
+  [
+    { type: 'compaction', content: SECRET },
+    { type: 'compaction', content: '' },
+  ],
+  // What nobody knows yet says nothing either.
+  [
+    { type: 'new_tool_result', tool_use_id: 'a', output: { name: SECRET, id: SECRET, lines: 9 }, more: SECRET },
+    { type: 'new_tool_result', tool_use_id: 'a', output: { name: '', id: '', lines: 0 }, more: '' },
+  ],
+  [
+    { type: 'text', text: 'It rains.', citations: [{ type: 'web_search_result_location', cited_text: SECRET }] },
+    { type: 'text', text: 'It rains.', citations: [] },
+  ],
+];
+/** What stays as it is. */
+const SHOWN: Json[] = [
+  { type: 'text', text: 'Hello — 你好' },
+  { type: 'thinking', thinking: 'Hm.', signature: 'c2ln' },
+  { type: 'redacted_thinking', data: 'c2ln' },
+  { type: 'tool_use', id: 'p', name: 'pick', input: { city: 'Bern', id: 7 } },
+  { type: 'fallback', from: { model: 'a' }, to: { model: 'b' } },
+];
+
+test.each(HIDDEN)('a hidden block keeps its form and says nothing more: %j', (block, shown) => {
+  expect(hiddenBlock(block)).toEqual(shown);
+  // What was hidden stays as it is.
+  expect(hiddenBlock(shown)).toEqual(shown);
+});
+
+test.each(SHOWN)('what the model says to the page, and asks of it, stays whole: %j', (block) => {
+  expect(hiddenBlock(block)).toEqual(block);
+});
+
+/** The events of a message as a log shows them, each behind its id. */
+function logOf(content: readonly Json[]): string[] {
+  const message = { id: 'msg_1', type: 'message', role: 'assistant', model: 'm', content, stop_reason: 'end_turn' };
+  const events = eventsOf(message).split(/(?<=\n\n)/);
+  const cited = content.flatMap((block, index) =>
+    block.type === 'text' && block.citations
+      ? [
+          `event: content_block_delta\ndata: ${JSON.stringify({ type: 'content_block_delta', index, delta: { type: 'citations_delta', citation: { cited_text: SECRET } } })}\n\n`,
+        ]
+      : [],
+  );
+  const end = events.findLastIndex((event) => event.startsWith('event: message_delta'));
+  const all = [...events.slice(0, end), ...cited, ...events.slice(end)];
+  const remark = (event: string) => (event.startsWith('event: message_') ? ': sluice-cost-usd=0.1\n\n' : '');
+  return all.map((event, at) => `id: turn_1-${at + 1}\n${event}${remark(event)}`);
+}
+
+/** @returns a log of a turn whose bytes come in pieces that end at these places. */
+function logFollowed(events: readonly string[], cuts: readonly number[]) {
+  return {
+    text: events.join(''),
+    follow(after: number) {
+      const bytes = encoder.encode(`${events.slice(after).join('')}\0{"summary":1}`);
+      const ends = [...new Set([...cuts.map((cut) => cut % bytes.length), bytes.length])].sort((a, b) => a - b);
+      return new ReadableStream<Uint8Array>({
+        start(controller) {
+          let from = 0;
+          for (const end of ends) {
+            if (end > from) controller.enqueue(bytes.slice(from, end));
+            from = end;
+          }
+          controller.close();
+        },
+      });
+    },
+  };
+}
+
+/** @returns the message as a client builds it of events. */
+function built(text: string): Json[] {
+  const builder = new MessageBuilder();
+  for (const { data } of new FrameReader().push(encoder.encode(text))) builder.take(JSON.parse(data) as Json);
+  expect(builder.blocks.every(({ open, broken }) => !open && !broken)).toBe(true);
+  expect(builder.stopped).toBe(true);
+  return builder.blocks.map(({ value }) => value);
+}
+
+const blocks = fc.array(fc.constantFrom(...HIDDEN.map(([block]) => block), ...SHOWN), { maxLength: 8 });
+
+test('wherever a stream is split, and wherever it is resumed, it says what the hidden message says', async () => {
+  await fc.assert(
+    fc.asyncProperty(blocks, fc.array(fc.nat()), fc.nat(), async (content, cuts, seed) => {
+      const events = logOf(content);
+      const log = logFollowed(events, cuts);
+      const whole = await new Response(followed(log, 0, true)).text();
+      expect(whole).not.toContain(SECRET);
+      expect(whole.endsWith('\0{"summary":1}')).toBe(true);
+      expect(built(whole)).toEqual(content.map(hiddenBlock));
+      const after = seed % events.length;
+      const rest = await new Response(followed(log, after, true)).text();
+      const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
+      const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
+      expect(rest).toBe(whole.slice(from));
+      expect(await new Response(followed(log, after, false)).text()).toContain(events.slice(after).join(''));
+      const opening = events.slice(0, after).join('');
+      const answer = hiddenAnswer({
+        ...{ kind: 'stream', turn: 'turn_1', headers: {}, first: opening },
+        body: log.follow(after),
+      } as const);
+      const { first, body } = answer as unknown as { first: string; body: ReadableStream };
+      expect(first + (await new Response(body).text())).toBe(whole);
+    }),
+    { numRuns: Math.ceil(200 * inject('propertyRuns')) },
+  );
+});
+
+test('a whole answer is hidden as its stream is, and of an error what it says', () => {
+  const content = [...HIDDEN.map(([block]) => block), ...SHOWN];
+  const common = { kind: 'whole', turn: 'turn_1', headers: {} } as const;
+  const answer = hiddenAnswer({ ...common, status: 200, body: JSON.stringify({ id: 'msg_1', content, usage: {} }) });
+  expect(JSON.parse(String((answer as { body?: string }).body))).toEqual({
+    ...{ id: 'msg_1', usage: {} },
+    content: content.map(hiddenBlock),
+  });
+  const error = { type: 'invalid_request_error', message: 'You sent this: …', quoted: '…' };
+  const refused = hiddenAnswer({ ...common, status: 400, body: JSON.stringify({ type: 'error', error, more: '…' }) });
+  expect(JSON.parse(String((refused as { body?: string }).body))).toEqual({
+    ...{ type: 'error' },
+    error: { type: 'invalid_request_error', message: expect.stringMatching(/Ask again\.$/) as string },
+  });
+});

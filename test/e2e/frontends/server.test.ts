@@ -1,0 +1,97 @@
+/** The page of a server that mints. Real are the edge, the client, Hono and Express; for Next.js see below. */
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { decodeJwt } from 'jose';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { noBrowser } from '../../support/browser.ts';
+import type { Edge } from '../../support/edge.ts';
+import {
+  ANSWER,
+  ask,
+  type Frontend,
+  guide,
+  type NodeServer,
+  placed,
+  publish,
+  serving,
+  sharedFrontends,
+} from '../../support/frontend.ts';
+import { filesIn } from '../../support/guides.ts';
+import { tokenOf } from '../../support/tokens.ts';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+/** More than half of the 15 minutes for which a token holds. */
+const PAST_HALF_MS = 8 * 60_000;
+const { startBoth, visit, expectBound } = sharedFrontends();
+
+describe.skipIf(noBrowser())('a page whose server mints', () => {
+  const files = filesIn(guide, 'People who log in at your server');
+
+  /** Loads the guide's server from a folder of its own, with a session that the guide leaves to its reader. */
+  async function serverOf(name: string, site: Frontend, edge: Edge): Promise<Record<string, unknown>> {
+    const folder = await mkdtemp(join(tmpdir(), 'sluice-frontend-'));
+    onTestFinished(() => rm(folder, { recursive: true, force: true }));
+    await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
+    await writeFile(join(folder, 'package.json'), '{"type": "module"}');
+    await writeFile(
+      join(folder, 'session.js'),
+      'export const userOf = async (cookie) => /\\buser=(\\w+)/.exec(cookie ?? "")?.[1];',
+    );
+    for (const file of ['mint.js', name]) {
+      await mkdir(dirname(join(folder, file)), { recursive: true });
+      await writeFile(join(folder, file), placed(files.get(file) ?? '', site, edge));
+    }
+    vi.stubEnv('SLUICE_URL', edge.url);
+    vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['admin']));
+    onTestFinished(() => {
+      vi.unstubAllEnvs();
+    });
+    return (await import(/* @vite-ignore */ pathToFileURL(join(folder, name)).href)) as Record<string, unknown>;
+  }
+
+  type Handler = (request: Request) => Response | Promise<Response>;
+  const SERVERS: [string, string, (loaded: Record<string, unknown>) => NodeServer][] = [
+    ['Hono', 'hono.js', ({ app }) => serving((request) => (app as { fetch: Handler }).fetch(request))],
+    ['Express', 'express.js', ({ app }) => app as NodeServer],
+    // Of Next.js itself nothing runs: a route's handler is a function of the web's own `Request`.
+    ['a handler of Next.js', 'app/chat-token/route.js', ({ POST }) => serving(POST as Handler)],
+  ];
+
+  test.each(SERVERS)('answers with %s, and renews its token without the server', async (_, name, serverBy) => {
+    const { site, edge } = await startBoth();
+    publish(site, edge, new Map([['token.js', files.get('token.js') ?? '']]));
+    let minted = 0;
+    const server = serverBy(await serverOf(name, site, edge));
+    site.server = (request, response) => {
+      minted += 1;
+      return server(request, response);
+    };
+    const seen = await visit(site, edge, async (page) => {
+      await page.context().addCookies([{ name: 'user', value: 'alice', url: site.origin }]);
+      await page.clock.install();
+    });
+    expect(seen.sent).toEqual([]);
+    expect(await ask(seen, 'Where is my parcel?')).toContain(ANSWER);
+    const first = await expectBound(seen, site, edge, 'Where is my parcel?');
+    expect(decodeJwt(first)).toMatchObject({ sub: 'alice', only: { agents: ['support'], origins: [site.origin] } });
+
+    await seen.page.clock.fastForward(PAST_HALF_MS);
+    expect(seen.sent.map(({ path }) => path)).toEqual(['/messages']);
+    expect(await ask(seen, 'And now?')).toContain(ANSWER);
+    expect(seen.sent.map(({ path }) => path)).toEqual(['/messages', '/tokens/renew', '/messages']);
+    const second = await expectBound(seen, site, edge, 'And now?');
+    expect(decodeJwt(second).jti).toBe(decodeJwt(first).jti);
+    expect(minted).toBe(1);
+  });
+
+  test.each(SERVERS)('tells who has not logged in, with %s', async (_, name, serverBy) => {
+    const { site, edge } = await startBoth();
+    publish(site, edge, new Map([['token.js', files.get('token.js') ?? '']]));
+    site.server = serverBy(await serverOf(name, site, edge));
+    const seen = await visit(site, edge);
+    expect(await ask(seen, 'Hello?')).toContain('Log in first.');
+    expect(seen.sent).toEqual([]);
+  });
+});

@@ -89,6 +89,7 @@ export function beginTurn(
   if (agent) request = { ...request, fallbacks: agent.definition.fallback_models };
   context.alarm.watch(now + WATCH_MS);
   if (isNew) maintenance.noteRetention();
+  context.summarizer.note(request, () => planned.run?.rest ?? edit(request.body, { messages: '[]' }));
   const row = newTurnRow(transcript, request, planned, now);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
   const turn = storeTurn(context, { ...row, request: request.background ? requestToKeep(request) : null }, planned);

@@ -77,6 +77,7 @@ function decode(decoder: TextDecoder, piece?: Uint8Array): string {
 class LineOrder {
   readonly #seen = new Set<LineKind>();
   #turn = 0;
+  #summary = 0;
   #call = -1;
   #message = 0;
 
@@ -93,7 +94,8 @@ class LineOrder {
     for (const [index, schema] of schemas.entries()) validated(schema, values[index], `${at}: ${kind}`);
     if (!this.#fits(kind)) throw invalidRequest(`${at}: ${kind} has no place here`);
     this.#seen.add(kind);
-    const [first] = values as [Record<'seq' | 'turn' | 'n', number>];
+    const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id', number>];
+    if (kind === 'summary') this.#summary = grown(this.#summary, first.id, at);
     if (kind === 'turn') {
       this.#turn = grown(this.#turn, first.seq, at);
       this.#call = -1;
@@ -109,7 +111,7 @@ class LineOrder {
   #fits(kind: LineKind): boolean {
     if (this.isEnded || this.#seen.has('profile') === (kind === 'profile')) return false;
     // Lines about the whole conversation come once each, before the first turn.
-    return OF_TURNS.has(kind) || kind === 'end' || (this.#turn === 0 && !this.#seen.has(kind));
+    return OF_TURNS.has(kind) || kind === 'end' || (this.#turn === 0 && (kind === 'summary' || !this.#seen.has(kind)));
   }
 }
 

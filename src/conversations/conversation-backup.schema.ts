@@ -21,7 +21,7 @@ const profileLine = z.strictObject({
   agent: z.nullable(z.strictObject(stored)),
   retentionSeconds: retention,
   history,
-  sentFrom: count,
+  sentFrom: z.int(),
   cost: count,
   inputTokens: count,
   outputTokens: count,
@@ -53,7 +53,7 @@ const turnLine = z.object({
   cost: count,
   tokens: z.nullable(count),
   frame: textOrNull,
-  sentFrom: count,
+  sentFrom: z.int(),
   follows: z.boolean(),
   events: count,
   run: z.nullable(position),
@@ -85,6 +85,17 @@ const messageLine = z.object({
   origin: z.nullable(z.enum(['edge', 'import'])),
 });
 
+const summaryLine = z.object({
+  id: position,
+  until: position,
+  turn: count,
+  model: z.string(),
+  place: textOrNull,
+  tokens: count,
+  cost: count,
+  beganAt: instant,
+});
+
 const agentLine = z.looseObject({
   model: z.string(),
   max_tokens: count,
@@ -101,6 +112,7 @@ export const BACKUP_LINES = {
   tools: [objects],
   runs: [objects],
   agent: [agentLine],
+  summary: [summaryLine, messageParam],
   turn: [turnLine],
   call: [callLine, z.looseObject({ type: z.literal('tool_result'), tool_use_id: z.string() })],
   message: [messageLine, messageParam],

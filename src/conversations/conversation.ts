@@ -30,6 +30,7 @@ import { room } from '../http/body-room.ts';
 import { toApiError } from '../http/errors.ts';
 import { logFailure } from '../http/log.ts';
 import { hidesTools } from '../identity/only.ts';
+import { edit } from '../json/edit.ts';
 import { retentionOf, UNREADABLE_MS } from '../settings/retention.ts';
 import { answerBegun, answerRepeated, findRepeatedTurn, refuseBusy } from './answers/answer-turn.ts';
 import {
@@ -70,6 +71,7 @@ import { ownerOfRoom } from './runs/run-room.ts';
 import { DamagedTable, damageBy, damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile } from './storage/rows.ts';
 import { Transcript } from './storage/transcript.ts';
+import { Summarizer } from './summarizer.ts';
 import { endDamagedTurns } from './turn/end-damaged.ts';
 import type { Runner } from './turn/running-turn.ts';
 
@@ -87,11 +89,13 @@ const STOP_MS = 10_000;
 export class Conversation extends EdgeObject implements ConversationObject {
   readonly #transcript: Transcript;
   readonly #maintenance: Maintenance;
+  readonly #summarizer: Summarizer;
   readonly #context: ConversationContext;
   #runner: Runner | undefined;
   readonly #hooks = {
     onEnd: () => {
       this.#runner = undefined;
+      this.#summarizer.behind();
     },
     // An abort also undoes what was written since the last wait. What is damaged would break the turn again after it.
     onBroken: (thrown: unknown) => {
@@ -111,9 +115,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     super(ctx, env);
     this.#transcript = new Transcript(ctx.storage);
     const shared = { ...this.around, transcript: this.#transcript };
-    const isBusy = () => this.#runner !== undefined || this.#isCopying;
+    const isBusy = () => this.#runner !== undefined || this.#isCopying || this.#summarizer.isOpen;
     this.#maintenance = new Maintenance({ ...shared, isBusy, erase: () => this.erase() });
-    this.#context = { ...shared, maintenance: this.#maintenance };
+    const maintenance = this.#maintenance;
+    this.#summarizer = new Summarizer({ ...shared, maintenance });
+    this.#context = { ...shared, maintenance, summarizer: this.#summarizer };
   }
 
   /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
@@ -187,6 +193,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#recover();
     const runner = this.#runner;
     if (runner && (await isRevokedCaller(accountRequestOf(this.#context, runner.identity)))) runner.revoke();
+    const { by } = this.#summarizer;
+    if (by && (await isRevokedCaller(accountRequestOf(this.#context, by)))) await this.#summarizer.stop();
   }
 
   /** @returns the conversation without its messages, as JSON text. */
@@ -374,6 +382,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const { profile } = this.#transcript;
     if (!profile) return false;
     if (ends && (await this.#maintenance.end())) return true;
+    if (this.#summarizer.by) await within(this.#summarizer.stop(), STOP_MS).catch(() => {});
     const existed = profile.exists || this.#runner !== undefined;
     if (this.#runner) {
       this.#runner.stop();
@@ -405,6 +414,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#recover();
     const { profile } = this.#transcript;
     if (!profile) return;
+    this.#summarizer.settleOpen();
     this.ctx.waitUntil(this.#maintenance.events.send());
     if (this.#runner) {
       const next = this.now() + WATCH_MS;
@@ -433,7 +443,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return subagentOutcomeOf(this.#transcript, key);
   }
 
-  async #turn(request: ReadRequest, taken: Taken | undefined): Promise<TurnAnswer> {
+  /** @param isSummarized whether a summary was tried already */
+  async #turn(request: ReadRequest, taken: Taken | undefined, isSummarized = false): Promise<TurnAnswer> {
     this.#recover();
     // What a deletion has left is done now: who was told that it is gone may begin anew at once.
     if (this.#transcript.profile?.deleted) await this.#maintenance.clear();
@@ -451,10 +462,16 @@ export class Conversation extends EdgeObject implements ConversationObject {
     }
     let planned: NextRequest;
     try {
+      this.#summarizer.fit();
       planned = planTurn(this.#context, this.#present(), request, taken);
     } catch (thrown) {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       throw thrown;
+    }
+    if (planned.isTruncated && !planned.follows && !isSummarized) {
+      const { body, ...cause } = request;
+      await this.#summarizer.before({ request: cause, rest: edit(body, { messages: '[]' }) });
+      return await this.#turn(request, taken, true);
     }
     if (request.parent && this.#stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
     // This takes the lock: from here on no other turn begins.
@@ -464,7 +481,10 @@ export class Conversation extends EdgeObject implements ConversationObject {
     request.body = '';
     planned.messages = [];
     this.ctx.waitUntil(runner.go(planned));
-    return await answerBegun(this.#transcript, runner, request);
+    const answer = await answerBegun(this.#transcript, runner, request);
+    if (planned.isTruncated && answer.kind !== 'error')
+      return { ...answer, headers: { ...answer.headers, 'sluice-history': 'truncated' } };
+    return answer;
   }
 
   /** Ends the turns that a crash has interrupted, and resumes runs. Runs once, before anything else. */
@@ -487,6 +507,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
           return hasBegun;
         },
       );
+      this.#summarizer.settleOpen();
     } catch (thrown) {
       this.#endDamaged(thrown);
     }

@@ -36,6 +36,18 @@ export const conversationReport = z.extend(conversationRow, {
   retention_seconds: z.nullable(z.int()),
   history,
   usage: z.object({ input_tokens: z.int(), output_tokens: z.int() }),
+  summaries: z.optionally(
+    z.array(
+      z.object({
+        until: z.described(z.nullable(z.string()), 'The last message in whose place it goes up.'),
+        content: z.string(),
+        model: z.string(),
+        created_at: z.iso.datetime(),
+        cost_usd: z.number(),
+      }),
+    ),
+    'What has stood in the place of its oldest messages, oldest first; absent while there was none.',
+  ),
 });
 
 /** A message in the history of a conversation. */

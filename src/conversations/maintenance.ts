@@ -14,6 +14,7 @@ import { type CrashedRun, closeCrashedRun, endCrashedRun } from './runs/crashed-
 import { damageIn } from './storage/damaged-row.ts';
 import { GRACE_MS, type Profile, type RetainedPrefix, type TurnRow } from './storage/rows.ts';
 import { endsToExpire, expiredTurns, latestTurn, unsettledTurns, wakingTurns } from './storage/turn-queries.ts';
+import type { Summarizer } from './summarizer.ts';
 import { restoreCrashed } from './turn/restore-turn.ts';
 import type { RunningTurn } from './turn/running-turn.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
@@ -37,6 +38,7 @@ interface Maintained extends SettlingObject {
 /** The object's context, with its maintenance. */
 export interface ConversationContext extends ObjectContext {
   maintenance: Maintenance;
+  summarizer: Summarizer;
 }
 
 /** Maintains a conversation. A crash loses nothing: unconfirmed work is in the rows, and an alarm repeats it. */

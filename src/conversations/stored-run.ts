@@ -2,8 +2,8 @@
 
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { parseObject } from '../json/object.ts';
+import type { ObjectContext } from './answers/object-context.ts';
 import { type PlannedRun, plannedRun } from './history/next-request.ts';
-import type { ConversationContext } from './maintenance.ts';
 import { retainedAgent } from './retained-agent.ts';
 import type { CarriedLimits } from './runs/limits.ts';
 import type { TurnRow } from './storage/rows.ts';
@@ -21,7 +21,7 @@ export function isRun({ parent, retry }: Pick<TurnRequest, 'parent' | 'retry'>):
 
 /** @returns the stored request of a run, and the run planned from it again; undefined if no request is stored */
 export function storedRunOf(
-  context: ConversationContext,
+  context: Pick<ObjectContext, 'transcript' | 'settings'>,
   { seq }: TurnRow,
 ): { request: RunRequest; planned: PlannedRun; carried: CarriedLimits | undefined } | undefined {
   const stored = parseObject(context.transcript.calls.requestOf(seq));

@@ -94,8 +94,8 @@ export class TurnSettlements {
     if (this.#object.transcript.profile) this.#object.transcript.changeTurn(row, { settled: false });
   }
 
-  /** @returns the meter that settles a turn, even a turn that began before a crash. */
-  meterOf(row: TurnRow): Pick<RequestMeter, 'settle'> {
+  /** @returns the meter that settles a turn or a summary, even one that began before a crash. */
+  meterOf(row: Pick<TurnRow, 'grant' | 'requestId' | 'model'>): Pick<RequestMeter, 'settle'> {
     const account = this.#object.transcript.profile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
     const request = { ...accountRequestOf(this.#object, { account }), requestId, model: row.model };

@@ -58,7 +58,7 @@ export async function askForModel(
     before,
     servedStepTokens: settings.SERVED_STEP_TOKENS,
   };
-  const goesUp = { ...own, model };
+  const goesUp = { ...own, model, ...(request.endsInTime && { compaction: undefined }) };
   const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),

@@ -155,6 +155,19 @@ export class MeteredExchange {
     },
   });
 
+  /**
+   * Has another body go up in place of one that the upstream has refused.
+   *
+   * @param outcome how it was refused
+   * @throws ApiError as `open`
+   */
+  async restart(body: MeterRequest['body'], outcome: RequestOutcome): Promise<void> {
+    await this.#settleTried(outcome);
+    this.#request.body = body;
+    this.#options.onAsking?.(this.#earlier);
+    this.#goOnWith(await this.granted.again(this.#earlier));
+  }
+
   /** @returns the headers of the answer: the account's quota, the upstream that has answered, and when the model retires */
   headers(upstream: string | undefined): Record<string, string> {
     const retires = retiresSoon(this.#request.settings.models.find(this.model));

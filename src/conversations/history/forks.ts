@@ -4,6 +4,7 @@ import { itemTexts } from '../../json/edit.ts';
 import type { CallRow } from '../storage/call-rows.ts';
 import { DamagedRow, damageIn } from '../storage/damaged-row.ts';
 import type { NewMessage, Profile, TurnRow } from '../storage/rows.ts';
+import { BLANK_SUMMARY, type SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import {
   committedTurns,
@@ -36,6 +37,7 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
   return transcript.together(() => {
     transcript.deleteMessages('seq >= ?', cut);
     transcript.approvals.rewind(turn);
+    transcript.summaries.rewind(cut);
     const emptied = turnsWithoutMessages(transcript, turn);
     const unsettledRuns = new Set(emptied.flatMap(({ seq, run, settled }) => (run === seq && !settled ? [seq] : [])));
     for (const turn of emptied) {
@@ -106,6 +108,10 @@ export function copyLines(
       if (text !== undefined) yield line(owner, text);
     }
     if (agent) yield line('agent', transcript.frozenAgent);
+    for (const { id, until, turn, model, place, text, tokens, cost, beganAt } of transcript.summaries.complete(
+      lastMessage,
+    ))
+      yield line('summary', JSON.stringify({ id, until, turn, model, place, tokens, cost, beganAt }), text ?? '');
     // Looking for the messages of each turn would read all numbers for each.
     const messages = rowsBetween(transcript, 0, lastMessage);
     let message = messages.next().value;
@@ -182,6 +188,7 @@ export async function storeCopiedLines(
   let nextTurn = transcript.profile?.nextTurn ?? 1;
   const taken = nextTurn - 1;
   let nextMessage = 1;
+  const summaries: SummaryRow[] = [];
   let isComplete = false;
   const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
   let parts: string[] = [];
@@ -199,6 +206,7 @@ export async function storeCopiedLines(
       else if (kind === '"tools"') transcript.freeze('tools', first);
       else if (kind === '"runs"') transcript.freeze('runs', first);
       else if (kind === '"agent"') transcript.freeze('agent', first);
+      else if (kind === '"summary"') summaries.push({ ...(JSON.parse(first) as SummaryRow), text: second });
       else if (kind === '"turn"') {
         const copy = JSON.parse(first) as TurnRow;
         const route = isOfOther ? IMPORTED : copy.route;
@@ -226,8 +234,14 @@ export async function storeCopiedLines(
   }
   if (!isComplete) return undefined;
   const { sentFrom = 0 } = copied;
+  for (const copy of summaries) {
+    const turn = taken + copy.turn;
+    transcript.summaries.add({ ...BLANK_SUMMARY, ...copy, turn });
+  }
+  const given = summaries.at(-1)?.id;
   return {
     ...copied,
+    ...(given === undefined ? {} : { summaries: given }),
     ...countHistory(transcript),
     nextTurn,
     nextMessage,

@@ -31,8 +31,9 @@ import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { isLongHistory, readHistory, readLongHistory, type StoredHistory, sentHistoryOf } from './stored-history.ts';
+import { beginningOf, sayInWords } from './summarize.ts';
 import { modelOfLoop, NONE_UNBOUND, type UnboundTurns, unboundTurns } from './thinking.ts';
-import { firstMessageSent } from './truncate.ts';
+import { firstMessageSent, lacksSummary } from './truncate.ts';
 
 /** The plan of a turn. */
 export interface NextRequest {
@@ -51,6 +52,10 @@ export interface NextRequest {
   frame: string | null;
   sentFrom: number;
   follows: boolean;
+  /** Whether its oldest turns are left out, although a summary should stand in their place. */
+  isTruncated: boolean;
+  /** Plans it again without the API's own block of a summary; absent where it has none. Until it has gone up. */
+  withWords?: (() => NextRequest) | undefined;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
@@ -75,7 +80,7 @@ export interface PrefixDefaults {
   runs: string | undefined;
 }
 
-interface RequestOptions {
+export interface RequestOptions {
   /** The defaults of a new conversation. */
   prefix?: PrefixDefaults | undefined;
   /** The agent that answers the request. */
@@ -136,17 +141,24 @@ export function nextRequest(
     frame,
     sentFrom,
     follows,
+    isTruncated: lacksSummary(asked.profile?.history, sentFrom),
+    withWords: beginningOf(transcript, sentFrom).summary?.place
+      ? () => {
+          sayInWords(transcript, -sentFrom);
+          return nextRequest(text, transcript, settings, options);
+        }
+      : undefined,
     defaults: { model: name, maxTokens, system: given(sent, 'system'), tools: given(sent, 'tools') },
     most: agent && !run ? mostOf(asked.members) : undefined,
     run: run && { ...run, rest: edit(text, { messages: '[]' }) },
   };
 }
 
-type Asked = ReturnType<typeof readAsked>;
+export type Asked = ReturnType<typeof readAsked>;
 type Said = ReturnType<typeof readSaid>;
 
 /** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
-function readAsked(
+export function readAsked(
   text: string,
   transcript: Transcript,
   { prefix, agent, counts = false, isBound = false }: RequestOptions,
@@ -185,7 +197,7 @@ function readSaid(
   const incoming = json.messages as SentMessage[];
   const texts = itemTexts(members.get('messages') ?? '[]');
   const last = cached ? cached.last : latestTurn(transcript, [...ANSWERED, 'empty']);
-  const begin = profile?.sentFrom ?? 0;
+  const begin = beginningOf(transcript, profile?.sentFrom ?? 0).from;
   const stored = cached || isLongHistory(transcript, begin) ? undefined : readHistory(transcript, begin, limit);
   const tail = cached?.tail ?? stored?.tail ?? tailIn(transcript);
   const cancels = json.on_pending_tools !== undefined && validate(pendingTools, json).on_pending_tools === 'cancel';
@@ -203,9 +215,9 @@ function readSaid(
  * @returns the body that goes up. The results of a step, which may be long, are bytes in it at once: as text and parsed they
  *   would be in memory several times more
  */
-function bodyOfTurn(
+export function bodyOfTurn(
   asked: Asked,
-  { fresh, news, model }: Said,
+  { fresh, news, model }: Pick<Said, 'fresh' | 'news' | 'model'>,
   history: SentHistory,
   run: Omit<PlannedRun, 'rest'> | undefined,
   options: RequestOptions,
@@ -264,9 +276,7 @@ function readSentHistory(
     cached.model === model &&
     (follows || !(cached.isForLoop || (last && !models.mayBeSame(last.model, model))));
   const unbound = () => unboundTurns(transcript, { from: sentFrom, model, follows }, models);
-  const { history, isForLoop } = isCached
-    ? cached
-    : sentHistory(transcript, unbound, { from: sentFrom, limit, stored });
+  const { history, isForLoop } = isCached ? cached : sentHistory(transcript, unbound, { sentFrom, limit, stored });
   if (frozen) transcript.cacheHistory({ from: sentFrom, history, model, isForLoop, tail, last, frozen });
   return { history, sentFrom };
 }
@@ -299,7 +309,7 @@ export function plannedRun(
  * @param isRun whether it is a run even without tools that the edge calls
  * @returns the tools that the edge calls, and the run's limits; undefined if the request is not a run
  */
-function runIn(
+export function runIn(
   members: Map<string, string>,
   json: Json,
   frozen: { tools: string | undefined; runs: string | undefined },
@@ -335,23 +345,29 @@ export function mostOf(members: ReadonlyMap<string, string>): Nanodollars | unde
   return usd === undefined ? undefined : Math.floor(Number(usd) * 1e9);
 }
 
-/** @param stored what has been read already; read again if it begins elsewhere */
-function sentHistory(
+/**
+ * @param sentFrom what is sent first: the number of a message, or a summary's id below zero
+ * @param stored what has been read already; read again if it begins elsewhere
+ * @param to the last message; default: all
+ */
+export function sentHistory(
   transcript: Transcript,
   unbound: () => UnboundTurns,
-  { from, limit, stored }: { from: number; limit: number; stored: StoredHistory | undefined },
+  { sentFrom, limit, stored, to }: { sentFrom: number; limit: number; stored: StoredHistory | undefined; to?: number },
 ): Pick<CachedHistory, 'history' | 'isForLoop'> {
+  const { from, summary } = beginningOf(transcript, sentFrom);
+  const begins = summary?.text ? [summary.text] : [];
   if (isLongHistory(transcript, from)) {
     const { turns, later } = unbound();
-    const long = readLongHistory(transcript, from, limit, turns);
+    const long = readLongHistory(transcript, { from, to, begins }, limit, turns);
     if (long === undefined) throw tooLargeToSend(limit, true);
     return { history: long, isForLoop: later };
   }
-  const history = stored?.from === from ? stored : readHistory(transcript, from, limit);
+  const history = stored?.from === from ? stored : readHistory(transcript, from, limit, to);
   if (history.isTooLong) throw tooLargeToSend(limit, true);
   // Without thinking, an object that wakes has a query less to prepare.
   const { turns, later } = history.messages.some(({ text }) => hasThinking(text)) ? unbound() : NONE_UNBOUND;
-  return { history: sentHistoryOf(history, turns), isForLoop: later };
+  return { history: sentHistoryOf(history, turns, begins), isForLoop: later };
 }
 
 /** @returns the most tokens that new messages can have; undefined if that is not limited. */

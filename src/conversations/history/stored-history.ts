@@ -1,3 +1,4 @@
+import { encoder } from '../../http/bytes.ts';
 import { type JoinedMessages, SentHistory } from '../../upstream/request/sent-history.ts';
 import { type MessageText, tailOf } from '../storage/history-cache.ts';
 import { joinedTexts } from '../storage/joined-texts.ts';
@@ -20,11 +21,12 @@ export interface StoredHistory {
  *
  * @param from the number of the first message
  * @param limit about how many characters they may have; the rest is not read
+ * @param to the number of the last message; default: all
  */
-export function readHistory(transcript: Transcript, from: number, limit: number): StoredHistory {
+export function readHistory(transcript: Transcript, from: number, limit: number, to?: number): StoredHistory {
   const messages: (MessageText & { turn: number })[] = [];
   let length = 0;
-  for (const { role, text, turn } of transcript.messages.texts({ from, sent: true })) {
+  for (const { role, text, turn } of transcript.messages.texts({ from, to, sent: true })) {
     length += text.length;
     if (length > limit) return { from, messages, isTooLong: true, tail: undefined };
     messages.push({ role, text, turn });
@@ -33,9 +35,18 @@ export function readHistory(transcript: Transcript, from: number, limit: number)
   return { from, messages, isTooLong: false, tail: tail.length < messages.length || from <= 1 ? tail : undefined };
 }
 
-/** @returns a history in the form in which it goes up. @param unbound the turns whose thinking is left out */
-export function sentHistoryOf({ messages }: StoredHistory, unbound: ReadonlySet<number>): SentHistory {
-  return SentHistory.EMPTY.plus(messages.map(({ text, turn }) => (unbound.has(turn) ? withoutThinking(text) : text)));
+/**
+ * @param unbound the turns whose thinking is left out
+ * @param begins the messages that are sent before it
+ * @returns a history in the form in which it goes up
+ */
+export function sentHistoryOf(
+  { messages }: StoredHistory,
+  unbound: ReadonlySet<number>,
+  begins: readonly string[] = [],
+): SentHistory {
+  const texts = messages.map(({ text, turn }) => (unbound.has(turn) ? withoutThinking(text) : text));
+  return SentHistory.EMPTY.plus(begins.length > 0 ? [...begins, ...texts] : texts);
 }
 
 /** A history of more messages is long. For a shorter one, an object that wakes has to prepare fewer queries by `readHistory`. */
@@ -49,19 +60,20 @@ export function isLongHistory(transcript: Transcript, from: number): boolean {
 /**
  * Reads a long history in the form in which it goes up.
  *
+ * @param range the first message and the last one (default: all), and the messages that are sent before them
  * @param limit the most bytes that it may have
  * @param unbound the turns whose thinking is left out
  * @returns undefined if it has more
  */
 export function readLongHistory(
   transcript: Transcript,
-  from: number,
+  { from, to, begins }: { from: number; to: number | undefined; begins: readonly string[] },
   limit: number,
   unbound: ReadonlySet<number>,
 ): SentHistory | undefined {
-  const pieces: JoinedMessages[] = [];
+  const pieces: JoinedMessages[] = begins.map((text) => ({ bytes: encoder.encode(text), messages: 1 }));
   let length = 0;
-  for (const piece of joinedTexts(transcript, from, unbound)) {
+  for (const piece of joinedTexts(transcript, from, unbound, to)) {
     length += piece.bytes.length;
     if (length > limit) return undefined;
     pieces.push(piece);

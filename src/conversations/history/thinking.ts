@@ -13,7 +13,7 @@ export const IMPORTED = 'import';
 
 /** What the thinking of the next answer will be bound to. */
 interface NextPrompt {
-  /** The number of the first message. */
+  /** What is sent first: the number of a message, or a summary's id below zero. */
   from: number;
   model: string;
   /** Whether it continues the last turn, whose thinking must then be there. */

@@ -1,6 +1,6 @@
 /** Leaves out the oldest turns if a history is longer than the conversation's limit. */
 import { invalidRequest } from '../../http/errors.ts';
-import type { Profile } from '../storage/rows.ts';
+import type { HistorySetting, Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnSizes } from '../storage/turn-queries.ts';
 
@@ -20,7 +20,7 @@ export interface SizedTurn {
  */
 const FILLED = 0.75;
 /** Most tokens have at least this many characters. */
-const CHARACTERS_PER_TOKEN = 3;
+export const CHARACTERS_PER_TOKEN = 3;
 
 /**
  * Finds the first message to send. Complete turns are left out, oldest first, and never a call without its result.
@@ -44,10 +44,10 @@ export function firstToSend(turns: readonly SizedTurn[], start: number, fresh: n
 }
 
 /**
- * Finds the first message to send, by the conversation's setting `history`.
+ * Finds what is sent first, by the conversation's setting `history`: a message's number, or a summary's id below zero.
  *
  * @param characters the characters of the new messages
- * @param continued the first message that was sent with the last turn, if the new messages continue it
+ * @param continued what was sent first with the last turn, if the new messages continue it
  * @throws ApiError 400 if the limit is exceeded and the strategy is `error`
  */
 export function firstMessageSent(
@@ -61,8 +61,16 @@ export function firstMessageSent(
   const { max_tokens: most, strategy } = profile.history;
   const turns = sizesOf(transcript);
   const fresh = Math.ceil(characters / CHARACTERS_PER_TOKEN);
-  const total = (start: number) =>
-    fresh + turns.filter((turn) => turn.from >= start).reduce((sum, turn) => sum + turn.tokens, 0);
+  const total = (start: number) => fresh + tokensFrom(turns, start);
+  if (strategy === 'summarize') {
+    // A tool loop goes on behind what it has begun behind.
+    if (continued !== undefined) return continued;
+    const summary = transcript.summaries.latest();
+    const start = summary ? summary.until + 1 : 0;
+    if (total(start) + (summary?.tokens ?? 0) <= most) return summary ? -summary.id : 0;
+    const first = firstToSend(turns, Math.max(start, from), fresh, most);
+    return total(first) > most ? profile.nextMessage : Math.max(1, first);
+  }
   if (total(from) <= most) return from;
   if (strategy === 'error') {
     throw invalidRequest(
@@ -76,7 +84,18 @@ export function firstMessageSent(
   return total(first) > most ? profile.nextMessage : first;
 }
 
-function sizesOf(transcript: Transcript): SizedTurn[] {
+/** @returns the tokens of the turns from a message on */
+export function tokensFrom(turns: readonly SizedTurn[], start: number): number {
+  return turns.reduce((sum, turn) => (turn.from >= start ? sum + turn.tokens : sum), 0);
+}
+
+/** @returns whether a history is sent without its oldest turns although its setting wants a summary of them */
+export function lacksSummary(history: HistorySetting | null | undefined, sentFrom: number): boolean {
+  return history?.strategy === 'summarize' && sentFrom > 0;
+}
+
+/** @returns about how many tokens each turn adds to a prompt, oldest first */
+export function sizesOf(transcript: Transcript): SizedTurn[] {
   let before: { tokens: number; sentFrom: number } | undefined;
   return turnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {
     const reported = tokens === null ? undefined : { tokens, sentFrom };

@@ -12,6 +12,7 @@ import type { Transcript } from '../storage/transcript.ts';
 import { withoutAddresses } from './edge-tools.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
+import { summaryWords } from './summarize.ts';
 
 /** @returns the JSON text of a conversation without its messages. @param turn the id of the running turn */
 export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
@@ -39,7 +40,18 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     messages: String(profile.messages),
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
+    ...(profile.summaries ? { summaries: JSON.stringify(describedSummaries(transcript)) } : {}),
   });
+}
+
+function describedSummaries({ summaries, messages }: Transcript) {
+  return summaries.complete().map((row) => ({
+    until: messages.ids({ to: row.until, backwards: true, limit: 1 })[0]?.id ?? null,
+    content: summaryWords(row),
+    model: row.model,
+    created_at: isoTime(row.beganAt),
+    cost_usd: toUsd(row.cost),
+  }));
 }
 
 function parentTexts({ conversation, toolUseId }: ParentCall): Record<string, string> {

@@ -34,18 +34,20 @@ const THOUGHTFUL = `(instr(text, 'thinking"') or instr(text, 'connector_text"'))
  * Reads the messages that are sent, in order, from a number on.
  *
  * @param unbound the turns whose thinking is left out
+ * @param until the number of the last message; default: all
  * @throws DamagedRow for a message that is not what was written
  */
 export function* joinedTexts(
   transcript: Transcript,
   from: number,
   unbound: ReadonlySet<number>,
+  until?: number,
 ): Generator<JoinedMessages> {
-  const last = transcript.number('select max(seq) from messages');
+  const last = until ?? transcript.number('select max(seq) from messages');
   // To find that there is no such turn takes less than to look up the turn of each message.
   const statement = transcript.has(`turns where status not in ${SENT}`) ? OF_SENT_TURNS : OF_ALL_TURNS;
   for (let first = from; first <= last; first += NUMBERS_AT_ONCE) {
-    const to = first + NUMBERS_AT_ONCE - 1;
+    const to = Math.min(last, first + NUMBERS_AT_ONCE - 1);
     const [row] = transcript.read(statement, first, to);
     const messages = Number(row?.messages ?? 0);
     if (messages === 0) continue;

@@ -11,7 +11,7 @@ import { COMMITTED, NO_ANSWER, SHOWN } from './tables.ts';
 /** Some of the messages of the history, by their numbers. */
 interface Range {
   from?: number;
-  to?: number;
+  to?: number | undefined;
   backwards?: boolean;
   /** Adds the messages of the running turn. */
   pending?: boolean;

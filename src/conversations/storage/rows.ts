@@ -30,6 +30,14 @@ export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): st
   return `${name}@${hash}`;
 }
 
+/** What happens to a history that has grown too long. */
+export interface HistorySetting {
+  max_tokens: number;
+  strategy: 'error' | 'truncate' | 'summarize';
+  instructions?: string | null | undefined;
+  summary_max_tokens?: number | undefined;
+}
+
 /** Everything about a conversation except its turns and messages. */
 export interface Profile {
   account: string;
@@ -49,7 +57,9 @@ export interface Profile {
   prefix: RetainedPrefix | null;
   agent: RetainedAgent | null;
   retentionSeconds: number | null;
-  history: { max_tokens: number; strategy: 'error' | 'truncate' } | null;
+  history: HistorySetting | null;
+  /** How many summaries were begun, which is the highest id of one; absent while there is no table of them. */
+  summaries?: number;
   turns: number;
   messages: number;
   /** The bytes of the object's database when this was saved. */
@@ -64,7 +74,7 @@ export interface Profile {
    * run: its later steps are added at its end.)
    */
   through: number;
-  /** The number of the first message that is sent; earlier ones are left out. */
+  /** What is sent first: the number of a message, or a summary's id below zero. What is before it is left out. */
   sentFrom: number;
   /** Whether calls wait for approval, as it is reported to the account. */
   paused: 'approval' | null;

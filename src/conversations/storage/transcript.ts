@@ -20,6 +20,7 @@ import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
 import { pieceOf, readDivided, writeDivided } from './pieces.ts';
 import { type NewMessage, type Profile, type TurnRow, type TurnStatus, turnColumns, turnOf } from './rows.ts';
+import { SummaryRows } from './summary-rows.ts';
 import { COMMITTED, CONVERSATION_MIGRATIONS, OF_UNSETTLED_RUN } from './tables.ts';
 
 /** The frozen texts of a conversation. `runs` are the tools of its prefix that the edge calls; `agent` is its agent. */
@@ -44,6 +45,7 @@ export class Transcript extends Tables {
   readonly deliveries: DeliveryRows;
   readonly approvals: ApprovalRows;
   readonly messages: MessageRows;
+  readonly summaries: SummaryRows;
   readonly #key = {};
   #profile: Profile | undefined;
   /** Why nothing of it can be used, not even its profile. */
@@ -66,6 +68,7 @@ export class Transcript extends Tables {
     this.deliveries = new DeliveryRows(this);
     this.approvals = new ApprovalRows(this);
     this.messages = new MessageRows(this);
+    this.summaries = new SummaryRows(this);
     this.#isEmpty = false;
     // An object that cannot be made could not be deleted either.
     this.damage = damageBy(() => {
@@ -297,6 +300,7 @@ export class Transcript extends Tables {
     this.#forgetHistory();
     for (const table of ['messages', 'pieces', 'log', 'calls', 'approvals']) this.write(`delete from ${table}`);
     this.write(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
+    this.summaries.clear();
   }
 
   /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */

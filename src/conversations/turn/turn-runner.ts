@@ -133,7 +133,7 @@ export class TurnRunner implements Runner {
   }
 
   async #go(plan: NextRequest): Promise<void> {
-    const { settings, upstream, headers, query, lay } = this.#context;
+    const { settings, upstream, headers, lay } = this.#context;
     const named = idsInTurn(plan.body);
     let { fallbacks } = this.#context;
     if (lay) {
@@ -146,10 +146,15 @@ export class TurnRunner implements Runner {
     const paid = this.#open(plan, { named, fallbacks });
     this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
     await this.#abort.race(paid.open());
-    const { granted, body } = paid;
     // The edge has removed the other headers that do not go up.
     if (!upstream.simulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
+    await this.#send(plan, paid);
+  }
+
+  async #send(plan: NextRequest, paid: MeteredExchange): Promise<void> {
+    const { settings, upstream, headers, query } = this.#context;
+    const { granted, body } = paid;
     this.#timer.expect(settings.UPSTREAM_TIMEOUT_MS, timedOut);
     const { progress } = this.turn;
     const payment = paid.payment(() => unanswered(progress, this.#context.now()));
@@ -170,6 +175,16 @@ export class TurnRunner implements Runner {
     if (background) this.#acknowledge();
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
+    const words = plan.withWords && response.status === 400 && (await isAboutSummary(response)) && plan.withWords();
+    if (words) {
+      await response.body?.cancel();
+      exchange.close('error');
+      // Nothing has run. What is sent now begins with a text in place of a block.
+      progress.sentAt = undefined;
+      this.turn.sendFrom(words);
+      await this.#abort.race(paid.restart(words.body, unanswered(progress, this.#context.now())));
+      return await this.#send(words, paid);
+    }
     plan.body = RELEASED;
     paid.release();
     plan.share?.leave();
@@ -303,6 +318,11 @@ export class TurnRunner implements Runner {
     const made = idsMade({ ...message, content: blocks.map(({ value }) => value) });
     this.#context.waitUntil(this.#paid.note(made, this.turn.progress.upstream));
   }
+}
+
+/** @returns whether a refusal is about the block that stands for the messages before it */
+async function isAboutSummary(response: Response): Promise<boolean> {
+  return /"compaction_\w+"/.test(await response.clone().text());
 }
 
 /** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */

@@ -313,6 +313,12 @@ export class Turn {
     }
   }
 
+  /** Notes that its prompt begins with something else than was planned. */
+  sendFrom({ sentFrom, frame }: Pick<TurnRow, 'sentFrom' | 'frame'>): void {
+    Object.assign(this.row, { sentFrom, frame });
+    this.#transcript.changeTurn(this.row, { sentFrom, frame });
+  }
+
   /** Notes that the upstream has answered the try that went up last. */
   begin(now: number): void {
     this.#clock = new HiddenOutputClock(this.progress.sentAt ?? now);

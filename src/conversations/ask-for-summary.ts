@@ -1,0 +1,133 @@
+/** Asks the upstream for a summary, and reads it to its end. */
+
+import type { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
+import { toApiError } from '../http/errors.ts';
+import { parseObject } from '../json/object.ts';
+import type { TokenCounts } from '../pricing/cost.ts';
+import type { Settings } from '../settings/settings.ts';
+import { FrameReader } from '../sse/frames.ts';
+import { readAnswer } from '../upstream/buffered-answer.ts';
+import { isEventStream } from '../upstream/content-type.ts';
+import { Exchange } from '../upstream/exchange.ts';
+import { endOf, interrupted, notTheApi } from '../upstream/failure.ts';
+import type { RequestOutcome } from '../upstream/outcome.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import { UsageReader } from '../upstream/usage/usage-reader.ts';
+import { summaryMessage } from './history/summarize.ts';
+import { CHARACTERS_PER_TOKEN } from './history/truncate.ts';
+import type { RunRequest } from './stored-run.ts';
+import { MessageBuilder } from './turn/message-builder.ts';
+
+/** The API's own compaction: the beta that it needs. */
+export const COMPACTION = { beta: 'compact-2026-09-04', simulator: 'simulator' } as const;
+
+/** The request of a turn, and its body without messages. */
+export interface SummaryCause {
+  request: RunRequest;
+  rest: string;
+}
+
+interface SummaryCall {
+  request: RunRequest;
+  upstream: Upstream;
+  settings: Settings;
+  abort: AbortController;
+  /** Where the API is to make a block; undefined for a text. */
+  place: string | undefined;
+  /** The most tokens of the summary. */
+  most: number;
+}
+
+/** What has come of it. */
+interface SummaryAnswer {
+  outcome: RequestOutcome;
+  /** The message with the summary as JSON text; undefined if none has come. */
+  text?: string | undefined;
+  tokens: number;
+  /** Whether the upstream has said that it makes no such blocks. */
+  lacksBlocks: boolean;
+}
+
+/**
+ * Asks for a summary. It streams, and is ended when the model may have written more than it is allowed to: the API says nothing
+ * of a block before it is whole. Never rejects.
+ */
+export async function askForSummary(paid: MeteredExchange, asking: SummaryCall): Promise<SummaryAnswer> {
+  const { request, upstream, settings, abort, place, most } = asking;
+  const { 'idempotency-key': _, ...headers } = request.headers;
+  if (place !== undefined) headers['anthropic-beta'] = withBeta(headers['anthropic-beta']);
+  if (!upstream.simulated) delete headers['sluice-simulate'];
+  headers['x-api-key'] = upstream.apiKey;
+  const exchange = new Exchange({ upstream, settings, signal: abort.signal });
+  const usage = new UsageReader({ readsBlocks: true });
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  try {
+    const { body, routing } = paid;
+    const path = `/v1/messages${request.query}`;
+    const response = await exchange.send({ method: 'POST', path, headers, body, routing });
+    paid.release();
+    if (!response.ok || !isEventStream(response)) return await refusedSummary(response, exchange, place);
+    const { tokensPerSecond = most } = paid.granted.grant.terms ?? {};
+    timer = setTimeout(() => exchange.controller.abort(interrupted(false)), (most / tokensPerSecond) * 1_000);
+    const builder = new MessageBuilder();
+    const frames = new FrameReader();
+    exchange.seen = () => usage.report;
+    const take = (piece: Uint8Array) => {
+      usage.push(piece);
+      for (const { data } of frames.push(piece)) builder.take(parseObject(data) ?? {});
+    };
+    if (exchange.course.opening) take(exchange.course.opening);
+    if (!builder.stopped)
+      for await (const piece of exchange.pieces(response)) {
+        take(piece);
+        if (builder.stopped) break;
+      }
+    const outcome = exchange.outcome(usage.report, usage.report.completed ? 'complete' : 'cut');
+    const text = outcome.completed ? summaryIn(builder, place) : undefined;
+    const tokens = tokensOfSummary(outcome)?.output_tokens ?? Math.ceil((text?.length ?? 0) / CHARACTERS_PER_TOKEN);
+    return { outcome, text, tokens, lacksBlocks: false };
+  } catch (thrown) {
+    const error = toApiError(thrown);
+    const outcome = exchange.outcome(exchange.unusable(error.logged), endOf(error));
+    return { outcome, tokens: 0, lacksBlocks: false };
+  } finally {
+    clearTimeout(timer);
+    exchange.close();
+  }
+}
+
+async function refusedSummary(
+  response: Response,
+  exchange: Exchange,
+  place: string | undefined,
+): Promise<SummaryAnswer> {
+  const { report, refusal } = await readAnswer(response, exchange, 'message');
+  const { message, details } = refusal?.forCaller ?? notTheApi();
+  // The API's own complaints about a block have a code.
+  const isUnknown = place !== undefined && !details?.error_code && /compact|anthropic-beta/.test(message);
+  const outcome = exchange.outcome(exchange.unusable(refusal?.forOperator, report), 'error');
+  return { outcome, tokens: 0, lacksBlocks: response.status === 400 && isUnknown };
+}
+
+/** @returns the message that stands for what was summarized; undefined where the answer is no summary */
+function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undefined): string | undefined {
+  const values = blocks.map(({ value }) => value);
+  if (place !== undefined) {
+    const block = values.find(({ type }) => type === 'compaction');
+    // Without content it is a failed one, which was paid.
+    if (typeof block?.content !== 'string' || block.content === '') return undefined;
+    return JSON.stringify({ role: 'assistant', content: [block] });
+  }
+  const said = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
+  const text = said.join('').trim();
+  return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
+}
+
+/** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */
+export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): TokenCounts | undefined {
+  return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
+}
+
+function withBeta(betas: string | undefined): string {
+  return betas ? `${betas},${COMPACTION.beta}` : COMPACTION.beta;
+}

@@ -1,0 +1,53 @@
+/** Builds the request for a summary. */
+
+import type { JsonBody } from '../../http/body/json-body.ts';
+import { edit } from '../../json/edit.ts';
+import { isObject, type Json } from '../../json/object.ts';
+import type { Settings } from '../../settings/settings.ts';
+import type { Transcript } from '../storage/transcript.ts';
+import { bodyOfTurn, type RequestOptions, readAsked, runIn, sentHistory } from './next-request.ts';
+import { type PlannedSummary, summaryQuestion } from './summarize.ts';
+import { unboundTurns } from './thinking.ts';
+
+/** Members of a request that a summary must not have. With its own question it is an answer in plain text. */
+const NOT_IN_BLOCK = ['context_management', 'fallbacks', 'thread'];
+const NOT_IN_TEXT = [...NOT_IN_BLOCK, 'stop_sequences', 'output_format', 'tool_choice'];
+
+/**
+ * Builds the request for a summary: that of a turn, with the same model, system, tools and thinking, so that its prompt is read
+ * from the cache. In place of a question it has the oldest messages alone.
+ *
+ * @param rest the turn's body without messages
+ * @param isBlock whether the API is to make its own block. Otherwise the model is asked as by a user
+ * @throws ApiError 413 if its messages are too large to go up
+ */
+export function summaryRequest(
+  rest: string,
+  { base, until, most, instructions }: PlannedSummary,
+  isBlock: boolean,
+  { transcript, settings, ...options }: { transcript: Transcript; settings: Settings } & RequestOptions,
+): { body: JsonBody; model: string } {
+  const asked = readAsked(edit(rest, { messages: '[]' }), transcript, options);
+  const { thinking, output_config } = asked.json;
+  const budget = isObject(thinking) && typeof thinking.budget_tokens === 'number' ? thinking.budget_tokens : 0;
+  const left = Object.fromEntries((isBlock ? NOT_IN_BLOCK : NOT_IN_TEXT).map((name) => [name, undefined]));
+  const compaction = JSON.stringify({ type: 'summarize', instructions });
+  const changes = isBlock ? { compaction } : isObject(output_config) && { output_config: asPlainText(output_config) };
+  const plain = { ...asked, text: edit(asked.text, { ...left, ...changes }), maxTokens: budget + most };
+  const { models, MAX_BODY_BYTES: limit } = settings;
+  const model = models.resolve(asked.name);
+  const unbound = () => unboundTurns(transcript, { from: base, model, follows: false }, models);
+  const { history } = sentHistory(transcript, unbound, { sentFrom: base, limit, stored: undefined, to: until });
+  const run = runIn(
+    asked.members,
+    asked.json,
+    { tools: asked.inherited.tools, runs: asked.frozen?.runs },
+    options.isRun === true,
+  );
+  const news = isBlock ? [] : [summaryQuestion(instructions)];
+  return { body: bodyOfTurn(plain, { fresh: [], news, model }, history, run, options).body, model };
+}
+
+function asPlainText({ format: _, ...others }: Json): string {
+  return JSON.stringify(others);
+}

@@ -1,0 +1,301 @@
+/** Makes the summaries of a conversation: behind an answer, or before a turn that would be too long without one. */
+
+import { tokensByKind } from '../accounts/admission/book-outcome.ts';
+import { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
+import type { RequestMeter } from '../accounts/admission/metered-request.ts';
+import { within } from '../async/timeout.ts';
+import type { TurnRequest } from '../durable/contracts/conversation.ts';
+import type { Settled } from '../durable/contracts/settlement.ts';
+import { anotherRequestId } from '../http/headers/request-id.ts';
+import { logFailure } from '../http/log.ts';
+import type { Identity } from '../identity/caller.ts';
+import { type RequestOutcome, unanswered } from '../upstream/outcome.ts';
+import type { Upstream } from '../upstream/upstream.ts';
+import type { ObjectContext } from './answers/object-context.ts';
+import { askForSummary, COMPACTION, type SummaryCause, tokensOfSummary } from './ask-for-summary.ts';
+import { BEGINS, KEEPS, mayBegin, nextSummary, type PlannedSummary, sayInWords } from './history/summarize.ts';
+import { summaryRequest } from './history/summary-request.ts';
+import { layerOf, retainedAgent } from './retained-agent.ts';
+import { PIECE_CHARACTERS } from './storage/message-text.ts';
+import { type Profile, refOf } from './storage/rows.ts';
+import type { SummaryRow } from './storage/summary-rows.ts';
+import { lastCommitted, latestTurn } from './storage/turn-queries.ts';
+import { isRun } from './stored-run.ts';
+import { conversationReportOf } from './turn/turn-ending.ts';
+import { CONFIRM_MS, type TurnSettlements } from './turn-settlements.ts';
+
+/** The name of summaries in the ledger and the usage. */
+const ROUTE = 'summary';
+/** How often the alarm looks after one, and repeats a settlement; milliseconds. */
+const SUMMARY_WATCH_MS = 15_000;
+/** How much later than its wake an object that died may have lost its connection; milliseconds. */
+const LATE_CUT_MS = 1_000;
+
+/** Upstreams that have refused to make a block. They are asked as by a user. */
+const withoutBlocks = new WeakSet<Upstream>();
+
+/** What making summaries needs from its object. */
+interface SummarizingObject extends ObjectContext {
+  maintenance: { settlements: Pick<TurnSettlements, 'meterOf'>; rest(): void };
+}
+
+/** A summary that is being made. */
+interface SummaryInHand {
+  by: Identity;
+  abort: AbortController;
+  done: Promise<void>;
+}
+
+/** Makes summaries. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
+export class Summarizer {
+  readonly #context: SummarizingObject;
+  /** The request of the newest turn, whose prompt is in the cache. */
+  #cause: SummaryCause | undefined;
+  #running: SummaryInHand | undefined;
+
+  constructor(context: SummarizingObject) {
+    this.#context = context;
+  }
+
+  /** Whether one is being made, or is not settled. Until then nothing may be deleted. */
+  get isOpen(): boolean {
+    return this.#running !== undefined || this.#context.transcript.summaries.unsettled().length > 0;
+  }
+
+  /** Who has asked for the turn to which a summary belongs that is being made. */
+  get by(): Identity | undefined {
+    return this.#running?.by;
+  }
+
+  /**
+   * Notes the request of a turn that begins. A summary has the same prompt, and its account pays.
+   *
+   * @param rest returns the request's body without messages
+   */
+  note({ body: _, ...request }: TurnRequest, rest: () => string): void {
+    this.#cause = this.#wants() ? { request, rest: rest() } : undefined;
+  }
+
+  /** Begins a summary behind an answer whose prompt was in the cache, where it costs a tenth. */
+  behind(): void {
+    const cause = this.#cause;
+    const last = cause && latestTurn(this.#context.transcript);
+    if (!cause || last?.status !== 'complete' || !last.outcome?.usage?.cache_read_input_tokens) return;
+    const planned = this.#plan(BEGINS);
+    if (planned) this.#context.waitUntil(this.#make(cause, planned));
+  }
+
+  /** Makes a summary before a turn that is too long without one, or waits for the one that is being made. */
+  async before(cause: SummaryCause): Promise<void> {
+    if (this.#running) return await this.#running.done;
+    // With its new messages the turn is longer than what is stored.
+    const planned = this.#plan(KEEPS);
+    if (planned) await this.#make(cause, planned);
+  }
+
+  /** Has the words of a block go up where another upstream answers now than the one that made it. */
+  fit(): void {
+    const { transcript, upstream } = this.#context;
+    const latest = this.#wants() ? transcript.summaries.latest() : undefined;
+    if (latest?.place && latest.place !== placeOf(upstream())) sayInWords(transcript, latest.id);
+  }
+
+  /** Ends what is being made. What it has cost is settled. */
+  async stop(): Promise<void> {
+    this.#running?.abort.abort();
+    await this.#running?.done;
+  }
+
+  /** Settles what a crash has interrupted, and what was not confirmed. */
+  settleOpen(): void {
+    if (this.#running) return;
+    const { transcript, now, waitUntil } = this.#context;
+    for (const row of transcript.summaries.unsettled()) {
+      const outcome = row.outcome ?? unanswered({ sentAt: row.sentAt ?? undefined }, now() + LATE_CUT_MS);
+      const meter = this.#context.maintenance.settlements.meterOf(row);
+      if (row.status === 'running') waitUntil(this.#end(row, outcome, { status: 'failed' }, meter));
+      else waitUntil(this.#settle(row, outcome, meter, row.cost));
+    }
+  }
+
+  #wants(): boolean {
+    return this.#context.transcript.profile?.history?.strategy === 'summarize';
+  }
+
+  #plan(filled: number): PlannedSummary | undefined {
+    const { transcript } = this.#context;
+    if (!this.#wants() || this.#running || !mayBegin(transcript, lastCommitted(transcript))) return undefined;
+    return nextSummary(transcript, filled);
+  }
+
+  /** Makes one. Never rejects: without a summary the turn is sent without its oldest messages. */
+  async #make(cause: SummaryCause, planned: PlannedSummary): Promise<void> {
+    const { transcript, now, alarm, maintenance } = this.#context;
+    const { profile, summaries } = transcript;
+    if (!profile) return;
+    const done = Promise.withResolvers<void>();
+    this.#running = { by: cause.request.identity, abort: new AbortController(), done: done.promise };
+    const row: SummaryRow = {
+      id: summaries.given + 1,
+      until: planned.until,
+      status: 'running',
+      turn: lastCommitted(transcript),
+      model: '',
+      place: null,
+      text: null,
+      tokens: 0,
+      cost: 0,
+      requestId: anotherRequestId(cause.request.requestId),
+      beganAt: now(),
+      sentAt: null,
+      grant: null,
+      outcome: null,
+      settled: false,
+    };
+    transcript.together(() => {
+      summaries.add(row);
+      transcript.save({ ...profile, summaries: row.id });
+    });
+    alarm.watch(now() + SUMMARY_WATCH_MS);
+    try {
+      await this.#ask(cause, planned, row, this.#running.abort);
+    } catch (thrown) {
+      logFailure({ conversation: profile.id, summary: String(row.id) }, thrown);
+      // What could not be stored is settled by the alarm.
+      alarm.wakeFor(now() + SUMMARY_WATCH_MS);
+    } finally {
+      this.#running = undefined;
+      done.resolve();
+      maintenance.rest();
+    }
+  }
+
+  async #ask(
+    { request, rest }: SummaryCause,
+    planned: PlannedSummary,
+    row: SummaryRow,
+    abort: AbortController,
+  ): Promise<void> {
+    const { transcript, env, waitUntil, now } = this.#context;
+    const { profile } = transcript;
+    const settings = this.#context.settings();
+    const upstream = this.#context.upstream();
+    // The messages of a prefix come first, where only a block could stand.
+    let place = profile?.prefix || withoutBlocks.has(upstream) ? undefined : placeOf(upstream);
+    const betas = request.headers['anthropic-beta'];
+    const agent = retainedAgent(this.#context);
+    const options = { transcript, settings, agent, betas, isRun: isRun(request) };
+    let meter: Pick<RequestMeter, 'settle'> | undefined;
+    let change: Partial<SummaryRow> = { status: 'failed' };
+    let outcome: RequestOutcome = unanswered({ sentAt: undefined }, now());
+    try {
+      const lay = layerOf(this.#context, profile);
+      const build = async () => {
+        const { body, model } = summaryRequest(rest, planned, place !== undefined, options);
+        return { body: lay ? (await lay(body)).body : body, model };
+      };
+      const { body, model } = await build();
+      row.model = model;
+      const paid = new MeteredExchange(
+        {
+          ...{ requestId: row.requestId, identity: request.identity, accounts: env, store: env.STORE, settings },
+          ...{ upstream, waitUntil, model, route: ROUTE, conversation: request.place.id, adds: 0 },
+          body,
+          prefix: profile?.prefix ? refOf(profile.prefix) : undefined,
+          agent: profile?.agent ? refOf(profile.agent) : undefined,
+          headers: request.headers,
+          streams: true,
+          endsInTime: true,
+          signal: abort.signal,
+        },
+        { modelInBody: model },
+      );
+      await paid.open();
+      const ask = async () => {
+        meter = paid.meter;
+        const { granted } = paid;
+        const grant = { ...granted.grant, requestId: granted.requestId };
+        Object.assign(row, { grant, sentAt: now() });
+        // Before it goes up, its row says that it does: a crash would cost something now.
+        transcript.summaries.change(row.id, { grant, sentAt: row.sentAt, model });
+        return await askForSummary(paid, { request, upstream, settings, abort, place, most: planned.most });
+      };
+      let asked = await ask();
+      if (asked.lacksBlocks) {
+        withoutBlocks.add(upstream);
+        place = undefined;
+        await paid.restart((await build()).body, asked.outcome);
+        asked = await ask();
+      }
+      const { text, tokens } = asked;
+      outcome = asked.outcome;
+      if (text !== undefined && text.length <= PIECE_CHARACTERS)
+        change = { status: 'complete', text, tokens, place: place ?? null };
+    } catch (thrown) {
+      // An account that cannot hold it, or an upstream that is down: the turn goes on without a summary.
+      logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
+    }
+    await this.#end(row, outcome, change, meter);
+  }
+
+  /** Stores how it has ended, and settles it. */
+  async #end(
+    row: SummaryRow,
+    outcome: RequestOutcome,
+    change: Partial<SummaryRow>,
+    meter: Pick<RequestMeter, 'settle'> | undefined,
+  ): Promise<void> {
+    const { transcript } = this.#context;
+    const { profile, summaries } = transcript;
+    if (!profile) return;
+    // Meanwhile the history may have been rewound to before its end.
+    const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
+    const ended = { ...row, ...status, outcome, settled: meter === undefined };
+    summaries.change(row.id, { ...status, outcome, settled: ended.settled });
+    if (meter) await this.#settle(ended, outcome, meter, 0);
+  }
+
+  /** @param known the part of its cost that the profile has already */
+  async #settle(
+    row: SummaryRow,
+    outcome: RequestOutcome,
+    meter: Pick<RequestMeter, 'settle'>,
+    known: number,
+  ): Promise<void> {
+    const { transcript, alarm, now } = this.#context;
+    const { profile, summaries } = transcript;
+    if (!profile) return;
+    const own = outcome.completed ? tokensOfSummary(outcome) : undefined;
+    const opening = { route: ROUTE, model: row.model, conversation: profile.id };
+    const { nanodollars, done } = meter.settle(outcome, {
+      ...{ opening, startedAt: row.beganAt, ms: now() - row.beganAt },
+      ...(own && { tokens: tokensByKind(own, row.grant?.terms?.cache === '1h' ? '1h' : '5m') }),
+      conversation: conversationReportOf(profile, known),
+    });
+    this.#noteCost(row.id, known, nanodollars);
+    try {
+      const settled: Settled = await within(done, CONFIRM_MS);
+      if (!transcript.profile) return;
+      if (settled.outcome !== 'erased') this.#noteCost(row.id, summaries.get(row.id)?.cost ?? 0, settled.cost);
+      summaries.change(row.id, { settled: true });
+    } catch {
+      alarm.wakeFor(now() + SUMMARY_WATCH_MS);
+    }
+  }
+
+  /** Adds its cost to the conversation's. */
+  #noteCost(id: number, before: number, cost: number): void {
+    const { transcript, now } = this.#context;
+    const { profile } = transcript;
+    if (!profile || !Number.isFinite(cost) || cost === before) return;
+    transcript.summaries.change(id, { cost });
+    const version = Math.max(profile.version + 1, now());
+    transcript.save({ ...profile, version, cost: profile.cost + cost - before } satisfies Profile);
+  }
+}
+
+/** @returns the upstream whose blocks a summary is: only it can read them. Undefined where summaries are texts */
+function placeOf({ pool, baseURL, simulated }: Upstream): string | undefined {
+  if (pool) return undefined;
+  return simulated ? COMPACTION.simulator : baseURL;
+}

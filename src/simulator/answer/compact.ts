@@ -52,7 +52,7 @@ export function compactionAnswer(
   if (stopReason !== undefined) return ended(stopReason, Math.ceil(tokens / 2));
   if (content === '') return ended('end_turn', tokens);
   const block = form === 'null' ? { ...SHELL } : signedBlock(content, compaction, conditions);
-  return ended('compaction', tokens, [streamed(block, tokens, form === 'delta')]);
+  return ended('compaction', tokens, [summaryBlock(block, tokens, form === 'delta')]);
 }
 
 const SHELL = { type: 'compaction', content: null, encrypted_content: null };
@@ -78,7 +78,7 @@ function signedBlock(content: string, { prefixes, toolChanges }: Compaction, { s
  * @param isDelta whether the text comes in a delta, as it does where the API summarizes by itself. A delta has no place for the
  *   signature, so that is in the block's start
  */
-function streamed(block: JsonObject, tokens: number, isDelta: boolean): AnswerBlock {
+function summaryBlock(block: JsonObject, tokens: number, isDelta: boolean): AnswerBlock {
   if (!isDelta) return { start: block, startTokens: tokens, deltas: [], final: block };
   const { content = null, encrypted_content = null } = block;
   const delta = { type: 'compaction_delta', content, encrypted_content };

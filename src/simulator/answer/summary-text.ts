@@ -5,12 +5,12 @@ import { sentencesOf } from '../text/sentences.ts';
 import { countTokens } from '../text/tokens.ts';
 
 /** What a sentence is kept for, however little room there is. */
-const MARKED = /\b(remember|important|always|never)\b/i;
+const KEPT_FOR = /\b(remember|important|always|never)\b/i;
 /** Sentences without a mark may take this part of what is summarized, and at least so many tokens. */
 const PART_OF_REST = 0.25;
 const LEAST_OF_REST = 50;
 /** What is said where nothing was said in words, since a summary is never empty. */
-const NOTHING = 'Nothing was said in words.';
+const WORDLESS = 'Nothing was said in words.';
 
 /** @returns what a block says; nothing for thinking, calls, pictures and documents, which a summary does not carry */
 function said(block: JsonObject): string {
@@ -29,7 +29,7 @@ function candidates(messages: readonly RequestMessage[]): Map<string, boolean> {
     let isFirst = true;
     for (const block of blocks) {
       for (const sentence of sentencesOf(said(block))) {
-        const isMarked = MARKED.test(sentence);
+        const isMarked = KEPT_FOR.test(sentence);
         if (isMarked || isFirst || block.type === 'compaction') {
           found.delete(sentence);
           found.set(sentence, isMarked);
@@ -62,5 +62,5 @@ export function summaryText(messages: readonly RequestMessage[], room: number): 
     rest -= sizeOf(sentence);
     kept.add(sentence);
   }
-  return [...found.keys()].filter((sentence) => kept.has(sentence)).join('\n') || NOTHING;
+  return [...found.keys()].filter((sentence) => kept.has(sentence)).join('\n') || WORDLESS;
 }

@@ -1,5 +1,6 @@
 import { composeMessage, judgeMessage } from './answer/compose-message.ts';
-import { type AnsweredMessage, messageBody, messageEvents } from './answer/message-events.ts';
+import { messageBody, messageEvents } from './answer/message-events.ts';
+import type { AnsweredMessage } from './answer/message-usage.ts';
 import { BatchesApi } from './batches/batches-api.ts';
 import { type BodyPart, bodyStream, chunkStream } from './body-stream.ts';
 import { compactionUnavailable, FaultCounter, type Faults, readFaults, statusFault } from './faults.ts';

@@ -7,7 +7,7 @@ import { type Judgement, readMessageRequest } from '../request/message-params.ts
 import type { MessageRequest } from '../request/message-request.ts';
 import { type AnswerConditions, answerTo } from './answer.ts';
 import { compactionAnswer, summarizationTokens } from './compact.ts';
-import type { AnsweredMessage } from './message-events.ts';
+import type { AnsweredMessage } from './message-usage.ts';
 
 /** A request that the API would accept, and what the cache does with its prompt. */
 export interface JudgedMessage {

@@ -1,19 +1,6 @@
-import type { CacheUsage } from '../prompt/prompt-cache.ts';
 import type { JsonObject } from '../request/json.ts';
-import type { MessageRequest } from '../request/message-request.ts';
 import { safeguardResults } from '../request/safeguards.ts';
-import type { Answer } from './answer.ts';
-import { usageAtEnd, usageAtStart, wholeUsage } from './message-usage.ts';
-
-/** An answer with what both of its forms, message and events, are written from. */
-export interface AnsweredMessage {
-  id: string;
-  request: MessageRequest;
-  answer: Answer;
-  cache: CacheUsage;
-  /** The service tier that its usage names. Default: `standard`. */
-  tier?: 'standard' | 'batch' | undefined;
-}
+import { type AnsweredMessage, usageAtEnd, usageAtStart, wholeUsage } from './message-usage.ts';
 
 /** A server-sent event; `tokens` is the number of tokens in it. */
 export interface MessageEvent {

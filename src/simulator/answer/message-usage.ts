@@ -1,5 +1,17 @@
+import type { CacheUsage } from '../prompt/prompt-cache.ts';
 import type { JsonObject } from '../request/json.ts';
-import type { AnsweredMessage } from './message-events.ts';
+import type { MessageRequest } from '../request/message-request.ts';
+import type { Answer } from './answer.ts';
+
+/** An answer with what both of its forms, message and events, are written from. */
+export interface AnsweredMessage {
+  id: string;
+  request: MessageRequest;
+  answer: Answer;
+  cache: CacheUsage;
+  /** The service tier that its usage names. Default: `standard`. */
+  tier?: 'standard' | 'batch' | undefined;
+}
 
 /** The input and the cache's part in it, as the totals of `usage` and each of its `iterations` tell it. */
 function inputCounts({ cache }: AnsweredMessage): JsonObject {

@@ -49,7 +49,7 @@ export function agentsRoutes() {
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {
   const { tools, mcp_servers: servers, ...definition } = value.definition;
   const isOwn = owner === c.get('identity').account;
-  // Whoever may send a server in a request has stored those without a secret.
+  // Whoever may send a server in a request may read those without a secret.
   const shown = seesAddresses(c, owner) ? servers : servers?.filter((server) => isOwn && !server.authorization_token);
   return {
     ...{ type: 'agent', name, version: `${name}@${hash}`, owner: ownerName(owner), ...definition },

@@ -1,7 +1,6 @@
 /** MCP servers of an agent that the API itself calls. Their tokens are secrets of the operator's, and named alone. */
 
 import { hasScope } from '../auth/authenticate.ts';
-import { refuseEdgeServer } from '../conversations/runs/check-run.ts';
 import { finalError, invalidRequest, misconfigured } from '../http/errors.ts';
 import { deliverFault } from '../http/headers/hosts.ts';
 import type { Identity } from '../identity/caller.ts';
@@ -9,6 +8,7 @@ import type { Json } from '../json/object.ts';
 import type { Settings } from '../settings/settings.ts';
 import { withoutScheme } from '../settings/tool-secrets.ts';
 import { faultOfSecret, valueOfSecret } from '../tools/check-tools.ts';
+import { refuseEdgeServer } from '../tools/edge-server.ts';
 import type { AgentFields, CalledServer } from './agents.schema.ts';
 
 /** The settings that decide which secrets there are, and where they may go. */

@@ -2,7 +2,8 @@ import { afterEach, describe, expect, test } from 'vitest';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import type { Json } from '../../src/json/object.ts';
 import { bodyOf, settledApps, testApp } from '../support/app.ts';
-import { as } from '../support/prefixes.ts';
+import { simulate } from '../support/conversations.ts';
+import { as, simulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { answeringBy, calls, type Scripted, says, TOOL_VARS } from '../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, task } from '../support/subagents.ts';
@@ -43,6 +44,8 @@ interface Up {
 }
 type Who = Record<string, string>;
 
+const CONTAINER = { id: 'container_1', expires_at: '2030-01-01T00:00:00Z', ...SKILLS };
+
 /** A server that repeats the secret it was sent, in several ways. */
 const repeats: Scripted = {
   content: [
@@ -55,8 +58,12 @@ const repeats: Scripted = {
     },
     { type: 'text', text: 'In Switzerland.' },
   ],
+  // The API tells the container twice.
+  change: (text) =>
+    text
+      .replace('"role":"assistant"', `"role":"assistant","container":${JSON.stringify(CONTAINER)}`)
+      .replace('"delta":{"stop_reason"', `"delta":{"container":${JSON.stringify(CONTAINER)},"stop_reason"`),
 };
-const CONTAINER = { id: 'container_1', expires_at: '2030-01-01T00:00:00Z', ...SKILLS };
 
 /** An edge with the agent, before a Claude API that answers as a script says. */
 async function edgeWith(agent: object = AGENT, { vars = VARS, status = 200 }: { vars?: object; status?: number } = {}) {
@@ -66,7 +73,7 @@ async function edgeWith(agent: object = AGENT, { vars = VARS, status = 200 }: { 
   const whole = (script: Scripted, model: unknown): Json => ({
     ...{ id: 'msg_1', type: 'message', role: 'assistant', model, container: CONTAINER, stop_reason: 'end_turn' },
     usage: { input_tokens: 100, output_tokens: 10 },
-    ...script,
+    content: script.content,
   });
   const app = testApp(
     ({ text, headers, url }) => {
@@ -199,7 +206,19 @@ describe('what an agent has goes up with its betas, and its secret is told to no
     const { max_tokens: _, conversation: __, ...sent } = SENT;
     const alone = await tell('POST', '/v1/messages', page, sent);
     expect([alone.status, alone.error]).toEqual([403, expect.stringContaining('conversation: Field required')]);
+    const { tools: ___, ...toolless } = AGENT;
+    const storing = await as('root', 'admin');
+    for (const [name, members] of Object.entries({
+      servers: { container: undefined },
+      skills: { mcp_servers: undefined },
+    })) {
+      await tell('PUT', `/agents/${name}`, storing, { ...toolless, ...members });
+      const only = { agents: [name] };
+      const who = bearer(await tokenOf('bob', ['messages'], { only }));
+      expect((await tell('POST', '/v1/messages', who, { ...sent, agent: name })).status).toBe(403);
+    }
     expect(ups).toEqual([]);
+    said.length = 0;
     for (const stream of [false, true]) {
       const asked = { ...sent, conversation: 'c1', stream };
       const { status, text } = await tell('POST', '/v1/messages', { ...page, 'anthropic-beta': 'x' }, asked);
@@ -334,6 +353,21 @@ test('`agent_tools` offers a server by its name, and nobody puts a toolset of th
     expect([status, error]).toEqual([400, expect.stringContaining('tools.0.name: the agent has a tool')]);
   }
   expect(ups).toEqual([]);
+});
+
+test('the simulator answers such an agent, with a conversation and without one', async () => {
+  const app = simulatedEdge(VARS);
+  simulate(VARS);
+  const root = await as('root', 'admin');
+  const headers = { ...root, 'content-type': 'application/json' };
+  const put = await app.fetch('/agents/maps', { method: 'PUT', headers, body: JSON.stringify(AGENT) });
+  expect(put.status).toBe(200);
+  const { conversation, ...alone } = SENT;
+  for (const sent of [alone, { ...alone, conversation }]) {
+    const answer = await app.post('/v1/messages', sent, root);
+    const text = await answer.text();
+    expect([answer.status, text.includes(SECRET)], text).toEqual([200, false]);
+  }
 });
 
 test('what the API may add by servers and skills, and each of its fallbacks, is set aside', async () => {

@@ -19,6 +19,7 @@ import {
 import { classificationTable, measureClassification } from './classification.ts';
 import { bare, bound, type Contender, contenders, counted, least, metered, waking } from './contenders.ts';
 import { growthTable, measureGrowth } from './growth.ts';
+import { historyCostTables } from './history-cost.ts';
 import { isOver as isLeaseOver, leaseTable, measureLeases } from './leases.ts';
 import { isOver as isMemoryOver, measureMemory, memoryTable } from './memory.ts';
 import { measurePeers, peerTable } from './peers.ts';
@@ -47,6 +48,7 @@ const usage = `npm run bench -- [options]
   --turns A,B      with --counts or --cost: what so many turns cost, as in 20s=1000000,5s=2000000
   --streams N, --steps N, --events N
                    the same for metered streams of 20 s, steps of runs, and webhooks
+  --history        what 500 turns of a conversation cost at Claude, by how its history is kept: computed, alone
   --leases         what a shared budget costs, alone
   --memory         what an isolate holds, alone; --workload takes the lines that have its text in them
   --batches        batches and files alone
@@ -92,6 +94,7 @@ async function main(): Promise<void> {
       turns: { type: 'string' },
       streams: { type: 'string' },
       steps: { type: 'string' },
+      history: { type: 'boolean', default: false },
       leases: { type: 'boolean', default: false },
       upstreams: { type: 'boolean', default: false },
       runs: { type: 'boolean', default: false },
@@ -107,6 +110,10 @@ async function main(): Promise<void> {
   });
   if (values.help) {
     console.log(usage);
+    return;
+  }
+  if (values.history) {
+    console.log(historyCostTables());
     return;
   }
   const rounds = Number(values.rounds);

@@ -4,13 +4,15 @@ import { hasScope } from '../auth/authenticate.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
-import { readWithTools, shownTools } from '../tools/stored-tools.ts';
+import { withoutUndefined } from '../json/object.ts';
+import { readWithTools, seesAddresses, shownTools } from '../tools/stored-tools.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { type Agent, agentBytes } from './agent.ts';
 import { AGENTS } from './agent-kind.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
+import { checkServers } from './called-servers.ts';
 import { describedTools } from './described-tools.ts';
 import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
@@ -35,14 +37,23 @@ export function agentsRoutes() {
       },
       write: agentBytes,
       show: (c, found) => c.json(agentContentOf(c, found)),
-      answerPut: agentContentOf,
+      answerPut: (c, found) => {
+        checkServers(found.value.definition, c.get('identity'), c.get('settings'));
+        return agentContentOf(c, found);
+      },
       admit: admitStoring,
     }),
   );
 }
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {
-  const { tools, ...definition } = value.definition;
-  const told = shownTools(c, owner, tools);
-  return { type: 'agent', name, version: `${name}@${hash}`, owner: ownerName(owner), ...definition, tools: told };
+  const { tools, mcp_servers: servers, ...definition } = value.definition;
+  const isOwn = owner === c.get('identity').account;
+  // Whoever may send a server in a request may read those without a secret.
+  const shown = seesAddresses(c, owner) ? servers : servers?.filter((server) => isOwn && !server.authorization_token);
+  return {
+    ...{ type: 'agent', name, version: `${name}@${hash}`, owner: ownerName(owner), ...definition },
+    ...withoutUndefined({ mcp_servers: shown }),
+    tools: shownTools(c, owner, tools),
+  };
 }

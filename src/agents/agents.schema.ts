@@ -1,4 +1,4 @@
-import { runLimits } from '../conversations/runs/runs.schema.ts';
+import { namedSecret, runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { fallbackModels } from '../settings/limits.schema.ts';
@@ -32,6 +32,20 @@ const anything = z.looseObject({});
 const number = z.optional(z.number());
 const word = z.optional(z.string().check(z.minLength(1), z.maxLength(64)));
 
+/** An MCP server that the API itself calls. */
+const calledServer = z.looseObject({
+  name: z.string(),
+  url: z.string().check(z.maxLength(2_048)),
+  authorization_token: z.optionally(
+    z.strictObject(namedSecret, {
+      error:
+        'must be {"secret": "NAME"}: a token itself is never stored. The operator sets TOOL_SECRET_NAME=host=token',
+    }),
+    '`{"secret": "NAME"}`, for the setting TOOL_SECRET_NAME, whose host must be that of the `url`; it needs the scope `tools`.',
+  ),
+});
+export type CalledServer = z.output<typeof calledServer>;
+
 /** The parts of a version. Only the API checks the rest. */
 const agentFields = z.strictObject({
   description: z.optional(z.string().check(z.maxLength(1_000))),
@@ -50,6 +64,27 @@ const agentFields = z.strictObject({
   tools: z.optionally(
     z.array(anything),
     'Tools. The edge itself calls those with `run`; to store one with an address needs the scope `tools`. A request adds its own behind them.',
+  ),
+  mcp_servers: z.optionally(
+    z.array(calledServer).check(z.maxLength(20)),
+    'MCP servers that the API calls. The names of those that `agent_tools` offers stand beside those of the tools.',
+  ),
+  container: z.optionally(
+    z.strictObject(
+      { skills: z.array(anything).check(z.maxLength(20)) },
+      { error: 'Input should be {"skills": […]}: an agent names no container by its id' },
+    ),
+    'The skills that each of its containers begins with.',
+  ),
+  fallbacks: z.optionally(
+    z.union([z.literal('default'), z.array(z.looseObject({ model: z.string() })).check(z.maxLength(20))], {
+      error: 'Input should be "default", or a list of {"model": …}',
+    }),
+    'Models to which the API itself goes on where one declines; `fallback_models` are those of this edge.',
+  ),
+  betas: z.optionally(
+    z.array(z.string().check(z.regex(/^[\w.:-]{1,64}$/, 'must be the name of a beta'))).check(z.maxLength(20)),
+    'Names that join the header `anthropic-beta` of each request.',
   ),
   thinking: z.optional(anything),
   tool_choice: z.optional(anything),

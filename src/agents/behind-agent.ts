@@ -12,7 +12,8 @@ import { edit, itemTexts, memberTexts } from '../json/edit.ts';
 import { type Json, parseObject } from '../json/object.ts';
 import { IN_WORKER } from '../tools/worker-tools.ts';
 import type { Agent } from './agent.ts';
-import { type AgentFields, narrowedTools } from './agents.schema.ts';
+import { type AgentFields, type CalledServer, narrowedTools } from './agents.schema.ts';
+import { type SecretSettings, serversUp } from './called-servers.ts';
 
 /** The system and the tools that a conversation was created with, as JSON texts. A request without its own gets these. */
 export interface InheritedParts {
@@ -28,6 +29,8 @@ const SHAPING = [
   'tool_choice',
   'output_config',
   'context_management',
+  'container',
+  'fallbacks',
   'stop_sequences',
   'temperature',
   'top_p',
@@ -48,14 +51,15 @@ export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
  *
  * @param members the caller's members as JSON texts
  * @param breakpoints how many cache breakpoints may be added: one goes after the agent's system, another after its tools
+ * @param secrets those of the agent's MCP servers; without them it does not go up, and names no servers
  * @throws ApiError 400 for a tool with the name of an agent's tool, for an unknown name in `agent_tools`, and for a malformed
- *   limit
+ *   limit; 500 for an MCP server whose secret is missing
  */
 export function behindAgent(
   members: ReadonlyMap<string, string>,
   { definition, text }: Agent,
   inherited: InheritedParts,
-  { breakpoints, counts = false }: { breakpoints: number; counts?: boolean },
+  { breakpoints, counts = false, secrets }: { breakpoints: number; counts?: boolean; secrets?: SecretSettings },
 ): string {
   const own = memberTexts(text);
   const parts: string[] = [];
@@ -66,11 +70,12 @@ export function behindAgent(
   put('model', own.get('model'));
   if (!counts) put('max_tokens', own.get('max_tokens'));
   for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
-  const offered = offeredTools(members, definition.tools, itemTexts(own.get('tools') ?? '[]'));
+  const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));
+  if (secrets && servers.length > 0) put('mcp_servers', JSON.stringify(serversUp(servers, secrets)));
   const tools = offered.map(({ text }) => text);
   const system = itemTexts(own.get('system') ?? '[]');
   const addedTools = addedItems('tools', members.get('tools') ?? inherited.tools);
-  refuseSameNames(definition.tools, addedTools);
+  refuseSameNames(definition, addedTools);
   const lastTool = offered.findLastIndex(({ tool }) => tool.defer_loading !== true);
   const marksTools = lastTool >= 0 && breakpoints >= (system.length > 0 ? 2 : 1);
   put('tools', list(marksTools ? markedAt(tools, lastTool) : tools, addedTools));
@@ -104,38 +109,51 @@ interface OfferedTool {
   text: string;
 }
 
-/** @returns the agent's tools that the model is offered. This request may demand approvals in addition to the agent's own */
-function offeredTools(
+/**
+ * @returns the agent's tools and MCP servers that the model is offered. This request may demand approvals in addition to the
+ *   agent's own
+ */
+function offeredOf(
   members: ReadonlyMap<string, string>,
-  tools: readonly Json[],
+  { tools, mcp_servers: servers = [] }: Agent['definition'],
   texts: readonly string[],
-): OfferedTool[] {
+): { offered: OfferedTool[]; servers: readonly CalledServer[] } {
   const all = tools.map((tool, index) => ({ tool, text: texts[index] ?? '' }));
   const asked = members.get('agent_tools');
-  if (asked === undefined) return all;
+  if (asked === undefined) return { offered: all, servers };
   const { agent_tools: items = [] } = validate(narrowedTools, { agent_tools: JSON.parse(asked) });
-  const known = tools.map(({ name }) => name);
-  const kept = new Map<OfferedTool, string>();
+  const known = namesOfTools(tools, servers);
+  const named = new Set<unknown>();
+  const kept = new Map<OfferedTool | undefined, string>();
   for (const [index, item] of items.entries()) {
     const { name, approval = undefined } = typeof item === 'string' ? { name: item } : item;
-    const one = all[known.indexOf(name)];
-    if (!one) {
-      throw invalidRequest(
-        `agent_tools.${index}: the agent has no tool of this name. It has: ${known.join(', ') || 'none'}.`,
-      );
+    const at = known.indexOf(name);
+    if (at < 0) {
+      const names = [...new Set(known)].join(', ') || 'none';
+      throw invalidRequest(`agent_tools.${index}: the agent has no tool of this name. It has: ${names}.`);
     }
-    if (approval !== undefined && !Object.hasOwn(one.tool, 'run')) {
+    named.add(name);
+    const one = all[at];
+    if (approval !== undefined && !(one && Object.hasOwn(one.tool, 'run'))) {
       throw invalidRequest(
         `agent_tools.${index}.approval: the edge does not call this tool itself. Leave the approval out.`,
       );
     }
     // If a tool is named twice, the stricter entry counts.
-    kept.set(one, approval === undefined ? (kept.get(one) ?? one.text) : withApproval(one));
+    if (one) kept.set(one, approval === undefined ? (kept.get(one) ?? one.text) : withApproval(one));
   }
-  return all.flatMap((one) => {
-    const text = kept.get(one);
-    return text === undefined ? [] : { tool: one.tool, text };
-  });
+  return {
+    offered: all.flatMap((one) => {
+      const text = kept.get(one);
+      return text === undefined ? [] : { tool: one.tool, text };
+    }),
+    servers: servers.filter(({ name }) => named.has(name)),
+  };
+}
+
+/** @returns the names of an agent's tools, and of its MCP servers behind them; a toolset has its server's name */
+function namesOfTools(tools: readonly Json[], servers: AgentFields['mcp_servers'] = []): unknown[] {
+  return [...tools.map(({ name, mcp_server_name: server }) => name ?? server), ...servers.map(({ name }) => name)];
 }
 
 function withApproval({ tool: { run }, text }: OfferedTool): string {
@@ -144,10 +162,10 @@ function withApproval({ tool: { run }, text }: OfferedTool): string {
 }
 
 /** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */
-function refuseSameNames(tools: readonly Json[], added: readonly string[]): void {
-  const names = new Set(tools.map(({ name }) => name));
+function refuseSameNames({ tools, mcp_servers: servers }: Agent['definition'], added: readonly string[]): void {
+  const names = new Set(namesOfTools(tools, servers));
   for (const [index, text] of added.entries()) {
-    const { name } = parseObject(text) ?? {};
+    const [name] = namesOfTools([parseObject(text) ?? {}]);
     if (name === undefined || !names.has(name)) continue;
     throw invalidRequest(`tools.${index}.name: the agent has a tool of this name. Give yours another name.`);
   }

@@ -3,7 +3,7 @@
 import { isRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { edit } from '../json/edit.ts';
-import type { PlainHeaders } from '../upstream/headers.ts';
+import { joinedBetas, type PlainHeaders } from '../upstream/headers.ts';
 import { accountRequestOf } from './answers/object-context.ts';
 import { isRefused } from './answers/turn-events.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
@@ -305,6 +305,7 @@ function runnerOf(
   const upstream = context.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const { prefix, agent } = transcript.profile ?? {};
+  const { betas } = retainedAgent(context)?.definition ?? {};
   return new TurnRunner(turn, {
     requestId,
     identity,
@@ -326,6 +327,9 @@ function runnerOf(
     transcript,
     now: context.now,
     ...own,
+    headers: betas
+      ? { ...own.headers, 'anthropic-beta': joinedBetas(own.headers['anthropic-beta'], betas) }
+      : own.headers,
   });
 }
 

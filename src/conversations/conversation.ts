@@ -12,6 +12,7 @@ import type {
   CalledDecision,
   ConversationObject,
   ConversationPlace,
+  CountedPrompt,
   CreatedFields,
   CrossingText,
   DecisionAnswer,
@@ -148,7 +149,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
-  async prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
+  async prompt(request: PromptRequest): Promise<CountedPrompt | undefined> {
     this.#recover();
     return await promptToCount(this.#context, () => this.#present(), request);
   }

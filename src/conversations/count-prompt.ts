@@ -1,7 +1,7 @@
 /** Builds the prompt of a conversation's next turn, so that its tokens can be counted. */
 
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
-import type { PromptRequest, Result } from '../durable/contracts/conversation.ts';
+import type { CountedPrompt, PromptRequest } from '../durable/contracts/conversation.ts';
 import { toApiError } from '../http/errors.ts';
 import { failedResult, receivedText } from './answers/crossing-answer.ts';
 import { accountRequestOf } from './answers/object-context.ts';
@@ -18,7 +18,7 @@ export async function promptToCount(
   context: ConversationContext,
   present: () => Profile | undefined,
   request: PromptRequest,
-): Promise<Result<ReadableStream<Uint8Array>> | undefined> {
+): Promise<CountedPrompt | undefined> {
   try {
     const body = await receivedText(request.body);
     const { only } = request.identity;
@@ -26,7 +26,7 @@ export async function promptToCount(
     if (!profile?.exists && !only) return undefined;
     // A bound token is told only what a turn of its own would come to: the object looks at it all.
     const taken = only && !profile ? await takeNamed(context, request.place, request) : undefined;
-    return { ok: true, value: await buildPrompt(context, present, { ...request, body }, taken) };
+    return await buildPrompt(context, present, { ...request, body }, taken);
   } catch (thrown) {
     // A revoked caller must not learn whether the conversation exists.
     const refused = await refuseRevokedCaller(accountRequestOf(context, request.identity)).catch(toApiError);
@@ -40,7 +40,7 @@ async function buildPrompt(
   present: () => Profile | undefined,
   asked: PromptRequest & { body: string },
   taken: Taken | undefined,
-): Promise<ReadableStream<Uint8Array>> {
+): Promise<CountedPrompt> {
   const { identity, body } = asked;
   const allowed = () => {
     const refused = refusalOfTurn(identity, context.transcript, present(), taken);
@@ -58,5 +58,5 @@ async function buildPrompt(
   const request = nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound });
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
-  return new Blob([bytes]).stream();
+  return { ok: true, value: new Blob([bytes]).stream(), betas: agent?.definition.betas };
 }

@@ -8,6 +8,7 @@ import type { AppEnv } from '../auth/context.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
 import { isOverloaded, ObjectUnreachable } from '../durable/call-object.ts';
 import type {
+  CountedPrompt,
   CrossingText,
   PackedAnswer,
   Result,
@@ -199,8 +200,8 @@ export async function orAgain<T>(call: (again: boolean) => Promise<T>): Promise<
 }
 
 /**
- * @returns the body of a token count for a conversation's next prompt, as a turn would send it; undefined if the
- * conversation does not exist yet
+ * @returns the body of a token count for a conversation's next prompt, as a turn would send it, and its agent's betas; undefined
+ *   if the conversation does not exist yet
  * @throws ApiError as the object says, or 503 while it cannot be reached
  */
 export async function countedPromptOf(
@@ -208,21 +209,21 @@ export async function countedPromptOf(
   caller: Headers,
   request: JsonBody,
   id: string,
-): Promise<JsonBody | undefined> {
+): Promise<{ body: JsonBody; betas: readonly string[] | undefined } | undefined> {
   c.get('entry').line.conversation = id;
   const identity = c.get('identity');
   refuseOtherConversation(identity, id);
   const prefix = prefixNamed(caller, request.json);
   const named = boundAgent(identity, agentNamed(caller, request.json));
   const place = { account: identity.account, id };
-  const prompt = await callOwn<Result<ReadableStream<Uint8Array>> | undefined>(c, id, (object) =>
+  const prompt = await callOwn<CountedPrompt | undefined>(c, id, (object) =>
     object.prompt({ place, identity, prefix, ...named, body: bodyFor(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw apiErrorOf(c, prompt.error);
   const bytes = new Uint8Array(await new Response(prompt.value).arrayBuffer());
   const text = decoder.decode(bytes);
-  return { bytes, text, json: JSON.parse(text) as Record<string, unknown> };
+  return { body: { bytes, text, json: JSON.parse(text) as Record<string, unknown> }, betas: prompt.betas };
 }
 
 /** @returns a body for a call to an object: as text, which costs less than bytes, or as a stream if it is long. */

@@ -30,7 +30,7 @@ import { type Fetch, upstreamOf } from '../upstream/upstream.ts';
 import { upstreamCount } from './count-tokens.schema.ts';
 import type { CountAnswer } from './count-tokens-answers.schema.ts';
 import { logOutcome } from './messages.route.ts';
-import { agentAsked, checkStatelessMessages, NOTHING_INHERITED } from './stateless-message.ts';
+import { agentAsked, checkStatelessMessages, NOTHING_INHERITED, withBetas } from './stateless-message.ts';
 
 /** Makes the routes that count the tokens of a prompt, and say what the count means for its model. */
 export function countTokensRoutes(fetchUpstream?: Fetch) {
@@ -52,7 +52,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   const caller = isBound ? plainCall(c.req.raw) : c.req.raw;
   const { ids, body: sent } = namedIds(isBound ? plainRequest(given) : given);
   const only = await checkOwned(context, ids);
-  const body = await promptAsked(c, caller.headers, sent);
+  const { body, betas } = await promptAsked(c, caller.headers, sent);
   const request = validate(countRequest, body.json);
   const name = settings.models.resolve(request.model);
   c.get('entry').line.model = name.slice(0, 128);
@@ -68,7 +68,7 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
     {
       path: '/v1/messages/count_tokens',
       body: (more) => bodyUp(body, { ...changes, ...more }),
-      caller,
+      caller: withBetas(caller, betas),
       routing,
     },
     { upstream, settings, requestId, waitUntil, onEnd: logOutcome(c), onHeaders },
@@ -90,8 +90,15 @@ async function answerCount(c: Context<AppEnv>, fetchUpstream?: Fetch): Promise<R
   return Response.json(meaning, { headers: response.headers });
 }
 
-/** @returns the prompt to count: the request, with its conversation's history, and its prefix or its agent before it. */
-async function promptAsked(c: Context<AppEnv>, headers: Headers, sent: JsonBody): Promise<JsonBody> {
+/**
+ * @returns the prompt to count: the request, with its conversation's history, and its prefix or its agent before it; and the betas
+ *   of the agent
+ */
+async function promptAsked(
+  c: Context<AppEnv>,
+  headers: Headers,
+  sent: JsonBody,
+): Promise<{ body: JsonBody; betas?: readonly string[] | undefined }> {
   const identity = c.get('identity');
   const id = conversationOf(headers, sent.json);
   checkRun(sent.json, identity, c.get('settings'));
@@ -106,11 +113,12 @@ async function promptAsked(c: Context<AppEnv>, headers: Headers, sent: JsonBody)
     sent = withText(sent, text, json);
   }
   const agent = await agentAsked(c, headers, sent.json);
-  if (!agent) return (await withPrefix(c, asTold(sent), { counts: true })).body;
+  if (!agent) return await withPrefix(c, asTold(sent), { counts: true });
   checkStatelessMessages(identity, sent.json);
-  const laid = behindAgent(memberTexts(sent.text), agent, NOTHING_INHERITED, { breakpoints: 0, counts: true });
+  const how = { breakpoints: 0, counts: true, secrets: c.get('settings') };
+  const laid = behindAgent(memberTexts(sent.text), agent, NOTHING_INHERITED, how);
   const text = edit(laid, { stream: undefined });
-  return asTold(withText(sent, text, JSON.parse(text)));
+  return { body: asTold(withText(sent, text, JSON.parse(text))), betas: agent.definition.betas };
 }
 
 /** @returns a prompt as the model gets it: without `run` in tools, and with the edge's shown calls turned back */

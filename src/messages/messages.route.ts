@@ -143,6 +143,7 @@ async function relayedMessage(
       rides: meter.rides,
       hasFallbacks,
       readsIds: meter.makesThings,
+      repeatsSecrets: agent?.definition.mcp_servers?.some((server) => server.authorization_token) === true,
       routing: meter.routing,
       idempotencyKey,
     },

@@ -28,6 +28,7 @@ import { edit, memberTexts } from '../json/edit.ts';
 import { isObject, type Json } from '../json/object.ts';
 import { prefixNamed } from '../prefixes/resolve.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
+import { joinedBetas } from '../upstream/headers.ts';
 import { defaultedRequest } from '../upstream/messages.schema.ts';
 
 /** A message without a conversation. */
@@ -96,14 +97,29 @@ export async function statelessMessage(c: Context<AppEnv>, given: JsonBody): Pro
   const read = withOneReading(sent, 'everywhere');
   // A bound token sends no breakpoints of its own.
   const { used, breakpoints } = breakpointsFor(isBound ? '' : read.text);
-  const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints });
+  const secrets = c.get('settings');
+  const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints, secrets });
   const text = edit(laid, { ...FOR_EDGE, ...(used === 0 && BREAKPOINT) });
   const json = JSON.parse(text) as Json;
   refuseRun(json);
-  if (hidesTools(identity.only) && Array.isArray(json.tools) && json.tools.some(mayBeServed)) {
+  const { tools, mcp_servers: servers, container } = json;
+  const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(mayBeServed));
+  if (hidesTools(identity.only) && isServed) {
     throw closedToBound('conversation: Field required: what the API’s own tools of this agent find is hidden there.');
   }
-  return { body: withText(sent, text, json), caller, agent, most: mostOf(memberTexts(laid)) };
+  return {
+    ...{ body: withText(sent, text, json), agent, most: mostOf(memberTexts(laid)) },
+    caller: withBetas(caller, agent.definition.betas),
+  };
+}
+
+/** @returns a call with the betas that an agent needs; then without its body */
+export function withBetas(call: Request, betas: readonly string[] | undefined): Request {
+  if (!betas) return call;
+  const { url, method, signal } = call;
+  const headers = new Headers(call.headers);
+  headers.set('anthropic-beta', joinedBetas(headers.get('anthropic-beta'), betas));
+  return new Request(url, { method, headers, signal });
 }
 
 /** @returns whether the API may call a tool itself. Some tools with a type of its own are the client's, but not all. */

@@ -107,7 +107,7 @@ function faultOfOwn(tool: Json): string | undefined {
  * @returns the end of a sentence; undefined if it can be called
  */
 export function faultOfAddress(run: AddressedRun, settings: ToolSettings): string | undefined {
-  const { TOOL_HOSTS, TOOL_SIGNING_SECRET, toolSecrets, development } = settings;
+  const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;
   const isMcp = 'mcp' in run;
   if (TOOL_SIGNING_SECRET === undefined && !isMcp)
     return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
@@ -118,12 +118,28 @@ export function faultOfAddress(run: AddressedRun, settings: ToolSettings): strin
   if (!TOOL_HOSTS.includes(host)) return `run.${member}: ${NOT_ALLOWED}`;
   for (const [name, value] of Object.entries(run.headers ?? {})) {
     if (typeof value === 'string') continue;
-    const secret = Object.hasOwn(toolSecrets, value.secret) ? toolSecrets[value.secret] : undefined;
-    if (secret?.host !== host) {
-      return `run.headers.${name}: this edge has no TOOL_SECRET_${value.secret} for this host; its operator can set it, as host=value`;
-    }
+    const fault = faultOfSecret(value.secret, host, settings);
+    if (fault !== undefined) return `run.headers.${name}: ${fault}`;
   }
   return undefined;
+}
+
+/** @returns why a secret may not go to a host; undefined if it may */
+export function faultOfSecret(
+  name: string,
+  host: string,
+  { toolSecrets }: Pick<ToolSettings, 'toolSecrets'>,
+): string | undefined {
+  if (Object.hasOwn(toolSecrets, name) && toolSecrets[name]?.host === host) return undefined;
+  return `this edge has no TOOL_SECRET_${name} for this host; its operator can set it, as host=value`;
+}
+
+/** @returns the value of a secret, which is masked from now on where an answer repeats it. It must have been checked before */
+export function valueOfSecret(name: string, { toolSecrets }: Pick<ToolSettings, 'toolSecrets'>): string {
+  const { value = '' } = toolSecrets[name] ?? {};
+  // It may be quoted without its scheme, such as `Bearer`.
+  keepSecrets(`TOOL_SECRET_${name}`, [value, withoutScheme(value)]);
+  return value;
 }
 
 /** Something that is called at an address. */
@@ -132,20 +148,10 @@ type AddressedRun = Pick<HttpRun, 'url' | 'headers'> | Pick<McpRun, 'mcp' | 'hea
 const NOT_ALLOWED =
   'its host (with its port, if that is not 443) is not in TOOL_HOSTS of this edge; its operator can add it';
 
-/**
- * Builds the headers that a tool adds to its calls. Their secrets are remembered, so that they are masked where an answer
- * repeats them. The address must have been checked before.
- */
-export function headersOf({ headers = {} }: Pick<HttpRun, 'headers'>, { toolSecrets }: ToolSettings): Headers {
+/** Builds the headers that a tool adds to its calls. The address must have been checked before. */
+export function headersOf({ headers = {} }: Pick<HttpRun, 'headers'>, settings: ToolSettings): Headers {
   const sent = new Headers();
-  for (const [name, value] of Object.entries(headers)) {
-    if (typeof value === 'string') sent.set(name, value);
-    else {
-      const secret = toolSecrets[value.secret]?.value ?? '';
-      // It may be quoted without its scheme, such as `Bearer`.
-      keepSecrets(`TOOL_SECRET_${value.secret}`, [secret, withoutScheme(secret)]);
-      sent.set(name, secret);
-    }
-  }
+  for (const [name, value] of Object.entries(headers))
+    sent.set(name, typeof value === 'string' ? value : valueOfSecret(value.secret, settings));
   return sent;
 }

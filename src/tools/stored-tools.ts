@@ -36,7 +36,8 @@ export async function readWithTools(
   complete: (sent: Json) => Json | Promise<Json> = (sent) => sent,
 ): Promise<Json> {
   const { json: sent } = await readToStore(c, price);
-  await checkOwned(contextOf(c), idsNamed(sent));
+  // Nothing that is stored may name a container, whoever has it.
+  await checkOwned(contextOf(c), idsNamed({ ...sent, container: undefined }));
   const json = await complete(sent);
   const tools = await storedTools(json.tools, c.get('identity'), c.get('settings'), () => admitFree(c));
   return { ...json, ...withoutUndefined({ tools }) };
@@ -76,15 +77,19 @@ export async function storedTools(
 }
 
 /**
- * Describes stored tools. An address and its headers may be secrets of those who have stored them. Those of the deployment
- * are its admins', even where accounts may store tools of their own.
+ * An address and its headers may be secrets of those who have stored them. Those of the deployment are its admins', even where
+ * accounts may store tools of their own.
  *
- * @returns the tools, without their `run` where the caller may not see it
+ * @returns whether the caller may see how what this owner has stored is called
  */
-export function shownTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
+export function seesAddresses(c: Context<AppEnv>, owner: string): boolean {
   const identity = c.get('identity');
-  const isShown = hasScope(identity, 'admin') || (owner === identity.account && hasScope(identity, 'tools'));
-  return isShown ? tools : tools.map(({ run: _, ...tool }) => tool);
+  return hasScope(identity, 'admin') || (owner === identity.account && hasScope(identity, 'tools'));
+}
+
+/** @returns stored tools, without their `run` where the caller may not see it */
+export function shownTools(c: Context<AppEnv>, owner: string, tools: Json[]): Json[] {
+  return seesAddresses(c, owner) ? tools : tools.map(({ run: _, ...tool }) => tool);
 }
 
 /** An entry that names an MCP server. It was checked before. */

@@ -1,4 +1,5 @@
 import { DAY_MS } from '../async/durations.ts';
+import { commaSeparated } from '../http/headers/comma-list.ts';
 import { rememberingMatcher, staysHere } from '../http/headers/headers-kept-here.ts';
 import { masked } from '../http/secrets.ts';
 import { CHOOSING_PREFIXES } from './kinds/service-headers.ts';
@@ -55,6 +56,11 @@ const DEFAULT_VERSION = '2023-06-01';
  * would look like an upstream that fails.
  */
 const MOST_UP = 8_192;
+
+/** @returns the value of `anthropic-beta` with the names that an agent needs, each once. @param own the caller's value */
+export function joinedBetas(own: string | null | undefined, betas: readonly string[]): string {
+  return [...new Set([...commaSeparated(own ?? ''), ...betas])].join();
+}
 
 /** Headers by their names in lower case. A plain object costs much less than the runtime's `Headers`. */
 export type PlainHeaders = Record<string, string>;

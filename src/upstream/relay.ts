@@ -1,4 +1,5 @@
 import { toApiError } from '../http/errors.ts';
+import { maskedBytes } from '../http/secrets.ts';
 import type { Settings } from '../settings/settings.ts';
 import { bufferedResponse, readAnswer } from './buffered-answer.ts';
 import type { Routing } from './choice/pool.ts';
@@ -32,6 +33,8 @@ export interface RelayRequest {
    * Whether another model may take over in the middle of the answer. Then the answer's blocks are read, since they say so.
    */
   hasFallbacks?: boolean;
+  /** Whether results of tools in its answer may repeat a secret that went up. */
+  repeatsSecrets?: boolean;
   /** Whether to read the ids of what the answer makes: its container, its thread, its files. */
   readsIds?: boolean;
   /** The caller's `idempotency-key`, in the form that goes up. */
@@ -104,10 +107,10 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     // An answer that came whole was not stopped by closing its connection; whatever else came may have been.
     if (response.ok && !isStream) course.rides = false;
     const isRidden = isStream && course.rides === true;
-    const { hasFallbacks: readsBlocks = false, readsIds = false } = request;
+    const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };
     if (isStream && response.body && !isRidden) {
-      const state = { signal, controller, watchdog, reading, opening: course.opening };
+      const state = { signal, controller, watchdog, reading, opening: course.opening, repeatsSecrets };
       return await relayStream(response, response.body, state, options, finish);
     }
     if (!response.ok) failed = 'error';
@@ -119,7 +122,8 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     // What rides has its ids in its report.
     const report = readsIds && !isRidden ? { ...read.report, made: idsMade(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
-    return bufferedResponse(isRidden ? wholeHead(response) : response, read, {
+    const shown = repeatsSecrets ? { ...read, body: maskedBytes(read.body) } : read;
+    return bufferedResponse(isRidden ? wholeHead(response) : response, shown, {
       requestId: options.requestId,
       ownHeaders: (ok) => {
         finish(failed ? exchange.unusable(report.error_type, report) : report, failed ?? 'complete', Date.now());

@@ -45,7 +45,8 @@ export const calls = (...content: Json[]): Scripted => ({ content, stop_reason: 
 
 /** What happens around a request: before it is answered, and once all of it has come. */
 interface Around {
-  before?: () => Promise<void>;
+  /** @param sent the request as it went up */
+  before?: (sent: RequestInit) => Promise<void>;
   after?: () => Promise<void>;
 }
 
@@ -60,11 +61,11 @@ export function answeringBy(
     baseURL: 'https://upstream.invalid',
     apiKey: 'key',
     simulated: false,
-    fetch: async (url, { body: sent }) => {
+    fetch: async (url, init) => {
       // A count costs nothing, and is no answer.
       if (String(url).includes('/count_tokens')) return Response.json({ input_tokens: 100 });
-      await before?.();
-      const body = JSON.parse(await new Response(sent as BodyInit).text()) as Asked;
+      await before?.(init);
+      const body = JSON.parse(await new Response(init.body as BodyInit).text()) as Asked;
       bodies.push(body);
       await after?.();
       const broken = brokenRule(body.messages as never);

@@ -47,8 +47,13 @@ class HidingReader extends FrameReader {
   #shown(event: string): string {
     const at = event.indexOf('data: ') + 6;
     const data = parseObject(event.slice(at)) ?? { type: event };
-    const { type, index, delta, content_block: block } = data;
+    const { type, index, delta, content_block: block, message = delta } = data;
     if (type === 'error') return `${event.slice(0, at)}${quietError(data)}\n\n`;
+    if (isObject(message) && message.container) {
+      // It names the agent's skills.
+      message.container = null;
+      return `${event.slice(0, at)}${JSON.stringify(data)}\n\n`;
+    }
     if (PASSED.test(String(type))) return event;
     if (!isObject(block)) {
       return isObject(delta) && delta.type !== 'citations_delta' && !this.#hidden.has(index) ? event : '';
@@ -85,7 +90,8 @@ export function hiddenAnswer(answer: TurnAnswer): TurnAnswer {
   if (message?.type === 'error') return { ...answer, body: quietError(message) };
   // Nobody has asked for an answer.
   if (!message || !Array.isArray(message.content)) return answer;
-  return { ...answer, body: JSON.stringify({ ...message, content: message.content.map(hiddenBlock) }) };
+  const container = message.container && null;
+  return { ...answer, body: JSON.stringify({ ...message, container, content: message.content.map(hiddenBlock) }) };
 }
 
 /** @returns an error of the API's form by its type alone, as JSON text. */

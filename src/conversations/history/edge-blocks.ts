@@ -6,12 +6,11 @@ import type { JsonBody } from '../../http/body/json-body.ts';
 import { withText } from '../../http/read-json.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { asText, isObject, type Json, parseObject } from '../../json/object.ts';
+import { EDGE } from '../../tools/edge-server.ts';
 import type { SentMessage } from './continuation.ts';
 import { objectText } from './message-json.ts';
 import { messageOf } from './shown-messages.ts';
 
-/** The name of the MCP server under which the edge's tools are shown. */
-export const EDGE = 'edge';
 const NO_RESULT = 'The result of this call is not known.';
 
 /** @returns a call as it is shown. Clients lose an input that comes in deltas, so the block begins with the whole input. */

@@ -111,7 +111,7 @@ export function nextRequest(
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequest {
-  const asked = readAsked(text, transcript, options);
+  const asked = readAsked(text, transcript, settings, options);
   const said = readSaid(asked, transcript, settings, options);
   const { agent } = options;
   const { json, sent, frozen, maxTokens, name } = asked;
@@ -161,6 +161,7 @@ type Said = ReturnType<typeof readSaid>;
 export function readAsked(
   text: string,
   transcript: Transcript,
+  secrets: Settings,
   { prefix, agent, counts = false, isBound = false }: RequestOptions,
 ) {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
@@ -171,7 +172,7 @@ export function readAsked(
   // The caller's breakpoints come before the results that a step adds. The API allows four in all.
   // A bound token sends none of its own, and what it resends does not go up.
   const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
-  const asked = agent ? behindAgent(sent, agent, inherited, { breakpoints, counts }) : text;
+  const asked = agent ? behindAgent(sent, agent, inherited, { breakpoints, counts, secrets }) : text;
   const json = JSON.parse(asked) as Json;
   if (!agent) refuseNarrowing(json);
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);

@@ -18,7 +18,7 @@ export interface SizedTurn {
  * The part of the limit that is filled after turns were left out. Leaving out one more at each turn would miss the prompt
  * cache each time.
  */
-const FILLED = 0.75;
+export const FILLED = 0.75;
 /** Most tokens have at least this many characters. */
 export const CHARACTERS_PER_TOKEN = 3;
 

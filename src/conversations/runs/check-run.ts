@@ -3,10 +3,9 @@
 import { invalidRequest } from '../../http/errors.ts';
 import { validate } from '../../http/validate.ts';
 import type { Identity } from '../../identity/caller.ts';
-import { isObject } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { checkTools, hasRun } from '../../tools/check-tools.ts';
-import { EDGE } from '../history/edge-blocks.ts';
+import { refuseEdgeServer } from '../../tools/edge-server.ts';
 import { runLimits } from './runs.schema.ts';
 
 /**
@@ -19,13 +18,6 @@ export function checkRun(body: Readonly<Record<string, unknown>>, identity: Iden
   refuseEdgeServer(body);
   if (hasRun(tools)) validate(runLimits, body);
   checkTools(tools, identity, settings);
-}
-
-/** @throws ApiError 400 if the caller's MCP server has the name under which the edge's tools are shown */
-export function refuseEdgeServer({ mcp_servers: servers }: Readonly<Record<string, unknown>>): void {
-  if (Array.isArray(servers) && servers.some((server) => isObject(server) && server.name === EDGE)) {
-    throw invalidRequest('mcp_servers: the name "edge" is this edge’s own. Choose another one.');
-  }
 }
 
 /** @throws ApiError 400 if a request without a conversation has tools with `run`, or asks for the background */

@@ -7,7 +7,7 @@ import { encoder } from '../../http/bytes.ts';
 import type { ApiError } from '../../http/errors.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { type Frame, FrameReader } from '../../sse/frames.ts';
-import { EDGE } from '../history/edge-blocks.ts';
+import { EDGE } from '../../tools/edge-server.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { isAnswered, messagesOf, turnAt, turnsOfRun } from '../storage/turn-queries.ts';

@@ -6,14 +6,17 @@ const SECRET_NAME = /^[A-Z0-9_]{1,64}$/;
 const RESERVED =
   /^(webhook-.*|host|content-(length|type|encoding)|connection|transfer-encoding|te|trailer|expect|upgrade|keep-alive|proxy-.*|cf-.*|user-agent)$/;
 
+/** What names a secret of the operator's. */
+export const namedSecret = {
+  secret: z
+    .string()
+    .check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
+};
+
 const headerValue = z.union(
   [
     z.string().check(z.maxLength(4_096), z.regex(/^[\x20-\x7e]*$/, 'must be printable ASCII')),
-    z.strictObject({
-      secret: z
-        .string()
-        .check(z.regex(SECRET_NAME, 'must be the name of a setting TOOL_SECRET_<NAME>, without TOOL_SECRET_')),
-    }),
+    z.strictObject(namedSecret),
   ],
   { error: 'must be a text, or {"secret": "NAME"} for the setting TOOL_SECRET_NAME' },
 );

@@ -165,6 +165,11 @@ export class Turn {
     }
     // The stream broke inside an event, which no client can read.
     if (data === undefined) return { ...framing, how: { kind: 'cut', error: interrupted(false), end: 'cut' } };
+    if (blockTypeOf(data) === 'mcp_tool_result') {
+      // A server may repeat the secret that it was sent.
+      const shown = masked(frame.data);
+      if (shown !== frame.data) return this.#takeFrame({ event: frame.event, data: shown });
+    }
     this.builder.take(data, frame.data);
     if (data.type === 'message_delta')
       this.#hasFinalUsage ||= isObject(data.usage) && isCount(data.usage.output_tokens);

@@ -19,7 +19,7 @@ export type BoundCaller = Pick<Identity, 'account' | 'only'>;
 /** The methods of a conversation's object. The object says what each one does. */
 export interface ConversationObject extends Rpc.DurableObjectBranded {
   turn(call: string, sent: TurnRequest['body']): Promise<PackedAnswer>;
-  prompt(request: PromptRequest): Promise<Result<ReadableStream<Uint8Array>> | undefined>;
+  prompt(request: PromptRequest): Promise<CountedPrompt | undefined>;
   wake(): void;
   checkCredential(): Promise<void>;
   resume(after: string | undefined, by?: BoundCaller): Resumed;
@@ -149,6 +149,9 @@ export type PromptRequest = Pick<
   TurnRequest,
   'place' | 'identity' | 'body' | 'prefix' | 'agent' | 'agentOwner' | 'agentListed'
 >;
+
+/** A prompt to count, and the betas that its agent needs. */
+export type CountedPrompt = Result<ReadableStream<Uint8Array>> & { betas?: string[] | undefined };
 
 /** An error as it crosses from the object to the edge. */
 export interface WireError {

@@ -37,7 +37,7 @@ export function AgentView({ name }: { name: string }) {
 }
 
 function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content'>) {
-  const { model, description, tools = [], limits, approvers } = content;
+  const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
   const names = tools.map((tool) => String(tool.name ?? tool.type));
   const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limit} ${most}`);
   return (
@@ -47,11 +47,33 @@ function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content
         ...(description === undefined ? [] : ([['Description', description]] as const)),
         ['Model', nameOf(model)],
         ['Tools', names.length === 0 ? 'none' : names.join(', ')],
+        ...given('MCP servers', mcp_servers.map(serverOf)),
+        ...given(
+          'Skills',
+          container?.skills.map(({ skill_id }) => String(skill_id)),
+        ),
+        ...given('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
+        ...given('Betas', betas),
         ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
         ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
       ]}
     />
   );
+}
+
+/** @returns the fact, where there is one */
+function given(name: string, values: readonly string[] = []): (readonly [string, string])[] {
+  return values.length === 0 ? [] : [[name, values.join(', ')]];
+}
+
+function serverOf({
+  name,
+  authorization_token: token,
+}: {
+  name: string;
+  authorization_token?: { secret: string } | undefined;
+}) {
+  return token ? `${name} (secret ${token.secret})` : name;
 }
 
 function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'versions'>) {

@@ -1,4 +1,7 @@
-/** Masks secrets in the `error` events of a stream. A gateway may quote in them what it was sent. */
+/**
+ * Masks secrets in the `error` events of a stream, in which a gateway may quote what it was sent; and in blocks as they begin, if
+ * they may be results of a server that was sent a secret.
+ */
 
 import { joinedPieces } from '../../http/body-pieces.ts';
 import { encoder, exactDecoder, NO_BYTES } from '../../http/bytes.ts';
@@ -11,6 +14,7 @@ const MOST_EVENT_BYTES = 262_144;
 const WHOLE_EVENT = /.*?(?:\r\n|\r(?!\n)|\n){2}|.+/gs;
 /** What a model says is not masked, because a short key may be a word. */
 const SAYS = /^event: ?content_block_/;
+const SAYS_BY_DELTAS = /^event: ?content_block_(?!start)/;
 const IS_NO_ERROR = /^event: ?(?!error[\r\n])[^\r\n]+[\r\n]/;
 
 /** Passes on a stream that is split anywhere. Each event goes when it is complete, since no client uses it before. */
@@ -20,6 +24,12 @@ export class ErrorMask {
   /** Whether the beginning of the unfinished event has been passed on, because it is long and no error. */
   #isLong = false;
   #isOver = false;
+  readonly #says: RegExp;
+
+  /** @param masksBlocks whether blocks are masked, too, as they begin */
+  constructor(masksBlocks = false) {
+    this.#says = masksBlocks ? SAYS_BY_DELTAS : SAYS;
+  }
 
   /** @returns the bytes that can go down now. They may share the buffer of the piece */
   pass(piece: Uint8Array): Uint8Array {
@@ -32,7 +42,7 @@ export class ErrorMask {
     const rest = bytes.subarray(end);
     const isKept = !this.#isLong && rest.length <= MOST_EVENT_BYTES;
     this.#rest = isKept ? rest.slice() : NO_BYTES;
-    if (isKept) return maskedErrors(bytes.subarray(0, end));
+    if (isKept) return maskedErrors(bytes.subarray(0, end), this.#says);
     this.#isLong ||= IS_NO_ERROR.test(exactDecoder.decode(rest));
     if (this.#isLong) return bytes;
     this.#isOver = true;
@@ -42,7 +52,7 @@ export class ErrorMask {
   /** @returns what was kept when the stream ended */
   rest(): Uint8Array {
     const text = exactDecoder.decode(this.#rest);
-    const end = SAYS.test(text) ? text : maskedEnd(text);
+    const end = this.#says.test(text) ? text : maskedEnd(text);
     return end === text ? this.#rest : encoder.encode(end);
   }
 }
@@ -52,10 +62,10 @@ function maskedEnd(text: string): string {
   return withoutBegunSecret(masked(text));
 }
 
-function maskedErrors(bytes: Uint8Array): Uint8Array {
+function maskedErrors(bytes: Uint8Array, says: RegExp): Uint8Array {
   const text = exactDecoder.decode(bytes);
   if (masked(text) === text) return bytes;
-  return encoder.encode(text.replace(WHOLE_EVENT, (event) => (SAYS.test(event) ? event : masked(event))));
+  return encoder.encode(text.replace(WHOLE_EVENT, (event) => (says.test(event) ? event : masked(event))));
 }
 
 /** @returns where the last empty line of the bytes ends, or 0. Ends before `from` do not count. */

@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { firstToSend, type SizedTurn } from '../../../src/conversations/history/truncate.ts';
+import { FILLED_AGAIN } from '../../../bench/history-cost.ts';
+import { shortenedBy } from '../../../bench/history-model.ts';
+import { FILLED, firstToSend, type SizedTurn } from '../../../src/conversations/history/truncate.ts';
 
 const turns = fc
   .array(fc.record({ tokens: fc.integer({ min: 1, max: 100 }), follows: fc.boolean() }), {
@@ -36,4 +38,19 @@ test('the last turns stay together, however long they are', () => {
     { from: 4, tokens: 500, follows: true },
   ];
   expect(firstToSend(history, 0, 5, 100)).toBe(2);
+});
+
+test('the model of what a long conversation costs leaves out the same turns', () => {
+  expect(FILLED_AGAIN).toBe(FILLED);
+  fc.assert(
+    fc.property(turns, fc.nat(100), fc.integer({ min: 1, max: 500 }), (history, fresh, most) => {
+      const sizes = history.map(({ tokens }) => tokens);
+      const sized = sizes.map((tokens, from): SizedTurn => ({ from, tokens, follows: false }));
+      const first = firstToSend(sized, 0, fresh, most);
+      // No turn is sent where the last one does not fit beside the question.
+      const fits = sizes.slice(first).reduce((sum, tokens) => sum + tokens, fresh) <= most;
+      const strategy = { kind: 'truncate', most, filled: FILLED } as const;
+      expect(shortenedBy(strategy, { summary: 0, turns: sizes }, fresh)).toBe(fits ? first : sizes.length);
+    }),
+  );
 });

@@ -188,16 +188,13 @@ test('after an error about its block a turn goes up once more, with the words of
 });
 
 test('where the account cannot hold a summary, the turn goes up without its oldest turns, and says so', async () => {
-  const { sent } = upstreamOf();
-  await createWith({ ...SUMMARIZED, max_tokens: 3_000, summary_max_tokens: 2_999 });
-  await talk(12);
-  const account = accountStub(bindings, {}, 'alice');
-  await vi.waitFor(async () => expect((await account.standing()).day.held_usd).toBe(0));
-  await account.setLimits({ usd_per_day: 0.125 });
-  const before = sent.length;
-  const told = await talk(3, 12);
-  expect(told).toContain('truncated');
-  expect(sent.slice(before).some(({ compaction }) => compaction)).toBe(false);
+  const { sent } = upstreamOf({ vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
+  await createWith({ ...SUMMARIZED, summary_max_tokens: 1_999 });
+  const told: unknown[] = [];
+  for (let turn = 0; !told.includes('truncated') && turn < 16; turn += 1) told.push(...(await talk(1, turn)));
+  expect(told.at(-1)).toBe('truncated');
+  expect(sent.some(({ compaction }) => compaction)).toBe(false);
   expect((await readOf())?.summaries).toEqual([]);
+  const account = accountStub(bindings, {}, 'alice');
   await vi.waitFor(async () => expect((await account.standing()).day.held_usd).toBe(0));
 });

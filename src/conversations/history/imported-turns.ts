@@ -1,6 +1,6 @@
 /** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
-import type { Steps } from '../../async/in-steps.ts';
+import { LONG_TEXT, type Steps, TEXTS_IN_A_STEP, withEach } from '../../async/in-steps.ts';
 import { createRequestId } from '../../http/headers/request-id.ts';
 import { itemTexts } from '../../json/edit.ts';
 import { parseObject } from '../../json/object.ts';
@@ -8,42 +8,46 @@ import { withoutBreakpoints } from '../storage/message-text.ts';
 import { BLANK_TURN, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { checkMessages, emptyHistoryState, type SentMessage } from './continuation.ts';
-import { withoutEdgeBlocks } from './edge-blocks.ts';
+import { replaying } from './edge-blocks.ts';
+import { dropPendingCalls, keptMessages, type LeftOut } from './kept-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { IMPORTED } from './thinking.ts';
 
 /** A message, and its JSON text. */
 type ImportedMessage = SentMessage & { text: string };
 
-/** How many messages are read, or stored, in a step. A long one counts as several. */
-const MESSAGES_IN_A_STEP = 500;
-const LONG_CHARACTERS = 2_000;
+/** The turns of an import, and how much of what was sent is not in them. */
+export interface Imported {
+  turns: ImportedMessage[][];
+  left: LeftOut;
+}
 
 /**
- * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer.
+ * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer. Rows of
+ * another conversation become what would go up of them, and shown answers of runs become steps again.
  *
  * @param list the JSON text of the list, which the schema of a conversation has accepted
  * @returns the messages of each turn. A turn begins with each question
  * @throws ApiError 400 that says what to send instead
  */
-export function* importing(list: string): Steps<ImportedMessage[][]> {
-  const texts = itemTexts(list);
-  const sent: SentMessage[] = [];
-  for (const text of texts) {
+export function* importing(list: string): Steps<Imported> {
+  const left: LeftOut = { thinking: 0, messages: 0, calls: 0 };
+  const texts = yield* replaying(yield* keptMessages(itemTexts(list), left));
+  dropPendingCalls(texts, left);
+  const messages: ImportedMessage[] = [];
+  yield* withEach(texts, (text) => {
     const { role, content } = parseObject(text) ?? {};
-    sent.push({ role: String(role), content });
-    if (sent.length % MESSAGES_IN_A_STEP === 0) yield text.length;
-  }
-  const { fresh, news } = withoutEdgeBlocks({ fresh: sent, news: texts });
-  checkMessages(emptyHistoryState(), fresh, true);
+    messages.push({ role: String(role), content, text: withoutBreakpoints(text) });
+  });
+  checkMessages(emptyHistoryState(), messages, true);
   const turns: ImportedMessage[][] = [];
   let before: string | undefined;
-  for (const [index, message] of fresh.entries()) {
+  for (const message of messages) {
     if (before === undefined || (message.role !== 'assistant' && before === 'assistant')) turns.push([]);
-    turns.at(-1)?.push({ ...message, text: withoutBreakpoints(news[index] ?? '') });
+    turns.at(-1)?.push(message);
     before = message.role;
   }
-  return turns;
+  return { turns, left };
 }
 
 /** Stores the turns of an import in an empty conversation. @param now milliseconds since 1970 */
@@ -62,8 +66,8 @@ export function* storingImported(
       const id = `msg_${row.id}_${index + 1}`;
       transcript.addMessage({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
       nextMessage += 1;
-      work += 1 + text.length / LONG_CHARACTERS;
-      if (work < MESSAGES_IN_A_STEP) continue;
+      work += 1 + text.length / LONG_TEXT;
+      if (work < TEXTS_IN_A_STEP) continue;
       work = 0;
       yield text.length;
     }

@@ -76,6 +76,8 @@ class EdgeHistory {
   readonly #all: string[] = [];
   /** The results of the last step. The user's next message begins with them. */
   #owed: string[] = [];
+  /** The ids of the client's own calls in that step. */
+  #open: string[] = [];
 
   /** Notes the calls and results of a message. */
   note(text: string): void {
@@ -114,9 +116,10 @@ class EdgeHistory {
     this.#answer();
     const own = step.map(({ block, text }) => (isEdgeCall(block) ? callText(text) : text));
     this.#all.push(messageOfBlocks('assistant', own));
-    this.#owed = step.flatMap(({ block }) =>
-      isEdgeCall(block) ? [resultText(asText(block.id), this.#results.get(asText(block.id)))] : [],
-    );
+    const idsOf = (isOne: (block: Json) => boolean) =>
+      step.flatMap(({ block }) => (isOne(block) ? [asText(block.id)] : []));
+    this.#owed = idsOf(isEdgeCall).map((id) => resultText(id, this.#results.get(id)));
+    this.#open = idsOf(({ type }) => type === 'tool_use');
   }
 
   #answer(): void {
@@ -125,7 +128,8 @@ class EdgeHistory {
   }
 
   /** @returns all messages */
-  end(): string[] {
+  end(isWhole: boolean): string[] {
+    if (isWhole && this.#owed.length > 0) this.#owed.push(...this.#open.map((id) => resultText(id, undefined)));
     this.#answer();
     return this.#all;
   }
@@ -135,13 +139,15 @@ class EdgeHistory {
  * Does in steps what `withoutEdgeBlocks` does.
  *
  * @param texts messages as JSON texts
+ * @param isWhole whether nothing follows them. Then calls of the client beside the last calls of the edge get an error as their
+ *   result: the API wants all results together
  * @returns messages as JSON texts, too
  */
-export function* replaying(texts: readonly string[]): Steps<string[]> {
+export function* replaying(texts: readonly string[], isWhole = false): Steps<string[]> {
   const history = new EdgeHistory();
   yield* withEach(texts, (text) => history.note(text));
   yield* withEach(texts, (text) => history.add(text));
-  return history.end();
+  return history.end(isWhole);
 }
 
 /** @returns whether a message, as JSON, may have a block of a call or a result. Names in a text may be escaped. */
@@ -205,7 +211,7 @@ function hasEdgeCall(message: unknown): boolean {
 }
 
 /** @returns whether a block is a call of the edge. A malformed block is not: the upstream judges it. */
-function isEdgeCall(block: unknown): boolean {
+export function isEdgeCall(block: unknown): boolean {
   if (!isObject(block) || block.type !== 'mcp_tool_use' || block.server_name !== EDGE) return false;
   return typeof block.id === 'string' && typeof block.name === 'string';
 }

@@ -32,7 +32,7 @@ export interface Imported {
  */
 export function* importing(list: string): Steps<Imported> {
   const left: LeftOut = { thinking: 0, messages: 0, calls: 0 };
-  const texts = yield* replaying(yield* keptMessages(itemTexts(list), left));
+  const texts = yield* replaying(yield* keptMessages(itemTexts(list), left), true);
   dropPendingCalls(texts, left);
   const messages: ImportedMessage[] = [];
   yield* withEach(texts, (text) => {

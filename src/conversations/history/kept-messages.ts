@@ -1,9 +1,10 @@
 /** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
 
 import { type Steps, withEach } from '../../async/in-steps.ts';
-import { edit, memberTexts } from '../../json/edit.ts';
+import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { asText, isObject, parseObject } from '../../json/object.ts';
 import { hasThinking, unboundBlocks } from '../storage/message-text.ts';
+import { isEdgeCall } from './edge-blocks.ts';
 import { objectText } from './message-json.ts';
 import { withoutPending } from './replayable-blocks.ts';
 
@@ -17,7 +18,19 @@ export interface LeftOut {
   calls: number;
 }
 
+/** A message as it was sent: its members as JSON texts. */
+interface SentRow {
+  role: string;
+  content: string;
+  /** What only a system message has. */
+  config: string | undefined;
+  isRow: boolean;
+  isRefused: boolean;
+  turn: string | undefined;
+}
+
 const EMPTY = /^(?:""|\[\s*\])$/;
+const ASSISTANT = '"assistant"';
 
 /**
  * Keeps role and content of each message, without thinking: the API binds it to the conversation where it was made. What has no
@@ -28,34 +41,90 @@ const EMPTY = /^(?:""|\[\s*\])$/;
  * @returns messages as JSON texts, too
  */
 export function* keptMessages(texts: readonly string[], left: LeftOut): Steps<string[]> {
-  const kept: string[] = [];
-  /** The last message. What follows it may be joined to it. */
-  let last: { role: string; contents: string[]; config?: Record<string, string> } | undefined;
-  const close = () => {
-    if (last) kept.push(objectText({ role: last.role, content: joined(last.contents), ...last.config }));
+  const kept = new KeptMessages(left);
+  yield* withEach(texts, (text) => kept.add(sentRow(text)));
+  return kept.end();
+}
+
+function sentRow(text: string): SentRow {
+  const members = memberTexts(text);
+  const role = members.get('role') ?? '';
+  return {
+    role,
+    content: members.get('content') ?? '[]',
+    config: role === '"system"' ? members.get('output_config') : undefined,
+    isRow: members.get('type') === '"message"',
+    isRefused: members.get('status') === '"refused"',
+    turn: members.get('turn'),
   };
-  yield* withEach(texts, (text) => {
-    const members = memberTexts(text);
-    const role = members.get('role') ?? '';
-    const { content, thinking } = withoutBound(members.get('content') ?? '[]');
-    const isRefused = members.get('status') === '"refused"';
-    const output_config = role === '"system"' ? members.get('output_config') : undefined;
-    if (!isRefused) left.thinking += thinking;
-    if (isRefused || (EMPTY.test(content) && !output_config?.startsWith('{'))) {
-      if (isRefused || thinking === 0) left.messages += 1;
+}
+
+class KeptMessages {
+  readonly #left: LeftOut;
+  readonly #all: string[] = [];
+  /** The last message. What follows it may be joined to it. */
+  #last: { row: SentRow; contents: string[] } | undefined;
+  /** The questions of a refused turn. */
+  #refused: SentRow[] = [];
+
+  constructor(left: LeftOut) {
+    this.#left = left;
+  }
+
+  add(row: SentRow): void {
+    if (row.isRefused && row.role !== ASSISTANT) {
+      this.#refused.push(row);
+      return;
+    }
+    // Of a run only the last step was refused. Its shown answer also has the steps before, which go up with their question.
+    const content = row.isRefused ? endedSteps(row.content) : row.content;
+    for (const asked of this.#refused) {
+      if (content !== undefined && row.isRefused && asked.turn === row.turn) this.#keep(asked);
+      else this.#left.messages += 1;
+    }
+    this.#refused = [];
+    if (content === undefined) this.#left.messages += 1;
+    else this.#keep({ ...row, content });
+  }
+
+  #keep(row: SentRow): void {
+    const { content, thinking } = withoutBound(row.content);
+    this.#left.thinking += thinking;
+    if (EMPTY.test(content) && !row.config?.startsWith('{')) {
+      if (thinking === 0) this.#left.messages += 1;
       return;
     }
     // An answer that was paused has a row for each part.
-    const isPart = role === '"assistant"' && last?.role === role && members.get('type') === '"message"';
-    if (last && isPart) {
-      last.contents.push(content);
-      return;
+    const isPart = row.isRow && row.role === ASSISTANT && this.#last?.row.role === ASSISTANT;
+    if (isPart) this.#last?.contents.push(content);
+    else {
+      this.#close();
+      this.#last = { row, contents: [content] };
     }
-    close();
-    last = { role, contents: [content], ...(output_config && { config: { output_config } }) };
-  });
-  close();
-  return kept;
+  }
+
+  #close(): void {
+    if (!this.#last) return;
+    const { row, contents } = this.#last;
+    const { role, config } = row;
+    this.#all.push(objectText({ role, content: joined(contents), ...(config && { output_config: config }) }));
+  }
+
+  /** @returns the messages, as JSON texts */
+  end(): string[] {
+    this.#left.messages += this.#refused.length;
+    this.#close();
+    return this.#all;
+  }
+}
+
+/** @returns the steps of a run that were ended, as the JSON text of a content; undefined where there are none */
+function endedSteps(content: string): string | undefined {
+  const blocks = content.startsWith('[') ? itemTexts(content) : [];
+  const served = blocks.map((text) => (text.includes('mcp_tool_') ? parseObject(text) : undefined));
+  if (!served.some(isEdgeCall)) return undefined;
+  const last = served.findLastIndex((block) => isEdgeCall(block) || block?.type === 'mcp_tool_result');
+  return `[${blocks.slice(0, last + 1).join(',')}]`;
 }
 
 function withoutBound(content: string): { content: string; thinking: number } {

@@ -1,8 +1,10 @@
 /** A conversation goes on elsewhere from the rows that it has written here. */
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { importing } from '../../src/conversations/history/imported-turns.ts';
 import type { Json } from '../../src/json/object.ts';
 import { type TestApp, testApp } from '../support/app.ts';
+import { simulate } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import {
@@ -153,5 +155,98 @@ describe('rows that are brought in again', () => {
       ),
       { numRuns: runs(150) },
     );
+  });
+
+  test('with thinking leave it out and say so, whatever way they came, since the API takes it nowhere else', async () => {
+    simulate();
+    const asked = { tools: [], thinking: { type: 'adaptive' } };
+    for (const content of ['What is 17 times 23?', [{ type: 'text', text: 'And half of it?' }]]) {
+      expect((await say('thought', content, asked)).status).toBe(200);
+    }
+    for (const [index, way] of WAYS.entries()) {
+      const rows = await rowsBy(way, 'thought');
+      const thinking = JSON.stringify(rows).split('"type":"thinking"').length - 1;
+      expect(thinking).toBeGreaterThan(0);
+      const id = `thought-${index}`;
+      expect(await bringIn(rows, id)).toMatchObject({ dropped: { thinking, messages: 0, calls: 0 }, messages: 4 });
+      expect((await rowsBy(way, id)).map(({ role }) => role).join()).toBe('user,assistant,user,assistant');
+      // The simulator refuses thinking of another conversation, as the API does.
+      expect((await say(id, 'And a third?', asked)).status).toBe(200);
+      expect(await (await app.fetch(`/conversations/${id}`)).json()).not.toHaveProperty('dropped');
+    }
+  });
+
+  test('keep role and content, unknown blocks too, and nothing else; what has nothing left is not there', async () => {
+    simulate();
+    const unknown = { type: 'of_tomorrow', data: { thinking: { type: 'thinking' } } };
+    const thought = { type: 'thinking', thinking: 'Hm.', signature: 's' };
+    const searching = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} };
+    const row = (role: string, content: unknown, more: object = {}) => ({
+      type: 'message',
+      id: 'msg_1',
+      role,
+      content,
+      usage: { input_tokens: 1 },
+      container: { id: 'container_of_others' },
+      status: 'complete',
+      turn: 'turn_1',
+      ...more,
+    });
+    const effort = { role: 'system', output_config: { effort: 'low' } };
+    const dropped = await bringIn(
+      [
+        row('user', 'Hello.'),
+        row('assistant', [thought]),
+        row('user', [unknown]),
+        effort,
+        row('system', []),
+        row('user', 'Refused?', { status: 'refused' }),
+        row('assistant', [{ type: 'text', text: 'No.' }], { status: 'refused' }),
+        row('user', 'Go on.'),
+        row('assistant', [], { status: 'interrupted' }),
+        row('assistant', 'Part one.'),
+        row('assistant', [unknown, { ...thought, type: 'redacted_thinking' }, searching], {
+          stop_reason: 'pause_turn',
+        }),
+      ],
+      'kept',
+    );
+    expect(dropped.dropped).toEqual({ thinking: 2, messages: 4, calls: 1 });
+    const rows = await rowsBy('messages', 'kept');
+    expect(rows.map(({ role, content }) => ({ role, content }))).toEqual([
+      { role: 'user', content: 'Hello.' },
+      { role: 'user', content: [unknown] },
+      { role: 'system', content: [] },
+      { role: 'user', content: 'Go on.' },
+      { role: 'assistant', content: [{ type: 'text', text: 'Part one.' }, unknown] },
+    ]);
+    expect(JSON.stringify(rows)).not.toContain('container');
+    // Nothing that goes up is an empty conversation.
+    expect(await bringIn([row('user', 'No?', { status: 'refused' })], 'none')).toMatchObject({ messages: 0, turns: 0 });
+    expect((await say('none', 'Hello?')).status).toBe(200);
+  });
+
+  test('are read in steps, also where answers of runs are in them', () => {
+    const shown = [
+      { type: 'mcp_tool_use', id: 'toolu_1', name: 'n', input: {}, server_name: 'edge' },
+      { type: 'mcp_tool_result', tool_use_id: 'toolu_1', is_error: false, content: [] },
+      { type: 'text', text: 'Sun.' },
+    ];
+    const list = Array.from({ length: 10_000 }, (_, n) =>
+      n % 2
+        ? { role: 'assistant', content: JSON.parse(JSON.stringify(shown).replaceAll('_1', `_${n}`)) }
+        : { role: 'user', content: 'x' },
+    );
+    const work = importing(JSON.stringify(list));
+    let steps = 0;
+    for (let step = work.next(); ; step = work.next()) {
+      if (step.done) {
+        expect(step.value.turns.flat()).toHaveLength(20_000);
+        break;
+      }
+      steps += 1;
+    }
+    // It goes over the messages as they came three times, and over their steps once.
+    expect(steps).toBeGreaterThanOrEqual(3 * 20 + 40);
   });
 });

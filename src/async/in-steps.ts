@@ -17,10 +17,12 @@ export const TEXTS_IN_A_STEP = 500;
 export const LONG_TEXT = 2_000;
 
 /** Does the same with each text, in order. */
-export function* withEach(texts: readonly string[], work: (text: string, index: number) => void): Steps<void> {
+export function* withEach(texts: Iterable<string>, work: (text: string, index: number) => void): Steps<void> {
   let done = 0;
-  for (const [index, text] of texts.entries()) {
+  let index = 0;
+  for (const text of texts) {
     work(text, index);
+    index += 1;
     done += 1 + text.length / LONG_TEXT;
     if (done < TEXTS_IN_A_STEP) continue;
     done = 0;

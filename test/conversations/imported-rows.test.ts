@@ -116,6 +116,17 @@ function scriptOf({ parts, refused }: Planned, number: number): Scripted {
   return { content, stop_reason: refused ? 'refusal' : ended };
 }
 
+/** The results of searches in which an answer has paused: the one that goes on with it begins with them. */
+function foundFor(last: Asked['messages'][number] | undefined): Json[] {
+  if (last?.role !== 'assistant' || typeof last.content === 'string') return [];
+  const found = new Set(last.content.map(({ tool_use_id }) => tool_use_id));
+  return last.content.flatMap(({ type, id }) =>
+    type === 'server_tool_use' && !found.has(id)
+      ? [{ type: 'web_search_tool_result', tool_use_id: id, content: [] }]
+      : [],
+  );
+}
+
 describe('rows that are brought in again', () => {
   test('of any conversation, by each way, are accepted with the next question, and say what was said', async () => {
     let scenario = 0;
@@ -126,10 +137,11 @@ describe('rows that are brought in again', () => {
           scenario += 1;
           const source = `source-${scenario}`;
           let script: readonly Planned[] = [];
-          const bodies = answeringBy((_, number) => {
+          const bodies = answeringBy(({ messages }, number) => {
             const [next, ...rest] = script;
             script = rest;
-            return next ? scriptOf(next, scenario * 1_000 + number) : says('Done.');
+            const { content, ...ended } = next ? scriptOf(next, scenario * 1_000 + number) : says('Done.');
+            return { content: [...foundFor(messages.at(-1)), ...content], ...ended };
           });
           servingTools(() => new Response('sun'));
           for (const [content, answers] of turns) {

@@ -2,19 +2,23 @@
 
 import { LONG_TEXT, type Steps, TEXTS_IN_A_STEP, withEach } from '../../async/in-steps.ts';
 import { createRequestId } from '../../http/headers/request-id.ts';
-import { itemTexts } from '../../json/edit.ts';
+import { eachItem } from '../../json/edit.ts';
 import { parseObject } from '../../json/object.ts';
 import { withoutBreakpoints } from '../storage/message-text.ts';
 import { BLANK_TURN, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { checkMessages, emptyHistoryState, type SentMessage } from './continuation.ts';
+import { checkMessage, checkMessages, emptyHistoryState } from './continuation.ts';
 import { replaying } from './edge-blocks.ts';
 import { dropPendingCalls, keptMessages, type LeftOut } from './kept-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { IMPORTED } from './thinking.ts';
 
-/** A message, and its JSON text. */
-type ImportedMessage = SentMessage & { text: string };
+interface ImportedMessage {
+  role: string;
+  text: string;
+  /** Whether it has results of calls. */
+  follows: boolean;
+}
 
 /** The turns of an import, and how much of what was sent is not in them. */
 export interface Imported {
@@ -32,21 +36,21 @@ export interface Imported {
  */
 export function* importing(list: string): Steps<Imported> {
   const left: LeftOut = { thinking: 0, messages: 0, calls: 0 };
-  const texts = yield* replaying(yield* keptMessages(itemTexts(list), left), true);
+  const texts = yield* replaying(yield* keptMessages(eachItem(list), left), true);
   dropPendingCalls(texts, left);
-  const messages: ImportedMessage[] = [];
-  yield* withEach(texts, (text) => {
-    const { role, content } = parseObject(text) ?? {};
-    messages.push({ role: String(role), content, text: withoutBreakpoints(text) });
-  });
-  checkMessages(emptyHistoryState(), messages, true);
   const turns: ImportedMessage[][] = [];
+  const at = emptyHistoryState();
   let before: string | undefined;
-  for (const message of messages) {
-    if (before === undefined || (message.role !== 'assistant' && before === 'assistant')) turns.push([]);
+  yield* withEach(texts, (text, index) => {
+    const { role: sent, content } = parseObject(text) ?? {};
+    const role = String(sent);
+    checkMessage(at, { role, content }, `messages.${index}`, true);
+    const message = { role, text: withoutBreakpoints(text), follows: answeredTools(content).length > 0 };
+    if (before === undefined || (role !== 'assistant' && before === 'assistant')) turns.push([]);
     turns.at(-1)?.push(message);
-    before = message.role;
-  }
+    before = role;
+  });
+  checkMessages(at, [], true);
   return { turns, left };
 }
 
@@ -60,7 +64,7 @@ export function* storingImported(
   let nextMessage = 1;
   let work = 0;
   for (const messages of turns) {
-    const row = importedRow(seq, model ?? '', now, answeredTools(messages[0]?.content).length > 0);
+    const row = importedRow(seq, model ?? '', now, messages[0]?.follows ?? false);
     transcript.addTurn(row);
     for (const [index, { role, text }] of messages.entries()) {
       const id = `msg_${row.id}_${index + 1}`;

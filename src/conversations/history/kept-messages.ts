@@ -40,7 +40,7 @@ const ASSISTANT = '"assistant"';
  * @param left counts what is left out
  * @returns messages as JSON texts, too
  */
-export function* keptMessages(texts: readonly string[], left: LeftOut): Steps<string[]> {
+export function* keptMessages(texts: Iterable<string>, left: LeftOut): Steps<string[]> {
   const kept = new KeptMessages(left);
   yield* withEach(texts, (text) => kept.add(sentRow(text)));
   return kept.end();

@@ -137,11 +137,11 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   return json(identity.only ? toldToBound({ id }) : created, 201, quotaStatus);
 }
 
-const MOST_NAMED = 20;
+const MOST_IDS_TOLD = 20;
 
 function notOwned(unknown: readonly MadeId[]): ApiError {
-  const named = unknown.slice(0, MOST_NAMED).map(({ kind, id }) => `${kind} ${id.slice(0, 128)}`);
-  const more = unknown.length > MOST_NAMED ? ` and ${unknown.length - MOST_NAMED} more` : '';
+  const named = unknown.slice(0, MOST_IDS_TOLD).map(({ kind, id }) => `${kind} ${id.slice(0, 128)}`);
+  const more = unknown.length > MOST_IDS_TOLD ? ` and ${unknown.length - MOST_IDS_TOLD} more` : '';
   return invalidRequest(
     `This account does not have ${named.join(', ')}${more}. Remove the blocks that name them, or upload the files again and name the new ids.`,
   );

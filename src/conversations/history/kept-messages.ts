@@ -107,7 +107,7 @@ class KeptMessages {
     if (!this.#last) return;
     const { row, contents } = this.#last;
     const { role, config } = row;
-    this.#all.push(objectText({ role, content: joined(contents), ...(config && { output_config: config }) }));
+    this.#all.push(objectText({ role, content: contentOfParts(contents), ...(config && { output_config: config }) }));
   }
 
   /** @returns the messages, as JSON texts */
@@ -134,7 +134,7 @@ function withoutBound(content: string): { content: string; thinking: number } {
 }
 
 /** @param contents the JSON texts of contents that are not empty. @returns the JSON text of all of them as one */
-function joined([first = '', ...more]: readonly string[]): string {
+function contentOfParts([first = '', ...more]: readonly string[]): string {
   if (more.length === 0) return first;
   const blocks = [first, ...more].map((one) =>
     one.startsWith('[') ? one.slice(1, -1) : `{"type":"text","text":${one}}`,

@@ -12,7 +12,7 @@ import { titleFor } from './session/titles.ts';
 export function ConversationList({ onClose }: { onClose(): void }) {
   const wanted = useSignal('');
   const note = useSignal<string | undefined>(undefined);
-  const { fault, busy, run } = useAction();
+  const { fault, run } = useAction();
   const attempt = async (work: () => Promise<void>) => {
     if (!(await run(work))) announce(fault.value ?? '');
   };
@@ -36,7 +36,6 @@ export function ConversationList({ onClose }: { onClose(): void }) {
         </button>
         <ImportButton
           attempt={attempt}
-          disabled={busy.value}
           onImport={(said) => {
             note.value = said;
           }}

@@ -7,13 +7,12 @@ import { importFromFile } from './session/history-file.ts';
 interface ImportButtonProps {
   /** Does something, and shows the error if it fails. */
   attempt(work: () => Promise<void>): void;
-  disabled: boolean;
   /** Takes what is to be said after an import; undefined for nothing. */
   onImport(note: string | undefined): void;
 }
 
 /** Lets the user choose a file, and makes a new conversation of it. */
-export function ImportButton({ attempt, disabled, onImport }: ImportButtonProps) {
+export function ImportButton({ attempt, onImport }: ImportButtonProps) {
   const picker = useRef<HTMLInputElement>(null);
   const take = (file: File) =>
     attempt(async () => {
@@ -25,12 +24,7 @@ export function ImportButton({ attempt, disabled, onImport }: ImportButtonProps)
     });
   return (
     <>
-      <IconButton
-        icon="import"
-        label="Import a conversation"
-        disabled={disabled}
-        onClick={() => picker.current?.click()}
-      />
+      <IconButton icon="import" label="Import a conversation" onClick={() => picker.current?.click()} />
       <input
         ref={picker}
         type="file"

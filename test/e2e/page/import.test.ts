@@ -1,6 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
 import { createClient } from '../../../src/client/index.ts';
 import { noBrowser } from '../../support/browser.ts';
@@ -19,14 +17,16 @@ describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', 
 
   /** Chooses a file by the keyboard alone. */
   const choose = async (page: OpenPage['page'], file: { name: string; mimeType: string; buffer: Buffer }) => {
-    await page.getByRole('button', { name: 'Import a conversation' }).focus();
-    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.keyboard.press('Enter')]);
+    // The page puts the keyboard at the question once it is there.
+    await page.getByText('Simulator.').waitFor();
+    const button = page.getByRole('button', { name: 'Import a conversation' });
+    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), button.press('Enter')]);
     await chooser.setFiles(file);
   };
-  const jsonl = (text: string, name = 'talk.jsonl') => ({
+  const jsonl = (content: string, name = 'talk.jsonl') => ({
     name,
     mimeType: 'application/jsonl',
-    buffer: Buffer.from(text),
+    buffer: Buffer.from(content),
   });
 
   test('a conversation that was saved goes on as another one, with its title and system', () =>
@@ -45,9 +45,7 @@ describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', 
         item.first().getByRole('button', { name: 'Export On locks' }).click(),
       ]);
       expect(download.suggestedFilename()).toBe('On-locks.jsonl');
-      const path = join(tmpdir(), `${crypto.randomUUID()}.jsonl`);
-      await download.saveAs(path);
-      const saved = await readFile(path, 'utf8');
+      const saved = await text(await download.createReadStream());
       expect(saved).toContain('"thinking"');
       await choose(page, jsonl(saved, 'saved.jsonl'));
       await page.getByRole('heading', { name: 'On locks' }).waitFor();
@@ -58,16 +56,15 @@ describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', 
       await expect.poll(() => page.getByRole('article').count()).toBe(4);
       await answered(page);
       expect(await opened.shifts()).toMatchObject({ value: 0 });
-      await writeFile(path, '');
     }));
 
   test.each([
     ['a list of messages', '[{"role":"user","content":"Hi."},{"role":"assistant","content":"Hello."}]'],
     ['a page of rows', '{"data":[{"role":"user","content":"Hi."},{"role":"assistant","content":"Hello."}]}'],
     ['lines of messages', '{"role":"user","content":"Hi."}\n{"role":"assistant","content":"Hello."}\n'],
-  ])('%s is a conversation with the name of its file', (_, text) =>
+  ])('%s is a conversation with the name of its file', (_, content) =>
     inPage(async ({ page }) => {
-      await choose(page, jsonl(text, 'greetings.json'));
+      await choose(page, jsonl(content, 'greetings.json'));
       await page.getByRole('heading', { name: 'greetings' }).waitFor();
       await page.getByRole('article').getByText('Hello.').waitFor();
     }),
@@ -77,9 +74,9 @@ describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', 
     ['nothing', '', 'This file is empty.'],
     ['no JSON', 'Dear Ada,\n', 'Line 1 of this file is not a JSON object.'],
     ['half an export', '{"type":"conversation","title":null}\n{"role":"user","content":"Hi."}\n', 'broke off'],
-  ])('a file with %s is refused in words, and the next one is taken', (_, text, said) =>
+  ])('a file with %s is refused in words, and the next one is taken', (_, content, said) =>
     inPage(async ({ page }) => {
-      await choose(page, jsonl(text));
+      await choose(page, jsonl(content));
       await list(page).getByText(said).waitFor();
       await choose(page, jsonl('[{"role":"user","content":"Hi."}]', 'right.json'));
       await page.getByRole('heading', { name: 'right' }).waitFor();

@@ -36,9 +36,9 @@ export async function importFromFile(file: File): Promise<{ id: string; note: st
   });
   await tellChange();
   const left = [
-    counted(dropped?.thinking, 'block of thinking', 'blocks of thinking'),
-    counted(dropped?.messages, 'refused or empty message', 'refused or empty messages'),
-    counted(dropped?.calls, 'call without a result', 'calls without a result'),
+    countOf(dropped?.thinking, 'block of thinking', 'blocks of thinking'),
+    countOf(dropped?.messages, 'refused or empty message', 'refused or empty messages'),
+    countOf(dropped?.calls, 'call without a result', 'calls without a result'),
   ].filter((part) => part !== '');
   return {
     id,
@@ -46,7 +46,7 @@ export async function importFromFile(file: File): Promise<{ id: string; note: st
   };
 }
 
-function counted(count = 0, one: string, many: string): string {
+function countOf(count = 0, one: string, many: string): string {
   return count === 0 ? '' : `${count} ${count === 1 ? one : many}`;
 }
 

@@ -12,6 +12,24 @@ let freeAt = 0;
 /** Nobody waits longer, whatever the clock says: it may have been set back. */
 const LONGEST_QUEUE_MS = 60_000;
 
+/** How many texts are worked on in a step. A long one counts as several. */
+export const TEXTS_IN_A_STEP = 500;
+export const LONG_TEXT = 2_000;
+
+/** Does the same with each text, in order. */
+export function* withEach(texts: Iterable<string>, work: (text: string, index: number) => void): Steps<void> {
+  let done = 0;
+  let index = 0;
+  for (const text of texts) {
+    work(text, index);
+    index += 1;
+    done += 1 + text.length / LONG_TEXT;
+    if (done < TEXTS_IN_A_STEP) continue;
+    done = 0;
+    yield text.length;
+  }
+}
+
 /** Does work in steps, and lets the isolate's other requests work in between. @throws what the work throws */
 export async function inSteps<T>(work: Steps<T>): Promise<T> {
   for (;;) {

@@ -24,11 +24,16 @@ const at = (id: string, rest = '') => `/conversations/${encodeURIComponent(id)}$
 export function conversationsOf(transport: Transport) {
   return {
     /**
-     * Creates an empty conversation. Only needed to set defaults for its turns, because a first turn also creates one.
+     * Creates a conversation, to set defaults for its turns (a first turn also creates one), or with a history: `messages` may be
+     * rows of another conversation, as `messages` and `export` give them.
      *
      * @example
      * const { id } = await sluice.conversations.create({ model, max_tokens: 500, system: 'Be brief.' });
      * show(await sluice.messages.stream({ conversation: id, messages }).text());
+     *
+     * @example
+     * const { data: rows } = await sluice.conversations.messages('trip', { view: 'shown', limit: 1_000 });
+     * show((await sluice.conversations.create({ messages: rows })).dropped);
      */
     create: (fields: ConversationCreation = {}): Promise<Conversation> =>
       transport.json('/conversations', { method: 'POST', body: fields }),

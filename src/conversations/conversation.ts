@@ -61,7 +61,8 @@ import { decideOn } from './continue-run.ts';
 import type { ConversationPatch, HistoryQuery, StopQuery, View } from './conversations.schema.ts';
 import { promptToCount } from './count-prompt.ts';
 import { backupLines, copyLines, rewindTo } from './history/forks.ts';
-import { importing } from './history/imported-turns.ts';
+import { type Imported, importing } from './history/imported-turns.ts';
+import type { LeftOut } from './history/kept-messages.ts';
 import type { NextRequest } from './history/next-request.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
@@ -203,9 +204,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return this.#described(this.#currentProfile());
   }
 
-  #described(profile: Profile | undefined): Result<CrossingText> {
+  #described(profile: Profile | undefined, left?: LeftOut): Result<CrossingText> {
     if (!profile) return unknownConversation();
-    return { ok: true, value: crossingText(describe(profile, this.#transcript, this.#runner?.turn.row.id)) };
+    return { ok: true, value: crossingText(describe(profile, this.#transcript, this.#runner?.turn.row.id, left)) };
   }
 
   /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
@@ -276,9 +277,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#recover();
     if (!this.#isFree()) return idTaken(place.id);
     let taken: Taken | undefined;
-    let history: Parameters<typeof storeCreated>[3]['history'];
+    let imported: Imported;
     try {
-      history = await inSteps(importing(messages ?? '[]'));
+      imported = await inSteps(importing(messages ?? '[]'));
       taken = await takeNamed(this.#context, place, fields);
       if (taken?.agent) checkBeside(taken, { system, tools });
     } catch (thrown) {
@@ -294,7 +295,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
       releaseUnused(this.#context, taken?.retained);
       return failedResult(refused);
     }
-    return await this.#storing(storeCreated(this.#context, place, fields, { system, tools, history }, taken));
+    const begins = { system, tools, history: imported.turns };
+    return await this.#storing(storeCreated(this.#context, place, fields, begins, taken), imported.left);
   }
 
   /** Changes the fields that are not frozen. */
@@ -347,12 +349,16 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return await this.#storing(storeCopy(this.#context, place, lines));
   }
 
-  /** Waits until a history is stored. Until then no turn begins. @returns the conversation */
-  async #storing(stored: Promise<void>): Promise<Result<CrossingText>> {
+  /**
+   * Waits until a history is stored. Until then no turn begins.
+   *
+   * @returns the conversation, which says how much was left out if that is anything
+   */
+  async #storing(stored: Promise<void>, left?: LeftOut): Promise<Result<CrossingText>> {
     this.#isCopying = true;
     try {
       await stored;
-      return this.read();
+      return this.#described(this.#currentProfile(), left);
     } catch (thrown) {
       return failedResult(thrown);
     } finally {

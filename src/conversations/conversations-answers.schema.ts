@@ -48,6 +48,17 @@ export const conversationReport = z.extend(conversationRow, {
     ),
     'What has stood in the place of its oldest messages, oldest first; absent while there was none.',
   ),
+  dropped: z.optionally(
+    z.object({
+      thinking: z.described(
+        z.int(),
+        'Blocks of thinking: the API binds them to the conversation where they were made.',
+      ),
+      messages: z.described(z.int(), 'Messages that do not go up: refused ones, and those without content.'),
+      calls: z.described(z.int(), 'Calls of the API’s own tools at the end that have no result.'),
+    }),
+    'Only in the answer to its creation: how much of `messages` was left out; absent where nothing was.',
+  ),
 });
 
 /** A message in the history of a conversation. */

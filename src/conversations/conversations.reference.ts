@@ -204,7 +204,8 @@ export const conversations: Resource = resource({
     'POST /conversations': {
       operation: 'createConversation',
       summary: 'Create a conversation with defaults, or with a history from elsewhere',
-      description: 'A conversation also comes to be by its first turn: `conversation` in a Messages request.',
+      description:
+        'A conversation also comes to be by its first turn: `conversation` in a Messages request. `messages` may be rows as `GET …/messages` and `GET …/export` have them, in either view: the steps of a run that are shown as one message become messages again. `dropped` says what was left out. A file that the account does not have is a 400 that names it.',
       body: {
         schema: z.withMeta(creation, { id: 'ConversationRequest' }),
         example: {

@@ -16,6 +16,7 @@ import { withOneReading } from '../http/read-json.ts';
 import { validate } from '../http/validate.ts';
 import { memberTexts } from '../json/edit.ts';
 import { idsNamed } from '../upstream/request/named-ids.ts';
+import type { MadeId } from '../upstream/usage/made-ids.ts';
 import { crossingText, noConversation } from './answers/crossing-answer.ts';
 import { streamedTurn } from './answers/turn-stream.ts';
 import { boundAgent, boundCaller, CREATED_MEMBERS, refuseOtherConversation, toldToBound } from './bound-turn.ts';
@@ -113,11 +114,12 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
   const identity = c.get('identity');
   if (identity.only) refuseOtherMembers(Object.keys(body.json), CREATED_MEMBERS, 'agent');
   // These go to the object as texts, because an object's call cannot carry deeply nested objects.
-  const { system: _, messages: __, tools, ...fields } = validate(createConversation, body.json);
+  const { system: _, messages = [], tools, ...fields } = validate(createConversation, body.json);
   checkRun({ tools }, identity, c.get('settings'));
   await pauseAfterBody(body);
-  // Later turns only check what is new in them.
-  await checkOwned(contextOf(c), idsNamed(body.json));
+  // Later turns only check what is new in them. Of rows, only what is kept counts.
+  const kept = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
+  await checkOwned(contextOf(c), idsNamed({ ...body.json, messages: kept }), notOwned);
   const texts = memberTexts(body.text);
   const id = fields.id ?? newConversationId();
   refuseOtherConversation(identity, id);
@@ -133,6 +135,16 @@ async function createWith(c: Context<AppEnv>): Promise<Response> {
     object.create(place, asked, { ...given('system'), ...given('tools'), ...given('messages') }),
   );
   return json(identity.only ? toldToBound({ id }) : created, 201, quotaStatus);
+}
+
+const MOST_IDS_TOLD = 20;
+
+function notOwned(unknown: readonly MadeId[]): ApiError {
+  const named = unknown.slice(0, MOST_IDS_TOLD).map(({ kind, id }) => `${kind} ${id.slice(0, 128)}`);
+  const more = unknown.length > MOST_IDS_TOLD ? ` and ${unknown.length - MOST_IDS_TOLD} more` : '';
+  return invalidRequest(
+    `This account does not have ${named.join(', ')}${more}. Remove the blocks that name them, or upload the files again and name the new ids.`,
+  );
 }
 
 async function messagesPage(c: Context<AppEnv>): Promise<Response> {

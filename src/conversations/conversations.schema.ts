@@ -114,7 +114,7 @@ const retentionSeconds = z.described(
   'How long after its last change it is kept: at most the deployment’s RETENTION_DAYS, unless an admin says it; null takes those.',
 );
 export const importedHistory =
-  'The history that it begins with, questions and answers; no model is asked. Nobody has checked who said it.';
+  'The history that it begins with, questions and answers, or rows of another conversation; no model is asked. Role and content are kept, without thinking. Nobody has checked who said it.';
 /** The body that creates a conversation. Each turn may override these defaults for itself. */
 export const createConversation = z.strictObject({
   id: z.optional(ownConversationId),

@@ -106,15 +106,18 @@ export function memberRange(object: string, key: string): { start: number; end: 
 
 /** @returns the JSON text of each item of an array. */
 export function itemTexts(array: string): string[] {
-  const items: string[] = [];
+  return [...eachItem(array)];
+}
+
+/** Finds the same one after the other: in a long array that takes time. */
+export function* eachItem(array: string): Generator<string> {
   let at = find(NOT_SPACE, array, array.indexOf('[') + 1);
   while (at < array.length && array[at] !== ']') {
     const end = skipValue(array, at);
-    items.push(array.slice(at, end));
+    yield array.slice(at, end);
     const next = find(NOT_SPACE, array, end);
     at = array[next] === ',' ? find(NOT_SPACE, array, next + 1) : array.length;
   }
-  return items;
 }
 
 function insertFirst(text: string, key: string, value: string, more: boolean): string {

@@ -284,7 +284,7 @@ describe('a conversation that is created with messages', () => {
     expect(stops).toBeGreaterThan(1);
   });
 
-  test('names no file of another account', async () => {
+  test('names no file of another account, and is told which to remove', async () => {
     const file = [{ id: 'file_1', kind: 'file' as const, upstream: '' }];
     const history = [
       user([
@@ -295,10 +295,17 @@ describe('a conversation that is created with messages', () => {
     ];
     await accountStub(bindings, {}, 'alice').noteMade(file);
     const refused = await create(history);
-    expect(refused.status).toBe(404);
-    expect(await errorOf(refused)).toMatchObject({ type: 'not_found_error', message: 'File not found: file_1' });
+    expect(refused.status).toBe(400);
+    expect(await errorOf(refused)).toMatchObject({
+      type: 'invalid_request_error',
+      message:
+        'This account does not have file file_1. Remove the blocks that name them, or upload the files again and name the new ids.',
+    });
     await app.settled();
     expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    // A row that does not go up names nothing.
+    const refusedRows = history.map((message) => ({ ...message, status: 'refused' }));
+    expect((await create([...refusedRows, user('Hi')], { id: 'c3' })).status).toBe(201);
     await accountStub(bindings, {}, 'dev').noteMade(file);
     expect((await create(history)).status).toBe(201);
   });

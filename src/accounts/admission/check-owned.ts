@@ -39,20 +39,25 @@ async function findOwn(request: AccountRequest, ids: readonly MadeId[]): Promise
 /**
  * Checks that everything that a request names by id belongs to the account.
  *
+ * @param refusalOf the error for those that do not
  * @returns the only upstream that has these things, to which the request must go; undefined if the request names nothing, or
  *   if there was only one upstream
- * @throws ApiError 404 for a thing that does not belong to the account, 400 for things of several upstreams
+ * @throws ApiError 404 for a thing that does not belong to the account, or `refusalOf`; 400 for things of several upstreams
  */
-export async function checkOwned(request: AccountRequest, ids: readonly MadeId[]): Promise<string | undefined> {
+export async function checkOwned(
+  request: AccountRequest,
+  ids: readonly MadeId[],
+  refusalOf: (unknown: readonly [MadeId, ...MadeId[]]) => ApiError = ([first]) => unknownMade(first),
+): Promise<string | undefined> {
   if (ids.length === 0) return undefined;
-  const missing = (found: Map<string, Belonging>) => ids.find(({ kind, id }) => !found.has(`${kind} ${id}`));
+  const missing = (found: Map<string, Belonging>) => ids.filter(({ kind, id }) => !found.has(`${kind} ${id}`));
   let found = await findOwn(request, ids);
-  if (missing(found)) {
+  if (missing(found).length > 0) {
     await pause(NOTED_AFTER_MS);
     found = await findOwn(request, ids);
   }
-  const unknown = missing(found);
-  if (unknown) throw unknownMade(unknown);
+  const [unknown, ...more] = missing(found);
+  if (unknown) throw refusalOf([unknown, ...more]);
   const [only, another] = new Set([...found.values()].map(({ upstream }) => upstream).filter((name) => name !== ''));
   if (another !== undefined) {
     throw invalidRequest(

@@ -59,23 +59,25 @@ export function checkContinuation(at: HistoryState, messages: readonly SentMessa
  * @throws ApiError 400 that says what to send instead
  */
 export function checkMessages(at: HistoryState, messages: readonly SentMessage[], first: boolean): void {
-  for (const [index, message] of messages.entries()) {
-    const path = `messages.${index}`;
-    if (message.role === 'assistant') {
-      if (!first) {
-        throw invalidRequest(
-          `${path}: this conversation keeps its history: send only what is new, or the whole history unchanged before it. An assistant message is new only in a conversation's first turn.`,
-        );
-      }
-      if (at.role === undefined && !beginsCompacted(message.content))
-        throw invalidRequest(`${path}: first message must use the "user" role`);
-      if (at.role === 'assistant')
-        throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
-      checkAnswered(at, path);
-    } else if (message.role === 'user') checkResults(at, message.content, path);
-    addToState(at, message);
-  }
+  for (const [index, message] of messages.entries()) checkMessage(at, message, `messages.${index}`, first);
   if (at.role !== 'assistant') checkAnswered(at, 'messages');
+}
+
+/** The same for one message, whose calls a later message may answer. */
+export function checkMessage(at: HistoryState, message: SentMessage, path: string, first: boolean): void {
+  if (message.role === 'assistant') {
+    if (!first) {
+      throw invalidRequest(
+        `${path}: this conversation keeps its history: send only what is new, or the whole history unchanged before it. An assistant message is new only in a conversation's first turn.`,
+      );
+    }
+    if (at.role === undefined && !beginsCompacted(message.content))
+      throw invalidRequest(`${path}: first message must use the "user" role`);
+    if (at.role === 'assistant')
+      throw invalidRequest(`${path}: two assistant messages in a row. Send one, or put a user message between them.`);
+    checkAnswered(at, path);
+  } else if (message.role === 'user') checkResults(at, message.content, path);
+  addToState(at, message);
 }
 
 /** @returns whether a content begins with the block that stands for all messages before it. */

@@ -2,6 +2,7 @@
  * Turns calls of the edge into the blocks that clients see, and back. Back for a history from elsewhere, such as an import.
  */
 
+import { atOnce, type Steps, withEach } from '../../async/in-steps.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
 import { withText } from '../../http/read-json.ts';
 import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
@@ -43,7 +44,7 @@ export function withoutEdgeBlocks<Some extends { fresh: readonly SentMessage[]; 
   all: Some,
 ): Some {
   if (!all.fresh.some(hasEdgeCall)) return all;
-  const news = replayable(all.news);
+  const news = atOnce(replaying(all.news));
   return {
     ...all,
     news,
@@ -56,7 +57,7 @@ export function withoutEdgeBlocksIn(body: JsonBody): JsonBody {
   const { messages } = body.json;
   if (!Array.isArray(messages) || !messages.some(hasEdgeCall)) return body;
   const texts = itemTexts(memberTexts(body.text).get('messages') ?? '[]');
-  const replayed = `[${replayable(texts).join(',')}]`;
+  const replayed = `[${atOnce(replaying(texts)).join(',')}]`;
   return withText(body, edit(body.text, { messages: replayed }), { ...body.json, messages: JSON.parse(replayed) });
 }
 
@@ -66,57 +67,101 @@ interface TextBlock {
   text: string;
 }
 
-/** @param texts messages as JSON texts. @returns messages as JSON texts, too */
-function replayable(texts: readonly string[]): string[] {
-  const messages = texts.map((text) => ({ text, role: parseObject(text)?.role, blocks: textBlocks(text) }));
-  const calls = new Set(
-    messages.flatMap(({ blocks }) => blocks.flatMap(({ block }) => (isEdgeCall(block) ? [asText(block.id)] : []))),
-  );
-  const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
-    type === 'mcp_tool_result' && calls.has(asText(tool_use_id));
-  // Some clients move results after the text that the model wrote about them, or into another message.
-  const results = new Map(
-    messages.flatMap(({ blocks }) => blocks.filter(isResult).map((one) => [asText(one.block.tool_use_id), one])),
-  );
-  const all: string[] = [];
+/** The messages of a history from elsewhere, read for the blocks of an edge in them. */
+class EdgeHistory {
+  readonly #calls = new Set<string>();
+  /** Some clients move results after the text that the model wrote about them, or into another message. */
+  readonly #results = new Map<string, TextBlock>();
+  readonly #all: string[] = [];
   /** The results of the last step. The user's next message begins with them. */
-  let owed: string[] = [];
-  for (const { text, role, blocks } of messages) {
-    if (owed.length > 0 && role === 'user' && hasContent(text)) {
-      const said = blocks.filter((one) => !isResult(one)).map((one) => one.text);
-      all.push(edit(text, { content: `[${[...owed, ...said].join(',')}]` }));
-      owed = [];
-    } else if (role === 'assistant' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
-      for (const step of stepsOf(blocks, isResult)) {
-        if (owed.length > 0) all.push(messageOfBlocks('user', owed));
-        all.push(
-          messageOfBlocks(
-            'assistant',
-            step.map(({ block, text }) => (isEdgeCall(block) ? callText(text) : text)),
-          ),
-        );
-        owed = step.flatMap(({ block }) =>
-          isEdgeCall(block) ? [resultText(asText(block.id), results.get(asText(block.id)))] : [],
-        );
-      }
-    } else {
-      if (owed.length > 0) all.push(messageOfBlocks('user', owed));
-      owed = [];
-      all.push(text);
+  #owed: string[] = [];
+  /** The ids of the client's own calls in that step. */
+  #open: string[] = [];
+
+  /** Notes the calls and results of a message. */
+  note(text: string): void {
+    if (!hasServed(text)) return;
+    for (const one of textBlocks(memberTexts(text))) {
+      if (isEdgeCall(one.block)) this.#calls.add(asText(one.block.id));
+      else if (one.block.type === 'mcp_tool_result') this.#results.set(asText(one.block.tool_use_id), one);
     }
   }
-  if (owed.length > 0) all.push(messageOfBlocks('user', owed));
-  return all;
+
+  /** Adds the same message as those that the API accepts. All messages have been noted before. */
+  add(text: string): void {
+    const isServed = hasServed(text);
+    if (!isServed && this.#owed.length === 0) {
+      this.#all.push(text);
+      return;
+    }
+    const members = memberTexts(text);
+    const blocks = textBlocks(members);
+    const role = members.get('role');
+    const isResult = ({ block: { type, tool_use_id } }: TextBlock) =>
+      type === 'mcp_tool_result' && this.#calls.has(asText(tool_use_id));
+    if (this.#owed.length > 0 && role === '"user"' && hasContent(members)) {
+      const said = blocks.filter((one) => !isResult(one)).map((one) => one.text);
+      this.#all.push(edit(text, { content: `[${[...this.#owed, ...said].join(',')}]` }));
+      this.#owed = [];
+    } else if (role === '"assistant"' && blocks.some((one) => isEdgeCall(one.block) || isResult(one))) {
+      for (const step of stepsOf(blocks, isResult)) this.#addStep(step);
+    } else {
+      this.#answer();
+      this.#all.push(text);
+    }
+  }
+
+  #addStep(step: readonly TextBlock[]): void {
+    this.#answer();
+    const own = step.map(({ block, text }) => (isEdgeCall(block) ? callText(text) : text));
+    this.#all.push(messageOfBlocks('assistant', own));
+    const idsOf = (isOne: (block: Json) => boolean) =>
+      step.flatMap(({ block }) => (isOne(block) ? [asText(block.id)] : []));
+    this.#owed = idsOf(isEdgeCall).map((id) => resultText(id, this.#results.get(id)));
+    this.#open = idsOf(({ type }) => type === 'tool_use');
+  }
+
+  #answer(): void {
+    if (this.#owed.length > 0) this.#all.push(messageOfBlocks('user', this.#owed));
+    this.#owed = [];
+  }
+
+  /** @returns all messages */
+  end(isWhole: boolean): string[] {
+    if (isWhole && this.#owed.length > 0) this.#owed.push(...this.#open.map((id) => resultText(id, undefined)));
+    this.#answer();
+    return this.#all;
+  }
+}
+
+/**
+ * Does in steps what `withoutEdgeBlocks` does.
+ *
+ * @param texts messages as JSON texts
+ * @param isWhole whether nothing follows them. Then calls of the client beside the last calls of the edge get an error as their
+ *   result: the API wants all results together
+ * @returns messages as JSON texts, too
+ */
+export function* replaying(texts: readonly string[], isWhole = false): Steps<string[]> {
+  const history = new EdgeHistory();
+  yield* withEach(texts, (text) => history.note(text));
+  yield* withEach(texts, (text) => history.add(text));
+  return history.end(isWhole);
+}
+
+/** @returns whether a message, as JSON, may have a block of a call or a result. Names in a text may be escaped. */
+function hasServed(text: string): boolean {
+  return text.includes('mcp_tool_') || text.includes('\\u00');
 }
 
 /** @returns whether blocks can be added to the content of a message. */
-function hasContent(message: string): boolean {
-  return /^["[]/.test(memberTexts(message).get('content') ?? '');
+function hasContent(message: ReadonlyMap<string, string>): boolean {
+  return /^["[]/.test(message.get('content') ?? '');
 }
 
 /** @returns the blocks of a message, without those that are not objects; a string is one text block */
-function textBlocks(message: string): TextBlock[] {
-  const content = memberTexts(message).get('content') ?? '[]';
+function textBlocks(message: ReadonlyMap<string, string>): TextBlock[] {
+  const content = message.get('content') ?? '[]';
   const texts = content.startsWith('"')
     ? [`{"type":"text","text":${content}}`]
     : content.startsWith('[')
@@ -165,7 +210,7 @@ function hasEdgeCall(message: unknown): boolean {
 }
 
 /** @returns whether a block is a call of the edge. A malformed block is not: the upstream judges it. */
-function isEdgeCall(block: unknown): boolean {
+export function isEdgeCall(block: unknown): boolean {
   if (!isObject(block) || block.type !== 'mcp_tool_use' || block.server_name !== EDGE) return false;
   return typeof block.id === 'string' && typeof block.name === 'string';
 }

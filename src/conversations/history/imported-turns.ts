@@ -1,49 +1,57 @@
 /** Checks and stores an imported history. It was made elsewhere, so its cost is not known. */
 
-import type { Steps } from '../../async/in-steps.ts';
+import { LONG_TEXT, type Steps, TEXTS_IN_A_STEP, withEach } from '../../async/in-steps.ts';
 import { createRequestId } from '../../http/headers/request-id.ts';
-import { itemTexts } from '../../json/edit.ts';
+import { eachItem } from '../../json/edit.ts';
 import { parseObject } from '../../json/object.ts';
 import { withoutBreakpoints } from '../storage/message-text.ts';
 import { BLANK_TURN, type TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { checkMessages, emptyHistoryState, type SentMessage } from './continuation.ts';
-import { withoutEdgeBlocks } from './edge-blocks.ts';
+import { checkMessage, checkMessages, emptyHistoryState } from './continuation.ts';
+import { replaying } from './edge-blocks.ts';
+import { dropPendingCalls, keptMessages, type LeftOut } from './kept-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
 import { IMPORTED } from './thinking.ts';
 
-/** A message, and its JSON text. */
-type ImportedMessage = SentMessage & { text: string };
+interface ImportedMessage {
+  role: string;
+  text: string;
+  /** Whether it has results of calls. */
+  follows: boolean;
+}
 
-/** How many messages are read, or stored, in a step. A long one counts as several. */
-const MESSAGES_IN_A_STEP = 500;
-const LONG_CHARACTERS = 2_000;
+/** The turns of an import, and how much of what was sent is not in them. */
+export interface Imported {
+  turns: ImportedMessage[][];
+  left: LeftOut;
+}
 
 /**
- * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer.
+ * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer. Rows of
+ * another conversation become what would go up of them, and shown answers of runs become steps again.
  *
  * @param list the JSON text of the list, which the schema of a conversation has accepted
  * @returns the messages of each turn. A turn begins with each question
  * @throws ApiError 400 that says what to send instead
  */
-export function* importing(list: string): Steps<ImportedMessage[][]> {
-  const texts = itemTexts(list);
-  const sent: SentMessage[] = [];
-  for (const text of texts) {
-    const { role, content } = parseObject(text) ?? {};
-    sent.push({ role: String(role), content });
-    if (sent.length % MESSAGES_IN_A_STEP === 0) yield text.length;
-  }
-  const { fresh, news } = withoutEdgeBlocks({ fresh: sent, news: texts });
-  checkMessages(emptyHistoryState(), fresh, true);
+export function* importing(list: string): Steps<Imported> {
+  const left: LeftOut = { thinking: 0, messages: 0, calls: 0 };
+  const texts = yield* replaying(yield* keptMessages(eachItem(list), left), true);
+  dropPendingCalls(texts, left);
   const turns: ImportedMessage[][] = [];
+  const at = emptyHistoryState();
   let before: string | undefined;
-  for (const [index, message] of fresh.entries()) {
-    if (before === undefined || (message.role !== 'assistant' && before === 'assistant')) turns.push([]);
-    turns.at(-1)?.push({ ...message, text: withoutBreakpoints(news[index] ?? '') });
-    before = message.role;
-  }
-  return turns;
+  yield* withEach(texts, (text, index) => {
+    const { role: sent, content } = parseObject(text) ?? {};
+    const role = String(sent);
+    checkMessage(at, { role, content }, `messages.${index}`, true);
+    const message = { role, text: withoutBreakpoints(text), follows: answeredTools(content).length > 0 };
+    if (before === undefined || (role !== 'assistant' && before === 'assistant')) turns.push([]);
+    turns.at(-1)?.push(message);
+    before = role;
+  });
+  checkMessages(at, [], true);
+  return { turns, left };
 }
 
 /** Stores the turns of an import in an empty conversation. @param now milliseconds since 1970 */
@@ -56,14 +64,14 @@ export function* storingImported(
   let nextMessage = 1;
   let work = 0;
   for (const messages of turns) {
-    const row = importedRow(seq, model ?? '', now, answeredTools(messages[0]?.content).length > 0);
+    const row = importedRow(seq, model ?? '', now, messages[0]?.follows ?? false);
     transcript.addTurn(row);
     for (const [index, { role, text }] of messages.entries()) {
       const id = `msg_${row.id}_${index + 1}`;
       transcript.addMessage({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
       nextMessage += 1;
-      work += 1 + text.length / LONG_CHARACTERS;
-      if (work < MESSAGES_IN_A_STEP) continue;
+      work += 1 + text.length / LONG_TEXT;
+      if (work < TEXTS_IN_A_STEP) continue;
       work = 0;
       yield text.length;
     }

@@ -33,7 +33,7 @@ export function summaryRequest(
   isBlock: boolean,
   { transcript, settings, ...options }: { transcript: Transcript; settings: Settings } & RequestOptions,
 ): { body: JsonBody; model: string } {
-  const asked = readAsked(edit(rest, { messages: '[]' }), transcript, options);
+  const asked = readAsked(edit(rest, { messages: '[]' }), transcript, settings, options);
   const { thinking, output_config } = asked.json;
   const budget = isObject(thinking) && typeof thinking.budget_tokens === 'number' ? thinking.budget_tokens : 0;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };

@@ -10,12 +10,22 @@ import type { HistoryQuery, View } from '../conversations.schema.ts';
 import { type Profile, refOf } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { withoutAddresses } from './edge-tools.ts';
+import type { LeftOut } from './kept-messages.ts';
 import { messageText, objectText, rowsBetween } from './message-json.ts';
 import { rowText, type ShownRange, shownRanges } from './shown-rows.ts';
 import { summaryWords } from './summarize.ts';
 
-/** @returns the JSON text of a conversation without its messages. @param turn the id of the running turn */
-export function describe(profile: Profile, transcript: Transcript, turn: string | undefined): string {
+/**
+ * @param turn the id of the running turn
+ * @param left how much was left out when it was created
+ * @returns the JSON text of a conversation without its messages
+ */
+export function describe(
+  profile: Profile,
+  transcript: Transcript,
+  turn: string | undefined,
+  left: LeftOut = { thinking: 0, messages: 0, calls: 0 },
+): string {
   const { frozen } = transcript;
   return objectText({
     type: '"conversation"',
@@ -41,6 +51,7 @@ export function describe(profile: Profile, transcript: Transcript, turn: string 
     cost_usd: String(toUsd(profile.cost)),
     usage: JSON.stringify({ input_tokens: profile.inputTokens, output_tokens: profile.outputTokens }),
     ...(profile.summaries ? { summaries: JSON.stringify(describedSummaries(transcript)) } : {}),
+    ...(left.thinking + left.messages + left.calls > 0 ? { dropped: JSON.stringify(left) } : {}),
   });
 }
 

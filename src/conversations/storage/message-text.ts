@@ -73,8 +73,15 @@ export function withoutThinking(message: string): string {
   if (!hasThinking(message)) return message;
   const content = memberTexts(message).get('content') ?? '';
   if (!content.startsWith('[')) return message;
-  const blocks = itemTexts(content).filter((block) => !isBound(block));
+  const { blocks } = unboundBlocks(content);
   return blocks.length === 0 ? message : edit(message, { content: `[${blocks.join(',')}]` });
+}
+
+/** @returns the blocks of a content that are no thinking, as JSON texts, and how many are thinking */
+export function unboundBlocks(content: string): { blocks: string[]; thinking: number } {
+  const all = itemTexts(content);
+  const blocks = all.filter((block) => !isBound(block));
+  return { blocks, thinking: all.length - blocks.length };
 }
 
 function isBound(block: string): boolean {

@@ -1,4 +1,4 @@
-/** Saves results as files. */
+/** Writes results as a table. */
 import type { BatchResult } from '../../client/index.ts';
 import { readLines } from '../../client/lines.ts';
 import { csvOf } from './csv.ts';
@@ -6,17 +6,6 @@ import { textOfResult } from './results.ts';
 
 const CSV_ROWS_AT_ONCE = 500;
 const HEAD = ['custom_id', 'outcome', 'text', 'stop_reason', 'input_tokens', 'output_tokens'];
-
-/** Hands a file to the browser, which saves it. */
-export function saveFile(name: string, content: Blob): void {
-  const url = URL.createObjectURL(content);
-  const link = document.createElement('a');
-  link.href = url;
-  link.download = name;
-  link.click();
-  // Once the click was worked on, the browser has the content by itself.
-  setTimeout(() => URL.revokeObjectURL(url));
-}
 
 /** @returns results, given as JSON lines, as a CSV with a row each */
 export async function resultsCsv(lines: Blob): Promise<Blob> {

@@ -9,8 +9,9 @@ import { Fault } from '../ui/fault.tsx';
 import { FilterField, Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
+import { saveFile } from '../ui/save-file.ts';
 import { Table } from '../ui/table.tsx';
-import { resultsCsv, saveFile } from './download.ts';
+import { resultsCsv } from './download.ts';
 import type { BatchResults, ResultRow } from './results.ts';
 
 const RESULTS_AT_ONCE = 50;

@@ -18,6 +18,7 @@ import {
   session,
   undoRemoval,
 } from './session/conversations.ts';
+import { exportToFile } from './session/history-file.ts';
 import { makeTitle, titleFor } from './session/titles.ts';
 
 interface ConversationItemProps {
@@ -122,6 +123,11 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
         <Toolbar label={`Actions for ${title}`}>
           <IconButton icon="edit" label={`Rename ${title}`} onClick={() => (mode.value = 'renamed')} />
           <IconButton icon="fork" label={`Fork ${title}`} onClick={() => attempt(() => fork(row.id))} />
+          <IconButton
+            icon="export"
+            label={`Export ${title}`}
+            onClick={() => attempt(() => exportToFile(row.id, title))}
+          />
           <IconButton
             icon="trash"
             label={`Delete ${title}`}

@@ -5,11 +5,13 @@ import { formatDayOf } from '../ui/format.ts';
 import { Icon, IconButton } from '../ui/icon.tsx';
 import { go } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
+import { ImportButton } from './import-button.tsx';
 import { hasMore, listed, loadAll, loadMore, removalFault } from './session/conversations.ts';
 import { titleFor } from './session/titles.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
   const wanted = useSignal('');
+  const note = useSignal<string | undefined>(undefined);
   const { fault, run } = useAction();
   const attempt = async (work: () => Promise<void>) => {
     if (!(await run(work))) announce(fault.value ?? '');
@@ -32,11 +34,18 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           <Icon name="plus" />
           New conversation
         </button>
+        <ImportButton
+          attempt={attempt}
+          onImport={(said) => {
+            note.value = said;
+          }}
+        />
         <span class="list-close">
           <IconButton icon="close" label="Close the list" onClick={onClose} />
         </span>
       </div>
       {(fault.value ?? removalFault.value) && <p class="list-fault">{fault.value ?? removalFault.value}</p>}
+      {note.value && <p class="quiet list-note">{note.value}</p>}
       <div class="list-search">
         <Icon name="search" />
         <input

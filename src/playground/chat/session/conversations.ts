@@ -62,7 +62,7 @@ export function keepListed(): () => void {
 }
 
 /** Refreshes the list after a change, here and in other windows of this browser. */
-async function tellChange(): Promise<void> {
+export async function tellChange(): Promise<void> {
   others.postMessage('changed');
   await refreshConversations();
 }

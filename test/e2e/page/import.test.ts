@@ -1,0 +1,86 @@
+import { text } from 'node:stream/consumers';
+import { describe, expect, test } from 'vitest';
+import { createClient } from '../../../src/client/index.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { answered, ask, type OpenPage, servedPage } from '../../support/page.ts';
+import { npmStart } from '../../support/start.ts';
+
+describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', () => {
+  const server = servedPage(() => npmStart(['--var', 'SIMULATOR_TTFT_MS:10']));
+  const { inPage } = server;
+
+  const list = (page: OpenPage['page']) => page.getByRole('navigation', { name: 'Conversations' });
+  const shownIn = async (page: OpenPage['page']) => {
+    const id = decodeURIComponent(new URL(page.url()).hash.split('/').at(-1) ?? '');
+    return await createClient({ baseURL: server.url }).conversations.get(id);
+  };
+
+  /** Chooses a file by the keyboard alone. */
+  const choose = async (page: OpenPage['page'], file: { name: string; mimeType: string; buffer: Buffer }) => {
+    // The page puts the keyboard at the question once it is there.
+    await page.getByText('Simulator.').waitFor();
+    const button = page.getByRole('button', { name: 'Import a conversation' });
+    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), button.press('Enter')]);
+    await chooser.setFiles(file);
+  };
+  const jsonl = (content: string, name = 'talk.jsonl') => ({
+    name,
+    mimeType: 'application/jsonl',
+    buffer: Buffer.from(content),
+  });
+
+  test('a conversation that was saved goes on as another one, with its title and system', () =>
+    inPage(async (opened) => {
+      const { page } = opened;
+      const { conversations, messages } = createClient({ baseURL: server.url });
+      const fields = { model: 'claude-haiku-5-5', max_tokens: 2_000 };
+      await conversations.create({ id: 'locks', title: 'On locks', system: 'You know locks.', ...fields });
+      const thinking = { type: 'adaptive' as const };
+      const question = { role: 'user' as const, content: 'In one sentence: what is a lock?' };
+      await messages.stream({ conversation: 'locks', thinking, messages: [question] }).text();
+      const item = list(page).getByRole('listitem').filter({ hasText: 'On locks' });
+      await item.first().hover();
+      const [download] = await Promise.all([
+        page.waitForEvent('download'),
+        item.first().getByRole('button', { name: 'Export On locks' }).click(),
+      ]);
+      expect(download.suggestedFilename()).toBe('On-locks.jsonl');
+      const saved = await text(await download.createReadStream());
+      expect(saved).toContain('"thinking"');
+      await choose(page, jsonl(saved, 'saved.jsonl'));
+      await page.getByRole('heading', { name: 'On locks' }).waitFor();
+      await list(page).getByText('Imported without 1 block of thinking').waitFor();
+      await page.getByRole('article', { name: 'You' }).getByText(question.content).waitFor();
+      expect(await shownIn(page)).toMatchObject({ title: 'On locks', system: 'You know locks.', messages: 2 });
+      await ask(page, 'And a weir?');
+      await expect.poll(() => page.getByRole('article').count()).toBe(4);
+      await answered(page);
+      expect(await opened.shifts()).toMatchObject({ value: 0 });
+    }));
+
+  test.each([
+    ['a list of messages', '[{"role":"user","content":"Hi."},{"role":"assistant","content":"Hello."}]'],
+    ['a page of rows', '{"data":[{"role":"user","content":"Hi."},{"role":"assistant","content":"Hello."}]}'],
+    ['lines of messages', '{"role":"user","content":"Hi."}\n{"role":"assistant","content":"Hello."}\n'],
+  ])('%s is a conversation with the name of its file', (_, content) =>
+    inPage(async ({ page }) => {
+      await choose(page, jsonl(content, 'greetings.json'));
+      await page.getByRole('heading', { name: 'greetings' }).waitFor();
+      await page.getByRole('article').getByText('Hello.').waitFor();
+    }),
+  );
+
+  test.each([
+    ['nothing', '', 'This file is empty.'],
+    ['no JSON', 'Dear Ada,\n', 'Line 1 of this file is not a JSON object.'],
+    ['half an export', '{"type":"conversation","title":null}\n{"role":"user","content":"Hi."}\n', 'broke off'],
+  ])('a file with %s is refused in words, and the next one is taken', (_, content, said) =>
+    inPage(async ({ page }) => {
+      await choose(page, jsonl(content));
+      await list(page).getByText(said).waitFor();
+      await choose(page, jsonl('[{"role":"user","content":"Hi."}]', 'right.json'));
+      await page.getByRole('heading', { name: 'right' }).waitFor();
+      expect(await list(page).getByText(said).count()).toBe(0);
+    }),
+  );
+});

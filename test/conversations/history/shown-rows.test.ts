@@ -1,6 +1,6 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
-import type { Conversation } from '../../../src/client/requests.ts';
+import type { ConversationSummary } from '../../../src/client/requests.ts';
 import type { HistoryQuery } from '../../../src/conversations/conversations.schema.ts';
 import { summaryMessage } from '../../../src/conversations/history/summarize.ts';
 import { describe as describeOne } from '../../../src/conversations/history/views.ts';
@@ -166,7 +166,7 @@ describe('the history as clients see it', () => {
           });
         transcript.save(profile);
       });
-      return (JSON.parse(describeOne(profile, transcript, undefined)) as Required<Pick<Conversation, 'summaries'>>)
+      return (JSON.parse(describeOne(profile, transcript, undefined)) as { summaries: ConversationSummary[] })
         .summaries;
     });
     expect(summaries.map(({ until }) => until)).toEqual(ends.map(({ id }) => id));

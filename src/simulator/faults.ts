@@ -20,7 +20,9 @@ import { putLast } from './store/recent.ts';
  * | `malformed=2` | the data of the nth event (from 1) is broken JSON |
  * | `split=7`, `split=random` | no chunk of the body is longer than so many bytes; 1 to 16, other for each chunk |
  * | `flush` | each event is a chunk of its own, and the next comes in a later turn of the event loop |
- * | `stop-reason=refusal` | ends the answer so: `refusal`, `pause_turn`, `model_context_window_exceeded`, `max_tokens` (all cut it in the middle), `end_turn` |
+ * | `stop-reason=refusal` | ends the answer so: `refusal`, `pause_turn`, `model_context_window_exceeded`, `max_tokens` (all cut it in the middle), `end_turn`; a summary then does not come |
+ * | `compaction=unavailable` | answers 529 `compaction_unavailable` where a summary is asked for or sent back; `retry-after` and the others as with `status` |
+ * | `compaction=null`, `compaction=delta` | the summary that was asked for fails (`content: null`); is streamed as a delta |
  * | `batch-ms=2000` | how long all items of this new batch take, in place of the simulator's setting |
  * | `downloadable` | the uploaded file can be read again, as if a tool had made it |
  * | `answer=hello%20there` | answers exactly this percent-encoded text; `answer=` answers nothing |
@@ -83,6 +85,7 @@ const READERS = {
   split: (name: string, value: string) => (value === 'random' ? value : whole(name, value, 1)),
   flush: flag,
   'stop-reason': (name: string, value: string) => oneOf(name, value, FORCIBLE_STOP_REASONS),
+  compaction: (name: string, value: string) => oneOf(name, value, ['unavailable', 'null', 'delta']),
   'batch-ms': whole,
   downloadable: flag,
   answer: decoded,
@@ -142,11 +145,21 @@ const MESSAGES = new Map<number, string>([
 export function statusFault(faults: Faults): ApiError | undefined {
   const { status } = faults;
   if (status === undefined) return undefined;
+  return new ApiError(status, MESSAGES.get(status) ?? `Status ${status} (simulated).`, retryHeaders(faults));
+}
+
+/** @returns the error of a summary that cannot be made or read just now */
+export function compactionUnavailable(faults: Faults): ApiError {
+  const message = 'The compaction could not be completed (simulated). Retry the request.';
+  return new ApiError(529, message, retryHeaders(faults), { error_code: 'compaction_unavailable' });
+}
+
+function retryHeaders(faults: Faults): Record<string, string> {
   const headers = {
     'retry-after': faults['retry-after'],
     'retry-after-ms': faults['retry-after-ms'],
     'x-should-retry': faults['should-retry'],
   };
   const given = Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined);
-  return new ApiError(status, MESSAGES.get(status) ?? `Status ${status} (simulated).`, Object.fromEntries(given));
+  return Object.fromEntries(given);
 }

@@ -1,14 +1,16 @@
 import { composeMessage, judgeMessage } from './answer/compose-message.ts';
-import { type AnsweredMessage, messageBody, messageEvents } from './answer/message-events.ts';
+import { messageBody, messageEvents } from './answer/message-events.ts';
+import type { AnsweredMessage } from './answer/message-usage.ts';
 import { BatchesApi } from './batches/batches-api.ts';
 import { type BodyPart, bodyStream, chunkStream } from './body-stream.ts';
-import { FaultCounter, type Faults, readFaults, statusFault } from './faults.ts';
+import { compactionUnavailable, FaultCounter, type Faults, readFaults, statusFault } from './faults.ts';
 import { FilesApi } from './files/files-api.ts';
 import { pause } from './pause.ts';
 import { promptBlocks, promptTokens } from './prompt/prompt-blocks.ts';
 import { PromptCache, placeBreakpoints } from './prompt/prompt-cache.ts';
 import { type Digest, digest, hex, identifier, type Random, randomFrom } from './random/digest.ts';
 import { RateLimits } from './rate-limits.ts';
+import { summaryIn } from './request/compaction-blocks.ts';
 import { ApiError, invalid } from './request/errors.ts';
 import type { JsonObject } from './request/json.ts';
 import { type Judgement, readCountRequest } from './request/message-params.ts';
@@ -68,6 +70,8 @@ function protocolOf(headers: Headers): Protocol {
     version,
     beta: betas.trim() !== '',
     tellsMismatches: betas.includes('thinking-binding-controls'),
+    compacts: betas.includes('compact-2026-09-04'),
+    compactsByItself: betas.includes('compact-2026-01-12'),
     profile: headers.get('anthropic-user-profile-id') ?? undefined,
   };
 }
@@ -207,8 +211,12 @@ class SimulatedApi {
   async #message(body: JsonObject, judgement: Judgement, nonce: Digest, call: Call): Promise<Response> {
     const judged = judgeMessage(body, judgement, this.#cache, call.account);
     const { request, plan, input } = judged;
-    const { answer: text, 'stop-reason': stopReason } = call.faults;
-    const { message, identity } = composeMessage(body, judged, { seed: this.#seed, nonce, text, stopReason });
+    const { answer: text, 'stop-reason': stopReason, compaction: fault } = call.faults;
+    const compacts = request.compaction !== undefined || summaryIn(request.messages) !== undefined;
+    if (fault === 'unavailable' && compacts) throw compactionUnavailable(call.faults);
+    const compaction = fault === 'unavailable' ? undefined : fault;
+    const composing = { seed: this.#seed, nonce, text, stopReason, compaction };
+    const { message, identity } = composeMessage(body, judged, composing);
     const { answer } = message;
     const limits = this.#rates.count(call.account, input - plan.usage.read, answer.outputTokens, call.startedAt);
     const pace = {

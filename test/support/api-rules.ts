@@ -33,8 +33,51 @@ const USER_ONLY = new Set<string>(['tool_result', 'image', 'search_result']);
 const ASSISTANT_ONLY = new Set<string>(['tool_use', 'server_tool_use', 'thinking', 'redacted_thinking']);
 const LONE_SURROGATE = /[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/;
 
+const SUMMARY_KEYS = new Set(['type', 'content', 'encrypted_content', 'signature', 'tool_changes', 'cache_control']);
+
+/** A summary as it is sent back; the SDK has its type among its betas. */
+type Summary = Anthropic.Beta.Messages.BetaCompactionBlockParam;
+
+/** Where summaries with content stand. One without content failed, and is nothing to the API. */
+function summariesIn(messages: readonly Message[]): { summary: Summary; role: string; at: string }[] {
+  return messages.flatMap((message, index) =>
+    (blocksOf(message) as (Block | Summary)[]).flatMap((block, within) =>
+      block.type === 'compaction' && (block.content ?? null) !== null
+        ? [{ summary: block, role: message.role, at: `${index}.${within}` }]
+        : [],
+    ),
+  );
+}
+
+/**
+ * Tells whether the summaries that messages carry are as the API returned them, but for cache breakpoints.
+ *
+ * @param returned the blocks of the API's answers
+ */
+export function isVerbatim(messages: readonly unknown[], returned: readonly object[]): boolean {
+  const written = (block: object) => JSON.stringify(Object.entries({ ...block, cache_control: undefined }).sort());
+  const known = new Set(returned.map(written));
+  return summariesIn(messages as Message[]).every(({ summary }) => known.has(written(summary)));
+}
+
 const RULES: Readonly<Record<string, Rule>> = {
-  'the first message is the user’s': (messages) => (messages[0]?.role === 'assistant' ? 'assistant first' : undefined),
+  'the first message is the user’s, or begins with a summary': (messages) =>
+    messages[0]?.role === 'assistant' && summariesIn(messages)[0]?.at !== '0.0' ? 'assistant first' : undefined,
+  'there is at most one summary with content, first of all, and not in a system message': (messages) => {
+    const [first, ...others] = summariesIn(messages);
+    if (others.length > 0) return `summaries at ${first?.at} and ${others.map(({ at }) => at).join()}`;
+    if (first?.role === 'system') return 'a summary in a system message';
+    return first === undefined || first.at === '0.0' ? undefined : `a summary at ${first.at}`;
+  },
+  'a summary has its text, its signature, and no more than the API sent': (messages) => {
+    for (const { summary, at } of summariesIn(messages)) {
+      if (summary.content === '') return `an empty summary at ${at}`;
+      if (!summary.signature) return `a summary without a signature at ${at}`;
+      const extra = Object.keys(summary).find((name) => !SUMMARY_KEYS.has(name));
+      if (extra !== undefined) return `${extra} in the summary at ${at}`;
+    }
+    return undefined;
+  },
   'no message but a last assistant one is empty': (messages) => {
     const at = messages.findIndex(
       (message, index) =>

@@ -11,6 +11,8 @@ export interface Delta {
 /** A block of an answer: its start in a stream, its deltas, and its final form. */
 export interface AnswerBlock {
   start: JsonObject;
+  /** The tokens that its start took, where it has all of the block. Default 0. */
+  startTokens?: number;
   deltas: Delta[];
   final: JsonObject;
 }

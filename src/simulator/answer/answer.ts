@@ -20,7 +20,7 @@ export const FORCIBLE_STOP_REASONS = [
   'end_turn',
 ] as const;
 
-type StopReason = (typeof FORCIBLE_STOP_REASONS)[number] | 'stop_sequence' | 'tool_use';
+export type StopReason = (typeof FORCIBLE_STOP_REASONS)[number] | 'stop_sequence' | 'tool_use' | 'compaction';
 
 /** An answer, before it becomes JSON or events. */
 export interface Answer {
@@ -45,6 +45,8 @@ export interface AnswerConditions {
   /** The exact text of the answer, in place of the simulator's own. */
   text: string | undefined;
   stopReason: (typeof FORCIBLE_STOP_REASONS)[number] | undefined;
+  /** How a summary comes: failed, or in a delta of its own. Default: signed, and whole in its block's start. */
+  compaction?: 'null' | 'delta' | undefined;
 }
 
 // Texts of the API's documentation, which make it refuse or hide its thinking.
@@ -53,7 +55,7 @@ export const REFUSAL_TRIGGER =
 export const REDACTED_THINKING_TRIGGER =
   'ANTHROPIC_MAGIC_STRING_TRIGGER_REDACTED_THINKING_46C9A13E193C177646C7398A98432ECCCE4C1253D5E2D82641AC0E52CC2876CB';
 
-const REFUSAL_DETAILS: JsonObject = { type: 'refusal', category: null, explanation: null };
+export const REFUSAL_DETAILS: JsonObject = { type: 'refusal', category: null, explanation: null };
 
 class Composer {
   readonly #request: MessageRequest;

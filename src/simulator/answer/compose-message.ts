@@ -6,7 +6,8 @@ import type { JsonObject } from '../request/json.ts';
 import { type Judgement, readMessageRequest } from '../request/message-params.ts';
 import type { MessageRequest } from '../request/message-request.ts';
 import { type AnswerConditions, answerTo } from './answer.ts';
-import type { AnsweredMessage } from './message-events.ts';
+import { compactionAnswer, summarizationTokens } from './compact.ts';
+import type { AnsweredMessage } from './message-usage.ts';
 
 /** A request that the API would accept, and what the cache does with its prompt. */
 export interface JudgedMessage {
@@ -15,6 +16,8 @@ export interface JudgedMessage {
   /** Tokens of the prompt. */
   input: number;
 }
+
+const NO_CALL: CachePlan = { usage: { uncached: 0, read: 0, written5m: 0, written1h: 0 }, commit: () => undefined };
 
 /**
  * Judges a body of `/v1/messages`, and finds what its prompt reads from the cache.
@@ -37,11 +40,17 @@ export function judgeMessage(
     throw invalid(`prompt is too long: ${input} tokens > ${model.max_input_tokens} maximum`);
   }
   const owner = digest(`${account}:${model.id}`);
-  return { request, input, plan: cache.plan(blocks, owner, model.minimum_cacheable_tokens, judgement.now) };
+  const plan = cache.plan(blocks, owner, model.minimum_cacheable_tokens, judgement.now);
+  if (request.compaction === undefined) return { request, input, plan };
+  const asking = summarizationTokens(request.compaction);
+  const usage = { ...plan.usage, uncached: plan.usage.uncached + asking };
+  // Without room for its own prompt the API makes no call, so there is nothing to bill or to cache.
+  const called = input + asking < model.max_input_tokens ? { ...plan, usage } : NO_CALL;
+  return { request, input: input + asking, plan: called };
 }
 
 /** What an answer depends on, besides what was judged. */
-export type Composing = Pick<AnswerConditions, 'seed' | 'nonce' | 'text' | 'stopReason'>;
+export type Composing = Pick<AnswerConditions, 'seed' | 'nonce' | 'text' | 'stopReason' | 'compaction'>;
 
 /**
  * Writes the answer to a judged body.
@@ -57,7 +66,10 @@ export function composeMessage(
   const { stream: _, ...asked } = body;
   const identity = digest(JSON.stringify(asked), seed);
   const windowLeft = request.model.max_input_tokens - input;
-  const answer = answerTo(request, { ...composing, windowLeft, identity });
+  const conditions = { ...composing, windowLeft, identity };
+  const { compaction } = request;
+  const answer =
+    compaction === undefined ? answerTo(request, conditions) : compactionAnswer(request, compaction, conditions);
   const message = { id: identifier('msg_', digest('message', nonce)), request, answer, cache: plan.usage };
   return { message, identity };
 }

@@ -1,53 +1,12 @@
-import type { CacheUsage } from '../prompt/prompt-cache.ts';
 import type { JsonObject } from '../request/json.ts';
-import type { MessageRequest } from '../request/message-request.ts';
 import { safeguardResults } from '../request/safeguards.ts';
-import type { Answer } from './answer.ts';
-
-/** An answer with what both of its forms, message and events, are written from. */
-export interface AnsweredMessage {
-  id: string;
-  request: MessageRequest;
-  answer: Answer;
-  cache: CacheUsage;
-  /** The service tier that its usage names. Default: `standard`. */
-  tier?: 'standard' | 'batch' | undefined;
-}
+import { type AnsweredMessage, usageAtEnd, usageAtStart, wholeUsage } from './message-usage.ts';
 
 /** A server-sent event; `tokens` is the number of tokens in it. */
 export interface MessageEvent {
   name: string;
   data: JsonObject;
   tokens: number;
-}
-
-function inputUsage({ cache }: AnsweredMessage): JsonObject {
-  return {
-    input_tokens: cache.uncached,
-    cache_creation_input_tokens: cache.written5m + cache.written1h,
-    cache_read_input_tokens: cache.read,
-  };
-}
-
-function usage(message: AnsweredMessage, output: JsonObject): JsonObject {
-  const { cache, request, tier = 'standard' } = message;
-  return {
-    ...inputUsage(message),
-    cache_creation: { ephemeral_5m_input_tokens: cache.written5m, ephemeral_1h_input_tokens: cache.written1h },
-    ...output,
-    service_tier: tier,
-    inference_geo: request.inferenceGeo ?? 'global',
-    ...(request.speed === undefined ? {} : { speed: request.speed }),
-  };
-}
-
-function outputUsage({ answer }: AnsweredMessage): JsonObject {
-  const { outputTokens, thinkingTokens, webSearches } = answer;
-  return {
-    output_tokens: outputTokens,
-    output_tokens_details: { thinking_tokens: thinkingTokens },
-    server_tool_use: webSearches === 0 ? null : { web_search_requests: webSearches, web_fetch_requests: 0 },
-  };
 }
 
 function envelope({ id, request }: AnsweredMessage, rest: JsonObject): JsonObject {
@@ -78,7 +37,7 @@ export function messageBody(message: AnsweredMessage): JsonObject {
     diagnostics: null,
     ...transformed(message),
     ...safeguarded(message),
-    usage: usage(message, outputUsage(message)),
+    usage: wholeUsage(message),
   });
 }
 
@@ -90,11 +49,6 @@ export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent
     data: { type: name, ...data },
     tokens,
   });
-  const soFar = {
-    output_tokens: Math.min(1, outputTokens),
-    output_tokens_details: { thinking_tokens: 0 },
-    server_tool_use: null,
-  };
   yield event('message_start', {
     message: envelope(message, {
       content: [],
@@ -104,16 +58,16 @@ export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent
       stop_details: null,
       diagnostics: null,
       ...transformed(message),
-      usage: usage(message, soFar),
+      usage: usageAtStart(message),
     }),
   });
-  for (const [index, { start, deltas }] of blocks.entries()) {
-    yield event('content_block_start', { index, content_block: start });
+  for (const [index, { start, startTokens, deltas }] of blocks.entries()) {
+    yield event('content_block_start', { index, content_block: start }, startTokens);
     if (index === 0) yield event('ping', {});
     for (const { delta, tokens } of deltas) yield event('content_block_delta', { index, delta }, tokens);
     yield event('content_block_stop', { index });
   }
-  yield event('message_delta', {
+  const end = {
     delta: {
       stop_reason: stopReason,
       stop_sequence: stopSequence,
@@ -121,7 +75,10 @@ export function* messageEvents(message: AnsweredMessage): Generator<MessageEvent
       container: null,
       ...safeguarded(message),
     },
-    usage: { ...inputUsage(message), ...outputUsage(message) },
-  });
+    usage: usageAtEnd(message),
+  };
+  // A summary that could not be written took its time, too.
+  const unseen = message.request.compaction !== undefined && blocks.length === 0 ? outputTokens : 0;
+  yield event('message_delta', end, unseen);
   yield event('message_stop', {});
 }

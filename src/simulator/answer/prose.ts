@@ -1,4 +1,5 @@
 import type { Random } from '../random/digest.ts';
+import { closestSentence } from '../text/sentences.ts';
 import { excerpt } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
@@ -87,9 +88,17 @@ function reaction({ text, turns, toolResults }: WhatWasSaid): string {
   return turns > 1 ? `In turn ${turns} you ${verb} ${quoted(subject)}` : `You ${verb} ${quoted(subject)}`;
 }
 
-function observations({ system, images, documents, turns }: WhatWasSaid, toolCount: number): string[] {
+/** Tells that there is a summary, and quotes the sentence of it that is closest to the question. */
+function recalled(summary: string, asked: string): string {
+  const told = `A summary of ${count(wordCount(summary), 'word')} stands for what was said before`;
+  const sentence = closestSentence(summary, asked);
+  return sentence === undefined ? `${told}.` : `${told}: ${quoted(excerpt(sentence, 300))}`;
+}
+
+function observations({ text, system, images, documents, turns, summary }: WhatWasSaid, toolCount: number): string[] {
   const seen: string[] = [];
   if (turns > 1) seen.push(`The conversation has come to ${count(turns, 'turn')} of yours, and all of it was sent.`);
+  if (summary !== '') seen.push(recalled(summary, text));
   if (system !== '') seen.push(`There is a system prompt of ${count(wordCount(system), 'word')}.`);
   if (images.length > 0) seen.push(`I see ${count(images.length, 'image')}: ${images.join(', ')}.`);
   if (documents.length > 0) seen.push(`With it came ${count(documents.length, 'document')}: ${documents.join(', ')}.`);

@@ -1,4 +1,5 @@
 import { pdfPages } from '../prompt/prompt-blocks.ts';
+import { summaryIn } from '../request/compaction-blocks.ts';
 import { textOf } from '../request/content-blocks.ts';
 import { sizeOfImage } from '../request/image-size.ts';
 import { asText, isObject, type JsonObject } from '../request/json.ts';
@@ -23,6 +24,8 @@ export interface WhatWasSaid {
   toolResults: ToolResult[];
   /** The server tool calls of a paused turn that have no result yet. */
   openServerTools: JsonObject[];
+  /** The summary that stands for what was said before; empty without one. */
+  summary: string;
 }
 
 interface ToolResult {
@@ -92,6 +95,7 @@ function openServerTools(messages: readonly RequestMessage[]): JsonObject[] {
 
 /** Reads the parts of a request that the answer depends on. */
 export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
+  const summary = summaryIn(messages);
   const turn = lastUserTurn(messages);
   const ofUser = messages.filter(({ role }) => role === 'user');
   const textIn = (blocks: JsonObject[]): string =>
@@ -113,5 +117,6 @@ export function whatWasSaid({ messages, system }: MessageRequest): WhatWasSaid {
       .map(describeDocument),
     toolResults: toolResults(turn, messages),
     openServerTools: openServerTools(messages),
+    summary: summary === undefined ? '' : textOf(summary),
   };
 }

@@ -79,6 +79,8 @@ function blockTokens(block: JsonObject): number {
     }
     case 'thinking':
       return textTokens(block.thinking);
+    case 'compaction':
+      return textTokens(block.content);
     case 'redacted_thinking':
       return textTokens(block.data);
     case 'tool_use':

@@ -29,6 +29,12 @@ export function hex(value: Digest): string {
   return value.map((word) => word.toString(16).padStart(8, '0')).join('');
 }
 
+/** Reads a digest that `hex` has written. */
+export function digestFrom(written: string): Digest {
+  const word = (at: number): number => Number.parseInt(written.slice(at, at + 8), 16) >>> 0;
+  return [word(0), word(8), word(16), word(24)];
+}
+
 /** A source of numbers in [0, 1) that are the same for the same digest. */
 export type Random = () => number;
 

@@ -1,3 +1,4 @@
+import { checkCompactionBlock } from './compaction-blocks.ts';
 import { invalid } from './errors.ts';
 import {
   listed,
@@ -153,12 +154,14 @@ function checkToolName(value: Json | undefined, path: string): void {
 function checkBlock(block: JsonObject, path: string, protocol: Protocol): void {
   const { type } = block;
   // A block of an unknown type may belong to a beta; one without a type belongs to nothing.
-  const isOpen = protocol.beta && typeof type === 'string';
+  const isCompaction = type === 'compaction' && (protocol.compacts || protocol.compactsByItself);
+  const isOpen = protocol.beta && typeof type === 'string' && (isCompaction || type !== 'compaction');
   const known = isOpen && !KNOWN_TYPES.includes(type) ? '' : requiredTag(block, KNOWN_TYPES, path);
   const at = `${path}.${type}`;
   const own = MEMBERS[known];
   if (own !== undefined && !protocol.beta) refuseExtras(block, new Set(['type', ...Object.keys(own)]), at);
   cacheLifetime(block.cache_control, `${at}.cache_control`);
+  if (isCompaction) checkCompactionBlock(block, at, protocol);
   for (const [name, check] of Object.entries(own ?? (known === 'server_tool_use' ? CALL : {}))) {
     check(member(block, name), `${at}.${name}`, protocol);
   }

@@ -1,5 +1,6 @@
-import { type Digest, digest, hex } from '../random/digest.ts';
+import { type Digest, digest, digestFrom, hex } from '../random/digest.ts';
 import { type Binding, mismatchOf } from '../random/signatures.ts';
+import { isOutsideTurns, signedSummary, summaryIn } from './compaction-blocks.ts';
 import { checkRoleOfBlock, textOf } from './content-blocks.ts';
 import { invalid } from './errors.ts';
 import { asText, type JsonObject, member } from './json.ts';
@@ -27,12 +28,18 @@ function idOf(block: JsonObject, name: 'id' | 'tool_use_id'): string {
   return asText(member(block, name));
 }
 
-/** Groups messages into turns. A system message neither makes a turn nor divides one. */
+/**
+ * Groups messages into turns. A system message neither makes a turn nor divides one, nor does one that has only a signed summary:
+ * the conversation goes on behind it as it did behind what it stands for.
+ */
 function turnsOf(messages: readonly RequestMessage[]): Turn[] {
   const turns: Turn[] = [];
   for (const [message, { role, blocks }] of messages.entries()) {
     if (role === 'system') continue;
-    const located = blocks.map((block, index) => ({ block, message, path: `messages.${message}.content.${index}` }));
+    const located = blocks
+      .map((block, index) => ({ block, message, path: `messages.${message}.content.${index}` }))
+      .filter(({ block }) => !isOutsideTurns(block));
+    if (located.length === 0 && blocks.length > 0) continue;
     const last = turns.at(-1);
     if (last?.role === role) last.blocks.push(...located);
     else turns.push({ role, blocks: located });
@@ -43,7 +50,7 @@ function turnsOf(messages: readonly RequestMessage[]): Turn[] {
 function checkEmptiness(messages: readonly RequestMessage[]): void {
   const first = messages[0];
   // A compaction block stands for all messages before it.
-  if (first?.role === 'assistant' && first.blocks[0]?.type !== 'compaction')
+  if (first?.role === 'assistant' && summaryIn(messages) === undefined)
     throw invalid('messages: first message must use the "user" role');
   for (const [index, { role, blocks, configures }] of messages.entries()) {
     if (blocks.length > 0 || configures || (role === 'assistant' && index === messages.length - 1)) continue;
@@ -137,16 +144,18 @@ function checkServerTools(turn: Turn, isLast: boolean): void {
 /**
  * Checks that thinking comes back unaltered and where it was made.
  *
+ * @param prefixes the digests of the conversation before it
  * @param onMismatch what becomes of thinking after another conversation; undefined leaves it where it is
  * @returns the blocks that were made elsewhere, with what is told about them
  */
 function checkBindings(
   turn: Turn,
-  binding: Binding,
+  prefixes: readonly string[],
+  bound: Pick<Binding, 'model' | 'user'>,
   { onMismatch, seed }: { onMismatch: 'error' | 'drop_block' | undefined; seed: Digest },
 ): [JsonObject, Transformation][] {
   return turn.blocks.flatMap(({ block, path }): [JsonObject, Transformation][] => {
-    const mismatch = isThinking(block) ? mismatchOf(block, binding, seed) : undefined;
+    const mismatch = isThinking(block) ? mismatchOf(block, bound, prefixes, seed) : undefined;
     if (mismatch === undefined) return [];
     if (mismatch === 'altered') {
       const sealed = block.type === 'thinking' ? 'signature' : 'data';
@@ -190,6 +199,8 @@ interface ConversationJudgement {
   protocol: Protocol;
   /** The seed of signatures. */
   seed: Digest;
+  /** Whether a summary of it was asked for, so that thinking may follow it even if it has none itself. */
+  compacts?: boolean | undefined;
 }
 
 /** A valid conversation: how the answer thinks, what that is bound to, and the blocks that were made elsewhere. */
@@ -197,6 +208,21 @@ interface CheckedConversation {
   thinking: Thinking;
   binding: Binding;
   mismatches: ReadonlyMap<JsonObject, Transformation>;
+  /** The digests of the whole conversation: thinking that is made right behind it is bound to one of them. */
+  prefixes: string[];
+}
+
+/** How many compactions thinking may outlive. More would make signatures long, and requests slow to check. */
+const MOST_PREFIXES = 16;
+
+/**
+ * Finds the digests that a conversation starts from. Behind a signed summary the first is its own: what is thought there is
+ * bound to it. The others are those of the conversations that it stands for, so that thinking which follows them stays valid.
+ */
+function startOf(messages: readonly RequestMessage[], seed: Digest): Digest[] {
+  const summary = signedSummary(messages, seed);
+  if (summary === undefined) return [digest('')];
+  return [digest(`compaction:${summary.signature}`), ...summary.prefixes.map(digestFrom)];
 }
 
 /**
@@ -205,8 +231,9 @@ interface CheckedConversation {
  */
 export function checkConversation(
   messages: readonly RequestMessage[],
-  { thinking, protocol, seed, model, user }: ConversationJudgement,
+  { thinking, protocol, seed, model, user, compacts = false }: ConversationJudgement,
 ): CheckedConversation {
+  let before = startOf(messages, seed);
   checkEmptiness(messages);
   for (const [index, { role, blocks }] of messages.entries()) {
     for (const [at, block] of blocks.entries()) {
@@ -217,28 +244,32 @@ export function checkConversation(
   const turns = turnsOf(messages);
   const seen = new Set<string>();
   const isThoughtful =
-    thinking.type !== 'disabled' || turns.some(({ blocks }) => blocks.some((one) => isThinking(one.block)));
+    compacts || thinking.type !== 'disabled' || turns.some(({ blocks }) => blocks.some((one) => isThinking(one.block)));
   // As with the API, not every request is checked.
   const inherent = model.checks_thinking === false ? undefined : 'error';
   const onMismatch = thinking.type === 'disabled' ? undefined : (thinking.onMismatch ?? inherent);
   const bound = { model: model.id, user };
-  let before = digest('');
   const mismatches: [JsonObject, Transformation][] = [];
+  let prefix: string | undefined;
   for (const [index, turn] of turns.entries()) {
     if (turn.role === 'user') checkToolResults(turn, turns[index - 1]);
     else {
       checkToolUses(turn, turns[index + 1], seen);
       checkServerTools(turn, index === turns.length - 1);
-      mismatches.push(...checkBindings(turn, { prefix: hex(before), ...bound }, { onMismatch, seed }));
+      const here = before.map(hex);
+      mismatches.push(...checkBindings(turn, here, bound, { onMismatch, seed }));
       // The answer continues it.
-      if (index === turns.length - 1) break;
+      if (index === turns.length - 1) [prefix] = here;
     }
-    if (isThoughtful) before = digestAfter(turn, before);
+    if (isThoughtful) before = before.map((one) => digestAfter(turn, one));
   }
+  const prefixes = before.map(hex);
   const isOff = thinking.type === 'enabled' && lostThinking(turns);
   return {
     thinking: isOff ? { type: 'disabled' } : thinking,
-    binding: { prefix: hex(before), ...bound },
+    binding: { prefix: prefix ?? prefixes[0] ?? '', ...bound },
     mismatches: new Map(mismatches),
+    // A model that does not check thinking does not say where it may stand.
+    prefixes: inherent === undefined ? [] : prefixes.slice(0, MOST_PREFIXES),
   };
 }

@@ -1,4 +1,6 @@
 import type { Digest } from '../random/digest.ts';
+import { summaryIn } from './compaction-blocks.ts';
+import { checkBesideSummary, checkSummarizable, readCompaction } from './compaction-params.ts';
 import { cacheLifetime, contentBlocks } from './content-blocks.ts';
 import { checkConversation } from './conversation-rules.ts';
 import { ApiError, invalid } from './errors.ts';
@@ -18,6 +20,7 @@ import { asText, isObject, type JsonObject, member } from './json.ts';
 import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
+import { toolChanges } from './tool-changes.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
 
 const COUNT_KEYS =
@@ -217,6 +220,7 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
   const id = requiredString(body.model, 'model');
   const maxTokens = requiredInteger(body.max_tokens, 'max_tokens', 0);
   checkThread(body);
+  const asksForSummary = readCompaction(body, protocol);
   const prompt = readPrompt(body, protocol);
   const { thinking } = prompt;
   const stream = optionalBoolean(body.stream, 'stream') ?? false;
@@ -241,10 +245,14 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
     );
   }
   const choice = toolChoice(body.tool_choice, prompt.tools, thinking);
-  const bound = { thinking, protocol, seed, model, user: endUserOf(body, protocol) };
-  const { mismatches, ...checked } = checkConversation(prompt.messages, bound);
+  const compacts = asksForSummary !== undefined;
+  if (compacts) checkSummarizable(prompt.messages);
+  checkBesideSummary(body, compacts, typeof summaryIn(prompt.messages)?.signature === 'string');
+  const bound = { thinking, protocol, seed, model, user: endUserOf(body, protocol), compacts };
+  const { mismatches, prefixes, ...checked } = checkConversation(prompt.messages, bound);
+  const compaction = asksForSummary && { ...asksForSummary, prefixes, toolChanges: toolChanges(prompt) };
   const messages = shownMessages(prompt.messages, mismatches);
   const transformations = protocol.tellsMismatches ? [...mismatches.values()] : undefined;
   const asked = { model, maxTokens, stream, stopSequences, toolChoice: choice, safeguards, speed, inferenceGeo };
-  return { ...prompt, ...asked, messages, ...checked, transformations };
+  return { ...prompt, ...asked, messages, ...checked, transformations, compaction };
 }

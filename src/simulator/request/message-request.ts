@@ -12,6 +12,10 @@ export interface Protocol {
   beta: boolean;
   /** Whether answers say which thinking was made elsewhere, which a beta brings. */
   tellsMismatches: boolean;
+  /** Whether summaries may be asked for and sent back, which a beta brings. */
+  compacts: boolean;
+  /** Whether the API may summarize by itself, which an older beta brings: its blocks have no signature. */
+  compactsByItself: boolean;
   /** The end user's profile, if a header names it. */
   profile: string | undefined;
 }
@@ -59,6 +63,16 @@ export interface Prompt {
   automaticCaching: CacheLifetime | undefined;
 }
 
+/** A summary that was asked for. */
+export interface Compaction {
+  /** What replaces the API's own summarization prompt. */
+  instructions: string | undefined;
+  /** The digests that the summarized conversation ends with: thinking made after it is bound to one of them. */
+  prefixes: readonly string[];
+  /** What leads from the request's tools to those at the end of the conversation. */
+  toolChanges: JsonObject[];
+}
+
 /** A request to `/v1/messages` that has been found valid. */
 export interface MessageRequest extends Prompt {
   model: SimulatedModel;
@@ -76,4 +90,6 @@ export interface MessageRequest extends Prompt {
   binding: Binding;
   /** Which thinking of the request was made elsewhere; undefined if the answer does not tell. */
   transformations: Transformation[] | undefined;
+  /** What the answer's summary is to be, for a request that asks for one. */
+  compaction: Compaction | undefined;
 }

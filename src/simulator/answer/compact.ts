@@ -1,0 +1,86 @@
+import { sealSummary } from '../random/signatures.ts';
+import { sortedJson } from '../request/compaction-blocks.ts';
+import { textOf } from '../request/content-blocks.ts';
+import type { JsonObject } from '../request/json.ts';
+import type { Compaction, MessageRequest } from '../request/message-request.ts';
+import { countTokens } from '../text/tokens.ts';
+import { type Answer, type AnswerConditions, REFUSAL_DETAILS, REFUSAL_TRIGGER, type StopReason } from './answer.ts';
+import type { AnswerBlock } from './answer-blocks.ts';
+import { thinkingProse } from './prose.ts';
+import { summaryText } from './summary-text.ts';
+import { whatWasSaid } from './what-was-said.ts';
+
+/** The prompt that `instructions` replace. The simulator does as it says whatever they say; they only count as input. */
+const SUMMARIZATION_PROMPT =
+  'Summarize the conversation, so that it can go on from the summary alone. Keep what shall be remembered, what is important, and what always or never holds. Do not call tools.';
+const TOKENS_AROUND_PROMPT = 4;
+
+/** Counts the tokens of the prompt that the API puts behind a conversation that it summarizes. */
+export function summarizationTokens({ instructions = SUMMARIZATION_PROMPT }: Compaction): number {
+  return countTokens(instructions) + TOKENS_AROUND_PROMPT;
+}
+
+/**
+ * Writes the answer to a request that asks for a summary: one signed block, or nothing where the summary could not be written.
+ * What it says is `summaryText`'s. The same conversation always gets the same.
+ */
+export function compactionAnswer(
+  request: MessageRequest,
+  compaction: Compaction,
+  conditions: AnswerConditions,
+): Answer {
+  const { windowLeft, text, stopReason, compaction: form } = conditions;
+  const thinkingTokens = hiddenThinking(request);
+  const limit = Math.min(request.maxTokens, windowLeft);
+  const ended = (reason: StopReason, outputTokens: number, blocks: AnswerBlock[] = []): Answer => ({
+    blocks,
+    stopReason: reason,
+    stopSequence: null,
+    stopDetails: reason === 'refusal' ? REFUSAL_DETAILS : null,
+    outputTokens,
+    thinkingTokens: 0,
+    webSearches: 0,
+  });
+  if (windowLeft <= 0) return ended('model_context_window_exceeded', 0);
+  if (isRefused(request)) return ended('refusal', 0);
+  const content = text ?? summaryText(request.messages, limit - thinkingTokens);
+  const tokens = thinkingTokens + countTokens(content);
+  if (tokens > limit) {
+    return ended(windowLeft < request.maxTokens ? 'model_context_window_exceeded' : 'max_tokens', Math.max(0, limit));
+  }
+  // A forced end comes in the middle.
+  if (stopReason !== undefined) return ended(stopReason, Math.ceil(tokens / 2));
+  if (content === '') return ended('end_turn', tokens);
+  const block = form === 'null' ? { ...SHELL } : signedBlock(content, compaction, conditions);
+  return ended('compaction', tokens, [summaryBlock(block, tokens, form === 'delta')]);
+}
+
+const SHELL = { type: 'compaction', content: null, encrypted_content: null };
+
+/** @returns the tokens of the thinking before a summary, which the API bills but does not show */
+function hiddenThinking(request: MessageRequest): number {
+  const { thinking, effort } = request;
+  if (thinking.type === 'disabled' || (thinking.type === 'adaptive' && effort === 'low')) return 0;
+  const tokens = countTokens(thinkingProse(whatWasSaid(request), 'What fits is a summary.', effort));
+  return thinking.type === 'enabled' ? Math.min(tokens, thinking.budgetTokens) : tokens;
+}
+
+function isRefused({ messages }: MessageRequest): boolean {
+  return messages.some(({ blocks }) => blocks.some((block) => textOf(block).includes(REFUSAL_TRIGGER)));
+}
+
+function signedBlock(content: string, { prefixes, toolChanges }: Compaction, { seed }: AnswerConditions): JsonObject {
+  const signature = sealSummary({ content, changes: sortedJson(toolChanges) }, prefixes, seed);
+  return { ...SHELL, content, signature, tool_changes: toolChanges };
+}
+
+/**
+ * @param isDelta whether the text comes in a delta, as it does where the API summarizes by itself. A delta has no place for the
+ *   signature, so that is in the block's start
+ */
+function summaryBlock(block: JsonObject, tokens: number, isDelta: boolean): AnswerBlock {
+  if (!isDelta) return { start: block, startTokens: tokens, deltas: [], final: block };
+  const { content = null, encrypted_content = null } = block;
+  const delta = { type: 'compaction_delta', content, encrypted_content };
+  return { start: { ...block, content: null }, deltas: [{ delta, tokens }], final: block };
+}

@@ -10,16 +10,14 @@ import { readAnswer } from '../upstream/buffered-answer.ts';
 import { isEventStream } from '../upstream/content-type.ts';
 import { Exchange } from '../upstream/exchange.ts';
 import { endOf, interrupted, notTheApi } from '../upstream/failure.ts';
+import type { PlainHeaders } from '../upstream/headers.ts';
 import type { RequestOutcome } from '../upstream/outcome.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { UsageReader } from '../upstream/usage/usage-reader.ts';
-import { summaryMessage } from './history/summarize.ts';
+import { summaryMessage, withCompaction } from './history/summarize.ts';
 import { CHARACTERS_PER_TOKEN } from './history/truncate.ts';
 import type { RunRequest } from './stored-run.ts';
 import { MessageBuilder } from './turn/message-builder.ts';
-
-/** The API's own compaction: the beta that it needs. */
-export const COMPACTION = { beta: 'compact-2026-09-04', simulator: 'simulator' } as const;
 
 /** The request of a turn, and its body without messages. */
 export interface SummaryCause {
@@ -28,7 +26,9 @@ export interface SummaryCause {
 }
 
 interface SummaryCall {
-  request: RunRequest;
+  /** The query and the headers of the turn; the headers as `headersOfSummary` has made them. */
+  query: string;
+  headers: PlainHeaders;
   upstream: Upstream;
   settings: Settings;
   abort: AbortController;
@@ -53,18 +53,15 @@ interface SummaryAnswer {
  * of a block before it is whole. Never rejects.
  */
 export async function askForSummary(paid: MeteredExchange, asking: SummaryCall): Promise<SummaryAnswer> {
-  const { request, upstream, settings, abort, place, most } = asking;
-  const { 'idempotency-key': _, ...headers } = request.headers;
-  if (place !== undefined) headers['anthropic-beta'] = withBeta(headers['anthropic-beta']);
-  if (!upstream.simulated) delete headers['sluice-simulate'];
-  headers['x-api-key'] = upstream.apiKey;
+  const { query, headers, upstream, settings, abort, place, most } = asking;
   const exchange = new Exchange({ upstream, settings, signal: abort.signal });
   const usage = new UsageReader({ readsBlocks: true });
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
     const { body, routing } = paid;
-    const path = `/v1/messages${request.query}`;
-    const response = await exchange.send({ method: 'POST', path, headers, body, routing });
+    const path = `/v1/messages${query}`;
+    const sent = { ...headers, 'x-api-key': upstream.apiKey };
+    const response = await exchange.send({ method: 'POST', path, headers: sent, body, routing });
     paid.release();
     if (!response.ok || !isEventStream(response)) return await refusedSummary(response, exchange, place);
     const { tokensPerSecond = most } = paid.granted.grant.terms ?? {};
@@ -94,6 +91,17 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
     clearTimeout(timer);
     exchange.close();
   }
+}
+
+/** @returns the headers of a summary, from those of the turn. @param isBlock whether the API is to make its own block */
+export function headersOfSummary(
+  { 'idempotency-key': _, ...headers }: PlainHeaders,
+  { simulated }: Upstream,
+  isBlock: boolean,
+): PlainHeaders {
+  if (isBlock) headers['anthropic-beta'] = withCompaction(headers['anthropic-beta']);
+  if (!simulated) delete headers['sluice-simulate'];
+  return headers;
 }
 
 async function refusedSummary(
@@ -126,8 +134,4 @@ function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undef
 /** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */
 export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): TokenCounts | undefined {
   return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
-}
-
-function withBeta(betas: string | undefined): string {
-  return betas ? `${betas},${COMPACTION.beta}` : COMPACTION.beta;
 }

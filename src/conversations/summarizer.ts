@@ -6,13 +6,14 @@ import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { within } from '../async/timeout.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
+import { ApiError, finalError } from '../http/errors.ts';
 import { anotherRequestId } from '../http/headers/request-id.ts';
 import { logFailure } from '../http/log.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type RequestOutcome, unanswered } from '../upstream/outcome.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { ObjectContext } from './answers/object-context.ts';
-import { askForSummary, COMPACTION, type SummaryCause, tokensOfSummary } from './ask-for-summary.ts';
+import { askForSummary, headersOfSummary, type SummaryCause, tokensOfSummary } from './ask-for-summary.ts';
 import { BEGINS, KEEPS, mayBegin, nextSummary, type PlannedSummary, sayInWords } from './history/summarize.ts';
 import { summaryRequest } from './history/summary-request.ts';
 import { layerOf, retainedAgent } from './retained-agent.ts';
@@ -182,6 +183,7 @@ export class Summarizer {
     const upstream = this.#context.upstream();
     // The messages of a prefix come first, where only a block could stand.
     let place = profile?.prefix || withoutBlocks.has(upstream) ? undefined : placeOf(upstream);
+    const headers = headersOfSummary(request.headers, upstream, place !== undefined);
     const betas = request.headers['anthropic-beta'];
     const agent = retainedAgent(this.#context);
     const options = { transcript, settings, agent, betas, isRun: isRun(request) };
@@ -203,7 +205,7 @@ export class Summarizer {
           body,
           prefix: profile?.prefix ? refOf(profile.prefix) : undefined,
           agent: profile?.agent ? refOf(profile.agent) : undefined,
-          headers: request.headers,
+          headers,
           streams: true,
           endsInTime: true,
           signal: abort.signal,
@@ -214,11 +216,21 @@ export class Summarizer {
       const ask = async () => {
         meter = paid.meter;
         const { granted } = paid;
+        // A shorter one might not come to its end, and would be paid for nothing.
+        if (granted.maxTokens !== undefined) throw tooDear();
         const grant = { ...granted.grant, requestId: granted.requestId };
         Object.assign(row, { grant, sentAt: now() });
         // Before it goes up, its row says that it does: a crash would cost something now.
         transcript.summaries.change(row.id, { grant, sentAt: row.sentAt, model });
-        return await askForSummary(paid, { request, upstream, settings, abort, place, most: planned.most });
+        return await askForSummary(paid, {
+          query: request.query,
+          headers,
+          upstream,
+          settings,
+          abort,
+          place,
+          most: planned.most,
+        });
       };
       let asked = await ask();
       if (asked.lacksBlocks) {
@@ -232,8 +244,9 @@ export class Summarizer {
       if (text !== undefined && text.length <= PIECE_CHARACTERS)
         change = { status: 'complete', text, tokens, place: place ?? null };
     } catch (thrown) {
-      // An account that cannot hold it, or an upstream that is down: the turn goes on without a summary.
-      logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
+      // Where the account cannot hold it, or it is too large, the turn goes on without a summary.
+      if (!(thrown instanceof ApiError))
+        logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
     }
     await this.#end(row, outcome, change, meter);
   }
@@ -294,8 +307,12 @@ export class Summarizer {
   }
 }
 
+function tooDear(): ApiError {
+  return finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
+}
+
 /** @returns the upstream whose blocks a summary is: only it can read them. Undefined where summaries are texts */
 function placeOf({ pool, baseURL, simulated }: Upstream): string | undefined {
   if (pool) return undefined;
-  return simulated ? COMPACTION.simulator : baseURL;
+  return simulated ? 'simulator' : baseURL;
 }

@@ -1,9 +1,10 @@
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
 import { createSimulator } from '../../src/toolkit/simulator.ts';
 import type { Upstream } from '../../src/upstream/upstream.ts';
 import { brokenRule } from '../support/api-rules.ts';
-import { readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
+import { bindings, readOf, rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { ask } from '../support/turns.ts';
@@ -22,6 +23,7 @@ const UNKNOWN = { type: 'invalid_request_error', message: 'compaction: Extra inp
 function upstreamOf({ blocks = true, vars = {} as Record<string, string> } = {}) {
   const settings = simulate(vars);
   const sent: Up[] = [];
+  let failure: string | undefined;
   const simulator = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
   const upstream: Upstream = {
     baseURL: `https://${blocks ? 'with' : 'without'}-blocks.test`,
@@ -34,44 +36,168 @@ function upstreamOf({ blocks = true, vars = {} as Record<string, string> } = {})
       sent.push(body);
       const { messages } = body;
       expect(brokenRule(messages)).toBeUndefined();
+      if (failure !== undefined && JSON.stringify(messages[0]).includes('"compaction"')) {
+        const error = { type: 'invalid_request_error', message: 'No.', details: { error_code: failure } };
+        return Response.json({ type: 'error', error }, { status: 400 });
+      }
       if (body.compaction && !blocks) return Response.json({ type: 'error', error: UNKNOWN }, { status: 400 });
-      return await simulator(new Request(url, { ...init, body: text }));
+      const answer = await simulator(new Request(url, { ...init, body: text }));
+      // Like the network's, its bytes can be read into a given buffer.
+      return new Response(await answer.arrayBuffer(), answer);
     },
   };
   const spy = vi
     .spyOn(Conversation.prototype as unknown as { upstream(): Upstream }, 'upstream')
     .mockReturnValue(upstream);
   onTestFinished(() => spy.mockRestore());
-  return { sent, settings };
+  const fail = (code: string) => {
+    failure = code;
+  };
+  return { sent, settings, fail };
 }
 
 const place = { account: 'alice', id: 'c1' };
-const SUMMARIZED = { max_tokens: 1_000, strategy: 'summarize' as const };
+const SUMMARIZED = { max_tokens: 2_000, strategy: 'summarize' as const };
 const question = (content: string, more: object = {}) => ({ messages: [{ role: 'user', content }], ...more });
-const long = (n: number) => `Remember: the number of box ${n} is ${1_000 + n}. ${'And so on, as before. '.repeat(12)}`;
+const long = (n: number) =>
+  `Box ${n} has come. ${'And so on, as before. '.repeat(30)}Remember: box ${n} is number ${1_000 + n}.`;
 
 async function createWith(history: object = SUMMARIZED) {
   await stubOf().create(place, { model: 'claude-opus-5-5', max_tokens: 60, history } as never, {});
 }
 
-test('above its limit a conversation goes on behind a summary of its oldest turns', async () => {
-  const { sent } = upstreamOf({ blocks: false });
-  await createWith();
-  let truncated = 0;
-  for (let turn = 0; turn < 14; turn += 1) {
+interface Summary {
+  until: string;
+  content: string;
+  cost_usd: number;
+}
+
+/** The summaries of a conversation, once there is one. */
+async function summariesOf(id = 'c1'): Promise<Summary[]> {
+  await vi.waitFor(async () => expect((await readOf(id))?.summaries).not.toHaveLength(0), { timeout: 5_000 });
+  return (await readOf(id))?.summaries as Summary[];
+}
+
+/** Says something again and again. @returns what was refused to each turn: nothing, or its oldest turns */
+async function talk(turns: number, from = 0): Promise<(string | undefined)[]> {
+  const told: (string | undefined)[] = [];
+  for (let turn = from; turn < from + turns; turn += 1) {
     const answer = await ask(question(long(turn)));
-    expect(answer.kind).toBe('stream');
-    if (answer.kind !== 'stream') continue;
-    if (answer.headers['sluice-history'] === 'truncated') truncated += 1;
+    if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
+    told.push(answer.headers['sluice-history']);
     await new Response(answer.body).text();
   }
-  const first = (body: Up) => JSON.stringify(body.messages[0]);
-  expect(sent.some((body) => first(body).includes('This is a summary'))).toBe(true);
-  expect(truncated).toBe(0);
-  await eventually(async () => {
-    const { summaries } = (await readOf()) as { summaries: { cost_usd: number; content: string; until: string }[] };
-    expect(summaries.length).toBeGreaterThan(0);
-    expect(summaries[0]?.cost_usd).toBeGreaterThan(0);
+  return told;
+}
+
+test.each([
+  { form: 'the API’s own block', blocks: true },
+  { form: 'a text, where the upstream makes no block', blocks: false },
+])('above its limit a conversation goes on behind a summary of its oldest turns: $form', async ({ blocks }) => {
+  const { sent } = upstreamOf({ blocks });
+  await createWith();
+  expect(new Set(await talk(24))).toEqual(new Set([undefined]));
+  const turns = sent.filter(({ compaction, max_tokens }) => !compaction && max_tokens === 60);
+  const last = JSON.stringify(turns.at(-1)?.messages);
+  expect(last).toContain(blocks ? '"type":"compaction"' : 'This is a summary');
+  for (let turn = 0; turn < 24; turn += 1) expect(last).toContain(`Remember: box ${turn} is number ${1_000 + turn}`);
+  const summaries = await summariesOf();
+  expect(summaries.length).toBeGreaterThan(1);
+  for (const { cost_usd } of summaries) expect(cost_usd).toBeGreaterThan(0);
+  expect(await rowsOf()).toHaveLength(48);
+});
+
+test('a summary begins behind an answer whose prompt was in the cache, and nobody waits for it', async () => {
+  const { sent } = upstreamOf();
+  await createWith({ ...SUMMARIZED, max_tokens: 4_000 });
+  await talk(16);
+  await summariesOf();
+  const at = sent.findIndex(({ compaction }) => compaction !== undefined);
+  // The turn before it has not waited: it had gone up without one.
+  expect(sent.slice(0, at).every(({ messages }) => JSON.stringify(messages[0]).includes('Box 0'))).toBe(true);
+  const [turn, summary] = [sent[at - 1], sent[at]];
+  // What is asked for begins as the turn before, so that it is read from the cache.
+  expect(JSON.stringify(turn?.messages)).toContain(JSON.stringify(summary?.messages).slice(1, -1));
+});
+
+test('the setting decides what a summary is told, and how long it may be', async () => {
+  const { sent } = upstreamOf();
+  await createWith({ ...SUMMARIZED, instructions: 'Keep the numbers.', summary_max_tokens: 700 });
+  await talk(9);
+  await eventually(() => expect(sent.some(({ compaction }) => compaction)).toBe(true));
+  expect(sent.find(({ compaction }) => compaction)).toMatchObject({
+    compaction: { type: 'summarize', instructions: 'Keep the numbers.' },
+    max_tokens: 700,
   });
-  expect(await rowsOf()).toHaveLength(28);
+});
+
+test('a rewind to before its end voids a summary, and what goes up is as if it had never been', async () => {
+  const { sent } = upstreamOf();
+  await createWith();
+  await talk(10);
+  const summaries = await summariesOf();
+  const rows = await rowsOf();
+  const end = rows.findIndex(({ id }) => id === summaries[0]?.until);
+  expect(rows[end]?.role).toBe('assistant');
+  const before = rows[end - 3];
+  await stubOf().rewind(String(before?.id));
+  expect((await readOf())?.summaries).toEqual([]);
+  await talk(1, 20);
+  const last = sent.filter(({ compaction }) => !compaction).at(-1)?.messages ?? [];
+  expect(last).toHaveLength(end - 3 + 1);
+  expect(last.slice(0, -1).map(({ content }) => JSON.stringify(content))).toEqual(
+    rows.slice(0, end - 3).map(({ content }) => JSON.stringify(content)),
+  );
+});
+
+test('a fork behind the range of a summary takes it, and one within does not', async () => {
+  const { sent } = upstreamOf();
+  await createWith();
+  await talk(10);
+  const summaries = await summariesOf();
+  const rows = await rowsOf();
+  const end = rows.findIndex(({ id }) => id === summaries[0]?.until);
+  await stubOf().fork('behind', rows.at(-1)?.id);
+  await stubOf().fork('within', rows[end - 2]?.id);
+  const upFrom = async (id: string) => {
+    const answer = await ask(question('And now?'), { id });
+    if (answer.kind === 'stream') await new Response(answer.body).text();
+    return sent.filter(({ compaction }) => !compaction).at(-1)?.messages ?? [];
+  };
+  expect((await upFrom('behind'))[0]).toMatchObject({ content: [{ type: 'compaction' }] });
+  expect((await readOf('behind'))?.summaries).toEqual(summaries);
+  expect(await upFrom('within')).toHaveLength(end - 2 + 2);
+  expect(await readOf('within')).not.toHaveProperty('summaries');
+});
+
+test('after an error about its block a turn goes up once more, with the words of the summary', async () => {
+  const { sent, fail } = upstreamOf();
+  await createWith();
+  await talk(10);
+  await summariesOf();
+  fail('compaction_signature_invalid');
+  const before = sent.length;
+  expect(await talk(2, 10)).toEqual([undefined, undefined]);
+  const [refused, again, next] = sent.slice(before).filter(({ compaction }) => !compaction);
+  expect(JSON.stringify(refused?.messages[0])).toContain('"type":"compaction"');
+  expect(JSON.stringify(again?.messages[0])).toContain('This is a summary');
+  expect(JSON.stringify(again?.messages)).toContain('Remember: box 0 is number 1000');
+  // It is not asked twice.
+  expect(JSON.stringify(next?.messages[0])).toContain('This is a summary');
+  expect(await rowsOf()).toHaveLength(24);
+});
+
+test('where the account cannot hold a summary, the turn goes up without its oldest turns, and says so', async () => {
+  const { sent } = upstreamOf();
+  await createWith({ ...SUMMARIZED, max_tokens: 3_000, summary_max_tokens: 2_999 });
+  await talk(12);
+  const account = accountStub(bindings, {}, 'alice');
+  await vi.waitFor(async () => expect((await account.standing()).day.held_usd).toBe(0));
+  await account.setLimits({ usd_per_day: 0.125 });
+  const before = sent.length;
+  const told = await talk(3, 12);
+  expect(told).toContain('truncated');
+  expect(sent.slice(before).some(({ compaction }) => compaction)).toBe(false);
+  expect((await readOf())?.summaries).toEqual([]);
+  await vi.waitFor(async () => expect((await account.standing()).day.held_usd).toBe(0));
 });

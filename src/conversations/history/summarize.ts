@@ -14,11 +14,16 @@ export const KEEPS = 0.5;
 const LONGEST_SUMMARY = 8_192;
 const MOST_SHARE = 0.25;
 
+const MOST_DOUBLINGS = 6;
+
 /** The instructions of a summary that is not the API's own, where the setting has none. */
 const INSTRUCTIONS =
   'Summarize this conversation: your summary will stand in the place of everything above. Keep every fact, name, number, ' +
   'decision, promise and open question that may matter later, and what the user wants. Answer with the summary alone.';
 const TELLS = 'This is a summary of the conversation so far. It stands in the place of its earlier messages.\n\n';
+
+/** The beta of the API's own summaries. */
+const COMPACTION_BETA = 'compact-2026-09-04';
 
 /** What is summarized next. */
 export interface PlannedSummary {
@@ -80,10 +85,20 @@ function firstToKeep(turns: readonly SizedTurn[], most: number): number | undefi
   return first;
 }
 
-/** @returns whether a summary may be begun: after one that came to nothing, not before the next answer */
+/**
+ * @returns whether a summary may be begun. After one that came to nothing, which may have cost as much as another, not before
+ *   the next answer; after several in a row not before twice as many answers each time
+ */
 export function mayBegin({ summaries }: Transcript, newestTurn: number): boolean {
   const newest = summaries.newest();
-  return !newest || (newest.status !== 'running' && newest.turn < newestTurn);
+  if (!newest) return true;
+  const pause = 2 ** Math.min(MOST_DOUBLINGS, Math.max(0, summaries.failedInARow() - 1));
+  return newest.status !== 'running' && newest.turn + pause <= newestTurn;
+}
+
+/** @returns the header `anthropic-beta` of a request with a block of a summary, or for one */
+export function withCompaction(betas: string | undefined): string {
+  return betas ? `${betas},${COMPACTION_BETA}` : COMPACTION_BETA;
 }
 
 /** @returns the question that asks a model for a summary, as JSON text */

@@ -9,9 +9,15 @@ import { bodyOfTurn, type RequestOptions, readAsked, runIn, sentHistory } from '
 import { type PlannedSummary, summaryQuestion } from './summarize.ts';
 import { unboundTurns } from './thinking.ts';
 
-/** Members of a request that a summary must not have. With its own question it is an answer in plain text. */
-const NOT_IN_BLOCK = ['context_management', 'fallbacks', 'thread'];
-const NOT_IN_TEXT = [...NOT_IN_BLOCK, 'stop_sequences', 'output_format', 'tool_choice'];
+/** Members of a request that a summary must not have: it is plain text, and made of all that is sent. */
+const NOT_IN_SUMMARY = {
+  context_management: undefined,
+  fallbacks: undefined,
+  thread: undefined,
+  stop_sequences: undefined,
+  output_format: undefined,
+  tool_choice: undefined,
+};
 
 /**
  * Builds the request for a summary: that of a turn, with the same model, system, tools and thinking, so that its prompt is read
@@ -30,10 +36,10 @@ export function summaryRequest(
   const asked = readAsked(edit(rest, { messages: '[]' }), transcript, options);
   const { thinking, output_config } = asked.json;
   const budget = isObject(thinking) && typeof thinking.budget_tokens === 'number' ? thinking.budget_tokens : 0;
-  const left = Object.fromEntries((isBlock ? NOT_IN_BLOCK : NOT_IN_TEXT).map((name) => [name, undefined]));
-  const compaction = JSON.stringify({ type: 'summarize', instructions });
-  const changes = isBlock ? { compaction } : isObject(output_config) && { output_config: asPlainText(output_config) };
-  const plain = { ...asked, text: edit(asked.text, { ...left, ...changes }), maxTokens: budget + most };
+  const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
+  if (isBlock) changes.compaction = JSON.stringify({ type: 'summarize', instructions });
+  if (isObject(output_config)) changes.output_config = asPlainText(output_config);
+  const plain = { ...asked, text: edit(asked.text, changes), maxTokens: budget + most };
   const { models, MAX_BODY_BYTES: limit } = settings;
   const model = models.resolve(asked.name);
   const unbound = () => unboundTurns(transcript, { from: base, model, follows: false }, models);

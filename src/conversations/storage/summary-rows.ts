@@ -90,6 +90,13 @@ export class SummaryRows {
     return this.get(this.given);
   }
 
+  /** @returns how many have come to nothing since the last one that is complete */
+  failedInARow(): number {
+    if (this.given === 0) return 0;
+    const last = "coalesce((select max(id) from summaries where status = 'complete'), 0)";
+    return this.#tables.number(`select count(*) from summaries where status = 'failed' and id > ${last}`);
+  }
+
   /** @returns the summaries of what is before a message, oldest first. @param last the number of that message */
   complete(last = Number.MAX_SAFE_INTEGER): SummaryRow[] {
     return this.#rows("status = 'complete' and until <= ? order by id", last);

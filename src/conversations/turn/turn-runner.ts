@@ -12,6 +12,7 @@ import { unanswered } from '../../upstream/outcome.ts';
 import { idsInTurn } from '../../upstream/request/named-ids.ts';
 import { idsMade } from '../../upstream/usage/made-ids.ts';
 import type { NextRequest } from '../history/next-request.ts';
+import { withCompaction } from '../history/summarize.ts';
 import { withoutThinking } from '../storage/message-text.ts';
 import { Publisher } from './publisher.ts';
 import { interruptedEnd, readAnswerStream } from './read-answer-stream.ts';
@@ -134,6 +135,8 @@ export class TurnRunner implements Runner {
 
   async #go(plan: NextRequest): Promise<void> {
     const { settings, upstream, headers, lay } = this.#context;
+    // A count of its tokens needs it, too.
+    if (plan.withWords) headers['anthropic-beta'] = withCompaction(headers['anthropic-beta']);
     const named = idsInTurn(plan.body);
     let { fallbacks } = this.#context;
     if (lay) {

@@ -8,6 +8,7 @@ import { valueFor } from '../schema/schema-values.ts';
 import { type AnswerBlock, AnswerWriter } from './answer-blocks.ts';
 import { prose, thinkingProse } from './prose.ts';
 import { quotations } from './quotations.ts';
+import { summaryText } from './summary-text.ts';
 import { sharedWord, type ToolCall, toolCalls, wantsWebSearch } from './tool-calls.ts';
 import { citationOf, searchQuery, searchResults } from './web-search.ts';
 import { type WhatWasSaid, whatWasSaid } from './what-was-said.ts';
@@ -57,6 +58,9 @@ export const REDACTED_THINKING_TRIGGER =
 
 export const REFUSAL_DETAILS: JsonObject = { type: 'refusal', category: null, explanation: null };
 
+/** How a message begins that asks for a summary of all that was said. */
+const ASKS_FOR_SUMMARY = /^summarize this conversation\b/i;
+
 class Composer {
   readonly #request: MessageRequest;
   readonly #conditions: AnswerConditions;
@@ -83,6 +87,7 @@ class Composer {
       return this.#answer(stopReason);
     }
     if (stopReason !== undefined) return this.#stoppedFor(stopReason);
+    if (ASKS_FOR_SUMMARY.test(this.#said.text)) return this.#summarize();
     const isPaused = this.#said.openServerTools.length > 0;
     const calls = isPaused ? [] : toolCalls(this.#request, this.#said, this.#random);
     this.#think(calls);
@@ -90,6 +95,14 @@ class Composer {
     else if (calls.length > 0) this.#call(calls);
     else if (wantsWebSearch(this.#request, this.#said)) this.#search();
     else this.#say();
+    return this.#answer(undefined);
+  }
+
+  /** Writes the same as a compaction would say. */
+  #summarize(): Answer {
+    const { messages, maxTokens } = this.#request;
+    this.#think([]);
+    this.#writer.text(summaryText(messages.slice(0, -1), maxTokens));
     return this.#answer(undefined);
   }
 

@@ -44,7 +44,13 @@ export function conversationsOf(transport: Transport) {
      */
     list: (page?: ConversationsRequest): Promise<Page<ConversationRow>> =>
       transport.json('/conversations', { query: page }),
-    /** Gets one conversation. @example show((await sluice.conversations.get('trip')).cost_usd); */
+    /**
+     * Gets one conversation: its state, defaults and totals, and the summaries that go up in the place of its oldest messages.
+     *
+     * @example
+     * const { cost_usd, summaries = [] } = await sluice.conversations.get('trip');
+     * show(cost_usd, summaries.at(-1)?.content);
+     */
     get: (id: string): Promise<Conversation> => transport.json(at(id)),
     /**
      * Changes fields of a conversation. Absent fields stay.

@@ -162,6 +162,8 @@ export type Page<T> = ReturnType<typeof listOf<T>>;
 export type ConversationCreation = z.input<typeof createConversation>;
 export type ConversationFork = z.input<typeof forkRequest>;
 export type Conversation = z.output<typeof conversationReport>;
+/** A summary that goes up, or has gone up, in the place of a conversation's oldest messages. */
+export type ConversationSummary = NonNullable<Conversation['summaries']>[number];
 export type ConversationMessage = z.output<typeof messageRow>;
 /** What a turn did: its requests to the model, and the calls of tools that the edge made. */
 export type ConversationTurn = z.output<typeof turnReport>;

@@ -40,6 +40,10 @@ export const conversationReport = z.extend(conversationRow, {
     z.array(
       z.object({
         until: z.described(z.nullable(z.string()), 'The last message in whose place it goes up.'),
+        until_shown: z.described(
+          z.nullable(z.string()),
+          'The same with `view=shown`, where all steps of a run are one message.',
+        ),
         content: z.string(),
         model: z.string(),
         created_at: z.iso.datetime(),

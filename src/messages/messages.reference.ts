@@ -84,6 +84,7 @@ const headers = [
   'sluice-max-tokens',
   'sluice-turn',
   'sluice-agent',
+  'sluice-history',
   'sluice-paused',
   'sluice-model-retires',
   'sluice-upstream',

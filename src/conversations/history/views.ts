@@ -55,9 +55,12 @@ export function describe(
   });
 }
 
-function describedSummaries({ summaries, messages }: Transcript) {
+function describedSummaries(transcript: Transcript) {
+  const { summaries, messages } = transcript;
+  const last = { backwards: true, pending: false, limit: 1 };
   return summaries.complete().map((row) => ({
-    until: messages.ids({ to: row.until, backwards: true, limit: 1 })[0]?.id ?? null,
+    until: messages.ids({ ...last, to: row.until })[0]?.id ?? null,
+    until_shown: shownRanges(transcript, row.until + 1, last)[0]?.id ?? null,
     content: summaryWords(row),
     model: row.model,
     created_at: isoTime(row.beganAt),

@@ -1,5 +1,5 @@
 import { type Signal, useSignal, useSignalEffect } from '@preact/signals';
-import { useEffect, useRef } from 'preact/hooks';
+import { useCallback, useEffect, useRef } from 'preact/hooks';
 import { Icon } from '../ui/icon.tsx';
 import { FailureNote } from './message/failure-note.tsx';
 import { Message } from './message/message.tsx';
@@ -13,26 +13,34 @@ export function Transcript({ session }: { session: Session }) {
   const scroller = useRef<HTMLDivElement>(null);
   const column = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
+  const opensByHand = useRef(false);
   const away = useSignal(false);
   const entries = entriesOf(session);
-  // Scrolled before painting, so that nothing jumps.
-  useEffect(() => {
-    const observer = new ResizeObserver(() => {
-      if (atEnd.current) toEnd(scroller.current);
-    });
-    if (column.current) observer.observe(column.current);
-    return () => observer.disconnect();
-  }, []);
-  // After a question the view scrolls to the answer.
-  useSignalEffect(() => {
-    if (session.live.value) atEnd.current = true;
-  });
-  const onScroll = () => {
+  const onScroll = useCallback(() => {
     const element = scroller.current;
     if (!element) return;
     atEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
     away.value = !atEnd.current;
-  };
+  }, [away]);
+  // Scrolled before painting, so that nothing jumps.
+  useEffect(() => {
+    const noteOpening = ({ target }: Event) => {
+      opensByHand.current = (target as Element).closest('summary, [aria-expanded]') !== null;
+    };
+    const observer = new ResizeObserver(() => {
+      // What somebody opens grows below their pointer, at the end too.
+      if (opensByHand.current) onScroll();
+      else if (atEnd.current) toEnd(scroller.current);
+      opensByHand.current = false;
+    });
+    if (column.current) observer.observe(column.current);
+    column.current?.addEventListener('click', noteOpening, true);
+    return () => observer.disconnect();
+  }, [onScroll]);
+  // After a question the view scrolls to the answer.
+  useSignalEffect(() => {
+    if (session.live.value) atEnd.current = true;
+  });
   return (
     <div class="transcript-frame">
       <div

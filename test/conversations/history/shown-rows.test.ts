@@ -1,5 +1,11 @@
+import { runInDurableObject } from 'cloudflare:test';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { ConversationSummary } from '../../../src/client/requests.ts';
 import type { HistoryQuery } from '../../../src/conversations/conversations.schema.ts';
+import { summaryMessage } from '../../../src/conversations/history/summarize.ts';
+import { describe as describeOne } from '../../../src/conversations/history/views.ts';
+import { BLANK_SUMMARY } from '../../../src/conversations/storage/summary-rows.ts';
+import { Transcript } from '../../../src/conversations/storage/transcript.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { type Row, rowsOf, stubOf } from '../../support/conversations.ts';
@@ -132,6 +138,44 @@ describe('the history as clients see it', () => {
       expect(ids.filter((id) => !both.includes(id)).length).toBeLessThanOrEqual(1);
       expect(both).toEqual(ids.filter((id) => both.includes(id)));
     }
+  });
+
+  test('says behind which message of it a summary stands', async () => {
+    await severalRuns();
+    const { data: all } = await list();
+    const stored = await rowsOf();
+    const ends = stored.filter(({ turn }, index) => turn !== stored[index + 1]?.turn);
+    const summaries = await runInDurableObject(stubOf(), (_, { storage }) => {
+      const transcript = new Transcript(storage);
+      if (!transcript.profile) throw new Error('There is no conversation.');
+      const profile = { ...transcript.profile, summaries: ends.length };
+      const own = {
+        ...BLANK_SUMMARY,
+        turn: 1,
+        model: 'm',
+        place: null,
+        text: summaryMessage('Sun.'),
+        tokens: 1,
+        cost: 0,
+      };
+      transcript.together(() => {
+        for (const [index, { id }] of ends.entries())
+          transcript.summaries.add({
+            ...{ ...own, id: index + 1, beganAt: 0 },
+            until: transcript.messages.findMessage(id)?.seq ?? 0,
+          });
+        transcript.save(profile);
+      });
+      return (JSON.parse(describeOne(profile, transcript, undefined)) as { summaries: ConversationSummary[] })
+        .summaries;
+    });
+    expect(summaries.map(({ until }) => until)).toEqual(ends.map(({ id }) => id));
+    for (const { until, until_shown } of summaries) {
+      const { data: behind } = await list({ after_id: until ?? '' });
+      expect(until_shown).toBe(all.at(-1 - behind.length)?.id);
+    }
+    // The last step of a run is no message of this view.
+    expect(summaries.some(({ until, until_shown }) => until !== until_shown)).toBe(true);
   });
 
   test('has of a run that runs only its question, where that is asked for', async () => {

@@ -1,3 +1,4 @@
+import { useSignal } from '@preact/signals';
 import { memo } from 'preact/compat';
 import { nameOf } from '../../edge/models.ts';
 import { type Part, textOf } from '../session/content.ts';
@@ -10,6 +11,7 @@ import { MessagePart } from './message-part.tsx';
 import { PauseNote } from './pause-note.tsx';
 import { Reconnecting } from './reconnecting.tsx';
 import { RunTimeline } from './run-timeline.tsx';
+import { SummaryLine, SummaryText } from './summary.tsx';
 
 const ENDINGS: Record<string, string> = {
   stopped: 'Stopped. The text so far is kept.',
@@ -33,6 +35,7 @@ export const Message = memo(MessageView, (before, next) => {
 
 function MessageView({ entry, session }: MessageProps) {
   const { role, row, stream } = entry;
+  const isSummaryOpen = useSignal(false);
   // Reading this signal renders again: the message stays the same object while it grows.
   if (stream) void session.grown.value;
   const parts: readonly Part[] = stream ? ((stream.message?.content ?? []) as unknown as Part[]) : entry.parts;
@@ -90,8 +93,13 @@ function MessageView({ entry, session }: MessageProps) {
       <footer class="message-foot">
         {stream && session.reconnectsAt.value !== undefined && <Reconnecting at={session.reconnectsAt.value} />}
         {entry.unsent && <p class="unsent">{entry.unsent}</p>}
+        {role === 'assistant' && turn !== undefined && session.truncated.has(turn) && (
+          <p class="quiet clipped">Sent without its oldest turns</p>
+        )}
         {row && <MessageActions row={row} session={session} text={() => textOf(shown)} />}
+        {row && <SummaryLine id={row.id} session={session} isOpen={isSummaryOpen} />}
       </footer>
+      {row && <SummaryText id={row.id} session={session} isOpen={isSummaryOpen} />}
     </article>
   );
 }

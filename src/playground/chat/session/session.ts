@@ -19,6 +19,7 @@ import { announce } from '../../ui/announcer.tsx';
 import { type Branch, branchIn, branchMetadata, choicesIn, originOf } from './branches.ts';
 import { type Content, type Part, partsOf } from './content.ts';
 import { maxTokens, thinking } from './options.ts';
+import { summariesByMessage } from './summaries.ts';
 import { Thoughts } from './thoughts.ts';
 import { callsOurTools, offeredTools, toolResults } from './tools.ts';
 
@@ -61,6 +62,10 @@ export class Session {
   /** This conversation and its copies, where there are any. */
   readonly branches = signal<readonly Branch[]>([]);
   readonly choices = computed(() => choicesIn(this.branches.value, this.id, this.rows.value));
+  /** The summaries of the history, by the ids of the messages behind which they stand. */
+  readonly summaries = computed(() => summariesByMessage(this.report.value));
+  /** The turns that this page saw go up without the oldest ones, and without a summary of them: the history does not tell. */
+  readonly truncated = new Set<string>();
   readonly #branching = signal(false);
   /** Whether no question can be asked now. */
   readonly busy = computed(() => !this.loaded.value || this.#branching.value || this.live.value !== undefined);
@@ -70,8 +75,8 @@ export class Session {
     },
   };
   readonly #onChange: () => Promise<void>;
-  /** When the conversation had changed last, by the list; undefined after a change of its own. */
-  #readAt: string | undefined;
+  /** What the list has said of the conversation last; undefined after a change of its own. */
+  #listed: ConversationRow | undefined;
   #left = false;
   #frame = 0;
 
@@ -84,9 +89,9 @@ export class Session {
   /** Reads the history, and follows the running turn, if there is one. */
   async open(): Promise<void> {
     try {
-      this.report.value = await edge().conversations.get(this.id);
+      const { state } = await this.#readReport();
       const asked = await this.#readRows();
-      if (this.report.value.state === 'running') await this.#resume(asked);
+      if (state === 'running') await this.#resume(asked);
     } catch (thrown) {
       this.fail(thrown, this.failure.value?.asked);
     } finally {
@@ -95,11 +100,14 @@ export class Session {
   }
 
   /** Reads again what another window has changed. @param row the conversation in the list */
-  async catchUp({ state, updated_at }: ConversationRow): Promise<void> {
+  async catchUp(row: ConversationRow): Promise<void> {
     if (this.busy.value || this.failure.value) return;
-    const known = this.#readAt;
-    this.#readAt = updated_at;
-    if (state === 'running' || (known !== undefined && known !== updated_at)) await this.open();
+    const known = this.#listed;
+    this.#listed = row;
+    if (row.state === 'running' || (known && known.updated_at !== row.updated_at)) await this.open();
+    // A summary is made behind an answer, and changes only what the conversation has cost.
+    else if (known?.cost_usd !== row.cost_usd && this.report.value?.history?.strategy === 'summarize')
+      await this.#readReport();
   }
 
   /** Tries again what has failed. A question that has arrived all the same is not asked twice. */
@@ -248,7 +256,7 @@ export class Session {
     let error: unknown;
     try {
       for await (const event of live.stream) {
-        if (event.type === 'message_start') this.#tell();
+        if (event.type === 'message_start') this.#begin(live.stream);
         if (!live.resumed) this.thoughts.take(live.stream.turn, event);
         this.#paint();
       }
@@ -274,8 +282,13 @@ export class Session {
     return callsOurTools(message.content) ? (toolResults(message.content) as object[] as Content) : undefined;
   }
 
+  #begin({ headers, turn }: MessageStream): void {
+    if (turn !== undefined && headers?.get('sluice-history') === 'truncated') this.truncated.add(turn);
+    this.#tell();
+  }
+
   #tell(): void {
-    this.#readAt = undefined;
+    this.#listed = undefined;
     void Promise.all([this.#onChange(), refreshQuota()]).catch((thrown: unknown) => this.fail(thrown));
   }
 
@@ -284,6 +297,12 @@ export class Session {
     this.#frame = requestAnimationFrame(() => {
       this.grown.value += 1;
     });
+  }
+
+  async #readReport(): Promise<Conversation> {
+    const report = await edge().conversations.get(this.id);
+    this.report.value = report;
+    return report;
   }
 
   /** @returns the question of the running turn, which is shown after the history, with its answer */

@@ -1,0 +1,23 @@
+import type { Conversation, ConversationSummary } from '../../../client/index.ts';
+
+/** A summary of the messages above it. */
+export interface PlacedSummary extends ConversationSummary {
+  /** Whether a newer one goes up in its place. */
+  isReplaced: boolean;
+}
+
+/**
+ * @returns the summaries of a conversation, each by the id of the shown message behind which it stands. One that was written
+ *   again for another upstream is the same summary, and its cost is that of both
+ */
+export function summariesByMessage({ summaries = [] }: Partial<Conversation> = {}): Map<string, PlacedSummary> {
+  const placed = new Map<string, PlacedSummary>();
+  const newest = summaries.at(-1)?.until_shown;
+  for (const summary of summaries) {
+    const { until_shown: id } = summary;
+    if (id === null) continue;
+    const cost_usd = summary.cost_usd + (placed.get(id)?.cost_usd ?? 0);
+    placed.set(id, { ...summary, cost_usd, isReplaced: id !== newest });
+  }
+  return placed;
+}

@@ -1,0 +1,187 @@
+import type { Page } from 'playwright-core';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { type Client, type ConversationSummary, createClient } from '../../../src/client/index.ts';
+import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
+import { barriersOn } from '../../support/axe.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { startEdgeWithPage } from '../../support/edge.ts';
+import { answered, ask, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+
+const MODEL = 'claude-haiku-5-5';
+const SUMMARIZED = { max_tokens: 1_500, strategy: 'summarize' as const };
+const DIE = { name: 'edge_dice', run: 'worker' as const };
+const LINE = /^Summarized up to here · \$0\.0\d+$/;
+
+const long = (n: number) =>
+  `Remember that box ${n} has the number ${1_000 + n}. ${'And so on, as before. '.repeat(30)}`;
+
+describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
+  let client: Client;
+  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' }));
+  const { inPage } = server;
+
+  beforeAll(() => {
+    client = createClient({ baseURL: server.url });
+  });
+
+  const shot = async ({ page }: Pick<OpenPage, 'page'>, name: string) => {
+    const folder = process.env.SHOTS;
+    if (folder) await page.screenshot({ path: `${folder}/${name}.png` });
+  };
+
+  const create = async (history: object, tools?: object[]) => {
+    const fields = { title: 'Boxes', model: MODEL, max_tokens: 100, history: { ...SUMMARIZED, ...history } };
+    return (await client.conversations.create({ ...fields, ...(tools && { tools: tools as never }) })).id;
+  };
+
+  const say = async (id: string, content: string) =>
+    await client.messages.stream({ conversation: id, messages: [{ role: 'user', content }] }).finalMessage();
+
+  /** Goes on until there are so many summaries. @returns them */
+  const sayUntil = async (id: string, count: number, said: (n: number) => string = long) => {
+    let summaries: ConversationSummary[] = [];
+    for (let n = 0; summaries.length < count && n < 100; n += 1) {
+      await say(id, said(n));
+      ({ summaries = [] } = await client.conversations.get(id));
+    }
+    expect(summaries.length).toBe(count);
+    return summaries;
+  };
+
+  const lines = (page: Page) => page.getByRole('button', { name: LINE });
+
+  /** @returns the ids of the shown messages, as far as one that has a line below it */
+  const placesOf = (page: Page) =>
+    page
+      .getByRole('article')
+      .evaluateAll((articles) =>
+        articles.flatMap((article, index) => (article.querySelector('.summary-line') ? [index] : [])),
+      );
+
+  test('each is a line behind the last message that it stands for, and opens in place by the keyboard', async () => {
+    const id = await create({});
+    const summaries = await sayUntil(id, 2);
+    const { data } = await client.conversations.messages(id, { view: 'shown', limit: 1_000 });
+    await inPage(async (opened) => {
+      const { page } = opened;
+      await expect.poll(() => lines(page).count()).toBe(2);
+      expect(await placesOf(page)).toEqual(
+        summaries.map(({ until_shown }) => data.findIndex((row) => row.id === until_shown)),
+      );
+      const line = lines(page).last();
+      await line.scrollIntoViewIfNeeded();
+      await line.focus();
+      const before = await line.boundingBox();
+      await page.keyboard.press('Enter');
+      const text = page.getByRole('region', { name: 'Summary of the messages above' });
+      await text.locator('.markdown').waitFor();
+      await expect.poll(() => line.getAttribute('aria-expanded')).toBe('true');
+      expect(await text.getAttribute('id')).toBe(await line.getAttribute('aria-controls'));
+      expect(await line.boundingBox()).toEqual(before);
+      const words = (summaries.at(-1)?.content ?? '?').slice(0, 20);
+      expect(await text.textContent()).toContain(words);
+      expect(await text.textContent()).toContain('Haiku');
+      await shot(opened, 'summary-light');
+      expect(await barriersOn(page, '.transcript')).toEqual([]);
+      await page.keyboard.press('Enter');
+      await expect.poll(() => text.count()).toBe(0);
+      expect(await line.boundingBox()).toEqual(before);
+      await lines(page).first().click();
+      await text.getByText('A newer summary goes up in its place now.').waitFor();
+    }, `/#/chat/${id}`);
+  });
+
+  test('stands behind the whole answer of a run, on a phone as well', async () => {
+    const id = await create({}, [DIE]);
+    const [summary] = await sayUntil(id, 1, (n) => `Call edge_dice, please. ${long(n)}`);
+    expect(summary?.until_shown).not.toBe(summary?.until);
+    const { data } = await client.conversations.messages(id, { view: 'shown', limit: 1_000 });
+    await inPage(
+      async (opened) => {
+        const { page } = opened;
+        await lines(page).waitFor();
+        expect(await placesOf(page)).toEqual([data.findIndex((row) => row.id === summary?.until_shown)]);
+        await lines(page).click();
+        await page.getByRole('region', { name: 'Summary of the messages above' }).locator('.markdown').waitFor();
+        await shot(opened, 'summary-dark-phone');
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
+        expect(await barriersOn(page, '.transcript')).toEqual([]);
+      },
+      `/#/chat/${id}`,
+      { viewport: { width: 360, height: 740 }, colorScheme: 'dark' },
+    );
+  });
+
+  test('comes without a reload when it was made behind an answer', async () => {
+    const id = await create({});
+    await inPage(async ({ page }) => {
+      await page.getByText('No messages yet.').waitFor();
+      for (let n = 0; (await lines(page).count()) === 0 && n < 100; n += 1) {
+        await ask(page, long(n));
+        await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(n + 1);
+        await answered(page);
+      }
+      await expect.poll(() => lines(page).count()).toBe(1);
+    }, `/#/chat/${id}`);
+  });
+
+  test('moves nothing when it comes', async () => {
+    const id = await create({});
+    await sayUntil(id, 1);
+    let isMade = false;
+    await inPage(async ({ page, shifts }) => {
+      // The edge as it is before the summary is made.
+      await page.route(`**/conversations/${id}`, async (route) => {
+        const response = await route.fetch();
+        const { summaries, ...report } = (await response.json()) as Record<string, unknown>;
+        await route.fulfill({ response, json: isMade ? { ...report, summaries } : report });
+      });
+      await page.route('**/conversations?*', async (route) => {
+        const response = await route.fetch();
+        const { data, ...rest } = (await response.json()) as { data: { cost_usd: number }[] };
+        const rows = data.map((row) => ({ ...row, cost_usd: row.cost_usd + Number(isMade) }));
+        await route.fulfill({ response, json: { data: rows, ...rest } });
+      });
+      await page.reload();
+      await answered(page);
+      const known = () => page.waitForResponse(/\/conversations\?/);
+      const [listed] = await Promise.all([known(), anotherWindow(page)]);
+      await listed.finished();
+      const boxes = () =>
+        page.getByRole('article').evaluateAll((all) => all.map((one) => JSON.stringify(one.getBoundingClientRect())));
+      const before = await boxes();
+      expect(await lines(page).count()).toBe(0);
+      isMade = true;
+      await anotherWindow(page);
+      await lines(page).waitFor();
+      expect(await boxes()).toEqual(before);
+      expect(await shifts()).toEqual({ value: 0, moved: [] });
+    }, `/#/chat/${id}`);
+  });
+
+  test('where none could be made, an answer says that it was sent without its oldest turns', async () => {
+    await client.prefixes.put('boxes', { system: 'You know all boxes.' });
+    const { id } = await client.conversations.create({
+      ...{ title: 'Boxes', model: MODEL, max_tokens: 100, prefix: 'boxes' },
+      history: { ...SUMMARIZED, instructions: REFUSAL_TRIGGER },
+    });
+    const remark = 'Sent without its oldest turns';
+    await inPage(async (opened) => {
+      const { page } = opened;
+      await page.getByText('No messages yet.').waitFor();
+      for (let n = 0; (await page.getByText(remark).count()) === 0 && n < 100; n += 1) {
+        await ask(page, long(n));
+        await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(n + 1);
+        await answered(page);
+      }
+      await lastAnswer(page).getByText(remark).waitFor();
+      await shot(opened, 'truncated');
+      expect(await lines(page).count()).toBe(0);
+    }, `/#/chat/${id}`);
+  });
+});
+
+/** Has the page look for what has changed, as if it had changed in another window. */
+async function anotherWindow(page: Page): Promise<void> {
+  await page.evaluate(() => new BroadcastChannel('sluice').postMessage('changed'));
+}

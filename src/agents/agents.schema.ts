@@ -1,3 +1,4 @@
+import { historySetting } from '../conversations/history/history.schema.ts';
 import { namedSecret, runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
@@ -100,6 +101,10 @@ const agentFields = z.strictObject({
   fallback_models: z.optionally(
     fallbackModels,
     'Models that step in where its own is overloaded, or the budget does not pay for it.',
+  ),
+  history: z.optionally(
+    historySetting,
+    'What happens to the histories of its conversations that grow too long, unless they say it.',
   ),
   limits: z.optionally(
     z.strictObject(runLimits.shape),

@@ -10,7 +10,7 @@ import { readAnswer } from '../upstream/buffered-answer.ts';
 import { isEventStream } from '../upstream/content-type.ts';
 import { Exchange } from '../upstream/exchange.ts';
 import { endOf, interrupted, notTheApi } from '../upstream/failure.ts';
-import type { PlainHeaders } from '../upstream/headers.ts';
+import { joinedBetas, type PlainHeaders } from '../upstream/headers.ts';
 import type { RequestOutcome } from '../upstream/outcome.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { UsageReader } from '../upstream/usage/usage-reader.ts';
@@ -93,13 +93,19 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
   }
 }
 
-/** @returns the headers of a summary, from those of the turn. @param isBlock whether the API is to make its own block */
+/**
+ * @param needed the betas that the agent needs
+ * @param isBlock whether the API is to make its own block
+ * @returns the headers of a summary, from those of the turn
+ */
 export function headersOfSummary(
   { 'idempotency-key': _, ...headers }: PlainHeaders,
   { simulated }: Upstream,
+  needed: readonly string[],
   isBlock: boolean,
 ): PlainHeaders {
-  if (isBlock) headers['anthropic-beta'] = withCompaction(headers['anthropic-beta']);
+  const betas = joinedBetas(headers['anthropic-beta'], needed);
+  if (isBlock || betas !== '') headers['anthropic-beta'] = isBlock ? withCompaction(betas) : betas;
   if (!simulated) delete headers['sluice-simulate'];
   return headers;
 }

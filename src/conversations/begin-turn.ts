@@ -137,7 +137,12 @@ function startWithDefaults(
   taken: Taken | undefined,
 ): void {
   const { transcript } = context;
-  startConversation(context, request.place, { model, maxTokens, ...ofParent(request) });
+  startConversation(context, request.place, {
+    model,
+    maxTokens,
+    history: taken?.history ?? null,
+    ...ofParent(request),
+  });
   const { profile } = transcript;
   if (!profile || (system === undefined && tools === undefined && !taken)) return;
   transcript.together(() => {

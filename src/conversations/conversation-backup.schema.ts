@@ -1,7 +1,7 @@
 import { count, instant } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 import { messageParam } from '../upstream/messages.schema.ts';
-import { history } from './conversations.schema.ts';
+import { history } from './history/history.schema.ts';
 
 const position = z.int().check(z.gte(1));
 const nonEmpty = z.string().check(z.minLength(1), z.maxLength(1_000));

@@ -1,5 +1,5 @@
 import * as z from '../http/zod.ts';
-import { history } from './conversations.schema.ts';
+import { history } from './history/history.schema.ts';
 
 /** A conversation in its account's list. */
 export const conversationRow = z.object({

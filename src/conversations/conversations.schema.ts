@@ -4,6 +4,7 @@ import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { defaultedRequest, messageParams } from '../upstream/messages.schema.ts';
+import { history } from './history/history.schema.ts';
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
 export const SUBAGENT_ID = 'sub_';
@@ -67,36 +68,6 @@ export const conversationRequest = defaultedRequest.check(
 );
 
 const MONTH_SECONDS = 31 * 24 * 60 * 60;
-
-export const history = z.nullable(
-  z
-    .strictObject({
-      max_tokens: z.described(z.int().check(z.gte(1)), 'The most tokens of a prompt, about.'),
-      strategy: z.described(
-        z.enum(['error', 'truncate', 'summarize']),
-        '`truncate` sends without whole oldest turns, `summarize` with a summary in their place; all is kept.',
-      ),
-      instructions: z.optionally(
-        z.nullable(z.string().check(z.maxLength(8_192))),
-        'What a summary should keep; it replaces the usual instructions. Only with `summarize`.',
-      ),
-      summary_max_tokens: z.optionally(
-        z.int().check(z.gte(1)),
-        'The most tokens of a summary: below `max_tokens`. Default: a quarter of it, at most 8,192. Only with `summarize`.',
-      ),
-    })
-    .check(
-      z.refine(
-        ({ strategy, instructions, summary_max_tokens }) =>
-          strategy === 'summarize' || (instructions === undefined && summary_max_tokens === undefined),
-        { error: '`instructions` and `summary_max_tokens` need the strategy `summarize`' },
-      ),
-      z.refine(({ max_tokens, summary_max_tokens = 0 }) => summary_max_tokens < max_tokens, {
-        path: ['summary_max_tokens'],
-        error: 'must be below max_tokens: a summary takes the place of a part of the history',
-      }),
-    ),
-);
 
 const title = z.nullable(z.string().check(z.maxLength(1_000)));
 const metadataValue = z.nullable(z.union([z.string().check(z.maxLength(4_096)), z.number(), z.boolean()]));

@@ -75,7 +75,7 @@ export async function storeCreated(
   taken: Taken | undefined,
 ): Promise<void> {
   const { transcript, maintenance, now } = context;
-  const { model = null, maxTokens = null, agent = null, retained } = taken ?? {};
+  const { model = null, maxTokens = null, history = null, agent = null, retained } = taken ?? {};
   startConversation(context, place, { prefix: retained ?? null });
   // If the object crashes before the end, the alarm deletes what was written.
   if (begins.history.length > 0) context.alarm.watch(now() + GRACE_MS);
@@ -89,7 +89,7 @@ export async function storeCreated(
     transcript.freeze('runs', taken?.runs);
     transcript.freeze('agent', taken?.agent && taken.stored.text);
     const defaults = { model, maxTokens };
-    const changes = { ...defaults, ...changesOf(fields), ...(agent && { ...defaults, agent }) };
+    const changes = { ...defaults, history, ...changesOf(fields), ...(agent && { ...defaults, agent }) };
     maintenance.change({ ...changes, ...countHistory(transcript), ...imported, exists: true });
   });
 }

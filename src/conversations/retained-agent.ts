@@ -70,8 +70,8 @@ export async function takeNamed(
   const around = { env: context.env, settings: context.settings() };
   const found = await findAgent(around, { account, scopes }, agent, agentOwner, agentListed);
   const { owner, name, hash, text, definition } = found;
-  const { model, max_tokens: maxTokens } = definition;
-  return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, runs: undefined };
+  const { model, max_tokens: maxTokens, history } = definition;
+  return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, history, runs: undefined };
 }
 
 /** @throws ApiError 400 for defaults of a conversation that its agent does not allow */

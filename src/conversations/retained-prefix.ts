@@ -41,8 +41,8 @@ export async function takePrefix(
   const { account } = place;
   const found = await requireStored(PREFIXES, { ...storedPlaceOf(context, account), account, scopes }, ref);
   const { content, runs } = found.value;
-  const { model, max_tokens: maxTokens } = content;
-  return { retained: await retainPrefix(context, place, found), model, maxTokens, runs };
+  const { model, max_tokens: maxTokens, history } = content;
+  return { retained: await retainPrefix(context, place, found), model, maxTokens, history, runs };
 }
 
 /** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */

@@ -183,9 +183,10 @@ export class Summarizer {
     const upstream = this.#context.upstream();
     // The messages of a prefix come first, where only a block could stand.
     let place = profile?.prefix || withoutBlocks.has(upstream) ? undefined : placeOf(upstream);
-    const headers = headersOfSummary(request.headers, upstream, place !== undefined);
-    const betas = request.headers['anthropic-beta'];
     const agent = retainedAgent(this.#context);
+    const needed = agent?.definition.betas ?? [];
+    const headers = headersOfSummary(request.headers, upstream, needed, place !== undefined);
+    const betas = request.headers['anthropic-beta'];
     const options = { transcript, settings, agent, betas, isRun: isRun(request) };
     let meter: Pick<RequestMeter, 'settle'> | undefined;
     let change: Partial<SummaryRow> = { status: 'failed' };

@@ -67,7 +67,17 @@ const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinkin
  * @throws ApiError 400 if it cannot be a prefix
  */
 export function canonicalText(fields: PrefixFields): string {
-  const { tools = [], system = [], messages = [], model, max_tokens, fallback_models, cache_ttl, description } = fields;
+  const {
+    tools = [],
+    system = [],
+    messages = [],
+    model,
+    max_tokens,
+    fallback_models,
+    cache_ttl,
+    description,
+    history,
+  } = fields;
   const blocks = typeof system === 'string' ? (system === '' ? [] : [{ type: 'text', text: system }]) : system;
   const own = [...breakpointsIn('tools', tools), ...breakpointsIn('system', blocks)];
   const [first] = [...own, ...breakpointsIn('messages', messages)];
@@ -83,7 +93,7 @@ export function canonicalText(fields: PrefixFields): string {
     tools,
     system: blocks,
     messages,
-    ...withoutUndefined({ model, max_tokens, fallback_models }),
+    ...withoutUndefined({ model, max_tokens, fallback_models, history }),
     cache_ttl,
     ...withoutUndefined({ description }),
   };

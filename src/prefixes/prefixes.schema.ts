@@ -1,3 +1,4 @@
+import { historySetting } from '../conversations/history/history.schema.ts';
 import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { fallbackModels } from '../settings/limits.schema.ts';
@@ -36,6 +37,10 @@ const prefixFields = z.strictObject({
   cache_ttl: z.described(
     z._default(z.enum(['5m', '1h'], { error: "Input should be '5m' or '1h'" }), '5m'),
     'How long the upstream keeps it cached after each use.',
+  ),
+  history: z.optionally(
+    historySetting,
+    'What happens to the histories of its conversations that grow too long, unless they say it.',
   ),
   description: z.optional(z.string().check(z.maxLength(1_000))),
 });

@@ -27,6 +27,7 @@ import { checkContinuation, type SentMessage } from './continuation.ts';
 import { withoutEdgeBlocks } from './edge-blocks.ts';
 import { type EdgeTools, edgeToolsIn, NO_EDGE_TOOLS } from './edge-tools.ts';
 import { frameOf } from './frame.ts';
+import type { HistorySetting } from './history.schema.ts';
 import { inheritedParts } from './inherited-parts.ts';
 import { ANSWERED, joinedResults, newMessages, tailIn } from './new-messages.ts';
 import { answeredTools } from './replayable-blocks.ts';
@@ -76,6 +77,7 @@ export interface PlannedRun {
 export interface PrefixDefaults {
   model: string | undefined;
   maxTokens: number | undefined;
+  history?: HistorySetting | undefined;
   /** Its tools that the edge calls itself, with their names, as a JSON list. */
   runs: string | undefined;
 }

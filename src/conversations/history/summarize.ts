@@ -1,6 +1,7 @@
 /** Decides what is summarized, and puts a summary before the messages that stay. */
 
 import { isObject, parseObject } from '../../json/object.ts';
+import { joinedBetas } from '../../upstream/headers.ts';
 import type { Profile } from '../storage/rows.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
@@ -98,7 +99,7 @@ export function mayBegin({ summaries }: Transcript, newestTurn: number): boolean
 
 /** @returns the header `anthropic-beta` of a request with a block of a summary, or for one */
 export function withCompaction(betas: string | undefined): string {
-  return betas ? `${betas},${COMPACTION_BETA}` : COMPACTION_BETA;
+  return joinedBetas(betas, [COMPACTION_BETA]);
 }
 
 /** @returns the question that asks a model for a summary, as JSON text */

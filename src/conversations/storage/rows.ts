@@ -5,6 +5,7 @@ import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
+import type { HistorySetting } from '../history/history.schema.ts';
 import { checked, DamagedRow, withoutSum, withSum } from './damaged-row.ts';
 
 /**
@@ -28,14 +29,6 @@ export type RetainedAgent = Omit<RetainedPrefix, 'holder'>;
 /** @returns a version as requests and the ledger name it: `name@hash`. */
 export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
-}
-
-/** What happens to a history that has grown too long. */
-export interface HistorySetting {
-  max_tokens: number;
-  strategy: 'error' | 'truncate' | 'summarize';
-  instructions?: string | null | undefined;
-  summary_max_tokens?: number | undefined;
 }
 
 /** Everything about a conversation except its turns and messages. */

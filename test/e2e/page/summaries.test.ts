@@ -40,7 +40,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
   /** Goes on until there are so many summaries. @returns them */
   const sayUntil = async (id: string, count: number, said: (n: number) => string = long) => {
     let summaries: ConversationSummary[] = [];
-    for (let n = 0; summaries.length < count && n < 100; n += 1) {
+    for (let n = 0; summaries.length < count && n < 30; n += 1) {
       await say(id, said(n));
       ({ summaries = [] } = await client.conversations.get(id));
     }
@@ -82,7 +82,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
       expect(await text.textContent()).toContain(words);
       expect(await text.textContent()).toContain('Haiku');
       await shot(opened, 'summary-light');
-      expect(await barriersOn(page, '.transcript')).toEqual([]);
+      expect(await barriersOn(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
       await page.keyboard.press('Enter');
       await expect.poll(() => text.count()).toBe(0);
       expect(await line.boundingBox()).toEqual(before);
@@ -105,7 +105,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
         await page.getByRole('region', { name: 'Summary of the messages above' }).locator('.markdown').waitFor();
         await shot(opened, 'summary-dark-phone');
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
-        expect(await barriersOn(page, '.transcript')).toEqual([]);
+        expect(await barriersOn(page, '.message:has(.summary-text) > :not(.message-body)')).toEqual([]);
       },
       `/#/chat/${id}`,
       { viewport: { width: 360, height: 740 }, colorScheme: 'dark' },
@@ -116,7 +116,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     const id = await create({});
     await inPage(async ({ page }) => {
       await page.getByText('No messages yet.').waitFor();
-      for (let n = 0; (await lines(page).count()) === 0 && n < 100; n += 1) {
+      for (let n = 0; (await lines(page).count()) === 0 && n < 30; n += 1) {
         await ask(page, long(n));
         await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(n + 1);
         await answered(page);
@@ -169,7 +169,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     await inPage(async (opened) => {
       const { page } = opened;
       await page.getByText('No messages yet.').waitFor();
-      for (let n = 0; (await page.getByText(remark).count()) === 0 && n < 100; n += 1) {
+      for (let n = 0; (await page.getByText(remark).count()) === 0 && n < 30; n += 1) {
         await ask(page, long(n));
         await expect.poll(() => page.getByRole('article', { name: 'Answer' }).count()).toBe(n + 1);
         await answered(page);

@@ -9,8 +9,8 @@ import { type SizedTurn, sizesOf, tokensFrom } from './truncate.ts';
 
 /** The part of `max_tokens` above which a summary begins behind an answer. */
 export const BEGINS = 0.8;
-/** The part of `max_tokens` that the turns behind a summary may fill. */
-export const KEEPS = 0.5;
+/** The part of `max_tokens` that the turns behind a summary may fill. A model of cost chose both: see docs/cost.md. */
+export const KEEPS = 0.25;
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
 const MOST_SHARE = 0.25;

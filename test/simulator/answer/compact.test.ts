@@ -66,6 +66,14 @@ describe('a summary', () => {
     );
   });
 
+  test('says the same where a user asks for it', async () => {
+    const history = [user('The code is 7. Remember: the box is red.'), assistant('I see.')];
+    const { content } = summaryOf(await compact(history));
+    const asked = await ask([...history, user('Summarize this conversation: keep what matters.')]);
+    expect(textOf(asked)).toBe(content);
+    expect(content).toContain('Remember: the box is red.');
+  });
+
   test('is the same for the same, has no thinking, and is shorter than what it stands for', async () => {
     const history: Beta[] = [];
     for (const about of ['rivers', 'mountains', 'seas']) {

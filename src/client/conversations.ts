@@ -49,7 +49,7 @@ export function conversationsOf(transport: Transport) {
      *
      * @example
      * const { cost_usd, summaries = [] } = await sluice.conversations.get('trip');
-     * show(cost_usd, summaries.at(-1)?.content);
+     * show(cost_usd, summaries.length);
      */
     get: (id: string): Promise<Conversation> => transport.json(at(id)),
     /**

@@ -198,3 +198,21 @@ test('where the account cannot hold a summary, the turn goes up without its olde
   const account = accountStub(bindings, {}, 'alice');
   await vi.waitFor(async () => expect((await account.standing()).day.held_usd).toBe(0));
 });
+
+test('sent again, a turn without its oldest turns says so again', async () => {
+  upstreamOf({ vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
+  await createWith({ ...SUMMARIZED, summary_max_tokens: 1_999 });
+  const told: (string | undefined)[][] = [];
+  for (let turn = 0; turn < 10; turn += 1) {
+    const both: (string | undefined)[] = [];
+    for (const _ of ['first', 'again']) {
+      const answer = await ask(question(long(turn)), { key: `turn-${turn}` });
+      if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
+      both.push(answer.headers['sluice-history']);
+      await new Response(answer.body).text();
+    }
+    told.push(both);
+  }
+  expect(told.flat()).toContain('truncated');
+  for (const [first, again] of told) expect(again).toBe(first);
+});

@@ -61,9 +61,13 @@ class Progress {
   }
 }
 
-test.skipIf(!hasCompiler())(
-  `killed ${KILLS} times while it talks and summarizes, the edge forgets nothing, and books what the API bills`,
-  async () => {
+test.skipIf(!hasCompiler()).each([
+  { form: 'block', conversations: Number(SUMMARIES_CONVERSATIONS) },
+  // The other form differs in what goes up alone.
+  { form: 'words', conversations: Math.ceil(Number(SUMMARIES_CONVERSATIONS) / 2) },
+] as const)(
+  `killed ${KILLS} times while it talks and summarizes, the edge forgets nothing, and books what the API bills: $form`,
+  async ({ form, conversations }) => {
     // It is shown where the test fails.
     process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);
     const began = Date.now();
@@ -88,7 +92,7 @@ test.skipIf(!hasCompiler())(
       const fact = [...talk.facts].find((one) => !text.includes(one));
       if (fact !== undefined) forgotten.push({ mark, fact, asked });
     };
-    const api = await startSummarizingApi(lives, { see });
+    const api = await startSummarizingApi(lives, { makesBlocks: form === 'block', see });
     vars = {
       MODE: 'development',
       SIGNING_SECRET: SECRET,
@@ -100,8 +104,8 @@ test.skipIf(!hasCompiler())(
       DEFAULT_LIMITS: '{"usd_per_day":5000}',
     };
     const kinds = kindsOf(tools.url);
-    for (let nth = 0; nth < Number(SUMMARIES_CONVERSATIONS); nth += 1) {
-      const kind = kinds[nth % kinds.length] as (typeof kinds)[number];
+    for (let nth = 0; nth < conversations; nth += 1) {
+      const kind = kinds[(form === 'words' ? 2 * nth + 1 : nth) % kinds.length] as (typeof kinds)[number];
       talks.push(new Talk(lives, draw, `${kind.name}-${nth}`, kind));
     }
     try {
@@ -116,9 +120,11 @@ test.skipIf(!hasCompiler())(
       const truncated = talks.reduce((sum, talk) => sum + talk.truncated.size, 0);
       const interrupted = talks.reduce((sum, talk) => sum + talk.interrupted, 0);
       const seconds = Math.round((Date.now() - began) / 1_000);
-      process.stdout.write(`${JSON.stringify({ seconds, ...api.made, truncated, interrupted, ...forks, ...sums })}\n`);
+      process.stdout.write(
+        `${JSON.stringify({ form, seconds, ...api.made, truncated, interrupted, ...forks, ...sums })}\n`,
+      );
       // Without summaries all of this would be worth nothing.
-      expect(api.made.block).toBeGreaterThan(talks.length);
+      expect(api.made[form]).toBeGreaterThan(talks.length);
       expect(truncated).toBeLessThan((talks.length * TURNS) / 10);
     } finally {
       await lives.end();

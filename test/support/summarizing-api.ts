@@ -55,7 +55,7 @@ export async function startSummarizingApi(
   { makesBlocks = true, see = () => {} }: { makesBlocks?: boolean; see?: (asked: Asked) => void } = {},
 ) {
   const simulate = createSimulator({
-    ...{ ttftMs: 3, tokensPerSecond: 4_000 },
+    ...{ ttftMs: 3, tokensPerSecond: 800 },
     now: () => Date.now() + lives.ahead * 1_000,
   });
   /** What each answer that has ended costs, by its `request-id`, in dollars. */
@@ -128,7 +128,7 @@ function blocksIn(text: string): object[] {
 }
 
 /** What the conversations of the tests ask a model for where the API has no summaries of its own. */
-export const INSTRUCTIONS = 'Write down all that is to be remembered, and nothing else.';
+export const INSTRUCTIONS = 'Summarize this conversation: keep all that is to be remembered, and nothing else.';
 
 function isAskedForWords(messages: Messages): boolean {
   return messages.at(-1)?.content === INSTRUCTIONS;

@@ -10,9 +10,8 @@ import { startEdge, startEdgeAhead } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { listening } from '../support/listening.ts';
 import { Lives, post, type Row, type Seen } from '../support/lives.ts';
-import { type Asked, type SummarizingApi, startSummarizingApi } from '../support/summarizing-api.ts';
+import { type Asked, type SummarizingApi, settingsWith, startSummarizingApi } from '../support/summarizing-api.ts';
 import { conversationOf, kindsOf, say, Talk } from '../support/talks.ts';
-import { SECRET } from '../support/tokens.ts';
 
 // Long conversations whose oldest turns are summarized again and again, and an edge that is killed meanwhile: also while a
 // summary is made. `SUMMARIES_CONVERSATIONS=40 SUMMARIES_TURNS=500 KILLS=60 KILLS_SEED=…` talks longer, and as a failure did.
@@ -94,12 +93,7 @@ test.skipIf(!hasCompiler()).each([
     };
     const api = await startSummarizingApi(lives, { makesBlocks: form === 'block', see });
     vars = {
-      MODE: 'development',
-      SIGNING_SECRET: SECRET,
-      ANTHROPIC_API_KEY: 'key',
-      ANTHROPIC_BASE_URL: api.url,
-      TOOL_HOSTS: new URL(tools.url).host,
-      TOOL_SIGNING_SECRET: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw',
+      ...settingsWith(api.url, tools.url),
       DEPLOYMENT_LIMITS: '{"usd_per_day":10000}',
       DEFAULT_LIMITS: '{"usd_per_day":5000}',
     };
@@ -171,7 +165,7 @@ async function expectForks(lives: Lives, talks: readonly Talk[], api: Summarizin
       const kept = talk.rows.slice(0, talk.rows.findLastIndex((row) => row.turn === turn) + 1);
       const forked = await fork(lives, talk.id, id);
       await expectRows(lives, forked, kept);
-      await expectSameUp(lives, talk, api, { forked, id, kept, seen });
+      await expectSameUp(lives, talk, api, { forked, id, kept, made: summaries, seen });
       // Back from there, to before another turn.
       const rewound = await fork(lives, talk.id, id);
       const back = kept[draw(kept.length)] as Row;
@@ -183,7 +177,8 @@ async function expectForks(lives: Lives, talks: readonly Talk[], api: Summarizin
       expect(status, text).toBe(200);
       await expectRows(lives, rewound, left);
       const last = left.at(-1);
-      if (last) await expectSameUp(lives, talk, api, { forked: rewound, id: last.id, kept: left, seen });
+      if (last)
+        await expectSameUp(lives, talk, api, { forked: rewound, id: last.id, kept: left, made: summaries, seen });
       seen.forks += 2;
     }
   }
@@ -209,6 +204,8 @@ interface Forked {
   /** Where its last turn is. */
   id: string;
   kept: readonly Row[];
+  /** The summaries of its source. */
+  made: NonNullable<Report['summaries']>;
   seen: { withoutSummary: number; compared: number };
 }
 
@@ -217,9 +214,11 @@ async function expectSameUp(
   lives: Lives,
   talk: Talk,
   api: SummarizingApi,
-  { forked, id, kept, seen }: Forked,
+  { forked, id, kept, made, seen }: Forked,
 ): Promise<void> {
   const { summaries = [] } = await lives.get<Report>(`/conversations/${forked}`);
+  const ids = new Set(kept.map((row) => row.id));
+  expect(summaries, forked).toEqual(made.filter(({ until }) => ids.has(until)));
   const question = `[${forked}#0] What next?`;
   const asked = async (conversation: string) => {
     api.asked.length = 0;

@@ -4,6 +4,7 @@ import { brokenRule, isVerbatim } from './api-rules.ts';
 import { billOf } from './bills.ts';
 import { bodyOf, listening, requestFrom } from './listening.ts';
 import { eventsIn, type Lives } from './lives.ts';
+import { SECRET } from './tokens.ts';
 
 /** What the edge says before the words of a summary that is a text. */
 const AS_TEXT = 'This is a summary of the conversation so far.';
@@ -132,4 +133,16 @@ export const INSTRUCTIONS = 'Summarize this conversation: keep all that is to be
 
 function isAskedForWords(messages: Messages): boolean {
   return messages.at(-1)?.content === INSTRUCTIONS;
+}
+
+/** @returns the settings of an edge with this API and these tools, by their addresses */
+export function settingsWith(api: string, tools: string): Record<string, string> {
+  return {
+    MODE: 'development',
+    SIGNING_SECRET: SECRET,
+    ANTHROPIC_API_KEY: 'key',
+    ANTHROPIC_BASE_URL: api,
+    TOOL_HOSTS: new URL(tools).host,
+    TOOL_SIGNING_SECRET: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw',
+  };
 }

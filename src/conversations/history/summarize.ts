@@ -5,7 +5,7 @@ import { joinedBetas } from '../../upstream/headers.ts';
 import type { Profile } from '../storage/rows.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
-import { type SizedTurn, sizesOf, tokensFrom } from './truncate.ts';
+import { sizesOf, tokensFrom } from './truncate.ts';
 
 /** The part of `max_tokens` above which a summary begins behind an answer. */
 export const BEGINS = 0.8;
@@ -63,24 +63,30 @@ export function nextSummary(transcript: Transcript, filled: number): PlannedSumm
   const latest = summaries.latest();
   const turns = sizesOf(transcript).filter(({ from }) => from > (latest?.until ?? 0));
   if (tokensFrom(turns, 0) + (latest?.tokens ?? 0) <= limit * filled) return undefined;
-  const first = firstToKeep(turns, limit * KEEPS);
+  const base = latest ? -latest.id : 0;
+  const first = firstToKeep(turns, limit * KEEPS, base);
   if (first === undefined) return undefined;
   const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
   return {
-    base: latest ? -latest.id : 0,
+    base,
     until: first - 1,
     most,
     instructions: instructions?.trim() || undefined,
   };
 }
 
-/** @returns the first message of the turns that stay: as many as fit, and never a part of a tool loop or a run */
-function firstToKeep(turns: readonly SizedTurn[], most: number): number | undefined {
+/**
+ * @param base what the summary's prompt begins with
+ * @returns the first message of the turns that stay: as many as fit, and never a part of a tool loop or a run
+ */
+function firstToKeep(turns: ReturnType<typeof sizesOf>, most: number, base: number): number | undefined {
+  // The cache has whole prompts: a summary of less than the first one with this beginning would read nothing from it.
+  const inCache = turns.findIndex(({ sentFrom }) => sentFrom === base);
   let first: number | undefined;
   let tokens = 0;
-  for (const turn of turns.slice(1).reverse()) {
+  for (const [at, turn] of [...turns.entries()].slice(1).reverse()) {
     tokens += turn.tokens;
-    if (tokens > most && first !== undefined) break;
+    if (first !== undefined && (tokens > most || at <= inCache)) break;
     if (!turn.follows) first = turn.from;
   }
   return first;

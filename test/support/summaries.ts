@@ -20,7 +20,10 @@ export interface Up {
 }
 
 /** Answers a request for a summary, or one with a block; undefined leaves it to the simulator. */
-type Answering = (body: Up, init: { signal?: AbortSignal | null }) => Response | Promise<Response> | undefined;
+type Answering = (
+  body: Up,
+  init: { signal?: AbortSignal | null },
+) => Response | undefined | Promise<Response | undefined>;
 
 export const isForSummary = ({ compaction, messages }: Up): boolean =>
   compaction !== undefined || JSON.stringify(messages.at(-1)).includes('Summarize this conversation');

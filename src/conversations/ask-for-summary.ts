@@ -14,7 +14,7 @@ import { joinedBetas, type PlainHeaders } from '../upstream/headers.ts';
 import type { RequestOutcome } from '../upstream/outcome.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import { UsageReader } from '../upstream/usage/usage-reader.ts';
-import { summaryMessage, withCompaction } from './history/summarize.ts';
+import { summaryMessage, summaryWords, withCompaction } from './history/summarize.ts';
 import { CHARACTERS_PER_TOKEN } from './history/truncate.ts';
 import type { RunRequest } from './stored-run.ts';
 import { MessageBuilder } from './turn/message-builder.ts';
@@ -25,17 +25,20 @@ export interface SummaryCause {
   rest: string;
 }
 
+/** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */
+const LONGEST_MS = 840_000;
+
 interface SummaryCall {
   /** The query and the headers of the turn; the headers as `headersOfSummary` has made them. */
   query: string;
   headers: PlainHeaders;
   upstream: Upstream;
   settings: Settings;
-  abort: AbortController;
+  signal: AbortSignal;
   /** Where the API is to make a block; undefined for a text. */
   place: string | undefined;
-  /** The most tokens of the summary. */
-  most: number;
+  /** The most tokens that it can have written when it is ended; undefined where `max_tokens` limits it. */
+  mayWrite: number | undefined;
 }
 
 /** What has come of it. */
@@ -53,8 +56,8 @@ interface SummaryAnswer {
  * of a block before it is whole. Never rejects.
  */
 export async function askForSummary(paid: MeteredExchange, asking: SummaryCall): Promise<SummaryAnswer> {
-  const { query, headers, upstream, settings, abort, place, most } = asking;
-  const exchange = new Exchange({ upstream, settings, signal: abort.signal });
+  const { query, headers, upstream, settings, signal, place, mayWrite } = asking;
+  const exchange = new Exchange({ upstream, settings, signal, wholeMs: LONGEST_MS });
   const usage = new UsageReader({ readsBlocks: true });
   let timer: ReturnType<typeof setTimeout> | undefined;
   try {
@@ -64,8 +67,11 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
     const response = await exchange.send({ method: 'POST', path, headers: sent, body, routing });
     paid.release();
     if (!response.ok || !isEventStream(response)) return await refusedSummary(response, exchange, place);
-    const { tokensPerSecond = most } = paid.granted.grant.terms ?? {};
-    timer = setTimeout(() => exchange.controller.abort(interrupted(false)), (most / tokensPerSecond) * 1_000);
+    const { tokensPerSecond } = paid.granted.grant.terms ?? {};
+    if (mayWrite !== undefined && tokensPerSecond) {
+      const ms = Math.min(LONGEST_MS, (mayWrite / tokensPerSecond) * 1_000);
+      timer = setTimeout(() => exchange.controller.abort(interrupted(false)), ms);
+    }
     const builder = new MessageBuilder();
     const frames = new FrameReader();
     exchange.seen = () => usage.report;
@@ -81,7 +87,7 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
       }
     const outcome = exchange.outcome(usage.report, usage.report.completed ? 'complete' : 'cut');
     const text = outcome.completed ? summaryIn(builder, place) : undefined;
-    const tokens = tokensOfSummary(outcome)?.output_tokens ?? Math.ceil((text?.length ?? 0) / CHARACTERS_PER_TOKEN);
+    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), writtenIn(outcome));
     return { outcome, text, tokens, lacksBlocks: false };
   } catch (thrown) {
     const error = toApiError(thrown);
@@ -135,6 +141,17 @@ function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undef
   const said = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
   const text = said.join('').trim();
   return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
+}
+
+/** @returns the tokens that it has written, with what it has thought; infinite where nothing is known */
+function writtenIn(outcome: RequestOutcome): number {
+  return tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
+}
+
+/** @returns about how many tokens a text has. What is not ASCII has about one for each character */
+function tokensIn(text: string): number {
+  const others = text.replaceAll(/[\0-\x7f]+/g, '').length;
+  return others + Math.ceil((text.length - others) / CHARACTERS_PER_TOKEN);
 }
 
 /** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */

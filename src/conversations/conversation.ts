@@ -397,6 +397,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
       // This goes on in the same step in which the turn ends: no other turn begins in between.
       await within(this.#runner.done, STOP_MS);
     }
+    // The turn may have ended by itself, and a summary begun behind it. Its end is settled by the alarm.
+    void this.#summarizer.stop();
     this.#maintenance.settlements.tell();
     storeDeletion(this.#context, this.#transcript.profile ?? profile);
     this.around.alarm.wakeFor(this.now() + CONFIRM_AGAIN_MS);

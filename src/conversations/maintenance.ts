@@ -307,10 +307,11 @@ export class Maintenance {
 
   /** Sets the alarm for the next thing that is due. */
   #wakeNext(): void {
-    const { transcript } = this.#object;
+    const { transcript, isBusy } = this.#object;
     const { profile } = transcript;
     if (!profile) return;
-    const isOpen = this.settlements.isInDoubt || unsettledTurns(transcript).length > 0;
+    // A summary that is made or settled must be looked after, too.
+    const isOpen = this.settlements.isInDoubt || unsettledTurns(transcript).length > 0 || isBusy();
     if (isOpen || profile.unreported) this.#wakeToConfirm();
     const nextDelivery = transcript.deliveries.next();
     if (nextDelivery !== undefined) this.#object.alarm.wakeFor(nextDelivery);

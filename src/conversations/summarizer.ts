@@ -1,6 +1,7 @@
 /** Makes the summaries of a conversation: behind an answer, or before a turn that would be too long without one. */
 
-import { tokensByKind } from '../accounts/admission/book-outcome.ts';
+import { numberOfTry, tryId } from '../accounts/admission/admission.ts';
+import { tokensByKind, UNKNOWN_GRANT } from '../accounts/admission/book-outcome.ts';
 import { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { within } from '../async/timeout.ts';
@@ -14,15 +15,19 @@ import { type RequestOutcome, unanswered } from '../upstream/outcome.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { ObjectContext } from './answers/object-context.ts';
 import { askForSummary, headersOfSummary, type SummaryCause, tokensOfSummary } from './ask-for-summary.ts';
+import { ANSWERED } from './history/new-messages.ts';
 import { BEGINS, KEEPS, mayBegin, nextSummary, type PlannedSummary, sayInWords } from './history/summarize.ts';
-import { summaryRequest } from './history/summary-request.ts';
+import { mayWrite, summaryRequest } from './history/summary-request.ts';
 import { layerOf, retainedAgent } from './retained-agent.ts';
+import { newShare, takeRoom } from './runs/run-room.ts';
 import { PIECE_CHARACTERS } from './storage/message-text.ts';
 import { type Profile, refOf } from './storage/rows.ts';
 import type { SummaryRow } from './storage/summary-rows.ts';
 import { lastCommitted, latestTurn } from './storage/turn-queries.ts';
 import { isRun } from './stored-run.ts';
+import { stopped, TurnAbort } from './turn/turn-abort.ts';
 import { conversationReportOf } from './turn/turn-ending.ts';
+import { ADMIT_MS } from './turn/turn-runner.ts';
 import { CONFIRM_MS, type TurnSettlements } from './turn-settlements.ts';
 
 /** The name of summaries in the ledger and the usage. */
@@ -43,7 +48,7 @@ interface SummarizingObject extends ObjectContext {
 /** A summary that is being made. */
 interface SummaryInHand {
   by: Identity;
-  abort: AbortController;
+  abort: TurnAbort;
   done: Promise<void>;
 }
 
@@ -60,7 +65,7 @@ export class Summarizer {
 
   /** Whether one is being made, or is not settled. Until then nothing may be deleted. */
   get isOpen(): boolean {
-    return this.#running !== undefined || this.#context.transcript.summaries.unsettled().length > 0;
+    return this.#running !== undefined || this.#context.transcript.summaries.hasUnsettled;
   }
 
   /** Who has asked for the turn to which a summary belongs that is being made. */
@@ -80,10 +85,16 @@ export class Summarizer {
   /** Begins a summary behind an answer whose prompt was in the cache, where it costs a tenth. */
   behind(): void {
     const cause = this.#cause;
-    const last = cause && latestTurn(this.#context.transcript);
-    if (!cause || last?.status !== 'complete' || !last.outcome?.usage?.cache_read_input_tokens) return;
-    const planned = this.#plan(BEGINS);
-    if (planned) this.#context.waitUntil(this.#make(cause, planned));
+    if (!cause) return;
+    try {
+      const last = latestTurn(this.#context.transcript);
+      if (last?.status !== 'complete' || !last.outcome?.usage?.cache_read_input_tokens) return;
+      const planned = this.#plan(BEGINS);
+      if (planned) this.#context.waitUntil(this.#make(cause, planned));
+    } catch (thrown) {
+      // The turn has ended well. What is damaged fails the next one, and says so.
+      logFailure({ conversation: cause.request.place.id }, thrown);
+    }
   }
 
   /** Makes a summary before a turn that is too long without one, or waits for the one that is being made. */
@@ -97,13 +108,20 @@ export class Summarizer {
   /** Has the words of a block go up where another upstream answers now than the one that made it. */
   fit(): void {
     const { transcript, upstream } = this.#context;
-    const latest = this.#wants() ? transcript.summaries.latest() : undefined;
-    if (latest?.place && latest.place !== placeOf(upstream())) sayInWords(transcript, latest.id);
+    const { summaries, profile } = transcript;
+    if (summaries.given === 0) return;
+    // A tool loop goes on behind what it has begun behind, which may be another one than the latest.
+    const looped = latestTurn(transcript, [...ANSWERED, 'empty'])?.sentFrom ?? 0;
+    const ids = new Set([summaries.latest()?.id, -looped, -(profile?.sentFrom ?? 0)]);
+    for (const id of ids) {
+      const place = id !== undefined && id > 0 ? summaries.get(id)?.place : null;
+      if (id && place && place !== placeOf(upstream())) sayInWords(transcript, id);
+    }
   }
 
   /** Ends what is being made. What it has cost is settled. */
   async stop(): Promise<void> {
-    this.#running?.abort.abort();
+    this.#running?.abort.stop();
     await this.#running?.done;
   }
 
@@ -135,7 +153,8 @@ export class Summarizer {
     const { profile, summaries } = transcript;
     if (!profile) return;
     const done = Promise.withResolvers<void>();
-    this.#running = { by: cause.request.identity, abort: new AbortController(), done: done.promise };
+    const abort = new TurnAbort();
+    this.#running = { by: cause.request.identity, abort, done: done.promise };
     const row: SummaryRow = {
       id: summaries.given + 1,
       until: planned.until,
@@ -153,13 +172,14 @@ export class Summarizer {
       outcome: null,
       settled: false,
     };
-    transcript.together(() => {
-      summaries.add(row);
-      transcript.save({ ...profile, summaries: row.id });
-    });
-    alarm.watch(now() + SUMMARY_WATCH_MS);
+    // Whatever fails from here on: who waits for it must go on.
     try {
-      await this.#ask(cause, planned, row, this.#running.abort);
+      transcript.together(() => {
+        summaries.add(row);
+        transcript.save({ ...profile, summaries: row.id });
+      });
+      alarm.watch(now() + SUMMARY_WATCH_MS);
+      await this.#ask(cause, planned, row, abort);
     } catch (thrown) {
       logFailure({ conversation: profile.id, summary: String(row.id) }, thrown);
       // What could not be stored is settled by the alarm.
@@ -175,10 +195,10 @@ export class Summarizer {
     { request, rest }: SummaryCause,
     planned: PlannedSummary,
     row: SummaryRow,
-    abort: AbortController,
+    abort: TurnAbort,
   ): Promise<void> {
     const { transcript, env, waitUntil, now } = this.#context;
-    const { profile } = transcript;
+    const { profile, summaries } = transcript;
     const settings = this.#context.settings();
     const upstream = this.#context.upstream();
     // The messages of a prefix come first, where only a block could stand.
@@ -189,65 +209,96 @@ export class Summarizer {
     const betas = request.headers['anthropic-beta'];
     const options = { transcript, settings, agent, betas, isRun: isRun(request) };
     let meter: Pick<RequestMeter, 'settle'> | undefined;
+    let paid: MeteredExchange | undefined;
+    let isAskedAgain = false;
+    const share = newShare();
+    /** Waits for the account, which may not answer, and for what else may take too long before it goes up. */
+    const soon = <T>(work: Promise<T>): Promise<T> => within(abort.race(work), ADMIT_MS + settings.HOLD_WAIT_MS);
     let change: Partial<SummaryRow> = { status: 'failed' };
     let outcome: RequestOutcome = unanswered({ sentAt: undefined }, now());
     try {
       const lay = layerOf(this.#context, profile);
       const build = async () => {
+        // Meanwhile the history may have been rewound to before its end.
+        if (summaries.get(row.id)?.status !== 'running') throw stopped();
         const { body, model } = summaryRequest(rest, planned, place !== undefined, options);
-        return { body: lay ? (await lay(body)).body : body, model };
+        return { body: lay ? (await soon(lay(body))).body : body, model };
       };
+      const bytes = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
+      const { account, id: conversation } = request.place;
+      await takeRoom(share, bytes, ADMIT_MS, { account, conversation, signal: abort.controller.signal });
       const { body, model } = await build();
       row.model = model;
-      const paid = new MeteredExchange(
+      paid = new MeteredExchange(
         {
           ...{ requestId: row.requestId, identity: request.identity, accounts: env, store: env.STORE, settings },
-          ...{ upstream, waitUntil, model, route: ROUTE, conversation: request.place.id, adds: 0 },
+          ...{ upstream, waitUntil, model, route: ROUTE, conversation, adds: 0 },
           body,
           prefix: profile?.prefix ? refOf(profile.prefix) : undefined,
           agent: profile?.agent ? refOf(profile.agent) : undefined,
           headers,
           streams: true,
-          endsInTime: true,
-          signal: abort.signal,
+          mayWrite: place === undefined ? undefined : mayWrite(body, planned.most),
+          signal: abort.controller.signal,
         },
-        { modelInBody: model },
+        {
+          modelInBody: model,
+          onAsking: () => {
+            // A crash settles the hold of the next try by its name.
+            const before = row.grant?.requestId ?? row.requestId;
+            const named = { requestId: tryId(before, numberOfTry(before) + 1), startedAt: now() };
+            isAskedAgain = true;
+            Object.assign(row, { grant: { ...UNKNOWN_GRANT, ...named }, sentAt: null });
+            summaries.change(row.id, { grant: row.grant, sentAt: null });
+          },
+        },
       );
-      await paid.open();
+      const exchange = paid;
+      await soon(exchange.open());
       const ask = async () => {
-        meter = paid.meter;
-        const { granted } = paid;
+        isAskedAgain = false;
+        meter = exchange.meter;
+        const { granted } = exchange;
         // A shorter one might not come to its end, and would be paid for nothing.
         if (granted.maxTokens !== undefined) throw tooDear();
         const grant = { ...granted.grant, requestId: granted.requestId };
         Object.assign(row, { grant, sentAt: now() });
         // Before it goes up, its row says that it does: a crash would cost something now.
-        transcript.summaries.change(row.id, { grant, sentAt: row.sentAt, model });
-        return await askForSummary(paid, {
+        summaries.change(row.id, { grant, sentAt: row.sentAt, model });
+        return await askForSummary(exchange, {
           query: request.query,
           headers,
           upstream,
           settings,
-          abort,
+          signal: abort.controller.signal,
           place,
-          most: planned.most,
+          mayWrite: place === undefined ? undefined : mayWrite(body, planned.most),
         });
       };
       let asked = await ask();
       if (asked.lacksBlocks) {
-        withoutBlocks.add(upstream);
         place = undefined;
-        await paid.restart((await build()).body, asked.outcome);
+        const again = { body: (await build()).body, mayWrite: undefined };
+        await soon(exchange.restart(again, asked.outcome));
         asked = await ask();
+        // Only now is it known that nothing else was wrong.
+        if (asked.outcome.completed) withoutBlocks.add(upstream);
       }
       const { text, tokens } = asked;
       outcome = asked.outcome;
-      if (text !== undefined && text.length <= PIECE_CHARACTERS)
+      // One that leaves no room for what stays would be paid again and again, and never be sent.
+      if (text !== undefined && text.length <= PIECE_CHARACTERS && tokens <= planned.room)
         change = { status: 'complete', text, tokens, place: place ?? null };
     } catch (thrown) {
       // Where the account cannot hold it, or it is too large, the turn goes on without a summary.
       if (!(thrown instanceof ApiError))
         logFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
+      // The account may have placed a hold although its answer was lost.
+      const isRefused = thrown instanceof ApiError && thrown.status < 500 && !abort.isStopped;
+      if (!isAskedAgain) meter = paid?.meter;
+      else meter = isRefused ? undefined : this.#context.maintenance.settlements.meterOf(row);
+    } finally {
+      share.leave();
     }
     await this.#end(row, outcome, change, meter);
   }

@@ -58,7 +58,8 @@ export async function askForModel(
     before,
     servedStepTokens: settings.SERVED_STEP_TOKENS,
   };
-  const goesUp = { ...own, model, ...(request.endsInTime && { compaction: undefined }) };
+  const { mayWrite: max_tokens } = request;
+  const goesUp = { ...own, model, ...(max_tokens !== undefined && { compaction: undefined, max_tokens }) };
   const { row, known } = models.price(model);
   const admissionRequest = {
     ...admissionRequestOf(request),

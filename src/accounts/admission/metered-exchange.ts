@@ -158,12 +158,16 @@ export class MeteredExchange {
   /**
    * Has another body go up in place of one that the upstream has refused.
    *
+   * @param again the other body, and what it changes about its admission
    * @param outcome how it was refused
    * @throws ApiError as `open`
    */
-  async restart(body: MeterRequest['body'], outcome: RequestOutcome): Promise<void> {
+  async restart(
+    again: Pick<MeterRequest, 'body'> & Partial<Pick<MeterRequest, 'count' | 'mayWrite'>>,
+    outcome: RequestOutcome,
+  ): Promise<void> {
     await this.#settleTried(outcome);
-    this.#request.body = body;
+    Object.assign(this.#request, again);
     this.#options.onAsking?.(this.#earlier);
     this.#goOnWith(await this.granted.again(this.#earlier));
   }

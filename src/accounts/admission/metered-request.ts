@@ -33,8 +33,8 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Adm
   keeps?: boolean | undefined;
   /** Whether the answer streams although the body does not ask for it. */
   streams?: boolean | undefined;
-  /** Whether it is ended before it can have written more than `max_tokens`, though a summary is not limited by that. */
-  endsInTime?: boolean | undefined;
+  /** For the API's own summary, which `max_tokens` does not limit: the most tokens that it can write until it is ended. */
+  mayWrite?: number | undefined;
   /** Aborted when the caller has left. */
   signal?: AbortSignal | undefined;
 }

@@ -32,8 +32,9 @@ export interface PlannedSummary {
   base: number;
   /** The number of the last message that it summarizes. */
   until: number;
-  /** The most tokens that it may have. */
+  /** The most tokens that it may have, and those beyond which it would be of no use: what stays needs the rest. */
   most: number;
+  room: number;
   instructions: string | undefined;
 }
 
@@ -66,11 +67,15 @@ export function nextSummary(transcript: Transcript, filled: number): PlannedSumm
   const base = latest ? -latest.id : 0;
   const first = firstToKeep(turns, limit * KEEPS, base);
   if (first === undefined) return undefined;
+  const room = limit - tokensFrom(turns, first);
+  // Behind turns that fill the limit themselves no summary is ever sent.
+  if (room < limit * MOST_SHARE) return undefined;
   const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
   return {
     base,
     until: first - 1,
     most,
+    room,
     instructions: instructions?.trim() || undefined,
   };
 }
@@ -134,7 +139,7 @@ export function summaryWords({ text }: Pick<SummaryRow, 'text'>): string {
 export function sayInWords(transcript: Transcript, id: number): void {
   const { profile, summaries } = transcript;
   const row = summaries.get(id);
-  if (!profile || !row?.place || row.status !== 'complete') return;
+  if (!profile || !row?.place || row.status !== 'complete' || summaries.inWords(-id) !== -id) return;
   const next = summaries.given + 1;
   const own = { id: next, place: null, text: summaryMessage(summaryWords(row)), cost: 0, grant: null, settled: true };
   transcript.together(() => {

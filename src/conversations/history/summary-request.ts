@@ -4,6 +4,7 @@ import type { JsonBody } from '../../http/body/json-body.ts';
 import { edit } from '../../json/edit.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import type { Settings } from '../../settings/settings.ts';
+import { RequestBody } from '../../upstream/request/request-body.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { bodyOfTurn, type RequestOptions, readAsked, runIn, sentHistory } from './next-request.ts';
 import { type PlannedSummary, summaryQuestion } from './summarize.ts';
@@ -52,6 +53,18 @@ export function summaryRequest(
   );
   const news = isBlock ? [] : [summaryQuestion(instructions)];
   return { body: bodyOfTurn(plain, { fresh: [], news, model }, history, run, options).body, model };
+}
+
+/**
+ * How many times its tokens are set aside for the API's own summary. A model is taken to write 500 tokens a second at most and
+ * writes about 60: with less time, what was paid would be ended before it is whole.
+ */
+const PACE = 8;
+
+/** @returns the most tokens that the API's own summary can have written when it is ended. @param most its own most tokens */
+export function mayWrite(body: JsonBody, most: number): number {
+  const { max_tokens } = body instanceof RequestBody ? body.own : body.json;
+  return Math.max(most * PACE, typeof max_tokens === 'number' ? max_tokens + most * (PACE - 1) : 0);
 }
 
 function asPlainText({ format: _, ...others }: Json): string {

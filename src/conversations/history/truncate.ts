@@ -57,7 +57,7 @@ export function firstMessageSent(
   characters: number,
   continued: number | undefined,
 ): number {
-  const from = continued ?? profile?.sentFrom ?? 0;
+  const from = transcript.summaries.inWords(continued ?? profile?.sentFrom ?? 0);
   if (!profile?.history) return from;
   const { max_tokens: most, strategy } = profile.history;
   const turns = sizesOf(transcript);
@@ -65,7 +65,7 @@ export function firstMessageSent(
   const total = (start: number) => fresh + tokensFrom(turns, start);
   if (strategy === 'summarize') {
     // A tool loop goes on behind what it has begun behind.
-    if (continued !== undefined) return continued;
+    if (continued !== undefined) return from;
     const summary = transcript.summaries.latest();
     const start = summary ? summary.until + 1 : 0;
     if (total(start) + (summary?.tokens ?? 0) <= most) return summary ? -summary.id : 0;

@@ -8,6 +8,7 @@ import { isoTime } from '../../http/times.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import type { HistoryQuery, View } from '../conversations.schema.ts';
 import { type Profile, refOf } from '../storage/rows.ts';
+import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { withoutAddresses } from './edge-tools.ts';
 import type { LeftOut } from './kept-messages.ts';
@@ -58,7 +59,11 @@ export function describe(
 function describedSummaries(transcript: Transcript) {
   const { summaries, messages } = transcript;
   const last = { backwards: true, pending: false, limit: 1 };
-  return summaries.complete().map((row) => ({
+  // One that is said in words now is still one.
+  const byEnd = new Map<number, SummaryRow>();
+  for (const row of summaries.complete())
+    byEnd.set(row.until, { ...row, cost: row.cost + (byEnd.get(row.until)?.cost ?? 0) });
+  return [...byEnd.values()].map((row) => ({
     until: messages.ids({ ...last, to: row.until })[0]?.id ?? null,
     until_shown: shownRanges(transcript, row.until + 1, last)[0]?.id ?? null,
     content: summaryWords(row),

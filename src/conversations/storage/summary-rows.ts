@@ -50,6 +50,9 @@ const TABLE = `create table if not exists summaries (
   began_at integer not null, sent_at integer, grant text, outcome text, settled integer not null
 ) strict`;
 
+/** One that can be sent: an older release, which knows none, may have rewound the history to before its end. */
+const COMPLETE = "status = 'complete' and exists (select 1 from messages where seq = until)";
+
 /** The members that are JSON, which are stored with a checksum. */
 const JSON_COLUMNS = ['text', 'grant', 'outcome'] as const;
 
@@ -69,7 +72,8 @@ export class SummaryRows {
   /** Adds a summary. The profile must be saved with its id as `summaries` in the same step. */
   add(row: SummaryRow): void {
     this.#tables.write(TABLE);
-    this.#tables.insert('summaries', storedColumns(row));
+    // What a copy has left that was not stored whole is nobody's.
+    this.#tables.insert('summaries', storedColumns(row), 'insert or replace');
   }
 
   change(id: number, change: Partial<SummaryRow>): void {
@@ -82,7 +86,7 @@ export class SummaryRows {
 
   /** @returns the summary that covers most */
   latest(): SummaryRow | undefined {
-    return this.#rows("status = 'complete' order by until desc, id desc limit 1")[0];
+    return this.#rows(`${COMPLETE} order by until desc, id desc limit 1`)[0];
   }
 
   /** @returns the summary that was begun last, whatever its status is */
@@ -99,7 +103,25 @@ export class SummaryRows {
 
   /** @returns the summaries of what is before a message, oldest first. @param last the number of that message */
   complete(last = Number.MAX_SAFE_INTEGER): SummaryRow[] {
-    return this.#rows("status = 'complete' and until <= ? order by id", last);
+    return this.#rows(`${COMPLETE} and until <= ? order by id`, last);
+  }
+
+  /**
+   * @param sentFrom what a prompt begins with: a message's number, or a summary's id below zero
+   * @returns the same, but the words of a summary where its block must not go up again; 0 for one that there is not
+   */
+  inWords(sentFrom: number): number {
+    if (sentFrom >= 0) return sentFrom;
+    const row = this.get(-sentFrom);
+    if (row?.status !== 'complete') return 0;
+    const words = 'place is null and until = ? and id > ? order by id desc limit 1';
+    const [own] = row.place === null ? [] : this.#rows(`${COMPLETE} and ${words}`, row.until, row.id);
+    return own ? -own.id : sentFrom;
+  }
+
+  /** Whether one is not settled. */
+  get hasUnsettled(): boolean {
+    return this.given > 0 && this.#tables.has('summaries where settled = 0');
   }
 
   unsettled(): SummaryRow[] {

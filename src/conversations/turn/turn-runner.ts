@@ -28,7 +28,7 @@ import { TurnTimer } from './turn-timer.ts';
  * Milliseconds to wait for an admission, beside its time in the line: an account that does not answer must not lock a
  * conversation for ever.
  */
-const ADMIT_MS = 45_000;
+export const ADMIT_MS = 45_000;
 const RENEW_MS = 180_000;
 /** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
@@ -178,17 +178,21 @@ export class TurnRunner implements Runner {
     if (background) this.#acknowledge();
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
-    const words = plan.withWords && response.status === 400 && (await isAboutSummary(response)) && plan.withWords();
+    const mayRefuse = plan.withWords && (response.status === 400 || response.status === 529);
+    const words = mayRefuse && (await isAboutSummary(response)) && plan.withWords?.();
     if (words) {
       await response.body?.cancel();
       exchange.close('error');
       // Nothing has run. What is sent now begins with a text in place of a block.
       progress.sentAt = undefined;
       this.turn.sendFrom(words);
-      await this.#abort.race(paid.restart(words.body, unanswered(progress, this.#context.now())));
+      const { body, count } = words;
+      this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
+      await this.#abort.race(paid.restart({ body, count }, unanswered(progress, this.#context.now())));
       return await this.#send(words, paid);
     }
     plan.body = RELEASED;
+    plan.withWords = undefined;
     paid.release();
     plan.share?.leave();
     const told = paid.headers(progress.upstream);

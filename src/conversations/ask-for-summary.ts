@@ -87,7 +87,7 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
       }
     const outcome = exchange.outcome(usage.report, usage.report.completed ? 'complete' : 'cut');
     const text = outcome.completed ? summaryIn(builder, place) : undefined;
-    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), writtenIn(outcome));
+    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), tokensWritten(outcome));
     return { outcome, text, tokens, lacksBlocks: false };
   } catch (thrown) {
     const error = toApiError(thrown);
@@ -144,7 +144,7 @@ function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undef
 }
 
 /** @returns the tokens that it has written, with what it has thought; infinite where nothing is known */
-function writtenIn(outcome: RequestOutcome): number {
+function tokensWritten(outcome: RequestOutcome): number {
   return tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
 }
 

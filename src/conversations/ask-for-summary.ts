@@ -1,7 +1,9 @@
 /** Asks the upstream for a summary, and reads it to its end. */
 
+import { numberOfTry, tryId } from '../accounts/admission/admission.ts';
+import { type StoredGrant, UNKNOWN_GRANT } from '../accounts/admission/book-outcome.ts';
 import type { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
-import { toApiError } from '../http/errors.ts';
+import { type ApiError, finalError, toApiError } from '../http/errors.ts';
 import { parseObject } from '../json/object.ts';
 import type { TokenCounts } from '../pricing/cost.ts';
 import type { Settings } from '../settings/settings.ts';
@@ -16,6 +18,7 @@ import type { Upstream } from '../upstream/upstream.ts';
 import { UsageReader } from '../upstream/usage/usage-reader.ts';
 import { summaryMessage, summaryWords, withCompaction } from './history/summarize.ts';
 import { CHARACTERS_PER_TOKEN } from './history/truncate.ts';
+import type { SummaryRow } from './storage/summary-rows.ts';
 import type { RunRequest } from './stored-run.ts';
 import { MessageBuilder } from './turn/message-builder.ts';
 
@@ -87,7 +90,9 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
       }
     const outcome = exchange.outcome(usage.report, usage.report.completed ? 'complete' : 'cut');
     const text = outcome.completed ? summaryIn(builder, place) : undefined;
-    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), tokensWritten(outcome));
+    // What it has thought was written, too, but is no part of it.
+    const written = tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
+    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), written);
     return { outcome, text, tokens, lacksBlocks: false };
   } catch (thrown) {
     const error = toApiError(thrown);
@@ -143,11 +148,6 @@ function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undef
   return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
 }
 
-/** @returns the tokens that it has written, with what it has thought; infinite where nothing is known */
-function tokensWritten(outcome: RequestOutcome): number {
-  return tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
-}
-
 /** @returns about how many tokens a text has. What is not ASCII has about one for each character */
 function tokensIn(text: string): number {
   const others = text.replaceAll(/[\0-\x7f]+/g, '').length;
@@ -157,4 +157,20 @@ function tokensIn(text: string): number {
 /** @returns the tokens of a summary: those of the API's own are not in the totals; undefined where nothing is known */
 export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): TokenCounts | undefined {
   return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
+}
+
+export function summaryTooDear(): ApiError {
+  return finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
+}
+
+/** @returns the upstream whose blocks a summary is: only it can read them. Undefined where summaries are texts */
+export function placeOf({ pool, baseURL, simulated }: Upstream): string | undefined {
+  if (pool) return undefined;
+  return simulated ? 'simulator' : baseURL;
+}
+
+/** @returns the grant of the next try before its account is asked for it: a crash settles its hold by this name */
+export function grantOfNextTry({ grant, requestId }: SummaryRow, startedAt: number): StoredGrant {
+  const before = grant?.requestId ?? requestId;
+  return { ...UNKNOWN_GRANT, requestId: tryId(before, numberOfTry(before) + 1), startedAt };
 }

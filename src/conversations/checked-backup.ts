@@ -95,7 +95,11 @@ class LineOrder {
     if (!this.#fits(kind)) throw invalidRequest(`${at}: ${kind} has no place here`);
     this.#seen.add(kind);
     const [first] = values as [Record<'seq' | 'turn' | 'n' | 'id', number>];
-    if (kind === 'summary') this.#summary = grown(this.#summary, first.id, at);
+    if (kind === 'summary') {
+      this.#summary = grown(this.#summary, first.id, at);
+      const [{ place }, { role }] = values as [{ place: string | null }, { role: string }];
+      if ((place === null) !== (role === 'user')) throw invalidRequest(`${at}: only a block has a place`);
+    }
     if (kind === 'turn') {
       this.#turn = grown(this.#turn, first.seq, at);
       this.#call = -1;

@@ -96,6 +96,15 @@ const summaryLine = z.object({
   beganAt: instant,
 });
 
+/** A summary goes up as the first message: words of the user, or a block that one upstream can read. */
+const sentSummary = z.union([
+  z.strictObject({ role: z.literal('user'), content: z.string() }),
+  z.strictObject({
+    role: z.literal('assistant'),
+    content: z.array(z.looseObject({ type: z.literal('compaction'), content: z.string() })).check(z.length(1)),
+  }),
+]);
+
 const agentLine = z.looseObject({
   model: z.string(),
   max_tokens: count,
@@ -112,7 +121,7 @@ export const BACKUP_LINES = {
   tools: [objects],
   runs: [objects],
   agent: [agentLine],
-  summary: [summaryLine, messageParam],
+  summary: [summaryLine, sentSummary],
   turn: [turnLine],
   call: [callLine, z.looseObject({ type: z.literal('tool_result'), tool_use_id: z.string() })],
   message: [messageLine, messageParam],

@@ -8,6 +8,7 @@ import { accountRequestOf } from './answers/object-context.ts';
 import { checkNamed } from './begin-turn.ts';
 import { refusalOfTurn } from './bound-turn.ts';
 import { nextRequest } from './history/next-request.ts';
+import { COMPACTION_BETA } from './history/summarize.ts';
 import type { ConversationContext } from './maintenance.ts';
 import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from './retained-agent.ts';
 import { layRetained } from './retained-prefix.ts';
@@ -55,8 +56,12 @@ async function buildPrompt(
   const profile = allowed();
   const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
   const isBound = identity.only !== undefined;
+  context.summarizer.fit();
   const request = nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound });
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
-  return { ok: true, value: new Blob([bytes]).stream(), betas: agent?.definition.betas };
+  const { betas = [] } = agent?.definition ?? {};
+  // Without its beta a block cannot be counted.
+  const needed = request.withWords ? [...betas, COMPACTION_BETA] : betas;
+  return { ok: true, value: new Blob([bytes]).stream(), betas: needed.length > 0 ? needed : undefined };
 }

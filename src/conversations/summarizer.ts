@@ -1,23 +1,30 @@
 /** Makes the summaries of a conversation: behind an answer, or before a turn that would be too long without one. */
 
-import { numberOfTry, tryId } from '../accounts/admission/admission.ts';
-import { tokensByKind, UNKNOWN_GRANT } from '../accounts/admission/book-outcome.ts';
+import { tokensByKind } from '../accounts/admission/book-outcome.ts';
 import { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
 import type { RequestMeter } from '../accounts/admission/metered-request.ts';
 import { within } from '../async/timeout.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import type { Settled } from '../durable/contracts/settlement.ts';
-import { ApiError, finalError } from '../http/errors.ts';
+import { ApiError } from '../http/errors.ts';
 import { anotherRequestId } from '../http/headers/request-id.ts';
 import { logFailure } from '../http/log.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type RequestOutcome, unanswered } from '../upstream/outcome.ts';
 import type { Upstream } from '../upstream/upstream.ts';
 import type { ObjectContext } from './answers/object-context.ts';
-import { askForSummary, headersOfSummary, type SummaryCause, tokensOfSummary } from './ask-for-summary.ts';
-import { ANSWERED } from './history/new-messages.ts';
-import { BEGINS, KEEPS, mayBegin, nextSummary, type PlannedSummary, sayInWords } from './history/summarize.ts';
+import {
+  askForSummary,
+  grantOfNextTry,
+  headersOfSummary,
+  placeOf,
+  type SummaryCause,
+  summaryTooDear,
+  tokensOfSummary,
+} from './ask-for-summary.ts';
+import { mayBegin, nextSummary, type PlannedSummary, sayOthersInWords } from './history/summarize.ts';
 import { mayWrite, summaryRequest } from './history/summary-request.ts';
+import { BEGINS, KEEPS } from './history/summary-shares.ts';
 import { layerOf, retainedAgent } from './retained-agent.ts';
 import { newShare, takeRoom } from './runs/run-room.ts';
 import { PIECE_CHARACTERS } from './storage/message-text.ts';
@@ -108,15 +115,7 @@ export class Summarizer {
   /** Has the words of a block go up where another upstream answers now than the one that made it. */
   fit(): void {
     const { transcript, upstream } = this.#context;
-    const { summaries, profile } = transcript;
-    if (summaries.given === 0) return;
-    // A tool loop goes on behind what it has begun behind, which may be another one than the latest.
-    const looped = latestTurn(transcript, [...ANSWERED, 'empty'])?.sentFrom ?? 0;
-    const ids = new Set([summaries.latest()?.id, -looped, -(profile?.sentFrom ?? 0)]);
-    for (const id of ids) {
-      const place = id !== undefined && id > 0 ? summaries.get(id)?.place : null;
-      if (id && place && place !== placeOf(upstream())) sayInWords(transcript, id);
-    }
+    if (transcript.summaries.given > 0) sayOthersInWords(transcript, placeOf(upstream()));
   }
 
   /** Ends what is being made. What it has cost is settled. */
@@ -206,12 +205,12 @@ export class Summarizer {
     const agent = retainedAgent(this.#context);
     const needed = agent?.definition.betas ?? [];
     const headers = headersOfSummary(request.headers, upstream, needed, place !== undefined);
-    const betas = request.headers['anthropic-beta'];
-    const options = { transcript, settings, agent, betas, isRun: isRun(request) };
+    const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRun(request) };
     let meter: Pick<RequestMeter, 'settle'> | undefined;
     let paid: MeteredExchange | undefined;
     let isAskedAgain = false;
     const share = newShare();
+    const { signal } = abort.controller;
     /** Waits for the account, which may not answer, and for what else may take too long before it goes up. */
     const soon = <T>(work: Promise<T>): Promise<T> => within(abort.race(work), ADMIT_MS + settings.HOLD_WAIT_MS);
     let change: Partial<SummaryRow> = { status: 'failed' };
@@ -226,30 +225,26 @@ export class Summarizer {
       };
       const bytes = transcript.cachedHistory?.history.bytes.length ?? transcript.bytes;
       const { account, id: conversation } = request.place;
-      await takeRoom(share, bytes, ADMIT_MS, { account, conversation, signal: abort.controller.signal });
+      await takeRoom(share, bytes, ADMIT_MS, { account, conversation, signal });
       const { body, model } = await build();
+      const most = place === undefined ? undefined : mayWrite(body, planned.most);
       row.model = model;
       paid = new MeteredExchange(
         {
           ...{ requestId: row.requestId, identity: request.identity, accounts: env, store: env.STORE, settings },
-          ...{ upstream, waitUntil, model, route: ROUTE, conversation, adds: 0 },
-          body,
+          ...{ upstream, waitUntil, model, route: ROUTE, conversation, adds: 0, body, headers, streams: true },
           prefix: profile?.prefix ? refOf(profile.prefix) : undefined,
           agent: profile?.agent ? refOf(profile.agent) : undefined,
-          headers,
-          streams: true,
-          mayWrite: place === undefined ? undefined : mayWrite(body, planned.most),
-          signal: abort.controller.signal,
+          mayWrite: most,
+          signal,
         },
         {
           modelInBody: model,
           onAsking: () => {
-            // A crash settles the hold of the next try by its name.
-            const before = row.grant?.requestId ?? row.requestId;
-            const named = { requestId: tryId(before, numberOfTry(before) + 1), startedAt: now() };
             isAskedAgain = true;
-            Object.assign(row, { grant: { ...UNKNOWN_GRANT, ...named }, sentAt: null });
-            summaries.change(row.id, { grant: row.grant, sentAt: null });
+            const next = { grant: grantOfNextTry(row, now()), sentAt: null };
+            summaries.change(row.id, next);
+            Object.assign(row, next);
           },
         },
       );
@@ -260,20 +255,13 @@ export class Summarizer {
         meter = exchange.meter;
         const { granted } = exchange;
         // A shorter one might not come to its end, and would be paid for nothing.
-        if (granted.maxTokens !== undefined) throw tooDear();
+        if (granted.maxTokens !== undefined) throw summaryTooDear();
         const grant = { ...granted.grant, requestId: granted.requestId };
         Object.assign(row, { grant, sentAt: now() });
         // Before it goes up, its row says that it does: a crash would cost something now.
         summaries.change(row.id, { grant, sentAt: row.sentAt, model });
-        return await askForSummary(exchange, {
-          query: request.query,
-          headers,
-          upstream,
-          settings,
-          signal: abort.controller.signal,
-          place,
-          mayWrite: place === undefined ? undefined : mayWrite(body, planned.most),
-        });
+        const asking = { headers, upstream, settings, signal, place, mayWrite: place === undefined ? undefined : most };
+        return await askForSummary(exchange, { query: request.query, ...asking });
       };
       let asked = await ask();
       if (asked.lacksBlocks) {
@@ -357,14 +345,4 @@ export class Summarizer {
     const version = Math.max(profile.version + 1, now());
     transcript.save({ ...profile, version, cost: profile.cost + cost - before } satisfies Profile);
   }
-}
-
-function tooDear(): ApiError {
-  return finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
-}
-
-/** @returns the upstream whose blocks a summary is: only it can read them. Undefined where summaries are texts */
-function placeOf({ pool, baseURL, simulated }: Upstream): string | undefined {
-  if (pool) return undefined;
-  return simulated ? 'simulator' : baseURL;
 }

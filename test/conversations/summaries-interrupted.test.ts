@@ -105,7 +105,7 @@ test.each([
 
 test('a deletion in the middle of a summary ends it, books it, and leaves nothing', async () => {
   const up = held();
-  await untilAsked(up);
+  const { talking } = await untilAsked(up);
   await stubOf().erase();
   expect(await readOf()).toBeUndefined();
   const account = accountStub(bindings, {}, 'alice');
@@ -120,6 +120,7 @@ test('a deletion in the middle of a summary ends it, books it, and leaves nothin
     );
     expect(tables).toEqual([]);
   });
+  await talking;
 });
 
 test('a conversation whose summary was not settled when it was deleted is gone once it is', async () => {
@@ -133,7 +134,7 @@ test('a conversation whose summary was not settled when it was deleted is gone o
     return scheduler.wait(300).then(() => settleJson.apply(this, of)) as never;
   });
   onTestFinished(() => spy.mockRestore());
-  await untilAsked(up);
+  const { talking } = await untilAsked(up);
   lost.settlements = true;
   await stubOf().erase();
   lost.settlements = false;
@@ -150,11 +151,12 @@ test('a conversation whose summary was not settled when it was deleted is gone o
     if (isLeft) expect(alarm).not.toBeNull();
   }
   expect(isLeft).toBe(false);
+  await talking;
 });
 
 test('a summary whose object dies is settled from above when it wakes, and not made again before the next answer', async () => {
   const up = held();
-  await untilAsked(up);
+  const { talking } = await untilAsked(up);
   await abortAllDurableObjects();
   await stubOf().read();
   await eventually(async () => expect((await summaryRowsOf()).every(({ settled }) => settled)).toBe(true));
@@ -165,6 +167,7 @@ test('a summary whose object dies is settled from above when it wakes, and not m
   const [died, next] = await summaryRowsOf();
   expect(next?.turn).toBeGreaterThan(died?.turn ?? 0);
   await booked();
+  await talking;
 });
 
 test('an account that does not answer fails no turn, and holds none for longer than its own admission', async () => {
@@ -210,6 +213,60 @@ test('a table that cannot be written fails no turn', async () => {
   expect((await talk(11)).at(-1)).toBe('truncated');
   await stubOf().erase();
   expect(await readOf()).toBeUndefined();
+});
+
+test('a summary ends when the credential that pays for it is revoked, and another token goes on', async () => {
+  const up = held();
+  await createWith();
+  const { identity } = requestOf({});
+  const now = Math.floor(Date.now() / 1_000);
+  const times = { issued_at: now - 60, expires_at: now + 3_600 };
+  const token = { jti: 'lost', ...times, scopes: ['messages'], label: undefined, issuer: 'edge' } as const;
+  const by = { ...identity, token } as typeof identity;
+  let answer: Awaited<ReturnType<typeof turnOf>> | undefined;
+  const talking = (async () => {
+    for (let turn = 0; answer?.kind !== 'error' && turn < 12; turn += 1) {
+      answer = await turnOf({ ...requestOf(question(long(turn))), identity: by });
+      if (answer.kind === 'stream') await new Response(answer.body).text();
+    }
+  })();
+  await eventually(() => expect(up.sent.some(isForSummary)).toBe(true));
+  await accountStub(bindings, {}, 'alice').revokeToken('lost');
+  await talking;
+  expect(answer).toMatchObject({ kind: 'error', error: { status: 401 } });
+  await eventually(async () => expect((await summaryRowsOf())[0]).toMatchObject({ status: 'failed', settled: true }));
+  expect(await talk(1, 50)).not.toEqual([]);
+  await booked();
+});
+
+test('a turn in the background that waits for a summary is answered behind it', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  up.go();
+  await talking;
+  for (let turn = 20; turn < 30; turn += 1) {
+    const answer = await turnOf({ ...requestOf(question(long(turn))), background: true });
+    expect(answer).toMatchObject({ kind: 'whole', status: 202 });
+    await eventually(async () => expect((await readOf())?.state).toBe('idle'));
+  }
+  expect((await summariesOf()).length).toBeGreaterThan(1);
+  await booked();
+  const asked = (await rowsOf()).filter(({ role }) => role === 'user');
+  expect(asked.map(({ content }) => content)).toEqual(expect.arrayContaining([long(20), long(29)]));
+});
+
+test('a summary ends with its account, and nothing of either is left', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  await stubOf().erase({ account: 'alice', id: 'c1' }, true);
+  await eventually(async () => {
+    await runDurableObjectAlarm(stubOf());
+    const tables = await runInDurableObject(stubOf(), (_, { storage }) =>
+      storage.sql.exec("select name from sqlite_master where name = 'turns'").toArray(),
+    );
+    expect(tables).toEqual([]);
+  });
+  await talking;
 });
 
 const LOOP = { tools: [{ name: 'f', description: 'Calls', input_schema: { type: 'object', properties: {} } }] };

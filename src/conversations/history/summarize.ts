@@ -5,15 +5,11 @@ import { joinedBetas } from '../../upstream/headers.ts';
 import type { Profile } from '../storage/rows.ts';
 import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
+import { latestTurn } from '../storage/turn-queries.ts';
+import { ANSWERED } from './new-messages.ts';
+import { KEEPS } from './summary-shares.ts';
 import { sizesOf, tokensFrom } from './truncate.ts';
 
-/** The part of `max_tokens` above which a summary begins behind an answer. */
-export const BEGINS = 0.8;
-/**
- * The part of `max_tokens` that the turns behind a summary may fill, at most. A model of cost chose both (docs/cost.md): a quarter
- * would save a tenth, and leave half as much word for word.
- */
-export const KEEPS = 0.5;
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
 const MOST_SHARE = 0.25;
@@ -27,7 +23,7 @@ const INSTRUCTIONS =
 const TELLS = 'This is a summary of the conversation so far. It stands in the place of its earlier messages.\n\n';
 
 /** The beta of the API's own summaries. */
-const COMPACTION_BETA = 'compact-2026-09-04';
+export const COMPACTION_BETA = 'compact-2026-09-04';
 
 /** What is summarized next. */
 export interface PlannedSummary {
@@ -149,4 +145,19 @@ export function sayInWords(transcript: Transcript, id: number): void {
     summaries.add({ ...row, ...own });
     transcript.save({ ...profile, summaries: next } satisfies Profile);
   });
+}
+
+/**
+ * Has the words of each block go up that could go up next and that another upstream has made.
+ *
+ * @param place the upstream that answers now, if it makes blocks
+ */
+export function sayOthersInWords(transcript: Transcript, place: string | undefined): void {
+  const { summaries, profile } = transcript;
+  // A tool loop goes on behind what it has begun behind, which may be another one than the latest.
+  const looped = latestTurn(transcript, [...ANSWERED, 'empty'])?.sentFrom ?? 0;
+  for (const id of new Set([summaries.latest()?.id ?? 0, -looped, -(profile?.sentFrom ?? 0)])) {
+    const own = id > 0 ? summaries.get(id)?.place : null;
+    if (own && own !== place) sayInWords(transcript, id);
+  }
 }

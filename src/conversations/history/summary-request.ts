@@ -52,7 +52,20 @@ export function summaryRequest(
     options.isRun === true,
   );
   const news = isBlock ? [] : [summaryQuestion(instructions)];
-  return { body: bodyOfTurn(plain, { fresh: [], news, model }, history, run, options).body, model };
+  const bodyWith = (text: string) =>
+    bodyOfTurn({ ...plain, text }, { fresh: [], news, model }, history, run, options).body;
+  const body = bodyWith(plain.text);
+  // Nobody has asked for a call that the API would make by itself. What this costs of the cache is less than that.
+  const callsNone = !isBlock && callsItself(body.own);
+  return { body: callsNone ? bodyWith(edit(plain.text, { tool_choice: '{"type":"none"}' })) : body, model };
+}
+
+/** @returns whether the API may make calls of its own in an answer to a request */
+function callsItself({ tools, mcp_servers: servers }: Json): boolean {
+  const isServed = ({ type }: Json) => type !== undefined && type !== 'custom';
+  return (
+    (Array.isArray(servers) && servers.length > 0) || (Array.isArray(tools) && tools.filter(isObject).some(isServed))
+  );
 }
 
 /**

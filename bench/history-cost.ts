@@ -1,4 +1,5 @@
 /** Prints what 500 turns of a conversation cost, by how its history is kept. Nothing is measured, so it takes no time. */
+import { FILLED } from '../src/conversations/history/shares.ts';
 import { ModelTable } from '../src/pricing/models.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from './history-model.ts';
 import { align } from './table.ts';
@@ -7,8 +8,6 @@ import { align } from './table.ts';
 const CONVERSATION = { turns: 500, question: 200, answer: 600, system: 2_000 };
 /** A summary of the default `summary_max_tokens`, and what asks for it. */
 const SUMMARY = { summary: 2_000, instruction: 100 };
-/** `FILLED` of the edge, whose file cannot be read outside of a Worker: a test compares the two. */
-export const FILLED_AGAIN = 0.75;
 const MODEL_NAMES = ['claude-sonnet-5-5', 'claude-haiku-4-5'];
 const MOST = [8_000, 32_000, 100_000, 200_000];
 const BEGINS = [0.5, 0.6, 0.7, 0.8, 0.9, 1];
@@ -33,7 +32,7 @@ export function historyCostTables(): string {
       lines([
         ['never', { kind: 'never' }],
         ...MOST.flatMap((most): [string, HistoryStrategy][] => [
-          [`${thousands(most)}  truncate`, { kind: 'truncate', most, filled: FILLED_AGAIN }],
+          [`${thousands(most)}  truncate`, { kind: 'truncate', most, filled: FILLED }],
           ...BEGINS.map((begins): [string, HistoryStrategy] => [
             `${thousands(most)}  summarize from ${percent(begins)}`,
             summarize(most, begins, KEPT),

@@ -22,9 +22,9 @@ import {
   summaryTooDear,
   tokensOfSummary,
 } from './ask-for-summary.ts';
+import { BEGINS, KEEPS } from './history/shares.ts';
 import { mayBegin, nextSummary, type PlannedSummary, sayOthersInWords } from './history/summarize.ts';
 import { mayWrite, summaryRequest } from './history/summary-request.ts';
-import { BEGINS, KEEPS } from './history/summary-shares.ts';
 import { layerOf, retainedAgent } from './retained-agent.ts';
 import { newShare, takeRoom } from './runs/run-room.ts';
 import { PIECE_CHARACTERS } from './storage/message-text.ts';

@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { FILLED_AGAIN, historyCostTables } from '../../bench/history-cost.ts';
+import { historyCostTables } from '../../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from '../../bench/history-model.ts';
+import { FILLED } from '../../src/conversations/history/shares.ts';
 import { MODELS, ModelTable } from '../../src/pricing/models.ts';
 
 const rowOf = (name: string) => new ModelTable().price(name).row;
@@ -33,7 +34,7 @@ const part = fc.integer({ min: 30, max: 100 }).map((percent) => percent / 100);
 const most = fc.integer({ min: 4_000, max: 60_000 });
 const strategy = fc.oneof(
   fc.constant<HistoryStrategy>({ kind: 'never' }),
-  fc.record({ kind: fc.constant('truncate' as const), most, filled: fc.constant(FILLED_AGAIN) }),
+  fc.record({ kind: fc.constant('truncate' as const), most, filled: fc.constant(FILLED) }),
   fc.record({
     kind: fc.constant('summarize' as const),
     ...{ most, begins: part, keeps: part },
@@ -103,8 +104,7 @@ test('no history is longer than its limit, and one that was shortened goes on fr
       if (least > room) return;
       for (const { prompt, isShortened } of turnsOf(given)) {
         if (!isShortened) expect(prompt - system).toBeLessThanOrEqual(room);
-        else if (strategy.kind === 'truncate')
-          expect(prompt - system).toBeLessThanOrEqual(strategy.most * FILLED_AGAIN);
+        else if (strategy.kind === 'truncate') expect(prompt - system).toBeLessThanOrEqual(strategy.most * FILLED);
       }
     }),
     { numRuns: 40 },

@@ -7,7 +7,7 @@ import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { ANSWERED } from './new-messages.ts';
-import { KEEPS } from './summary-shares.ts';
+import { KEEPS } from './shares.ts';
 import { sizesOf, tokensFrom } from './truncate.ts';
 
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */

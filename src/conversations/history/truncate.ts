@@ -4,6 +4,7 @@ import type { Profile } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { turnSizes } from '../storage/turn-queries.ts';
 import type { HistorySetting } from './history.schema.ts';
+import { FILLED } from './shares.ts';
 
 /** The size of a turn. */
 export interface SizedTurn {
@@ -15,11 +16,6 @@ export interface SizedTurn {
   follows: boolean;
 }
 
-/**
- * The part of the limit that is filled after turns were left out. Leaving out one more at each turn would miss the prompt
- * cache each time.
- */
-export const FILLED = 0.75;
 /** Most tokens have at least this many characters. */
 export const CHARACTERS_PER_TOKEN = 3;
 

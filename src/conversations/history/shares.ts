@@ -1,3 +1,10 @@
+/** The parts of a history's limit at which it is shortened, and to which. They need no Worker: the model of cost reads them. */
+
+/**
+ * The part of the limit that is filled after turns were left out. Leaving out one more at each turn would miss the prompt
+ * cache each time.
+ */
+export const FILLED = 0.75;
 /** The part of `max_tokens` above which a summary begins behind an answer. */
 export const BEGINS = 0.8;
 /**

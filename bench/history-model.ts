@@ -15,9 +15,9 @@ export type HistoryStrategy =
   | {
       kind: 'summarize';
       most: number;
-      /** The part of `most` from which on a summary is made before the next turn. */
+      /** The part of `most` above which a summary is made behind an answer whose prompt was in the cache. */
       begins: number;
-      /** The part of `most` that the summary, and the turns that stay, take up together. */
+      /** The part of `most` that the turns that stay may take up. */
       keeps: number;
       /** The longest summary. It is never longer than what it replaces. */
       summary: number;
@@ -59,6 +59,8 @@ export interface HistoryCost {
 export interface KeptHistory {
   summary: number;
   turns: number[];
+  /** So many of the turns were asked before the summary was there. */
+  older: number;
 }
 
 /** @returns what a conversation costs until its last turn, or until the model's window is full */
@@ -66,10 +68,10 @@ export function costOfHistory(conversation: LongConversation): HistoryCost {
   const { model, turns, question, answer, system, strategy } = conversation;
   const cost: HistoryCost = { usd: 0, promptTokens: 0, outputTokens: 0, shortened: 0, answered: 0 };
   const requests = new Requests(conversation, cost);
-  const history: KeptHistory = { summary: 0, turns: [] };
+  const history: KeptHistory = { summary: 0, turns: [], older: 0 };
   const length = () => history.summary + sum(history.turns);
   for (; cost.answered < turns; cost.answered += 1) {
-    const cut = shortenedBy(strategy, history, question);
+    const cut = shortenedBy(strategy, history, question, requests.hasRead);
     if (cut > 0) {
       const replaced = history.summary + sum(history.turns.slice(0, cut));
       if (strategy.kind === 'summarize') {
@@ -77,6 +79,7 @@ export function costOfHistory(conversation: LongConversation): HistoryCost {
         requests.summary(system + replaced, strategy.instruction, history.summary);
       }
       history.turns = history.turns.slice(cut);
+      history.older = history.turns.length;
       requests.forget();
       cost.shortened += 1;
     }
@@ -93,6 +96,8 @@ class Requests {
   readonly #conversation: LongConversation;
   readonly #cost: HistoryCost;
   #held = 0;
+  /** Whether the last turn has read from the cache. */
+  hasRead = false;
 
   constructor(conversation: LongConversation, cost: HistoryCost) {
     this.#conversation = conversation;
@@ -105,14 +110,17 @@ class Requests {
     const isHeld = this.#holds(prompt);
     this.#add({ read, written: isHeld ? prompt - read : 0, input: isHeld ? 0 : prompt - read, output: answer });
     this.#held = isHeld ? prompt : 0;
+    this.hasRead = read > 0;
   }
 
   /**
-   * Asks for a summary of how the last prompt began. Nobody sends that again, so nothing is written.
+   * Asks for a summary of how the last prompt began. The cache has whole prompts: the one of the last turn that is replaced is read,
+   * and its answer is written.
    */
   summary(prompt: number, instruction: number, summary: number): void {
-    const read = Math.min(this.#held, prompt);
-    this.#add({ read, written: 0, input: prompt - read + instruction, output: summary });
+    const written = this.#held > 0 ? this.#conversation.answer : 0;
+    const read = Math.min(this.#held, prompt - written);
+    this.#add({ read, written, input: prompt - read - written + instruction, output: summary });
   }
 
   /** Another history follows the system from now on. */
@@ -138,8 +146,16 @@ class Requests {
   }
 }
 
-/** @returns how many of the oldest turns leave the history before a question */
-export function shortenedBy(strategy: HistoryStrategy, { summary, turns }: KeptHistory, question: number): number {
+/**
+ * @param hasRead whether the last prompt was in the cache
+ * @returns how many of the oldest turns leave the history before a question
+ */
+export function shortenedBy(
+  strategy: HistoryStrategy,
+  { summary, turns, older }: KeptHistory,
+  question: number,
+  hasRead: boolean,
+): number {
   if (strategy.kind === 'never') return 0;
   if (strategy.kind === 'truncate') {
     const { most, filled } = strategy;
@@ -151,12 +167,12 @@ export function shortenedBy(strategy: HistoryStrategy, { summary, turns }: KeptH
     return cut === turns.length && question + (turns.at(-1) ?? 0) <= most ? cut - 1 : cut;
   }
   const { most, begins, keeps } = strategy;
-  if (summary + sum(turns) + question <= most * begins) return 0;
-  // The summary is at most as long as allowed, and may be as long.
-  const room = most * keeps - strategy.summary;
+  const length = summary + sum(turns);
+  if (!(hasRead && length > most * begins) && length + question <= most) return 0;
   let left = sum(turns);
   let cut = 0;
-  for (; cut < turns.length && left > room; cut += 1) left -= turns[cut] ?? 0;
+  // The last turn always stays, and one goes whose prompt is in the cache.
+  for (; cut < turns.length - 1 && (cut <= older || left > most * keeps); cut += 1) left -= turns[cut] ?? 0;
   return cut;
 }
 

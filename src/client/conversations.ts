@@ -30,10 +30,8 @@ export function conversationsOf(transport: Transport) {
      * @example
      * const { id } = await sluice.conversations.create({ model, max_tokens: 500, system: 'Be brief.' });
      * show(await sluice.messages.stream({ conversation: id, messages }).text());
-     *
-     * @example
-     * const { data: rows } = await sluice.conversations.messages('trip', { view: 'shown', limit: 1_000 });
-     * show((await sluice.conversations.create({ messages: rows })).dropped);
+     * const { data: rows } = await sluice.conversations.messages(id, { view: 'shown' });
+     * show(await sluice.conversations.create({ messages: rows }));
      */
     create: (fields: ConversationCreation = {}): Promise<Conversation> =>
       transport.json('/conversations', { method: 'POST', body: fields }),
@@ -49,7 +47,7 @@ export function conversationsOf(transport: Transport) {
      *
      * @example
      * const { cost_usd, summaries = [] } = await sluice.conversations.get('trip');
-     * show(cost_usd, summaries.at(-1)?.content);
+     * show(cost_usd, summaries.length);
      */
     get: (id: string): Promise<Conversation> => transport.json(at(id)),
     /**

@@ -52,10 +52,7 @@ export class MessageStream extends SdkReader {
   readonly conversation: string | undefined;
   /** The turn's id, known when the answer has started; only in a conversation. */
   turn: string | undefined;
-  /**
-   * The headers of the first answer: `sluice-history` is `truncated` where it went up without its oldest turns, and without a
-   * summary of them.
-   */
+  /** The headers of the first answer. `sluice-history` is `truncated` where it went up without its oldest turns. */
   headers: Headers | undefined;
   /** The cost of the answer in US dollars; known at its end, unless it is incomplete. */
   costUsd: number | undefined;

@@ -90,9 +90,7 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
       }
     const outcome = exchange.outcome(usage.report, usage.report.completed ? 'complete' : 'cut');
     const text = outcome.completed ? summaryIn(builder, place) : undefined;
-    // What it has thought was written, too, but is no part of it.
-    const written = tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
-    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), written);
+    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), tokensWritten(outcome));
     return { outcome, text, tokens, lacksBlocks: false };
   } catch (thrown) {
     const error = toApiError(thrown);
@@ -146,6 +144,11 @@ function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undef
   const said = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
   const text = said.join('').trim();
   return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
+}
+
+/** @returns the tokens that it has written, with what it has thought; infinite where nothing is known */
+function tokensWritten(outcome: RequestOutcome): number {
+  return tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
 }
 
 /** @returns about how many tokens a text has. What is not ASCII has about one for each character */

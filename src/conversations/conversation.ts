@@ -64,6 +64,7 @@ import { backupLines, copyLines, rewindTo } from './history/forks.ts';
 import { type Imported, importing } from './history/imported-turns.ts';
 import type { LeftOut } from './history/kept-messages.ts';
 import type { NextRequest } from './history/next-request.ts';
+import { lacksSummary } from './history/truncate.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
 import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
@@ -464,7 +465,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
       // While the account was asked, the other turn may have ended or failed, and a copy may be there: look again.
       this.#checkBound(request, taken);
       const repeated = findRepeated();
-      if (repeated) return await answerRepeated(this.#context, this.#runner, repeated, request);
+      if (repeated)
+        return this.#withHistory(
+          await answerRepeated(this.#context, this.#runner, repeated, request),
+          repeated.sentFrom,
+        );
       refuseBusy(this.#transcript, this.#runner, this.#isInTransit);
       // Nothing was taken because a first turn was running, but that turn has failed meanwhile.
       if (namesBeginning(request) && !taken && !this.#present()) throw interruptedCall();
@@ -490,10 +495,13 @@ export class Conversation extends EdgeObject implements ConversationObject {
     request.body = '';
     planned.messages = [];
     this.ctx.waitUntil(runner.go(planned));
-    const answer = await answerBegun(this.#transcript, runner, request);
-    if (planned.isTruncated && answer.kind !== 'error')
-      return { ...answer, headers: { ...answer.headers, 'sluice-history': 'truncated' } };
-    return answer;
+    return this.#withHistory(await answerBegun(this.#transcript, runner, request), planned.sentFrom);
+  }
+
+  /** Says in its headers where a turn has gone up without its oldest turns, and without a summary of them. */
+  #withHistory(answer: TurnAnswer, sentFrom: number): TurnAnswer {
+    if (answer.kind === 'error' || !lacksSummary(this.#transcript.profile?.history, sentFrom)) return answer;
+    return { ...answer, headers: { ...answer.headers, 'sluice-history': 'truncated' } };
   }
 
   /** Ends the turns that a crash has interrupted, and resumes runs. Runs once, before anything else. */

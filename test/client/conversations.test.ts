@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { bytesOf, envelope, fakeEdge, streamed } from './fake-edge.ts';
+import type { ConversationSummary } from '../../src/client/index.ts';
+import { answerOf, bytesOf, envelope, fakeEdge, framesOf, PRICE, request, streamed } from './fake-edge.ts';
 
 const lines = [
   { type: 'conversation', id: 'c1' },
@@ -86,6 +87,25 @@ test('every route is asked as it is meant', async () => {
     ['GET', '/models', null],
     ['POST', '/messages', { conversation: 'c1', messages: messagesAsked, background: true }],
   ]);
+});
+
+test('a conversation has its summaries, and a stream the header of a history that was truncated', async () => {
+  const summary = {
+    ...{ until: 'm4', until_shown: 'm3', content: 'Box 1 is red.', model: 'm' },
+    ...{ created_at: '2026-11-01T00:00:00.000Z', cost_usd: 0.003 },
+  } satisfies ConversationSummary;
+  const { client, until } = fakeEdge(({ method }) =>
+    method === 'GET'
+      ? Response.json({ type: 'conversation', id: 'c1', summaries: [summary] })
+      : new Response(framesOf('turn_a', answerOf('Red.')).join('') + PRICE, {
+          headers: { 'sluice-turn': 'turn_a', 'sluice-history': 'truncated' },
+        }),
+  );
+  const { summaries } = await client.conversations.get('c1');
+  expect(summaries).toEqual([summary]);
+  const stream = client.messages.stream({ ...request, conversation: 'c1' });
+  expect(await until(stream.text())).toBe('Red.');
+  expect(stream.headers?.get('sluice-history')).toBe('truncated');
 });
 
 test('an error has its type, its ids and when to come back, and an answer that is none is a lost connection', async () => {

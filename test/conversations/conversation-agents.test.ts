@@ -36,6 +36,18 @@ test('a message names an agent, and its tools are called for a caller who may br
   expect(JSON.stringify([said, told])).not.toContain(TOOL_URL);
 });
 
+test('an agent says what happens to the histories of its conversations, unless they say it themselves', async () => {
+  const { app, bob } = await edgeWithSky({ ...SKY, history: { max_tokens: 3_000, strategy: 'summarize' } });
+  servingTools(() => new Response('sun'));
+  await turnWith(app, bob, { agent: 'sky' });
+  const created = await ask(app, 'POST', '/conversations', bob, { id: 'c2', agent: 'sky' });
+  for (const { body } of [await ask(app, 'GET', '/conversations/c1', bob), created]) {
+    expect(body).toMatchObject({ history: { max_tokens: 3_000, strategy: 'summarize' } });
+  }
+  const own = { id: 'c3', agent: 'sky', history: null };
+  expect((await ask(app, 'POST', '/conversations', bob, own)).body).toMatchObject({ history: null });
+});
+
 test('the answer, the log and the ledger name its version, and usage can be grouped by it', async () => {
   const { app, bob, version } = await edgeWithSky();
   servingTools(() => new Response('sun'));

@@ -31,6 +31,20 @@ async function conversation(app: SimulatedEdge, id: string, headers: Record<stri
 const values = async () => (await bindings.STORE.list({ prefix: 'prefix@' })).keys.length;
 
 describe('a conversation with a prefix', () => {
+  test('has its setting of the history, unless it says another, and a prefix with another setting is another version', async () => {
+    simulate();
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const history = { max_tokens: 2_000, strategy: 'summarize', instructions: 'Keep the numbers.' };
+    const { version } = await put(app, 'support', { ...SUPPORT, history }, alice);
+    await turn(app, 'c1', { prefix: 'support', ...say('One') }, alice);
+    expect(await conversation(app, 'c1', alice)).toMatchObject({ prefix: version, history });
+    const own = { max_tokens: 9_000, strategy: 'truncate' };
+    const created = await app.post('/conversations', { id: 'c2', prefix: 'support', history: own }, alice);
+    expect(await created.json()).toMatchObject({ prefix: version, history: own });
+    expect((await put(app, 'support', SUPPORT, alice)).version).not.toBe(version);
+  });
+
   for (const cache_ttl of ['5m', '1h'] as const) {
     test(`reads all of it from the cache at its second turn, and so do others (${cache_ttl})`, async () => {
       simulate();

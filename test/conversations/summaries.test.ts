@@ -120,6 +120,21 @@ test('a summary begins behind an answer whose prompt was in the cache, and nobod
   expect(JSON.stringify(turn?.messages)).toContain(JSON.stringify(summary?.messages).slice(1, -1));
 });
 
+test('each summary reads its prompt from the cache, and not only the first one', async () => {
+  const { sent } = upstreamOf();
+  await createWith({ ...SUMMARIZED, max_tokens: 4_000 });
+  await talk(40);
+  const texts = sent.map(({ messages }) => messages.map((message) => JSON.stringify(message)));
+  const summaries = sent.flatMap(({ compaction }, at) => (compaction ? [at] : []));
+  expect(summaries.length).toBeGreaterThan(2);
+  for (const at of summaries) {
+    // The cache has whole prompts, and what begins as one of them reads that.
+    const own = texts[at] ?? [];
+    const before = texts.slice(0, at).filter((_, nth) => !sent[nth]?.compaction);
+    expect(before.some((prompt) => prompt.every((message, nth) => message === own[nth]))).toBe(true);
+  }
+});
+
 test('the setting decides what a summary is told, and how long it may be', async () => {
   const { sent } = upstreamOf();
   await createWith({ ...SUMMARIZED, instructions: 'Keep the numbers.', summary_max_tokens: 700 });
@@ -197,4 +212,22 @@ test('where the account cannot hold a summary, the turn goes up without its olde
   expect((await readOf())?.summaries).toEqual([]);
   const account = accountStub(bindings, {}, 'alice');
   await vi.waitFor(async () => expect((await account.standing()).day.held_usd).toBe(0));
+});
+
+test('sent again, a turn without its oldest turns says so again', async () => {
+  upstreamOf({ vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
+  await createWith({ ...SUMMARIZED, summary_max_tokens: 1_999 });
+  const told: (string | undefined)[][] = [];
+  for (let turn = 0; turn < 10; turn += 1) {
+    const both: (string | undefined)[] = [];
+    for (const _ of ['first', 'again']) {
+      const answer = await ask(question(long(turn)), { key: `turn-${turn}` });
+      if (answer.kind !== 'stream') throw new Error(JSON.stringify(answer));
+      both.push(answer.headers['sluice-history']);
+      await new Response(answer.body).text();
+    }
+    told.push(both);
+  }
+  expect(told.flat()).toContain('truncated');
+  for (const [first, again] of told) expect(again).toBe(first);
 });

@@ -1,7 +1,6 @@
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
@@ -14,9 +13,22 @@ import { createSimulator } from '../../src/toolkit/simulator.ts';
 import type { EventRow } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { calendarLibrary, hasCompiler } from '../runner/calendar-library.ts';
 import { brokenRule } from '../support/api-rules.ts';
+import { billOf, priceOf } from '../support/bills.ts';
+import { type Draw, drawing } from '../support/draw.ts';
 import { type Edge, startEdge, startEdgeAhead } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
-import { type Answer, type Event, eventsIn, isAccepted, Lives, type Row, type Seen } from '../support/lives.ts';
+import { bodyOf, listening, requestFrom } from '../support/listening.ts';
+import {
+  type Answer,
+  type Event,
+  expectSame,
+  isAccepted,
+  JSON_TYPE,
+  Lives,
+  post,
+  type Row,
+  type Seen,
+} from '../support/lives.ts';
 import { SECRET } from '../support/tokens.ts';
 
 // Everything that the edge does is under way when it is killed, and whoever uses it notes what it was told. At the end all of
@@ -24,12 +36,6 @@ import { SECRET } from '../support/tokens.ts';
 
 const { KILLS = '20', KILLS_SEED = String(Math.floor(Math.random() * 1e9)) } = process.env;
 const MODEL = 'claude-haiku-4-5';
-/** What the models cost, in dollars for a million tokens in and out: from their list, not from the edge's table. */
-const PRICES: Readonly<Record<string, [number, number]>> = {
-  'claude-haiku-4-5': [1, 5],
-  'claude-haiku-4-5-20251001': [1, 5],
-  'claude-haiku-5-5': [0.1, 0.5],
-};
 const KEY = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 const GITHUB_SECRET = 'the secret of the tests';
 /** No key is refused for longer than this, in seconds. */
@@ -52,50 +58,10 @@ const MOMENTS: readonly [Seen, number][] = [
 const LABELS = ['bug', 'feature', 'question'];
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Draws from a seed. @returns an integer from 0, below `most` */
-type Draw = (most: number) => number;
-
-/** Mulberry32. */
-function drawing(seed: number): Draw {
-  let state = seed >>> 0;
-  return (most) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % most;
-  };
-}
-
-async function listening(answer: (request: IncomingMessage, response: ServerResponse) => Promise<void>) {
-  const server: Server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
-    // Whoever is killed leaves in the middle.
-    answer(request, response).catch(() => response.destroy());
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const stop = () => {
-    server.closeAllConnections();
-    server.close();
-  };
-  return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, stop };
-}
-
-async function bodyOf(request: IncomingMessage): Promise<string> {
-  let body = '';
-  for await (const piece of request.setEncoding('utf8')) body += String(piece);
-  return body;
-}
-
 /** Whether the edge has signed it. The time is not looked at: in the end the edge's clock is far ahead. */
 function isSigned({ headers }: IncomingMessage, body: string): boolean {
   const [id, time, signature] = ['webhook-id', 'webhook-timestamp', 'webhook-signature'].map((name) => headers[name]);
   return new Receiver(KEY).sign(String(id), new Date(Number(time) * 1_000), body) === signature;
-}
-
-interface Usage {
-  input_tokens: number;
-  output_tokens: number;
-  cache_read_input_tokens?: number | null;
-  cache_creation_input_tokens?: number | null;
 }
 
 /** The API: it lives on while the edge is dead, and keeps its own books. */
@@ -115,23 +81,8 @@ async function startApi(lives: Lives) {
     batches: new Map<string, string[]>(),
     errors: [] as string[],
   };
-  const priceOf = ({ model, usage }: { model: string; usage: Usage }) => {
-    const [input, output] = PRICES[model] ?? [Number.NaN, Number.NaN];
-    const read = usage.input_tokens + (usage.cache_read_input_tokens ?? 0) * 0.1;
-    return ((read + (usage.cache_creation_input_tokens ?? 0) * 1.25) * input + usage.output_tokens * output) / 1e6;
-  };
-  const bill = (id: string, text: string) => {
-    if (!text.startsWith('event:')) {
-      api.bills.set(id, priceOf(JSON.parse(text) as { model: string; usage: Usage }));
-      return;
-    }
-    const datas = eventsIn(text).map(({ frame }) => JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}'));
-    const { message } = datas.find(({ type }) => type === 'message_start') ?? {};
-    const { usage } = datas.findLast(({ type }) => type === 'message_delta') ?? {};
-    if (message && usage) api.bills.set(id, priceOf({ model: message.model, usage: { ...message.usage, ...usage } }));
-  };
   const server = await listening(async (request, response) => {
-    const { method = '', url = '', headers } = request;
+    const { method = '', url = '' } = request;
     lives.note('asked');
     const left = new AbortController();
     response.on('close', () => left.abort());
@@ -142,17 +93,8 @@ async function startApi(lives: Lives) {
       const broken = brokenRule((JSON.parse(text) as { messages: never }).messages);
       if (broken !== undefined) api.broken.push(`${broken} in ${text}`);
     }
-    const sent = new Headers();
-    for (const [name, value] of Object.entries(headers)) {
-      if (!/^(host|connection|content-length|transfer-encoding|expect)$/.test(name)) sent.set(name, String(value));
-    }
-    const hasBody = method === 'POST';
-    const answer = await simulate(
-      new Request(`https://api.anthropic.com${url}`, {
-        ...{ method, headers: sent, signal: left.signal },
-        ...(hasBody ? { body: text ?? (Readable.toWeb(request) as ReadableStream), duplex: 'half' } : {}),
-      } as RequestInit),
-    );
+    const body = text ?? (method === 'POST' ? (Readable.toWeb(request) as ReadableStream) : undefined);
+    const answer = await simulate(requestFrom(request, body, left.signal));
     const id = answer.headers.get('request-id') ?? '';
     if (answer.status >= 400 && answer.status !== 404)
       api.errors.push(`${method} ${url}: ${await answer.clone().text()}`);
@@ -169,9 +111,10 @@ async function startApi(lives: Lives) {
       response.write(piece);
     }
     response.end();
-    if (isMessage && answer.ok) bill(id, told);
+    const bill = isMessage && answer.ok ? billOf(told) : undefined;
+    if (bill !== undefined) api.bills.set(id, bill);
   });
-  return { ...api, ...server, simulate, priceOf };
+  return { ...api, ...server, simulate };
 }
 
 type Api = Awaited<ReturnType<typeof startApi>>;
@@ -611,9 +554,6 @@ interface Turn {
   }[];
 }
 
-const JSON_TYPE = { 'content-type': 'application/json' };
-const post = (body: object) => ({ method: 'POST', headers: JSON_TYPE, body: JSON.stringify(body) });
-
 function placeOf({ id }: Event): { turn: string; number: number } {
   const [, turn = '', number = ''] = /^(.*)-(\d+)$/.exec(id) ?? [];
   return { turn, number: Number(number) };
@@ -623,13 +563,6 @@ function placeOf({ id }: Event): { turn: string; number: number } {
 function textOfEvents(events: readonly Event[]): string {
   const deltas = events.map(({ frame }) => JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}').delta?.text ?? '');
   return deltas.join('').trimEnd();
-}
-
-/** Compares messages with what they were. Of a turn that a kill has interrupted, its account may say the cost a moment later. */
-function expectSame(now: readonly Row[], before: readonly Row[], conversation: string): void {
-  const isUnknown = (row: Row | undefined) => row?.status === 'interrupted' && row.cost_usd === 0;
-  const told = now.map((row, at) => (isUnknown(before[at]) ? { ...row, cost_usd: 0 } : row));
-  expect(told, conversation).toEqual(before);
 }
 
 function textOfRows(rows: readonly Row[]): string {
@@ -664,19 +597,6 @@ function expectInBackup(lines: string, rows: ReadonlyMap<string, readonly Row[]>
     for (const { id, content } of known) {
       if (content.length > 0) expect(own, `${id} of ${conversation}`).toContain(`"${id}"`);
     }
-  }
-}
-
-/** @returns all rows of a list, page by page */
-async function pages<T>(lives: Lives, path: string): Promise<T[]> {
-  const rows: T[] = [];
-  for (let after = ''; ; ) {
-    const page = await lives.get<{ data: T[]; has_more: boolean; last_id: string | null }>(
-      `${path}${path.includes('?') ? '&' : '?'}limit=500${after}`,
-    );
-    rows.push(...page.data);
-    if (!page.has_more) return rows;
-    after = `&after_id=${page.last_id}`;
   }
 }
 
@@ -785,7 +705,7 @@ async function expectAll(lives: Lives, callers: Callers, calls: readonly Call[])
     const { status } = await lives.get<Turn>(`/conversations/${conversation}/turns/${turn}`);
     expect(status, conversation).toMatch(/^(complete|interrupted)$/);
   }
-  const files = await pages<{ id: string; filename: string }>(lives, '/v1/files');
+  const files = await lives.pages<{ id: string; filename: string }>('/v1/files');
   expect(new Set(files.map(({ id }) => id)).size).toBe(files.length);
   for (const [id, name] of callers.files) {
     expect(files.filter((file) => file.id === id).map(({ filename }) => filename)).toEqual(name ? [name] : []);
@@ -829,10 +749,10 @@ function expectCalls(callers: Callers, calls: readonly Call[]): void {
 /** Each event was labelled once, and whatever has ended was told. */
 async function expectTold(lives: Lives, callers: Callers, receiver: Told): Promise<void> {
   await eventually(async () => {
-    const rows = await pages<EventRow>(lives, '/webhooks/github/events');
+    const rows = await lives.pages<EventRow>('/webhooks/github/events');
     expect(rows.filter(({ state }) => state !== 'delivered')).toEqual([]);
   });
-  const rows = await pages<EventRow>(lives, '/webhooks/github/events');
+  const rows = await lives.pages<EventRow>('/webhooks/github/events');
   expect(rows.map(({ event_id }) => event_id).sort()).toEqual([...callers.events].sort());
   expect(rows.filter(({ label }) => label !== 'bug')).toEqual([]);
   for (const id of callers.events) expect(receiver.told.has(id), id).toBe(true);
@@ -920,7 +840,7 @@ async function expectPaid(lives: Lives, callers: Callers, api: Api): Promise<voi
     });
   }
   const ledgers = await Promise.all(
-    accounts.map((account) => pages<LedgerRow>(lives, `/usage/requests?account=${account}`)),
+    accounts.map((account) => lives.pages<LedgerRow>(`/usage/requests?account=${account}`)),
   );
   const ledger = ledgers.flat();
   expect(new Set(ledger.map(({ request_id }) => request_id)).size, 'no row twice').toBe(ledger.length);
@@ -939,7 +859,7 @@ async function expectPaid(lives: Lives, callers: Callers, api: Api): Promise<voi
 }
 
 /** @returns what the API bills for a batch, in dollars: half of what its answers cost */
-async function billOfBatch({ simulate, priceOf }: Api, id: string): Promise<number> {
+async function billOfBatch({ simulate }: Api, id: string): Promise<number> {
   const url = `https://api.anthropic.com/v1/messages/batches/${id}/results`;
   const headers = { 'x-api-key': 'key', 'anthropic-version': '2023-06-01' };
   const text = await (await simulate(url, { headers })).text();

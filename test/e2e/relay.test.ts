@@ -348,7 +348,8 @@ describe('a development server', () => {
     for (const response of [answer, refusal]) {
       expect(response.headers.get('access-control-allow-origin')).toBe(origin);
       const exposed = response.headers.get('access-control-expose-headers')?.split(',') ?? [];
-      for (const name of ['request-id', 'retry-after', 'sluice-request-id']) expect(exposed).toContain(name);
+      for (const name of ['request-id', 'retry-after', 'sluice-request-id', 'sluice-history'])
+        expect(exposed).toContain(name);
       expect(response.headers.get('vary')?.toLowerCase()).toContain('origin');
       await textOf(response);
     }

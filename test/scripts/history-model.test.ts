@@ -63,9 +63,10 @@ test('without the cache each prompt is input, however its history is kept', () =
   );
 });
 
-test('the cache changes what tokens cost, and nothing else; it never reads a token that was not written', () => {
+test('the cache changes what tokens cost, and when summaries are made; it never reads a token that was not written', () => {
   fc.assert(
     fc.property(conversation, (given) => {
+      fc.pre(given.strategy.kind !== 'summarize');
       const { usd, ...cached } = costOfHistory({ ...given, isCached: true });
       const { usd: plain, ...same } = costOfHistory({ ...given, isCached: false });
       expect(cached).toEqual(same);
@@ -98,8 +99,8 @@ test('no history is longer than its limit, and one that was shortened goes on fr
       if (strategy.kind === 'never') return;
       // A question, a turn and a summary must have room in it.
       const least = question + 2 * (question + answer) + (strategy.kind === 'summarize' ? strategy.summary : 0);
-      const room = strategy.kind === 'summarize' ? strategy.most * strategy.begins : strategy.most;
-      if (least > room || (strategy.kind === 'summarize' && strategy.keeps > strategy.begins)) return;
+      const room = strategy.most;
+      if (least > room) return;
       for (const { prompt, isShortened } of turnsOf(given)) {
         if (!isShortened) expect(prompt - system).toBeLessThanOrEqual(room);
         else if (strategy.kind === 'truncate')
@@ -111,14 +112,20 @@ test('no history is longer than its limit, and one that was shortened goes on fr
 });
 
 test('a summary reads what it replaces from the cache, and the turn after it writes its prompt anew', () => {
-  // 20 turns are 16,000 tokens: with the next question they are more than 80 % of 20,000, so all but 10 of them are replaced.
+  // 21 turns are 16,800 tokens: more than 80 % of 20,000, so all but 12 of them are replaced.
   const given: LongConversation = { ...PLAIN, strategy: { ...SUMMARIZE, most: 20_000 }, isCached: true };
-  const [before, after] = [20, 21].map((turns) => costOfHistory({ ...given, turns }));
+  const [before, after] = [21, 22].map((turns) => costOfHistory({ ...given, turns }));
   expect([before?.shortened, after?.shortened]).toEqual([0, 1]);
   const { cache_read, cache_write_5m, input, output } = SONNET.prices;
-  const summary = (2_000 + 10 * 800) * cache_read + 100 * input + 2_000 * output;
-  const turn = (2_000 + 2_000 + 10 * 800 + 200) * cache_write_5m + 600 * output;
+  const summary = (2_000 + 9 * 800 - 600) * cache_read + 600 * cache_write_5m + 100 * input + 2_000 * output;
+  const turn = (2_000 + 2_000 + 12 * 800 + 200) * cache_write_5m + 600 * output;
   expect((after?.usd ?? 0) - (before?.usd ?? 0)).toBeCloseTo((summary + turn) / 1e6, 9);
+});
+
+test('without the cache a summary is made only where the next prompt would be too long', () => {
+  const given: LongConversation = { ...PLAIN, strategy: { ...SUMMARIZE, most: 20_000 } };
+  // 24 turns are 19,200 tokens, and 25 with a question are more than 20,000.
+  expect([25, 26].map((turns) => costOfHistory({ ...given, turns }).shortened)).toEqual([0, 1]);
 });
 
 test('a conversation ends where the window of its model is full, and says so', () => {

@@ -40,8 +40,18 @@ export const isAccepted = (rows: readonly Row[]) =>
     { role: 'user', content: 'And then?' },
   ]);
 
+export const JSON_TYPE = { 'content-type': 'application/json' };
+export const post = (body: object) => ({ method: 'POST', headers: JSON_TYPE, body: JSON.stringify(body) });
+
+/** Compares messages with what they were. Of what a kill has interrupted, its account may say the cost a moment later. */
+export function expectSame(now: readonly Row[], before: readonly Row[], conversation: string): void {
+  const isUnknown = (row: Row | undefined) => row?.status === 'interrupted' && row.cost_usd === 0;
+  const told = now.map((row, at) => (isUnknown(before[at]) ? { ...row, cost_usd: 0 } : row));
+  expect(told, conversation).toEqual(before);
+}
+
 /** What the test sees happen. Kills are counted by it, so that no clock decides when they come. */
-export type Seen = 'event' | 'sent' | 'answer' | 'asked' | 'called' | 'delivered';
+export type Seen = 'event' | 'sent' | 'answer' | 'asked' | 'called' | 'delivered' | 'summary' | 'summarized';
 
 /** An answer that has come whole. */
 export interface Answer {
@@ -53,6 +63,7 @@ export interface Answer {
 /** A stream as far as it has come; `isCut` where a kill has ended it. */
 export interface Stream {
   status: number;
+  headers: Headers;
   events: Event[];
   text: string;
   isCut: boolean;
@@ -108,6 +119,12 @@ export class Lives {
     await new Promise<void>((done) => {
       this.#plan = { what, left: times, done };
     });
+  }
+
+  /** Takes back what was to kill it: nothing happens any more that would be counted. */
+  disarm(): void {
+    this.#plan?.done(Promise.resolve());
+    this.#plan = undefined;
   }
 
   async kill(): Promise<void> {
@@ -172,11 +189,25 @@ export class Lives {
     return JSON.parse(text) as T;
   }
 
+  /** @returns all rows of a list, page by page */
+  async pages<T>(path: string): Promise<T[]> {
+    const rows: T[] = [];
+    for (let after = ''; ; ) {
+      const page = await this.get<{ data: T[]; has_more: boolean; last_id: string | null }>(
+        `${path}${path.includes('?') ? '&' : '?'}limit=500${after}`,
+      );
+      rows.push(...page.data);
+      if (!page.has_more) return rows;
+      after = `&after_id=${page.last_id}`;
+    }
+  }
+
   /** Reads a stream until it ends, or is cut. */
   async stream(path: string, init: RequestInit = {}): Promise<Stream> {
-    const come: Stream = { status: 0, events: [], text: '', isCut: false };
+    const come: Stream = { status: 0, headers: new Headers(), events: [], text: '', isCut: false };
     const ended = await this.#sent(path, init, async (response) => {
       come.status = response.status;
+      come.headers = response.headers;
       const decoder = new TextDecoder();
       let rest = '';
       for await (const piece of response.body ?? []) {

@@ -7,12 +7,15 @@ import type { SummaryRow } from '../storage/summary-rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { ANSWERED } from './new-messages.ts';
-import { type SizedTurn, sizesOf, tokensFrom } from './truncate.ts';
+import { sizesOf, tokensFrom } from './truncate.ts';
 
 /** The part of `max_tokens` above which a summary begins behind an answer. */
 export const BEGINS = 0.8;
-/** The part of `max_tokens` that the turns behind a summary may fill. A model of cost chose both: see docs/cost.md. */
-export const KEEPS = 0.25;
+/**
+ * The part of `max_tokens` that the turns behind a summary may fill, at most. A model of cost chose both (docs/cost.md): a quarter
+ * would save a tenth, and leave half as much word for word.
+ */
+export const KEEPS = 0.5;
 /** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
 const MOST_SHARE = 0.25;
@@ -66,14 +69,15 @@ export function nextSummary(transcript: Transcript, filled: number): PlannedSumm
   const latest = summaries.latest();
   const turns = sizesOf(transcript).filter(({ from }) => from > (latest?.until ?? 0));
   if (tokensFrom(turns, 0) + (latest?.tokens ?? 0) <= limit * filled) return undefined;
-  const first = firstToKeep(turns, limit * KEEPS);
+  const base = latest ? -latest.id : 0;
+  const first = firstToKeep(turns, limit * KEEPS, base);
   if (first === undefined) return undefined;
   const room = limit - tokensFrom(turns, first);
   // Behind turns that fill the limit themselves no summary is ever sent.
   if (room < limit * MOST_SHARE) return undefined;
   const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
   return {
-    base: latest ? -latest.id : 0,
+    base,
     until: first - 1,
     most,
     room,
@@ -81,13 +85,18 @@ export function nextSummary(transcript: Transcript, filled: number): PlannedSumm
   };
 }
 
-/** @returns the first message of the turns that stay: as many as fit, and never a part of a tool loop or a run */
-function firstToKeep(turns: readonly SizedTurn[], most: number): number | undefined {
+/**
+ * @param base what the summary's prompt begins with
+ * @returns the first message of the turns that stay: as many as fit, and never a part of a tool loop or a run
+ */
+function firstToKeep(turns: ReturnType<typeof sizesOf>, most: number, base: number): number | undefined {
+  // The cache has whole prompts: a summary of less than the first one with this beginning would read nothing from it.
+  const inCache = turns.findIndex(({ sentFrom }) => sentFrom === base);
   let first: number | undefined;
   let tokens = 0;
-  for (const turn of turns.slice(1).reverse()) {
+  for (const [at, turn] of [...turns.entries()].slice(1).reverse()) {
     tokens += turn.tokens;
-    if (tokens > most && first !== undefined) break;
+    if (first !== undefined && (tokens > most || at <= inCache)) break;
     if (!turn.follows) first = turn.from;
   }
   return first;

@@ -95,8 +95,8 @@ export function lacksSummary(history: HistorySetting | null | undefined, sentFro
   return history?.strategy === 'summarize' && sentFrom > 0;
 }
 
-/** @returns about how many tokens each turn adds to a prompt, oldest first */
-export function sizesOf(transcript: Transcript): SizedTurn[] {
+/** @returns about how many tokens each turn adds to a prompt, and what its own began with, oldest first */
+export function sizesOf(transcript: Transcript): (SizedTurn & { sentFrom: number })[] {
   let before: { tokens: number; sentFrom: number } | undefined;
   return turnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {
     const reported = tokens === null ? undefined : { tokens, sentFrom };
@@ -105,6 +105,6 @@ export function sizesOf(transcript: Transcript): SizedTurn[] {
     const all = reported && !before ? reported.tokens : 0;
     before = reported;
     const estimated = Math.ceil(characters / CHARACTERS_PER_TOKEN);
-    return { from: first, tokens: added > 0 ? added : all > 0 ? all : estimated, follows };
+    return { from: first, tokens: added > 0 ? added : all > 0 ? all : estimated, follows, sentFrom };
   });
 }

@@ -12,6 +12,12 @@ import { agentRequests, nameIn, readAgent, spent, waitsSince } from './list.ts';
 /** A version's name is long: these many characters tell it from the others. */
 const VERSION_CHARACTERS = 8;
 const MOST_RUNS = 20;
+/** What happens to a conversation's history above its limit. */
+const LONG_HISTORIES = {
+  error: 'refused',
+  truncate: 'sent without their oldest turns',
+  summarize: 'summarized',
+} as const;
 
 /** Shows an agent: what it is made of, its versions with what each has cost, and its last runs. */
 export function AgentView({ name }: { name: string }) {
@@ -38,6 +44,7 @@ export function AgentView({ name }: { name: string }) {
 
 function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content'>) {
   const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
+  const { history } = content;
   const names = tools.map((tool) => String(tool.name ?? tool.type));
   const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limit} ${most}`);
   return (
@@ -54,6 +61,10 @@ function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content
         ),
         ...given('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
         ...given('Betas', betas),
+        ...given(
+          'Long histories',
+          history && [`${LONG_HISTORIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
+        ),
         ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
         ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
       ]}

@@ -50,7 +50,9 @@ test('the model of what a long conversation costs leaves out the same turns', ()
       // No turn is sent where the last one does not fit beside the question.
       const fits = sizes.slice(first).reduce((sum, tokens) => sum + tokens, fresh) <= most;
       const strategy = { kind: 'truncate', most, filled: FILLED } as const;
-      expect(shortenedBy(strategy, { summary: 0, turns: sizes }, fresh)).toBe(fits ? first : sizes.length);
+      expect(shortenedBy(strategy, { summary: 0, turns: sizes, older: 0 }, fresh, false)).toBe(
+        fits ? first : sizes.length,
+      );
     }),
   );
 });

@@ -30,7 +30,8 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
 
   test('are listed with their cost and last run, and open with their versions', async () => {
     await store('porter', { description: 'Opens doors', system: 'You open doors.' });
-    await store('porter', { description: 'Opens gates', system: 'You open gates.', limits: { max_turns: 3 } });
+    const history = { max_tokens: 32_000, strategy: 'summarize' };
+    await store('porter', { description: 'Opens gates', system: 'You open gates.', limits: { max_turns: 3 }, history });
     await store('idle', { description: 'Does nothing' });
     const messages = [{ role: 'user' as const, content: 'In one sentence: what is a gate?' }];
     const asked = { conversation: 'a-gate', agent: 'porter', model: HAIKU, max_tokens: 200, messages };
@@ -51,6 +52,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.getByRole('link', { name: 'porter' }).click();
       await page.getByRole('heading', { level: 1, name: 'porter' }).waitFor();
       await page.getByText('max_turns 3').waitFor();
+      await page.getByText('summarized above 32,000 tokens').waitFor();
       const versions = page.getByRole('region', { name: 'Versions' }).locator('tbody tr');
       await expect.poll(() => versions.count()).toBe(2);
       await versions.first().getByText('current').waitFor();

@@ -1,0 +1,297 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, inject, test } from 'vitest';
+import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { DeploymentReport } from '../../src/pools/pools-answers.schema.ts';
+import { calendarLibrary, hasCompiler } from '../runner/calendar-library.ts';
+import { type Draw, drawing } from '../support/draw.ts';
+import { startEdge, startEdgeAhead } from '../support/edge.ts';
+import { eventually } from '../support/eventually.ts';
+import { listening } from '../support/listening.ts';
+import { Lives, post, type Row, type Seen } from '../support/lives.ts';
+import { type Asked, type SummarizingApi, settingsWith, startSummarizingApi } from '../support/summarizing-api.ts';
+import { conversationOf, kindsOf, say, Talk } from '../support/talks.ts';
+
+// Long conversations whose oldest turns are summarized again and again, and an edge that is killed meanwhile: also while a
+// summary is made. `SUMMARIES_CONVERSATIONS=40 SUMMARIES_TURNS=500 KILLS=60 KILLS_SEED=…` talks longer, and as a failure did.
+
+const {
+  SUMMARIES_CONVERSATIONS = '6',
+  SUMMARIES_TURNS = '24',
+  KILLS = '6',
+  KILLS_SEED = String(Math.floor(Math.random() * 1e9)),
+} = process.env;
+const TURNS = Number(SUMMARIES_TURNS);
+/** Places of each conversation where it is forked at the end. */
+const PLACES = TURNS > 100 ? 30 : 3;
+const HISTORY = { max_tokens: 4_000, strategy: 'summarize', summary_max_tokens: 1_200 };
+/** No money is set aside for longer than this after a kill, in seconds. */
+const LONGEST_HELD = 1_000;
+/** What a kill waits for, and how often at most. */
+const MOMENTS: readonly [Seen, number][] = [
+  ['event', 60],
+  ['sent', 10],
+  ['asked', 8],
+  ['called', 3],
+  ['summary', 2],
+  ['summary', 1],
+  ['summarized', 2],
+];
+
+interface Report {
+  cost_usd: number;
+  summaries?: { until: string; content: string; cost_usd: number }[];
+}
+
+/** Counts turns, and has somebody wait until there were so many. */
+class Progress {
+  #done = 0;
+  #waiting: { until: number; go(): void }[] = [];
+
+  note(): void {
+    this.#done += 1;
+    for (const { go } of this.#waiting.filter(({ until }) => until <= this.#done)) go();
+    this.#waiting = this.#waiting.filter(({ until }) => until > this.#done);
+  }
+
+  async reached(until: number): Promise<void> {
+    if (this.#done < until) await new Promise<void>((go) => this.#waiting.push({ until, go }));
+  }
+}
+
+test.skipIf(!hasCompiler()).each([
+  { form: 'block', conversations: Number(SUMMARIES_CONVERSATIONS) },
+  // The other form differs in what goes up alone.
+  { form: 'words', conversations: Math.ceil(Number(SUMMARIES_CONVERSATIONS) / 2) },
+] as const)(
+  `killed ${KILLS} times while it talks and summarizes, the edge forgets nothing, and books what the API bills: $form`,
+  async ({ form, conversations }) => {
+    // It is shown where the test fails.
+    process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);
+    const began = Date.now();
+    const draw = drawing(Number(KILLS_SEED));
+    const state = await mkdtemp(join(tmpdir(), 'sluice-summaries-'));
+    const library = calendarLibrary(state);
+    let vars: Record<string, string> = {};
+    const lives = new Lives((seconds) => {
+      if (seconds === 0) return startEdge(inject('worker'), vars, state);
+      return startEdgeAhead(vars, state, { library, seconds });
+    });
+    const tools = await listening(async (_, response) => {
+      lives.note('called');
+      response.writeHead(200, { 'content-type': 'text/plain' }).end('The box is on shelf 7.');
+    });
+    const talks: Talk[] = [];
+    const forgotten: { mark: string; fact: string; asked: Asked }[] = [];
+    const see = (asked: Asked) => {
+      const { mark = '', what, text } = asked;
+      const talk = talks.find(({ id }) => id === conversationOf(mark));
+      if (!talk || what !== 'answer') return;
+      const fact = [...talk.facts].find((one) => !text.includes(one));
+      if (fact !== undefined) forgotten.push({ mark, fact, asked });
+    };
+    const api = await startSummarizingApi(lives, { makesBlocks: form === 'block', see });
+    vars = {
+      ...settingsWith(api.url, tools.url),
+      DEPLOYMENT_LIMITS: '{"usd_per_day":10000}',
+      DEFAULT_LIMITS: '{"usd_per_day":5000}',
+    };
+    const kinds = kindsOf(tools.url);
+    for (let nth = 0; nth < conversations; nth += 1) {
+      const kind = kinds[(form === 'words' ? 2 * nth + 1 : nth) % kinds.length] as (typeof kinds)[number];
+      talks.push(new Talk(lives, draw, `${kind.name}-${nth}`, kind));
+    }
+    try {
+      await lives.begin();
+      await talkAndKill(lives, talks, draw);
+      const missing = forgotten.filter(({ mark }) => !talks.some(({ truncated }) => truncated.has(mark)));
+      expect(missing.map(({ mark, fact }) => `${mark} does not know: ${fact}`)).toEqual([]);
+      const forks = await expectForks(lives, talks, api, draw);
+      expect(api.faults).toEqual([]);
+      const sums = await expectPaid(lives, talks, api);
+      expect(lives.faults).toEqual([]);
+      const truncated = talks.reduce((sum, talk) => sum + talk.truncated.size, 0);
+      const interrupted = talks.reduce((sum, talk) => sum + talk.interrupted, 0);
+      const seconds = Math.round((Date.now() - began) / 1_000);
+      process.stdout.write(
+        `${JSON.stringify({ form, seconds, ...api.made, truncated, interrupted, ...forks, ...sums })}\n`,
+      );
+      // Without summaries all of this would be worth nothing.
+      expect(forks.compared).toBeGreaterThan(0);
+      expect(api.made[form]).toBeGreaterThan(talks.length);
+      expect(truncated).toBeLessThan((talks.length * TURNS) / 4);
+    } finally {
+      await lives.end();
+      for (const { stop } of [api, tools]) stop();
+      await rm(state, { recursive: true, force: true });
+    }
+  },
+  600_000 + Number(KILLS) * 6_000 + Number(SUMMARIES_CONVERSATIONS) * TURNS * 2_000,
+);
+
+/** Has all talk at the same time. The kills are spread over their turns. */
+async function talkAndKill(lives: Lives, talks: readonly Talk[], draw: Draw): Promise<void> {
+  const progress = new Progress();
+  const talking = talks.map(async (talk) => {
+    await talk.create(HISTORY);
+    for (let turn = 0; turn < TURNS; turn += 1) {
+      await talk.turn(turn, TURNS);
+      progress.note();
+    }
+  });
+  const killing = (async () => {
+    for (let kills = 1; kills <= Number(KILLS); kills += 1) {
+      await progress.reached(Math.floor((kills * talks.length * TURNS) / (Number(KILLS) + 1)));
+      const [what, most] = MOMENTS[draw(MOMENTS.length)] as [Seen, number];
+      await lives.killAfter(what, 1 + draw(most));
+      if (lives.url === '') await lives.begin();
+    }
+  })();
+  await Promise.all(talking);
+  lives.disarm();
+  await killing;
+}
+
+/** Forks and rewinds at random places: what is kept is what was there, and without a summary all of it goes up. */
+async function expectForks(lives: Lives, talks: readonly Talk[], api: SummarizingApi, draw: Draw) {
+  const seen = { forks: 0, withoutSummary: 0, compared: 0 };
+  for (const talk of talks) {
+    const { summaries = [] } = await lives.get<Report>(`/conversations/${talk.id}`);
+    const first = talk.rows.findIndex(({ id }) => id === summaries[0]?.until);
+    for (let nth = 0; nth < PLACES; nth += 1) {
+      // Half of them are before the end of the first summary, where a fork has none.
+      const within = nth % 2 === 0 && first > 0 ? first : talk.rows.length;
+      const { id = '', turn } = talk.rows[draw(within)] ?? {};
+      const kept = talk.rows.slice(0, talk.rows.findLastIndex((row) => row.turn === turn) + 1);
+      const forked = await fork(lives, talk.id, id);
+      await expectRows(lives, forked, kept);
+      await expectSameUp(lives, talk, api, { forked, id, kept, made: summaries, seen });
+      // Back from there, to before another turn.
+      const rewound = await fork(lives, talk.id, id);
+      const back = kept[draw(kept.length)] as Row;
+      const left = kept.slice(
+        0,
+        kept.findIndex((row) => row.turn === back.turn),
+      );
+      const { status, text } = await lives.answered(`/conversations/${rewound}/rewind`, post({ before: back.id }));
+      expect(status, text).toBe(200);
+      await expectRows(lives, rewound, left);
+      const last = left.at(-1);
+      if (last)
+        await expectSameUp(lives, talk, api, { forked: rewound, id: last.id, kept: left, made: summaries, seen });
+      seen.forks += 2;
+    }
+  }
+  return seen;
+}
+
+let forks = 0;
+
+async function fork(lives: Lives, source: string, at: string): Promise<string> {
+  forks += 1;
+  const id = `fork-${forks}`;
+  const { status, text } = await lives.answered(`/conversations/${source}/fork`, post({ id, at }));
+  expect(status, text).toBeLessThan(300);
+  return id;
+}
+
+async function expectRows(lives: Lives, conversation: string, kept: readonly Row[]): Promise<void> {
+  expect(await lives.pages<Row>(`/conversations/${conversation}/messages`), conversation).toEqual(kept);
+}
+
+interface Forked {
+  forked: string;
+  /** Where its last turn is. */
+  id: string;
+  kept: readonly Row[];
+  /** The summaries of its source. */
+  made: NonNullable<Report['summaries']>;
+  seen: { withoutSummary: number; compared: number };
+}
+
+/** Where a fork has no summary, its next question goes up as that of a conversation that never makes any. */
+async function expectSameUp(
+  lives: Lives,
+  talk: Talk,
+  api: SummarizingApi,
+  { forked, id, kept, made, seen }: Forked,
+): Promise<void> {
+  const { summaries = [] } = await lives.get<Report>(`/conversations/${forked}`);
+  const ids = new Set(kept.map((row) => row.id));
+  expect(summaries, forked).toEqual(made.filter(({ until }) => ids.has(until)));
+  const question = `[${forked}#0] What next?`;
+  const asked = async (conversation: string) => {
+    api.asked.length = 0;
+    const { status, text, headers } = await say(lives, conversation, question, talk.kind);
+    expect(status, text).toBe(200);
+    const rows = await lives.pages<Row>(`/conversations/${conversation}/messages`);
+    expect(rows.slice(0, kept.length), conversation).toEqual(kept);
+    const up = api.asked.find(({ mark, what }) => mark === `[${forked}#0]` && what === 'answer');
+    return { up, isTruncated: headers.get('sluice-history') === 'truncated' };
+  };
+  const { up, isTruncated } = await asked(forked);
+  if (summaries.length > 0) return;
+  seen.withoutSummary += 1;
+  // It may have grown so long that the question itself was answered behind a new one, or said that none could be made.
+  if (up?.begins !== 'message' || isTruncated) return;
+  const twin = await fork(lives, talk.id, id);
+  const patched = { ...post({ history: null }), method: 'PATCH' };
+  expect((await lives.answered(`/conversations/${twin}`, patched)).status).toBe(200);
+  const other = await asked(twin);
+  expect(up.body, `${forked} of ${talk.id} at ${id}`).toEqual(other.up?.body);
+  seen.compared += 1;
+}
+
+/** Nothing is set aside any more, and each request is booked for what the API has billed. */
+async function expectPaid(lives: Lives, talks: readonly Talk[], api: SummarizingApi) {
+  await lives.kill();
+  // Of what a kill has cut some is set aside still: for a quarter of an hour at most.
+  await lives.begin(LONGEST_HELD);
+  for (const { id } of talks) await lives.get(`/conversations/${id}/messages?limit=1`);
+  await eventually(async () => {
+    const { running_requests, total } = await lives.get<QuotaReport>('/accounts/dev');
+    expect({ running_requests, held: total.held_usd }).toEqual({ running_requests: 0, held: 0 });
+  });
+  const ledger = await lives.pages<LedgerRow>('/usage/requests?account=dev');
+  expect(new Set(ledger.map(({ request_id }) => request_id)).size, 'no row twice').toBe(ledger.length);
+  const answers = ledger.flatMap(({ upstream_request_id }) => upstream_request_id ?? []);
+  expect(new Set(answers).size, 'no answer is booked twice').toBe(answers.length);
+  for (const row of ledger) {
+    const told = JSON.stringify(row);
+    const bill = api.bills.get(row.upstream_request_id ?? '');
+    expect(row.status, told).not.toBe('held');
+    if (row.estimated) {
+      expect(row.cost_usd, told).toBeLessThanOrEqual(row.hold_usd + 1e-9);
+      expect(row.cost_usd + 1e-9, told).toBeGreaterThanOrEqual(bill ?? 0);
+    } else expect(row.cost_usd, told).toBeCloseTo(bill ?? 0, 8);
+    if (row.route === 'summary' && row.status === 'complete') expect(bill, told).toBeGreaterThan(0);
+  }
+  const sum = (rows: readonly { cost_usd: number }[]) => rows.reduce((total, { cost_usd }) => total + cost_usd, 0);
+  const booked = sum(ledger);
+  const billed = [...api.bills.values()].reduce((total, bill) => total + bill, 0);
+  expect(booked + 1e-6).toBeGreaterThanOrEqual(billed);
+  const byConversation = Map.groupBy(ledger, ({ conversation }) => conversation ?? '');
+  for (const [id, rows] of byConversation) {
+    await eventually(async () => {
+      const { cost_usd } = await lives.get<Report>(`/conversations/${id}`);
+      expect(cost_usd, id).toBeCloseTo(sum(rows), 8);
+    });
+  }
+  const usage = await lives.get<{ total: { cost_usd: number }; data: { key: string; cost_usd: number }[] }>(
+    '/usage?account=dev&group_by=conversation',
+  );
+  expect(usage.total.cost_usd).toBeCloseTo(booked, 6);
+  for (const { key, cost_usd } of usage.data) expect(cost_usd, key).toBeCloseTo(sum(byConversation.get(key) ?? []), 8);
+  const { total } = await lives.get<QuotaReport>('/accounts/dev');
+  expect(total.settled_usd).toBeCloseTo(booked, 6);
+  await eventually(async () => {
+    const pool = await lives.get<DeploymentReport>('/pools/deployment');
+    expect(pool.total.spent_usd).toBeCloseTo(booked, 6);
+  });
+  const estimated = ledger.filter((row) => row.estimated);
+  return {
+    ...{ requests: ledger.length, summaryRows: ledger.filter(({ route }) => route === 'summary').length },
+    ...{ estimated: estimated.length, booked, billed },
+  };
+}

@@ -1,0 +1,148 @@
+/** An API that summarizes, with books of its own: it lives on while the edge is killed. */
+import { createSimulator } from '../../src/toolkit/simulator.ts';
+import { brokenRule, isVerbatim } from './api-rules.ts';
+import { billOf } from './bills.ts';
+import { bodyOf, listening, requestFrom } from './listening.ts';
+import { eventsIn, type Lives } from './lives.ts';
+import { SECRET } from './tokens.ts';
+
+/** What the edge says before the words of a summary that is a text. */
+const AS_TEXT = 'This is a summary of the conversation so far.';
+/** How a question names itself: its conversation, and its number in it. */
+export const MARK = /\[([a-z]+-\d+)#(\d+)\]/g;
+
+/** A request for an answer or a summary, as it went up. */
+export interface Asked {
+  /** The last question in it; undefined where it has none. */
+  mark: string | undefined;
+  body: { messages: Parameters<typeof brokenRule>[0]; model: string; max_tokens: number };
+  text: string;
+  /** What it asks for. */
+  what: 'answer' | 'block' | 'words';
+  /** What it begins with. */
+  begins: 'block' | 'words' | 'message';
+}
+
+/** So many of the last requests are kept. */
+const MOST_ASKED = 50;
+
+type Messages = Asked['body']['messages'];
+
+/** @returns the mark of the last question */
+function markIn(messages: Messages): string | undefined {
+  const said = messages.flatMap(({ role, content }) => {
+    if (role !== 'user') return [];
+    if (typeof content === 'string') return content.startsWith(AS_TEXT) ? [] : [content];
+    return content.map((block) => (block.type === 'text' ? block.text : ''));
+  });
+  return [...said.join('\n').matchAll(MARK)].at(-1)?.[0];
+}
+
+function beginningOf([first]: Messages): Asked['begins'] {
+  const { content = '' } = first ?? {};
+  if (typeof content === 'string') return content.startsWith(AS_TEXT) ? 'words' : 'message';
+  return (content as { type: string }[])[0]?.type === 'compaction' ? 'block' : 'message';
+}
+
+/**
+ * Starts it.
+ *
+ * @param options.makesBlocks whether it has the API's own summaries. Without them it refuses what asks for one, as older
+ *   upstreams do
+ * @param options.see is told of each request before it is answered
+ */
+export async function startSummarizingApi(
+  lives: Lives,
+  { makesBlocks = true, see = () => {} }: { makesBlocks?: boolean; see?: (asked: Asked) => void } = {},
+) {
+  const simulate = createSimulator({
+    ...{ ttftMs: 3, tokensPerSecond: 800 },
+    now: () => Date.now() + lives.ahead * 1_000,
+  });
+  /** What each answer that has ended costs, by its `request-id`, in dollars. */
+  const bills = new Map<string, number>();
+  /** The last requests. */
+  const asked: Asked[] = [];
+  /** Rules that requests have broken, and what was not answered with success. */
+  const faults: string[] = [];
+  /** The blocks that it has made. */
+  const blocks: object[] = [];
+  const made = { block: 0, words: 0, refused: 0 };
+  const server = await listening(async (request, response) => {
+    const { url = '' } = request;
+    const isMessage = /^\/v1\/messages(\?|$)/.test(url);
+    const left = new AbortController();
+    response.on('close', () => left.abort());
+    const text = await bodyOf(request);
+    const body = isMessage ? (JSON.parse(text) as Asked['body'] & { compaction?: object }) : undefined;
+    const what = body?.compaction ? 'block' : body && isAskedForWords(body.messages) ? 'words' : 'answer';
+    lives.note(what === 'answer' ? 'asked' : 'summary');
+    if (body?.compaction && !makesBlocks) {
+      made.refused += 1;
+      const error = { type: 'invalid_request_error', message: 'compaction: Extra inputs are not permitted' };
+      response.writeHead(400, { 'content-type': 'application/json' }).end(JSON.stringify({ type: 'error', error }));
+      return;
+    }
+    if (body) {
+      const { messages } = body;
+      const one = { mark: markIn(messages), body, text, what, begins: beginningOf(messages) } as const;
+      asked.push(one);
+      if (asked.length > MOST_ASKED) asked.shift();
+      see(one);
+      const broken = brokenRule(messages);
+      if (broken !== undefined) faults.push(`${broken} in ${text}`);
+      if (!isVerbatim(messages, blocks)) faults.push(`a summary that was never made in ${text}`);
+    }
+    const answer = await simulate(requestFrom(request, text === '' ? undefined : text, left.signal));
+    if (!answer.ok) faults.push(`${answer.status} ${await answer.clone().text()} for ${text}`);
+    response.writeHead(answer.status, Object.fromEntries(answer.headers));
+    response.flushHeaders();
+    let told = '';
+    const decoder = new TextDecoder();
+    for await (const piece of answer.body ?? []) {
+      const more = decoder.decode(piece, { stream: true });
+      told += more;
+      // Before the edge has a block, it is known here.
+      if (what === 'block') blocks.push(...blocksIn(told));
+      response.write(piece);
+    }
+    response.end();
+    if (!answer.ok || !isMessage) return;
+    const bill = billOf(told);
+    if (bill !== undefined) bills.set(answer.headers.get('request-id') ?? '', bill);
+    if (what === 'answer') return;
+    made[what] += 1;
+    lives.note('summarized');
+  });
+  return { ...server, simulate, bills, asked, faults, made };
+}
+
+export type SummarizingApi = Awaited<ReturnType<typeof startSummarizingApi>>;
+
+/** @returns the blocks of a summary in what has come of a stream */
+function blocksIn(text: string): object[] {
+  return eventsIn(text).flatMap(({ event, frame }) => {
+    if (event !== 'content_block_start') return [];
+    const { content_block } = JSON.parse(/^data: (.*)$/m.exec(frame)?.[1] ?? '{}') as { content_block: object };
+    return [content_block];
+  });
+}
+
+/** What the conversations of the tests ask a model for where the API has no summaries of its own. */
+export const INSTRUCTIONS = 'Summarize this conversation: keep all that is to be remembered, and nothing else.';
+
+function isAskedForWords(messages: Messages): boolean {
+  return messages.at(-1)?.content === INSTRUCTIONS;
+}
+
+/** @returns the settings of an edge with this API and these tools, by their addresses */
+export function settingsWith(api: string, tools: string): Record<string, string> {
+  return {
+    MODE: 'development',
+    SIGNING_SECRET: SECRET,
+    ANTHROPIC_API_KEY: 'key',
+    ANTHROPIC_BASE_URL: api,
+    TOOL_HOSTS: new URL(tools).host,
+    TOOL_SIGNING_SECRET: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw',
+  };
+}

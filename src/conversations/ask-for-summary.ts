@@ -55,6 +55,12 @@ interface SummaryAnswer {
 }
 
 /**
+ * How many times as long a summary may take as the fastest model would. A model is taken to write 500 tokens a second at most and
+ * writes about 60: with less time, what was paid would be ended before it is whole.
+ */
+const PACE = 8;
+
+/**
  * Asks for a summary. It streams, and is ended when the model may have written more than it is allowed to: the API says nothing
  * of a block before it is whole. Never rejects.
  */
@@ -72,7 +78,7 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
     if (!response.ok || !isEventStream(response)) return await refusedSummary(response, exchange, place);
     const { tokensPerSecond } = paid.granted.grant.terms ?? {};
     if (mayWrite !== undefined && tokensPerSecond) {
-      const ms = Math.min(LONGEST_MS, (mayWrite / tokensPerSecond) * 1_000);
+      const ms = Math.min(LONGEST_MS, ((mayWrite * PACE) / tokensPerSecond) * 1_000);
       timer = setTimeout(() => exchange.controller.abort(interrupted(false)), ms);
     }
     const builder = new MessageBuilder();
@@ -90,9 +96,7 @@ export async function askForSummary(paid: MeteredExchange, asking: SummaryCall):
       }
     const outcome = exchange.outcome(usage.report, usage.report.completed ? 'complete' : 'cut');
     const text = outcome.completed ? summaryIn(builder, place) : undefined;
-    // What it has thought was written, too, but is no part of it.
-    const written = tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
-    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), written);
+    const tokens = text === undefined ? 0 : Math.min(tokensIn(summaryWords({ text })), tokensWritten(outcome));
     return { outcome, text, tokens, lacksBlocks: false };
   } catch (thrown) {
     const error = toApiError(thrown);
@@ -146,6 +150,11 @@ function summaryIn({ blocks, stopReason }: MessageBuilder, place: string | undef
   const said = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
   const text = said.join('').trim();
   return text !== '' && (stopReason === 'end_turn' || stopReason === 'max_tokens') ? summaryMessage(text) : undefined;
+}
+
+/** @returns the tokens that it has written, with what it has thought; infinite where nothing is known */
+function tokensWritten(outcome: RequestOutcome): number {
+  return tokensOfSummary(outcome)?.output_tokens ?? Number.POSITIVE_INFINITY;
 }
 
 /** @returns about how many tokens a text has. What is not ASCII has about one for each character */

@@ -22,8 +22,9 @@ import {
   summaryTooDear,
   tokensOfSummary,
 } from './ask-for-summary.ts';
+import { sayOthersInWords } from './history/said-in-words.ts';
 import { BEGINS, KEEPS } from './history/shares.ts';
-import { mayBegin, nextSummary, type PlannedSummary, sayOthersInWords } from './history/summarize.ts';
+import { mayBegin, nextSummary, type PlannedSummary } from './history/summarize.ts';
 import { mayWrite, summaryRequest } from './history/summary-request.ts';
 import { layerOf, retainedAgent } from './retained-agent.ts';
 import { newShare, takeRoom } from './runs/run-room.ts';

@@ -33,7 +33,7 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Adm
   keeps?: boolean | undefined;
   /** Whether the answer streams although the body does not ask for it. */
   streams?: boolean | undefined;
-  /** For the API's own summary, which `max_tokens` does not limit: the most tokens that it can write until it is ended. */
+  /** For the API's own summary, which is no answer: the most tokens that it can have. */
   mayWrite?: number | undefined;
   /** Aborted when the caller has left. */
   signal?: AbortSignal | undefined;

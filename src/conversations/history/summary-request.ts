@@ -68,16 +68,10 @@ function callsItself({ tools, mcp_servers: servers }: Json): boolean {
   );
 }
 
-/**
- * How many times its tokens are set aside for the API's own summary. A model is taken to write 500 tokens a second at most and
- * writes about 60: with less time, what was paid would be ended before it is whole.
- */
-const PACE = 8;
-
-/** @returns the most tokens that the API's own summary can have written when it is ended. @param most its own most tokens */
+/** @returns the most tokens that the API's own summary can have: its guide says that `max_tokens` limits it */
 export function mayWrite(body: JsonBody, most: number): number {
   const { max_tokens } = body instanceof RequestBody ? body.own : body.json;
-  return Math.max(most * PACE, typeof max_tokens === 'number' ? max_tokens + most * (PACE - 1) : 0);
+  return typeof max_tokens === 'number' ? max_tokens : most;
 }
 
 function asPlainText({ format: _, ...others }: Json): string {

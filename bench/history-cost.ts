@@ -7,15 +7,14 @@ import { align } from './table.ts';
 const CONVERSATION = { turns: 500, question: 200, answer: 600, system: 2_000 };
 /** A summary of the default `summary_max_tokens`, and what asks for it. */
 const SUMMARY = { summary: 2_000, instruction: 100 };
-/** `FILLED` of the edge, whose file cannot be read outside of a Worker: a test compares the two. */
+/** `FILLED`, `KEEPS` and `BEGINS` of the edge, whose files cannot be read outside of a Worker: a test compares them. */
 export const FILLED_AGAIN = 0.75;
+export const KEPT = 0.5;
+export const BEGUN = 0.8;
 const MODEL_NAMES = ['claude-sonnet-5-5', 'claude-haiku-4-5'];
 const MOST = [8_000, 32_000, 100_000, 200_000];
 const BEGINS = [0.5, 0.6, 0.7, 0.8, 0.9, 1];
 const KEEPS = [0.25, 0.5, 0.75];
-/** What is kept in the first table, and where summaries begin in the second. */
-const KEPT = 0.5;
-const BEGUN = 0.8;
 
 const summarize = (most: number, begins: number, keeps: number): HistoryStrategy => ({
   ...{ kind: 'summarize', most, begins, keeps },

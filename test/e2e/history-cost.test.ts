@@ -1,8 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { BEGUN, FILLED_AGAIN, KEPT } from '../../bench/history-cost.ts';
 import { costOfHistory, type HistoryStrategy } from '../../bench/history-model.ts';
 import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
-import { BEGINS, KEEPS } from '../../src/conversations/history/summarize.ts';
-import { FILLED } from '../../src/conversations/history/truncate.ts';
 import { ModelTable } from '../../src/pricing/models.ts';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
@@ -72,8 +71,8 @@ test.each([
   const summary = mean(summaries.map(({ usage }) => usage.output_tokens));
   const strategies: Record<string, HistoryStrategy> = {
     never: { kind: 'never' },
-    truncate: { kind: 'truncate', most: MOST, filled: FILLED },
-    summarize: { kind: 'summarize', most: MOST, begins: BEGINS, keeps: KEEPS, summary, instruction: 50 },
+    truncate: { kind: 'truncate', most: MOST, filled: FILLED_AGAIN },
+    summarize: { kind: 'summarize', most: MOST, begins: BEGUN, keeps: KEPT, summary, instruction: 50 },
   };
   const lengths = { model: new ModelTable().price(MODEL).row, turns: TURNS, question, answer, system };
   const cost = costOfHistory({ ...lengths, strategy: strategies[kind] as HistoryStrategy, isCached: true });

@@ -1,5 +1,5 @@
 /** Prints what 500 turns of a conversation cost, by how its history is kept. Nothing is measured, so it takes no time. */
-import { FILLED } from '../src/conversations/history/shares.ts';
+import { BEGINS as BEGUN, FILLED, KEEPS as KEPT } from '../src/conversations/history/shares.ts';
 import { ModelTable } from '../src/pricing/models.ts';
 import { costOfHistory, type HistoryStrategy, type LongConversation } from './history-model.ts';
 import { align } from './table.ts';
@@ -12,9 +12,6 @@ const MODEL_NAMES = ['claude-sonnet-5-5', 'claude-haiku-4-5'];
 const MOST = [8_000, 32_000, 100_000, 200_000];
 const BEGINS = [0.5, 0.6, 0.7, 0.8, 0.9, 1];
 const KEEPS = [0.25, 0.5, 0.75];
-/** What is kept in the first table, and where summaries begin in the second. */
-const KEPT = 0.5;
-const BEGUN = 0.8;
 
 const summarize = (most: number, begins: number, keeps: number): HistoryStrategy => ({
   ...{ kind: 'summarize', most, begins, keeps },

@@ -57,6 +57,11 @@ function partsOf(seed: number): Part[] {
       args: vitest('test/classifications/begin-classification.test.ts'),
     },
     { name: 'race', env: { RACE_ACCOUNTS: '1000', RACE_CALLERS: '20' }, args: vitest('test/e2e/pools.test.ts') },
+    {
+      name: 'summaries',
+      env: { SUMMARIES_CONVERSATIONS: '12', SUMMARIES_TURNS: '120', KILLS: '30', KILLS_SEED: String(seed) },
+      args: vitest('test/e2e/summaries-killed.test.ts'),
+    },
     { name: 'visitors', env: { VISITORS: '1000', VISITORS_GONE: '10000' }, args: vitest('test/e2e/visitors.test.ts') },
     { name: 'crowd', env: { CROWD_ACCOUNTS: '300' }, args: vitest('test/simulation/batch-crowd.test.ts') },
     { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/app/fuzz.test.ts') },

@@ -84,6 +84,7 @@ test('a conversation that is never shortened reads each prompt once, and writes 
     fc.property(fc.record({ model, ...lengths }), ({ model, ...long }) => {
       const given: LongConversation = { ...PLAIN, ...long, model, system: 6_000 + long.system, isCached: true };
       const prompt = (turn: number) => given.system + turn * (given.question + given.answer) + given.question;
+      fc.pre(prompt(given.turns - 1) + given.answer <= model.max_input_tokens);
       const prompts = Array.from({ length: given.turns }, (_, turn) => prompt(turn));
       const read = prompts.slice(0, -1).reduce((sum, one) => sum + one, 0);
       const { cache_write_5m, cache_read, output } = model.prices;

@@ -20,6 +20,9 @@ const toolNamed = (name: string, more: object = {}) => ({
   input_schema: { type: 'object', properties: { box: { type: 'string' } }, required: ['box'] },
 });
 
+/** Thinking that comes back elsewhere than it was made is refused. */
+const STRICT = { prefix_mismatch_behavior: 'error' };
+
 /** @param toolUrl where the edge calls the tools of runs */
 export const kindsOf = (toolUrl: string): readonly Kind[] => [
   { name: 'plain', created: { model: 'claude-opus-5-5', max_tokens: 60 } },
@@ -36,12 +39,12 @@ export const kindsOf = (toolUrl: string): readonly Kind[] => [
   {
     name: 'think',
     created: { model: 'claude-sonnet-4-6', max_tokens: 1_100, system: 'You keep a store.' },
-    more: { thinking: { type: 'enabled', budget_tokens: 1_024 } },
+    more: { thinking: { type: 'enabled', budget_tokens: 1_024, block_binding: STRICT } },
   },
   {
     name: 'adapt',
     created: { model: 'claude-opus-5-5', max_tokens: 300, tools: [toolNamed('look_up')] },
-    more: { thinking: { type: 'adaptive' } },
+    more: { thinking: { type: 'adaptive', block_binding: STRICT } },
     says: (turn) => (turn % 3 === 0 ? 'Call look_up for this box.' : ''),
   },
   { name: 'images', created: { model: 'claude-sonnet-5-5', max_tokens: 60 }, hasImages: true },
@@ -157,7 +160,8 @@ export async function say(
 ): Promise<Stream> {
   const messages = [{ role: 'user', content }];
   const body = { conversation, messages, on_pending_tools: 'cancel', stream: true, ...more };
-  const headers = key === undefined ? JSON_TYPE : { ...JSON_TYPE, 'idempotency-key': key };
+  const own = { ...JSON_TYPE, 'anthropic-beta': 'thinking-binding-controls-2026-08-01' };
+  const headers = key === undefined ? own : { ...own, 'idempotency-key': key };
   return await lives.stream('/messages', { ...post(body), headers });
 }
 

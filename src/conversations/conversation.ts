@@ -77,6 +77,7 @@ import { Transcript } from './storage/transcript.ts';
 import { Summarizer } from './summarizer.ts';
 import { endDamagedTurns } from './turn/end-damaged.ts';
 import type { Runner } from './turn/running-turn.ts';
+import { stopped } from './turn/turn-abort.ts';
 
 /** How long a stop or a deletion waits for the turn to end. */
 const STOP_MS = 10_000;
@@ -111,6 +112,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
   };
   #recovered = false;
   #isCopying = false;
+  /** The turns that wait for a summary. */
+  readonly #waiting = new Set<{ key: string | undefined; isStopped: boolean }>();
   /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */
   readonly #stoppedKeys = new Set<string>();
 
@@ -176,6 +179,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (refused) return failedResult(refused);
     const runner = this.#runner;
     const { id, key } = runner?.turn.row ?? {};
+    if (only.turn === undefined) await this.#stopWaiting(only.key);
     if (runner && (only.turn ?? id) === id && (only.key ?? key) === key) {
       runner.stop();
       await within(runner.done, STOP_MS);
@@ -184,6 +188,13 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const profile = this.#currentProfile() ?? (runner && this.#transcript.profile);
     if (by && profile) return { ok: true, value: toldToBound(profile, this.#runner?.turn.row.id) };
     return this.#described(profile);
+  }
+
+  /** Stops the turns that wait for a summary, and the summary with them. @param key only the turn with this key */
+  async #stopWaiting(key?: string): Promise<void> {
+    const all = [...this.#waiting].filter((one) => key === undefined || one.key === key);
+    for (const one of all) one.isStopped = true;
+    if (all.length > 0) await within(this.#summarizer.stop(), STOP_MS).catch(() => {});
   }
 
   /**
@@ -390,6 +401,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     const { profile } = this.#transcript;
     if (!profile) return false;
     if (ends && (await this.#maintenance.end())) return true;
+    await this.#stopWaiting();
     if (this.#summarizer.by) await within(this.#summarizer.stop(), STOP_MS).catch(() => {});
     const existed = profile.exists || this.#runner !== undefined;
     if (this.#runner) {
@@ -484,7 +496,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
     }
     if (planned.isTruncated && !planned.follows && !isSummarized) {
       const { body, ...cause } = request;
+      const waiting = { key: request.key, isStopped: false };
+      this.#waiting.add(waiting);
       await this.#summarizer.before({ request: cause, rest: edit(body, { messages: '[]' }) });
+      this.#waiting.delete(waiting);
+      if (waiting.isStopped) throw stopped();
       return await this.#turn(request, taken, true);
     }
     if (request.parent && this.#stoppedKeys.has(request.key ?? '')) throw stoppedBefore();

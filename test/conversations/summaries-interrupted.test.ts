@@ -57,6 +57,27 @@ async function untilAsked(up: ReturnType<typeof held>): Promise<{ talking: Promi
   return { talking };
 }
 
+test('a turn that waits for a summary is stopped before anything goes up for it, and so is the summary', async () => {
+  const up = held();
+  const { talking } = await untilAsked(up);
+  let isOver = false;
+  void talking.then(() => {
+    isOver = true;
+  });
+  await eventually(async () => {
+    // While none runs, only one that waits can be meant.
+    if ((await readOf())?.state === 'idle') await stubOf().stop();
+    expect(isOver).toBe(true);
+  });
+  expect(await talking).toMatchObject({ message: expect.stringContaining('stopped before anything was said') });
+  const said = up.sent.filter((body) => !isForSummary(body)).length;
+  expect(await rowsOf()).toHaveLength(2 * said);
+  expect(await summaryRowsOf()).toMatchObject([{ status: 'failed' }]);
+  up.go();
+  expect(await read()).toMatchObject({ kind: 'stream' });
+  await booked();
+});
+
 test('twenty turns that wait for one summary make one, one of them is answered, and the others are told that it runs', async () => {
   const up = held();
   const { talking } = await untilAsked(up);

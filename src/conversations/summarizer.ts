@@ -324,7 +324,8 @@ export class Summarizer {
     const { nanodollars, done } = meter.settle(outcome, {
       ...{ opening, startedAt: row.beganAt, ms: now() - row.beganAt },
       ...(own && { tokens: tokensByKind(own, row.grant?.terms?.cache === '1h' ? '1h' : '5m') }),
-      conversation: conversationReportOf(profile, known),
+      // A report of a turn that is on its way must not replace this one.
+      conversation: conversationReportOf({ ...profile, version: this.#nextVersion(profile) }, known),
     });
     this.#noteCost(row.id, known, nanodollars);
     try {
@@ -339,11 +340,15 @@ export class Summarizer {
 
   /** Adds its cost to the conversation's. */
   #noteCost(id: number, before: number, cost: number): void {
-    const { transcript, now } = this.#context;
+    const { transcript } = this.#context;
     const { profile } = transcript;
     if (!profile || !Number.isFinite(cost) || cost === before) return;
     transcript.summaries.change(id, { cost });
-    const version = Math.max(profile.version + 1, now());
+    const version = this.#nextVersion(profile);
     transcript.save({ ...profile, version, cost: profile.cost + cost - before } satisfies Profile);
+  }
+
+  #nextVersion({ version }: Profile): number {
+    return Math.max(version + 1, this.#context.now());
   }
 }

@@ -45,6 +45,24 @@ describe('a conversation with a prefix', () => {
     expect((await put(app, 'support', SUPPORT, alice)).version).not.toBe(version);
   });
 
+  test('goes on behind a summary in words, since the messages of its prefix come first', async () => {
+    simulate();
+    const app = simulatedEdge();
+    const alice = await as('alice');
+    const history = { max_tokens: 2_000, strategy: 'summarize' };
+    const messages = [
+      { role: 'user', content: 'Who are you?' },
+      { role: 'assistant', content: 'Acme’s desk.' },
+    ];
+    await put(app, 'support', { ...SUPPORT, messages, history }, alice);
+    const fact = (n: number) =>
+      `Box ${n} has come. ${'And so on. '.repeat(60)}Remember: box ${n} is number ${1_000 + n}.`;
+    for (let n = 0; n < 12; n += 1)
+      await turn(app, 'c1', { ...(n === 0 && { prefix: 'support' }), ...say(fact(n)) }, alice);
+    const { summaries } = (await conversation(app, 'c1', alice)) as { summaries?: { content: string }[] };
+    expect(summaries?.at(-1)?.content).toContain('Remember: box 0 is number 1000.');
+  });
+
   for (const cache_ttl of ['5m', '1h'] as const) {
     test(`reads all of it from the cache at its second turn, and so do others (${cache_ttl})`, async () => {
       simulate();

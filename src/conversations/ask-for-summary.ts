@@ -168,13 +168,18 @@ export function tokensOfSummary({ usage }: Pick<RequestOutcome, 'usage'>): Token
   return usage?.iterations?.find(({ type }) => type === 'compaction') ?? usage;
 }
 
+/** @returns the error for an account that cannot hold all of a summary */
 export function summaryTooDear(): ApiError {
   return finalError('billing_error', 'What is left of the budget does not cover a summary.', { status: 429 });
 }
 
+/** Upstreams that have refused to make a block. They are asked as by a user. */
+export const withoutBlocks = new WeakSet<Upstream>();
+
 /** @returns the upstream whose blocks a summary is: only it can read them. Undefined where summaries are texts */
-export function placeOf({ pool, baseURL, simulated }: Upstream): string | undefined {
-  if (pool) return undefined;
+export function placeOf(upstream: Upstream): string | undefined {
+  const { pool, baseURL, simulated } = upstream;
+  if (pool || withoutBlocks.has(upstream)) return undefined;
   return simulated ? 'simulator' : baseURL;
 }
 

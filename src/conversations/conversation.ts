@@ -498,8 +498,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
       const { body, ...cause } = request;
       const waiting = { key: request.key, isStopped: false };
       this.#waiting.add(waiting);
-      await this.#summarizer.before({ request: cause, rest: edit(body, { messages: '[]' }) });
-      this.#waiting.delete(waiting);
+      try {
+        await this.#summarizer.before({ request: cause, rest: edit(body, { messages: '[]' }) });
+      } finally {
+        this.#waiting.delete(waiting);
+      }
       if (waiting.isStopped) throw stopped();
       return await this.#turn(request, taken, true);
     }

@@ -11,7 +11,6 @@ import { anotherRequestId } from '../http/headers/request-id.ts';
 import { logFailure } from '../http/log.ts';
 import type { Identity } from '../identity/caller.ts';
 import { type RequestOutcome, unanswered } from '../upstream/outcome.ts';
-import type { Upstream } from '../upstream/upstream.ts';
 import type { ObjectContext } from './answers/object-context.ts';
 import {
   askForSummary,
@@ -21,6 +20,7 @@ import {
   type SummaryCause,
   summaryTooDear,
   tokensOfSummary,
+  withoutBlocks,
 } from './ask-for-summary.ts';
 import { sayOthersInWords } from './history/said-in-words.ts';
 import { BEGINS, KEEPS } from './history/shares.ts';
@@ -30,7 +30,7 @@ import { layerOf, retainedAgent } from './retained-agent.ts';
 import { newShare, takeRoom } from './runs/run-room.ts';
 import { PIECE_CHARACTERS } from './storage/message-text.ts';
 import { type Profile, refOf } from './storage/rows.ts';
-import type { SummaryRow } from './storage/summary-rows.ts';
+import { NEW_SUMMARY, type SummaryRow } from './storage/summary-rows.ts';
 import { lastCommitted, latestTurn } from './storage/turn-queries.ts';
 import { isRun } from './stored-run.ts';
 import { stopped, TurnAbort } from './turn/turn-abort.ts';
@@ -45,8 +45,8 @@ const SUMMARY_WATCH_MS = 15_000;
 /** How much later than its wake an object that died may have lost its connection; milliseconds. */
 const LATE_CUT_MS = 1_000;
 
-/** Upstreams that have refused to make a block. They are asked as by a user. */
-const withoutBlocks = new WeakSet<Upstream>();
+/** The most characters of a request that stay in memory for a summary behind its answer. A longer one waits for the next turn. */
+const LONGEST_REST = 262_144;
 
 /** What making summaries needs from its object. */
 interface SummarizingObject extends ObjectContext {
@@ -87,7 +87,8 @@ export class Summarizer {
    * @param rest returns the request's body without messages
    */
   note({ body: _, ...request }: TurnRequest, rest: () => string): void {
-    this.#cause = this.#wants() ? { request, rest: rest() } : undefined;
+    const text = this.#wants() ? rest() : undefined;
+    this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }
 
   /** Begins a summary behind an answer whose prompt was in the cache, where it costs a tenth. */
@@ -156,21 +157,12 @@ export class Summarizer {
     const abort = new TurnAbort();
     this.#running = { by: cause.request.identity, abort, done: done.promise };
     const row: SummaryRow = {
+      ...NEW_SUMMARY,
       id: summaries.given + 1,
       until: planned.until,
-      status: 'running',
       turn: lastCommitted(transcript),
-      model: '',
-      place: null,
-      text: null,
-      tokens: 0,
-      cost: 0,
       requestId: anotherRequestId(cause.request.requestId),
       beganAt: now(),
-      sentAt: null,
-      grant: null,
-      outcome: null,
-      settled: false,
     };
     // Whatever fails from here on: who waits for it must go on.
     try {
@@ -202,7 +194,7 @@ export class Summarizer {
     const settings = this.#context.settings();
     const upstream = this.#context.upstream();
     // The messages of a prefix come first, where only a block could stand.
-    let place = profile?.prefix || withoutBlocks.has(upstream) ? undefined : placeOf(upstream);
+    let place = profile?.prefix ? undefined : placeOf(upstream);
     const agent = retainedAgent(this.#context);
     const needed = agent?.definition.betas ?? [];
     const headers = headersOfSummary(request.headers, upstream, needed, place !== undefined);

@@ -33,7 +33,7 @@ export interface SummaryRow {
   settled: boolean;
 }
 
-/** What the copy of a summary does not have: its request is the original's. */
+/** What a summary does not have that has no request yet, or whose request is the original's. */
 export const BLANK_SUMMARY = {
   status: 'complete',
   requestId: '',
@@ -41,6 +41,12 @@ export const BLANK_SUMMARY = {
   grant: null,
   outcome: null,
   settled: true,
+} as const satisfies Partial<SummaryRow>;
+
+/** A summary that begins. */
+export const NEW_SUMMARY = {
+  ...BLANK_SUMMARY,
+  ...{ status: 'running', settled: false, model: '', place: null, text: null, tokens: 0, cost: 0 },
 } as const satisfies Partial<SummaryRow>;
 
 /** Made with the first summary, because most conversations have none. */

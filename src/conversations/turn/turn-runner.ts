@@ -179,17 +179,18 @@ export class TurnRunner implements Runner {
     this.#admitted.resolve();
     const response = await this.#abort.race(answering);
     const mayRefuse = plan.withWords && (response.status === 400 || response.status === 529);
-    const words = mayRefuse && (await isAboutSummary(response)) && plan.withWords?.();
+    const words = mayRefuse && (await this.#abort.race(isAboutSummary(response))) && plan.withWords?.();
     if (words) {
       await response.body?.cancel();
       exchange.close('error');
       // Nothing has run. What is sent now begins with a text in place of a block.
       progress.sentAt = undefined;
       this.turn.sendFrom(words);
-      const { body, count } = words;
+      // The refused body must not stay in memory beside the one that goes up now.
+      const { body, count } = Object.assign(plan, words, { messages: [] });
       this.#timer.expect(ADMIT_MS + settings.HOLD_WAIT_MS, accountSilent);
       await this.#abort.race(paid.restart({ body, count }, unanswered(progress, this.#context.now())));
-      return await this.#send(words, paid);
+      return await this.#send(plan, paid);
     }
     plan.body = RELEASED;
     plan.withWords = undefined;

@@ -231,8 +231,11 @@ export class Lives {
     while (!this.#edge) await this.#alive.promise;
     const life = this.#life;
     const edge = this.#edge;
+    // A kept connection may be closed by the edge in the moment in which it is used again, which looks like a kill.
+    const headers = new Headers(init.headers);
+    headers.set('connection', 'close');
     try {
-      const answering = fetch(edge.url + path, init);
+      const answering = fetch(edge.url + path, { ...init, headers });
       this.note('sent');
       return await read(await answering);
     } catch (cause) {

@@ -1,7 +1,9 @@
 import { mayPass, parse, SluiceError } from './errors.ts';
 
-/** How long a token that could not be replaced is used before the next try, in milliseconds. */
+/** How long a token that could not be replaced, or that seems to have ended when it comes, is used before the next try. */
 const AGAIN_MS = 5_000;
+/** What a credential is made of (RFC 6750). Anything else is no header's value, or no token. */
+const CREDENTIAL = /^[\w.~+/-]+=*$/;
 
 /** Gets a token from whoever issues it. */
 export type GetToken = () => string | Promise<string>;
@@ -90,14 +92,31 @@ export class RenewingToken {
 }
 
 /**
- * Reads in a token when to replace it. Only the times of its issuer are compared, because the clock of this device may be
- * wrong. An expired token cannot be renewed, so that is done early: somebody who thinks for half of its life does not lose
- * the session.
+ * Checks what is to be sent as a credential. Whoever is logged out often gets a page in place of a token, and a request with it
+ * would look like a lost connection, which is tried again.
+ *
+ * @throws SluiceError `authentication_error` that says what it is in place of a token; its text is not told, it may be a secret
  */
-function heldOf(token: string): Held {
-  const { iat = Number.NaN, exp = Number.NaN, session } = claimsOf(token);
+export function checkedToken(text: unknown): string {
+  const token = typeof text === 'string' ? text.trim() : '';
+  if (CREDENTIAL.test(token)) return token;
+  const it =
+    typeof text !== 'string' ? `is ${text === null ? text : typeof text}` : token ? 'is not made like one' : 'is empty';
+  const what = token[0] === '<' ? 'is a page of HTML: has the login ended?' : `${it}.`;
+  throw new SluiceError('authentication_error', `There is no token: what came in its place ${what}`);
+}
+
+/**
+ * Reads in a token when to replace it. The times of its issuer are compared, because the clock of this device may be wrong; it
+ * counts only for a token that does not say when it was issued. An expired token cannot be renewed, so that is done early:
+ * somebody who thinks for half of its life does not lose the session.
+ */
+function heldOf(text: unknown): Held {
+  const token = checkedToken(text);
+  const now = Date.now();
+  const { iat = now / 1_000, exp = Number.NaN, session } = claimsOf(token);
   const isRenewable = (session?.end ?? 0) > exp;
-  return { token, isRenewable, due: Date.now() + (exp - iat) * (isRenewable ? 500 : 900) };
+  return { token, isRenewable, due: now + Math.max((exp - iat) * (isRenewable ? 500 : 900), AGAIN_MS) };
 }
 
 /** @returns what a token says; nothing for one that is no JWT */

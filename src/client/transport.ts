@@ -1,5 +1,5 @@
 import { errorIn, SluiceError } from './errors.ts';
-import { type GetToken, RenewingToken } from './renewing-token.ts';
+import { checkedToken, type GetToken, RenewingToken } from './renewing-token.ts';
 
 export interface ClientOptions {
   /** The URL of the edge: `https://edge.example.com`, with a path if it is mounted below one. */
@@ -61,7 +61,7 @@ export class Transport {
    */
   async send(path: string, call: Call = {}): Promise<Response> {
     const { token } = this.#options;
-    const asked = typeof token === 'string' ? token : await this.#token?.get();
+    const asked = typeof token === 'string' ? checkedToken(token) : await this.#token?.get();
     let response = await this.#fetch(path, call, asked);
     if (response.status === 401 && this.#token) {
       response.body?.cancel().catch(() => {});

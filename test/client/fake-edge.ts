@@ -73,6 +73,11 @@ export function tokenText(name: string, seconds: { life?: number; session?: numb
     ...(life !== undefined && { exp: iat + life }),
     ...(session !== undefined && { session: { end: iat + session, seconds: life } }),
   };
+  return jwtOf(claims);
+}
+
+/** @returns claims as a token, but for its signature */
+export function jwtOf(claims: object): string {
   return `eyJhbGciOiJIUzI1NiJ9.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2lnbmVk`;
 }
 

@@ -2,7 +2,17 @@ import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { renewingToken, SluiceError } from '../../src/client/index.ts';
 import { runs } from '../support/runs.ts';
-import { BASE_URL, envelope, type FakeEdge, fakeEdge, nameSent, type Sent, tokenText } from './fake-edge.ts';
+import {
+  BASE_URL,
+  envelope,
+  type FakeEdge,
+  fakeEdge,
+  jwtOf,
+  nameSent,
+  request,
+  type Sent,
+  tokenText,
+} from './fake-edge.ts';
 
 const LIFE = 900;
 const SESSION = 86_400;
@@ -191,6 +201,24 @@ describe('a token without a session', () => {
     },
   );
 
+  test('that does not say when it was issued is got anew before its end, by the clock of the device', async () => {
+    const edge = tokens((count) => jwtOf({ sub: `${count}`, exp: Date.now() / 1_000 + 60 }));
+    await edge.client.usage();
+    vi.advanceTimersByTime(53_000);
+    await edge.client.usage();
+    vi.advanceTimersByTime(1_000);
+    await edge.client.usage();
+    expect(edge.sent.map(nameSent)).toEqual(['1', '1', '2']);
+  });
+
+  test('that seems to have ended when it comes serves all that are sent in the next seconds', async () => {
+    const edge = tokens((count) => jwtOf({ sub: `${count}`, exp: 60 }));
+    await edge.client.usage();
+    vi.advanceTimersByTime(4_000);
+    await edge.client.usage();
+    expect(edge.sent.map(nameSent)).toEqual(['1', '1']);
+  });
+
   test('serves on where a new one cannot be had yet', async () => {
     const edge = tokens((count) => {
       if (count === 2) throw new TypeError('fetch failed');
@@ -203,6 +231,53 @@ describe('a token without a session', () => {
     await edge.client.usage();
     expect(edge.sent.map(nameSent)).toEqual(['1', '1', '3']);
   });
+});
+
+const HTML = 'is a page of HTML: has the login ended?';
+const NO_TOKENS: [string, unknown, string][] = [
+  ['a page of a login', '\n<!DOCTYPE html><html><title>Log in</title></html>', HTML],
+  ['the start of a page', '<html>', HTML],
+  ['two lines', 'one\ntwo', 'is not made like one.'],
+  ['letters that no header has', 'schlüssel→', 'is not made like one.'],
+  ['a JSON text', '{"token":"a.b.c"}', 'is not made like one.'],
+  ['nothing', ' \n', 'is empty.'],
+  ['a member that is missing', undefined, 'is undefined.'],
+  ['null', null, 'is null.'],
+  ['an object', { token: 'a.b.c' }, 'is object.'],
+];
+
+describe.each(NO_TOKENS)('%s in place of a token', (_, text, what) => {
+  const message = `There is no token: what came in its place ${what}`;
+  const thrown = { name: 'SluiceError', type: 'authentication_error', message };
+
+  test('is an error that says so, sends nothing, is not tried again, and is not kept', async () => {
+    let got = 0;
+    const edge = fakeEdge(() => Response.json({ data: [] }), {
+      token: () => {
+        got += 1;
+        return (got === 1 ? text : 'good') as string;
+      },
+    });
+    await expect(edge.client.messages.stream({ ...request, conversation: 'c' }).text()).rejects.toMatchObject(thrown);
+    expect([got, edge.sent.length, vi.getTimerCount()]).toEqual([1, 0, 0]);
+    await edge.client.usage();
+    expect(edge.sent[0]?.headers.get('authorization')).toBe('Bearer good');
+  });
+});
+
+const TEXTS = NO_TOKENS.filter(([, text]) => typeof text === 'string');
+
+test.each(TEXTS)('%s in place of a token that was given as a text is an error, too', async (_, text, what) => {
+  const edge = fakeEdge(() => Response.json({}), { token: text as string });
+  const message = `There is no token: what came in its place ${what}`;
+  await expect(edge.client.usage()).rejects.toMatchObject({ type: 'authentication_error', message });
+  expect(edge.sent).toEqual([]);
+});
+
+test('a token that was read from a file with a line end is one', async () => {
+  const edge = fakeEdge(() => Response.json({ data: [] }), { token: 'one\n' });
+  await edge.client.usage();
+  expect(edge.sent[0]?.headers.get('authorization')).toBe('Bearer one');
 });
 
 test('a token that cannot be had is the client’s own error, with its cause', async () => {

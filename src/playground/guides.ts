@@ -6,7 +6,7 @@ import { applyTheme, storedTheme } from './stored-theme.ts';
 
 /** The origin that the guides are written with. */
 const WRITTEN = 'http://localhost:8787';
-const SHOWN_MS = 1_500;
+const SAID_MS = 1_500;
 
 const { dataset } = document.documentElement;
 
@@ -42,7 +42,7 @@ function addCopyButton(code: HTMLElement): void {
     document.querySelector('[role=status]')?.replaceChildren(said);
     setTimeout(() => {
       name.data = 'Copy';
-    }, SHOWN_MS);
+    }, SAID_MS);
   };
   button.addEventListener('click', () => {
     // Over http browsers have a clipboard only for this machine's own pages.

@@ -80,11 +80,18 @@ async function readScalar(): Promise<string> {
 }
 
 /**
- * Writes what wrangler puts in place of `#development`. For a command that another script of this folder has started
- * nothing is to be done: that has built already.
+ * Builds, and writes what wrangler puts in place of `#development`. Another script of this folder that has started wrangler
+ * has done both already: it says so by SLUICE_BUILT, `npm start` with a file for the first time alone. What wrangler asks
+ * for later is a build of what has changed.
  */
 async function buildForWrangler(command: string): Promise<void> {
-  if (process.env.SLUICE_BUILT !== undefined) return;
+  const { SLUICE_BUILT: built } = process.env;
+  if (built === 'true') return;
+  if (built !== undefined) {
+    if (existsSync(built)) await rm(built);
+    else await build();
+    return;
+  }
   await put(DEVELOPMENT, moduleOf(command === 'dev' ? 'development' : 'no-development'));
   await build();
 }

@@ -1,11 +1,15 @@
 /** Makes pages of the guides: README.md and what it links to in docs/. */
 import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { Marked } from 'marked';
+import { highlight } from '../src/playground/ui/highlight.ts';
+import { OUTPUT, TARGETS } from './page.ts';
 
 const ROOT = new URL('../', import.meta.url);
 const STYLE = fileURLToPath(new URL('../src/reference/guides.css', import.meta.url));
+const SCRIPT = fileURLToPath(new URL('../src/playground/guides.ts', import.meta.url));
 
 /** A guide: its file below docs/, and the name that the README gives it. */
 interface Guide {
@@ -13,9 +17,10 @@ interface Guide {
   name: string;
 }
 
-/** @returns the pages and their style, by their paths below the root */
+/** @returns the pages, their style and their script, by their paths below the root */
 export async function bundleGuides(): Promise<Record<string, string | Uint8Array>> {
   const readme = await readFile(new URL('README.md', ROOT), 'utf8');
+  const picture = await readFile(new URL('docs/page.png', ROOT));
   const guides = listGuides(readme);
   const pages = await Promise.all(
     guides.map(async ({ file, name }) => {
@@ -24,17 +29,25 @@ export async function bundleGuides(): Promise<Record<string, string | Uint8Array
     }),
   );
   const { outputFiles } = await build({
-    entryPoints: [STYLE],
+    entryPoints: [STYLE, SCRIPT],
+    outdir: OUTPUT,
+    entryNames: '[name]',
     bundle: true,
+    format: 'iife',
+    target: TARGETS,
     minify: true,
     write: false,
     external: ['/page/*'],
     logLevel: 'silent',
   });
   return {
-    'docs/guides.html': pageOf(readme, { file: '', name: 'Sluice' }, guides),
-    'docs/guides/page.png': await readFile(new URL('docs/page.png', ROOT)),
-    'docs/guides.css': outputFiles[0]?.contents ?? '',
+    // With the size of the picture, so that nothing moves when it comes.
+    'docs/guides.html': pageOf(readme, { file: '', name: 'Sluice' }, guides).replace(
+      '<img src="/docs/guides/page.png"',
+      `$& width="${picture.readUInt32BE(16)}" height="${picture.readUInt32BE(20)}"`,
+    ),
+    'docs/guides/page.png': picture,
+    ...Object.fromEntries(outputFiles.map(({ path, contents }) => [`docs/${basename(path)}`, contents])),
     ...Object.fromEntries(pages),
   };
 }
@@ -61,17 +74,23 @@ function pageOf(markdown: string, { file, name }: Guide, guides: readonly Guide[
     <meta name="color-scheme" content="light dark" />
     <title>${title}</title>
     <link rel="icon" href="/page/icon.svg" type="image/svg+xml" />
+    <link rel="preload" href="/page/figtree.woff2" as="font" type="font/woff2" crossorigin />
     <link rel="stylesheet" href="/docs/guides.css" />
+    <script src="/docs/guides.js"></script>
   </head>
   <body>
     <a class="skip" href="#guide">Skip to the guide</a>
-    <header>
-      <a class="home" href="/">Sluice</a>
-      <a href="/docs/guides" aria-current="true">Guides</a>
-      <a href="/docs">Reference</a>
+    <header class="top">
+      <a class="inline brand" href="/"><img src="/page/icon.svg" alt="" width="24" height="24" />Sluice</a>
+      <div class="parts">
+        <a href="/docs/guides" aria-current="${file === '' ? 'page' : 'true'}">Guides</a>
+        <a href="/docs">Reference</a>
+      </div>
+      <button type="button" class="button plain list" popovertarget="guides">All guides</button>
     </header>
-    <nav aria-label="Guides"><ul>${links.join('')}</ul></nav>
+    <nav id="guides" popover aria-label="Guides"><ul>${links.join('')}</ul></nav>
     <main id="guide">${htmlOf(markdown)}</main>
+    <p class="unseen" role="status"></p>
   </body>
 </html>
 `;
@@ -92,8 +111,9 @@ function htmlOf(markdown: string): string {
         const name = escaped(`Table: ${token.header.map(({ text }) => text).join(', ')}`);
         return `<div class="wide" tabindex="0" role="group" aria-label="${name}"><table><thead>${cells(token.header, 'th')}</thead><tbody>${body}</tbody></table></div>\n`;
       },
-      code({ text }) {
-        return `<pre tabindex="0"><code>${escaped(text)}</code></pre>\n`;
+      code({ text, lang = 'text' }) {
+        const code = highlight(text, lang) ?? escaped(text);
+        return `<figure class="code"><figcaption class="apart">${escaped(lang)}</figcaption><pre tabindex="0"><code>${code}</code></pre></figure>\n`;
       },
     },
     walkTokens(token) {

@@ -9,8 +9,10 @@ const SOURCE = fileURLToPath(new URL('../src/playground', import.meta.url));
 const require = createRequire(import.meta.url);
 const CHARTS = require.resolve('charts.css/dist/charts.min.css');
 const FONT = require.resolve('@fontsource-variable/figtree/files/figtree-latin-wght-normal.woff2');
+/** The browsers that the page and the guides are made for. */
+export const TARGETS = ['es2023', 'chrome123', 'firefox121', 'safari17.5'];
 /** The base of paths; nothing is written there. */
-const OUTPUT = join(SOURCE, 'build');
+export const OUTPUT = join(SOURCE, 'build');
 
 /** @returns the files of the page, by their paths below the root */
 export async function bundlePage(): Promise<Record<string, string | Uint8Array>> {
@@ -28,7 +30,7 @@ export async function bundlePage(): Promise<Record<string, string | Uint8Array>>
     minify: true,
     write: false,
     format: 'esm',
-    target: ['es2023', 'chrome123', 'firefox121', 'safari17.5'],
+    target: TARGETS,
     jsx: 'automatic',
     jsxImportSource: 'preact',
     external: ['/page/*'],

@@ -30,6 +30,11 @@ export interface DevProxy {
   port: number;
   /** Sets the address of the server. Before that every answer is a 503. */
   pointTo(port: number): void;
+  /**
+   * Says whether the last build failed. Until one succeeds every answer is a 503, that to a request which waits too: the
+   * server behind keeps all of them.
+   */
+  setBroken(isBroken: boolean): void;
   /** Ends every connection. */
   close(): Promise<void>;
 }
@@ -58,6 +63,9 @@ const TRIES = 20;
  */
 export async function startProxy(options: ProxyOptions): Promise<DevProxy> {
   let target: number | undefined;
+  let isBroken = false;
+  /** Of each request that waits for the head of its answer: what refuses it. */
+  const waiting = new Set<(error: ApiError) => void>();
   const servers = await listenOnAll(options, () => {
     const server = serverOf(options);
     const open = new Set<Socket>();
@@ -66,9 +74,9 @@ export async function startProxy(options: ProxyOptions): Promise<DevProxy> {
       open.add(socket.once('close', () => open.delete(socket)));
     });
     server.on('request', (incoming: IncomingMessage, response: ServerResponse) => {
-      const fault = faultOf(incoming, options.isOpen === true, target);
+      const fault = faultOf(incoming, options.isOpen === true, target, isBroken);
       if (fault) refuse(response, fault);
-      else relay(incoming, response, options.secret, target ?? 0);
+      else relay(incoming, response, options.secret, target ?? 0, waiting);
     });
     server.on('upgrade', (incoming: IncomingMessage, socket: Socket, head: Buffer) => {
       // Errors of a client that has left are ignored.
@@ -85,6 +93,10 @@ export async function startProxy(options: ProxyOptions): Promise<DevProxy> {
     pointTo: (port) => {
       target = port;
     },
+    setBroken: (next) => {
+      isBroken = next;
+      if (isBroken) for (const answer of waiting) answer(brokenBuild());
+    },
     close: async () => {
       await Promise.all(servers.map(closed));
     },
@@ -92,7 +104,12 @@ export async function startProxy(options: ProxyOptions): Promise<DevProxy> {
 }
 
 /** @returns the refusal of a request; undefined for a request that is passed on */
-function faultOf(incoming: IncomingMessage, isOpen: boolean, target: number | undefined): ApiError | undefined {
+function faultOf(
+  incoming: IncomingMessage,
+  isOpen: boolean,
+  target: number | undefined,
+  isBroken = false,
+): ApiError | undefined {
   const { headers, rawHeaders, url = '' } = incoming;
   const hosts = rawHeaders.filter((name, at) => at % 2 === 0 && name.toLowerCase() === 'host');
   // Of two `host` headers this server and the next one might choose different ones.
@@ -109,13 +126,8 @@ function faultOf(incoming: IncomingMessage, isOpen: boolean, target: number | un
     );
   }
   if (isInternal(url)) return new ApiError('not_found_error', 'There is nothing here.', DO_NOT_TRY);
-  if (target === undefined) {
-    return new ApiError('api_error', 'The edge is starting. Try again in a moment.', {
-      status: 503,
-      headers: { 'retry-after': '1' },
-    });
-  }
-  return undefined;
+  if (isBroken) return brokenBuild();
+  return target === undefined ? unavailable('The edge is starting. Try again in a moment.') : undefined;
 }
 
 const DO_NOT_TRY: ErrorOptions = { headers: DO_NOT_RETRY };
@@ -148,10 +160,21 @@ function isInternal(url: string): boolean {
   return /^\/+(cdn-cgi|__cf_local)(\/|$)/i.test(path);
 }
 
-function relay(incoming: IncomingMessage, response: ServerResponse, secret: string, port: number): void {
+function relay(
+  incoming: IncomingMessage,
+  response: ServerResponse,
+  secret: string,
+  port: number,
+  waiting: Set<(error: ApiError) => void>,
+): void {
+  const refuseWaiting = (error: ApiError) => refuse(response, error);
+  waiting.add(refuseWaiting);
   // The inner server may close the connection before its answer is read, while the request is still being sent.
   const inner = innerRequest(incoming, secret, port, [['connection', 'keep-alive']]);
   inner.on('response', (answer) => {
+    // It was refused, and this has come all the same.
+    if (response.headersSent) return void answer.destroy();
+    waiting.delete(refuseWaiting);
     response.writeHead(answer.statusCode ?? 502, answer.statusMessage, passedOn(answer.rawHeaders).flat());
     response.flushHeaders();
     answer.pipe(response);
@@ -162,10 +185,14 @@ function relay(incoming: IncomingMessage, response: ServerResponse, secret: stri
   });
   inner.on('error', () => {
     // An answer may end before the request has been read completely.
-    if (!response.headersSent) refuse(response, unreachable());
+    if (response.headersSent) return;
+    refuse(response, unavailable('The edge did not answer: it may be starting again. Try again in a moment.'));
   });
   // The client has left, or has received everything.
-  response.on('close', () => inner.destroy());
+  response.on('close', () => {
+    waiting.delete(refuseWaiting);
+    inner.destroy();
+  });
   incoming.pipe(inner);
 }
 
@@ -235,11 +262,12 @@ function refuse(response: ServerResponse, error: ApiError): void {
   response.end(JSON.stringify(errorBody(error, id)));
 }
 
-function unreachable(): ApiError {
-  return new ApiError('api_error', 'The edge did not answer: it may be starting again. Try again in a moment.', {
-    status: 503,
-    headers: { 'retry-after': '1' },
-  });
+function brokenBuild(): ApiError {
+  return unavailable('The build is broken, see the terminal. After the file is mended this works again by itself.');
+}
+
+function unavailable(sentence: string): ApiError {
+  return new ApiError('api_error', sentence, { status: 503, headers: { 'retry-after': '1' } });
 }
 
 /** Writes the head of an answer to a bare socket. */

@@ -22,6 +22,7 @@ import { type DevProxy, startProxy } from './proxy.ts';
 import { makeStartFolder } from './start-folder.ts';
 import { readStartOptions, START_USAGE, type StartOptions } from './start-options.ts';
 import { judgePrices } from './unlisted-prices.ts';
+import { unusedKey } from './unused-key.ts';
 import { isShown } from './wrangler-lines.ts';
 
 const READY_TIMEOUT_MS = 60_000;
@@ -32,7 +33,7 @@ const run = npmRun();
 tellUsage(START_USAGE);
 
 const secret = randomBytes(32).toString('base64url');
-const { options, vars, priced, upstreams, asked, misspelt } = await prepare();
+const { options, vars, priced, upstreams, asked, remarks } = await prepare();
 // While everything else starts.
 const asking = Promise.all(asked.map((one) => askUpstream(one)));
 const proxy = await listen(options);
@@ -43,11 +44,13 @@ const folder = makeStartFolder();
 /** The secret between the Worker and the proxy. It must never be on a command line, which others can read. */
 const file = join(folder, 'vars');
 writeFileSync(file, vars, { mode: 0o600 });
+const built = join(folder, 'built');
+writeFileSync(built, '');
 
 const server = spawn(
   process.execPath,
   [
-    ...['--import', new URL('end-with-parent.ts', import.meta.url).href],
+    ...['end-with-parent.ts', 'tell-builds.ts'].flatMap((name) => ['--import', new URL(name, import.meta.url).href]),
     join(root, 'node_modules/wrangler/bin/wrangler.js'),
     'dev',
     '--show-interactive-dev-session=false',
@@ -64,9 +67,11 @@ const server = spawn(
     env: {
       ...process.env,
       START_FOLDER: folder,
-      SLUICE_BUILT: 'true',
+      SLUICE_BUILT: built,
       ...(hasInspector ? {} : await hideInspector(folder)),
       WRANGLER_SEND_METRICS: 'false',
+      // What this script has not read, and so not checked, is no setting.
+      CLOUDFLARE_INCLUDE_PROCESS_ENV: 'false',
       // Without this, wrangler fetches `request.cf`, and prints two stack traces if it is offline.
       CLOUDFLARE_CF_FETCH_ENABLED: 'false',
       // The explorer shows all stored data to anyone who finds the inner port.
@@ -91,7 +96,11 @@ if (server.stdout) {
 const late = setTimeout(() => {
   console.error('The edge does not answer yet. What is printed above says why.');
 }, READY_TIMEOUT_MS);
-server.on('message', (message) => void greet(message));
+server.on('message', (message) => {
+  const { event, port = 0 } = JSON.parse(String(message)) as { event: string; port?: number };
+  if (event === 'DEV_SERVER_READY') void greet(port);
+  if (event === 'BUILD_FAILED' || event === 'BUILD_SERVED') proxy.setBroken(event === 'BUILD_FAILED');
+});
 
 /** Reads the settings, and prints a sentence if one is malformed. */
 async function prepare(): Promise<{
@@ -101,7 +110,8 @@ async function prepare(): Promise<{
   upstreams: readonly OpenUpstream[];
   /** The upstreams that are asked whether they take their keys. */
   asked: Parameters<typeof askUpstream>[0][];
-  misspelt: readonly string[];
+  /** What is odd about the settings. */
+  remarks: readonly (string | undefined)[];
 }> {
   try {
     const read = readStartOptions(process.argv.slice(2));
@@ -123,7 +133,10 @@ async function prepare(): Promise<{
       priced: Object.keys(settings.PRICES),
       upstreams,
       asked: upstreams.length > 0 ? upstreams.flatMap(askedOf) : askedAlone(settings),
-      misspelt: misspeltSettings(Object.keys({ ...given, ...read.variables })),
+      remarks: [
+        ...misspeltSettings(Object.keys({ ...given, ...read.variables })),
+        unusedKey(process.env, { ...given, ...read.variables }),
+      ],
     };
   } catch (thrown) {
     stop(thrown instanceof Error ? thrown.message : String(thrown));
@@ -155,10 +168,8 @@ async function listen({ addresses, port, tls, isOpen }: StartOptions): Promise<D
   }
 }
 
-/** Handles a message of wrangler. @param message says that wrangler listens, and where */
-async function greet(message: unknown): Promise<void> {
-  const { event, port } = JSON.parse(String(message)) as { event: string; port: number };
-  if (event !== 'DEV_SERVER_READY') return;
+/** Says where the edge is, and what is odd about its settings. @param port where wrangler listens */
+async function greet(port: number): Promise<void> {
   proxy.pointTo(port);
   const [address = ''] = options.addresses;
   const host = ['127.0.0.1', '0.0.0.0'].includes(address)
@@ -169,12 +180,8 @@ async function greet(message: unknown): Promise<void> {
   const url = `http${options.tls ? 's' : ''}://${host}:${proxy.port}`;
   try {
     console.log(welcome(url, (await upstreamOf(port)) ?? 'unknown'));
-    const remarks = [
-      ...misspelt,
-      ...(await asking),
-      await judgePrices(priced, () => askWorker(port, '/v1/models?limit=1000')),
-    ];
-    for (const remark of remarks) if (remark !== undefined) console.error(remark);
+    const later = [...(await asking), await judgePrices(priced, () => askWorker(port, '/v1/models?limit=1000'))];
+    for (const remark of [...remarks, ...later]) if (remark !== undefined) console.error(remark);
   } catch (thrown) {
     console.error(`No answer from ${url}/health (${thrown}). What is printed above says why.`);
   } finally {

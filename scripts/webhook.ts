@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { signStandard } from '../src/delivery/standard-webhooks.ts';
-import { SHIPPED_SOURCES } from '../src/settings/settings.ts';
+import { SHIPPED_SOURCES } from '../src/settings/shipped-sources.ts';
 import type { EventReport } from '../src/webhooks/webhooks-answers.schema.ts';
 import { readArguments } from './arguments.ts';
 import { readDevVars } from './dev-vars.ts';

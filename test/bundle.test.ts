@@ -36,6 +36,14 @@ test('what only the reference and types are made of is not deployed', () => {
   expect(files.filter(isLeftOut)).toEqual([]);
 });
 
+test('of the official SDK its strict schemas alone are deployed, and not its client', () => {
+  const ofSdk = inject('deployed').files.filter((file) => file.includes('/@anthropic-ai/sdk/'));
+  expect(ofSdk.map((file) => file.split('/sdk/')[1]).toSorted()).toEqual([
+    'internal/utils/values.mjs',
+    'lib/transform-json-schema.mjs',
+  ]);
+});
+
 test('no description of a schema is deployed', () => {
   const { code } = inject('deployed');
   const descriptions = Object.values(settingsSchema.shape).flatMap((setting) => descriptionOf(setting) ?? []);

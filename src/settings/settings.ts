@@ -23,6 +23,7 @@ import {
   standardSecret,
   standardSecrets,
 } from './setting-forms.ts';
+import { SHIPPED_SOURCES } from './shipped-sources.ts';
 import { type ToolSecret, toolSecretsIn } from './tool-secrets.ts';
 import { checkVisitors, visitorsSchema } from './visitor-settings.ts';
 
@@ -33,9 +34,6 @@ const hosts = z.pipe(
 
 /** Which answers an upstream stops writing and billing when their connection is closed. */
 export const CANCEL_STOPS = ['streams', 'always', 'never'] as const;
-
-/** The senders whose webhooks the Worker accepts as soon as their secret is set. */
-export const SHIPPED_SOURCES = ['github', 'stripe', 'slack', 'standard'] as const;
 
 const senderSecret = z._default(senderSecrets, []);
 

@@ -2,6 +2,7 @@ import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import { type Resource, resource } from '../reference/resource.ts';
+import { SHIPPED_SOURCES } from '../settings/shipped-sources.ts';
 import { eventsQuery } from './webhooks.schema.ts';
 import { eventReport, eventRow, received } from './webhooks-answers.schema.ts';
 
@@ -45,7 +46,7 @@ export const webhooks: Resource = resource({
   description: 'Signed events come in, are labelled or worked on by an agent once each, and the results go out signed.',
   parameters: {
     source: {
-      description: '`github`, `stripe`, `slack`, `standard`, or one that is defined in code.',
+      description: `${SHIPPED_SOURCES.map((name) => `\`${name}\``).join(', ')}, or one that is defined in code.`,
       example: 'github',
     },
     id: { description: 'The event, as it was answered when it came.', example: id },

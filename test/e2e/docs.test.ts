@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { listGuides } from '../../scripts/guides.ts';
-import { barriersOn } from '../support/axe.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { sharedEdge } from '../support/shared-start.ts';
 
@@ -44,23 +43,6 @@ describe('what the assets serve', () => {
       const page = await response.text();
       for (const guide of guides) expect(page, file).toContain(`href="/docs/guides/${guide.file}"`);
       expect(page, file).not.toContain('.md"');
-    }
-  });
-
-  test.skipIf(noBrowser())('shows the guides without a violation, and nothing wider than a phone', async () => {
-    const browser = await launchBrowser();
-    try {
-      for (const colorScheme of ['light', 'dark'] as const) {
-        const page = await browser.newPage({ viewport: { width: 390, height: 844 }, colorScheme });
-        for (const path of ['/docs/guides', '/docs/guides/operating']) {
-          await page.goto(url + path);
-          expect(await barriersOn(page), path).toEqual([]);
-          expect(await page.evaluate('document.documentElement.scrollWidth'), path).toBe(390);
-        }
-        await page.close();
-      }
-    } finally {
-      await browser.close();
     }
   });
 

@@ -474,3 +474,28 @@ test('a port that is taken on one of the addresses is taken', async () => {
   expect(then.port).toBe(port);
   await then.close();
 });
+
+test('while the build is broken every request is refused, one that waits too, and then they are passed on again', async () => {
+  const arrived = happenings<ServerResponse>();
+  handle = (_, response) => arrived.add(response);
+  const outgoing = request({ host: '127.0.0.1', port: proxy.port, path: '/streamed', headers: { host: 'localhost' } });
+  const streamed = once(outgoing.end(), 'response') as Promise<[IncomingMessage]>;
+  const running = await arrived.next();
+  running.write('begun, ');
+  const [stream] = await streamed;
+  const waiting = send('/waiting');
+  await arrived.next();
+  proxy.setBroken(true);
+  for (const { status, headers, body } of [await waiting, await send('/new')]) {
+    expect([status, headers['retry-after']]).toEqual([503, '1']);
+    expect(JSON.parse(body)).toMatchObject({
+      error: { type: 'api_error', message: expect.stringContaining('broken') },
+    });
+  }
+  expect(reached.map(({ url }) => url)).toEqual(['/streamed', '/waiting']);
+  running.end('and ended');
+  expect((await stream.toArray()).join('')).toBe('begun, and ended');
+  proxy.setBroken(false);
+  handle = answerOk;
+  expect(await send('/new')).toMatchObject({ status: 200, body: 'ok' });
+});

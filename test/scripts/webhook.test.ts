@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { SignatureScheme } from '../../src/delivery/signature.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
+import { SHIPPED_SOURCES } from '../../src/settings/shipped-sources.ts';
 import { verifyGithub, verifySlack, verifyStripe } from '../../src/webhooks/sources/signatures.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -44,7 +45,7 @@ afterAll(() => {
 /** Not `spawnSync`: this process answers. */
 async function run(args: string[], env: Record<string, string> = {}) {
   received = [];
-  const secrets = ['GITHUB', 'STRIPE', 'SLACK', 'STANDARD'].map((name) => [`${name}_WEBHOOK_SECRET`, SECRET]);
+  const secrets = SHIPPED_SOURCES.map((name) => [`${name.toUpperCase()}_WEBHOOK_SECRET`, SECRET]);
   const child = spawn('node', ['scripts/webhook.ts', ...args], {
     cwd: root,
     env: { ...process.env, ...Object.fromEntries(secrets), SLUICE_URL: url, ...env },
@@ -77,6 +78,10 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
     expect(headers.get('content-type')).toBe('application/json');
     const request = { headers, bytes: new Uint8Array(one?.body ?? []), now: Date.now() };
     expect(await verify.verify(request, [SECRET])).toBe('valid');
+  });
+
+  test('for each source that is shipped', () => {
+    expect(senders.map(([source]) => source)).toEqual(SHIPPED_SOURCES);
   });
 
   test('under an id that is given, by the first of several secrets, from any file', async () => {

@@ -2,7 +2,9 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ApiError } from '../../src/http/errors.ts';
 import { parseSettings, settingsSchema } from '../../src/settings/settings.ts';
+import { SHIPPED_SOURCES } from '../../src/settings/shipped-sources.ts';
 import { sourceSettings } from '../../src/settings/source-settings.ts';
+import { shippedWebhooks } from '../../src/webhooks/sources/shipped.ts';
 
 /** The error that these settings raise, which must be the operator's. */
 function refusal(env: Record<string, unknown>): ApiError {
@@ -332,4 +334,13 @@ describe('what a source of webhooks needs', () => {
     const settings = parseSettings({ ...delivering('http://localhost:3000/x'), MODE: 'development' });
     expect(settings.SLACK_WEBHOOK_DELIVER_URL).toBe('http://localhost:3000/x');
   });
+});
+
+test('each source that is shipped is defined, and has its three settings', () => {
+  expect(shippedWebhooks.map(({ source }) => source)).toEqual(SHIPPED_SOURCES);
+  const settings = Object.keys(settingsSchema.shape);
+  for (const source of SHIPPED_SOURCES) {
+    const names = ['SECRET', 'DELIVER_URL', 'AGENT'].map((name) => `${source.toUpperCase()}_WEBHOOK_${name}`);
+    expect(settings).toEqual(expect.arrayContaining(names));
+  }
 });

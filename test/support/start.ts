@@ -25,13 +25,19 @@ export interface Started {
  *
  * @param args what follows `npm start --`
  * @param kept a state of the test's own, which is there after the stop
+ * @param where another folder than this checkout, and what the shell exports besides
  */
-export async function npmStart(args: string[] = [], kept?: string): Promise<Started> {
+export async function npmStart(
+  args: string[] = [],
+  kept?: string,
+  where: { folder?: string; env?: Record<string, string> } = {},
+): Promise<Started> {
   const state = kept ?? (await mkdtemp(join(tmpdir(), 'sluice-state-')));
   const child = spawn('npm', ['start', '--', ...OWN, '--persist-to', state, ...args], {
-    cwd: root,
+    cwd: where.folder ?? root,
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, ...where.env },
   });
   if (child.pid === undefined) throw new Error('There is no npm on the PATH.');
   const { pid } = child;

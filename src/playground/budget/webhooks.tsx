@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
+import type { SHIPPED_SOURCES } from '../../settings/shipped-sources.ts';
 import type { EventRow } from '../../webhooks/webhooks-answers.schema.ts';
 import { useAction } from '../edge/async-action.ts';
 import { edge, readJson } from '../edge/client.ts';
@@ -11,8 +12,9 @@ import { Select } from '../ui/form.tsx';
 import { formatMoment } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 
-/** The sources that are shipped. A deployment may have others. */
-const SOURCES = ['github', 'stripe', 'slack', 'standard'];
+type ShippedSource = (typeof SHIPPED_SOURCES)[number];
+/** Compared with the Worker's list, of which the page has the type alone. */
+const SOURCES = Object.keys({ github: 1, stripe: 1, slack: 1, standard: 1 } satisfies Record<ShippedSource, 1>);
 const ENDED = ['parked', 'failed'];
 const MOST_EVENTS = 50;
 const EVENTS_EVERY_MS = 2_000;

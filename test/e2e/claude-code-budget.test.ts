@@ -1,0 +1,80 @@
+import { readFile } from 'node:fs/promises';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { readGuide, sectionIn } from '../support/guides.ts';
+import { sharedEdge } from '../support/shared-start.ts';
+
+/** What the guide calls each recorded request. */
+const RECORDINGS: Readonly<Record<string, string>> = {
+  'the first prompt': 'first-prompt',
+  'a title, beside it': 'title',
+  'a search of its tool WebSearch': 'web-search',
+};
+const JSON_TYPE = { 'content-type': 'application/json' };
+
+interface Recorded {
+  path: string;
+  headers: Record<string, string>;
+  body: object;
+}
+
+const rows = [
+  ...sectionIn(await readGuide('clients'), 'Claude Code').matchAll(
+    /^\| (.+?) +\| (claude-\S+) +\| `(\w+)` +\| \$([\d.]+) +\| \$([\d.]+) +\|$/gm,
+  ),
+].map(([, what = '', model = '', served = '', least = '', whole = '']) => ({
+  what,
+  model,
+  served,
+  least: Number(least),
+  whole: Number(whole),
+}));
+
+let url: string;
+let accounts = 0;
+
+beforeAll(async () => {
+  url = await sharedEdge();
+});
+
+/** Sends a recorded request as a new account. @returns its status, and the `max_tokens` that it was lowered to */
+async function ask(what: string, model: string, limits: object): Promise<{ status: number; lowered: string | null }> {
+  accounts += 1;
+  const account = `claude-code-${accounts}`;
+  const put = { method: 'PUT', headers: JSON_TYPE, body: JSON.stringify(limits) };
+  expect((await fetch(`${url}/accounts/${account}/limits`, put)).status).toBe(200);
+  const mint = { method: 'POST', headers: JSON_TYPE, body: JSON.stringify({ account, scopes: ['messages'] }) };
+  const { token } = (await (await fetch(`${url}/tokens`, mint)).json()) as { token: string };
+  const file = new URL(`../fixtures/claude-code/${RECORDINGS[what]}.json`, import.meta.url);
+  const recorded = JSON.parse(await readFile(file, 'utf8')) as Recorded;
+  const answer = await fetch(url + recorded.path, {
+    method: 'POST',
+    headers: { ...recorded.headers, 'x-api-key': token },
+    body: JSON.stringify({ ...recorded.body, model }),
+  });
+  await answer.text();
+  return { status: answer.status, lowered: answer.headers.get('sluice-max-tokens') };
+}
+
+describe('the daily budget that Claude Code needs is as the guide has it', () => {
+  test('for a first prompt and for a search, at least', () => {
+    expect(new Set(rows.map(({ what }) => what))).toEqual(new Set(Object.keys(RECORDINGS)));
+    expect(rows.filter(({ served }) => served === 'estimate').length).toBeGreaterThan(0);
+  });
+
+  test.each(rows)('$what to $model, served tools by $served', async ({ what, model, served, least, whole }) => {
+    const at = (usd: number) => ask(what, model, { usd_per_day: Number(usd.toFixed(4)), served_tools: served });
+    expect((await at(least)).status).toBe(200);
+    // Less than a cent more or less is no matter.
+    expect((await at(least * 0.9 - 0.01)).status).toBe(429);
+    expect(await at(whole)).toEqual({ status: 200, lowered: null });
+    expect((await at(whole * 0.95)).lowered).not.toBeNull();
+  });
+
+  test('and so is what a dollar or two are enough for', async () => {
+    const guide = sectionIn(await readGuide('clients'), 'Claude Code').replace(/\s+/g, ' ');
+    for (const usd of [1, 2]) {
+      const { lowered } = await ask('the first prompt', 'claude-opus-5-5', { usd_per_day: usd });
+      expect(guide).toContain(Number(lowered).toLocaleString('en-US'));
+    }
+  });
+});

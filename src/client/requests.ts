@@ -1,7 +1,9 @@
 /** The types of requests and answers, taken from the server's schemas and the API's types. */
 import type {
+  ContentBlockParam,
   MessageCountTokensParams,
   MessageCreateParamsBase,
+  MessageParam,
   Tool,
   ToolUnion,
 } from '@anthropic-ai/sdk/resources/messages';
@@ -62,25 +64,51 @@ interface Extension {
   on_pending_tools?: 'refuse' | 'cancel';
 }
 
-/** A tool that the edge calls itself: at a URL, or by its name in the edge's own code, which has the rest. */
+type AnyRun = z.input<typeof anyRunSchema>;
+
+/**
+ * A tool that the edge calls itself: at a URL, by its name in the edge's own code, or as the task of an agent. The last two bring
+ * what is left out.
+ */
 export type EdgeTool =
-  | (Tool & { run: z.input<typeof anyRunSchema> })
-  | (Partial<Tool> & Pick<Tool, 'name'> & { run: 'worker' });
+  | (Tool & { run: AnyRun })
+  | (Partial<Tool> & Pick<Tool, 'name'> & { run: Extract<AnyRun, string | { worker: true } | { agent: string }> });
+
+/** A tool that these types do not know, as of a beta. */
+export interface UnknownTool {
+  type: string;
+  run?: never;
+  [member: string]: unknown;
+}
+
+/** A message, also with blocks that these types do not know. */
+export interface RequestMessage extends Pick<MessageParam, 'role'> {
+  content: string | (ContentBlockParam | { type: string; [member: string]: unknown })[];
+}
+
+/** What is not known here goes up as it is. */
+interface UnknownMembers {
+  [member: string]: unknown;
+}
 
 /** The limits of a run: of an answer whose tools the edge calls. */
 export type RunLimits = z.input<typeof runLimits>;
 
-/** A request to the Messages API; a conversation, a prefix or an agent may give the model and `max_tokens`. */
-export interface MessageRequest
-  extends Omit<MessageCreateParamsBase, 'model' | 'max_tokens' | 'stream' | 'tools'>,
+/** The members of a request that are known. */
+export interface KnownMembers
+  extends Omit<MessageCreateParamsBase, 'model' | 'max_tokens' | 'stream' | 'tools' | 'messages'>,
     Partial<Pick<MessageCreateParamsBase, 'model' | 'max_tokens'>>,
     RunLimits,
     Extension {
-  tools?: (ToolUnion | EdgeTool)[];
+  messages: RequestMessage[];
+  tools?: (ToolUnion | EdgeTool | UnknownTool)[];
 }
 
+/** A request to the Messages API; a conversation, a prefix or an agent may give the model and `max_tokens`. */
+export type MessageRequest = KnownMembers & UnknownMembers;
+
 /** A request for a turn that nobody waits for. */
-export interface BackgroundRequest extends MessageRequest {
+export interface BackgroundRequest extends KnownMembers, UnknownMembers {
   conversation: string;
   /** Whether it goes up again after a crash of the edge, though it may have run: then each try is paid. */
   retry?: boolean;
@@ -89,11 +117,11 @@ export interface BackgroundRequest extends MessageRequest {
 }
 
 export interface CountRequest
-  extends Omit<MessageCountTokensParams, 'model' | 'tools'>,
+  extends Omit<MessageCountTokensParams, 'model' | 'tools' | 'messages'>,
     Partial<Pick<MessageCountTokensParams, 'model'>>,
-    Pick<Extension, 'conversation' | 'prefix' | 'agent'> {
-  tools?: MessageRequest['tools'];
-}
+    Pick<Extension, 'conversation' | 'prefix' | 'agent'>,
+    Pick<KnownMembers, 'messages' | 'tools'>,
+    UnknownMembers {}
 
 /** A call of the edge, as an answer shows it. */
 export interface EdgeCall {
@@ -116,7 +144,7 @@ export interface EdgeResult {
 export interface BatchItem {
   /** 1 to 64 letters, digits, `_` and `-`, once in a batch: its result has the same. */
   custom_id: string;
-  params: Omit<MessageRequest, 'conversation'>;
+  params: Omit<KnownMembers, 'conversation'> & UnknownMembers;
 }
 
 export interface BatchRequest {

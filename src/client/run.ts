@@ -1,12 +1,11 @@
 import type {
   Message,
-  MessageParam,
   Tool,
   ToolResultBlockParam,
   ToolUseBlock,
 } from '@anthropic-ai/sdk/resources/messages';
 import { SluiceError } from './errors.ts';
-import type { EdgeTool, MessageRequest } from './requests.ts';
+import type { KnownMembers, MessageRequest, RequestMessage } from './requests.ts';
 import { SdkReader } from './sdk-reader.ts';
 import type { MessageStream, StreamOptions } from './stream.ts';
 
@@ -22,9 +21,11 @@ export interface RunnableTool extends Tool {
   run(input: unknown, call: ToolUseBlock): Awaitable<ToolResultBlockParam['content']>;
 }
 
-export interface RunRequest extends Omit<MessageRequest, 'tools'> {
-  /** Tools that run here, and tools that the edge calls. */
-  tools: (RunnableTool | EdgeTool)[];
+type OtherTools = NonNullable<KnownMembers['tools']>;
+
+export interface RunRequest extends Omit<KnownMembers, 'tools'> {
+  /** Tools that run here, tools that the edge calls, and tools that the API serves. */
+  tools: (RunnableTool | OtherTools[number])[];
   /** The most requests (10). The last one forbids tool calls, so that a run ends with an answer. */
   max_turns?: number;
   /**
@@ -108,7 +109,7 @@ export class Run extends SdkReader {
 
   async #run({ tools, max_turns = 10, messages: given, goesOn, ...rest }: RunRequest): Promise<void> {
     // JSON leaves out what is undefined.
-    const definitions = tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool)) as EdgeTool[];
+    const definitions = tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool)) as OtherTools;
     let messages = given;
     for (let turn = 1; !this.#over; turn += 1) {
       const last = turn >= max_turns && definitions.length > 0 ? { tool_choice: { type: 'none' as const } } : {};
@@ -122,7 +123,7 @@ export class Run extends SdkReader {
       const message = await stream.finalMessage();
       const step: Step = { message, results: [], costUsd: stream.costUsd, turn: stream.turn };
       this.steps.push(step);
-      const said: MessageParam = { role: 'assistant', content: message.content };
+      const said: RequestMessage = { role: 'assistant', content: message.content };
       if (message.stop_reason === 'tool_use') {
         const calls = message.content.filter((block) => block.type === 'tool_use');
         step.results = await Promise.all(calls.map((call) => toolResult(tools, call)));
@@ -130,7 +131,7 @@ export class Run extends SdkReader {
       this.#owed = step.results;
       if (stream.paused !== undefined && !(await goesOn?.(stream.paused, this))) return;
       if (turn >= max_turns) return;
-      const next: MessageParam[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
+      const next: RequestMessage[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
       // A conversation has the history. To go on with a paused answer, that answer is sent again.
       if (rest.conversation === undefined) messages = [...messages, said, ...next];
       else messages = next.length > 0 ? next : [said];
@@ -138,13 +139,13 @@ export class Run extends SdkReader {
   }
 }
 
-function isRunnable(tool: RunnableTool | EdgeTool): tool is RunnableTool {
-  return typeof tool.run === 'function';
+function isRunnable(tool: RunRequest['tools'][number]): tool is RunnableTool {
+  return 'run' in tool && typeof tool.run === 'function';
 }
 
 async function toolResult(tools: RunRequest['tools'], call: ToolUseBlock): Promise<ToolResultBlockParam> {
   const result: ToolResultBlockParam = { type: 'tool_result', tool_use_id: call.id };
-  const tool = tools.find(({ name }) => name === call.name);
+  const tool = tools.find((one) => 'name' in one && one.name === call.name);
   try {
     if (!tool || !isRunnable(tool)) throw new Error(`There is no tool ${call.name}.`);
     const content = await tool.run(call.input, call);

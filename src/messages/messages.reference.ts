@@ -146,7 +146,7 @@ const begun = {
   },
 } as const;
 
-const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 429, 503, 504, 529] } as const;
+const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 423, 429, 503, 504, 529] } as const;
 
 export const messages: Resource = {
   tag: 'Messages',

@@ -209,6 +209,28 @@ describe('one message for a run', () => {
     await expectOneMore(before);
   });
 
+  test('is text alone to the AI SDK where it asks for that, and comes back as the same history', async () => {
+    const provider = createAnthropic({
+      ...{ baseURL: `${edge.url}/v1`, apiKey: 'any' },
+      headers: { 'sluice-conversation': conversation, 'sluice-show': 'text' },
+    });
+    const ask = async (messages: ModelMessage[]) => {
+      const result = streamText({ model: provider(MODEL) as never, maxOutputTokens: 100, messages });
+      const [content, response, usage] = await Promise.all([result.content, result.response, result.usage]);
+      return { content, messages: response.messages as ModelMessage[], usage };
+    };
+    const question: ModelMessage = { role: 'user', content: QUESTION };
+    const first = await ask([question]);
+    expect(first.content).toEqual([
+      { type: 'text', text: 'I look. ' },
+      { type: 'text', text: 'Yes, 21 degrees.' },
+    ]);
+    expect(first.usage).toMatchObject({ inputTokens: 210, outputTokens: 40, totalTokens: 250 });
+    const before = (await rows()).length;
+    await ask([question, ...first.messages, { role: 'user', content: NEXT }]);
+    await expectOneMore(before);
+  });
+
   test('is what LangChain makes of it, and comes back as that', async () => {
     const model = new ChatAnthropic({
       model: MODEL,

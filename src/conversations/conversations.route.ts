@@ -42,7 +42,7 @@ import {
   mountedPath,
   orAgain,
   refuseSubagent,
-  shownOf,
+  showNamed,
 } from './turn-proxy.ts';
 
 /** Makes the routes of conversations. */
@@ -169,7 +169,7 @@ async function messagesPage(c: Context<AppEnv>): Promise<Response> {
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = boundIdOf(c);
   const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
-  const shown = shownOf(c.req.raw.headers, { show });
+  const shown = showNamed(c.req.raw.headers, { show });
   const after = c.req.header('last-event-id') ?? queried;
   const resumed = await callOwn<Resumed>(c, id, (object) =>
     object.resume(after === '' ? undefined : after, boundCaller(c.get('identity')), shown),

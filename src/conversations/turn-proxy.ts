@@ -64,7 +64,7 @@ export function conversationOf(headers: Headers, body: Readonly<Record<string, u
 }
 
 /** @returns how much of an answer a request asks to be shown. @throws ApiError 400 as `conversationOf` does */
-export function shownOf(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
+export function showNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
   return extensionField('show', shownAnswer, body.show ?? undefined, headers);
 }
 
@@ -109,7 +109,7 @@ export async function proxyTurn(
     background,
     retry,
     deliverUrl: deliver_url,
-    show: shownOf(caller, body.json),
+    show: showNamed(caller, body.json),
     prefix: prefixNamed(caller, body.json),
     ...boundAgent(identity, agentNamed(caller, body.json)),
     fallbacks: fallbacksNamed(caller),

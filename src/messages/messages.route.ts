@@ -10,7 +10,7 @@ import { openToBound } from '../auth/bound-routes.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { quietError } from '../conversations/answers/hidden-answer.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
-import { conversationOf, proxyTurn, shownOf } from '../conversations/turn-proxy.ts';
+import { conversationOf, proxyTurn, showNamed } from '../conversations/turn-proxy.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { commonHeaders } from '../http/headers/request-id.ts';
 import { Hono } from '../http/hono.ts';
@@ -70,7 +70,7 @@ async function answerMessage(
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
-  if (shownOf(c.req.raw.headers, sent.json) !== undefined) throw invalidRequest(SHOWN_IN_CONVERSATIONS);
+  if (showNamed(c.req.raw.headers, sent.json) !== undefined) throw invalidRequest(SHOWN_IN_CONVERSATIONS);
   const { isUnmetered = false } = options;
   const message = await admittedMessage(c, await statelessMessage(c, sent), { upstream, streamByDefault, isUnmetered });
   return await relayedMessage(c, message, { upstream, isUnmetered });

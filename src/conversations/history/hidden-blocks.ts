@@ -33,12 +33,12 @@ export function hiddenBlock(block: Json): Json | undefined {
 }
 
 /** What clients have always read. */
-const READABLE = /^((redacted_)?thinking|text|tool_use|(text|thinking|signature|input_json)_delta)$/;
-const READABLE_CITATION = /^(page|char|web_search_result)_location$/;
+const READ_BY_ALL = /^((redacted_)?thinking|text|tool_use|(text|thinking|signature|input_json)_delta)$/;
+const CITATIONS_READ_BY_ALL = /^(page|char|web_search_result)_location$/;
 
 /** @returns whether every client reads a block, or a delta, of this type. To others one alone may break the whole answer */
 export function isReadable({ type, citation }: Json): boolean {
-  return type === 'citations_delta' ? isReadableCitation(citation) : READABLE.test(String(type));
+  return type === 'citations_delta' ? isReadableCitation(citation) : READ_BY_ALL.test(String(type));
 }
 
 /** @returns the blocks that every client reads, with the citations that every client reads. */
@@ -51,5 +51,5 @@ export function readableBlocks(content: readonly Json[]): Json[] {
 }
 
 function isReadableCitation(citation: unknown): boolean {
-  return isObject(citation) && READABLE_CITATION.test(String(citation.type)) && citation.title !== null;
+  return isObject(citation) && CITATIONS_READ_BY_ALL.test(String(citation.type)) && citation.title !== null;
 }

@@ -9,7 +9,7 @@ import type { WhatWasSaid } from './what-was-said.ts';
 
 const MAXIMUM_CALLS = 4;
 /** How many steps a check of an input against its schema takes. */
-const MOST_STEPS = 10_000;
+const MOST_CHECK_STEPS = 10_000;
 /** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
 const MAXIMUM_SUMMARY = 200;
 
@@ -115,7 +115,7 @@ function withTask(input: JsonObject, schema: JsonObject, names: readonly string[
   const { asked, text } = taskIn(said);
   const all = new Set([...asked, ...names].filter((name) => name !== ''));
   const marked = { ...input, task: `[task for ${[...all].join(', ')}] ${excerpt(text, 200)}` };
-  return satisfies(marked, schema, { root: schema, left: MOST_STEPS }) ? marked : input;
+  return satisfies(marked, schema, { root: schema, left: MOST_CHECK_STEPS }) ? marked : input;
 }
 
 /** Makes the calls of an answer: forced ones, those of named tools, or one of the tool that shares most words with the text. */

@@ -3,9 +3,11 @@ import { useEffect } from 'preact/hooks';
 import type { Batch } from '../../client/index.ts';
 import { edge } from '../edge/client.ts';
 import { SmallButton } from '../ui/button.tsx';
+import { Empty } from '../ui/empty.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { chooseSample } from './draft.ts';
 import { batches, change, hasOlder, keepBatches, listFault, showMore } from './list.ts';
 import { batchStateOf, totalOf } from './progress.ts';
 
@@ -18,7 +20,9 @@ export function BatchList() {
       <h2 id="batch-list">Your batches</h2>
       {listFault.value && <Fault text={listFault.value} />}
       {rows !== undefined && rows.length === 0 && (
-        <p class="quiet">No batches yet. Those you send stay here until you delete them.</p>
+        <Empty example="Fill in twelve tickets" onTry={chooseSample}>
+          No batches yet. Those you send stay here until you delete them.
+        </Empty>
       )}
       {rows !== undefined && rows.length > 0 && (
         <Table columns={['Created', 'Batch', 'Requests', 'State']} action="Cancel or delete">

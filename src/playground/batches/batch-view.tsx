@@ -81,7 +81,7 @@ function State({ batch }: { batch: Batch }) {
       <p class="batch-words" role="status">
         {sentenceCase(batchStateOf(batch))}
       </p>
-      <div class="bar" data-limited="true" data-runs={!ended} aria-hidden="true">
+      <div class="bar" data-runs={!ended} aria-hidden="true">
         {outcomesOf(batch).map(([outcome, count]) => (
           <span key={outcome} class={outcome} style={{ flexGrow: count }} />
         ))}

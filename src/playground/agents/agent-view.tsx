@@ -1,16 +1,19 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
+import { useCallback, useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
+import { agent as chatAgent } from '../chat/session/options.ts';
 import { useAction } from '../edge/async-action.ts';
 import { nameOf } from '../edge/models.ts';
+import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatStamp, usdColumn } from '../ui/format.ts';
+import { go } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
-import { agentRequests, nameIn, readAgent, spent, waitsSince } from './list.ts';
+import { agentDrafts } from './agent-draft.ts';
+import { Compare } from './compare.tsx';
+import { agentRequests, nameIn, readAgent, removeAgent, shortVersion, spent, waitsSince } from './list.ts';
 
-/** A version's name is long: these many characters tell it from the others. */
-const VERSION_CHARACTERS = 8;
 const MOST_RUNS = 20;
 /** What happens to a conversation's history above its limit. */
 const LONG_HISTORIES = {
@@ -23,22 +26,45 @@ const LONG_HISTORIES = {
 export function AgentView({ name }: { name: string }) {
   const { fault, run } = useAction();
   const read = useSignal<Awaited<ReturnType<typeof readAgent>> | undefined>(undefined);
-  useEffect(() => {
-    void run(async () => {
-      read.value = await readAgent(name);
-    });
-  }, [name, run, read]);
+  const load = useCallback(
+    () =>
+      run(async () => {
+        read.value = await readAgent(name);
+      }),
+    [name, run, read],
+  );
+  useEffect(() => void load(), [load]);
+  const versions = read.value?.versions ?? [];
   return (
     <>
-      <header class="page-head">
+      <header class="apart page-head">
         <h1>{name}</h1>
         <a href="#/agents">All agents</a>
       </header>
+      <Actions name={name} />
       {fault.value && <Fault text={fault.value} />}
       {read.value && <Parts {...read.value} />}
-      {read.value && <Versions versions={read.value.versions} />}
-      <LastRuns name={name} />
+      {read.value && <Versions versions={versions} />}
+      {read.value && <LastRuns name={name} />}
+      {versions.length > 1 && <Compare versions={versions} onChanged={load} />}
     </>
+  );
+}
+
+function Actions({ name }: { name: string }) {
+  const tryIt = () => {
+    chatAgent.value = name;
+    go('chat');
+  };
+  return (
+    <p class="row">
+      <SmallButton kind="first" name="Try" onClick={tryIt} />
+      <SmallButton
+        name={agentDrafts.value[name] ? 'Go on editing' : 'Edit'}
+        onClick={() => go('agents', [name, 'edit'])}
+      />
+      <SmallButton name="Delete" onClick={() => removeAgent(name)} />
+    </p>
   );
 }
 
@@ -100,8 +126,7 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
         {rows.map(({ version, current, created_at, bytes, spent: { requests, usd: cost } }) => (
           <tr key={version}>
             <th scope="row" title={version}>
-              <code>{version.slice(nameIn(version).length + 1).slice(0, VERSION_CHARACTERS)}</code>{' '}
-              {current && <span class="tag">current</span>}
+              <code>{shortVersion(version)}</code> {current && <span class="tag">current</span>}
             </th>
             <td>{formatStamp(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>

@@ -100,8 +100,8 @@ describe.skipIf(noBrowser())('The views of Budget, in Chromium', () => {
         await alerts.fill('-1');
         await page.getByRole('button', { name: 'Save limits of dev' }).click();
         await expect.poll(() => alerts.getAttribute('aria-invalid')).toBe('true');
-      // The browser itself notes each refusal as an error.
-      expect(faults.splice(0).filter((fault) => !/status of 400/.test(fault))).toEqual([]);
+        // The browser itself notes each refusal as an error.
+        expect(faults.splice(0).filter((fault) => !/status of 400/.test(fault))).toEqual([]);
       },
       '/#/budget',
       { viewport: { width: 1280, height: 900 } },

@@ -19,7 +19,7 @@ export const AGENT_FIELDS: readonly AgentField[] = [...TEXT_FIELDS, ...LIMIT_FIE
 export type AgentDraft = Record<AgentField, string>;
 
 const DRAFTS_KEY = 'sluice-agent-drafts';
-const USUAL_MAX_TOKENS = 4_096;
+const AGENT_MAX_TOKENS = 4_096;
 
 /** The drafts by the names of their agents; that of a new one by `NEW_AGENT`. */
 export const agentDrafts = signal<Readonly<Record<string, AgentDraft>>>(keptDrafts());
@@ -44,7 +44,7 @@ export function dropDraft(name: string): void {
 /** @param model the model that is chosen in the page. @returns the fields of a new agent */
 export function emptyDraft(model: string): AgentDraft {
   const empty = Object.fromEntries(AGENT_FIELDS.map((field) => [field, ''])) as AgentDraft;
-  return { ...empty, model, max_tokens: String(USUAL_MAX_TOKENS), approvers: 'owner' };
+  return { ...empty, model, max_tokens: String(AGENT_MAX_TOKENS), approvers: 'owner' };
 }
 
 /** Begins a new agent with an example that works, in place of an empty form. @param tools JSON */

@@ -3,24 +3,17 @@ import { useCallback, useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
 import { agent as chatAgent } from '../chat/session/options.ts';
 import { useAction } from '../edge/async-action.ts';
-import { nameOf } from '../edge/models.ts';
 import { SmallButton } from '../ui/button.tsx';
-import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatStamp, usdColumn } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
 import { agentDrafts } from './agent-draft.ts';
+import { AgentFacts } from './agent-facts.tsx';
 import { Compare } from './compare.tsx';
 import { agentRequests, nameIn, readAgent, removeAgent, shortVersion, spent, waitsSince } from './list.ts';
 
 const MOST_RUNS = 20;
-/** What happens to a conversation's history above its limit. */
-const LONG_HISTORIES = {
-  error: 'refused',
-  truncate: 'sent without their oldest turns',
-  summarize: 'summarized',
-} as const;
 
 /** Shows an agent: what it is made of, its versions with what each has cost, and its last runs. */
 export function AgentView({ name }: { name: string }) {
@@ -43,7 +36,7 @@ export function AgentView({ name }: { name: string }) {
       </header>
       <Actions name={name} />
       {fault.value && <Fault text={fault.value} />}
-      {read.value && <Parts {...read.value} />}
+      {read.value && <AgentFacts content={read.value.content} />}
       {read.value && <Versions versions={versions} />}
       {read.value && <LastRuns name={name} />}
       {versions.length > 1 && <Compare versions={versions} onChanged={load} />}
@@ -66,51 +59,6 @@ function Actions({ name }: { name: string }) {
       <SmallButton name="Delete" onClick={() => removeAgent(name)} />
     </p>
   );
-}
-
-function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content'>) {
-  const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
-  const { history } = content;
-  const names = tools.map((tool) => String(tool.name ?? tool.type));
-  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limit} ${most}`);
-  return (
-    <Facts
-      class="headers details"
-      facts={[
-        ...(description === undefined ? [] : ([['Description', description]] as const)),
-        ['Model', nameOf(model)],
-        ['Tools', names.length === 0 ? 'none' : names.join(', ')],
-        ...given('MCP servers', mcp_servers.map(serverOf)),
-        ...given(
-          'Skills',
-          container?.skills.map(({ skill_id }) => String(skill_id)),
-        ),
-        ...given('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
-        ...given('Betas', betas),
-        ...given(
-          'Long histories',
-          history && [`${LONG_HISTORIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
-        ),
-        ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
-        ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
-      ]}
-    />
-  );
-}
-
-/** @returns the fact, where there is one */
-function given(name: string, values: readonly string[] = []): (readonly [string, string])[] {
-  return values.length === 0 ? [] : [[name, values.join(', ')]];
-}
-
-function serverOf({
-  name,
-  authorization_token: token,
-}: {
-  name: string;
-  authorization_token?: { secret: string } | undefined;
-}) {
-  return token ? `${name} (secret ${token.secret})` : name;
 }
 
 function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'versions'>) {

@@ -23,12 +23,12 @@ export function Agents() {
     <div class="page">
       {agentsFault.value && <RetryFault text={agentsFault.value} />}
       {removedAgents.fault.value && <Fault text={removedAgents.fault.value} />}
-      <Shown />
+      <NamedAgent />
     </div>
   );
 }
 
-function Shown() {
+function NamedAgent() {
   const name = agentName.value;
   if (name === undefined) return <AgentList />;
   if (name === NEW_AGENT) return <NewAgent />;

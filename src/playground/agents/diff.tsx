@@ -23,7 +23,7 @@ export function Diff({ before, after }: DiffProps) {
           <div class="diff-rows">
             {shownOf(diffLines(before.get(member) ?? '', after.get(member) ?? '')).map((shown) =>
               'row' in shown ? (
-                <Row key={shown.at} row={shown.row} />
+                <DiffLine key={shown.at} row={shown.row} />
               ) : (
                 <p key={shown.at} class="quiet diff-left-out">
                   {shown.leftOut} equal {shown.leftOut === 1 ? 'line' : 'lines'}
@@ -38,15 +38,15 @@ export function Diff({ before, after }: DiffProps) {
 }
 
 /** A row that is shown, or how many equal rows are left out before it. */
-type Shown = { at: number } & ({ row: DiffRow } | { leftOut: number });
+type ShownRow = { at: number } & ({ row: DiffRow } | { leftOut: number });
 
 /** @returns the rows that differ, with some equal ones around them */
-function shownOf(rows: readonly DiffRow[]): Shown[] {
+function shownOf(rows: readonly DiffRow[]): ShownRow[] {
   const near = new Uint8Array(rows.length);
   for (const [at, row] of rows.entries()) {
-    if (!isEqual(row)) near.fill(1, Math.max(0, at - CONTEXT_LINES), at + CONTEXT_LINES + 1);
+    if (!isUnchanged(row)) near.fill(1, Math.max(0, at - CONTEXT_LINES), at + CONTEXT_LINES + 1);
   }
-  const shown: Shown[] = [];
+  const shown: ShownRow[] = [];
   for (const [at, row] of rows.entries()) {
     const last = shown.at(-1);
     if (near[at]) shown.push({ at, row });
@@ -56,9 +56,9 @@ function shownOf(rows: readonly DiffRow[]): Shown[] {
   return shown;
 }
 
-function Row({ row }: { row: DiffRow }) {
+function DiffLine({ row }: { row: DiffRow }) {
   const { left, right } = row;
-  if (isEqual(row)) {
+  if (isUnchanged(row)) {
     return (
       <>
         <span>{left}</span>
@@ -74,6 +74,6 @@ function Row({ row }: { row: DiffRow }) {
   );
 }
 
-function isEqual({ left, right }: DiffRow): boolean {
+function isUnchanged({ left, right }: DiffRow): boolean {
   return left === right;
 }

@@ -70,19 +70,19 @@ export function nameIn(version: string): string {
 export async function readAgent(name: string): Promise<{ content: AgentContent; versions: VersionRow[] }> {
   const [content, versions] = await Promise.all([
     readVersion(name),
-    readJson<Page<VersionRow>>(`${pathOf(name)}/versions`, { query: { limit: MOST_VERSIONS } }),
+    readJson<Page<VersionRow>>(`${agentPath(name)}/versions`, { query: { limit: MOST_VERSIONS } }),
   ]);
   return { content, versions: versions.data };
 }
 
 /** Reads one version. @param version `name@version`, or a name, for the current one */
 export async function readVersion(version: string): Promise<AgentContent> {
-  return await readJson<AgentContent>(pathOf(version));
+  return await readJson<AgentContent>(agentPath(version));
 }
 
 /** Stores a version, which is the current one from now on; the others are kept. @throws SluiceError in the words of the edge */
 export async function storeAgent(name: string, fields: object): Promise<AgentContent> {
-  const stored = await readJson<AgentContent>(pathOf(name), { method: 'PUT', body: fields });
+  const stored = await readJson<AgentContent>(agentPath(name), { method: 'PUT', body: fields });
   await refreshAgents();
   return stored;
 }
@@ -95,7 +95,7 @@ export function removeAgent(name: string): void {
   removedAgents.remove(name, {
     openAt,
     finish: async () => {
-      await edge().fetch(pathOf(name), { method: 'DELETE', keepalive: true });
+      await edge().fetch(agentPath(name), { method: 'DELETE', keepalive: true });
       await refreshAgents();
     },
   });
@@ -112,7 +112,7 @@ export function shortVersion(version: string): string {
   return version.slice(nameIn(version).length + 1).slice(0, VERSION_CHARACTERS);
 }
 
-function pathOf(name: string): string {
+function agentPath(name: string): string {
   return `/agents/${encodeURIComponent(name)}`;
 }
 

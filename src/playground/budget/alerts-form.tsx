@@ -17,7 +17,7 @@ export function AlertsForm() {
   const shares = useSignal('');
   const hasLimit = useSignal(true);
   const { busy, fault, run } = useAction();
-  const [kind, id] = partsOf(whose.value);
+  const [kind, id] = chosenIn(whose.value);
   useEffect(() => {
     void run(async () => (groups.value = await groupNames()));
   }, [run, groups]);
@@ -76,7 +76,7 @@ export function AlertsForm() {
   );
 }
 
-function partsOf(whose: string): [kind: Limited, id: string] {
+function chosenIn(whose: string): [kind: Limited, id: string] {
   const at = whose.indexOf(' ');
   return [whose.slice(0, at) as Limited, whose.slice(at + 1)];
 }

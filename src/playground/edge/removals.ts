@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import { sentenceOf } from './client.ts';
 
-const UNDO_MS = 8_000;
+const REMOVAL_MS = 8_000;
 
 interface Removal {
   /** Deletes it for good. The page may be closing: only a request with `keepalive` arrives then. */
@@ -37,7 +37,7 @@ export class Removals {
     if (this.waiting.peek().has(key))
       this.#timers.set(
         key,
-        setTimeout(() => this.#finish(key), UNDO_MS),
+        setTimeout(() => this.#finish(key), REMOVAL_MS),
       );
   }
 

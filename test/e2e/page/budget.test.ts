@@ -62,7 +62,7 @@ describe.skipIf(noBrowser())('The views of Budget, in Chromium', () => {
   test('alerts are chosen in fields, for the deployment, a group or an account, and a refusal stands at its field', async () => {
     await client.fetch('/groups/red/limits', { method: 'PUT', body: { usd_per_week: 7 } });
     await inPage(
-      async ({ page }) => {
+      async ({ page, faults }) => {
         const box = page.getByRole('region', { name: 'Alerts' });
         await box.getByText(/^No alerts yet/).waitFor();
         await page.getByText('Everybody, today').waitFor();

@@ -17,7 +17,7 @@ export async function patchLimits(
   id: string,
   changes: Record<string, unknown>,
 ): Promise<AccountQuota | PoolQuotaReport> {
-  const path = pathOf(kind, id);
+  const path = limitedPath(kind, id);
   if (kind === 'account') return await readJson<AccountQuota>(`${path}/limits`, { method: 'PATCH', body: changes });
   const limits = Object.entries({ ...(await limitsOf(kind, id)), ...changes });
   const body = Object.fromEntries(limits.filter(([, value]) => value !== null));
@@ -26,11 +26,11 @@ export async function patchLimits(
 
 /** @returns the limits that somebody has of their own */
 export async function limitsOf(kind: Limited, id: string): Promise<PoolQuotaReport['limits']> {
-  const path = pathOf(kind, id);
+  const path = limitedPath(kind, id);
   if (kind !== 'account') return (await readJson<PoolQuotaReport>(path)).limits ?? {};
   return (await readJson<AccountQuota>(path)).own_limits ?? {};
 }
 
-function pathOf(kind: Limited, id: string): string {
+function limitedPath(kind: Limited, id: string): string {
   return kind === 'deployment' ? '/pools/deployment' : `/${kind}s/${encodeURIComponent(id)}`;
 }

@@ -158,9 +158,11 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
       `row-00002,succeeded,"'=1+1",end_turn,20,12`,
       'row-00003,errored,Overloaded,,,',
     ]);
+    await page.clock.install();
     await button(page, 'Delete').click();
     await page.getByRole('button', { name: /^Undo deleting/ }).waitFor();
-    await page.reload();
+    expect(fake.deleted).toBe(false);
+    await page.clock.runFor(9_000);
     await page.getByText(/^No batches yet\./).waitFor();
     expect(fake.deleted).toBe(true);
     expect(faults).toEqual([]);

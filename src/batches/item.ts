@@ -283,7 +283,7 @@ function piecesUp(
 function refuseWhatNeedsAnObject(params: Record<string, unknown>): void {
   const tools = Array.isArray(params.tools) ? params.tools : [];
   const at = tools.findIndex((tool) => isObject(tool) && tool.run !== undefined);
-  const own = ['conversation', 'agent'].find((name) => params[name] !== undefined);
+  const own = ['conversation', 'agent', 'show'].find((name) => params[name] !== undefined);
   const name = own ?? (at < 0 ? undefined : `tools.${at}.run`);
   if (name !== undefined) throw invalidRequest(`${name}: a batch has none. Send this item to /v1/messages.`);
   refuseEdgeServer(params);

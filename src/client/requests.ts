@@ -62,6 +62,8 @@ interface Extension {
   agent_tools?: (string | { name: string; approval?: 'always' })[];
   /** In a conversation: `cancel` answers calls that have no result with an error, so that a plain message goes on. */
   on_pending_tools?: 'refuse' | 'cancel';
+  /** In a conversation: `text` leaves out of the answer what the edge and the API did with their tools. */
+  show?: 'all' | 'text';
 }
 
 type AnyRun = z.input<typeof anyRunSchema>;

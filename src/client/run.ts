@@ -1,9 +1,4 @@
-import type {
-  Message,
-  Tool,
-  ToolResultBlockParam,
-  ToolUseBlock,
-} from '@anthropic-ai/sdk/resources/messages';
+import type { Message, Tool, ToolResultBlockParam, ToolUseBlock } from '@anthropic-ai/sdk/resources/messages';
 import { SluiceError } from './errors.ts';
 import type { KnownMembers, MessageRequest, RequestMessage } from './requests.ts';
 import { SdkReader } from './sdk-reader.ts';

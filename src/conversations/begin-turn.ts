@@ -15,7 +15,7 @@ import type { CarriedLimits } from './runs/limits.ts';
 import { Run } from './runs/run.ts';
 import type { RunContext } from './runs/run-context.ts';
 import { PIECE_CHARACTERS } from './storage/message-text.ts';
-import { BLANK_TURN, type Profile, refOf, type TurnRow, type TurnStatus } from './storage/rows.ts';
+import { BLANK_TURN, type Profile, refOf, TEXT_TURN, type TurnRow, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { latestTurn } from './storage/turn-queries.ts';
 import { isRun, type RunRequest } from './stored-run.ts';
@@ -350,7 +350,7 @@ export function newTurnRow(
   return {
     ...BLANK_TURN,
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
-    id: `turn_${requestId.slice(-12)}`,
+    id: (request.show === 'text' ? TEXT_TURN : 'turn_') + requestId.slice(-12),
     requestId,
     key: request.key ?? null,
     hash,

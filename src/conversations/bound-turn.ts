@@ -23,6 +23,7 @@ const COUNTED_MEMBERS: ReadonlySet<string> = new Set([
   'conversation',
   'agent',
   'on_pending_tools',
+  'show',
   ...RUN_MEMBERS,
 ]);
 /** These, and members that clients send by themselves. They have no effect: the agent says them. */
@@ -40,7 +41,7 @@ const ALLOWED_MEMBERS: ReadonlySet<string> = new Set([
 /** Members of a new conversation that count. */
 export const CREATED_MEMBERS: ReadonlySet<string> = new Set(['id', 'title', 'metadata', 'agent']);
 /** Headers that count. */
-const COUNTED_HEADERS = ['idempotency-key', 'sluice-conversation', 'sluice-agent'];
+const COUNTED_HEADERS = ['idempotency-key', 'sluice-conversation', 'sluice-agent', 'sluice-show'];
 
 /** @returns the headers of a bound token's request that count. @throws ApiError 403 for one that would add to the prompt */
 export function plainHeaders(headers: Headers): Headers {

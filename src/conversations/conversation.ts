@@ -144,7 +144,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
           : undefined;
       try {
         const answer = withAgentNamed(await this.#turn(read, taken), this.#transcript);
-        return hidesTools(request.identity.only) && !request.parent ? hiddenAnswer(answer) : answer;
+        return hiddenAnswer(answer, hidesTools(request.identity.only) && !request.parent);
       } finally {
         releaseUnused(this.#context, taken?.retained);
       }
@@ -165,11 +165,11 @@ export class Conversation extends EdgeObject implements ConversationObject {
   }
 
   /** Resumes a turn after an event, or the running turn from its beginning. */
-  resume(after: string | undefined, by?: BoundCaller): Resumed {
+  resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed {
     this.#recover();
     const refused = refusedToBound(by, this.#transcript);
     if (refused) return { kind: 'error', error: wireError(refused) };
-    return resumeTurn(this.#context, this.#runner, after, hidesTools(by?.only));
+    return resumeTurn(this.#context, this.#runner, after, { hides: hidesTools(by?.only), show });
   }
 
   /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */

@@ -42,6 +42,7 @@ import {
   mountedPath,
   orAgain,
   refuseSubagent,
+  showNamed,
 } from './turn-proxy.ts';
 
 /** Makes the routes of conversations. */
@@ -167,10 +168,11 @@ async function messagesPage(c: Context<AppEnv>): Promise<Response> {
 
 async function resume(c: Context<AppEnv>): Promise<Response> {
   const id = boundIdOf(c);
-  const { after: queried, if_absent } = validate(resumeQuery, c.req.query());
+  const { after: queried, show, if_absent } = validate(resumeQuery, c.req.query());
+  const shown = showNamed(c.req.raw.headers, { show });
   const after = c.req.header('last-event-id') ?? queried;
   const resumed = await callOwn<Resumed>(c, id, (object) =>
-    object.resume(after === '' ? undefined : after, boundCaller(c.get('identity'))),
+    object.resume(after === '' ? undefined : after, boundCaller(c.get('identity')), shown),
   );
   switch (resumed.kind) {
     case 'stream': {

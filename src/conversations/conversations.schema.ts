@@ -38,6 +38,9 @@ export const pendingTools = z.object({
   ),
 });
 
+/** The extension field that says how much of an answer is shown. */
+export const shownAnswer = z.object({ show: z.enum(['all', 'text'], { error: 'Input should be all or text' }) });
+
 /** The members of a request for a turn in the background: nobody waits for it, its end is sent to an address. */
 export const backgroundTurn = z.object({
   background: z.optionally(
@@ -162,6 +165,10 @@ export const historyQuery = z.object({
 /** The query parameters of `GET …/stream`. */
 export const resumeQuery = z.object({
   after: z.optionally(z.string(), 'The same, where no header can be sent.'),
+  show: z.optionally(
+    shownAnswer.shape.show,
+    '`all` or `text`, as in a Messages request; also as the header `sluice-show`. Default: as the turn was begun.',
+  ),
   if_absent,
 });
 

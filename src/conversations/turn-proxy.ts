@@ -33,7 +33,13 @@ import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { unpack } from './answers/crossing-answer.ts';
 import { eventStreamHeaders, type Log, streamedTurn } from './answers/turn-stream.ts';
 import { boundAgent, plainHeaders, plainRequest, refuseOtherConversation } from './bound-turn.ts';
-import { backgroundTurn, conversationRequest, namedConversation, SUBAGENT_ID } from './conversations.schema.ts';
+import {
+  backgroundTurn,
+  conversationRequest,
+  namedConversation,
+  SUBAGENT_ID,
+  shownAnswer,
+} from './conversations.schema.ts';
 import { checkRun } from './runs/check-run.ts';
 import { damageIn } from './storage/damaged-row.ts';
 
@@ -55,6 +61,11 @@ const TWO_HISTORIES = 'thread: not allowed with conversation: each keeps the his
  */
 export function conversationOf(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
   return extensionField('conversation', namedConversation, body.conversation ?? undefined, headers);
+}
+
+/** @returns how much of an answer a request asks to be shown. @throws ApiError 400 as `conversationOf` does */
+export function showNamed(headers: Headers, body: Readonly<Record<string, unknown>>): string | undefined {
+  return extensionField('show', shownAnswer, body.show ?? undefined, headers);
 }
 
 /**
@@ -98,6 +109,7 @@ export async function proxyTurn(
     background,
     retry,
     deliverUrl: deliver_url,
+    show: showNamed(caller, body.json),
     prefix: prefixNamed(caller, body.json),
     ...boundAgent(identity, agentNamed(caller, body.json)),
     fallbacks: fallbacksNamed(caller),

@@ -108,8 +108,13 @@ async function promptAsked(
     const prompt = await countedPromptOf(c, headers, sent, id);
     if (prompt) return prompt;
     // The conversation does not exist yet, so it would begin with this request.
-    const { conversation: _, stream: _stream, max_tokens: _tokens, ...json } = sent.json;
-    const text = edit(sent.text, { conversation: undefined, stream: undefined, max_tokens: undefined });
+    const { conversation: _, stream: _stream, max_tokens: _tokens, show: _show, ...json } = sent.json;
+    const text = edit(sent.text, {
+      conversation: undefined,
+      stream: undefined,
+      max_tokens: undefined,
+      show: undefined,
+    });
     sent = withText(sent, text, json);
   }
   const agent = await agentAsked(c, headers, sent.json);

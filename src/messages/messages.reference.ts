@@ -1,6 +1,6 @@
 import { namedAgent, narrowedTools } from '../agents/agents.schema.ts';
 import { turnSchema } from '../conversations/conversations.reference.ts';
-import { backgroundTurn, namedConversation, pendingTools } from '../conversations/conversations.schema.ts';
+import { backgroundTurn, namedConversation, pendingTools, shownAnswer } from '../conversations/conversations.schema.ts';
 import { anyRunSchema, runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
 import { namedPrefix } from '../prefixes/prefixes.schema.ts';
@@ -49,6 +49,10 @@ const body = z.withMeta(
       ),
       ...z.partial(runLimits).shape,
       ...pendingTools.shape,
+      show: z.optionally(
+        shownAnswer.shape.show,
+        'In a conversation, `text` hides from the answer what some clients cannot read; also as the header `sluice-show`. Text, thinking and calls of your own tools stay. What is hidden is kept, and a history that comes back without it is the same history. Default `all`.',
+      ),
       ...backgroundTurn.shape,
     }),
     'A Messages request. Every other field of Anthropic’s API goes up as it came. The header `sluice-fallback-models` names models that may step in.',
@@ -146,7 +150,7 @@ const begun = {
   },
 } as const;
 
-const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 429, 503, 504, 529] } as const;
+const route = { needs: 'messages', headers: requestHeaders, errors: [404, 409, 423, 429, 503, 504, 529] } as const;
 
 export const messages: Resource = {
   tag: 'Messages',

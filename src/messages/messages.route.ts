@@ -10,7 +10,8 @@ import { openToBound } from '../auth/bound-routes.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
 import { quietError } from '../conversations/answers/hidden-answer.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
-import { conversationOf, proxyTurn } from '../conversations/turn-proxy.ts';
+import { conversationOf, proxyTurn, showNamed } from '../conversations/turn-proxy.ts';
+import { invalidRequest } from '../http/errors.ts';
 import { commonHeaders } from '../http/headers/request-id.ts';
 import { Hono } from '../http/hono.ts';
 import { withOneReading } from '../http/read-json.ts';
@@ -54,6 +55,10 @@ export interface MessagesOptions {
   isUnmetered?: boolean;
 }
 
+/** Without a conversation nobody would have the hidden blocks, which the API needs in the next request. */
+const SHOWN_IN_CONVERSATIONS =
+  'show: it needs a conversation, which keeps what is hidden. Send `conversation`, with an id of your own.';
+
 async function answerMessage(
   c: Context<AppEnv>,
   streamByDefault: boolean,
@@ -65,6 +70,7 @@ async function answerMessage(
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, { streamByDefault, log: () => logOutcome(c) });
   }
+  if (showNamed(c.req.raw.headers, sent.json) !== undefined) throw invalidRequest(SHOWN_IN_CONVERSATIONS);
   const { isUnmetered = false } = options;
   const message = await admittedMessage(c, await statelessMessage(c, sent), { upstream, streamByDefault, isUnmetered });
   return await relayedMessage(c, message, { upstream, isUnmetered });

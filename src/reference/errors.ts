@@ -52,6 +52,10 @@ export const ERRORS = {
   415: withExamples('The body is not sent as JSON.', {
     invalid_request_error: 'Send the body as JSON, with the header content-type: application/json.',
   }),
+  423: withExamples('The conversation waits for an approval; `location` says where. `x-should-retry: false`.', {
+    conflict_error:
+      'This conversation waits for a person. See at GET /conversations/trip/approvals what is to be approved, and decide.',
+  }),
   429: withExamples(
     'Limited, by the account or the upstream: `sluice-limited-by` says by whom, `retry-after` until when.',
     {

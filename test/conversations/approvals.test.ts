@@ -189,7 +189,8 @@ describe('a call that needs an approval', () => {
     expect(refused).toMatchObject({
       kind: 'error',
       error: {
-        status: 409,
+        type: 'conflict_error',
+        status: 423,
         headers: {
           'x-should-retry': 'false',
           'sluice-paused': 'approval',

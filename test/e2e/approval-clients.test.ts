@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAnthropic } from '@ai-sdk/anthropic';
-import { type ModelMessage, streamText } from 'ai';
+import { generateText, type ModelMessage, streamText } from 'ai';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createClient } from '../../src/client/index.ts';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
@@ -110,7 +110,7 @@ describe('a call that waits for a person', () => {
     // As a runner of tools does, which sends a paused answer back at once.
     const before = upstream.received.length;
     await expect(client.messages.create({ ...ask, messages: [question, answer] }, options)).rejects.toMatchObject({
-      status: 409,
+      status: 423,
     });
     expect(upstream.received.length).toBe(before);
 
@@ -125,6 +125,29 @@ describe('a call that waits for a person', () => {
       options,
     );
     expect(next.content).toMatchObject([{ type: 'text', text: 'Nothing more.' }]);
+  });
+
+  test('keeps the AI SDK out by its first request: it would send a 409 again, whatever the headers say', async () => {
+    const id = await prepared('ai_sdk_once');
+    await sluice()
+      .messages.stream({
+        ...{ conversation: id, model: MODEL, max_tokens: 100 },
+        messages: [{ role: 'user', content: QUESTION }],
+      })
+      .finalMessage();
+    const statuses: number[] = [];
+    const provider = createAnthropic({
+      ...{ baseURL: `${edge.url}/v1`, apiKey: 'any', headers: { 'sluice-conversation': id } },
+      fetch: async (...sent) => {
+        const response = await fetch(...sent);
+        statuses.push(response.status);
+        return response;
+      },
+    });
+    await expect(
+      generateText({ model: provider(MODEL) as never, maxOutputTokens: 100, prompt: 'And now?' }),
+    ).rejects.toMatchObject({ statusCode: 423, message: expect.stringContaining('waits for a person') });
+    expect(statuses).toEqual([423]);
   });
 
   test('pauses the AI SDK, which follows what was approved, and sends both answers back as one', async () => {

@@ -132,6 +132,12 @@ const ITERATIONS = [
   { type: 'message', ...USAGE },
 ];
 
+/** What is left of the answer where it is shown as text. */
+const TEXT_ALONE = [
+  { type: 'text', text: 'I look. ' },
+  { type: 'text', text: 'Yes, 21 degrees.' },
+];
+
 describe('one message for a run', () => {
   test.each(SDKS)('is what %s makes of it, and comes back as that', async (_, Anthropic) => {
     const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
@@ -206,6 +212,58 @@ describe('one message for a run', () => {
     expect(first.usage).toMatchObject({ inputTokens: 210, outputTokens: 40, totalTokens: 250 });
     const before = (await rows()).length;
     await ask([question, ...(first.messages as ModelMessage[]), { role: 'user', content: NEXT }]);
+    await expectOneMore(before);
+  });
+
+  test.each(SDKS)('is text alone to %s where it asks for that, whole or not', async (_, Anthropic) => {
+    const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
+    const options = { headers: { 'sluice-conversation': conversation, 'sluice-show': 'text' } };
+    const ask = { model: MODEL, max_tokens: 100 };
+    const question = { role: 'user' as const, content: QUESTION };
+    const first = await client.messages.stream({ ...ask, messages: [question] }, options).finalMessage();
+    expect(first.content).toEqual(TEXT_ALONE);
+    expect(first.usage).toMatchObject(SUM);
+    const before = (await rows()).length;
+    const messages = [
+      question,
+      { role: 'assistant' as const, content: first.content },
+      { role: 'user' as const, content: NEXT },
+    ];
+    const whole = await client.messages.create({ ...ask, messages }, options);
+    expect(whole.content).toEqual(TEXT_ALONE);
+    expect(whole.usage).toEqual({ ...SUM, iterations: ITERATIONS });
+    await expectOneMore(before);
+  });
+
+  test('is text alone to LangChain where it asks for that', async () => {
+    const model = new ChatAnthropic({
+      ...{ model: MODEL, apiKey: 'any', anthropicApiUrl: edge.url, maxTokens: 100, maxRetries: 0 },
+      clientOptions: { defaultHeaders: { 'sluice-conversation': conversation, 'sluice-show': 'text' } },
+    });
+    const question = new HumanMessage(QUESTION);
+    const first = await model.invoke([question]);
+    expect(first.content).toEqual(TEXT_ALONE);
+    const before = (await rows()).length;
+    await model.invoke([question, first, new HumanMessage(NEXT)]);
+    await expectOneMore(before);
+  });
+
+  test('is text alone to the AI SDK where it asks for that, and comes back as the same history', async () => {
+    const provider = createAnthropic({
+      ...{ baseURL: `${edge.url}/v1`, apiKey: 'any' },
+      headers: { 'sluice-conversation': conversation, 'sluice-show': 'text' },
+    });
+    const ask = async (messages: ModelMessage[]) => {
+      const result = streamText({ model: provider(MODEL) as never, maxOutputTokens: 100, messages });
+      const [content, response, usage] = await Promise.all([result.content, result.response, result.usage]);
+      return { content, messages: response.messages as ModelMessage[], usage };
+    };
+    const question: ModelMessage = { role: 'user', content: QUESTION };
+    const first = await ask([question]);
+    expect(first.content).toEqual(TEXT_ALONE);
+    expect(first.usage).toMatchObject({ inputTokens: 210, outputTokens: 40, totalTokens: 250 });
+    const before = (await rows()).length;
+    await ask([question, ...first.messages, { role: 'user', content: NEXT }]);
     await expectOneMore(before);
   });
 

@@ -140,6 +140,35 @@ test('the client type-checks without skipLibCheck, with the types of a browser a
       // @ts-expect-error: a name that the API does not have
       void usage.tokens;
       void [text, input];
+      const schema = { type: 'object' as const };
+      const http = { url: 'https://example.com' };
+      const served = { type: 'web_search_20250305' as const, name: 'web_search' as const, max_uses: 2 };
+      const beta = { type: 'mcp_toolset', mcp_server_name: 'books', configs: { find: { defer_loading: true } } };
+      const ask = { model: 'claude-haiku-5-5', max_tokens: 5 };
+      const known = { role: 'user' as const, content: [{ type: 'compaction', content: 'What was said.' }] };
+      const tools = [
+        served,
+        beta,
+        { name: 'mail', input_schema: schema, run: http },
+        { name: 'clerk', run: { agent: 'clerk' } },
+        { name: 'clock', run: 'worker' as const },
+      ];
+      const more = { mcp_servers: [{ type: 'url', name: 'books', url: 'https://example.com' }], inference_geo: 'eu' };
+      client.messages.stream({ ...ask, ...more, messages: [known], tools });
+      await client.messages.begin({ ...ask, ...more, conversation: 'c', messages: [known], tools });
+      await client.countTokens({ ...ask, ...more, messages: [known], tools });
+      client.messages.run({
+        ...ask,
+        ...more,
+        messages: [known],
+        tools: [...tools, served, { name: 'sum', input_schema: schema, run: (given, call) => [String(given), call.id].join() }],
+      });
+      // @ts-expect-error: what is at an address says what it is given
+      client.messages.stream({ ...ask, messages: [], tools: [{ name: 'mail', run: http }] });
+      // @ts-expect-error: a member that is known has its type
+      client.messages.stream({ ...ask, messages: [], conversation: 1 });
+      // @ts-expect-error: messages are not left out
+      client.messages.stream(ask);
     } catch (thrown) {
       if (!(thrown instanceof SluiceError)) throw thrown;
     }
@@ -179,11 +208,10 @@ test('the guide’s Worker, the example and a test type-check without skipLibChe
     'guide/session.ts',
     'export const sessionOf = async (request: Request) => (request.headers.has("cookie") ? { user: "u" } : undefined);',
   );
-  await typeCheck(['guide/index.ts'], {
-    lib: ['es2024'],
-    types: ['@cloudflare/workers-types'],
-    allowImportingTsExtensions: true,
-  });
+  const [told = ''] = blocksOf(await readGuide('toolkit'), 'json').filter((block) => block.includes('compilerOptions'));
+  const { compilerOptions } = JSON.parse(told) as { compilerOptions: Record<string, unknown> };
+  await typeCheck(['guide/index.ts'], compilerOptions);
+  await typeCheck(['guide/index.ts'], { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler' });
   await typeCheck(['own.test-d.ts', 'example/index.ts'], {
     lib: ['es2024'],
     types: ['@cloudflare/workers-types'],
@@ -332,7 +360,7 @@ test('the simulator is a fetch in plain Node, for the official SDK, and the same
       tools: [{ name: 'get_weather', input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] } }] };
     const whole = await client.messages.create(ask);
     const streamed = await client.messages.stream(ask).finalMessage();
-    const { input_tokens } = await client.messages.countTokens({ model: ask.model, messages: ask.messages });
+    const { input_tokens } = await client.countTokens({ model: ask.model, messages: ask.messages });
     const models = await client.models.list();
     const fault = await client.messages.create(ask, { headers: { 'sluice-simulate': 'status=529' } }).catch(({ status }) => status);
     const raw = await fetch(new Request('https://any.example/v1/models', { headers: { 'x-api-key': 'any', 'anthropic-version': '2023-06-01' } }));

@@ -110,7 +110,7 @@ export async function answerRepeated(
   return bufferedAnswer(restoreEnded(transcript, stored), headers);
 }
 
-/** @throws ApiError 409 while a turn runs or waits for approval, and while the conversation is copied or deleted */
+/** @throws ApiError 409 while a turn runs, and while the conversation is copied or deleted; 423 while it waits for approval */
 export function refuseBusy(transcript: Transcript, running: Runner | undefined, isInTransit: boolean): void {
   if (running) throw conflict(transcript.profile?.id ?? '', running.turn.row.id);
   if (isInTransit) throw inTransit();

@@ -122,7 +122,10 @@ export function cancelWaiting(transcript: Transcript, id: string, now: number): 
   });
 }
 
-/** @returns the 409 for a conversation that waits for approval; undefined for any other */
+/**
+ * @returns the refusal of a turn while its conversation waits for approval; undefined while it waits for none. It is 423, not 409:
+ *   some clients retry every 409 by its status alone
+ */
 export function awaitsApproval(transcript: Transcript): ApiError | undefined {
   const [first] = transcript.profile ? transcript.approvals.open() : [];
   if (!first) return undefined;
@@ -131,5 +134,5 @@ export function awaitsApproval(transcript: Transcript): ApiError | undefined {
   const location = `/conversations/${id}/approvals`;
   const message = `This conversation waits for a person. See at GET ${location} what is to be approved, and decide.`;
   const headers = { ...DO_NOT_RETRY, 'sluice-paused': 'approval', 'sluice-turn': turn, location };
-  return new ApiError('conflict_error', message, { headers });
+  return new ApiError('conflict_error', message, { status: 423, headers });
 }

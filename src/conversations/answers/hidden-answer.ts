@@ -1,10 +1,14 @@
-/** Answers a bound token that does not see its tools: each event and message is the same but for its hidden blocks. */
+/**
+ * Answers who does not see all of an answer. To a bound token that does not see its tools each event and message is the same but
+ * for what its hidden blocks say. Where an answer is shown as text, blocks that some clients cannot read are left out.
+ */
 
 import type { TurnAnswer } from '../../durable/contracts/conversation.ts';
 import { encoder } from '../../http/bytes.ts';
 import { isObject, type Json, parseObject } from '../../json/object.ts';
 import { FrameReader } from '../../sse/frames.ts';
-import { hiddenBlock, isHiddenBlock } from '../history/hidden-blocks.ts';
+import { hiddenBlock, isHiddenBlock, isReadable, readableBlocks } from '../history/hidden-blocks.ts';
+import { TEXT_TURN } from '../storage/rows.ts';
 import type { TurnLog } from '../turn/event-log.ts';
 
 /** A comment, and the events that have no part of a block. */
@@ -12,10 +16,34 @@ const PASSED = /^(:|message_|content_block_stop|ping)/;
 /** What is told of an error in an answer: the upstream may quote what it was sent. */
 const QUIET = 'This answer was not given, or not to its end. Ask again.';
 
-/** Hides tools in the events of one turn, however its bytes are split. */
+/** What a listener sees of an answer. */
+export interface Visibility {
+  /** Whether it does not see what tools were given and gave back. */
+  hides: boolean;
+  /** Whether it sees only the blocks that every client reads. */
+  isText: boolean;
+}
+
+/** @returns what a listener sees of a turn. @param show how it wants to see it; undefined for as the turn was begun */
+export function visibilityOf(turn: string, hides: boolean, show?: string): Visibility {
+  return { hides, isText: show === undefined ? turn.startsWith(TEXT_TURN) : show === 'text' };
+}
+
+/** Hides blocks in the events of one turn, however its bytes are split. */
 class HidingReader extends FrameReader {
+  readonly #hides: boolean;
+  readonly #isText: boolean;
   /** The numbers of hidden blocks. */
   readonly #hidden = new Set<unknown>();
+  /** The numbers of all blocks as they are shown as text, by their own numbers; undefined for a block that is left out. */
+  readonly #numbers = new Map<unknown, number | undefined>();
+  #next = 0;
+
+  constructor({ hides, isText }: Visibility) {
+    super();
+    this.#hides = hides;
+    this.#isText = isText;
+  }
 
   /** @returns the events that these bytes end, as they are shown. */
   read(bytes: Uint8Array): string {
@@ -48,50 +76,75 @@ class HidingReader extends FrameReader {
     const at = event.indexOf('data: ') + 6;
     const data = parseObject(event.slice(at)) ?? { type: event };
     const { type, index, delta, content_block: block, message = delta } = data;
-    if (type === 'error') return `${event.slice(0, at)}${quietError(data)}\n\n`;
+    const told = (json: string) => `${event.slice(0, at)}${json}\n\n`;
+    if (this.#isText && index !== undefined) {
+      const number = this.#numberOf(index, block);
+      if (number === undefined || (isObject(delta) && !isReadable(delta))) return '';
+      data.index = number;
+      if (number !== index) event = told(JSON.stringify(data));
+    }
+    if (!this.#hides) return PASSED.test(String(type)) || type === 'error' || index !== undefined ? event : '';
+    if (type === 'error') return told(quietError(data));
     if (isObject(message) && message.container) {
       // It names the agent's skills.
       message.container = null;
-      return `${event.slice(0, at)}${JSON.stringify(data)}\n\n`;
+      return told(JSON.stringify(data));
     }
     if (PASSED.test(String(type))) return event;
     if (!isObject(block)) {
       return isObject(delta) && delta.type !== 'citations_delta' && !this.#hidden.has(index) ? event : '';
     }
     if (isHiddenBlock(block)) this.#hidden.add(index);
-    return `${event.slice(0, at)}${JSON.stringify({ ...data, content_block: hiddenBlock(block) })}\n\n`;
+    return told(JSON.stringify({ ...data, content_block: hiddenBlock(block) }));
+  }
+
+  /** @returns the number of a block as it is shown as text. A block that began before has its number already. */
+  #numberOf(index: unknown, block: unknown): number | undefined {
+    if (isObject(block) && !this.#numbers.has(index)) {
+      this.#numbers.set(index, isReadable(block) ? this.#next : undefined);
+      if (isReadable(block)) this.#next += 1;
+    }
+    return this.#numbers.get(index);
   }
 }
 
-/** Follows a turn as `TurnLog.follow` does. @param hides whether tools are hidden */
+/** Follows a turn as `TurnLog.follow` does. @param seen what the listener sees of it */
 export function followed(
   log: Pick<TurnLog, 'follow' | 'text'>,
   after: number,
-  hides: boolean,
+  seen: Visibility,
 ): ReadableStream<Uint8Array> {
   const body = log.follow(after);
-  if (!hides) return body;
-  const reader = new HidingReader();
+  if (!seen.hides && !seen.isText) return body;
+  const reader = new HidingReader(seen);
   // Whether a block is hidden is said where it begins, which this listener may have seen already.
   reader.readText(log.text);
   return reader.through(body);
 }
 
-/** @returns an answer in which tools are hidden. */
-export function hiddenAnswer(answer: TurnAnswer): TurnAnswer {
-  const reader = new HidingReader();
+/** @returns an answer of which only that is shown which its caller sees. @param hides as in `Visibility` */
+export function hiddenAnswer(answer: TurnAnswer, hides: boolean): TurnAnswer {
+  if (answer.kind === 'error') {
+    return hides && answer.isEnd ? { ...answer, error: { ...answer.error, message: QUIET } } : answer;
+  }
+  const seen = visibilityOf(answer.turn, hides);
+  if (!hides && !seen.isText) return answer;
+  const reader = new HidingReader(seen);
   if (answer.kind === 'ended') return { ...answer, events: reader.readText(answer.events) };
   if (answer.kind === 'stream') {
     const first = reader.readText(answer.first ?? '');
     return { ...answer, first, body: reader.through(answer.body) };
   }
-  if (answer.kind === 'error') return answer.isEnd ? { ...answer, error: { ...answer.error, message: QUIET } } : answer;
   const message = parseObject(answer.body);
-  if (message?.type === 'error') return { ...answer, body: quietError(message) };
+  if (hides && message?.type === 'error') return { ...answer, body: quietError(message) };
   // Nobody has asked for an answer.
   if (!message || !Array.isArray(message.content)) return answer;
-  const container = message.container && null;
-  return { ...answer, body: JSON.stringify({ ...message, container, content: message.content.map(hiddenBlock) }) };
+  if (seen.isText) message.content = readableBlocks(message.content);
+  if (hides) {
+    message.container &&= null;
+    message.content = (message.content as Json[]).map(hiddenBlock);
+  }
+  return { ...answer, body: JSON.stringify(message) };
 }
 
 /** @returns an error of the API's form by its type alone, as JSON text. */

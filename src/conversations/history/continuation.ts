@@ -113,29 +113,53 @@ export interface StoredMessage extends SentMessage {
 }
 
 /**
- * Counts the messages that resend the history: many clients send all of it with each request.
+ * Finds what is new behind the messages that resend the history: many clients send all of it with each request.
  *
  * Answers that follow each other may come as one, because some clients join them. (A run that has waited for approval has
  * such answers.) User messages must be equal. In answers only the text and the tool calls are compared, since clients drop
- * thinking and reorder what they do not show. A string equals one text block; cache breakpoints and nulls are ignored.
+ * thinking and reorder what they do not show. An answer without either may be missing, and the questions around it may come
+ * as one. A string equals one text block; cache breakpoints and nulls are ignored.
  *
- * @returns how many of the messages are in the history already; 0 if they do not begin with the whole history
+ * @returns the new messages, of the first perhaps only the last blocks; undefined if they do not begin with the whole history
  */
-export function countResent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
+export function newBehind(
+  history: Iterable<StoredMessage>,
+  messages: readonly SentMessage[],
+): readonly SentMessage[] | undefined {
   let at = 0;
+  /** How many blocks of the message there are known. */
+  let within = 0;
   for (const stored of withAnswersTogether(history)) {
     const first = messages[at];
-    const isAnswer = stored[0]?.role === 'assistant';
+    const [one] = stored;
+    const isAnswer = one?.role === 'assistant';
     const isPartial = stored.some((one) => one.isPartial);
-    if (isAnswer && isPartial && first?.role !== 'assistant') continue;
-    if (!first || first.role !== stored[0]?.role) return 0;
-    let end = at + 1;
-    while (isAnswer && messages[end]?.role === 'assistant') end += 1;
-    if (isSame(stored, messages.slice(at, end))) at = end;
+    if (isAnswer && first?.role !== 'assistant' && (isPartial || isSilent(stored))) continue;
+    if (!first || first.role !== one?.role) return undefined;
+    if (isAnswer) {
+      let end = at + 1;
+      while (messages[end]?.role === 'assistant') end += 1;
+      if (!isSame(stored, messages.slice(at, end))) return undefined;
+      at = end;
+      continue;
+    }
+    const [known, blocks] = [blocksOf(one.content), blocksOf(first.content)];
+    const until = within + known.length;
+    if ((known.length > 0 || blocks.length === 0) && canonical(known) === canonical(blocks.slice(within, until))) {
+      within = until < blocks.length ? until : 0;
+      if (within === 0) at += 1;
+    }
     // Some clients forget a question whose answer was interrupted.
-    else if (first.role !== 'user' || !isPartial) return 0;
+    else if (first.role !== 'user' || !isPartial) return undefined;
   }
-  return at;
+  const [first, ...others] = messages.slice(at);
+  if (within === 0 || !first) return at === 0 ? undefined : messages.slice(at);
+  return [{ ...first, content: blocksOf(first.content).slice(within) }, ...others];
+}
+
+/** @returns how many of the messages are in the history already; 0 if they do not begin with the whole history */
+export function countResent(history: Iterable<StoredMessage>, messages: readonly SentMessage[]): number {
+  return messages.length - (newBehind(history, messages) ?? messages).length;
 }
 
 /** Yields each message as a list of one, and answers in a row as one list. */
@@ -151,8 +175,12 @@ function* withAnswersTogether(history: Iterable<StoredMessage>): Generator<Store
   if (together.length > 0) yield together;
 }
 
+/** @returns whether answers have nothing that every client keeps. */
+function isSilent(answers: readonly StoredMessage[]): boolean {
+  return textOfAnswers(answers) === '' && callsIn(answers) === '';
+}
+
 function isSame(stored: readonly StoredMessage[], messages: readonly SentMessage[]): boolean {
-  if (stored[0]?.role !== 'assistant') return canonical(stored[0]?.content) === canonical(messages[0]?.content);
   const [before, now] = [textOfAnswers(stored), textOfAnswers(messages)];
   if (stored.some(({ isPartial }) => isPartial) && (before.startsWith(now) || now.startsWith(before))) return true;
   return before === now && callsIn(stored) === callsIn(messages);
@@ -179,22 +207,22 @@ function shownText(content: unknown): string {
 /** @throws ApiError 400 for a content that nests so deep that it cannot be compared */
 function canonical(content: unknown): string {
   try {
-    return JSON.stringify(blocksOf(content ?? ''), (_, value: unknown) => (isObject(value) ? plain(value) : value));
+    return JSON.stringify(content, (_, value: unknown) => (isObject(value) ? plain(value) : value));
   } catch (thrown) {
     if (!(thrown instanceof RangeError)) throw thrown;
     throw invalidRequest('messages: Input nests too deep.');
   }
 }
 
-function blocksOf(content: unknown): unknown {
-  if (typeof content !== 'string') return content;
-  return content === '' ? [] : [{ type: 'text', text: content }];
+function blocksOf(content: unknown): unknown[] {
+  if (Array.isArray(content)) return content;
+  return (content ?? '') === '' ? [] : [{ type: 'text', text: content }];
 }
 
 /** @returns the members sorted by name, without cache breakpoints and nulls. */
 function plain(value: Json): Json {
   const names = Object.keys(value).filter((name) => name !== 'cache_control' && value[name] !== null);
   const sorted: Json = Object.fromEntries(names.sort().map((name) => [name, value[name]]));
-  if (value.type === 'tool_result') sorted.content = blocksOf(value.content ?? '');
+  if (value.type === 'tool_result') sorted.content = blocksOf(value.content);
   return sorted;
 }

@@ -6,6 +6,7 @@ const OUTSIDE_THE_PROMPT: ReadonlySet<string> = new Set([
   'conversation',
   'agent',
   'on_pending_tools',
+  'show',
   'stream',
   'max_tokens',
   'metadata',

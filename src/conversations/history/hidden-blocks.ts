@@ -1,6 +1,9 @@
-/** Hides what the edge's tools were given and what they gave back: most bound tokens only see that a tool was called. */
+/**
+ * Hides blocks of an answer, or what is in them. Most bound tokens only see that a tool was called. A client that was made before
+ * the API had such blocks sees none of them.
+ */
 
-import { type Json, parseObject } from '../../json/object.ts';
+import { isObject, type Json, parseObject } from '../../json/object.ts';
 
 /** What the model wrote for whoever asks. A `tool_use` is a call that the page itself answers. */
 const OF_MODEL = /^(text|(redacted_)?thinking|tool_use|fallback)$/;
@@ -27,4 +30,26 @@ export function hiddenBlock(block: Json): Json | undefined {
     return name === 'input' ? {} : value === true ? false : value;
   });
   return parseObject(text);
+}
+
+/** What clients have always read. */
+const READ_BY_ALL = /^((redacted_)?thinking|text|tool_use|(text|thinking|signature|input_json)_delta)$/;
+const CITATIONS_READ_BY_ALL = /^(page|char|web_search_result)_location$/;
+
+/** @returns whether every client reads a block, or a delta, of this type. To others one alone may break the whole answer */
+export function isReadable({ type, citation }: Json): boolean {
+  return type === 'citations_delta' ? isReadableCitation(citation) : READ_BY_ALL.test(String(type));
+}
+
+/** @returns the blocks that every client reads, with the citations that every client reads. */
+export function readableBlocks(content: readonly Json[]): Json[] {
+  return content
+    .filter(isReadable)
+    .map(({ citations, ...block }) =>
+      Array.isArray(citations) ? { ...block, citations: citations.filter(isReadableCitation) } : block,
+    );
+}
+
+function isReadableCitation(citation: unknown): boolean {
+  return isObject(citation) && CITATIONS_READ_BY_ALL.test(String(citation.type)) && citation.title !== null;
 }

@@ -1,13 +1,21 @@
 /** Finds which messages of a request are new, and what they continue. */
 
 import { invalidRequest } from '../../http/errors.ts';
+import { edit, itemTexts, memberTexts } from '../../json/edit.ts';
 import { isObject } from '../../json/object.ts';
 import type { MessageText } from '../storage/history-cache.ts';
 import type { TurnRow } from '../storage/rows.ts';
 import type { Transcript } from '../storage/transcript.ts';
 import { latestTurn } from '../storage/turn-queries.ts';
 import { withCancelled } from './cancelled-calls.ts';
-import { addToState, countResent, emptyHistoryState, type HistoryState, type SentMessage } from './continuation.ts';
+import {
+  addToState,
+  countResent,
+  emptyHistoryState,
+  type HistoryState,
+  newBehind,
+  type SentMessage,
+} from './continuation.ts';
 import { NOTHING_PENDING, type PendingResults, withResults } from './edge-tools.ts';
 import { messageOf, shownMessages } from './shown-messages.ts';
 
@@ -32,11 +40,10 @@ export function newMessages(
   last: TurnRow | undefined,
   tail: readonly MessageText[],
 ): Continued {
-  const known = (sent: boolean) => countResent(shownMessages(transcript, sent), incoming);
-  const fresh = incoming.slice(incoming.length < 2 ? 0 : known(false) || known(true));
+  const fresh = freshOf(incoming, transcript);
   const { at, answers } = stateAfter(tail);
   const pending = pendingAfter(transcript, last, at);
-  const continued = { fresh, news: texts.slice(incoming.length - fresh.length), at, pending };
+  const continued = { fresh, news: textsOf(fresh, incoming, texts), at, pending };
   // An empty turn does not count: it has not continued a paused answer.
   const answer = last?.status === 'empty' ? latestTurn(transcript, ANSWERED) : last;
   const paused = answer?.outcome?.stop_reason === 'pause_turn' && at.role === 'assistant';
@@ -60,6 +67,27 @@ export function newMessages(
     );
   }
   return continued;
+}
+
+/** @returns the messages that are not in the history yet. */
+function freshOf(incoming: readonly SentMessage[], transcript: Transcript): readonly SentMessage[] {
+  // One message resends nothing, unless it is two questions that a client has joined.
+  const isOne = incoming.length < 2;
+  if (isOne && !(Array.isArray(incoming[0]?.content) && incoming[0].content.length > 1)) return incoming;
+  const behind = (sent: boolean) => newBehind(shownMessages(transcript, sent), incoming);
+  const fresh = behind(false) ?? behind(true) ?? incoming;
+  return isOne && fresh.length === 0 ? incoming : fresh;
+}
+
+/** @returns the texts of the new messages. Of a message whose first blocks are known, it has the others as they came. */
+function textsOf(fresh: readonly SentMessage[], incoming: readonly SentMessage[], texts: readonly string[]): string[] {
+  const news = texts.slice(incoming.length - fresh.length);
+  const [first] = fresh;
+  const { length } = Array.isArray(first?.content) ? first.content : [];
+  const [text = ''] = news;
+  if (!first || first === incoming.at(-fresh.length)) return news;
+  const blocks = itemTexts(memberTexts(text).get('content') ?? '[]');
+  return [edit(text, { content: `[${blocks.slice(-length).join(',')}]` }), ...news.slice(1)];
 }
 
 /** @returns the results of the edge's calls for the last answer that are not in a message yet. */

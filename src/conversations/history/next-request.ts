@@ -251,6 +251,7 @@ function changesFor(
     prefix: undefined,
     agent: undefined,
     on_pending_tools: undefined,
+    show: undefined,
     background: undefined,
     retry: undefined,
     deliver_url: undefined,

@@ -22,7 +22,7 @@ export interface ConversationObject extends Rpc.DurableObjectBranded {
   prompt(request: PromptRequest): Promise<CountedPrompt | undefined>;
   wake(): void;
   checkCredential(): Promise<void>;
-  resume(after: string | undefined, by?: BoundCaller): Resumed;
+  resume(after: string | undefined, by?: BoundCaller, show?: string): Resumed;
   stop(only?: StopQuery, by?: BoundCaller): Promise<Result<CrossingText>>;
   read(): Result<CrossingText>;
   turnReport(id: string): Result<CrossingText>;
@@ -122,6 +122,8 @@ export interface TurnRequest {
   retry?: boolean | undefined;
   /** The address for this event, and for approvals that wait; absent for that of the setting TURN_DELIVER_URL. */
   deliverUrl?: string | undefined;
+  /** How much of its answer is shown. */
+  show?: string | undefined;
   prefix?: string | undefined;
   agent?: string | undefined;
   /**

@@ -1,90 +1,64 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
+import { useCallback, useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
+import { agent as chatAgent } from '../chat/session/options.ts';
 import { useAction } from '../edge/async-action.ts';
-import { nameOf } from '../edge/models.ts';
-import { Facts } from '../ui/facts.tsx';
+import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatStamp, usdColumn } from '../ui/format.ts';
+import { go } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
-import { agentRequests, nameIn, readAgent, spent, waitsSince } from './list.ts';
+import { agentDrafts } from './agent-draft.ts';
+import { AgentFacts } from './agent-facts.tsx';
+import { Compare } from './compare.tsx';
+import { agentRequests, nameIn, readAgent, removeAgent, shortVersion, spent, waitsSince } from './list.ts';
 
-/** A version's name is long: these many characters tell it from the others. */
-const VERSION_CHARACTERS = 8;
 const MOST_RUNS = 20;
-/** What happens to a conversation's history above its limit. */
-const LONG_HISTORIES = {
-  error: 'refused',
-  truncate: 'sent without their oldest turns',
-  summarize: 'summarized',
-} as const;
 
 /** Shows an agent: what it is made of, its versions with what each has cost, and its last runs. */
 export function AgentView({ name }: { name: string }) {
   const { fault, run } = useAction();
   const read = useSignal<Awaited<ReturnType<typeof readAgent>> | undefined>(undefined);
-  useEffect(() => {
-    void run(async () => {
-      read.value = await readAgent(name);
-    });
-  }, [name, run, read]);
+  const load = useCallback(
+    () =>
+      run(async () => {
+        read.value = await readAgent(name);
+      }),
+    [name, run, read],
+  );
+  useEffect(() => void load(), [load]);
+  const versions = read.value?.versions ?? [];
   return (
     <>
-      <header class="page-head">
+      <header class="apart page-head">
         <h1>{name}</h1>
         <a href="#/agents">All agents</a>
       </header>
+      <Actions name={name} />
       {fault.value && <Fault text={fault.value} />}
-      {read.value && <Parts {...read.value} />}
-      {read.value && <Versions versions={read.value.versions} />}
-      <LastRuns name={name} />
+      {read.value && <AgentFacts content={read.value.content} />}
+      {read.value && <Versions versions={versions} />}
+      {read.value && <LastRuns name={name} />}
+      {versions.length > 1 && <Compare versions={versions} onChanged={load} />}
     </>
   );
 }
 
-function Parts({ content }: Pick<Awaited<ReturnType<typeof readAgent>>, 'content'>) {
-  const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
-  const { history } = content;
-  const names = tools.map((tool) => String(tool.name ?? tool.type));
-  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limit} ${most}`);
+function Actions({ name }: { name: string }) {
+  const tryIt = () => {
+    chatAgent.value = name;
+    go('chat');
+  };
   return (
-    <Facts
-      class="headers details"
-      facts={[
-        ...(description === undefined ? [] : ([['Description', description]] as const)),
-        ['Model', nameOf(model)],
-        ['Tools', names.length === 0 ? 'none' : names.join(', ')],
-        ...given('MCP servers', mcp_servers.map(serverOf)),
-        ...given(
-          'Skills',
-          container?.skills.map(({ skill_id }) => String(skill_id)),
-        ),
-        ...given('Fallbacks of the API', fallbacks === 'default' ? [fallbacks] : fallbacks?.map((one) => one.model)),
-        ...given('Betas', betas),
-        ...given(
-          'Long histories',
-          history && [`${LONG_HISTORIES[history.strategy]} above ${formatCount(history.max_tokens)} tokens`],
-        ),
-        ['Run limits', bounds.length === 0 ? 'none of its own' : bounds.join(', ')],
-        ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
-      ]}
-    />
+    <p class="row">
+      <SmallButton kind="first" name="Try" onClick={tryIt} />
+      <SmallButton
+        name={agentDrafts.value[name] ? 'Go on editing' : 'Edit'}
+        onClick={() => go('agents', [name, 'edit'])}
+      />
+      <SmallButton name="Delete" onClick={() => removeAgent(name)} />
+    </p>
   );
-}
-
-/** @returns the fact, where there is one */
-function given(name: string, values: readonly string[] = []): (readonly [string, string])[] {
-  return values.length === 0 ? [] : [[name, values.join(', ')]];
-}
-
-function serverOf({
-  name,
-  authorization_token: token,
-}: {
-  name: string;
-  authorization_token?: { secret: string } | undefined;
-}) {
-  return token ? `${name} (secret ${token.secret})` : name;
 }
 
 function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'versions'>) {
@@ -100,8 +74,7 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
         {rows.map(({ version, current, created_at, bytes, spent: { requests, usd: cost } }) => (
           <tr key={version}>
             <th scope="row" title={version}>
-              <code>{version.slice(nameIn(version).length + 1).slice(0, VERSION_CHARACTERS)}</code>{' '}
-              {current && <span class="tag">current</span>}
+              <code>{shortVersion(version)}</code> {current && <span class="tag">current</span>}
             </th>
             <td>{formatStamp(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>

@@ -1,22 +1,38 @@
 import { useEffect } from 'preact/hooks';
 import { agents } from '../edge/agents.ts';
+import { model } from '../edge/models.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
+import { UndoNote } from '../edge/undo-note.tsx';
+import { Empty } from '../ui/empty.tsx';
+import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatStamp, usdColumn } from '../ui/format.ts';
-import { agentName } from '../ui/route.ts';
+import { agentName, editsAgent, go, NEW_AGENT } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
+import { agentDrafts, draftExample } from './agent-draft.ts';
 import { AgentView } from './agent-view.tsx';
-import { agentRequests, agentsFault, isWaiting, keepAgents, nameIn, spentBy } from './list.ts';
+import { EditAgent, NewAgent } from './edit-agent.tsx';
+import { exampleTools } from './example-tools.ts';
+import { agentRequests, agentsFault, isWaiting, keepAgents, nameIn, removedAgents, spentBy } from './list.ts';
+
+const EXAMPLE_AGENT = 'porter';
 
 /** Lists the stored agents, or shows the one that the URL names. */
 export function Agents() {
   useEffect(keepAgents, []);
-  const name = agentName.value;
   return (
     <div class="page">
       {agentsFault.value && <RetryFault text={agentsFault.value} />}
-      {name === undefined ? <AgentList /> : <AgentView key={name} name={name} />}
+      {removedAgents.fault.value && <Fault text={removedAgents.fault.value} />}
+      <NamedAgent />
     </div>
   );
+}
+
+function NamedAgent() {
+  const name = agentName.value;
+  if (name === undefined) return <AgentList />;
+  if (name === NEW_AGENT) return <NewAgent />;
+  return editsAgent.value ? <EditAgent key={name} name={name} /> : <AgentView key={name} name={name} />;
 }
 
 function AgentList() {
@@ -25,17 +41,22 @@ function AgentList() {
   return (
     <>
       <header class="stack">
-        <h1>Agents</h1>
+        <div class="apart page-head">
+          <h1>Agents</h1>
+          <a class="button small" href={`#/agents/${NEW_AGENT}`}>
+            {agentDrafts.value[NEW_AGENT] ? 'Go on with the new agent' : 'New agent'}
+          </a>
+        </div>
         <p class="lead-more">
           A model with its instructions, tools and limits, stored by version. A request picks one by its member{' '}
           <code>agent</code>.
         </p>
       </header>
       {rows?.length === 0 && (
-        <p class="quiet">
-          No agents yet. Store one with <code>PUT /agents/:name</code>: <a href="/docs">the reference</a> has an
-          example.
-        </p>
+        <Empty example="Fill in an example" onTry={fillExample}>
+          No agents yet. An agent answers in its own way, may use only its own tools, and never exceeds its limits,
+          whoever asks it.
+        </Empty>
       )}
       {rows !== undefined && rows.length > 0 && (
         <Table
@@ -52,11 +73,19 @@ function AgentList() {
           {rows.map(({ name, description, owner, updated_at }) => {
             const { requests, usd: cost } = spentBy(name);
             const last = agentRequests.value.find(({ agent }) => agent !== null && nameIn(agent) === name);
+            const isRemoved = removedAgents.waiting.value.has(name);
             return (
-              <tr key={`${owner} ${name}`}>
+              <tr key={`${owner} ${name}`} data-removed={isRemoved || undefined}>
                 <th scope="row" class="text">
-                  <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
+                  {isRemoved ? (
+                    <>
+                      {name} <UndoNote removals={removedAgents} of={name} title={name} />
+                    </>
+                  ) : (
+                    <a href={`#/agents/${encodeURIComponent(name)}`}>{name}</a>
+                  )}
                   {isWaiting(name) && <span class="tag waits">waiting for approval</span>}
+                  {agentDrafts.value[name] && <span class="tag waits">changed, not stored</span>}
                 </th>
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
@@ -70,4 +99,12 @@ function AgentList() {
       )}
     </>
   );
+}
+
+/** Fills the form of a new agent with an example. What stands there already is kept. */
+function fillExample(): void {
+  if (model.value && !agentDrafts.value[NEW_AGENT]) {
+    draftExample(EXAMPLE_AGENT, model.value.id, exampleTools(EXAMPLE_AGENT));
+  }
+  go('agents', NEW_AGENT);
 }

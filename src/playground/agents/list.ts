@@ -6,6 +6,8 @@ import type { VersionRow } from '../../versions/versions-answers.schema.ts';
 import { refreshAgents } from '../edge/agents.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
+import { Removals } from '../edge/removals.ts';
+import { go } from '../ui/route.ts';
 
 /** What was spent by an agent, or by one version of it. */
 export interface AgentSpend {
@@ -23,6 +25,8 @@ export const agentsFault = signal<string | undefined>(undefined);
 
 const AGENTS_EVERY_MS = 5_000;
 const MOST_VERSIONS = 1_000;
+/** A version's name is long: these many characters tell it from the others. */
+const VERSION_CHARACTERS = 8;
 /** Of the last requests, those of agents are shown. */
 const REQUESTS_READ = 200;
 
@@ -64,12 +68,52 @@ export function nameIn(version: string): string {
 
 /** Reads an agent as it is stored now, and its versions, newest first. */
 export async function readAgent(name: string): Promise<{ content: AgentContent; versions: VersionRow[] }> {
-  const path = `/agents/${encodeURIComponent(name)}`;
   const [content, versions] = await Promise.all([
-    readJson<AgentContent>(path),
-    readJson<Page<VersionRow>>(`${path}/versions`, { query: { limit: MOST_VERSIONS } }),
+    readVersion(name),
+    readJson<Page<VersionRow>>(`${agentPath(name)}/versions`, { query: { limit: MOST_VERSIONS } }),
   ]);
   return { content, versions: versions.data };
+}
+
+/** Reads one version. @param version `name@version`, or a name, for the current one */
+export async function readVersion(version: string): Promise<AgentContent> {
+  return await readJson<AgentContent>(agentPath(version));
+}
+
+/** Stores a version, which is the current one from now on; the others are kept. @throws SluiceError in the words of the edge */
+export async function storeAgent(name: string, fields: object): Promise<AgentContent> {
+  const stored = await readJson<AgentContent>(agentPath(name), { method: 'PUT', body: fields });
+  await refreshAgents();
+  return stored;
+}
+
+export const removedAgents = new Removals();
+
+/** Deletes an agent that is open. Until that can no longer be undone it stays in the list. */
+export function removeAgent(name: string): void {
+  const openAt = location.hash;
+  removedAgents.remove(name, {
+    openAt,
+    finish: async () => {
+      await edge().fetch(agentPath(name), { method: 'DELETE', keepalive: true });
+      await refreshAgents();
+    },
+  });
+  go('agents');
+}
+
+/** Makes an older version the current one. */
+export async function goBackTo(version: string): Promise<void> {
+  await storeAgent(nameIn(version), { version });
+}
+
+/** @returns as much of a version `name@version` as tells it from the others */
+export function shortVersion(version: string): string {
+  return version.slice(nameIn(version).length + 1).slice(0, VERSION_CHARACTERS);
+}
+
+function agentPath(name: string): string {
+  return `/agents/${encodeURIComponent(name)}`;
 }
 
 /** @returns whether a request's conversation waits for approval since that request: it is the last one there */

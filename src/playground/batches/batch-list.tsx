@@ -2,23 +2,29 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { Batch } from '../../client/index.ts';
 import { edge } from '../edge/client.ts';
+import { UndoNote } from '../edge/undo-note.tsx';
 import { SmallButton } from '../ui/button.tsx';
+import { Empty } from '../ui/empty.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
-import { batches, change, hasOlder, keepBatches, listFault, showMore } from './list.ts';
+import { chooseSample } from './draft.ts';
+import { batches, change, hasOlder, keepBatches, listFault, removeBatch, removedBatches, showMore } from './list.ts';
 import { batchStateOf, totalOf } from './progress.ts';
 
 /** Lists the batches of the account, newest first. */
 export function BatchList() {
   useEffect(keepBatches, []);
   const rows = batches.value;
+  const complaint = listFault.value ?? removedBatches.fault.value;
   return (
     <section class="stack" aria-labelledby="batch-list" aria-busy={rows === undefined}>
       <h2 id="batch-list">Your batches</h2>
-      {listFault.value && <Fault text={listFault.value} />}
+      {complaint && <Fault text={complaint} />}
       {rows !== undefined && rows.length === 0 && (
-        <p class="quiet">No batches yet. Those you send stay here until you delete them.</p>
+        <Empty example="Fill in twelve tickets" onTry={chooseSample}>
+          No batches yet. Those you send stay here until you delete them.
+        </Empty>
       )}
       {rows !== undefined && rows.length > 0 && (
         <Table columns={['Created', 'Batch', 'Requests', 'State']} action="Cancel or delete">
@@ -40,7 +46,7 @@ function BatchRow({ batch }: { batch: Batch }) {
   const { id, created_at, processing_status } = batch;
   const runs = processing_status !== 'ended';
   return (
-    <tr data-running={runs}>
+    <tr data-running={runs} data-removed={removedBatches.waiting.value.has(id) || undefined}>
       <td>{formatMoment(created_at)}</td>
       <th scope="row">
         <a href={`#/batches/${encodeURIComponent(id)}`}>{id}</a>
@@ -54,31 +60,26 @@ function BatchRow({ batch }: { batch: Batch }) {
   );
 }
 
-/** Cancels a batch that runs, and deletes one that has ended: both only when asked twice. */
-export function BatchActions({ batch, onDeleted = () => {} }: { batch: Batch; onDeleted?: () => void }) {
+/**
+ * Cancels a batch that runs, when asked twice, and deletes one that has ended, which can be undone.
+ *
+ * @param isOpen whether it is the one that the URL names
+ */
+export function BatchActions({ batch, isOpen = false }: { batch: Batch; isOpen?: boolean }) {
   const asks = useSignal(false);
   const { id, processing_status } = batch;
+  if (removedBatches.waiting.value.has(id)) return <UndoNote removals={removedBatches} of={id} title={id} />;
   if (processing_status === 'canceling') return <span class="quiet">ending</span>;
-  const [name, sure, work] =
-    processing_status === 'ended'
-      ? ([
-          'Delete',
-          'Delete for good',
-          async () => {
-            await edge().batches.delete(id);
-            onDeleted();
-          },
-        ] as const)
-      : (['Cancel', 'Cancel the rest', () => edge().batches.cancel(id)] as const);
-  if (!asks.value) return <SmallButton name={name} onClick={() => (asks.value = true)} />;
+  if (processing_status === 'ended') return <SmallButton name="Delete" onClick={() => removeBatch(id, isOpen)} />;
+  if (!asks.value) return <SmallButton name="Cancel" onClick={() => (asks.value = true)} />;
   return (
     <span class="inline">
       <SmallButton
         kind="danger"
-        name={sure}
+        name="Cancel the rest"
         onClick={() => {
           asks.value = false;
-          void change(work);
+          void change(() => edge().batches.cancel(id));
         }}
       />
       <SmallButton name="Keep" onClick={() => (asks.value = false)} />

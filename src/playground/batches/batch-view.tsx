@@ -7,7 +7,6 @@ import { announce } from '../ui/announcer.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatMoment, formatUsd, sentenceCase } from '../ui/format.ts';
-import { go } from '../ui/route.ts';
 import { BatchActions } from './batch-list.tsx';
 import { listFault } from './list.ts';
 import { batchStateOf, outcomesOf, totalOf } from './progress.ts';
@@ -55,7 +54,7 @@ export function BatchView({ id }: { id: string }) {
         </p>
         <div class="apart page-head">
           <h1 class="batch-id">{id}</h1>
-          {known && <BatchActions batch={known} onDeleted={() => go('batches')} />}
+          {known && <BatchActions batch={known} isOpen />}
         </div>
       </header>
       {complaint && <Fault text={complaint} />}
@@ -81,7 +80,7 @@ function State({ batch }: { batch: Batch }) {
       <p class="batch-words" role="status">
         {sentenceCase(batchStateOf(batch))}
       </p>
-      <div class="bar" data-limited="true" data-runs={!ended} aria-hidden="true">
+      <div class="bar" data-runs={!ended} aria-hidden="true">
         {outcomesOf(batch).map(([outcome, count]) => (
           <span key={outcome} class={outcome} style={{ flexGrow: count }} />
         ))}

@@ -3,6 +3,8 @@ import { signal } from '@preact/signals';
 import type { Batch } from '../../client/index.ts';
 import { edge, sentenceOf } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
+import { Removals } from '../edge/removals.ts';
+import { go } from '../ui/route.ts';
 
 const FIRST_ROWS = 20;
 /** The most that the edge gives at a time. */
@@ -49,6 +51,18 @@ export async function change(work?: () => Promise<unknown>): Promise<void> {
   } catch (thrown) {
     listFault.value = sentenceOf(thrown);
   }
+}
+
+export const removedBatches = new Removals();
+
+/** Deletes a batch that has ended. Until that can no longer be undone it stays in the list. */
+export function removeBatch(id: string, isOpen: boolean): void {
+  const finish = async () => {
+    await edge().fetch(`/v1/messages/batches/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true });
+    await refreshBatches();
+  };
+  removedBatches.remove(id, { finish, ...(isOpen ? { openAt: location.hash } : {}) });
+  if (isOpen) go('batches');
 }
 
 /** Keeps the list up to date while the page is visible. */

@@ -4,7 +4,8 @@ import type { Page } from '../../client/index.ts';
 import { readJson, sentenceOf } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { Form, SubmitButton } from '../ui/form.tsx';
-import { account, reportFault } from './figures/report.ts';
+import { budgetView } from '../ui/route.ts';
+import { account, goToView, reportFault } from './figures/report.ts';
 
 const MOST_ACCOUNTS = 1_000;
 
@@ -23,7 +24,7 @@ export function AccountPicker() {
   return (
     <Form
       class="inline"
-      onSubmit={(data) => (account.value = String(data.get('account')).trim() || identity.value.account)}
+      onSubmit={(data) => goToView(budgetView.value, String(data.get('account')).trim() || identity.value.account)}
     >
       <label class="inline">
         <span class="quiet">Account</span>

@@ -1,48 +1,42 @@
-import { useEffect } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
-import { RetryFault } from '../edge/retry-fault.tsx';
-import { AccountPicker } from './account-picker.tsx';
-import { Admin } from './admin.tsx';
-import { Breakdown, breakdownFault } from './breakdown.tsx';
-import { overviewFault } from './figures/overview.ts';
-import { account, keepReporting, reportFault } from './figures/report.ts';
-import { requestsFault } from './figures/request-list.ts';
-import { Gauges } from './gauges.tsx';
-import { Operator } from './operator.tsx';
-import { RequestsTable } from './requests-table.tsx';
-import { Savings } from './savings-view.tsx';
-import { SpendChart } from './spend-chart.tsx';
-import { spentFault } from './who-spent.tsx';
+import { Later, type Load } from '../edge/later.tsx';
+import { BUDGET_VIEWS, type BudgetView, budgetView } from '../ui/route.ts';
+import { Tabs } from '../ui/tabs.tsx';
+import { account, goToView } from './figures/report.ts';
 
-/** Shows the account's quota status, and what its money was spent on. */
+const VIEW_NAMES: Record<BudgetView, string> = { overview: 'Overview', accounts: 'Accounts', requests: 'Requests' };
+const VIEWS: Record<BudgetView, Load> = {
+  overview: async () => (await import('./overview.tsx')).BudgetOverview,
+  accounts: async () => (await import('./accounts.tsx')).BudgetAccounts,
+  requests: async () => (await import('./requests.tsx')).BudgetRequests,
+};
+
+/** Shows what was spent, by whom, and each request. Everybody but an admin has one account only: their own. */
 export function Budget() {
-  useEffect(keepReporting, []);
   const { admin } = identity.value;
-  // Most often one reason has failed all of them: it is told once, and all are asked again.
-  const faults = [reportFault, breakdownFault, requestsFault, ...(admin ? [overviewFault, spentFault] : [])];
-  const fault = faults.find(({ value }) => value !== undefined)?.value;
+  const views = BUDGET_VIEWS.filter((view) => admin || view !== 'accounts');
+  const tabs = views.map((view) => ({
+    name: VIEW_NAMES[view],
+    content: () => (
+      <div class="stack budget-view">
+        <Later key={view} load={VIEWS[view]} />
+      </div>
+    ),
+  }));
   return (
     <div class="page budget">
       <header class="apart page-head">
         <h1>Budget</h1>
         {!admin && <span class="tag">{account.value}</span>}
       </header>
-      {fault && <RetryFault text={fault} />}
-      {admin && <Operator />}
-      <header class="apart page-head account-head">
-        <h2 id="account" tabIndex={-1}>
-          Account {account.value}
-        </h2>
-        {admin && <AccountPicker key={account.value} />}
-      </header>
-      <Gauges />
-      <Breakdown />
-      <RequestsTable />
-      <div class="budget-columns">
-        <SpendChart />
-        <Savings />
+      <div>
+        <Tabs
+          label="Budget"
+          tabs={tabs}
+          shown={Math.max(0, views.indexOf(budgetView.value))}
+          onChoose={(at) => goToView(views[at] ?? 'overview')}
+        />
       </div>
-      {admin && <Admin key={account.value} />}
     </div>
   );
 }

@@ -26,7 +26,7 @@ export function FindRequest() {
   };
   return (
     <section class="panel stack" aria-labelledby="find-request">
-      <h3 id="find-request">Find a request</h3>
+      <h2 id="find-request">Find a request</h2>
       <Form class="inline" onSubmit={(data) => void find(String(data.get('request')).trim())}>
         <input
           name="request"

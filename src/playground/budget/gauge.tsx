@@ -42,18 +42,23 @@ export function partOf(figure: number, limit: number): number {
   return Math.min(1, Math.max(0, figure / limit));
 }
 
-/** Shows a bar for a limit. The text beside it says the same. */
+/** Shows a bar for a limit; the text beside it says the same. Without a limit there is nothing to measure, and no bar. */
 export function Gauge({ title, value, of, full, held, note }: GaugeProps) {
   return (
     <li class="panel gauge" data-nearly={full !== undefined && full + held >= NEARLY}>
       <h2 class="quiet">{title}</h2>
       <p>
-        <strong>{value}</strong> <span class="quiet">{of}</span>
+        <strong>{value}</strong> {full !== undefined && <span class="quiet">{of}</span>}
       </p>
-      <div class="bar" aria-hidden="true" data-limited={full !== undefined}>
-        <span class="settled" style={{ width: `${(full ?? 0) * 100}%` }} />
-        <span class="held" style={{ width: `${Math.min(held, 1 - (full ?? 0)) * 100}%` }} />
-      </div>
+      {full === undefined ? (
+        // As high as a bar: nothing moves when the limit is known.
+        <p class="no-limit">{of}</p>
+      ) : (
+        <div class="bar" aria-hidden="true">
+          <span class="settled" style={{ width: `${full * 100}%` }} />
+          <span class="held" style={{ width: `${Math.min(held, 1 - full) * 100}%` }} />
+        </div>
+      )}
       <p class="quiet gauge-note">{note}</p>
     </li>
   );

@@ -2,10 +2,12 @@ import type { Limits } from '../../settings/limits.schema.ts';
 import type { AccountQuota } from '../edge/account.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
+import { fieldFault } from '../edge/field-fault.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { Form, SubmitButton } from '../ui/form.tsx';
+import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { account, reportedQuota } from './figures/report.ts';
+import { sharesIn, sharesText } from './figures/shares.ts';
 
 type NumberLimit = { [Name in keyof Limits]-?: NonNullable<Limits[Name]> extends number ? Name : never }[keyof Limits];
 
@@ -30,17 +32,20 @@ export function LimitsForm() {
   const stands = reportedQuota.value;
   if (!stands) return <p class="quiet">…</p>;
   const own = stands.own_limits ?? {};
+  const told = fieldFault(fault.value ?? '', [...FIELDS.map(([name]) => name), 'alerts']);
+  const faultOf = (name: string) => (told.field === name ? told.said : undefined);
   const save = async (form: FormData) => {
     // Limits without a field here stay as they are.
-    const limits = Object.fromEntries(
-      FIELDS.map(([name]) => {
-        const value = String(form.get(name)).trim();
-        return [name, value === '' ? null : Number(value)];
-      }),
-    );
+    const limits = FIELDS.map(([name]) => {
+      const value = String(form.get(name)).trim();
+      return [name, value === '' ? null : Number(value)];
+    });
     await run(async () => {
       const path = `/accounts/${encodeURIComponent(account.value)}/limits`;
-      reportedQuota.value = await readJson<AccountQuota>(path, { method: 'PATCH', body: limits });
+      reportedQuota.value = await readJson<AccountQuota>(path, {
+        method: 'PATCH',
+        body: { ...Object.fromEntries(limits), alerts: sharesIn(String(form.get('alerts'))) },
+      });
       announce('Saved.');
     });
   };
@@ -48,20 +53,34 @@ export function LimitsForm() {
     <Form onSubmit={(data) => void save(data)}>
       <div class="fields">
         {FIELDS.map(([name, title]) => (
-          <label key={name} class="labelled">
-            {title}
-            <input
-              name={name}
-              type="number"
-              min={0}
-              step="any"
-              placeholder={stands.limits[name] === undefined ? 'no limit' : String(stands.limits[name])}
-              defaultValue={own[name] === undefined ? '' : String(own[name])}
-            />
-          </label>
+          <Field key={name} label={title} fault={faultOf(name)}>
+            {(ids) => (
+              <input
+                {...ids}
+                name={name}
+                type="number"
+                min={0}
+                step="any"
+                placeholder={stands.limits[name] === undefined ? 'no limit' : String(stands.limits[name])}
+                defaultValue={own[name] === undefined ? '' : String(own[name])}
+              />
+            )}
+          </Field>
         ))}
+        <Field label="Alerts, in % of each limit in dollars" fault={faultOf('alerts')}>
+          {(ids) => (
+            <input
+              {...ids}
+              name="alerts"
+              inputMode="decimal"
+              autocomplete="off"
+              placeholder={sharesText(stands.limits.alerts) || '50, 80, 100'}
+              defaultValue={sharesText(own.alerts)}
+            />
+          )}
+        </Field>
       </div>
-      {fault.value && <Fault text={fault.value} />}
+      {fault.value && !told.field && <Fault text={told.said} />}
       <p class="row">
         <SubmitButton name={`Save limits of ${account.value}`} />
       </p>

@@ -59,15 +59,15 @@ export function WhyRefused({ refusal }: { refusal: Refusal }) {
 }
 
 const HELP: Readonly<Record<string, string>> = {
-  group: 'Raise the limit of its group under “Accounts and groups”.',
+  group: 'Raise the limit of its group under Accounts.',
   deployment: 'Raise the limit of the whole deployment with PUT /pools/deployment/limits, or in DEPLOYMENT_LIMITS.',
-  token: 'Its token has a limit of its own. Mint one that may spend more under “Tokens”.',
+  token: 'Its token has a limit of its own. Mint one that may spend more under Accounts, Tokens.',
 };
 
 function helpFor({ limited_by, limit }: Refusal): string {
   const own =
     limit === 'models'
       ? 'Add the model to the account’s limit models with PATCH /accounts/:id/limits.'
-      : `Raise ${limit} of the account under “Limits”, or wait until there is room again.`;
+      : `Raise ${limit} of the account under Accounts, Limits, or wait until there is room again.`;
   return `What helps: ${HELP[limited_by] ?? own}`;
 }

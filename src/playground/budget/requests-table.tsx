@@ -6,6 +6,7 @@ import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount, formatMs, formatStamp, usdColumn } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { DaysPicker } from './days-picker.tsx';
 import { daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { hasMoreRequests, keepRequests, listedKind, listMoreRequests, requests } from './figures/request-list.ts';
@@ -32,6 +33,7 @@ export function RequestsTable() {
             options={KINDS}
             onChoose={(kind) => (listedKind.value = kind as 'sent' | 'refused')}
           />
+          <DaysPicker of="the requests" />
         </div>
       </div>
       {rows === undefined && <p class="quiet">…</p>}

@@ -1,6 +1,12 @@
+import { useAction } from '../edge/async-action.ts';
+import { askExample } from '../edge/example-question.ts';
+import { identity } from '../edge/identity.ts';
 import { nameOf } from '../edge/models.ts';
+import { pollNow } from '../edge/poll.ts';
+import { Empty } from '../ui/empty.tsx';
+import { Fault } from '../ui/fault.tsx';
 import { formatDay, formatUsd, usdColumn } from '../ui/format.ts';
-import { spend } from './figures/report.ts';
+import { account, spend } from './figures/report.ts';
 import { SpendKey } from './spend-key.tsx';
 
 const SERIES = 5;
@@ -28,9 +34,7 @@ export function SpendChart() {
         )}
       </div>
       {most === 0 ? (
-        <p class="quiet chart-empty">
-          {days.length === 0 ? '' : 'Nothing in the last two weeks. Ask something in Chat.'}
-        </p>
+        <div class="chart-empty">{days.length > 0 && <NothingSpent />}</div>
       ) : (
         <div class="chart">
           <ol class="chart-axis" aria-hidden="true">
@@ -86,6 +90,23 @@ export function SpendChart() {
         ))}
       </ul>
     </section>
+  );
+}
+
+function NothingSpent() {
+  const { busy, fault, run } = useAction();
+  if (account.value !== identity.value.account) return <p class="quiet">Nothing in the last two weeks.</p>;
+  const ask = async () => {
+    await askExample();
+    pollNow();
+  };
+  return (
+    <>
+      <Empty example="Ask a short question" busy={busy.value} onTry={() => void run(ask)}>
+        Nothing in the last two weeks. Each request is a row here: what it cost, for which model, on which day.
+      </Empty>
+      {fault.value && <Fault text={fault.value} />}
+    </>
   );
 }
 

@@ -30,7 +30,7 @@ export function SpendersTable() {
   const focusNext = useRef<string | undefined>(undefined);
   const sorted = useComputed(() => {
     const wanted = filter.value.trim().toLowerCase();
-    const rows = spenders.value.filter(
+    const rows = (spenders.value ?? []).filter(
       ({ id, group }) => wanted === '' || id.toLowerCase().includes(wanted) || group?.toLowerCase().includes(wanted),
     );
     const { by, down } = order.value;
@@ -71,7 +71,7 @@ export function SpendersTable() {
   return (
     <section class="stack" aria-labelledby="spenders">
       <div class="apart">
-        <h3 id="spenders">Accounts and groups</h3>
+        <h2 id="spenders">Accounts and groups</h2>
         <div class="inline filters">
           <FilterField label="Filter by name or group" value={filter} first={first} />
           <Select

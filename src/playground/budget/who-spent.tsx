@@ -30,6 +30,7 @@ export function WhoSpent() {
         <h3 id="who-spent">Who spent what</h3>
         <DaysPicker of="who spent what" />
       </div>
+      {!report && <p class="quiet">…</p>}
       {report && rows.length === 0 && <p class="quiet">Nobody spent anything {daysName()}.</p>}
       {rows.length > 0 && (
         <Table columns={['Account', ...['Requests', 'In', 'Out', 'Cost', 'Share'].map((number) => ({ number }))]}>

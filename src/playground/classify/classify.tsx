@@ -3,14 +3,9 @@ import { sentenceOf } from '../edge/client.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { ClassifyForm } from './classify-form.tsx';
 import { Evaluate } from './evaluate.tsx';
-import { fill, formFault, refreshClassifiers, run } from './form.ts';
+import { classifySample, formFault, refreshClassifiers } from './form.ts';
 import { Result } from './result.tsx';
-import { SAMPLES, type Sample } from './samples.ts';
-
-function classifySample(sample: Sample): void {
-  fill(sample);
-  void run();
-}
+import { SAMPLES } from './samples.ts';
 
 export function Classify() {
   useEffect(() => {
@@ -25,7 +20,7 @@ export function Classify() {
         <p class="lead-more">Enter a text and some labels. You get one of the labels back, never anything else.</p>
         <p class="row">
           {SAMPLES.map((sample) => (
-            <SmallButton key={sample.title} name={sample.title} onClick={() => classifySample(sample)} />
+            <SmallButton key={sample.title} name={sample.title} onClick={() => void classifySample(sample)} />
           ))}
         </p>
       </header>

@@ -43,6 +43,12 @@ export async function run(): Promise<void> {
   });
 }
 
+/** Fills the form with a sample, and classifies it. */
+export async function classifySample(sample: Sample): Promise<void> {
+  fill(sample);
+  await run();
+}
+
 /** Stores the labels as a classifier. */
 export async function store(name: string, description?: string): Promise<boolean> {
   return await action.run(async () => {

@@ -1,9 +1,11 @@
 import type { ClassifyAnswer } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
+import { Empty } from '../ui/empty.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { formatCount, formatShare, formatUsd } from '../ui/format.ts';
-import { answer, busy, formFault, labelsOf } from './form.ts';
+import { answer, busy, classifySample, formFault, labelsOf } from './form.ts';
+import { SAMPLES } from './samples.ts';
 
 export function Result() {
   const found = answer.value;
@@ -26,9 +28,18 @@ export function Result() {
           </p>
         </>
       ) : (
-        !formFault.value && <p class="quiet result-empty">{busy.value ? 'Classifying…' : 'The label appears here.'}</p>
+        !formFault.value && (busy.value ? <p class="quiet result-empty">Classifying…</p> : <NoResult />)
       )}
     </section>
+  );
+}
+
+function NoResult() {
+  const [sample] = SAMPLES;
+  return (
+    <Empty example="Try it with a ticket" onTry={() => sample && void classifySample(sample)}>
+      The label appears here: for a ticket, a review, or whatever else has to be sorted.
+    </Empty>
   );
 }
 

@@ -40,6 +40,44 @@ export function SubmitButton({ name, disabled = false, kind = '' }: SubmitButton
   );
 }
 
+/** Connects a field with its label, and with what is said about it. */
+interface FieldIds {
+  id: string;
+  'aria-invalid': boolean;
+  'aria-describedby': string | undefined;
+}
+
+interface FieldProps {
+  label: string;
+  note?: ComponentChildren;
+  /** What is wrong with it. */
+  fault?: string | undefined;
+  /** @param ids what the field itself must have */
+  children(ids: FieldIds): ComponentChildren;
+}
+
+/** Shows a field under its label; below it a note, and what is wrong with it. */
+export function Field({ label, note, fault, children }: FieldProps) {
+  const id = useId();
+  const about = [note !== undefined && `${id}-note`, fault !== undefined && `${id}-fault`].filter(Boolean).join(' ');
+  return (
+    <div class="labelled">
+      <label for={id}>{label}</label>
+      {children({ id, 'aria-invalid': fault !== undefined, 'aria-describedby': about || undefined })}
+      {note !== undefined && (
+        <span class="quiet" id={`${id}-note`}>
+          {note}
+        </span>
+      )}
+      {fault !== undefined && (
+        <span class="field-fault" id={`${id}-fault`} role="alert">
+          {fault}
+        </span>
+      )}
+    </div>
+  );
+}
+
 interface TextAreaProps {
   label: string;
   rows: number;
@@ -65,7 +103,7 @@ export function TextArea({ label, rows, placeholder, required = true, value }: T
   );
 }
 
-interface SelectProps {
+interface SelectProps extends Partial<FieldIds> {
   /** The name for screen readers, where no label stands beside it. */
   label?: string;
   disabled?: boolean;

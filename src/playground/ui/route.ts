@@ -28,12 +28,30 @@ export const conversationId = computed(() => (part.value === 'chat' ? steps.valu
 /** The batch that the URL names. */
 export const batchId = computed(() => (part.value === 'batches' ? steps.value[1] || undefined : undefined));
 
-/** The agent that the URL names. */
+/** What the URL has in place of a name while an agent is made: no name begins so. */
+export const NEW_AGENT = '@new';
+/** The agent that the URL names, or `NEW_AGENT`. */
 export const agentName = computed(() => (part.value === 'agents' ? steps.value[1] || undefined : undefined));
+/** Whether the URL asks for that agent's form. */
+export const editsAgent = computed(() => agentName.value !== undefined && steps.value[2] === 'edit');
 
-/** Goes to a part. @param replace whether it replaces the current entry of the history */
-export function go(to: PagePart, id?: string, replace = false): void {
-  const next = `#/${to}${id === undefined ? '' : `/${encodeURIComponent(id)}`}`;
+export const BUDGET_VIEWS = ['overview', 'accounts', 'requests'] as const;
+export type BudgetView = (typeof BUDGET_VIEWS)[number];
+export const budgetView = computed<BudgetView>(
+  () => BUDGET_VIEWS.find((name) => part.value === 'budget' && name === steps.value[1]) ?? 'overview',
+);
+
+/** The account whose budget or requests the URL names. */
+export const namedAccount = computed(() => (part.value === 'budget' ? steps.value[2] || undefined : undefined));
+
+/**
+ * Goes to a part.
+ *
+ * @param id what is shown there: the steps behind the part in the URL
+ * @param replace whether it replaces the current entry of the history
+ */
+export function go(to: PagePart, id: string | readonly string[] = [], replace = false): void {
+  const next = `#/${[to, ...[id].flat().map(encodeURIComponent)].join('/')}`;
   if (replace) {
     history.replaceState(null, '', next);
     hash.value = next;

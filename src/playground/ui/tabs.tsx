@@ -5,18 +5,28 @@ import { useId } from 'preact/hooks';
 interface TabsProps {
   label: string;
   tabs: readonly { name: string; content(): ComponentChildren }[];
+  /** Which one is shown, where it is kept elsewhere: in the URL. */
+  shown?: number;
+  /** Is told which one was chosen. */
+  onChoose?(index: number): void;
 }
 
 /** Shows tabs for several views. Arrow keys go from one to the next. */
-export function Tabs({ label, tabs }: TabsProps) {
-  const chosen = useSignal(0);
+export function Tabs({ label, tabs, shown, onChoose }: TabsProps) {
+  const own = useSignal(0);
   const id = useId();
+  const at = shown ?? own.value;
+  const choose = (index: number) => {
+    own.value = index;
+    onChoose?.(index);
+  };
   const move = (event: KeyboardEvent) => {
     const step = event.key === 'ArrowRight' ? 1 : event.key === 'ArrowLeft' ? -1 : 0;
     if (step === 0) return;
     event.preventDefault();
-    chosen.value = (chosen.value + step + tabs.length) % tabs.length;
-    document.getElementById(`${id}-${chosen.value}`)?.focus();
+    const next = (at + step + tabs.length) % tabs.length;
+    choose(next);
+    document.getElementById(`${id}-${next}`)?.focus();
   };
   return (
     <>
@@ -27,19 +37,17 @@ export function Tabs({ label, tabs }: TabsProps) {
             id={`${id}-${index}`}
             type="button"
             role="tab"
-            aria-selected={index === chosen.value}
+            aria-selected={index === at}
             aria-controls={`${id}-panel`}
-            tabIndex={index === chosen.value ? 0 : -1}
-            onClick={() => {
-              chosen.value = index;
-            }}
+            tabIndex={index === at ? 0 : -1}
+            onClick={() => choose(index)}
           >
             {name}
           </button>
         ))}
       </div>
-      <div id={`${id}-panel`} role="tabpanel" aria-labelledby={`${id}-${chosen.value}`}>
-        {tabs[chosen.value]?.content()}
+      <div id={`${id}-panel`} role="tabpanel" aria-labelledby={`${id}-${at}`}>
+        {tabs[at]?.content()}
       </div>
     </>
   );

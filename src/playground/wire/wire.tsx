@@ -1,10 +1,14 @@
 import { useSignal } from '@preact/signals';
+import { useAction } from '../edge/async-action.ts';
 import { token } from '../edge/client.ts';
+import { askExample } from '../edge/example-question.ts';
 import { type Recording, recorded, recordings } from '../edge/recording.ts';
 import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Code } from '../ui/code.tsx';
+import { Empty } from '../ui/empty.tsx';
 import { Facts } from '../ui/facts.tsx';
+import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatClock, formatMs } from '../ui/format.ts';
 import { Tabs } from '../ui/tabs.tsx';
@@ -19,17 +23,7 @@ export function Wire() {
   void recorded.value;
   const all = recordings.value;
   const recording = all.find(({ number }) => number === chosen.value) ?? all[0];
-  if (!recording) {
-    return (
-      <div class="page">
-        <h1>Wire</h1>
-        <p class="lead-more">
-          Ask something in <a href="#/chat">Chat</a>, then see here what went over the wire: the request, each event
-          with its time, and the same call as code.
-        </p>
-      </div>
-    );
-  }
+  if (!recording) return <NothingRecorded />;
   const snippets = snippetsOf(recording, location.origin, token.value !== undefined);
   return (
     <div class="page wire">
@@ -86,6 +80,20 @@ export function Wire() {
           <AnswerView recording={recording} />
         </section>
       </div>
+    </div>
+  );
+}
+
+function NothingRecorded() {
+  const { busy, fault, run } = useAction();
+  return (
+    <div class="page">
+      <h1>Wire</h1>
+      <Empty example="Ask a short question" busy={busy.value} onTry={() => void run(askExample)}>
+        What this page asks, in <a href="#/chat">Chat</a> or in Classify, is shown here as it went over the wire: the
+        request, each event with its time, and the same call as code.
+      </Empty>
+      {fault.value && <Fault text={fault.value} />}
     </div>
   );
 }

@@ -89,7 +89,14 @@ export class AnswerWriter {
     this.blocks.push({ start, deltas, final: { citations, type: 'text', text: written } });
   }
 
-  toolUse(type: 'tool_use' | 'server_tool_use', id: string, name: string, input: Json): void {
+  /** @param server the MCP server whose tool is called */
+  toolUse(
+    type: 'tool_use' | 'server_tool_use' | 'mcp_tool_use',
+    id: string,
+    name: string,
+    input: Json,
+    server?: string,
+  ): void {
     const forName = countTokens(name);
     if (this.end !== undefined || this.left < forName) {
       this.end ??= { reason: 'limit' };
@@ -99,7 +106,8 @@ export class AnswerWriter {
     const json = JSON.stringify(input);
     const deltaOf = (partial_json: string) => ({ type: 'input_json_delta', partial_json });
     const deltas = [{ delta: deltaOf(''), tokens: forName }, ...this.#deltas(this.#tokens(json), deltaOf)];
-    const start = { type, id, name, input: {}, caller: CALLER };
+    const caller = server === undefined ? { caller: CALLER } : { server_name: server };
+    const start = { type, id, name, input: {}, ...caller };
     // An incomplete input is not JSON. It can be a part of a stream, but not of a JSON answer.
     this.blocks.push({ start, deltas, final: { ...start, input: this.end === undefined ? input : {} } });
   }
@@ -107,8 +115,12 @@ export class AnswerWriter {
   webSearchResult(id: string, results: JsonObject[]): void {
     if (this.end !== undefined) return;
     this.webSearches++;
-    const block = { type: 'web_search_tool_result', tool_use_id: id, content: results, caller: CALLER };
-    this.blocks.push({ start: block, deltas: [], final: block });
+    this.result({ type: 'web_search_tool_result', tool_use_id: id, content: results, caller: CALLER });
+  }
+
+  /** Writes a result of a tool that the API runs. It takes no tokens of the answer. */
+  result(block: JsonObject): void {
+    if (this.end === undefined) this.blocks.push({ start: block, deltas: [], final: block });
   }
 
   #tokens(text: string, limit = Number.POSITIVE_INFINITY): string[] {

@@ -1,12 +1,15 @@
 import type { Random } from '../random/digest.ts';
 import { isObject, type Json, type JsonObject } from '../request/json.ts';
 import type { MessageRequest } from '../request/message-request.ts';
-import { isClientTool, isWebSearch, nameOf } from '../request/tool-definitions.ts';
+import { isClientTool, isWebSearch, loadedTools, nameOf } from '../request/tool-definitions.ts';
+import { satisfies } from '../schema/schema-check.ts';
 import { valueFor } from '../schema/schema-values.ts';
-import { contentStems, contentWords, stem } from '../text/words.ts';
+import { contentStems, contentWords, excerpt, stem } from '../text/words.ts';
 import type { WhatWasSaid } from './what-was-said.ts';
 
 const MAXIMUM_CALLS = 4;
+/** How many steps a check of an input against its schema takes. */
+const MOST_CHECK_STEPS = 10_000;
 /** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
 const MAXIMUM_SUMMARY = 200;
 
@@ -65,8 +68,7 @@ export function sharedWord(tool: JsonObject, text: string): string | undefined {
 }
 
 /** @returns the tools that a text names; if it names none, the tool that shares most words with it */
-function matchingTools(offered: readonly JsonObject[], text: string): JsonObject[] {
-  const tools = offered.filter((tool) => tool.defer_loading !== true);
+export function matchingTools(tools: readonly JsonObject[], text: string): JsonObject[] {
   const named = tools.filter((tool) => isNamed(tool, text));
   if (named.length > 0) return named.slice(0, MAXIMUM_CALLS);
   const words = contentStems(text);
@@ -82,25 +84,56 @@ function matchingTools(offered: readonly JsonObject[], text: string): JsonObject
     .slice(0, 1);
 }
 
-function chosenTools({ tools, toolChoice }: MessageRequest, said: WhatWasSaid): JsonObject[] {
+function chosenTools(request: MessageRequest, said: WhatWasSaid): JsonObject[] {
+  const { tools, toolChoice } = request;
   const own = tools.filter((tool) => isClientTool(tool) && nameOf(tool) !== '');
   if (toolChoice.type === 'none') return [];
   if (toolChoice.type === 'tool') return own.filter((tool) => nameOf(tool) === toolChoice.name);
   // A tool's result must not cause the same call again, or the loop would never end.
   if (toolChoice.type === 'auto' && said.toolResults.length > 0) return [];
-  const matching = matchingTools(own, said.text);
-  const chosen = toolChoice.type === 'any' && matching.length === 0 ? own.slice(0, 1) : matching;
+  const { asked, text } = taskIn(said.text);
+  const loaded = loadedTools(request);
+  const free = own.filter((tool) => !asked.has(nameOf(tool)));
+  const ready = free.filter((tool) => tool.defer_loading !== true || loaded.has(nameOf(tool)));
+  const matching = matchingTools(ready, text);
+  const chosen = toolChoice.type === 'any' && matching.length === 0 ? [...free, ...own].slice(0, 1) : matching;
   return toolChoice.disableParallelToolUse ? chosen.slice(0, 1) : chosen;
+}
+
+/** @returns the text of a task, and the names of the tools by whose calls it was given: an agent may be asked by it */
+function taskIn(text: string): { asked: Set<string>; text: string } {
+  const [mark = '', names = ''] = /^\[task for ([\w, -]+)\] /.exec(text) ?? [];
+  return { asked: new Set(names.split(', ')), text: text.slice(mark.length) };
+}
+
+/**
+ * Says in the task of a call which tools are called by it. Whoever answers it calls none of these again: an agent that is offered
+ * itself as a tool would go on without end.
+ */
+function withTask(input: JsonObject, schema: JsonObject, names: readonly string[], said: string): JsonObject {
+  if (typeof input.task !== 'string') return input;
+  const { asked, text } = taskIn(said);
+  const all = new Set([...asked, ...names].filter((name) => name !== ''));
+  const marked = { ...input, task: `[task for ${[...all].join(', ')}] ${excerpt(text, 200)}` };
+  return satisfies(marked, schema, { root: schema, left: MOST_CHECK_STEPS }) ? marked : input;
 }
 
 /** Makes the calls of an answer: forced ones, those of named tools, or one of the tool that shares most words with the text. */
 export function toolCalls(request: MessageRequest, said: WhatWasSaid, random: Random): ToolCall[] {
-  return chosenTools(request, said).map((tool) => {
-    const description = tool.description;
-    const descriptions = `${said.system}\n${typeof description === 'string' ? description : ''}`;
-    const input = valueFor(schemaOf(tool), { text: said.text, descriptions, requiredOnly: true, random });
-    return { name: nameOf(tool), input: isObject(input) ? input : {} };
-  });
+  const chosen = chosenTools(request, said);
+  const names = chosen.map(nameOf);
+  return chosen.map((tool) => ({
+    name: nameOf(tool),
+    input: withTask(inputFor(tool, said, random), schemaOf(tool), names, said.text),
+  }));
+}
+
+/** @returns an input that satisfies a tool's schema, about what was said */
+export function inputFor(tool: JsonObject, said: WhatWasSaid, random: Random): JsonObject {
+  const description = tool.description;
+  const descriptions = `${said.system}\n${typeof description === 'string' ? description : ''}`;
+  const input = valueFor(schemaOf(tool), { text: said.text, descriptions, requiredOnly: true, random });
+  return isObject(input) ? input : {};
 }
 
 /** @returns whether the text asks to search, and there is a tool for web search */

@@ -8,8 +8,8 @@ import {
   requiredString,
   requiredTag,
 } from './fields.ts';
-import { asText, type Json, type JsonObject } from './json.ts';
-import type { Protocol, Thinking, ToolChoice } from './message-request.ts';
+import { asText, isObject, type Json, type JsonObject, objectsIn } from './json.ts';
+import type { Prompt, Protocol, Thinking, ToolChoice } from './message-request.ts';
 
 const CUSTOM_KEYS = new Set(
   (
@@ -36,6 +36,15 @@ export function isWebSearch(tool: JsonObject): boolean {
 export function nameOf(tool: JsonObject): string {
   const name = tool.name;
   return typeof name === 'string' ? name : '';
+}
+
+/** @returns the names of the tools that an earlier search, or the caller, has loaded */
+export function loadedTools({ messages }: Pick<Prompt, 'messages'>): Set<string> {
+  const blocks = messages.flatMap((message) => message.blocks);
+  const references = blocks.flatMap(({ content }) =>
+    isObject(content) ? objectsIn(content.tool_references) : objectsIn(content),
+  );
+  return new Set(references.filter(({ type }) => type === 'tool_reference').map((one) => asText(one.tool_name)));
 }
 
 function checkCustom(tool: JsonObject, path: string, protocol: Protocol): void {

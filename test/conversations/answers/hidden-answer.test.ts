@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, inject, test } from 'vitest';
 import { followed, hiddenAnswer } from '../../../src/conversations/answers/hidden-answer.ts';
-import { hiddenBlock } from '../../../src/conversations/history/hidden-blocks.ts';
+import { hiddenBlock, readableBlocks } from '../../../src/conversations/history/hidden-blocks.ts';
 import { MessageBuilder } from '../../../src/conversations/turn/message-builder.ts';
 import { eventsOf } from '../../../src/conversations/turn/message-events.ts';
 import { encoder } from '../../../src/http/bytes.ts';
@@ -9,6 +9,7 @@ import type { Json } from '../../../src/json/object.ts';
 import { FrameReader } from '../../../src/sse/frames.ts';
 
 const SECRET = 'told-to-nobody';
+const HIDES = { hides: true, isText: false };
 
 /** Blocks as the API and the edge show them, each with the form that is left of it. */
 const HIDDEN: [Json, Json][] = [
@@ -191,21 +192,26 @@ test('wherever a stream is split, and wherever it is resumed, it says what the h
     fc.asyncProperty(blocks, fc.array(fc.nat()), fc.nat(), async (content, cuts, seed) => {
       const events = logOf(content);
       const log = logFollowed(events, cuts);
-      const whole = await new Response(followed(log, 0, true)).text();
+      const whole = await new Response(followed(log, 0, HIDES)).text();
       expect(whole).not.toContain(SECRET);
       expect(whole.endsWith('\0{"summary":1}')).toBe(true);
       expect(built(whole)).toEqual(content.map(hiddenBlock));
       const after = seed % events.length;
-      const rest = await new Response(followed(log, after, true)).text();
+      const rest = await new Response(followed(log, after, HIDES)).text();
       const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
       const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
       expect(rest).toBe(whole.slice(from));
-      expect(await new Response(followed(log, after, false)).text()).toContain(events.slice(after).join(''));
+      expect(await new Response(followed(log, after, { hides: false, isText: false })).text()).toContain(
+        events.slice(after).join(''),
+      );
       const opening = events.slice(0, after).join('');
-      const answer = hiddenAnswer({
-        ...{ kind: 'stream', turn: 'turn_1', headers: {}, first: opening },
-        body: log.follow(after),
-      } as const);
+      const answer = hiddenAnswer(
+        {
+          ...{ kind: 'stream', turn: 'turn_1', headers: {}, first: opening },
+          body: log.follow(after),
+        } as const,
+        true,
+      );
       const { first, body } = answer as unknown as { first: string; body: ReadableStream };
       expect(first + (await new Response(body).text())).toBe(whole);
     }),
@@ -216,15 +222,69 @@ test('wherever a stream is split, and wherever it is resumed, it says what the h
 test('a whole answer is hidden as its stream is, and of an error what it says', () => {
   const content = [...HIDDEN.map(([block]) => block), ...SHOWN];
   const common = { kind: 'whole', turn: 'turn_1', headers: {} } as const;
-  const answer = hiddenAnswer({ ...common, status: 200, body: JSON.stringify({ id: 'msg_1', content, usage: {} }) });
+  const answer = hiddenAnswer(
+    { ...common, status: 200, body: JSON.stringify({ id: 'msg_1', content, usage: {} }) },
+    true,
+  );
   expect(JSON.parse(String((answer as { body?: string }).body))).toEqual({
     ...{ id: 'msg_1', usage: {} },
     content: content.map(hiddenBlock),
   });
   const error = { type: 'invalid_request_error', message: 'You sent this: …', quoted: '…' };
-  const refused = hiddenAnswer({ ...common, status: 400, body: JSON.stringify({ type: 'error', error, more: '…' }) });
+  const refused = hiddenAnswer(
+    { ...common, status: 400, body: JSON.stringify({ type: 'error', error, more: '…' }) },
+    true,
+  );
   expect(JSON.parse(String((refused as { body?: string }).body))).toEqual({
     ...{ type: 'error' },
     error: { type: 'invalid_request_error', message: expect.stringMatching(/Ask again\.$/) as string },
   });
+});
+
+/** Blocks with what a reader of text sees of each; undefined for nothing. */
+const AS_TEXT: [Json, Json | undefined][] = [
+  ...HIDDEN.filter(([{ type }]) => type !== 'text').map(([block]): [Json, undefined] => [block, undefined]),
+  ...SHOWN.map((block): [Json, Json | undefined] => [block, block.type === 'fallback' ? undefined : block]),
+  [
+    { type: 'text', text: 'It rains.', citations: null },
+    { type: 'text', text: 'It rains.' },
+  ],
+  [
+    {
+      type: 'text',
+      text: 'It snows.',
+      citations: [{ type: 'page_location', cited_text: 'snow' }, { type: 'search_result_location' }, { type: 'new' }],
+    },
+    { type: 'text', text: 'It snows.', citations: [{ type: 'page_location', cited_text: 'snow' }] },
+  ],
+];
+
+test('shown as text, a stream has only blocks that every client reads, numbered without a gap, wherever it is resumed', async () => {
+  const seen = { hides: false, isText: true };
+  const some = fc.array(fc.constantFrom(...AS_TEXT), { maxLength: 8 });
+  await fc.assert(
+    fc.asyncProperty(some, fc.array(fc.nat()), fc.nat(), async (chosen, cuts, seed) => {
+      const content = chosen.map(([block]) => block);
+      const shown = chosen.flatMap(([, block]): Json[] => (block ? [block] : []));
+      const events = logOf(content);
+      const log = logFollowed(events, cuts);
+      const whole = await new Response(followed(log, 0, seen)).text();
+      const plain = ({ citations: _, ...block }: Json) => block;
+      expect(built(whole).map(plain)).toEqual(shown.map(plain));
+      expect(readableBlocks(content)).toEqual(shown);
+      const numbers = [...whole.matchAll(/"content_block_start","index":(\d+)/g)].map(([, number]) => Number(number));
+      expect(numbers).toEqual(shown.map((_, at) => at));
+      // What is left out leaves the other events as they were.
+      expect(whole.match(/sluice-cost-usd/g)).toHaveLength(3);
+      const after = seed % events.length;
+      const rest = await new Response(followed(log, after, seen)).text();
+      const next = Array.from({ length: events.length - after }, (_, at) => `id: turn_1-${after + at + 1}\n`);
+      const from = Math.min(...next.map((id) => whole.indexOf(id)).filter((at) => at >= 0), whole.indexOf('\0'));
+      expect(rest).toBe(whole.slice(from));
+      const both = await new Response(followed(log, 0, { hides: true, isText: true })).text();
+      expect(built(both).map(plain)).toEqual(shown.map(plain));
+      expect(both).not.toContain(SECRET);
+    }),
+    { numRuns: Math.ceil(200 * inject('propertyRuns')) },
+  );
 });

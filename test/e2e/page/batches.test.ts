@@ -88,9 +88,17 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await button(page, 'Cancel').click();
     await button(page, 'Cancel the rest').click();
     await page.getByText(/^(2 canceled|1 succeeded, 1 canceled)$/).waitFor();
+    const opened = page.url();
     await button(page, 'Delete').click();
-    await button(page, 'Delete for good').click();
     await page.getByRole('heading', { name: 'Your batches' }).waitFor();
+    // Undo opens again what was open.
+    await page.getByRole('button', { name: /^Undo deleting/ }).click();
+    await page.getByText(/^(2 canceled|1 succeeded, 1 canceled)$/).waitFor();
+    expect(page.url()).toBe(opened);
+    await button(page, 'Delete').click();
+    await page.getByRole('button', { name: /^Undo deleting/ }).waitFor();
+    // What waits is deleted when the page is closed.
+    await page.reload();
     await expect.poll(() => page.getByRole('row').count()).toBe(2);
     expect(faults).toEqual([]);
     await close();
@@ -150,8 +158,11 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
       `row-00002,succeeded,"'=1+1",end_turn,20,12`,
       'row-00003,errored,Overloaded,,,',
     ]);
+    await page.clock.install();
     await button(page, 'Delete').click();
-    await button(page, 'Delete for good').click();
+    await page.getByRole('button', { name: /^Undo deleting/ }).waitFor();
+    expect(fake.deleted).toBe(false);
+    await page.clock.runFor(9_000);
     await page.getByText(/^No batches yet\./).waitFor();
     expect(fake.deleted).toBe(true);
     expect(faults).toEqual([]);

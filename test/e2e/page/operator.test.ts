@@ -7,6 +7,12 @@ import { openPage, servedPage } from '../../support/page.ts';
 
 const QUICK = { SIMULATOR_TTFT_MS: '20' };
 const NARROW = { width: 360, height: 640 };
+/** The views of Budget, each with a text that is there once it is loaded. */
+const VIEWS_SHOWN = [
+  ['overview', 'Everybody, today'],
+  ['accounts', /of 1,001/],
+  ['requests', 'Last requests'],
+] as const;
 
 describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium', () => {
   const server = servedPage(() => startEdgeWithPage(QUICK));
@@ -36,7 +42,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     let refused = await ask();
     for (let i = 0; i < 100 && refused.ok; i += 1) refused = await ask();
     expect(refused.status).toBe(429);
-    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/budget`);
+    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/budget/requests`);
     const find = async (id: string | null) => {
       await page.getByRole('textbox', { name: 'Request id, or account' }).fill(id ?? '');
       await page.keyboard.press('Enter');
@@ -47,13 +53,17 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     // Whose it was, which its id alone does not say to a person.
     await box.getByRole('button', { name: 'dev', exact: true }).click();
     await expect.poll(() => focused(page)).toBe('Account dev');
+    expect(new URL(page.url()).hash).toBe('#/budget/accounts');
+    await page.goBack();
     await find(refused.headers.get('sluice-request-id'));
     await box.getByText(/spend limit of this account is reached|larger than your whole/).waitFor();
+    await page.getByRole('tab', { name: 'Overview' }).click();
     await page
       .getByRole('region', { name: 'Alerts' })
       .getByText(/dev has spent 1%/)
       .waitFor();
 
+    await page.getByRole('tab', { name: 'Accounts' }).click();
     const table = page.getByRole('region', { name: 'Accounts and groups' });
     await table.getByRole('button', { name: 'dev', exact: true }).waitFor();
     await table.getByRole('button', { name: /^Change the limit of dev/ }).focus();
@@ -128,6 +138,8 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
       .poll(() => parts.getByRole('rowheader').allTextContents())
       .toEqual(['feature=reports', 'feature=search']);
     // Its requests, each with its id and what it was for.
+    await page.getByRole('tab', { name: 'Requests' }).click();
+    expect(new URL(page.url()).hash).toBe('#/budget/requests/globex');
     const list = page.getByRole('region', { name: 'Last requests' }).locator('.table-frame');
     await expect.poll(() => list.locator('tbody tr').count()).toBe(3);
     await list.getByRole('button').first().click();
@@ -140,6 +152,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await box.getByRole('textbox').fill('umbrella');
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Account umbrella' }).waitFor();
+    await page.getByRole('tab', { name: 'Requests' }).click();
     await page.getByRole('combobox', { name: 'Which requests' }).selectOption('refused');
     const why = page.getByRole('region', { name: 'Refused requests' });
     await why.getByText('usd_per_day', { exact: true }).waitFor();
@@ -149,6 +162,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await page.keyboard.press('Enter');
     await box.getByText(/^What helps: Raise usd_per_day/).waitFor();
 
+    await page.getByRole('tab', { name: 'Overview' }).click();
     // Other days: yesterday nothing was spent here, and one can choose any.
     const days = who.getByRole('combobox', { name: 'Days of who spent what, in UTC' });
     await days.selectOption('yesterday');
@@ -184,6 +198,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await page.getByRole('button', { name: 'Account ops' }).click();
     await page.getByRole('dialog').getByText('You are ops, an admin.', { exact: true }).waitFor();
     await page.keyboard.press('Escape');
+    await page.getByRole('tab', { name: 'Accounts' }).click();
     await page.getByRole('combobox', { name: 'Account' }).fill('moved');
     await page.getByRole('button', { name: 'Show', exact: true }).click();
     const imported = page.getByRole('region', { name: 'Spending' }).getByText('(imported)', { exact: true });
@@ -270,6 +285,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
           });
           const everybody = page.getByRole('listitem').filter({ hasText: 'Everybody, today' });
           await everybody.getByText('of $200.00').waitFor();
+          await page.getByRole('tab', { name: 'Accounts' }).click();
           const table = page.getByRole('region', { name: 'Accounts and groups' });
           for (const name of ['alice', 'bob', 'carol']) {
             const row = table.getByRole('row').filter({ has: page.getByRole('button', { name, exact: true }) });
@@ -284,7 +300,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
           await close();
         }
       }
-      const { page, faults, close } = await openPage(server.browser, `${deployment.url}/#/budget`);
+      const { page, faults, close } = await openPage(server.browser, `${deployment.url}/#/budget/accounts`);
       const change = async (name: string, usd: string) => {
         await page.getByRole('button', { name: new RegExp(`^Change the limit of ${name},`) }).focus();
         await page.keyboard.press('Enter');
@@ -308,16 +324,16 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     for (const viewport of [NARROW, { width: 1_280, height: 900 }]) {
       const { page, close } = await openPage(server.browser, 'about:blank', { colorScheme, viewport });
       await withAccounts(page, server.url);
-      await page.goto(`${server.url}/#/budget`);
-      await page.getByText(/of 1,001/).waitFor();
-      expect(await barriersOn(page, '.operator')).toEqual([]);
-      const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      expect(wider).toBeLessThanOrEqual(0);
-      if (process.env.SCREENSHOTS) {
-        await page.screenshot({
-          path: `${process.env.SCREENSHOTS}/${colorScheme}-${viewport.width}.png`,
-          fullPage: true,
-        });
+      for (const [view, shown] of VIEWS_SHOWN) {
+        await page.goto(`${server.url}/#/budget/${view}`);
+        await page.getByText(shown).first().waitFor();
+        expect(await barriersOn(page, '.budget'), view).toEqual([]);
+        const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+        expect(wider).toBeLessThanOrEqual(0);
+        if (process.env.SCREENSHOTS) {
+          const path = `${process.env.SCREENSHOTS}/${view}-${colorScheme}-${viewport.width}.png`;
+          await page.screenshot({ path, fullPage: true });
+        }
       }
       await close();
     }

@@ -112,7 +112,7 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
   test('a thousand accounts are used by keyboard, and no frame is dropped', async () => {
     const { page, faults, close } = await openPage(browser, 'about:blank');
     await withAccounts(page, server.url);
-    await page.goto(`${server.url}/#/budget`);
+    await page.goto(`${server.url}/#/budget/accounts`);
     const table = page.getByRole('region', { name: 'Accounts and groups' });
     await table.getByText(/of 1,001/).waitFor();
     await page.getByText('Everybody, this month').waitFor();

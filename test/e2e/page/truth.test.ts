@@ -170,6 +170,8 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       await expect
         .poll(() => column.locator('.tooltip').textContent())
         .toMatch(/^\d+ [A-Z][a-z]{2,3} · Claude .*: \$0\.0\d+$/);
+      await page.getByRole('tab', { name: 'Requests' }).click();
+      await page.getByRole('region', { name: 'Last requests' }).locator('tbody tr').first().waitFor();
       const costs = page.getByRole('region', { name: 'Last requests' }).locator('tbody td:nth-child(7)');
       const shown = await costs.allTextContents();
       expect(new Set(shown.map((cost) => cost.split('.')[1]?.length)).size).toBe(1);

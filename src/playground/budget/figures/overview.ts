@@ -1,11 +1,11 @@
-/** Loads what an admin sees of the whole deployment: the shared budget, accounts and groups, alerts. */
+/** Loads what an admin sees of the whole deployment: the shared budget and its alerts; accounts and groups. */
 import { signal } from '@preact/signals';
 import type { AlertRow } from '../../../alerts/alerts-answers.schema.ts';
 import type { Page } from '../../../client/index.ts';
 import type { AccountSpendRow, DeploymentReport, PoolQuotaReport } from '../../../pools/pools-answers.schema.ts';
-import type { AccountQuota } from '../../edge/account.ts';
 import { readJson } from '../../edge/client.ts';
 import { poll } from '../../edge/poll.ts';
+import { patchLimits } from './patch-limits.ts';
 
 export const PERIODS = ['day', 'week', 'month'] as const;
 export type Period = (typeof PERIODS)[number];
@@ -22,10 +22,12 @@ export interface Spender {
 
 /** The deployment's shared budget; undefined where it has none. */
 export const deployment = signal<PoolQuotaReport | undefined>(undefined);
-export const spenders = signal<Spender[]>([]);
+/** Undefined until they are known. */
+export const spenders = signal<Spender[] | undefined>(undefined);
 /** The last alerts; undefined until they are known. */
 export const alerts = signal<AlertRow[] | undefined>(undefined);
 export const overviewFault = signal<string | undefined>(undefined);
+export const spendersFault = signal<string | undefined>(undefined);
 
 const OVERVIEW_EVERY_MS = 10_000;
 const AT_ONCE = 1_000;
@@ -33,43 +35,31 @@ const MOST_PAGES = 10;
 const MOST_GROUPS = 100;
 const ALERTS = 10;
 
-/** Keeps the overview up to date while the page is visible. */
+/** Keeps the shared budget and the alerts up to date while the page is visible. */
 export function keepOverview(): () => void {
   const look = async (isCurrent: () => boolean) => {
-    const [shared, told, rows] = await Promise.all([
-      sharedBudget(),
-      listOf<AlertRow>('/alerts', { limit: ALERTS }),
-      everySpender(),
-    ]);
+    const [shared, told] = await Promise.all([sharedBudget(), listOf<AlertRow>('/alerts', { limit: ALERTS })]);
     if (!isCurrent()) return;
     deployment.value = shared;
     alerts.value = told.data;
-    spenders.value = rows;
   };
   return poll(look, OVERVIEW_EVERY_MS, overviewFault);
 }
 
-/** Sets the limit of a row in a window; null removes it. @throws SluiceError in the words of the edge */
-export async function changeLimit({ kind, id }: Spender, period: Period, usd: number | null): Promise<void> {
-  const name = `usd_per_${period}` as const;
-  const path = `/${kind}s/${encodeURIComponent(id)}`;
-  if (kind === 'account') {
-    const quota = await readJson<AccountQuota>(`${path}/limits`, { method: 'PATCH', body: { [name]: usd } });
-    replaceRow(kind, id, {
-      spent: byPeriod((one) => quota[one].settled_usd),
-      limit: byPeriod((one) => quota[one].limit_usd),
-    });
-    return;
-  }
-  const { limits } = await readJson<PoolQuotaReport>(path);
-  const { [name]: _, ...others } = limits;
-  const body = usd === null ? others : { ...others, [name]: usd };
-  const quota = await readJson<PoolQuotaReport>(`${path}/limits`, { method: 'PUT', body });
-  replaceRow(kind, id, { limit: byPeriod((one) => quota[one].limit_usd) });
+/** Keeps the accounts and groups up to date while the page is visible. */
+export function keepSpenders(): () => void {
+  const look = async (isCurrent: () => boolean) => {
+    const rows = await everySpender();
+    if (isCurrent()) spenders.value = rows;
+  };
+  return poll(look, OVERVIEW_EVERY_MS, spendersFault);
 }
 
-function replaceRow(kind: Spender['kind'], id: string, change: Partial<Spender>): void {
-  spenders.value = spenders.value.map((row) => (row.kind === kind && row.id === id ? { ...row, ...change } : row));
+/** Sets the limit of a row in a window; null removes it. @throws SluiceError in the words of the edge */
+export async function changeLimit({ kind, id }: Spender, period: Period, usd: number | null): Promise<void> {
+  const quota = await patchLimits(kind, id, { [`usd_per_${period}`]: usd });
+  const limit = byPeriod((one) => quota[one].limit_usd);
+  spenders.value = spenders.value?.map((row) => (row.kind === kind && row.id === id ? { ...row, limit } : row));
 }
 
 /** @returns the budget that all accounts share; undefined where they share none. */
@@ -90,6 +80,11 @@ async function everySpender(): Promise<Spender[]> {
     if (!page.has_more) break;
   }
   return [...groups.map((group) => ({ ...group, seen: lastSeen(rows, group.id) })), ...rows];
+}
+
+/** @returns the names of the groups */
+export async function groupNames(): Promise<string[]> {
+  return (await listOf<{ id: string }>('/groups', { limit: MOST_GROUPS })).data.map(({ id }) => id);
 }
 
 async function everyGroup(): Promise<Spender[]> {

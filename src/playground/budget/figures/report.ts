@@ -1,15 +1,20 @@
 /** Loads what the page shows of an account. */
-import { effect, signal, untracked } from '@preact/signals';
+import { computed, effect, signal, untracked } from '@preact/signals';
 import type { UsageReport } from '../../../client/index.ts';
 import { type AccountQuota, quota as ownQuota, readQuota } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
+import { type BudgetView, go, namedAccount } from '../../ui/route.ts';
 import { type Saving, savingsOf } from './savings.ts';
 import { type DaySpend, spendPerDay } from './spend.ts';
 
-/** The account that is shown. */
-export const account = signal(identity.peek().account);
+/** The account that is shown: the one that the URL names to an admin, or one's own. */
+export const account = computed(
+  () => (identity.value.admin ? namedAccount.value : undefined) ?? identity.value.account,
+);
+/** The account to which somebody is being led. */
+export const ledTo = signal<string | undefined>(undefined);
 export const reportedQuota = signal<AccountQuota | undefined>(undefined);
 export const spend = signal<DaySpend[]>([]);
 export const byModel = signal<UsageReport | undefined>(undefined);
@@ -18,16 +23,16 @@ export const reportFault = signal<string | undefined>(undefined);
 
 const REPORT_EVERY_MS = 2_000;
 
-identity.subscribe(({ account: own }) => {
-  account.value = own;
-});
+/** Goes to a view of the account that is shown. */
+export function goToView(view: BudgetView, of = account.value): void {
+  const isOwn = view === 'overview' || of === identity.value.account;
+  go('budget', [view, ...(isOwn ? [] : [of])]);
+}
 
 /** Shows an account, and leads there whoever has chosen it. */
 export function showAccount(id: string): void {
-  account.value = id;
-  const heading = document.getElementById('account');
-  heading?.scrollIntoView({ block: 'start' });
-  heading?.focus({ preventScroll: true });
+  ledTo.value = id;
+  goToView('accounts', id);
 }
 
 /** Keeps everything up to date while the page is visible. */

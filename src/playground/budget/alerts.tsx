@@ -1,5 +1,8 @@
+import { useSignal } from '@preact/signals';
 import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
+import { SmallButton } from '../ui/button.tsx';
 import { formatMoment, formatShare, formatUsd } from '../ui/format.ts';
+import { AlertsForm } from './alerts-form.tsx';
 import { alerts } from './figures/overview.ts';
 
 const STATES: Record<AlertRow['state'], string> = {
@@ -9,17 +12,30 @@ const STATES: Record<AlertRow['state'], string> = {
   kept: 'not sent: ALERT_URL is not set',
 };
 
-/** Shows the last alerts. */
-export function AlertsList() {
+/** Shows the last alerts, and lets an admin choose when there is one. */
+export function Alerts() {
   const rows = alerts.value;
+  const asks = useSignal(false);
   return (
     <section class="panel stack" aria-labelledby="alerts">
-      <h3 id="alerts">Alerts</h3>
+      <header class="apart page-head">
+        <h3 id="alerts">Alerts</h3>
+        <SmallButton
+          name={asks.value ? 'Close' : 'Choose when to be told'}
+          onClick={() => (asks.value = !asks.value)}
+        />
+      </header>
+      {asks.value && <AlertsForm />}
+      {asks.value && (
+        <p class="quiet">
+          They are sent to the address in the setting <code>ALERT_URL</code>. Without it they are only listed here.
+        </p>
+      )}
       {rows === undefined || rows.length === 0 ? (
         <p class="quiet">
           {rows === undefined
             ? '…'
-            : 'No alerts yet. To get one at half of a limit, send PATCH /accounts/:id/limits with {"alerts": [0.5]}.'}
+            : 'No alerts yet. One comes when a share of a limit is spent, and when something goes wrong.'}
         </p>
       ) : (
         <ul class="stack alerts">

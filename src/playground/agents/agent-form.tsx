@@ -1,0 +1,182 @@
+import { agents } from '../edge/agents.ts';
+import { useAction } from '../edge/async-action.ts';
+import { fieldFault } from '../edge/field-fault.ts';
+import { identity } from '../edge/identity.ts';
+import { models } from '../edge/models.ts';
+import { announce } from '../ui/announcer.tsx';
+import { SmallButton } from '../ui/button.tsx';
+import { Fault } from '../ui/fault.tsx';
+import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
+import { go, NEW_AGENT } from '../ui/route.ts';
+import {
+  AGENT_FIELDS,
+  type AgentDraft,
+  type AgentField,
+  agentDrafts,
+  dropDraft,
+  fieldsOf,
+  keepDraft,
+  LIMIT_FIELDS,
+  moreOf,
+} from './agent-draft.ts';
+import { exampleTools } from './example-tools.ts';
+import { shortVersion, storeAgent } from './list.ts';
+
+interface AgentFormProps {
+  /** The agent that is edited, or `NEW_AGENT`. */
+  of: string;
+  /** What is stored now, or stands in the form of a new one. */
+  stored: AgentDraft;
+}
+
+interface InputProps {
+  type?: 'number';
+  min?: number;
+  /** Any number is sent: the edge says which it takes. */
+  step?: 'any';
+  placeholder?: string;
+  required?: boolean;
+  maxLength?: number;
+}
+
+/** Edits an agent. What is typed is kept, wherever one goes, until it is stored or discarded. */
+export function AgentForm({ of, stored }: AgentFormProps) {
+  const { busy, fault, run } = useAction();
+  const isNew = of === NEW_AGENT;
+  const draft = agentDrafts.value[of] ?? stored;
+  const change = (field: AgentField, value: string) => keepDraft(of, { ...draft, [field]: value }, stored);
+  const save = () =>
+    run(async () => {
+      const name = draft.name.trim();
+      if (isNew) refuseTaken(name);
+      const { version } = await storeAgent(name, fieldsOf(draft));
+      dropDraft(of);
+      announce(`Version ${shortVersion(version)} of ${name} is stored.`);
+      go('agents', name, true);
+    });
+  const told = fault.value === undefined ? undefined : placeOf(fault.value, draft);
+  const faultOf = (field: AgentField) => (told?.field === field ? told.said : undefined);
+  const input = (field: AgentField, label: string, props: InputProps = {}, note?: string) => (
+    <Field key={field} label={label} note={note} fault={faultOf(field)}>
+      {(ids) => (
+        <input
+          {...ids}
+          {...props}
+          autocomplete="off"
+          value={draft[field]}
+          onInput={(event) => change(field, event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+  const area = (field: AgentField, label: string, rows: number, placeholder: string, note?: string) => (
+    <Field label={label} note={note} fault={faultOf(field)}>
+      {(ids) => (
+        <textarea
+          {...ids}
+          class={field === 'system' ? undefined : 'json'}
+          rows={rows}
+          spellcheck={field === 'system'}
+          placeholder={placeholder}
+          value={draft[field]}
+          onInput={(event) => change(field, event.currentTarget.value)}
+        />
+      )}
+    </Field>
+  );
+  const known = models.value.map(({ id, display_name }) => [id, display_name] as const);
+  return (
+    <Form onSubmit={() => void save()}>
+      <div class="fields">
+        {isNew &&
+          input('name', 'Name', { required: true, maxLength: 64, placeholder: 'support' }, 'Requests name it so.')}
+        <Field label="Model" fault={faultOf('model')}>
+          {(ids) => (
+            <Select
+              {...ids}
+              value={draft.model}
+              options={known.some(([id]) => id === draft.model) ? known : [draft.model, ...known]}
+              onChoose={(id) => change('model', id)}
+            />
+          )}
+        </Field>
+        {input('max_tokens', 'Longest answer, in tokens', { type: 'number', min: 1, step: 'any', required: true })}
+      </div>
+      {input('description', 'Description', { maxLength: 1_000, placeholder: 'What it is for' })}
+      {area('system', 'System prompt', 6, 'You answer for Acme…')}
+      {area(
+        'tools',
+        'Tools, as JSON',
+        8,
+        exampleTools(of),
+        'The edge itself calls a tool that has "run": a tool of its own ("worker"), another agent, or an address whose host is in the setting TOOL_HOSTS.',
+      )}
+      {draft.tools.trim() === '' && (
+        <p class="row">
+          <SmallButton name="Fill in an example tool" onClick={() => change('tools', exampleTools(of))} />
+        </p>
+      )}
+      <fieldset class="stack">
+        <legend>Limits of each run</legend>
+        <div class="fields">
+          {LIMIT_FIELDS.map(([field, label]) =>
+            input(field, label, { type: 'number', min: 0, step: 'any', placeholder: 'usual' }),
+          )}
+          <Field label="Calls that need approval" fault={faultOf('approvers')}>
+            {(ids) => (
+              <Select
+                {...ids}
+                value={draft.approvers}
+                options={[
+                  ['owner', 'The conversation’s owner'],
+                  ['admin', 'An admin'],
+                ]}
+                onChoose={(who) => change('approvers', who)}
+              />
+            )}
+          </Field>
+        </div>
+      </fieldset>
+      <details class="aside" open={draft.more !== '' || faultOf('more') !== undefined}>
+        <summary>More members, as JSON</summary>
+        {area('more', 'More members', 5, '{"history": {"max_tokens": 100000, "strategy": "summarize"}}')}
+      </details>
+      {told && !told.field && <Fault text={told.said} />}
+      <p class="row">
+        <SubmitButton name={isNew ? 'Store agent' : 'Store as a new version'} disabled={busy.value} />
+        {agentDrafts.value[of] && <SmallButton name="Discard changes" onClick={() => dropDraft(of)} />}
+        <span class="quiet">
+          {isNew
+            ? 'It can be asked at once.'
+            : 'Older versions are kept. Conversations stay with the one they began with.'}
+        </span>
+      </p>
+    </Form>
+  );
+}
+
+/** @throws Error if an agent of that name is stored already, which must not be replaced by chance */
+function refuseTaken(name: string): void {
+  const owner = identity.peek().admin ? 'deployment' : 'account';
+  if (!agents.peek()?.some((row) => row.name === name && row.owner === owner)) return;
+  throw new Error('name: There is an agent of this name. Choose another name, or open that one to edit it.');
+}
+
+/** @returns the field that a refusal is about, and what is said of it */
+function placeOf(message: string, draft: AgentDraft): { field: AgentField | undefined; said: string } {
+  if (message.startsWith('The name of the agent')) return { field: 'name', said: message };
+  const { field, said } = fieldFault(message, AGENT_FIELDS);
+  if (field !== undefined) return { field: field as AgentField, said };
+  // What cannot be read is told as `more`, and found above.
+  const others = message.startsWith('more:') ? [] : Object.keys(Object(moreIn(draft)));
+  return fieldFault(message, others).field === undefined ? { field: undefined, said } : { field: 'more', said };
+}
+
+function moreIn(draft: AgentDraft): unknown {
+  try {
+    return moreOf(draft);
+  } catch {
+    // It was changed since, and is told when it is stored again.
+    return {};
+  }
+}

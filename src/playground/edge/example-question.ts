@@ -1,0 +1,14 @@
+import { refreshQuota } from './account.ts';
+import { edge } from './client.ts';
+import { model } from './models.ts';
+
+const EXAMPLE_TOKENS = 60;
+
+/** Asks a short question that belongs to no conversation, so that there is something to look at. It costs a part of a cent. */
+export async function askExample(): Promise<void> {
+  if (!model.value) throw new Error('This account may not use any model. Ask the operator of this edge to allow one.');
+  const messages = [{ role: 'user', content: 'In one sentence: what is a sluice?' }];
+  const body = { model: model.value.id, max_tokens: EXAMPLE_TOKENS, messages };
+  await (await edge().fetch('/messages', { method: 'POST', body })).text();
+  await refreshQuota();
+}

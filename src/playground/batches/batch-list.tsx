@@ -21,7 +21,7 @@ export function BatchList() {
         <p class="quiet">No batches yet. Those you send stay here until you delete them.</p>
       )}
       {rows !== undefined && rows.length > 0 && (
-        <Table columns={['Created', 'Batch', 'Requests', 'State']} action="Cancel or delete">
+        <Table label="Sent batches" columns={['Created', 'Batch', 'Requests', 'State']} action="Cancel or delete">
           {rows.map((batch) => (
             <BatchRow key={batch.id} batch={batch} />
           ))}

@@ -26,7 +26,7 @@ export function PrefixesTable() {
       </p>
       {fault.value && <Fault text={fault.value} />}
       {prefixes.value.length > 0 && (
-        <Table columns={['Prefix', 'Version', 'Bytes', 'Changed']} action="Delete">
+        <Table label="Stored prefixes" columns={['Prefix', 'Version', 'Bytes', 'Changed']} action="Delete">
           {prefixes.value.map(({ name, version, bytes, updated_at }) => (
             <tr key={name}>
               <th scope="row">{name}</th>

@@ -4,7 +4,7 @@ import { escapeHtml } from './escape-html.ts';
 
 /** Longer ones are shown as they were written: to look for the end of each must stay linear. */
 const CHARACTERS = '{1,4000}?';
-const DISPLAY = String.raw`\$\$([^$]${CHARACTERS})\$\$|\\\[((?:(?!\n[ \t]*\n)[^])${CHARACTERS})\\\]`;
+const DISPLAY = String.raw`\$\$((?:(?!\n[ \t]*\n)[^$])${CHARACTERS})\$\$|\\\[((?:(?!\n[ \t]*\n)[^])${CHARACTERS})\\\]`;
 const BLOCK = new RegExp(String.raw`^ {0,3}(?:${DISPLAY})[ \t]*(?:\n+|$)`);
 const INLINE = new RegExp(
   String.raw`^(?:${DISPLAY}|\\\((.${CHARACTERS})\\\)|\$(?![\s$])((?:[^$\\\n]|\\.)*(?<!\s))\$(?![\w$]))`,
@@ -12,7 +12,7 @@ const INLINE = new RegExp(
 /** Where a formula may begin: no dollar behind a letter, as in US$5. */
 const BEGIN = /(?<![\w\\$])\$|\\[([]/;
 /** Words behind a number, and nothing that TeX calls by a name: `$5 for each, or 6$`. */
-const MONEY = /^\d[^\\]*[a-z]{3}/i;
+const MONEY = /^\d[^\\]*(?:[a-z]{3}|[\s(][a-z]{2})/i;
 
 /** Shows `$…$`, `$$…$$`, `\(…\)` and `\[…\]` as MathML, which the browser sets without a font or a style of this page. */
 export const formulas = (): MarkedExtension => ({
@@ -23,8 +23,11 @@ export const formulas = (): MarkedExtension => ({
       start: (source) => {
         // A paragraph ends at an empty line: to look beyond it again and again would not be linear.
         const end = source.indexOf('\n\n');
-        const at = (end < 0 ? source : source.slice(0, end)).search(/\n {0,3}(?:\$\$|\\\[)/);
-        return at < 0 ? undefined : at + 1;
+        const paragraph = end < 0 ? source : source.slice(0, end);
+        const at = paragraph.search(/\n {0,3}(?:\$\$|\\\[)/);
+        // What begins in the midst of a line may end at the beginning of another.
+        const isOpen = paragraph.slice(0, at).split('$$').length % 2 === 0;
+        return at < 0 || isOpen ? undefined : at + 1;
       },
       tokenizer(source) {
         const [raw, dollars, brackets] = BLOCK.exec(source) ?? [];

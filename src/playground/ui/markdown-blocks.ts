@@ -49,7 +49,7 @@ export class MarkdownBlocks {
     const tokens = this.#marked.lexer(rest);
     const { walkTokens } = this.#marked.defaults;
     // It brings footnotes to the end, if there are any. These need all of the text.
-    if (walkTokens) this.#marked.walkTokens(tokens, walkTokens);
+    if (walkTokens) void this.#marked.walkTokens(tokens, walkTokens);
     const blocks = tokens.map((token) => this.#blockOf(token));
     const open = tokens.findLastIndex(({ type }) => type !== 'space');
     const before = tokens.slice(0, Math.max(0, open));

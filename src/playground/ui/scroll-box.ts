@@ -1,7 +1,9 @@
 /** Lets the keyboard reach boxes that scroll. */
 
 const observer = new ResizeObserver((entries) => {
-  for (const box of new Set(entries.map(({ target }) => (target.matches('.scroll-box') ? target : target.parentElement)))) {
+  for (const box of new Set(
+    entries.map(({ target }) => (target.matches('.scroll-box') ? target : target.parentElement)),
+  )) {
     if (box instanceof HTMLElement) look(box);
   }
 });

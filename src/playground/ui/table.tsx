@@ -31,26 +31,26 @@ interface TableProps {
 export function Table({ columns, action, label, children }: TableProps) {
   return (
     <TableFrame label={label}>
-    <table class="table">
-      <thead>
-        <tr>
-          {columns.map((column) => {
-            const { name, classes } = headOf(column);
-            return (
-              <th key={name} scope="col" class={classes}>
-                {name}
+      <table class="table">
+        <thead>
+          <tr>
+            {columns.map((column) => {
+              const { name, classes } = headOf(column);
+              return (
+                <th key={name} scope="col" class={classes}>
+                  {name}
+                </th>
+              );
+            })}
+            {action && (
+              <th scope="col">
+                <span class="unseen">{action}</span>
               </th>
-            );
-          })}
-          {action && (
-            <th scope="col">
-              <span class="unseen">{action}</span>
-            </th>
-          )}
-        </tr>
-      </thead>
-      <tbody>{children}</tbody>
-    </table>
+            )}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
     </TableFrame>
   );
 }

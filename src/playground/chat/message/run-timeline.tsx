@@ -89,6 +89,7 @@ function StepFigures({ number, told, model }: StepFiguresProps) {
   const isOver = told !== undefined && told.status !== 'running';
   const name = told && nameOf(told.model);
   return (
+    // biome-ignore lint/a11y/useSemanticElements: it is a line of figures; a fieldset is of a form.
     <p ref={ref} role="group" class="figures run-figures scroll-box" aria-label={`Figures of step ${number}`}>
       <span class="run-number">Step {number}</span>
       {name !== undefined && (model === undefined || name !== nameOf(model)) && <span>{name}</span>}

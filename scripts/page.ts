@@ -19,6 +19,7 @@ export async function bundlePage(): Promise<Record<string, string | Uint8Array>>
   const { outputFiles } = await build({
     entryPoints: {
       'page/page': join(SOURCE, 'main.tsx'),
+      'page/first': join(SOURCE, 'styles/first.css'),
       'page/style': join(SOURCE, 'styles/page.css'),
       'page/charts': CHARTS,
     },

@@ -27,7 +27,7 @@ export function BatchList() {
         </Empty>
       )}
       {rows !== undefined && rows.length > 0 && (
-        <Table columns={['Created', 'Batch', 'Requests', 'State']} action="Cancel or delete">
+        <Table label="Sent batches" columns={['Created', 'Batch', 'Requests', 'State']} action="Cancel or delete">
           {rows.map((batch) => (
             <BatchRow key={batch.id} batch={batch} />
           ))}

@@ -70,7 +70,11 @@ export function ResultsTable({ id, results }: { id: string; results: BatchResult
       {results.fault.value && <Fault text={results.fault.value} />}
       {isDrawn && (
         <>
-          <Table columns={['Id', 'Outcome', 'Answer', 'In', 'Out', 'Ended']} action="Show">
+          <Table
+            label="Results, request by request"
+            columns={['Id', 'Outcome', 'Answer', 'In', 'Out', 'Ended']}
+            action="Show"
+          >
             {rows.slice(first.value, first.value + RESULTS_AT_ONCE).map((row) => (
               <ResultLine key={row.from} row={row} show={async () => (whole.value = await results.whole(row))} />
             ))}

@@ -39,7 +39,7 @@ export function PrefixesTable() {
       </p>
       {complaint && <Fault text={complaint} />}
       {prefixes.value.length > 0 && (
-        <Table columns={['Prefix', 'Version', 'Bytes', 'Changed']} action="Delete">
+        <Table label="Stored prefixes" columns={['Prefix', 'Version', 'Bytes', 'Changed']} action="Delete">
           {prefixes.value.map(({ name, version, bytes, updated_at }) => (
             <tr key={name} data-removed={removed.waiting.value.has(name) || undefined}>
               <th scope="row">{name}</th>

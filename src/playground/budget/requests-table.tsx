@@ -58,6 +58,7 @@ function SentRows({ rows }: { rows: readonly ListedRequest[] }) {
   const usd = usdColumn(rows.map(({ cost_usd, hold_usd, status }) => (status === 'held' ? hold_usd : cost_usd)));
   return (
     <Table
+      label="Sent requests"
       columns={[
         'Time',
         'Route',

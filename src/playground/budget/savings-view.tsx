@@ -20,7 +20,10 @@ export function Savings() {
           : `${formatCount(saved.tokens)} tokens came from Claude’s cache for a tenth of the price or less. What it cost to write them there is deducted.`}
       </p>
       {rows.length > 0 && (
-        <Table columns={['Prefix', { number: 'Requests' }, { number: 'Hits' }, { number: 'Saved' }]}>
+        <Table
+          label="Saved by prefix"
+          columns={['Prefix', { number: 'Requests' }, { number: 'Hits' }, { number: 'Saved' }]}
+        >
           {rows.map(({ name, total }) => (
             <tr key={name}>
               <th scope="row">{name}</th>

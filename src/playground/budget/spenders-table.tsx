@@ -4,6 +4,7 @@ import { useLayoutEffect, useRef } from 'preact/hooks';
 import { FilterField, Select } from '../ui/form.tsx';
 import { formatMoment, usdColumn } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
+import { TableFrame } from '../ui/table.tsx';
 import { PERIODS, type Period, type Spender, spenders } from './figures/overview.ts';
 import { showAccount } from './figures/report.ts';
 import { LimitCell } from './limit-cell.tsx';
@@ -82,7 +83,7 @@ export function SpendersTable() {
           />
         </div>
       </div>
-      <div class="table-frame spenders">
+      <TableFrame label="Who spends, row by row" class="spenders">
         <table class="table">
           <thead>
             <tr>
@@ -106,7 +107,7 @@ export function SpendersTable() {
             ))}
           </tbody>
         </table>
-      </div>
+      </TableFrame>
       <Pager first={first} count={rows.length} size={ROWS} />
     </section>
   );

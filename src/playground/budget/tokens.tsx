@@ -54,7 +54,7 @@ export function Tokens() {
       )}
       {fault.value && <Fault text={fault.value} />}
       {rows.value.length > 0 && (
-        <Table columns={['Token', 'Scopes', 'First used', 'Expires']} action="Revoke">
+        <Table label="Minted tokens" columns={['Token', 'Scopes', 'First used', 'Expires']} action="Revoke">
           {rows.value.map(({ jti, label, scopes, first_seen_at, expires_at, revoked_at }) => (
             <tr key={jti}>
               <th scope="row">{label ?? jti.slice(0, 12)}</th>

@@ -51,7 +51,11 @@ export function Webhooks() {
       {fault.value && <Fault text={fault.value} />}
       {rows.value?.length === 0 && <p class="quiet">No events from {source.value} yet.</p>}
       {rows.value && rows.value.length > 0 && (
-        <Table columns={['Event', 'Received', 'State', 'Label or conversation', 'Attempts']} action="Replay">
+        <Table
+          label="Events received"
+          columns={['Event', 'Received', 'State', 'Label or conversation', 'Attempts']}
+          action="Replay"
+        >
           {rows.value.map(({ event_id, received_at, state, label, conversation, attempts }) => (
             <tr key={event_id}>
               <th scope="row">

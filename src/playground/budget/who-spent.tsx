@@ -33,7 +33,10 @@ export function WhoSpent() {
       {!report && <p class="quiet">…</p>}
       {report && rows.length === 0 && <p class="quiet">Nobody spent anything {daysName()}.</p>}
       {rows.length > 0 && (
-        <Table columns={['Account', ...['Requests', 'In', 'Out', 'Cost', 'Share'].map((number) => ({ number }))]}>
+        <Table
+          label="Spent by account"
+          columns={['Account', ...['Requests', 'In', 'Out', 'Cost', 'Share'].map((number) => ({ number }))]}
+        >
           {rows.slice(first.value, first.value + SPENT_ROWS).map(({ key, requests, cost_usd, usage }) => (
             <tr key={key}>
               <th scope="row">

@@ -3,6 +3,7 @@ import { useCallback, useEffect, useRef } from 'preact/hooks';
 import { Icon } from '../ui/icon.tsx';
 import { FailureNote } from './message/failure-note.tsx';
 import { Message } from './message/message.tsx';
+import { useOlderMessages } from './older-messages.ts';
 import { entriesOf } from './session/entries.ts';
 import type { Session } from './session/session.ts';
 
@@ -16,6 +17,7 @@ export function Transcript({ session }: { session: Session }) {
   const opensByHand = useRef(false);
   const away = useSignal(false);
   const entries = entriesOf(session);
+  const older = useOlderMessages(entries, scroller, column);
   const onScroll = useCallback(() => {
     const element = scroller.current;
     if (!element) return;
@@ -46,7 +48,10 @@ export function Transcript({ session }: { session: Session }) {
       <div
         class="transcript"
         ref={scroller}
-        onScroll={onScroll}
+        onScroll={() => {
+          onScroll();
+          older.onScroll();
+        }}
         // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
         tabIndex={0}
         role="log"
@@ -58,7 +63,7 @@ export function Transcript({ session }: { session: Session }) {
           {session.loaded.value && entries.length === 0 && !session.failure.value && (
             <p class="quiet">No messages yet.</p>
           )}
-          {entries.map((entry) => (
+          {older.shown.map((entry) => (
             <Message key={entry.key} entry={entry} session={session} />
           ))}
           {session.failure.value && <FailureNote failure={session.failure.value} session={session} />}

@@ -1,4 +1,5 @@
 import type { Evaluation } from '../../client/index.ts';
+import { TableFrame } from '../ui/table.tsx';
 
 type Rows = NonNullable<Evaluation['candidates'][number]['confusion']>;
 
@@ -9,7 +10,7 @@ export function ConfusionMatrix({ rows }: { rows: Rows }) {
   const columns = [...new Set(rows.flatMap(({ given }) => given.map(({ label }) => label)))];
   const unanswered = rows.some((row) => row.unanswered > 0);
   return (
-    <div class="table-frame">
+    <TableFrame label="Given and expected labels">
       <table class="matrix">
         <caption>
           <span>Given</span>
@@ -48,6 +49,6 @@ export function ConfusionMatrix({ rows }: { rows: Rows }) {
           })}
         </tbody>
       </table>
-    </div>
+    </TableFrame>
   );
 }

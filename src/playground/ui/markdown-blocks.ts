@@ -1,12 +1,12 @@
-import { Marked, type Token } from 'marked';
+import { Marked, type MarkedExtension, type Token } from 'marked';
+import { escapeHtml } from './escape-html.ts';
 import { highlighter } from './highlighter.ts';
+import { extensionsFor, type MakeExtension } from './markdown-extensions.ts';
 
-/** One block of Markdown. */
-export type Block =
-  | { kind: 'code'; raw: string; code: string; language: string | undefined }
-  | { kind: 'text'; raw: string };
+/** One block of Markdown. A text's HTML must still be sanitized. */
+export type Block = { kind: 'code'; code: string; language: string | undefined } | { kind: 'text'; html: string };
 
-const marked = new Marked({
+const BASE: MarkedExtension = {
   gfm: true,
   renderer: {
     // An image becomes a link: loading it would let the model send data to any server through the URL.
@@ -18,48 +18,56 @@ const marked = new Marked({
     code: ({ text, lang }) =>
       `<pre><code>${highlighter.peek()?.(text, languageOf(lang)) ?? escapeHtml(text)}</code></pre>`,
   },
-});
+};
+
+let texts = 0;
 
 /** Splits a growing text into its blocks. Only the last of the earlier blocks is parsed again. */
 export class MarkdownBlocks {
+  readonly #prefix: string;
+  #extensions: readonly MakeExtension[] = [];
+  #marked = new Marked(BASE);
   #settled: Block[] = [];
   #text = '';
 
+  constructor() {
+    texts += 1;
+    this.#prefix = `note-${texts}-`;
+  }
+
   split(given: string): Block[] {
     const text = given.replace(/\r\n?/g, '\n');
-    if (!text.startsWith(this.#text)) {
+    const extensions = extensionsFor(text);
+    const isOther = extensions.length !== this.#extensions.length;
+    if (isOther) this.#marked = new Marked(BASE, ...extensions.map((make) => make(this.#prefix)));
+    this.#extensions = extensions;
+    if (isOther || !text.startsWith(this.#text)) {
       this.#settled = [];
       this.#text = '';
     }
     const rest = text.slice(this.#text.length);
-    const tokens = marked.lexer(rest);
-    const blocks = tokens.map(blockOf);
+    const tokens = this.#marked.lexer(rest);
+    const { walkTokens } = this.#marked.defaults;
+    // It brings footnotes to the end, if there are any. These need all of the text.
+    if (walkTokens) void this.#marked.walkTokens(tokens, walkTokens);
+    const blocks = tokens.map((token) => this.#blockOf(token));
     const open = tokens.findLastIndex(({ type }) => type !== 'space');
-    const before = blocks.slice(0, Math.max(0, open));
-    const raw = before.map((block) => block.raw).join('');
-    const shown = [...this.#settled, ...blocks].filter((block) => block.raw.trim() !== '');
-    if (rest.startsWith(raw)) {
-      this.#settled = [...this.#settled, ...before];
+    const before = tokens.slice(0, Math.max(0, open));
+    const raw = before.map((token) => token.raw).join('');
+    const shown = [...this.#settled, ...blocks].filter((block) => block.kind === 'code' || block.html !== '');
+    if (!walkTokens && rest.startsWith(raw)) {
+      this.#settled.push(...blocks.slice(0, before.length));
       this.#text += raw;
     }
     return shown;
   }
-}
 
-/** @returns HTML that must still be sanitized */
-export function markdownToHtml(text: string): string {
-  return marked.parse(text, { async: false });
-}
-
-function blockOf(token: Token): Block {
-  if (token.type !== 'code') return { kind: 'text', raw: token.raw };
-  return { kind: 'code', raw: token.raw, code: String(token.text), language: languageOf(token.lang) };
+  #blockOf(token: Token): Block {
+    if (token.type !== 'code') return { kind: 'text', html: this.#marked.parser([token]).trim() };
+    return { kind: 'code', code: String(token.text), language: languageOf(token.lang) };
+  }
 }
 
 function languageOf(info: string | undefined): string | undefined {
   return info?.trim().split(/\s+/)[0]?.toLowerCase() || undefined;
-}
-
-function escapeHtml(text: string): string {
-  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`);
 }

@@ -1,35 +1,65 @@
+import type { TargetedMouseEvent } from 'preact';
 import { memo } from 'preact/compat';
 import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { Code } from './code.tsx';
-import { MarkdownBlocks, markdownToHtml } from './markdown-blocks.ts';
+import { MarkdownBlocks } from './markdown-blocks.ts';
 import { sanitize } from './sanitize.ts';
+import { keepReachable } from './scroll-box.ts';
 
 /** Shows the text of a model, which may still grow. */
 export function Markdown({ text }: { text: string }) {
   const blocks = useMemo(() => new MarkdownBlocks(), []).split(text);
   return (
-    <div class="markdown">
+    // biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: it hears of links in it, which the keyboard presses as well.
+    <div class="markdown" onClick={followNote}>
       {blocks.map((block, index) =>
         block.kind === 'code' ? (
           // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only ever added at the end.
           <Code key={index} code={block.code} language={block.language} />
         ) : (
           // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only ever added at the end.
-          <Prose key={index} raw={block.raw} />
+          <Prose key={index} html={block.html} />
         ),
       )}
     </div>
   );
 }
 
-const Prose = memo(({ raw }: { raw: string }) => {
+const Prose = memo(({ html }: { html: string }) => {
   const ref = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
-    ref.current?.replaceChildren(sanitize(markdownToHtml(raw)));
-    // What scrolls has to be reached by the keyboard; what does not is no stop on its way.
-    for (const table of ref.current?.querySelectorAll('table') ?? []) {
-      if (table.scrollWidth > table.clientWidth) table.tabIndex = 0;
-    }
-  }, [raw]);
+    const nodes = sanitize(html);
+    const wide = [...nodes.querySelectorAll<HTMLElement>('table, math[display="block"]')].map(boxOf);
+    ref.current?.replaceChildren(nodes);
+    const stops = wide.map(keepReachable);
+    return () => {
+      for (const stop of stops) stop();
+    };
+  }, [html]);
   return <div ref={ref} class="prose" />;
 });
+
+/** Puts what may be wider than its column into a box that scrolls. */
+function boxOf(wide: HTMLElement): HTMLElement {
+  const box = document.createElement('div');
+  box.className = 'scroll-box';
+  box.role = 'group';
+  const heads = [...wide.querySelectorAll('th')].map(({ textContent }) => textContent.trim());
+  box.ariaLabel = wide.tagName === 'TABLE' ? `Table: ${heads.join(', ').slice(0, 80)}` : 'Formula';
+  wide.replaceWith(box);
+  box.append(wide);
+  return box;
+}
+
+/** Goes to a footnote, or back. The address of the page stays: it names the conversation. */
+function followNote(event: TargetedMouseEvent<HTMLElement>): void {
+  const href = (event.target as Element).closest('a')?.getAttribute('href');
+  if (!href?.startsWith('#')) return;
+  event.preventDefault();
+  const target = event.currentTarget.querySelector<HTMLElement>(`#${CSS.escape(href.slice(1))}`);
+  if (!target) return;
+  // A footnote itself is no stop of Tab: what follows in it is.
+  if (target.tagName !== 'A') target.tabIndex = -1;
+  target.focus({ preventScroll: true });
+  target.scrollIntoView({ block: 'nearest' });
+}

@@ -1,4 +1,6 @@
 import type { ComponentChildren } from 'preact';
+import { useEffect, useRef } from 'preact/hooks';
+import { keepReachable } from './scroll-box.ts';
 
 /** A column of numbers, which stand right in it: its cells have the class `number`. */
 interface NumberColumn {
@@ -19,41 +21,54 @@ interface TableProps {
   columns: readonly TableColumn[];
   /** What the buttons in the last column do; its heading is for screen readers alone. */
   action?: string;
-  /** The name of a table that has nothing to focus in it: with a name, the keyboard can reach it and scroll it. */
-  label?: string;
+  /** The name of the box that scrolls. */
+  label: string;
   /** The rows: `tr` elements. */
   children: ComponentChildren;
 }
 
 /** Shows rows under headings, in a frame that scrolls sideways where the window is narrow. */
 export function Table({ columns, action, label, children }: TableProps) {
-  const table = (
-    <table class="table">
-      <thead>
-        <tr>
-          {columns.map((column) => {
-            const { name, classes } = headOf(column);
-            return (
-              <th key={name} scope="col" class={classes}>
-                {name}
-              </th>
-            );
-          })}
-          {action && (
-            <th scope="col">
-              <span class="unseen">{action}</span>
-            </th>
-          )}
-        </tr>
-      </thead>
-      <tbody>{children}</tbody>
-    </table>
-  );
-  if (label === undefined) return <div class="table-frame">{table}</div>;
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: the keyboard must reach what scrolls.
-    <section class="table-frame" tabIndex={0} aria-label={label}>
-      {table}
+    <TableFrame label={label}>
+      <table class="table">
+        <thead>
+          <tr>
+            {columns.map((column) => {
+              const { name, classes } = headOf(column);
+              return (
+                <th key={name} scope="col" class={classes}>
+                  {name}
+                </th>
+              );
+            })}
+            {action && (
+              <th scope="col">
+                <span class="unseen">{action}</span>
+              </th>
+            )}
+          </tr>
+        </thead>
+        <tbody>{children}</tbody>
+      </table>
+    </TableFrame>
+  );
+}
+
+interface TableFrameProps {
+  /** The name of the box that scrolls. */
+  label: string;
+  class?: string;
+  children: ComponentChildren;
+}
+
+/** Lets a table scroll sideways where it has no room, by the keyboard too. */
+export function TableFrame({ label, class: name = '', children }: TableFrameProps) {
+  const ref = useRef<HTMLElement>(null);
+  useEffect(() => (ref.current ? keepReachable(ref.current) : undefined), []);
+  return (
+    <section ref={ref} class={`table-frame scroll-box ${name}`} aria-label={label}>
+      {children}
     </section>
   );
 }

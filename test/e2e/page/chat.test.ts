@@ -250,7 +250,7 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await lastAnswer(page).getByText('Thought', { exact: true }).waitFor();
     }));
 
-  test('runs a tool that is called, and takes pictures and PDFs', () =>
+  test('runs a tool that is called, and takes pictures, PDFs and texts', () =>
     inPage(async ({ page }) => {
       await page.getByRole('button', { name: /^Roll three dice/ }).click();
       await page.getByText(/roll_dice answered/).waitFor();
@@ -290,10 +290,40 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       // What is edited has its files again.
       await question.getByRole('button', { name: 'Edit and ask again' }).click();
       await page.getByRole('button', { name: 'Remove locks.pdf' }).waitFor();
-      const text = { name: 'notes.zip', mimeType: 'application/zip', buffer: Buffer.from('PK') };
+      const text = { name: 'notes.zip', mimeType: 'application/zip', buffer: Buffer.from('PK\x03\x04') };
       await page.getByLabel('Files', { exact: true }).setInputFiles(text);
-      await page.getByText('Claude cannot read notes.zip. Attach a PNG, JPEG, GIF, WebP or PDF file.').waitFor();
+      await page.getByText(/^Claude cannot read notes\.zip\. Attach a PNG/).waitFor();
     }));
+
+  test.each(['chosen', 'dropped', 'pasted'])('sends a file of text that is %s, and names it in the transcript', (way) =>
+    inPage(async ({ page }) => {
+      if (way === 'chosen') {
+        const buffer = Buffer.from('gate,level\nupper,6');
+        await page.getByLabel('Files', { exact: true }).setInputFiles({ name: 'gates.csv', mimeType: '', buffer });
+      } else {
+        await page.getByRole('textbox', { name: 'Message' }).evaluate((draft, isDropped) => {
+          const files = new DataTransfer();
+          files.items.add(new File(['gate,level\nupper,6'], 'gates.csv', { type: 'text/csv' }));
+          const common = { bubbles: true, cancelable: true };
+          const paste = () => new ClipboardEvent('paste', { ...common, clipboardData: files });
+          draft.dispatchEvent(isDropped ? new DragEvent('drop', { ...common, dataTransfer: files }) : paste());
+        }, way === 'dropped');
+      }
+      await page.getByRole('button', { name: 'Remove gates.csv' }).waitFor();
+      await ask(page, 'Which gate is the highest?');
+      await answered(page);
+      await page.getByRole('article', { name: 'You' }).getByText('gates.csv').waitFor();
+      const { data } = await sentIn(page);
+      expect(data[0]?.content).toEqual([
+        {
+          type: 'document',
+          title: 'gates.csv',
+          source: { type: 'text', media_type: 'text/plain', data: 'gate,level\nupper,6' },
+        },
+        { type: 'text', text: 'Which gate is the highest?' },
+      ]);
+    }),
+  );
 
   test('stores a prefix, and shows that the second question reads it from the cache', () =>
     inPage(async ({ page }) => {

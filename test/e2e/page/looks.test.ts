@@ -1,6 +1,7 @@
 import type { Page } from 'playwright-core';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../../src/client/index.ts';
+import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { startEdgeWithPage } from '../../support/edge.ts';
 import { answered, ask, lastAnswer, servedPage } from '../../support/page.ts';
@@ -125,11 +126,18 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
           }),
         );
         expect(lines).toEqual([1, 1, 1, 1]);
-        const [inner, outer] = await lastAnswer(page)
-          .locator('table')
-          .evaluate((element) => [element.scrollWidth, element.clientWidth]);
+        const box = lastAnswer(page).getByRole('group', { name: `Table: ${words[0]}` });
+        const [inner, outer] = await box.evaluate((element) => [element.scrollWidth, element.clientWidth]);
         expect(inner).toBeGreaterThan(outer ?? 0);
-        await expect.poll(() => lastAnswer(page).locator('table').getAttribute('tabindex')).toBe('0');
+        // By the keyboard as well, which stops at no table that has room enough.
+        await expect.poll(() => box.getAttribute('tabindex')).toBe('0');
+        await box.focus();
+        await page.keyboard.press('ArrowRight');
+        await expect.poll(() => box.evaluate((element) => element.scrollLeft)).toBeGreaterThan(0);
+        expect(await barriersOn(page)).toEqual([]);
+        await page.setViewportSize({ width: 1_280, height: 844 });
+        await expect.poll(() => box.getAttribute('tabindex')).toBeNull();
+        await page.setViewportSize(PHONE.viewport);
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(PHONE.viewport.width);
         await expect
           .poll(() => lastAnswer(page).getByRole('listitem').allTextContents())

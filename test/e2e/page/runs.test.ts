@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../../src/client/index.ts';
+import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { startEdgeWithPage } from '../../support/edge.ts';
 import { answered, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
@@ -58,6 +59,24 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
       await answered(page);
       await expect.poll(() => lastAnswer(page).locator('.run-step').allTextContents()).toEqual(shown);
     }));
+
+  test('has figures that a phone scrolls, by the keyboard as well', () =>
+    inPage(
+      async ({ page }) => {
+        await page.getByRole('button', { name: 'Let the edge call tools' }).click();
+        await answered(page);
+        const figures = lastAnswer(page).getByRole('group', { name: 'Figures of step 1' });
+        await figures.getByText(/^first byte after/).waitFor();
+        expect(await figures.evaluate((line) => line.scrollWidth - line.clientWidth)).toBeGreaterThan(0);
+        await expect.poll(() => figures.getAttribute('tabindex')).toBe('0');
+        await figures.focus();
+        await page.keyboard.press('ArrowRight');
+        await expect.poll(() => figures.evaluate((line) => line.scrollLeft)).toBeGreaterThan(0);
+        expect(await barriersOn(page)).toEqual([]);
+      },
+      '/',
+      { viewport: { width: 360, height: 740 } },
+    ));
 
   test('shows what has failed, why it has paused, and goes on', async () => {
     const order = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const } };

@@ -1,9 +1,9 @@
-/** Reads files that are sent with a question: pictures and PDFs. */
+/** Reads files that are sent with a question: pictures, PDFs and texts. */
 
-/** A picture or a PDF as a block of the Messages API. */
+/** A picture, a PDF or a text as a block of the Messages API. */
 type AttachmentBlock = {
   type: 'image' | 'document';
-  source: { type: 'base64'; media_type: string; data: string };
+  source: { type: 'base64' | 'text'; media_type: string; data: string };
   /** The name of a document's file. */
   title?: string;
 };
@@ -15,26 +15,63 @@ export interface Attachment {
 
 const PICTURES = ['image/png', 'image/jpeg', 'image/gif', 'image/webp'];
 const PDF = 'application/pdf';
-export const ACCEPTED = [...PICTURES, PDF].join(',');
 /** The API's limit for one image. */
 const PICTURE_MB = 5;
 /** The API takes requests of 32 MB, in which a file is a third larger. */
 const PDF_MB = 20;
+/** About 500,000 tokens: what is larger, few models can read. */
+const TEXT_MB = 2;
 const BYTES_A_MB = 1024 * 1024;
+/** Control characters, without those of layout and of a terminal's colours. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what tells a program's data from a text.
+const NOT_OF_TEXT = /[\0-\x08\x0e-\x1a\x1c-\x1f]/;
 
 /** Reads a file. @throws Error for one that the API would refuse; the message says what to do */
 export async function readAttachment(file: File): Promise<Attachment> {
-  const isPdf = file.type === PDF;
-  if (!isPdf && !PICTURES.includes(file.type))
-    throw new Error(`Claude cannot read ${file.name}. Attach a PNG, JPEG, GIF, WebP or PDF file.`);
-  const most = isPdf ? PDF_MB : PICTURE_MB;
-  if (file.size > most * BYTES_A_MB) throw new Error(`${file.name} is larger than ${most} MB. Make it smaller first.`);
+  const { name } = file;
+  if (PICTURES.includes(file.type)) {
+    const source = await readBytes(file, PICTURE_MB, 'Make it smaller first.');
+    return { name, block: { type: 'image', source } };
+  }
+  const source =
+    file.type === PDF
+      ? await readBytes(file, PDF_MB, 'Attach only the pages that matter.')
+      : { type: 'text' as const, media_type: 'text/plain', data: await readText(file) };
+  return { name, block: { type: 'document', source, title: name } };
+}
+
+async function readBytes(file: File, mostMb: number, advice: string): Promise<AttachmentBlock['source']> {
+  refuseLarger(file, mostMb, advice);
   const bytes = new Uint8Array(await file.arrayBuffer());
   let binary = '';
   for (let at = 0; at < bytes.length; at += 8_192) binary += String.fromCharCode(...bytes.subarray(at, at + 8_192));
-  const source = { type: 'base64' as const, media_type: file.type, data: btoa(binary) };
-  const block: AttachmentBlock = isPdf ? { type: 'document', source, title: file.name } : { type: 'image', source };
-  return { name: file.name, block };
+  return { type: 'base64', media_type: file.type, data: btoa(binary) };
+}
+
+/** Reads a text in UTF-8, or in UTF-16 if its first two bytes say so. What a file is called tells nothing. */
+async function readText(file: File): Promise<string> {
+  if (file.size === 0) throw new Error(`${file.name} is empty. Attach a file that has something in it.`);
+  const bytes = new Uint8Array(await file.slice(0, TEXT_MB * BYTES_A_MB).arrayBuffer());
+  const [first = 0, second = 0] = bytes;
+  const encoding = { 65534: 'utf-16le', 65279: 'utf-16be' }[first * 256 + second] ?? 'utf-8';
+  const text = decode(bytes, encoding, file.size > bytes.length);
+  if (text === undefined || NOT_OF_TEXT.test(text))
+    throw new Error(`Claude cannot read ${file.name}. Attach a PNG, JPEG, GIF, WebP or PDF file, or a text in UTF-8.`);
+  refuseLarger(file, TEXT_MB, 'Attach only the part that matters.');
+  return text;
+}
+
+/** @param isPart whether the last character may be cut @returns undefined for bytes that are no text */
+function decode(bytes: Uint8Array, encoding: string, isPart: boolean): string | undefined {
+  try {
+    return new TextDecoder(encoding, { fatal: true }).decode(bytes, { stream: isPart });
+  } catch {
+    return undefined;
+  }
+}
+
+function refuseLarger(file: File, mostMb: number, advice: string): void {
+  if (file.size > mostMb * BYTES_A_MB) throw new Error(`${file.name} is larger than ${mostMb} MB. ${advice}`);
 }
 
 /** @returns a URL that shows an image; undefined for an image on another server, which this page does not load */

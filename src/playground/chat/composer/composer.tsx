@@ -9,7 +9,7 @@ import { Icon, IconButton } from '../../ui/icon.tsx';
 import { conversationId } from '../../ui/route.ts';
 import { askInstead, send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
-import { ACCEPTED, pictureAddress, readAttachment } from './attachments.ts';
+import { pictureAddress, readAttachment } from './attachments.ts';
 import { attachments, clearDraft, counted, draftContent, draftText, editing, isEmpty } from './draft.ts';
 import { WhoAnswers } from './who-answers.tsx';
 
@@ -98,7 +98,6 @@ export function Composer() {
           <input
             ref={picker}
             type="file"
-            accept={ACCEPTED}
             multiple
             hidden
             aria-label="Files"
@@ -108,7 +107,7 @@ export function Composer() {
             }}
           />
           <div class="field-foot">
-            <IconButton icon="attach" label="Attach images or PDFs" onClick={() => picker.current?.click()} />
+            <IconButton icon="attach" label="Attach files" onClick={() => picker.current?.click()} />
             <WhoAnswers />
             <AskOptions />
             {running ? (

@@ -1,8 +1,9 @@
 import type { Usage } from '@anthropic-ai/sdk/resources/messages';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationTurn } from '../../../client/index.ts';
 import { nameOf } from '../../edge/models.ts';
 import { formatCount, formatMs, formatUsd } from '../../ui/format.ts';
+import { keepReachable } from '../../ui/scroll-box.ts';
 import type { Part } from '../session/content.ts';
 import type { Session } from '../session/session.ts';
 import { isEdgeCall, type Step } from '../session/steps.ts';
@@ -80,12 +81,16 @@ interface StepFiguresProps {
 
 /** The line is there from the start, so that nothing moves when the figures come. */
 function StepFigures({ number, told, model }: StepFiguresProps) {
+  const ref = useRef<HTMLParagraphElement>(null);
+  // After each rendering: figures that have come are watched as well.
+  useEffect(() => (ref.current ? keepReachable(ref.current) : undefined));
   const usage = (told?.usage ?? {}) as Partial<Usage>;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   const isOver = told !== undefined && told.status !== 'running';
   const name = told && nameOf(told.model);
   return (
-    <p class="figures run-figures">
+    // biome-ignore lint/a11y/useSemanticElements: it is a line of figures; a fieldset is of a form.
+    <p ref={ref} role="group" class="figures run-figures scroll-box" aria-label={`Figures of step ${number}`}>
       <span class="run-number">Step {number}</span>
       {name !== undefined && (model === undefined || name !== nameOf(model)) && <span>{name}</span>}
       {isOver && (

@@ -1,0 +1,28 @@
+/** Lets the keyboard reach boxes that scroll. */
+
+const observer = new ResizeObserver((entries) => {
+  for (const box of new Set(
+    entries.map(({ target }) => (target.matches('.scroll-box') ? target : target.parentElement)),
+  )) {
+    if (box instanceof HTMLElement) look(box);
+  }
+});
+
+/**
+ * Keeps a box of the class `scroll-box` a stop of the Tab key while it has more than it shows, and only then.
+ *
+ * @returns what ends that
+ */
+export function keepReachable(box: HTMLElement): () => void {
+  const watched = [box, ...box.children];
+  // Told by the browser once it has laid them out: to ask before would have it lay out the whole page for each box.
+  for (const element of watched) observer.observe(element);
+  return () => {
+    for (const element of watched) observer.unobserve(element);
+  };
+}
+
+function look(box: HTMLElement): void {
+  if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+  else box.removeAttribute('tabindex');
+}

@@ -10,9 +10,10 @@ import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
 import { SmallButton } from './ui/button.tsx';
 import { Fault } from './ui/fault.tsx';
-import { formatMoment, formatUsd } from './ui/format.ts';
+import { formatMoment } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
 import { PARTS, type PagePart, part } from './ui/route.ts';
+import { Usd } from './ui/usd.tsx';
 
 const NAMES: Record<PagePart, string> = {
   chat: 'Chat',
@@ -121,8 +122,7 @@ function Spent() {
       title="Spent today, including what is set aside for running requests"
       data-known={day !== undefined}
     >
-      {/* One text, which begins where it began: nothing moves when it gets longer. */}
-      {day && `${formatUsd(day.settled_usd + day.held_usd)} today`}
+      {day && <Usd value={day.settled_usd + day.held_usd} after=" today" />}
     </a>
   );
 }

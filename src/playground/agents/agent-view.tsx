@@ -5,8 +5,9 @@ import { useAction } from '../edge/async-action.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatBytes, formatCount, formatStamp, usdColumn } from '../ui/format.ts';
+import { formatBytes, formatCount, formatStamp } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { agentRequests, nameIn, readAgent, spent, waitsSince } from './list.ts';
 
 /** A version's name is long: these many characters tell it from the others. */
@@ -89,7 +90,6 @@ function serverOf({
 
 function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'versions'>) {
   const rows = versions.map((row) => ({ ...row, spent: spent.value.get(row.version) ?? { requests: 0, usd: 0 } }));
-  const usd = usdColumn(rows.map((row) => row.spent.usd));
   return (
     <section class="stack">
       <h2>Versions</h2>
@@ -106,7 +106,9 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
             <td>{formatStamp(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
-            <td class="number">{usd(cost)}</td>
+            <td class="number">
+              <Usd value={cost} />
+            </td>
           </tr>
         ))}
       </Table>
@@ -116,7 +118,6 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
 
 function LastRuns({ name }: { name: string }) {
   const rows = agentRequests.value.filter(({ agent }) => agent !== null && nameIn(agent) === name).slice(0, MOST_RUNS);
-  const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
   return (
     <section class="stack">
       <h2>Last requests</h2>
@@ -132,7 +133,7 @@ function LastRuns({ name }: { name: string }) {
                 <td class="text">
                   {conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}
                 </td>
-                <td class="number">{status === 'held' ? '' : usd(cost_usd)}</td>
+                <td class="number">{status !== 'held' && <Usd value={cost_usd} />}</td>
                 <td class="text">{endOf(row)}</td>
               </tr>
             );

@@ -1,9 +1,10 @@
 import { useEffect } from 'preact/hooks';
 import { agents } from '../edge/agents.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
-import { formatCount, formatStamp, usdColumn } from '../ui/format.ts';
+import { formatCount, formatStamp } from '../ui/format.ts';
 import { agentName } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { AgentView } from './agent-view.tsx';
 import { agentRequests, agentsFault, isWaiting, keepAgents, nameIn, spentBy } from './list.ts';
 
@@ -21,7 +22,6 @@ export function Agents() {
 
 function AgentList() {
   const rows = agents.value;
-  const usd = usdColumn((rows ?? []).map(({ name }) => spentBy(name).usd));
   return (
     <>
       <header class="stack">
@@ -60,7 +60,9 @@ function AgentList() {
                 </th>
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
-                <td class="number">{usd(cost)}</td>
+                <td class="number">
+                  <Usd value={cost} />
+                </td>
                 <td>{last ? formatStamp(last.created_at) : ''}</td>
                 <td class="spare">{formatStamp(updated_at)}</td>
               </tr>

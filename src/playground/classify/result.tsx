@@ -1,8 +1,10 @@
+import type { JSX } from 'preact';
 import type { ClassifyAnswer } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatCount, formatShare, formatUsd } from '../ui/format.ts';
+import { formatCount, formatShare } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 import { answer, busy, formFault, labelsOf } from './form.ts';
 
 export function Result() {
@@ -35,8 +37,8 @@ export function Result() {
 function factsOf({ cost_usd, usage, confidence }: ClassifyAnswer) {
   const input = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
   return [
-    ['Cost', formatUsd(cost_usd)],
+    ['Cost', <Usd key="cost" value={cost_usd} />],
     ['Tokens', `${formatCount(input)} in, ${formatCount(usage.output_tokens)} out`],
     ...(confidence === null ? [] : [['Agreement of votes', formatShare(confidence)]]),
-  ] as [string, string][];
+  ] as [string, string | JSX.Element][];
 }

@@ -4,9 +4,10 @@ import { sentenceOf } from '../../edge/client.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
 import { useFileDrop } from '../../ui/file-drop.ts';
-import { formatCount, formatUsd } from '../../ui/format.ts';
+import { formatCount } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
 import { conversationId } from '../../ui/route.ts';
+import { Usd } from '../../ui/usd.tsx';
 import { askInstead, send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
 import { ACCEPTED, pictureAddress, readAttachment } from './attachments.ts';
@@ -169,11 +170,12 @@ function DraftCount() {
     );
   }
   const { input_tokens, cost_usd, fits, context_window } = count;
+  const tokens = `${formatCount(input_tokens)} tokens`;
   return (
     <p class="draft-count quiet" data-fits={fits !== false}>
-      {fits === false
-        ? `${formatCount(input_tokens)} tokens: this model takes ${formatCount(context_window ?? 0)} at most`
-        : `${formatCount(input_tokens)} tokens${cost_usd ? ` · ${formatUsd(cost_usd.input)}` : ''} to send`}
+      {fits === false && `${tokens}: this model takes ${formatCount(context_window ?? 0)} at most`}
+      {fits !== false &&
+        (cost_usd ? <Usd before={`${tokens} · `} value={cost_usd.input} after=" to send" /> : `${tokens} to send`)}
     </p>
   );
 }

@@ -58,8 +58,8 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
         onBlur={() => (editing.value = false)}
       />
       {fault.value && (
-        <span class="quiet" role="alert">
-          {fault.value}
+        <span class="quiet" role="alert" title={fault.value}>
+          {fault.value.split('\n', 1)}
         </span>
       )}
     </>

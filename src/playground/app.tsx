@@ -12,7 +12,8 @@ import { SmallButton } from './ui/button.tsx';
 import { Fault } from './ui/fault.tsx';
 import { formatMoment } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
-import { PARTS, type PagePart, part } from './ui/route.ts';
+import { NotFound } from './ui/not-found.tsx';
+import { PARTS, type PagePart, part, unknownAddress } from './ui/route.ts';
 import { Usd } from './ui/usd.tsx';
 
 const NAMES: Record<PagePart, string> = {
@@ -40,7 +41,7 @@ export function App() {
     if (ready) refreshQuota().catch(() => {});
   }, [ready]);
   useSignalEffect(() => {
-    document.title = `${NAMES[part.value]} · Sluice`;
+    document.title = `${unknownAddress.value === undefined ? NAMES[part.value] : 'Not found'} · Sluice`;
   });
   return (
     <>
@@ -54,7 +55,11 @@ export function App() {
         </a>
         <nav class="parts" aria-label="Parts">
           {PARTS.map((name) => (
-            <a key={name} href={`#/${name}`} aria-current={name === part.value ? 'page' : undefined}>
+            <a
+              key={name}
+              href={`#/${name}`}
+              aria-current={name === part.value && unknownAddress.value === undefined ? 'page' : undefined}
+            >
               {NAMES[name]}
             </a>
           ))}
@@ -93,7 +98,11 @@ export function App() {
           {state.value === 'gate' && <TokenGate />}
           {state.value === 'unreachable' && (
             <div class="page">
-              <Fault text={refusal.value ?? 'The edge cannot be reached.'}>
+              <Fault
+                text={refusal.value ?? 'The edge cannot be reached.'}
+                // Who needs no token is its developer, and can mend it.
+                isOpen={token.value === undefined}
+              >
                 <SmallButton kind="first" name="Try again" onClick={() => void start()} />
               </Fault>
             </div>
@@ -109,6 +118,8 @@ export function App() {
 /** Shows the part that the URL names. */
 function View() {
   const { value } = part;
+  if (unknownAddress.value !== undefined)
+    return <NotFound title="This page does not exist" text={`There is nothing at ${unknownAddress.value}.`} />;
   return value === 'chat' ? <Chat /> : <Later load={LATER[value]} />;
 }
 

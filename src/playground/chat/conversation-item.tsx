@@ -76,7 +76,8 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
             maxLength={1_000}
             onBlur={save}
             onKeyDown={(event) => {
-              if (event.key === 'Escape') mode.value = 'shown';
+              if (event.key !== 'Escape') return;
+              mode.value = 'shown';
             }}
           />
         </Form>
@@ -141,7 +142,8 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
 }
 
 function noteOf({ id, state, paused, turns, cost_usd }: ConversationRow): ComponentChildren {
-  if (state === 'running' || (session.value?.id === id && session.value.live.value)) return 'answering…';
+  const current = session.value?.id === id ? session.value : undefined;
+  if (state === 'running' || (current?.live.value && current.arrived.value)) return 'answering…';
   if (paused !== null) return 'waiting for approval';
   if (turns === 0) return 'empty';
   return <Usd before={`${turns} ${turns === 1 ? 'turn' : 'turns'} · `} value={cost_usd} />;

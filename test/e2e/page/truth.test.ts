@@ -69,6 +69,7 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       await answered(other);
       await item(other)
         .getByText(/^2 turns/)
+        .first()
         .waitFor();
       await page.bringToFront();
       await answered(page);
@@ -81,6 +82,8 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
     inPage(async (opened) => {
       const { page } = opened;
       const wrong = await refuseOnce(opened, 400, 'invalid_request_error');
+      await wrong.getByText('This was not accepted as it is. Change it, then try again.').waitFor();
+      await wrong.getByText('Details').click();
       await wrong.getByText('invalid_request_error').waitFor();
       await expect.poll(() => wrong.textContent()).toContain('Refused, until 1 January');
       await page.getByRole('article', { name: 'You' }).getByText('Not sent').waitFor();

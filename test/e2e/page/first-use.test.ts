@@ -113,6 +113,8 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
       await page.goBack();
       await page.reload();
       await expect.poll(() => draft.inputValue()).toBe('What is a weir?\nIn one sentence.');
+      // Until the history is there nothing is sent.
+      await expect.poll(() => page.getByRole('button', { name: 'Send' }).isEnabled()).toBe(true);
       await draft.press('Enter');
       await answered(page);
       await page.reload();

@@ -1,5 +1,5 @@
 /** The error types of the Anthropic API, and `not_supported` for what this edge does not offer, with their HTTP statuses. */
-const STATUS = {
+export const STATUS = {
   invalid_request_error: 400,
   authentication_error: 401,
   billing_error: 429,

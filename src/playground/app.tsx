@@ -10,9 +10,11 @@ import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
 import { SmallButton } from './ui/button.tsx';
 import { Fault } from './ui/fault.tsx';
-import { formatMoment, formatUsd } from './ui/format.ts';
+import { formatMoment } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
-import { PARTS, type PagePart, part } from './ui/route.ts';
+import { NotFound } from './ui/not-found.tsx';
+import { PARTS, type PagePart, part, unknownAddress } from './ui/route.ts';
+import { Usd } from './ui/usd.tsx';
 
 const NAMES: Record<PagePart, string> = {
   chat: 'Chat',
@@ -39,7 +41,7 @@ export function App() {
     if (ready) refreshQuota().catch(() => {});
   }, [ready]);
   useSignalEffect(() => {
-    document.title = `${NAMES[part.value]} · Sluice`;
+    document.title = `${unknownAddress.value === undefined ? NAMES[part.value] : 'Not found'} · Sluice`;
   });
   return (
     <>
@@ -53,7 +55,11 @@ export function App() {
         </a>
         <nav class="parts" aria-label="Parts">
           {PARTS.map((name) => (
-            <a key={name} href={`#/${name}`} aria-current={name === part.value ? 'page' : undefined}>
+            <a
+              key={name}
+              href={`#/${name}`}
+              aria-current={name === part.value && unknownAddress.value === undefined ? 'page' : undefined}
+            >
               {NAMES[name]}
             </a>
           ))}
@@ -92,7 +98,11 @@ export function App() {
           {state.value === 'gate' && <TokenGate />}
           {state.value === 'unreachable' && (
             <div class="page">
-              <Fault text={refusal.value ?? 'The edge cannot be reached.'}>
+              <Fault
+                text={refusal.value ?? 'The edge cannot be reached.'}
+                // Who needs no token is its developer, and can mend it.
+                isOpen={token.value === undefined}
+              >
                 <SmallButton kind="first" name="Try again" onClick={() => void start()} />
               </Fault>
             </div>
@@ -108,6 +118,8 @@ export function App() {
 /** Shows the part that the URL names. */
 function View() {
   const { value } = part;
+  if (unknownAddress.value !== undefined)
+    return <NotFound title="This page does not exist" text={`There is nothing at ${unknownAddress.value}.`} />;
   return value === 'chat' ? <Chat /> : <Later load={LATER[value]} />;
 }
 
@@ -121,8 +133,7 @@ function Spent() {
       title="Spent today, including what is set aside for running requests"
       data-known={day !== undefined}
     >
-      {/* One text, which begins where it began: nothing moves when it gets longer. */}
-      {day && `${formatUsd(day.settled_usd + day.held_usd)} today`}
+      {day && <Usd value={day.settled_usd + day.held_usd} after=" today" />}
     </a>
   );
 }

@@ -5,9 +5,10 @@ import { agent as chatAgent } from '../chat/session/options.ts';
 import { useAction } from '../edge/async-action.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatBytes, formatCount, formatStamp, usdColumn } from '../ui/format.ts';
+import { formatBytes, formatCount, formatStamp } from '../ui/format.ts';
 import { go } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { agentDrafts } from './agent-draft.ts';
 import { AgentFacts } from './agent-facts.tsx';
 import { Compare } from './compare.tsx';
@@ -63,7 +64,6 @@ function Actions({ name }: { name: string }) {
 
 function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'versions'>) {
   const rows = versions.map((row) => ({ ...row, spent: spent.value.get(row.version) ?? { requests: 0, usd: 0 } }));
-  const usd = usdColumn(rows.map((row) => row.spent.usd));
   return (
     <section class="stack">
       <h2>Versions</h2>
@@ -79,7 +79,9 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
             <td>{formatStamp(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
-            <td class="number">{usd(cost)}</td>
+            <td class="number">
+              <Usd value={cost} />
+            </td>
           </tr>
         ))}
       </Table>
@@ -89,7 +91,6 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
 
 function LastRuns({ name }: { name: string }) {
   const rows = agentRequests.value.filter(({ agent }) => agent !== null && nameIn(agent) === name).slice(0, MOST_RUNS);
-  const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
   return (
     <section class="stack">
       <h2>Last requests</h2>
@@ -105,7 +106,7 @@ function LastRuns({ name }: { name: string }) {
                 <td class="text">
                   {conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}
                 </td>
-                <td class="number">{status === 'held' ? '' : usd(cost_usd)}</td>
+                <td class="number">{status !== 'held' && <Usd value={cost_usd} />}</td>
                 <td class="text">{endOf(row)}</td>
               </tr>
             );

@@ -5,9 +5,10 @@ import { RetryFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
 import { Empty } from '../ui/empty.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatCount, formatStamp, usdColumn } from '../ui/format.ts';
+import { formatCount, formatStamp } from '../ui/format.ts';
 import { agentName, editsAgent, go, NEW_AGENT } from '../ui/route.ts';
 import { Table } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { agentDrafts, draftExample } from './agent-draft.ts';
 import { AgentView } from './agent-view.tsx';
 import { EditAgent, NewAgent } from './edit-agent.tsx';
@@ -37,7 +38,6 @@ function NamedAgent() {
 
 function AgentList() {
   const rows = agents.value;
-  const usd = usdColumn((rows ?? []).map(({ name }) => spentBy(name).usd));
   return (
     <>
       <header class="stack">
@@ -89,7 +89,9 @@ function AgentList() {
                 </th>
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number">{formatCount(requests)}</td>
-                <td class="number">{usd(cost)}</td>
+                <td class="number">
+                  <Usd value={cost} />
+                </td>
                 <td>{last ? formatStamp(last.created_at) : ''}</td>
                 <td class="spare">{formatStamp(updated_at)}</td>
               </tr>

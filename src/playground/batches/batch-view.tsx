@@ -1,4 +1,5 @@
 import { useSignal } from '@preact/signals';
+import type { JSX } from 'preact';
 import { useEffect, useMemo } from 'preact/hooks';
 import type { Batch } from '../../client/index.ts';
 import { refreshQuota } from '../edge/account.ts';
@@ -6,7 +7,8 @@ import { edge, sentenceOf } from '../edge/client.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatCount, formatMoment, formatUsd, sentenceCase } from '../ui/format.ts';
+import { formatCount, formatMoment, sentenceCase } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 import { BatchActions } from './batch-list.tsx';
 import { listFault } from './list.ts';
 import { batchStateOf, outcomesOf, totalOf } from './progress.ts';
@@ -69,11 +71,11 @@ export function BatchView({ id }: { id: string }) {
 function State({ batch }: { batch: Batch }) {
   const { cost_usd, created_at, ended_at, expires_at, processing_status } = batch;
   const ended = processing_status === 'ended';
-  const facts: [string, string][] = [
+  const facts: [string, string | JSX.Element][] = [
     ['Requests', formatCount(totalOf(batch))],
     ['Created', formatMoment(created_at)],
     ended_at === null ? ['Ends by', formatMoment(expires_at)] : ['Ended', formatMoment(ended_at)],
-    ...(cost_usd === null ? [] : [['Cost', formatUsd(cost_usd)] satisfies [string, string]]),
+    ...(cost_usd === null ? [] : [['Cost', <Usd key="cost" value={cost_usd} />] satisfies [string, JSX.Element]]),
   ];
   return (
     <>

@@ -1,7 +1,8 @@
 import type { BatchEstimate } from '../../client/index.ts';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatCount, formatUsd } from '../ui/format.ts';
+import { formatCount } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 
 /** Shows what a batch costs at most, and what to do if that is too much. */
 export function Estimate({ estimate: { requests, cost_usd, fits, fitting } }: { estimate: BatchEstimate }) {
@@ -9,7 +10,7 @@ export function Estimate({ estimate: { requests, cost_usd, fits, fitting } }: { 
     <div class="stack" role="status">
       <Facts
         facts={[
-          ['At most', formatUsd(cost_usd)],
+          ['At most', <Usd key="most" value={cost_usd} />],
           ['Requests', formatCount(requests)],
           ['Price', 'half the usual'],
         ]}

@@ -1,7 +1,9 @@
 import { useSignal } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
 import type { AlertRow } from '../../alerts/alerts-answers.schema.ts';
 import { SmallButton } from '../ui/button.tsx';
-import { formatMoment, formatShare, formatUsd } from '../ui/format.ts';
+import { formatMoment, formatShare } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 import { AlertsForm } from './alerts-form.tsx';
 import { alerts } from './figures/overview.ts';
 
@@ -53,11 +55,17 @@ export function Alerts() {
   );
 }
 
-function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject }: AlertRow): string {
+function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject }: AlertRow): ComponentChildren {
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
     case 'threshold':
-      return `${who} has spent ${formatShare(threshold ?? 0)} of ${formatUsd(limit_usd ?? 0)} (${limit}, ${window})`;
+      return (
+        <Usd
+          before={`${who} has spent ${formatShare(threshold ?? 0)} of `}
+          value={limit_usd ?? 0}
+          after={` (${limit}, ${window})`}
+        />
+      );
     case 'over_hold':
       return `${who} was billed more than was set aside: ${subject}`;
     case 'webhook_parked':

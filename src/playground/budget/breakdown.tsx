@@ -1,8 +1,9 @@
 import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Select } from '../ui/form.tsx';
-import { formatCount, formatUsd, usdColumn } from '../ui/format.ts';
+import { formatCount } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
@@ -32,7 +33,6 @@ export function Breakdown() {
   useEffect(accountSpending.keep, []);
   const report = accountSpending.report.value;
   const rows = (report?.data ?? []).slice(0, PARTS_SHOWN);
-  const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
   return (
     <section class="stack" aria-labelledby="breakdown">
       <div class="apart">
@@ -48,10 +48,13 @@ export function Breakdown() {
         </div>
       </div>
       <p class="quiet">
-        {report &&
-          (report.total.requests === 0
-            ? `Nothing was spent ${daysName()}.`
-            : `${formatUsd(report.total.cost_usd)} in ${formatCount(report.total.requests)} ${report.total.requests === 1 ? 'request' : 'requests'}, ${daysName()}.`)}
+        {report?.total.requests === 0 && `Nothing was spent ${daysName()}.`}
+        {report && report.total.requests > 0 && (
+          <Usd
+            value={report.total.cost_usd}
+            after={` in ${formatCount(report.total.requests)} ${report.total.requests === 1 ? 'request' : 'requests'}, ${daysName()}.`}
+          />
+        )}
       </p>
       {rows.length > 0 && (
         <Table
@@ -70,7 +73,9 @@ export function Breakdown() {
               <td class="number">{formatCount(requests)}</td>
               <td class="number">{formatCount(inputTokens(usage))}</td>
               <td class="number">{formatCount(usage.output_tokens)}</td>
-              <td class="number">{usd(cost_usd)}</td>
+              <td class="number">
+                <Usd value={cost_usd} />
+              </td>
             </tr>
           ))}
         </Table>

@@ -1,14 +1,16 @@
-import { formatUsd, formatWhen } from '../ui/format.ts';
+import type { ComponentChildren } from 'preact';
+import { formatWhen } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 
 interface GaugeProps {
   title: string;
-  value: string;
-  of: string;
+  value: ComponentChildren;
+  of: ComponentChildren;
   /** The used part of the limit, from 0 to 1; undefined without a limit. */
   full: number | undefined;
   /** The held part of the limit, from 0 to 1. */
   held: number;
-  note: string;
+  note: ComponentChildren;
 }
 
 const NEARLY = 0.9;
@@ -24,14 +26,15 @@ export function SpendGauge({ title, window }: SpendGaugeProps) {
   // What is not known is not zero.
   if (!window) return <Gauge title={title} value="–" of="" full={undefined} held={0} note="" />;
   const { limit, spent, held, resetsAt } = window;
+  const resets = `resets ${formatWhen(resetsAt)}`;
   return (
     <Gauge
       title={title}
-      value={formatUsd(spent)}
-      of={limit === null ? 'no limit' : `of ${formatUsd(limit)}`}
+      value={<Usd value={spent} />}
+      of={limit === null ? 'no limit' : <Usd before="of " value={limit} />}
       full={limit === null ? undefined : partOf(spent, limit)}
       held={limit === null ? 0 : partOf(held, limit)}
-      note={`${held > 0 ? `${formatUsd(held)} set aside · ` : ''}resets ${formatWhen(resetsAt)}`}
+      note={held > 0 ? <Usd value={held} after={` set aside · ${resets}`} /> : resets}
     />
   );
 }

@@ -2,7 +2,8 @@ import { useSignal } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
-import { formatUsd } from '../ui/format.ts';
+import { exactUsd } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 import { changeLimit, type Period, type Spender } from './figures/overview.ts';
 
 /** Shows a limit that is edited in its place: Enter saves, Escape leaves it as it was, an empty field removes it. */
@@ -26,17 +27,16 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
     close();
   };
   if (!editing.value) {
-    const shown = limit === null ? 'none' : formatUsd(limit);
     return (
       <button
         ref={button}
         type="button"
         class="link"
         data-column="limit"
-        aria-label={`Change the limit of ${row.id}, ${shown} per ${period}`}
+        aria-label={`Change the limit of ${row.id}, ${limit === null ? 'none' : exactUsd(limit)} per ${period}`}
         onClick={() => (editing.value = true)}
       >
-        {shown}
+        {limit === null ? 'none' : <Usd value={limit} />}
       </button>
     );
   }
@@ -58,8 +58,8 @@ export function LimitCell({ row, period }: { row: Spender; period: Period }) {
         onBlur={() => (editing.value = false)}
       />
       {fault.value && (
-        <span class="quiet" role="alert">
-          {fault.value}
+        <span class="quiet" role="alert" title={fault.value}>
+          {fault.value.split('\n', 1)}
         </span>
       )}
     </>

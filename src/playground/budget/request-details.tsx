@@ -2,7 +2,8 @@ import type { LedgerRequest } from '../../accounts/usage-answers.schema.ts';
 import type { ListedRequest } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
-import { formatMoment, formatUsd, sayTimes } from '../ui/format.ts';
+import { formatMoment, sayTimes } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 import { showAccount } from './figures/report.ts';
 
 type Refusal = NonNullable<ListedRequest['refusal']>;
@@ -29,7 +30,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
           ['Outcome', status === 'held' ? 'running' : (error_type ?? status)],
           ...(status === 'refused'
             ? []
-            : ([['Cost', `${formatUsd(cost_usd)}${estimated ? ' (estimated)' : ''}`]] as const)),
+            : ([['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']]] as const)),
           ...(conversation === null ? [] : ([['Conversation', conversation]] as const)),
           ...(named.length > 0 ? ([['Tags', named.join(', ')]] as const) : []),
         ]}

@@ -4,8 +4,9 @@ import type { ListedRequest } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
-import { formatCount, formatMs, formatStamp, usdColumn } from '../ui/format.ts';
+import { formatCount, formatMs, formatStamp } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
@@ -55,7 +56,6 @@ export function RequestsTable() {
 /** Running requests show their hold. A press on the time opens the rest of a row. */
 function SentRows({ rows }: { rows: readonly ListedRequest[] }) {
   const opened = useSignal<string | undefined>(undefined);
-  const usd = usdColumn(rows.map(({ cost_usd, hold_usd, status }) => (status === 'held' ? hold_usd : cost_usd)));
   return (
     <Table
       label="Sent requests"
@@ -71,13 +71,7 @@ function SentRows({ rows }: { rows: readonly ListedRequest[] }) {
         const id = row.request_id;
         const isOpen = opened.value === id;
         const shown = (
-          <SentRow
-            key={id}
-            row={row}
-            usd={usd}
-            isOpen={isOpen}
-            onToggle={() => (opened.value = isOpen ? undefined : id)}
-          />
+          <SentRow key={id} row={row} isOpen={isOpen} onToggle={() => (opened.value = isOpen ? undefined : id)} />
         );
         if (!isOpen) return [shown];
         return [
@@ -95,12 +89,11 @@ function SentRows({ rows }: { rows: readonly ListedRequest[] }) {
 
 interface SentRowProps {
   row: ListedRequest;
-  usd(value: number): string;
   isOpen: boolean;
   onToggle(): void;
 }
 
-function SentRow({ row, usd, isOpen, onToggle }: SentRowProps) {
+function SentRow({ row, isOpen, onToggle }: SentRowProps) {
   const { usage } = row;
   const running = row.status === 'held';
   return (
@@ -116,7 +109,8 @@ function SentRow({ row, usd, isOpen, onToggle }: SentRowProps) {
       <td class="number">{usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''}</td>
       <td class="number">{running ? '' : formatCount(usage.output_tokens)}</td>
       <td class="number" title={row.estimated ? 'Estimated: the upstream did not report it' : undefined}>
-        {running ? `≤ ${usd(row.hold_usd)}` : `${row.estimated ? '≈ ' : ''}${usd(row.cost_usd)}`}
+        {running ? '≤ ' : row.estimated && '≈ '}
+        <Usd value={running ? row.hold_usd : row.cost_usd} />
       </td>
       <td class="number">{row.ms === null ? '' : formatMs(row.ms)}</td>
       <td>{running ? 'running' : (row.error_type ?? row.stop_reason ?? row.status)}</td>

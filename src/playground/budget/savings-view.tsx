@@ -1,6 +1,7 @@
 import { models } from '../edge/models.ts';
-import { formatCount, formatShare, formatUsd, usdColumn } from '../ui/format.ts';
+import { formatCount, formatShare } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { cachingSaved } from './figures/caching-saved.ts';
 import { byModel, savings } from './figures/report.ts';
 
@@ -9,11 +10,10 @@ export function Savings() {
   const report = byModel.value;
   const saved = report && cachingSaved(report, models.value);
   const rows = savings.value.filter(({ total }) => total.requests > 0);
-  const usd = usdColumn(rows.map(({ total }) => total.saved_usd));
   return (
     <section class="panel stack" aria-labelledby="savings">
       <h2 id="savings">Saved by caching</h2>
-      <p class="saved">{saved ? formatUsd(saved.usd) : '…'}</p>
+      <p class="saved">{saved ? <Usd value={saved.usd} /> : '…'}</p>
       <p class="quiet">
         {!saved?.tokens
           ? 'Nothing came from Claude’s cache yet. Ask twice with a long prefix, or continue a long conversation.'
@@ -29,7 +29,9 @@ export function Savings() {
               <th scope="row">{name}</th>
               <td class="number">{formatCount(total.requests)}</td>
               <td class="number">{total.hit_rate === null ? '' : formatShare(total.hit_rate)}</td>
-              <td class="number">{usd(total.saved_usd)}</td>
+              <td class="number">
+                <Usd value={total.saved_usd} />
+              </td>
             </tr>
           ))}
         </Table>

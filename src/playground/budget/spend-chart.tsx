@@ -5,7 +5,8 @@ import { nameOf } from '../edge/models.ts';
 import { pollNow } from '../edge/poll.ts';
 import { Empty } from '../ui/empty.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatDay, formatUsd, usdColumn } from '../ui/format.ts';
+import { exactUsd, formatDay } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 import { account, spend } from './figures/report.ts';
 import { SpendKey } from './spend-key.tsx';
 
@@ -18,8 +19,6 @@ export function SpendChart() {
   const days = spend.value;
   const most = Math.max(...days.map(({ usd }) => usd), 0);
   const top = ceilingOf(most);
-  const format = usdColumn(days.flatMap((day) => day.models.map(({ usd }) => usd)));
-  const usd = usdColumn([top / 2]);
   const sum = days.reduce((all, day) => all + day.usd, 0);
   const models = [...new Set(days.flatMap((day) => day.models.map(({ model }) => model)))].sort();
   const colorOf = (model: string) => `var(--series-${(models.indexOf(model) % SERIES) + 1})`;
@@ -29,7 +28,7 @@ export function SpendChart() {
         <h2 id="spend">Spent per day</h2>
         {days.length > 0 && (
           <span class="quiet">
-            {formatUsd(sum)} in {days.length} days
+            <Usd value={sum} after={` in ${days.length} days`} />
           </span>
         )}
       </div>
@@ -39,7 +38,7 @@ export function SpendChart() {
         <div class="chart">
           <ol class="chart-axis" aria-hidden="true">
             {[top, top / 2, 0].map((tick) => (
-              <li key={tick}>{usd(tick)}</li>
+              <li key={tick}>{exactUsd(tick)}</li>
             ))}
           </ol>
           <table class="charts-css column multiple stacked hide-data show-labels show-primary-axis show-2-secondary-axes data-spacing-3 spend-chart">
@@ -68,9 +67,9 @@ export function SpendChart() {
                     const usd = parts.find((part) => part.model === model)?.usd ?? 0;
                     return (
                       <td key={model} style={{ '--size': usd / top, '--color': colorOf(model) }}>
-                        <span class="data">{format(usd)}</span>
+                        <span class="data">{exactUsd(usd)}</span>
                         {usd > 0 && (
-                          <span class="tooltip">{`${formatDay(day)} · ${nameOf(model)}: ${format(usd)}`}</span>
+                          <span class="tooltip">{`${formatDay(day)} · ${nameOf(model)}: ${exactUsd(usd)}`}</span>
                         )}
                       </td>
                     );

@@ -2,9 +2,10 @@
 import { useComputed, useSignal } from '@preact/signals';
 import { useLayoutEffect, useRef } from 'preact/hooks';
 import { FilterField, Select } from '../ui/form.tsx';
-import { formatMoment, usdColumn } from '../ui/format.ts';
+import { formatMoment } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { TableFrame } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { PERIODS, type Period, type Spender, spenders } from './figures/overview.ts';
 import { showAccount } from './figures/report.ts';
 import { LimitCell } from './limit-cell.tsx';
@@ -68,7 +69,6 @@ export function SpendersTable() {
     }
     focusNext.current = undefined;
   });
-  const usd = usdColumn(rows.map(({ spent }) => spent[period.value]));
   return (
     <section class="stack" aria-labelledby="spenders">
       <div class="apart">
@@ -103,7 +103,7 @@ export function SpendersTable() {
           </thead>
           <tbody ref={body} onKeyDown={move}>
             {rows.slice(first.value, first.value + ROWS).map((row) => (
-              <SpenderRow key={`${row.kind} ${row.id}`} row={row} period={period.value} usd={usd} />
+              <SpenderRow key={`${row.kind} ${row.id}`} row={row} period={period.value} />
             ))}
           </tbody>
         </table>
@@ -116,11 +116,9 @@ export function SpendersTable() {
 interface SpenderRowProps {
   row: Spender;
   period: Period;
-  /** Formats what was spent. */
-  usd(value: number): string;
 }
 
-function SpenderRow({ row, period, usd }: SpenderRowProps) {
+function SpenderRow({ row, period }: SpenderRowProps) {
   const { kind, id, group, spent, limit, seen } = row;
   const most = limit[period];
   const used = spent[period];
@@ -140,7 +138,7 @@ function SpenderRow({ row, period, usd }: SpenderRowProps) {
       </th>
       <td>{group ?? ''}</td>
       <td class="number" data-nearly={nearly}>
-        {usd(used)}
+        <Usd value={used} />
       </td>
       <td class="number">
         <LimitCell key={period} row={row} period={period} />

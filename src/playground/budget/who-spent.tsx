@@ -1,8 +1,9 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
-import { formatCount, formatShare, usdColumn } from '../ui/format.ts';
+import { formatCount, formatShare } from '../ui/format.ts';
 import { Pager } from '../ui/pager.tsx';
 import { Table } from '../ui/table.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
@@ -22,7 +23,6 @@ export function WhoSpent() {
   useEffect(spendingByAccount.keep, []);
   const report = spendingByAccount.report.value;
   const rows = report?.data ?? [];
-  const usd = usdColumn(rows.map(({ cost_usd }) => cost_usd));
   const total = report?.total.cost_usd ?? 0;
   return (
     <section class="stack" aria-labelledby="who-spent">
@@ -47,7 +47,9 @@ export function WhoSpent() {
               <td class="number">{formatCount(requests)}</td>
               <td class="number">{formatCount(inputTokens(usage))}</td>
               <td class="number">{formatCount(usage.output_tokens)}</td>
-              <td class="number">{usd(cost_usd)}</td>
+              <td class="number">
+                <Usd value={cost_usd} />
+              </td>
               <td class="number">{total === 0 ? '' : formatShare(cost_usd / total)}</td>
             </tr>
           ))}

@@ -1,13 +1,15 @@
 import { untracked, useSignal, useSignalEffect } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useLayoutEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
 import { refreshAgents } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
+import { NotFound } from '../ui/not-found.tsx';
 import { conversationId } from '../ui/route.ts';
 import { Composer } from './composer/composer.tsx';
 import { keepCounting } from './composer/draft.ts';
+import { keepDrafts } from './composer/kept-drafts.ts';
 import { ConversationList } from './conversation-list.tsx';
 import { keepListed, refreshConversations, session, show } from './session/conversations.ts';
 import { makeTitle, titleFor } from './session/titles.ts';
@@ -25,6 +27,8 @@ export function Chat() {
       for (const stop of stops) stop();
     };
   }, [run]);
+  // Before anybody can type.
+  useLayoutEffect(keepDrafts, []);
   useSignalEffect(() => {
     const id = conversationId.value;
     untracked(() => show(id));
@@ -35,7 +39,19 @@ export function Chat() {
     const opened = session.value;
     if (opened?.report.value?.title === null) void makeTitle(opened.id);
   });
+  useEffect(() => {
+    const closeOnEscape = (event: KeyboardEvent) => {
+      if (event.key !== 'Escape' || !listOpen.value) return;
+      event.preventDefault();
+      listOpen.value = false;
+    };
+    // Before anything else that Escape may end.
+    document.addEventListener('keydown', closeOnEscape, true);
+    return () => document.removeEventListener('keydown', closeOnEscape, true);
+  }, [listOpen]);
   const current = session.value;
+  const isMissing = current?.missing.value === true;
+  const title = isMissing ? 'Not found' : current && titleFor(current.id, current.report.value?.title);
   return (
     <div class="chat" data-list-open={listOpen.value}>
       <ConversationList onClose={() => (listOpen.value = false)} />
@@ -51,19 +67,22 @@ export function Chat() {
             >
               <Icon name="menu" />
             </button>
-            <h1 class="clipped">{current ? titleFor(current.id, current.report.value?.title) : 'New conversation'}</h1>
+            <h1 class="clipped">{title ?? 'New conversation'}</h1>
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
             {current?.report.value?.agent && (
               <a class="tag" href={`#/agents/${encodeURIComponent(current.report.value.agent.name)}`}>
                 {current.report.value.agent.name}
               </a>
             )}
-            {current && <TokenView key={current.id} id={current.id} />}
+            {current && !isMissing && <TokenView key={current.id} id={current.id} />}
           </div>
         </header>
         {fault.value && <Fault text={fault.value} />}
-        {current ? <Transcript key={current.id} session={current} /> : <Welcome />}
-        <Composer />
+        {isMissing && (
+          <NotFound title="This conversation does not exist" text="It was deleted, or it belongs to another account." />
+        )}
+        {!isMissing && (current ? <Transcript key={current.id} session={current} /> : <Welcome />)}
+        {!isMissing && <Composer />}
       </section>
     </div>
   );

@@ -1,12 +1,13 @@
 import { useSignal } from '@preact/signals';
+import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationRow } from '../../client/index.ts';
 import { announce } from '../ui/announcer.tsx';
 import { Form } from '../ui/form.tsx';
-import { formatUsd } from '../ui/format.ts';
 import { IconButton } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
 import { Toolbar } from '../ui/toolbar.tsx';
+import { Usd } from '../ui/usd.tsx';
 import { familyOf } from './session/branches.ts';
 import {
   finishSoon,
@@ -75,7 +76,8 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
             maxLength={1_000}
             onBlur={save}
             onKeyDown={(event) => {
-              if (event.key === 'Escape') mode.value = 'shown';
+              if (event.key !== 'Escape') return;
+              mode.value = 'shown';
             }}
           />
         </Form>
@@ -139,9 +141,10 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   );
 }
 
-function noteOf({ id, state, paused, turns, cost_usd }: ConversationRow): string {
-  if (state === 'running' || (session.value?.id === id && session.value.live.value)) return 'answering…';
+function noteOf({ id, state, paused, turns, cost_usd }: ConversationRow): ComponentChildren {
+  const current = session.value?.id === id ? session.value : undefined;
+  if (state === 'running' || (current?.live.value && current.arrived.value)) return 'answering…';
   if (paused !== null) return 'waiting for approval';
   if (turns === 0) return 'empty';
-  return `${turns} ${turns === 1 ? 'turn' : 'turns'} · ${formatUsd(cost_usd)}`;
+  return <Usd before={`${turns} ${turns === 1 ? 'turn' : 'turns'} · `} value={cost_usd} />;
 }

@@ -1,6 +1,7 @@
 import { useSignal } from '@preact/signals';
 import { useAction } from '../edge/async-action.ts';
 import { announce } from '../ui/announcer.tsx';
+import { Fault } from '../ui/fault.tsx';
 import { formatDayOf } from '../ui/format.ts';
 import { Icon, IconButton } from '../ui/icon.tsx';
 import { go } from '../ui/route.ts';
@@ -22,6 +23,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
     return words.every((word) => shown.includes(word));
   });
   const days = [...Map.groupBy(rows, ({ updated_at }) => formatDayOf(updated_at))];
+  const complaint = fault.value ?? removalFault.value;
   const startNew = () => {
     go('chat');
     onClose();
@@ -44,7 +46,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
           <IconButton icon="close" label="Close the list" onClick={onClose} />
         </span>
       </div>
-      {(fault.value ?? removalFault.value) && <p class="list-fault">{fault.value ?? removalFault.value}</p>}
+      {complaint && <Fault text={complaint} />}
       {note.value && <p class="quiet list-note">{note.value}</p>}
       <div class="list-search">
         <Icon name="search" />

@@ -1,7 +1,8 @@
 import type { Evaluation } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
-import { formatShare, formatUsd } from '../ui/format.ts';
+import { formatShare } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 import { ConfusionMatrix } from './confusion-matrix.tsx';
 
 type Report = Evaluation['candidates'][number];
@@ -17,7 +18,10 @@ export function EvaluationReport({ report }: { report: Report }) {
         facts={[
           ['Accuracy', accuracy === null ? 'unknown' : formatShare(accuracy)],
           ['Macro F1', macro_f1 === null ? 'unknown' : macro_f1.toFixed(2)],
-          ['Cost per thousand', cost_per_thousand_usd === null ? 'unknown' : formatUsd(cost_per_thousand_usd)],
+          [
+            'Cost per thousand',
+            cost_per_thousand_usd === null ? 'unknown' : <Usd key="cost" value={cost_per_thousand_usd} />,
+          ],
         ]}
       />
       {confusion && <ConfusionMatrix rows={confusion} />}

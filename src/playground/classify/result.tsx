@@ -1,9 +1,11 @@
+import type { JSX } from 'preact';
 import type { ClassifyAnswer } from '../../client/index.ts';
 import { nameOf } from '../edge/models.ts';
 import { Empty } from '../ui/empty.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { Fault } from '../ui/fault.tsx';
-import { formatCount, formatShare, formatUsd } from '../ui/format.ts';
+import { formatCount, formatShare } from '../ui/format.ts';
+import { Usd } from '../ui/usd.tsx';
 import { answer, busy, classifySample, formFault, labelsOf } from './form.ts';
 import { SAMPLES } from './samples.ts';
 
@@ -46,8 +48,8 @@ function NoResult() {
 function factsOf({ cost_usd, usage, confidence }: ClassifyAnswer) {
   const input = usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
   return [
-    ['Cost', formatUsd(cost_usd)],
+    ['Cost', <Usd key="cost" value={cost_usd} />],
     ['Tokens', `${formatCount(input)} in, ${formatCount(usage.output_tokens)} out`],
     ...(confidence === null ? [] : [['Agreement of votes', formatShare(confidence)]]),
-  ] as [string, string][];
+  ] as [string, string | JSX.Element][];
 }

@@ -1,9 +1,11 @@
 /** Connects the page to the edge: the state of the connection, the credential, and the client. */
 import { computed, signal } from '@preact/signals';
+import { errorIn } from '../../client/errors.ts';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
 import type { HealthAnswer } from '../../health/health-answers.schema.ts';
 import { loadModels } from './models.ts';
 import { record } from './recording.ts';
+import { detailsOf, sayError } from './sentences.ts';
 
 const TOKEN_KEY = 'sluice-token';
 
@@ -16,7 +18,7 @@ export const keyRefusedSince = signal<string | undefined>(undefined);
 export const toolsOfEdge = signal<readonly string[]>([]);
 /** `gate`: the page asks for a token. */
 export const state = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('starting');
-/** Why the edge has refused, in its own words. */
+/** Why the edge has refused. */
 export const refusal = signal<string | undefined>(undefined);
 
 const client = computed(() =>
@@ -63,21 +65,17 @@ export async function takeToken(next: string | undefined): Promise<void> {
   await start();
 }
 
-/** @returns an error as a sentence for the user */
+/** @returns an error as a sentence for the user; what the edge said of it stands on the lines below, see `Fault` */
 export function sentenceOf(thrown: unknown): string {
-  if (thrown instanceof SluiceError || thrown instanceof Error) return thrown.message;
-  return String(thrown);
+  if (thrown instanceof SluiceError) return `${sayError(thrown)}\n${detailsOf(thrown)}`;
+  return thrown instanceof Error ? thrown.message : String(thrown);
 }
 
 async function sent(url: string, init: RequestInit): Promise<Response> {
   const response = await record(url, init);
   if (response.status === 401) {
-    const body = (await response
-      .clone()
-      .json()
-      .catch(() => undefined)) as { error?: { message?: string } } | undefined;
     // A newcomer without a token has made no mistake, so this is not shown as an error.
-    refusal.value = token.value === undefined ? undefined : body?.error?.message;
+    refusal.value = token.value === undefined ? undefined : sentenceOf(await errorIn(response.clone()));
     state.value = 'gate';
   }
   return response;

@@ -27,7 +27,7 @@ export function Later({ load }: { load: Load }) {
   if (fault.value === undefined) return null;
   return (
     <div class="page">
-      <Fault text={`This part of the page could not be loaded. ${fault.value}`}>
+      <Fault text={`This part of the page could not be loaded. Check your connection, then try again.\n${fault.value}`}>
         <p class="row">
           <SmallButton kind="first" name="Try again" onClick={start} />
         </p>

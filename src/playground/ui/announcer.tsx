@@ -2,9 +2,9 @@ import { signal } from '@preact/signals';
 
 const said = signal('');
 
-/** Announces a text to screen readers. */
+/** Announces a text to screen readers: of an error the sentence, without its details. */
 export function announce(text: string): void {
-  said.value = text;
+  said.value = text.split('\n', 1)[0] ?? '';
 }
 
 export function Announcer() {

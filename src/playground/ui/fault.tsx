@@ -1,11 +1,26 @@
 import type { ComponentChildren } from 'preact';
+import { sayTimes } from './format.ts';
 
-/** Shows an error in the words of the edge. */
-export function Fault({ text, children }: { text: string; children?: ComponentChildren }) {
+interface FaultProps {
+  /** Its first line is for everybody. What stands below it is shown to whoever wants the details. */
+  text: string;
+  isOpen?: boolean;
+  children?: ComponentChildren;
+}
+
+/** Shows an error: in a sentence, with what helps, and what the edge itself has said of it. */
+export function Fault({ text, isOpen = false, children }: FaultProps) {
+  const [sentence, ...details] = text.split('\n');
   return (
     <div class="fault" role="alert">
-      <p>{text}</p>
+      <p>{sentence}</p>
       {children}
+      {details.length > 0 && (
+        <details class="quiet" open={isOpen}>
+          <summary>Details</summary>
+          <p class="typed">{sayTimes(details.join('\n'))}</p>
+        </details>
+      )}
     </div>
   );
 }

@@ -2,7 +2,7 @@
 
 const integer = new Intl.NumberFormat('en');
 const cents = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const small = new Intl.NumberFormat('en', { maximumSignificantDigits: 2, maximumFractionDigits: 9 });
+const exact = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 9 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
 const moment = new Intl.DateTimeFormat('en-GB', {
@@ -19,26 +19,22 @@ const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long' })
 const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const shortDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
+const CENT = 0.01;
 export const DAY_MS = 86_400_000;
 
 export function formatCount(value: number): string {
   return integer.format(value);
 }
 
-/** Formats US dollars: two decimals, and more for less than ten cents. */
+/** Formats US dollars in whole cents, the one way in which the page shows them; see `Usd` for what else it tells. */
 export function formatUsd(value: number): string {
-  if (value === 0) return '$0';
-  const sign = value < 0 ? '−' : '';
-  const amount = Math.abs(value);
-  return `${sign}$${amount >= 0.1 ? cents.format(amount) : small.format(amount)}`;
+  if (Math.abs(value) < CENT && value !== 0) return value < 0 ? '>−$0.01' : '<$0.01';
+  return `${value < 0 ? '−' : ''}$${cents.format(Math.abs(value))}`;
 }
 
-/** @returns what formats a column of US dollars in one precision, in which none of its figures is lost */
-export function usdColumn(values: readonly number[]): (value: number) => string {
-  const least = Math.min(...values.filter((value) => value !== 0).map(Math.abs), 1);
-  const digits = Math.min(9, Math.max(2, 1 - Math.floor(Math.log10(least))));
-  const format = new Intl.NumberFormat('en', { minimumFractionDigits: digits, maximumFractionDigits: digits });
-  return (value) => `${value < 0 ? '−' : ''}$${format.format(Math.abs(value))}`;
+/** Formats US dollars without rounding: the edge counts billionths. */
+export function exactUsd(value: number): string {
+  return `${value < 0 ? '−' : ''}$${exact.format(Math.abs(value))}`;
 }
 
 export function formatShare(value: number): string {

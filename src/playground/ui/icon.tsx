@@ -3,7 +3,7 @@ const PATHS = {
   plus: 'M10 4v12M4 10h12',
   menu: 'M3 6h14M3 10h14M3 14h14',
   send: 'M10 16V4M5 9l5-5 5 5',
-  stop: 'M5.500 5.500h9v9h-9zM7 7v6M9 7v6M11 7v6M13 7v6',
+  stop: 'M5 5h10v10H5z',
   copy: 'M7 7V3h10v10h-4M3 7h10v10H3z',
   check: 'M4 11l4 4 8-10',
   edit: 'M4 16l1-4 8-8 3 3-8 8z',
@@ -34,7 +34,7 @@ export type IconName = keyof typeof PATHS;
 export function Icon({ name }: { name: IconName }) {
   return (
     <svg class="icon" viewBox="0 0 20 20" aria-hidden="true">
-      <path d={PATHS[name]} />
+      <path d={PATHS[name]} fill={name === 'stop' ? 'currentColor' : undefined} />
     </svg>
   );
 }

@@ -22,6 +22,13 @@ function decoded(step: string): string {
 
 export const part = computed<PagePart>(() => PARTS.find((name) => name === steps.value[0]) ?? 'chat');
 
+/** The address in the URL, where the page has nothing at it. Parts with addresses of their own judge these themselves. */
+export const unknownAddress = computed(() => {
+  const [name = '', , more] = steps.value;
+  const isKnown = name === '' || (name === 'chat' ? more === undefined : PARTS.some((each) => each === name));
+  return isKnown ? undefined : hash.value;
+});
+
 /** The conversation that the URL names; undefined for a new one. */
 export const conversationId = computed(() => (part.value === 'chat' ? steps.value[1] || undefined : undefined));
 

@@ -212,6 +212,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await page.getByLabel('Longest answer, in tokens').fill('50');
     await button(page, 'Show the price').click();
     await button(page, 'Send 12 requests').click();
+    await page.getByRole('alert').getByText('Details').click();
     await page.getByRole('alert').getByText('Try again in 3 seconds.').waitFor();
     await button(page, 'Send 12 requests').click();
     await page.getByText('In progress').waitFor();

@@ -42,7 +42,11 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       const whole = (await text.textContent()) ?? '';
       expect(whole.length).toBeGreaterThan(early.length);
       expect(whole.startsWith(early.slice(0, -20))).toBe(true);
-      await expect.poll(() => lastAnswer(page).locator('.figures').textContent()).toMatch(/\d+ in\d+ out\$0\.000\d+/);
+      await expect.poll(() => lastAnswer(page).locator('.figures').textContent()).toMatch(/\d+ in\d+ out$/);
+      // What it has cost stands with what can be done with it.
+      const cost = lastAnswer(page).getByRole('toolbar', { name: 'Actions' }).locator('.cost');
+      await expect.poll(() => cost.textContent()).toMatch(/^<\$0\.01\$0\.000\d+$/);
+      await expect.poll(() => cost.getByTitle(/^\$0\.000\d+$/).count()).toBe(1);
       // It has grown beyond the window: who was at the end is still there.
       const scrolled = await page
         .getByRole('log')
@@ -189,12 +193,12 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       );
       const original = page.url();
       await page.getByRole('button', { name: 'Regenerate' }).click();
-      await page.getByText('The daily spend limit is reached.').waitFor();
+      await page.getByText('The budget is used up.').waitFor();
       await expect.poll(() => page.url()).toBe(original);
       await expect.poll(() => lastAnswer(page).locator('.markdown').textContent()).toBe(said);
       await page.getByRole('button', { name: 'Edit and ask again' }).click();
       await ask(page, 'In one sentence: what is a ditch?');
-      await page.getByText('The daily spend limit is reached.').first().waitFor();
+      await page.getByText('The budget is used up.').first().waitFor();
       await expect.poll(() => page.url()).toBe(original);
       await expect.poll(() => page.getByRole('textbox', { name: 'Message' }).inputValue()).toContain('ditch');
       await expect.poll(() => lastAnswer(page).locator('.markdown').textContent()).toBe(said);

@@ -96,7 +96,7 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
     await inPage(
       async (opened) => {
         const { page } = opened;
-        await page.getByText('Paused: it has taken as many steps as max_turns allows.').waitFor();
+        await page.getByText('Paused: it has taken as many steps as it may.').waitFor();
         const failed = page.locator('.edge-call[data-state=failed]');
         await expect.poll(() => failed.locator('summary code').textContent()).toBe('order_bread');
         await failed.locator('summary').click();

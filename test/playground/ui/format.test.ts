@@ -1,5 +1,6 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { formatShare, formatUsd, formatWhen, sayTimes, usdColumn } from '../../../src/playground/ui/format.ts';
+import { exactUsd, formatShare, formatUsd, formatWhen, sayTimes } from '../../../src/playground/ui/format.ts';
 
 const NOON = new Date(2026, 10, 20, 12);
 const at = (month: number, day: number, hour: number) => new Date(2026, month, day, hour).toISOString();
@@ -21,12 +22,27 @@ test('a sentence of the edge says its times without two prepositions', () => {
   expect(sayTimes('No time in it.')).toBe('No time in it.');
 });
 
-test('a column of money has one precision, in which no figure is lost', () => {
-  const usd = usdColumn([0, 12.5, 0.000023]);
-  expect([0, 12.5, 0.000023].map(usd)).toEqual(['$0.000000', '$12.500000', '$0.000023']);
+test('money is shown in cents, what is less than one as that, and is told exactly', () => {
+  const told = (value: number) => [formatUsd(value), exactUsd(value)];
+  expect([0, 0.000023, 0.0123, 7.5, 1_234.5, -0.5, -0.004].map(told)).toEqual([
+    ['$0.00', '$0.00'],
+    ['<$0.01', '$0.000023'],
+    ['$0.01', '$0.0123'],
+    ['$7.50', '$7.50'],
+    ['$1,234.50', '$1,234.50'],
+    ['−$0.50', '−$0.50'],
+    ['>−$0.01', '−$0.004'],
+  ]);
+  const nanodollars = fc.integer({ min: 0, max: 1e15 });
+  fc.assert(
+    fc.property(nanodollars, (nano) => {
+      const usd = nano / 1e9;
+      expect(formatUsd(usd)).toMatch(nano > 0 && nano < 1e7 ? /^<\$0\.01$/ : /^\$[\d,]+\.\d\d$/);
+      expect(Number(exactUsd(usd).replace(/[$,]/g, ''))).toBe(usd);
+    }),
+  );
 });
 
-test('money and shares are written as in English', () => {
-  expect([0, 0.000023, 7.5, 1_234.5, -0.5].map(formatUsd)).toEqual(['$0', '$0.000023', '$7.50', '$1,234.50', '−$0.50']);
+test('a share is written as in English', () => {
   expect([0, 0.5174, 1].map(formatShare)).toEqual(['0%', '51.7%', '100%']);
 });

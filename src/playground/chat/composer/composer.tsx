@@ -1,16 +1,31 @@
 import { useSignal, useSignalEffect } from '@preact/signals';
-import { useRef } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
+import type { Approval } from '../../../client/index.ts';
 import { sentenceOf } from '../../edge/client.ts';
+import { waitsForDecision } from '../../edge/sentences.ts';
 import { announce } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
+import { Fault } from '../../ui/fault.tsx';
 import { useFileDrop } from '../../ui/file-drop.ts';
-import { formatCount, formatUsd } from '../../ui/format.ts';
+import { formatCount } from '../../ui/format.ts';
 import { Icon, IconButton } from '../../ui/icon.tsx';
 import { conversationId } from '../../ui/route.ts';
+import { Usd } from '../../ui/usd.tsx';
+import { mayDecide } from '../session/approvals.ts';
 import { askInstead, send, session } from '../session/conversations.ts';
 import { AskOptions } from './ask-options.tsx';
 import { pictureAddress, readAttachment } from './attachments.ts';
-import { attachments, clearDraft, counted, draftContent, draftText, editing, isEmpty } from './draft.ts';
+import {
+  attachments,
+  clearDraft,
+  counted,
+  draftContent,
+  draftText,
+  editDraft,
+  editing,
+  isEmpty,
+  sending,
+} from './draft.ts';
 import { WhoAnswers } from './who-answers.tsx';
 
 export function Composer() {
@@ -22,9 +37,15 @@ export function Composer() {
     void conversationId.value;
     if (matchMedia('(hover: hover)').matches) draft.current?.focus();
   });
+  useEffect(() => {
+    document.addEventListener('keydown', stopOnEscape);
+    return () => document.removeEventListener('keydown', stopOnEscape);
+  }, []);
   const current = session.value;
   const running = current?.live.value !== undefined;
-  const ready = !isEmpty.value && !current?.busy.value;
+  // What is asked again is asked in a copy, where nothing waits.
+  const waits = current?.waits.value === true && editing.value === undefined;
+  const ready = !isEmpty.value && !current?.busy.value && !waits;
   const take = async (files: Iterable<File>) => {
     fault.value = undefined;
     const read = await Promise.allSettled([...files].map(readAttachment));
@@ -38,22 +59,31 @@ export function Composer() {
     const content = draftContent();
     const before = editing.value;
     const kept = { text: draftText.value, attachments: attachments.value };
+    sending.value = content;
     clearDraft();
     fault.value = undefined;
     const asked = before !== undefined && current ? askInstead(current, before, content) : send(content);
-    asked.catch((thrown: unknown) => {
-      fault.value = sentenceOf(thrown);
-      announce(fault.value);
-      draftText.value = kept.text;
-      attachments.value = kept.attachments;
-      editing.value = before;
-    });
+    asked
+      .then(takeBack)
+      .catch((thrown: unknown) => {
+        fault.value = sentenceOf(thrown);
+        announce(fault.value);
+        draftText.value = [kept.text, draftText.value].filter(Boolean).join('\n\n');
+        attachments.value = kept.attachments;
+        editing.value = before;
+      })
+      .finally(() => {
+        sending.value = undefined;
+      });
   };
   const onKeyDown = (event: KeyboardEvent) => {
     if (event.key === 'Enter' && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
       submit();
-    } else if (event.key === 'Escape' && editing.value !== undefined) clearDraft();
+    } else if (event.key === 'Escape' && editing.value !== undefined) {
+      event.preventDefault();
+      clearDraft();
+    }
   };
   const onPaste = (event: ClipboardEvent) => {
     const files = [...(event.clipboardData?.files ?? [])];
@@ -77,11 +107,7 @@ export function Composer() {
             <SmallButton name="Cancel" onClick={clearDraft} />
           </p>
         )}
-        {fault.value && (
-          <p class="composer-fault" role="alert">
-            {fault.value}
-          </p>
-        )}
+        {fault.value && <Fault text={fault.value} />}
         {attachments.value.length > 0 && <Attached />}
         <div class="field">
           <textarea
@@ -121,9 +147,36 @@ export function Composer() {
             )}
           </div>
         </div>
-        <DraftCount />
+        {waits ? <Decide approvals={current.approvals.value} /> : <DraftCount />}
       </div>
     </form>
+  );
+}
+
+/** Takes a question back that the edge refused because a person must decide first: that is said below it then. */
+function takeBack(): void {
+  const failed = session.value?.failure;
+  if (!failed?.value?.asked || !waitsForDecision(failed.value.error) || !session.value?.waits.value) return;
+  editDraft(failed.value.asked);
+  failed.value = undefined;
+}
+
+/** Stops a running answer, where Escape has nothing to close and nothing to leave. */
+function stopOnEscape(event: KeyboardEvent): void {
+  const isUsed = event.defaultPrevented || event.isComposing || (event.target as Element).matches('input, select');
+  if (event.key !== 'Escape' || isUsed || document.querySelector('dialog:is([open], :popover-open)')) return;
+  void session.value?.stop();
+}
+
+/** Says why nothing can be sent while calls wait. It stands where else the draft is counted, so that nothing moves. */
+function Decide({ approvals }: { approvals: readonly Approval[] }) {
+  const isOthers = approvals.length > 0 && approvals.every((approval) => !mayDecide(approval));
+  return (
+    <p class="draft-count quiet waits" role="status">
+      {isOthers
+        ? 'An admin must decide first. What you type is kept.'
+        : 'Decide above first: the answer waits for you.'}
+    </p>
   );
 }
 
@@ -168,11 +221,12 @@ function DraftCount() {
     );
   }
   const { input_tokens, cost_usd, fits, context_window } = count;
+  const tokens = `${formatCount(input_tokens)} tokens`;
   return (
     <p class="draft-count quiet" data-fits={fits !== false}>
-      {fits === false
-        ? `${formatCount(input_tokens)} tokens: this model takes ${formatCount(context_window ?? 0)} at most`
-        : `${formatCount(input_tokens)} tokens${cost_usd ? ` · ${formatUsd(cost_usd.input)}` : ''} to send`}
+      {fits === false && `${tokens}: this model takes ${formatCount(context_window ?? 0)} at most`}
+      {fits !== false &&
+        (cost_usd ? <Usd before={`${tokens} · `} value={cost_usd.input} after=" to send" /> : `${tokens} to send`)}
     </p>
   );
 }

@@ -14,6 +14,8 @@ export const draftText = signal('');
 export const attachments = signal<Attachment[]>([]);
 /** The message that is replaced; undefined: the draft is added at the end. */
 export const editing = signal<string | undefined>(undefined);
+/** The question that is on its way to the edge, before its conversation knows of it. */
+export const sending = signal<Content | undefined>(undefined);
 export const counted = signal<CountAnswer | undefined>(undefined);
 
 const QUIET_MS = 400;
@@ -31,7 +33,9 @@ export function draftContent(): Content {
 /** Puts what was asked into the composer. @param before the message that it will replace, if any */
 export function editDraft(content: Content, before?: string): void {
   const parts = partsOf(content);
-  draftText.value = textOf(parts);
+  // What comes back unsent stands before what was typed since.
+  const since = before === undefined ? draftText.value : '';
+  draftText.value = [textOf(parts), since].filter(Boolean).join('\n\n');
   attachments.value = attachmentsIn(parts);
   editing.value = before;
   document.getElementById('draft')?.focus();

@@ -2,10 +2,10 @@ import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { Approval, ApprovalDecision } from '../../../client/index.ts';
 import { useAction } from '../../edge/async-action.ts';
-import { identity } from '../../edge/identity.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { Fault } from '../../ui/fault.tsx';
 import { Icon } from '../../ui/icon.tsx';
+import { mayDecide } from '../session/approvals.ts';
 import type { Session } from '../session/session.ts';
 
 /** Shows the calls that wait for approval, each with what can be decided. */
@@ -29,7 +29,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
   const told = JSON.stringify(approval.input, undefined, 2);
   const input = useSignal(told);
   const reason = useSignal('');
-  const mayDecide = approval.approvers === 'owner' || identity.value.admin;
+  const isMine = mayDecide(approval);
   const decide = (decision: () => ApprovalDecision) => void run(async () => session.decide(approval.id, decision()));
   const approve = () =>
     decide(() => ({ decision: 'approve', ...(input.value === told ? {} : { input: objectIn(input.value) }) }));
@@ -40,7 +40,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
       <p class="inline">
         <Icon name="tool" />
         <span>
-          <code>{approval.name}</code> {mayDecide ? 'needs your approval' : 'needs an admin’s approval'}
+          <code>{approval.name}</code> {isMine ? 'needs your approval' : 'needs an admin’s approval'}
         </span>
       </p>
       <label class="labelled">
@@ -48,13 +48,13 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
         <textarea
           class="approval-input"
           rows={Math.min(12, told.split('\n').length)}
-          disabled={!mayDecide || busy.value}
+          disabled={!isMine || busy.value}
           value={input.value}
           onInput={(event) => (input.value = event.currentTarget.value)}
         />
       </label>
       {fault.value && <Fault text={fault.value} />}
-      {mayDecide && (
+      {isMine && (
         <div class="row">
           <SmallButton
             kind="first"

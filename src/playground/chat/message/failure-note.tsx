@@ -1,34 +1,38 @@
 import type { SluiceError } from '../../../client/index.ts';
+import { detailsOf, sayError } from '../../edge/sentences.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { useEverySecond } from '../../ui/every-second.ts';
 import { Fault } from '../../ui/fault.tsx';
-import { sayTimes } from '../../ui/format.ts';
 import { go } from '../../ui/route.ts';
 import { editDraft } from '../composer/draft.ts';
-import type { Failure, Session } from '../session/session.ts';
+import type { Failure } from '../session/outcomes.ts';
+import type { Session } from '../session/session.ts';
 
+const UNSENT =
+  'Not sent: the edge cannot be reached. Your question is kept here. Check your connection, then send it again.';
 const SPENT = ['billing_error', 'rate_limit_error'];
 /** Who has to wait longer than this comes back by himself. */
 const MOST_WAIT_SECONDS = 300;
 
 /** Says what went wrong, and offers what can help against it. */
 export function FailureNote({ failure, session }: { failure: Failure; session: Session }) {
-  const { asked, error, at } = failure;
+  const { asked, error, at, isCut } = failure;
+  const unsent = asked !== undefined && error.type === 'connection_error' && !failure.arrived;
+  const sentence = `${unsent ? UNSENT : sayError(error)}${isCut ? ' The last words that you saw are lost.' : ''}`;
   const edit = () => {
     if (asked === undefined) return;
     editDraft(asked);
     session.failure.value = undefined;
   };
   return (
-    <Fault text={sayTimes(error.message)}>
-      <p class="quiet fault-kind">
-        <code>{error.type}</code>
-        {error.status !== undefined && <span>HTTP {error.status}</span>}
-        {error.requestId !== undefined && <code>{error.requestId}</code>}
-      </p>
+    <Fault text={`${sentence}\n${detailsOf(error)}`}>
       <p class="row">
         {canPass(error) && (
-          <TryAgain notBefore={at + (error.retryAfter ?? 0) * 1_000} onClick={() => session.retry()} />
+          <TryAgain
+            name={unsent ? 'Send again' : 'Try again'}
+            notBefore={at + (error.retryAfter ?? 0) * 1_000}
+            onClick={() => session.retry()}
+          />
         )}
         {asked !== undefined && <SmallButton name="Edit" onClick={edit} />}
         {SPENT.includes(error.type) && <SmallButton name="Open Budget" onClick={() => go('budget')} />}
@@ -38,13 +42,19 @@ export function FailureNote({ failure, session }: { failure: Failure; session: S
   );
 }
 
-function TryAgain({ notBefore, onClick }: { notBefore: number; onClick(): Promise<void> }) {
+interface TryAgainProps {
+  name: string;
+  notBefore: number;
+  onClick(): Promise<void>;
+}
+
+function TryAgain({ name, notBefore, onClick }: TryAgainProps) {
   useEverySecond();
   const seconds = Math.ceil((notBefore - Date.now()) / 1_000);
   return (
     <SmallButton
       kind="first"
-      name={seconds > 0 ? `Try again in ${seconds} s` : 'Try again'}
+      name={seconds > 0 ? `${name} in ${seconds} s` : name}
       disabled={seconds > 0}
       onClick={() => void onClick()}
     />

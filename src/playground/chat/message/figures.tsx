@@ -1,11 +1,10 @@
 import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
-import { formatCount, formatUsd } from '../../ui/format.ts';
+import { formatCount } from '../../ui/format.ts';
 
-/** Shows the tokens and the cost of an answer. The line is there from the start, so that nothing moves when they come. */
+/** Shows the tokens of an answer. The line is there from the start, so that nothing moves when they come. */
 export function Figures({ row, stream }: { row: ConversationMessage | undefined; stream: MessageStream | undefined }) {
   const usage = (row?.usage ?? stream?.message?.usage) as Partial<Usage> | undefined;
-  const cost = row?.cost_usd;
   const lowered = stream?.headers?.get('sluice-max-tokens');
   if (!usage) return <span class="figures" />;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
@@ -17,7 +16,6 @@ export function Figures({ row, stream }: { row: ConversationMessage | undefined;
       {written ? <span>{formatCount(written)} to cache</span> : null}
       {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
       {lowered && <span>limited to {formatCount(Number(lowered))} out by the budget</span>}
-      {cost != null && <span class="cost">{formatUsd(cost)}</span>}
     </span>
   );
 }

@@ -3,6 +3,7 @@ import { CopyButton } from '../../ui/copy-button.tsx';
 import { IconButton } from '../../ui/icon.tsx';
 import { go } from '../../ui/route.ts';
 import { Toolbar } from '../../ui/toolbar.tsx';
+import { Usd } from '../../ui/usd.tsx';
 import { editDraft } from '../composer/draft.ts';
 import type { Choice } from '../session/branches.ts';
 import { askInstead, fork, session as shownSession } from '../session/conversations.ts';
@@ -14,6 +15,7 @@ interface MessageActionsProps {
   text: () => string;
 }
 
+/** Shows what can be done with a message, and what an answer has cost. */
 export function MessageActions({ row, session, text }: MessageActionsProps) {
   const busy = session.busy.value;
   const rows = session.rows.value;
@@ -47,6 +49,11 @@ export function MessageActions({ row, session, text }: MessageActionsProps) {
           disabled={busy}
           onClick={() => void fork(session.id, row.id).catch(showFault)}
         />
+      )}
+      {row.cost_usd != null && (
+        <span class="cost">
+          <Usd value={row.cost_usd} />
+        </span>
       )}
     </Toolbar>
   );

@@ -84,14 +84,18 @@ function MessageView({ entry, session }: MessageProps) {
             growing={stream !== undefined && index === shown.length - 1}
           />
         ))}
-        {stream && shown.length === 0 && <p class="waiting">Waiting for the first word</p>}
+        {stream && shown.length === 0 && (
+          <p class="waiting">{session.arrived.value ? 'Waiting for the first word' : 'Sending'}</p>
+        )}
         {ending && <p class="quiet aside-note">{ending}</p>}
         {row?.stop_reason === 'pause_turn' && (
           <PauseNote reason={row.paused ?? undefined} session={session} isLast={session.rows.value.at(-1) === row} />
         )}
       </div>
       <footer class="message-foot">
-        {stream && session.reconnectsAt.value !== undefined && <Reconnecting at={session.reconnectsAt.value} />}
+        {stream && session.arrived.value && session.reconnectsAt.value !== undefined && (
+          <Reconnecting at={session.reconnectsAt.value} />
+        )}
         {entry.unsent && <p class="unsent">{entry.unsent}</p>}
         {role === 'assistant' && turn !== undefined && session.truncated.has(turn) && (
           <p class="quiet clipped">Sent without its oldest turns</p>

@@ -4,10 +4,10 @@ import type { Session } from '../session/session.ts';
 import { ApprovalCards } from './approval-card.tsx';
 
 const REASONS: Record<string, string> = {
-  max_turns: 'Paused: it has taken as many steps as max_turns allows.',
-  max_usd: 'Paused: it has spent its max_usd.',
-  max_seconds: 'Paused: it has run for its max_seconds.',
-  max_tool_calls: 'Paused: it has called as many tools as max_tool_calls allows.',
+  max_turns: 'Paused: it has taken as many steps as it may.',
+  max_usd: 'Paused: it has spent as much as it may.',
+  max_seconds: 'Paused: it has run for as long as it may.',
+  max_tool_calls: 'Paused: it has called as many tools as it may.',
   repeated_call: 'Paused: it has called the same tool with the same input three times in a row.',
   budget: 'Paused: the budget does not cover the next step.',
   revoked: 'Paused: the token was revoked.',

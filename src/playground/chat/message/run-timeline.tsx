@@ -2,8 +2,9 @@ import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationTurn } from '../../../client/index.ts';
 import { nameOf } from '../../edge/models.ts';
-import { formatCount, formatMs, formatUsd } from '../../ui/format.ts';
+import { formatCount, formatMs } from '../../ui/format.ts';
 import { keepReachable } from '../../ui/scroll-box.ts';
+import { Usd } from '../../ui/usd.tsx';
 import type { Part } from '../session/content.ts';
 import type { Session } from '../session/session.ts';
 import { isEdgeCall, type Step } from '../session/steps.ts';
@@ -102,7 +103,9 @@ function StepFigures({ number, told, model }: StepFiguresProps) {
           {told.ttft_ms !== null && (
             <span title="Time to the first byte">first byte after {formatMs(told.ttft_ms)}</span>
           )}
-          <span class="cost">{formatUsd(told.cost_usd)}</span>
+          <span class="cost">
+            <Usd value={told.cost_usd} />
+          </span>
         </>
       )}
     </p>

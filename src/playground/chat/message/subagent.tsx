@@ -4,7 +4,7 @@ import type { ConversationMessage, ConversationRow } from '../../../client/index
 import { useAction } from '../../edge/async-action.ts';
 import { edge } from '../../edge/client.ts';
 import { Fault } from '../../ui/fault.tsx';
-import { formatUsd } from '../../ui/format.ts';
+import { Usd } from '../../ui/usd.tsx';
 import { partsOf } from '../session/content.ts';
 import { MessagePart } from './message-part.tsx';
 
@@ -39,7 +39,9 @@ export function Subagent({ parent, call }: SubagentProps) {
       <p class="figures run-figures">
         <span class="run-number">Subagent</span>
         <span>{row.state === 'running' ? 'answering…' : 'done'}</span>
-        <span class="cost">{formatUsd(row.cost_usd)}</span>
+        <span class="cost">
+          <Usd value={row.cost_usd} />
+        </span>
         <a href={`#/chat/${encodeURIComponent(row.id)}`}>Open</a>
       </p>
       {parts.map((part, index) => (

@@ -1,7 +1,8 @@
 import type { Signal } from '@preact/signals';
 import { nameOf } from '../../edge/models.ts';
-import { formatStamp, formatUsd } from '../../ui/format.ts';
+import { formatStamp } from '../../ui/format.ts';
 import { Markdown } from '../../ui/markdown.tsx';
+import { Usd } from '../../ui/usd.tsx';
 import type { Session } from '../session/session.ts';
 
 interface SummaryProps {
@@ -23,7 +24,9 @@ export function SummaryLine({ id, session, isOpen }: SummaryProps) {
       aria-controls={isOpen.value ? `summary-${id}` : undefined}
       onClick={() => (isOpen.value = !isOpen.value)}
     >
-      <span class="clipped">Summarized up to here · {formatUsd(summary.cost_usd)}</span>
+      <span class="clipped">
+        <Usd before="Summarized up to here · " value={summary.cost_usd} />
+      </span>
     </button>
   );
 }

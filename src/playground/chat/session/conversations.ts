@@ -4,16 +4,24 @@ import type { ConversationRow } from '../../../client/index.ts';
 import { edge, sentenceOf, token } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { poll } from '../../edge/poll.ts';
-import { go } from '../../ui/route.ts';
+import { conversationId, go } from '../../ui/route.ts';
 import { familyOf, nextBranchId, oneOfEach, possibleIdsOf } from './branches.ts';
 import type { Content } from './content.ts';
 import { agent, prefix } from './options.ts';
-import { ignoreDeleted, Session } from './session.ts';
+import { ignoreDeleted } from './outcomes.ts';
+import { Session } from './session.ts';
+import { storeDraft } from './stored-drafts.ts';
 import { titleOf } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
-/** What was deleted a moment ago, and can still be brought back: the ids by family. */
-export const removals = signal<ReadonlyMap<string, readonly string[]>>(new Map());
+interface Removal {
+  ids: readonly string[];
+  /** The conversation that was open when it was deleted. */
+  shown: string | undefined;
+}
+
+/** What was deleted a moment ago, and can still be brought back, by family. */
+export const removals = signal<ReadonlyMap<string, Removal>>(new Map());
 export const removalFault = signal<string | undefined>(undefined);
 /** The conversations as they are listed: copies that were made to ask again are one with their original. */
 export const listed = computed(() => oneOfEach(conversations.value));
@@ -159,9 +167,11 @@ export async function rename(id: string, title: string): Promise<void> {
 /** Deletes a conversation with its copies, after a moment in which that can be undone. Until then it stays in its place. */
 export function remove(id: string): void {
   const family = familyOf(id);
-  removals.value = new Map(removals.value).set(family, possibleIdsOf(id, conversations.value));
+  const current = session.value?.id;
+  const shown = current !== undefined && familyOf(current) === family ? current : undefined;
+  removals.value = new Map(removals.value).set(family, { ids: possibleIdsOf(id, conversations.value), shown });
   finishSoon(family);
-  if (session.value && familyOf(session.value.id) === family) go('chat', undefined, true);
+  if (shown !== undefined) go('chat', undefined, true);
 }
 
 export function finishSoon(family: string): void {
@@ -174,20 +184,27 @@ export function holdRemoval(family: string): void {
   clearTimeout(timers.get(family));
 }
 
-/** @returns the ids of what was to be deleted; undefined if that was undone already */
-export function undoRemoval(family: string): readonly string[] | undefined {
+/** Brings back what was to be deleted. What was open is opened again, unless another conversation is by now. */
+export function undoRemoval(family: string): void {
+  const shown = takeRemoval(family)?.shown;
+  if (shown !== undefined && conversationId.value === undefined) go('chat', shown, true);
+}
+
+/** @returns what was to be deleted; undefined if that was undone already */
+function takeRemoval(family: string): Removal | undefined {
   const rest = new Map(removals.value);
-  const ids = rest.get(family);
+  const removal = rest.get(family);
   rest.delete(family);
   removals.value = rest;
   holdRemoval(family);
-  return ids;
+  return removal;
 }
 
 /** Deletes what waits for it. */
 function finishRemoval(family: string): void {
-  const ids = undoRemoval(family);
+  const ids = takeRemoval(family)?.ids;
   if (!ids) return;
+  storeDraft(family, '');
   conversations.value = conversations.value.filter(({ id }) => !ids.includes(id));
   // Sent even if the page is closed now.
   const deletions = ids.map((id) =>

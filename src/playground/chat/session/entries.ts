@@ -1,7 +1,8 @@
 import { computed, type ReadonlySignal } from '@preact/signals';
-import type { ConversationMessage, MessageStream, SluiceError } from '../../../client/index.ts';
+import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
 import { type Part, partsOf } from './content.ts';
 import { withModelsAbove } from './models-above.ts';
+import type { Failure } from './outcomes.ts';
 import type { Session } from './session.ts';
 
 /** One message as it is shown. */
@@ -34,14 +35,13 @@ export function entriesOf(session: Session): Entry[] {
     entries.push({ key: entries.length, role, parts, row: undefined, stream });
   if (asked !== undefined) add('user', partsOf(asked));
   if (live) add('assistant', [], live.stream);
-  else if (asked !== undefined)
-    Object.assign(entries.at(-1) ?? {}, { unsent: unsentNote(session.failure.value?.error) });
+  else if (asked !== undefined) Object.assign(entries.at(-1) ?? {}, { unsent: unsentNote(session.failure.value) });
   return withModelsAbove(entries);
 }
 
-/** What was refused has not left the edge. Of what broke on the way nobody here knows how far it came. */
-function unsentNote(error: SluiceError | undefined): string {
-  return error?.status === undefined ? 'No answer' : 'Not sent';
+/** What was refused has not left the edge. Of an answer that broke off nobody here knows how far it came. */
+function unsentNote(failure: Failure | undefined): string {
+  return failure?.arrived && failure.error.status === undefined ? 'No answer' : 'Not sent';
 }
 
 const resultsBySession = new WeakMap<Session, ReadonlySignal<Map<string, Part>>>();

@@ -19,27 +19,14 @@ import { announce } from '../../ui/announcer.tsx';
 import { type Branch, branchIn, branchMetadata, choicesIn, originOf } from './branches.ts';
 import { type Content, type Part, partsOf } from './content.ts';
 import { maxTokens, thinking } from './options.ts';
+import { type Failure, ignoreDeleted, type Live } from './outcomes.ts';
 import { summariesByMessage } from './summaries.ts';
 import { Thoughts } from './thoughts.ts';
 import { callsOurTools, offeredTools, toolResults } from './tools.ts';
 
-/** An answer that is coming, and its question; after a reload the history has the question already. */
-export interface Live {
-  asked: Content | undefined;
-  stream: MessageStream;
-  /** Whether its beginning was seen elsewhere, or before a reload. */
-  resumed: boolean;
-}
-
-/** A question that got no answer. */
-export interface Failure {
-  asked: Content | undefined;
-  error: SluiceError;
-  /** When it failed, in milliseconds since 1970. */
-  at: number;
-}
-
 const MESSAGES_A_PAGE = 1_000;
+/** So often a question is tried to be sent, within half a second; then it counts as not sent. */
+const MOST_TRIES = 3;
 
 /** Keeps one conversation while it is shown: its history, and the answer that comes. */
 export class Session {
@@ -57,6 +44,12 @@ export class Session {
   readonly thoughts = new Thoughts();
   /** The calls that wait for a decision. */
   readonly approvals = signal<readonly Approval[]>([]);
+  /** Whether the edge has begun to answer the last question. Until then nobody knows whether it has it. */
+  readonly arrived = signal(false);
+  /** Whether a person must decide on calls before anything else can be asked. */
+  readonly waits = computed(() => this.rows.value.at(-1)?.paused === 'approval');
+  /** Whether there is no such conversation. */
+  readonly missing = signal(false);
   /** Whether the history is loaded, and the running turn is known. */
   readonly loaded = signal(false);
   /** This conversation and its copies, where there are any. */
@@ -70,8 +63,13 @@ export class Session {
   /** Whether no question can be asked now. */
   readonly busy = computed(() => !this.loaded.value || this.#branching.value || this.live.value !== undefined);
   readonly #listening: StreamOptions = {
-    onConnection: (_, retryAt) => {
+    onConnection: (state, retryAt) => {
       this.reconnectsAt.value = retryAt?.getTime();
+      if (state === 'open') this.arrived.value = true;
+      if (this.arrived.value) return;
+      this.#tries += 1;
+      // Nothing of it has come to the edge: who asks decides when it is sent again.
+      if (this.#tries >= MOST_TRIES || navigator.onLine === false) this.live.value?.stream.close();
     },
   };
   readonly #onChange: () => Promise<void>;
@@ -79,6 +77,8 @@ export class Session {
   #listed: ConversationRow | undefined;
   #left = false;
   #frame = 0;
+  /** How often the question on its way was tried to be sent. */
+  #tries = 0;
 
   /** @param onChange called whenever a turn has begun, and when it has ended and is settled */
   constructor(id: string, onChange: () => Promise<void>) {
@@ -93,7 +93,8 @@ export class Session {
       const asked = await this.#readRows();
       if (state === 'running') await this.#resume(asked);
     } catch (thrown) {
-      this.fail(thrown, this.failure.value?.asked);
+      this.missing.value = thrown instanceof SluiceError && thrown.type === 'not_found_error';
+      this.fail(thrown);
     } finally {
       this.loaded.value = true;
     }
@@ -216,6 +217,8 @@ export class Session {
 
   #stream(messages: MessageParam[]): MessageStream {
     const offered = offeredTools();
+    this.arrived.value = false;
+    this.#tries = 0;
     return edge().messages.stream(
       {
         conversation: this.id,
@@ -245,6 +248,7 @@ export class Session {
       return;
     }
     this.failure.value = undefined;
+    this.arrived.value = true;
     const next = await this.#follow({ asked, stream, resumed: true });
     if (next !== undefined) await this.send(next);
   }
@@ -264,6 +268,8 @@ export class Session {
       error = thrown;
     }
     if (this.#left) return undefined;
+    if (!this.arrived.value && this.#tries > 0)
+      error ??= new SluiceError('connection_error', 'There was no connection to the edge.');
     const { message } = live.stream;
     const before = this.rows.value.length;
     await this.#readRows().catch((thrown: unknown) => {
@@ -271,11 +277,10 @@ export class Session {
     });
     this.live.value = undefined;
     this.reconnectsAt.value = undefined;
-    // What was asked is in the history if anything came of it.
-    const kept = this.rows.value.length > before;
-    if (error instanceof SluiceError && live.stream.lost)
-      error = new SluiceError(error.type, `${error.message} The last words that you saw are lost.`, { cause: error });
-    if (error !== undefined) this.fail(error, kept ? undefined : live.asked);
+    // What was asked is in the history if anything came of it. What was refused is not, whatever another window has added.
+    const refused = error instanceof SluiceError && (error.status ?? 500) < 500 && !this.arrived.value;
+    const kept = !refused && this.rows.value.length > before;
+    if (error !== undefined) this.fail(error, kept ? undefined : live.asked, live.stream.lost !== undefined);
     else announce(live.stream.stopped ? 'Stopped.' : 'The answer is complete.');
     this.#tell();
     if (error !== undefined || live.stream.stopped || message?.stop_reason !== 'tool_use') return undefined;
@@ -289,7 +294,10 @@ export class Session {
 
   #tell(): void {
     this.#listed = undefined;
-    void Promise.all([this.#onChange(), refreshQuota()]).catch((thrown: unknown) => this.fail(thrown));
+    void Promise.all([this.#onChange(), refreshQuota()]).catch((thrown: unknown) => {
+      // What has failed before it says more.
+      if (!this.failure.value) this.fail(thrown);
+    });
   }
 
   #paint(): void {
@@ -324,17 +332,11 @@ export class Session {
     return asked;
   }
 
-  /** Shows an error. @param asked the question that got no answer */
-  fail(thrown: unknown, asked?: Content): void {
+  /** Shows an error. @param asked the question that got no answer; one that is shown as such stays */
+  fail(thrown: unknown, asked = this.failure.value?.asked, isCut = false): void {
     if (this.#left) return;
     const error =
       thrown instanceof SluiceError ? thrown : new SluiceError('api_error', String(thrown), { cause: thrown });
-    this.failure.value = { asked, error, at: Date.now() };
+    this.failure.value = { asked, error, at: Date.now(), arrived: this.arrived.value, isCut };
   }
-}
-
-/** A member of a family may have been deleted by itself. */
-export function ignoreDeleted(thrown: unknown): undefined {
-  if (thrown instanceof SluiceError && thrown.status === 404) return undefined;
-  throw thrown;
 }

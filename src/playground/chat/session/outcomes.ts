@@ -1,0 +1,29 @@
+/** What becomes of a question: an answer that comes, or a failure. */
+import { type MessageStream, SluiceError } from '../../../client/index.ts';
+import type { Content } from './content.ts';
+
+/** An answer that is coming, and its question; after a reload the history has the question already. */
+export interface Live {
+  asked: Content | undefined;
+  stream: MessageStream;
+  /** Whether its beginning was seen elsewhere, or before a reload. */
+  resumed: boolean;
+}
+
+/** A question that got no answer. */
+export interface Failure {
+  asked: Content | undefined;
+  error: SluiceError;
+  /** When it failed, in milliseconds since 1970. */
+  at: number;
+  /** Whether the edge had the question, as far as one knows here. */
+  arrived: boolean;
+  /** Whether words that were seen are in no history. */
+  isCut: boolean;
+}
+
+/** A member of a family may have been deleted by itself. */
+export function ignoreDeleted(thrown: unknown): undefined {
+  if (thrown instanceof SluiceError && thrown.status === 404) return undefined;
+  throw thrown;
+}

@@ -7,7 +7,7 @@ import { invalid } from './errors.ts';
 import { listed, refuseExtras, requiredTag } from './fields.ts';
 import { isObject, type Json, type JsonObject, member } from './json.ts';
 
-const RESULT = 'tool_use_id content:result cache_control:cache';
+const SERVED_RESULT = 'tool_use_id content:result cache_control:cache';
 const CODE = 'content:result return_code stderr stdout';
 const FAULTS = 'invalid_tool_input|unavailable|too_many_requests';
 const CODE_FAULTS = `error_code=${FAULTS}|execution_time_exceeded`;
@@ -18,7 +18,7 @@ const FETCH = `${TOOL} allowed_domains blocked_domains citations:citing max_cont
 const INCLUSION = 'response_inclusion=full|excluded';
 const TOOLS =
   'web_search|web_fetch|code_execution|bash_code_execution|text_editor_code_execution|tool_search_tool_regex|tool_search_tool_bm25';
-const CITED = 'cited_text document_index document_title';
+const CITED_DOCUMENT = 'cited_text document_index document_title';
 const COUNT =
   'model messages:message system:system tools:tool tool_choice:choice thinking:thinking output_config:output output_format:format ' +
   'cache_control:cache context_management:context mcp_servers:server compaction billing_policy:billing speed=standard|fast user_profile_id workspace_id';
@@ -33,12 +33,12 @@ const BLOCKS = {
   tool_use: 'id input name cache_control:cache caller:caller toolset_name',
   tool_result: 'tool_use_id cache_control:cache content:within is_error toolset_name',
   server_tool_use: `id input name=${TOOLS} cache_control:cache caller:caller`,
-  web_search_tool_result: `${RESULT} caller:caller`,
-  web_fetch_tool_result: `${RESULT} caller:caller`,
-  code_execution_tool_result: RESULT,
-  bash_code_execution_tool_result: RESULT,
-  text_editor_code_execution_tool_result: RESULT,
-  tool_search_tool_result: RESULT,
+  web_search_tool_result: `${SERVED_RESULT} caller:caller`,
+  web_fetch_tool_result: `${SERVED_RESULT} caller:caller`,
+  code_execution_tool_result: SERVED_RESULT,
+  bash_code_execution_tool_result: SERVED_RESULT,
+  text_editor_code_execution_tool_result: SERVED_RESULT,
+  tool_search_tool_result: SERVED_RESULT,
   container_upload: 'file_id cache_control:cache',
 };
 
@@ -107,9 +107,9 @@ const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>>
   transformations: 'oversized_image=downsize|error',
   citing: 'enabled',
   citation: {
-    char_location: `${CITED} start_char_index end_char_index`,
-    page_location: `${CITED} start_page_number end_page_number`,
-    content_block_location: `${CITED} start_block_index end_block_index`,
+    char_location: `${CITED_DOCUMENT} start_char_index end_char_index`,
+    page_location: `${CITED_DOCUMENT} start_page_number end_page_number`,
+    content_block_location: `${CITED_DOCUMENT} start_block_index end_block_index`,
     web_search_result_location: 'cited_text encrypted_index title url',
     search_result_location: 'cited_text search_result_index source title start_block_index end_block_index',
   },

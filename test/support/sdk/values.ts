@@ -14,7 +14,7 @@ export interface Case {
 }
 
 /** A name that no API has. */
-export const STRANGE = 'no_such_thing';
+const STRANGE = 'no_such_thing';
 
 /** Makes values of the SDK's types. It goes into each type once, so that what it makes is as long as the types are. */
 export class Values {

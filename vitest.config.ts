@@ -9,6 +9,7 @@ import { MeasuringReporter } from './test/runner/measuring-reporter.ts';
 import { putTemporaryFilesInMemory } from './test/runner/memory-folder.ts';
 import { quietKilledRuntimes } from './test/runner/quiet-runtime.ts';
 import { testsOfRuntime } from './test/runner/runtime.ts';
+import { writesSdkCalls } from './test/runner/sdk-calls.ts';
 import { notesProcesses } from './test/runner/worker-processes.ts';
 
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
@@ -72,7 +73,11 @@ const log = process.env.WRANGLER_LOG ?? 'log';
 process.env.WRANGLER_LOG ??= 'error';
 
 const workerd = () => ({
-  plugins: [cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false }), notesProcesses()],
+  plugins: [
+    cloudflareTest({ wrangler: { configPath: './wrangler.toml' }, verbose: false }),
+    notesProcesses(),
+    writesSdkCalls(),
+  ],
   define: define(),
   // A dependency's source map without its sources is no news.
   logLevel: 'error' as const,

@@ -5,7 +5,6 @@ import {
   optionalBoolean,
   optionalChoice,
   optionalString,
-  refuseExtras,
   requiredList,
   requiredObject,
   requiredString,
@@ -13,6 +12,7 @@ import {
 } from './fields.ts';
 import { base64Bytes, imageSize, isBase64 } from './image-size.ts';
 import { asText, isObject, type Json, type JsonObject, member } from './json.ts';
+import { tagsOf } from './known-members.ts';
 import type { CacheLifetime, Protocol, RequestMessage } from './message-request.ts';
 
 /** Checks one member of a block. `path` is the member's own. */
@@ -23,35 +23,24 @@ const IMAGE_TYPES = ['image/jpeg', 'image/png', 'image/gif', 'image/webp'];
 /** Blocks that occur only in results, and are not checked. */
 const ONLY_WITHIN = new Set(['tool_reference', 'browser_state']);
 
-const unchecked: Check = () => undefined;
 const CACHED = { cache_control: cacheLifetime };
 const CALL = { id: checkId, name: checkToolName, input: requiredObject };
 const RESULT = { tool_use_id: checkId, is_error: optionalBoolean, content: checkResult };
 const CITED = { citations: checkCitationsConfig };
 
-/** The members of the blocks whose other members are refused when no beta is asked for. */
+/** The members of blocks that are checked. */
 const MEMBERS: Readonly<Record<string, Readonly<Record<string, Check>>>> = {
-  text: { text: checkText, ...CACHED, citations: unchecked },
-  image: { source: checkImage, ...CACHED, transformations: unchecked },
+  text: { text: checkText, ...CACHED },
+  image: { source: checkImage, ...CACHED },
   document: { title: optionalString, context: optionalString, ...CITED, source: checkDocument, ...CACHED },
   search_result: { source: requiredString, title: requiredString, ...CITED, content: blocksOf('text'), ...CACHED },
   thinking: { thinking: requiredString, signature: requiredString },
   redacted_thinking: { data: requiredString },
-  tool_use: { ...CALL, ...CACHED, caller: unchecked, toolset_name: unchecked },
-  tool_result: { ...RESULT, ...CACHED, toolset_name: unchecked },
+  tool_use: { ...CALL, ...CACHED },
+  tool_result: { ...RESULT, ...CACHED },
 };
 
-const KNOWN_TYPES = [
-  ...Object.keys(MEMBERS),
-  'server_tool_use',
-  'web_search_tool_result',
-  'web_fetch_tool_result',
-  'code_execution_tool_result',
-  'bash_code_execution_tool_result',
-  'text_editor_code_execution_tool_result',
-  'tool_search_tool_result',
-  'container_upload',
-];
+const KNOWN_TYPES = tagsOf('block');
 
 /** Reads the lifetime that a `cache_control` asks for; undefined for an absent one and null. */
 export function cacheLifetime(value: Json | undefined, path: string): CacheLifetime | undefined {
@@ -159,7 +148,6 @@ function checkBlock(block: JsonObject, path: string, protocol: Protocol): void {
   const known = isOpen && !KNOWN_TYPES.includes(type) ? '' : requiredTag(block, KNOWN_TYPES, path);
   const at = `${path}.${type}`;
   const own = MEMBERS[known];
-  if (own !== undefined && !protocol.beta) refuseExtras(block, new Set(['type', ...Object.keys(own)]), at);
   cacheLifetime(block.cache_control, `${at}.cache_control`);
   if (isCompaction) checkCompactionBlock(block, at, protocol);
   for (const [name, check] of Object.entries(own ?? (known === 'server_tool_use' ? CALL : {}))) {

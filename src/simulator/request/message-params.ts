@@ -17,22 +17,12 @@ import {
   requiredTag,
 } from './fields.ts';
 import { asText, isObject, type JsonObject, member } from './json.ts';
+import { refuseUnknown } from './known-members.ts';
 import type { MessageRequest, Prompt, Protocol, RequestMessage, Thinking, Transformation } from './message-request.ts';
 import { type SimulatedModel, servingModel } from './models.ts';
 import { readSafeguards } from './safeguards.ts';
 import { toolChanges } from './tool-changes.ts';
 import { toolChoice, toolDefinitions } from './tool-definitions.ts';
-
-const COUNT_KEYS =
-  'model messages system tools tool_choice thinking output_config output_format cache_control context_management ' +
-  'mcp_servers compaction billing_policy speed user_profile_id workspace_id';
-const CREATE_KEYS =
-  'max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container diagnostics ' +
-  'fallbacks fallback_credit_token thread';
-
-const KEYS_OF_THINKING = new Set(['type', 'budget_tokens', 'display']);
-const KEYS_OF_COUNT = new Set(COUNT_KEYS.split(' '));
-const KEYS_OF_CREATE = new Set(`${COUNT_KEYS} ${CREATE_KEYS}`.split(' '));
 
 /** What decides how a body is judged. */
 export interface Judgement {
@@ -57,7 +47,6 @@ function readMessages(body: JsonObject, protocol: Protocol): RequestMessage[] {
     if (roleValue === undefined) throw invalid(`${path}.role: Field required`);
     const role = optionalChoice(roleValue, ['user', 'assistant', 'system'], `${path}.role`);
     if (role === undefined) throw invalid(`${path}.role: Input should be 'user', 'assistant' or 'system'`);
-    if (!protocol.beta) refuseExtras(message, new Set(['role', 'content']), path);
     const configures = role === 'system' && readEffort(message, `${path}.output_config`) !== undefined;
     const content = configures ? (message.content ?? []) : message.content;
     return { role, blocks: contentBlocks(content, `${path}.content`, protocol), configures };
@@ -90,7 +79,6 @@ function readThinking(body: JsonObject, protocol: Protocol): Thinking {
   const shown = thinking.display;
   const displays = ['summarized', 'omitted', ...(protocol.beta ? (['updates'] as const) : [])] as const;
   const display = optionalChoice(shown, displays, `thinking.${type}.display`) ?? 'summarized';
-  if (!protocol.beta) refuseExtras(thinking, KEYS_OF_THINKING, `thinking.${type}`);
   const { prefix_mismatch_behavior } = requiredObject(thinking.block_binding ?? {}, `thinking.${type}.block_binding`);
   const path = `thinking.${type}.block_binding.prefix_mismatch_behavior`;
   const active = { display, onMismatch: optionalChoice(prefix_mismatch_behavior, ['error', 'drop_block'], path) };
@@ -187,7 +175,7 @@ function shownMessages(messages: RequestMessage[], found: ReadonlyMap<JsonObject
 function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: Thinking; effort: string | undefined } {
   const thinking = readThinking(body, protocol);
   return {
-    tools: toolDefinitions(body.tools, protocol),
+    tools: toolDefinitions(body.tools),
     system: readSystem(body),
     messages: readMessages(body, protocol),
     ...readOutputConfig(body),
@@ -203,7 +191,7 @@ function readPrompt(body: JsonObject, protocol: Protocol): Prompt & { thinking: 
 export function readCountRequest(body: JsonObject, { models, protocol, now, seed }: Judgement): Prompt {
   const model = requiredString(body.model, 'model');
   const prompt = readPrompt(body, protocol);
-  if (!protocol.beta) refuseExtras(body, KEYS_OF_COUNT, '');
+  if (!protocol.beta) refuseUnknown(body, 'count', '');
   const serving = servingModel(models, model, now);
   const { messages, thinking } = prompt;
   toolChoice(body.tool_choice, prompt.tools, thinking);
@@ -231,7 +219,7 @@ export function readMessageRequest(body: JsonObject, { models, protocol, now, se
   const speed = optionalChoice(body.speed, ['standard', 'fast'], 'speed');
   const inferenceGeo = optionalString(body.inference_geo, 'inference_geo');
   const safeguards = readSafeguards(body.safeguards);
-  if (!protocol.beta) refuseExtras(body, KEYS_OF_CREATE, '');
+  if (!protocol.beta) refuseUnknown(body, 'create', '');
 
   const model = servingModel(models, id, now);
   if (maxTokens > model.max_tokens) {

@@ -1,22 +1,8 @@
 import { cacheLifetime } from './content-blocks.ts';
 import { invalid } from './errors.ts';
-import {
-  optionalBoolean,
-  optionalString,
-  refuseExtras,
-  requiredObject,
-  requiredString,
-  requiredTag,
-} from './fields.ts';
+import { optionalBoolean, optionalString, requiredObject, requiredString, requiredTag } from './fields.ts';
 import { asText, isObject, type Json, type JsonObject, objectsIn } from './json.ts';
-import type { Prompt, Protocol, Thinking, ToolChoice } from './message-request.ts';
-
-const CUSTOM_KEYS = new Set(
-  (
-    'type name description input_schema cache_control strict defer_loading allowed_callers ' +
-    'eager_input_streaming input_examples'
-  ).split(' '),
-);
+import type { Prompt, Thinking, ToolChoice } from './message-request.ts';
 
 /** Tools that the API runs by itself, and sets of tools: a `tool_use` of theirs never reaches the caller. */
 const SERVER_SIDE =
@@ -47,7 +33,7 @@ export function loadedTools({ messages }: Pick<Prompt, 'messages'>): Set<string>
   return new Set(references.filter(({ type }) => type === 'tool_reference').map((one) => asText(one.tool_name)));
 }
 
-function checkCustom(tool: JsonObject, path: string, protocol: Protocol): void {
+function checkCustom(tool: JsonObject, path: string): void {
   const name = requiredString(tool.name, `${path}.name`);
   if (!/^[a-zA-Z0-9_-]{1,128}$/.test(name)) {
     throw invalid(`${path}.name: String should match pattern '^[a-zA-Z0-9_-]{1,128}$'`);
@@ -58,14 +44,13 @@ function checkCustom(tool: JsonObject, path: string, protocol: Protocol): void {
   const type = schema.type;
   if (type === undefined) throw invalid(`${path}.input_schema.type: Field required`);
   if (type !== 'object') throw invalid(`${path}.input_schema.type: Input should be 'object'`);
-  if (!protocol.beta) refuseExtras(tool, CUSTOM_KEYS, path);
 }
 
 /**
  * Reads the tools of a request.
  * @throws ApiError 400 in the API's words.
  */
-export function toolDefinitions(value: Json | undefined, protocol: Protocol): JsonObject[] {
+export function toolDefinitions(value: Json | undefined): JsonObject[] {
   if (value === undefined || value === null) return [];
   if (!Array.isArray(value)) throw invalid('tools: Input should be a valid list');
   const names = new Set<string>();
@@ -73,7 +58,7 @@ export function toolDefinitions(value: Json | undefined, protocol: Protocol): Js
     const tool = requiredObject(entry, `tools.${index}`);
     const type = optionalString(tool.type, `tools.${index}.type`) ?? 'custom';
     const path = `tools.${index}.${type}`;
-    if (type === 'custom') checkCustom(tool, path, protocol);
+    if (type === 'custom') checkCustom(tool, path);
     cacheLifetime(tool.cache_control, `${path}.cache_control`);
     const name = nameOf(tool);
     if (name !== '' && names.has(name)) throw invalid('tools: Tool names must be unique.');

@@ -104,6 +104,18 @@ describe('a request is refused in the words of the API', () => {
     ],
     ['tools: Tool names must be unique.', asking('x', { tools: [tool, tool] })],
     [
+      'tools.0.web_search_20250305.max_use: Extra inputs are not permitted',
+      asking('x', { tools: [{ type: 'web_search_20250305', name: 'web_search', max_use: 1 }] }),
+    ],
+    [
+      "tools.0.custom.allowed_callers: Input should be 'direct', 'code_execution_20250825', 'code_execution_20260120' or 'code_execution_20260521'",
+      asking('x', { tools: [{ ...tool, allowed_callers: ['nobody'] }] }),
+    ],
+    [
+      'messages.0.content.0.document.source.text.size: Extra inputs are not permitted',
+      saying({ type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'x', size: 1 } }),
+    ],
+    [
       "Tool 'see' not found in provided tools",
       asking('x', { tools: [tool], tool_choice: { type: 'tool', name: 'see' } }),
     ],

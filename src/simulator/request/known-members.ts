@@ -1,0 +1,230 @@
+/**
+ * What the API knows: the members of its objects, by kind. An object that says its `type` has that beside them. `name:kind` is
+ * looked into, as an object or a list of them; of `name=a|b` the API knows only these values. What is a beta's is not here.
+ */
+
+import { invalid } from './errors.ts';
+import { listed, refuseExtras, requiredTag } from './fields.ts';
+import { isObject, type Json, type JsonObject, member } from './json.ts';
+
+const SERVED_RESULT = 'tool_use_id content:result cache_control:cache';
+const CODE = 'content:result return_code stderr stdout';
+const FAULTS = 'invalid_tool_input|unavailable|too_many_requests';
+const CODE_FAULTS = `error_code=${FAULTS}|execution_time_exceeded`;
+const CALLERS = 'direct|code_execution_20250825|code_execution_20260120|code_execution_20260521';
+const TOOL = `name allowed_callers=${CALLERS} cache_control:cache defer_loading strict`;
+const SEARCH = `${TOOL} allowed_domains blocked_domains max_uses user_location:location`;
+const FETCH = `${TOOL} allowed_domains blocked_domains citations:citing max_content_tokens max_uses url_sources:sources`;
+const INCLUSION = 'response_inclusion=full|excluded';
+const TOOLS =
+  'web_search|web_fetch|code_execution|bash_code_execution|text_editor_code_execution|tool_search_tool_regex|tool_search_tool_bm25';
+const CITED_DOCUMENT = 'cited_text document_index document_title';
+const COUNT =
+  'model messages:message system:system tools:tool tool_choice:choice thinking:thinking output_config:output output_format:format ' +
+  'cache_control:cache context_management:context mcp_servers:server compaction billing_policy:billing speed=standard|fast user_profile_id workspace_id';
+
+const BLOCKS = {
+  text: 'text cache_control:cache citations:citation',
+  image: 'source:source cache_control:cache transformations:transformations',
+  document: 'source:source cache_control:cache citations:citing context title',
+  search_result: 'content:block source title cache_control:cache citations:citing',
+  thinking: 'thinking signature',
+  redacted_thinking: 'data',
+  tool_use: 'id input name cache_control:cache caller:caller toolset_name',
+  tool_result: 'tool_use_id cache_control:cache content:within is_error toolset_name',
+  server_tool_use: `id input name=${TOOLS} cache_control:cache caller:caller`,
+  web_search_tool_result: `${SERVED_RESULT} caller:caller`,
+  web_fetch_tool_result: `${SERVED_RESULT} caller:caller`,
+  code_execution_tool_result: SERVED_RESULT,
+  bash_code_execution_tool_result: SERVED_RESULT,
+  text_editor_code_execution_tool_result: SERVED_RESULT,
+  tool_search_tool_result: SERVED_RESULT,
+  container_upload: 'file_id cache_control:cache',
+};
+
+const POINTER =
+  'double_click hold_key key left_click left_click_drag left_mouse_down left_mouse_up middle_click mouse_move right_click screenshot scroll triple_click type wait zoom';
+const BROWSER =
+  'close_tab file_upload find form_input get_page_text hover javascript_exec list_tabs navigate new_tab read_console read_network read_page scroll_to switch_tab';
+
+/** @returns names whose values are all of one kind */
+function each(names: string, kind: string): string {
+  return names.replace(/\w+/g, `$&:${kind}`);
+}
+
+const KINDS: Readonly<Record<string, string | Readonly<Record<string, string>>>> = {
+  count: COUNT,
+  create:
+    `${COUNT} max_tokens stream stop_sequences temperature top_p top_k metadata service_tier inference_geo container:container ` +
+    'diagnostics:diagnostics fallbacks:fallback fallback_credit_token:credit thread:thread',
+  context: 'edits:edit',
+  edit: {
+    clear_tool_uses_20250919: 'clear_at_least:amount clear_tool_inputs exclude_tools keep:amount trigger:amount',
+    clear_thinking_20251015: 'keep:amount',
+    compact_20260112: 'instructions pause_after_compaction trigger:amount',
+  },
+  amount: { input_tokens: 'value', tool_uses: 'value', thinking_turns: 'value', all: '' },
+  server: { url: 'name url authorization_token tool_configuration:configuration' },
+  configuration: 'allowed_tools enabled',
+  billing: { billing_policy: 'bill_to=self|user_profile' },
+  fallback: 'model max_tokens output_config:output speed=standard|fast thinking:thinking',
+  credit: 'token mode=strict|best_effort',
+  thread: { create: '', continue: 'previous_message_id' },
+  message: 'role content:block',
+  system: { text: 'text cache_control:cache citations:citation' },
+  cache: { ephemeral: 'ttl' },
+  thinking: {
+    adaptive: 'display',
+    enabled: 'budget_tokens display',
+    disabled: '',
+    between_tools: '',
+  },
+  output: 'effort format:format',
+  format: { json_schema: 'schema' },
+  choice: {
+    auto: 'disable_parallel_tool_use',
+    any: 'disable_parallel_tool_use',
+    tool: 'name disable_parallel_tool_use',
+    none: '',
+  },
+  container: 'id skills:skill',
+  skill: { anthropic: 'skill_id version', custom: 'skill_id version' },
+  diagnostics: 'previous_message_id',
+  block: BLOCKS,
+  within: {
+    ...BLOCKS,
+    tool_reference: 'tool_name cache_control:cache',
+    browser_state: 'tabs:tab cache_control:cache state_changes:change',
+  },
+  tab: 'tab_id title url active',
+  change: {
+    tab_opened: 'tab_id',
+    download_started: 'download_id url',
+    download_completed: 'download_id url path size_bytes',
+    download_failed: 'download_id url error',
+  },
+  source: { base64: 'media_type data', url: 'url', file: 'file_id', text: 'media_type data', content: 'content:block' },
+  transformations: 'oversized_image=downsize|error',
+  citing: 'enabled',
+  citation: {
+    char_location: `${CITED_DOCUMENT} start_char_index end_char_index`,
+    page_location: `${CITED_DOCUMENT} start_page_number end_page_number`,
+    content_block_location: `${CITED_DOCUMENT} start_block_index end_block_index`,
+    web_search_result_location: 'cited_text encrypted_index title url',
+    search_result_location: 'cited_text search_result_index source title start_block_index end_block_index',
+  },
+  caller: { direct: '', code_execution_20250825: 'tool_id', code_execution_20260120: 'tool_id' },
+  result: {
+    web_search_tool_result_error: `error_code=${FAULTS}|max_uses_exceeded|query_too_long|request_too_large`,
+    web_search_result: 'encrypted_content title url page_age',
+    web_fetch_tool_result_error: `error_code=${FAULTS}|url_too_long|url_not_allowed|url_not_in_prior_context|url_not_accessible|unsupported_content_type|max_uses_exceeded|content_too_large`,
+    web_fetch_result: 'content:block url retrieved_at',
+    code_execution_tool_result_error: CODE_FAULTS,
+    code_execution_result: CODE,
+    encrypted_code_execution_result: 'content:result encrypted_stdout return_code stderr',
+    code_execution_output: 'file_id',
+    bash_code_execution_tool_result_error: `${CODE_FAULTS}|output_file_too_large`,
+    bash_code_execution_result: CODE,
+    bash_code_execution_output: 'file_id',
+    text_editor_code_execution_tool_result_error: `${CODE_FAULTS}|file_not_found error_message`,
+    text_editor_code_execution_view_result: 'content file_type=text|image|pdf num_lines start_line total_lines',
+    text_editor_code_execution_create_result: 'is_file_update',
+    text_editor_code_execution_str_replace_result: 'lines new_lines new_start old_lines old_start',
+    tool_search_tool_result_error: `${CODE_FAULTS} error_message`,
+    tool_search_tool_search_result: 'tool_references:result',
+    tool_reference: 'tool_name cache_control:cache',
+  },
+  tool: {
+    custom: `${TOOL} description eager_input_streaming input_examples input_schema`,
+    bash_20250124: `${TOOL} input_examples`,
+    code_execution_20250522: TOOL,
+    code_execution_20250825: TOOL,
+    code_execution_20260120: TOOL,
+    code_execution_20260521: TOOL,
+    browser_toolset_20260801: 'cache_control:cache configs:browser',
+    computer_toolset_20260801: 'cache_control:cache configs:computer',
+    memory_20250818: `${TOOL} input_examples`,
+    text_editor_20250124: `${TOOL} input_examples`,
+    text_editor_20250429: `${TOOL} input_examples`,
+    text_editor_20250728: `${TOOL} input_examples max_characters`,
+    tool_search_tool_bm25: TOOL,
+    tool_search_tool_bm25_20251119: TOOL,
+    tool_search_tool_regex: TOOL,
+    tool_search_tool_regex_20251119: TOOL,
+    web_search_20250305: SEARCH,
+    web_search_20260209: SEARCH,
+    web_search_20260318: `${SEARCH} ${INCLUSION}`,
+    web_fetch_20250910: FETCH,
+    web_fetch_20260209: FETCH,
+    web_fetch_20260309: `${FETCH} use_cache`,
+    web_fetch_20260318: `${FETCH} use_cache ${INCLUSION}`,
+  },
+  browser: each(`${POINTER} ${BROWSER}`, 'config'),
+  computer: each(`${POINTER} cursor_position`, 'config'),
+  config: 'defer_loading enabled',
+  location: { approximate: 'city country region timezone' },
+  sources: 'client_tool_results:allowed server_tool_results:allowed user_input:allowed',
+  allowed: { all: '', none: '', only: 'tools:named', except: 'tools:named' },
+  named: { tool_reference: 'name' },
+};
+
+/** What an object of one kind may have. */
+interface Known {
+  names: ReadonlySet<string>;
+  kinds: ReadonlyMap<string, string>;
+  values: ReadonlyMap<string, readonly string[]>;
+}
+
+const knownOf = new Map<string, Known>();
+
+/** @param members as they stand above @returns the same, read once */
+function read(members: string): Known {
+  const before = knownOf.get(members);
+  if (before) return before;
+  const entries = members.split(' ').map((entry) => /^(\w*)(?:([:=])(.*))?$/.exec(entry) ?? []);
+  const having = (sign: string) =>
+    entries.flatMap(([, name = '', own, more = '']) => (own === sign ? [[name, more] as const] : []));
+  const known = {
+    names: new Set(['type', ...entries.map(([, name = '']) => name)]),
+    kinds: new Map(having(':')),
+    values: new Map(having('=').map(([name, more]) => [name, more.split('|')] as const)),
+  };
+  knownOf.set(members, known);
+  return known;
+}
+
+/** @returns the types of a kind that says its type */
+export function tagsOf(kind: string): string[] {
+  return Object.keys(KINDS[kind] ?? {});
+}
+
+/**
+ * Refuses what the API does not know in a value: a member, a type, or one of the values that a member can have.
+ *
+ * @param kind of the value, or of each of a list; nothing of another form is looked into
+ * @throws ApiError 400 in the API's words
+ */
+export function refuseUnknown(value: Json | undefined, kind: string, path: string): void {
+  if (Array.isArray(value)) {
+    for (const [index, entry] of value.entries()) refuseUnknown(entry, kind, `${path}.${index}`);
+  }
+  if (!isObject(value)) return;
+  const own = KINDS[kind] ?? '';
+  const tag = typeof own === 'string' ? undefined : tagIn(value, kind, path);
+  const { names, kinds, values } = read(typeof own === 'string' ? own : (own[tag ?? ''] ?? ''));
+  const at = [path, tag].filter(Boolean).join('.');
+  refuseExtras(value, names, at);
+  for (const [name, choices] of values) {
+    const given = member(value, name) ?? [];
+    const strange = (Array.isArray(given) ? given : [given]).find(
+      (one) => one !== null && !(typeof one === 'string' && choices.includes(one)),
+    );
+    if (strange !== undefined) throw invalid(`${at}.${name}: Input should be ${listed(choices)}`);
+  }
+  for (const [name, inner] of kinds) refuseUnknown(member(value, name), inner, at === '' ? name : `${at}.${name}`);
+}
+
+/** A tool is the caller's own where it does not say its type. */
+function tagIn(value: JsonObject, kind: string, path: string): string {
+  return kind === 'tool' && (value.type ?? null) === null ? 'custom' : requiredTag(value, tagsOf(kind), path);
+}

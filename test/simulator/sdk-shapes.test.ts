@@ -1,0 +1,187 @@
+// The edge and the simulator against all that the installed SDK can send.
+
+import { describe, expect, test } from 'vitest';
+import { createBatchRequest } from '../../src/batches/batches.schema.ts';
+import { MODELS } from '../../src/pricing/models.ts';
+import { createSimulator } from '../../src/simulator/simulator.ts';
+import { countRequest, defaultedRequest, messagesRequest } from '../../src/upstream/messages.schema.ts';
+import { simulatedModels } from '../../src/upstream/simulated-models.ts';
+import { HEADERS, requestsOf, type SdkRequest } from '../support/sdk/requests.ts';
+import { installedText, membersOf, SdkTypes } from '../support/sdk/types.ts';
+import { get, post, start } from './api.ts';
+import { BESIDE_BODIES, OF_BETAS, REFUSED, UNJUDGED } from './sdk-explained.ts';
+
+// A batch has ended at the next look at it.
+let clock = start;
+const simulator = createSimulator({ models: simulatedModels(MODELS), now: () => clock++ });
+const BETAS = { 'anthropic-beta': 'compact-2026-09-04,compact-2026-01-12,another-2026-01-01' };
+
+function told(envelope: string): string {
+  const { error } = JSON.parse(envelope) as { error: { type: string; message: string } };
+  return `${error.type}: ${error.message}`;
+}
+
+/** @returns what the simulator says against a request; undefined where it accepts it */
+async function refusalOf({ path }: SdkRequest, body: unknown, betas = {}): Promise<string | undefined> {
+  const answer = await simulator(post(body, { 'anthropic-version': '2026-10-21', ...betas }, path));
+  const text = await answer.text();
+  if (!answer.ok) return `${answer.status} ${told(text)}`;
+  if (path !== '/v1/messages/batches') return undefined;
+  const { id } = JSON.parse(text) as { id: string };
+  const result = await (await simulator(get(`${path}/${id}/results`))).text();
+  return result.includes('"type":"succeeded"')
+    ? undefined
+    : `400 ${told(JSON.stringify(JSON.parse(result).result.error))}`;
+}
+
+/** @returns thinking that the simulator has made behind “x”, as a client sends it back */
+async function madeThinking(): Promise<Record<string, unknown>> {
+  const thinking = { type: 'enabled', budget_tokens: 1_024 };
+  const messages = [{ role: 'user', content: 'x' }];
+  const answer = await simulator(post({ model: 'claude-haiku-5-5', max_tokens: 2_000, messages, thinking }));
+  const [block] = (await answer.json<{ content: Record<string, unknown>[] }>()).content;
+  return { 'ThinkingBlockParam.thinking': block?.thinking, 'ThinkingBlockParam.signature': block?.signature };
+}
+
+const samples = await madeThinking();
+const installed = [...requestsOf(new SdkTypes(), samples)];
+
+/** What a table names, as cases are named: an owner's members and variants. */
+function namesIn(table: Readonly<Record<string, string>>): Set<string> {
+  return new Set(
+    Object.entries(table).flatMap(([owners, names]) =>
+      owners.split(' ').flatMap((owner) => names.split(' ').map((name) => `${owner} ${name}`)),
+    ),
+  );
+}
+
+/** @returns a case as tables name it: the same for the beta's own types */
+function plain({ name }: SdkRequest): string {
+  const [, owner = '', own = ''] = /^(.*?)(?: › |\.(?=\w+$))(?!.* › )(.*)$/.exec(name) ?? [];
+  return `${owner} ${own}`.replace(/\bBeta/g, '');
+}
+
+interface Findings {
+  /** Without a beta: the simulator does not know it. */
+  unknown: string[];
+  /** The simulator takes whatever stands there. */
+  unjudged: string[];
+  /** Refused, whatever beta is asked for. */
+  refused: string[];
+  /** What failed in the simulator. */
+  failed: string[];
+}
+
+async function judge(requests: readonly SdkRequest[]): Promise<Findings> {
+  const found: Findings = { unknown: [], unjudged: [], refused: [], failed: [] };
+  for (const one of requests) {
+    const name = plain(one);
+    const first = await refusalOf(one, one.body);
+    const refusal = first === undefined ? undefined : await refusalOf(one, one.body, BETAS);
+    for (const said of [first, refusal]) if (said?.startsWith('5')) found.failed.push(`${name}: ${said}`);
+    if (refusal !== undefined) found.refused.push(`${name}: ${refusal}`);
+    else if (first !== undefined) found.unknown.push(name);
+    else if (one.strange !== undefined && (await refusalOf(one, one.strange)) === undefined) found.unjudged.push(name);
+  }
+  return found;
+}
+
+const without = (names: readonly string[], known: ReadonlySet<string>) => names.filter((name) => !known.has(name));
+
+describe('all that the installed SDK can send', () => {
+  test('is nothing that the edge refuses by itself', () => {
+    expect(installed.length).toBeGreaterThan(3_000);
+    const schemas = {
+      '/v1/messages': [messagesRequest, defaultedRequest],
+      '/v1/messages/count_tokens': [countRequest],
+      '/v1/messages/batches': [createBatchRequest],
+    };
+    const refused = installed.flatMap((one) =>
+      schemas[one.path as keyof typeof schemas].flatMap((schema) =>
+        [one.body, one.strange ?? one.body].flatMap((body) => {
+          const { error } = schema.safeParse(body);
+          return error ? [`${one.name}: ${error.message}`] : [];
+        }),
+      ),
+    );
+    expect(refused).toEqual([]);
+  });
+
+  test('is known to the simulator, or named in sdk-explained.ts with the reason why not', async () => {
+    const found = await judge(installed);
+    expect(found.failed).toEqual([]);
+    const [betas, unjudged] = [namesIn(OF_BETAS), namesIn(UNJUDGED)];
+    expect(without(found.unknown, betas), 'what the simulator does not know').toEqual([]);
+    expect(without(found.unjudged, unjudged), 'where the simulator takes anything').toEqual([]);
+    const unexplained = found.refused.filter((said) => !REFUSED.some(({ what }) => what.test(said)));
+    expect(unexplained, 'what the simulator refuses').toEqual([]);
+    // What a table explains must still be so.
+    expect(without([...betas], new Set(found.unknown)), 'what is no beta’s any more').toEqual([]);
+    expect(without([...unjudged], new Set(found.unjudged)), 'what is judged by now').toEqual([]);
+    expect(REFUSED.filter(({ what }) => !found.refused.some((said) => what.test(said)))).toEqual([]);
+  });
+});
+
+/** Resources whose requests have no body, or a form. */
+const PLAIN = ['models', 'files', 'messages.batches', 'beta.models', 'beta.files', 'beta.messages.batches'];
+
+test('what the SDK sends beside bodies is what was looked at', () => {
+  const resources = new SdkTypes().resources();
+  const found = PLAIN.flatMap((path) =>
+    (resources.get(path) ?? []).flatMap(({ name, parameters }) =>
+      parameters
+        .filter((parameter) => parameter.name === 'params')
+        .flatMap(({ shape }) =>
+          membersOf(shape)
+            .filter((member) => !HEADERS.includes(member.name))
+            .map((member) => `${path.replace('beta.', '')}.${name} ${member.name}`),
+        ),
+    ),
+  );
+  const known = namesIn(BESIDE_BODIES);
+  expect(without(found, known)).toEqual([]);
+  expect(without([...known], new Set(found))).toEqual([]);
+});
+
+/** What an update of the SDK might bring. */
+const UPDATE: readonly [before: string, after: string][] = [
+  ['export interface TextBlockParam {', 'export interface TextBlockParam {\n    mood?: Mood | null;'],
+  ['export type ToolUnion = ', 'export type ToolUnion = Hologram | '],
+  ['export type ContentBlockParam = ', 'export type ContentBlockParam = Hologram | '],
+  ['export interface MessageCreateParamsBase {', 'export interface MessageCreateParamsBase {\n    dream?: boolean;'],
+  ['export interface ServerToolCaller20260120 {', 'export interface ServerToolCaller20260120 {\n    seat?: number;'],
+  ["    ttl?: '5m' | '1h'", "    ttl?: '9h' | '5m' | '1h'"],
+  ["'query_too_long' |", "'query_too_long' | 'query_too_odd' |"],
+  [
+    'export type Model =',
+    "export interface Hologram {\n    type: 'hologram';\n    size: number;\n}\nexport type Model =",
+  ],
+  ['export type Model =', "export type Mood = 'glad' | 'sad';\nexport type Model ="],
+];
+
+test('a member or a variant that comes with an update of the SDK is named', async () => {
+  const file = 'resources/messages/messages.d.ts';
+  const updated = UPDATE.reduce((before, [part, more]) => {
+    expect(before.split(part).length, part).toBe(2);
+    return before.replace(part, more);
+  }, installedText(file));
+  const known = new Set(installed.map(({ name }) => name));
+  const requests = [...requestsOf(new SdkTypes(new Map([[file, updated]])), samples)];
+  const { refused, unknown, unjudged } = await judge(requests.filter(({ name }) => !known.has(name)));
+  expect(unknown).toEqual([
+    'MessageCreateParamsNonStreaming dream',
+    'MessageCreateParamsStreaming dream',
+    'ToolUnion hologram',
+    'TextBlockParam mood',
+    'Hologram type',
+    'Hologram size',
+    'TextBlockParam.mood glad',
+    'TextBlockParam.mood sad',
+    'TextBlockParam.mood null',
+    'ContentBlockParam hologram',
+    'ServerToolCaller20260120 seat',
+    'WebSearchToolResultErrorCode query_too_odd',
+  ]);
+  expect(refused).toEqual([expect.stringMatching(/^CacheControlEphemeral.ttl 9h: /)]);
+  expect(unjudged).toEqual([]);
+});

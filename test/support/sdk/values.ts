@@ -1,0 +1,123 @@
+/** Values of the SDK's types: the least one of a type, and one for each member and each variant that it can have. */
+
+import type { ObjectShape, Shape } from './types.ts';
+
+type Value = unknown;
+
+/** A value that has something once, and is otherwise the least of its type. */
+export interface Case {
+  /** `Interface.member`, or `Union › variant`. */
+  name: string;
+  value: Value;
+  /** The same with a member or a variant beside it, or in its place, that nobody knows; undefined where there can be none. */
+  strange: Value;
+}
+
+/** A name that no API has. */
+const STRANGE = 'no_such_thing';
+
+/** Makes values of the SDK's types. It goes into each type once, so that what it makes is as long as the types are. */
+export class Values {
+  readonly #samples: Readonly<Record<string, Value>>;
+  readonly #seen = new Set<Shape>();
+
+  /** @param samples what stands in members where a type says less than the API wants: by `Interface.member`, or by the name alone */
+  constructor(samples: Readonly<Record<string, Value>>) {
+    this.#samples = samples;
+  }
+
+  /** @returns the least value of a type. @param name of the member that it is for, as `Interface.member` */
+  least(shape: Shape, name = ''): Value {
+    const sample = this.#samples[name] ?? this.#samples[name.slice(name.lastIndexOf('.') + 1)];
+    if (sample !== undefined && shape.kind !== 'literal') return sample;
+    switch (shape.kind) {
+      case 'object':
+        return this.#leastObject(shape);
+      case 'union': {
+        const first = shape.variants.find((one) => !isNull(one));
+        return first ? this.least(first, name) : null;
+      }
+      case 'list':
+        return [this.least(shape.item, name)];
+      case 'literal':
+        return shape.value;
+      case 'number':
+        return 1;
+      case 'boolean':
+        return true;
+      case 'any':
+        return {};
+      default:
+        return 'x';
+    }
+  }
+
+  #leastObject({ name, members }: ObjectShape): Record<string, Value> {
+    const required = members.filter(({ optional }) => !optional);
+    return Object.fromEntries(
+      required.map((member) => [member.name, this.least(member.shape, `${plain(name)}.${member.name}`)]),
+    );
+  }
+
+  /**
+   * Makes a value for each member and variant within a type that was not met before. It goes wide before it goes deep, so that
+   * what a type allows in several places is tried where it stands highest.
+   */
+  *cases(shape: Shape): Generator<Case> {
+    const waiting: { shape: Shape; name: string; wrap: (value: Value) => Value }[] = [
+      { shape, name: '', wrap: (value) => value },
+    ];
+    for (const { shape, name, wrap } of waiting) {
+      if (shape.kind === 'list') waiting.push({ shape: shape.item, name, wrap: (value) => wrap([value]) });
+      if ((shape.kind !== 'object' && shape.kind !== 'union') || this.#seen.has(shape)) continue;
+      this.#seen.add(shape);
+      if (shape.kind === 'object') {
+        const least = this.#leastObject(shape);
+        for (const member of shape.members) {
+          const own = `${plain(shape.name)}.${member.name}`;
+          const having = (value: Value) => ({ ...least, [member.name]: value });
+          const value = having(this.least(member.shape, own));
+          yield { name: `${shape.name}.${member.name}`, value: wrap(value), strange: wrap({ ...value, [STRANGE]: 1 }) };
+          waiting.push({ shape: member.shape, name: own, wrap: (inner) => wrap(having(inner)) });
+        }
+        continue;
+      }
+      const isOpen = shape.variants.some(({ kind }) => kind === 'string');
+      for (const variant of shape.variants) {
+        const value = this.least(variant, name);
+        const strange = isOpen ? undefined : strangeVariant(variant, value);
+        yield {
+          name: `${shape.name} › ${labelOf(variant)}`,
+          value: wrap(value),
+          strange: strange === undefined ? undefined : wrap(strange),
+        };
+        waiting.push({ shape: variant, name, wrap });
+      }
+    }
+  }
+}
+
+/** @returns the name of a type without the word that sets the beta's apart */
+function plain(name: string): string {
+  return name.replace(/^Beta/, '');
+}
+
+function isNull(shape: Shape): boolean {
+  return shape.kind === 'literal' && shape.value === null;
+}
+
+function tagOf(shape: Shape): string | undefined {
+  const tag = shape.kind === 'object' ? shape.members.find(({ name }) => name === 'type')?.shape : undefined;
+  return tag?.kind === 'literal' ? String(tag.value) : undefined;
+}
+
+/** @returns what tells a variant from the others: its tag, its value, or its name */
+function labelOf(shape: Shape): string {
+  if (shape.kind === 'literal') return String(shape.value);
+  return tagOf(shape) ?? ('name' in shape ? shape.name : shape.kind);
+}
+
+function strangeVariant(variant: Shape, value: Value): Value {
+  if (variant.kind === 'literal') return typeof variant.value === 'string' ? STRANGE : undefined;
+  return tagOf(variant) === undefined ? undefined : { ...(value as object), type: STRANGE };
+}

@@ -1,11 +1,11 @@
 /** `sluice/client/ai-sdk`: the Vercel AI SDK's `useChat` over conversations of the edge. */
 import type { ChatTransport, UIMessage, UIMessageChunk } from 'ai';
 import type { Client } from './client.ts';
-import type { SluiceError } from './errors.ts';
-import type { ConversationMessage, MessageRequest, Page } from './requests.ts';
+import { SluiceError } from './errors.ts';
+import type { Approval, ConversationMessage, MessageRequest, Page } from './requests.ts';
 import type { MessageStream } from './stream.ts';
 import { chunksOf } from './ui-chunks.ts';
-import { contentOf, type SluiceMetadata, toUIMessages } from './ui-messages.ts';
+import { contentOf, isToolPart, markWaiting, type SluiceMetadata, toolIdsIn, toUIMessages } from './ui-messages.ts';
 
 export { type SluiceMetadata, toUIMessages } from './ui-messages.ts';
 
@@ -125,6 +125,14 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           await goBack(client, conversation, messages);
           abortSignal?.throwIfAborted();
         }
+        const continued = isContinued ? last : undefined;
+        const approvals = () => waitingIn(client, conversation);
+        const decided = continued?.parts.filter(isDecided) ?? [];
+        if (decided.length > 0) {
+          const opening = decide(client, conversation, decided);
+          endOnAbort(state, abortSignal, opening);
+          return streamOf(chunksOf(await opening, { continued, approvals }), () => end(true));
+        }
         const turn = {
           ...request,
           ...body,
@@ -135,8 +143,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         endOnAbort(state, abortSignal, Promise.resolve(stream));
         // If the request is refused, this throws, so that the hook has the typed error at once.
         if (!(await stream.opened())) await stream.finalMessage();
-        const before = isContinued ? ((last.metadata ?? {}) as SluiceMetadata) : undefined;
-        return streamOf(chunksOf(stream, before), () => end(true));
+        return streamOf(chunksOf(stream, { continued, approvals }), () => end(true));
       } catch (thrown) {
         end(false);
         throw thrown;
@@ -162,7 +169,15 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
         return null;
       }
       if (resumed.status === 'rejected') throw resumed.reason;
-      if (stream) return streamOf(chunksOf(stream));
+      if (stream) {
+        const approvals = () => waitingIn(client, conversation);
+        const shownWith = async (call: string) => {
+          // The turn may have ended meanwhile, and then the history has it too.
+          const earlier = (await rowsOf(client, conversation)).filter((row) => row.turn !== stream.turn);
+          return toUIMessages(earlier).findLast((message) => toolIdsIn(message).has(call));
+        };
+        return streamOf(chunksOf(stream, { shownWith, approvals }));
+      }
       // The hook shows why a message failed, and would take null for the end of that error.
       if (state.failed !== failed) await aborted(abortSignal);
       return null;
@@ -183,7 +198,43 @@ export async function loadMessages(client: Client, conversation: string): Promis
   unanswered.set(client, turns);
   if (last?.role === 'user') turns.set(conversation, last.turn);
   else turns.delete(conversation);
-  return toUIMessages(rows);
+  const messages = toUIMessages(rows);
+  if (messages.at(-1)?.metadata?.paused === 'approval') markWaiting(messages, await waitingIn(client, conversation));
+  return messages;
+}
+
+/** Reads the calls on which this account may decide. @returns none for a token that decides on no calls */
+async function waitingIn(client: Client, conversation: string): Promise<Approval[]> {
+  const { data } = await client.conversations.approvals(conversation).catch((thrown: unknown) => {
+    if (!(thrown instanceof Error && (thrown as SluiceError).status === 403)) throw thrown;
+    return { data: [] };
+  });
+  return data.filter(({ approvers }) => approvers === 'owner');
+}
+
+type Decided = Extract<UIMessage['parts'][number], { state: 'approval-responded' }>;
+
+function isDecided(part: UIMessage['parts'][number]): part is Decided {
+  return isToolPart(part) && part.state === 'approval-responded';
+}
+
+/**
+ * Tells the edge what was decided, and follows the run that goes on.
+ *
+ * @throws SluiceError `conflict_error` if another call still waits, or a call was decided differently
+ */
+async function decide(client: Client, conversation: string, decided: readonly Decided[]): Promise<MessageStream> {
+  let turn: string | null = null;
+  for (const { approval } of decided) {
+    const { approved, reason } = approval;
+    const told = reason ? { reason } : {};
+    const decision = approved ? { decision: 'approve' as const } : { decision: 'deny' as const, ...told };
+    const next = await client.conversations.approve(conversation, approval.id, decision);
+    turn = next.type === 'turn' ? next.id : next.continued_by;
+  }
+  const stream = turn === null ? null : await client.conversations.resume(conversation, { turn });
+  if (stream) return stream;
+  throw new SluiceError('conflict_error', 'Another call still waits for a person. Load the conversation again.');
 }
 
 /** Rewinds the conversation to before the question that is asked again or changed. */

@@ -1,9 +1,10 @@
 /** Turns the API's events into the chunks of the AI SDK's UI message stream. */
 import type { RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages';
-import type { FinishReason, UIMessageChunk } from 'ai';
+import type { FinishReason, UIMessage, UIMessageChunk } from 'ai';
 import { parse } from './errors.ts';
+import type { Approval } from './requests.ts';
 import type { MessageStream } from './stream.ts';
-import { plainText, plainTextOf, type SluiceMetadata, sumOf } from './ui-messages.ts';
+import { isToolPart, plainText, plainTextOf, type SluiceMetadata, sumOf, toolIdsIn } from './ui-messages.ts';
 
 type Chunk = UIMessageChunk<SluiceMetadata>;
 type StreamedBlock = Record<string, unknown> & { type: string };
@@ -19,30 +20,60 @@ const FINISH: Readonly<Record<string, FinishReason>> = {
   refusal: 'content-filter',
 };
 
+/** What the chunks of an answer depend on beside its events. */
+interface Surroundings {
+  /** The message that is continued; without it a new message begins. */
+  continued?: UIMessage | undefined;
+  /** Finds the message that has shown a call already: this answer goes on with it, and the hook has begun it anew. */
+  shownWith?(toolCallId: string): Promise<UIMessage | undefined>;
+  /** Reads the calls that wait for approval. */
+  approvals(): Promise<readonly Approval[]>;
+}
+
 /**
- * Yields the chunks of one answer as they come.
+ * Yields the chunks of one answer as they come. A run that goes on after an approval tells its calls again; each is shown
+ * once.
  *
- * @param before the metadata so far of a message that is continued; without it a new message begins
- * @throws SluiceError why the answer is incomplete
+ * @throws SluiceError why the answer is incomplete, or why the calls that wait cannot be read
  */
-export async function* chunksOf(stream: MessageStream, before?: SluiceMetadata): AsyncGenerator<Chunk, void, void> {
-  const blocks = new Blocks();
+export async function* chunksOf(
+  stream: MessageStream,
+  { continued, shownWith, approvals }: Surroundings,
+): AsyncGenerator<Chunk, void, void> {
+  const before = continued?.metadata as SluiceMetadata | undefined;
+  const blocks = new Blocks(toolIdsIn(continued));
+  let messageId: string | undefined;
   for await (const event of stream) {
-    if (event.type === 'message_start') {
+    if (event.type === 'message_start') messageId = event.message.id;
+    // Only the first block says whether a resumed answer continues a message.
+    if (event.type === 'message_start' && shownWith) continue;
+    if (messageId !== undefined) {
+      const block = (event.type === 'content_block_start' ? event.content_block : {}) as Partial<StreamedBlock>;
+      const shown = block.type === 'mcp_tool_use' ? await shownWith?.(String(block.id)) : undefined;
+      for (const id of toolIdsIn(shown)) blocks.known.add(id);
       const { turn } = stream;
       yield {
         type: 'start',
         // A continued message keeps its id.
-        ...(before ? {} : { messageId: event.message.id }),
+        ...(continued ? {} : { messageId: shown?.id ?? messageId }),
         ...(turn === undefined ? {} : { messageMetadata: { turn } }),
       };
+      yield* chunksAgain(shown);
       yield { type: 'start-step' };
-    } else yield* blocks.take(event);
+      messageId = undefined;
+    }
+    if (event.type !== 'message_start') yield* blocks.take(event);
   }
   const { stop_reason: stopReason = null, usage } = stream.message ?? {};
   if (stopReason === null || !usage) return;
-  yield { type: 'finish-step' };
   const { costUsd, stopped, paused } = stream;
+  for (const { id, tool_use_id: toolCallId, name, input } of paused === 'approval' ? await approvals() : []) {
+    if (!blocks.known.has(toolCallId)) continue;
+    // A bound token sees what waits, but no other input.
+    yield { type: 'tool-input-available', toolCallId, toolName: name, input, providerExecuted: true };
+    yield { type: 'tool-approval-request', toolCallId, approvalId: id };
+  }
+  yield { type: 'finish-step' };
   yield {
     type: 'finish',
     finishReason: FINISH[stopReason] ?? 'other',
@@ -50,16 +81,42 @@ export async function* chunksOf(stream: MessageStream, before?: SluiceMetadata):
       stopReason,
       stopped,
       usage: { ...usage },
-      ...(paused === undefined ? {} : { paused }),
+      // The hook keeps what is not told anew.
+      ...(paused === undefined && !before?.paused ? {} : { paused: paused ?? null }),
       ...(costUsd === undefined ? {} : { costUsd: sumOf(before?.costUsd, costUsd) }),
     },
   };
 }
 
+/** Yields the parts of a message again. */
+function* chunksAgain(message: UIMessage | undefined): Generator<Chunk, void, void> {
+  for (const [index, part] of (message?.parts ?? []).entries()) {
+    const id = `again-${index}`;
+    if (part.type === 'step-start') yield { type: 'start-step' };
+    else if (part.type === 'text' || part.type === 'reasoning') {
+      yield { type: `${part.type}-start`, id };
+      yield { type: `${part.type}-delta`, id, delta: part.text };
+      yield { type: `${part.type}-end`, id };
+    } else if (isToolPart(part)) {
+      const { toolCallId, providerExecuted = false } = part;
+      const toolName = part.type.slice('tool-'.length);
+      yield { type: 'tool-input-available', toolCallId, toolName, input: part.input, providerExecuted };
+      if (part.state === 'output-available') yield { type: 'tool-output-available', toolCallId, output: part.output };
+      if (part.state === 'output-error') yield { type: 'tool-output-error', toolCallId, errorText: part.errorText };
+    }
+  }
+}
+
 /** Turns the events of blocks into chunks, and keeps the open blocks by their index. */
 class Blocks {
+  /** The ids of the calls that are shown already. */
+  readonly known: Set<string>;
   readonly #open = new Map<number, { id: string; block: StreamedBlock; json: string; signature: string }>();
   #blocks = 0;
+
+  constructor(known: Set<string>) {
+    this.known = known;
+  }
 
   *take(event: RawMessageStreamEvent): Generator<Chunk, void, void> {
     switch (event.type) {
@@ -77,13 +134,16 @@ class Blocks {
   *#start(index: number, block: StreamedBlock): Generator<Chunk, void, void> {
     const toolCallId = String(block.id);
     this.#blocks += 1;
-    const id = block.type.endsWith('tool_use') ? toolCallId : String(this.#blocks);
+    const isCall = block.type.endsWith('tool_use');
+    if (isCall && this.known.has(toolCallId)) return;
+    if (isCall) this.known.add(toolCallId);
+    const id = isCall ? toolCallId : String(this.#blocks);
     this.#open.set(index, { id, block, json: '', signature: '' });
     if (block.type === 'text') {
       yield { type: 'text-start', id };
       if (block.text) yield { type: 'text-delta', id, delta: String(block.text) };
     } else if (block.type === 'thinking') yield { type: 'reasoning-start', id };
-    else if (block.type.endsWith('tool_use')) {
+    else if (isCall) {
       yield { type: 'tool-input-start', toolCallId, toolName: String(block.name), ...executed(block) };
     } else if (block.tool_use_id !== undefined) yield resultChunks(block);
   }

@@ -2,15 +2,15 @@
 import type { ContentBlockParam, ToolResultBlockParam } from '@anthropic-ai/sdk/resources/messages';
 import type { DynamicToolUIPart, FileUIPart, ToolUIPart, UIMessage } from 'ai';
 import { SluiceError } from './errors.ts';
-import type { ConversationMessage } from './requests.ts';
+import type { Approval, ConversationMessage } from './requests.ts';
 
 /** The metadata of an answer. */
 export interface SluiceMetadata {
   /** The id of its last turn. */
   turn?: string;
   stopReason?: string | null;
-  /** Why its run has paused; the next message goes on. */
-  paused?: string;
+  /** Why its run has paused: on `approval` a person decides, and on all else the next message goes on. */
+  paused?: string | null;
   /** The tokens of its last turn, as the API reports them; for a run, those of all its steps. */
   usage?: ConversationMessage['usage'];
   /** The cost of all its turns, in US dollars. */
@@ -48,8 +48,25 @@ function resultsOf({ parts, metadata }: UIMessage): ToolResultBlockParam[] {
   });
 }
 
-function isToolPart(part: { type: string }): part is ToolPart {
+/** @returns whether a part is a call of a tool */
+export function isToolPart(part: { type: string }): part is ToolPart {
   return part.type === 'dynamic-tool' || part.type.startsWith('tool-');
+}
+
+/** @returns the ids of all calls of a message */
+export function toolIdsIn(message: UIMessage | undefined): Set<string> {
+  return new Set(message?.parts.filter(isToolPart).map(({ toolCallId }) => toolCallId));
+}
+
+/** Marks the calls of the last message that wait for approval. */
+export function markWaiting(messages: readonly UIMessage[], approvals: readonly Approval[]): void {
+  const waiting = new Map(approvals.map((approval) => [approval.tool_use_id, approval]));
+  for (const part of messages.at(-1)?.parts ?? []) {
+    const approval = isToolPart(part) ? waiting.get(part.toolCallId) : undefined;
+    if (!approval) continue;
+    const { id, input } = approval;
+    Object.assign(part, { state: 'approval-requested', input, approval: { id } });
+  }
 }
 
 /** @returns what a tool gave as one text */

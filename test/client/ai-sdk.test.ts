@@ -216,6 +216,71 @@ test('a history becomes messages: an answer with its tools is one', () => {
   ]);
 });
 
+describe('of a call that waits for approval', () => {
+  const call = { type: 'mcp_tool_use', id: 't1', name: 'save', input: { a: 1 }, server_name: 'edge' };
+  const result = {
+    type: 'mcp_tool_result',
+    tool_use_id: 't1',
+    is_error: false,
+    content: [{ type: 'text', text: 'ok' }],
+  };
+  const approval = { id: 'a1', tool_use_id: 't1', name: 'save', input: { a: 1 }, approvers: 'owner' };
+  const told = (turn: string, blocks: readonly object[], stop_reason: string) => [
+    ...framesOf(turn, [
+      start as { type: string },
+      ...blocks.flatMap((block, index) => [begins(index, block), stops(index)]),
+      { type: 'message_delta', delta: { stop_reason }, usage: { output_tokens: 5 } },
+    ] as { type: string }[]),
+    ...(stop_reason === 'pause_turn' ? [': sluice-paused=approval\n\n'] : []),
+    ...framesOf(turn, Array<{ type: string }>(20).fill({ type: 'message_stop' })).slice(-1),
+  ];
+  const bytes = (...given: Parameters<typeof told>) => streamed(bytesOf(told(...given).join('') + PRICE));
+
+  test.each([
+    ['the call asks, with the input that a bound token’s stream does not show', 200, 'approval-requested', { a: 1 }],
+    ['the call only waits, where the token decides on none', 403, 'input-available', {}],
+  ])('%s', async (_, status, state, input) => {
+    const row1 = row('msg_1', 'assistant', [{ ...call, input: {} }], { stop_reason: 'pause_turn', paused: 'approval' });
+    const { client, until } = fakeEdge(({ path }) => {
+      if (path.includes('/approvals')) {
+        return Response.json(status === 200 ? { data: [approval] } : envelope('permission_error'), { status });
+      }
+      if (path !== '/messages') return Response.json({ data: [row1], has_more: false });
+      return bytes('turn_a', [{ ...call, input: {} }], 'pause_turn');
+    });
+    const transport = createChatTransport({ client });
+    const live = await until(messageOf(await until(transport.sendMessages(sending([hello])))));
+    const part = { type: 'tool-save', toolCallId: 't1', state, input };
+    expect(live?.parts).toMatchObject([{ type: 'step-start' }, part]);
+    const [loaded] = await until(loadMessages(client, 'c1'));
+    expect(loaded?.parts).toMatchObject([{ type: 'step-start' }, part]);
+  });
+
+  test('a resume shows it once, though the history has its turn by then', async () => {
+    const answer = { type: 'text', text: 'Done.' };
+    const data = [
+      row('m1', 'user', 'Save it', { turn: 'turn_a' }),
+      row('m2', 'assistant', [call, result], { turn: 'turn_a', paused: 'approval' }),
+      row('m3', 'assistant', [answer], { turn: 'turn_b' }),
+    ];
+    const { client, until } = fakeEdge(({ path }) => {
+      if (!path.includes('/stream')) return Response.json({ data, has_more: false });
+      return streamed(bytesOf(told('turn_b', [call, result, answer], 'end_turn').join('') + PRICE), 'end', 'turn_b');
+    });
+    const stream = await until(createChatTransport({ client }).reconnectToStream({ chatId: 'c1' }));
+    if (!stream) throw new TypeError('nothing to resume');
+    expect(await until(messageOf(stream))).toMatchObject({
+      id: 'm2',
+      parts: [
+        { type: 'step-start' },
+        { type: 'tool-save', toolCallId: 't1', state: 'output-available', output: 'ok' },
+        { type: 'step-start' },
+        { type: 'text', text: 'Done.' },
+      ],
+    });
+  });
+});
+
 test('asked again, the history goes back to before the question, and no further', async () => {
   const { client, sent, until } = fakeEdge(({ path }) => {
     if (path.includes('/messages?')) return Response.json({ data: rows, has_more: false, last_id: 'm5' });

@@ -6,8 +6,15 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAnthropic } from '@ai-sdk/anthropic';
-import { generateText, type ModelMessage, streamText } from 'ai';
+import { Chat } from '@ai-sdk/react';
+import {
+  generateText,
+  lastAssistantMessageIsCompleteWithApprovalResponses,
+  type ModelMessage,
+  streamText,
+} from 'ai';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
+import { createChatTransport, loadMessages } from '../../src/client/ai-sdk.ts';
 import { createClient } from '../../src/client/index.ts';
 import { eventsOf } from '../../src/conversations/turn/message-events.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
@@ -24,6 +31,8 @@ const NEXT = 'And now?';
 let upstream: FakeUpstream;
 let tools: Server;
 let calls = 0;
+/** The tool answers once this is settled. */
+let held = Promise.resolve();
 let edge: Edge;
 let folder = '';
 let vars: Record<string, string>;
@@ -33,7 +42,7 @@ beforeAll(async () => {
   tools = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     calls += 1;
     request.resume();
-    response.writeHead(200, { 'content-type': 'text/plain' }).end('paid');
+    void held.then(() => response.writeHead(200, { 'content-type': 'text/plain' }).end('paid'));
   });
   await new Promise<void>((resolve) => tools.listen(0, '127.0.0.1', resolve));
   upstream = await startUpstream(({ body }, response) => {
@@ -68,6 +77,15 @@ afterAll(async () => {
   tools?.close();
   await rm(folder, { recursive: true, force: true });
 });
+
+/** Lets the tool wait with its answer. @returns a function that lets it go on */
+function holdTool(): () => void {
+  let letGo = () => {};
+  held = new Promise((resolve) => {
+    letGo = resolve;
+  });
+  return letGo;
+}
 
 const sluice = () => createClient({ baseURL: edge.url });
 
@@ -177,6 +195,101 @@ describe('a call that waits for a person', () => {
     expect(second.text).toBe('It is paid.');
     const next = await read([question, ...first.messages, ...second.messages, { role: 'user', content: NEXT }]);
     expect(next.text).toBe('Nothing more.');
+  });
+
+  describe('is shown once by useChat,', () => {
+    /** A chat as a page has it. `Chat` is what `useChat` runs. */
+    async function chatOf(id: string) {
+      const client = sluice();
+      const transport = createChatTransport({ client, request: { model: MODEL, max_tokens: 100 } });
+      return new Chat({
+        ...{ id, transport, messages: await loadMessages(client, id) },
+        sendAutomaticallyWhen: lastAssistantMessageIsCompleteWithApprovalResponses,
+      });
+    }
+
+    /** What is to be seen of the last message, without what says where a step begins. */
+    const shown = ({ messages }: Chat) =>
+      messages.slice(1).map(({ parts }) =>
+        parts.flatMap((part) => {
+          if (part.type === 'text') return part.text;
+          if (part.type !== 'tool-pay') return [];
+          const { state, input, output, errorText } = part as Record<string, unknown>;
+          return JSON.stringify([state, input, output ?? errorText]);
+        }),
+      );
+    const call = (...told: unknown[]) => JSON.stringify([told[0], { amount: 500 }, told[1]]);
+    const WAITS = [['I pay. ', call('approval-requested')]];
+    const PAID = [['I pay. ', call('output-available', 'paid'), 'It is paid.']];
+
+    /** A chat whose call waits. */
+    async function waiting(id: string) {
+      await prepared(id);
+      const chat = await chatOf(id);
+      await chat.sendMessage({ text: QUESTION });
+      expect([chat.error, shown(chat)]).toEqual([undefined, WAITS]);
+      return chat;
+    }
+
+    function approvalIn({ messages }: Chat): string {
+      const parts = messages.at(-1)?.parts ?? [];
+      const [id] = parts.flatMap((part) => ('approval' in part ? (part.approval?.id ?? []) : []));
+      return id ?? '';
+    }
+
+    test.each(['at once', 'after a reload'])('and goes on in the same message when it is approved %s', async (when) => {
+      const id = `hook-${when.replaceAll(' ', '-')}`;
+      const first = await waiting(id);
+      const chat = when === 'at once' ? first : await chatOf(id);
+      expect(shown(chat)).toEqual(WAITS);
+      await chat.addToolApprovalResponse({ id: approvalIn(chat), approved: true });
+      await expect.poll(() => [chat.error, shown(chat), chat.status]).toEqual([undefined, PAID, 'ready']);
+      expect(calls).toBe(1);
+      expect(chat.messages.at(-1)?.metadata).toMatchObject({ paused: null, stopReason: 'end_turn' });
+      const { cost_usd } = await sluice().conversations.get(id);
+      expect(chat.messages.at(-1)?.metadata).toMatchObject({ costUsd: cost_usd });
+      expect(shown(await chatOf(id))).toEqual(PAID);
+      await chat.sendMessage({ text: NEXT });
+      expect([chat.error, shown(chat).at(-1)]).toEqual([undefined, ['Nothing more.']]);
+    });
+
+    test('with the reason when it is denied', async () => {
+      const chat = await waiting('hook-denied');
+      await chat.addToolApprovalResponse({ id: approvalIn(chat), approved: false, reason: 'Not on a Friday.' });
+      await expect
+        .poll(() => [chat.error, chat.status, shown(chat)[0]?.at(-1)])
+        .toEqual([undefined, 'ready', 'It is paid.']);
+      expect([shown(chat).length, shown(chat)[0]?.length, calls]).toEqual([1, 3, 0]);
+      expect(shown(chat)[0]?.[1]).toContain('Not on a Friday.');
+    });
+
+    test.each(['saw it wait', 'is loaded while it is made'])(
+      'when somebody else approves it and the page, which %s, resumes',
+      async (which) => {
+        const id = `hook-resumes-${which.length}`;
+        const waits = await waiting(id);
+        const letGo = holdTool();
+        const { data } = await sluice().conversations.approvals(id);
+        await sluice().conversations.approve(id, data[0]?.id ?? '');
+        const chat = which === 'saw it wait' ? waits : await chatOf(id);
+        const resuming = chat.resumeStream();
+        await expect
+          .poll(() => [chat.status, shown(chat)])
+          .toEqual(['streaming', [['I pay. ', call('input-available')]]]);
+        letGo();
+        await resuming;
+        expect([chat.error, shown(chat)]).toEqual([undefined, PAID]);
+        expect(chat.messages).toHaveLength(2);
+      },
+    );
+
+    test('and an error says that it was decided differently meanwhile', async () => {
+      const chat = await waiting('hook-late');
+      await sluice().conversations.approve('hook-late', approvalIn(chat), { decision: 'deny' });
+      await chat.addToolApprovalResponse({ id: approvalIn(chat), approved: true });
+      await expect.poll(() => chat.error?.message).toContain('was denied before');
+      expect(calls).toBe(0);
+    });
   });
 
   test('waits while the power is cut, and is made once when the edge is back', async () => {

@@ -14,7 +14,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { barriersOn } from '../support/axe.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { buildWorker, type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
-import { blocksOf, readGuide } from '../support/guides.ts';
+import { blocksOf, filesIn, readGuide } from '../support/guides.ts';
 import { freePort } from '../support/processes.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -382,11 +382,9 @@ test.skipIf(noBrowser())(
     const folder = join(project, 'chat');
     await mkdir(join(folder, 'src'), { recursive: true });
     const guide = await readGuide('react');
-    const files = { 'index.html': 'html', 'src/main.jsx': 'jsx', 'src/style.css': 'css' };
-    for (const [file, language] of Object.entries(files)) {
-      expect(guide).toContain(`\`${file}\`:`);
-      await write(`chat/${file}`, blocksOf(guide, language).join('\n'));
-    }
+    const files = filesIn(guide, 'Make the folder');
+    expect([...files.keys()]).toEqual(['index.html', 'src/edge.js', 'src/main.jsx', 'src/style.css']);
+    for (const [file, code] of files) await write(`chat/${file}`, code);
     // What its install line brings beside the package.
     const [, installed = ''] = /npm install \.\.\/sluice\/\S+ (.*) && npm install -D vite\n/.exec(guide) ?? [];
     for (const wanted of installed.split(' ').filter((one) => one !== 'hono')) {

@@ -11,23 +11,24 @@ import {
   ANSWER,
   ask,
   type Frontend,
-  guide,
   type NodeServer,
   placed,
   publish,
   serving,
   sharedFrontends,
 } from '../../support/frontend.ts';
-import { filesIn } from '../../support/guides.ts';
+import { filesIn, readGuide } from '../../support/guides.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 /** More than half of the 15 minutes for which a token holds. */
 const PAST_HALF_MS = 8 * 60_000;
+const react = await readGuide('react');
 const { startBoth, visit, expectBound } = sharedFrontends();
 
 describe.skipIf(noBrowser())('a page whose server mints', () => {
-  const files = filesIn(guide, 'People who log in at your server');
+  const files = filesIn(react, 'Before you deploy it');
+  const pageFiles = new Map([['token.js', files.get('src/token.js') ?? '']]);
 
   /** Loads the guide's server from a folder of its own, with a session that the guide leaves to its reader. */
   async function serverOf(name: string, site: Frontend, edge: Edge): Promise<Record<string, unknown>> {
@@ -39,7 +40,7 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
       join(folder, 'session.js'),
       'export const userOf = async (cookie) => /\\buser=(\\w+)/.exec(cookie ?? "")?.[1];',
     );
-    for (const file of ['mint.js', name]) {
+    for (const file of ['chat-token.js', name]) {
       await mkdir(dirname(join(folder, file)), { recursive: true });
       await writeFile(join(folder, file), placed(files.get(file) ?? '', site, edge));
     }
@@ -61,7 +62,7 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
 
   test.each(SERVERS)('answers with %s, and renews its token without the server', async (_, name, serverBy) => {
     const { site, edge } = await startBoth();
-    publish(site, edge, new Map([['token.js', files.get('token.js') ?? '']]));
+    publish(site, edge, pageFiles);
     let minted = 0;
     const server = serverBy(await serverOf(name, site, edge));
     site.server = (request, response) => {
@@ -75,7 +76,10 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
     expect(seen.sent).toEqual([]);
     expect(await ask(seen, 'Where is my parcel?')).toContain(ANSWER);
     const first = await expectBound(seen, site, edge, 'Where is my parcel?');
-    expect(decodeJwt(first)).toMatchObject({ sub: 'alice', only: { agents: ['support'], origins: [site.origin] } });
+    expect(decodeJwt(first)).toMatchObject({
+      sub: 'alice',
+      only: { agents: ['support'], origins: [site.origin], approvals: true },
+    });
 
     await seen.page.clock.fastForward(PAST_HALF_MS);
     expect(seen.sent.map(({ path }) => path)).toEqual(['/messages']);
@@ -88,10 +92,35 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
 
   test.each(SERVERS)('tells who has not logged in, with %s', async (_, name, serverBy) => {
     const { site, edge } = await startBoth();
-    publish(site, edge, new Map([['token.js', files.get('token.js') ?? '']]));
+    publish(site, edge, pageFiles);
     site.server = serverBy(await serverOf(name, site, edge));
     const seen = await visit(site, edge);
     expect(await ask(seen, 'Hello?')).toContain('Log in first.');
     expect(seen.sent).toEqual([]);
   });
+
+  test.each(SERVERS)(
+    'tells when the edge gives no token, and sends nothing in its place, with %s',
+    async (_, name, serverBy) => {
+      const { site, edge } = await startBoth();
+      publish(site, edge, pageFiles);
+      const server = serverBy(await serverOf(name, site, edge));
+      vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['messages']));
+      const logged = vi.spyOn(console, 'error').mockImplementation(() => {});
+      onTestFinished(() => logged.mockRestore());
+      let answer = 0;
+      site.server = (request, response) => {
+        response.on('finish', () => {
+          answer = response.statusCode;
+        });
+        return server(request, response);
+      };
+      const seen = await visit(site, edge, async (page) => {
+        await page.context().addCookies([{ name: 'user', value: 'alice', url: site.origin }]);
+      });
+      expect(await ask(seen, 'Hello?')).toContain('The chat cannot be reached now.');
+      expect([answer, seen.sent]).toEqual([502, []]);
+      expect(String(logged.mock.calls[0]?.[0])).toContain('The edge gave no token: 403');
+    },
+  );
 });

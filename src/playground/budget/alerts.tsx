@@ -60,11 +60,11 @@ function sentenceFor({ kind, node, limit, window, threshold, limit_usd, subject 
   switch (kind) {
     case 'threshold':
       return (
-        <Usd
-          before={`${who} has spent ${formatShare(threshold ?? 0)} of `}
-          value={limit_usd ?? 0}
-          after={` (${limit}, ${window})`}
-        />
+        <>
+          {`${who} has spent ${formatShare(threshold ?? 0)} of `}
+          <Usd value={limit_usd ?? 0} />
+          {` (${limit}, ${window})`}
+        </>
       );
     case 'over_hold':
       return `${who} was billed more than was set aside: ${subject}`;

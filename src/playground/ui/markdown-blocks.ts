@@ -1,7 +1,8 @@
 import { Marked, type MarkedExtension, type Token } from 'marked';
 import { escapeHtml } from './escape-html.ts';
 import { highlighter } from './highlighter.ts';
-import { extensionsFor, type MakeExtension } from './markdown-extensions.ts';
+import type { MakeExtension } from './make-extension.ts';
+import { extensionsFor } from './markdown-extensions.ts';
 
 /** One block of Markdown. A text's HTML must still be sanitized. */
 export type Block = { kind: 'code'; code: string; language: string | undefined } | { kind: 'text'; html: string };

@@ -1,9 +1,6 @@
 /** Loads what few texts need: formulas and footnotes. */
 import { signal } from '@preact/signals';
-import type { MarkedExtension } from 'marked';
-
-/** @param prefix what ids in the text begin with */
-export type MakeExtension = (prefix: string) => MarkedExtension;
+import type { MakeExtension } from './make-extension.ts';
 
 /** What of Markdown is loaded with the first text that needs it. */
 const RARE: readonly { sign: RegExp; load(): Promise<MakeExtension> }[] = [
@@ -17,23 +14,21 @@ const RARE: readonly { sign: RegExp; load(): Promise<MakeExtension> }[] = [
     load: async () => (await import('./footnotes.ts')).footnotes,
   },
 ];
-const loaded = signal<ReadonlyMap<RegExp, MakeExtension>>(new Map());
+const extensions = signal<ReadonlyMap<RegExp, MakeExtension>>(new Map());
 
 /** @returns the extensions that a text needs, as far as they are loaded; the others are, and then who asked is told */
 export function extensionsFor(text: string): readonly MakeExtension[] {
   const needed = RARE.filter(({ sign }) => sign.test(text));
-  if (needed.length === 0) return NONE;
+  if (needed.length === 0) return [];
   for (const { sign, load } of needed) {
-    if (loaded.value.has(sign)) continue;
+    if (extensions.value.has(sign)) continue;
     load().then(
       (extension) => {
-        if (!loaded.peek().has(sign)) loaded.value = new Map(loaded.peek()).set(sign, extension);
+        if (!extensions.peek().has(sign)) extensions.value = new Map(extensions.peek()).set(sign, extension);
       },
       // The text is shown as it was written. The next rendering tries again.
       () => {},
     );
   }
-  return needed.flatMap(({ sign }) => loaded.value.get(sign) ?? []);
+  return needed.flatMap(({ sign }) => extensions.value.get(sign) ?? []);
 }
-
-const NONE: readonly MakeExtension[] = [];

@@ -1,6 +1,6 @@
 /** Lets the keyboard reach boxes that scroll. */
 
-const observer = new ResizeObserver((entries) => {
+const sizes = new ResizeObserver((entries) => {
   for (const box of new Set(
     entries.map(({ target }) => (target.matches('.scroll-box') ? target : target.parentElement)),
   )) {
@@ -16,9 +16,9 @@ const observer = new ResizeObserver((entries) => {
 export function keepReachable(box: HTMLElement): () => void {
   const watched = [box, ...box.children];
   // Told by the browser once it has laid them out: to ask before would have it lay out the whole page for each box.
-  for (const element of watched) observer.observe(element);
+  for (const element of watched) sizes.observe(element);
   return () => {
-    for (const element of watched) observer.unobserve(element);
+    for (const element of watched) sizes.unobserve(element);
   };
 }
 

@@ -14,14 +14,14 @@ import { storeDraft } from './stored-drafts.ts';
 import { titleOf } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
-interface Removal {
+interface RemovedFamily {
   ids: readonly string[];
   /** The conversation that was open when it was deleted. */
   shown: string | undefined;
 }
 
 /** What was deleted a moment ago, and can still be brought back, by family. */
-export const removals = signal<ReadonlyMap<string, Removal>>(new Map());
+export const removals = signal<ReadonlyMap<string, RemovedFamily>>(new Map());
 export const removalFault = signal<string | undefined>(undefined);
 /** The conversations as they are listed: copies that were made to ask again are one with their original. */
 export const listed = computed(() => oneOfEach(conversations.value));
@@ -191,7 +191,7 @@ export function undoRemoval(family: string): void {
 }
 
 /** @returns what was to be deleted; undefined if that was undone already */
-function takeRemoval(family: string): Removal | undefined {
+function takeRemoval(family: string): RemovedFamily | undefined {
   const rest = new Map(removals.value);
   const removal = rest.get(family);
   rest.delete(family);

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createAnthropic } from '@ai-sdk/anthropic';
 import { Chat } from '@ai-sdk/react';
-import { lastAssistantMessageIsCompleteWithApprovalResponses, type ModelMessage, streamText } from 'ai';
+import { lastAssistantMessageIsCompleteWithApprovalResponses, type ModelMessage, streamText, type UIMessage } from 'ai';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createChatTransport, loadMessages } from '../../src/client/ai-sdk.ts';
 import { createClient } from '../../src/client/index.ts';
@@ -181,7 +181,7 @@ describe('a call that waits for a person', () => {
     }
 
     /** What is to be seen of the last message, without what says where a step begins. */
-    const shown = ({ messages }: Chat) =>
+    const shown = ({ messages }: { messages: UIMessage[] }) =>
       messages.slice(1).map(({ parts }) =>
         parts.flatMap((part) => {
           if (part.type === 'text') return part.text;
@@ -203,7 +203,7 @@ describe('a call that waits for a person', () => {
       return chat;
     }
 
-    function approvalIn({ messages }: Chat): string {
+    function approvalIn({ messages }: { messages: UIMessage[] }): string {
       const parts = messages.at(-1)?.parts ?? [];
       const [id] = parts.flatMap((part) => ('approval' in part ? (part.approval?.id ?? []) : []));
       return id ?? '';

@@ -50,7 +50,8 @@ writeFileSync(built, '');
 const server = spawn(
   process.execPath,
   [
-    ...['end-with-parent.ts', 'tell-builds.ts'].flatMap((name) => ['--import', new URL(name, import.meta.url).href]),
+    ...['--import', new URL('end-with-parent.ts', import.meta.url).href],
+    ...['--import', new URL('tell-builds.ts', import.meta.url).href],
     join(root, 'node_modules/wrangler/bin/wrangler.js'),
     'dev',
     '--show-interactive-dev-session=false',

@@ -12,6 +12,7 @@ import {
   lastAssistantMessageIsCompleteWithApprovalResponses,
   type ModelMessage,
   streamText,
+  type UIMessage,
 } from 'ai';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { createChatTransport, loadMessages } from '../../src/client/ai-sdk.ts';
@@ -209,7 +210,7 @@ describe('a call that waits for a person', () => {
     }
 
     /** What is to be seen of the last message, without what says where a step begins. */
-    const shown = ({ messages }: Chat) =>
+    const shown = ({ messages }: { messages: UIMessage[] }) =>
       messages.slice(1).map(({ parts }) =>
         parts.flatMap((part) => {
           if (part.type === 'text') return part.text;
@@ -231,7 +232,7 @@ describe('a call that waits for a person', () => {
       return chat;
     }
 
-    function approvalIn({ messages }: Chat): string {
+    function approvalIn({ messages }: { messages: UIMessage[] }): string {
       const parts = messages.at(-1)?.parts ?? [];
       const [id] = parts.flatMap((part) => ('approval' in part ? (part.approval?.id ?? []) : []));
       return id ?? '';

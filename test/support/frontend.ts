@@ -21,7 +21,11 @@ export const guide = await readGuide('frontends');
 const common = filesIn(guide, 'The page');
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-const TYPES: Readonly<Record<string, string>> = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript' };
+const TYPES: Readonly<Record<string, string>> = {
+  '.html': 'text/html; charset=utf-8',
+  '.js': 'text/javascript',
+  '.css': 'text/css',
+};
 
 /** A server as Node has it, which is what Express makes. */
 export type NodeServer = (request: IncomingMessage, response: ServerResponse) => unknown;

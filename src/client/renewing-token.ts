@@ -1,9 +1,9 @@
 import { mayPass, parse, SluiceError } from './errors.ts';
 
-/** How long a token that could not be replaced, or that seems to have ended when it comes, is used before the next try. */
+/** How long a token that could not be replaced is used before the next try, in milliseconds. */
 const AGAIN_MS = 5_000;
-/** What a credential is made of (RFC 6750). Anything else is no header's value, or no token. */
-const CREDENTIAL = /^[\w.~+/-]+=*$/;
+/** What a credential is made of (RFC 6750); some issuers have `=` in the middle. Anything else is no header's value, or no token. */
+const CREDENTIAL = /^[\w.~+/=-]+$/;
 
 /** Gets a token from whoever issues it. */
 export type GetToken = () => string | Promise<string>;
@@ -18,6 +18,8 @@ interface Held {
   token: string;
   /** From when on it is replaced, in milliseconds since 1970; NaN for a token that does not say when it ends. */
   due: number;
+  /** From when on the edge refuses it, in the same way. */
+  end: number;
   isRenewable: boolean;
 }
 
@@ -85,7 +87,8 @@ export class RenewingToken {
       return held.isRenewable ? heldOf(await this.#renew(held.token)) : await this.#begin();
     } catch (thrown) {
       if (held.isRenewable && !mayPass(thrown)) return await this.#begin();
-      // It holds a while yet. Once it does not, the edge refuses it.
+      if (Date.now() >= held.end) throw thrown;
+      // It holds a while yet.
       return { ...held, due: Date.now() + AGAIN_MS };
     }
   }
@@ -107,16 +110,19 @@ export function checkedToken(text: unknown): string {
 }
 
 /**
- * Reads in a token when to replace it. The times of its issuer are compared, because the clock of this device may be wrong; it
- * counts only for a token that does not say when it was issued. An expired token cannot be renewed, so that is done early:
- * somebody who thinks for half of its life does not lose the session.
+ * Reads in a token when to replace it. A token that was issued a while ago ends sooner; but where the clock of this device is
+ * wrong, only the times of its issuer are compared. An expired token cannot be renewed, so that is done early: somebody who
+ * thinks for half of its life does not lose the session.
  */
 function heldOf(text: unknown): Held {
   const token = checkedToken(text);
   const now = Date.now();
-  const { iat = now / 1_000, exp = Number.NaN, session } = claimsOf(token);
+  const { exp = Number.NaN, iat = Number.NaN, session } = claimsOf(token);
+  const left = exp * 1_000 - now;
+  const life = (exp - iat) * 1_000;
+  const holds = left > 0 && !(left >= life) ? left : life;
   const isRenewable = (session?.end ?? 0) > exp;
-  return { token, isRenewable, due: now + Math.max((exp - iat) * (isRenewable ? 500 : 900), AGAIN_MS) };
+  return { token, isRenewable, due: now + holds * (isRenewable ? 0.5 : 0.9), end: now + holds };
 }
 
 /** @returns what a token says; nothing for one that is no JWT */

@@ -1,10 +1,12 @@
 import { env } from 'cloudflare:workers';
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { createApp } from '../../src/app.ts';
 import { mintToken } from '../../src/auth/mint.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { SCOPES, type Scope } from '../../src/identity/identity.ts';
 import { errorOf, testApp } from '../support/app.ts';
+import { runs } from '../support/runs.ts';
 import { SMALL_MESSAGE } from '../support/small-message.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 
@@ -150,6 +152,36 @@ test('either header carries a credential', async () => {
     expect(headers.has('authorization')).toBe(false);
   }
   expect(JSON.stringify(app.log)).not.toContain(token);
+});
+
+test('whatever a client sends in place of a token is a 401: half a token, a page of HTML, any bytes', async () => {
+  const app = answering();
+  const [head = '', claims = '', signature = ''] = (await tokenOf('alice')).split('.');
+  const parts = [
+    head,
+    claims,
+    signature,
+    btoa('{"alg":1}'),
+    btoa('{"alg":"HS256","crit":["x"]}'),
+    'eyJ',
+    '',
+    btoa('null'),
+  ];
+  const made = fc.array(fc.constantFrom(...parts), { maxLength: 4 }).map((some) => some.join('.'));
+  const bytes = fc.string({ unit: fc.integer({ min: 32, max: 255 }).map((code) => String.fromCharCode(code)) });
+  const given = fc.oneof(
+    made,
+    bytes,
+    fc.constantFrom('<!doctype html><title>Log in</title>', '"token"', '{"token":"a"}'),
+  );
+  await fc.assert(
+    fc.asyncProperty(given, fc.constantFrom('authorization', 'x-api-key'), async (text, name) => {
+      fc.pre(text !== `${head}.${claims}.${signature}`);
+      const headers = { [name]: name === 'authorization' ? `Bearer ${text}` : text };
+      await expectRefused(await app.post('/messages', ASK, headers), 401);
+    }),
+    { numRuns: runs(100) },
+  );
 });
 
 test('of two credentials the bearer token wins, but what is no token of any kind loses to one', async () => {

@@ -77,7 +77,7 @@ export function tokenText(name: string, seconds: { life?: number; session?: numb
 }
 
 /** @returns claims as a token, but for its signature */
-export function jwtOf(claims: object): string {
+function jwtOf(claims: object): string {
   return `eyJhbGciOiJIUzI1NiJ9.${Buffer.from(JSON.stringify(claims)).toString('base64url')}.c2lnbmVk`;
 }
 

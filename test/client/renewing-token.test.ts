@@ -2,17 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { renewingToken, SluiceError } from '../../src/client/index.ts';
 import { runs } from '../support/runs.ts';
-import {
-  BASE_URL,
-  envelope,
-  type FakeEdge,
-  fakeEdge,
-  jwtOf,
-  nameSent,
-  request,
-  type Sent,
-  tokenText,
-} from './fake-edge.ts';
+import { BASE_URL, envelope, type FakeEdge, fakeEdge, nameSent, request, type Sent, tokenText } from './fake-edge.ts';
 
 const LIFE = 900;
 const SESSION = 86_400;
@@ -201,24 +191,6 @@ describe('a token without a session', () => {
     },
   );
 
-  test('that does not say when it was issued is got anew before its end, by the clock of the device', async () => {
-    const edge = tokens((count) => jwtOf({ sub: `${count}`, exp: Date.now() / 1_000 + 60 }));
-    await edge.client.usage();
-    vi.advanceTimersByTime(53_000);
-    await edge.client.usage();
-    vi.advanceTimersByTime(1_000);
-    await edge.client.usage();
-    expect(edge.sent.map(nameSent)).toEqual(['1', '1', '2']);
-  });
-
-  test('that seems to have ended when it comes serves all that are sent in the next seconds', async () => {
-    const edge = tokens((count) => jwtOf({ sub: `${count}`, exp: 60 }));
-    await edge.client.usage();
-    vi.advanceTimersByTime(4_000);
-    await edge.client.usage();
-    expect(edge.sent.map(nameSent)).toEqual(['1', '1']);
-  });
-
   test('serves on where a new one cannot be had yet', async () => {
     const edge = tokens((count) => {
       if (count === 2) throw new TypeError('fetch failed');
@@ -272,6 +244,54 @@ test.each(TEXTS)('%s in place of a token that was given as a text is an error, t
   const message = `There is no token: what came in its place ${what}`;
   await expect(edge.client.usage()).rejects.toMatchObject({ type: 'authentication_error', message });
   expect(edge.sent).toEqual([]);
+});
+
+test('a text is no token, or is sent as it is: whatever it is', async () => {
+  const texts = fc.oneof(fc.string(), fc.string({ unit: 'binary' }), fc.stringMatching(/^[\w.-]+\n?$/));
+  await fc.assert(
+    fc.asyncProperty(texts, async (text) => {
+      const edge = fakeEdge(() => Response.json({ data: [] }), { token: () => text });
+      const thrown: unknown = await edge.client.usage().catch((error: unknown) => error);
+      if (thrown instanceof SluiceError) expect([thrown.type, edge.sent]).toEqual(['authentication_error', []]);
+      else expect(edge.sent[0]?.headers.get('authorization')).toBe(`Bearer ${text.trim()}`);
+    }),
+    { numRuns: runs(50) },
+  );
+});
+
+test('a page in place of the next token does not replace one that holds, and is told once that has ended', async () => {
+  let given: string = tokenText('first', { life: 60 });
+  const edge = fakeEdge(() => Response.json({ data: [] }), { token: () => given });
+  await edge.client.usage();
+  given = '<!doctype html><title>Log in</title>';
+  vi.advanceTimersByTime(55_000);
+  await edge.client.usage();
+  expect(edge.sent.map(nameSent)).toEqual(['first', 'first']);
+  vi.advanceTimersByTime(6_000);
+  const refused = { type: 'authentication_error', message: expect.stringContaining('HTML') };
+  const both = [edge.client.usage(), edge.client.usage()];
+  for (const asked of both) await expect(asked).rejects.toMatchObject(refused);
+  expect(edge.sent).toHaveLength(2);
+});
+
+test('a token that was issued a while ago is replaced before its end, and so is one that does not say when', async () => {
+  for (const hasIssued of [true, false]) {
+    let count = 0;
+    const edge = fakeEdge(() => Response.json({ data: [] }), {
+      token: () => {
+        count += 1;
+        const iat = Math.floor(Date.now() / 1_000) - 840;
+        if (hasIssued) return tokenText(`${count}`, { life: LIFE }, iat);
+        return `e30.${btoa(JSON.stringify({ sub: `${count}`, exp: iat + LIFE }))}.c2lnbmVk`;
+      },
+    });
+    await edge.client.usage();
+    vi.advanceTimersByTime(52_000);
+    await edge.client.usage();
+    vi.advanceTimersByTime(3_000);
+    await edge.client.usage();
+    expect(edge.sent.map(nameSent)).toEqual(['1', '1', '2']);
+  }
 });
 
 test('a token that was read from a file with a line end is one', async () => {

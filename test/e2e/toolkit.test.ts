@@ -360,7 +360,7 @@ test('the simulator is a fetch in plain Node, for the official SDK, and the same
       tools: [{ name: 'get_weather', input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] } }] };
     const whole = await client.messages.create(ask);
     const streamed = await client.messages.stream(ask).finalMessage();
-    const { input_tokens } = await client.countTokens({ model: ask.model, messages: ask.messages });
+    const { input_tokens } = await client.messages.countTokens({ model: ask.model, messages: ask.messages });
     const models = await client.models.list();
     const fault = await client.messages.create(ask, { headers: { 'sluice-simulate': 'status=529' } }).catch(({ status }) => status);
     const raw = await fetch(new Request('https://any.example/v1/models', { headers: { 'x-api-key': 'any', 'anthropic-version': '2023-06-01' } }));

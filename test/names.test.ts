@@ -35,5 +35,6 @@ test('no name at the top of a file stands for two things', async () => {
   }
   expect(places.size).toBeGreaterThan(500);
   const twice = [...places].filter(([key, files]) => files.size > 1 && !MEANT.has(key.replace(/^.*: /, '')));
-  expect(twice.map(([key, files]) => `${key} in ${[...files].join(', ')}`)).toEqual([]);
+  const told = twice.map(([key, files]) => `${key} in ${[...files].join(', ')}`);
+  expect(told, 'Rename one of them, or add the name to MEANT.').toEqual([]);
 });

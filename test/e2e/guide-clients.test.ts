@@ -19,7 +19,7 @@ afterAll(async () => await edge.stop());
 async function run(code: string, content: string): Promise<unknown[]> {
   return await runExample(code, {
     baseURL: edge.url,
-    token: 'a development edge takes anything',
+    token: 'anything',
     model: 'claude-haiku-5-5',
     max_tokens: 500,
     messages: [{ role: 'user', content }],

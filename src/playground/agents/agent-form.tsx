@@ -1,6 +1,6 @@
 import { agents } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
-import { fieldFault } from '../edge/field-fault.ts';
+import { fieldFault, wordsIn } from '../edge/field-fault.ts';
 import { identity } from '../edge/identity.ts';
 import { models } from '../edge/models.ts';
 import { announce } from '../ui/announcer.tsx';
@@ -163,13 +163,14 @@ function refuseTaken(name: string): void {
 }
 
 /** @returns the field that a refusal is about, and what is said of it */
-function placeOf(message: string, draft: AgentDraft): { field: AgentField | undefined; said: string } {
-  if (message.startsWith('The name of the agent')) return { field: 'name', said: message };
-  const { field, said } = fieldFault(message, AGENT_FIELDS);
+function placeOf(fault: string, draft: AgentDraft): { field: AgentField | undefined; said: string } {
+  const words = wordsIn(fault);
+  if (words.startsWith('The name of the agent')) return { field: 'name', said: words };
+  const { field, said } = fieldFault(fault, AGENT_FIELDS);
   if (field !== undefined) return { field: field as AgentField, said };
   // What cannot be read is told as `more`, and found above.
-  const others = message.startsWith('more:') ? [] : Object.keys(Object(moreIn(draft)));
-  return fieldFault(message, others).field === undefined ? { field: undefined, said } : { field: 'more', said };
+  const others = words.startsWith('more:') ? [] : Object.keys(Object(moreIn(draft)));
+  return fieldFault(fault, others).field === undefined ? { field: undefined, said } : { field: 'more', said: words };
 }
 
 function moreIn(draft: AgentDraft): unknown {

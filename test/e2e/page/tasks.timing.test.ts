@@ -56,6 +56,7 @@ describe.skipIf(noBrowser())('How long the page keeps its thread, in a trace of 
       await page
         .getByRole('article')
         .filter({ hasText: `Message ${count - 2}:` })
+        .first()
         .waitFor();
     };
     expect(await threadTime(page, 'opening', open, OPENED_MS)).toBeLessThanOrEqual(OPENED_MS);

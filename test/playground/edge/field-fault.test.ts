@@ -10,4 +10,8 @@ test('a refusal belongs to the field that its path begins with, and keeps the pa
   for (const other of ['modelling: no', 'limits.max_turns: no', 'Unrecognized key: "x"']) {
     expect(fieldFault(other, fields)).toEqual({ field: undefined, said: other });
   }
+  const told = ['This does not fit.', 'invalid_request_error · HTTP 400 · req_1'].join('\n');
+  expect(fieldFault(`${told}\nmodel: Field required`, fields)).toEqual({ field: 'model', said: 'Field required' });
+  expect(fieldFault(`${told}\n${tool}`, fields)).toEqual({ field: 'tools', said: tool });
+  expect(fieldFault(`${told}\nother: no`, fields)).toEqual({ field: undefined, said: `${told}\nother: no` });
 });

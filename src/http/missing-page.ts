@@ -33,6 +33,7 @@ export async function missingPage({ status, message }: ApiError, home: string | 
 <title>Not found · Sluice</title>
 <link rel="icon" href="/page/icon.svg" type="image/svg+xml">
 <link rel="preload" href="/page/figtree.woff2" as="font" type="font/woff2" crossorigin>
+<link rel="stylesheet" href="/page/first.css">
 <link rel="stylesheet" href="/page/style.css">
 <header class="top">${brand}</header>
 <main class="page gate">

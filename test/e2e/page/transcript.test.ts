@@ -149,7 +149,7 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
       expect(await heights()).toEqual([16, 16, 16]);
       release();
       await page.getByText('Your own edge in front of Claude.').waitFor();
-      await expect.poll(() => sketch.isVisible()).toBe(false);
+      await expect.poll(() => sketch.count()).toBe(0);
       expect(await shifts()).toEqual({ value: 0, moved: [] });
     }));
 });

@@ -14,26 +14,34 @@ import { sharesIn, sharesText } from './figures/shares.ts';
 export function AlertsForm() {
   const whose = useSignal(deployment.peek() ? 'deployment ' : `account ${identity.peek().account}`);
   const groups = useSignal<string[]>([]);
-  const shares = useSignal('');
+  const stored = useSignal('');
+  // What somebody types while the stored shares are still on their way stays.
+  const typed = useSignal<string | undefined>(undefined);
   const hasLimit = useSignal(true);
-  const { busy, fault, run } = useAction();
+  const [reading, saving] = [useAction(), useAction()];
   const [kind, id] = chosenIn(whose.value);
   useEffect(() => {
-    void run(async () => (groups.value = await groupNames()));
-  }, [run, groups]);
-  useEffect(() => {
-    void run(async () => {
-      const limits = await limitsOf(kind, id);
-      shares.value = sharesText(limits.alerts);
+    let isChosen = true;
+    typed.value = undefined;
+    void reading.run(async () => {
+      const [limits, names] = await Promise.all([limitsOf(kind, id), groupNames()]);
+      if (!isChosen) return;
+      groups.value = names;
+      stored.value = sharesText(limits.alerts);
       hasLimit.value = Object.keys(limits).some((name) => name.startsWith('usd_'));
     });
-  }, [kind, id, run, shares, hasLimit]);
+    return () => {
+      isChosen = false;
+    };
+  }, [kind, id, reading, groups, stored, typed, hasLimit]);
+  const shares = typed.value ?? stored.value;
   const save = () =>
-    run(async () => {
-      await patchLimits(kind, id, { alerts: sharesIn(shares.value) });
+    saving.run(async () => {
+      await patchLimits(kind, id, { alerts: sharesIn(shares) });
       announce('The alerts are saved.');
     });
-  const { field, said } = fieldFault(fault.value ?? '', ['alerts']);
+  const fault = saving.fault.value ?? reading.fault.value;
+  const { field, said } = fieldFault(fault ?? '', ['alerts']);
   return (
     <Form onSubmit={() => void save()}>
       <div class="fields">
@@ -62,15 +70,15 @@ export function AlertsForm() {
               inputMode="decimal"
               placeholder="50, 80, 100"
               autocomplete="off"
-              value={shares.value}
-              onInput={(event) => (shares.value = event.currentTarget.value)}
+              value={shares}
+              onInput={(event) => (typed.value = event.currentTarget.value)}
             />
           )}
         </Field>
       </div>
-      {fault.value && !field && <Fault text={said} />}
+      {fault && !field && <Fault text={said} />}
       <p class="row">
-        <SubmitButton name="Save alerts" disabled={busy.value} />
+        <SubmitButton name="Save alerts" disabled={saving.busy.value} />
       </p>
     </Form>
   );

@@ -75,7 +75,7 @@ export async function startProxy(options: ProxyOptions): Promise<DevProxy> {
     });
     server.on('request', (incoming: IncomingMessage, response: ServerResponse) => {
       const fault = faultOf(incoming, options.isOpen === true, target, isBroken);
-      if (fault) refuse(response, fault);
+      if (fault) refuse(response, fault, incoming.headers.accept);
       else relay(incoming, response, options.secret, target ?? 0, waiting);
     });
     server.on('upgrade', (incoming: IncomingMessage, socket: Socket, head: Buffer) => {
@@ -256,8 +256,16 @@ function passedOn(raw: readonly string[]): [string, string][] {
   return pairs;
 }
 
-function refuse(response: ServerResponse, error: ApiError): void {
+/** @param accept what the client takes: a person who waits for the edge sees a page, which tries again by itself */
+function refuse(response: ServerResponse, error: ApiError, accept = ''): void {
   const id = createRequestId();
+  if (error.status === 503 && accept.includes('text/html')) {
+    response.writeHead(503, { ...error.headers, 'content-type': 'text/html; charset=utf-8', 'request-id': id });
+    response.end(
+      `<!doctype html><html lang="en"><meta http-equiv="refresh" content="1"><meta name="color-scheme" content="light dark"><title>Sluice</title><p>${error.message}</p>`,
+    );
+    return;
+  }
   response.writeHead(error.status, { ...error.headers, 'content-type': 'application/json', 'request-id': id });
   response.end(JSON.stringify(errorBody(error, id)));
 }

@@ -44,14 +44,19 @@ export function checkTools(
   settings: Settings,
   place: PlaceOfTools = 'request',
 ): void {
-  if (!hasRun(tools)) return;
+  // What is stored is asked again and again: one that the API refuses each time is refused here, once.
+  if (!Array.isArray(tools) || (place === 'request' && !hasRun(tools))) return;
   const names = new Set<unknown>();
-  for (const [index, tool] of (tools as unknown[]).entries()) {
+  for (const [index, tool] of tools.entries()) {
     if (!isObject(tool)) continue;
-    if (names.has(tool.name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    // A toolset of an MCP server has no name.
+    if (tool.name !== undefined && names.has(tool.name)) {
+      throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
+    }
     names.add(tool.name);
-    if (!Object.hasOwn(tool, 'run')) continue;
-    const fault = faultOfTool(tool, identity, settings, place);
+    const hasOwnRun = Object.hasOwn(tool, 'run');
+    if (!hasOwnRun && place === 'request') continue;
+    const fault = hasOwnRun ? faultOfTool(tool, identity, settings, place) : faultOfClients(tool);
     if (fault !== undefined) throw invalidRequest(`tools.${index}.${fault}`);
   }
 }
@@ -64,6 +69,13 @@ function faultOfTool(tool: Json, identity: Identity, settings: Settings, place: 
   return faultOfRun(tool, identity, settings, place);
 }
 
+/** @returns why the API would refuse a tool that the client runs, as far as it is known here */
+function faultOfClients({ name, type, input_schema: schema }: Json): string | undefined {
+  if (schema !== undefined || (type !== undefined && type !== 'custom')) return undefined;
+  const own = typeof name === 'string' && workerTool(name) ? ' Did you mean `"run": "worker"`?' : '';
+  return `input_schema: Field required, where the tool has no \`run\`.${own}`;
+}
+
 function faultIn({ error }: { error?: { issues: readonly { path: PropertyKey[]; message: string }[] } | undefined }) {
   const [issue] = error?.issues ?? [];
   return issue && `${issue.path.join('.')}: ${issue.message}`;
@@ -71,10 +83,11 @@ function faultIn({ error }: { error?: { issues: readonly { path: PropertyKey[]; 
 
 /** @throws ApiError 403 for a caller who may not send such tools */
 function faultOfRun(tool: Json, identity: Identity, settings: Settings, place: PlaceOfTools): string | undefined {
+  if (!isObject(tool.run)) return 'run: must be "worker", {"agent": …}, {"url": …} or {"mcp": …}';
+  const { run } = tool;
   if (!hasScope(identity, 'tools')) {
     throw finalError('permission_error', 'This credential lacks the scope `tools`, which tools with `run` need.');
   }
-  const run = isObject(tool.run) ? tool.run : {};
   // The schema ignores a header with this name, but the call would send it.
   if (isObject(run.headers) && Object.hasOwn(run.headers, '__proto__')) {
     return 'run.headers: must be names of headers, and __proto__ is none';
@@ -110,7 +123,7 @@ export function faultOfAddress(run: AddressedRun, settings: ToolSettings): strin
   const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;
   const isMcp = 'mcp' in run;
   if (TOOL_SIGNING_SECRET === undefined && !isMcp)
-    return 'run: this edge calls no tools: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
+    return 'run: this edge calls no addresses: its operator must set TOOL_SIGNING_SECRET and TOOL_HOSTS';
   const [member, url] = isMcp ? ['mcp', run.mcp] : ['url', run.url];
   const fault = deliverFault(url, development);
   if (fault !== undefined) return `run.${member}: ${fault}`;

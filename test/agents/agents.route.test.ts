@@ -156,6 +156,8 @@ test('to have a server listed is a request, also where it fails', async () => {
   expect(asked).toHaveLength(2);
 });
 
+const USED = { name: 'used', input_schema: { type: 'object' } };
+
 test.each([
   [{ ...AGENT, model: undefined }, 'model: Field required'],
   [{ ...AGENT, max_tokens: undefined }, 'max_tokens: Field required'],
@@ -163,7 +165,9 @@ test.each([
   [{ ...AGENT, limits: { max_turns: 0 } }, 'limits.max_turns'],
   [{ ...AGENT, limits: { max_dollars: 1 } }, 'max_dollars'],
   [{ ...AGENT, approvers: 'anybody' }, "'owner' or 'admin'"],
-  [{ ...AGENT, tools: [{ name: 'a' }, { name: 'a' }] }, 'tools.1.name: Tool names must be unique.'],
+  [{ ...AGENT, tools: [USED, USED] }, 'tools.1.name: Tool names must be unique.'],
+  [{ ...AGENT, tools: [USED, { name: 'a' }] }, 'tools.1.input_schema: Field required, where the tool has no `run`'],
+  [{ ...AGENT, tools: [{ ...USED, run: 'edge' }] }, 'tools.0.run: must be \\"worker\\"'],
   [{ ...AGENT, system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }] }, 'system.0.cache_control'],
   [{ ...AGENT, tools: [{ name: 'a', run: 'worker' }] }, 'no tool of its own of this name'],
 ])('what is no agent is a 400 that names the member: %j', async (body, words) => {

@@ -185,3 +185,17 @@ test('only a caller who may bring tools may bring servers, and a request alone c
   const settings = settingsOf({ MODE: 'development', TOOL_HOSTS: 'mcp.example.com' });
   expect(() => checkTools(tools, { ...identity, scopes: ['tools'] } as never, settings)).toThrow('PUT /prefixes/:name');
 });
+
+test('what the API would refuse at each turn is refused when it is stored; toolsets have no name, and no schema', async () => {
+  const own = { name: 'edge_clock' };
+  await expect(storing([own], 'mcp.example.com')).rejects.toMatchObject({
+    message: expect.stringContaining('tools.0.input_schema'),
+  });
+  await expect(storing([{ ...own, type: 'custom' }], 'mcp.example.com')).rejects.toMatchObject({ status: 400 });
+  const served = [
+    { type: 'mcp_toolset', mcp_server_name: 'one' },
+    { type: 'mcp_toolset', mcp_server_name: 'two' },
+    { type: 'web_search_20250305', name: 'web_search' },
+  ];
+  expect(await storing(served, 'mcp.example.com')).toEqual(served);
+});

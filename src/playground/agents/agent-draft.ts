@@ -2,16 +2,8 @@
 import { signal } from '@preact/signals';
 import type { AgentContent } from '../../agents/agents-answers.schema.ts';
 import { NEW_AGENT } from '../ui/route.ts';
-import { plainSystem } from './members.ts';
+import { LIMIT_FIELDS, plainSystem } from './members.ts';
 
-/** The limits of a run, by the paths with which the edge names them. */
-export const LIMIT_FIELDS = [
-  ['limits.max_turns', 'Steps of the model'],
-  ['limits.max_usd', 'Dollars'],
-  ['limits.max_seconds', 'Seconds'],
-  ['limits.max_tool_calls', 'Tool calls'],
-  ['limits.parallel_tools', 'Tool calls at a time'],
-] as const;
 const TEXT_FIELDS = ['name', 'description', 'model', 'max_tokens', 'system', 'tools', 'approvers', 'more'] as const;
 export type AgentField = (typeof TEXT_FIELDS)[number] | (typeof LIMIT_FIELDS)[number][0];
 export const AGENT_FIELDS: readonly AgentField[] = [...TEXT_FIELDS, ...LIMIT_FIELDS.map(([name]) => name)];

@@ -2,6 +2,7 @@ import type { AgentContent } from '../../agents/agents-answers.schema.ts';
 import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { formatCount } from '../ui/format.ts';
+import { limitName, plainSystem } from './members.ts';
 
 /** What happens to a conversation's history above its limit. */
 const LONG_HISTORIES = {
@@ -14,14 +15,18 @@ const LONG_HISTORIES = {
 export function AgentFacts({ content }: { content: AgentContent }) {
   const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
   const { history } = content;
-  const names = tools.map((tool) => String(tool.name ?? tool.type));
-  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limit} ${most}`);
+  const names = tools.map(
+    (tool) => `${String(tool.name ?? tool.type)}${Object.hasOwn(tool, 'run') ? ' (called by the edge)' : ''}`,
+  );
+  const system = plainSystem(content.system) ?? 'in several blocks: see Edit';
+  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${limitName(limit)} ${most}`);
   return (
     <Facts
       class="headers details"
       facts={[
         ...(description === undefined ? [] : ([['Description', description]] as const)),
         ['Model', nameOf(model)],
+        ...given('System prompt', system === '' ? [] : [system]),
         ['Tools', names.length === 0 ? 'none' : names.join(', ')],
         ...given('MCP servers', mcp_servers.map(serverOf)),
         ...given(

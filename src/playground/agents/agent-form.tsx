@@ -1,5 +1,6 @@
-import { agents } from '../edge/agents.ts';
+import { agents, shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
+import { toolsOfEdge } from '../edge/client.ts';
 import { fieldFault, wordsIn } from '../edge/field-fault.ts';
 import { identity } from '../edge/identity.ts';
 import { models } from '../edge/models.ts';
@@ -16,11 +17,11 @@ import {
   dropDraft,
   fieldsOf,
   keepDraft,
-  LIMIT_FIELDS,
   moreOf,
 } from './agent-draft.ts';
-import { exampleTools } from './example-tools.ts';
-import { shortVersion, storeAgent } from './list.ts';
+import { addableTools, exampleTools, withTool } from './example-tools.ts';
+import { storeAgent } from './list.ts';
+import { LIMIT_FIELDS } from './members.ts';
 
 interface AgentFormProps {
   /** The agent that is edited, or `NEW_AGENT`. */
@@ -44,7 +45,6 @@ export function AgentForm({ of, stored }: AgentFormProps) {
   const { busy, fault, run } = useAction();
   const isNew = of === NEW_AGENT;
   const draft = agentDrafts.value[of] ?? stored;
-  const change = (field: AgentField, value: string) => keepDraft(of, { ...draft, [field]: value }, stored);
   const save = () =>
     run(async () => {
       const name = draft.name.trim();
@@ -55,6 +55,11 @@ export function AgentForm({ of, stored }: AgentFormProps) {
       go('agents', name, true);
     });
   const told = fault.value === undefined ? undefined : placeOf(fault.value, draft);
+  const change = (field: AgentField, value: string) => {
+    // What was wrong with it was said of what stood there before.
+    if (told?.field === field) fault.value = undefined;
+    keepDraft(of, { ...draft, [field]: value }, stored);
+  };
   const faultOf = (field: AgentField) => (told?.field === field ? told.said : undefined);
   const input = (field: AgentField, label: string, props: InputProps = {}, note?: string) => (
     <Field key={field} label={label} note={note} fault={faultOf(field)}>
@@ -89,7 +94,12 @@ export function AgentForm({ of, stored }: AgentFormProps) {
     <Form onSubmit={() => void save()}>
       <div class="fields">
         {isNew &&
-          input('name', 'Name', { required: true, maxLength: 64, placeholder: 'support' }, 'Requests name it so.')}
+          input(
+            'name',
+            'Name',
+            { required: true, maxLength: 64, placeholder: 'support' },
+            'Requests choose it by this name: letters, digits, - _ and . between them.',
+          )}
         <Field label="Model" fault={faultOf('model')}>
           {(ids) => (
             <Select
@@ -111,18 +121,25 @@ export function AgentForm({ of, stored }: AgentFormProps) {
         exampleTools(of),
         'The edge itself calls a tool that has "run": a tool of its own ("worker"), another agent, or an address whose host is in the setting TOOL_HOSTS.',
       )}
-      {draft.tools.trim() === '' && (
-        <p class="row">
+      <p class="row">
+        {addableTools(draft.tools).map((name) => (
+          <SmallButton
+            key={name}
+            name={`Add ${name}`}
+            onClick={() => change('tools', withTool(draft.tools, { name, run: 'worker' }))}
+          />
+        ))}
+        {draft.tools.trim() === '' && toolsOfEdge.value.length === 0 && (
           <SmallButton name="Fill in an example tool" onClick={() => change('tools', exampleTools(of))} />
-        </p>
-      )}
+        )}
+      </p>
       <fieldset class="stack">
         <legend>Limits of each run</legend>
         <div class="fields">
           {LIMIT_FIELDS.map(([field, label]) =>
             input(field, label, { type: 'number', min: 0, step: 'any', placeholder: 'usual' }),
           )}
-          <Field label="Calls that need approval" fault={faultOf('approvers')}>
+          <Field label="Who approves calls" fault={faultOf('approvers')}>
             {(ids) => (
               <Select
                 {...ids}
@@ -138,8 +155,8 @@ export function AgentForm({ of, stored }: AgentFormProps) {
         </div>
       </fieldset>
       <details class="aside" open={draft.more !== '' || faultOf('more') !== undefined}>
-        <summary>More members, as JSON</summary>
-        {area('more', 'More members', 5, '{"history": {"max_tokens": 100000, "strategy": "summarize"}}')}
+        <summary>More fields, as JSON</summary>
+        {area('more', 'More fields', 5, '{"history": {"max_tokens": 100000, "strategy": "summarize"}}')}
       </details>
       {told && !told.field && <Fault text={told.said} />}
       <p class="row">

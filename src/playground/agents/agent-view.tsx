@@ -2,6 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useCallback, useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
 import { agent as chatAgent } from '../chat/session/options.ts';
+import { nameIn, shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
@@ -12,7 +13,7 @@ import { Usd } from '../ui/usd.tsx';
 import { agentDrafts } from './agent-draft.ts';
 import { AgentFacts } from './agent-facts.tsx';
 import { Compare } from './compare.tsx';
-import { agentRequests, nameIn, readAgent, removeAgent, shortVersion, spent, waitsSince } from './list.ts';
+import { agentRequests, readAgent, removeAgent, spent, waitsSince } from './list.ts';
 
 const MOST_RUNS = 20;
 
@@ -39,8 +40,8 @@ export function AgentView({ name }: { name: string }) {
       {fault.value && <Fault text={fault.value} />}
       {read.value && <AgentFacts content={read.value.content} />}
       {read.value && <Versions versions={versions} />}
-      {read.value && <LastRuns name={name} />}
       {versions.length > 1 && <Compare versions={versions} onChanged={load} />}
+      {read.value && <LastRuns name={name} />}
     </>
   );
 }
@@ -67,6 +68,7 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
   return (
     <section class="stack">
       <h2>Versions</h2>
+      <p class="quiet">Requests and cost are this month’s, and come up to a minute late.</p>
       <Table
         columns={['Version', 'Stored', { number: 'Size', spare: true }, { number: 'Requests' }, { number: 'Cost' }]}
         label="Versions"

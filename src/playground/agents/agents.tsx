@@ -1,5 +1,5 @@
 import { useEffect } from 'preact/hooks';
-import { agents } from '../edge/agents.ts';
+import { agents, nameIn } from '../edge/agents.ts';
 import { model } from '../edge/models.ts';
 import { RetryFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
@@ -13,7 +13,7 @@ import { agentDrafts, draftExample } from './agent-draft.ts';
 import { AgentView } from './agent-view.tsx';
 import { EditAgent, NewAgent } from './edit-agent.tsx';
 import { exampleTools } from './example-tools.ts';
-import { agentRequests, agentsFault, isWaiting, keepAgents, nameIn, removedAgents, spentBy } from './list.ts';
+import { agentRequests, agentsFault, isWaiting, keepAgents, removedAgents, spentBy } from './list.ts';
 
 const EXAMPLE_AGENT = 'porter';
 
@@ -48,7 +48,7 @@ function AgentList() {
           </a>
         </div>
         <p class="lead-more">
-          A model with its instructions, tools and limits, stored by version. A request picks one by its member{' '}
+          A model with its instructions, tools and limits, stored by version. A request chooses one in its field{' '}
           <code>agent</code>.
         </p>
       </header>

@@ -1,14 +1,14 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
+import { shortVersion } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
-import { announce } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Fault } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatStamp } from '../ui/format.ts';
 import { Diff } from './diff.tsx';
-import { goBackTo, readVersion, shortVersion } from './list.ts';
+import { goBackTo, readVersion } from './list.ts';
 import { membersOf } from './members.ts';
 
 type Members = ReadonlyMap<string, string>;
@@ -19,6 +19,7 @@ export function Compare({ versions, onChanged }: { versions: readonly VersionRow
   const before = useSignal(versions.find((row) => row !== current)?.version ?? '');
   const after = useSignal(current?.version ?? '');
   const read = useSignal<readonly [Members, Members] | undefined>(undefined);
+  const done = useSignal('');
   const { busy, fault, run } = useAction();
   const [older, newer] = [before.value, after.value];
   useEffect(() => {
@@ -41,8 +42,8 @@ export function Compare({ versions, onChanged }: { versions: readonly VersionRow
   const goBack = () =>
     run(async () => {
       await goBackTo(older);
-      announce(`Version ${shortVersion(older)} is current again.`);
       await onChanged();
+      done.value = `Version ${shortVersion(older)} is current again.`;
     });
   return (
     <section class="stack" aria-labelledby="compare">
@@ -59,6 +60,7 @@ export function Compare({ versions, onChanged }: { versions: readonly VersionRow
       </div>
       {fault.value && <Fault text={fault.value} />}
       {read.value && <Diff before={read.value[0]} after={read.value[1]} />}
+      <p role="status">{done.value}</p>
       {read.value && older !== current?.version && (
         <p class="row">
           <SmallButton
@@ -66,7 +68,7 @@ export function Compare({ versions, onChanged }: { versions: readonly VersionRow
             disabled={busy.value}
             onClick={() => void goBack()}
           />
-          <span class="quiet">Every version is kept: this one is current again, and none is lost.</span>
+          <span class="quiet">New conversations begin with it then. Every version is kept.</span>
         </p>
       )}
     </section>

@@ -17,5 +17,27 @@ export function exampleTools(own: string): string {
           input_schema: { type: 'object', properties: {} },
         }
       : { name: `ask_${other}`.replace(/[^\w-]/g, '_'), run: { agent: other } };
-  return JSON.stringify([tool], null, 2);
+  return withTool('', tool);
+}
+
+/** @param tools JSON. @returns the names of the edge's own tools that can be added to a list; none while it cannot be read */
+export function addableTools(tools: string): readonly string[] {
+  const there = listIn(tools);
+  return there ? toolsOfEdge.value.filter((name) => !there.some((tool) => Object(tool).name === name)) : [];
+}
+
+/** @param tools JSON that can be read. @returns the list as JSON, with one more tool */
+export function withTool(tools: string, tool: object): string {
+  return JSON.stringify([...(listIn(tools) ?? []), tool], null, 2);
+}
+
+function listIn(tools: string): unknown[] | undefined {
+  if (tools.trim() === '') return [];
+  try {
+    const list: unknown = JSON.parse(tools);
+    return Array.isArray(list) ? list : undefined;
+  } catch {
+    // It is being typed.
+    return undefined;
+  }
 }

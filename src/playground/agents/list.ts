@@ -3,7 +3,7 @@ import { signal } from '@preact/signals';
 import type { AgentContent } from '../../agents/agents-answers.schema.ts';
 import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
 import type { VersionRow } from '../../versions/versions-answers.schema.ts';
-import { refreshAgents } from '../edge/agents.ts';
+import { nameIn, refreshAgents } from '../edge/agents.ts';
 import { edge, readJson } from '../edge/client.ts';
 import { poll } from '../edge/poll.ts';
 import { Removals } from '../edge/removals.ts';
@@ -25,8 +25,6 @@ export const agentsFault = signal<string | undefined>(undefined);
 
 const AGENTS_EVERY_MS = 5_000;
 const MOST_VERSIONS = 1_000;
-/** A version's name is long: these many characters tell it from the others. */
-const VERSION_CHARACTERS = 8;
 /** Of the last requests, those of agents are shown. */
 const REQUESTS_READ = 200;
 
@@ -59,11 +57,6 @@ export function spentBy(name: string): AgentSpend {
     requests: 0,
     usd: 0,
   });
-}
-
-/** @returns the name of a version `name@version` */
-export function nameIn(version: string): string {
-  return version.slice(0, version.lastIndexOf('@'));
 }
 
 /** Reads an agent as it is stored now, and its versions, newest first. */
@@ -105,11 +98,6 @@ export function removeAgent(name: string): void {
 /** Makes an older version the current one. */
 export async function goBackTo(version: string): Promise<void> {
   await storeAgent(nameIn(version), { version });
-}
-
-/** @returns as much of a version `name@version` as tells it from the others */
-export function shortVersion(version: string): string {
-  return version.slice(nameIn(version).length + 1).slice(0, VERSION_CHARACTERS);
 }
 
 function agentPath(name: string): string {

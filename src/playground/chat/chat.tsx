@@ -7,6 +7,7 @@ import { Fault } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { NotFound } from '../ui/not-found.tsx';
 import { conversationId } from '../ui/route.ts';
+import { AgentTag } from './agent-tag.tsx';
 import { Composer } from './composer/composer.tsx';
 import { keepCounting } from './composer/draft.ts';
 import { keepDrafts } from './composer/kept-drafts.ts';
@@ -69,11 +70,7 @@ export function Chat() {
             </button>
             <h1 class="clipped">{title ?? 'New conversation'}</h1>
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
-            {current?.report.value?.agent && (
-              <a class="tag" href={`#/agents/${encodeURIComponent(current.report.value.agent.name)}`}>
-                {current.report.value.agent.name}
-              </a>
-            )}
+            {current?.report.value?.agent && <AgentTag agent={current.report.value.agent} />}
             {current && !isMissing && <TokenView key={current.id} id={current.id} />}
           </div>
         </header>

@@ -1,10 +1,26 @@
+import { agents } from '../edge/agents.ts';
 import { useAction } from '../edge/async-action.ts';
 import { Fault } from '../ui/fault.tsx';
 import { EXAMPLES } from './examples.ts';
+import { agent } from './session/options.ts';
 
-/** Shows a newcomer what this is, with examples to click. */
+/** Shows a newcomer what this is, with examples to click; or the agent that is chosen. */
 export function Welcome() {
   const { busy, fault, run } = useAction();
+  if (agent.value !== '') {
+    const description = agents.value?.find(({ name }) => name === agent.value)?.description;
+    return (
+      <div class="welcome">
+        <div class="column">
+          <p class="lead">Try {agent.value}.</p>
+          <p class="lead-more">
+            {description && `${description}. `}It answers with its own prompt, tools and limits, as its current version
+            says.
+          </p>
+        </div>
+      </div>
+    );
+  }
   return (
     <div class="welcome">
       <div class="column">

@@ -1,13 +1,25 @@
-/** Keeps the list of the agents that can be asked. */
+/** Keeps the list of the agents that can be asked, and tells their names apart. */
 import { signal } from '@preact/signals';
 import type { NamedRow, Page } from '../../client/index.ts';
 import { readJson } from './client.ts';
 
 const MOST_AGENTS = 1_000;
+/** A version's name is long: these many characters tell it from the others. */
+const VERSION_CHARACTERS = 8;
 
 /** The agents; undefined until they are known. */
 export const agents = signal<NamedRow[] | undefined>(undefined);
 
 export async function refreshAgents(): Promise<void> {
   agents.value = (await readJson<Page<NamedRow>>('/agents', { query: { limit: MOST_AGENTS } })).data;
+}
+
+/** @returns the name of a version `name@version` */
+export function nameIn(version: string): string {
+  return version.slice(0, version.lastIndexOf('@'));
+}
+
+/** @returns as much of a version `name@version` as tells it from the others */
+export function shortVersion(version: string): string {
+  return version.slice(nameIn(version).length + 1).slice(0, VERSION_CHARACTERS);
 }

@@ -2,7 +2,8 @@
 import { signal } from '@preact/signals';
 import { sentenceOf } from './client.ts';
 
-const REMOVAL_MS = 8_000;
+/** How long a deletion can be undone, in milliseconds. */
+export const REMOVAL_MS = 20_000;
 
 interface Removal {
   /** Deletes it for good. The page may be closing: only a request with `keepalive` arrives then. */

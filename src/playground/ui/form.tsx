@@ -1,6 +1,6 @@
 import type { Signal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
-import { useId } from 'preact/hooks';
+import { useEffect, useId } from 'preact/hooks';
 
 interface FormProps {
   id?: string;
@@ -56,9 +56,12 @@ interface FieldProps {
   children(ids: FieldIds): ComponentChildren;
 }
 
-/** Shows a field under its label; below it a note, and what is wrong with it. */
+/** Shows a field under its label; below it a note, and what is wrong with it. A field that is refused gets the focus. */
 export function Field({ label, note, fault, children }: FieldProps) {
   const id = useId();
+  useEffect(() => {
+    if (fault !== undefined) document.getElementById(id)?.focus();
+  }, [fault, id]);
   const about = [note !== undefined && `${id}-note`, fault !== undefined && `${id}-fault`].filter(Boolean).join(' ');
   return (
     <div class="labelled">
@@ -144,14 +147,23 @@ export function FilterField({ label, value, first }: { label: string; value: Sig
   );
 }
 
+interface CheckboxProps {
+  name: string;
+  value: Signal<boolean>;
+  note?: string;
+  /** It has no effect now, and keeps its value. */
+  disabled?: boolean;
+}
+
 /** Shows a checkbox that sets a signal. */
-export function CheckboxChip({ name, value, note }: { name: string; value: Signal<boolean>; note?: string }) {
+export function CheckboxChip({ name, value, note, disabled = false }: CheckboxProps) {
   const id = useId();
   const chip = (
     <label class="chip">
       <input
         type="checkbox"
-        checked={value.value}
+        checked={value.value && !disabled}
+        disabled={disabled}
         aria-describedby={note && id}
         onChange={(event) => (value.value = event.currentTarget.checked)}
       />

@@ -56,6 +56,12 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
       await field('Steps of the model').fill('1000');
       await save();
       await expect.poll(invalid).toEqual(['Steps of the model']);
+      // It is where somebody is then, and what was said of it goes when it is changed.
+      await expect.poll(() => field('Steps of the model').evaluate((one) => one === document.activeElement)).toBe(true);
+      await field('Steps of the model').fill('300');
+      await expect.poll(invalid).toEqual([]);
+      await save();
+      await expect.poll(invalid).toEqual(['Steps of the model']);
       await page.getByRole('alert').getByText(/100/).waitFor();
       await field('Steps of the model').fill('3');
       await field('Tools, as JSON').fill('[{"name": ');
@@ -71,11 +77,18 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
         .waitFor();
       await expect.poll(invalid).toEqual(['Tools, as JSON']);
       await field('Tools, as JSON').fill('');
-      await page.getByText('More members, as JSON').click();
-      await field('More members').fill('{"history": {"max_tokens": -1, "strategy": "summarize"}}');
+      for (const name of ['edge_clock', 'edge_dice']) await page.getByRole('button', { name: `Add ${name}` }).click();
+      expect(JSON.parse(await field('Tools, as JSON').inputValue())).toEqual([
+        { name: 'edge_clock', run: 'worker' },
+        { name: 'edge_dice', run: 'worker' },
+      ]);
+      expect(await page.getByRole('button', { name: /^Add edge_(clock|dice)/ }).count()).toBe(0);
+      await field('Tools, as JSON').fill('');
+      await page.getByText('More fields, as JSON').click();
+      await field('More fields').fill('{"history": {"max_tokens": -1, "strategy": "summarize"}}');
       await save();
-      await expect.poll(invalid).toEqual(['More members']);
-      await field('More members').fill('');
+      await expect.poll(invalid).toEqual(['More fields']);
+      await field('More fields').fill('');
       await field('Name').fill('-');
       await save();
       await expect.poll(invalid).toEqual(['Name']);
@@ -136,13 +149,44 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
           await expect.poll(async () => (await stored(name)).version).toBe(first.version);
           // The newer one is kept.
           expect(await stored(second.version)).toMatchObject({ limits: { max_turns: 7 } });
-          await page.getByText('max_turns 5').waitFor();
+          await page.getByText('Steps of the model 5').waitFor();
         },
         `/#/agents/${name}`,
         { colorScheme, viewport: { width: 1280, height: 800 } },
       );
     },
   );
+
+  test('the page sends no tools of its own with an agent, and says which version answers', async () => {
+    await put('clock', { tools: [{ name: 'edge_clock', run: 'worker' }], description: 'Tells the time' });
+    await inPage(async ({ page }) => {
+      const chip = (name: string) => page.getByRole('checkbox', { name, exact: true });
+      await page.getByRole('button', { name: 'Options' }).click();
+      for (const name of ['Tools', 'Edge tools']) await chip(name).check();
+      await page.keyboard.press('Escape');
+      await page.getByRole('link', { name: 'Agents', exact: true }).click();
+      await page.getByRole('link', { name: 'clock', exact: true }).click();
+      await page.getByText('edge_clock (called by the edge)').waitFor();
+      await page.getByRole('button', { name: 'Try', exact: true }).click();
+      await page.getByText('Try clock.').waitFor();
+      await page.getByText(/^Tells the time\./).waitFor();
+      await page.getByRole('button', { name: 'Options' }).click();
+      expect(await chip('Tools').isDisabled()).toBe(true);
+      expect(await chip('Edge tools').isDisabled()).toBe(true);
+      await page.keyboard.press('Escape');
+      await ask(page, 'Call edge_clock, please.');
+      await answered(page);
+      const { version } = await stored('clock');
+      const tag = page.locator('.talk-head').getByRole('link', { name: /^clock/ });
+      await expect.poll(() => tag.textContent()).toBe(`clock · ${version.slice('clock@'.length, 'clock@'.length + 8)}`);
+      await put('clock', { description: 'Tells the time, and more' });
+      await page.reload();
+      await expect.poll(() => tag.textContent()).toMatch(/ \(older version\)$/);
+      expect(await barriersOn(page, '.talk-head')).toEqual([]);
+      await page.getByRole('button', { name: 'New conversation with the current one' }).click();
+      await page.getByText('Try clock.').waitFor();
+    });
+  });
 
   test('a deletion is undone where it is listed, and opens again what was open', async () => {
     await put('keeper', { description: 'Keeps' });
@@ -160,7 +204,7 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
       await page.clock.install();
       await page.getByRole('button', { name: 'Delete' }).click();
       await undo.waitFor();
-      await page.clock.runFor(9_000);
+      await page.clock.runFor(21_000);
       await page.getByRole('row', { name: /keeper/ }).waitFor({ state: 'detached' });
       await expect(stored('keeper')).rejects.toThrow();
     }, '/#/agents/keeper');

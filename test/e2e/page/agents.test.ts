@@ -51,7 +51,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await expect.poll(() => page.getByRole('row', { name: /idle/ }).getByRole('cell').nth(1).textContent()).toBe('0');
       await page.getByRole('link', { name: 'porter' }).click();
       await page.getByRole('heading', { level: 1, name: 'porter' }).waitFor();
-      await page.getByText('max_turns 3').waitFor();
+      await page.getByText('Steps of the model 3').waitFor();
       await page.getByText('summarized above 32,000 tokens').waitFor();
       const versions = page.getByRole('region', { name: 'Versions' }).locator('tbody tr');
       await expect.poll(() => versions.count()).toBe(2);

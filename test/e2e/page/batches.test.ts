@@ -162,7 +162,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await button(page, 'Delete').click();
     await page.getByRole('button', { name: /^Undo deleting/ }).waitFor();
     expect(fake.deleted).toBe(false);
-    await page.clock.runFor(9_000);
+    await page.clock.runFor(21_000);
     await page.getByText(/^No batches yet\./).waitFor();
     expect(fake.deleted).toBe(true);
     expect(faults).toEqual([]);

@@ -51,7 +51,7 @@ describe.skipIf(noBrowser())('Parts of the page at their first use, in Chromium'
       await page.keyboard.press('Enter');
       await expect.poll(() => focused(page)).toBe('Undo deleting manual');
       await page.keyboard.press('Tab');
-      await page.clock.runFor(9_000);
+      await page.clock.runFor(21_000);
       await row.waitFor({ state: 'detached' });
       await expect(client.prefixes.get('manual')).rejects.toThrow();
     }, '/#/budget');

@@ -43,7 +43,7 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       expect(await stored()).toEqual(['weir-1', 'weir-2', 'weir-3']);
       await page.getByRole('button', { name: 'Undo deleting weir 3' }).click();
       await expect.poll(() => removed.allTextContents()).toEqual(['weir 2Deleted. Undo']);
-      await page.clock.runFor(9_000);
+      await page.clock.runFor(21_000);
       await expect.poll(stored).toEqual(['weir-1', 'weir-3']);
       await expect.poll(() => rows.count()).toBe(2);
     }));
@@ -69,7 +69,7 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await page.keyboard.press('Enter');
       await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
       await page.keyboard.press('Tab');
-      await page.clock.runFor(9_000);
+      await page.clock.runFor(21_000);
       await expect.poll(stored).toEqual(['ford-1', 'ford-3']);
     }));
 });

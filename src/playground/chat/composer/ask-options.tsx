@@ -17,6 +17,8 @@ export function AskOptions() {
   const retained = current?.report.value?.prefix?.split('@')[0];
   const stored = prefixes.value.map(({ name }) => name);
   const names = retained === undefined || stored.includes(retained) ? stored : [retained, ...stored];
+  const hasAgent = current ? !!current.report.value?.agent : agent.value !== '';
+  const ownTools = 'An agent has its own tools.';
   const choosePrefix = (value: string) => {
     if (value === NEW) asks.value = true;
     else prefix.value = value;
@@ -50,9 +52,19 @@ export function AskOptions() {
           />
         </label>
         <CheckboxChip name="Thinking" value={thinking} note="Claude thinks before it answers" />
-        <CheckboxChip name="Tools" value={tools} note="A clock and dice that run in this page" />
+        <CheckboxChip
+          name="Tools"
+          value={tools}
+          disabled={hasAgent}
+          note={hasAgent ? ownTools : 'A clock and dice that run in this page'}
+        />
         {toolsOfEdge.value.length > 0 && (
-          <CheckboxChip name="Edge tools" value={edgeTools} note={`Run by the edge: ${toolsOfEdge.value.join(', ')}`} />
+          <CheckboxChip
+            name="Edge tools"
+            value={edgeTools}
+            disabled={hasAgent}
+            note={hasAgent ? ownTools : `Run by the edge: ${toolsOfEdge.value.join(', ')}`}
+          />
         )}
       </Popover>
       {asks.value && (

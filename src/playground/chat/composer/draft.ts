@@ -84,13 +84,12 @@ export function keepCounting(): () => void {
 const NOBODYS = `draft-${crypto.randomUUID()}`;
 
 /** @returns the question to count the draft behind an agent's prompt; undefined where the history is another one */
-function agentCountRequest(name: string, tools: ReturnType<typeof offeredTools>): CountRequest | undefined {
+function agentCountRequest(name: string): CountRequest | undefined {
   if (editing.value !== undefined) return undefined;
   const current = session.value;
   return {
     ...(current ? { conversation: current.id } : { conversation: NOBODYS, agent: name }),
     messages: [{ role: 'user', content: draftContent() } as MessageParam],
-    ...(tools.length > 0 ? { tools } : {}),
   };
 }
 
@@ -98,9 +97,9 @@ function countRequest(): CountRequest | undefined {
   const id = model.value?.id;
   if (state.value !== 'ready' || isEmpty.value || id === undefined) return undefined;
   const current = session.value;
-  const offered = offeredTools();
   const answering = current ? current.report.value?.agent?.name : agent.value || undefined;
-  if (answering !== undefined) return agentCountRequest(answering, offered);
+  if (answering !== undefined) return agentCountRequest(answering);
+  const offered = offeredTools(false);
   const retained = current ? (current.report.value?.prefix ?? undefined) : prefix.value || undefined;
   const rows = current?.rows.value ?? [];
   const until = rows.findIndex((row) => row.id === editing.value);

@@ -4,6 +4,7 @@ import type { ConversationRow } from '../../../client/index.ts';
 import { edge, sentenceOf, token } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { poll } from '../../edge/poll.ts';
+import { REMOVAL_MS } from '../../edge/removals.ts';
 import { conversationId, go } from '../../ui/route.ts';
 import { familyOf, nextBranchId, oneOfEach, possibleIdsOf } from './branches.ts';
 import type { Content } from './content.ts';
@@ -30,7 +31,6 @@ export const hasMore = signal(false);
 export const session = signal<Session | undefined>(undefined);
 
 const CONVERSATIONS_A_PAGE = 50;
-const UNDO_MS = 8_000;
 const LIST_EVERY_MS = 10_000;
 /** The other windows of this browser. They are told that something has changed, and nothing of what. */
 const others = new BroadcastChannel('sluice');
@@ -176,7 +176,7 @@ export function remove(id: string): void {
 
 export function finishSoon(family: string): void {
   holdRemoval(family);
-  timers.set(family, setTimeout(finishRemoval, UNDO_MS, family));
+  timers.set(family, setTimeout(finishRemoval, REMOVAL_MS, family));
 }
 
 /** Waits with a removal, while the keyboard is at its undo. */

@@ -216,7 +216,7 @@ export class Session {
   }
 
   #stream(messages: MessageParam[]): MessageStream {
-    const offered = offeredTools();
+    const offered = offeredTools(!!this.report.value?.agent);
     this.arrived.value = false;
     this.#tries = 0;
     return edge().messages.stream(

@@ -37,8 +37,12 @@ const TOOLS: readonly PageTool[] = [
 
 const definitions: Tool[] = TOOLS.map(({ run: _, ...definition }) => definition);
 
-/** @returns the tools of the next question: the page's, and the edge's own, of which the edge knows the rest */
-export function offeredTools(): NonNullable<MessageRequest['tools']> {
+/**
+ * @param hasAgent whether an agent answers, which has tools of its own
+ * @returns the tools of the next question: the page's, and the edge's own, of which the edge knows the rest
+ */
+export function offeredTools(hasAgent: boolean): NonNullable<MessageRequest['tools']> {
+  if (hasAgent) return [];
   const own = toolsOfEdge.value.map((name) => ({ name, run: 'worker' as const }));
   return [...(tools.value ? definitions : []), ...(edgeTools.value ? own : [])];
 }

@@ -68,7 +68,7 @@ function Versions({ versions }: Pick<Awaited<ReturnType<typeof readAgent>>, 'ver
   return (
     <section class="stack">
       <h2>Versions</h2>
-      <p class="quiet">Requests and cost are this month’s, and come up to a minute late.</p>
+      <p class="quiet">Requests and cost of all time; they come up to a minute late.</p>
       <Table
         columns={['Version', 'Stored', { number: 'Size', spare: true }, { number: 'Requests' }, { number: 'Cost' }]}
         label="Versions"

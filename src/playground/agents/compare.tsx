@@ -48,7 +48,7 @@ export function Compare({ versions, onChanged }: { versions: readonly VersionRow
   return (
     <section class="stack" aria-labelledby="compare">
       <h2 id="compare">Compare versions</h2>
-      <div class="fields">
+      <div class="fields wide">
         <label class="labelled">
           Before
           <Select value={older} options={options} onChoose={(version) => (before.value = version)} />

@@ -18,11 +18,11 @@ export function AgentTag({ agent: { name, version } }: { agent: { name: string; 
         title="A conversation keeps the version it started with"
       >
         {name} · {shortVersion(version)}
-        {isOld && ' (older version)'}
+        {isOld && ' · older'}
       </a>
       {isOld && (
-        <button type="button" class="link small" onClick={beginAnew}>
-          New conversation with the current one
+        <button type="button" class="link anew" title="A new conversation with the current version" onClick={beginAnew}>
+          Start anew
         </button>
       )}
     </>

@@ -181,9 +181,9 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
       await expect.poll(() => tag.textContent()).toBe(`clock · ${version.slice('clock@'.length, 'clock@'.length + 8)}`);
       await put('clock', { description: 'Tells the time, and more' });
       await page.reload();
-      await expect.poll(() => tag.textContent()).toMatch(/ \(older version\)$/);
+      await expect.poll(() => tag.textContent()).toMatch(/ · older$/);
       expect(await barriersOn(page, '.talk-head')).toEqual([]);
-      await page.getByRole('button', { name: 'New conversation with the current one' }).click();
+      await page.getByRole('button', { name: 'Start anew' }).click();
       await page.getByText('Try clock.').waitFor();
     });
   });

@@ -84,15 +84,13 @@ export const removedAgents = new Removals();
 
 /** Deletes an agent that is open. Until that can no longer be undone it stays in the list. */
 export function removeAgent(name: string): void {
-  const openAt = location.hash;
   removedAgents.remove(name, {
-    openAt,
+    leave: () => go('agents'),
     finish: async () => {
       await edge().fetch(agentPath(name), { method: 'DELETE', keepalive: true });
       await refreshAgents();
     },
   });
-  go('agents');
 }
 
 /** Makes an older version the current one. */

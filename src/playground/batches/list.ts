@@ -61,8 +61,7 @@ export function removeBatch(id: string, isOpen: boolean): void {
     await edge().fetch(`/v1/messages/batches/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true });
     await refreshBatches();
   };
-  removedBatches.remove(id, { finish, ...(isOpen ? { openAt: location.hash } : {}) });
-  if (isOpen) go('batches');
+  removedBatches.remove(id, { finish, ...(isOpen ? { leave: () => go('batches') } : {}) });
 }
 
 /** Keeps the list up to date while the page is visible. */

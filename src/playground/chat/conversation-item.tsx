@@ -2,23 +2,14 @@ import { useSignal } from '@preact/signals';
 import type { ComponentChildren } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import type { ConversationRow } from '../../client/index.ts';
-import { announce } from '../ui/announcer.tsx';
+import { UndoNote } from '../edge/undo-note.tsx';
 import { Form } from '../ui/form.tsx';
 import { IconButton } from '../ui/icon.tsx';
 import { conversationId } from '../ui/route.ts';
 import { Toolbar } from '../ui/toolbar.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { familyOf } from './session/branches.ts';
-import {
-  finishSoon,
-  fork,
-  holdRemoval,
-  removals,
-  remove,
-  rename,
-  session,
-  undoRemoval,
-} from './session/conversations.ts';
+import { fork, removals, remove, rename, session } from './session/conversations.ts';
 import { exportToFile } from './session/history-file.ts';
 import { makeTitle, titleFor } from './session/titles.ts';
 
@@ -32,10 +23,9 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
   const mode = useSignal<'shown' | 'renamed'>('shown');
   const field = useRef<HTMLInputElement>(null);
   const link = useRef<HTMLAnchorElement>(null);
-  const undo = useRef<HTMLButtonElement>(null);
-  const byKeyboard = useRef(false);
   const family = familyOf(row.id);
-  const removed = removals.value.has(family);
+  const removed = removals.waiting.value.has(family);
+  const wasRemoved = useRef(removed);
   const title = titleFor(row.id, row.title);
   useEffect(() => {
     if (mode.value === 'renamed') field.current?.select();
@@ -51,15 +41,10 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
     return () => observer.disconnect();
   }, [row.id, row.title, removed]);
   useEffect(() => {
-    // What the keyboard was at is not there any more.
-    if (byKeyboard.current) (removed ? undo : link).current?.focus();
-    byKeyboard.current = false;
+    // The button that brought it back is not there any more.
+    if (wasRemoved.current && !removed && document.activeElement === document.body) link.current?.focus();
+    wasRemoved.current = removed;
   }, [removed]);
-  const change = (work: () => void, said: string) => {
-    byKeyboard.current = document.activeElement?.matches(':focus-visible') ?? false;
-    work();
-    announce(said);
-  };
   const save = () => {
     const next = field.current?.value.trim();
     mode.value = 'shown';
@@ -89,20 +74,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
       <li class="item" data-removed>
         <div class="item-text">
           <span class="clipped">{title}</span>
-          <span class="item-note">
-            {'Deleted. '}
-            <button
-              type="button"
-              class="item-undo"
-              ref={undo}
-              aria-label={`Undo deleting ${title}`}
-              onFocus={() => holdRemoval(family)}
-              onBlur={() => finishSoon(family)}
-              onClick={() => change(() => undoRemoval(family), `“${title}” is back.`)}
-            >
-              Undo
-            </button>
-          </span>
+          <UndoNote removals={removals} of={family} title={title} />
         </div>
       </li>
     );
@@ -130,11 +102,7 @@ export function ConversationItem({ row, attempt }: ConversationItemProps) {
             label={`Export ${title}`}
             onClick={() => attempt(() => exportToFile(row.id, title))}
           />
-          <IconButton
-            icon="trash"
-            label={`Delete ${title}`}
-            onClick={() => change(() => remove(row.id), `Deleted “${title}”. This can be undone.`)}
-          />
+          <IconButton icon="trash" label={`Delete ${title}`} onClick={() => remove(row.id)} />
         </Toolbar>
       </div>
     </li>

@@ -7,7 +7,7 @@ import { Icon, IconButton } from '../ui/icon.tsx';
 import { go } from '../ui/route.ts';
 import { ConversationItem } from './conversation-item.tsx';
 import { ImportButton } from './import-button.tsx';
-import { hasMore, listed, loadAll, loadMore, removalFault } from './session/conversations.ts';
+import { hasMore, listed, loadAll, loadMore, removals } from './session/conversations.ts';
 import { titleFor } from './session/titles.ts';
 
 export function ConversationList({ onClose }: { onClose(): void }) {
@@ -23,7 +23,7 @@ export function ConversationList({ onClose }: { onClose(): void }) {
     return words.every((word) => shown.includes(word));
   });
   const days = [...Map.groupBy(rows, ({ updated_at }) => formatDayOf(updated_at))];
-  const complaint = fault.value ?? removalFault.value;
+  const complaint = fault.value ?? removals.fault.value;
   const startNew = () => {
     go('chat');
     onClose();

@@ -1,16 +1,18 @@
 /** Deletes after a moment in which that can be undone. Until then what is deleted stays in its place. */
 import { signal } from '@preact/signals';
-import { sentenceOf } from './client.ts';
+import { sentenceOf, token } from './client.ts';
 
-/** How long a deletion can be undone, in milliseconds. */
-export const REMOVAL_MS = 20_000;
+const REMOVAL_MS = 20_000;
 
 interface Removal {
   /** Deletes it for good. The page may be closing: only a request with `keepalive` arrives then. */
   finish(): Promise<unknown>;
-  /** The hash of the URL that had it open; undefined where it was not open. */
-  openAt?: string;
+  /** Goes elsewhere, where it is open. */
+  leave?(): void;
 }
+
+/** The hashes of the URL where something was open, and where one was once that was left. */
+type Left = readonly [from: string, to: string];
 
 /** Keeps what was deleted a moment ago, in one list. */
 export class Removals {
@@ -20,8 +22,13 @@ export class Removals {
   readonly byKeyboard = new Set<string>();
   readonly #timers = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #finishing = new Set<string>();
+  readonly #left = new Map<string, Left>();
 
   constructor() {
+    // Another account has other things, maybe of the same names.
+    token.subscribe(() => {
+      for (const key of this.waiting.peek().keys()) this.#take(key);
+    });
     addEventListener('pagehide', () => {
       for (const key of this.waiting.peek().keys()) this.#finish(key);
     });
@@ -31,6 +38,10 @@ export class Removals {
     if (document.activeElement?.matches(':focus-visible')) this.byKeyboard.add(key);
     this.waiting.value = new Map(this.waiting.value).set(key, removal);
     this.finishSoon(key);
+    if (!removal.leave) return;
+    const from = location.hash;
+    removal.leave();
+    this.#left.set(key, [from, location.hash]);
   }
 
   finishSoon(key: string): void {
@@ -47,21 +58,22 @@ export class Removals {
     clearTimeout(this.#timers.get(key));
   }
 
-  /** Brings it back, and opens it again if it was open. */
+  /** Brings it back. It is opened again if it was open, unless something else is by now. */
   undo(key: string): void {
     if (this.#finishing.has(key)) return;
-    const openAt = this.#take(key)?.openAt;
-    if (openAt !== undefined) location.hash = openAt;
+    const left = this.#take(key);
+    if (left && location.hash === left[1]) location.hash = left[0];
   }
 
-  #take(key: string): Removal | undefined {
+  #take(key: string): Left | undefined {
     this.hold(key);
     const rest = new Map(this.waiting.peek());
-    const removal = rest.get(key);
     rest.delete(key);
     this.waiting.value = rest;
     this.byKeyboard.delete(key);
-    return removal;
+    const left = this.#left.get(key);
+    this.#left.delete(key);
+    return left;
   }
 
   #finish(key: string): void {

@@ -1,11 +1,11 @@
 /** Keeps the list of conversations, and which one is open. */
 import { computed, signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
-import { edge, sentenceOf, token } from '../../edge/client.ts';
+import { edge, token } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
 import { poll } from '../../edge/poll.ts';
-import { REMOVAL_MS } from '../../edge/removals.ts';
-import { conversationId, go } from '../../ui/route.ts';
+import { Removals } from '../../edge/removals.ts';
+import { go } from '../../ui/route.ts';
 import { familyOf, nextBranchId, oneOfEach, possibleIdsOf } from './branches.ts';
 import type { Content } from './content.ts';
 import { agent, prefix } from './options.ts';
@@ -15,15 +15,8 @@ import { storeDraft } from './stored-drafts.ts';
 import { titleOf } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
-interface RemovedFamily {
-  ids: readonly string[];
-  /** The conversation that was open when it was deleted. */
-  shown: string | undefined;
-}
-
 /** What was deleted a moment ago, and can still be brought back, by family. */
-export const removals = signal<ReadonlyMap<string, RemovedFamily>>(new Map());
-export const removalFault = signal<string | undefined>(undefined);
+export const removals = new Removals();
 /** The conversations as they are listed: copies that were made to ask again are one with their original. */
 export const listed = computed(() => oneOfEach(conversations.value));
 export const hasMore = signal(false);
@@ -34,14 +27,12 @@ const CONVERSATIONS_A_PAGE = 50;
 const LIST_EVERY_MS = 10_000;
 /** The other windows of this browser. They are told that something has changed, and nothing of what. */
 const others = new BroadcastChannel('sluice');
-const timers = new Map<string, ReturnType<typeof setTimeout>>();
 
 // Another account has other conversations.
 token.subscribe(() => {
   session.peek()?.leave();
   session.value = undefined;
   conversations.value = [];
-  removals.value = new Map();
 });
 
 export async function refreshConversations(): Promise<void> {
@@ -168,57 +159,21 @@ export async function rename(id: string, title: string): Promise<void> {
 export function remove(id: string): void {
   const family = familyOf(id);
   const current = session.value?.id;
-  const shown = current !== undefined && familyOf(current) === family ? current : undefined;
-  removals.value = new Map(removals.value).set(family, { ids: possibleIdsOf(id, conversations.value), shown });
-  finishSoon(family);
-  if (shown !== undefined) go('chat', undefined, true);
+  const isOpen = current !== undefined && familyOf(current) === family;
+  const ids = possibleIdsOf(id, conversations.value);
+  const finish = async () => {
+    storeDraft(family, '');
+    // Sent even if the page is closed now.
+    const deletions = ids.map((id) =>
+      edge()
+        .fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true })
+        .catch(ignoreDeleted),
+    );
+    await Promise.all(deletions);
+    await refreshConversations();
+  };
+  removals.remove(family, { finish, ...(isOpen ? { leave: () => go('chat', undefined, true) } : {}) });
 }
-
-export function finishSoon(family: string): void {
-  holdRemoval(family);
-  timers.set(family, setTimeout(finishRemoval, REMOVAL_MS, family));
-}
-
-/** Waits with a removal, while the keyboard is at its undo. */
-export function holdRemoval(family: string): void {
-  clearTimeout(timers.get(family));
-}
-
-/** Brings back what was to be deleted. What was open is opened again, unless another conversation is by now. */
-export function undoRemoval(family: string): void {
-  const shown = takeRemoval(family)?.shown;
-  if (shown !== undefined && conversationId.value === undefined) go('chat', shown, true);
-}
-
-/** @returns what was to be deleted; undefined if that was undone already */
-function takeRemoval(family: string): RemovedFamily | undefined {
-  const rest = new Map(removals.value);
-  const removal = rest.get(family);
-  rest.delete(family);
-  removals.value = rest;
-  holdRemoval(family);
-  return removal;
-}
-
-/** Deletes what waits for it. */
-function finishRemoval(family: string): void {
-  const ids = takeRemoval(family)?.ids;
-  if (!ids) return;
-  storeDraft(family, '');
-  conversations.value = conversations.value.filter(({ id }) => !ids.includes(id));
-  // Sent even if the page is closed now.
-  const deletions = ids.map((id) =>
-    edge()
-      .fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true })
-      .catch(ignoreDeleted),
-  );
-  Promise.all(deletions)
-    .then(refreshConversations)
-    .catch((thrown: unknown) => {
-      removalFault.value = sentenceOf(thrown);
-    });
-}
-addEventListener('pagehide', () => [...removals.value.keys()].forEach(finishRemoval));
 
 /** Copies a conversation. @param at the message whose turn is the last of the copy; without it everything is copied */
 export async function fork(id: string, at?: string): Promise<void> {

@@ -72,4 +72,22 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await page.clock.runFor(21_000);
       await expect.poll(stored).toEqual(['ford-1', 'ford-3']);
     }));
+
+  test('whoever takes another token deletes nothing with it that was deleted before', () =>
+    withThree('lock', async ({ page, removed, stored }) => {
+      await page.clock.install();
+      await page.getByRole('button', { name: 'Delete lock 2' }).click({ force: true });
+      await expect.poll(() => removed.count()).toBe(1);
+      const minted = await client.fetch('/tokens', {
+        method: 'POST',
+        body: { account: 'dev', scopes: ['messages', 'admin'] },
+      });
+      const { token } = (await minted.json()) as { token: string };
+      await page.getByRole('button', { name: /^Account/ }).click();
+      await page.getByRole('dialog').getByLabel('Token', { exact: true }).fill(token);
+      await page.getByRole('button', { name: 'Use this token' }).click();
+      await expect.poll(() => removed.count()).toBe(0);
+      await page.clock.runFor(21_000);
+      expect(await stored()).toEqual(['lock-1', 'lock-2', 'lock-3']);
+    }));
 });

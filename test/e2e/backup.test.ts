@@ -73,7 +73,7 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
     stderr: expect.stringMatching(/no last line/),
   });
   const restored = await npm('restore', there.url, [], backup.stdout);
-  expect(restored.stdout).toContain('1 accounts and 2 conversations were taken up. 0 were');
+  expect(restored.stdout).toBe('1 accounts and 2 conversations were taken up.\n');
 
   const other = await mint(there.url);
   for (const id of ['talk', 'dice'] as const) expect(await rowsOf(there.url, id, other)).toEqual(before[id]);
@@ -91,7 +91,8 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   await json(await say(there.url, 'dice', 'Once more', other));
   // It may be begun again: what is there stays as it is.
   const again = await npm('restore', there.url, [], backup.stdout);
-  expect(again.stdout).toContain('2 were in use or there already');
+  const named = `the conversation talk of ${account}, the conversation dice of ${account}`;
+  expect(again.stdout).toContain(`2 were there already: ${named}. They stay as they are.`);
 });
 
 test('what is no backup, and an edge that is not there, are said in a sentence', async () => {

@@ -97,6 +97,13 @@ async function look(app: TestApp, told: string, id = ''): Promise<Seen> {
   return { log, health, told, request };
 }
 
+/** Limits what all accounts may spend together. */
+async function limitAll(app: TestApp, limits: object): Promise<void> {
+  const headers = { 'content-type': 'application/json', ...(await admin()) };
+  const answer = await app.fetch('/pools/deployment/limits', { method: 'PUT', headers, body: JSON.stringify(limits) });
+  expect(answer.status).toBe(200);
+}
+
 const alice = async () => bearer(await tokenOf('alice'));
 
 const PROVOKED: Record<string, () => Promise<Seen>> = {
@@ -140,12 +147,7 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
     await seen(edge(failing(401, 'authentication_error', 'invalid x-api-key')), [await alice()]),
   'A budget is spent at noon': async () => {
     const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
-    const init = { method: 'PUT', body: '{"usd_per_day":0.0015}', headers: { 'content-type': 'application/json' } };
-    const limited = await app.fetch('/pools/deployment/limits', {
-      ...init,
-      headers: { ...init.headers, ...(await admin()) },
-    });
-    expect(limited.status).toBe(200);
+    await limitAll(app, { usd_per_day: 0.0015 });
     return await seen(app, [bearer(await tokenOf('spender')), await alice()], { model: SMALL_MESSAGE.model });
   },
   'A webhook is late': async () => {
@@ -192,6 +194,14 @@ test.each([...INCIDENTS])('%s: what is provoked is what the runbook shows of it'
   for (const words of quotedIn(of.Log)) expect(told).toContain(words);
   expect(health).toMatchObject(objectsIn(of['`/health`'])[0] ?? { status: 'the runbook does not say it' });
   for (const row of objectsIn(of['It means'])) expect(request).toMatchObject(meant(row));
+});
+
+test('a deployment that may spend nothing refuses what costs, as the guide for a move says', async () => {
+  const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
+  await limitAll(app, { usd_total: 0 });
+  const { log, told } = await seen(app, [await alice()]);
+  expect(log.at(-1)).toMatchObject({ status: 429, error_type: 'billing_error', limited_by: 'deployment' });
+  expect(told).not.toContain(SMALL_MESSAGE.id);
 });
 
 test('each route that the runbook names is one of the edge', () => {

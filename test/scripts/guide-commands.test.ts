@@ -58,7 +58,8 @@ test('each script in the guides is there, and its help has the options that are 
   }
   expect([...used.keys()].filter((name) => !(name in manifest.scripts))).toEqual([]);
   for (const [script, options] of used) {
-    if (options.size === 0) continue;
+    const isOurs = new Map(Object.entries(manifest.scripts)).get(script) === `node scripts/${script}.ts`;
+    if (options.size === 0 || !isOurs) continue;
     const { stdout } = await promisify(execFile)(process.execPath, [`scripts/${script}.ts`, '--help'], { cwd: root });
     for (const option of options) if (option !== 'help') expect(stdout, script).toContain(`--${option}`);
   }

@@ -82,7 +82,10 @@ export const INCIDENTS: Readonly<Record<string, Incident>> = {
     heading: 'Users get 529',
     provoke: async (edge) => {
       edge.fault = (model) => (model === LARGE ? refusal(529, 'overloaded_error', 'Overloaded') : undefined);
-      for (let asked = 0; asked < MOST_ASKED && !(await isLeftAlone(edge)); asked += 1) await ask(edge, 'lee', LARGE);
+      await until(edge, 'The upstream is still called', async () => {
+        await ask(edge, 'lee', LARGE);
+        return (await isLeftAlone(edge)) || undefined;
+      });
     },
     isShownBy: (line) => line.error_type === 'overloaded_error',
     mend: healed,

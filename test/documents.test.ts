@@ -104,6 +104,17 @@ test('every guide is listed in the README', async () => {
   expect([...(await readGuides()).keys()].slice(1).toSorted()).toEqual(files.map((name) => `docs/${name}`).toSorted());
 });
 
+test('the runbook names what the page shows', async () => {
+  const lines = [...(await readGuide('runbook')).matchAll(/^- \*\*Page\*\*: (.+)$/gm)].map(([, line = '']) => line);
+  const words = new Set(lines.flatMap((line) => [...line.matchAll(/“(.+?)”/g)].map(([, said = '']) => said)));
+  const files = (await readdir(new URL('src/playground', root), { recursive: true })).filter((name) =>
+    /\.tsx?$/.test(name),
+  );
+  const page = (await Promise.all(files.map((file) => read(`src/playground/${file}`)))).join('\n');
+  expect(words.size).toBeGreaterThan(10);
+  expect([...words].filter((said) => !page.includes(said))).toEqual([]);
+});
+
 test('the guide for operators names each field of the log', async () => {
   const guide = await readGuide('operating');
   const [, fields = ''] = /export interface LogLine \{([\s\S]*?)\n\}/.exec(await read('src/http/log.ts')) ?? [];

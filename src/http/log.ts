@@ -1,3 +1,4 @@
+import { isolateCounts } from './isolate-counts.ts';
 import { masked } from './secrets.ts';
 
 /** The log line of one request. It never contains content or a credential. */
@@ -57,6 +58,7 @@ export class LogEntry {
     this.#answering -= 1;
     if (this.#answering > 0) return;
     this.line.ms = this.elapsed();
+    isolateCounts.ended(this.line);
     console.log(masked(JSON.stringify(this.line)));
     this.#leave();
   }

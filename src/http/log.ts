@@ -1,3 +1,4 @@
+import { genAiOf } from './gen-ai.ts';
 import { isolateCounts } from './isolate-counts.ts';
 import { masked } from './secrets.ts';
 
@@ -24,6 +25,9 @@ export interface LogLine {
   ttft_ms?: number | undefined;
   ms?: number | undefined;
   limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
+  /** What a call of a model is called elsewhere, as far as the others do not say it. */
+  'gen_ai.request.model'?: string | undefined;
+  'gen_ai.provider.name'?: string | undefined;
 }
 
 /** Collects the log line of one request. It is written once, when the answer has ended. */
@@ -59,7 +63,7 @@ export class LogEntry {
     if (this.#answering > 0) return;
     this.line.ms = this.elapsed();
     isolateCounts.ended(this.line);
-    console.log(masked(JSON.stringify(this.line)));
+    console.log(masked(JSON.stringify({ ...this.line, ...genAiOf(this.line) })));
     this.#leave();
   }
 

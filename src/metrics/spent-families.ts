@@ -74,13 +74,13 @@ export function spentFamilies(
     family('tokens', 'counter', 'Tokens by kind.', (sum) =>
       TOKENS.map(([kind, of]) => ({ suffix: '_total', labels: { kind }, value: sum(({ usage }) => usage[of]) })),
     ),
-    family('time_to_first_event_seconds', 'histogram', 'Of streams.', (sum) => {
+    family('time_to_first_event_seconds', 'histogram', 'Until the first event of streams.', (sum) => {
       const bucket = (le: string, value: number) => ({ suffix: '_bucket', labels: { le }, value });
       const timed = sum(({ speed }) => speed.timed_requests);
       return [
         ...FIRST_EVENT_BOUNDS_MS.map((ms) =>
           bucket(
-            toSeconds(ms).toFixed(2),
+            ms % 1_000 === 0 ? toSeconds(ms).toFixed(1) : String(toSeconds(ms)),
             sum(({ speed }) => speed.ttft_within_ms[ms] ?? 0),
           ),
         ),

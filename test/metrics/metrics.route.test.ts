@@ -1,6 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
 import { env } from 'cloudflare:workers';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import dashboard from '../../docs/grafana.json';
 import type { Account } from '../../src/accounts/account.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -8,7 +9,7 @@ import { errorOf, type Sent, settledApps, type TestApp, testApp } from '../suppo
 import { type Draw, drawing } from '../support/draw.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
-import { metricsIn, sumOf } from './open-metrics.ts';
+import { metricsIn, namesIn, sumOf } from './open-metrics.ts';
 
 declare const METRICS_REQUESTS: string;
 
@@ -48,7 +49,7 @@ function answerTo({ text, signal }: Sent): Response {
     { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: ended },
     { type: 'message_stop' },
   ].map((event) => new TextEncoder().encode(`event: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`));
-  const body = new ReadableStream<Uint8Array>({
+  const body = new ReadableStream({
     type: 'bytes',
     async start(controller) {
       signal?.addEventListener('abort', () => controller.error(signal.reason));
@@ -153,7 +154,7 @@ describe('the metrics', () => {
         cache_read_tokens: sumOf(after, 'sluice_tokens_total', { ...of, kind: 'cache_read' }),
         timed: sumOf(after, 'sluice_time_to_first_event_seconds_count', of),
         first_ms: Math.round(sumOf(after, 'sluice_time_to_first_event_seconds_sum', of) * 1e3),
-        within_500: sumOf(after, 'sluice_time_to_first_event_seconds_bucket', { ...of, le: '0.50' }),
+        within_500: sumOf(after, 'sluice_time_to_first_event_seconds_bucket', { ...of, le: '0.5' }),
       }).toEqual(row);
       expect(row.timed).toBeGreaterThan(0);
       expect(sumOf(after, 'sluice_streamed_tokens_total', of)).toBeGreaterThan(0);
@@ -178,8 +179,13 @@ describe('the metrics', () => {
   });
 
   test('name the same families whatever has happened, have a bounded number of labels, and cost three calls of the pool', async () => {
-    const upstreams = ['first', 'second'].map((name) => ({ name, kind: 'anthropic', api_key: `sk-ant-${name}` }));
-    const app = mixedEdge({ UPSTREAMS: JSON.stringify(upstreams), DEPLOYMENT_LIMITS: '{"usd_per_day": 5}' });
+    const upstreams = ['first', 'second'].map((name) => ({ name, kind: 'anthropic', base_url: 'https://a.test' }));
+    const app = mixedEdge({
+      UPSTREAMS: JSON.stringify(upstreams),
+      UPSTREAM_FIRST_KEY: 'key-1',
+      UPSTREAM_SECOND_KEY: 'key-2',
+      DEPLOYMENT_LIMITS: '{"alerts": [0.5]}',
+    });
     const admin = bearer(await tokenOf('root', ['admin']));
     const headers = bearer(await tokenOf('alice'));
     for (let at = 0; at < 70; at += 1) {
@@ -195,14 +201,44 @@ describe('the metrics', () => {
     await ledgers(['alice']);
     const response = await app.fetch('/metrics', { headers: admin });
     expect(response.headers.get('content-type')).toBe('application/openmetrics-text; version=1.0.0; charset=utf-8');
-    const read = metricsIn(await response.text());
+    const text = await response.text();
+    const read = metricsIn(text);
     const valuesOf = (label: string) => new Set(read.flatMap(({ labels }) => labels[label] ?? []));
     expect([...valuesOf('model')].filter((model) => model.startsWith('invented'))).toEqual([]);
     for (const label of ['model', 'type', 'status']) expect(valuesOf(label).size, label).toBeLessThanOrEqual(51);
     expect(sumOf(read, 'sluice_upstream_requests_total', { upstream: 'first' })).toBeGreaterThan(0);
     expect(sumOf(read, 'sluice_isolate_breaker_state', { upstream: 'first', model: 'claude-haiku-5-5' })).toBe(0);
-    expect(sumOf(read, 'sluice_budget_limit_usd', { window: 'day' })).toBe(5);
+    expect(sumOf(read, 'sluice_budget_spent_usd', { window: 'day' })).toBeGreaterThan(0);
     expect(sumOf(read, 'sluice_pool_up')).toBe(1);
+    expect(app.log.filter(({ model }) => model === 'claude-haiku-5-5')).toEqual([
+      expect.objectContaining({
+        'gen_ai.operation.name': 'chat',
+        'gen_ai.provider.name': 'anthropic',
+        'gen_ai.request.model': 'claude-haiku-5-5',
+        'gen_ai.usage.input_tokens': 9,
+        'gen_ai.usage.output_tokens': 9,
+      }),
+    ]);
+    // What the dashboard asks for is there, and what is there is asked for.
+    const names = namesIn(text);
+    const asked = dashboard.panels.flatMap(({ targets }) =>
+      targets.flatMap(({ expr }) => [...expr.matchAll(/sluice_\w+/g)]),
+    );
+    const askedNames = new Set(asked.map(([name]) => name));
+    expect([...askedNames].filter((name) => !names.has(name))).toEqual([]);
+    const familyOf = (name: string) => name.replace(/_(total|bucket|count|sum)$/, '');
+    const shown = new Set([...askedNames].map(familyOf));
+    const ofUpstreams = ['tokens', 'thinking_tokens', 'web_searches'].map((name) => `sluice_upstream_${name}`);
+    const left = new Set([...names].map(familyOf).filter((name) => !shown.has(name)));
+    expect([...left].sort()).toEqual(['sluice_isolate_start_time_seconds', ...ofUpstreams].sort());
+    for (const { targets } of dashboard.panels) {
+      for (const { expr } of targets) {
+        for (const [, labels = ''] of expr.matchAll(/by \(([^)]*)\)/g)) {
+          const known = read.filter(({ name }) => expr.includes(name)).map((one) => Object.keys(one.labels));
+          if (known.length > 0) expect(known.flat(), expr).toEqual(expect.arrayContaining(labels.split(', ')));
+        }
+      }
+    }
   });
 
   test('are for admins alone, and tell of the isolate while the pool cannot be reached', async () => {

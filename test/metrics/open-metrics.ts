@@ -69,6 +69,12 @@ function agreesWithParser(text: string, reads: readonly Read[]): void {
   expect(sorted(parsed)).toEqual(sorted(plain));
 }
 
+/** @returns the names that a text gives, whether or not it has numbers of them now */
+export function namesIn(text: string): Set<string> {
+  const families = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)];
+  return new Set(families.flatMap(([, name, type = '']) => (SUFFIXES[type] ?? []).map((suffix) => name + suffix)));
+}
+
 /** @returns the sum of the numbers of a name that have these labels, among others */
 export function sumOf(reads: readonly Read[], name: string, labels: Record<string, string> = {}): number {
   const has = (one: Read) =>

@@ -1,5 +1,16 @@
 /** Names what a log line says as the GenAI conventions of OpenTelemetry do, so that other systems find it without a mapping. */
-import type { LogLine } from './log.ts';
+
+/** The part of a log line that tells of a call of a model. */
+export interface ModelCallLine {
+  'gen_ai.request.model'?: string | undefined;
+  'gen_ai.provider.name'?: string | undefined;
+  model?: string | undefined;
+  conversation?: string | undefined;
+  agent?: string | undefined;
+  error_type?: string | undefined;
+  ttft_ms?: number | undefined;
+  tokens?: { input: number; output: number; cache_read: number; cache_write: number } | undefined;
+}
 
 /** How the conventions name the services that have an API of their own; all others are `anthropic`. */
 const PROVIDERS: Readonly<Record<string, string>> = {
@@ -13,13 +24,13 @@ const PROVIDERS: Readonly<Record<string, string>> = {
  *
  * @param kind the kind of the upstream, if there are several
  */
-export function noteAsked(line: LogLine, kind: unknown): void {
+export function noteAsked(line: ModelCallLine, kind: unknown): void {
   line['gen_ai.request.model'] ??= line.model;
   line['gen_ai.provider.name'] = PROVIDERS[String(kind)];
 }
 
 /** @returns the attributes of a line that is about a call of a model; none for any other line */
-export function genAiOf(line: LogLine): object {
+export function genAiOf(line: ModelCallLine): object {
   const { model, tokens, conversation, agent, error_type, ttft_ms } = line;
   if (tokens === undefined && ttft_ms === undefined) return {};
   return {

@@ -25,7 +25,6 @@ export interface LogLine {
   ttft_ms?: number | undefined;
   ms?: number | undefined;
   limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
-  /** What a call of a model is called elsewhere, as far as the others do not say it. */
   'gen_ai.request.model'?: string | undefined;
   'gen_ai.provider.name'?: string | undefined;
 }

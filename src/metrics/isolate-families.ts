@@ -4,7 +4,7 @@ import { type IsolateCounts, isolateCounts, type LabelledCount } from '../http/i
 import type { UpstreamPool } from '../upstream/choice/pool.ts';
 import type { Family, Sample } from './exposition.ts';
 
-const COVERS = 'Of this isolate alone, since its start.';
+const OF_ISOLATE = 'Of this isolate alone, since its start.';
 const STATES = { closed: 0, half_open: 1, open: 2 } as const;
 
 /** @param pool the upstreams, if there are several. Only of these is known which are left alone */
@@ -17,7 +17,7 @@ export function isolateFamilies(
   const family = (name: string, type: Family['type'], help: string, samples: readonly Sample[]): Family => ({
     name: `sluice_isolate_${name}`,
     type,
-    help: `${help} ${COVERS}`,
+    help: `${help} ${OF_ISOLATE}`,
     samples: samples.map((sample) => ({ ...sample, labels: { isolate: begun.id, ...sample.labels } })),
   });
   const counter = (name: string, help: string, label: string, { counts: known }: LabelledCount) =>

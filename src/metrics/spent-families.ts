@@ -8,13 +8,13 @@ import { fromUsd } from '../pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS } from '../pricing/usage-sums.ts';
 import type { Family, Sample } from './exposition.ts';
 
-type Sums = UsageReport['total'];
-type Kind = keyof Sums['usage'];
+type ToldSpent = UsageReport['total'];
+type TokenKind = keyof ToldSpent['usage'];
 
-const COVERS = 'Of all accounts, of this day in UTC, as they have told it until a minute ago.';
+const OF_ALL = 'Of all accounts, of this day in UTC, as they have told it until a minute ago.';
 
 /** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
-const TOKENS: readonly (readonly [kind: string, of: Kind])[] = [
+const TOKEN_KINDS: readonly (readonly [kind: string, of: TokenKind])[] = [
   ['input', 'input_tokens'],
   ['output', 'output_tokens'],
   ['cache_read', 'cache_read_input_tokens'],
@@ -26,7 +26,7 @@ const TOKENS: readonly (readonly [kind: string, of: Kind])[] = [
 const COUNTERS: readonly (readonly [
   name: string,
   help: string,
-  of: (sums: Sums) => number,
+  of: (sums: ToldSpent) => number,
   write?: (number: number) => number | string,
 ])[] = [
   ['requests', 'Requests in the ledgers: each try that was admitted and has ended.', ({ requests }) => requests],
@@ -55,11 +55,11 @@ export function spentFamilies(
     name: string,
     type: Family['type'],
     help: string,
-    samplesOf: (sum: (of: (sums: Sums) => number) => number) => readonly Sample[],
+    samplesOf: (sum: (of: (sums: ToldSpent) => number) => number) => readonly Sample[],
   ): Family => ({
     name: prefix + name,
     type,
-    help: `${help} ${COVERS}`,
+    help: `${help} ${OF_ALL}`,
     samples: [...rows].flatMap(([value, parts]) =>
       samplesOf((of) => parts.reduce((all, one) => all + of(one), 0)).map((sample) => ({
         ...sample,
@@ -72,7 +72,7 @@ export function spentFamilies(
       family(name, 'counter', help, (sum) => [{ suffix: '_total', value: write(sum(of)) }]),
     ),
     family('tokens', 'counter', 'Tokens by kind.', (sum) =>
-      TOKENS.map(([kind, of]) => ({ suffix: '_total', labels: { kind }, value: sum(({ usage }) => usage[of]) })),
+      TOKEN_KINDS.map(([kind, of]) => ({ suffix: '_total', labels: { kind }, value: sum(({ usage }) => usage[of]) })),
     ),
     family('time_to_first_event_seconds', 'histogram', 'Until the first event of streams.', (sum) => {
       const bucket = (le: string, value: number) => ({ suffix: '_bucket', labels: { le }, value });

@@ -3,7 +3,7 @@
 import { toUsd } from './cost.ts';
 
 /** The columns that are summed. Rows of requests and rows of sums both have them. */
-export const USED_COLUMNS = [
+const USED_COLUMNS = [
   'cost',
   'input_tokens',
   'output_tokens',

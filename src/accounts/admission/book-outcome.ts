@@ -64,7 +64,7 @@ export function settlementOf(
     upstreamRequestId: outcome.upstream_request_id,
     upstream: outcome.upstream,
     ttftMs: outcome.ttft_ms,
-    ...timesOf(outcome, grant),
+    ...streamTimes(outcome, grant),
   };
   const { usage, seen } = outcome;
   if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
@@ -86,7 +86,7 @@ export function settlementOf(
 }
 
 /** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */
-function timesOf(
+function streamTimes(
   { usage, rides, status, ttft_ms, after_first_ms, completed }: RequestOutcome,
   { terms }: StoredGrant,
 ): Pick<Settlement, 'firstEventMs' | 'afterFirstMs'> {

@@ -31,6 +31,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Deployment: 'pools',
   Alerts: 'alerts',
   Health: 'health',
+  Metrics: 'metrics',
 };
 
 /** The map of the code, and the pages that it links. */

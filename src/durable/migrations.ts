@@ -2,6 +2,8 @@
 export interface Migration {
   version: number;
   sql: string;
+  /** Whether the first step makes all of it in a new object, so that only older objects take this one. */
+  isInFirst?: boolean;
 }
 
 const META_TABLE = 'create table if not exists meta (key text primary key, value text not null) strict, without rowid';
@@ -22,7 +24,7 @@ export function migrate(
   const { sql } = storage;
   const newest = migrations.at(-1);
   if (meta.size === 0 && newest) {
-    const all = migrations.map((step) => step.sql).join(';');
+    const all = migrations.flatMap((step) => (step.isInFirst ? [] : step.sql)).join(';');
     const version = `insert into meta (key, value) values ('schema_version', '${newest.version}')`;
     storage.transactionSync(() => sql.exec(`${META_TABLE};${all};${version}`));
     return;

@@ -1,7 +1,7 @@
 /** The tables of a pool. */
 
 import type { Migration } from '../durable/migrations.ts';
-import { SUM_COLUMNS } from '../pricing/usage-sums.ts';
+import { addedSum, COURSE_COLUMNS, SUM_COLUMNS } from '../pricing/usage-sums.ts';
 
 /** Replaces a name that was erased. */
 export const ERASED = '(erased)';
@@ -47,8 +47,9 @@ export const POOL_MIGRATIONS: readonly Migration[] = [
         lease text not null,
         value text not null,
         pool_group text not null,
-        ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
+        ${SUM_COLUMNS.map((column) => `${column} integer not null default 0`).join(', ')},
         primary key (dimension, day, lease, value, pool_group)
       ) strict, without rowid;`,
   },
+  { version: 2, isInFirst: true, sql: COURSE_COLUMNS.map((column) => addedSum('used', column)).join(';') },
 ];

@@ -4,6 +4,7 @@ import { LEDGER_MIGRATIONS } from '../../src/accounts/ledger/tables.ts';
 import { CONVERSATION_MIGRATIONS } from '../../src/conversations/storage/tables.ts';
 import { type Migration, migrate } from '../../src/durable/migrations.ts';
 import { POOL_MIGRATIONS } from '../../src/pools/tables.ts';
+import { COURSE_COLUMNS } from '../../src/pricing/usage-sums.ts';
 import { EVENT_MIGRATIONS } from '../../src/webhooks/inbox/event-store.ts';
 import { rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
@@ -74,6 +75,40 @@ function schemaIn(sql: SqlStorage) {
     strict: [...sql.exec('select wr, strict from pragma_table_list(?)', tbl_name)],
     version: name === 'meta' ? [...sql.exec('select * from meta')] : undefined,
   }));
+}
+
+test.each([
+  ['ledger', LEDGER_MIGRATIONS, 1],
+  ['used', POOL_MIGRATIONS, 0],
+] as const)(
+  'what a release before stored gets the columns that new objects are born with: %s',
+  async (table, steps, before) => {
+    await runInDurableObject(stubOf('older'), async (_, { storage }) => {
+      const columnsOf = (of: string) =>
+        [...storage.sql.exec<{ name: string }>('select * from pragma_table_xinfo(?)', of)].map(
+          ({ name, ...column }) => [name, { ...column, cid: 0 }],
+        );
+      const tables = [...(steps[0]?.sql ?? '').matchAll(/create table (\w+)/g)].map(([, name = '']) => name);
+      await storage.deleteAll();
+      migrate(storage, steps);
+      const born = tables.map((name) => Object.fromEntries(columnsOf(name)));
+      await storage.deleteAll();
+      const older = steps.slice(0, before + 1).map((step) => ({ ...step, sql: withoutCourse(step.sql) }));
+      migrate(storage, older);
+      expect(columnsOf(table).map(([name]) => name)).not.toContain('failed');
+      migrate(storage, steps);
+      expect(tables.map((name) => Object.fromEntries(columnsOf(name)))).toEqual(born);
+    });
+  },
+);
+
+/** @returns the statements of a step without how requests went, as releases before had them */
+function withoutCourse(sql: string): string {
+  const names = [...COURSE_COLUMNS, 'first_event_ms', 'after_first_ms'].join('|');
+  return sql.replace(
+    new RegExp(`,\\s*(${names}) integer( as \\(.*?\\) virtual| not null default 0)?(?=[,\\n])`, 'g'),
+    '',
+  );
 }
 
 test('versions of a schema follow one another', () => {

@@ -14,8 +14,8 @@ import {
   type Dimension,
   MOST_LISTED_VALUES,
   reportTokens,
+  SUMMED_COLUMNS,
   SUMMED_UP,
-  USED_COLUMNS,
   USED_IN_ALL,
   type UsageSums,
   type Used,
@@ -175,7 +175,7 @@ type KeyedSums = Record<string, SqlStorageValue> & UsageSums & { key: string | n
 /** @returns the dearest sums by a column of the rows, and the sums of all */
 function groupsByRows(ledger: Ledger, { from, to, group_by }: UsageQuery): { groups: KeyedSums[]; all: KeyedSums[] } {
   const [first, end] = timesOfDays({ from, to });
-  const columns = USED_COLUMNS.join(', ');
+  const columns = SUMMED_COLUMNS.join(', ');
   if (group_by === 'day' || group_by === 'model') {
     const groups = ledger.read<KeyedSums>(
       `select ${group_by} as key, ${SUMMED_UP} from (

@@ -7,7 +7,7 @@
 import { readFile } from 'node:fs/promises';
 
 const { SLUICE_URL = 'http://localhost:8787', SLUICE_TOKEN } = process.env;
-/** The route takes 256. With fewer each answer comes within seconds, and a connection that breaks loses fewer of them. */
+/** The route takes 256. With fewer each answer comes within seconds, and a connection that breaks loses less. */
 const PIECE = 50;
 const NANODOLLARS = 1e9;
 
@@ -37,22 +37,29 @@ const questions = lines.flatMap((line, index) => {
   return [{ id: `line ${index + 1}`, label, input }];
 });
 
-const given = new Map(questions.map(({ id, label }) => [id, label]));
 const mistakes = [];
 const skipped = [];
 let [nanodollars, isSimulated] = [0, false];
 for (let at = 0; at < questions.length; at += PIECE) {
   const examples = questions.slice(at, at + PIECE);
-  // The version that was stored, whatever the name points to by now: all pieces try the same one.
-  const body = { examples, versions: [stored.version] };
-  const { answer, by } = await send('POST', '/classifiers/difficulty/evaluate', body);
-  const [report] = answer.candidates;
-  isSimulated ||= by === 'simulator';
-  nanodollars += Math.round(report.cost_usd * NANODOLLARS);
-  mistakes.push(...report.mistakes);
-  skipped.push(...report.skipped);
-  console.error(`${at + examples.length} of ${questions.length}`);
+  try {
+    // The version that was stored, whatever the name points to by now: all pieces try the same one.
+    const body = { examples, versions: [stored.version] };
+    const { answer, by } = await send('POST', '/classifiers/difficulty/evaluate', body);
+    const [report] = answer.candidates;
+    isSimulated ||= by === 'simulator';
+    nanodollars += Math.round(report.cost_usd * NANODOLLARS);
+    mistakes.push(...report.mistakes);
+    skipped.push(...report.skipped);
+    console.error(`${at + examples.length} of ${questions.length}`);
+  } catch (error) {
+    // What was measured and paid for before this piece is shown all the same.
+    console.error(`It ends after ${at} questions. ${error.message}`);
+    process.exitCode = 1;
+    questions.length = at;
+  }
 }
+const given = new Map(questions.map(({ id, label }) => [id, label]));
 for (const { id, given: labels } of mistakes) given.set(id, labels?.[0] ?? 'no answer');
 for (const { id } of skipped) given.delete(id);
 

@@ -36,6 +36,10 @@ async function spentBy<Result>(account: string, work: () => Promise<Result>) {
   const sums = async () => (await client.usage({ account })).total;
   const before = await sums();
   const result = await work();
+  // An answer does not wait until it is settled.
+  await expect
+    .poll(async () => (await client.requests({ account, limit: 1_000 })).data.filter((row) => row.settled_at === null))
+    .toEqual([]);
   const after = await sums();
   const nanodollars = Math.round(after.cost_usd * 1e9) - Math.round(before.cost_usd * 1e9);
   return { result, spent: { nanodollars, requests: after.requests - before.requests } };

@@ -1,5 +1,5 @@
 import { columnsOf, membersOf, type RawRow } from '../durable/columns.ts';
-import { migrate } from '../durable/migrations.ts';
+import { migrate, migratedMeta } from '../durable/migrations.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { Tables } from '../durable/tables.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
@@ -21,6 +21,8 @@ export interface PoolLease extends KnownLease {
   epoch: number;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
+  /** The time up to which it has told what it has refused; milliseconds since 1970. */
+  refused: number;
   /** When its erased account gave it up; milliseconds since 1970. Then its sums are counted for nobody. */
   droppedAt: number | null;
 }
@@ -28,8 +30,9 @@ export interface PoolLease extends KnownLease {
 /** The rows of a pool. */
 export class PoolStore extends Tables {
   constructor(storage: DurableObjectStorage) {
-    super(storage);
-    migrate(storage, POOL_MIGRATIONS);
+    const meta = migratedMeta(storage, POOL_MIGRATIONS);
+    // A question alone makes no tables.
+    super(storage, meta.size === 0 ? () => migrate(storage, POOL_MIGRATIONS, meta) : undefined);
   }
 
   /** @returns every lease, one after the other: all of them together would be too much to keep. */

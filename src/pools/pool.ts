@@ -11,6 +11,8 @@ import type {
   LeaseCall,
   LeaseFigures,
   PoolObject,
+  RefusalOfAccount,
+  RefusalsQuery,
   SharedUsageQuery,
   SpendQuery,
 } from '../durable/contracts/pool.ts';
@@ -23,11 +25,13 @@ import { edit } from '../json/edit.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
+import { retentionOf } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { AccountRecount } from './account-recount.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, moveToNobody, type PoolRules } from './grant.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
+import { PoolRefusals } from './pool-refusals.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
 import { NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
@@ -64,6 +68,7 @@ type Listed = (typeof LISTED_PERIODS)[number];
 export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
+  readonly #refusals: PoolRefusals;
   readonly #recount: AccountRecount;
   readonly #name: string;
   readonly #alerts: AlertOutbox;
@@ -82,6 +87,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
     this.#store = new PoolStore(ctx.storage);
     this.#used = new UsedSums(this.#store);
+    this.#refusals = new PoolRefusals(this.#store);
     this.#recount = new AccountRecount(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#books = booksOf(this.#store.leases(), this.now());
@@ -97,6 +103,7 @@ export class Pool extends EdgeObject implements PoolObject {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
       epoch: lease.epoch,
       told: lease.told,
+      refused: lease.refused,
     };
     return JSON.stringify(answer);
   }
@@ -106,7 +113,8 @@ export class Pool extends EdgeObject implements PoolObject {
     const { lease, windows, incarnation, seq } = JSON.parse(text) as LeaseCall;
     const had = windows.map(({ id, end, spent, kept }) => [id, { end, spent, granted: spent + kept }]);
     const nothing = { id: lease, incarnation, seq, toldAt: 0, open: false, windows: Object.fromEntries(had) };
-    const answer: LeaseAnswer = { ...answerFor(this.#books, this.#rulesNow(), nothing, windows), epoch: 0, told: -1 };
+    const granted = answerFor(this.#books, this.#rulesNow(), nothing, windows);
+    const answer: LeaseAnswer = { ...granted, epoch: 0, told: -1, refused: 0 };
     return JSON.stringify(answer);
   }
 
@@ -184,6 +192,15 @@ export class Pool extends EdgeObject implements PoolObject {
     return this.#used.usage(query);
   }
 
+  /** @returns a page of the last refusals of all accounts, newest first. */
+  refusals(query: RefusalsQuery): Page<RefusalOfAccount> {
+    return this.#refusals.page(query, this.now() - (this.#retention ?? this.now()));
+  }
+
+  get #retention(): number | undefined {
+    return retentionOf(() => this.settings());
+  }
+
   /** Asks every account to report everything again, which replaces what is known. @returns how many accounts are asked */
   recount(): { accounts: number } {
     this.#store.together(() => {
@@ -213,6 +230,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#store.together(() => {
       if (ofVisitor) this.#used.joinVisitors(id);
       else this.#used.drop(id);
+      this.#refusals.forget(id);
       this.#store.put({ ...lease, ...nameless, id: heir, incarnation: 0, seq: 0, windows, toldAt: now });
       // A call that was on its way must not bring it back, so its number is known for some time.
       this.#store.put({ ...lease, ...nameless, windows: {}, droppedAt: now });
@@ -260,6 +278,10 @@ export class Pool extends EdgeObject implements PoolObject {
     const now = this.now();
     await this.#alerts.send();
     await this.#tryKey();
+    if (this.#retention !== undefined) {
+      const first = this.#refusals.prune(now - this.#retention);
+      if (first !== undefined) this.around.alarm.wakeFor(first + this.#retention + 1);
+    }
     const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
     const asked = silent.slice(0, ASKED_AT_ONCE);
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
@@ -282,6 +304,8 @@ export class Pool extends EdgeObject implements PoolObject {
     // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
     const sums = call.sums && call.sums.since <= known ? call.sums : undefined;
     const told = sums?.seq ?? known;
+    const heard = before?.refused ?? 0;
+    const refused = call.refused && call.refused.since <= heard ? call.refused : undefined;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
     const open = granted.open || call.owes === true || isUntold;
     const isErased = call.nameless === true && (wasErased || (before?.isErased ?? true));
@@ -296,6 +320,7 @@ export class Pool extends EdgeObject implements PoolObject {
       limits: isErased ? null : (call.limits ?? null),
       epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
       told,
+      refused: Math.max(heard, refused?.until ?? 0),
       droppedAt: null,
     };
     if (open) this.#books.open.set(lease.id, lease);
@@ -304,7 +329,10 @@ export class Pool extends EdgeObject implements PoolObject {
       this.#store.put(lease);
       if (isHandedOver) this.#used.takeOver(lease.id, handover);
       if (sums) this.#used.put(lease.id, sums);
+      if (wasErased) this.#refusals.forget(lease.id);
+      if (refused) this.#refusals.put(lease.id, { ...refused, since: heard });
     });
+    if (refused && this.#retention !== undefined) this.around.alarm.wakeFor(this.now() + this.#retention);
     // The long-running request has ended, so the pool asks often again.
     if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
     if (lease.open) this.around.alarm.wakeFor(this.#askAt(lease));

@@ -2,12 +2,14 @@ import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Dimension } from '../../pricing/usage-sums.ts';
 import type { PoolLimits } from '../../settings/limits.schema.ts';
+import type { RefusedRequest } from './admission.ts';
 import type { Page, PageOf } from './page.ts';
 
 /** The methods of a pool's object. The object says what each one does. */
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
   lookJson(call: string): string;
+  refusals(query: RefusalsQuery): Page<RefusalOfAccount>;
   standing(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
@@ -39,6 +41,8 @@ export interface LeaseCall {
   limits?: PoolLimits | undefined;
   /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
   sums?: SumsReport | undefined;
+  /** What it has refused since its last report. Only the deployment's pool gets it. */
+  refused?: RefusalsReport | undefined;
   /** What its batches hold. */
   batched?: HeldByBatches | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
@@ -83,6 +87,8 @@ export interface LeaseAnswer {
   epoch: number;
   /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
   told: number;
+  /** The time up to which the pool knows what the account has refused; milliseconds since 1970. */
+  refused: number;
 }
 
 export interface LeaseGrant {
@@ -120,6 +126,26 @@ export interface SumRow {
   value: string;
   /** The sums, as `packSums` orders them. */
   sums: number[];
+}
+
+/** A report of what an account has refused, between two times; milliseconds since 1970. */
+export interface RefusalsReport {
+  /** The time up to which the pool must know them already; otherwise it ignores this report. */
+  since: number;
+  until: number;
+  rows: RefusedRequest[];
+}
+
+/** Which of the last refusals of all accounts. */
+export interface RefusalsQuery extends PageOf {
+  /** From the first time to before the second; milliseconds since 1970. */
+  from: number;
+  to: number;
+  token?: string | undefined;
+}
+
+export interface RefusalOfAccount extends RefusedRequest {
+  account: string;
 }
 
 /** What an erased account leaves to a pool. The pool takes it once, by its number. */

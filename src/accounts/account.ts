@@ -368,6 +368,11 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.storage.arrived(conversation);
   }
 
+  /** @returns whether anything was ever stored for the account. */
+  isKnown(): boolean {
+    return !this.#state.ledger.areUnmade;
+  }
+
   /** @returns whether the account is on the list of accounts. */
   isListed(): boolean {
     return this.#state.listed;

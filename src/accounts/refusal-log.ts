@@ -100,7 +100,8 @@ export class RefusalLog extends Rows {
         before,
         REFUSAL_ROWS_AT_ONCE,
       );
-      for (const { refused } of rows) found.push(...(JSON.parse(refused) as RefusedRequest[]).filter(isBetween).reverse());
+      for (const { refused } of rows)
+        found.push(...(JSON.parse(refused) as RefusedRequest[]).filter(isBetween).reverse());
       if (rows.length < REFUSAL_ROWS_AT_ONCE) break;
       before = rows.at(-1)?.at ?? 0;
     }

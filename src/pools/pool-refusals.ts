@@ -49,8 +49,8 @@ export class PoolRefusals extends Rows {
   page({ from, to, token, ...page }: RefusalsQuery, after: number): Page<RefusalOfAccount> {
     const first = Math.max(from, after + 1);
     const rows = this.tables.read<{ refused: string; account: string }>(
-      `select refused, iif(erased = 0, coalesce(account, '${ERASED}'), '${ERASED}') as account
-       from (select * from refusals where at >= ? and first < ?) as told join leases on leases.id = told.lease`,
+      `select told.refused, iif(erased = 0, coalesce(account, '${ERASED}'), '${ERASED}') as account
+       from refusals as told join leases on leases.id = told.lease where told.at >= ? and first < ?`,
       first,
       to,
     );

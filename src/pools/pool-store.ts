@@ -35,9 +35,18 @@ export class PoolStore extends Tables {
     super(storage, meta.size === 0 ? () => migrate(storage, POOL_MIGRATIONS, meta) : undefined);
   }
 
-  /** @returns every lease, one after the other: all of them together would be too much to keep. */
-  *leases(): Generator<PoolLease> {
-    for (const row of this.select<RawRow>('select * from leases')) yield leaseOfRow(row);
+  /**
+   * @param names only those of these accounts
+   * @returns every lease, one after the other: all of them together would be too much to keep
+   */
+  *leases(names?: readonly string[]): Generator<PoolLease> {
+    const rows = names
+      ? this.select<RawRow>(
+          'select * from leases where account in (select value from json_each(?))',
+          JSON.stringify(names),
+        )
+      : this.select<RawRow>('select * from leases');
+    for (const row of rows) yield leaseOfRow(row);
   }
 
   /** @returns a lease by its id; undefined if there is none. */

@@ -18,8 +18,6 @@ import type {
 } from '../durable/contracts/pool.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
-import { pageOfRows } from '../http/page.ts';
-import { isoTimeOrNull } from '../http/times.ts';
 import { isVisitor } from '../identity/identity.ts';
 import { edit } from '../json/edit.ts';
 import { toUsd } from '../pricing/cost.ts';
@@ -34,7 +32,8 @@ import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
 import { PoolRefusals } from './pool-refusals.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
-import { NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
+import { pageOfSpenders, spendersOf } from './spenders.ts';
+import { NOBODY, VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
 /** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
@@ -49,12 +48,9 @@ const DROPPED_MS = 10 * MINUTE_MS;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 
-/** The windows in the list of accounts. */
 /** What the upstream said when it refused the deployment's key; absent while it works. */
 const KEY_REFUSED = 'key_refused';
 const TRY_KEY_MS = MINUTE_MS;
-const LISTED_PERIODS = ['day', 'week', 'month'] as const;
-type Listed = (typeof LISTED_PERIODS)[number];
 
 /**
  * The object of a budget that accounts share: a group's, or the deployment's. It grants parts of each window, and keeps what
@@ -148,43 +144,14 @@ export class Pool extends EdgeObject implements PoolObject {
     return { limits: this.#limits, ...byPeriod(CALENDAR, spend), total };
   }
 
-  /** @returns a page of the accounts that share the pool. Those that have spent most in a window come first. */
-  accounts({ period, ...page }: SpendQuery): Page<AccountSpendRow> {
-    const now = this.now();
-    const ids = new Map(LISTED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
-    const spentIn = ({ windows }: PoolLease, each: Listed) => windows[ids.get(each) ?? '']?.spent ?? 0;
-    const named: AccountSpendRow[] = [];
-    let visitors: { spent: Record<Listed, number>; seenAt: number } | undefined;
-    for (const lease of this.#store.leases()) {
-      if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
-        const { spent, seenAt } = visitors ?? { spent: { day: 0, week: 0, month: 0 }, seenAt: 0 };
-        visitors = {
-          spent: byPeriod(LISTED_PERIODS, (each) => spent[each] + spentIn(lease, each)),
-          seenAt: Math.max(seenAt, lease.seenAt ?? 0),
-        };
-        continue;
-      }
-      if (lease.account === null || lease.isErased) continue;
-      named.push({
-        type: 'account',
-        id: lease.account,
-        group: lease.group,
-        spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spentIn(lease, each))),
-        limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
-        last_seen_at: isoTimeOrNull(lease.seenAt),
-      });
-    }
-    if (visitors) {
-      const { spent, seenAt } = visitors;
-      named.push({
-        ...{ type: 'account', id: VISITORS, group: null },
-        spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spent[each])),
-        limit_usd: byPeriod(LISTED_PERIODS, () => null),
-        last_seen_at: isoTimeOrNull(seenAt || null),
-      });
-    }
-    named.sort((left, right) => right.spent_usd[period] - left.spent_usd[period] || (left.id < right.id ? -1 : 1));
-    return pageOfRows(named, page, ({ id }) => id);
+  /** @returns a page of the accounts that share the pool, as the query sorts them. */
+  accounts(query: SpendQuery): Page<AccountSpendRow> {
+    return pageOfSpenders(spendersOf(this.#store.leases(), this.now()), query);
+  }
+
+  /** @returns what is known of these accounts; nothing of those that the pool does not know */
+  accountsNamed(names: readonly string[]): AccountSpendRow[] {
+    return spendersOf(this.#store.leases(names), this.now());
   }
 
   /** @returns what accounts have reported that they have spent. */

@@ -91,7 +91,10 @@ export class UsedSums extends Rows {
     const { group_by } = query;
     const dimension = DIMENSIONS.find((one) => one === group_by);
     if (dimension) {
-      const groups = this.#read('used.value', query, dimension).map((row) => ({ ...row, value: String(row.key) }));
+      const groups = this.#read('used.value', query, dimension, query.key).map((row) => ({
+        ...row,
+        value: String(row.key),
+      }));
       return usageByValue(
         groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
         all,
@@ -111,15 +114,21 @@ export class UsedSums extends Rows {
     }));
   }
 
-  #read(key: string, { from, to, group_by, group }: SharedUsageQuery, dimension: SumRow['dimension']) {
+  #read(
+    key: string,
+    { from, to, group_by, group }: SharedUsageQuery,
+    dimension: SumRow['dimension'],
+    only: string | null = null,
+  ) {
     return this.tables.read<UsedRow & { key: string | number | null }>(
       `select ${key} as key, ${SUMMED_UP} from used ${group_by === 'account' ? 'left join leases on leases.id = used.lease' : ''}
-       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or used.pool_group = ?4)
+       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or used.pool_group = ?4) and (?5 is null or used.value = ?5)
        group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
       dimension,
       from === undefined ? 0 : Date.parse(from) / DAY_MS,
       to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to) / DAY_MS,
       group ?? null,
+      only,
     );
   }
 

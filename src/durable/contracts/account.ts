@@ -46,6 +46,7 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
   requests(page: PageOf, filter?: RequestsFilter): Page<LedgerRow>;
   refusals(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
+  isKnown(): boolean;
   exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
 
   conversations(page: ConversationPage): Page<ConversationRow>;

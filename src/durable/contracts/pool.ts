@@ -13,6 +13,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   standing(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
+  accountsNamed(names: readonly string[]): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
   recount(): { accounts: number };
   dropLease(id: string): void;
@@ -162,12 +163,16 @@ export interface Handover {
 
 export interface SpendQuery extends PageOf {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
+  /** `used` is the share of its limit that an account has spent. */
+  sort: 'spent' | 'limit' | 'used' | 'last_seen' | 'group';
 }
 
 export interface SharedUsageQuery {
   /** Days, `YYYY-MM-DD`; the second exclusive. */
   from?: string | undefined;
   to?: string | undefined;
+  /** Only of this value of what is grouped by. */
+  key?: string | undefined;
   group_by: 'day' | 'model' | Dimension | 'account' | 'group';
   /** Only for what this group has paid. */
   group?: string | undefined;

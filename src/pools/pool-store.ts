@@ -1,5 +1,5 @@
 import { columnsOf, membersOf, type RawRow } from '../durable/columns.ts';
-import { migrate, migratedMeta } from '../durable/migrations.ts';
+import { makeOnWrite } from '../durable/migrations.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { Tables } from '../durable/tables.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
@@ -30,9 +30,7 @@ export interface PoolLease extends KnownLease {
 /** The rows of a pool. */
 export class PoolStore extends Tables {
   constructor(storage: DurableObjectStorage) {
-    const meta = migratedMeta(storage, POOL_MIGRATIONS);
-    // A question alone makes no tables.
-    super(storage, meta.size === 0 ? () => migrate(storage, POOL_MIGRATIONS, meta) : undefined);
+    super(storage, makeOnWrite(storage, POOL_MIGRATIONS));
   }
 
   /**

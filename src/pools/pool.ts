@@ -146,12 +146,12 @@ export class Pool extends EdgeObject implements PoolObject {
 
   /** @returns a page of the accounts that share the pool, as the query sorts them. */
   accounts(query: SpendQuery): Page<AccountSpendRow> {
-    return pageOfSpenders(spendersOf(this.#store.leases(), this.now()), query);
+    return pageOfSpenders(spendersOf(this.#store, this.now()), query);
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */
   accountsNamed(names: readonly string[]): AccountSpendRow[] {
-    return spendersOf(this.#store.leases(names), this.now());
+    return spendersOf(this.#store, this.now(), names);
   }
 
   /** @returns what accounts have reported that they have spent. */

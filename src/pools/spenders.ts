@@ -7,7 +7,7 @@ import { listOf } from '../http/page.ts';
 import { isoTimeOrNull } from '../http/times.ts';
 import { isVisitor } from '../identity/identity.ts';
 import { toUsd } from '../pricing/cost.ts';
-import type { PoolLease } from './pool-store.ts';
+import type { ListedLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow } from './pools-answers.schema.ts';
 import { VISITORS, VISITORS_LEASE } from './tables.ts';
 
@@ -15,17 +15,22 @@ import { VISITORS, VISITORS_LEASE } from './tables.ts';
 const LISTED_PERIODS = ['day', 'week', 'month'] as const;
 type Listed = (typeof LISTED_PERIODS)[number];
 
-/** @returns a row for each account that was not erased, and one for all visitors together */
-export function spendersOf(leases: Iterable<PoolLease>, now: number): AccountSpendRow[] {
-  const ids = byPeriod(LISTED_PERIODS, (each) => spanId(each, spanAt(each, now).start));
-  const spentIn = ({ windows }: PoolLease, each: Listed) => windows[ids[each]]?.spent ?? 0;
+/** @returns a row for each account that was not erased, and one for all visitors together. @param names only those of these */
+export function spendersOf(store: PoolStore, now: number, names?: readonly string[]): AccountSpendRow[] {
+  const idOf = (period: Listed) => spanId(period, spanAt(period, now).start);
+  const usd = ([day, week, month]: ListedLease['spent']) => ({
+    day: toUsd(day),
+    week: toUsd(week),
+    month: toUsd(month),
+  });
   const rows: AccountSpendRow[] = [];
-  let visitors: { spent: Record<Listed, number>; seenAt: number } | undefined;
-  for (const lease of leases) {
+  let visitors: { spent: ListedLease['spent']; seenAt: number } | undefined;
+  for (const lease of store.listed([idOf('day'), idOf('week'), idOf('month')], names)) {
     if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
-      const { spent, seenAt } = visitors ?? { spent: { day: 0, week: 0, month: 0 }, seenAt: 0 };
+      const { spent, seenAt } = visitors ?? { spent: [0, 0, 0], seenAt: 0 };
+      const [day, week, month] = lease.spent;
       visitors = {
-        spent: byPeriod(LISTED_PERIODS, (each) => spent[each] + spentIn(lease, each)),
+        spent: [spent[0] + day, spent[1] + week, spent[2] + month],
         seenAt: Math.max(seenAt, lease.seenAt ?? 0),
       };
     } else if (lease.account !== null && !lease.isErased) {
@@ -33,16 +38,15 @@ export function spendersOf(leases: Iterable<PoolLease>, now: number): AccountSpe
         type: 'account',
         id: lease.account,
         group: lease.group,
-        spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spentIn(lease, each))),
+        spent_usd: usd(lease.spent),
         limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
         last_seen_at: isoTimeOrNull(lease.seenAt),
       });
     }
   }
   if (visitors) {
-    const { spent, seenAt } = visitors;
-    const spent_usd = byPeriod(LISTED_PERIODS, (each) => toUsd(spent[each]));
-    rows.push({ ...unusedAccount(VISITORS), spent_usd, last_seen_at: isoTimeOrNull(seenAt || null) });
+    const last_seen_at = isoTimeOrNull(visitors.seenAt || null);
+    rows.push({ ...unusedAccount(VISITORS), spent_usd: usd(visitors.spent), last_seen_at });
   }
   return rows;
 }
@@ -63,24 +67,22 @@ type Place = readonly [value: number | string, id: string];
 export function pageOfSpenders(rows: AccountSpendRow[], query: SpendQuery): Page<AccountSpendRow> {
   const { limit = 20, after_id, before_id, sort } = query;
   const sign = sort === 'group' ? 1 : -1;
-  const places = new Map(rows.map((row) => [row, [sortedBy(row, query), row.id] as Place]));
-  const placeOf = (row: AccountSpendRow) => places.get(row) ?? ['', row.id];
+  const placed = rows.map((row) => ({ row, place: [sortedBy(row, query), row.id] as Place }));
   const compare = ([value, id]: Place, [other, otherId]: Place) =>
     sign * compareValues(value, other) || compareValues(id, otherId);
-  rows.sort((left, right) => compare(placeOf(left), placeOf(right)));
-  const placeIn = (cursor: string) => {
-    const [row] = rows.filter(({ id }) => id === cursor);
-    return row ? placeOf(row) : readPlace(cursor);
-  };
+  placed.sort((left, right) => compare(left.place, right.place));
   /** @returns how many rows stand before a place, or at it too. */
-  const countTo = (place: Place | undefined, isInclusive: boolean) =>
-    place ? rows.filter((row) => compare(placeOf(row), place) < (isInclusive ? 1 : 0)).length : 0;
-  const end = before_id === undefined ? rows.length : countTo(placeIn(before_id), false);
-  const after = after_id === undefined ? 0 : countTo(placeIn(after_id), true);
+  const countTo = (cursor: string, isInclusive: boolean) => {
+    const edge = placed.find(({ row }) => row.id === cursor)?.place ?? readPlace(cursor);
+    return edge ? placed.filter(({ place }) => compare(place, edge) < (isInclusive ? 1 : 0)).length : 0;
+  };
+  const end = before_id === undefined ? rows.length : countTo(before_id, false);
+  const after = after_id === undefined ? 0 : countTo(after_id, true);
   const start = before_id === undefined ? after : Math.max(0, end - limit);
-  const page = rows.slice(start, Math.min(end, start + limit));
+  const page = placed.slice(start, Math.min(end, start + limit));
   const hasMore = before_id === undefined ? start + limit < rows.length : start > 0;
-  return listOf(page, hasMore, (row) => JSON.stringify(placeOf(row)));
+  const list = listOf(page, hasMore, ({ place }) => JSON.stringify(place));
+  return { ...list, data: list.data.map(({ row }) => row) };
 }
 
 function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): Place[0] {

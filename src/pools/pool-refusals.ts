@@ -7,7 +7,7 @@ import { ERASED } from './tables.ts';
 
 /** How many refusals are kept of all accounts, and of each one: nobody can push out those of everybody else. */
 const MOST_OF_ALL = 10_000;
-const MOST_OF_ONE = 1_000;
+const MOST_OF_ONE_ACCOUNT = 1_000;
 
 /** Keeps the last refusals of all accounts: a row for each report. */
 export class PoolRefusals extends Rows {
@@ -25,7 +25,7 @@ export class PoolRefusals extends Rows {
     const row = { at: until, lease, first: first.at, count: fresh.length, refused: JSON.stringify(fresh) };
     this.tables.insert('refusals', row, 'insert or replace');
     addTo(counts, lease, fresh.length);
-    while ((counts.get(lease) ?? 0) > MOST_OF_ONE && this.#dropOldest(counts, lease));
+    while ((counts.get(lease) ?? 0) > MOST_OF_ONE_ACCOUNT && this.#dropOldest(counts, lease));
     let all = 0;
     for (const count of counts.values()) all += count;
     for (let dropped = 1; all > MOST_OF_ALL && dropped > 0; all -= dropped) dropped = this.#dropOldest(counts);

@@ -58,7 +58,7 @@ export function unusedAccount(id: string): AccountSpendRow {
 }
 
 /** Where a row stands in the list: by its value, then by its id. */
-type Place = readonly [value: number | string, id: string];
+type ListPlace = readonly [value: number | string, id: string];
 
 /**
  * Sorts rows, and makes a page of them. The ids of a page's edges have the value by which the list was sorted, too: so the next
@@ -67,8 +67,8 @@ type Place = readonly [value: number | string, id: string];
 export function pageOfSpenders(rows: AccountSpendRow[], query: SpendQuery): Page<AccountSpendRow> {
   const { limit = 20, after_id, before_id, sort } = query;
   const sign = sort === 'group' ? 1 : -1;
-  const placed = rows.map((row) => ({ row, place: [sortedBy(row, query), row.id] as Place }));
-  const compare = ([value, id]: Place, [other, otherId]: Place) =>
+  const placed = rows.map((row) => ({ row, place: [sortedBy(row, query), row.id] as ListPlace }));
+  const compare = ([value, id]: ListPlace, [other, otherId]: ListPlace) =>
     sign * compareValues(value, other) || compareValues(id, otherId);
   placed.sort((left, right) => compare(left.place, right.place));
   /** @returns how many rows stand before a place, or at it too. */
@@ -85,7 +85,7 @@ export function pageOfSpenders(rows: AccountSpendRow[], query: SpendQuery): Page
   return { ...list, data: list.data.map(({ row }) => row) };
 }
 
-function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): Place[0] {
+function sortedBy(row: AccountSpendRow, { sort, period }: SpendQuery): ListPlace[0] {
   const { [period]: limit } = row.limit_usd;
   const { [period]: spent } = row.spent_usd;
   switch (sort) {
@@ -107,10 +107,10 @@ function compareValues(left: number | string, right: number | string): number {
 }
 
 /** @returns the place that the edge of a page names; undefined if it names none */
-function readPlace(cursor: string): Place | undefined {
+function readPlace(cursor: string): ListPlace | undefined {
   try {
     const place: unknown = JSON.parse(cursor);
-    return Array.isArray(place) && place.length === 2 ? (place as unknown as Place) : undefined;
+    return Array.isArray(place) && place.length === 2 ? (place as unknown as ListPlace) : undefined;
   } catch {
     return undefined;
   }

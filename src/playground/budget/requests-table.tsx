@@ -139,7 +139,7 @@ function RequestRow({ row, isOpen, onToggle }: RequestRowProps) {
           {sayTimes(refusal.message)}
         </td>
       ) : (
-        <Figures row={row} />
+        <RequestFigures row={row} />
       )}
       <td>
         {refusal
@@ -156,7 +156,7 @@ function RequestRow({ row, isOpen, onToggle }: RequestRowProps) {
 }
 
 /** The cells of a request that went up. */
-function Figures({ row }: { row: ListedRequest }) {
+function RequestFigures({ row }: { row: ListedRequest }) {
   const { usage } = row;
   const running = row.status === 'held';
   return (

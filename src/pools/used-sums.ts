@@ -7,6 +7,7 @@ import {
   ADD_SUMS,
   addSums,
   DIMENSIONS,
+  type Dimension,
   packSums,
   SUM_COLUMNS,
   SUMMED_UP,
@@ -22,6 +23,15 @@ type UsedRow = Record<string, SqlStorageValue> & UsageSums;
 
 const ALL = ['model', ...DIMENSIONS] as const;
 const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
+
+/** What the sums by model are grouped by: each of them is in one group. */
+const KEYS = {
+  day: 'used.day',
+  model: 'used.value',
+  account: `case when used.lease = '${VISITORS_LEASE}' or leases.account glob '${visitorAccount('*')}' then '${VISITORS}'
+    when leases.erased = 0 then coalesce(leases.account, '${ERASED}') else '${ERASED}' end`,
+  group: "nullif(used.pool_group, '')",
+};
 
 /** Keeps what accounts have reported: a row for each day, account, group, and model, token, user or tag. */
 export class UsedSums extends Rows {
@@ -83,35 +93,28 @@ export class UsedSums extends Rows {
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
   usage(query: SharedUsageQuery): SharedUsageReport {
     const { from, to, group_by } = query;
-    const all = addSums(this.#read("'all'", query, 'model'));
-    return { from: from ?? null, to: to ?? null, group_by, data: this.#data(query, all), total: usageTotal(all) };
+    const dimension = DIMENSIONS.find((one) => one === group_by);
+    const groups = this.#read(dimension ? "'all'" : KEYS[group_by as keyof typeof KEYS], query, 'model');
+    const all = addSums(groups);
+    const data = dimension
+      ? this.#ofValues(query, dimension, all)
+      : groups.map((row) => ({
+          key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
+          ...usageTotal(row),
+        }));
+    return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
   }
 
-  #data(query: SharedUsageQuery, all: UsageSums): SharedUsageReport['data'] {
-    const { group_by } = query;
-    const dimension = DIMENSIONS.find((one) => one === group_by);
-    if (dimension) {
-      const groups = this.#read('used.value', query, dimension, query.key).map((row) => ({
-        ...row,
-        value: String(row.key),
-      }));
-      return usageByValue(
-        groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
-        all,
-        dimension,
-      );
-    }
-    const key = {
-      day: 'used.day',
-      model: 'used.value',
-      account: `case when used.lease = '${VISITORS_LEASE}' or leases.account glob '${visitorAccount('*')}' then '${VISITORS}'
-        when leases.erased = 0 then coalesce(leases.account, '${ERASED}') else '${ERASED}' end`,
-      group: "nullif(used.pool_group, '')",
-    }[group_by as 'day' | 'model' | 'account' | 'group'];
-    return this.#read(key, query, 'model').map((row) => ({
-      key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
-      ...usageTotal(row),
+  #ofValues(query: SharedUsageQuery, dimension: Dimension, all: UsageSums): SharedUsageReport['data'] {
+    const groups = this.#read('used.value', query, dimension, query.key).map((row) => ({
+      ...row,
+      value: String(row.key),
     }));
+    return usageByValue(
+      groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
+      all,
+      dimension,
+    );
   }
 
   #read(

@@ -50,7 +50,7 @@ export function AccountLink({ account }: { account: string }) {
 }
 
 /** Says why a request was refused, as its caller was told, and what an operator can do. */
-export function WhyRefused({ refusal }: { refusal: Refusal }) {
+function WhyRefused({ refusal }: { refusal: Refusal }) {
   return (
     <div>
       <p>{sayTimes(refusal.message)}</p>

@@ -128,6 +128,7 @@ const refusalSchema = z.object({
 
 /** A request in a list of them. */
 export const listedRequestSchema = z.extend(ledgerRowSchema, {
+  account: z.optionally(z.string(), 'Whose it is, where refused ones of all accounts are asked for.'),
   refusal: z.described(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
 });
 
@@ -164,10 +165,12 @@ const usageTotalSchema = z.object({
   speed: speedSchema,
 });
 
-/** What was spent between two days, the second exclusive. */
+const dayOrMoment = z.nullable(z.union([z.iso.date(), z.iso.datetime({ offset: true })]));
+
+/** What was spent between two days or times, the second exclusive. */
 export const usageReportSchema = z.object({
-  from: z.nullable(z.iso.date()),
-  to: z.nullable(z.iso.date()),
+  from: z.described(dayOrMoment, 'What was summed: of all accounts whole days.'),
+  to: dayOrMoment,
   group_by: usageGroupSchema,
   data: z.array(
     z.extend(usageTotalSchema, {

@@ -221,11 +221,13 @@ export type StoredClassifier = z.output<typeof classifierContent>;
 export type EvaluateRequest = Omit<z.input<typeof evaluateRequest>, 'stream'>;
 export type Evaluation = z.output<typeof evaluation>;
 
-/** Days are `YYYY-MM-DD`, in UTC; `to` is exclusive. */
+/** Days are `YYYY-MM-DD`, in UTC, or times in ISO 8601; `to` is exclusive. */
 export interface UsageRequest {
   from?: string;
   to?: string;
   group_by?: z.output<typeof usageGroupSchema>;
+  /** Only this one of what is grouped by. */
+  key?: string;
   /** Another account; an admin may ask. */
   account?: string;
 }
@@ -233,6 +235,8 @@ export interface UsageRequest {
 /** Which rows of the ledger are listed; `refused`: what the edge has refused, with its reasons, in place of the rows. */
 export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'account'> {
   status?: 'refused';
+  /** Only those with the credential of this jti. */
+  token?: string;
 }
 
 export type PrefixStatsRequest = Pick<UsageRequest, 'from' | 'to'>;

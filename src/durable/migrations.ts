@@ -54,6 +54,16 @@ export function migratedMeta(storage: DurableObjectStorage, migrations: readonly
 }
 
 /**
+ * Brings an object's tables to the newest version, if it has tables.
+ *
+ * @returns what makes them otherwise, for the first write: a question alone makes none
+ */
+export function makeOnWrite(storage: DurableObjectStorage, migrations: readonly Migration[]): (() => void) | undefined {
+  const meta = migratedMeta(storage, migrations);
+  return meta.size === 0 ? () => migrate(storage, migrations, meta) : undefined;
+}
+
+/**
  * Reads the table `meta`, if it exists. It does not create the table, because then an object that nobody has written to would
  * cost money.
  *

@@ -19,6 +19,9 @@ export const VISITORS_LEASE = 'visitors';
  *
  * `used` has the sums of a day by model, token, user or tag, and by the group that has paid. `lease` is empty for the sums of
  * all that were erased.
+ *
+ * A row of `refusals` has what one report told of refused requests, as JSON; `first` and `at` are the times of the first and
+ * the last. `leases.refused` is the time up to which an account has told its own.
  */
 export const POOL_MIGRATIONS: readonly Migration[] = [
   {
@@ -52,4 +55,16 @@ export const POOL_MIGRATIONS: readonly Migration[] = [
       ) strict, without rowid;`,
   },
   { version: 2, isInFirst: true, sql: COURSE_COLUMNS.map((column) => addedSum('used', column)).join(';') },
+  {
+    version: 3,
+    sql: `alter table leases add column refused integer not null default 0;
+      create table refusals (
+        at integer not null,
+        lease text not null,
+        first integer not null,
+        count integer not null,
+        refused text not null,
+        primary key (at, lease)
+      ) strict, without rowid;`,
+  },
 ];

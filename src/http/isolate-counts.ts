@@ -1,7 +1,7 @@
 /** Counts what happens in this isolate, for `GET /metrics`. Counting costs no call and no row; the counts end with the isolate. */
 
 /** The most values of a label. Later ones share one, because callers and upstreams choose some of the words. */
-const MOST_COUNTED = 50;
+const MOST_SERIES = 50;
 /** Replaces values that have no count of their own. */
 export const OTHER_LABEL = '(other)';
 
@@ -11,7 +11,7 @@ export class LabelledCount {
 
   /** Counts one more. */
   add(value: string): void {
-    const kept = this.counts.has(value) || this.counts.size < MOST_COUNTED ? value : OTHER_LABEL;
+    const kept = this.counts.has(value) || this.counts.size < MOST_SERIES ? value : OTHER_LABEL;
     this.counts.set(kept, (this.counts.get(kept) ?? 0) + 1);
   }
 }

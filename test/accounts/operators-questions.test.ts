@@ -7,7 +7,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import type { RefusedRequest } from '../../src/durable/contracts/admission.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import type { Pool } from '../../src/pools/pool.ts';
-import { SUM_COLUMNS } from '../../src/pricing/usage-sums.ts';
+import { COURSE_COLUMNS, SUM_COLUMNS } from '../../src/pricing/usage-sums.ts';
 import { told } from '../pools/lease-calls.ts';
 import { testApp } from '../support/app.ts';
 import { atNoon } from '../support/calendar.ts';
@@ -54,7 +54,7 @@ async function tellPool(now: number): Promise<void> {
     const day = Math.floor(now / DAY_MS);
     const ofDays = (accounts: string, days: string, [dimension, value]: readonly [string, string]) =>
       storage.sql.exec(
-        `insert into used (dimension, day, lease, value, pool_group, ${SUM_COLUMNS.join(', ')})
+        `insert into used (dimension, day, lease, value, pool_group, ${SUM_COLUMNS.filter((column) => !(COURSE_COLUMNS as readonly string[]).includes(column)).join(', ')})
          with recursive accounts(a) as (select 0 union all select a + 1 from accounts where a < ${ACCOUNTS - 1}),
            days(d) as (select 0 union all select d + 1 from days where d < 364)
          select '${dimension}', ${day} - d, 'lease-account-' || a, ${value}, '', 1, 1000 + a, 1, 1, 0, 0, 0, 0, 0

@@ -6,7 +6,7 @@ import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import { type Resource, resource } from '../reference/resource.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { accountBackup } from './account-backup.schema.ts';
-import { accountsQuery } from './usage.schema.ts';
+import { absentQuery, accountsQuery } from './usage.schema.ts';
 import { accountAnswer, accountRow, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
 const row = { type: 'account', id: 'alice' };
@@ -79,6 +79,7 @@ export const accounts: Resource = resource({
       operation: 'getAccount',
       summary: 'See where an account stands',
       description: 'One’s own, or as an admin any. One that nobody knows is a 404.',
+      query: absentQuery,
       needs: 'credential',
       answer: account('Its limits, and every window and bucket.'),
     },

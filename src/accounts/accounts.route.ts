@@ -16,7 +16,7 @@ import { unusedAccount } from '../pools/spenders.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { defaultLimits } from './admission/default-limits.ts';
 import { readJson } from './admission/read-body.ts';
-import { accountsQuery } from './usage.schema.ts';
+import { absentQuery, accountsQuery } from './usage.schema.ts';
 
 const LONGEST_KEY = 256;
 
@@ -120,10 +120,13 @@ export function ownOrAny(c: Context<AppEnv>, name: string): string {
  * Has an admin who has mistyped a name hear of it. One's own account is always known, and so are those of webhook sources: the
  * deployment makes them.
  *
+ * A query with `if_absent=empty` asks for an account that may be new.
+ *
  * @throws ApiError 404 if neither the list of accounts, nor the account's own object, nor the deployment's pool knows it
  */
 export async function requireKnown(c: Context<AppEnv>, id: string): Promise<void> {
   if (id === c.get('identity').account || isSourceAccount(id)) return;
+  if (validate(absentQuery, c.req.query()).if_absent) return;
   if (await accountOf(c, id)((object) => object.isKnown())) return;
   if (await accountList.has(c.env.STORE, id)) return;
   const told = await deploymentPool(c)((pool) => pool.accountsNamed([id]));

@@ -8,16 +8,16 @@ export function csvResponse({ group_by, data, total }: UsageReport): Response {
   const speeds = Object.keys(times) as (keyof typeof times)[];
   const calls = group_by === 'tool' ? (['calls', 'errors', 'ms'] as const) : [];
   const lines = [
-    [group_by, 'requests', 'cost_usd', ...kinds, ...calls, 'failed', ...speeds],
+    [group_by, 'requests', 'cost_usd', ...kinds, 'failed', ...speeds, ...calls],
     ...data.map(({ key, requests, cost_usd, usage, failed, speed, ...called }) => [
       key ?? '',
       requests,
       // Plain decimals, because a spreadsheet may read 1e-7 as text.
       cost_usd.toFixed(9).replace(/\.?0+$/, ''),
       ...kinds.map((kind) => usage[kind]),
-      ...calls.map((name) => called[name] ?? 0),
       failed,
       ...speeds.map((name) => speed[name]),
+      ...calls.map((name) => called[name] ?? 0),
     ]),
   ];
   const text = lines.map((cells) => `${cells.map(cellOf).join(',')}\r\n`).join('');

@@ -25,7 +25,8 @@ import { csvResponse } from './usage-csv.ts';
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, format, group, group_by, key, ...days } = validate(usageQuery, c.req.query());
+      const { account, format, group, group_by, key, from, to } = validate(usageQuery, c.req.query());
+      const days = { from, to };
       const answer = (whole: UsageReport) => {
         const report = key === undefined ? whole : ofKey(whole, key);
         return format === 'csv' ? csvResponse(report) : c.json(report);
@@ -43,7 +44,8 @@ export function usageRoutes() {
     })
     .get('/usage/requests', async (c) => {
       const page = readPage(c.req.query());
-      const { status, account: _, ...filter } = validate(requestsQuery, c.req.query());
+      const { status, from, to, token } = validate(requestsQuery, c.req.query());
+      const filter = { from, to, token };
       const isRefused = status === 'refused';
       if (isRefused && isOfAny(c)) return c.json(await refusalsOfAll(c, page, filter));
       const id = accountAsked(c);

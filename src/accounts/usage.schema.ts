@@ -35,6 +35,14 @@ export const accountQuery = z.object({
   account: z.optionally(z.string(), 'An admin’s may be any account.'),
 });
 
+/** The query that asks for an account of which nobody may know yet. */
+export const absentQuery = z.object({
+  if_absent: z.optionally(
+    z.literal('empty'),
+    '`empty`: an account that nobody knows counts as one that was never used, and is no 404.',
+  ),
+});
+
 /** Which requests of a ledger are listed. */
 export const requestsQuery = z.object({
   ...daysQuery.shape,
@@ -44,6 +52,7 @@ export const requestsQuery = z.object({
   ),
   token: z.optionally(z.string(), 'Only with the credential of this jti.'),
   ...accountQuery.shape,
+  ...absentQuery.shape,
 });
 
 export const usageQuery = z.object({
@@ -53,6 +62,7 @@ export const usageQuery = z.object({
   key: z.optionally(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
   format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
   ...accountQuery.shape,
+  ...absentQuery.shape,
 });
 
 /** Groupings that only the deployment's pool can sum by, and not a single account. */

@@ -230,10 +230,12 @@ export interface UsageRequest {
   key?: string;
   /** Another account; an admin may ask. */
   account?: string;
+  /** `empty`: an account that nobody knows yet counts as one that was never used, and is no error. */
+  if_absent?: 'empty';
 }
 
 /** Which rows of the ledger are listed; `refused`: what the edge has refused, with its reasons, in place of the rows. */
-export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'account'> {
+export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'account' | 'if_absent'> {
   status?: 'refused';
   /** Only those with the credential of this jti. */
   token?: string;

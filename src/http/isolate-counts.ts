@@ -2,6 +2,8 @@
 
 /** The most values of a label. Later ones share one, because callers and upstreams choose some of the words. */
 const MOST_SERIES = 50;
+/** No request waits longer for its account, in milliseconds. */
+const LONGEST_ASKING_MS = 120_000;
 /** Replaces values that have no count of their own. */
 export const OTHER_LABEL = '(other)';
 
@@ -26,8 +28,9 @@ export class IsolateCounts {
   readonly refusals = new LabelledCount();
   /** How often a request was sent up again, to the same upstream or to another one. */
   retries = 0;
-  /** The requests that ask their accounts for admission now, and how many have asked, for how many milliseconds in all. */
-  waiting = 0;
+  /** Since when each request asks its account for admission. */
+  readonly #asking = new Set<{ since: number }>();
+  /** How many have asked and were answered, and for how many milliseconds in all. */
   asked = 0;
   askedMs = 0;
 
@@ -35,6 +38,13 @@ export class IsolateCounts {
   get begun(): { id: string; at: number } {
     this.#begun ??= { id: crypto.randomUUID().slice(0, 8), at: Date.now() };
     return this.#begun;
+  }
+
+  /** The requests that ask for admission now. One that its runtime has ended with its caller never says so: it counts no longer than it could wait. */
+  get waiting(): number {
+    const now = Date.now();
+    for (const asking of this.#asking) if (now - asking.since > LONGEST_ASKING_MS) this.#asking.delete(asking);
+    return this.#asking.size;
   }
 
   /** Counts a request whose answer has ended. */
@@ -48,12 +58,12 @@ export class IsolateCounts {
 
   /** Notes that a request asks for its admission. @returns a function to call when it has its answer */
   ask(): () => void {
-    const since = Date.now();
-    this.waiting += 1;
+    const asking = { since: Date.now() };
+    this.#asking.add(asking);
     return () => {
-      this.waiting -= 1;
+      if (!this.#asking.delete(asking)) return;
       this.asked += 1;
-      this.askedMs += Date.now() - since;
+      this.askedMs += Date.now() - asking.since;
     };
   }
 }

@@ -52,6 +52,9 @@ describe('the list of accounts', () => {
     // Neither reading nor tokens make an account.
     for (const path of ['/accounts/carol', '/usage?account=carol', '/usage/requests?account=carol']) {
       expect((await app.fetch(path, { headers: await admin() })).status, path).toBe(404);
+      // An admin may be about to give it limits.
+      const asked = `${path}${path.includes('?') ? '&' : '?'}if_absent=empty`;
+      expect((await app.fetch(asked, { headers: await admin() })).status, asked).toBe(200);
     }
     await app.post('/tokens', { account: 'carol', scopes: ['messages'] }, await admin());
     await put(app, '/accounts/dave/limits', {});

@@ -1,4 +1,5 @@
 import { useEffect } from 'preact/hooks';
+import { ofAccount } from '../edge/account.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
@@ -16,7 +17,7 @@ const PARTS_SHOWN = 20;
 /** What the account has spent on the chosen days. */
 const accountSpending = spentOnDays(() => ({
   ...chosenDays(),
-  account: account.value,
+  ...ofAccount(account.value),
   group_by: spendGroup.value,
   ...(onlyKey.value === undefined ? {} : { key: onlyKey.value }),
 }));

@@ -1,6 +1,7 @@
 /** Loads an account's requests on the chosen days. */
 import { effect, signal, untracked } from '@preact/signals';
 import type { ListedRequest } from '../../../client/index.ts';
+import { ofAccount } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { poll, pollNow } from '../../edge/poll.ts';
 import { chosenDays } from './days.ts';
@@ -31,7 +32,7 @@ export function keepRequests(): () => void {
     const kind = listedKind.value;
     const query = {
       ...(timesAround(minuteListed.value) ?? chosenDays()),
-      ...(kind === 'everyone' ? {} : { account: account.value }),
+      ...(kind === 'everyone' ? {} : ofAccount(account.value)),
       ...(tokenListed.value === '' ? {} : { token: tokenListed.value }),
     };
     return untracked(() => {

@@ -78,7 +78,7 @@ export const accounts: Resource = resource({
     'GET /accounts/:id': {
       operation: 'getAccount',
       summary: 'See where an account stands',
-      description: 'One’s own, or as an admin any. One that nobody knows is a 404.',
+      description: 'One’s own, or as an admin any.',
       query: absentQuery,
       needs: 'credential',
       answer: account('Its limits, and every window and bucket.'),

@@ -130,7 +130,8 @@ export async function requireKnown(c: Context<AppEnv>, id: string): Promise<void
   if (await accountOf(c, id)((object) => object.isKnown())) return;
   if (await accountList.has(c.env.STORE, id)) return;
   const told = await deploymentPool(c)((pool) => pool.accountsNamed([id]));
-  if (told.length === 0) throw notFound('There is no such account. GET /accounts lists those that there are.');
+  // A visitor's may be told of by the row of all visitors.
+  if (told.every((row) => row.id !== id)) throw notFound('There is no such account. GET /accounts lists all.');
 }
 
 /** Yields the rows of a ledger, a line each, oldest first. */

@@ -39,7 +39,7 @@ export const accountQuery = z.object({
 export const absentQuery = z.object({
   if_absent: z.optionally(
     z.literal('empty'),
-    '`empty`: an account that nobody knows counts as one that was never used, and is no 404.',
+    '`empty`: one that nobody knows counts as never used, and is no 404.',
   ),
 });
 

@@ -41,12 +41,7 @@ export function isolateFamilies(
     counter('errors', 'Answers with an error, by the error_type of the log.', 'type', errors),
     counter('refusals', 'Requests that a limit has refused, by whose limit it was.', 'limited_by', refusals),
     family('retries', 'counter', 'Tries beyond the first of a request.', [{ suffix: '_total', value: retries }]),
-    family(
-      'waiting_requests',
-      'gauge',
-      'Requests that wait for their admission: in the line of their account, if long.',
-      [{ value: waiting }],
-    ),
+    family('waiting_requests', 'gauge', 'Requests that wait for their admission.', [{ value: waiting }]),
     family('admission_seconds', 'summary', 'Waits for admission that are over.', [
       { suffix: '_count', value: asked },
       { suffix: '_sum', value: askedMs / 1_000 },

@@ -1,8 +1,7 @@
 import * as z from '../http/zod.ts';
 import type { Resource } from '../reference/resource.ts';
 
-const example = `# HELP sluice_requests Requests in the ledgers: each try that was admitted and has ended. Of all accounts, of this day in UTC, as they have told it until a minute ago.
-# TYPE sluice_requests counter
+const example = `# TYPE sluice_requests counter
 sluice_requests_total{model="claude-haiku-5-5"} 12
 # EOF
 `;
@@ -16,7 +15,7 @@ export const metrics: Resource = {
       summary: 'Read the metrics, as OpenMetrics text',
       needs: 'admin',
       description:
-        'Names that begin with `sluice_isolate_` are of the isolate that answers, since its start, told apart by the label `isolate`. All others are of all accounts: the counters of this day in UTC, so they begin anew at midnight. `docs/grafana.json` is a dashboard of them.',
+        '`sluice_isolate_…` is of the isolate that answers, since its start; its label `isolate` tells it apart. All others are of all accounts: counters of this day in UTC, so they begin anew at midnight. `docs/grafana.json` is a dashboard of them.',
       answer: {
         description: 'The metrics.',
         content: [{ type: 'application/openmetrics-text', schema: z.string(), example }],

@@ -11,7 +11,7 @@ import type { Family, Sample } from './exposition.ts';
 type ToldSpent = UsageReport['total'];
 type TokenKind = keyof ToldSpent['usage'];
 
-const OF_ALL = 'Of all accounts, of this day in UTC, as they have told it until a minute ago.';
+const OF_ALL = 'Of all accounts, of this day in UTC, as told until a minute ago.';
 
 /** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
 const TOKEN_KINDS: readonly (readonly [kind: string, of: TokenKind])[] = [
@@ -34,8 +34,8 @@ const COUNTERS: readonly (readonly [
   ['cost_usd', 'What they have cost, to the nanodollar.', ({ cost_usd }) => fromUsd(cost_usd), formatUsd],
   ['thinking_tokens', 'Output tokens that were thinking.', ({ usage }) => usage.thinking_tokens],
   ['web_searches', 'Web searches that the API has made.', ({ usage }) => usage.web_search_requests],
-  ['streamed_tokens', 'Output tokens of the streams that came to their end.', ({ speed }) => speed.streamed_tokens],
-  ['streamed_seconds', 'From the first event of these to their end.', ({ speed }) => speed.streamed_ms, toSeconds],
+  ['streamed_tokens', 'Output tokens of streams that ended.', ({ speed }) => speed.streamed_tokens],
+  ['streamed_seconds', 'From their first event to their end.', ({ speed }) => speed.streamed_ms, toSeconds],
 ];
 
 /**
@@ -102,7 +102,7 @@ export function budgetFamilies(standing: PoolQuotaReport): Family[] {
   const gauge = (name: string, help: string, of: (one: (typeof windows)[number]) => number | null): Family => ({
     name,
     type: 'gauge',
-    help: `${help} Of all accounts that share it, as they have told it until a minute ago.`,
+    help: `${help} Of all accounts, as told until a minute ago.`,
     samples: windows.flatMap((one) => {
       const value = of(one);
       return value === null ? [] : { labels: { window: one.name }, value: formatUsd(fromUsd(value)) };

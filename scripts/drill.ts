@@ -51,7 +51,8 @@ The page:    ${world.url}/#/budget
 The log:     ${world.logFile} (one line for each request)
 Its health:  ${world.url}/health?strict and ${world.url}/health?upstreams
 The runbook: ${world.url}/docs/guides/runbook
-An admin's token, as you would need it elsewhere: ${await mint(world, 'operator', ['admin'])}`);
+You are dev here, an admin, and need no token; elsewhere you would need one, such as ${await mint(world, 'operator', ['admin'])}
+In the log, probe is the monitor, and dev is you.`);
   let right = 0;
   for (const [at, incident] of chosen.entries()) {
     if (at > 0) await isWhole(world);

@@ -37,10 +37,7 @@ export const accountQuery = z.object({
 
 /** The query that asks for an account of which nobody may know yet. */
 export const absentQuery = z.object({
-  if_absent: z.optionally(
-    z.literal('empty'),
-    '`empty`: one that nobody knows counts as never used, and is no 404.',
-  ),
+  if_absent: z.optionally(z.literal('empty'), '`empty`: one that nobody knows counts as never used, and is no 404.'),
 });
 
 /** Which requests of a ledger are listed. */

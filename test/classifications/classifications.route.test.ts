@@ -5,8 +5,8 @@ import { HOUR_MS } from '../../src/async/durations.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub, classificationStub } from '../../src/durable/stubs.ts';
 import { errorOf } from '../support/app.ts';
-import { eventually } from '../support/eventually.ts';
 import { inputsOf, jobEdge, LABELS, ticket } from '../support/classification-jobs.ts';
+import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 

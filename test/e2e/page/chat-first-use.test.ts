@@ -178,7 +178,10 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
         if (where === 'in a new one') {
           // Above it the lists, if they have not been read yet, say the same.
           const form = page.locator('form').filter({ has: page.getByRole('textbox', { name: 'Message' }) });
-          await form.getByRole('alert').getByText('The edge cannot be reached. Check your connection, then try again.').waitFor();
+          await form
+            .getByRole('alert')
+            .getByText('The edge cannot be reached. Check your connection, then try again.')
+            .waitFor();
           await expect.poll(() => draftOf(opened).inputValue()).toBe('In one sentence: what is a pier?');
         } else {
           await alert.getByText(/^Not sent: the edge cannot be reached\./).waitFor();

@@ -1,49 +1,71 @@
 import type { Context } from 'hono';
 import { admitStoring } from '../accounts/admission/admit-free.ts';
-import { hasScope } from '../auth/authenticate.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { hasScope, requireScope } from '../auth/authenticate.ts';
+import { type AppEnv, accountOf } from '../auth/context.ts';
 import { Hono } from '../http/hono.ts';
+import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { withoutUndefined } from '../json/object.ts';
+import { deploymentPool } from '../pools/pools.route.ts';
 import { readWithTools, seesAddresses, shownTools } from '../tools/stored-tools.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { type Agent, agentBytes } from './agent.ts';
 import { AGENTS } from './agent-kind.ts';
-import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
-import type { AgentContent } from './agents-answers.schema.ts';
+import { agentStats } from './agent-stats.ts';
+import { agentStatsQuery, MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
+import type { AgentContent, AgentStats } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
 import { describedTools } from './described-tools.ts';
 import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
 
-/** Makes the routes of agents. An admin stores the deployment's, everybody else those of their account. */
+/** Makes the routes of agents, and of what the choice of their models has saved. An admin stores the deployment's, everybody else those of their account. */
 export function agentsRoutes() {
-  return new Hono<AppEnv>().route(
-    '/',
-    namedRoutes({
-      stored: AGENTS,
-      scope: 'messages',
-      schemas: putAgent,
-      maxBytes: MAX_AGENT_BYTES,
-      readBody: async (c) => {
-        const identity = c.get('identity');
-        // What an admin stores belongs to the deployment, and so do the prefix that it takes and the agents that it calls.
-        const by = hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
-        const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
-        if (!Array.isArray(json.tools)) return json;
-        const context = { env: c.env, settings: c.get('settings') };
-        return { ...json, tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)) };
-      },
-      write: agentBytes,
-      show: (c, found) => c.json(agentContentOf(c, found)),
-      answerPut: (c, found) => {
-        checkServers(found.value.definition, c.get('identity'), c.get('settings'));
-        return agentContentOf(c, found);
-      },
-      admit: admitStoring,
-    }),
-  );
+  return new Hono<AppEnv>()
+    .get('/agents/:name/stats', requireScope('messages'), async (c) => c.json(await statsOf(c)))
+    .route(
+      '/',
+      namedRoutes({
+        stored: AGENTS,
+        scope: 'messages',
+        schemas: putAgent,
+        maxBytes: MAX_AGENT_BYTES,
+        readBody: async (c) => {
+          const identity = c.get('identity');
+          // What an admin stores belongs to the deployment, and so do the prefix that it takes and the agents that it calls.
+          const by = hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+          const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
+          if (!Array.isArray(json.tools)) return json;
+          const context = { env: c.env, settings: c.get('settings') };
+          return {
+            ...json,
+            tools: await describedTools(json.tools, (agent) => findAgent(context, identity, agent, by)),
+          };
+        },
+        write: agentBytes,
+        show: (c, found) => c.json(agentContentOf(c, found)),
+        answerPut: (c, found) => {
+          checkServers(found.value.definition, c.get('identity'), c.get('settings'));
+          return agentContentOf(c, found);
+        },
+        admit: admitStoring,
+      }),
+    );
+}
+
+/** @returns what the caller's own conversations with an agent have cost and saved; an admin gets those of all accounts */
+async function statsOf(c: Context<AppEnv>): Promise<AgentStats> {
+  const { from, to, version } = validate(agentStatsQuery, c.req.query());
+  const name = c.req.param('name') ?? '';
+  const query = { agent: name, from, to };
+  const isOfAll = hasScope(c.get('identity'), 'admin');
+  const sums = isOfAll
+    ? await deploymentPool(c)((pool) => pool.choices(query))
+    : await accountOf(c, c.get('identity').account)((object) => object.choices(query));
+  if (sums.length === 0)
+    await findAgent({ env: c.env, settings: c.get('settings') }, c.get('identity'), version ?? name);
+  return { type: 'agent_stats', name, from: from ?? null, to: to ?? null, ...agentStats(sums, version) };
 }
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {

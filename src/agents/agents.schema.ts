@@ -1,3 +1,4 @@
+import { daysQuery } from '../accounts/usage.schema.ts';
 import { historySetting } from '../conversations/history/history.schema.ts';
 import { namedSecret, runLimits } from '../conversations/runs/runs.schema.ts';
 import * as z from '../http/zod.ts';
@@ -13,6 +14,12 @@ export const agentRef = refSchema('agent');
 
 /** The extension field of a request. */
 export const namedAgent = z.object({ agent: agentRef });
+
+/** Which conversations are compared. */
+export const agentStatsQuery = z.object({
+  ...daysQuery.shape,
+  version: z.optionally(z.string(), 'Only this version: name@version.'),
+});
 
 /** The field by which a request chooses among its agent's tools. It never goes up. */
 export const narrowedTools = z.object({

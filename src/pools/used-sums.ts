@@ -3,11 +3,13 @@ import { spanId } from '../budget/windows.ts';
 import type { Handover, SharedUsageQuery, SumRow, SumsReport } from '../durable/contracts/pool.ts';
 import { Rows } from '../durable/rows.ts';
 import { visitorAccount } from '../identity/identity.ts';
+import { type ChoiceSum, type ChoicesQuery, readChoiceSums } from '../pricing/choice-sums.ts';
 import {
   ADD_SUMS,
   addSums,
   DIMENSIONS,
   type Dimension,
+  KEPT_DIMENSIONS,
   packSums,
   SUM_COLUMNS,
   SUMMED_UP,
@@ -21,7 +23,7 @@ import { ERASED, NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
 
 type UsedRow = Record<string, SqlStorageValue> & UsageSums;
 
-const ALL = ['model', ...DIMENSIONS] as const;
+const ALL = ['model', ...KEPT_DIMENSIONS] as const;
 const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
 
 /** What the sums by model are grouped by: each of them is in one group. */
@@ -103,6 +105,11 @@ export class UsedSums extends Rows {
           ...usageTotal(row),
         }));
     return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
+  }
+
+  /** @returns what the choices of an agent's models have cost, by day and what is alike */
+  choices(query: ChoicesQuery): ChoiceSum[] {
+    return readChoiceSums(this.tables, 'used', query);
   }
 
   #ofValues(query: SharedUsageQuery, dimension: Dimension, all: UsageSums): SharedUsageReport['data'] {

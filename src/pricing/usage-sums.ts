@@ -57,10 +57,13 @@ export function addedSum(table: string, column: string): string {
   return `alter table ${table} add column ${column} integer not null default 0`;
 }
 
-/** The properties by which requests are summed up, beside their models. */
+/** The properties of requests by which sums can be asked for, beside their models. */
 export const DIMENSIONS = ['token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const;
+/** Those by which sums are kept. What `choice` is says choice-sums.ts. */
+export const KEPT_DIMENSIONS = [...DIMENSIONS, 'choice'] as const;
 
 export type Dimension = (typeof DIMENSIONS)[number];
+export type KeptDimension = (typeof KEPT_DIMENSIONS)[number];
 
 /** The value of the sum of all requests with any tag. */
 export const TAGGED = '';

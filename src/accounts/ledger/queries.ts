@@ -7,6 +7,7 @@ import type { Days, RequestsFilter, UsageQuery } from '../../durable/contracts/a
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { isoTimeOrNull } from '../../http/times.ts';
 import { readTags } from '../../identity/tags.ts';
+import { type ChoiceSum, type ChoicesQuery, readChoiceSums } from '../../pricing/choice-sums.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import {
   addSums,
@@ -114,6 +115,12 @@ export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
   if (query.group_by === 'tool') return usageByTool(ledger, query);
   const dimension = DIMENSIONS.find((one) => one === query.group_by);
   return dimension ? usageByDimension(ledger, query, dimension) : usageByRows(ledger, query);
+}
+
+/** @returns what the choices of an agent's models have cost, by day and what is alike, for all time */
+export function choicesOf(ledger: Ledger, query: ChoicesQuery): ChoiceSum[] {
+  ledger.fold(true);
+  return readChoiceSums(ledger, 'dimensions', query);
 }
 
 /**

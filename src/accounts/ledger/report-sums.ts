@@ -14,7 +14,7 @@ import { DAY_MS } from '../../async/durations.ts';
 import type { SumRow, SumsReport } from '../../durable/contracts/pool.ts';
 import {
   addSums,
-  type Dimension,
+  type KeptDimension,
   packSums,
   SUM_COLUMNS,
   SUMMED_COLUMNS,
@@ -62,7 +62,7 @@ export function reportSums(ledger: Ledger, since: number): SumsReport {
     report.rows.push(...sumsOfDay(ledger, day));
     report.whole.push({ day, dimension: 'model' });
   }
-  const changed = ledger.read<{ day: number; dimension: Dimension; value: string }>(
+  const changed = ledger.read<{ day: number; dimension: KeptDimension; value: string }>(
     'select day, dimension, value from dimensions where day >= ? and seq > ? and seq <= ?',
     from,
     since,

@@ -1,6 +1,7 @@
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../pools/pools-answers.schema.ts';
+import type { ChoiceSum, ChoicesQuery } from '../../pricing/choice-sums.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import type { Dimension } from '../../pricing/usage-sums.ts';
+import type { Dimension, KeptDimension } from '../../pricing/usage-sums.ts';
 import type { PoolLimits } from '../../settings/limits.schema.ts';
 import type { RefusedRequest } from './admission.ts';
 import type { Page, PageOf } from './page.ts';
@@ -15,6 +16,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   accounts(query: SpendQuery): Page<AccountSpendRow>;
   accountsNamed(names: readonly string[]): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
+  choices(query: ChoicesQuery): ChoiceSum[];
   recount(): { accounts: number };
   dropLease(id: string): void;
   noteKey(news: string | null): void;
@@ -122,7 +124,7 @@ export interface SumRow {
   day: number;
   /** The group that has paid; empty if none has. */
   group: string;
-  dimension: 'model' | Dimension;
+  dimension: 'model' | KeptDimension;
   /** The model, the jti, …; `(other)` for values without a row of their own; an empty tag for requests with any tag. */
   value: string;
   /** The sums, as `packSums` orders them. */

@@ -1,0 +1,57 @@
+/**
+ * Sums of what conversations have cost whose agents choose their models: how a row is summed up, and how the sums are read.
+ *
+ * Each conversation belongs to one of `CHOICE_GROUPS` groups for good, and each sum is of one group. What the groups differ
+ * in tells how sure a mean is. So nobody has to keep what each conversation has cost, and the sums travel with all others.
+ */
+
+import { DAY_MS } from '../async/durations.ts';
+import type { Tables } from '../durable/tables.ts';
+
+export const CHOICE_GROUPS = 32;
+
+/** What the requests of a day have cost that are alike. */
+export interface ChoiceSum {
+  /** Days since 1970. */
+  day: number;
+  /** What `CHOICE_VALUE` makes. */
+  value: string;
+  requests: number;
+  /** Nanodollars. */
+  cost: number;
+}
+
+/** Which of these sums are read. */
+export interface ChoicesQuery {
+  agent: string;
+  /** Days, or times of which the whole days count; the second exclusive. */
+  from?: string | undefined;
+  to?: string | undefined;
+}
+
+/** The turns that count as the first of their conversation: of one that has failed, the next is the first. */
+const BEGUN = "status in ('complete', 'stopped', 'interrupted', 'orphaned')";
+
+/**
+ * What a row of the ledger is summed up by, in SQL: version of the agent, arm, group, part, and model, with spaces between.
+ * Null for a row whose model was not chosen. The model is the last, because its name may have any characters.
+ */
+export const CHOICE_VALUE = `agent || ' ' || (chosen_by ->> 'arm') || ' ' || coalesce(chosen_by ->> 'group', 0) || ' ' || case
+  when route = 'choice' then 'label'
+  when chosen_by ->> 'part' = 'first' and not ${BEGUN} then 'next'
+  else coalesce(chosen_by ->> 'part', 'next') end || iif(status = 'stopped', '-stopped', '') || ' ' || model`;
+
+/** @returns the sums of an agent in all its versions. @param table the sums of an account, or of all that have reported */
+export function readChoiceSums(
+  tables: Tables,
+  table: 'dimensions' | 'used',
+  { agent, from, to }: ChoicesQuery,
+): ChoiceSum[] {
+  return tables.read<Record<string, SqlStorageValue> & ChoiceSum>(
+    `select day, value, sum(requests) as requests, sum(cost) as cost from ${table}
+     where dimension = 'choice' and day >= ? and day < ? and value >= ?3 || '@' and value < ?3 || 'A' group by 1, 2`,
+    from === undefined ? 0 : Math.floor(Date.parse(from) / DAY_MS),
+    to === undefined ? Number.MAX_SAFE_INTEGER : Math.ceil(Date.parse(to) / DAY_MS),
+    agent,
+  );
+}

@@ -1,3 +1,4 @@
+import { mostListed } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { DIMENSIONS } from '../pricing/usage-sums.ts';
 
@@ -57,6 +58,7 @@ export const usageQuery = z.object({
   group_by: z._default(usageGroupSchema, 'day'),
   group: z.optionally(z.string(), 'Only of what this group has paid for. For an admin.'),
   key: z.optionally(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
+  limit: z.optionally(mostListed, 'Only the first so many, the dearest or the earliest. The total is that of all.'),
   format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
   ...accountQuery.shape,
   ...absentQuery.shape,

@@ -136,6 +136,10 @@ describe('the sum of all accounts', () => {
       ['alice', 1, 7],
     ]);
     expect(who.total).toMatchObject({ requests: 3, cost_usd: 18e-9 });
+    const first = await report(`?group_by=account&limit=1&${day}`);
+    expect(first).toEqual({ ...who, data: who.data.slice(0, 1) });
+    const ofOne = await report(`?account=bob&group_by=model&limit=1&${day}`);
+    expect(ofOne).toMatchObject({ data: [{ key: 'claude-opus-5-5' }], total: { requests: 2 } });
     const what = await report(`?account=bob&group_by=model&${day}`);
     expect(what.data.map(({ key }) => key)).toEqual(['claude-opus-5-5', 'claude-haiku-5-5']);
     const csv = await smallEdge().fetch(`/usage?group_by=account&${day}&format=csv`, { headers: await admin() });
@@ -252,6 +256,8 @@ test('a question that is malformed is a 400 that says where', async () => {
     ['?from=', 'from'],
     ['?group_by=colour', 'group_by'],
     ['?group_by=', 'group_by'],
+    ['?limit=0', 'limit'],
+    ['?limit=many', 'limit'],
   ] as const) {
     const response = await smallEdge().fetch(`/usage${query}`, { headers: await admin() });
     const { type, message } = await errorOf(response);

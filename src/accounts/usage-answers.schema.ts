@@ -77,6 +77,25 @@ export const erasureAnswer = z.extend(accountRow, {
   remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
 });
 
+/** Why a request went to its model, where its agent chooses. */
+export const chosenBySchema = z.object({
+  label: z.described(z.nullable(z.string()), 'The label of the question; null if there is none.'),
+  classifier: z.described(z.nullable(z.string()), 'The version of the classifier: name@version.'),
+  arm: z.described(
+    z.enum(['chosen', 'control', 'asked']),
+    '`control`: answered by `otherwise`, to be compared with. `asked`: the request has named the model.',
+  ),
+  why: z.described(
+    z.enum(['label', 'kept', 'step_up', 'control', 'asked', 'failed']),
+    '`kept`: the label may mean another model, but the conversation stays with its own. `step_up`: two labels in a row meant a dearer one. `failed`: there was no label.',
+  ),
+  request_id: z.optionally(
+    z.string(),
+    'Of a row whose route is `choice`: the request for which it labels the question.',
+  ),
+});
+export type ChosenBy = z.output<typeof chosenBySchema>;
+
 /** One request in an account's ledger. */
 export const ledgerRowSchema = z.object({
   request_id: z.string(),
@@ -118,6 +137,7 @@ export const ledgerRowSchema = z.object({
   ms: z.nullable(z.number()),
   batch: z.described(z.nullable(z.string()), 'The batch that this is of: it has one row for each model.'),
   outcomes: z.described(z.nullable(outcomeCounts), 'How many items of a batch have ended how, once it has.'),
+  chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.'),
 });
 
 const refusalSchema = z.object({

@@ -13,6 +13,7 @@ import { AGENTS } from './agent-kind.ts';
 import { MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
+import { checkChoice } from './check-choice.ts';
 import { describedTools } from './described-tools.ts';
 import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
@@ -28,8 +29,7 @@ export function agentsRoutes() {
       maxBytes: MAX_AGENT_BYTES,
       readBody: async (c) => {
         const identity = c.get('identity');
-        // What an admin stores belongs to the deployment, and so do the prefix that it takes and the agents that it calls.
-        const by = hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+        const by = storedBy(c);
         const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
         if (!Array.isArray(json.tools)) return json;
         const context = { env: c.env, settings: c.get('settings') };
@@ -37,13 +37,20 @@ export function agentsRoutes() {
       },
       write: agentBytes,
       show: (c, found) => c.json(agentContentOf(c, found)),
-      answerPut: (c, found) => {
+      answerPut: async (c, found) => {
         checkServers(found.value.definition, c.get('identity'), c.get('settings'));
+        await checkChoice(c, found.value, storedBy(c));
         return agentContentOf(c, found);
       },
       admit: admitStoring,
     }),
   );
+}
+
+/** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */
+function storedBy(c: Context<AppEnv>): string {
+  const identity = c.get('identity');
+  return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
 }
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {

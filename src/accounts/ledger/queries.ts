@@ -22,7 +22,7 @@ import {
   usageByValue,
   usageTotal,
 } from '../../pricing/usage-sums.ts';
-import type { LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.schema.ts';
+import type { ChosenBy, LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.schema.ts';
 import type { Ledger } from './ledger.ts';
 import { ROLLUP_MODEL } from './tables.ts';
 
@@ -61,6 +61,7 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     settled_at: number | null;
     tags: string | null;
     outcomes: string | null;
+    chosen_by: string | null;
   };
 
 /** @returns a request's row with those of all its tries; undefined if there is none. */
@@ -216,5 +217,6 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     late: row.late === 1,
     unpriced: row.unpriced === 1,
     outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as OutcomeCounts),
+    ...(row.chosen_by !== null && { chosen_by: JSON.parse(row.chosen_by) as ChosenBy }),
   };
 }

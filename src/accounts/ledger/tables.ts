@@ -173,4 +173,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       ${BELONGINGS_SQL}`,
   },
   { version: 2, sql: 'alter table ledger add column keep text' },
+  { version: 3, sql: 'alter table ledger add column chosen_by text' },
 ];

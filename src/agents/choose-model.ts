@@ -96,19 +96,13 @@ export function isDearer(one: string, other: string, models: ModelTable): boolea
  */
 export async function chooseModel(choice: ModelByLabel, question: Question, by: Classifying): Promise<Chosen> {
   const { otherwise, control = 0 } = choice;
-  const { before, drawnBy, agent, conversation, text } = question;
+  const { before, drawnBy, agent, text } = question;
   if (!before && control > 0 && (await isDrawn(drawnBy, control)))
     return { model: otherwise, by: { ...NOTHING_SAID, arm: 'control', why: 'control' } };
   const leaving = new AbortController();
-  const chosenBy: ChosenBy = { ...NOTHING_SAID, arm: 'chosen', why: 'label', request_id: by.requestId };
   try {
     if (text === undefined) throw new Error('The question has no text to be labelled.');
-    const labelling = labelOf(choice.by, question, {
-      ...by,
-      requestId: anotherRequestId(by.requestId),
-      signal: leaving.signal,
-      chooses: { conversation, agent: agent.ref, chosenBy },
-    });
+    const labelling = labelOf(choice.by, question, { ...by, signal: leaving.signal });
     // After the time is over it still settles what it has cost.
     by.waitUntil(labelling.catch(() => {}));
     const { label, classifier } = await within(labelling, CHOICE_MS);
@@ -136,7 +130,7 @@ export async function isDrawn(name: string, share: number): Promise<boolean> {
 /** @returns the label of a question, and the version that has given it. @throws Error if there is none */
 async function labelOf(
   ref: string,
-  { agent, text }: Question,
+  { agent, conversation, text }: Question,
   by: Classifying,
 ): Promise<{ label: string | null; classifier: string }> {
   const { identity, accounts, store, settings } = by;
@@ -145,7 +139,13 @@ async function labelOf(
   const reader = { ...identity, listed: hash === undefined ? [] : [hash], accounts, store, settings };
   const found = await requireStored(CLASSIFIERS, reader, ref, [agent.owner, DEPLOYMENT]);
   const classifier = `${found.name}@${found.hash}`;
-  const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, by);
+  const request_id = by.requestId;
+  const chosenBy: ChosenBy = { label: null, classifier, arm: 'chosen', why: 'label', request_id };
+  const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
+    ...by,
+    requestId: anotherRequestId(request_id),
+    chooses: { conversation, agent: agent.ref, chosenBy },
+  });
   if (outcome.outcome !== 'classified') throw outcome.error;
   return { label: labelsOf(outcome.result)[0] ?? null, classifier };
 }

@@ -6,7 +6,7 @@ import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { parseObject } from '../json/object.ts';
 import type { ObjectContext } from './answers/object-context.ts';
 import type { NextRequest } from './history/next-request.ts';
-import { type ChosenTurn, type RetainedAgent, refOf } from './storage/rows.ts';
+import { type ChosenTurn, type RetainedAgent, refOf, type TurnStatus } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { turnWithId } from './storage/turn-queries.ts';
 
@@ -48,7 +48,7 @@ export class ModelChooser {
   }
 }
 
-/** The choice that is in force, and whether it was made for this very request, whose turn has failed. */
+/** The choice that is in force, and whether it was made for this very request, whose turn did not come to its end. */
 interface PresentChoice {
   chosen: ChosenTurn | undefined;
   isDecided: boolean;
@@ -58,7 +58,8 @@ interface PresentChoice {
 export function presentChoice(transcript: Transcript, hash?: string): PresentChoice {
   const { choices = [] } = transcript.profile ?? {};
   const last = choices.at(-1);
-  if (last && last.hash === hash && !isKept(transcript, last)) return { chosen: last, isDecided: true };
+  if (last && last.hash === hash && isTriedAgain(transcript.statusOf(last.turn)))
+    return { chosen: last, isDecided: true };
   return { chosen: choices.findLast((one) => lasts(transcript, one)), isDecided: false };
 }
 
@@ -70,7 +71,7 @@ export function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | u
   return choices.findLast(({ turn }) => turn <= seq);
 }
 
-/** Stores how the model of a turn that begins was chosen. Only where the model has changed, and for the newest turn, it stays. */
+/** Stores how the model of a turn that begins was chosen. Of the turns of one model the first and the last stay. */
 export function storeChoice(
   transcript: Transcript,
   { seq, hash }: { seq: number; hash: string },
@@ -81,19 +82,24 @@ export function storeChoice(
   const { choices: stored = [] } = profile;
   const choices = stored.filter((one) => one.turn < seq && lasts(transcript, one));
   if (choices.at(-1) !== chosen) {
-    if (choices.length > 1 && choices.at(-1)?.model === choices.at(-2)?.model) choices.pop();
-    choices.push({ model: chosen.model, by: chosen.by, turn: seq, hash });
+    const { model, by } = chosen;
+    if (choices.length > 1 && choices.slice(-2).every((one) => one.model === model)) choices.pop();
+    choices.push({ model, by, turn: seq, hash });
   } else if (choices.length === stored.length) return;
   transcript.save({ ...profile, choices });
 }
 
 /** @returns whether a choice counts for later turns. What a request has named counts for that request alone */
 function lasts(transcript: Transcript, choice: ChosenTurn): boolean {
-  return choice.by.arm !== 'asked' && isKept(transcript, choice);
+  return choice.by.arm !== 'asked' && !isGone(transcript.statusOf(choice.turn));
 }
 
-/** @returns whether the turn of a choice is in the history */
-function isKept(transcript: Transcript, { turn }: ChosenTurn): boolean {
-  const status = transcript.statusOf(turn);
-  return status !== undefined && status !== 'failed';
+/** @returns whether the same request again is another try, by the status of the turn that it began before */
+function isTriedAgain(status: TurnStatus | undefined): boolean {
+  return isGone(status) || status === 'interrupted';
+}
+
+/** @returns whether a turn is not in the history, by its status */
+function isGone(status: TurnStatus | undefined): boolean {
+  return status === undefined || status === 'failed';
 }

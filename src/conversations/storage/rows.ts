@@ -81,8 +81,7 @@ export interface Profile {
   /** Whether calls wait for approval, as it is reported to the account. */
   paused: 'approval' | null;
   /**
-   * How models were chosen, oldest first: where the model has changed, and for the newest turn. Absent where the agent does not
-   * choose.
+   * How models were chosen, oldest first: for the first and the last turn of each. Absent where the agent does not choose.
    */
   choices?: readonly ChosenTurn[];
   /** The call that this conversation answers, if it is a subagent's. */

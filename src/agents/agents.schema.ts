@@ -58,13 +58,11 @@ export const modelByLabel = z.strictObject({
     'The stored classifier that labels the question: `name`, which means the version of that moment, or `name@version`.',
   ),
   models: z.described(
-    z
-      .record(z.string(), modelName)
-      .check(
-        z.refine((models) => Object.keys(models).length > 0, {
-          error: 'Input should have a model for at least one label',
-        }),
-      ),
+    z.record(z.string(), modelName).check(
+      z.refine((models) => Object.keys(models).length > 0, {
+        error: 'Input should have a model for at least one label',
+      }),
+    ),
     'The model for each label. A label that is not here means `otherwise`.',
   ),
   otherwise: z.described(modelName, 'Who answers where there is no label, and in the control arm.'),

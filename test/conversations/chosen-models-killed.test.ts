@@ -122,7 +122,7 @@ test('whenever objects die, each try of a question has the model that its label 
       }
       expect([...arms]).toEqual([isControl ? 'control' : 'chosen']);
     }),
-    { numRuns: runs(100) },
+    { numRuns: runs(40) },
   );
   await eventually(async () => {
     const rows = await ledgerOf();

@@ -1,4 +1,5 @@
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
+import { Account } from '../../src/accounts/account.ts';
 import { isDrawn } from '../../src/agents/choose-model.ts';
 import type { Json } from '../../src/json/object.ts';
 import { ask } from '../support/agents.ts';
@@ -14,8 +15,10 @@ import {
   SMALL,
   store,
 } from '../support/chosen-models.ts';
+import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
-import type { Asked } from '../support/scripted-runs.ts';
+import { type Asked, calls, says } from '../support/scripted-runs.ts';
+import { agentOf, task } from '../support/subagents.ts';
 
 afterEach(async () => {
   await settledApps();
@@ -202,4 +205,46 @@ test('a message without a conversation is chosen by its last question, and a tok
   await question(app, bob, 'easy');
   await sent('/v1/messages/count_tokens', { messages: messages.slice(0, 1), conversation: 'c1' });
   expect([app.sent.length - before, models.slice(1), labels.length]).toEqual([2, [LARGE, SMALL], 1]);
+});
+
+test('a run, its subagent and a turn in the background choose alike, each once, and all steps of a run have one model', async () => {
+  const tools = [{ name: 'helper', run: { agent: 'helper' } }];
+  const { app, root, bob, up, labels } = await edgeWithRouter({
+    agent: { tools },
+    answer: (body) => {
+      const isAnswered = JSON.stringify(body.messages.at(-1)).includes('tool_result');
+      if (agentOf(body) === 'router' && !isAnswered) return calls(task('toolu_1', 'helper', 'A middling task.'));
+      return says('Done.');
+    },
+  });
+  await store(app, root, '/agents/helper', { max_tokens: 64, system: 'helper', model: CHOICE });
+  await question(app, bob, 'hard');
+  expect(up.map((body) => [agentOf(body), body.model])).toEqual([
+    ['router', LARGE],
+    ['helper', MIDDLE],
+    ['router', LARGE],
+  ]);
+  expect(labels).toHaveLength(2);
+  const background = await question(app, bob, 'easy', { conversation: 'c2', agent: 'helper', background: true });
+  expect([background.status, background.chosen]).toEqual([202, expect.stringContaining('label=easy')]);
+  await eventually(() => expect(up.at(-1)?.model).toBe(SMALL));
+  const rows = await ledgerOf();
+  expect(rows.filter(({ route }) => route === 'choice')).toHaveLength(3);
+  expect(rows.every(({ chosen_by }) => chosen_by !== undefined)).toBe(true);
+});
+
+test('an agent with one model, and no agent, cost and say nothing of a choice', async () => {
+  const { app, root, bob } = await edgeWithRouter();
+  await store(app, root, '/agents/plain', { max_tokens: 64, model: SMALL });
+  const spied = vi.spyOn(Account.prototype, 'admitJson');
+  onTestFinished(() => spied.mockRestore());
+  const said = await question(app, bob, 'easy', { agent: 'plain' });
+  await question(app, bob, 'easy', { agent: null, conversation: 'c2', model: SMALL, max_tokens: 9 });
+  expect([said.chosen, spied.mock.calls.length]).toEqual(['', 2]);
+  expect(JSON.stringify(spied.mock.calls)).not.toContain('chosen');
+  const rows = await ledgerOf();
+  expect(rows.map((row) => [row.route, Object.hasOwn(row, 'chosen_by')])).toEqual([
+    ['messages', false],
+    ['messages', false],
+  ]);
 });

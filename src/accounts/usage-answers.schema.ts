@@ -2,6 +2,7 @@ import { outcomeCounts } from '../batches/batches-answers.schema.ts';
 import { count, time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 import { limitsSchema, tokenLimits } from '../settings/limits.schema.ts';
+import { chosenBySchema } from './chosen-by.schema.ts';
 import { usageGroupSchema } from './usage.schema.ts';
 
 const tokenCountsSchema = z.object({
@@ -76,25 +77,6 @@ export const erasureAnswer = z.extend(accountRow, {
   done: z.boolean(),
   remaining: z.described(z.int(), 'Rows and conversations that are still to be erased.'),
 });
-
-/** Why a request went to its model, where its agent chooses. */
-export const chosenBySchema = z.object({
-  label: z.described(z.nullable(z.string()), 'The label of the question; null if there is none.'),
-  classifier: z.described(z.nullable(z.string()), 'The version of the classifier: name@version.'),
-  arm: z.described(
-    z.enum(['chosen', 'control', 'asked']),
-    '`control`: answered by `otherwise`, to be compared with. `asked`: the request has named the model.',
-  ),
-  why: z.described(
-    z.enum(['label', 'kept', 'step_up', 'control', 'asked', 'failed']),
-    '`kept`: the label may mean another model, but the conversation stays with its own. `step_up`: two labels in a row meant a dearer one. `failed`: there was no label.',
-  ),
-  request_id: z.optionally(
-    z.string(),
-    'Of a row whose route is `choice`: the request for which it labels the question.',
-  ),
-});
-export type ChosenBy = z.output<typeof chosenBySchema>;
 
 /** One request in an account's ledger. */
 export const ledgerRowSchema = z.object({

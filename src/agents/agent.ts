@@ -43,8 +43,8 @@ export function agentBytes(fields: AgentFields): Uint8Array {
     if (name !== undefined && names.has(name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
     names.add(name);
   }
-  const ordered = inOrder(shaping);
-  const choice = typeof model === 'string' ? model : inOrder({ ...model, models: inOrder(model.models) });
+  const ordered = byName(shaping);
+  const choice = typeof model === 'string' ? model : byName({ ...model, models: byName(model.models) });
   const definition: AgentDefinition = {
     ...{ model: choice, max_tokens, system: blocks, tools, ...ordered },
     limits: validate(runLimits, limits),
@@ -54,7 +54,7 @@ export function agentBytes(fields: AgentFields): Uint8Array {
 }
 
 /** @returns an object whose members are in the order of their names */
-function inOrder<T extends object>(members: T): T {
+function byName<T extends object>(members: T): T {
   return Object.fromEntries(Object.entries(members).sort(([left], [right]) => (left < right ? -1 : 1))) as T;
 }
 

@@ -1,6 +1,6 @@
 /** Chooses the model of an agent by a label of the question. */
 
-import type { ChosenBy } from '../accounts/usage-answers.schema.ts';
+import type { ChosenBy } from '../accounts/chosen-by.schema.ts';
 import { within } from '../async/timeout.ts';
 import { CLASSIFIERS } from '../classification/task/classifier-kind.ts';
 import { classify } from '../classification/task/classify.ts';
@@ -56,7 +56,7 @@ export function modelOf({ model }: Agent['definition']): string {
 }
 
 /** @returns the models that an agent may choose, by the names that it has for them */
-export function modelsIn({ models, otherwise }: ModelByLabel): string[] {
+function modelsIn({ models, otherwise }: ModelByLabel): string[] {
   return [...new Set([...Object.values(models), otherwise])];
 }
 
@@ -69,11 +69,11 @@ export function modelAsked(choice: ModelByLabel, name: string | undefined, model
   if (!choice.overridable) throw invalidRequest('sluice-model: this agent chooses its model itself. Leave it out.');
   const all = modelsIn(choice);
   const model = all.find((one) => one === name || models.resolve(one) === models.resolve(name));
-  if (model !== undefined) return { model, by: { ...NOTHING_SAID, arm: 'asked', why: 'asked' } };
+  if (model !== undefined) return { model, by: { ...NO_LABEL, arm: 'asked', why: 'asked' } };
   throw invalidRequest(`sluice-model: this agent answers with ${all.join(', ')}. Name one of these, or leave it out.`);
 }
 
-const NOTHING_SAID = { label: null, classifier: null } as const;
+const NO_LABEL = { label: null, classifier: null } as const;
 
 /** @returns whether the next question can change the model: only a step up does, and the control arm takes none */
 export function mayStepUp(choice: ModelByLabel, { model, by }: Chosen, models: ModelTable): boolean {
@@ -98,7 +98,7 @@ export async function chooseModel(choice: ModelByLabel, question: Question, by: 
   const { otherwise, control = 0 } = choice;
   const { before, drawnBy, agent, text } = question;
   if (!before && control > 0 && (await isDrawn(drawnBy, control)))
-    return { model: otherwise, by: { ...NOTHING_SAID, arm: 'control', why: 'control' } };
+    return { model: otherwise, by: { ...NO_LABEL, arm: 'control', why: 'control' } };
   const leaving = new AbortController();
   try {
     if (text === undefined) throw new Error('The question has no text to be labelled.');
@@ -106,7 +106,7 @@ export async function chooseModel(choice: ModelByLabel, question: Question, by: 
     // After the time is over it still settles what it has cost.
     by.waitUntil(labelling.catch(() => {}));
     const { label, classifier } = await within(labelling, CHOICE_MS);
-    const { model, why } = decided(choice, label, before, by.settings.models);
+    const { model, why } = decideModel(choice, label, before, by.settings.models);
     return { model, by: { label, classifier, arm: 'chosen', why } };
   } catch (thrown) {
     logFailure({ request_id: by.requestId, agent: agent.ref, classifier: choice.by }, thrown);
@@ -118,7 +118,7 @@ export async function chooseModel(choice: ModelByLabel, question: Question, by: 
 
 /** @returns the model for a question without a label. @param before how the present one was chosen */
 export function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined): Chosen {
-  return { model: before?.model ?? otherwise, by: { ...NOTHING_SAID, arm: 'chosen', why: 'failed' } };
+  return { model: before?.model ?? otherwise, by: { ...NO_LABEL, arm: 'chosen', why: 'failed' } };
 }
 
 /** @returns whether something is among a share of all, drawn by a hash of its name: so each try comes out alike */
@@ -151,7 +151,7 @@ async function labelOf(
 }
 
 /** Decides on the model by a label. @param before how the present model was chosen; undefined for a first question */
-export function decided(
+export function decideModel(
   choice: ModelByLabel,
   label: string | null,
   before: Chosen | undefined,

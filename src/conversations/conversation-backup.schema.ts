@@ -1,4 +1,4 @@
-import { chosenBySchema } from '../accounts/usage-answers.schema.ts';
+import { chosenBySchema } from '../accounts/chosen-by.schema.ts';
 import { modelByLabel } from '../agents/agents.schema.ts';
 import { count, instant } from '../http/fields.ts';
 import * as z from '../http/zod.ts';

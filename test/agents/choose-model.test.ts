@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import type { ChosenBy } from '../../src/accounts/usage-answers.schema.ts';
-import { type Chosen, decided, isDearer, isDrawn, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
+import type { ChosenBy } from '../../src/accounts/chosen-by.schema.ts';
+import { type Chosen, decideModel, isDearer, isDrawn, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 
 const { models } = settingsOf({ MODE: 'development', UPSTREAM: 'simulator' });
@@ -20,7 +20,7 @@ test('whatever the labels are, a model never gets cheaper, and gets dearer only 
       let last: string | null = null;
       for (const one of labels) {
         const meant = one === 'easy' ? RANKED[0] : one === 'hard' ? RANKED[2] : RANKED[1];
-        const { model, why } = decided(CHOICE, one, before, models);
+        const { model, why } = decideModel(CHOICE, one, before, models);
         if (!before) expect([model, why]).toEqual([meant, 'label']);
         else if (model === before.model) expect(why).toBe('kept');
         else {

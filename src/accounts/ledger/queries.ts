@@ -22,7 +22,8 @@ import {
   usageByValue,
   usageTotal,
 } from '../../pricing/usage-sums.ts';
-import type { ChosenBy, LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.schema.ts';
+import type { ChosenBy } from '../chosen-by.schema.ts';
+import type { LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.schema.ts';
 import type { Ledger } from './ledger.ts';
 import { ROLLUP_MODEL } from './tables.ts';
 

@@ -1,6 +1,6 @@
 /** The admission of a request by its account. */
 
-import type { ChosenBy } from '../../accounts/usage-answers.schema.ts';
+import type { ChosenBy } from '../../accounts/chosen-by.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { WorstCase } from '../../pricing/hold-terms.ts';
 import type { Limits } from '../../settings/limits.schema.ts';

@@ -1,6 +1,6 @@
 /** The settlement of a request with its account. */
 
-import type { ChosenBy } from '../../accounts/usage-answers.schema.ts';
+import type { ChosenBy } from '../../accounts/chosen-by.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 
 /** How a request has ended, and what it has cost. */

@@ -15,6 +15,7 @@ import type {
 } from '../durable/contracts/admission.ts';
 import type { WorstCase } from '../pricing/hold-terms.ts';
 import type { AccountState } from './account-state.ts';
+import { CHOICE } from './admission/ask-account.ts';
 import { type Asking, refusalOfAll } from './admission/may-ask.ts';
 import type { Demand } from './leases/lease.ts';
 import type { Leases } from './leases/leases.ts';
@@ -238,7 +239,9 @@ function placeHold(
 ): AdmissionDecision | ShortOfLease {
   const { budget, ledger, storage } = state;
   const { limits, rules } = state.limits;
-  const { requestId, conversation, prefix, token } = request;
+  const { requestId, prefix, token } = request;
+  // A choice stores nothing in its conversation, which may come to nothing.
+  const { conversation } = request.route === CHOICE ? {} : request;
   const known = budget.holds.get(requestId);
   if (known) return admitHeld(state, request, known, now, state.leases.of(request));
   // How much the answer will store is not known yet, but the size of the question is.

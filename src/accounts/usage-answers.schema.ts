@@ -2,6 +2,7 @@ import { outcomeCounts } from '../batches/batches-answers.schema.ts';
 import { count, time, usd } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 import { limitsSchema, tokenLimits } from '../settings/limits.schema.ts';
+import { chosenBySchema } from './chosen-by.schema.ts';
 import { usageGroupSchema } from './usage.schema.ts';
 
 const tokenCountsSchema = z.object({
@@ -118,6 +119,7 @@ export const ledgerRowSchema = z.object({
   ms: z.nullable(z.number()),
   batch: z.described(z.nullable(z.string()), 'The batch that this is of: it has one row for each model.'),
   outcomes: z.described(z.nullable(outcomeCounts), 'How many items of a batch have ended how, once it has.'),
+  chosen_by: z.optionally(chosenBySchema, 'Where its agent chooses its model: how it was chosen.'),
 });
 
 const refusalSchema = z.object({

@@ -43,13 +43,19 @@ export function agentBytes(fields: AgentFields): Uint8Array {
     if (name !== undefined && names.has(name)) throw invalidRequest(`tools.${index}.name: Tool names must be unique.`);
     names.add(name);
   }
-  const ordered = Object.fromEntries(Object.entries(shaping).sort(([left], [right]) => (left < right ? -1 : 1)));
+  const ordered = byName(shaping);
+  const choice = typeof model === 'string' ? model : byName({ ...model, models: byName(model.models) });
   const definition: AgentDefinition = {
-    ...{ model, max_tokens, system: blocks, tools, ...ordered },
+    ...{ model: choice, max_tokens, system: blocks, tools, ...ordered },
     limits: validate(runLimits, limits),
     ...{ approvers, description },
   };
   return encoder.encode(JSON.stringify(definition));
+}
+
+/** @returns an object whose members are in the order of their names */
+function byName<T extends object>(members: T): T {
+  return Object.fromEntries(Object.entries(members).sort(([left], [right]) => (left < right ? -1 : 1))) as T;
 }
 
 function systemBlocks(text: string): SystemBlock[] {

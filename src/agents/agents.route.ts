@@ -16,6 +16,7 @@ import { agentStats } from './agent-stats.ts';
 import { agentStatsQuery, MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent, AgentStats } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
+import { checkChoice } from './check-choice.ts';
 import { describedTools } from './described-tools.ts';
 import { findAgent } from './find-agent.ts';
 import { withPartsOfPrefix } from './parts-of-prefix.ts';
@@ -33,8 +34,7 @@ export function agentsRoutes() {
         maxBytes: MAX_AGENT_BYTES,
         readBody: async (c) => {
           const identity = c.get('identity');
-          // What an admin stores belongs to the deployment, and so do the prefix that it takes and the agents that it calls.
-          const by = hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
+          const by = storedBy(c);
           const json = await readWithTools(c, 'free', (sent) => withPartsOfPrefix(c, sent, by));
           if (!Array.isArray(json.tools)) return json;
           const context = { env: c.env, settings: c.get('settings') };
@@ -45,8 +45,9 @@ export function agentsRoutes() {
         },
         write: agentBytes,
         show: (c, found) => c.json(agentContentOf(c, found)),
-        answerPut: (c, found) => {
+        answerPut: async (c, found) => {
           checkServers(found.value.definition, c.get('identity'), c.get('settings'));
+          await checkChoice(c, found.value, storedBy(c));
           return agentContentOf(c, found);
         },
         admit: admitStoring,
@@ -66,6 +67,12 @@ async function statsOf(c: Context<AppEnv>): Promise<AgentStats> {
   if (sums.length === 0)
     await findAgent({ env: c.env, settings: c.get('settings') }, c.get('identity'), version ?? name);
   return { type: 'agent_stats', name, from: from ?? null, to: to ?? null, ...agentStats(sums, version) };
+}
+
+/** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */
+function storedBy(c: Context<AppEnv>): string {
+  const identity = c.get('identity');
+  return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;
 }
 
 function agentContentOf(c: Context<AppEnv>, { name, hash, owner, value }: Found<Agent>): AgentContent {

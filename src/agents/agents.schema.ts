@@ -1,6 +1,8 @@
 import { daysQuery } from '../accounts/usage.schema.ts';
+import { classifierRef } from '../classification/classifiers.schema.ts';
 import { historySetting } from '../conversations/history/history.schema.ts';
 import { namedSecret, runLimits } from '../conversations/runs/runs.schema.ts';
+import { fieldError } from '../http/validate.ts';
 import * as z from '../http/zod.ts';
 import { prefixRef } from '../prefixes/prefixes.schema.ts';
 import { fallbackModels } from '../settings/limits.schema.ts';
@@ -54,10 +56,45 @@ const calledServer = z.looseObject({
 });
 export type CalledServer = z.output<typeof calledServer>;
 
+const modelName = messagesRequest.shape.model.check(z.maxLength(256));
+
+/** How an agent chooses its model for each conversation. */
+export const modelByLabel = z.strictObject({
+  by: z.described(
+    classifierRef,
+    'The stored classifier that labels the question: `name`, which means the version of that moment, or `name@version`.',
+  ),
+  models: z.described(
+    z.record(z.string(), modelName).check(
+      z.refine((models) => Object.keys(models).length > 0, {
+        error: 'Input should have a model for at least one label',
+      }),
+    ),
+    'The model for each label. A label that is not here means `otherwise`.',
+  ),
+  otherwise: z.described(modelName, 'Who answers where there is no label, and in the control arm.'),
+  control: z.optionally(
+    z.number().check(z.gte(0), z.lte(1)),
+    'The share of conversations that `otherwise` answers without a label, to be compared with. Default 0.',
+  ),
+  overridable: z.optionally(
+    z.boolean(),
+    'Whether a request may name one of these models by the header `sluice-model`. Default: no.',
+  ),
+});
+export type ModelByLabel = z.output<typeof modelByLabel>;
+
 /** The parts of a version. Only the API checks the rest. */
 const agentFields = z.strictObject({
   description: z.optional(z.string().check(z.maxLength(1_000))),
-  model: z.described(messagesRequest.shape.model.check(z.maxLength(256)), 'Who answers, whatever a request says.'),
+  model: z.described(
+    z.union([modelName, modelByLabel], {
+      error: fieldError(
+        'Input should be a model, or {"by": …, "models": {…}, "otherwise": …} to choose one by a classifier',
+      ),
+    }),
+    'Who answers, whatever a request says; or how a classifier chooses who answers.',
+  ),
   max_tokens: z.described(messagesRequest.shape.max_tokens, 'The longest answer in tokens, whatever a request says.'),
   system: z.optionally(
     z.union([z.string(), z.array(z.looseObject({ type: z.literal('text'), text: z.string() }))], {

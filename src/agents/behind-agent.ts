@@ -44,6 +44,14 @@ const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output
 /** The end of what is cached, as a member of a block, a tool, or the request. */
 export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
 
+/** How a request is laid behind an agent. */
+interface LaidBehind {
+  breakpoints: number;
+  counts?: boolean;
+  secrets?: SecretSettings;
+  model?: string | undefined;
+}
+
 /**
  * Writes the request that goes up: the few members that the caller decides, then the agent's. The caller's additions to
  * `system`
@@ -52,6 +60,7 @@ export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
  * @param members the caller's members as JSON texts
  * @param breakpoints how many cache breakpoints may be added: one goes after the agent's system, another after its tools
  * @param secrets those of the agent's MCP servers; without them it does not go up, and names no servers
+ * @param model the model that was chosen, if the agent chooses. Default: its `otherwise`
  * @throws ApiError 400 for a tool with the name of an agent's tool, for an unknown name in `agent_tools`, and for a malformed
  *   limit; 500 for an MCP server whose secret is missing
  */
@@ -59,7 +68,7 @@ export function behindAgent(
   members: ReadonlyMap<string, string>,
   { definition, text }: Agent,
   inherited: InheritedParts,
-  { breakpoints, counts = false, secrets }: { breakpoints: number; counts?: boolean; secrets?: SecretSettings },
+  { breakpoints, counts = false, secrets, model }: LaidBehind,
 ): string {
   const own = memberTexts(text);
   const parts: string[] = [];
@@ -67,7 +76,8 @@ export function behindAgent(
     if (value !== undefined) parts.push(`${JSON.stringify(name)}:${value}`);
   };
   for (const name of OF_CALLER) put(name, members.get(name));
-  put('model', own.get('model'));
+  const { model: named } = definition;
+  put('model', typeof named === 'string' ? own.get('model') : JSON.stringify(model ?? named.otherwise));
   if (!counts) put('max_tokens', own.get('max_tokens'));
   for (const name of SHAPING) if (!counts || COUNTED.has(name)) put(name, own.get(name));
   const { offered, servers } = offeredOf(members, definition, itemTexts(own.get('tools') ?? '[]'));

@@ -28,6 +28,7 @@ const EXPOSED_HEADERS = [
   'sluice-cost-usd',
   'sluice-turn',
   'sluice-agent',
+  'sluice-model-chosen',
   'sluice-history',
   'sluice-paused',
 ];

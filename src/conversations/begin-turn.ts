@@ -1,6 +1,8 @@
 /** Begins a turn: plans it and stores it before anything goes up. */
 
 import { isRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
+import type { ModelByLabel } from '../agents/agents.schema.ts';
+import { type Chosen, choiceOf, isDearer, mayStepUp, modelAsked, withoutLabel } from '../agents/choose-model.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { edit } from '../json/edit.ts';
 import { joinedBetas, type PlainHeaders } from '../upstream/headers.ts';
@@ -8,6 +10,7 @@ import { accountRequestOf } from './answers/object-context.ts';
 import { isRefused } from './answers/turn-events.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
 import type { ConversationContext } from './maintenance.ts';
+import { presentChoice, storeChoice } from './model-chooser.ts';
 import { startConversation } from './profile-changes.ts';
 import { layerOf, ownerOfTool, retainedAgent, type Taken } from './retained-agent.ts';
 import { checkRetained } from './retained-prefix.ts';
@@ -39,6 +42,7 @@ const READ_BY_UPSTREAM: readonly TurnStatus[] = ['complete', 'interrupted', 'sto
  *
  * @param present the profile of the conversation, if it exists
  * @param taken what a new conversation begins with
+ * @param chosen how its model was chosen, if that is done
  * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
  */
 export function planTurn(
@@ -46,15 +50,44 @@ export function planTurn(
   present: Profile | undefined,
   request: ReadRequest,
   taken: Taken | undefined,
+  chosen?: Chosen | undefined,
 ): NextRequest {
   if (present) checkNamed(present, request);
   const betas = request.headers['anthropic-beta'];
   const agent = present ? retainedAgent(context) : taken?.agent && taken.stored;
-  return nextRequest(request.body, context.transcript, context.settings(), {
-    ...{ prefix: taken, agent, betas, isRun: isRun(request) },
-    // What a run asks its subagent is the edge's own.
-    isBound: request.identity.only !== undefined && !request.parent,
-  });
+  const plan = (model?: string) =>
+    nextRequest(request.body, context.transcript, context.settings(), {
+      ...{ prefix: taken, agent, betas, isRun: isRun(request), model },
+      // What a run asks its subagent is the edge's own.
+      isBound: request.identity.only !== undefined && !request.parent,
+    });
+  const choice = choiceOf(agent);
+  return choice ? planChosen(context, choice, request, plan, chosen) : plan();
+}
+
+/** Plans a turn whose agent chooses its model. If the model is still to be chosen, the plan says so. */
+function planChosen(
+  { transcript, settings }: ConversationContext,
+  choice: ModelByLabel,
+  { model, hash }: ReadRequest,
+  plan: (model: string) => NextRequest,
+  given: Chosen | undefined,
+): NextRequest {
+  const { models } = settings();
+  const { chosen: before, isDecided } = presentChoice(transcript, hash);
+  const asked = modelAsked(choice, model, models);
+  // Meanwhile another turn may have made a step up.
+  const isBehind = given && before && isDearer(before.model, given.model, models);
+  let chosen: Chosen | undefined = asked ?? (isBehind ? before : (given ?? before));
+  let planned = plan(chosen?.model ?? choice.otherwise);
+  if (planned.follows && !asked) {
+    // The results of calls go to the model that has made them.
+    const last = transcript.profile?.choices?.at(-1) ?? withoutLabel(choice, undefined);
+    chosen = last;
+    planned = plan(last.model);
+  }
+  const isChosen = asked ?? given ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
+  return Object.assign(planned, { chosen, toChoose: isChosen ? undefined : { choice, before } });
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
@@ -91,6 +124,7 @@ export function beginTurn(
   if (isNew) maintenance.noteRetention();
   context.summarizer.note(request, () => planned.run?.rest ?? edit(request.body, { messages: '[]' }));
   const row = newTurnRow(transcript, request, planned, now);
+  if (planned.chosen) storeChoice(transcript, row, planned.chosen);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
   const turn = storeTurn(context, { ...row, request: request.background ? requestToKeep(request) : null }, planned);
   return runnerOfTurn(context, request, turn, planned, hooks);
@@ -309,7 +343,7 @@ function runnerOf(
   const { transcript, env, waitUntil } = context;
   const upstream = context.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
-  const { prefix, agent } = transcript.profile ?? {};
+  const { prefix, agent, choices } = transcript.profile ?? {};
   const { betas } = retainedAgent(context)?.definition ?? {};
   return new TurnRunner(turn, {
     requestId,
@@ -324,6 +358,7 @@ function runnerOf(
     prefix: prefix ? refOf(prefix) : undefined,
     lay: layerOf(context, transcript.profile),
     agent: agent ? refOf(agent) : undefined,
+    chosenBy: choices?.at(-1)?.by,
     settings: context.settings(),
     upstream,
     stays,

@@ -1,3 +1,5 @@
+import { chosenBySchema } from '../accounts/chosen-by.schema.ts';
+import { modelByLabel } from '../agents/agents.schema.ts';
 import { count, instant } from '../http/fields.ts';
 import * as z from '../http/zod.ts';
 import { messageParam } from '../upstream/messages.schema.ts';
@@ -25,6 +27,9 @@ const profileLine = z.strictObject({
   cost: count,
   inputTokens: count,
   outputTokens: count,
+  choices: z.optional(
+    z.array(z.strictObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
+  ),
   parent: z.optional(
     z.strictObject({
       conversation: nonEmpty,
@@ -106,7 +111,7 @@ const sentSummary = z.union([
 ]);
 
 const agentLine = z.looseObject({
-  model: z.string(),
+  model: z.union([z.string(), modelByLabel]),
   max_tokens: count,
   system: objects,
   tools: objects,

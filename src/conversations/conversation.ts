@@ -4,6 +4,7 @@
  */
 
 import { isRevokedCaller, refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
+import type { Chosen } from '../agents/choose-model.ts';
 import { inSteps } from '../async/in-steps.ts';
 import { within } from '../async/timeout.ts';
 import type { Bindings } from '../durable/bindings.ts';
@@ -67,6 +68,7 @@ import type { NextRequest } from './history/next-request.ts';
 import { lacksSummary } from './history/truncate.ts';
 import { describe, exportLines, pageOfMessages } from './history/views.ts';
 import { CONFIRM_AGAIN_MS, type ConversationContext, Maintenance } from './maintenance.ts';
+import { ModelChooser } from './model-chooser.ts';
 import { changesOf, eraseDamaged, storeCopy, storeCreated, storeDeletion } from './profile-changes.ts';
 import { checkBeside, namesBeginning, type Taken, takeNamed, withAgentNamed, withdrawnFrom } from './retained-agent.ts';
 import { releaseUnused } from './retained-prefix.ts';
@@ -112,7 +114,8 @@ export class Conversation extends EdgeObject implements ConversationObject {
   };
   #recovered = false;
   #isCopying = false;
-  /** The turns that wait for a summary. */
+  readonly #chooser: ModelChooser;
+  /** The turns that wait for a summary, or for the choice of their model. */
   readonly #waiting = new Set<{ key: string | undefined; isStopped: boolean }>();
   /** The idempotency keys of subagents that must not begin, because the run that called them has ended. */
   readonly #stoppedKeys = new Set<string>();
@@ -125,6 +128,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     this.#maintenance = new Maintenance({ ...shared, isBusy, erase: () => this.erase() });
     const maintenance = this.#maintenance;
     this.#summarizer = new Summarizer({ ...shared, maintenance });
+    this.#chooser = new ModelChooser(shared);
     this.#context = { ...shared, maintenance, summarizer: this.#summarizer };
   }
 
@@ -143,8 +147,9 @@ export class Conversation extends EdgeObject implements ConversationObject {
           ? await takeNamed(this.#context, request.place, request)
           : undefined;
       try {
-        const answer = withAgentNamed(await this.#turn(read, taken), this.#transcript);
-        return hiddenAnswer(answer, hidesTools(request.identity.only) && !request.parent);
+        const { only } = request.identity;
+        const answer = withAgentNamed(await this.#turn(read, taken), this.#transcript, only !== undefined);
+        return hiddenAnswer(answer, hidesTools(only) && !request.parent);
       } finally {
         releaseUnused(this.#context, taken?.retained);
       }
@@ -190,7 +195,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return this.#described(profile);
   }
 
-  /** Stops the turns that wait for a summary, and the summary with them. @param key only the turn with this key */
+  /** Stops the turns that wait before they begin, and a summary with them. @param key only the turn with this key */
   async #stopWaiting(key?: string): Promise<void> {
     const all = [...this.#waiting].filter((one) => key === undefined || one.key === key);
     for (const one of all) one.isStopped = true;
@@ -465,8 +470,16 @@ export class Conversation extends EdgeObject implements ConversationObject {
     return subagentOutcomeOf(this.#transcript, key);
   }
 
-  /** @param isSummarized whether a summary was tried already */
-  async #turn(request: ReadRequest, taken: Taken | undefined, isSummarized = false): Promise<TurnAnswer> {
+  /**
+   * @param isSummarized whether a summary was tried already
+   * @param chosen how its model was chosen, if that is done
+   */
+  async #turn(
+    request: ReadRequest,
+    taken: Taken | undefined,
+    isSummarized = false,
+    chosen?: Chosen,
+  ): Promise<TurnAnswer> {
     this.#recover();
     // What a deletion has left is done now: who was told that it is gone may begin anew at once.
     if (this.#transcript.profile?.deleted) await this.#maintenance.clear();
@@ -489,22 +502,23 @@ export class Conversation extends EdgeObject implements ConversationObject {
     let planned: NextRequest;
     try {
       this.#summarizer.fit();
-      planned = planTurn(this.#context, this.#present(), request, taken);
+      planned = planTurn(this.#context, this.#present(), request, taken, chosen);
     } catch (thrown) {
       await refuseRevokedCaller(accountRequestOf(this.#context, request.identity));
       throw thrown;
     }
+    const agent = this.#present()?.agent ?? taken?.agent;
+    if (planned.toChoose && agent) {
+      const choosing = this.#chooser.choose(request, agent, planned.toChoose, planned.messages);
+      return await this.#turn(request, taken, isSummarized, await this.#waitFor(request.key, choosing));
+    }
     if (planned.isTruncated && !planned.follows && !isSummarized) {
       const { body, ...cause } = request;
-      const waiting = { key: request.key, isStopped: false };
-      this.#waiting.add(waiting);
-      try {
-        await this.#summarizer.before({ request: cause, rest: edit(body, { messages: '[]' }) });
-      } finally {
-        this.#waiting.delete(waiting);
-      }
-      if (waiting.isStopped) throw stopped();
-      return await this.#turn(request, taken, true);
+      await this.#waitFor(
+        request.key,
+        this.#summarizer.before({ request: cause, rest: edit(body, { messages: '[]' }) }),
+      );
+      return await this.#turn(request, taken, true, chosen);
     }
     if (request.parent && this.#stoppedKeys.has(request.key ?? '')) throw stoppedBefore();
     // This takes the lock: from here on no other turn begins.
@@ -515,6 +529,15 @@ export class Conversation extends EdgeObject implements ConversationObject {
     planned.messages = [];
     this.ctx.waitUntil(runner.go(planned));
     return this.#withHistory(await answerBegun(this.#transcript, runner, request), planned.sentFrom);
+  }
+
+  /** Waits for work before a turn begins. @throws ApiError if the turn was stopped meanwhile */
+  async #waitFor<T>(key: string | undefined, work: Promise<T>): Promise<T> {
+    const waiting = { key, isStopped: false };
+    this.#waiting.add(waiting);
+    const done = await work.finally(() => this.#waiting.delete(waiting));
+    if (waiting.isStopped) throw stopped();
+    return done;
   }
 
   /** Says in its headers where a turn has gone up without its oldest turns, and without a summary of them. */

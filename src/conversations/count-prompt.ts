@@ -1,6 +1,7 @@
 /** Builds the prompt of a conversation's next turn, so that its tokens can be counted. */
 
 import { refuseRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
+import { choiceOf } from '../agents/choose-model.ts';
 import type { CountedPrompt, PromptRequest } from '../durable/contracts/conversation.ts';
 import { toApiError } from '../http/errors.ts';
 import { failedResult, receivedText } from './answers/crossing-answer.ts';
@@ -10,6 +11,7 @@ import { refusalOfTurn } from './bound-turn.ts';
 import { nextRequest } from './history/next-request.ts';
 import { COMPACTION_BETA } from './history/summarize.ts';
 import type { ConversationContext } from './maintenance.ts';
+import { presentChoice } from './model-chooser.ts';
 import { retainedAgent, type Taken, takeNamed, withdrawnFrom } from './retained-agent.ts';
 import { layRetained } from './retained-prefix.ts';
 import type { Profile } from './storage/rows.ts';
@@ -57,7 +59,10 @@ async function buildPrompt(
   const agent = profile ? retainedAgent(context) : taken?.agent && taken.stored;
   const isBound = identity.only !== undefined;
   context.summarizer.fit();
-  const request = nextRequest(body, context.transcript, context.settings(), { agent, counts: true, isBound });
+  const request = nextRequest(body, context.transcript, context.settings(), {
+    ...{ agent, counts: true, isBound },
+    model: presentChoice(context.transcript).chosen?.model ?? choiceOf(agent)?.otherwise,
+  });
   const { account = '', prefix: retained } = profile ?? {};
   const { bytes } = retained ? (await layRetained(context, account, retained, request.body)).body : request.body;
   const { betas = [] } = agent?.definition ?? {};

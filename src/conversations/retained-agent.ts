@@ -3,6 +3,7 @@
 import { type Agent, agentOf } from '../agents/agent.ts';
 import { AGENTS } from '../agents/agent-kind.ts';
 import { behindAgent, type InheritedParts } from '../agents/behind-agent.ts';
+import { chosenHeader, modelOf } from '../agents/choose-model.ts';
 import { findAgent } from '../agents/find-agent.ts';
 import type { ConversationPlace, TurnAnswer } from '../durable/contracts/conversation.ts';
 import { invalidRequest } from '../http/errors.ts';
@@ -13,6 +14,7 @@ import { PREFIXES } from '../prefixes/prefix-kind.ts';
 import { memoryOf, refuseWithdrawn } from '../versions/find-stored.ts';
 import type { ObjectContext } from './answers/object-context.ts';
 import type { PrefixDefaults } from './history/next-request.ts';
+import { choiceOfTurn } from './model-chooser.ts';
 import { layRetained, storedPlaceOf, type TakenPrefix, takePrefix } from './retained-prefix.ts';
 import { type Profile, type RetainedAgent, refOf } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
@@ -70,7 +72,8 @@ export async function takeNamed(
   const around = { env: context.env, settings: context.settings() };
   const found = await findAgent(around, { account, scopes }, agent, agentOwner, agentListed);
   const { owner, name, hash, text, definition } = found;
-  const { model, max_tokens: maxTokens, history } = definition;
+  const { max_tokens: maxTokens, history } = definition;
+  const model = modelOf(definition);
   return { agent: { owner, name, hash }, stored: { text, definition }, model, maxTokens, history, runs: undefined };
 }
 
@@ -79,10 +82,16 @@ export function checkBeside({ stored }: TakenAgent, defaults: InheritedParts): v
   behindAgent(new Map(), stored, defaults, { breakpoints: 0 });
 }
 
-/** @returns the answer with a header that names the conversation's agent, if it has one */
-export function withAgentNamed(answer: TurnAnswer, { profile }: Pick<Transcript, 'profile'>): TurnAnswer {
+/**
+ * @param hides whether the caller is not told how the agent works
+ * @returns the answer with headers that name the conversation's agent, if it has one, and the model if the agent has chosen it
+ */
+export function withAgentNamed(answer: TurnAnswer, transcript: Transcript, hides: boolean): TurnAnswer {
+  const { profile } = transcript;
   if (!profile?.agent || answer.kind === 'error') return answer;
-  return { ...answer, headers: { ...answer.headers, 'sluice-agent': refOf(profile.agent) } };
+  const chosen = choiceOfTurn(transcript, answer.turn);
+  const headers = { 'sluice-agent': refOf(profile.agent), ...(chosen && chosenHeader(chosen, hides)) };
+  return { ...answer, headers: { ...answer.headers, ...headers } };
 }
 
 /**

@@ -3,6 +3,7 @@ import type { Context } from 'hono';
 import { basePath } from 'hono/route';
 import { fallbacksNamed } from '../accounts/admission/fallbacks.ts';
 import { formatUsd } from '../accounts/admission/limit-headers.ts';
+import { MODEL_HEADER } from '../agents/choose-model.ts';
 import { agentNamed } from '../agents/named-agent.ts';
 import type { AppEnv } from '../auth/context.ts';
 import { checkedDeliverUrl } from '../delivery/deliver-event.ts';
@@ -112,6 +113,7 @@ export async function proxyTurn(
     show: showNamed(caller, body.json),
     prefix: prefixNamed(caller, body.json),
     ...boundAgent(identity, agentNamed(caller, body.json)),
+    model: caller.get(MODEL_HEADER) ?? undefined,
     fallbacks: fallbacksNamed(caller),
     headers: await headersToObject(c, caller),
     query: isBound ? '' : queryOf(c.req.raw.url),
@@ -122,6 +124,7 @@ export async function proxyTurn(
   entry.line.model = typeof fields.model === 'string' ? fields.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
   entry.line.agent = headers['sluice-agent'];
+  entry.line.model_chosen = headers['sluice-model-chosen'];
   if (answer.kind === 'stream') {
     return streamedTurn(c, answer, headers, log(), () => callOwn(c, id, (object) => object.wake()));
   }

@@ -14,6 +14,8 @@ export interface LogLine {
   conversation?: string | undefined;
   /** The agent of the conversation: name@version. */
   agent?: string | undefined;
+  /** The model that the agent has chosen, and why, as the header `sluice-model-chosen` says it. */
+  model_chosen?: string | undefined;
   event_id?: string | undefined;
   model?: string | undefined;
   status?: number | undefined;

@@ -88,6 +88,7 @@ const headers = [
   'sluice-max-tokens',
   'sluice-turn',
   'sluice-agent',
+  'sluice-model-chosen',
   'sluice-history',
   'sluice-paused',
   'sluice-model-retires',

@@ -5,6 +5,7 @@ import { MeteredExchange } from '../accounts/admission/metered-exchange.ts';
 import { readLong } from '../accounts/admission/read-body.ts';
 import { refuseRevokedInTheEnd } from '../accounts/admission/refuse-revoked.ts';
 import { refuseSpent } from '../accounts/admission/spent-pools.ts';
+import { chosenHeader } from '../agents/choose-model.ts';
 import { requireScope } from '../auth/authenticate.ts';
 import { openToBound } from '../auth/bound-routes.ts';
 import { type AppEnv, contextOf } from '../auth/context.ts';
@@ -73,11 +74,12 @@ async function answerMessage(
   }
   if (showNamed(c.req.raw.headers, sent.json) !== undefined) throw invalidRequest(SHOWN_IN_CONVERSATIONS);
   const { isUnmetered = false } = options;
-  const message = await admittedMessage(c, await statelessMessage(c, sent), { upstream, streamByDefault, isUnmetered });
+  const stateless = await statelessMessage(c, sent, upstream);
+  const message = await admittedMessage(c, stateless, { upstream, streamByDefault, isUnmetered });
   return await relayedMessage(c, message, { upstream, isUnmetered });
 }
 
-interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent'> {
+interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent' | 'chosen'> {
   meter: MeteredExchange;
   hasFallbacks: boolean;
   idempotencyKey: string | undefined;
@@ -86,7 +88,7 @@ interface AdmittedMessage extends Pick<StatelessMessage, 'caller' | 'agent'> {
 /** Puts the prefix into a message, checks the message, and has it admitted. */
 async function admittedMessage(
   c: Context<AppEnv>,
-  { body: sent, caller, agent, most }: StatelessMessage,
+  { body: sent, caller, agent, chosen, most }: StatelessMessage,
   { upstream, streamByDefault, isUnmetered }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean },
 ): Promise<AdmittedMessage> {
   const context = contextOf(c);
@@ -111,6 +113,7 @@ async function admittedMessage(
       streams,
       prefix: prefixed.prefix,
       agent: agent?.version,
+      chosenBy: chosen?.by,
       most,
       fallbacks: agent ? agent.definition.fallback_models : (fallbacksNamed(headers) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },
@@ -126,18 +129,20 @@ async function admittedMessage(
   );
   const idempotencyKey = await keyUp(headers, identity.account);
   await meter.open();
-  return { meter, caller, agent, hasFallbacks: request.fallbacks !== undefined, idempotencyKey };
+  return { meter, caller, agent, chosen, hasFallbacks: request.fallbacks !== undefined, idempotencyKey };
 }
 
 /** Relays an admitted message, and books it at its end. */
 async function relayedMessage(
   c: Context<AppEnv>,
-  { meter, caller, agent, hasFallbacks, idempotencyKey }: AdmittedMessage,
+  { meter, caller, agent, chosen, hasFallbacks, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = contextOf(c);
   const log = logOutcome(c);
   const share = c.get('share');
+  const told = chosen && chosenHeader(chosen, c.get('identity').only !== undefined);
+  c.get('entry').line.model_chosen = told?.['sluice-model-chosen'];
   let price: string | undefined;
   let answeredBy: string | undefined;
   let noted: Promise<void> | undefined;
@@ -164,6 +169,7 @@ async function relayedMessage(
         ...meter.headers(answeredBy),
         // A stream tells the price in a comment behind its end.
         ...(agent && { 'sluice-agent': agent.version }),
+        ...told,
         ...(buffered?.ok && price !== undefined ? { 'sluice-cost-usd': price } : {}),
         ...commonHeaders(requestId),
       }),

@@ -2,9 +2,10 @@
 
 import type { Context } from 'hono';
 import { BREAKPOINT, behindAgent } from '../agents/behind-agent.ts';
+import { type Chosen, choiceOf, chooseModel, MODEL_HEADER, modelAsked, questionIn } from '../agents/choose-model.ts';
 import { type FoundAgent, findAgent } from '../agents/find-agent.ts';
 import { agentNamed, refuseNarrowing } from '../agents/named-agent.ts';
-import type { AppEnv } from '../auth/context.ts';
+import { type AppEnv, contextOf } from '../auth/context.ts';
 import {
   boundAgent,
   plainCall,
@@ -30,6 +31,7 @@ import { prefixNamed } from '../prefixes/resolve.ts';
 import type { Nanodollars } from '../pricing/cost.ts';
 import { joinedBetas } from '../upstream/headers.ts';
 import { defaultedRequest } from '../upstream/messages.schema.ts';
+import type { Upstream } from '../upstream/upstream.ts';
 
 /** A message without a conversation. */
 export interface StatelessMessage {
@@ -39,6 +41,8 @@ export interface StatelessMessage {
   caller: Request;
   /** The agent that it names. */
   agent?: FoundAgent | undefined;
+  /** How its model was chosen, if the agent chooses. */
+  chosen?: Chosen | undefined;
   /** What the answer may cost, if the agent or the message limits that. */
   most?: Nanodollars | undefined;
 }
@@ -82,7 +86,11 @@ export function checkStatelessMessages({ only }: Identity, body: Json): void {
  * @throws ApiError 400 for what needs a conversation, and for what the agent does not allow; 403 for what a bound token may not
  *   ask; 404 for an unknown agent
  */
-export async function statelessMessage(c: Context<AppEnv>, given: JsonBody): Promise<StatelessMessage> {
+export async function statelessMessage(
+  c: Context<AppEnv>,
+  given: JsonBody,
+  upstream: Upstream,
+): Promise<StatelessMessage> {
   const identity = c.get('identity');
   const { raw } = c.req;
   const isBound = identity.only !== undefined;
@@ -98,7 +106,9 @@ export async function statelessMessage(c: Context<AppEnv>, given: JsonBody): Pro
   // A bound token sends no breakpoints of its own.
   const { used, breakpoints } = breakpointsFor(isBound ? '' : read.text);
   const secrets = c.get('settings');
-  const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints, secrets });
+  const chosen = await choiceFor(c, agent, caller.headers, sent.json, upstream);
+  const { model } = chosen ?? {};
+  const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints, secrets, model });
   const text = edit(laid, { ...FOR_EDGE, ...(used === 0 && BREAKPOINT) });
   const json = JSON.parse(text) as Json;
   refuseRun(json);
@@ -108,9 +118,29 @@ export async function statelessMessage(c: Context<AppEnv>, given: JsonBody): Pro
     throw closedToBound('conversation: Field required: what the API’s own tools of this agent find is hidden there.');
   }
   return {
-    ...{ body: withText(sent, text, json), agent, most: mostOf(memberTexts(laid)) },
+    ...{ body: withText(sent, text, json), agent, chosen, most: mostOf(memberTexts(laid)) },
     caller: withBetas(caller, agent.definition.betas),
   };
+}
+
+/** @returns the model that a request names or its question means; undefined if the agent does not choose */
+async function choiceFor(
+  c: Context<AppEnv>,
+  agent: FoundAgent,
+  headers: Headers,
+  { messages }: Json,
+  upstream: Upstream,
+): Promise<Chosen | undefined> {
+  const choice = choiceOf(agent);
+  if (!choice) return undefined;
+  const context = contextOf(c);
+  const asked = modelAsked(choice, headers.get(MODEL_HEADER) ?? undefined, context.settings.models);
+  if (asked) return asked;
+  const text = questionIn(messages as SentMessage[]);
+  const question = { agent: { ref: agent.version, owner: agent.owner }, text, before: undefined };
+  // Without a conversation, only what is asked is the same in each try.
+  const drawnBy = `${context.identity.account}\n${text}`;
+  return await chooseModel(choice, { ...question, drawnBy }, { ...context, upstream });
 }
 
 /** @returns a call with the betas that an agent needs; then without its body */

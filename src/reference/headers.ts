@@ -12,6 +12,10 @@ export const HEADERS = {
   'sluice-cost-usd': z.described(z.string(), 'What it cost in US dollars; a stream says it in a comment at its end.'),
   'sluice-max-tokens': z.described(z.string(), 'What `max_tokens` was lowered to, so that the budget can pay for it.'),
   'sluice-agent': z.described(z.string(), 'The agent that has answered: name@version.'),
+  'sluice-model-chosen': z.described(
+    z.string(),
+    'Where the agent chooses its model: the one that it has chosen, then `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
+  ),
   'sluice-history': z.described(
     z.literal('truncated'),
     'It went up without its oldest turns, and there was no summary of them.',

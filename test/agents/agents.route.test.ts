@@ -176,3 +176,28 @@ test.each([
   expect(answer.status).toBe(400);
   expect(JSON.stringify(answer.body)).toContain(words);
 });
+
+test('a choice of models is stored only with labels that its classifier has; equal choices are one version', async () => {
+  const app = simulatedEdge(TOOL_VARS);
+  const alice = await as('alice');
+  const choice = { by: 'difficulty', models: { easy: 'claude-haiku-5-5', hard: AGENT.model }, otherwise: AGENT.model };
+  const put = (model: unknown) => ask(app, 'PUT', '/agents/router', alice, { ...AGENT, model });
+  expect(await put(choice)).toMatchObject({ status: 404 });
+  await ask(app, 'PUT', '/classifiers/difficulty', alice, { labels: ['easy', 'hard'] });
+  await ask(app, 'PUT', '/classifiers/several', alice, { labels: ['easy', 'hard'], multi: true });
+  const first = await put(choice);
+  expect(agentContent.parse(first.body).model).toEqual(choice);
+  const { hard, easy } = choice.models;
+  const same = await put({ otherwise: AGENT.model, models: { hard, easy }, by: 'difficulty' });
+  expect(same.body.version).toBe(first.body.version);
+  for (const [wrong, said] of [
+    [{ ...choice, models: { hrad: hard } }, '"hrad\\" is none of the labels'],
+    [{ ...choice, models: {} }, 'model'],
+    [{ ...choice, by: 'several' }, 'may give several labels'],
+    [{ ...choice, control: 2 }, 'model'],
+    [7, 'Input should be a model, or'],
+  ] as const) {
+    const { status, body } = await put(wrong);
+    expect([status, JSON.stringify(body)]).toEqual([400, expect.stringContaining(said)]);
+  }
+});

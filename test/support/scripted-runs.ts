@@ -52,7 +52,7 @@ interface Around {
 
 /** Has conversations answered by a script. @returns the bodies that went up, which obey the API's rules */
 export function answeringBy(
-  script: (body: Asked, number: number) => Scripted | Response,
+  script: (body: Asked, number: number) => Scripted | Response | Promise<Scripted | Response>,
   { vars = {}, before, after }: Around & { vars?: Record<string, string> } = {},
 ): Asked[] {
   simulate({ ...TOOL_VARS, ...vars });
@@ -75,7 +75,7 @@ export function answeringBy(
           { status: 400 },
         );
       }
-      const answer = script(body, bodies.length);
+      const answer = await script(body, bodies.length);
       if (answer instanceof Response) return answer;
       const { content, stop_reason = 'end_turn', usage = { input_tokens: 100, output_tokens: 10 } } = answer;
       const id = `msg_${bodies.length}`;

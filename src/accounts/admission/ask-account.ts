@@ -17,14 +17,26 @@ import { defaultLimits } from './default-limits.ts';
 import { refusalError, storageError } from './limit-headers.ts';
 import type { MeterRequest } from './metered-request.ts';
 
+/** The name in the ledger of the calls that choose a model for another request. */
+export const CHOICE = 'choice';
+
 /** @returns the members that every request sends to its account. */
 export function admissionRequestOf(
   request: Pick<
     MeterRequest,
-    'requestId' | 'route' | 'model' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'identity' | 'settings'
+    | 'requestId'
+    | 'route'
+    | 'model'
+    | 'conversation'
+    | 'parent'
+    | 'prefix'
+    | 'agent'
+    | 'chosenBy'
+    | 'identity'
+    | 'settings'
   >,
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, parent, prefix, agent, identity, settings } = request;
+  const { requestId, route, model, conversation, parent, prefix, agent, chosenBy, identity, settings } = request;
   return {
     requestId,
     route,
@@ -33,6 +45,7 @@ export function admissionRequestOf(
     parent,
     prefix,
     agent,
+    chosenBy,
     token: credentialUse(identity),
     tags: identity.tags,
     user: identity.user,
@@ -98,7 +111,8 @@ export async function askInLine(
 ): Promise<AdmissionDecision> {
   const { signal, identity, accounts, settings, conversation } = request;
   const waitMs = Math.max(0, until - Date.now());
-  if (waitMs === 0 || signal?.aborted) return await askAndList(request, admissionRequest);
+  // Where nothing is chosen there is another model, so a choice does not wait.
+  if (waitMs === 0 || signal?.aborted || request.route === CHOICE) return await askAndList(request, admissionRequest);
   const leave = () => {
     // A request that is settled waits no more, and what it was granted meanwhile is free again.
     const left = JSON.stringify(unsent(request, 'client_gone', Date.now()));

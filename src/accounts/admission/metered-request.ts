@@ -12,7 +12,7 @@ import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
 import type { StoredGrant } from './book-outcome.ts';
 
-type AdmittedMembers = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'most' | 'adds';
+type AdmittedMembers = 'route' | 'conversation' | 'parent' | 'prefix' | 'agent' | 'chosenBy' | 'most' | 'adds';
 
 /** A request before its admission. The contract says which members go to its account unchanged. */
 export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, AdmittedMembers> {

@@ -118,7 +118,7 @@ export class Ledger extends Tables {
 
   /** Writes the row of a request that was admitted; `hold.id` must be new. @param keep is kept until it is settled */
   open(hold: Hold, opening: Opening, buckets: Buckets, keep?: string): void {
-    const { unpriced, group, ...known } = opening;
+    const { unpriced, group, chosenBy, ...known } = opening;
     this.insert('ledger', {
       id: hold.id,
       at: hold.at,
@@ -136,6 +136,7 @@ export class Ledger extends Tables {
       output_full_at: buckets.output,
       pool_group: group,
       ...(keep !== undefined && { keep }),
+      ...(chosenBy && { chosen_by: JSON.stringify(chosenBy) }),
     });
     if (hold.id > this.#fold.marker) this.#unfolded += 1;
     else this.#setFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });

@@ -23,6 +23,7 @@ import {
   usageByValue,
   usageTotal,
 } from '../../pricing/usage-sums.ts';
+import type { ChosenBy } from '../chosen-by.schema.ts';
 import type { LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.schema.ts';
 import { dimensionSums } from './dimensions.ts';
 import type { Ledger } from './ledger.ts';
@@ -63,6 +64,7 @@ type LedgerTableRow = Record<string, SqlStorageValue> &
     settled_at: number | null;
     tags: string | null;
     outcomes: string | null;
+    chosen_by: string | null;
   };
 
 /** @returns a request's row with those of all its tries; undefined if there is none. */
@@ -255,5 +257,6 @@ function ledgerRow(row: LedgerTableRow): LedgerRow {
     late: row.late === 1,
     unpriced: row.unpriced === 1,
     outcomes: row.outcomes === null ? null : (JSON.parse(row.outcomes) as OutcomeCounts),
+    ...(row.chosen_by !== null && { chosen_by: JSON.parse(row.chosen_by) as ChosenBy }),
   };
 }

@@ -29,6 +29,7 @@ export function openingOf(known: { [key in keyof Opening]?: Opening[key] | undef
     group: known.group ?? null,
     tags: known.tags || null,
     user: known.user ?? null,
+    ...(known.chosenBy && { chosenBy: known.chosenBy }),
   };
 }
 

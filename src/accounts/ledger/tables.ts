@@ -199,4 +199,5 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       ...TABLES_OF_SUMS.flatMap((table) => COURSE_COLUMNS.map((column) => addedSum(table, column))),
     ].join(';'),
   },
+  { version: 4, sql: 'alter table ledger add column chosen_by text' },
 ];

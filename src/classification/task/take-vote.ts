@@ -1,6 +1,8 @@
 /** Makes one call that labels a text: admits it, calls the upstream, settles it, and corrects the answer once. */
 
+import { CHOICE } from '../../accounts/admission/ask-account.ts';
 import { MeteredExchange } from '../../accounts/admission/metered-exchange.ts';
+import type { MeterRequest } from '../../accounts/admission/metered-request.ts';
 import type { RequestContext } from '../../auth/context.ts';
 import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { anotherRequestId } from '../../http/headers/request-id.ts';
@@ -20,6 +22,8 @@ import type { Task } from './task.ts';
  */
 export interface Classifying extends RequestContext {
   upstream: Upstream;
+  /** Where a model is chosen by it: for which request, and its conversation and agent. */
+  chooses?: Pick<MeterRequest, 'conversation' | 'agent' | 'chosenBy'> | undefined;
   /** The route's name in the ledger. Default `classify`. */
   route?: string | undefined;
   /** When it is aborted, no other call begins, and running calls are ended and settled. */
@@ -95,8 +99,10 @@ async function callModel(
   const body = await withUserId(classificationRequest(prompt, input, correction), settings, identity.account);
   const meter = new MeteredExchange(
     {
-      requestId,
-      route: by.route ?? 'classify',
+      ...by.chooses,
+      // Its number says that it belongs to a request, so it does not count as one of the token's.
+      requestId: by.chooses ? `${requestId}.1` : requestId,
+      route: by.chooses ? CHOICE : (by.route ?? 'classify'),
       identity,
       accounts,
       store,

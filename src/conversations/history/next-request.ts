@@ -1,7 +1,9 @@
 /** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
 
 import type { Agent } from '../../agents/agent.ts';
+import type { ModelByLabel } from '../../agents/agents.schema.ts';
 import { behindAgent } from '../../agents/behind-agent.ts';
+import type { Chosen } from '../../agents/choose-model.ts';
 import { refuseNarrowing } from '../../agents/named-agent.ts';
 import type { JsonBody } from '../../http/body/json-body.ts';
 import { releasedLength } from '../../http/body/release-bytes.ts';
@@ -61,6 +63,10 @@ export interface NextRequest {
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
   /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
   most: Nanodollars | undefined;
+  /** How its model was chosen, if its agent chooses. */
+  chosen?: Chosen | undefined;
+  /** What chooses its model, and how the present one was chosen; absent unless that is still to be done. */
+  toChoose?: { choice: ModelByLabel; before: Chosen | undefined } | undefined;
   /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */
   run?: PlannedRun | undefined;
 }
@@ -87,6 +93,8 @@ export interface RequestOptions {
   prefix?: PrefixDefaults | undefined;
   /** The agent that answers the request. */
   agent?: Agent | undefined;
+  /** The model that was chosen, if the agent chooses. Default: that of the newest turn. */
+  model?: string | undefined;
   /** The header `anthropic-beta`, which can change how the API counts a prompt. */
   betas?: string | undefined;
   /** Whether the prompt is only counted. Then members about the answer are left out. */
@@ -164,7 +172,13 @@ export function readAsked(
   text: string,
   transcript: Transcript,
   secrets: Settings,
-  { prefix, agent, counts = false, isBound = false }: RequestOptions,
+  {
+    prefix,
+    agent,
+    counts = false,
+    isBound = false,
+    model = transcript.profile?.choices?.at(-1)?.model,
+  }: RequestOptions,
 ) {
   const profile = transcript.profile?.exists ? transcript.profile : undefined;
   const cached = transcript.cachedHistory;
@@ -174,7 +188,7 @@ export function readAsked(
   // The caller's breakpoints come before the results that a step adds. The API allows four in all.
   // A bound token sends none of its own, and what it resends does not go up.
   const { used, breakpoints } = isBound ? breakpointsFor() : breakpointsFor(text, inherited.system, inherited.tools);
-  const asked = agent ? behindAgent(sent, agent, inherited, { breakpoints, counts, secrets }) : text;
+  const asked = agent ? behindAgent(sent, agent, inherited, { breakpoints, counts, secrets, model }) : text;
   const json = JSON.parse(asked) as Json;
   if (!agent) refuseNarrowing(json);
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model);

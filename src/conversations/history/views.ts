@@ -37,7 +37,7 @@ export function describe(
     state: turn === undefined ? '"idle"' : '"running"',
     paused: JSON.stringify(transcript.approvals.paused),
     turn: JSON.stringify(turn ?? null),
-    model: JSON.stringify(profile.model),
+    model: JSON.stringify(profile.choices?.at(-1)?.model ?? profile.model),
     max_tokens: String(profile.maxTokens),
     system: frozen.system ?? 'null',
     tools: withoutAddresses(frozen.tools ?? 'null'),

@@ -1,6 +1,7 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { StoredGrant } from '../../accounts/admission/book-outcome.ts';
+import type { Chosen } from '../../agents/choose-model.ts';
 import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
 import { type FormatName, readFormat } from '../../durable/stored-format.ts';
@@ -29,6 +30,14 @@ export type RetainedAgent = Omit<RetainedPrefix, 'holder'>;
 /** @returns a version as requests and the ledger name it: `name@hash`. */
 export function refOf({ name, hash }: Pick<RetainedPrefix, 'name' | 'hash'>): string {
   return `${name}@${hash}`;
+}
+
+/** How the model of a turn was chosen. */
+export interface ChosenTurn extends Chosen {
+  /** The number of the turn; in a run, that of the run. */
+  turn: number;
+  /** The hash of its request. */
+  hash: string;
 }
 
 /** Everything about a conversation except its turns and messages. */
@@ -71,6 +80,10 @@ export interface Profile {
   sentFrom: number;
   /** Whether calls wait for approval, as it is reported to the account. */
   paused: 'approval' | null;
+  /**
+   * How models were chosen, oldest first: for the first and the last turn of each. Absent where the agent does not choose.
+   */
+  choices?: readonly ChosenTurn[];
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */

@@ -29,6 +29,8 @@ export interface TurnContext extends RequestContext {
   lay?: ((body: JsonBody) => Promise<LaidBody>) | undefined;
   /** The conversation's agent, as the ledger names it: name@version. */
   agent?: string | undefined;
+  /** How its model was chosen, if its agent chooses. */
+  chosenBy?: MeterRequest['chosenBy'];
   upstream: Upstream;
   /** If there are several upstreams: the name of the one that answered the turn before. */
   stays?: string | undefined;

@@ -1,5 +1,6 @@
 /** The admission of a request by its account. */
 
+import type { ChosenBy } from '../../accounts/chosen-by.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { WorstCase } from '../../pricing/hold-terms.ts';
 import type { Limits } from '../../settings/limits.schema.ts';
@@ -34,6 +35,8 @@ export interface AdmissionRequest extends AdmissionCaller {
   prefix?: string | undefined;
   /** The agent that answers it, in the form of the ledger: name@version. */
   agent?: string | undefined;
+  /** How its model was chosen, if its agent chooses. */
+  chosenBy?: ChosenBy | undefined;
   /** Whether an earlier try of the same request was admitted and settled. */
   repeats?: boolean | undefined;
   /** The most that this request itself may cost: the rest of a run's `max_usd`. */

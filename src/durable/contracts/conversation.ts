@@ -133,6 +133,8 @@ export interface TurnRequest {
   agentOwner?: string | undefined;
   /** The versions of the agent that the caller's token lists. Absent: none. */
   agentListed?: readonly string[] | undefined;
+  /** The model that the request names by a header, for an agent that allows it. */
+  model?: string | undefined;
   /** The models that may step in, according to the request. */
   fallbacks?: readonly string[] | undefined;
   /** The headers as they go up, without the deployment's key. */

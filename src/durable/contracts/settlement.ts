@@ -1,5 +1,6 @@
 /** The settlement of a request with its account. */
 
+import type { ChosenBy } from '../../accounts/chosen-by.schema.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
 
 /** How a request has ended, and what it has cost. */
@@ -71,6 +72,8 @@ export interface Opening {
   tags: string | null;
   /** A hash of the end user that the request named. */
   user: string | null;
+  /** How its model was chosen; absent if its agent does not choose. */
+  chosenBy?: ChosenBy | undefined;
 }
 
 /** The call that a subagent's conversation answers, as lists show it. */

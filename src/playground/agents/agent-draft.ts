@@ -51,10 +51,12 @@ export function draftOf(content: AgentContent): AgentDraft {
   const { type: _, version: __, owner: ___, name, description = '', model, ...others } = content;
   const { max_tokens, tools = [], limits = {}, approvers, system, ...rest } = others;
   const plain = plainSystem(system);
-  const more = { ...rest, ...(plain === undefined ? { system } : {}) };
+  // How a model is chosen has no field of its own.
+  const isChosen = typeof model !== 'string';
+  const more = { ...(isChosen ? { model } : {}), ...rest, ...(plain === undefined ? { system } : {}) };
   const limited = Object.entries(limits).map(([limit, most]) => [`limits.${limit}`, String(most)]);
   return {
-    ...emptyDraft(model),
+    ...emptyDraft(isChosen ? '' : model),
     ...{ name, description, max_tokens: String(max_tokens), approvers, system: plain ?? '' },
     tools: tools.length === 0 ? '' : JSON.stringify(tools, null, 2),
     more: Object.keys(more).length === 0 ? '' : JSON.stringify(more, null, 2),
@@ -69,7 +71,7 @@ export function fieldsOf(draft: AgentDraft): object {
   );
   return {
     ...(moreOf(draft) as object),
-    model: draft.model,
+    ...(draft.model === '' ? {} : { model: draft.model }),
     max_tokens: Number(draft.max_tokens),
     approvers: draft.approvers,
     ...(draft.description.trim() === '' ? {} : { description: draft.description.trim() }),

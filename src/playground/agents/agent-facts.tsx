@@ -25,7 +25,7 @@ export function AgentFacts({ content }: { content: AgentContent }) {
       class="headers details"
       facts={[
         ...(description === undefined ? [] : ([['Description', description]] as const)),
-        ['Model', nameOf(model)],
+        ['Model', typeof model === 'string' ? nameOf(model) : chosenBy(model)],
         ...given('System prompt', system === '' ? [] : [system]),
         ['Tools', names.length === 0 ? 'none' : names.join(', ')],
         ...given('MCP servers', mcp_servers.map(serverOf)),
@@ -44,6 +44,12 @@ export function AgentFacts({ content }: { content: AgentContent }) {
       ]}
     />
   );
+}
+
+function chosenBy({ by, models, otherwise, control = 0 }: Exclude<AgentContent['model'], string>): string {
+  const each = Object.entries(models).map(([label, model]) => `${label}: ${nameOf(model)}`);
+  const compared = control > 0 ? ` (also ${control * 100} % to compare)` : '';
+  return `chosen by ${by}: ${[...each, `otherwise ${nameOf(otherwise)}${compared}`].join(', ')}`;
 }
 
 /** @returns the fact, where there is one */

@@ -105,7 +105,11 @@ export function AgentForm({ of, stored }: AgentFormProps) {
             <Select
               {...ids}
               value={draft.model}
-              options={known.some(([id]) => id === draft.model) ? known : [draft.model, ...known]}
+              options={
+                known.some(([id]) => id === draft.model)
+                  ? known
+                  : [draft.model === '' ? (['', 'chosen: see More'] as const) : draft.model, ...known]
+              }
               onChoose={(id) => change('model', id)}
             />
           )}

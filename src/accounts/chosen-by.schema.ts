@@ -1,0 +1,20 @@
+import * as z from '../http/zod.ts';
+
+/** Why a request went to its model, where its agent chooses. */
+export const chosenBySchema = z.object({
+  label: z.described(z.nullable(z.string()), 'The label of the question; null if there is none.'),
+  classifier: z.described(z.nullable(z.string()), 'The version of the classifier: name@version.'),
+  arm: z.described(
+    z.enum(['chosen', 'control', 'asked']),
+    '`control`: answered by `otherwise`, to be compared with. `asked`: the request has named the model.',
+  ),
+  why: z.described(
+    z.enum(['label', 'kept', 'step_up', 'control', 'asked', 'failed']),
+    '`kept`: the label may mean another model, but the conversation stays with its own. `step_up`: two labels in a row meant a dearer one. `failed`: there was no label.',
+  ),
+  request_id: z.optionally(
+    z.string(),
+    'Of a row whose route is `choice`: the request for which it labels the question.',
+  ),
+});
+export type ChosenBy = z.output<typeof chosenBySchema>;

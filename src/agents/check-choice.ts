@@ -1,0 +1,29 @@
+import type { Context } from 'hono';
+import type { AppEnv } from '../auth/context.ts';
+import { CLASSIFIERS } from '../classification/task/classifier-kind.ts';
+import { invalidRequest } from '../http/errors.ts';
+import { DEPLOYMENT } from '../identity/identity.ts';
+import { findAsked } from '../versions/named-routes.ts';
+import type { Agent } from './agent.ts';
+import { choiceOf } from './choose-model.ts';
+
+/**
+ * Checks how an agent chooses its model, before it is stored: an agent with one model costs no read.
+ *
+ * @param by who stores the agent: an account, or what stands for the deployment. Only their classifiers and the deployment's count
+ * @throws ApiError 400 for a label that the classifier does not have, 404 for a classifier that does not exist
+ */
+export async function checkChoice(c: Context<AppEnv>, agent: Agent, by: string): Promise<void> {
+  const choice = choiceOf(agent);
+  if (!choice) return;
+  const { value } = await findAsked(c, CLASSIFIERS, choice.by, [by, DEPLOYMENT]);
+  if (value.multi) {
+    throw invalidRequest(`model.by: ${choice.by} may give several labels. Name a classifier without \`multi\`.`);
+  }
+  const known = new Set(value.labels.map(({ name }) => name));
+  const unknown = Object.keys(choice.models).find((label) => !known.has(label));
+  if (unknown === undefined) return;
+  throw invalidRequest(
+    `model.models: ${JSON.stringify(unknown)} is none of the labels of ${choice.by}. It has: ${[...known].join(', ')}.`,
+  );
+}

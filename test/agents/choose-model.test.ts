@@ -1,0 +1,57 @@
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import type { ChosenBy } from '../../src/accounts/chosen-by.schema.ts';
+import { type Chosen, decideModel, isDearer, isDrawn, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
+import { settingsOf } from '../../src/settings/settings.ts';
+
+const { models } = settingsOf({ MODE: 'development', UPSTREAM: 'simulator' });
+const RANKED = ['claude-haiku-5-5', 'claude-sonnet-5-5', 'claude-opus-5-5'];
+const CHOICE = {
+  by: 'd',
+  models: { easy: 'claude-haiku-5-5', hard: 'claude-opus-5-5' },
+  otherwise: 'claude-sonnet-5-5',
+};
+const label = fc.constantFrom('easy', 'hard', 'unknown', '__proto__', null);
+
+test('whatever the labels are, a model never gets cheaper, and gets dearer only where two labels in a row mean that', () => {
+  fc.assert(
+    fc.property(fc.array(label, { minLength: 1 }), (labels) => {
+      let before: Chosen | undefined;
+      let last: string | null = null;
+      for (const one of labels) {
+        const meant = one === 'easy' ? RANKED[0] : one === 'hard' ? RANKED[2] : RANKED[1];
+        const { model, why } = decideModel(CHOICE, one, before, models);
+        if (!before) expect([model, why]).toEqual([meant, 'label']);
+        else if (model === before.model) expect(why).toBe('kept');
+        else {
+          expect([why, isDearer(model, before.model, models)]).toEqual(['step_up', true]);
+          expect(last === null || isDearer(model, String(meant), models)).toBe(false);
+        }
+        const by: ChosenBy = { label: one, classifier: null, arm: 'chosen', why };
+        before = { model, by };
+        expect(mayStepUp(CHOICE, before, models)).toBe(model !== RANKED[2]);
+        last = one;
+      }
+    }),
+  );
+});
+
+test('about the share of all names is drawn, always the same ones, and those of a smaller share with them', async () => {
+  const names = Array.from({ length: 2_000 }, (_, nth) => `account\nc${nth}`);
+  const drawn = async (share: number) => {
+    const each = await Promise.all(names.map((name) => isDrawn(name, share)));
+    return names.filter((_, nth) => each[nth]);
+  };
+  const [some, more] = [await drawn(0.05), await drawn(0.2)];
+  expect(Math.abs(some.length - 100)).toBeLessThan(40);
+  expect(some.every((name) => more.includes(name))).toBe(true);
+  expect([(await drawn(0)).length, (await drawn(1)).length]).toEqual([0, names.length]);
+});
+
+test('a model is asked for by any of its names, where the agent allows it', () => {
+  const open = { ...CHOICE, overridable: true };
+  expect(modelAsked(open, undefined, models)).toBeUndefined();
+  expect(modelAsked(open, 'claude-opus-5-5', models)).toMatchObject({ model: 'claude-opus-5-5', by: { arm: 'asked' } });
+  expect(() => modelAsked(open, 'claude-fable-5', models)).toThrow('Name one of these, or leave it out');
+  expect(() => modelAsked(CHOICE, 'claude-opus-5-5', models)).toThrow('Leave it out');
+});

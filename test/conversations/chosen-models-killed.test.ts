@@ -1,0 +1,135 @@
+import { abortAllDurableObjects } from 'cloudflare:test';
+import fc from 'fast-check';
+import { afterEach, expect, test, vi } from 'vitest';
+import { isDrawn } from '../../src/agents/choose-model.ts';
+import type { TurnRequest } from '../../src/durable/contracts/conversation.ts';
+import { createRequestId } from '../../src/http/headers/request-id.ts';
+import { settledApps } from '../support/app.ts';
+import {
+  edgeWithRouter,
+  isLabelling,
+  LARGE,
+  LEVELS,
+  type Level,
+  lastText,
+  ledgerOf,
+} from '../support/chosen-models.ts';
+import { eventually } from '../support/eventually.ts';
+import { resetAll } from '../support/reset.ts';
+import { runs } from '../support/runs.ts';
+import { says } from '../support/scripted-runs.ts';
+import { bodyOf, listen, requestOf, turnOf } from '../support/turns.ts';
+
+afterEach(async () => {
+  await settledApps();
+  await resetAll();
+});
+
+/** What the models cost beside each other: the order of `LEVELS`. */
+const MODELS = ['claude-haiku-5-5', 'claude-sonnet-5-5', LARGE];
+
+/** @returns the model for each question of a conversation, as the guide says it */
+function expectedModels(levels: readonly Level[], isControl: boolean): string[] {
+  const ranks = levels.map((level) => LEVELS.indexOf(level));
+  let now = isControl ? 2 : -1;
+  return ranks.map((rank, nth) => {
+    const agreed = Math.min(rank, nth > 0 ? (ranks[nth - 1] ?? 0) : rank);
+    if (now < 0) now = rank;
+    else if (!isControl && agreed > now) now = agreed;
+    return MODELS[now] ?? '';
+  });
+}
+
+/** Sends a request, and reads what comes before its object dies. */
+async function tell(request: TurnRequest) {
+  const answer = await turnOf(request).catch(() => undefined);
+  return { answer, read: answer?.kind === 'stream' ? await listen(answer.body) : undefined };
+}
+
+const moment = fc.constantFrom('never', 'never', 'while it is labelled', 'before the answer', 'in the answer');
+const asked = fc.record({ level: fc.constantFrom(...LEVELS), dies: moment });
+
+test('whenever objects die, each try of a question has the model that its label means, and each conversation one arm', async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {});
+  let dies = 'never';
+  let lost = 0;
+  let isReached = false;
+  /** Tells the test that the moment has come. Nothing more happens in the object: the test has it aborted. */
+  const die = async () => {
+    dies = 'never';
+    isReached = true;
+    await new Promise(() => {});
+  };
+  const { up } = await edgeWithRouter({
+    choice: { control: 0.3 },
+    before: async (body) => {
+      if (isLabelling(body) && dies === 'while it is labelled') {
+        lost += 1;
+        await die();
+      }
+      if (!isLabelling(body) && dies === 'before the answer') await die();
+    },
+    answer: () => {
+      const { content } = says('So it is.');
+      if (dies !== 'in the answer') return { content };
+      const first = (text: string) => text.slice(0, text.indexOf('event: content_block_stop'));
+      return {
+        content,
+        change: (text) =>
+          new ReadableStream({
+            async start(controller) {
+              controller.enqueue(new TextEncoder().encode(first(text)));
+              await die();
+            },
+          }),
+      };
+    },
+  });
+  let conversation = 0;
+  await fc.assert(
+    fc.asyncProperty(fc.array(asked, { minLength: 1, maxLength: 6 }), async (questions) => {
+      conversation += 1;
+      const id = `c${conversation}`;
+      const arms = new Set<string>();
+      for (const [nth, { level, dies: when }] of questions.entries()) {
+        const text = `${id} ${nth}: ${level}`;
+        dies = when;
+        const request = { ...requestOf(bodyOf(text), { id, account: 'bob', hash: text }), agent: 'router' };
+        for (let tries = 0; ; tries += 1) {
+          isReached = false;
+          let isOver = false;
+          const telling = tell({ ...request, requestId: createRequestId(), retried: tries > 0 });
+          telling.finally(() => {
+            isOver = true;
+          });
+          await eventually(() => expect(isOver || isReached).toBe(true));
+          if (isReached) await abortAllDurableObjects();
+          const { answer, read } = await telling;
+          const { 'sluice-model-chosen': chosen = '' } = answer && answer.kind !== 'error' ? answer.headers : {};
+          if (chosen) arms.add(/arm=(\w+)/.exec(chosen)?.[1] ?? '');
+          if (read?.whole) break;
+          expect(tries).toBeLessThan(10);
+        }
+      }
+      const isControl = await isDrawn(`bob\n${id}`, 0.3);
+      const expected = expectedModels(
+        questions.map(({ level }) => level),
+        isControl,
+      );
+      for (const [nth, { level }] of questions.entries()) {
+        const tried = up.filter((body) => lastText(body) === `${id} ${nth}: ${level}`);
+        expect(new Set(tried.map(({ model }) => model))).toEqual(new Set([expected[nth]]));
+      }
+      expect([...arms]).toEqual([isControl ? 'control' : 'chosen']);
+    }),
+    { numRuns: runs(40) },
+  );
+  await eventually(async () => {
+    const rows = await ledgerOf();
+    const held = rows.filter(({ status }) => status === 'held');
+    // What died while it was labelled is settled by the account, once its hold is over.
+    expect(held.filter(({ route }) => route !== 'choice')).toEqual([]);
+    expect(held.length).toBeLessThanOrEqual(lost);
+    expect(rows.filter(({ chosen_by }) => chosen_by === undefined)).toEqual([]);
+  });
+});

@@ -12,6 +12,14 @@ export const chosenBySchema = z.object({
     z.enum(['label', 'kept', 'step_up', 'control', 'asked', 'failed']),
     '`kept`: the label may mean another model, but the conversation stays with its own. `step_up`: two labels in a row meant a dearer one. `failed`: there was no label.',
   ),
+  part: z.optionally(
+    z.enum(['first', 'step_up', 'again', 'next']),
+    'What the request was for its conversation: its first, the first after a step up, the first after a question was asked again or edited, or another.',
+  ),
+  group: z.optionally(
+    z.int(),
+    'One of 32 groups, by a hash of the conversation: what these differ in tells how sure a saving is.',
+  ),
   request_id: z.optionally(
     z.string(),
     'Of a row whose route is `choice`: the request for which it labels the question.',

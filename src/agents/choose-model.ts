@@ -14,6 +14,7 @@ import { logFailure } from '../http/log.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { parseRef } from '../identity/version-ref.ts';
 import { isObject } from '../json/object.ts';
+import { CHOICE_GROUPS } from '../pricing/choice-sums.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import type { Agent } from './agent.ts';
@@ -43,6 +44,7 @@ export const MODEL_HEADER = 'sluice-model';
 /** How long a question waits for its label; milliseconds. */
 const CHOICE_MS = 5_000;
 const DRAW_DIGITS = 8;
+const GROUP_DIGITS = 4;
 
 /** @returns how an agent chooses its model; undefined if it has only one */
 export function choiceOf(agent: Pick<Agent, 'definition'> | undefined): ModelByLabel | undefined {
@@ -97,40 +99,47 @@ export function isDearer(one: string, other: string, models: ModelTable): boolea
 export async function chooseModel(choice: ModelByLabel, question: Question, by: Classifying): Promise<Chosen> {
   const { otherwise, control = 0 } = choice;
   const { before, drawnBy, agent, text } = question;
-  if (!before && control > 0 && (await isDrawn(drawnBy, control)))
-    return { model: otherwise, by: { ...NO_LABEL, arm: 'control', why: 'control' } };
+  const draw = await drawOf(drawnBy);
+  const group = before?.by.group ?? draw.group;
+  if (!before && draw.share < control)
+    return { model: otherwise, by: { ...NO_LABEL, arm: 'control', why: 'control', group } };
   const leaving = new AbortController();
   try {
     if (text === undefined) throw new Error('The question has no text to be labelled.');
-    const labelling = labelOf(choice.by, question, { ...by, signal: leaving.signal });
+    const labelling = labelOf(choice.by, { ...question, group }, { ...by, signal: leaving.signal });
     // After the time is over it still settles what it has cost.
     by.waitUntil(labelling.catch(() => {}));
     const { label, classifier } = await within(labelling, CHOICE_MS);
     const { model, why } = decideModel(choice, label, before, by.settings.models);
-    return { model, by: { label, classifier, arm: 'chosen', why } };
+    return { model, by: { label, classifier, arm: 'chosen', why, group } };
   } catch (thrown) {
     logFailure({ request_id: by.requestId, agent: agent.ref, classifier: choice.by }, thrown);
-    return withoutLabel(choice, before);
+    return withoutLabel(choice, before, group);
   } finally {
     leaving.abort();
   }
 }
 
 /** @returns the model for a question without a label. @param before how the present one was chosen */
-export function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined): Chosen {
-  return { model: before?.model ?? otherwise, by: { ...NO_LABEL, arm: 'chosen', why: 'failed' } };
+export function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined, group?: number): Chosen {
+  return { model: before?.model ?? otherwise, by: { ...NO_LABEL, arm: 'chosen', why: 'failed', group } };
 }
 
-/** @returns whether something is among a share of all, drawn by a hash of its name: so each try comes out alike */
-export async function isDrawn(name: string, share: number): Promise<boolean> {
-  const digits = (await sha256Hex(utf8(name))).slice(0, DRAW_DIGITS);
-  return Number.parseInt(digits, 16) / 16 ** DRAW_DIGITS < share;
+/**
+ * Draws by a hash of a name: so each try comes out alike.
+ *
+ * @returns a number from 0 to below 1, and one of the groups of conversations
+ */
+export async function drawOf(name: string): Promise<{ share: number; group: number }> {
+  const digits = await sha256Hex(utf8(name));
+  const share = Number.parseInt(digits.slice(0, DRAW_DIGITS), 16) / 16 ** DRAW_DIGITS;
+  return { share, group: Number.parseInt(digits.slice(-GROUP_DIGITS), 16) % CHOICE_GROUPS };
 }
 
 /** @returns the label of a question, and the version that has given it. @throws Error if there is none */
 async function labelOf(
   ref: string,
-  { agent, conversation, text }: Question,
+  { agent, conversation, text, group }: Question & Pick<ChosenBy, 'group'>,
   by: Classifying,
 ): Promise<{ label: string | null; classifier: string }> {
   const { identity, accounts, store, settings } = by;
@@ -140,7 +149,7 @@ async function labelOf(
   const found = await requireStored(CLASSIFIERS, reader, ref, [agent.owner, DEPLOYMENT]);
   const classifier = `${found.name}@${found.hash}`;
   const request_id = by.requestId;
-  const chosenBy: ChosenBy = { label: null, classifier, arm: 'chosen', why: 'label', request_id };
+  const chosenBy: ChosenBy = { label: null, classifier, arm: 'chosen', why: 'label', group, request_id };
   const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
     ...by,
     requestId: anotherRequestId(request_id),

@@ -124,7 +124,7 @@ export function beginTurn(
   if (isNew) maintenance.noteRetention();
   context.summarizer.note(request, () => planned.run?.rest ?? edit(request.body, { messages: '[]' }));
   const row = newTurnRow(transcript, request, planned, now);
-  if (planned.chosen) storeChoice(transcript, row, planned.chosen);
+  planned.part = planned.chosen && storeChoice(transcript, row, planned.chosen);
   if (planned.run) return beginRun(context, request, planned, planned.run, row, hooks);
   const turn = storeTurn(context, { ...row, request: request.background ? requestToKeep(request) : null }, planned);
   return runnerOfTurn(context, request, turn, planned, hooks);
@@ -148,6 +148,7 @@ export function runnerOfTurn(
   return runnerOf(context, request, turn, planned, {
     headers: request.headers,
     most: planned.most,
+    part: planned.part,
     onEnd: (settled) => {
       hooks.onEnd();
       maintenance.noteEnd(turn);
@@ -258,6 +259,7 @@ export function runContextOf(
       return runnerOf(context, { ...request, requestId: step.requestId, fallbacks }, turn, plan, {
         headers: headersOfStep(headers, step.number),
         most: step.most,
+        part: step.isLater ? undefined : plan.part,
         onEnd: step.onEnd,
         onBroken,
       });
@@ -338,12 +340,13 @@ function runnerOf(
   { place, requestId, identity, query, fallbacks, background }: RunRequest,
   turn: Turn,
   planned: NextRequest,
-  own: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'>,
+  { part, ...own }: Pick<TurnContext, 'headers' | 'most' | 'onEnd' | 'onBroken'> & Pick<NextRequest, 'part'>,
 ): TurnRunner {
   const { transcript, env, waitUntil } = context;
   const upstream = context.upstream();
   const stays = upstream.pool && latestTurn(transcript, READ_BY_UPSTREAM)?.outcome?.upstream;
   const { prefix, agent, choices } = transcript.profile ?? {};
+  const chosen = choices?.at(-1);
   const { betas } = retainedAgent(context)?.definition ?? {};
   return new TurnRunner(turn, {
     requestId,
@@ -358,7 +361,7 @@ function runnerOf(
     prefix: prefix ? refOf(prefix) : undefined,
     lay: layerOf(context, transcript.profile),
     agent: agent ? refOf(agent) : undefined,
-    chosenBy: choices?.at(-1)?.by,
+    chosenBy: chosen && { ...chosen.by, part },
     settings: context.settings(),
     upstream,
     stays,

@@ -27,6 +27,7 @@ const profileLine = z.strictObject({
   cost: count,
   inputTokens: count,
   outputTokens: count,
+  asksAgain: z.optional(z.boolean()),
   choices: z.optional(
     z.array(z.strictObject({ turn: position, hash: z.string(), model: nonEmpty, by: chosenBySchema })),
   ),

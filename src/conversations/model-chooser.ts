@@ -1,5 +1,6 @@
 /** Chooses the models of a conversation's turns, where its agent chooses. */
 
+import type { ChosenBy } from '../accounts/chosen-by.schema.ts';
 import { type Chosen, chooseModel, questionIn } from '../agents/choose-model.ts';
 import { getOrMake } from '../cache/get-or-make.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
@@ -71,22 +72,30 @@ export function choiceOfTurn(transcript: Transcript, id: string): ChosenTurn | u
   return choices.findLast(({ turn }) => turn <= seq);
 }
 
-/** Stores how the model of a turn that begins was chosen. Of the turns of one model the first and the last stay. */
+/**
+ * Stores how the model of a turn that begins was chosen. Of the turns of one model the first and the last stay.
+ *
+ * @returns what the turn is for its conversation
+ */
 export function storeChoice(
   transcript: Transcript,
   { seq, hash }: { seq: number; hash: string },
   chosen: Chosen,
-): void {
+): ChosenBy['part'] {
   const { profile } = transcript;
-  if (!profile) return;
-  const { choices: stored = [] } = profile;
+  if (!profile) return undefined;
+  const { choices: stored = [], asksAgain, ...others } = profile;
   const choices = stored.filter((one) => one.turn < seq && lasts(transcript, one));
-  if (choices.at(-1) !== chosen) {
+  const isFirst = choices.length === 0;
+  const isNew = choices.at(-1) !== chosen;
+  const part = isFirst ? 'first' : asksAgain ? 'again' : isNew && chosen.by.why === 'step_up' ? 'step_up' : 'next';
+  if (isNew) {
     const { model, by } = chosen;
     if (choices.length > 1 && choices.slice(-2).every((one) => one.model === model)) choices.pop();
     choices.push({ model, by, turn: seq, hash });
-  } else if (choices.length === stored.length) return;
-  transcript.save({ ...profile, choices });
+  } else if (choices.length === stored.length && !asksAgain) return part;
+  transcript.save({ ...others, choices });
+  return part;
 }
 
 /** @returns whether a choice counts for later turns. What a request has named counts for that request alone */

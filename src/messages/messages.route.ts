@@ -113,7 +113,7 @@ async function admittedMessage(
       streams,
       prefix: prefixed.prefix,
       agent: agent?.version,
-      chosenBy: chosen?.by,
+      chosenBy: chosen && { ...chosen.by, part: 'first' },
       most,
       fallbacks: agent ? agent.definition.fallback_models : (fallbacksNamed(headers) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },

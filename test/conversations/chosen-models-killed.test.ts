@@ -1,7 +1,7 @@
 import { abortAllDurableObjects } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
-import { isDrawn } from '../../src/agents/choose-model.ts';
+import { drawOf } from '../../src/agents/choose-model.ts';
 import type { TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
 import { settledApps } from '../support/app.ts';
@@ -111,7 +111,7 @@ test('whenever objects die, each try of a question has the model that its label 
           expect(tries).toBeLessThan(10);
         }
       }
-      const isControl = await isDrawn(`bob\n${id}`, 0.3);
+      const isControl = (await drawOf(`bob\n${id}`)).share < 0.3;
       const expected = expectedModels(
         questions.map(({ level }) => level),
         isControl,

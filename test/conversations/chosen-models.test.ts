@@ -1,6 +1,6 @@
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
-import { isDrawn } from '../../src/agents/choose-model.ts';
+import { drawOf } from '../../src/agents/choose-model.ts';
 import type { Json } from '../../src/json/object.ts';
 import { ask } from '../support/agents.ts';
 import { settledApps } from '../support/app.ts';
@@ -118,7 +118,9 @@ test('a budget that does not pay for the label still pays for the answer, and no
 test('the control arm is drawn by the conversation, is answered by `otherwise`, and stays in its forks', async () => {
   const { app, bob, up, labels } = await edgeWithRouter({ choice: { control: 0.5, otherwise: MIDDLE } });
   for (let nth = 0; nth < 12; nth += 1) await question(app, bob, 'easy', { conversation: `c${nth}` });
-  const drawn = await Promise.all(Array.from({ length: 12 }, (_, nth) => isDrawn(`bob\nc${nth}`, 0.5)));
+  const drawn = await Promise.all(
+    Array.from({ length: 12 }, async (_, nth) => (await drawOf(`bob\nc${nth}`)).share < 0.5),
+  );
   expect(new Set(drawn)).toEqual(new Set([true, false]));
   expect(up.map(({ model }) => model)).toEqual(drawn.map((isControl) => (isControl ? MIDDLE : SMALL)));
   expect(labels).toHaveLength(drawn.filter((isControl) => !isControl).length);

@@ -57,15 +57,24 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
     const nextTurn = Math.max(profile.nextTurn, (emptied.at(-1)?.seq ?? 0) + 1);
     const { paused } = transcript.approvals;
     const sentFrom = profile.sentFrom >= cut ? 0 : profile.sentFrom;
-    return { paused, turns, messages, nextTurn, sentFrom, ...choicesUpTo(profile, turn - 1) };
+    return { paused, turns, messages, nextTurn, sentFrom, ...choicesUpTo(profile, turn - 1, true) };
   });
 }
 
-/** @returns how models were chosen up to a turn, if they were chosen. @param shift is added to the numbers of the turns */
-function choicesUpTo({ choices }: Partial<Profile>, last: number, shift = 0): Pick<Profile, 'choices'> {
+/**
+ * @returns how models were chosen up to a turn, if they were chosen
+ * @param asksAgain whether what came behind it is left out
+ * @param shift is added to the numbers of the turns
+ */
+function choicesUpTo(
+  { choices }: Partial<Profile>,
+  last: number,
+  asksAgain: boolean | undefined,
+  shift = 0,
+): Pick<Profile, 'choices' | 'asksAgain'> {
   if (!choices) return {};
   const kept = choices.filter(({ turn }) => turn <= last);
-  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })) };
+  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })), ...(asksAgain && { asksAgain }) };
 }
 
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */
@@ -110,7 +119,7 @@ export function copyLines(
     const { account, title, metadata, model, maxTokens, prefix = null, agent = null, ...others } = profile;
     const { retentionSeconds, history, sentFrom } = others;
     const own = { account, title, metadata, model, maxTokens, prefix, agent, retentionSeconds, history, sentFrom };
-    const copied = { ...own, ...choicesUpTo(profile, until), ...more };
+    const copied = { ...own, ...choicesUpTo(profile, until, at !== undefined || profile.asksAgain), ...more };
     yield line('profile', JSON.stringify(copied));
     for (const [owner, text] of Object.entries(transcript.frozen)) {
       if (text !== undefined) yield line(owner, text);
@@ -249,7 +258,7 @@ export async function storeCopiedLines(
   const given = summaries.at(-1)?.id;
   return {
     ...copied,
-    ...choicesUpTo(copied, Number.POSITIVE_INFINITY, taken),
+    ...choicesUpTo(copied, Number.POSITIVE_INFINITY, copied.asksAgain, taken),
     ...(given === undefined ? {} : { summaries: given }),
     ...countHistory(transcript),
     nextTurn,

@@ -1,5 +1,6 @@
 /** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
 
+import type { ChosenBy } from '../../accounts/chosen-by.schema.ts';
 import type { Agent } from '../../agents/agent.ts';
 import type { ModelByLabel } from '../../agents/agents.schema.ts';
 import { behindAgent } from '../../agents/behind-agent.ts';
@@ -65,6 +66,8 @@ export interface NextRequest {
   most: Nanodollars | undefined;
   /** How its model was chosen, if its agent chooses. */
   chosen?: Chosen | undefined;
+  /** What it is for its conversation, if its model was chosen. */
+  part?: ChosenBy['part'];
   /** What chooses its model, and how the present one was chosen; absent unless that is still to be done. */
   toChoose?: { choice: ModelByLabel; before: Chosen | undefined } | undefined;
   /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */

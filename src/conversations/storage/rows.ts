@@ -84,6 +84,8 @@ export interface Profile {
    * How models were chosen, oldest first: for the first and the last turn of each. Absent where the agent does not choose.
    */
   choices?: readonly ChosenTurn[];
+  /** Whether the last turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. */
+  asksAgain?: boolean | undefined;
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */

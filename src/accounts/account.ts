@@ -42,7 +42,7 @@ import { decideBatch, settleBatch } from './admit-batch.ts';
 import { decideAdmission, HOLD_MS, refusalOfCaller } from './decide-admission.ts';
 import { endVisit } from './end-visit.ts';
 import { continueRows, eraseAccount, eraseElsewhere } from './erasure.ts';
-import { choicesOf, conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
+import { choiceSumsOf, conversationsOf, ledgerPageOf, ledgerRequestOf, requestsOf, usageOf } from './ledger/queries.ts';
 import { savingsOf } from './ledger/savings.ts';
 import { pruneLedger } from './prune-ledger.ts';
 import { raiseAlerts } from './raise-alerts.ts';
@@ -271,7 +271,7 @@ export class Account extends EdgeObject implements AccountObject {
 
   /** @returns what the choices of an agent's models have cost. */
   choices(query: ChoicesQuery): ChoiceSum[] {
-    return choicesOf(this.#state.ledger, query);
+    return choiceSumsOf(this.#state.ledger, query);
   }
 
   /** @returns a page of the ledger, newest first. */

@@ -5,13 +5,13 @@ import { spanId } from '../budget/windows.ts';
 import { CHOICE_GROUPS, type ChoiceSum } from '../pricing/choice-sums.ts';
 import { type Nanodollars, toUsd } from '../pricing/cost.ts';
 import type { AgentStats } from './agents-answers.schema.ts';
-import { type Estimate, estimateSavings, type GroupCost } from './savings.ts';
+import { type Bounded, estimateSavings, type GroupCost } from './savings.ts';
 
 const ARMS = ['chosen', 'control', 'asked'] as const;
 type Arm = (typeof ARMS)[number];
 
 /** What the requests of an arm have cost, by what is counted of them. */
-interface Sums {
+interface ChoiceCounts {
   requests: number;
   cost: Nanodollars;
   conversations: number;
@@ -20,10 +20,10 @@ interface Sums {
   stopped: number;
 }
 
-const NONE: Sums = { requests: 0, cost: 0, conversations: 0, steppedUp: 0, askedAgain: 0, stopped: 0 };
+const NO_CHOICES: ChoiceCounts = { requests: 0, cost: 0, conversations: 0, steppedUp: 0, askedAgain: 0, stopped: 0 };
 
 /** @returns the answer, without what was asked for. @param version only of this one: name@version */
-export function agentStats(
+export function statsOfChoices(
   sums: readonly ChoiceSum[],
   version: string | undefined,
 ): Omit<AgentStats, 'type' | 'name' | 'from' | 'to'> {
@@ -59,25 +59,25 @@ export function agentStats(
       ({ key, conversations, cost }) => ({ ...key, conversations, cost_usd: toUsd(cost) }),
     ),
     saved: saved
-      ? { share: said(saved.share, (share) => share), usd: said(saved.cost, (cost) => toUsd(Math.round(cost))) }
+      ? { share: inForm(saved.share, (share) => share), usd: inForm(saved.cost, (cost) => toUsd(Math.round(cost))) }
       : null,
   };
 }
 
 /** @returns the sums of what has the same key, in the order of the keys */
-function totals<K extends object>(read: readonly ReadSum[], keyOf: (one: ReadSum) => K): (Sums & { key: K })[] {
-  const all = new Map<string, Sums & { key: K }>();
+function totals<K extends object>(read: readonly ReadSum[], keyOf: (one: ReadSum) => K): (ChoiceCounts & { key: K })[] {
+  const all = new Map<string, ChoiceCounts & { key: K }>();
   for (const one of read) {
     const key = keyOf(one);
     const name = JSON.stringify(key);
-    const sum = all.get(name) ?? { ...NONE, key };
+    const sum = all.get(name) ?? { ...NO_CHOICES, key };
     all.set(name, sum);
-    for (const member of Object.keys(NONE) as (keyof Sums)[]) sum[member] += one[member];
+    for (const member of Object.keys(NO_CHOICES) as (keyof ChoiceCounts)[]) sum[member] += one[member];
   }
   return [...all.keys()].sort().flatMap((name) => all.get(name) ?? []);
 }
 
-interface ReadSum extends Sums {
+interface ReadSum extends ChoiceCounts {
   day: number;
   version: string;
   arm: Arm;
@@ -100,6 +100,6 @@ function readSum({ day, value, requests, cost }: ChoiceSum): ReadSum {
   };
 }
 
-function said({ value, low, high }: Estimate, form: (figure: number) => number) {
+function inForm({ value, low, high }: Bounded, form: (figure: number) => number) {
   return { value: form(value), low: form(low), high: form(high) };
 }

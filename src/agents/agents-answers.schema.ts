@@ -14,7 +14,7 @@ const arm = z.described(
   z.enum(['chosen', 'control', 'asked']),
   '`control`: answered by `otherwise`, to compare with. `asked`: the requests have named the model, and are not compared.',
 );
-const estimate = z.object({ value: z.number(), low: z.number(), high: z.number() });
+const bounded = z.object({ value: z.number(), low: z.number(), high: z.number() });
 
 /** What an agent's choice of models has cost and saved. */
 export const agentStats = z.object({
@@ -44,8 +44,8 @@ export const agentStats = z.object({
   saved: z.described(
     z.nullable(
       z.object({
-        share: z.described(estimate, 'Of what the conversations would have cost without the choice.'),
-        usd: z.described(estimate, 'By all conversations whose models were chosen.'),
+        share: z.described(bounded, 'Of what the conversations would have cost without the choice.'),
+        usd: z.described(bounded, 'By all conversations whose models were chosen.'),
       }),
     ),
     'Against the control arm, with the bounds of the 95 % confidence interval; negative where the choice has cost more. null: an arm has fewer than 100 conversations.',

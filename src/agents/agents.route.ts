@@ -12,7 +12,7 @@ import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
 import { type Agent, agentBytes } from './agent.ts';
 import { AGENTS } from './agent-kind.ts';
-import { agentStats } from './agent-stats.ts';
+import { statsOfChoices } from './agent-stats.ts';
 import { agentStatsQuery, MAX_AGENT_BYTES, putAgent } from './agents.schema.ts';
 import type { AgentContent, AgentStats } from './agents-answers.schema.ts';
 import { checkServers } from './called-servers.ts';
@@ -66,7 +66,7 @@ async function statsOf(c: Context<AppEnv>): Promise<AgentStats> {
     : await accountOf(c, c.get('identity').account)((object) => object.choices(query));
   if (sums.length === 0)
     await findAgent({ env: c.env, settings: c.get('settings') }, c.get('identity'), version ?? name);
-  return { type: 'agent_stats', name, from: from ?? null, to: to ?? null, ...agentStats(sums, version) };
+  return { type: 'agent_stats', name, from: from ?? null, to: to ?? null, ...statsOfChoices(sums, version) };
 }
 
 /** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */

@@ -9,18 +9,18 @@ export interface GroupCost {
 }
 
 /** A figure with its 95 % confidence interval. */
-export interface Estimate {
+export interface Bounded {
   value: number;
   low: number;
   high: number;
 }
 
 /** What was saved; negative if the choice costs more. */
-export interface Savings {
+export interface ChoiceSavings {
   /** Of what the same conversations would have cost without the choice; 1 is all of it. */
-  share: Estimate;
+  share: Bounded;
   /** By all conversations whose models were chosen; nanodollars. */
-  cost: Estimate;
+  cost: Bounded;
 }
 
 /** The 97.5 % quantile of Student's t for 31 degrees of freedom, as many as 32 groups have. */
@@ -38,7 +38,10 @@ export const ENOUGH_CONVERSATIONS = 100;
  *
  * @returns undefined where an arm has too few conversations, or has cost nothing
  */
-export function estimateSavings(chosen: readonly GroupCost[], control: readonly GroupCost[]): Savings | undefined {
+export function estimateSavings(
+  chosen: readonly GroupCost[],
+  control: readonly GroupCost[],
+): ChoiceSavings | undefined {
   const [one, other] = [meanOf(chosen), meanOf(control)];
   if (!one || !other) return undefined;
   const ratio = one.mean / other.mean;

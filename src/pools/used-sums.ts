@@ -1,9 +1,10 @@
 import { DAY_MS } from '../async/durations.ts';
 import { spanId } from '../budget/windows.ts';
+import { readChoiceSums } from '../durable/choice-sums.ts';
 import type { Handover, SharedUsageQuery, SumRow, SumsReport } from '../durable/contracts/pool.ts';
 import { Rows } from '../durable/rows.ts';
 import { visitorAccount } from '../identity/identity.ts';
-import { type ChoiceSum, type ChoicesQuery, readChoiceSums } from '../pricing/choice-sums.ts';
+import type { ChoiceSum, ChoicesQuery } from '../pricing/choice-sums.ts';
 import {
   ADD_SUMS,
   addSums,

@@ -1,12 +1,9 @@
 /**
- * Sums of what conversations have cost whose agents choose their models: how a row is summed up, and how the sums are read.
+ * Sums of what conversations have cost whose agents choose their models: how a row is summed up.
  *
  * Each conversation belongs to one of `CHOICE_GROUPS` groups for good, and each sum is of one group. What the groups differ
  * in tells how sure a mean is. So nobody has to keep what each conversation has cost, and the sums travel with all others.
  */
-
-import { DAY_MS } from '../async/durations.ts';
-import type { Tables } from '../durable/tables.ts';
 
 export const CHOICE_GROUPS = 32;
 
@@ -40,18 +37,3 @@ export const CHOICE_VALUE = `agent || ' ' || (chosen_by ->> 'arm') || ' ' || coa
   when route = 'choice' then 'label'
   when chosen_by ->> 'part' = 'first' and not ${BEGUN} then 'next'
   else coalesce(chosen_by ->> 'part', 'next') end || iif(status = 'stopped', '-stopped', '') || ' ' || model`;
-
-/** @returns the sums of an agent in all its versions. @param table the sums of an account, or of all that have reported */
-export function readChoiceSums(
-  tables: Tables,
-  table: 'dimensions' | 'used',
-  { agent, from, to }: ChoicesQuery,
-): ChoiceSum[] {
-  return tables.read<Record<string, SqlStorageValue> & ChoiceSum>(
-    `select day, value, sum(requests) as requests, sum(cost) as cost from ${table}
-     where dimension = 'choice' and day >= ? and day < ? and value >= ?3 || '@' and value < ?3 || 'A' group by 1, 2`,
-    from === undefined ? 0 : Math.floor(Date.parse(from) / DAY_MS),
-    to === undefined ? Number.MAX_SAFE_INTEGER : Math.ceil(Date.parse(to) / DAY_MS),
-    agent,
-  );
-}

@@ -3,11 +3,12 @@
 import { DAY_MS } from '../../async/durations.ts';
 import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import { spanId } from '../../budget/windows.ts';
+import { readChoiceSums } from '../../durable/choice-sums.ts';
 import type { Days, RequestsFilter, UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { isoTimeOrNull } from '../../http/times.ts';
 import { readTags } from '../../identity/tags.ts';
-import { type ChoiceSum, type ChoicesQuery, readChoiceSums } from '../../pricing/choice-sums.ts';
+import type { ChoiceSum, ChoicesQuery } from '../../pricing/choice-sums.ts';
 import { toUsd } from '../../pricing/cost.ts';
 import {
   addSums,
@@ -120,7 +121,7 @@ export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
 }
 
 /** @returns what the choices of an agent's models have cost, by day and what is alike, for all time */
-export function choicesOf(ledger: Ledger, query: ChoicesQuery): ChoiceSum[] {
+export function choiceSumsOf(ledger: Ledger, query: ChoicesQuery): ChoiceSum[] {
   ledger.fold(true);
   return readChoiceSums(ledger, 'dimensions', query);
 }

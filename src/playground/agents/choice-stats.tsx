@@ -33,7 +33,7 @@ export function ChoiceStats({ name }: { name: string }) {
     <section class="stack" aria-labelledby="choice">
       <h2 id="choice">What the choice has saved</h2>
       {fault.value && <Fault text={fault.value} />}
-      <p class="quiet">{stats.value ? sentenceOf(stats.value) : '…'}</p>
+      <p class="quiet">{stats.value ? savedInWords(stats.value) : '…'}</p>
       {arms.length > 0 && (
         <Table
           label="Cost by arm"
@@ -67,7 +67,7 @@ export function ChoiceStats({ name }: { name: string }) {
   );
 }
 
-function sentenceOf({ saved, arms }: AgentStats): string {
+function savedInWords({ saved, arms }: AgentStats): string {
   if (saved) {
     const { share, usd } = saved;
     return `${formatShare(share.value)} of the cost (${formatShare(share.low)} to ${formatShare(share.high)} in 95 of 100 cases): ${exactUsd(usd.value)}.`;

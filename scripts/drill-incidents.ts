@@ -59,7 +59,7 @@ export const INCIDENTS: Readonly<Record<string, Incident>> = {
     cause: 'The receiver of a webhook’s results fails.',
     heard: 'A colleague: “The issue that I have opened at GitHub has no label in our own system.”',
     remedy:
-      'Mend the receiver at GITHUB_WEBHOOK_DELIVER_URL: the edge tries again by itself, and what is parked by then you replay.',
+      'Repair the receiver at GITHUB_WEBHOOK_DELIVER_URL: the edge tries again by itself, and what is parked by then you replay.',
     heading: 'A webhook is late',
     provoke: async (edge) => {
       edge.receiverStatus = 500;

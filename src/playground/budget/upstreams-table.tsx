@@ -62,7 +62,7 @@ const NO_MODEL: Readonly<Record<string, readonly [shown: string, meaning: string
 
 function ModelTried({ name }: { name: string }) {
   const [shown, meaning] = NO_MODEL[name] ?? [];
-  return meaning === undefined ? <>{name}</> : <abbr title={meaning}>{shown}</abbr>;
+  return meaning === undefined ? name : <abbr title={meaning}>{shown}</abbr>;
 }
 
 function stateOf({ state, due_at }: UpstreamStates[number]['models'][number]): string {

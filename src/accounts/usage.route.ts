@@ -50,14 +50,14 @@ export function usageRoutes() {
       const { status, from, to, token } = validate(requestsQuery, c.req.query());
       const filter = { from, to, token };
       const isRefused = status === 'refused';
-      if (isRefused && isOfAny(c)) return c.json(await refusalsOfAll(c, page, filter));
+      if (isRefused && isOfAny(c)) return c.json({ ...(await refusalsOfAll(c, page, filter)), account: null });
       const id = accountAsked(c);
       const list = await accountOf(
         c,
         id,
       )((object) => (isRefused ? object.refusals(page, filter) : object.requests(page, filter)));
       if (list.data.length === 0) await requireKnown(c, id);
-      return c.json(list);
+      return c.json({ ...list, account: id });
     })
     .get('/usage/requests/:request_id', async (c) => {
       const id = c.req.param('request_id');

@@ -45,7 +45,11 @@ export const absentQuery = z.object({
 export const requestsQuery = z.object({
   ...daysQuery.shape,
   status: z.described(
-    z.optional(z.literal('refused')),
+    z.optional(
+      z.literal('refused', {
+        error: 'Input should be `refused`. What failed is in its account’s list, and in the log',
+      }),
+    ),
     '`refused`: those that this edge has refused, each with its reason, in place of the ledger’s; the last 1,000. To an admin who names no account: the last 10,000 of all accounts, as they have told them, within a minute.',
   ),
   token: z.optionally(z.string(), 'Only with the credential of this jti.'),

@@ -230,6 +230,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/leases.ts',
     edits: [['owes: !isIdle || (', 'owes: (']],
+    seed: '31',
   },
   {
     name: 'a report that an account forgets when it dies',

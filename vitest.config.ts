@@ -30,6 +30,7 @@ const {
   PROPERTY_RUNS = '20%',
   // More than a page of them, which has 500.
   BATCH_TICKETS = '520',
+  METRICS_REQUESTS = '300',
   CALENDAR = '',
 } = process.env;
 /** Vitest takes the names out of what it is given, so each project has its own. */
@@ -39,6 +40,7 @@ const define = () => ({
   FUZZ_RUNS: String(Number(FUZZ_RUNS)),
   BATCH_TICKETS: String(Number(BATCH_TICKETS)),
   FUZZ_SEED: String(Number(FUZZ_SEED)),
+  METRICS_REQUESTS: String(Number(METRICS_REQUESTS)),
 });
 
 if (!/^\d+%$/.test(PROPERTY_RUNS)) throw new Error('PROPERTY_RUNS is a share in percent: 100% for every case.');

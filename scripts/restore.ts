@@ -13,7 +13,9 @@ interface Head {
   missing?: string[];
 }
 
-const done = { accounts: 0, conversations: 0, left: 0 };
+const done = { accounts: 0, conversations: 0 };
+/** What is as it was: an account that was used here, a conversation of the same name. */
+const left: string[] = [];
 let head: Head | undefined;
 let lines: string[] = [];
 let end: Head | undefined;
@@ -30,9 +32,8 @@ try {
     lines.push(line);
   }
   await restored();
-  console.log(
-    `${done.accounts} accounts and ${done.conversations} conversations were taken up. ${done.left} were in use or there already, and stay as they are.`,
-  );
+  console.log(`${done.accounts} accounts and ${done.conversations} conversations were taken up.`);
+  if (left.length > 0) console.log(`${left.length} were there already: ${left.join(', ')}. They stay as they are.`);
   if (!end) {
     throw new Error('The backup has no last line: it broke off when it was written. What is in it was taken up.');
   }
@@ -67,11 +68,11 @@ async function restored(): Promise<void> {
   }
   if (head.type === 'account_backup') {
     const { status } = await put(backupPath(head.id), first, 'application/json');
-    if (status === 409) done.left += 1;
+    if (status === 409) left.push(`the account ${head.id}`);
     else done.accounts += 1;
   } else if (head.type === 'conversation_backup' && head.account !== undefined) {
     const { status } = await put(backupPath(head.account, head.id), `${rest.join('\n')}\n`, 'application/jsonl');
-    if (status === 409) done.left += 1;
+    if (status === 409) left.push(`the conversation ${head.id} of ${head.account}`);
     else done.conversations += 1;
   } else if (head.type === 'backup_end') end = head;
   else throw new Error(`This is no backup: it has a line of the type ${head.type}.`);

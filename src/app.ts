@@ -31,6 +31,7 @@ import { asksForPage, missingPage } from './http/missing-page.ts';
 import { unknownPath } from './http/unknown-path.ts';
 import { countTokensRoutes } from './messages/count-tokens.route.ts';
 import { type MessagesOptions, messagesRoutes } from './messages/messages.route.ts';
+import { metricsRoutes } from './metrics/metrics.route.ts';
 import { modelsRoutes } from './models/models.route.ts';
 import { poolsRoutes } from './pools/pools.route.ts';
 import { prefixesRoutes } from './prefixes/prefixes.route.ts';
@@ -131,6 +132,7 @@ function ownRoutes<Inputs extends object>(options: AppOptions<Inputs>): Hono<App
   edge.route('/', usageRoutes());
   edge.route('/', poolsRoutes());
   edge.route('/', alertsRoutes());
+  edge.route('/', metricsRoutes(options.fetch));
   return edge;
 }
 

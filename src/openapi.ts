@@ -21,6 +21,7 @@ import * as z from './http/zod.ts';
 import type { Scope } from './identity/identity.ts';
 import { counts } from './messages/count-tokens.reference.ts';
 import { messages } from './messages/messages.reference.ts';
+import { metrics } from './metrics/metrics.reference.ts';
 import { models } from './models/models.reference.ts';
 import { deploymentPools, groups } from './pools/pools.reference.ts';
 import { prefixes } from './prefixes/prefixes.reference.ts';
@@ -50,6 +51,7 @@ export const RESOURCES: readonly Resource[] = [
   tokens,
   alerts,
   health,
+  metrics,
 ];
 
 const INTRODUCTION = `Sluice stands between your frontends and the Claude API. Point a client of the Messages API at it by changing its base URL: \

@@ -31,6 +31,7 @@ const FOLDERS: Readonly<Record<string, string>> = {
   Deployment: 'pools',
   Alerts: 'alerts',
   Health: 'health',
+  Metrics: 'metrics',
 };
 
 /** The map of the code, and the pages that it links. */
@@ -102,6 +103,17 @@ test('every link of the README, the guides and the design leads to what is there
 test('every guide is listed in the README', async () => {
   const files = (await readdir(new URL('docs', root))).filter((name) => name.endsWith('.md'));
   expect([...(await readGuides()).keys()].slice(1).toSorted()).toEqual(files.map((name) => `docs/${name}`).toSorted());
+});
+
+test('the runbook names what the page shows', async () => {
+  const lines = [...(await readGuide('runbook')).matchAll(/^- \*\*Page\*\*: (.+)$/gm)].map(([, line = '']) => line);
+  const words = new Set(lines.flatMap((line) => [...line.matchAll(/“(.+?)”/g)].map(([, said = '']) => said)));
+  const files = (await readdir(new URL('src/playground', root), { recursive: true })).filter((name) =>
+    /\.tsx?$/.test(name),
+  );
+  const page = (await Promise.all(files.map((file) => read(`src/playground/${file}`)))).join('\n');
+  expect(words.size).toBeGreaterThan(10);
+  expect([...words].filter((said) => !page.includes(said))).toEqual([]);
 });
 
 test('the guide for operators names each field of the log', async () => {

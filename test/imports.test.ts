@@ -31,6 +31,7 @@ const ORDER = [
   'app.ts',
   'openapi.ts',
   'health',
+  'metrics',
   'models',
   'messages',
   'alerts',

@@ -1,7 +1,7 @@
 /** Makes the backup of an account, and restores it in another deployment. */
 
 import { readFormat, withoutFormat } from '../durable/stored-format.ts';
-import { SUMMED_UP, type UsageSums } from '../pricing/usage-sums.ts';
+import { SPENT_UP } from '../pricing/usage-sums.ts';
 import type { Limits, TokenLimits } from '../settings/limits.schema.ts';
 import type { AccountBackup } from './account-backup.schema.ts';
 import type { AccountState } from './account-state.ts';
@@ -20,8 +20,8 @@ export function backupOf(state: AccountState, id: string): AccountBackup {
   const tokens = ledger.read<Record<string, SqlStorageValue> & BackupToken>(
     `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
   );
-  const days = ledger.read<Record<string, SqlStorageValue> & UsageSums & { day: number }>(
-    `select day, ${SUMMED_UP} from rollups group by day order by day`,
+  const days = ledger.read<Record<string, SqlStorageValue> & AccountBackup['days'][number]>(
+    `select day, ${SPENT_UP} from rollups group by day order by day`,
   );
   return {
     type: 'account_backup',

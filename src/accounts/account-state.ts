@@ -90,7 +90,7 @@ export class AccountState {
     this.credentials = new Credentials(ledger, tokenRows, this.limitedTokens);
     this.requestCounts = new RequestCounts(ledger);
     this.credits = new Credits(ledger, hasCredit);
-    this.refusals = new RefusalLog(ledger);
+    this.refusals = new RefusalLog(ledger, () => this.leases.refused());
     this.conversations = new ConversationList(ledger);
     this.inboxes = new InboxList(ledger);
     this.batches = new BatchList(ledger);
@@ -102,7 +102,8 @@ export class AccountState {
     this.limits = new LimitsInForce(ledger);
     const limits = () => this.limits.limits;
     this.visit = new Visit(ledger, { account: ctx.id.name, alarm: this.alarm });
-    this.leases = new Leases({ account: ctx.id.name, tables: ledger, budget: this.budget, limits }, around);
+    const { refusals } = this;
+    this.leases = new Leases({ account: ctx.id.name, tables: ledger, budget, limits, refusals }, around);
     this.#listed = ledger.meta('listed') !== undefined;
     this.#erasing = Number(ledger.meta('erasing') ?? 0);
     this.#erasedAt = Number(ledger.meta('erased_at') ?? 0);

@@ -5,7 +5,6 @@ import type { Bindings } from '../durable/bindings.ts';
 import type {
   AccountObject,
   CreditAnswer,
-  Days,
   Erasure,
   MintedToken,
   NameRow,
@@ -13,6 +12,7 @@ import type {
   NewVersion,
   PointedVersion,
   PutAnswer,
+  RequestsFilter,
   SavingsQuery,
   SavingsRow,
   UsageQuery,
@@ -269,13 +269,13 @@ export class Account extends EdgeObject implements AccountObject {
   }
 
   /** @returns a page of the ledger, newest first. */
-  requests(page: PageOf, days: Days = {}): Page<LedgerRow> {
-    return requestsOf(this.#state.ledger, page, days);
+  requests(page: PageOf, filter: RequestsFilter = {}): Page<LedgerRow> {
+    return requestsOf(this.#state.ledger, page, filter);
   }
 
   /** @returns a page of the refused requests, newest first. */
-  refusals(page: PageOf, days: Days = {}): Page<ListedRequest> {
-    return this.#state.refusals.page(page, days);
+  refusals(page: PageOf, filter: RequestsFilter = {}): Page<ListedRequest> {
+    return this.#state.refusals.page(page, filter);
   }
 
   /** @returns the ledger's row of a request, or its refusal; undefined if the id is not known. */
@@ -368,6 +368,11 @@ export class Account extends EdgeObject implements AccountObject {
     this.#state.storage.arrived(conversation);
   }
 
+  /** @returns whether anything was ever stored for the account. */
+  isKnown(): boolean {
+    return !this.#state.ledger.areUnmade;
+  }
+
   /** @returns whether the account is on the list of accounts. */
   isListed(): boolean {
     return this.#state.listed;
@@ -376,6 +381,7 @@ export class Account extends EdgeObject implements AccountObject {
   /** Notes that the account is on the list of accounts. */
   listed(): void {
     this.#state.setListed(true);
+    this.#state.leases.listed();
   }
 
   /** Stores a version, and makes its name point to it. */

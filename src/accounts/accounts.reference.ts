@@ -1,9 +1,12 @@
 import { pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
+import { spendRow } from '../pools/pools.reference.ts';
+import { accountSpendRow } from '../pools/pools-answers.schema.ts';
 import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
 import { type Resource, resource } from '../reference/resource.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { accountBackup } from './account-backup.schema.ts';
+import { absentQuery, accountsQuery } from './usage.schema.ts';
 import { accountAnswer, accountRow, creditRowSchema, erasureAnswer } from './usage-answers.schema.ts';
 
 const row = { type: 'account', id: 'alice' };
@@ -67,18 +70,16 @@ export const accounts: Resource = resource({
     'GET /accounts': {
       operation: 'listAccounts',
       summary: 'List the accounts',
-      query: pageSchema,
-      answer: pageAnswer(
-        namedList('AccountList', accountRow),
-        row,
-        'alice',
-        'A page of them, in the order of their names.',
-      ),
+      description:
+        'What they have spent is told within a minute. Sorted otherwise than by name, `first_id` and `last_id` also have the value that was sorted by, so a page goes on where the page before it has ended, whatever was spent meanwhile.',
+      query: z.extend(pageSchema, accountsQuery.shape),
+      answer: pageAnswer(namedList('AccountList', accountSpendRow), spendRow, 'alice', 'A page of them.'),
     },
     'GET /accounts/:id': {
       operation: 'getAccount',
       summary: 'See where an account stands',
       description: 'One’s own, or as an admin any.',
+      query: absentQuery,
       needs: 'credential',
       answer: account('Its limits, and every window and bucket.'),
     },

@@ -8,13 +8,15 @@ import { Hono } from '../http/hono.ts';
 import { listOf, readPage } from '../http/page.ts';
 import { streamOfTexts } from '../http/stream-of-texts.ts';
 import { validate } from '../http/validate.ts';
+import { isSourceAccount } from '../identity/identity.ts';
 import { forgetMark } from '../kv/account-marks.ts';
 import { accountList } from '../kv/name-list.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
+import { unusedAccount } from '../pools/spenders.ts';
 import { creditRequest, limitsPatch, limitsSchema } from '../settings/limits.schema.ts';
 import { defaultLimits } from './admission/default-limits.ts';
 import { readJson } from './admission/read-body.ts';
-import { accountsQuery } from './usage.schema.ts';
+import { absentQuery, accountsQuery } from './usage.schema.ts';
 
 const LONGEST_KEY = 256;
 
@@ -22,18 +24,21 @@ const LONGEST_KEY = 256;
 export function accountsRoutes() {
   return new Hono<AppEnv>()
     .get('/accounts', requireScope('admin'), async (c) => {
-      const { limit, after_id, before_id } = readPage(c.req.query());
+      const query = readPage(c.req.query());
       const { sort, period } = validate(accountsQuery, c.req.query());
-      if (sort === 'spent') {
-        return c.json(await deploymentPool(c)((pool) => pool.accounts({ limit, after_id, before_id, period })));
-      }
-      const page = await accountList.page(c.env.STORE, { limit, after: after_id, before: before_id });
-      const rows = page.names.map((id) => ({ type: 'account', id }));
-      return c.json(listOf(rows, page.hasMore, ({ id }) => id));
+      if (sort !== 'name') return c.json(await deploymentPool(c)((pool) => pool.accounts({ ...query, sort, period })));
+      const { limit, after_id: after, before_id: before } = query;
+      const { names, hasMore } = await accountList.page(c.env.STORE, { limit, after, before });
+      const told = names.length === 0 ? [] : await deploymentPool(c)((pool) => pool.accountsNamed(names));
+      const known = new Map(told.map((row) => [row.id, row]));
+      const rows = names.map((id) => known.get(id) ?? unusedAccount(id));
+      return c.json(listOf(rows, hasMore, ({ id }) => id));
     })
     .get('/accounts/:id', async (c) => {
       const id = ownOrAny(c, c.req.param('id'));
-      return c.json(await accountAnswerOf(c, id));
+      const answer = await accountAnswerOf(c, id);
+      if (answer.own_limits === null && answer.total.settled_usd === 0) await requireKnown(c, id);
+      return c.json(answer);
     })
     .put('/accounts/:id/limits', requireScope('admin'), async (c) => {
       const id = c.req.param('id');
@@ -109,6 +114,24 @@ export function ownOrAny(c: Context<AppEnv>, name: string): string {
   const identity = c.get('identity');
   if (name !== identity.account && !hasScope(identity, 'admin')) throw notFound('There is no such account.');
   return name;
+}
+
+/**
+ * Has an admin who has mistyped a name hear of it. One's own account is always known, and so are those of webhook sources: the
+ * deployment makes them.
+ *
+ * A query with `if_absent=empty` asks for an account that may be new.
+ *
+ * @throws ApiError 404 if neither the list of accounts, nor the account's own object, nor the deployment's pool knows it
+ */
+export async function requireKnown(c: Context<AppEnv>, id: string): Promise<void> {
+  if (id === c.get('identity').account || isSourceAccount(id)) return;
+  if (validate(absentQuery, c.req.query()).if_absent) return;
+  if (await accountOf(c, id)((object) => object.isKnown())) return;
+  if (await accountList.has(c.env.STORE, id)) return;
+  const told = await deploymentPool(c)((pool) => pool.accountsNamed([id]));
+  // A visitor's may be told of by the row of all visitors.
+  if (told.every((row) => row.id !== id)) throw notFound('There is no such account. GET /accounts lists all.');
 }
 
 /** Yields the rows of a ledger, a line each, oldest first. */

@@ -1,9 +1,10 @@
 /** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
 
-import type { Days } from '../durable/contracts/account.ts';
-import type { AdmissionRequest, Refusal, StorageRefusal } from '../durable/contracts/admission.ts';
+import type { RequestsFilter } from '../durable/contracts/account.ts';
+import type { AdmissionRequest, RefusedRequest } from '../durable/contracts/admission.ts';
 import type { Page, PageOf } from '../durable/contracts/page.ts';
 import { Rows } from '../durable/rows.ts';
+import type { Tables } from '../durable/tables.ts';
 import { timeOfRequestId } from '../http/headers/request-id.ts';
 import { pageOfRows } from '../http/page.ts';
 import { readTags } from '../identity/tags.ts';
@@ -11,22 +12,6 @@ import { reportTokens } from '../pricing/usage-sums.ts';
 import { refusalError, storageError } from './admission/limit-headers.ts';
 import { timesOfDays } from './ledger/queries.ts';
 import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.schema.ts';
-
-/** A refused request as it is stored; members of a row's JSON. */
-interface Refused {
-  id: string;
-  /** Milliseconds since 1970. */
-  at: number;
-  route: string;
-  model: string;
-  conversation?: string | undefined;
-  prefix?: string | undefined;
-  agent?: string | undefined;
-  token?: string | undefined;
-  tags?: string | undefined;
-  user?: string | undefined;
-  refusal: Refusal | ({ kind: 'full' } & StorageRefusal);
-}
 
 /** At most one row is written in this time, since a refused caller may ask very often. */
 const WRITE_EVERY_MS = 1_000;
@@ -38,25 +23,53 @@ const MOST_REFUSALS_LISTED = 1_000;
 const REFUSAL_ROWS_AT_ONCE = 10;
 /** The most milliseconds between the making of a request's id and its refusal. A long body comes in between. */
 const MOST_BETWEEN_MS = 15 * 60_000;
+/** The most refusals that one report tells. Of a flood only the newest are told. */
+const MOST_TOLD = 200;
+/** The most characters of a model's name that are kept: a caller may name anything. */
+const LONGEST_MODEL = 200;
 
 /** Keeps the refusals of an account. Those of one second share a row, and are only in memory until the second is over. */
 export class RefusalLog extends Rows {
-  #unwritten: Refused[] = [];
+  #unwritten: RefusedRequest[] = [];
   #writtenAt = 0;
   #rows: number | undefined;
   /** Writes the refusals of the current second at its end, in case no other request comes. */
   #timer: ReturnType<typeof setTimeout> | undefined;
+  #lastAt: number | undefined;
+  readonly #onAdded: () => void;
+
+  /** @param onAdded called after each refusal */
+  constructor(tables: Tables, onAdded: () => void) {
+    super(tables);
+    this.#onAdded = onAdded;
+  }
+
+  /** @returns the time of the last refusal, in milliseconds since 1970; 0 if there is none. */
+  get lastAt(): number {
+    this.#lastAt ??= this.tables.number('select max(at) from refusals');
+    return this.#lastAt;
+  }
+
+  /** @returns the newest refusals after a time, oldest first; 200 at most */
+  since(time: number): RefusedRequest[] {
+    return this.#between(time + 1, Number.MAX_SAFE_INTEGER, MOST_TOLD).reverse();
+  }
 
   /** Notes a refused request. */
-  add(request: AdmissionRequest, refusal: Refused['refusal'], now: number): void {
-    const { requestId: id, route, model, conversation, prefix, agent, token, tags, user } = request;
+  add(request: AdmissionRequest, refusal: RefusedRequest['refusal'], now: number): void {
+    const { requestId: id, route, conversation, prefix, agent, token, tags, user } = request;
     // A request that costs nothing has no id.
     if (id === '') return;
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MOST_IN_A_ROW);
+    const model = request.model.slice(0, LONGEST_MODEL);
     const named = { route, model, conversation, prefix, agent };
-    this.#unwritten.push({ id, at: now, ...named, token: token?.jti, tags, user, refusal });
-    if (now - this.#writtenAt >= WRITE_EVERY_MS) this.#write(now);
+    // Two at the same time could not be told apart by who knows all up to a time.
+    const at = Math.max(now, this.lastAt + 1);
+    this.#lastAt = at;
+    this.#unwritten.push({ id, at, ...named, token: token?.jti, tags, user, refusal });
+    if (at - this.#writtenAt >= WRITE_EVERY_MS) this.#write(at);
     else this.#timer ??= setTimeout(() => this.#writeRest(), WRITE_EVERY_MS);
+    this.#onAdded();
   }
 
   /** @returns a refused request in the form of a ledger row, with the reason; undefined if it is not known here. */
@@ -68,31 +81,31 @@ export class RefusalLog extends Rows {
   /**
    * @returns a page of the refusals of some days, newest first. If there are more than 1,000, only the newest are searched.
    */
-  page(page: PageOf, days: Days): Page<ListedRequest> {
-    const [from, to] = timesOfDays(days);
-    const found = this.#between(from, to).map(refusedRequestOf);
-    const rows = found.map(({ tries: _, refusal, ...row }) => ({ ...row, ...(refusal ? { refusal } : {}) }));
-    return pageOfRows(rows, page, ({ request_id }) => request_id);
+  page(page: PageOf, { token, ...days }: RequestsFilter): Page<ListedRequest> {
+    const found = this.#between(...timesOfDays(days), MOST_REFUSALS_LISTED);
+    const rows = found.filter((one) => token === undefined || one.token === token);
+    return pageOfRows(rows.map(listedRefusalOf), page, ({ request_id }) => request_id);
   }
 
-  /** @returns the refusals from one time to before another, newest first */
-  #between(from: number, to: number): Refused[] {
-    const isBetween = ({ at }: Refused) => at >= from && at < to;
+  /** @returns the refusals from one time to before another, newest first; so many at most */
+  #between(from: number, to: number, most: number): RefusedRequest[] {
+    const isBetween = ({ at }: RefusedRequest) => at >= from && at < to;
     const found = this.#unwritten.filter(isBetween).reverse();
     // A row has the refusals since the row before it, so the first row after the days may also have some.
     let before = this.tables.figure('select min(at) + 1 from refusals where at >= ?', to) ?? Number.MAX_SAFE_INTEGER;
-    while (found.length < MOST_REFUSALS_LISTED) {
+    while (found.length < most) {
       const rows = this.tables.read<{ at: number; refused: string }>(
         'select at, refused from refusals where at >= ? and at < ? order by at desc limit ?',
         from,
         before,
         REFUSAL_ROWS_AT_ONCE,
       );
-      for (const { refused } of rows) found.push(...(JSON.parse(refused) as Refused[]).filter(isBetween).reverse());
+      for (const { refused } of rows)
+        found.push(...(JSON.parse(refused) as RefusedRequest[]).filter(isBetween).reverse());
       if (rows.length < REFUSAL_ROWS_AT_ONCE) break;
       before = rows.at(-1)?.at ?? 0;
     }
-    return found.slice(0, MOST_REFUSALS_LISTED);
+    return found.slice(0, most);
   }
 
   /** Deletes the refusals up to a time. */
@@ -103,7 +116,7 @@ export class RefusalLog extends Rows {
     this.#rows = undefined;
   }
 
-  #read(id: string): Refused | undefined {
+  #read(id: string): RefusedRequest | undefined {
     const made = timeOfRequestId(id);
     const rows = this.tables.read<{ refused: string }>(
       'select refused from refusals where at >= ? and at <= ? order by at desc',
@@ -111,7 +124,7 @@ export class RefusalLog extends Rows {
       made === undefined ? Number.MAX_SAFE_INTEGER : made + MOST_BETWEEN_MS,
     );
     for (const { refused } of rows) {
-      const found = (JSON.parse(refused) as Refused[]).find((one) => one.id === id);
+      const found = (JSON.parse(refused) as RefusedRequest[]).find((one) => one.id === id);
       if (found) return found;
     }
     return undefined;
@@ -136,7 +149,13 @@ export class RefusalLog extends Rows {
   }
 }
 
-function refusedRequestOf({ id, at, tags, refusal, ...request }: Refused): LedgerRequest {
+/** @returns a refused request in the form of a list's row, with the reason. */
+export function listedRefusalOf(refused: RefusedRequest): ListedRequest {
+  const { tries: _, refusal, ...row } = refusedRequestOf(refused);
+  return { ...row, ...(refusal ? { refusal } : {}) };
+}
+
+function refusedRequestOf({ id, at, tags, refusal, ...request }: RefusedRequest): LedgerRequest {
   const { route, model, conversation = null, prefix = null, agent = null, token = null, user = null } = request;
   const error = refusal.kind === 'full' ? storageError(refusal) : refusalError(refusal, {});
   const row: LedgerRow = {

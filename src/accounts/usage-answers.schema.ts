@@ -130,6 +130,7 @@ const refusalSchema = z.object({
 
 /** A request in a list of them. */
 export const listedRequestSchema = z.extend(ledgerRowSchema, {
+  account: z.optionally(z.string(), 'Whose it is, where refused ones of all accounts are asked for.'),
   refusal: z.described(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
 });
 
@@ -143,12 +144,35 @@ export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
   refusal: z.described(z.nullable(refusalSchema), 'Why it was refused, where its status is `refused`.'),
 });
 
-const usageTotalSchema = z.object({ requests: z.int(), cost_usd: usd, usage: tokenCountsSchema });
+/** How fast streams were: counts and sums, so that those of several groups can be added. */
+const speedSchema = z.object({
+  timed_requests: z.described(count, 'The streams whose first event came.'),
+  ttft_ms: z.described(count, 'The sum of their milliseconds to it.'),
+  ttft_within_ms: z.described(
+    z.record(z.string(), count),
+    'How many of them had it within 250, 500, 1000, 2500, 5000, 10000 and 30000 milliseconds: the buckets of a histogram, each with those before it.',
+  ),
+  streamed_tokens: z.described(count, 'The output tokens of the streams that came to their end.'),
+  streamed_ms: z.described(
+    count,
+    'The milliseconds from the first event of these to their end, as callers have taken them: tokens a second are streamed_tokens / streamed_ms * 1000.',
+  ),
+});
 
-/** What was spent between two days, the second exclusive. */
+const usageTotalSchema = z.object({
+  requests: z.int(),
+  failed: z.described(count, 'Of the requests: those with an `error_type` in the ledger.'),
+  cost_usd: usd,
+  usage: tokenCountsSchema,
+  speed: speedSchema,
+});
+
+const dayOrMoment = z.nullable(z.union([z.iso.date(), z.iso.datetime({ offset: true })]));
+
+/** What was spent between two days or times, the second exclusive. */
 export const usageReportSchema = z.object({
-  from: z.nullable(z.iso.date()),
-  to: z.nullable(z.iso.date()),
+  from: z.described(dayOrMoment, 'What was summed: of all accounts whole days.'),
+  to: dayOrMoment,
   group_by: usageGroupSchema,
   data: z.array(
     z.extend(usageTotalSchema, {

@@ -19,7 +19,19 @@ const counted = {
   thinking_tokens: 0,
   web_search_requests: 0,
 };
-const total = { requests: 1, cost_usd: 0.0000358, usage: counted };
+const total = {
+  requests: 1,
+  failed: 0,
+  cost_usd: 0.0000358,
+  usage: counted,
+  speed: {
+    timed_requests: 1,
+    ttft_ms: 312,
+    ttft_within_ms: { 250: 0, 500: 1, 1000: 1, 2500: 1, 5000: 1, 10000: 1, 30000: 1 },
+    streamed_tokens: 70,
+    streamed_ms: 892,
+  },
+};
 const row = {
   request_id: 'req_01m7w6qhfxbt0tfvnmx89rna1z',
   created_at: '2026-11-20T10:06:14.000Z',
@@ -53,9 +65,15 @@ const row = {
   outcomes: null,
 };
 const rowSchema = z.withMeta(ledgerRowSchema, { id: 'LedgerRow' });
-const listedSchema = z.withMeta(z.extend(rowSchema, { refusal: listedRequestSchema.shape.refusal }), {
-  id: 'ListedRequest',
-});
+const listedSchema = z.withMeta(
+  z.extend(rowSchema, {
+    account: listedRequestSchema.shape.account,
+    refusal: listedRequestSchema.shape.refusal,
+  }),
+  {
+    id: 'ListedRequest',
+  },
+);
 const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }), {
   id: 'LedgerRequest',
 });
@@ -72,7 +90,7 @@ export const usage: Resource = resource({
       operation: 'getUsage',
       summary: 'Sum what was spent',
       description:
-        'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account, the own one by default. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null.',
+        'An admin who names no account gets the sum of all, as accounts have told it: within a minute. By account and group only an admin gets sums, by conversation and tool only of one account, the own one by default. By token, user, agent, prefix, upstream and tag a day has 200 values at most; the rest is `(other)`. A request with several tags counts in each; what has none is the key null. Of one account a time is exact, as far back as its requests are kept. Of all accounts it counts with its whole day: `from` and `to` of the answer say so. `speed` has counts and sums, which add up.',
       query: usageQuery,
       answer: {
         description: 'The sums, and their total.',

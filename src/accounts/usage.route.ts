@@ -1,16 +1,22 @@
 import type { Context } from 'hono';
+import { DAY_MS } from '../async/durations.ts';
 import { accountMarks } from '../auth/account-mark.ts';
 import { hasScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf } from '../auth/context.ts';
+import { spanId } from '../budget/windows.ts';
+import type { Days, RequestsFilter } from '../durable/contracts/account.ts';
 import { finalError, invalidRequest, notFound } from '../http/errors.ts';
 import { markIn } from '../http/headers/request-id.ts';
 import { Hono } from '../http/hono.ts';
-import { readPage } from '../http/page.ts';
+import { type PageQuery, readPage } from '../http/page.ts';
 import { validate } from '../http/validate.ts';
 import { accountByMark, noteMark } from '../kv/account-marks.ts';
 import { accountList } from '../kv/name-list.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
-import { ownOrAny } from './accounts.route.ts';
+import { addSums, usageTotal } from '../pricing/usage-sums.ts';
+import { ownOrAny, requireKnown } from './accounts.route.ts';
+import { timesOfDays } from './ledger/queries.ts';
+import { listedRefusalOf } from './refusal-log.ts';
 import { isReportedGroup, isSharedGroup, requestsQuery, usageQuery } from './usage.schema.ts';
 import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
 import { csvResponse } from './usage-csv.ts';
@@ -19,26 +25,36 @@ import { csvResponse } from './usage-csv.ts';
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, format, group, group_by, ...days } = validate(usageQuery, c.req.query());
-      const answer = (report: UsageReport) => (format === 'csv' ? csvResponse(report) : c.json(report));
+      const { account, format, group, group_by, key, from, to } = validate(usageQuery, c.req.query());
+      const days = { from, to };
+      const answer = (whole: UsageReport) => {
+        const report = key === undefined ? whole : ofKey(whole, key);
+        return format === 'csv' ? csvResponse(report) : c.json(report);
+      };
       if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
       if (isSharedGroup(group_by) || (isOfAny(c) && isReportedGroup(group_by))) {
-        return answer(await deploymentPool(c)((pool) => pool.usage({ ...days, group_by, group })));
+        return answer(await deploymentPool(c)((pool) => pool.usage({ ...wholeDays(days), group_by, group, key })));
       }
       if (group !== undefined)
         throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
       const id = ownOrAny(c, account ?? c.get('identity').account);
-      return answer(await accountOf(c, id)((object) => object.usage({ ...days, group_by })));
+      const report = await accountOf(c, id)((object) => object.usage({ ...days, group_by, key }));
+      if (report.total.requests === 0) await requireKnown(c, id);
+      return answer(report);
     })
     .get('/usage/requests', async (c) => {
       const page = readPage(c.req.query());
-      const { status, account: _, ...days } = validate(requestsQuery, c.req.query());
-      return c.json(
-        await accountOf(
-          c,
-          accountAsked(c),
-        )((object) => (status === 'refused' ? object.refusals(page, days) : object.requests(page, days))),
-      );
+      const { status, from, to, token } = validate(requestsQuery, c.req.query());
+      const filter = { from, to, token };
+      const isRefused = status === 'refused';
+      if (isRefused && isOfAny(c)) return c.json(await refusalsOfAll(c, page, filter));
+      const id = accountAsked(c);
+      const list = await accountOf(
+        c,
+        id,
+      )((object) => (isRefused ? object.refusals(page, filter) : object.requests(page, filter)));
+      if (list.data.length === 0) await requireKnown(c, id);
+      return c.json(list);
     })
     .get('/usage/requests/:request_id', async (c) => {
       const id = c.req.param('request_id');
@@ -59,6 +75,27 @@ function requireAllAccounts(c: Context<AppEnv>, account: string | undefined): vo
   }
   if (account !== undefined)
     throw invalidRequest('Sums by account or group, and of a group, are of all accounts. Leave `account` out.');
+}
+
+/** @returns the days of these times, by which the pool sums. */
+function wholeDays({ from, to }: Days): Days {
+  const day = (time: string, round: (days: number) => number) =>
+    spanId('day', round(Date.parse(time) / DAY_MS) * DAY_MS);
+  return { from: from && day(from, Math.floor), to: to && day(to, Math.ceil) };
+}
+
+/** @returns a report of one of its groups alone */
+function ofKey(report: UsageReport, key: string): UsageReport {
+  const data = report.data.filter((group) => group.key === key);
+  const { key: _, ...total } = data[0] ?? { key, ...usageTotal(addSums([])) };
+  return { ...report, data, total };
+}
+
+/** @returns a page of what was refused, of all accounts as they have told it, each with its account's name */
+async function refusalsOfAll(c: Context<AppEnv>, page: PageQuery, { token, ...days }: RequestsFilter) {
+  const [from, to] = timesOfDays(days);
+  const list = await deploymentPool(c)((pool) => pool.refusals({ ...page, from, to, token }));
+  return { ...list, data: list.data.map(({ account, ...refused }) => ({ ...listedRefusalOf(refused), account })) };
 }
 
 /** @returns whether an admin asks without naming an account. */

@@ -19,7 +19,7 @@ export interface SluiceChatOptions {
   conversation?: (chatId: string) => string;
   /**
    * Whether `stop()` also stops the turn at the edge, so that nothing more is paid for. Default true. Closing or reloading
-   * the page stops nothing. But `useChat` calls `stop()` when its component is removed. If the answer should go on then,
+   * the page stops nothing, unless the transport is on a server that hands it the signal of the page's request. And `useChat` calls `stop()` when its component is removed. If the answer should go on then,
    * give the component a `Chat` that lives longer than it does.
    */
   stopOnAbort?: boolean;

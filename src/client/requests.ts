@@ -221,18 +221,24 @@ export type StoredClassifier = z.output<typeof classifierContent>;
 export type EvaluateRequest = Omit<z.input<typeof evaluateRequest>, 'stream'>;
 export type Evaluation = z.output<typeof evaluation>;
 
-/** Days are `YYYY-MM-DD`, in UTC; `to` is exclusive. */
+/** Days are `YYYY-MM-DD`, in UTC, or times in ISO 8601; `to` is exclusive. */
 export interface UsageRequest {
   from?: string;
   to?: string;
   group_by?: z.output<typeof usageGroupSchema>;
+  /** Only this one of what is grouped by. */
+  key?: string;
   /** Another account; an admin may ask. */
   account?: string;
+  /** `empty`: an account that nobody knows yet counts as one that was never used, and is no error. */
+  if_absent?: 'empty';
 }
 
 /** Which rows of the ledger are listed; `refused`: what the edge has refused, with its reasons, in place of the rows. */
-export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'account'> {
+export interface RequestsRequest extends Pick<UsageRequest, 'from' | 'to' | 'account' | 'if_absent'> {
   status?: 'refused';
+  /** Only those with the credential of this jti. */
+  token?: string;
 }
 
 export type PrefixStatsRequest = Pick<UsageRequest, 'from' | 'to'>;

@@ -2,6 +2,8 @@
 export interface Migration {
   version: number;
   sql: string;
+  /** Whether the first step makes all of it in a new object, so that only older objects take this one. */
+  isInFirst?: boolean;
 }
 
 const META_TABLE = 'create table if not exists meta (key text primary key, value text not null) strict, without rowid';
@@ -22,7 +24,7 @@ export function migrate(
   const { sql } = storage;
   const newest = migrations.at(-1);
   if (meta.size === 0 && newest) {
-    const all = migrations.map((step) => step.sql).join(';');
+    const all = migrations.flatMap((step) => (step.isInFirst ? [] : step.sql)).join(';');
     const version = `insert into meta (key, value) values ('schema_version', '${newest.version}')`;
     storage.transactionSync(() => sql.exec(`${META_TABLE};${all};${version}`));
     return;
@@ -49,6 +51,16 @@ export function migratedMeta(storage: DurableObjectStorage, migrations: readonly
   migrate(storage, migrations, meta);
   // A step may have written to this table.
   return meta.get('schema_version') === String(migrations.at(-1)?.version) ? meta : readMeta(storage.sql);
+}
+
+/**
+ * Brings an object's tables to the newest version, if it has tables.
+ *
+ * @returns what makes them otherwise, for the first write: a question alone makes none
+ */
+export function makeOnWrite(storage: DurableObjectStorage, migrations: readonly Migration[]): (() => void) | undefined {
+  const meta = migratedMeta(storage, migrations);
+  return meta.size === 0 ? () => migrate(storage, migrations, meta) : undefined;
 }
 
 /**

@@ -1,3 +1,5 @@
+import { genAiOf } from './gen-ai.ts';
+import { isolateCounts } from './isolate-counts.ts';
 import { masked } from './secrets.ts';
 
 /** The log line of one request. It never contains content or a credential. */
@@ -25,6 +27,8 @@ export interface LogLine {
   ttft_ms?: number | undefined;
   ms?: number | undefined;
   limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
+  'gen_ai.request.model'?: string | undefined;
+  'gen_ai.provider.name'?: string | undefined;
 }
 
 /** Collects the log line of one request. It is written once, when the answer has ended. */
@@ -59,7 +63,8 @@ export class LogEntry {
     this.#answering -= 1;
     if (this.#answering > 0) return;
     this.line.ms = this.elapsed();
-    console.log(masked(JSON.stringify(this.line)));
+    isolateCounts.ended(this.line);
+    console.log(masked(JSON.stringify({ ...this.line, ...genAiOf(this.line) })));
     this.#leave();
   }
 

@@ -3,6 +3,9 @@
 import { encoder } from '../http/bytes.ts';
 import { storedKeys } from './keys.ts';
 
+/** KV takes no longer key. */
+const LONGEST_KEY_BYTES = 512;
+
 /** A list of names, in the order of their UTF-8 bytes, as KV sorts. */
 class NameList {
   /** The prefix of each of its keys. */
@@ -20,6 +23,12 @@ class NameList {
   /** Takes a name off the list. */
   async remove(store: KVNamespace, name: string): Promise<void> {
     await store.delete(this.prefix + name);
+  }
+
+  /** @returns whether a name is on the list. */
+  async has(store: KVNamespace, name: string): Promise<boolean> {
+    const key = this.prefix + name;
+    return encoder.encode(key).length <= LONGEST_KEY_BYTES && (await store.get(key)) !== null;
   }
 
   /** Yields every name on the list. */

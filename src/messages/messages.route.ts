@@ -13,6 +13,7 @@ import { quietError } from '../conversations/answers/hidden-answer.ts';
 import { withoutEdgeBlocksIn } from '../conversations/history/edge-blocks.ts';
 import { conversationOf, proxyTurn, showNamed } from '../conversations/turn-proxy.ts';
 import { invalidRequest } from '../http/errors.ts';
+import { noteAsked } from '../http/gen-ai.ts';
 import { commonHeaders } from '../http/headers/request-id.ts';
 import { Hono } from '../http/hono.ts';
 import { withOneReading } from '../http/read-json.ts';
@@ -206,6 +207,7 @@ export function logOutcome(c: Context<AppEnv>): (outcome: RequestOutcome, nanodo
   entry.begin();
   return ({ usage, model, end, error_type, upstream, upstream_request_id, ttft_ms }, nanodollars) => {
     const { line } = entry;
+    noteAsked(line, c.get('settings').UPSTREAMS.find(({ name }) => name === upstream)?.kind);
     line.model = model ?? line.model;
     line.upstream_request_id = upstream_request_id;
     if (upstream !== undefined) line.upstream = upstream;

@@ -127,7 +127,7 @@ export function answerFor(
   rules: PoolRules,
   lease: KnownLease,
   asked: readonly LeaseFigures[],
-): Omit<LeaseAnswer, 'epoch' | 'told'> {
+): Omit<LeaseAnswer, 'epoch' | 'told' | 'refused'> {
   let slice = Number.POSITIVE_INFINITY;
   let batched: HeldByBatches | undefined;
   const windows = asked.flatMap(({ id, period, spent, kept, least }): LeaseGrant[] => {

@@ -1,7 +1,8 @@
 import { columnsOf, membersOf, type RawRow } from '../durable/columns.ts';
-import { migrate } from '../durable/migrations.ts';
+import { makeOnWrite } from '../durable/migrations.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
 import { Tables } from '../durable/tables.ts';
+import type { Nanodollars } from '../pricing/cost.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
 import type { KnownLease } from './grant.ts';
 import { POOL_MIGRATIONS } from './tables.ts';
@@ -21,20 +22,59 @@ export interface PoolLease extends KnownLease {
   epoch: number;
   /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
   told: number;
+  /** The time up to which it has told what it has refused; milliseconds since 1970. */
+  refused: number;
   /** When its erased account gave it up; milliseconds since 1970. Then its sums are counted for nobody. */
   droppedAt: number | null;
+}
+
+/** What lists show of a lease. */
+export interface ListedLease extends Pick<PoolLease, 'id' | 'account' | 'isErased' | 'group' | 'seenAt' | 'limits'> {
+  /** What was spent in each of the windows that were asked for. */
+  spent: [Nanodollars, Nanodollars, Nanodollars];
 }
 
 /** The rows of a pool. */
 export class PoolStore extends Tables {
   constructor(storage: DurableObjectStorage) {
-    super(storage);
-    migrate(storage, POOL_MIGRATIONS);
+    super(storage, makeOnWrite(storage, POOL_MIGRATIONS));
   }
 
   /** @returns every lease, one after the other: all of them together would be too much to keep. */
   *leases(): Generator<PoolLease> {
     for (const row of this.select<RawRow>('select * from leases')) yield leaseOfRow(row);
+  }
+
+  /**
+   * Reads what lists show of leases. SQLite takes what was spent out of the grants: to parse those of ten thousand leases
+   * takes several times as long.
+   *
+   * @param windows the ids of the three windows whose sums are read
+   * @param names only those of these accounts
+   */
+  *listed(windows: readonly [string, string, string], names?: readonly string[]): Generator<ListedLease> {
+    const rows = this.select<RawRow>(
+      `select id, account, pool_group, seen_at, limits, erased,
+         coalesce(windows ->> ?1, 0) as first, coalesce(windows ->> ?2, 0) as second, coalesce(windows ->> ?3, 0) as third
+       from leases where ?4 is null or account in (select value from json_each(?4))`,
+      ...windows.map((id) => `$.windows."${id}".spent`),
+      names ? JSON.stringify(names) : null,
+    );
+    for (const { id, account, pool_group, seen_at, limits, erased, first, second, third } of rows) {
+      yield {
+        ...{
+          id: String(id),
+          account: account as string | null,
+          isErased: erased === 1,
+          group: pool_group as string | null,
+        },
+        ...{
+          seenAt: seen_at as number | null,
+          limits: limits === null ? null : (JSON.parse(String(limits)) as PoolLimits),
+        },
+        spent: [Number(first), Number(second), Number(third)],
+      };
+    }
   }
 
   /** @returns a lease by its id; undefined if there is none. */

@@ -11,26 +11,29 @@ import type {
   LeaseCall,
   LeaseFigures,
   PoolObject,
+  RefusalOfAccount,
+  RefusalsQuery,
   SharedUsageQuery,
   SpendQuery,
 } from '../durable/contracts/pool.ts';
 import { EdgeObject } from '../durable/edge-object.ts';
 import { readFormat, writeFormat } from '../durable/stored-format.ts';
-import { pageOfRows } from '../http/page.ts';
-import { isoTimeOrNull } from '../http/times.ts';
 import { isVisitor } from '../identity/identity.ts';
 import { edit } from '../json/edit.ts';
 import { toUsd } from '../pricing/cost.ts';
 import { defaultModel } from '../pricing/default-model.ts';
 import type { PoolLimits } from '../settings/limits.schema.ts';
+import { retentionOf } from '../settings/retention.ts';
 import { settingsOf } from '../settings/settings.ts';
 import { countTokens } from '../upstream/count-tokens.ts';
 import { AccountRecount } from './account-recount.ts';
 import { answerFor, booksOf, grantLease, isNewer, type LeaseBooks, moveToNobody, type PoolRules } from './grant.ts';
 import { DEPLOYMENT_POOL, groupPool, poolOf } from './pool-name.ts';
+import { PoolRefusals } from './pool-refusals.ts';
 import { type PoolLease, PoolStore } from './pool-store.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from './pools-answers.schema.ts';
-import { NOBODY, VISITORS, VISITORS_LEASE } from './tables.ts';
+import { pageOfSpenders, spendersOf } from './spenders.ts';
+import { NOBODY, VISITORS_LEASE } from './tables.ts';
 import { UsedSums } from './used-sums.ts';
 
 /** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
@@ -45,12 +48,9 @@ const DROPPED_MS = 10 * MINUTE_MS;
 const ASK_GRAIN_MS = 10_000;
 const ASK_ON_MS = 1_000;
 
-/** The windows in the list of accounts. */
 /** What the upstream said when it refused the deployment's key; absent while it works. */
 const KEY_REFUSED = 'key_refused';
 const TRY_KEY_MS = MINUTE_MS;
-const LISTED_PERIODS = ['day', 'week', 'month'] as const;
-type Listed = (typeof LISTED_PERIODS)[number];
 
 /**
  * The object of a budget that accounts share: a group's, or the deployment's. It grants parts of each window, and keeps what
@@ -64,6 +64,7 @@ type Listed = (typeof LISTED_PERIODS)[number];
 export class Pool extends EdgeObject implements PoolObject {
   readonly #store: PoolStore;
   readonly #used: UsedSums;
+  readonly #refusals: PoolRefusals;
   readonly #recount: AccountRecount;
   readonly #name: string;
   readonly #alerts: AlertOutbox;
@@ -82,6 +83,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#name = ctx.id.name ?? DEPLOYMENT_POOL;
     this.#store = new PoolStore(ctx.storage);
     this.#used = new UsedSums(this.#store);
+    this.#refusals = new PoolRefusals(this.#store);
     this.#recount = new AccountRecount(this.#store);
     this.#alerts = new AlertOutbox(this.#store, this.around);
     this.#books = booksOf(this.#store.leases(), this.now());
@@ -97,6 +99,7 @@ export class Pool extends EdgeObject implements PoolObject {
       ...answerFor(this.#books, this.#rulesNow(), lease, call.windows),
       epoch: lease.epoch,
       told: lease.told,
+      refused: lease.refused,
     };
     return JSON.stringify(answer);
   }
@@ -106,7 +109,8 @@ export class Pool extends EdgeObject implements PoolObject {
     const { lease, windows, incarnation, seq } = JSON.parse(text) as LeaseCall;
     const had = windows.map(({ id, end, spent, kept }) => [id, { end, spent, granted: spent + kept }]);
     const nothing = { id: lease, incarnation, seq, toldAt: 0, open: false, windows: Object.fromEntries(had) };
-    const answer: LeaseAnswer = { ...answerFor(this.#books, this.#rulesNow(), nothing, windows), epoch: 0, told: -1 };
+    const granted = answerFor(this.#books, this.#rulesNow(), nothing, windows);
+    const answer: LeaseAnswer = { ...granted, epoch: 0, told: -1, refused: 0 };
     return JSON.stringify(answer);
   }
 
@@ -140,48 +144,28 @@ export class Pool extends EdgeObject implements PoolObject {
     return { limits: this.#limits, ...byPeriod(CALENDAR, spend), total };
   }
 
-  /** @returns a page of the accounts that share the pool. Those that have spent most in a window come first. */
-  accounts({ period, ...page }: SpendQuery): Page<AccountSpendRow> {
-    const now = this.now();
-    const ids = new Map(LISTED_PERIODS.map((each) => [each, spanId(each, spanAt(each, now).start)]));
-    const spentIn = ({ windows }: PoolLease, each: Listed) => windows[ids.get(each) ?? '']?.spent ?? 0;
-    const named: AccountSpendRow[] = [];
-    let visitors: { spent: Record<Listed, number>; seenAt: number } | undefined;
-    for (const lease of this.#store.leases()) {
-      if (lease.id === VISITORS_LEASE || isVisitor(lease.account ?? '')) {
-        const { spent, seenAt } = visitors ?? { spent: { day: 0, week: 0, month: 0 }, seenAt: 0 };
-        visitors = {
-          spent: byPeriod(LISTED_PERIODS, (each) => spent[each] + spentIn(lease, each)),
-          seenAt: Math.max(seenAt, lease.seenAt ?? 0),
-        };
-        continue;
-      }
-      if (lease.account === null || lease.isErased) continue;
-      named.push({
-        type: 'account',
-        id: lease.account,
-        group: lease.group,
-        spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spentIn(lease, each))),
-        limit_usd: byPeriod(LISTED_PERIODS, (each) => lease.limits?.[`usd_per_${each}`] ?? null),
-        last_seen_at: isoTimeOrNull(lease.seenAt),
-      });
-    }
-    if (visitors) {
-      const { spent, seenAt } = visitors;
-      named.push({
-        ...{ type: 'account', id: VISITORS, group: null },
-        spent_usd: byPeriod(LISTED_PERIODS, (each) => toUsd(spent[each])),
-        limit_usd: byPeriod(LISTED_PERIODS, () => null),
-        last_seen_at: isoTimeOrNull(seenAt || null),
-      });
-    }
-    named.sort((left, right) => right.spent_usd[period] - left.spent_usd[period] || (left.id < right.id ? -1 : 1));
-    return pageOfRows(named, page, ({ id }) => id);
+  /** @returns a page of the accounts that share the pool, as the query sorts them. */
+  accounts(query: SpendQuery): Page<AccountSpendRow> {
+    return pageOfSpenders(spendersOf(this.#store, this.now()), query);
+  }
+
+  /** @returns what is known of these accounts; nothing of those that the pool does not know */
+  accountsNamed(names: readonly string[]): AccountSpendRow[] {
+    return spendersOf(this.#store, this.now(), names);
   }
 
   /** @returns what accounts have reported that they have spent. */
   usage(query: SharedUsageQuery): SharedUsageReport {
     return this.#used.usage(query);
+  }
+
+  /** @returns a page of the last refusals of all accounts, newest first. */
+  refusals(query: RefusalsQuery): Page<RefusalOfAccount> {
+    return this.#refusals.page(query, this.now() - (this.#retention ?? this.now()));
+  }
+
+  get #retention(): number | undefined {
+    return retentionOf(() => this.settings());
   }
 
   /** Asks every account to report everything again, which replaces what is known. @returns how many accounts are asked */
@@ -213,6 +197,7 @@ export class Pool extends EdgeObject implements PoolObject {
     this.#store.together(() => {
       if (ofVisitor) this.#used.joinVisitors(id);
       else this.#used.drop(id);
+      this.#refusals.forget(id);
       this.#store.put({ ...lease, ...nameless, id: heir, incarnation: 0, seq: 0, windows, toldAt: now });
       // A call that was on its way must not bring it back, so its number is known for some time.
       this.#store.put({ ...lease, ...nameless, windows: {}, droppedAt: now });
@@ -260,6 +245,10 @@ export class Pool extends EdgeObject implements PoolObject {
     const now = this.now();
     await this.#alerts.send();
     await this.#tryKey();
+    if (this.#retention !== undefined) {
+      const first = this.#refusals.prune(now - this.#retention);
+      if (first !== undefined) this.around.alarm.wakeFor(first + this.#retention + 1);
+    }
     const silent = this.#open().filter((lease) => this.#askAt(lease) <= now);
     const asked = silent.slice(0, ASKED_AT_ONCE);
     for (let at = 0; at < asked.length; at += ASKED_TOGETHER) {
@@ -282,6 +271,8 @@ export class Pool extends EdgeObject implements PoolObject {
     // A report that leaves out something unknown here is ignored. The answer says from which change on to report.
     const sums = call.sums && call.sums.since <= known ? call.sums : undefined;
     const told = sums?.seq ?? known;
+    const heard = before?.refused ?? 0;
+    const refused = call.refused && call.refused.since <= heard ? call.refused : undefined;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
     const open = granted.open || call.owes === true || isUntold;
     const isErased = call.nameless === true && (wasErased || (before?.isErased ?? true));
@@ -296,6 +287,7 @@ export class Pool extends EdgeObject implements PoolObject {
       limits: isErased ? null : (call.limits ?? null),
       epoch: isHandedOver ? handover.epoch : (before?.epoch ?? 0),
       told,
+      refused: Math.max(heard, refused?.until ?? 0),
       droppedAt: null,
     };
     if (open) this.#books.open.set(lease.id, lease);
@@ -304,7 +296,10 @@ export class Pool extends EdgeObject implements PoolObject {
       this.#store.put(lease);
       if (isHandedOver) this.#used.takeOver(lease.id, handover);
       if (sums) this.#used.put(lease.id, sums);
+      if (wasErased) this.#refusals.forget(lease.id);
+      if (refused) this.#refusals.put(lease.id, { ...refused, since: heard });
     });
+    if (refused && this.#retention !== undefined) this.around.alarm.wakeFor(this.now() + this.#retention);
     // The long-running request has ended, so the pool asks often again.
     if (before && isChanged(before, lease)) this.#asked.delete(lease.id);
     if (lease.open) this.around.alarm.wakeFor(this.#askAt(lease));

@@ -53,7 +53,7 @@ export const accountSpendRow = z.object({
   id: z.string(),
   group: z.described(z.nullable(z.string()), 'The group that an admin has chosen.'),
   spent_usd: perPeriod(usd),
-  limit_usd: z.described(perPeriod(z.nullable(usd)), 'The account’s own limits.'),
+  limit_usd: z.described(perPeriod(z.nullable(usd)), 'The limits in force.'),
   last_seen_at: z.described(z.nullable(time), 'Its last request, told within a minute.'),
 });
 

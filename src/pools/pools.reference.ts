@@ -38,7 +38,7 @@ const deployment = (description: string) =>
 const membership = (description: string, name: string | null) =>
   jsonAnswer(description, membershipSchema, { account: 'alice', group: name });
 const membershipSchema = z.withMeta(membershipAnswer, { id: 'Membership' });
-const spendRow = {
+export const spendRow = {
   type: 'account',
   id: 'alice',
   group: 'research',

@@ -51,7 +51,7 @@ export function poolsRoutes() {
     .get('/groups/:id/accounts', requireScope('admin'), async (c) => {
       const { limit, after_id, before_id } = readPage(c.req.query());
       const { period } = validate(membersQuery, c.req.query());
-      const query = { limit, after_id, before_id, period };
+      const query = { limit, after_id, before_id, period, sort: 'spent' as const };
       return c.json(await poolNamed(c, groupPool(groupNamed(c)))((pool) => pool.accounts(query)));
     })
     .put('/groups/:id/accounts/:account', requireScope('admin'), async (c) => {

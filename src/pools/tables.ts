@@ -1,7 +1,7 @@
 /** The tables of a pool. */
 
 import type { Migration } from '../durable/migrations.ts';
-import { SUM_COLUMNS } from '../pricing/usage-sums.ts';
+import { addedSum, COURSE_COLUMNS, SUM_COLUMNS } from '../pricing/usage-sums.ts';
 
 /** Replaces a name that was erased. */
 export const ERASED = '(erased)';
@@ -19,6 +19,9 @@ export const VISITORS_LEASE = 'visitors';
  *
  * `used` has the sums of a day by model, token, user or tag, and by the group that has paid. `lease` is empty for the sums of
  * all that were erased.
+ *
+ * A row of `refusals` has what one report told of refused requests, as JSON; `first` and `at` are the times of the first and
+ * the last. `leases.refused` is the time up to which an account has told its own.
  */
 export const POOL_MIGRATIONS: readonly Migration[] = [
   {
@@ -47,8 +50,21 @@ export const POOL_MIGRATIONS: readonly Migration[] = [
         lease text not null,
         value text not null,
         pool_group text not null,
-        ${SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ')},
+        ${SUM_COLUMNS.map((column) => `${column} integer not null default 0`).join(', ')},
         primary key (dimension, day, lease, value, pool_group)
+      ) strict, without rowid;`,
+  },
+  { version: 2, isInFirst: true, sql: COURSE_COLUMNS.map((column) => addedSum('used', column)).join(';') },
+  {
+    version: 3,
+    sql: `alter table leases add column refused integer not null default 0;
+      create table refusals (
+        at integer not null,
+        lease text not null,
+        first integer not null,
+        count integer not null,
+        refused text not null,
+        primary key (at, lease)
       ) strict, without rowid;`,
   },
 ];

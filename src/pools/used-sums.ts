@@ -7,6 +7,7 @@ import {
   ADD_SUMS,
   addSums,
   DIMENSIONS,
+  type Dimension,
   packSums,
   SUM_COLUMNS,
   SUMMED_UP,
@@ -22,6 +23,15 @@ type UsedRow = Record<string, SqlStorageValue> & UsageSums;
 
 const ALL = ['model', ...DIMENSIONS] as const;
 const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
+
+/** What the sums by model are grouped by: each of them is in one group. */
+const KEYS = {
+  day: 'used.day',
+  model: 'used.value',
+  account: `case when used.lease = '${VISITORS_LEASE}' or leases.account glob '${visitorAccount('*')}' then '${VISITORS}'
+    when leases.erased = 0 then coalesce(leases.account, '${ERASED}') else '${ERASED}' end`,
+  group: "nullif(used.pool_group, '')",
+};
 
 /** Keeps what accounts have reported: a row for each day, account, group, and model, token, user or tag. */
 export class UsedSums extends Rows {
@@ -83,43 +93,45 @@ export class UsedSums extends Rows {
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
   usage(query: SharedUsageQuery): SharedUsageReport {
     const { from, to, group_by } = query;
-    const all = addSums(this.#read("'all'", query, 'model'));
-    return { from: from ?? null, to: to ?? null, group_by, data: this.#data(query, all), total: usageTotal(all) };
-  }
-
-  #data(query: SharedUsageQuery, all: UsageSums): SharedUsageReport['data'] {
-    const { group_by } = query;
     const dimension = DIMENSIONS.find((one) => one === group_by);
-    if (dimension) {
-      const groups = this.#read('used.value', query, dimension).map((row) => ({ ...row, value: String(row.key) }));
-      return usageByValue(
-        groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
-        all,
-        dimension,
-      );
-    }
-    const key = {
-      day: 'used.day',
-      model: 'used.value',
-      account: `case when used.lease = '${VISITORS_LEASE}' or leases.account glob '${visitorAccount('*')}' then '${VISITORS}'
-        when leases.erased = 0 then coalesce(leases.account, '${ERASED}') else '${ERASED}' end`,
-      group: "nullif(used.pool_group, '')",
-    }[group_by as 'day' | 'model' | 'account' | 'group'];
-    return this.#read(key, query, 'model').map((row) => ({
-      key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
-      ...usageTotal(row),
-    }));
+    const groups = this.#read(dimension ? "'all'" : KEYS[group_by as keyof typeof KEYS], query, 'model');
+    const all = addSums(groups);
+    const data = dimension
+      ? this.#ofValues(query, dimension, all)
+      : groups.map((row) => ({
+          key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
+          ...usageTotal(row),
+        }));
+    return { from: from ?? null, to: to ?? null, group_by, data, total: usageTotal(all) };
   }
 
-  #read(key: string, { from, to, group_by, group }: SharedUsageQuery, dimension: SumRow['dimension']) {
+  #ofValues(query: SharedUsageQuery, dimension: Dimension, all: UsageSums): SharedUsageReport['data'] {
+    const groups = this.#read('used.value', query, dimension, query.key).map((row) => ({
+      ...row,
+      value: String(row.key),
+    }));
+    return usageByValue(
+      groups.filter(({ requests, cost }) => requests !== 0 || cost !== 0),
+      all,
+      dimension,
+    );
+  }
+
+  #read(
+    key: string,
+    { from, to, group_by, group }: SharedUsageQuery,
+    dimension: SumRow['dimension'],
+    only: string | null = null,
+  ) {
     return this.tables.read<UsedRow & { key: string | number | null }>(
       `select ${key} as key, ${SUMMED_UP} from used ${group_by === 'account' ? 'left join leases on leases.id = used.lease' : ''}
-       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or used.pool_group = ?4)
+       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or used.pool_group = ?4) and (?5 is null or used.value = ?5)
        group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
       dimension,
       from === undefined ? 0 : Date.parse(from) / DAY_MS,
       to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to) / DAY_MS,
       group ?? null,
+      only,
     );
   }
 

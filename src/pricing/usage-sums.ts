@@ -3,7 +3,7 @@
 import { toUsd } from './cost.ts';
 
 /** The columns that are summed. Rows of requests and rows of sums both have them. */
-export const USED_COLUMNS = [
+const USED_COLUMNS = [
   'cost',
   'input_tokens',
   'output_tokens',
@@ -14,8 +14,26 @@ export const USED_COLUMNS = [
   'web_searches',
 ] as const;
 
-/** The columns of a sum: how many requests, and what they have used together. */
-export const SUM_COLUMNS = ['requests', ...USED_COLUMNS] as const;
+/** The times to the first event that are counted, in milliseconds: how many requests had theirs within each of them. */
+export const FIRST_EVENT_BOUNDS_MS = [250, 500, 1_000, 2_500, 5_000, 10_000, 30_000] as const;
+
+const WITHIN_COLUMNS = FIRST_EVENT_BOUNDS_MS.map((bound) => `within_${bound}` as const);
+
+/**
+ * The columns that tell how requests went: how many failed, and how fast the streams were. Only streams have a time to the
+ * first event (`first_ms`), and only a stream that came to its end tells how long its tokens took after that event.
+ */
+export const COURSE_COLUMNS = [
+  'failed',
+  'timed',
+  'first_ms',
+  'streamed_tokens',
+  'streamed_ms',
+  ...WITHIN_COLUMNS,
+] as const;
+
+/** The columns of a sum: how many requests, what they have used together, and how they went. */
+export const SUM_COLUMNS = ['requests', ...USED_COLUMNS, ...COURSE_COLUMNS] as const;
 
 /** What one request has used. */
 export type Used = Record<(typeof USED_COLUMNS)[number], number>;
@@ -23,12 +41,21 @@ export type Used = Record<(typeof USED_COLUMNS)[number], number>;
 /** What several requests have used together. */
 export type UsageSums = Record<(typeof SUM_COLUMNS)[number], number>;
 
+/** What is summed up of a row, beside that it is one. */
+export const SUMMED_COLUMNS = [...USED_COLUMNS, ...COURSE_COLUMNS] as const;
 /** The columns of a sum over rows of requests or of sums, in SQL. */
-export const USED_IN_ALL = USED_COLUMNS.map((column) => `sum(${column}) as ${column}`).join(', ');
+export const USED_IN_ALL = inAll(SUMMED_COLUMNS);
 /** The columns of a sum over rows of sums, in SQL. */
 export const SUMMED_UP = `sum(requests) as requests, ${USED_IN_ALL}`;
+/** The same without how the requests went: what a backup has. */
+export const SPENT_UP = `sum(requests) as requests, ${inAll(USED_COLUMNS)}`;
 /** The part of an upsert, in SQL, that adds a row of sums to the existing one. */
 export const ADD_SUMS = SUM_COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ');
+
+/** @returns SQL that adds a column to a table of sums that does not have it. */
+export function addedSum(table: string, column: string): string {
+  return `alter table ${table} add column ${column} integer not null default 0`;
+}
 
 /** The properties by which requests are summed up, beside their models. */
 export const DIMENSIONS = ['token', 'user', 'agent', 'prefix', 'upstream', 'tag'] as const;
@@ -40,6 +67,10 @@ export const TAGGED = '';
 
 /** The most values in a report. The dearest ones are listed. */
 export const MOST_LISTED_VALUES = 1_000;
+
+function inAll(columns: readonly string[]): string {
+  return columns.map((column) => `sum(${column}) as ${column}`).join(', ');
+}
 
 const NO_USE = Object.fromEntries(SUM_COLUMNS.map((column) => [column, 0])) as UsageSums;
 
@@ -69,7 +100,10 @@ export function unpackSums(numbers: readonly number[]): UsageSums {
 
 /** @returns a sum in the form of answers. */
 export function usageTotal(sums: UsageSums) {
-  return { requests: sums.requests, cost_usd: toUsd(sums.cost), usage: reportTokens(sums) };
+  const { requests, cost, failed, timed: timed_requests, first_ms: ttft_ms, streamed_tokens, streamed_ms } = sums;
+  const ttft_within_ms = Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((bound) => [bound, sums[`within_${bound}`]]));
+  const speed = { timed_requests, ttft_ms, ttft_within_ms, streamed_tokens, streamed_ms };
+  return { requests, failed, cost_usd: toUsd(cost), usage: reportTokens(sums), speed };
 }
 
 /** @returns tokens by kind in the form of answers; all 0 if nothing was used. */

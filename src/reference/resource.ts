@@ -14,6 +14,7 @@ export interface Content {
     | 'application/x-jsonl'
     | 'text/csv'
     | 'text/event-stream'
+    | 'application/openmetrics-text'
     | 'multipart/form-data'
     | 'application/octet-stream';
   schema: z.ZodMiniType;

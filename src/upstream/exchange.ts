@@ -120,8 +120,8 @@ export class Exchange {
   outcome(report: Report, end: RequestOutcome['end'], firstByte = Date.now()): RequestOutcome {
     const { status, upstreamRequestId: upstream_request_id } = this;
     const { sentAt, upstream, rides } = this.course;
-    const ttft_ms = firstByte - this.startedAt;
-    return { ...report, status, upstream_request_id, upstream, rides, sent: sentAt !== undefined, end, ttft_ms };
+    const times = { ttft_ms: firstByte - this.startedAt, after_first_ms: Date.now() - firstByte };
+    return { ...report, status, upstream_request_id, upstream, rides, sent: sentAt !== undefined, end, ...times };
   }
 
   /** @returns the report of an answer that cannot be used. It is settled by what was seen, or by how long the call ran */

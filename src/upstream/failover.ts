@@ -4,6 +4,7 @@
 
 import { pause } from '../async/pause.ts';
 import { ApiError } from '../http/errors.ts';
+import { isolateCounts } from '../http/isolate-counts.ts';
 import { type AttemptContext, attemptAt, type FailedAttempt } from './attempt-upstream.ts';
 import { candidatesOf, type TryChoice } from './choice/candidates.ts';
 import { orderOfTries } from './choice/order.ts';
@@ -36,6 +37,7 @@ export class Failover {
   /** The names of the upstreams that have already asked for a wait once. */
   readonly #waitedFor = new Set<string>();
   #rounds = 0;
+  #hasTried = false;
   /** Whether upstreams with open breakers are tried, too. */
   #isLastResort = false;
   #canFallBack = true;
@@ -119,6 +121,8 @@ export class Failover {
     // Another request has become the breaker's probe meanwhile. For this request the breaker is open from now on.
     if (!leave) return undefined;
     this.#tried.add(name);
+    if (this.#hasTried) isolateCounts.retries += 1;
+    this.#hasTried = true;
     const end = this.#pool.health.begin(name, now);
     this.#course.upstream = name;
     let failed: FailedAttempt;

@@ -19,6 +19,8 @@ export interface RequestOutcome extends Report {
   sent: boolean;
   /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
   ttft_ms: number;
+  /** Milliseconds from the first byte to the end, as the caller took them; 0 for a buffered answer. Not in what 0.1 stored. */
+  after_first_ms?: number;
   /** For an answer that did not end by itself: the output tokens that it was settled at. */
   estimated_output?: number | undefined;
   /** What was written in the open; absent if somebody may have made the upstream wait, so that it seemed slower than it is. */

@@ -1,4 +1,5 @@
 import { pause } from '../async/pause.ts';
+import { isolateCounts } from '../http/isolate-counts.ts';
 import { readStart } from './carry/read-start.ts';
 import { upstreamRemoved } from './choice/pool.ts';
 import { mayRepeat } from './client-retries.ts';
@@ -92,6 +93,7 @@ async function sendUntil(
     await paid?.settle();
     course.sentAt = undefined;
     await pause(wait, signal);
+    isolateCounts.retries += 1;
     if (!paid) continue;
     try {
       maker = await paid.admit();

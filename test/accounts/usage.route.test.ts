@@ -167,6 +167,64 @@ describe('the sum of all accounts', () => {
   });
 });
 
+describe('a time of day', () => {
+  const minutes = fc.integer({ min: 0, max: 4 * 24 * 60 });
+  const asked = fc.record({
+    minute: minutes,
+    tag: fc.constantFrom(undefined, 'a', 'b', 'a,b'),
+    conversation: fc.constantFrom(undefined, 'c1', 'c2'),
+    cost: fc.integer({ min: 1, max: 1e12 }),
+  });
+
+  test('is exact in the sums of one account, however they are grouped, and whole days in those of all', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(asked, { minLength: 1, maxLength: 12 }), minutes, minutes, async (all, one, two) => {
+        await resetAll();
+        alarmsByHand();
+        const start = Date.parse('2026-11-20');
+        await runInDurableObject(accountStub(bindings, {}, 'alice'), (ledger: Account) => {
+          Object.assign(ledger, { now: () => NOON + 100 * DAY });
+          for (const { minute, tag, conversation = null, cost } of all) {
+            requests += 1;
+            ledger.settle({
+              requestId: `req_${String(requests).padStart(8, '0')}`,
+              status: 'complete',
+              cost,
+              startedAt: start + minute * 60_000,
+              tokens: { input: 1, output: 1 },
+              opening: { route: 'messages', model: 'claude-haiku-5-5', conversation, tags: tag ?? null },
+            });
+          }
+        });
+        await runInDurableObject(accountStub(bindings, {}, 'alice'), (ledger: Account) =>
+          ledger.reportTo('deployment'),
+        );
+        const [from, to] = [Math.min(one, two), Math.max(one, two)];
+        const iso = (minute: number) => new Date(start + minute * 60_000).toISOString();
+        const between = (first: number, end: number) => all.filter(({ minute }) => minute >= first && minute < end);
+        const sum = (rows: typeof all) => rows.reduce((total, { cost }) => total + cost, 0);
+        const exact = between(from, to);
+        for (const group of ['day', 'model', 'conversation', 'tag', 'tool']) {
+          const { total, data } = await report(`?account=alice&from=${iso(from)}&to=${iso(to)}&group_by=${group}`);
+          expect(nano(total.cost_usd), group).toBe(sum(exact));
+          if (group === 'tag') {
+            const ofA = exact.filter(({ tag }) => tag?.includes('a'));
+            expect(nano(data.find(({ key }) => key === 'a')?.cost_usd ?? 0)).toBe(sum(ofA));
+          }
+        }
+        const c1 = await report(`?account=alice&from=${iso(from)}&to=${iso(to)}&group_by=conversation&key=c1`);
+        expect(nano(c1.total.cost_usd)).toBe(sum(exact.filter(({ conversation }) => conversation === 'c1')));
+        const day = 24 * 60;
+        const whole = await report(`?from=${iso(from)}&to=${iso(to)}`);
+        const [first, end] = [Math.floor(from / day) * day, Math.ceil(to / day) * day];
+        expect(nano(whole.total.cost_usd)).toBe(sum(between(first, end)));
+        expect([whole.from, whole.to]).toEqual([iso(first).slice(0, 10), iso(end).slice(0, 10)]);
+      }),
+      { numRuns: 25 },
+    );
+  });
+});
+
 test('the total counts what is not listed as well, where there are more groups than are shown', async () => {
   const rows = Array.from({ length: 1_200 }, (_, i) => ({
     day: 0,
@@ -188,7 +246,9 @@ test('a question that is malformed is a 400 that says where', async () => {
   for (const [query, place] of [
     ['?from=yesterday', 'from'],
     ['?from=2026-11-31', 'from'],
-    ['?to=2026-11-20T00:00:00Z', 'to'],
+    ['?to=2026-11-20T00:00', 'to'],
+    ['?to=2026-11-31T00:00:00Z', 'to'],
+    ['?to=2026-11-20T25:00:00Z', 'to'],
     ['?from=', 'from'],
     ['?group_by=colour', 'group_by'],
     ['?group_by=', 'group_by'],

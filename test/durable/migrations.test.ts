@@ -4,6 +4,7 @@ import { LEDGER_MIGRATIONS } from '../../src/accounts/ledger/tables.ts';
 import { CONVERSATION_MIGRATIONS } from '../../src/conversations/storage/tables.ts';
 import { type Migration, migrate } from '../../src/durable/migrations.ts';
 import { POOL_MIGRATIONS } from '../../src/pools/tables.ts';
+import { COURSE_COLUMNS } from '../../src/pricing/usage-sums.ts';
 import { EVENT_MIGRATIONS } from '../../src/webhooks/inbox/event-store.ts';
 import { rowsOf, simulate, stubOf } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
@@ -75,6 +76,61 @@ function schemaIn(sql: SqlStorage) {
     version: name === 'meta' ? [...sql.exec('select * from meta')] : undefined,
   }));
 }
+
+test.each([
+  ['ledger', LEDGER_MIGRATIONS, 1],
+  ['used', POOL_MIGRATIONS, 0],
+] as const)(
+  'what a release before stored gets the columns that new objects are born with: %s',
+  async (table, steps, before) => {
+    await runInDurableObject(stubOf('older'), async (_, { storage }) => {
+      const columnsOf = (of: string) =>
+        [...storage.sql.exec<{ name: string }>('select * from pragma_table_xinfo(?)', of)].map(
+          ({ name, ...column }) => [name, { ...column, cid: 0 }],
+        );
+      const tables = [...(steps[0]?.sql ?? '').matchAll(/create table (\w+)/g)].map(([, name = '']) => name);
+      await storage.deleteAll();
+      migrate(storage, steps);
+      const born = tables.map((name) => Object.fromEntries(columnsOf(name)));
+      await storage.deleteAll();
+      const older = steps.slice(0, before + 1).map((step) => ({ ...step, sql: withoutCourse(step.sql) }));
+      migrate(storage, older);
+      expect(columnsOf(table).map(([name]) => name)).not.toContain('failed');
+      migrate(storage, steps);
+      expect(tables.map((name) => Object.fromEntries(columnsOf(name)))).toEqual(born);
+    });
+  },
+);
+
+/** @returns the statements of a step without how requests went, as releases before had them */
+function withoutCourse(sql: string): string {
+  const names = [...COURSE_COLUMNS, 'first_event_ms', 'after_first_ms'].join('|');
+  return sql.replace(
+    new RegExp(`,\\s*(${names}) integer( as \\(.*?\\) virtual| not null default 0)?(?=[,\\n])`, 'g'),
+    '',
+  );
+}
+
+test.each([
+  ['born before it', [2]],
+  ['born with the columns of how requests went', [3]],
+  ['born before those, and brought to them', [2, 3]],
+] as const)('a ledger says how a model was chosen, and keeps its rows: %s', async (_, releases) => {
+  await runInDurableObject(stubOf('older'), async (__, { storage }) => {
+    await storage.deleteAll();
+    for (const release of releases) {
+      const steps = LEDGER_MIGRATIONS.slice(0, release);
+      migrate(storage, release > 2 ? steps : steps.map((step) => ({ ...step, sql: withoutCourse(step.sql) })));
+    }
+    storage.sql.exec(`insert into ledger (id, at, route, model, unpriced, status, hold, held_input, held_output, deadline,
+      requests_full_at, input_full_at, output_full_at) values ('old', 1, 'messages', 'm', 0, 'complete', 0, 0, 0, 0, 0, 0, 0)`);
+    migrate(storage, LEDGER_MIGRATIONS);
+    expect(storage.sql.exec('select id, failed, first_ms, chosen_by from ledger').toArray()).toEqual([
+      { id: 'old', failed: 0, first_ms: 0, chosen_by: null },
+    ]);
+    expect(storage.sql.exec("select value from meta where key = 'schema_version'").one()).toEqual({ value: '4' });
+  });
+});
 
 test('versions of a schema follow one another', () => {
   for (const migrations of ALL) {

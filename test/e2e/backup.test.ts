@@ -1,11 +1,15 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
+import { blocksOf, readGuide, sectionIn } from '../support/guides.ts';
 import { sharedEdge } from '../support/shared-start.ts';
 import { npmStart, type Started } from '../support/start.ts';
 
@@ -73,7 +77,7 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
     stderr: expect.stringMatching(/no last line/),
   });
   const restored = await npm('restore', there.url, [], backup.stdout);
-  expect(restored.stdout).toContain('1 accounts and 2 conversations were taken up. 0 were');
+  expect(restored.stdout).toBe('1 accounts and 2 conversations were taken up.\n');
 
   const other = await mint(there.url);
   for (const id of ['talk', 'dice'] as const) expect(await rowsOf(there.url, id, other)).toEqual(before[id]);
@@ -91,7 +95,26 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   await json(await say(there.url, 'dice', 'Once more', other));
   // It may be begun again: what is there stays as it is.
   const again = await npm('restore', there.url, [], backup.stdout);
-  expect(again.stdout).toContain('2 were in use or there already');
+  const named = `the conversation talk of ${account}, the conversation dice of ${account}`;
+  expect(again.stdout).toContain(`2 were there already: ${named}. They stay as they are.`);
+});
+
+test('the commands of the guide back a deployment up, and say what was there already when they restore it', async () => {
+  const [block = ''] = blocksOf(sectionIn(await readGuide('operating'), 'Back up and restore'), 'text');
+  const token = (
+    await json<{ token: string }>(await call(there.url, 'POST', '/tokens', { account: 'root', scopes: ['admin'] }))
+  ).token;
+  await json(await call(there.url, 'POST', '/accounts/keeper/credit', { usd: 1 }));
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-backup-'));
+  onTestFinished(async () => await rm(folder, { recursive: true }));
+  const commands = block
+    .replaceAll(/SLUICE_URL=\S+/g, `SLUICE_URL=${there.url}`)
+    .replaceAll('SLUICE_TOKEN=…', `SLUICE_TOKEN=${token}`)
+    .replaceAll('backup.jsonl', join(folder, 'backup.jsonl'));
+  const { stdout, stderr } = await promisify(execFile)('bash', ['-ec', commands], { cwd: root });
+  expect(stderr).toMatch(/^\d+ accounts and \d+ conversations are in the backup\.$/m);
+  expect(stdout).toMatch(/^0 accounts and 0 conversations were taken up\.\n\d+ were there already: /);
+  expect(stdout).toMatch(/the account keeper[,.]/);
 });
 
 test('what is no backup, and an edge that is not there, are said in a sentence', async () => {

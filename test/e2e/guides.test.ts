@@ -27,7 +27,9 @@ async function readExamples(): Promise<Example[]> {
       // What needs a server of tools beside it is tried with one, in tools.test.ts.
       .filter(
         ({ command }) =>
-          /^(curl|npm run)/m.test(command) && !NOT_TOOLS.test(command) && !command.includes('"run": {"url"'),
+          /^(curl|npm run|node examples\/difficulty)/m.test(command) &&
+          !NOT_TOOLS.test(command) &&
+          !command.includes('"run": {"url"'),
       )
   );
 }

@@ -2,7 +2,7 @@ import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest';
 import { npmStart, type Started } from '../support/start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -37,6 +37,8 @@ describe.each([
   ['of the page that cannot be read', 'src/playground/theme.ts', '\nconst = 1;\n'],
 ])('a source file %s', (_, file, broken) => {
   test('is answered with 503 until it is mended, and then the edge works again by itself', async () => {
+    // What it said tells whether it has seen the change, and how that build has ended.
+    onTestFailed(() => console.log(edge.output()));
     const path = join(folder, file);
     const whole = await readFile(path, 'utf8');
     const health = async () => await (await fetch(`${edge.url}/health`)).text();

@@ -258,7 +258,7 @@ test.skipIf(!hasCompiler())(
     expect(await left()).toEqual([2, 0]);
     expect(await spent()).toBe(before);
     await forEach(people, async ({ account }) => {
-      expect((await asked(`/accounts/${account}`, 'GET', await root())).status).toBe(200);
+      expect((await asked(`/accounts/${account}`, 'GET', await root())).status).toBe(404);
     });
     expect(await left()).toEqual([2, 0]);
     expect(alarms()).toBe(0);

@@ -8,6 +8,7 @@ import type { Bindings } from '../../src/durable/bindings.ts';
 import type { LeaseAnswer, LeaseCall, SumRow } from '../../src/durable/contracts/pool.ts';
 import type { Pool } from '../../src/pools/pool.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../src/pools/pools-answers.schema.ts';
+import { SUM_COLUMNS } from '../../src/pricing/usage-sums.ts';
 import { errorOf, type Sent, type TestApp, testApp } from '../support/app.ts';
 import { atNoon } from '../support/calendar.ts';
 import { resetAll } from '../support/reset.ts';
@@ -423,7 +424,7 @@ describe('who spent what', () => {
       storage.sql.exec("delete from used where dimension = 'tag'");
       storage.sql.exec("update used set cost = 1, requests = 99 where lease != ''");
       storage.sql.exec(
-        "insert into used select dimension, day, 'nobody', value, pool_group, 1, 1, 1, 1, 1, 1, 1, 1, 1 from used where lease = ''",
+        `insert into used select dimension, day, 'nobody', value, pool_group, ${SUM_COLUMNS.map(() => 1).join()} from used where lease = ''`,
       );
     });
     expect(await sums()).not.toEqual(before);

@@ -23,6 +23,8 @@ export async function testsOfRuntime(root: string, exclude: string[]): Promise<s
     external: ['cloudflare:*'],
     // What is built is thrown away: without this it would have each file once for each test that imports it.
     splitting: true,
+    // A document that a test checks.
+    loader: { '.md': 'text' },
     logLevel: 'error',
   });
   const importsOf = new Map(Object.entries(metafile.inputs).map(([path, { imports }]) => [path, imports]));

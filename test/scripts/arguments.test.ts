@@ -34,7 +34,7 @@ async function run(script: string, ...args: string[]) {
   );
 }
 
-test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset'])(
+test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset', 'drill'])(
   'npm run %s says how it is used, and does nothing else then',
   async (script) => {
     for (const asked of ['--help', '-h']) {
@@ -47,7 +47,7 @@ test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset'])(
   },
 );
 
-test.each(['token', 'webhook', 'backup', 'restore', 'reset'])(
+test.each(['token', 'webhook', 'backup', 'restore', 'reset', 'drill'])(
   'npm run %s stops at an option that it does not know, before it touches anything',
   async (script) => {
     const { status, stdout, stderr } = await run(script, '--halp');

@@ -162,6 +162,10 @@ describe('who is let through', () => {
   test('not before there is a server: that is a 503 to try again', async () => {
     const early = await startProxy({ secret: SECRET, addresses: ADDRESSES, port: 0 });
     expect(await send('/health', {}, early)).toMatchObject({ status: 503, headers: { 'retry-after': '1' } });
+    // A person who opens the page too early waits for it.
+    const { status, headers, body } = await send('/', { accept: 'text/html,*/*' }, early);
+    expect([status, headers['content-type']]).toEqual([503, 'text/html; charset=utf-8']);
+    expect(body).toMatch(/http-equiv="refresh" content="1".*The edge is starting/);
     await early.close();
   });
 

@@ -28,7 +28,7 @@ export function blocksOf(text: string, language: string): string[] {
  */
 export function filesIn(guide: string, heading: string): Map<string, string> {
   const files = new Map<string, string>();
-  const named = /^`([\w./-]+)`[^\n]*:(?:[^\n]*\.)?\n+```\w+\n([\s\S]*?)```/gm;
+  const named = /^`([\w./[\]-]+)`[^\n]*:(?:[^\n]*\.)?\n+```\w+\n([\s\S]*?)```/gm;
   for (const [, name = '', code = ''] of sectionIn(guide, heading).matchAll(named)) files.set(name, code);
   return files;
 }

@@ -275,7 +275,8 @@ describe('a request', () => {
       /^tools.0.name: this edge has no tool of its own of this name\. It has: .*get_weather, pay\.$/,
     );
     const unknown = await post('/messages', { ...asking(own('get_weather', { run: 'Worker' })), conversation: 'c1' });
-    expect(unknown.status).toBe(403);
+    expect(unknown.status).toBe(400);
+    expect((await errorOf(unknown)).message).toMatch(/^tools\.0\.run: must be "worker"/);
   });
 
   test('is counted with what the model is told of it', async () => {

@@ -7,6 +7,7 @@ import { ObjectUnreachable } from '../../durable/call-object.ts';
 import type { AdmissionDecision, AdmissionRequest } from '../../durable/contracts/admission.ts';
 import type { Settlement } from '../../durable/contracts/settlement.ts';
 import { type ApiError, finalError } from '../../http/errors.ts';
+import { isolateCounts } from '../../http/isolate-counts.ts';
 import type { Identity } from '../../identity/caller.ts';
 import { isVisitor } from '../../identity/identity.ts';
 import { LONGEST_MODEL_NAME } from '../../pricing/models.ts';
@@ -72,7 +73,12 @@ export async function askForAdmission(
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   const text = JSON.stringify(admissionRequest);
-  return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
+  const answered = isolateCounts.ask();
+  try {
+    return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
+  } finally {
+    answered();
+  }
 }
 
 /**

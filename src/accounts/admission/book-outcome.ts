@@ -64,6 +64,7 @@ export function settlementOf(
     upstreamRequestId: outcome.upstream_request_id,
     upstream: outcome.upstream,
     ttftMs: outcome.ttft_ms,
+    ...streamTimes(outcome, grant),
   };
   const { usage, seen } = outcome;
   if (!outcome.sent || (outcome.end === 'error' && !usage && outcome.status === 200)) return { ...settlement, cost: 0 };
@@ -82,6 +83,15 @@ export function settlementOf(
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
   );
   return { ...settlement, cost: estimate.cost, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };
+}
+
+/** @returns how fast a stream was. An answer that rides or comes whole has no first event, and a refusal has none either. */
+function streamTimes(
+  { usage, rides, status, ttft_ms, after_first_ms, completed }: RequestOutcome,
+  { terms }: StoredGrant,
+): Pick<Settlement, 'firstEventMs' | 'afterFirstMs'> {
+  if (terms?.streams !== true || rides || status !== 200 || usage === undefined) return {};
+  return { firstEventMs: ttft_ms, ...(completed && after_first_ms && { afterFirstMs: after_first_ms }) };
 }
 
 /** @returns whether the usage is final. It can be final even if the end of the stream never came. */

@@ -22,6 +22,7 @@ import { type Demand, Lease, NO_DEMAND, type OpenLease } from './lease.ts';
 import { LeaseIdentity } from './lease-identity.ts';
 import { ToldSums } from './told-sums.ts';
 import { UnreportedPools } from './unreported-pools.ts';
+import { type RefusalSource, UntoldRefusals } from './untold-refusals.ts';
 
 /** How many reports are sent one after the other. A long history needs several. */
 const MOST_REPORTS = 20;
@@ -33,6 +34,7 @@ interface Leaseholder {
   tables: Ledger;
   budget: Budget;
   limits: () => Limits;
+  refusals: RefusalSource;
 }
 
 /**
@@ -45,6 +47,7 @@ export class Leases {
   readonly #handovers: Handovers;
   readonly #open = new Map<string, OpenLease>();
   readonly #sums: ToldSums;
+  readonly #refusals: UntoldRefusals;
   readonly #identity: LeaseIdentity;
   readonly #unreported: UnreportedPools;
   readonly #idle: IdleTimer;
@@ -60,6 +63,7 @@ export class Leases {
     this.#unreported = new UnreportedPools(around, () => this.#poolsAfterWake());
     this.#idle = new IdleTimer(around, { giveBack: () => this.#giveBack(), owes: () => this.#owes() });
     this.#sums = new ToldSums(tables);
+    this.#refusals = new UntoldRefusals(holder.refusals);
     this.#handovers = new Handovers(tables);
   }
 
@@ -165,6 +169,17 @@ export class Leases {
     this.restored(hold.group);
   }
 
+  /** Notes that a request was refused. The deployment's pool is told by the alarm, at most once a minute. */
+  refused(): void {
+    this.#identity.name();
+    this.#unreported.add(DEPLOYMENT_POOL);
+  }
+
+  /** Notes that the account is on the list of accounts. If no request is going to report it, the alarm does. */
+  listed(): void {
+    if (this.#holder.budget.holds.size === 0) this.#unreported.add(DEPLOYMENT_POOL);
+  }
+
   /** Tells the deployment's pool that the account's listed data has changed. Nobody waits for it. */
   described(): void {
     if (!this.#identity.pools.includes(DEPLOYMENT_POOL)) return;
@@ -191,8 +206,11 @@ export class Leases {
   /** @returns the pools that may not know what was spent before the object woke. */
   #poolsAfterWake(): Iterable<string> {
     const { tables } = this.#holder;
-    const hasSpent = this.#identity.isNamed && (tables.has('ledger where true') || tables.has('rollups where true'));
-    return new Set([...this.#identity.pools, ...(hasSpent ? [DEPLOYMENT_POOL] : [])]);
+    const isKnown =
+      this.#identity.isNamed &&
+      (tables.meta('listed') !== undefined ||
+        ['ledger', 'rollups', 'refusals'].some((table) => tables.has(`${table} where true`)));
+    return new Set([...this.#identity.pools, ...(isKnown ? [DEPLOYMENT_POOL] : [])]);
   }
 
   /** Stores what must be handed over to the pools, before the rows it is made from are deleted. */
@@ -271,6 +289,7 @@ export class Leases {
     this.#identity.giveUp(told);
     this.#open.clear();
     this.#sums.forget();
+    this.#refusals.forget();
     return true;
   }
 
@@ -330,6 +349,7 @@ export class Leases {
       group: this.#group,
       limits: limitsInUsd(this.#holder.limits()),
       sums: sent?.report,
+      refused: mayReport ? this.#refusals.compose(sentAt, isIdle) : undefined,
       owes: !isIdle || (!sent?.isLast && this.#isUnreported(name)),
       handover,
     };
@@ -339,7 +359,10 @@ export class Leases {
     if (handover && answer.epoch >= handover.epoch) this.#handovers.taken(name, handover.epoch);
     // A later call has newer figures, so this answer is ignored.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.seq) return;
-    if (name === DEPLOYMENT_POOL) this.#sums.heard(answer.told, sent);
+    if (name === DEPLOYMENT_POOL) {
+      this.#sums.heard(answer.told, sent);
+      this.#refusals.heard(answer.refused);
+    }
     lease.take(answer, sentAt);
   }
 
@@ -350,7 +373,7 @@ export class Leases {
   }
 
   #isUnreported(name: string): boolean {
-    return name === DEPLOYMENT_POOL && this.#sums.isBehind;
+    return name === DEPLOYMENT_POOL && (this.#sums.isBehind || this.#refusals.areThere);
   }
 
   /** Returns what is not held. @returns once each pool has heard it, or cannot be reached */

@@ -59,15 +59,15 @@ export function rollUpDimensions(tables: Tables, where: string, sign: 1 | -1, bi
 /**
  * Sums up rows of the ledger by day, dimension, value and group.
  *
- * @param where chooses the rows, by one binding
+ * @param where chooses the rows, by these bindings
  */
-export function dimensionSums(tables: Tables, where: string, binding: string): DimensionSum[] {
+export function dimensionSums(tables: Tables, where: string, ...bindings: SqlStorageValue[]): DimensionSum[] {
   const rows = tables.read<LedgerGroup>(
     `select at / ${DAY_MS} as day, coalesce(pool_group, '${NO_GROUP}') as pool_group, tags, ${DIMENSION_COLUMNS.join(', ')},
        count(*) as requests, ${USED_IN_ALL}
      from ledger where ${where} and coalesce(tags, ${DIMENSION_COLUMNS.join(', ')}) is not null
      group by day, coalesce(pool_group, '${NO_GROUP}'), tags, ${DIMENSION_COLUMNS.join(', ')}`,
-    binding,
+    ...bindings,
   );
   const groups = new Map<string, DimensionSum>();
   const count = (row: LedgerGroup, dimension: Dimension, value: string) => {

@@ -16,7 +16,15 @@ import { migrate, migratedMeta } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import { ADD_SUMS, SUM_COLUMNS, SUMMED_UP, USED_COLUMNS, type UsageSums } from '../../pricing/usage-sums.ts';
+import {
+  ADD_SUMS,
+  addSums,
+  type COURSE_COLUMNS,
+  SUM_COLUMNS,
+  SUMMED_COLUMNS,
+  SUMMED_UP,
+  type UsageSums,
+} from '../../pricing/usage-sums.ts';
 import { rollUpDimensions } from './dimensions.ts';
 import { type Fold, hourOf, hourWith, NO_FOLD } from './fold.ts';
 import { type Memory, recallMemory, type Starts } from './recall.ts';
@@ -173,8 +181,8 @@ export class Ledger extends Tables {
   }
 
   #update(id: string, closing: Closing, buckets: Buckets): void {
-    const { status, stage, ms, upstream, tools } = closing;
-    const { requests: _, cost, input_tokens, output_tokens, ...otherTokens } = sumsOfClosing(closing);
+    const { status, stage, cost, ms, upstream, tools, firstEventMs, afterFirstMs } = closing;
+    const { input_tokens, output_tokens, ...otherTokens } = tokenColumns(closing);
     const common = {
       ...{ status, stage, cost, ms, input_tokens, output_tokens },
       answered_by: closing.answeredBy,
@@ -186,6 +194,8 @@ export class Ledger extends Tables {
       output_full_at: buckets.output,
       // An orphan may still be settled late.
       ...(status !== 'orphaned' && { keep: null }),
+      ...(firstEventMs !== null && { first_event_ms: firstEventMs }),
+      ...(afterFirstMs !== null && { after_first_ms: afterFirstMs }),
     };
     const others = {
       ...otherTokens,
@@ -311,8 +321,8 @@ export class Ledger extends Tables {
   }
 
   /** Adds what was spent elsewhere on a day (days since 1970). It keeps its day, and is marked as imported. */
-  addImported(day: number, sums: UsageSums): void {
-    this.#addUnder(IMPORTED_MODEL, day, sums);
+  addImported(day: number, spent: Omit<UsageSums, (typeof COURSE_COLUMNS)[number]>): void {
+    this.#addUnder(IMPORTED_MODEL, day, { ...addSums([]), ...spent });
   }
 
   #addNameless(day: number, sums: UsageSums): void {
@@ -386,14 +396,14 @@ export class Ledger extends Tables {
     this.write(
       `insert into rollups (day, model, seq, ${COLUMNS})
        select at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${seq}, ${sign} * count(*),
-         ${USED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
+         ${SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
        from ledger where ${where} group by day, rolled ${UPSERT}`,
       binding,
     );
     this.write(
       `insert into group_rollups (pool_group, day, model, ${COLUMNS})
        select pool_group, at / ${DAY_MS} as day, ${ROLLUP_MODEL} as rolled, ${sign} * count(*),
-         ${USED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
+         ${SUMMED_COLUMNS.map((column) => `${sign} * sum(${column})`).join(', ')}
        from ledger where (${where}) and pool_group is not null group by pool_group, day, rolled ${UPSERT_GROUP}`,
       binding,
     );
@@ -407,11 +417,13 @@ export class Ledger extends Tables {
   }
 }
 
-/** @returns what one row adds to the sums. */
-export function sumsOfClosing({ cost, tokens }: Closing): UsageSums {
+/** @returns what a row that is erased adds to the sums: what it has used, and nothing about how it went. */
+export function sumsOfClosing(closing: Closing): UsageSums {
+  return { ...addSums([]), requests: 1, cost: closing.cost, ...tokenColumns(closing) };
+}
+
+function tokenColumns({ tokens }: Closing) {
   return {
-    requests: 1,
-    cost,
     input_tokens: tokens.input,
     output_tokens: tokens.output,
     cache_read_tokens: tokens.cacheRead,

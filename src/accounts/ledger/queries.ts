@@ -3,7 +3,7 @@
 import { DAY_MS } from '../../async/durations.ts';
 import type { OutcomeCounts } from '../../batches/batches-answers.schema.ts';
 import { spanId } from '../../budget/windows.ts';
-import type { Days, UsageQuery } from '../../durable/contracts/account.ts';
+import type { Days, RequestsFilter, UsageQuery } from '../../durable/contracts/account.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
 import { isoTimeOrNull } from '../../http/times.ts';
 import { readTags } from '../../identity/tags.ts';
@@ -14,8 +14,8 @@ import {
   type Dimension,
   MOST_LISTED_VALUES,
   reportTokens,
+  SUMMED_COLUMNS,
   SUMMED_UP,
-  USED_COLUMNS,
   USED_IN_ALL,
   type UsageSums,
   type Used,
@@ -24,6 +24,7 @@ import {
 } from '../../pricing/usage-sums.ts';
 import type { ChosenBy } from '../chosen-by.schema.ts';
 import type { LedgerRequest, LedgerRow, UsageReport } from '../usage-answers.schema.ts';
+import { dimensionSums } from './dimensions.ts';
 import type { Ledger } from './ledger.ts';
 import { ROLLUP_MODEL } from './tables.ts';
 
@@ -88,9 +89,9 @@ export function conversationsOf(ledger: Ledger, requestIds: Iterable<string>): S
 }
 
 /** @returns a page of the requests, newest first. */
-export function requestsOf(ledger: Ledger, page: PageOf, days: Days): Page<LedgerRow> {
-  const select = '* from ledger where at >= ?3 and at < ?4';
-  const rows = ledger.page<LedgerTableRow>({ select, order: ['id'] }, page, ...timesOfDays(days));
+export function requestsOf(ledger: Ledger, page: PageOf, { token, ...days }: RequestsFilter): Page<LedgerRow> {
+  const select = '* from ledger where at >= ?3 and at < ?4 and (?5 is null or token = ?5)';
+  const rows = ledger.page<LedgerTableRow>({ select, order: ['id'] }, page, ...timesOfDays(days), token ?? null);
   return { ...rows, data: rows.data.map(ledgerRow) };
 }
 
@@ -108,8 +109,8 @@ export function ledgerPageOf(
 /**
  * Sums up what was spent.
  *
- * By day, model and dimension for all time, from rollups and what is not in them yet; by conversation and tool from the rows,
- * so only as far back as these are kept.
+ * By day, model and dimension for all time, from rollups and what is not in them yet. By conversation and tool, and between
+ * times that are not midnights, from the rows: so only as far back as these are kept.
  */
 export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
   if (query.group_by === 'tool') return usageByTool(ledger, query);
@@ -121,19 +122,39 @@ export function usageOf(ledger: Ledger, query: UsageQuery): UsageReport {
  * Sums up by a dimension, for all time. Requests without a value are in the group null; with several, in each group.
  */
 function usageByDimension(ledger: Ledger, query: UsageQuery, dimension: Dimension): UsageReport {
+  const { from, to, key } = query;
+  const areDays = areWholeDays(query);
   // Which values have a row of their own is decided when rows are folded.
-  ledger.fold(true);
-  const { from, to } = query;
-  const all = addSums(groupsByRows(ledger, { ...query, group_by: 'model' }).groups);
-  const groups = ledger.read<Record<string, SqlStorageValue> & UsageSums & { value: string }>(
-    `select value, ${SUMMED_UP} from dimensions where day >= ? and day < ? and dimension = ?
-     group by value having sum(requests) != 0 or sum(cost) != 0 order by cost desc, value`,
-    from === undefined ? 0 : Date.parse(from) / DAY_MS,
-    to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to) / DAY_MS,
+  if (areDays) ledger.fold(true);
+  const all = addSums(groupsByRows(ledger, { from, to, group_by: 'model' }).groups);
+  const [first, end] = timesOfDays(query);
+  const groups = areDays
+    ? ledger.read<Record<string, SqlStorageValue> & ValueSums>(
+        `select value, ${SUMMED_UP} from dimensions where day >= ? and day < ? and dimension = ?
+         group by value having sum(requests) != 0 or sum(cost) != 0 order by cost desc, value`,
+        first / DAY_MS,
+        end / DAY_MS,
+        dimension,
+      )
+    : valuesOfRows(ledger, [first, end], dimension);
+  const data = usageByValue(
+    groups.filter(({ value }) => key === undefined || value === key),
+    all,
     dimension,
   );
-  const data = usageByValue(groups, all, dimension);
   return { from: from ?? null, to: to ?? null, group_by: dimension, data, total: usageTotal(all) };
+}
+
+type ValueSums = UsageSums & { value: string };
+
+/** @returns the sums of a dimension between two times, from the rows; the dearest first */
+function valuesOfRows(ledger: Ledger, times: [number, number], dimension: Dimension): ValueSums[] {
+  const values = new Map<string, UsageSums>();
+  for (const sum of dimensionSums(ledger, "status != 'held' and at >= ? and at < ?", ...times)) {
+    if (sum.dimension !== dimension) continue;
+    values.set(sum.value, addSums([sum.sums, ...(values.has(sum.value) ? [values.get(sum.value) as UsageSums] : [])]));
+  }
+  return [...values].map(([value, sums]) => ({ value, ...sums })).sort((left, right) => right.cost - left.cost);
 }
 
 /** Sums up by the tools that the edge has called. A request counts for each tool whose results it has taken up. */
@@ -162,6 +183,13 @@ export function timesOfDays({ from, to }: Days): [from: number, to: number] {
   return [from === undefined ? 0 : Date.parse(from), to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to)];
 }
 
+/** @returns whether days begin at both times, so that sums by day have all that is between them */
+function areWholeDays(days: Days): boolean {
+  return Object.values({ from: days.from, to: days.to }).every(
+    (at) => at === undefined || Date.parse(at) % DAY_MS === 0,
+  );
+}
+
 function usageByRows(ledger: Ledger, query: UsageQuery): UsageReport {
   const { from, to, group_by } = query;
   const { groups, all } = groupsByRows(ledger, query);
@@ -175,10 +203,12 @@ function usageByRows(ledger: Ledger, query: UsageQuery): UsageReport {
 type KeyedSums = Record<string, SqlStorageValue> & UsageSums & { key: string | number | null };
 
 /** @returns the dearest sums by a column of the rows, and the sums of all */
-function groupsByRows(ledger: Ledger, { from, to, group_by }: UsageQuery): { groups: KeyedSums[]; all: KeyedSums[] } {
-  const [first, end] = timesOfDays({ from, to });
-  const columns = USED_COLUMNS.join(', ');
-  if (group_by === 'day' || group_by === 'model') {
+function groupsByRows(ledger: Ledger, query: UsageQuery): { groups: KeyedSums[]; all: KeyedSums[] } {
+  const { group_by, key: only = null } = query;
+  const [first, end] = timesOfDays(query);
+  const columns = SUMMED_COLUMNS.join(', ');
+  const isByDay = group_by === 'day' || group_by === 'model';
+  if (isByDay && areWholeDays(query)) {
     const groups = ledger.read<KeyedSums>(
       `select ${group_by} as key, ${SUMMED_UP} from (
          select day, model, requests, ${columns} from rollups where day >= ?1 / ${DAY_MS} and day < ?2 / ${DAY_MS}
@@ -192,15 +222,17 @@ function groupsByRows(ledger: Ledger, { from, to, group_by }: UsageQuery): { gro
     );
     return { groups, all: groups };
   }
-  const rows = (key: string) => `select ${key} as key, count(*) as requests, ${USED_IN_ALL} from ledger
-    where status != 'held' and at >= ? and at < ?`;
+  const key = group_by === 'day' ? `at / ${DAY_MS}` : group_by === 'model' ? ROLLUP_MODEL : group_by;
+  const rows = (shown: string) => `select ${shown} as key, count(*) as requests, ${USED_IN_ALL} from ledger
+    where status != 'held' and at >= ?1 and at < ?2 and (?3 is null or ${key} = ?3)`;
   const groups = ledger.read<KeyedSums>(
-    `${rows(group_by)} group by key order by cost desc, key limit ${MOST_LISTED_VALUES}`,
+    `${rows(key)} group by 1 order by ${group_by === 'day' ? '1' : `cost desc, 1 limit ${MOST_LISTED_VALUES}`}`,
     first,
     end,
+    isByDay ? null : only,
   );
-  const isAll = groups.length < MOST_LISTED_VALUES;
-  return { groups, all: isAll ? groups : ledger.read<KeyedSums>(rows('null'), first, end) };
+  const isAll = isByDay || groups.length < MOST_LISTED_VALUES;
+  return { groups, all: isAll ? groups : ledger.read<KeyedSums>(rows('null'), first, end, only) };
 }
 
 function ledgerRow(row: LedgerTableRow): LedgerRow {

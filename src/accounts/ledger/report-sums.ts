@@ -17,8 +17,8 @@ import {
   type Dimension,
   packSums,
   SUM_COLUMNS,
+  SUMMED_COLUMNS,
   SUMMED_UP,
-  USED_COLUMNS,
   type UsageSums,
   unpackSums,
   withoutSums,
@@ -125,7 +125,7 @@ function unfoldedDays(ledger: Ledger): number[] {
  */
 function sumsOfDay(ledger: Ledger, day: number): SumRow[] {
   const unfolded = (more: string) =>
-    `select ${ROLLUP_MODEL} as value, coalesce(pool_group, '${NO_GROUP}') as pool_group, 1 as requests, ${USED_COLUMNS.join(', ')}
+    `select ${ROLLUP_MODEL} as value, coalesce(pool_group, '${NO_GROUP}') as pool_group, 1 as requests, ${SUMMED_COLUMNS.join(', ')}
      from ledger where id > ?2 and status != 'held' and at >= ?1 * ${DAY_MS} and at < (?1 + 1) * ${DAY_MS} ${more}`;
   const read = (folded: string, more: string) =>
     ledger.read<SumTableRow & { value: string; pool_group: string }>(

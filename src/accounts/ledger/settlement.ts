@@ -51,6 +51,8 @@ export function closingOf(settlement: Settlement, hold: Nanodollars, now: number
     upstream: settlement.upstream ?? null,
     ttftMs: duration(settlement.ttftMs),
     ms: duration(settlement.ms),
+    firstEventMs: wholeMs(settlement.firstEventMs),
+    afterFirstMs: wholeMs(settlement.afterFirstMs),
     tools: settlement.tools ? JSON.stringify(settlement.tools) : null,
     at: now,
   };
@@ -72,6 +74,12 @@ export function spentOf({ tokens }: Closing): Spent {
 /** @returns an amount with which sums stay exact: not negative, and not more than any request can cost. */
 export function safeAmount(value: number, otherwise: number): number {
   return Number.isFinite(value) ? Math.min(Math.max(0, value), MOST_COST) : otherwise;
+}
+
+/** @returns a time as whole milliseconds, with which sums stay exact; null if there is none */
+function wholeMs(value: number | undefined): number | null {
+  const ms = duration(value);
+  return ms === null ? null : Math.round(safeAmount(ms, 0));
 }
 
 function duration(value: number | undefined): number | null {

@@ -3,7 +3,7 @@
 import type { Tokens } from '../../durable/contracts/settlement.ts';
 import type { Migration } from '../../durable/migrations.ts';
 import type { Nanodollars } from '../../pricing/cost.ts';
-import { SUM_COLUMNS } from '../../pricing/usage-sums.ts';
+import { addedSum, COURSE_COLUMNS, FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS } from '../../pricing/usage-sums.ts';
 import { VERSIONS_SQL } from '../../versions/version-tables.ts';
 import { BELONGINGS_SQL } from './belongings-tables.ts';
 
@@ -24,6 +24,9 @@ export interface Closing {
   upstream: string | null;
   ttftMs: number | null;
   ms: number | null;
+  /** Of a stream: milliseconds to its first event; and from that to its end, if it came to it. */
+  firstEventMs: number | null;
+  afterFirstMs: number | null;
   /** The calls of tools whose results it has taken up, as JSON. */
   tools: string | null;
   at: number;
@@ -38,8 +41,22 @@ export const ERASED_MODEL = '(erased)';
 /** Replaces a model's name in a sum that comes from a backup. */
 export const IMPORTED_MODEL = '(imported)';
 
-/** The columns of a table of sums. */
-const SUMS = SUM_COLUMNS.map((column) => `${column} integer not null`).join(', ');
+/** The columns of a table of sums. The release before does not know all of them. */
+const SUMS = SUM_COLUMNS.map((column) => `${column} integer not null default 0`).join(', ');
+const TABLES_OF_SUMS = ['rollups', 'group_rollups', 'dimensions', 'group_dimensions'];
+
+/** What only a stream has: milliseconds to its first event; and from that to its end, if it came to it. */
+const TIMES = ['first_event_ms integer', 'after_first_ms integer'];
+
+/** How a request went, made from its row whenever that is read, so that the row can be summed up as rows of sums are. */
+const COURSE = Object.entries({
+  failed: 'iif(error_type is null, 0, 1)',
+  timed: 'iif(first_event_ms is null, 0, 1)',
+  first_ms: 'coalesce(first_event_ms, 0)',
+  streamed_tokens: 'iif(after_first_ms is null, 0, output_tokens)',
+  streamed_ms: 'coalesce(after_first_ms, 0)',
+  ...Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((ms) => [`within_${ms}`, `iif(first_event_ms <= ${ms}, 1, 0)`])),
+}).map(([name, made]) => `${name} integer as (${made}) virtual`);
 
 /**
  * `group_rollups` and `group_dimensions` have what groups pay for, which is also in the sums of all. A change of `rollups` or
@@ -93,7 +110,8 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
         settled_at integer,
         requests_full_at real not null,
         input_full_at real not null,
-        output_full_at real not null
+        output_full_at real not null,
+        ${[...TIMES, ...COURSE].join(', ')}
       ) strict, without rowid;
       create table rollups (
         day integer not null,
@@ -173,5 +191,13 @@ export const LEDGER_MIGRATIONS: readonly Migration[] = [
       ${BELONGINGS_SQL}`,
   },
   { version: 2, sql: 'alter table ledger add column keep text' },
-  { version: 3, sql: 'alter table ledger add column chosen_by text' },
+  {
+    version: 3,
+    isInFirst: true,
+    sql: [
+      ...[...TIMES, ...COURSE].map((column) => `alter table ledger add column ${column}`),
+      ...TABLES_OF_SUMS.flatMap((table) => COURSE_COLUMNS.map((column) => addedSum(table, column))),
+    ].join(';'),
+  },
+  { version: 4, sql: 'alter table ledger add column chosen_by text' },
 ];

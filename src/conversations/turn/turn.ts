@@ -366,6 +366,7 @@ export class Turn {
       upstream_request_id: this.upstreamRequestId,
       ...this.#told,
       ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),
+      after_first_ms: Math.max(0, now - (this.firstByteAt ?? now)),
     };
   }
 

@@ -43,9 +43,10 @@ export interface AccountObject extends Rpc.DurableObjectBranded {
 
   usage(query: UsageQuery): UsageReport;
   savings(query: SavingsQuery): SavingsRow[];
-  requests(page: PageOf, days?: Days): Page<LedgerRow>;
-  refusals(page: PageOf, days?: Days): Page<ListedRequest>;
+  requests(page: PageOf, filter?: RequestsFilter): Page<LedgerRow>;
+  refusals(page: PageOf, filter?: RequestsFilter): Page<ListedRequest>;
   request(id: string): LedgerRequest | undefined;
+  isKnown(): boolean;
   exportRows(cursor?: string, limit?: number): { rows: LedgerRow[]; next: string | null };
 
   conversations(page: ConversationPage): Page<ConversationRow>;
@@ -114,14 +115,21 @@ export interface NewCredit {
 /** `other`: the key was used for another credit. `full`: more than sums stay exact with. */
 export type CreditAnswer = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
 
-/** Days, `YYYY-MM-DD`; the second exclusive. */
+/** Days, `YYYY-MM-DD`, or times in ISO 8601; the second exclusive. */
 export interface Days {
   from?: string | undefined;
   to?: string | undefined;
 }
 
+/** Which requests are listed. */
+export interface RequestsFilter extends Days {
+  token?: string | undefined;
+}
+
 export interface UsageQuery extends Days {
   group_by: AccountUsageGroup;
+  /** Only of the requests with this value: of `group_by`, which is `conversation`. */
+  key?: string | undefined;
 }
 
 export interface SavingsQuery extends Days {

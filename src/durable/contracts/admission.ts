@@ -173,6 +173,22 @@ export interface StorageRefusal {
   most: number;
 }
 
+/** A refused request, as its account keeps it and tells it to the deployment's pool. */
+export interface RefusedRequest {
+  id: string;
+  /** Milliseconds since 1970. Each refusal of an account has another time. */
+  at: number;
+  route: string;
+  model: string;
+  conversation?: string | undefined;
+  prefix?: string | undefined;
+  agent?: string | undefined;
+  token?: string | undefined;
+  tags?: string | undefined;
+  user?: string | undefined;
+  refusal: Refusal | ({ kind: 'full' } & StorageRefusal);
+}
+
 /** The claims of a verified credential; times as in a JWT, in seconds since 1970. */
 export interface CredentialUse {
   jti?: string | undefined;

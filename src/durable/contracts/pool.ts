@@ -2,15 +2,18 @@ import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../../
 import type { Nanodollars } from '../../pricing/cost.ts';
 import type { Dimension } from '../../pricing/usage-sums.ts';
 import type { PoolLimits } from '../../settings/limits.schema.ts';
+import type { RefusedRequest } from './admission.ts';
 import type { Page, PageOf } from './page.ts';
 
 /** The methods of a pool's object. The object says what each one does. */
 export interface PoolObject extends Rpc.DurableObjectBranded {
   leaseJson(call: string): string;
   lookJson(call: string): string;
+  refusals(query: RefusalsQuery): Page<RefusalOfAccount>;
   standing(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null): void;
   accounts(query: SpendQuery): Page<AccountSpendRow>;
+  accountsNamed(names: readonly string[]): AccountSpendRow[];
   usage(query: SharedUsageQuery): SharedUsageReport;
   recount(): { accounts: number };
   dropLease(id: string): void;
@@ -39,6 +42,8 @@ export interface LeaseCall {
   limits?: PoolLimits | undefined;
   /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
   sums?: SumsReport | undefined;
+  /** What it has refused since its last report. Only the deployment's pool gets it. */
+  refused?: RefusalsReport | undefined;
   /** What its batches hold. */
   batched?: HeldByBatches | undefined;
   /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
@@ -83,6 +88,8 @@ export interface LeaseAnswer {
   epoch: number;
   /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
   told: number;
+  /** The time up to which the pool knows what the account has refused; milliseconds since 1970. */
+  refused: number;
 }
 
 export interface LeaseGrant {
@@ -122,6 +129,26 @@ export interface SumRow {
   sums: number[];
 }
 
+/** A report of what an account has refused, between two times; milliseconds since 1970. */
+export interface RefusalsReport {
+  /** The time up to which the pool must know them already; otherwise it ignores this report. */
+  since: number;
+  until: number;
+  rows: RefusedRequest[];
+}
+
+/** Which of the last refusals of all accounts. */
+export interface RefusalsQuery extends PageOf {
+  /** From the first time to before the second; milliseconds since 1970. */
+  from: number;
+  to: number;
+  token?: string | undefined;
+}
+
+export interface RefusalOfAccount extends RefusedRequest {
+  account: string;
+}
+
 /** What an erased account leaves to a pool. The pool takes it once, by its number. */
 export interface Handover {
   epoch: number;
@@ -136,12 +163,16 @@ export interface Handover {
 
 export interface SpendQuery extends PageOf {
   period: Extract<LeasePeriod, 'day' | 'week' | 'month'>;
+  /** `used` is the share of its limit that an account has spent. */
+  sort: 'spent' | 'limit' | 'used' | 'last_seen' | 'group';
 }
 
 export interface SharedUsageQuery {
   /** Days, `YYYY-MM-DD`; the second exclusive. */
   from?: string | undefined;
   to?: string | undefined;
+  /** Only of this value of what is grouped by. */
+  key?: string | undefined;
   group_by: 'day' | 'model' | Dimension | 'account' | 'group';
   /** Only for what this group has paid. */
   group?: string | undefined;

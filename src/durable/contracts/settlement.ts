@@ -22,6 +22,9 @@ export interface Settlement {
   upstream?: string | undefined;
   ttftMs?: number | undefined;
   ms?: number | undefined;
+  /** Of a stream: milliseconds to its first event; and from that to its end, if it came to it. */
+  firstEventMs?: number | undefined;
+  afterFirstMs?: number | undefined;
   /** The beginning of the row, used if the account no longer has a row of this request. */
   opening?: Partial<Opening> | undefined;
   /** When the request began, in milliseconds since 1970. If it began before an erasure, it is not recorded again. */

@@ -1,10 +1,12 @@
-import { signal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
+import { ofAccount } from '../edge/account.ts';
+import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
+import { groupBy, onlyKey, SPEND_GROUPS, type SpendGroup, spendGroup } from './figures/breakdown-of.ts';
 import { chosenDays, daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
 import { account } from './figures/report.ts';
@@ -12,20 +14,13 @@ import { spentOnDays } from './figures/spent-on-days.ts';
 import { SpendKey } from './spend-key.tsx';
 
 const PARTS_SHOWN = 20;
-const SPEND_GROUPS = {
-  model: 'Model',
-  tag: 'Tag',
-  conversation: 'Conversation',
-  agent: 'Agent',
-  user: 'User',
-  token: 'Token',
-  tool: 'Tool',
-} as const;
-type SpendGroup = keyof typeof SPEND_GROUPS;
-
-const group = signal<SpendGroup>('model');
 /** What the account has spent on the chosen days. */
-const accountSpending = spentOnDays(() => ({ ...chosenDays(), account: account.value, group_by: group.value }));
+const accountSpending = spentOnDays(() => ({
+  ...chosenDays(),
+  ...ofAccount(account.value),
+  group_by: spendGroup.value,
+  ...(onlyKey.value === undefined ? {} : { key: onlyKey.value }),
+}));
 export const breakdownFault = accountSpending.fault;
 
 /** Shows what an account has spent its money on, on the chosen days. */
@@ -40,13 +35,19 @@ export function Breakdown() {
         <div class="inline filters">
           <Select
             label="Group by"
-            value={group.value}
+            value={spendGroup.value}
             options={Object.entries(SPEND_GROUPS).map(([key, name]) => [key, `By ${name.toLowerCase()}`] as const)}
-            onChoose={(key) => (group.value = key as SpendGroup)}
+            onChoose={(key) => groupBy(key as SpendGroup)}
           />
           <DaysPicker of="what it spent money on" />
         </div>
       </div>
+      {onlyKey.value !== undefined && (
+        <p class="inline">
+          Only the {spendGroup.value} <code>{onlyKey.value}</code>
+          <SmallButton name={`Show every ${spendGroup.value}`} onClick={() => groupBy(spendGroup.value)} />
+        </p>
+      )}
       <p class="quiet">
         {report?.total.requests === 0 && `Nothing was spent ${daysName()}.`}
         {report && report.total.requests > 0 && (
@@ -58,7 +59,7 @@ export function Breakdown() {
       </p>
       {rows.length > 0 && (
         <Table
-          columns={[SPEND_GROUPS[group.value], ...['Requests', 'In', 'Out', 'Cost'].map((number) => ({ number }))]}
+          columns={[SPEND_GROUPS[spendGroup.value], ...['Requests', 'In', 'Out', 'Cost'].map((number) => ({ number }))]}
           label="Spending"
         >
           {rows.map(({ key, requests, cost_usd, usage }) => (
@@ -67,7 +68,7 @@ export function Breakdown() {
                 {key === null ? (
                   <span class="quiet">none</span>
                 ) : (
-                  <SpendKey name={key} isModel={group.value === 'model'} />
+                  <SpendKey name={key} isModel={spendGroup.value === 'model'} />
                 )}
               </th>
               <td class="number">{formatCount(requests)}</td>

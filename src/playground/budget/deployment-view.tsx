@@ -5,6 +5,7 @@ import { Alerts } from './alerts.tsx';
 import { deployment, keepOverview, PERIODS } from './figures/overview.ts';
 import { SpendGauge } from './gauge.tsx';
 import { PrefixesTable } from './prefixes-table.tsx';
+import { SpeedTable } from './speed-table.tsx';
 import { readUpstreams, UpstreamsTable } from './upstreams-table.tsx';
 import { WhoSpent } from './who-spent.tsx';
 
@@ -32,6 +33,7 @@ export function DeploymentView() {
         </ul>
       )}
       <WhoSpent />
+      <SpeedTable />
       <Alerts />
       <SharedByAll />
     </section>

@@ -1,5 +1,6 @@
 import { useSignal } from '@preact/signals';
 import type { LedgerRequest } from '../../accounts/usage-answers.schema.ts';
+import { SluiceError } from '../../client/index.ts';
 import { useAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
 import { Fault } from '../ui/fault.tsx';
@@ -7,6 +8,7 @@ import { Form, SubmitButton } from '../ui/form.tsx';
 import { showAccount } from './figures/report.ts';
 import { RequestDetails } from './request-details.tsx';
 
+const UNKNOWN = 'No ledger has this id. What was refused for its token or its body is only in the logs.';
 /** What the id of every request begins with. */
 const REQUEST_ID = 'req_';
 
@@ -21,7 +23,7 @@ export function FindRequest() {
     found.value = undefined;
     if (id !== '' && !id.startsWith(REQUEST_ID)) return showAccount(id);
     await run(async () => {
-      if (id !== '') found.value = await readJson<LedgerRequest>(`/usage/requests/${encodeURIComponent(id)}`);
+      if (id !== '') found.value = await readRequest(id);
     });
   };
   return (
@@ -46,4 +48,13 @@ export function FindRequest() {
       )}
     </section>
   );
+}
+
+/** @throws Error that says where else to look, for an id that no ledger has */
+async function readRequest(id: string): Promise<LedgerRequest> {
+  try {
+    return await readJson<LedgerRequest>(`/usage/requests/${encodeURIComponent(id)}`);
+  } catch (thrown) {
+    throw thrown instanceof SluiceError && thrown.status === 404 ? new Error(UNKNOWN) : thrown;
+  }
 }

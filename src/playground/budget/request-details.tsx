@@ -4,6 +4,7 @@ import { nameOf } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { formatMoment, sayTimes } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
+import { CostLinks } from './cost-links.tsx';
 import { showAccount } from './figures/report.ts';
 
 type Refusal = NonNullable<ListedRequest['refusal']>;
@@ -15,8 +16,7 @@ interface RequestDetailsProps {
 /** Shows what one request was, what it cost, or why it was refused and what helps. */
 export function RequestDetails({ request }: RequestDetailsProps) {
   const { request_id, account, created_at, model, route, status, refusal, error_type } = request;
-  const { cost_usd, estimated, tags, conversation } = request;
-  const named = Object.entries(tags).map(([name, value]) => `${name}=${value}`);
+  const { cost_usd, estimated, token } = request;
   return (
     <div class="stack">
       <Facts
@@ -31,8 +31,8 @@ export function RequestDetails({ request }: RequestDetailsProps) {
           ...(status === 'refused'
             ? []
             : ([['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']]] as const)),
-          ...(conversation === null ? [] : ([['Conversation', conversation]] as const)),
-          ...(named.length > 0 ? ([['Tags', named.join(', ')]] as const) : []),
+          ...(token === null ? [] : ([['Token', <code key="token">{token}</code>]] as const)),
+          ['Part of', <CostLinks key="part of" request={request} />],
         ]}
       />
       {refusal && <WhyRefused refusal={refusal} />}
@@ -41,7 +41,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
 }
 
 /** Leads to what is shown of an account. */
-function AccountLink({ account }: { account: string }) {
+export function AccountLink({ account }: { account: string }) {
   return (
     <button type="button" class="link" onClick={() => showAccount(account)}>
       {account}
@@ -50,7 +50,7 @@ function AccountLink({ account }: { account: string }) {
 }
 
 /** Says why a request was refused, as its caller was told, and what an operator can do. */
-export function WhyRefused({ refusal }: { refusal: Refusal }) {
+function WhyRefused({ refusal }: { refusal: Refusal }) {
   return (
     <div>
       <p>{sayTimes(refusal.message)}</p>

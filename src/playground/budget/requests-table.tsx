@@ -1,49 +1,77 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import type { ListedRequest } from '../../client/index.ts';
+import { identity } from '../edge/identity.ts';
 import { nameOf } from '../edge/models.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Select } from '../ui/form.tsx';
-import { formatCount, formatMs, formatStamp } from '../ui/format.ts';
+import { formatCount, formatMs, formatStamp, sayTimes } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
+import { CostLinks } from './cost-links.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { daysName } from './figures/days.ts';
 import { inputTokens } from './figures/input-tokens.ts';
-import { hasMoreRequests, keepRequests, listedKind, listMoreRequests, requests } from './figures/request-list.ts';
-import { RequestDetails, WhyRefused } from './request-details.tsx';
+import {
+  hasMoreRequests,
+  keepRequests,
+  type ListedKind,
+  listedKind,
+  listMoreRequests,
+  minuteListed,
+  requests,
+  tokenListed,
+} from './figures/request-list.ts';
+import { AccountLink, RequestDetails } from './request-details.tsx';
 
 const KINDS = [
-  ['sent', 'Sent to Claude'],
-  ['refused', 'Refused by this edge'],
+  ['all', 'Sent and refused'],
+  ['refused', 'Refused'],
 ] as const;
+const OF_EVERYBODY = ['everyone', 'Refused, all accounts'] as const;
 
-/** Shows the account's requests on the chosen days: the rows of the ledger, or what was refused, with the reasons. */
+/** Shows the account's requests, those that were refused too, with the reasons; and to an admin what was refused of anybody. */
 export function RequestsTable() {
   useEffect(keepRequests, []);
   const rows = requests.value;
-  const isRefused = listedKind.value === 'refused';
+  const kind = listedKind.value;
   return (
     <section class="stack" aria-labelledby="requests">
       <div class="apart">
         <h2 id="requests">Last requests</h2>
         <div class="inline filters">
+          <input
+            aria-label="Only of the token"
+            placeholder="Token (jti)"
+            autocomplete="off"
+            spellcheck={false}
+            value={tokenListed.value}
+            onChange={(event) => (tokenListed.value = event.currentTarget.value.trim())}
+          />
+          <input
+            type="datetime-local"
+            aria-label="Around this time, in UTC"
+            title="Around this time, in UTC: five minutes before and after it"
+            value={minuteListed.value}
+            onChange={(event) => (minuteListed.value = event.currentTarget.value)}
+          />
           <Select
             label="Which requests"
-            value={listedKind.value}
-            options={KINDS}
-            onChoose={(kind) => (listedKind.value = kind as 'sent' | 'refused')}
+            value={kind}
+            options={identity.value.admin ? [...KINDS, OF_EVERYBODY] : KINDS}
+            onChoose={(one) => (listedKind.value = one as ListedKind)}
           />
-          <DaysPicker of="the requests" />
+          {minuteListed.value === '' && <DaysPicker of="the requests" />}
         </div>
       </div>
       {rows === undefined && <p class="quiet">…</p>}
       {rows?.length === 0 && (
         <p class="quiet">
-          {isRefused ? 'No requests were refused' : 'No requests'} {daysName()}.
+          {kind === 'all' ? 'No requests' : 'No requests were refused'}{' '}
+          {minuteListed.value === '' ? daysName() : `around ${minuteListed.value.replace('T', ' ')} UTC`}.
         </p>
       )}
-      {rows !== undefined && rows.length > 0 && (isRefused ? <RefusedRows rows={rows} /> : <SentRows rows={rows} />)}
+      {rows !== undefined && rows.length > 0 && <RequestRows rows={rows} />}
       {hasMoreRequests.value && (
         <p>
           <SmallButton name="Show more" onClick={listMoreRequests} />
@@ -54,30 +82,31 @@ export function RequestsTable() {
 }
 
 /** Running requests show their hold. A press on the time opens the rest of a row. */
-function SentRows({ rows }: { rows: readonly ListedRequest[] }) {
+function RequestRows({ rows }: { rows: readonly ListedRequest[] }) {
   const opened = useSignal<string | undefined>(undefined);
   return (
     <Table
-      label="Sent requests"
+      label="Requests"
       columns={[
         'Time',
         'Route',
         'Model',
         ...['In', 'From cache', 'Out', 'Cost', 'Duration'].map((number) => ({ number })),
         'Outcome',
+        'Part of',
       ]}
     >
       {rows.flatMap((row) => {
         const id = row.request_id;
         const isOpen = opened.value === id;
         const shown = (
-          <SentRow key={id} row={row} isOpen={isOpen} onToggle={() => (opened.value = isOpen ? undefined : id)} />
+          <RequestRow key={id} row={row} isOpen={isOpen} onToggle={() => (opened.value = isOpen ? undefined : id)} />
         );
         if (!isOpen) return [shown];
         return [
           shown,
           <tr key={`${id} opened`}>
-            <td colSpan={9}>
+            <td colSpan={10}>
               <RequestDetails request={row} />
             </td>
           </tr>,
@@ -87,17 +116,17 @@ function SentRows({ rows }: { rows: readonly ListedRequest[] }) {
   );
 }
 
-interface SentRowProps {
+interface RequestRowProps {
   row: ListedRequest;
   isOpen: boolean;
   onToggle(): void;
 }
 
-function SentRow({ row, isOpen, onToggle }: SentRowProps) {
-  const { usage } = row;
+function RequestRow({ row, isOpen, onToggle }: RequestRowProps) {
+  const { refusal, account } = row;
   const running = row.status === 'held';
   return (
-    <tr data-running={running}>
+    <tr data-running={running} data-refused={refusal !== undefined}>
       <td>
         <button type="button" class="link" aria-expanded={isOpen} onClick={onToggle}>
           {formatStamp(row.created_at)}
@@ -105,6 +134,33 @@ function SentRow({ row, isOpen, onToggle }: SentRowProps) {
       </td>
       <td>{row.route}</td>
       <td>{nameOf(row.model)}</td>
+      {refusal ? (
+        <td class="why" colSpan={5}>
+          {sayTimes(refusal.message)}
+        </td>
+      ) : (
+        <RequestFigures row={row} />
+      )}
+      <td>
+        {refusal
+          ? `refused: ${refusal.limit}`
+          : running
+            ? 'running'
+            : (row.error_type ?? row.stop_reason ?? row.status)}
+      </td>
+      <td>
+        {account !== undefined && <AccountLink account={account} />} <CostLinks request={row} />
+      </td>
+    </tr>
+  );
+}
+
+/** The cells of a request that went up. */
+function RequestFigures({ row }: { row: ListedRequest }) {
+  const { usage } = row;
+  const running = row.status === 'held';
+  return (
+    <>
       <td class="number">{running ? '' : formatCount(inputTokens(usage))}</td>
       <td class="number">{usage.cache_read_input_tokens > 0 ? formatCount(usage.cache_read_input_tokens) : ''}</td>
       <td class="number">{running ? '' : formatCount(usage.output_tokens)}</td>
@@ -113,22 +169,6 @@ function SentRow({ row, isOpen, onToggle }: SentRowProps) {
         <Usd value={running ? row.hold_usd : row.cost_usd} />
       </td>
       <td class="number">{row.ms === null ? '' : formatMs(row.ms)}</td>
-      <td>{running ? 'running' : (row.error_type ?? row.stop_reason ?? row.status)}</td>
-    </tr>
-  );
-}
-
-function RefusedRows({ rows }: { rows: readonly ListedRequest[] }) {
-  return (
-    <Table columns={['Time', 'Model', 'Limit', 'Reason']} label="Refused requests">
-      {rows.map(({ request_id, created_at, model, refusal }) => (
-        <tr key={request_id}>
-          <td title={request_id}>{formatStamp(created_at)}</td>
-          <td>{nameOf(model)}</td>
-          <td>{refusal && <code>{refusal.limit}</code>}</td>
-          <td class="why">{refusal && <WhyRefused refusal={refusal} />}</td>
-        </tr>
-      ))}
-    </Table>
+    </>
   );
 }

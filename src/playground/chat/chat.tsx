@@ -1,4 +1,4 @@
-import { untracked, useSignal, useSignalEffect } from '@preact/signals';
+import { effect, untracked, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useLayoutEffect } from 'preact/hooks';
 import { refreshPrefixes } from '../edge/account.ts';
 import { refreshAgents } from '../edge/agents.ts';
@@ -30,12 +30,17 @@ export function Chat() {
   }, [run]);
   // Before anybody can type.
   useLayoutEffect(keepDrafts, []);
-  useSignalEffect(() => {
-    const id = conversationId.value;
-    untracked(() => show(id));
-    // In a narrow window the list covers the chat, until a conversation is chosen.
-    listOpen.value = false;
-  });
+  // At once, not with the next frame: a question that is sent meanwhile would go into the conversation before.
+  useLayoutEffect(
+    () =>
+      effect(() => {
+        const id = conversationId.value;
+        untracked(() => show(id));
+        // In a narrow window the list covers the chat, until a conversation is chosen.
+        listOpen.value = false;
+      }),
+    [listOpen],
+  );
   useSignalEffect(() => {
     const opened = session.value;
     if (opened?.report.value?.title === null) void makeTitle(opened.id);

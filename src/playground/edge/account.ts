@@ -13,8 +13,14 @@ export const prefixes = signal<NamedRow[]>([]);
 
 let asked = 0;
 
+/** @returns the query for an account. An admin may look at one before it has anything. */
+export function ofAccount(account: string) {
+  return { account, if_absent: 'empty' } as const;
+}
+
 export async function readQuota(account: string): Promise<AccountQuota> {
-  return await readJson<AccountQuota>(`/accounts/${encodeURIComponent(account)}`);
+  const { if_absent } = ofAccount(account);
+  return await readJson<AccountQuota>(`/accounts/${encodeURIComponent(account)}`, { query: { if_absent } });
 }
 
 /** Loads the quota status of the user's own account. If several loads overlap, the last one counts. */

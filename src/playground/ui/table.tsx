@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect, useRef } from 'preact/hooks';
+import { useLayoutEffect, useRef } from 'preact/hooks';
 import { keepReachable } from './scroll-box.ts';
 
 /** A column of numbers, which stand right in it: its cells have the class `number`. */
@@ -65,7 +65,8 @@ interface TableFrameProps {
 /** Lets a table scroll sideways where it has no room, by the keyboard too. */
 export function TableFrame({ label, class: name = '', children }: TableFrameProps) {
   const ref = useRef<HTMLElement>(null);
-  useEffect(() => (ref.current ? keepReachable(ref.current) : undefined), []);
+  // Before it is painted, so that there is no moment at which the keyboard does not reach it.
+  useLayoutEffect(() => (ref.current ? keepReachable(ref.current) : undefined), []);
   return (
     <section ref={ref} class={`table-frame scroll-box ${name}`} aria-label={label}>
       {children}

@@ -4,7 +4,7 @@ import type { AlertBody, AlertRow } from '../../alerts/alerts-answers.schema.ts'
 import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import type { NewEvent } from '../../durable/contracts/inbox.ts';
 import type { Page, PageOf } from '../../durable/contracts/page.ts';
-import { type Migration, migrate } from '../../durable/migrations.ts';
+import { type Migration, makeOnWrite } from '../../durable/migrations.ts';
 import { readFormat, writeFormat } from '../../durable/stored-format.ts';
 import { Tables } from '../../durable/tables.ts';
 import type { EventState } from '../webhooks.schema.ts';
@@ -86,9 +86,8 @@ export class EventStore extends Tables {
   readonly #source: string;
 
   constructor(storage: DurableObjectStorage, source: string) {
-    super(storage);
+    super(storage, makeOnWrite(storage, EVENT_MIGRATIONS));
     this.#source = source;
-    migrate(storage, EVENT_MIGRATIONS);
   }
 
   /** @returns the keys that begin with the prefix and have this value, without the prefix */

@@ -6,9 +6,11 @@ import type { Account } from '../../../src/accounts/account.ts';
 import { Ledger } from '../../../src/accounts/ledger/ledger.ts';
 import { namelessSums, reportSums } from '../../../src/accounts/ledger/report-sums.ts';
 import type { SumsReport } from '../../../src/durable/contracts/pool.ts';
+import { migrate } from '../../../src/durable/migrations.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Pool } from '../../../src/pools/pool.ts';
 import { PoolStore } from '../../../src/pools/pool-store.ts';
+import { POOL_MIGRATIONS } from '../../../src/pools/tables.ts';
 import { UsedSums } from '../../../src/pools/used-sums.ts';
 import { resetAll } from '../../support/reset.ts';
 import { runs } from '../../support/runs.ts';
@@ -57,6 +59,12 @@ const step = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ kind: 'recount' as const }) },
 );
 
+/** Makes the pool's tables: the test writes into them beside the object, which makes them with the first write of its own. */
+const makePool = async () => {
+  await runInDurableObject(pool(), (_, { storage }) => migrate(storage, POOL_MIGRATIONS));
+  await abortAllDurableObjects();
+};
+
 const put = async (report: SumsReport) =>
   await runInDurableObject(pool(), (_, { storage }) => new UsedSums(new PoolStore(storage)).put('lease', report));
 
@@ -65,6 +73,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 14 }), async (steps) => {
       await resetAll();
+      await makePool();
       base += 10;
       const clock = (base + 4) * DAY;
       const rows: Row[] = [];
@@ -154,6 +163,7 @@ test('a pool knows what was spent, by day, model, token, user, tag and group, wh
 const costOf = (rows: readonly Row[]) => rows.reduce((sum, { cost }) => sum + cost, 0);
 
 test('a report is small where little has changed, and a long history is told in parts', async () => {
+  await makePool();
   const spend = async (from: number, many: number, day: number) =>
     await runInDurableObject(account(), async (object: Account, { storage }) => {
       Object.assign(object, { now: () => day * DAY + 5_000 });

@@ -80,7 +80,7 @@ describe.skipIf(noBrowser())('the React page', () => {
     await card.waitFor();
     expect([await card.count(), calls()]).toEqual([1, 0]);
     await page.getByRole('button', { name: decision }).click();
-    const told = decision === 'Approve' ? 'deploy done' : 'failed: ';
+    const told = decision === 'Approve' ? 'deploy done' : 'not done: ';
     await page.locator('.call').filter({ hasText: told }).waitFor();
     await page.locator('button:enabled', { hasText: 'Send' }).waitFor();
     const shown = async () => await page.locator('article').allInnerTexts();

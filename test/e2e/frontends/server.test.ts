@@ -5,7 +5,9 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { decodeJwt } from 'jose';
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { createClient } from '../../../src/client/index.ts';
 import { noBrowser } from '../../support/browser.ts';
+import { bundle } from '../../support/bundle.ts';
 import type { Edge } from '../../support/edge.ts';
 import {
   ANSWER,
@@ -31,7 +33,13 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
   const pageFiles = new Map([['token.js', files.get('src/token.js') ?? '']]);
 
   /** Loads the guide's server from a folder of its own, with a session that the guide leaves to its reader. */
-  async function serverOf(name: string, site: Frontend, edge: Edge): Promise<Record<string, unknown>> {
+  async function serverOf(
+    name: string,
+    site: Frontend,
+    edge: Edge,
+    token = 'chat-token.js',
+    code = files,
+  ): Promise<Record<string, unknown>> {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-frontend-'));
     onTestFinished(() => rm(folder, { recursive: true, force: true }));
     await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
@@ -40,16 +48,23 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
       join(folder, 'session.js'),
       'export const userOf = async (cookie) => /\\buser=(\\w+)/.exec(cookie ?? "")?.[1];',
     );
-    for (const file of ['chat-token.js', name]) {
+    for (const file of [token, name]) {
       await mkdir(dirname(join(folder, file)), { recursive: true });
-      await writeFile(join(folder, file), placed(files.get(file) ?? '', site, edge));
+      await writeFile(join(folder, file), placed(code.get(file) ?? '', site, edge));
     }
     vi.stubEnv('SLUICE_URL', edge.url);
     vi.stubEnv('SLUICE_ADMIN_TOKEN', await tokenOf('backend', ['admin']));
     onTestFinished(() => {
       vi.unstubAllEnvs();
     });
-    return (await import(/* @vite-ignore */ pathToFileURL(join(folder, name)).href)) as Record<string, unknown>;
+    let entry = join(folder, name);
+    if (token === 'user-token.js') {
+      // The client's source stands for its package.
+      const bundled = await bundle(`export * from ${JSON.stringify(entry)};`);
+      entry = join(folder, 'bundled.js');
+      await writeFile(entry, bundled);
+    }
+    return (await import(/* @vite-ignore */ pathToFileURL(entry).href)) as Record<string, unknown>;
   }
 
   type Handler = (request: Request) => Response | Promise<Response>;
@@ -123,4 +138,35 @@ describe.skipIf(noBrowser())('a page whose server mints', () => {
       expect(String(logged.mock.calls[0]?.[0])).toContain('The edge gave no token: 403');
     },
   );
+
+  test('passes on all that a page asks, with a token of its user, who can do nothing else', async () => {
+    const { site, edge } = await startBoth();
+    const code = filesIn(react, 'Through your own server');
+    const route = 'app/edge/[...path]/route.js';
+    const { GET } = await serverOf(route, site, edge, 'user-token.js', code);
+    const passOn = GET as (request: Request, context: { params: Promise<{ path: string[] }> }) => Promise<Response>;
+    const clientOf = (cookie: string) =>
+      createClient({
+        baseURL: 'https://app.example.com/edge',
+        fetch: (url, init) => {
+          const request = new Request(url, init);
+          request.headers.set('cookie', cookie);
+          const path = new URL(url).pathname.split('/').slice(2).map(decodeURIComponent);
+          return passOn(request, { params: Promise.resolve({ path }) });
+        },
+      });
+    const alice = clientOf('user=alice');
+    const messages = [{ role: 'user' as const, content: 'Where is my parcel?' }];
+    const stream = alice.messages.stream({ agent: 'support', conversation: 'web-1', messages });
+    expect(JSON.stringify((await stream.finalMessage()).content)).toContain('wörld');
+    expect((await alice.conversations.messages('web-1')).data).toHaveLength(2);
+    await expect(clientOf('user=bob').conversations.messages('web-1')).rejects.toMatchObject({ status: 404 });
+    await expect(clientOf('').conversations.get('web-1')).rejects.toMatchObject({ status: 401 });
+    await expect(alice.fetch('/accounts')).rejects.toMatchObject({ status: 403 });
+    await expect(
+      alice.messages.stream({ agent: 'support', conversation: 'own', messages }).finalMessage(),
+    ).rejects.toMatchObject({
+      status: 403,
+    });
+  });
 });

@@ -33,6 +33,7 @@ describe.skipIf(noBrowser())('The views of Budget, in Chromium', () => {
       expect(new URL(page.url()).hash).toBe('#/budget/accounts');
       await expect.poll(() => focused(page)).toBe('Accounts');
       expect(asked).not.toContain('/usage/requests');
+      await client.fetch('/accounts/ada/limits', { method: 'PUT', body: {} });
       await page.getByRole('combobox', { name: 'Account' }).fill('ada');
       await page.keyboard.press('Enter');
       await page.getByRole('heading', { name: 'Account ada' }).waitFor();

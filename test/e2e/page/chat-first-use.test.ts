@@ -108,6 +108,14 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
       await list.getByRole('link', { name: /^one/ }).click();
       await expect.poll(() => draft.inputValue()).toBe('');
       await draft.fill('What is a weir?\nIn one sentence.');
+      // There and back before the next frame.
+      await page.evaluate(() => {
+        for (const hash of ['#/chat', location.hash]) {
+          history.replaceState(null, '', hash);
+          dispatchEvent(new HashChangeEvent('hashchange'));
+        }
+      });
+      await expect.poll(() => draft.inputValue()).toBe('What is a weir?\nIn one sentence.');
       await list.getByRole('button', { name: 'New conversation' }).click();
       await expect.poll(() => draft.inputValue()).toBe('Of a new one');
       await page.goBack();
@@ -168,7 +176,12 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
         await ask(page, 'In one sentence: what is a pier?');
         const alert = page.getByRole('alert');
         if (where === 'in a new one') {
-          await alert.getByText('The edge cannot be reached. Check your connection, then try again.').waitFor();
+          // Above it the lists, if they have not been read yet, say the same.
+          const form = page.locator('form').filter({ has: page.getByRole('textbox', { name: 'Message' }) });
+          await form
+            .getByRole('alert')
+            .getByText('The edge cannot be reached. Check your connection, then try again.')
+            .waitFor();
           await expect.poll(() => draftOf(opened).inputValue()).toBe('In one sentence: what is a pier?');
         } else {
           await alert.getByText(/^Not sent: the edge cannot be reached\./).waitFor();

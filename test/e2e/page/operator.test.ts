@@ -144,20 +144,45 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await expect.poll(() => list.locator('tbody tr').count()).toBe(3);
     await list.getByRole('button').first().click();
     await list.getByText(started[2] ?? 'none').waitFor();
-    await list.getByText('feature=search').waitFor();
+    await list.getByText('feature=search').first().waitFor();
     expect(await barriersOn(page)).toEqual([]);
+    // From a row it is one press to what its tag cost this week, and to that alone.
+    await list.getByRole('button', { name: 'feature=search' }).first().click();
+    await expect.poll(() => focused(page)).toBe('Account globex');
+    await expect.poll(() => parts.getByRole('rowheader').allTextContents()).toEqual(['feature=search']);
+    await page.getByRole('button', { name: 'Show every tag' }).click();
+    await expect.poll(() => parts.getByRole('rowheader').count()).toBe(2);
 
+    await page.getByRole('tab', { name: 'Requests' }).click();
     // An account that was only refused: by its name, and by the id of the request alone.
     const box = page.getByRole('region', { name: 'Find a request' });
     await box.getByRole('textbox').fill('umbrella');
     await page.keyboard.press('Enter');
     await page.getByRole('heading', { name: 'Account umbrella' }).waitFor();
     await page.getByRole('tab', { name: 'Requests' }).click();
-    await page.getByRole('combobox', { name: 'Which requests' }).selectOption('refused');
-    const why = page.getByRole('region', { name: 'Refused requests' });
-    await why.getByText('usd_per_day', { exact: true }).waitFor();
-    await why.getByText(/larger than your whole daily limit/).waitFor();
+    const why = page.getByRole('region', { name: 'Requests', exact: true });
+    const [red = ''] = await Promise.all([
+      why.getByText('refused: usd_per_day', { exact: true }).evaluate((cell) => getComputedStyle(cell).color),
+      why.getByText(/larger than your whole daily limit/).waitFor(),
+    ]);
+    expect(red).not.toBe(
+      await page.getByRole('heading', { name: 'Last requests' }).evaluate((one) => getComputedStyle(one).color),
+    );
+    await why.getByRole('button').first().click();
     await why.getByText(/^What helps: Raise usd_per_day of the account/).waitFor();
+    // Whoever does not know the account finds it among the refused of all, at its minute.
+    await page.getByRole('combobox', { name: 'Which requests' }).selectOption('everyone');
+    await why.getByRole('button', { name: 'umbrella' }).waitFor({ timeout: 20_000 });
+    const minute = new Date().toISOString().slice(0, 16);
+    await page.getByLabel('Around this time, in UTC').fill(minute);
+    await why.getByRole('button', { name: 'umbrella' }).waitFor();
+    await page.getByLabel('Around this time, in UTC').fill('2026-01-01T10:14');
+    await page.getByText('No requests were refused around 2026-01-01 10:14 UTC.').waitFor();
+    await page.getByLabel('Around this time, in UTC').fill('');
+    await page.getByRole('textbox', { name: 'Only of the token' }).fill('nobody');
+    await page.keyboard.press('Enter');
+    await page.getByText('No requests were refused in the last 7 days.').waitFor();
+    await page.getByRole('textbox', { name: 'Only of the token' }).fill('');
     await box.getByRole('textbox').fill(refused.headers.get('sluice-request-id') ?? '');
     await page.keyboard.press('Enter');
     await box.getByText(/^What helps: Raise usd_per_day/).waitFor();

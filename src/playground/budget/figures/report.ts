@@ -1,7 +1,7 @@
 /** Loads what the page shows of an account. */
 import { computed, effect, signal, untracked } from '@preact/signals';
 import type { UsageReport } from '../../../client/index.ts';
-import { type AccountQuota, quota as ownQuota, readQuota } from '../../edge/account.ts';
+import { type AccountQuota, ofAccount, quota as ownQuota, readQuota } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { identity } from '../../edge/identity.ts';
 import { poll } from '../../edge/poll.ts';
@@ -58,7 +58,7 @@ function keepReportOf(name: string): () => void {
     if (stands.month.settled_usd === settled) return;
     const [days, models, saved] = await Promise.all([
       spendPerDay(name),
-      edge().usage({ group_by: 'model', account: name }),
+      edge().usage({ group_by: 'model', ...ofAccount(name) }),
       savingsOf(),
     ]);
     if (!isCurrent()) return;

@@ -1,3 +1,4 @@
+import { ofAccount } from '../../edge/account.ts';
 import { edge } from '../../edge/client.ts';
 import { dayAgo } from './days.ts';
 
@@ -16,7 +17,7 @@ const DAYS = 14;
 export async function spendPerDay(account: string): Promise<DaySpend[]> {
   const days = Array.from({ length: DAYS }, (_, index) => dayAgo(DAYS - 1 - index));
   const tomorrow = dayAgo(-1);
-  const report = await edge().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', account });
+  const report = await edge().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', ...ofAccount(account) });
   const spent = new Map(report.data.map(({ key, cost_usd }) => [key, cost_usd]));
   return await Promise.all(
     days.map(async (day, index) => {

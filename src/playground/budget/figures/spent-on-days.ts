@@ -7,7 +7,9 @@ import { poll } from '../../edge/poll.ts';
 const SPENT_EVERY_MS = 10_000;
 
 /** @returns a report, the dearest first, which is undefined until it is known; why it is not; what keeps it up to date */
-export function spentOnDays(query: () => { from: string; to: string; group_by: string; account?: string }) {
+export function spentOnDays(
+  query: () => { from: string; to: string; group_by: string; account?: string; key?: string },
+) {
   const report = signal<UsageReport | undefined>(undefined);
   const fault = signal<string | undefined>(undefined);
   const keep = () =>

@@ -14,29 +14,30 @@ import { attachments, draftText, editing, sending } from './draft.ts';
 type Beside = { attachments: Attachment[]; editing: string | undefined };
 
 const besides = new Map<string | undefined, Beside>();
-/** Whose draft is in the composer. */
-let composed: { account: string; family: string | undefined } | undefined;
+/** Whose draft is in the composer, and which conversation was there then: the one before, until the page has turned. */
+let composed: { account: string; family: string | undefined; shown: Session | undefined } | undefined;
 
 /** Stores the draft at each change, and changes it with the conversation. @returns what stops it */
 export function keepDrafts(): () => void {
   return effect(() => {
     // By the URL: after a reload the conversation itself is there a moment later, and somebody may type before.
     const id = conversationId.value;
-    const current = session.value?.id === id ? session.value : undefined;
+    const shown = session.value;
+    const current = shown?.id === id ? shown : undefined;
     const { account } = identity.value;
     const family = id && familyOf(id);
-    untracked(() => turnTo(account, family, current));
+    untracked(() => turnTo(account, family, shown));
     storeDraft(family, [unsentText(current), draftText.value].filter(Boolean).join('\n\n'));
   });
 }
 
-function turnTo(account: string, family: string | undefined, current: Session | undefined): void {
+function turnTo(account: string, family: string | undefined, shown: Session | undefined): void {
   const before = composed;
-  composed = { account, family };
+  composed = { account, family, shown };
   if (before?.account !== account) besides.clear();
   else if (before.family === family) return;
-  else if (before.family === undefined && current?.loaded.value) {
-    // What was typed while the conversation was created belongs to it.
+  else if (before.family === undefined && shown !== before.shown && shown?.loaded.value) {
+    // It was created here: what was typed meanwhile belongs to it.
     storeDraft(undefined, '');
     return;
   } else besides.set(before.family, { attachments: attachments.value, editing: editing.value });

@@ -1,5 +1,5 @@
 /** Keeps the list of conversations, and which one is open. */
-import { computed, signal } from '@preact/signals';
+import { batch, computed, signal } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
 import { edge, token } from '../../edge/client.ts';
 import { model } from '../../edge/models.ts';
@@ -121,8 +121,11 @@ export async function begin(title: string, agentName = agent.value): Promise<Ses
 
 function showCreated(created: Session): void {
   session.value?.leave();
-  session.value = created;
-  go('chat', created.id, true);
+  // At once: what is between them would be a conversation that is not shown, or one without an address.
+  batch(() => {
+    session.value = created;
+    go('chat', created.id, true);
+  });
 }
 
 /**

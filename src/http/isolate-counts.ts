@@ -1,0 +1,71 @@
+/** Counts what happens in this isolate, for `GET /metrics`. Counting costs no call and no row; the counts end with the isolate. */
+
+/** The most values of a label. Later ones share one, because callers and upstreams choose some of the words. */
+const MOST_SERIES = 50;
+/** No request waits longer for its account, in milliseconds. */
+const LONGEST_ASKING_MS = 120_000;
+/** Replaces values that have no count of their own. */
+export const OTHER_LABEL = '(other)';
+
+/** A count for each value of a label, of which there are only so many. */
+export class LabelledCount {
+  readonly counts = new Map<string, number>();
+
+  /** Counts one more. */
+  add(value: string): void {
+    const kept = this.counts.has(value) || this.counts.size < MOST_SERIES ? value : OTHER_LABEL;
+    this.counts.set(kept, (this.counts.get(kept) ?? 0) + 1);
+  }
+}
+
+/** What this isolate has counted since its start, over all of its requests. */
+export class IsolateCounts {
+  /** Tells this isolate from others. It is made late, because nothing is random while a Worker is loaded. */
+  #begun: { id: string; at: number } | undefined;
+  /** Requests by the status of their answer, by the type of their error, and by whose limit has refused them. */
+  readonly requests = new LabelledCount();
+  readonly errors = new LabelledCount();
+  readonly refusals = new LabelledCount();
+  /** How often a request was sent up again, to the same upstream or to another one. */
+  retries = 0;
+  /** Since when each request asks its account for admission. */
+  readonly #asking = new Set<{ since: number }>();
+  /** How many have asked and were answered, and for how many milliseconds in all. */
+  asked = 0;
+  askedMs = 0;
+
+  /** @returns its id, and when its first request came in milliseconds since 1970 */
+  get begun(): { id: string; at: number } {
+    this.#begun ??= { id: crypto.randomUUID().slice(0, 8), at: Date.now() };
+    return this.#begun;
+  }
+
+  /** The requests that ask for admission now. One that its runtime has ended with its caller never says so: it counts no longer than it could wait. */
+  get waiting(): number {
+    const now = Date.now();
+    for (const asking of this.#asking) if (now - asking.since > LONGEST_ASKING_MS) this.#asking.delete(asking);
+    return this.#asking.size;
+  }
+
+  /** Counts a request whose answer has ended. */
+  ended({ status, error_type, limited_by }: { status?: unknown; error_type?: unknown; limited_by?: unknown }): void {
+    void this.begun;
+    this.requests.add(String(status ?? 0));
+    // Behind a colon stands a reason, which may be any text.
+    if (error_type !== undefined) this.errors.add(String(error_type).split(':', 1)[0] ?? '');
+    if (limited_by) this.refusals.add(String(limited_by));
+  }
+
+  /** Notes that a request asks for its admission. @returns a function to call when it has its answer */
+  ask(): () => void {
+    const asking = { since: Date.now() };
+    this.#asking.add(asking);
+    return () => {
+      if (!this.#asking.delete(asking)) return;
+      this.asked += 1;
+      this.askedMs += Date.now() - asking.since;
+    };
+  }
+}
+
+export const isolateCounts = new IsolateCounts();

@@ -1,0 +1,38 @@
+/** Writes metrics as OpenMetrics text, which Prometheus and what speaks its language read. */
+
+/** A number of a family, with what tells it from the others. Without a suffix its name is the family's. */
+export interface Sample {
+  suffix?: string;
+  labels?: Readonly<Record<string, string>>;
+  /** A text for a number that a float would round. */
+  value: number | string;
+}
+
+/** A metric: what it is, and its numbers. */
+export interface Family {
+  name: string;
+  type: 'counter' | 'gauge' | 'histogram' | 'summary';
+  help: string;
+  samples: readonly Sample[];
+}
+
+export const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
+
+/** @returns the text of these metrics, each name of which must be there once */
+export function expositionOf(families: readonly Family[]): string {
+  const lines = families.flatMap(({ name, type, help, samples }) => [
+    `# HELP ${name} ${escaped(help)}`,
+    `# TYPE ${name} ${type}`,
+    ...samples.map(({ suffix = '', labels = {}, value }) => `${name}${suffix}${labelsIn(labels)} ${value}`),
+  ]);
+  return `${lines.join('\n')}\n# EOF\n`;
+}
+
+function labelsIn(labels: Readonly<Record<string, string>>): string {
+  const pairs = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+}
+
+function escaped(text: string): string {
+  return text.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n');
+}

@@ -1,0 +1,35 @@
+/** Keeps what the breakdown of an account's spending is grouped by, and which of it is shown alone. */
+import { signal } from '@preact/signals';
+import { identity } from '../../edge/identity.ts';
+import { range } from './days.ts';
+import { account, goToView, showAccount } from './report.ts';
+
+export const SPEND_GROUPS = {
+  model: 'Model',
+  tag: 'Tag',
+  conversation: 'Conversation',
+  agent: 'Agent',
+  user: 'User',
+  token: 'Token',
+  tool: 'Tool',
+} as const;
+export type SpendGroup = keyof typeof SPEND_GROUPS;
+
+export const spendGroup = signal<SpendGroup>('model');
+/** The only one that is shown, of what is grouped by; undefined for all of them. */
+export const onlyKey = signal<string | undefined>(undefined);
+
+/** Chooses what is grouped by, and shows all of it. */
+export function groupBy(group: SpendGroup): void {
+  onlyKey.value = undefined;
+  spendGroup.value = group;
+}
+
+/** Leads to what one conversation, agent or tag of an account cost in the last 7 days. */
+export function showCost(group: SpendGroup, key: string, of = account.value): void {
+  spendGroup.value = group;
+  onlyKey.value = key;
+  range.value = 'week';
+  if (identity.value.admin) showAccount(of);
+  else goToView('overview');
+}

@@ -1,0 +1,47 @@
+import { listDurableObjectIds, runInDurableObject } from 'cloudflare:test';
+import { env } from 'cloudflare:workers';
+import { afterEach, expect, test } from 'vitest';
+import { smallEdge } from '../accounts/small-edge.ts';
+import { alarmsByHand } from '../support/in-flight.ts';
+import { resetAll } from '../support/reset.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
+
+afterEach(resetAll);
+
+const namespaces = env as unknown as Record<
+  'ACCOUNT' | 'POOL' | 'CONVERSATION' | 'BATCH' | 'INBOX',
+  DurableObjectNamespace
+>;
+const READS = [
+  ...['/accounts', '/accounts?sort=spent', '/accounts/nobody', '/accounts/nobody/credit', '/accounts/nobody/tokens'],
+  ...['/accounts/nobody/export', '/usage', '/usage?group_by=account', '/usage?account=nobody&group_by=tag'],
+  ...['/usage/requests', '/usage/requests?status=refused', '/usage/requests?account=nobody&status=refused'],
+  ...['/usage/requests/req_01m7w6qhfxbt0tfvnmx89rna1z', '/groups', '/groups/nobody', '/groups/nobody/accounts'],
+  ...['/pools/deployment', '/conversations', '/conversations/nothing', '/prefixes', '/agents', '/classifiers'],
+  ...['/v1/messages/batches', '/v1/files', '/alerts'],
+];
+
+test('no object makes tables to answer what is only read', async () => {
+  alarmsByHand();
+  const edge = smallEdge({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });
+  const headers = bearer(await tokenOf('root', ['admin']));
+  for (const path of READS) {
+    const response = await edge.fetch(path, { headers });
+    expect(response.status, path).toBeLessThan(500);
+    await response.text();
+  }
+  await edge.settled();
+  const made: string[] = [];
+  for (const name of ['ACCOUNT', 'POOL', 'CONVERSATION', 'BATCH', 'INBOX'] as const) {
+    const binding = namespaces[name];
+    for (const id of await listDurableObjectIds(binding)) {
+      const tables = await runInDurableObject(binding.get(id), (_, { storage }) =>
+        storage.sql.exec("select name from sqlite_master where name not like '%cf%'").toArray(),
+      );
+      // Whoever reads is noted with the credential, which is a write of their own.
+      const isReader = name === 'ACCOUNT' && id.equals(namespaces.ACCOUNT.idFromName('root'));
+      if (tables.length > 0 && !isReader) made.push(name);
+    }
+  }
+  expect(made).toEqual([]);
+});

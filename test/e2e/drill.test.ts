@@ -1,0 +1,61 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+import { INCIDENTS } from '../../scripts/drill-incidents.ts';
+import { readGuide } from '../support/guides.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+// The key last: its upstream is left alone for half a minute.
+const ORDER = ['token', 'token', 'webhook', 'overloaded', 'budget', 'key'];
+
+/** Runs a drill, and answers what is asked. @param choose gets what users say and the choices, and picks one of them */
+async function drill(only: readonly string[], choose: (heard: string, choices: string[]) => string) {
+  const args = ['run', '--silent', 'drill', '--', '--only', only.join(',')];
+  const child = spawn('npm', args, { cwd: root, stdio: ['pipe', 'pipe', 'inherit'] });
+  let [output, read] = ['', 0];
+  child.stdout.on('data', (piece: Buffer) => {
+    output += piece.toString();
+    const asked = /^Incident \d+ of \d+\. (.+)\nWhat is it\?\n((?: {2}\d+ {2}.+\n){8})/m.exec(output.slice(read));
+    if (asked === null) return;
+    read += asked.index + asked[0].length;
+    const [, heard = '', list = ''] = asked;
+    child.stdin.write(`${choose(heard, list.trimEnd().split('\n'))}\n`);
+  });
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, output };
+}
+
+test('npm run drill provokes five incidents, and tells a wrong answer with the line that shows what it was', async () => {
+  let asked = 0;
+  const { code, output } = await drill(ORDER, (heard, choices) => {
+    asked += 1;
+    const { cause = '' } = Object.values(INCIDENTS).find((one) => one.heard === heard) ?? {};
+    const isWrong = asked === 1;
+    const [, number = ''] = /^ *(\d+)/.exec(choices.find((choice) => choice.endsWith(cause) !== isWrong) ?? '') ?? [];
+    // What is no number of the list is asked again.
+    return `${asked === 2 ? 'what?\n' : ''}${number}`;
+  });
+  expect(code, output).toBe(0);
+  expect(output.match(/^(Right|No)\./gm)).toEqual(['No.', ...ORDER.slice(1).map(() => 'Right.')]);
+  expect(output).toMatch(
+    /^No\. The token of one user was revoked\. This line shows it:\n {2}\{.*"account":"kim".*"status":401/m,
+  );
+  expect(output).toContain('Type a number from 1 to 8.');
+  expect(output.trimEnd()).toMatch(/You have named 5 of 6\.$/);
+  // Nothing is left of it.
+  const [, page = '', log = ''] = /^The page: +(\S+)\nThe log: +(\S+)/m.exec(output) ?? [];
+  expect(existsSync(log)).toBe(false);
+  await expect(fetch(page)).rejects.toThrow();
+});
+
+test('each incident of the drill is in the runbook, and there is no other one', async () => {
+  const runbook = await readGuide('runbook');
+  for (const { heading } of Object.values(INCIDENTS)) expect(runbook).toContain(`\n## ${heading}\n`);
+  const child = spawn('npm', ['run', '--silent', 'drill', '--', '--only', 'nothing'], { cwd: root });
+  let said = '';
+  child.stderr.on('data', (piece: Buffer) => (said += piece.toString()));
+  await once(child, 'close');
+  expect(said).toContain('There is no incident nothing. There are key, budget, webhook, token, overloaded.');
+});

@@ -1,0 +1,66 @@
+import { execFile } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { beforeAll, expect, test } from 'vitest';
+import { experimental_getWranglerCommands } from 'wrangler';
+import manifest from '../../package.json' with { type: 'json' };
+import { settingsSchema } from '../../src/settings/settings.ts';
+import { readGuides } from '../support/guides.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+/** What every command of wrangler takes. */
+const GLOBAL = ['env'];
+
+/** Secrets whose names an operator makes up, and what stands for any. */
+const NAMED_BY_OPERATORS = /^(NAME|UPSTREAM_\w+_KEY|TOOL_SECRET_\w+|\w+_WEBHOOK_SECRET)$/;
+
+let guides = '';
+
+beforeAll(async () => {
+  guides = [...(await readGuides()).values()].join('\n');
+});
+
+/** @returns the commands that begin so, each up to where its line, its code or the shell's own signs begin */
+const commandsIn = (start: string) =>
+  new Set([...guides.matchAll(new RegExp(`${start} ([^\\n\`|<>…]*[^\\s\`|<>…])`, 'g'))].map(([, words = '']) => words));
+const optionsOf = (command: string) => [...command.matchAll(/ --([\w-]+)/g)].map(([, name = '']) => name);
+
+test('each command of wrangler in the guides is one that it has, with these options', () => {
+  const { registry } = experimental_getWranglerCommands();
+  const commands = commandsIn('npx wrangler');
+  expect(commands.size).toBeGreaterThan(8);
+  for (const command of commands) {
+    let node: Pick<typeof registry, 'subtree'> & { definition?: object | undefined } = registry;
+    const words = command.split(' ');
+    for (let next = node.subtree.get(words[0] ?? ''); next; next = node.subtree.get(words[0] ?? '')) {
+      words.shift();
+      node = next;
+    }
+    const { args } = (node.definition ?? {}) as { args?: object };
+    expect(args, `npx wrangler ${command}`).toBeDefined();
+    for (const option of optionsOf(` ${command}`))
+      expect([...Object.keys(args ?? {}), ...GLOBAL], command).toContain(option);
+    // A word that is no option is a secret's name.
+    const [name] = words;
+    if (name === undefined || name.startsWith('--')) continue;
+    if (!NAMED_BY_OPERATORS.test(name)) expect(Object.keys(settingsSchema.shape), command).toContain(name);
+  }
+});
+
+test('each script in the guides is there, and its help has the options that are used', async () => {
+  const used = new Map<string, Set<string>>();
+  for (const command of [...commandsIn('npm run'), ...commandsIn('npm start')]) {
+    const [script = '', ...words] = command.replace(/^--silent /, '').split(' ');
+    const name = script === '--' ? 'start' : script.replace(/\W+$/, '');
+    const ofScript = used.get(name) ?? new Set();
+    for (const option of optionsOf(` ${words.join(' ')}`)) ofScript.add(option);
+    used.set(name, ofScript);
+  }
+  expect([...used.keys()].filter((name) => !(name in manifest.scripts))).toEqual([]);
+  for (const [script, options] of used) {
+    const isOurs = new Map(Object.entries(manifest.scripts)).get(script) === `node scripts/${script}.ts`;
+    if (options.size === 0 || !isOurs) continue;
+    const { stdout } = await promisify(execFile)(process.execPath, [`scripts/${script}.ts`, '--help'], { cwd: root });
+    for (const option of options) if (option !== 'help') expect(stdout, script).toContain(`--${option}`);
+  }
+});

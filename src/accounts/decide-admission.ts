@@ -24,6 +24,8 @@ import { isFirstTry } from './tokens/request-counts.ts';
 
 /** Milliseconds that a hold lasts if nobody renews it. */
 export const HOLD_MS = 15 * 60_000;
+/** The same for a call that chooses a model. Nobody waits so long for one: if it is held still, who made it has died. */
+const CHOICE_HOLD_MS = 20_000;
 /** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
 const MOST_ROUNDS = 6;
 
@@ -241,7 +243,8 @@ function placeHold(
   const { limits, rules } = state.limits;
   const { requestId, prefix, token } = request;
   // A choice stores nothing in its conversation, which may come to nothing.
-  const { conversation } = request.route === CHOICE ? {} : request;
+  const isChoice = request.route === CHOICE;
+  const { conversation } = isChoice ? {} : request;
   const known = budget.holds.get(requestId);
   if (known) return admitHeld(state, request, known, now, state.leases.of(request));
   // How much the answer will store is not known yet, but the size of the question is.
@@ -281,7 +284,8 @@ function placeHold(
   const group = state.leases.groupOf(request);
   const whose = { id: requestId, token: jti, group };
   const { model } = request;
-  const hold: Hold = { ...whose, ...granted, model, at: now, deadline: now + HOLD_MS, stage: 'admitted' };
+  const deadline = now + (isChoice ? CHOICE_HOLD_MS : HOLD_MS);
+  const hold: Hold = { ...whose, ...granted, model, at: now, deadline, stage: 'admitted' };
   const buckets = bucketsAfterAdmission(budget, rules, request.repeats);
   // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.open(

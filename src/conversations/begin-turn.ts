@@ -242,6 +242,7 @@ export function runContextOf(
         key: null,
         id: `${run.id}_${step.number}`,
         run: run.seq,
+        chosenBy: run.chosenBy,
         events: step.logged,
         background: null,
         deliverUrl: null,
@@ -380,11 +381,11 @@ function runnerOf(
 export function newTurnRow(
   transcript: Transcript,
   request: RunRequest,
-  planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows'>,
+  planned: Pick<NextRequest, 'model' | 'frame' | 'sentFrom' | 'follows' | 'chosen'>,
   now: number,
 ): TurnRow {
   const { requestId, hash, route } = request;
-  const { model, frame, sentFrom, follows } = planned;
+  const { model, frame, sentFrom, follows, chosen } = planned;
   return {
     ...BLANK_TURN,
     seq: Math.max(transcript.profile?.nextTurn ?? 1, transcript.newestTurn + 1),
@@ -403,5 +404,6 @@ export function newTurnRow(
     follows,
     background: request.background ? 1 : null,
     deliverUrl: request.deliverUrl ?? null,
+    chosenBy: chosen ? JSON.stringify(chosen.by) : null,
   };
 }

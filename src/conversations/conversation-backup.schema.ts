@@ -64,6 +64,7 @@ const turnLine = z.object({
   events: count,
   run: z.nullable(position),
   calls: z.optional(textOrNull),
+  chosenBy: z.optional(textOrNull),
   // The deployment where a turn ended has already reported its end.
   background: z.optional(z.null()),
   deliverUrl: z.optional(z.null()),

@@ -272,7 +272,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     if (!this.#currentProfile()) return unknownConversation();
     const refused = refusedToBound(by, this.#transcript);
     if (refused) return failedResult(refused);
-    const value = pageOfMessages(this.#transcript, page, hidesTools(by?.only));
+    const value = pageOfMessages(this.#transcript, page, hidesTools(by?.only), by?.only !== undefined);
     return value ? { ok: true, value } : noMessage(page.after_id ?? page.before_id);
   }
 

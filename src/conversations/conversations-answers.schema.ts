@@ -1,3 +1,4 @@
+import { chosenBySchema } from '../accounts/chosen-by.schema.ts';
 import * as z from '../http/zod.ts';
 import { history } from './history/history.schema.ts';
 
@@ -91,6 +92,10 @@ export const messageRow = z.object({
   origin: z.optionally(
     z.enum(['edge', 'import']),
     '`edge`: no client has sent it, the edge has put it between two steps of a run. `import`: the conversation began with it.',
+  ),
+  chosen_by: z.optionally(
+    chosenBySchema,
+    'Of an answer whose agent chooses its model: how it was chosen. A bound token is not told.',
   ),
 });
 

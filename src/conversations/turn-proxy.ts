@@ -121,10 +121,12 @@ export async function proxyTurn(
   const taken = await withUserId(withOneReading(body, 'everywhere'), c.get('settings'), identity.account);
   const answer = await callTurn(c, request, taken);
   if (answer.kind === 'error') throw apiErrorOf(c, answer.error);
-  entry.line.model = typeof fields.model === 'string' ? fields.model.slice(0, 128) : undefined;
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
   entry.line.agent = headers['sluice-agent'];
   entry.line.model_chosen = headers['sluice-model-chosen'];
+  // Where the agent chooses, the body's model has no effect.
+  const asked = entry.line.model_chosen?.split(';', 1)[0] ?? fields.model;
+  entry.line.model = typeof asked === 'string' ? asked.slice(0, 128) : undefined;
   if (answer.kind === 'stream') {
     return streamedTurn(c, answer, headers, log(), () => callOwn(c, id, (object) => object.wake()));
   }

@@ -1,8 +1,10 @@
-import { abortAllDurableObjects } from 'cloudflare:test';
+import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
+import type { Account } from '../../src/accounts/account.ts';
 import { drawOf } from '../../src/agents/choose-model.ts';
 import type { TurnRequest } from '../../src/durable/contracts/conversation.ts';
+import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
 import { settledApps } from '../support/app.ts';
 import {
@@ -14,6 +16,7 @@ import {
   lastText,
   ledgerOf,
 } from '../support/chosen-models.ts';
+import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
@@ -125,11 +128,40 @@ test('whenever objects die, each try of a question has the model that its label 
     { numRuns: runs(40) },
   );
   await eventually(async () => {
-    const rows = await ledgerOf();
-    const held = rows.filter(({ status }) => status === 'held');
-    // What died while it was labelled is settled by the account, once its hold is over.
+    const held = await heldRows();
     expect(held.filter(({ route }) => route !== 'choice')).toEqual([]);
     expect(held.length).toBeLessThanOrEqual(lost);
-    expect(rows.filter(({ chosen_by }) => chosen_by === undefined)).toEqual([]);
   });
+  await aMinutePasses();
+  expect(await heldRows()).toEqual([]);
+  expect((await ledgerOf()).filter(({ chosen_by }) => chosen_by === undefined)).toEqual([]);
+});
+
+const heldRows = async () => (await ledgerOf()).filter(({ status }) => status === 'held');
+
+/** Has the alarm of the account come when a minute has passed. */
+async function aMinutePasses(): Promise<void> {
+  const account = accountStub(bindings, {}, 'bob');
+  await runInDurableObject(account as unknown as DurableObjectStub<Account>, (object) => {
+    Object.assign(object, { now: () => Date.now() + 60_000 });
+  });
+  expect(await runDurableObjectAlarm(account as unknown as DurableObjectStub<Account>)).toBe(true);
+}
+
+test('a label whose object died is settled by the account within a minute, so that it takes no place of other requests', async () => {
+  let isAsked = false;
+  await edgeWithRouter({
+    before: async () => {
+      isAsked = true;
+      await new Promise(() => {});
+    },
+  });
+  const telling = tell({ ...requestOf(bodyOf('A hard one.'), { account: 'bob' }), agent: 'router' });
+  await eventually(() => expect(isAsked).toBe(true));
+  await abortAllDurableObjects();
+  expect((await telling).answer).toBeUndefined();
+  expect(await heldRows()).toMatchObject([{ route: 'choice', conversation: 'c1' }]);
+  await aMinutePasses();
+  expect(await ledgerOf()).toMatchObject([{ route: 'choice', status: 'orphaned', estimated: true }]);
+  expect((await accountStub(bindings, {}, 'bob').standing()).running_requests).toBe(0);
 });

@@ -1,7 +1,7 @@
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
 import { drawOf } from '../../src/agents/choose-model.ts';
-import type { Json } from '../../src/json/object.ts';
+import { isObject, type Json } from '../../src/json/object.ts';
 import { ask } from '../support/agents.ts';
 import { settledApps } from '../support/app.ts';
 import {
@@ -16,6 +16,7 @@ import {
   store,
 } from '../support/chosen-models.ts';
 import { eventually } from '../support/eventually.ts';
+import type { SimulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { type Asked, calls, says } from '../support/scripted-runs.ts';
 import { agentOf, task } from '../support/subagents.ts';
@@ -35,7 +36,8 @@ test('the first question of a conversation chooses the model, and everything say
   expect([up.map(({ model }) => model), labels.length]).toEqual([[SMALL], 1]);
   const [turn, choice] = await ledgerOf();
   const classifier = chosen.split('classifier=')[1];
-  const by = { label: 'easy', classifier, arm: 'chosen', why: 'label' };
+  const { group } = await drawOf('bob\nc1');
+  const by = { label: 'easy', classifier, arm: 'chosen', why: 'label', group };
   expect(turn).toMatchObject({ route: 'messages', model: SMALL, conversation: 'c1', agent: version, chosen_by: by });
   expect(choice).toMatchObject({
     ...{ route: 'choice', model: SMALL, conversation: 'c1', agent: version, status: 'complete' },
@@ -44,8 +46,15 @@ test('the first question of a conversation chooses the model, and everything say
   expect(choice?.cost_usd).toBeGreaterThan(0);
   expect(app.log.find(({ model_chosen }) => model_chosen === chosen)).toMatchObject({ conversation: 'c1' });
   expect((await ask(app, 'GET', '/conversations/c1', bob)).body).toMatchObject({ model: SMALL });
+  expect(await reasonsIn(app, bob, 'c1')).toEqual([undefined, by]);
   expect(headers.get('sluice-agent')).toBe(version);
 });
+
+/** @returns how the model of each message's answer was chosen, as a reader is told */
+async function reasonsIn(app: SimulatedEdge, reader: Record<string, string>, conversation: string, view = 'stored') {
+  const { body } = await ask(app, 'GET', `/conversations/${conversation}/messages?view=${view}`, reader);
+  return (body.data as Json[]).map(({ chosen_by }) => chosen_by);
+}
 
 test('two labels in a row make a step up, without the old thinking, and nothing steps down or is labelled then', async () => {
   const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
@@ -53,13 +62,19 @@ test('two labels in a row make a step up, without the old thinking, and nothing 
     agent: { thinking: { type: 'adaptive' } },
     answer: () => ({ content: [thinking, { type: 'text', text: 'So.' }] }),
   });
-  const whys = [];
+  const whys: unknown[] = [];
   for (const text of ['easy', 'hard', 'easy', 'hard', 'hard', 'easy']) {
     whys.push(/why=(\w+)/.exec((await question(app, bob, text)).chosen)?.[1]);
   }
   expect(whys).toEqual(['label', 'kept', 'kept', 'kept', 'step_up', 'step_up']);
   expect(up.map(({ model }) => model)).toEqual([SMALL, SMALL, SMALL, SMALL, LARGE, LARGE]);
   expect(labels).toHaveLength(5);
+  // A fork tells of each answer the same, and so does a reader who comes later.
+  await ask(app, 'POST', '/conversations/c1/fork', bob, { id: 'forked' });
+  for (const conversation of ['c1', 'forked']) {
+    const reasons = await reasonsIn(app, bob, conversation);
+    expect(reasons.flatMap((reason) => (isObject(reason) ? reason.why : []))).toEqual(whys);
+  }
   expect(JSON.stringify(up[3])).toContain('Hm.');
   expect(JSON.stringify(up[4])).not.toContain('Hm.');
 });
@@ -174,6 +189,10 @@ test('a request names one of the models where the agent allows it, for that requ
   });
   const bound = { authorization: `Bearer ${minted.body.token}`, 'sluice-model': MIDDLE };
   expect((await question(app, bound, 'easy', { conversation: 'c2' })).chosen).toBe(SMALL);
+  for (const view of ['stored', 'shown']) {
+    expect(await reasonsIn(app, bound, 'c2', view)).toEqual([undefined, undefined]);
+    expect(await reasonsIn(app, bob, 'c2', view)).toEqual([undefined, expect.objectContaining({ label: 'easy' })]);
+  }
   await store(app, root, '/agents/closed', { max_tokens: 64, model: CHOICE });
   const closed = await question(app, asks(MIDDLE), 'easy', { conversation: 'c3', agent: 'closed' });
   expect([closed.status, closed.body]).toEqual([400, expect.stringContaining('Leave it out')]);
@@ -227,6 +246,9 @@ test('a run, its subagent and a turn in the background choose alike, each once, 
     ['router', LARGE],
   ]);
   expect(labels).toHaveLength(2);
+  const hard = expect.objectContaining({ label: 'hard', why: 'label' });
+  expect(await reasonsIn(app, bob, 'c1', 'shown')).toEqual([undefined, hard]);
+  expect((await reasonsIn(app, bob, 'c1')).filter(Boolean)).toEqual([hard, hard]);
   const background = await question(app, bob, 'easy', { conversation: 'c2', agent: 'helper', background: true });
   expect([background.status, background.chosen]).toEqual([202, expect.stringContaining('label=easy')]);
   await eventually(() => expect(up.at(-1)?.model).toBe(SMALL));

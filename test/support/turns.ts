@@ -57,19 +57,23 @@ export async function ask(body: object, asked: Asked = {}): Promise<Exclude<Turn
 
 /** An answer that came whole, as one that came as a stream: a caller of the edge cannot tell them apart. */
 function streaming(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
-  if (answer.kind === 'stream') return { ...answer, body: joined(answer.first ?? '', answer.body) };
+  if (answer.kind === 'stream') {
+    // The result of an object's call must be disposed of once its stream has ended, or broken.
+    const carried = () => (answer as Partial<Disposable>)[Symbol.dispose]?.();
+    return { ...answer, body: joined(answer.first ?? '', answer.body, carried) };
+  }
   if (answer.kind !== 'ended') return answer;
   const { turn, headers, events, trailer } = answer;
   return { kind: 'stream', turn, headers, body: new Blob([events, '\0', JSON.stringify(trailer)]).stream() };
 }
 
-/** A text, and the stream that goes on from there. */
-function joined(first: string, rest: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
+/** A text, and the stream that goes on from there. @param onEnd called at its end, however it ends */
+function joined(first: string, rest: ReadableStream<Uint8Array>, onEnd: () => void): ReadableStream<Uint8Array> {
   const { readable, writable } = new IdentityTransformStream();
   const writer = writable.getWriter();
   writer.write(new TextEncoder().encode(first)).catch(() => {});
   writer.releaseLock();
-  rest.pipeTo(writable).catch(() => {});
+  rest.pipeTo(writable).then(onEnd, onEnd);
   return readable;
 }
 

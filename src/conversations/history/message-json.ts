@@ -2,6 +2,7 @@
 
 import { isoTime } from '../../http/times.ts';
 import { memberTexts } from '../../json/edit.ts';
+import { parseObject } from '../../json/object.ts';
 import { toUsd, type Usage } from '../../pricing/cost.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import type { MessageRow } from '../storage/rows.ts';
@@ -40,8 +41,9 @@ export function contentOf({ text }: Pick<MessageRow, 'text'>): string {
 
 /** @returns the JSON text of a message before its content and after it */
 export function aroundContent(head: MessageHead): { before: string; after: string } {
-  const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null } = head;
+  const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null, chosenBy } = head;
   const isAnswer = role === 'assistant' && outcome !== null;
+  const chosen = isAnswer && chosenBy ? parseObject(chosenBy) : undefined;
   const before = objectText({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });
   const after = objectText({
     model: isAnswer ? JSON.stringify(model) : 'null',
@@ -53,6 +55,7 @@ export function aroundContent(head: MessageHead): { before: string; after: strin
     status: JSON.stringify(status === 'empty' ? 'complete' : status),
     turn: JSON.stringify(turnId),
     ...(origin === null ? {} : { origin: JSON.stringify(origin) }),
+    ...(chosen && { chosen_by: JSON.stringify(chosen) }),
   });
   return { before: `${before.slice(0, -1)},"content":`, after: `,${after.slice(1)}` };
 }

@@ -11,7 +11,7 @@ import type { Transcript } from '../storage/transcript.ts';
 import { firstStepOf, turnAt } from '../storage/turn-queries.ts';
 import { shownCall, shownResult } from './edge-blocks.ts';
 import { hiddenBlock } from './hidden-blocks.ts';
-import { aroundContent, contentOf, messageText, rowsBetween } from './message-json.ts';
+import { aroundContent, contentOf, type MessageHead, messageText, rowsBetween } from './message-json.ts';
 
 /** A shown row: one message, or the messages `from` … `to` of a run's answer. */
 export interface ShownRange {
@@ -128,14 +128,21 @@ function answeredBy(text: string): string | undefined {
  *
  * @param of.calls the ids of the calls that the edge has made
  * @param of.hides whether its reader does not see tools
+ * @param of.isBound whether its reader is not told how models were chosen
  */
 export function* rowText(
   transcript: Transcript,
   range: ShownRange,
-  { pending, calls, hides }: { pending: boolean; calls: ReadonlySet<string>; hides: boolean },
+  {
+    pending,
+    calls,
+    hides,
+    isBound,
+  }: { pending: boolean; calls: ReadonlySet<string>; hides: boolean; isBound: boolean },
 ): Generator<string> {
+  const told = isBound ? { chosenBy: null } : {};
   if (range.run !== null) {
-    yield* answerText(transcript, range, range.run, hides);
+    yield* answerText(transcript, range, range.run, hides, told);
     return;
   }
   for (const row of transcript.messages.history({ from: range.from, to: range.to, pending })) {
@@ -144,7 +151,7 @@ export function* rowText(
     const isOfUser = row.role === 'user';
     const isChanged = content.startsWith('[') && (isOfUser ? content.includes('"tool_result"') : hides);
     const blocksOf = () => (isOfUser ? ownBlocks(content, calls) : itemTexts(content).map(hiddenText));
-    yield messageText({ ...row, status }, isChanged ? `[${blocksOf().join(',')}]` : content);
+    yield messageText({ ...row, status, ...told }, isChanged ? `[${blocksOf().join(',')}]` : content);
   }
 }
 
@@ -153,11 +160,12 @@ function* answerText(
   { from, to, id }: ShownRange,
   run: number,
   hides: boolean,
+  told: Partial<MessageHead>,
 ): Generator<string> {
   const turn = turnAt(transcript, run);
   if (!turn) return;
   const { beganAt, endedAt, paused = null } = turn;
-  const head = { ...turn, id, role: 'assistant', createdAt: endedAt ?? beganAt, turnId: turn.id, paused };
+  const head = { ...turn, id, role: 'assistant', createdAt: endedAt ?? beganAt, turnId: turn.id, paused, ...told };
   const { before, after } = aroundContent(head);
   yield `${before}[`;
   let between = '';

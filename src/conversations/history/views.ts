@@ -87,12 +87,14 @@ interface PageRows {
  * Reads a page of the messages, oldest first.
  *
  * @param hides whether its reader does not see tools. Such a reader has the view `shown`
+ * @param isBound whether its reader is not told how models were chosen
  * @returns it as a stream of JSON text; undefined if the cursor is not a message
  */
 export function pageOfMessages(
   transcript: Transcript,
   page: HistoryQuery,
   hides = false,
+  isBound = hides,
 ): ReadableStream<Uint8Array> | undefined {
   const { after_id, before_id } = page;
   const edge = after_id ?? before_id;
@@ -100,7 +102,9 @@ export function pageOfMessages(
   if (edge !== undefined && !at) return undefined;
   const isShown = page.view === 'shown' || hides;
   return streamOfTexts(
-    pageText(isShown ? shownPage(transcript, at?.seq, page, hides) : storedPage(transcript, at?.seq, page)),
+    pageText(
+      isShown ? shownPage(transcript, at?.seq, page, hides, isBound) : storedPage(transcript, at?.seq, page, isBound),
+    ),
   );
 }
 function* pageText({ ends, texts }: PageRows): Generator<string> {
@@ -117,25 +121,43 @@ function* pageText({ ends, texts }: PageRows): Generator<string> {
 }
 
 /** @param at the number of the message after which the page begins, or before which it ends */
-function storedPage(transcript: Transcript, at = 0, { limit, before_id, pending = false }: HistoryQuery): PageRows {
+function storedPage(
+  transcript: Transcript,
+  at: number | undefined = 0,
+  { limit, before_id, pending = false }: HistoryQuery,
+  isBound: boolean,
+): PageRows {
   const backwards = before_id !== undefined;
   const range = backwards ? { to: at - 1 } : { from: at + 1 };
   const rows = transcript.messages.ids({ ...range, backwards, pending, limit: limit + 1 });
   const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
   const [first, last] = [data[0], data.at(-1)];
-  return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending) : [] };
+  return { ends, texts: first && last ? storedTexts(transcript, first.seq, last.seq, pending, isBound) : [] };
 }
 
-function shownPage(transcript: Transcript, at: number | undefined, page: HistoryQuery, hides: boolean): PageRows {
+function shownPage(
+  transcript: Transcript,
+  at: number | undefined,
+  page: HistoryQuery,
+  hides: boolean,
+  isBound: boolean,
+): PageRows {
   const { limit, before_id, pending = false } = page;
   const backwards = before_id !== undefined;
   const rows = shownRanges(transcript, at, { backwards, pending, limit: limit + 1 });
   const { data, ...ends } = pageOfSelected(rows, limit, backwards, ({ id }) => id);
-  return { ends, texts: shownTexts(transcript, data, pending, hides) };
+  return { ends, texts: shownTexts(transcript, data, pending, hides, isBound) };
 }
 
-function* storedTexts(transcript: Transcript, from: number, to: number, pending = false): Generator<string[]> {
-  for (const row of rowsBetween(transcript, from, to, pending)) yield [messageText(row)];
+function* storedTexts(
+  transcript: Transcript,
+  from: number,
+  to: number,
+  pending = false,
+  isBound = false,
+): Generator<string[]> {
+  for (const row of rowsBetween(transcript, from, to, pending))
+    yield [messageText(isBound ? { ...row, chosenBy: null } : row)];
 }
 
 function* shownTexts(
@@ -143,9 +165,10 @@ function* shownTexts(
   found: readonly ShownRange[],
   pending = false,
   hides = false,
+  isBound = false,
 ): Generator<Iterable<string>> {
   const { ids } = transcript.calls;
-  for (const range of found) yield rowText(transcript, range, { pending, calls: ids, hides });
+  for (const range of found) yield rowText(transcript, range, { pending, calls: ids, hides, isBound });
 }
 
 /**

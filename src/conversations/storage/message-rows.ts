@@ -29,7 +29,7 @@ export class MessageRows {
 
   /** Reads the history in order, one message at a time. */
   *history(range: Range = {}): Generator<MessageRow> {
-    const turn = 't.status, t.cost, t.outcome, t.model, t.run';
+    const turn = 't.status, t.cost, t.outcome, t.model, t.run, t.chosen_by';
     const turnId = 'coalesce((select r.id from turns r where r.seq = t.run), t.id) as turn_id';
     const columns = `m.seq, m.turn, m.id, m.role, m.created_at, m.text, m.sum, m.origin, ${turn}, ${turnId}`;
     for (const row of this.#select(columns, range) ?? [])

@@ -149,6 +149,8 @@ export interface TurnRow {
    * In the row of a step: the calls that the edge makes, as JSON text. Stored with the step's end, before any call is made.
    */
   calls: string | null;
+  /** How its model was chosen, as JSON text; in the row of a step, that of its run. Null where the agent does not choose. */
+  chosenBy: string | null;
 }
 
 /** What a turn does not have at its beginning. */
@@ -166,10 +168,11 @@ export const BLANK_TURN = {
   deliverUrl: null,
   request: null,
   calls: null,
+  chosenBy: null,
 } as const satisfies Partial<TurnRow>;
 
 /** A message, with what is shown about its turn. */
-export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' | 'model' | 'run'> {
+export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' | 'model' | 'run' | 'chosenBy'> {
   seq: number;
   turn: number;
   id: string;

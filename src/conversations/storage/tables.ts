@@ -101,6 +101,7 @@ export const CONVERSATION_MIGRATIONS: readonly Migration[] = [
         next_at integer not null
       ) strict, without rowid;`,
   },
+  { version: 2, sql: 'alter table turns add column chosen_by text' },
 ];
 
 /** The statuses of turns that are part of the history. */

@@ -320,8 +320,9 @@ export class Transcript extends Tables {
 }
 
 /** @returns the columns of a turn in the background. Most turns have none, so that fewer columns are written. */
-function toldOf({ background, deliverUrl, request }: TurnRow): Partial<TurnRow> {
+function toldOf({ background, deliverUrl, request, chosenBy }: TurnRow): Partial<TurnRow> {
   return {
+    ...(chosenBy ? { chosenBy } : {}),
     ...(background ? { background } : {}),
     ...(deliverUrl ? { deliverUrl } : {}),
     ...(request ? { request } : {}),

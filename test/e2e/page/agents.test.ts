@@ -110,6 +110,24 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
     });
   });
 
+  test('that choose their model say beside each answer why, and still do when the page is opened again', async () => {
+    await client.fetch('/classifiers/level', { method: 'PUT', body: { labels: ['easy'] } });
+    const model = { by: 'level', models: { easy: HAIKU }, otherwise: HAIKU };
+    await store('router', { system: 'You answer.', model });
+    await inPage(async ({ page }) => {
+      await page.getByRole('combobox', { name: 'Model or agent' }).selectOption({ label: 'router' });
+      await page.getByRole('textbox', { name: 'Message' }).fill('In one sentence: what is a gate?');
+      await page.getByRole('button', { name: 'Send' }).click();
+      await answered(page);
+      const why = page.getByRole('article', { name: 'Answer' }).getByText('model: easy');
+      await why.waitFor();
+      await page.reload();
+      await answered(page);
+      await why.waitFor();
+      expect(await barriersOn(page)).toEqual([]);
+    });
+  });
+
   /** Begins a run whose tool waits for approval. */
   const beginWaiting = async (conversation: string) => {
     const order = {

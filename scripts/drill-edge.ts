@@ -8,6 +8,7 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { mintToken } from '../src/auth/mint.ts';
 import { SHIPPED_SOURCES } from '../src/settings/shipped-sources.ts';
 import { createSimulator } from '../src/toolkit/simulator.ts';
 import { envFileOf, readDevVars } from './dev-vars.ts';
@@ -16,14 +17,27 @@ const READY = /^Sluice is ready on (\S+)$/;
 /** The name of the only upstream, as `/health?upstreams` shows it. */
 const UPSTREAM = 'claude';
 
+/** The admin by whom the drill breaks things and mends them. Its lines are left out of the log: a real incident has no such. */
+const DRILL = 'drill';
+
 export type LogLine = Readonly<Record<string, unknown>>;
+
+/** A line of the log, and how it stands in the file: the time of day in UTC before it. */
+export interface Logged {
+  line: LogLine;
+  text: string;
+}
 
 /** An edge that can be broken. */
 export interface DrillEdge {
   url: string;
+  /** Its settings, but for those of which `npm start` takes the default. */
+  settings: Readonly<Record<string, string>>;
   /** The file that has its log. */
   logFile: string;
-  log: readonly LogLine[];
+  log: readonly Logged[];
+  /** The credential of the admin by whom the drill acts. */
+  token: string;
   webhookSecret: string;
   /** What the Claude API answers in place of the simulator; undefined while it works. */
   fault: ((model: string) => Response | undefined) | undefined;
@@ -51,7 +65,12 @@ export async function startDrillEdge(folder: string): Promise<DrillEdge> {
   const receiver = await listen(async () => new Response(null, { status: edge.receiverStatus }));
   const webhookSecret = secret();
   const vars = join(folder, 'vars');
-  writeFileSync(vars, envFileOf(await settingsOf(upstream.url, receiver.url, webhookSecret)), { mode: 0o600 });
+  const signing = secret();
+  const settings = settingsOf(upstream.url, receiver.url, { webhook: webhookSecret, signing });
+  // Nothing of what `.dev.vars` has reaches the edge, no key and no address.
+  const emptied = Object.fromEntries(Object.keys(await readDevVars()).map((name) => [name, '']));
+  writeFileSync(vars, envFileOf({ ...emptied, ...settings }), { mode: 0o600 });
+  const { token } = await mintToken(signing, { account: DRILL, scopes: ['admin'] });
   const args = ['--port', '0', '--persist-to', join(folder, 'state'), '--env-file', vars];
   const script = fileURLToPath(new URL('start.ts', import.meta.url));
   const child = spawn(process.execPath, [script, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
@@ -59,16 +78,19 @@ export async function startDrillEdge(folder: string): Promise<DrillEdge> {
   process.on('exit', () => void child.kill('SIGTERM'));
   const exited = once(child, 'exit');
   const printed: string[] = [];
-  const log: LogLine[] = [];
-  const logFile = join(folder, 'log.jsonl');
+  const log: Logged[] = [];
+  const logFile = join(folder, 'log.txt');
   writeFileSync(logFile, '');
   const ready = new Promise<string>((resolve) => {
     const take = (line: string) => {
       const url = READY.exec(line)?.[1];
       if (url !== undefined) resolve(url);
       if (!line.startsWith('{"')) return void printed.push(line);
-      log.push(JSON.parse(line) as LogLine);
-      appendFileSync(logFile, `${line}\n`);
+      const read = JSON.parse(line) as LogLine;
+      if (read.account === DRILL) return;
+      const text = `${new Date().toISOString().slice(11, 19)} ${line}`;
+      log.push({ line: read, text });
+      appendFileSync(logFile, `${text}\n`);
     };
     for (const input of [child.stdout, child.stderr]) createInterface({ input }).on('line', take);
   });
@@ -83,7 +105,7 @@ export async function startDrillEdge(folder: string): Promise<DrillEdge> {
     for (const server of [upstream, receiver]) server.close();
   };
   const edge: DrillEdge = {
-    ...{ url: '', logFile, log, webhookSecret, fault: undefined, receiverStatus: 204, ended, stop },
+    ...{ url: '', settings, logFile, log, token, webhookSecret, fault: undefined, receiverStatus: 204, ended, stop },
   };
   try {
     edge.url = await Promise.race([ready, ended]);
@@ -96,20 +118,17 @@ export async function startDrillEdge(folder: string): Promise<DrillEdge> {
 
 const secret = () => `whsec_${randomBytes(32).toString('base64')}`;
 
-/** @returns the settings of the edge: nothing of what `.dev.vars` has reaches it, no key and no address */
-async function settingsOf(upstream: string, receiver: string, webhookSecret: string): Promise<Record<string, string>> {
-  const kept = Object.keys(await readDevVars()).map((name) => [name, '']);
-  const secrets = SHIPPED_SOURCES.map((source) => [`${source.toUpperCase()}_WEBHOOK_SECRET`, webhookSecret]);
+function settingsOf(upstream: string, receiver: string, secrets: { webhook: string; signing: string }) {
+  const sources = SHIPPED_SOURCES.map((source) => [`${source.toUpperCase()}_WEBHOOK_SECRET`, secrets.webhook]);
   return {
-    ...Object.fromEntries(kept),
-    ...Object.fromEntries(secrets),
     UPSTREAMS: JSON.stringify([{ name: UPSTREAM, kind: 'anthropic', base_url: upstream }]),
-    [`UPSTREAM_${UPSTREAM.toUpperCase()}_KEY`]: 'the-key-of-the-drill',
     UPSTREAM_MAX_RETRIES: '0',
-    SIGNING_SECRET: secret(),
-    DELIVERY_SIGNING_SECRET: secret(),
-    GITHUB_WEBHOOK_DELIVER_URL: receiver,
     DEPLOYMENT_LIMITS: '{}',
+    GITHUB_WEBHOOK_DELIVER_URL: receiver,
+    [`UPSTREAM_${UPSTREAM.toUpperCase()}_KEY`]: 'the-key-of-the-drill',
+    SIGNING_SECRET: secrets.signing,
+    DELIVERY_SIGNING_SECRET: secret(),
+    ...(Object.fromEntries(sources) as Record<string, string>),
   };
 }
 

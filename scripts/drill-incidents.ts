@@ -1,6 +1,7 @@
-/** The incidents of a drill: what users say, how each is provoked, and which line of the log shows it. */
+/** The incidents of a drill: what users say, how each is provoked, which line of the log shows it, and what would mend it. */
+import { randomUUID } from 'node:crypto';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { DrillEdge, LogLine } from './drill-edge.ts';
+import type { DrillEdge, Logged, LogLine } from './drill-edge.ts';
 import { signGithub } from './sign-webhook.ts';
 
 export interface Incident {
@@ -8,6 +9,8 @@ export interface Incident {
   cause: string;
   /** What the operator hears of it. */
   heard: string;
+  /** What an operator would do, in one sentence. */
+  remedy: string;
   /** Its heading in the runbook. */
   heading: string;
   /** Provokes it, or once more: the log may show it only after the next request. */
@@ -28,6 +31,8 @@ export const INCIDENTS: Readonly<Record<string, Incident>> = {
   key: {
     cause: 'Anthropic refuses the key of this deployment.',
     heard: 'Several users: “Since a minute ago, every question ends with an error.”',
+    remedy:
+      'Pay what is owed, or make a new key in the Console and put it with `npx wrangler secret put` (here UPSTREAM_CLAUDE_KEY).',
     heading: 'The key is refused',
     provoke: async (edge) => {
       edge.fault = () => refusal(401, 'authentication_error', 'invalid x-api-key');
@@ -39,6 +44,8 @@ export const INCIDENTS: Readonly<Record<string, Incident>> = {
   budget: {
     cause: 'One account has spent the budget of all.',
     heard: 'jo: “It is my first question today, and it is refused.”',
+    remedy:
+      'Limit the account that has spent it (here ines), and then raise the budget of all (PUT /pools/deployment/limits).',
     heading: 'A budget is spent at noon',
     provoke: async (edge) => {
       await admin(edge, 'PUT', LIMITS, { usd_per_day: 0.03 });
@@ -51,11 +58,13 @@ export const INCIDENTS: Readonly<Record<string, Incident>> = {
   webhook: {
     cause: 'The receiver of a webhook’s results fails.',
     heard: 'A colleague: “The issue that I have opened at GitHub has no label in our own system.”',
+    remedy:
+      'Repair the receiver at GITHUB_WEBHOOK_DELIVER_URL: the edge tries again by itself, and what is parked by then you replay.',
     heading: 'A webhook is late',
     provoke: async (edge) => {
       edge.receiverStatus = 500;
       const body = JSON.stringify({ action: 'opened', issue: { title: 'The app crashes', body: 'This is a bug.' } });
-      const headers = await signGithub(body, edge.webhookSecret, 'issues', 'drill');
+      const headers = await signGithub(body, edge.webhookSecret, 'issues', randomUUID());
       headers.set('content-type', 'application/json');
       await answered(await fetch(`${edge.url}/webhooks/github`, { method: 'POST', headers, body }));
     },
@@ -67,6 +76,7 @@ export const INCIDENTS: Readonly<Record<string, Incident>> = {
   token: {
     cause: 'The token of one user was revoked.',
     heard: 'kim: “It worked this morning, and now it does not. My colleagues have no trouble.”',
+    remedy: 'Mint a new token for the user (POST /tokens), after you have asked who revoked the old one, and why.',
     heading: 'Users get 401',
     provoke: async (edge) => {
       const token = await mint(edge, 'kim');
@@ -79,6 +89,7 @@ export const INCIDENTS: Readonly<Record<string, Incident>> = {
   overloaded: {
     cause: 'Anthropic is overloaded.',
     heard: 'lee: “The large model gives me no answer. The small one does.”',
+    remedy: 'Wait, and tell users to take the small model; `fallback_models` or another upstream helps the next time.',
     heading: 'Users get 529',
     provoke: async (edge) => {
       edge.fault = (model) => (model === LARGE ? refusal(529, 'overloaded_error', 'Overloaded') : undefined);
@@ -104,11 +115,12 @@ const WAIT_MS = 60_000;
 const LOOK_MS = 100;
 
 /** @returns the first line of the log that shows an incident. @throws Error if none comes */
-export async function lineOf(incident: Incident, edge: DrillEdge, since: number): Promise<LogLine> {
-  return await until(edge, 'The log does not show it', () => edge.log.slice(since).find(incident.isShownBy));
+export async function lineOf(incident: Incident, edge: DrillEdge, since: number): Promise<Logged> {
+  const find = () => edge.log.slice(since).find(({ line }) => incident.isShownBy(line));
+  return await until(edge, 'The log does not show it', find);
 }
 
-/** Makes a token, as the admin that everybody on this machine is in development. */
+/** Makes a token. */
 export async function mint(edge: DrillEdge, account: string, scopes = ['messages']): Promise<string> {
   const answer = await admin(edge, 'POST', '/tokens', { account, scopes });
   return ((await answer.json()) as { token: string }).token;
@@ -137,10 +149,9 @@ async function ask(edge: DrillEdge, account: string, model: string, token?: stri
 }
 
 async function admin(edge: DrillEdge, method: string, path: string, body?: object): Promise<Response> {
-  const headers = { 'content-type': 'application/json' };
-  return await answered(
-    await fetch(edge.url + path, { method, ...(body === undefined ? {} : { headers, body: JSON.stringify(body) }) }),
-  );
+  const headers = { 'content-type': 'application/json', authorization: `Bearer ${edge.token}` };
+  const sent = body === undefined ? {} : { body: JSON.stringify(body) };
+  return await answered(await fetch(edge.url + path, { method, headers, ...sent }));
 }
 
 /** @throws Error for an answer that is no success: the drill itself is broken then */

@@ -10,6 +10,7 @@ import { readArguments } from './arguments.ts';
 import { type DrillEdge, startDrillEdge } from './drill-edge.ts';
 import { INCIDENTS, type Incident, isWhole, lineOf, mint, OTHER_CAUSES } from './drill-incidents.ts';
 import { stopWith } from './edge-calls.ts';
+import { anchorOf } from './guides.ts';
 import { npmRun, whenEnded } from './npm-run.ts';
 
 /** Read at once: npm may end before the edge has started. */
@@ -48,29 +49,42 @@ async function drill(world: DrillEdge): Promise<void> {
   await isWhole(world);
   console.log(`
 The page:    ${world.url}/#/budget
-The log:     ${world.logFile} (one line for each request)
+The log:     ${world.logFile} (a line for each request, behind the time of day in UTC; for jq: cut -c10- FILE | jq)
 Its health:  ${world.url}/health?strict and ${world.url}/health?upstreams
 The runbook: ${world.url}/docs/guides/runbook
 You are dev here, an admin, and need no token; elsewhere you would need one, such as ${await mint(world, 'operator', ['admin'])}
-In the log, probe is the monitor, and dev is you.`);
+In the log, probe is the monitor, and dev is you. What breaks the edge is not in it.
+These settings are not the default (${world.url}/docs/guides/operating#settings explains them):
+${settingsTold(world.settings)}`);
   let right = 0;
   for (const [at, incident] of chosen.entries()) {
     if (at > 0) await isWhole(world);
     const since = world.log.length;
     await incident.provoke(world);
-    const line = JSON.stringify(await lineOf(incident, world, since));
+    const { text } = await lineOf(incident, world, since);
     console.log(`\nIncident ${at + 1} of ${chosen.length}. ${incident.heard}\nWhat is it?`);
     for (const [index, cause] of CAUSES.entries()) console.log(`  ${index + 1}  ${cause}`);
     const isRight = CAUSES[(await readChoice()) - 1] === incident.cause;
     if (isRight) right += 1;
-    console.log(`${isRight ? 'Right.' : 'No.'} ${explained(incident, line)}`);
+    console.log(`${isRight ? 'Right.' : 'No.'} ${explained(incident, text, world.url)}`);
     await incident.mend(world);
   }
   console.log(`\nYou have named ${right} of ${chosen.length}.`);
+  if (!process.stdin.isTTY) return;
+  console.log('The edge runs on, so that you can look at it. Press Enter to end it.');
+  await Promise.race([typed.next(), world.ended]);
 }
 
-function explained({ cause, heading }: Incident, line: string): string {
-  return `${cause} This line shows it:\n  ${line}\nThe runbook has it under “${heading}”.`;
+function explained({ cause, remedy, heading }: Incident, line: string, url: string): string {
+  const address = `${url}/docs/guides/runbook#${anchorOf(heading)}`;
+  return `${cause} This line shows it:\n  ${line}\nTo mend it: ${remedy}\nThe runbook has it under “${heading}”: ${address}`;
+}
+
+/** @returns a line for each setting; of secrets, only their names */
+function settingsTold(settings: Readonly<Record<string, string>>): string {
+  const isSecret = (name: string) => /_(KEY|SECRET)$/.test(name);
+  const plain = Object.entries(settings).flatMap(([name, value]) => (isSecret(name) ? [] : [`  ${name}=${value}`]));
+  return [...plain, `  and the secrets ${Object.keys(settings).filter(isSecret).join(', ')}`].join('\n');
 }
 
 /** Reads a number from the terminal, again until it is one of the list. @throws Error when the input has ended */

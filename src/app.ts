@@ -1,3 +1,4 @@
+import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import { basePath, baseRoutePath, matchedRoutes } from 'hono/route';
 import { accountBackupRoutes } from './accounts/account-backup.route.ts';
@@ -171,7 +172,7 @@ function refuseUnknown(app: Hono<AppEnv>) {
 const identify = createMiddleware<AppEnv>(async (c, next) => {
   const made = createRequestId();
   c.set('requestId', made);
-  const entry = new LogEntry(made, c.req.method, c.req.path);
+  const entry = new LogEntry(made, c.req.method, loggedRoute(c));
   c.set('entry', entry);
   c.executionCtx.waitUntil(entry.closed);
   const share = new RoomShare(room);
@@ -202,6 +203,12 @@ const identify = createMiddleware<AppEnv>(async (c, next) => {
   if (status >= 400) entry.line.limited_by = headers.get('sluice-limited-by') as LogLine['limited_by'];
   entry.end();
 });
+
+/** @returns the route that a request asks for, as the app has it: ids stay out of the log. Its path, if there is no such route */
+function loggedRoute(c: Context<AppEnv>): string {
+  // Middleware and a page for every path match, too.
+  return matchedRoutes(c).find(({ path }) => !path.endsWith('*'))?.path ?? c.req.path;
+}
 
 function withoutSlash(path: string): string {
   return path.replace(/\/$/, '');

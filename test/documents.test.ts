@@ -116,12 +116,48 @@ test('the runbook names what the page shows', async () => {
   expect([...words].filter((said) => !page.includes(said))).toEqual([]);
 });
 
+/** A field of an interface, whose name may stand in quotes. */
+const FIELD = /^ {2}'?([\w.]+)'?\??:/gm;
+/** The objects whose work goes on without a caller: `logFailure` has their name in a variable. */
+const WORKING: readonly ObjectName[] = ['batch', 'classification'];
+
 test('the guide for operators names each field of the log', async () => {
   const guide = await readGuide('operating');
-  const [, fields = ''] = /export interface LogLine \{([\s\S]*?)\n\}/.exec(await read('src/http/log.ts')) ?? [];
-  const names = [...fields.matchAll(/^ {2}(\w+)\??:/gm)].map(([, name = '']) => name);
-  expect(names).toContain('request_id');
-  expect(names.filter((name) => !guide.includes(`\`${name}\``))).toEqual([]);
+  const log = await read('src/http/log.ts');
+  const fieldsOf = (line: string) =>
+    [...(new RegExp(`export interface ${line} \\{([\\s\\S]*?)\\n\\}`).exec(log)?.[1] ?? '').matchAll(FIELD)].map(
+      ([, name = '']) => name,
+    );
+  const [, attributes = ''] =
+    /export function genAiOf[^{]*\{([\s\S]*?)\n\}/.exec(await read('src/http/gen-ai.ts')) ?? [];
+  const genAi = [...attributes.matchAll(/^ +'([\w.]+)':/gm)].map(([, name = '']) => name);
+  expect(fieldsOf('LogLine')).toContain('gen_ai.provider.name');
+  expect(fieldsOf('WorkLine')).toContain('source');
+  expect(genAi).toContain('error.type');
+  const logs = sectionIn(guide, 'Logs');
+  const others = sectionIn(guide, 'In other systems');
+  const isMissing = (name: string) => !(name.includes('.') ? others : logs).includes(`\`${name}\``);
+  expect([...fieldsOf('LogLine'), ...genAi].filter(isMissing)).toEqual([]);
+  const work = sectionIn(guide, 'Lines of other work');
+  // What a webhook's event or an alert has come to. The type is of the Worker, which is not checked here.
+  const [, to = ''] =
+    /export interface Conclusion \{([\s\S]*?)\n\}/.exec(await read('src/durable/contracts/inbox.ts')) ?? [];
+  const states = [...to.matchAll(/'(\w+)'/g)].map(([, state = '']) => state);
+  expect(states).toContain('again');
+  expect([...fieldsOf('WorkLine'), ...states].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
+});
+
+test('the guide for operators names what a failure behind an answer is said to belong to', async () => {
+  const named = new Set<string>(['failed_after_answer', ...WORKING]);
+  for (const file of await readdir(new URL('src', root), { recursive: true })) {
+    if (!file.endsWith('.ts')) continue;
+    for (const [, of = ''] of (await read(`src/${file}`)).matchAll(/\blogFailure\(\{ (.*?) \},/g)) {
+      for (const [, name = ''] of of.matchAll(/(?:^|, )(\w+)/g)) named.add(name);
+    }
+  }
+  expect(named).toContain('summary');
+  const work = sectionIn(await readGuide('operating'), 'Lines of other work');
+  expect([...named].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
 });
 
 describe('the guide for operators on `error_type`', () => {

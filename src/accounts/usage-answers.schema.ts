@@ -134,6 +134,12 @@ export const listedRequestSchema = z.extend(ledgerRowSchema, {
   refusal: z.described(z.optional(refusalSchema), 'Only where refused ones are asked for: why it was refused.'),
 });
 
+/** What a list of requests says beside its rows. */
+export const ownerOfListSchema = z.described(
+  z.nullable(z.string()),
+  'Whose requests these are. null: refused ones of all accounts.',
+);
+
 /** One request by its id, with each of its tries. Every try that may have run is paid for. */
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
   account: z.optionally(z.string(), 'Whose it is; only an admin is told.'),

@@ -1,12 +1,13 @@
-import { pageSchema } from '../http/page.ts';
+import { listSchema, pageSchema } from '../http/page.ts';
 import * as z from '../http/zod.ts';
-import { jsonAnswer, namedList, pageAnswer } from '../reference/answers.ts';
+import { jsonAnswer } from '../reference/answers.ts';
 import { type Resource, resource } from '../reference/resource.ts';
 import { accountQuery, requestsQuery, usageQuery } from './usage.schema.ts';
 import {
   ledgerRequestSchema,
   ledgerRowSchema,
   listedRequestSchema,
+  ownerOfListSchema,
   usageReportSchema,
 } from './usage-answers.schema.ts';
 
@@ -74,6 +75,7 @@ const listedSchema = z.withMeta(
     id: 'ListedRequest',
   },
 );
+const ledgerPage = z.withMeta(z.extend(listSchema(listedSchema), { account: ownerOfListSchema }), { id: 'LedgerPage' });
 const requestSchema = z.withMeta(z.extend(rowSchema, { ...ledgerRequestSchema.shape, tries: z.array(rowSchema) }), {
   id: 'LedgerRequest',
 });
@@ -113,8 +115,16 @@ export const usage: Resource = resource({
     'GET /usage/requests': {
       operation: 'listRequests',
       summary: 'Page through the ledger, newest first',
+      description:
+        'It is of one account: of the own one, where an admin names no other. The answer says whose it is. What failed has an `error_type`; nothing lists that of all accounts: `GET /usage?group_by=account` counts it (`failed`), and the log has each.',
       query: z.extend(pageSchema, requestsQuery.shape),
-      answer: pageAnswer(namedList('LedgerPage', listedSchema), row, row.request_id, 'A page of requests.'),
+      answer: jsonAnswer('A page of requests.', ledgerPage, {
+        data: [row],
+        has_more: false,
+        first_id: row.request_id,
+        last_id: row.request_id,
+        account: 'alice',
+      }),
       errors: [404],
     },
     'GET /usage/requests/:request_id': {

@@ -25,15 +25,18 @@ import { csvResponse } from './usage-csv.ts';
 export function usageRoutes() {
   return new Hono<AppEnv>()
     .get('/usage', async (c) => {
-      const { account, format, group, group_by, key, from, to } = validate(usageQuery, c.req.query());
+      const { account, format, group, group_by, key, limit, from, to } = validate(usageQuery, c.req.query());
       const days = { from, to };
       const answer = (whole: UsageReport) => {
-        const report = key === undefined ? whole : ofKey(whole, key);
+        const all = key === undefined ? whole : ofKey(whole, key);
+        const report = { ...all, data: all.data.slice(0, limit) };
         return format === 'csv' ? csvResponse(report) : c.json(report);
       };
       if (isSharedGroup(group_by) || group !== undefined) requireAllAccounts(c, account);
       if (isSharedGroup(group_by) || (isOfAny(c) && isReportedGroup(group_by))) {
-        return answer(await deploymentPool(c)((pool) => pool.usage({ ...wholeDays(days), group_by, group, key })));
+        return answer(
+          await deploymentPool(c)((pool) => pool.usage({ ...wholeDays(days), group_by, group, key, limit })),
+        );
       }
       if (group !== undefined)
         throw invalidRequest('Sums by conversation and tool are of one account. Leave `group` out.');
@@ -47,14 +50,14 @@ export function usageRoutes() {
       const { status, from, to, token } = validate(requestsQuery, c.req.query());
       const filter = { from, to, token };
       const isRefused = status === 'refused';
-      if (isRefused && isOfAny(c)) return c.json(await refusalsOfAll(c, page, filter));
+      if (isRefused && isOfAny(c)) return c.json({ ...(await refusalsOfAll(c, page, filter)), account: null });
       const id = accountAsked(c);
       const list = await accountOf(
         c,
         id,
       )((object) => (isRefused ? object.refusals(page, filter) : object.requests(page, filter)));
       if (list.data.length === 0) await requireKnown(c, id);
-      return c.json(list);
+      return c.json({ ...list, account: id });
     })
     .get('/usage/requests/:request_id', async (c) => {
       const id = c.req.param('request_id');

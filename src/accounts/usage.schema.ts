@@ -1,3 +1,4 @@
+import { mostListed } from '../http/page.ts';
 import * as z from '../http/zod.ts';
 import { DIMENSIONS } from '../pricing/usage-sums.ts';
 
@@ -44,7 +45,11 @@ export const absentQuery = z.object({
 export const requestsQuery = z.object({
   ...daysQuery.shape,
   status: z.described(
-    z.optional(z.literal('refused')),
+    z.optional(
+      z.literal('refused', {
+        error: 'Input should be `refused`. What failed is in its account’s list, and in the log',
+      }),
+    ),
     '`refused`: those that this edge has refused, each with its reason, in place of the ledger’s; the last 1,000. To an admin who names no account: the last 10,000 of all accounts, as they have told them, within a minute.',
   ),
   token: z.optionally(z.string(), 'Only with the credential of this jti.'),
@@ -57,6 +62,7 @@ export const usageQuery = z.object({
   group_by: z._default(usageGroupSchema, 'day'),
   group: z.optionally(z.string(), 'Only of what this group has paid for. For an admin.'),
   key: z.optionally(z.string(), 'Only this one of what is grouped by: with `group_by=agent`, this agent.'),
+  limit: z.optionally(mostListed, 'Only the first so many, the dearest or the earliest. The total is that of all.'),
   format: z.described(z._default(z.enum(['json', 'csv']), 'json'), 'csv has a line for each group, without the total.'),
   ...accountQuery.shape,
   ...absentQuery.shape,

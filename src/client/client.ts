@@ -129,7 +129,7 @@ export function createClient(options: ClientOptions) {
      */
     usage: (request?: UsageRequest): Promise<UsageReport> => transport.json('/usage', { query: request }),
     /** Lists the rows of the ledger, one for each request, newest first. @example show(await sluice.requests({ limit: 5 })); */
-    requests: (page?: PageRequest & RequestsRequest): Promise<Page<ListedRequest>> =>
+    requests: (page?: PageRequest & RequestsRequest): Promise<Page<ListedRequest> & { account: string | null }> =>
       transport.json('/usage/requests', { query: page }),
     /**
      * Calls any other route of the edge.

@@ -228,6 +228,8 @@ export interface UsageRequest {
   group_by?: z.output<typeof usageGroupSchema>;
   /** Only this one of what is grouped by. */
   key?: string;
+  /** How many are listed at most. The total is that of all. */
+  limit?: number;
   /** Another account; an admin may ask. */
   account?: string;
   /** `empty`: an account that nobody knows yet counts as one that was never used, and is no error. */

@@ -2,18 +2,14 @@ import { invalidRequest } from './errors.ts';
 import { validate } from './validate.ts';
 import * as z from './zod.ts';
 
+/** How many rows are listed at most, in a query. */
+export const mostListed = z.coerce
+  .number({ error: 'Input should be a valid integer' })
+  .check(z.int('Input should be a valid integer'), z.gte(1, 'Input should be greater than or equal to 1'));
+
 /** The query of a list. */
 export const pageSchema = z.object({
-  limit: z._default(
-    z.coerce
-      .number({ error: 'Input should be a valid integer' })
-      .check(
-        z.int('Input should be a valid integer'),
-        z.gte(1, 'Input should be greater than or equal to 1'),
-        z.lte(1_000, 'Input should be less than or equal to 1000'),
-      ),
-    20,
-  ),
+  limit: z._default(mostListed.check(z.lte(1_000, 'Input should be less than or equal to 1000')), 20),
   after_id: z.optionally(z.string().check(z.minLength(1)), 'The page that follows this row.'),
   before_id: z.optionally(z.string().check(z.minLength(1)), 'The page that ends before this row.'),
 });

@@ -92,13 +92,13 @@ export class UsedSums extends Rows {
 
   /** @returns what all accounts have spent, or only the part that one group has paid for. */
   usage(query: SharedUsageQuery): SharedUsageReport {
-    const { from, to, group_by } = query;
+    const { from, to, group_by, limit } = query;
     const dimension = DIMENSIONS.find((one) => one === group_by);
     const groups = this.#read(dimension ? "'all'" : KEYS[group_by as keyof typeof KEYS], query, 'model');
     const all = addSums(groups);
     const data = dimension
       ? this.#ofValues(query, dimension, all)
-      : groups.map((row) => ({
+      : groups.slice(0, limit).map((row) => ({
           key: typeof row.key === 'number' ? spanId('day', row.key * DAY_MS) : row.key,
           ...usageTotal(row),
         }));
@@ -123,9 +123,12 @@ export class UsedSums extends Rows {
     dimension: SumRow['dimension'],
     only: string | null = null,
   ) {
+    const used = `used
+       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or pool_group = ?4) and (?5 is null or value = ?5)`;
+    // A lease is looked up once, not for each of its rows.
+    const ofLeases = `(select lease, ${SUMMED_UP} from ${used} group by 1) as used left join leases on leases.id = used.lease`;
     return this.tables.read<UsedRow & { key: string | number | null }>(
-      `select ${key} as key, ${SUMMED_UP} from used ${group_by === 'account' ? 'left join leases on leases.id = used.lease' : ''}
-       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or used.pool_group = ?4) and (?5 is null or used.value = ?5)
+      `select ${key} as key, ${SUMMED_UP} from ${group_by === 'account' ? ofLeases : used}
        group by 1 order by ${group_by === 'day' ? 'key' : 'cost desc, key'}`,
       dimension,
       from === undefined ? 0 : Date.parse(from) / DAY_MS,

@@ -133,7 +133,7 @@ test(`an operator's questions of 10,000 accounts, 200,000 refusals and a year ar
   const week = `from=${iso(6 * DAY_MS).slice(0, 10)}`;
   const questions = {
     'who spent this month': '/accounts?sort=spent',
-    'who spent this week': `/usage?group_by=account&${week}`,
+    'who spent this week': `/usage?group_by=account&limit=500&${week}`,
     'who was refused in that second': `/usage/requests?status=refused&from=${iso(6_000)}&to=${iso(5_000)}`,
     'who was refused last': '/usage/requests?status=refused&limit=1000',
     'whose refusals are of this token': '/usage/requests?status=refused&token=token-9990',

@@ -136,6 +136,10 @@ describe('the sum of all accounts', () => {
       ['alice', 1, 7],
     ]);
     expect(who.total).toMatchObject({ requests: 3, cost_usd: 18e-9 });
+    const first = await report(`?group_by=account&limit=1&${day}`);
+    expect(first).toEqual({ ...who, data: who.data.slice(0, 1) });
+    const ofOne = await report(`?account=bob&group_by=model&limit=1&${day}`);
+    expect(ofOne).toMatchObject({ data: [{ key: 'claude-opus-5-5' }], total: { requests: 2 } });
     const what = await report(`?account=bob&group_by=model&${day}`);
     expect(what.data.map(({ key }) => key)).toEqual(['claude-opus-5-5', 'claude-haiku-5-5']);
     const csv = await smallEdge().fetch(`/usage?group_by=account&${day}&format=csv`, { headers: await admin() });
@@ -252,6 +256,8 @@ test('a question that is malformed is a 400 that says where', async () => {
     ['?from=', 'from'],
     ['?group_by=colour', 'group_by'],
     ['?group_by=', 'group_by'],
+    ['?limit=0', 'limit'],
+    ['?limit=many', 'limit'],
   ] as const) {
     const response = await smallEdge().fetch(`/usage${query}`, { headers: await admin() });
     const { type, message } = await errorOf(response);
@@ -306,11 +312,29 @@ describe('one request', () => {
       const { data, ...rest } = (await response.json()) as { data: { request_id: string }[] };
       return { ids: data.map(({ request_id }) => request_id), ...rest };
     };
-    const whole = { ids, has_more: false, first_id: ids[0], last_id: ids[4] };
+    const whole = { ids, has_more: false, first_id: ids[0], last_id: ids[4], account: 'alice' };
     expect(await page('')).toEqual(whole);
-    expect(await page('?limit=2')).toEqual({ ids: ids.slice(0, 2), has_more: true, first_id: ids[0], last_id: ids[1] });
+    expect(await page('?limit=2')).toEqual({ ...whole, ids: ids.slice(0, 2), has_more: true, last_id: ids[1] });
     expect(await page(`?limit=2&after_id=${ids[1]}`)).toMatchObject({ ids: ids.slice(2, 4), has_more: true });
     expect(await page(`?limit=2&after_id=${ids[3]}`)).toMatchObject({ ids: ids.slice(4), has_more: false });
     expect(await page(`?limit=2&before_id=${ids[3]}`)).toMatchObject({ ids: ids.slice(1, 3), has_more: true });
+  });
+
+  test('of an admin who names no account is on a list that says whose it is, since it is not that of all', async () => {
+    const edge = smallEdge();
+    expect((await edge.post('/messages', ASK, bearer(await tokenOf('alice')))).status).toBe(200);
+    await edge.settled();
+    const ask = async (query: string) => await edge.fetch(`/usage/requests${query}`, { headers: await admin() });
+    expect(await (await ask('')).json()).toMatchObject({ account: 'root', data: [] });
+    expect(await (await ask('?account=alice')).json()).toMatchObject({
+      account: 'alice',
+      data: [{ status: 'complete' }],
+    });
+    expect(await (await ask('?status=refused')).json()).toMatchObject({ account: null });
+    const failed = await ask('?status=failed');
+    expect(failed.status).toBe(400);
+    expect((await errorOf(failed)).message).toBe(
+      'status: Input should be `refused`. What failed is in its account’s list, and in the log',
+    );
   });
 });

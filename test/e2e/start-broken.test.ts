@@ -38,8 +38,7 @@ describe.each([
 ])('a source file %s', (_, file, broken) => {
   test('is answered with 503 until it is mended, and then the edge works again by itself', async () => {
     // What it said tells whether it has seen the change, and how that build has ended.
-    // biome-ignore lint/suspicious/noConsole: without it, a failure says nothing of the edge.
-    onTestFailed(() => console.log(edge.output()));
+    onTestFailed(() => void process.stdout.write(edge.output()));
     const path = join(folder, file);
     const whole = await readFile(path, 'utf8');
     const health = async () => await (await fetch(`${edge.url}/health`)).text();

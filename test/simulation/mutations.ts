@@ -122,7 +122,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['known && !isNewer(call, known) ? known', 'known && !call ? known']],
-    seed: '28',
+    seed: '35',
   },
   {
     name: 'a lease that is used before its pool has written it',
@@ -169,13 +169,14 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/lease-identity.ts',
     edits: [['        () => {},\n', '        () => deleted.add(lease),\n']],
-    seed: '23',
+    seed: '66',
   },
   {
     name: 'a closed lease that its pool does not know again',
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [['this.#books.open.get(call.lease) ?? this.#store.lease(call.lease)', 'this.#books.open.get(call.lease)']],
+    seed: '39',
   },
   {
     name: 'a pool that asks silent accounts late',
@@ -189,14 +190,14 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/pools/pool.ts',
     edits: [[' || call.owes === true || isUntold;', ' || call.owes === true;']],
-    seed: '4',
+    seed: '66',
   },
   {
     name: 'a recount that keeps what was wrong',
     object: 'pool',
     file: 'src/pools/used-sums.ts',
     edits: [['if (since < 0) this.#forget(lease);', '']],
-    seed: '25',
+    seed: '66',
   },
   {
     name: 'sums of rows that are not folded, told to nobody',
@@ -222,13 +223,14 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/lease.ts',
     edits: [['this.#isOpen = this.#keepsAny || this.#isUsed;', 'this.#isOpen = this.#keepsAny;']],
-    seed: '2',
+    seed: '34',
   },
   {
     name: 'an account that dies before its idle return, and is not asked',
     object: 'pool',
     file: 'src/accounts/leases/leases.ts',
     edits: [['owes: !isIdle || (', 'owes: (']],
+    seed: '31',
   },
   {
     name: 'a report that an account forgets when it dies',
@@ -247,6 +249,7 @@ export const MUTATIONS: readonly Mutation[] = [
     object: 'pool',
     file: 'src/accounts/leases/leases.ts',
     edits: [['...(left.rows.length > 0 ? [DEPLOYMENT_POOL] : [])', '']],
+    seed: '41',
   },
   {
     name: 'late sums that move what was told since',
@@ -334,6 +337,7 @@ export const MUTATIONS: readonly Mutation[] = [
         'conversationReportOf(profile, turn.cost)',
       ],
     ],
+    seed: '55',
   },
   {
     name: 'a request that comes overtakes those who wait',

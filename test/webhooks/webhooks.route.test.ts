@@ -84,7 +84,7 @@ describe('a signed event', () => {
     expect(edge.queued).toEqual(['github_one']);
     expect(edge.sent).toEqual([]);
     expect(edge.log.at(0)).toMatchObject({
-      route: '/webhooks/github',
+      route: '/webhooks/:source',
       account: 'webhook-github',
       event_id: 'github_one',
     });

@@ -176,4 +176,6 @@ export interface SharedUsageQuery {
   group_by: 'day' | 'model' | Dimension | 'account' | 'group';
   /** Only for what this group has paid. */
   group?: string | undefined;
+  /** How many are listed at most. The total is that of all. */
+  limit?: number | undefined;
 }

@@ -71,6 +71,7 @@ export function RequestsTable() {
           {minuteListed.value === '' ? daysName() : `around ${minuteListed.value.replace('T', ' ')} UTC`}.
         </p>
       )}
+      {rows !== undefined && kind !== 'all' && <NotListed />}
       {rows !== undefined && rows.length > 0 && <RequestRows rows={rows} />}
       {hasMoreRequests.value && (
         <p>
@@ -78,6 +79,16 @@ export function RequestsTable() {
         </p>
       )}
     </section>
+  );
+}
+
+/** Says where else a request may stand whose caller got an error. */
+function NotListed() {
+  return (
+    <p class="quiet">
+      A 401 is only in the log. What Claude refused (such as 529) is among what its account sent; of all accounts, it is
+      in the log.
+    </p>
   );
 }
 

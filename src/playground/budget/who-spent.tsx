@@ -12,9 +12,11 @@ import { spentOnDays } from './figures/spent-on-days.ts';
 import { SpendKey } from './spend-key.tsx';
 
 const SPENT_ROWS = 10;
+/** The dearest accounts. All others are in the total. */
+const MOST_SPENDERS = 500;
 
 /** What each account has spent on the chosen days. */
-const spendingByAccount = spentOnDays(() => ({ group_by: 'account', ...chosenDays() }));
+const spendingByAccount = spentOnDays(() => ({ group_by: 'account', limit: MOST_SPENDERS, ...chosenDays() }));
 export const spentFault = spendingByAccount.fault;
 
 /** Shows an admin who has spent most on the chosen days. A name opens what it was spent on. */

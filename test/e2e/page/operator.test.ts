@@ -178,6 +178,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await why.getByRole('button', { name: 'umbrella' }).waitFor();
     await page.getByLabel('Around this time, in UTC').fill('2026-01-01T10:14');
     await page.getByText('No requests were refused around 2026-01-01 10:14 UTC.').waitFor();
+    await page.getByText('A 401 is only in the log.').waitFor();
     await page.getByLabel('Around this time, in UTC').fill('');
     await page.getByRole('textbox', { name: 'Only of the token' }).fill('nobody');
     await page.keyboard.press('Enter');
@@ -268,6 +269,7 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
           .filter({ hasText: model });
       // The page itself has asked for the list of models: no model is named by that, and the second one has no list.
       await rowOf('east', 'none').waitFor();
+      await table.getByTitle('Calls that name no model: the list of models, files and batches.').first().waitFor();
       await rowOf('simulator-west', '–').getByText('not called yet').waitFor();
       await rowOf('simulator-west', '–').getByText('0 of 7').waitFor();
       for (let nth = 0; nth < 5; nth += 1) {

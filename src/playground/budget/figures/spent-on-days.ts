@@ -8,7 +8,7 @@ const SPENT_EVERY_MS = 10_000;
 
 /** @returns a report, the dearest first, which is undefined until it is known; why it is not; what keeps it up to date */
 export function spentOnDays(
-  query: () => { from: string; to: string; group_by: string; account?: string; key?: string },
+  query: () => { from: string; to: string; group_by: string; account?: string; key?: string; limit?: number },
 ) {
   const report = signal<UsageReport | undefined>(undefined);
   const fault = signal<string | undefined>(undefined);

@@ -9,7 +9,7 @@ import { type Draw, drawing } from '../support/draw.ts';
 import { startEdge, startEdgeAhead } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { listening } from '../support/listening.ts';
-import { Lives, post, type Row, type Seen } from '../support/lives.ts';
+import { killOften, Lives, type Moment, Progress, post, type Row } from '../support/lives.ts';
 import { type Asked, type SummarizingApi, settingsWith, startSummarizingApi } from '../support/summarizing-api.ts';
 import { conversationOf, kindsOf, say, Talk } from '../support/talks.ts';
 
@@ -28,8 +28,7 @@ const PLACES = TURNS > 100 ? 30 : 3;
 const HISTORY = { max_tokens: 4_000, strategy: 'summarize', summary_max_tokens: 1_200 };
 /** No money is set aside for longer than this after a kill, in seconds. */
 const LONGEST_HELD = 1_000;
-/** What a kill waits for, and how often at most. */
-const MOMENTS: readonly [Seen, number][] = [
+const MOMENTS: readonly Moment[] = [
   ['event', 60],
   ['sent', 10],
   ['asked', 8],
@@ -42,22 +41,6 @@ const MOMENTS: readonly [Seen, number][] = [
 interface Report {
   cost_usd: number;
   summaries?: { until: string; content: string; cost_usd: number }[];
-}
-
-/** Counts turns, and has somebody wait until there were so many. */
-class Progress {
-  #done = 0;
-  #waiting: { until: number; go(): void }[] = [];
-
-  note(): void {
-    this.#done += 1;
-    for (const { go } of this.#waiting.filter(({ until }) => until <= this.#done)) go();
-    this.#waiting = this.#waiting.filter(({ until }) => until > this.#done);
-  }
-
-  async reached(until: number): Promise<void> {
-    if (this.#done < until) await new Promise<void>((go) => this.#waiting.push({ until, go }));
-  }
 }
 
 test.skipIf(!hasCompiler()).each([
@@ -140,14 +123,12 @@ async function talkAndKill(lives: Lives, talks: readonly Talk[], draw: Draw): Pr
       progress.note();
     }
   });
-  const killing = (async () => {
-    for (let kills = 1; kills <= Number(KILLS); kills += 1) {
-      await progress.reached(Math.floor((kills * talks.length * TURNS) / (Number(KILLS) + 1)));
-      const [what, most] = MOMENTS[draw(MOMENTS.length)] as [Seen, number];
-      await lives.killAfter(what, 1 + draw(most));
-      if (lives.url === '') await lives.begin();
-    }
-  })();
+  const killing = killOften(lives, progress, {
+    kills: Number(KILLS),
+    of: talks.length * TURNS,
+    moments: MOMENTS,
+    draw,
+  });
   await Promise.all(talking);
   lives.disarm();
   await killing;

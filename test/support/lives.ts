@@ -1,6 +1,7 @@
 /** An edge that is killed again and again on one disk, and callers that outlive it. */
 import { expect } from 'vitest';
 import { brokenRule } from './api-rules.ts';
+import type { Draw } from './draw.ts';
 import type { Edge } from './edge.ts';
 
 /** An event of a stream, as it was shown. */
@@ -246,5 +247,38 @@ export class Lives {
 
   #readLog(edge: Edge | undefined): void {
     this.faults.push(...(edge?.log.filter(({ error_type }) => String(error_type).startsWith('internal')) ?? []));
+  }
+}
+
+/** Counts turns, and has somebody wait until there were so many. */
+export class Progress {
+  #done = 0;
+  #waiting: { until: number; go(): void }[] = [];
+
+  note(): void {
+    this.#done += 1;
+    for (const { go } of this.#waiting.filter(({ until }) => until <= this.#done)) go();
+    this.#waiting = this.#waiting.filter(({ until }) => until > this.#done);
+  }
+
+  async reached(until: number): Promise<void> {
+    if (this.#done < until) await new Promise<void>((go) => this.#waiting.push({ until, go }));
+  }
+}
+
+/** What a kill waits for, and how often at most. */
+export type Moment = readonly [what: Seen, most: number];
+
+/** Kills the edge so often, and begins it anew. The kills are spread over what is done. */
+export async function killOften(
+  lives: Lives,
+  progress: Progress,
+  { kills, of, moments, draw }: { kills: number; of: number; moments: readonly Moment[]; draw: Draw },
+): Promise<void> {
+  for (let nth = 1; nth <= kills; nth += 1) {
+    await progress.reached(Math.floor((nth * of) / (kills + 1)));
+    const [what, most] = moments[draw(moments.length)] as Moment;
+    await lives.killAfter(what, 1 + draw(most));
+    if (lives.url === '') await lives.begin();
   }
 }

@@ -1,0 +1,287 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, inject, test } from 'vitest';
+import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { AgentStats } from '../../src/agents/agents-answers.schema.ts';
+import { drawOf } from '../../src/agents/choose-model.ts';
+import { estimateSavings } from '../../src/agents/savings.ts';
+import { CHOICE_GROUPS } from '../../src/pricing/choice-sums.ts';
+import { fromUsd, toUsd } from '../../src/pricing/cost.ts';
+import { calendarLibrary, hasCompiler } from '../runner/calendar-library.ts';
+import { billOf } from '../support/bills.ts';
+import { type Draw, drawing } from '../support/draw.ts';
+import { startEdge, startEdgeAhead } from '../support/edge.ts';
+import { eventually } from '../support/eventually.ts';
+import { bodyOf, listening } from '../support/listening.ts';
+import { killOften, Lives, type Moment, Progress, post } from '../support/lives.ts';
+import { say } from '../support/talks.ts';
+import { SECRET } from '../support/tokens.ts';
+
+// Conversations whose agent chooses their models, and an edge that is killed meanwhile: also while a question is labelled.
+// `CHOICES_CONVERSATIONS=5000 KILLS=20 KILLS_SEED=…` asks more, and as a failure did.
+
+const {
+  CHOICES_CONVERSATIONS = '360',
+  KILLS = '4',
+  KILLS_SEED = String(Math.floor(Math.random() * 1e9)),
+} = process.env;
+const CONVERSATIONS = Number(CHOICES_CONVERSATIONS);
+const AT_ONCE = 8;
+/** Of few conversations many must be compared with: an arm with less than 100 says nothing. */
+const CONTROL = CONVERSATIONS < 2_500 ? 0.35 : 0.05;
+const [SMALL, LARGE] = ['claude-haiku-5-5', 'claude-opus-5-5'];
+const HARD = 0.4;
+/** The share of conversations with three questions. */
+const LONG = 0.2;
+const MOST_TOKENS = 4_000;
+/** No money is set aside for longer than this after a kill, in seconds. */
+const LONGEST_HELD = 1_000;
+/** `called`: a label is asked for. */
+const MOMENTS: readonly Moment[] = [
+  ['event', 60],
+  ['sent', 10],
+  ['asked', 8],
+  ['called', 8],
+  ['called', 1],
+];
+
+interface Planted {
+  id: string;
+  levels: ('easy' | 'hard')[];
+  isControl: boolean;
+  group: number;
+}
+
+/** @returns the model for each question, as the guide says it */
+function modelsFor({ levels, isControl }: Planted): string[] {
+  let isLarge = isControl || levels[0] === 'hard';
+  return levels.map((level, nth) => {
+    isLarge ||= level === 'hard' && levels[nth - 1] === 'hard';
+    return isLarge ? LARGE : SMALL;
+  });
+}
+
+async function plant(draw: Draw): Promise<Planted[]> {
+  const level = () => (draw(100) < HARD * 100 ? 'hard' : 'easy');
+  const all: Planted[] = [];
+  for (let nth = 0; nth < CONVERSATIONS; nth += 1) {
+    const id = `c-${nth}`;
+    const { share, group } = await drawOf(`dev\n${id}`);
+    const levels = draw(100) < LONG * 100 ? [level(), level(), level()] : [level()];
+    all.push({ id, levels, isControl: share < CONTROL, group } as Planted);
+  }
+  return all;
+}
+
+/** An API that labels and answers, with books of its own: it lives on while the edge is killed. */
+async function startChoosingApi(lives: Lives, draw: Draw) {
+  const bills = new Map<string, number>();
+  const asked = new Map<string, Set<string>>();
+  const labelled = new Map<string, number>();
+  let ids = 0;
+  const server = await listening(async (request, response) => {
+    const text = await bodyOf(request);
+    const body = JSON.parse(text) as { model: string; stream?: boolean; messages: unknown[]; output_config?: object };
+    const last = JSON.stringify(body.messages.at(-1));
+    const mark = /\[c-\d+#\d+\]/.exec(last)?.[0] ?? '';
+    const isLabel = Object.hasOwn(body.output_config ?? {}, 'format');
+    lives.note(isLabel ? 'called' : 'asked');
+    if (isLabel) labelled.set(mark, (labelled.get(mark) ?? 0) + 1);
+    else asked.set(mark, (asked.get(mark) ?? new Set()).add(body.model));
+    ids += 1;
+    const id = `req_${ids}`;
+    const head = { 'request-id': id };
+    // Lognormal: a few cost much more than most.
+    const normal = Math.sqrt(-2 * Math.log((draw(1e6) + 1) / 1e6)) * Math.cos((2 * Math.PI * draw(1e6)) / 1e6);
+    const output_tokens = isLabel ? 8 : Math.min(MOST_TOKENS, 1 + Math.round(60 * Math.exp(0.7 * normal)));
+    const usage = { input_tokens: isLabel ? 200 : 100, output_tokens };
+    const said = isLabel ? JSON.stringify({ label: /level=(\w+)/.exec(last)?.[1] }) : 'So.';
+    const message = { id: `msg_${ids}`, type: 'message', role: 'assistant', model: body.model };
+    const told = body.stream
+      ? [
+          { type: 'message_start', message: { ...message, content: [], stop_reason: null, usage } },
+          { type: 'content_block_start', index: 0, content_block: { type: 'text', text: '' } },
+          { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: said } },
+          { type: 'content_block_stop', index: 0 },
+          { type: 'message_delta', delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: { output_tokens } },
+          { type: 'message_stop' },
+        ]
+          .map((data) => `event: ${data.type}\ndata: ${JSON.stringify(data)}\n\n`)
+          .join('')
+      : JSON.stringify({ ...message, content: [{ type: 'text', text: said }], stop_reason: 'end_turn', usage });
+    // What is sent is billed, whether the edge is still there to read it or not.
+    bills.set(id, billOf(told) ?? Number.NaN);
+    response.writeHead(200, { ...head, 'content-type': body.stream ? 'text/event-stream' : 'application/json' });
+    response.end(told);
+  });
+  return { ...server, bills, asked, labelled };
+}
+
+test.skipIf(!hasCompiler())(
+  `of ${CONVERSATIONS} conversations under ${KILLS} kills each has the models that its labels mean, and the stats are what the ledger says`,
+  async () => {
+    // It is shown where the test fails.
+    process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);
+    const began = Date.now();
+    const draw = drawing(Number(KILLS_SEED));
+    const state = await mkdtemp(join(tmpdir(), 'sluice-choices-'));
+    const library = calendarLibrary(state);
+    let vars: Record<string, string> = {};
+    const lives = new Lives((seconds) => {
+      if (seconds === 0) return startEdge(inject('worker'), vars, state);
+      return startEdgeAhead(vars, state, { library, seconds });
+    });
+    const api = await startChoosingApi(lives, draw);
+    vars = {
+      MODE: 'development',
+      SIGNING_SECRET: SECRET,
+      ANTHROPIC_API_KEY: 'key',
+      ANTHROPIC_BASE_URL: api.url,
+      DEFAULT_LIMITS: '{"usd_per_day":5000}',
+    };
+    const planted = await plant(draw);
+    try {
+      await lives.begin();
+      await store(lives);
+      const told = await askAndKill(lives, planted, draw);
+      let fallbacks = 0;
+      for (const one of planted) {
+        const expected = modelsFor(one);
+        expect([...(told.arms.get(one.id) ?? [])], one.id).toEqual([one.isControl ? 'control' : 'chosen']);
+        for (const nth of one.levels.keys()) {
+          const mark = `[${one.id}#${nth}]`;
+          const models = api.asked.get(mark) ?? new Set();
+          if (told.failed.has(one.id)) fallbacks += 1;
+          // Where a label has failed the large one answers from then on.
+          const wrong = [...models].filter(
+            (model) => model !== expected[nth] && !(told.failed.has(one.id) && model === LARGE),
+          );
+          expect(wrong, mark).toEqual([]);
+          // A stream waits for one label at most.
+          expect(api.labelled.get(mark) ?? 0, mark).toBeLessThanOrEqual(told.tries.get(mark) ?? 0);
+          if (one.isControl) expect(api.labelled.has(mark), mark).toBe(false);
+        }
+      }
+      const sums = await expectPaid(lives, api.bills, planted);
+      expect(lives.faults).toEqual([]);
+      const seconds = Math.round((Date.now() - began) / 1_000);
+      const kills = lives.life - 1;
+      process.stdout.write(`${JSON.stringify({ seconds, kills, fallbacks, ...sums })}\n`);
+    } finally {
+      await lives.end();
+      api.stop();
+      await rm(state, { recursive: true, force: true });
+    }
+  },
+  600_000 + CONVERSATIONS * 400,
+);
+
+/** Stores the classifier and the agent. */
+async function store(lives: Lives): Promise<void> {
+  const model = { by: 'difficulty', models: { easy: SMALL, hard: LARGE }, otherwise: LARGE, control: CONTROL };
+  for (const [path, body] of [
+    ['/classifiers/difficulty', { labels: ['easy', 'hard'], cache_seconds: 0 }],
+    ['/agents/router', { max_tokens: MOST_TOKENS, model }],
+  ] as const) {
+    const { status, text } = await lives.answered(path, { ...post(body), method: 'PUT' });
+    expect(status, text).toBe(200);
+  }
+}
+
+/** Has all conversations asked, some at the same time, each question until it has an end. */
+async function askAndKill(lives: Lives, planted: readonly Planted[], draw: Draw) {
+  const progress = new Progress();
+  const arms = new Map<string, Set<string>>();
+  const tries = new Map<string, number>();
+  const failed = new Set<string>();
+  const left = [...planted];
+  const ask = async (id: string, nth: number, level: string) => {
+    const mark = `[${id}#${nth}]`;
+    for (;;) {
+      tries.set(mark, (tries.get(mark) ?? 0) + 1);
+      const more = { agent: 'router' };
+      const answer = await say(lives, id, `${mark} level=${level}`, { more, key: `${id}-${nth}` });
+      const { status, headers, text, events } = answer;
+      const chosen = headers.get('sluice-model-chosen');
+      if (chosen) arms.set(id, (arms.get(id) ?? new Set()).add(/arm=(\w+)/.exec(chosen)?.[1] ?? ''));
+      if (chosen?.includes('why=failed')) failed.add(id);
+      if (status === 0 || status === 503) continue;
+      expect(status, `${mark}: ${text}${lives.lastLines}`).toBe(200);
+      const end = events.at(-1)?.event;
+      if (end !== 'message_stop' && end !== 'error') continue;
+      // What has failed before it said anything is no turn.
+      if (events.some(({ event }) => event === 'message_start')) return;
+    }
+  };
+  const work = async () => {
+    for (let one = left.shift(); one; one = left.shift()) {
+      for (const [nth, level] of one.levels.entries()) await ask(one.id, nth, level);
+      progress.note();
+    }
+  };
+  const killing = killOften(lives, progress, { kills: Number(KILLS), of: planted.length, moments: MOMENTS, draw });
+  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  lives.disarm();
+  await killing;
+  return { arms, tries, failed };
+}
+
+/** Each request is booked for what the API has billed, and the stats are what the ledger's rows say. */
+async function expectPaid(lives: Lives, bills: ReadonlyMap<string, number>, planted: readonly Planted[]) {
+  await lives.kill();
+  // Of what a kill has cut some is set aside still: for a quarter of an hour at most.
+  await lives.begin(LONGEST_HELD);
+  for (const { id } of planted) await lives.get(`/conversations/${id}`);
+  await eventually(async () => {
+    const { running_requests, total } = await lives.get<QuotaReport>('/accounts/dev');
+    expect({ running_requests, held: total.held_usd }).toEqual({ running_requests: 0, held: 0 });
+  });
+  const ledger = await lives.pages<LedgerRow>('/usage/requests?account=dev');
+  const answers = ledger.flatMap(({ upstream_request_id }) => upstream_request_id ?? []);
+  expect(new Set(answers).size, 'no answer is booked twice').toBe(answers.length);
+  for (const row of ledger) {
+    const told = JSON.stringify(row);
+    const bill = bills.get(row.upstream_request_id ?? '');
+    expect(row.cost_usd, told).toBeLessThanOrEqual(row.hold_usd + 1e-9);
+    if (row.estimated) expect(row.cost_usd + 1e-9, told).toBeGreaterThanOrEqual(bill ?? 0);
+    else expect(row.cost_usd, told).toBeCloseTo(bill ?? 0, 8);
+  }
+  const costOf = (rows: readonly LedgerRow[]) => rows.reduce((sum, { cost_usd }) => sum + fromUsd(cost_usd), 0);
+  const billed = [...bills.values()].reduce((sum, bill) => sum + fromUsd(bill), 0);
+  expect(costOf(ledger)).toBeGreaterThanOrEqual(billed - bills.size);
+  let stats: AgentStats | undefined;
+  await eventually(async () => {
+    stats = await lives.get<AgentStats>('/agents/router/stats');
+    expect(stats.data.reduce((sum, { cost_usd }) => sum + fromUsd(cost_usd), 0)).toBe(costOf(ledger));
+  });
+  const groupsOf = new Map(planted.map(({ id, group }) => [id, group]));
+  const begun = (row: LedgerRow) =>
+    row.chosen_by?.part === 'first' && ['complete', 'stopped', 'interrupted', 'orphaned'].includes(row.status);
+  const groups = (arm: string) => {
+    const all = Array.from({ length: CHOICE_GROUPS }, () => ({ conversations: 0, cost: 0 }));
+    for (const row of ledger.filter(({ chosen_by }) => chosen_by?.arm === arm)) {
+      const group = all[groupsOf.get(row.conversation ?? '') ?? -1];
+      if (!group) throw new Error(`In no group: ${JSON.stringify(row)}`);
+      group.cost += fromUsd(row.cost_usd);
+      if (begun(row)) group.conversations += 1;
+    }
+    return all;
+  };
+  const saved = estimateSavings(groups('chosen'), groups('control'));
+  expect(stats?.saved?.share).toEqual(saved?.share);
+  expect(stats?.saved?.usd.value).toBe(toUsd(Math.round(saved?.cost.value ?? 0)));
+  const counted = stats?.arms.reduce((sum, { conversations }) => sum + conversations, 0) ?? 0;
+  // One that a kill has cut may have begun twice: the row of a first turn of which nothing was shown stays.
+  expect(counted).toBeGreaterThanOrEqual(planted.length);
+  expect(counted).toBeLessThanOrEqual(planted.length + Number(KILLS) * AT_ONCE);
+  const estimated = ledger.filter((row) => row.estimated).length;
+  return {
+    requests: ledger.length,
+    estimated,
+    booked: toUsd(costOf(ledger)),
+    billed: toUsd(billed),
+    counted,
+    saved: stats?.saved,
+  };
+}

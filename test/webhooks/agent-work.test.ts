@@ -8,6 +8,7 @@ import { defineWebhook } from '../../src/webhooks/sources/define-webhook.ts';
 import type { DeliveredAnswer } from '../../src/webhooks/webhooks-answers.schema.ts';
 import { edgeWithSky, SKY } from '../support/agents.ts';
 import { settledApps } from '../support/app.ts';
+import { edgeWithRouter, LARGE, ledgerOf, SMALL } from '../support/chosen-models.ts';
 import { rowsOf, stubOf } from '../support/conversations.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
@@ -95,6 +96,21 @@ test('an event is worked on by the agent that its source names, and the answer i
   await works.consume(['github_1']);
   expect(posted.map(({ id }) => id)).toEqual(['github_1', 'github_1']);
   expect((await accountOf(ACCOUNT).requests({})).data).toHaveLength(spent.data.length);
+});
+
+test('an event whose agent chooses its model is answered by the model that its text means', async () => {
+  const { up, labels, version } = await edgeWithRouter();
+  const { posted, deliveryFetch } = receiver();
+  const works = worksOf({ deliveryFetch }, { ...VARS, GITHUB_WEBHOOK_AGENT: 'router' });
+  await accept(works, 'github_1', 'An easy one.');
+  await accept(works, 'github_2', 'A hard one.');
+  for (const id of ['github_1', 'github_2']) await untilDone(works, id);
+  expect(posted.map(({ body }) => body.text)).toEqual(['So.', 'So.']);
+  expect(up.map(({ model }) => model).toSorted()).toEqual([SMALL, LARGE].toSorted());
+  expect(labels).toHaveLength(2);
+  const rows = await ledgerOf(ACCOUNT);
+  expect(rows.filter(({ route }) => route === 'choice').map(({ agent }) => agent)).toEqual([version, version]);
+  expect(rows.flatMap(({ chosen_by }) => chosen_by?.label ?? []).toSorted()).toEqual(['easy', 'hard']);
 });
 
 test('a source of one’s own names its agent in code, and takes the answer there', async () => {

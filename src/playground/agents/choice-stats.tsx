@@ -6,7 +6,7 @@ import { Fault } from '../ui/fault.tsx';
 import { exactUsd, formatCount, formatDay, formatShare } from '../ui/format.ts';
 import { Table } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
-import { readStats } from './list.ts';
+import { comparedDays, readStats } from './list.ts';
 
 const STATS_EVERY_MS = 10_000;
 const ARM_NAMES = { chosen: 'Chosen', control: 'Control', asked: 'As asked' } as const;
@@ -51,7 +51,7 @@ export function ChoiceStats({ name }: { name: string }) {
             <tr key={arm}>
               <th scope="row">{ARM_NAMES[arm]}</th>
               <td class="number">{formatCount(conversations)}</td>
-              <td class="number">{each === null ? '–' : <Usd value={each} />}</td>
+              <td class="number">{each === null ? '–' : exactUsd(each)}</td>
               <td class="number">
                 <Usd value={cost_usd} />
               </td>
@@ -79,7 +79,7 @@ function savedInWords({ saved, arms }: AgentStats): string {
 
 /** Shows what a conversation has cost in each arm, by the day on which it was paid. It is a table to screen readers too. */
 function CostByDay({ days }: Pick<AgentStats, 'days'>) {
-  const bars = [...new Set(days.map(({ day }) => day))].map((day) => ({
+  const bars = comparedDays().map((day) => ({
     day,
     each: COMPARED.map((arm) => {
       const { conversations = 0, cost_usd = 0 } = days.find((one) => one.day === day && one.arm === arm) ?? {};
@@ -90,6 +90,7 @@ function CostByDay({ days }: Pick<AgentStats, 'days'>) {
   if (most === 0) return null;
   return (
     <>
+      <h3>Cost of a conversation by day</h3>
       <table class="charts-css column multiple hide-data show-labels show-primary-axis data-spacing-3 spend-chart">
         <caption class="unseen">US dollars of each conversation, per day and arm, in UTC</caption>
         <thead class="unseen">
@@ -103,12 +104,15 @@ function CostByDay({ days }: Pick<AgentStats, 'days'>) {
           </tr>
         </thead>
         <tbody>
-          {bars.map(({ day, each }) => (
+          {bars.map(({ day, each }, at) => (
             <tr key={day}>
-              <th scope="row">{formatDay(day)}</th>
-              {each.map((usd, at) => (
-                <td key={COMPARED[at]} style={{ '--size': usd / most, '--color': colorOf(at) }}>
+              <th scope="row">
+                {(bars.length - 1 - at) % 3 === 0 ? formatDay(day) : <span class="unseen">{formatDay(day)}</span>}
+              </th>
+              {each.map((usd, arm) => (
+                <td key={COMPARED[arm]} style={{ '--size': usd / most, '--color': colorOf(arm) }}>
                   <span class="data">{exactUsd(usd)}</span>
+                  {usd > 0 && <span class="tooltip">{`${formatDay(day)}: ${exactUsd(usd)}`}</span>}
                 </td>
               ))}
             </tr>

@@ -76,9 +76,16 @@ export async function readVersion(version: string): Promise<AgentContent> {
 
 const DAYS_COMPARED = 14;
 
-/** Reads what the choice of an agent's models has saved in the last two weeks. */
+/** The days of the last two weeks, `YYYY-MM-DD` in UTC, oldest first. */
+export function comparedDays(): string[] {
+  return Array.from({ length: DAYS_COMPARED }, (_, at) =>
+    new Date(Date.now() - (DAYS_COMPARED - 1 - at) * DAY_MS).toISOString().slice(0, 10),
+  );
+}
+
+/** Reads what the choice of an agent's models has saved on these days. */
 export async function readStats(name: string): Promise<AgentStats> {
-  const from = new Date(Date.now() - (DAYS_COMPARED - 1) * DAY_MS).toISOString().slice(0, 10);
+  const [from] = comparedDays();
   return await readJson<AgentStats>(`${agentPath(name)}/stats`, { query: { from } });
 }
 

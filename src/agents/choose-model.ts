@@ -7,18 +7,17 @@ import { classify } from '../classification/task/classify.ts';
 import { labelsOf } from '../classification/task/labels.ts';
 import type { Classifying } from '../classification/task/take-vote.ts';
 import { prepare } from '../classification/task/task.ts';
-import { sha256Hex, utf8 } from '../http/bytes.ts';
 import { invalidRequest } from '../http/errors.ts';
 import { anotherRequestId } from '../http/headers/request-id.ts';
 import { logFailure } from '../http/log.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
 import { parseRef } from '../identity/version-ref.ts';
 import { isObject } from '../json/object.ts';
-import { CHOICE_GROUPS } from '../pricing/choice-sums.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import { requireStored } from '../versions/find-stored.ts';
 import type { Agent } from './agent.ts';
 import type { ModelByLabel } from './agents.schema.ts';
+import { drawOf } from './draw-arm.ts';
 
 /** A model, by the name that the agent has for it, and how it was chosen. */
 export interface Chosen {
@@ -43,8 +42,6 @@ interface Question {
 export const MODEL_HEADER = 'sluice-model';
 /** How long a question waits for its label; milliseconds. */
 const CHOICE_MS = 5_000;
-const DRAW_DIGITS = 8;
-const GROUP_DIGITS = 4;
 
 /** @returns how an agent chooses its model; undefined if it has only one */
 export function choiceOf(agent: Pick<Agent, 'definition'> | undefined): ModelByLabel | undefined {
@@ -123,17 +120,6 @@ export async function chooseModel(choice: ModelByLabel, question: Question, by: 
 /** @returns the model for a question without a label. @param before how the present one was chosen */
 export function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined, group?: number): Chosen {
   return { model: before?.model ?? otherwise, by: { ...NO_LABEL, arm: 'chosen', why: 'failed', group } };
-}
-
-/**
- * Draws by a hash of a name: so each try comes out alike.
- *
- * @returns a number from 0 to below 1, and one of the groups of conversations
- */
-export async function drawOf(name: string): Promise<{ share: number; group: number }> {
-  const digits = await sha256Hex(utf8(name));
-  const share = Number.parseInt(digits.slice(0, DRAW_DIGITS), 16) / 16 ** DRAW_DIGITS;
-  return { share, group: Number.parseInt(digits.slice(-GROUP_DIGITS), 16) % CHOICE_GROUPS };
 }
 
 /** @returns the label of a question, and the version that has given it. @throws Error if there is none */

@@ -1,6 +1,6 @@
 import { afterEach, expect, test } from 'vitest';
 import type { AgentStats } from '../../src/agents/agents-answers.schema.ts';
-import { drawOf } from '../../src/agents/choose-model.ts';
+import { drawOf } from '../../src/agents/draw-arm.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { CHOICE_GROUPS } from '../../src/pricing/choice-sums.ts';
 import { fromUsd } from '../../src/pricing/cost.ts';

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import type { ChosenBy } from '../../src/accounts/chosen-by.schema.ts';
-import { type Chosen, decideModel, drawOf, isDearer, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
+import { type Chosen, decideModel, isDearer, mayStepUp, modelAsked } from '../../src/agents/choose-model.ts';
+import { drawOf } from '../../src/agents/draw-arm.ts';
 import { settingsOf } from '../../src/settings/settings.ts';
 
 const { models } = settingsOf({ MODE: 'development', UPSTREAM: 'simulator' });

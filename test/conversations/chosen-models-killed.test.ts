@@ -2,7 +2,7 @@ import { abortAllDurableObjects, runDurableObjectAlarm, runInDurableObject } fro
 import fc from 'fast-check';
 import { afterEach, expect, test, vi } from 'vitest';
 import type { Account } from '../../src/accounts/account.ts';
-import { drawOf } from '../../src/agents/choose-model.ts';
+import { drawOf } from '../../src/agents/draw-arm.ts';
 import type { TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';

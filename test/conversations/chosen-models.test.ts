@@ -1,6 +1,6 @@
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { Account } from '../../src/accounts/account.ts';
-import { drawOf } from '../../src/agents/choose-model.ts';
+import { drawOf } from '../../src/agents/draw-arm.ts';
 import { isObject, type Json } from '../../src/json/object.ts';
 import { ask } from '../support/agents.ts';
 import { settledApps } from '../support/app.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
 import type { AgentStats } from '../../src/agents/agents-answers.schema.ts';
-import { drawOf } from '../../src/agents/choose-model.ts';
+import { drawOf } from '../../src/agents/draw-arm.ts';
 import { estimateSavings } from '../../src/agents/savings.ts';
 import { CHOICE_GROUPS } from '../../src/pricing/choice-sums.ts';
 import { fromUsd, toUsd } from '../../src/pricing/cost.ts';

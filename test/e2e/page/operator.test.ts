@@ -194,12 +194,12 @@ describe.skipIf(noBrowser())('What an admin sees of the deployment, in Chromium'
     await days.selectOption('yesterday');
     await who.getByText('Nobody spent anything yesterday.').waitFor();
     const day = (ago: number) => new Date(Date.now() - ago * 86_400_000).toISOString().slice(0, 10);
-    expect(sums.at(-1)).toBe(`?group_by=account&from=${day(1)}&to=${day(0)}`);
+    expect(sums.at(-1)).toBe(`?group_by=account&limit=500&from=${day(1)}&to=${day(0)}`);
     await days.selectOption('own');
     await who.getByLabel('First day, in UTC').fill('2026-11-03');
     await who.getByLabel('Last day, in UTC').fill('2026-11-04');
     await who.getByText('Nobody spent anything from 2026-11-03 to 2026-11-04.').waitFor();
-    expect(sums.at(-1)).toBe('?group_by=account&from=2026-11-03&to=2026-11-05');
+    expect(sums.at(-1)).toBe('?group_by=account&limit=500&from=2026-11-03&to=2026-11-05');
     await days.selectOption('today');
     await who.getByRole('button', { name: 'globex' }).waitFor();
     expect(faults).toEqual([]);

@@ -1,4 +1,5 @@
 import * as z from '../http/zod.ts';
+import { CHOICE_GROUPS } from '../pricing/choice-sums.ts';
 
 /** Why a request went to its model, where its agent chooses. */
 export const chosenBySchema = z.object({
@@ -16,8 +17,9 @@ export const chosenBySchema = z.object({
     z.enum(['first', 'step_up', 'again', 'next']),
     'What the request was for its conversation: its first, the first after a step up, the first after a question was asked again or edited, or another.',
   ),
+  owner: z.optionally(z.enum(['account', 'deployment']), 'Who has stored the agent.'),
   group: z.optionally(
-    z.int(),
+    z.int().check(z.gte(0), z.lt(CHOICE_GROUPS)),
     'One of 32 groups, by a hash of the conversation: what these differ in tells how sure a saving is.',
   ),
   request_id: z.optionally(

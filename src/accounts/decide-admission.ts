@@ -252,7 +252,9 @@ function placeHold(
   const full = storing && storage.full(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
-  const usedUp = token && refusalOfUsedUp(state, token, requestId, now);
+  // A label is paid only where the request may go up for which it is.
+  const countedAs = (isChoice && request.chosenBy?.request_id) || requestId;
+  const usedUp = token && refusalOfUsedUp(state, token, countedAs, now);
   if (usedUp) return refuse(state, usedUp, now, token.jti);
   const { repeats, counted, most, earlier } = request;
   const { purses: ofToken = [], models } = limitsOfToken(state, token?.jti);

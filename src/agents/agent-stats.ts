@@ -87,7 +87,7 @@ interface ReadSum extends ChoiceCounts {
 
 /** Reads what `CHOICE_VALUE` has made. */
 function readSum({ day, value, requests, cost }: ChoiceSum): ReadSum {
-  const [version = '', arm, group = '', said = '', ...model] = value.split(' ');
+  const [, version = '', arm, group = '', said = '', ...model] = value.split(' ');
   const [part, stopped] = said.split('-');
   const count = (is: boolean) => (is ? requests : 0);
   return {

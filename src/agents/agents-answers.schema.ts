@@ -20,7 +20,7 @@ const bounded = z.object({ value: z.number(), low: z.number(), high: z.number() 
 export const agentStats = z.object({
   type: z.literal('agent_stats'),
   name: z.string(),
-  from: z.nullable(z.string()),
+  from: z.string(),
   to: z.nullable(z.string()),
   data: z.described(
     z.array(z.object({ version: z.string(), arm, model: z.string(), requests: count, cost_usd: usd })),

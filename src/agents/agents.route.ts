@@ -1,10 +1,14 @@
 import type { Context } from 'hono';
 import { admitStoring } from '../accounts/admission/admit-free.ts';
+import { DAY_MS } from '../async/durations.ts';
 import { hasScope, requireScope } from '../auth/authenticate.ts';
 import { type AppEnv, accountOf } from '../auth/context.ts';
+import { spanId } from '../budget/windows.ts';
+import { invalidRequest } from '../http/errors.ts';
 import { Hono } from '../http/hono.ts';
 import { validate } from '../http/validate.ts';
 import { DEPLOYMENT } from '../identity/identity.ts';
+import { parseRef } from '../identity/version-ref.ts';
 import { withoutUndefined } from '../json/object.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
 import { readWithTools, seesAddresses, shownTools } from '../tools/stored-tools.ts';
@@ -55,18 +59,26 @@ export function agentsRoutes() {
     );
 }
 
+const DEFAULT_DAYS = 90;
+
 /** @returns what the caller's own conversations with an agent have cost and saved; an admin gets those of all accounts */
 async function statsOf(c: Context<AppEnv>): Promise<AgentStats> {
-  const { from, to, version } = validate(agentStatsQuery, c.req.query());
+  const { to, version, ...given } = validate(agentStatsQuery, c.req.query());
+  const from = given.from ?? spanId('day', Date.now() - DEFAULT_DAYS * DAY_MS);
   const name = c.req.param('name') ?? '';
-  const query = { agent: name, from, to };
-  const isOfAll = hasScope(c.get('identity'), 'admin');
-  const sums = isOfAll
-    ? await deploymentPool(c)((pool) => pool.choices(query))
-    : await accountOf(c, c.get('identity').account)((object) => object.choices(query));
+  const ref = parseRef(version ?? '');
+  if (version !== undefined && (ref?.name !== name || ref.hash === undefined))
+    throw invalidRequest(`version: Input should be a version of this agent: ${name}@…`);
+  // Accounts can store agents of the same name: what an admin sees is the deployment's alone.
+  const query = (owner: string) => ({ agent: `${owner} ${name}`, from, to });
+  const ofAll = () => deploymentPool(c)((pool) => pool.choices(query('deployment')));
+  const own = async (owner: string) =>
+    await accountOf(c, c.get('identity').account)((object) => object.choices(query(owner)));
+  let sums = hasScope(c.get('identity'), 'admin') ? await ofAll() : await own('account');
+  if (sums.length === 0 && !hasScope(c.get('identity'), 'admin')) sums = await own('deployment');
   if (sums.length === 0)
     await findAgent({ env: c.env, settings: c.get('settings') }, c.get('identity'), version ?? name);
-  return { type: 'agent_stats', name, from: from ?? null, to: to ?? null, ...statsOfChoices(sums, version) };
+  return { type: 'agent_stats', name, from, to: to ?? null, ...statsOfChoices(sums, version) };
 }
 
 /** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */

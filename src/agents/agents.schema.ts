@@ -17,7 +17,7 @@ export const agentRef = refSchema('agent');
 /** The extension field of a request. */
 export const namedAgent = z.object({ agent: agentRef });
 
-/** Which conversations are compared. */
+/** Which conversations are compared: by default those of the last 90 days. */
 export const agentStatsQuery = z.object({
   ...daysQuery.shape,
   version: z.optionally(z.string(), 'Only this version: name@version.'),

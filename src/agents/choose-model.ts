@@ -15,6 +15,7 @@ import { parseRef } from '../identity/version-ref.ts';
 import { isObject } from '../json/object.ts';
 import type { ModelTable } from '../pricing/models.ts';
 import { requireStored } from '../versions/find-stored.ts';
+import { ownerName } from '../versions/named-routes.ts';
 import type { Agent } from './agent.ts';
 import type { ModelByLabel } from './agents.schema.ts';
 import { drawOf } from './draw-arm.ts';
@@ -35,6 +36,8 @@ interface Question {
   text: string | undefined;
   /** How the conversation's present model was chosen; undefined for its first question. */
   before: Chosen | undefined;
+  /** How it was drawn before its first question was taken out of it. */
+  drawn?: Pick<ChosenBy, 'arm' | 'group'> | undefined;
   conversation?: string | undefined;
 }
 
@@ -95,10 +98,10 @@ export function isDearer(one: string, other: string, models: ModelTable): boolea
  */
 export async function chooseModel(choice: ModelByLabel, question: Question, by: Classifying): Promise<Chosen> {
   const { otherwise, control = 0 } = choice;
-  const { before, drawnBy, agent, text } = question;
-  const draw = await drawOf(drawnBy);
-  const group = before?.by.group ?? draw.group;
-  if (!before && draw.share < control)
+  const { before, drawn, drawnBy, agent, text } = question;
+  const draw = await drawOf(drawnBy, by.settings.SIGNING_SECRET);
+  const group = before?.by.group ?? drawn?.group ?? draw.group;
+  if (!before && (drawn ? drawn.arm === 'control' : draw.share < control))
     return { model: otherwise, by: { ...NO_LABEL, arm: 'control', why: 'control', group } };
   const leaving = new AbortController();
   try {
@@ -135,7 +138,15 @@ async function labelOf(
   const found = await requireStored(CLASSIFIERS, reader, ref, [agent.owner, DEPLOYMENT]);
   const classifier = `${found.name}@${found.hash}`;
   const request_id = by.requestId;
-  const chosenBy: ChosenBy = { label: null, classifier, arm: 'chosen', why: 'label', group, request_id };
+  const chosenBy: ChosenBy = {
+    label: null,
+    classifier,
+    arm: 'chosen',
+    why: 'label',
+    group,
+    owner: ownerName(agent.owner),
+    request_id,
+  };
   const outcome = await classify(prepare(found.value, { settings, version: classifier }), text, {
     ...by,
     requestId: anotherRequestId(request_id),
@@ -179,7 +190,7 @@ export function questionIn(messages: readonly { role: string; content?: unknown 
 export function chosenHeader({ model, by }: Chosen, hides: boolean): Record<string, string> {
   const { label, classifier, arm, why } = by;
   // A label may have any characters, and a header may not.
-  const said = label === null ? '' : `; label=${encodeURIComponent(label)}`;
+  const said = label === null ? '' : `; label=${encodeURIComponent(label.toWellFormed())}`;
   const more = `; arm=${arm}; why=${why}${said}${classifier === null ? '' : `; classifier=${classifier}`}`;
-  return { 'sluice-model-chosen': encodeURI(model) + (hides ? '' : more) };
+  return { 'sluice-model-chosen': encodeURI(model.toWellFormed()) + (hides ? '' : more) };
 }

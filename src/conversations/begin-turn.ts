@@ -2,10 +2,11 @@
 
 import { isRevokedCaller } from '../accounts/admission/refuse-revoked.ts';
 import type { ModelByLabel } from '../agents/agents.schema.ts';
-import { type Chosen, choiceOf, isDearer, mayStepUp, modelAsked, withoutLabel } from '../agents/choose-model.ts';
+import { type Chosen, choiceOf, isDearer, mayStepUp, modelAsked } from '../agents/choose-model.ts';
 import type { TurnRequest } from '../durable/contracts/conversation.ts';
 import { edit } from '../json/edit.ts';
 import { joinedBetas, type PlainHeaders } from '../upstream/headers.ts';
+import { ownerName } from '../versions/named-routes.ts';
 import { accountRequestOf } from './answers/object-context.ts';
 import { isRefused } from './answers/turn-events.ts';
 import { type NextRequest, nextRequest, type PlannedRun } from './history/next-request.ts';
@@ -80,14 +81,16 @@ function planChosen(
   const isBehind = given && before && isDearer(before.model, given.model, models);
   let chosen: Chosen | undefined = asked ?? (isBehind ? before : (given ?? before));
   let planned = plan(chosen?.model ?? choice.otherwise);
-  if (planned.follows && !asked) {
-    // The results of calls go to the model that has made them.
-    const last = transcript.profile?.choices?.at(-1) ?? withoutLabel(choice, undefined);
-    chosen = last;
-    planned = plan(last.model);
+  if (planned.follows) {
+    // The results of calls go to the model that has made them. Who has brought a history in is not drawn by them.
+    chosen = transcript.profile?.choices?.at(-1);
+    planned = plan(chosen?.model ?? choice.otherwise);
   }
   const isChosen = asked ?? given ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
-  return Object.assign(planned, { chosen, toChoose: isChosen ? undefined : { choice, before } });
+  return Object.assign(planned, {
+    chosen,
+    toChoose: isChosen ? undefined : { choice, before, drawn: transcript.profile?.asksAgain },
+  });
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */
@@ -362,7 +365,7 @@ function runnerOf(
     prefix: prefix ? refOf(prefix) : undefined,
     lay: layerOf(context, transcript.profile),
     agent: agent ? refOf(agent) : undefined,
-    chosenBy: chosen && { ...chosen.by, part },
+    chosenBy: chosen && agent ? { ...chosen.by, part, owner: ownerName(agent.owner) } : undefined,
     settings: context.settings(),
     upstream,
     stays,

@@ -41,6 +41,7 @@ import {
   failedResult,
   idTaken,
   interruptedCall,
+  isChoosing,
   noMessage,
   pack,
   receivedText,
@@ -509,6 +510,7 @@ export class Conversation extends EdgeObject implements ConversationObject {
     }
     const agent = this.#present()?.agent ?? taken?.agent;
     if (planned.toChoose && agent) {
+      if (this.#chooser.isBusyWithOther(request.hash)) throw isChoosing();
       const choosing = this.#chooser.choose(request, agent, planned.toChoose, planned.messages);
       return await this.#turn(request, taken, isSummarized, await this.#waitFor(request.key, choosing));
     }

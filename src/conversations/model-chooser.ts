@@ -21,11 +21,16 @@ export class ModelChooser {
     this.#context = context;
   }
 
+  /** @returns whether the model of another request is being chosen */
+  isBusyWithOther(hash: string): boolean {
+    return this.#running.size > 0 && !this.#running.has(hash);
+  }
+
   /** Chooses the model for a request. The same request again waits for the same choice. */
   choose(
     { place, hash, requestId, identity }: Omit<TurnRequest, 'body'>,
     agent: RetainedAgent,
-    { choice, before }: NonNullable<NextRequest['toChoose']>,
+    { choice, before, drawn }: NonNullable<NextRequest['toChoose']>,
     messages: NextRequest['messages'],
   ): Promise<Chosen> {
     const { env, settings, upstream, waitUntil } = this.#context;
@@ -39,6 +44,7 @@ export class ModelChooser {
           text: question && questionIn([{ ...question, content: parseObject(question.text)?.content }]),
           before,
           conversation: place.id,
+          drawn,
         },
         {
           ...{ requestId, identity, accounts: env, store: env.STORE, settings: settings(), upstream: upstream() },
@@ -59,7 +65,7 @@ interface PresentChoice {
 export function presentChoice(transcript: Transcript, hash?: string): PresentChoice {
   const { choices = [] } = transcript.profile ?? {};
   const last = choices.at(-1);
-  if (last && last.hash === hash && isTriedAgain(transcript.statusOf(last.turn)))
+  if (last && last.hash === hash && last.by.arm !== 'asked' && isTriedAgain(transcript.statusOf(last.turn)))
     return { chosen: last, isDecided: true };
   return { chosen: choices.findLast((one) => lasts(transcript, one)), isDecided: false };
 }
@@ -88,7 +94,7 @@ export function storeChoice(
   const choices = stored.filter((one) => one.turn < seq && lasts(transcript, one));
   const isFirst = choices.length === 0;
   const isNew = choices.at(-1) !== chosen;
-  const part = isFirst ? 'first' : asksAgain ? 'again' : isNew && chosen.by.why === 'step_up' ? 'step_up' : 'next';
+  const part = asksAgain ? 'again' : isFirst ? 'first' : isNew && chosen.by.why === 'step_up' ? 'step_up' : 'next';
   if (isNew) {
     const { model, by } = chosen;
     if (choices.length > 1 && choices.slice(-2).every((one) => one.model === model)) choices.pop();

@@ -27,6 +27,7 @@ import { relay } from '../upstream/relay.ts';
 import { namedIds } from '../upstream/request/named-ids.ts';
 import { endUserOf, keyUp, withUserId } from '../upstream/request/user-id.ts';
 import { type Fetch, type Upstream, upstreamOf } from '../upstream/upstream.ts';
+import { ownerName } from '../versions/named-routes.ts';
 import { type StatelessMessage, statelessMessage } from './stateless-message.ts';
 
 /**
@@ -113,7 +114,7 @@ async function admittedMessage(
       streams,
       prefix: prefixed.prefix,
       agent: agent?.version,
-      chosenBy: chosen && { ...chosen.by, part: 'first' },
+      chosenBy: chosen && agent && { ...chosen.by, part: 'first', owner: ownerName(agent.owner) },
       most,
       fallbacks: agent ? agent.definition.fallback_models : (fallbacksNamed(headers) ?? prefixed.fallbacks),
       routing: { streams, account: identity.account },

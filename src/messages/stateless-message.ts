@@ -106,19 +106,23 @@ export async function statelessMessage(
   // A bound token sends no breakpoints of its own.
   const { used, breakpoints } = breakpointsFor(isBound ? '' : read.text);
   const secrets = c.get('settings');
-  const chosen = await choiceFor(c, agent, caller.headers, sent.json, upstream);
-  const { model } = chosen ?? {};
-  const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints, secrets, model });
-  const text = edit(laid, { ...FOR_EDGE, ...(used === 0 && BREAKPOINT) });
-  const json = JSON.parse(text) as Json;
+  const lay = (model?: string) => {
+    const laid = behindAgent(memberTexts(read.text), agent, NOTHING_INHERITED, { breakpoints, secrets, model });
+    const text = edit(laid, { ...FOR_EDGE, ...(used === 0 && BREAKPOINT) });
+    return { text, json: JSON.parse(text) as Json, most: mostOf(memberTexts(laid)) };
+  };
+  let { text, json, most } = lay();
   refuseRun(json);
   const { tools, mcp_servers: servers, container } = json;
   const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(mayBeServed));
   if (hidesTools(identity.only) && isServed) {
     throw closedToBound('conversation: Field required: what the API’s own tools of this agent find is hidden there.');
   }
+  // Only now: the label of what is refused would be paid in vain.
+  const chosen = await choiceFor(c, agent, caller.headers, sent.json, upstream);
+  if (chosen) ({ text, json, most } = lay(chosen.model));
   return {
-    ...{ body: withText(sent, text, json), agent, chosen, most: mostOf(memberTexts(laid)) },
+    ...{ body: withText(sent, text, json), agent, chosen, most },
     caller: withBetas(caller, agent.definition.betas),
   };
 }

@@ -20,20 +20,25 @@ export interface ChoiceSum {
 
 /** Which of these sums are read. */
 export interface ChoicesQuery {
+  /** The name of the agent, behind who owns it and a space. */
   agent: string;
   /** Days, or times of which the whole days count; the second exclusive. */
   from?: string | undefined;
   to?: string | undefined;
 }
 
-/** The turns that count as the first of their conversation: of one that has failed, the next is the first. */
-const BEGUN = "status in ('complete', 'stopped', 'interrupted', 'orphaned')";
+/**
+ * The requests that have come to something. Of a turn that has failed nothing is left, and the next one stands for it. A message
+ * without a conversation has no next one.
+ */
+const BEGUN = `(status in ('complete', 'stopped', 'interrupted', 'orphaned')
+  or conversation is null and status not in ('refused_upstream', 'unreachable', 'retried'))`;
 
 /**
- * What a row of the ledger is summed up by, in SQL: version of the agent, arm, group, part, and model, with spaces between.
+ * What a row of the ledger is summed up by, in SQL: who owns the agent, its version, arm, group, part, and model, with spaces between.
  * Null for a row whose model was not chosen. The model is the last, because its name may have any characters.
  */
-export const CHOICE_VALUE = `agent || ' ' || (chosen_by ->> 'arm') || ' ' || coalesce(chosen_by ->> 'group', 0) || ' ' || case
+export const CHOICE_VALUE = `(chosen_by ->> 'owner') || ' ' || agent || ' ' || (chosen_by ->> 'arm') || ' ' || coalesce(chosen_by ->> 'group', 0) || ' ' || case
   when route = 'choice' then 'label'
-  when chosen_by ->> 'part' = 'first' and not ${BEGUN} then 'next'
+  when not ${BEGUN} then 'next'
   else coalesce(chosen_by ->> 'part', 'next') end || iif(status = 'stopped', '-stopped', '') || ' ' || model`;

@@ -11,6 +11,7 @@ import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
 import { as } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
+import { SECRET } from '../support/tokens.ts';
 
 afterEach(async () => {
   await settledApps();
@@ -36,7 +37,7 @@ test('the stats of an agent are the sums of its ledger rows: by version, arm and
     for (const text of ['easy', 'hard', 'hard']) await question(app, bob, text, { conversation });
   }
   const arms = await Promise.all(
-    conversations.map(async (id) => ((await drawOf(`bob\n${id}`)).share < 0.5 ? 'control' : 'chosen')),
+    conversations.map(async (id) => ((await drawOf(`bob\n${id}`, SECRET)).share < 0.5 ? 'control' : 'chosen')),
   );
   const known = await stats();
   for (const arm of ['chosen', 'control']) {
@@ -65,7 +66,8 @@ test('the stats of an agent are the sums of its ledger rows: by version, arm and
   expect((await stats('?version=router@00000000000000000000000000000000')).data).toEqual([]);
   expect((await stats('?to=2020-01-01')).data).toEqual([]);
   expect((await ask(app, 'GET', '/agents/nobody/stats', bob)).status).toBe(404);
-  expect((await ask(app, 'GET', '/agents/router/stats?from=never', bob)).status).toBe(400);
+  for (const query of ['from=never', 'version=router', 'version=other@00000000000000000000000000000000'])
+    expect((await ask(app, 'GET', `/agents/router/stats?${query}`, bob)).status, query).toBe(400);
 });
 
 test('what users do to a bad answer is counted: asked again, edited or stopped', async () => {
@@ -83,6 +85,46 @@ test('what users do to a bad answer is counted: asked again, edited or stopped',
   expect(armOf(stats, 'chosen')).toMatchObject({ conversations: 1, asked_again: 2, stepped_up: 0, stopped: 0 });
 });
 
+test('a first question that is asked again is one conversation, in the same arm, also in a copy', async () => {
+  const { app, bob } = await edgeWithRouter({ choice: { control: 0.5 } });
+  const arms = new Set<string>();
+  for (const conversation of ['c1', 'c2', 'c3', 'c4']) {
+    const first = async (id: string) => {
+      const { body } = await ask(app, 'GET', `/conversations/${id}/messages`, bob);
+      return (body.data as { id: string }[])[0]?.id;
+    };
+    const armIn = async (id: string) =>
+      /arm=(\w+)/.exec((await question(app, bob, 'easy', { conversation: id })).chosen)?.[1];
+    const arm = await armIn(conversation);
+    arms.add(arm ?? '');
+    await ask(app, 'POST', `/conversations/${conversation}/rewind`, bob, { before: await first(conversation) });
+    expect(await armIn(conversation)).toBe(arm);
+    const copy = String((await ask(app, 'POST', `/conversations/${conversation}/fork`, bob, {})).body.id);
+    await ask(app, 'POST', `/conversations/${copy}/rewind`, bob, { before: await first(copy) });
+    expect(await armIn(copy)).toBe(arm);
+  }
+  expect(arms.size).toBe(2);
+  const { arms: counted } = (await ask(app, 'GET', '/agents/router/stats', bob)).body as unknown as AgentStats;
+  const sum = (name: 'conversations' | 'asked_again') => counted.reduce((all, one) => all + one[name], 0);
+  expect([sum('conversations'), sum('asked_again')]).toEqual([4, 8]);
+});
+
+test('what an account asks an agent of its own, of the same name and content, is not in the stats of the deployment’s', async () => {
+  const { app, root, version } = await edgeWithRouter();
+  const eve = await as('eve', 'messages', 'classify', 'prefixes');
+  await store(app, eve, '/classifiers/difficulty', { labels: ['easy', 'middling', 'hard'], cache_seconds: 0 });
+  const own = await store(app, eve, '/agents/router', { max_tokens: 64, system: 'router', model: CHOICE });
+  expect(own.version).toBe(version);
+  await question(app, eve, 'easy');
+  const mine = (await ask(app, 'GET', '/agents/router/stats', eve)).body as unknown as AgentStats;
+  expect(armOf(mine, 'chosen')).toMatchObject({ conversations: 1 });
+  await eventually(async () => {
+    const { body } = await ask(app, 'GET', '/usage?group_by=account', root);
+    expect((body.data as { key: string }[]).map(({ key }) => key)).toContain('eve');
+  });
+  expect((await ask(app, 'GET', '/agents/router/stats', root)).body.data).toEqual([]);
+});
+
 test('a message without a conversation counts as one, and a request that names its model is not compared', async () => {
   const { app, root, bob } = await edgeWithRouter();
   await store(app, root, '/agents/router', { max_tokens: 64, model: { ...CHOICE, overridable: true } });
@@ -97,9 +139,10 @@ test('of enough conversations it says what was saved, with its bounds', async ()
   const { app, root, bob, version } = await edgeWithRouter();
   const account = accountStub(bindings, {}, 'bob');
   for (let nth = 0; nth < 400; nth += 1) {
-    const { group } = await drawOf(`bob\n${nth}`);
+    const { group } = await drawOf(`bob\n${nth}`, SECRET);
     const arm = nth % 4 === 0 ? ('control' as const) : ('chosen' as const);
-    const chosenBy = { label: null, classifier: null, arm, why: 'label' as const, part: 'first' as const, group };
+    const by = { label: null, classifier: null, arm, why: 'label' as const };
+    const chosenBy = { ...by, part: 'first' as const, group, owner: 'deployment' as const };
     await account.settle({
       ...{ requestId: `req_${nth}`, status: 'complete', cost: (arm === 'control' ? 4_000 : 1_000) + (nth % 7) },
       opening: { route: 'messages', model: arm === 'control' ? LARGE : SMALL, agent: version, chosenBy },

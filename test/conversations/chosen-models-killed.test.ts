@@ -21,6 +21,7 @@ import { eventually } from '../support/eventually.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs } from '../support/runs.ts';
 import { says } from '../support/scripted-runs.ts';
+import { SECRET } from '../support/tokens.ts';
 import { bodyOf, listen, requestOf, turnOf } from '../support/turns.ts';
 
 afterEach(async () => {
@@ -114,7 +115,7 @@ test('whenever objects die, each try of a question has the model that its label 
           expect(tries).toBeLessThan(10);
         }
       }
-      const isControl = (await drawOf(`bob\n${id}`)).share < 0.3;
+      const isControl = (await drawOf(`bob\n${id}`, SECRET)).share < 0.3;
       const expected = expectedModels(
         questions.map(({ level }) => level),
         isControl,

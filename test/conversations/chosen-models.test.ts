@@ -7,8 +7,10 @@ import { settledApps } from '../support/app.ts';
 import {
   CHOICE,
   edgeWithRouter,
+  isLabelling,
   LARGE,
   labelIn,
+  lastText,
   ledgerOf,
   MIDDLE,
   question,
@@ -20,6 +22,7 @@ import type { SimulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { type Asked, calls, says } from '../support/scripted-runs.ts';
 import { agentOf, task } from '../support/subagents.ts';
+import { SECRET } from '../support/tokens.ts';
 
 afterEach(async () => {
   await settledApps();
@@ -36,7 +39,7 @@ test('the first question of a conversation chooses the model, and everything say
   expect([up.map(({ model }) => model), labels.length]).toEqual([[SMALL], 1]);
   const [turn, choice] = await ledgerOf();
   const classifier = chosen.split('classifier=')[1];
-  const { group } = await drawOf('bob\nc1');
+  const { group } = await drawOf('bob\nc1', SECRET);
   const by = { label: 'easy', classifier, arm: 'chosen', why: 'label', group };
   expect(turn).toMatchObject({ route: 'messages', model: SMALL, conversation: 'c1', agent: version, chosen_by: by });
   expect(choice).toMatchObject({
@@ -134,7 +137,7 @@ test('the control arm is drawn by the conversation, is answered by `otherwise`, 
   const { app, bob, up, labels } = await edgeWithRouter({ choice: { control: 0.5, otherwise: MIDDLE } });
   for (let nth = 0; nth < 12; nth += 1) await question(app, bob, 'easy', { conversation: `c${nth}` });
   const drawn = await Promise.all(
-    Array.from({ length: 12 }, async (_, nth) => (await drawOf(`bob\nc${nth}`)).share < 0.5),
+    Array.from({ length: 12 }, async (_, nth) => (await drawOf(`bob\nc${nth}`, SECRET)).share < 0.5),
   );
   expect(new Set(drawn)).toEqual(new Set([true, false]));
   expect(up.map(({ model }) => model)).toEqual(drawn.map((isControl) => (isControl ? MIDDLE : SMALL)));
@@ -271,4 +274,68 @@ test('an agent with one model, and no agent, cost and say nothing of a choice', 
     ['messages', false],
     ['messages', false],
   ]);
+});
+
+test('nothing is labelled for a request that is refused anyway: by its token, its own members, or another that is chosen for', async () => {
+  let isAsked = false;
+  let isReleased = false;
+  const { app, root, bob, labels } = await edgeWithRouter({
+    before: async (body) => {
+      if (!isLabelling(body) || !lastText(body).includes('slow')) return;
+      isAsked = true;
+      await eventually(() => expect(isReleased).toBe(true));
+    },
+  });
+  const minted = await ask(app, 'POST', '/tokens', root, {
+    ...{ account: 'bob', scopes: ['messages'] },
+    only: { agents: ['router'], max_requests: 1 },
+  });
+  const bound = { authorization: `Bearer ${minted.body.token}` };
+  const statuses = [];
+  for (const conversation of ['c1', 'c2', undefined, 'c3'])
+    statuses.push((await question(app, bound, 'easy', { conversation })).status);
+  expect([statuses, labels.length]).toEqual([[200, 403, 403, 403], 1]);
+  for (const more of [{ agent_tools: ['no-such-tool'] }, { max_usd: 'much' }]) {
+    expect((await question(app, bob, 'easy', { conversation: undefined, ...more })).status).toBe(400);
+  }
+  expect(labels).toHaveLength(1);
+  const slow = question(app, bob, 'slow and easy', { conversation: 'c4' });
+  await eventually(() => expect(isAsked).toBe(true));
+  const others = await Promise.all(
+    Array.from({ length: 3 }, async (_, nth) => {
+      const messages = [{ role: 'user', content: `easy ${nth}` }];
+      return (await app.post('/v1/messages', { agent: 'router', conversation: 'c4', messages }, bob)).status;
+    }),
+  );
+  isReleased = true;
+  expect([others, (await slow).status]).toEqual([[409, 409, 409], 200]);
+  expect(labels).toHaveLength(2);
+});
+
+test('the results of calls go to the model that made them, whatever their request names, and draw no arm', async () => {
+  const thinking = { type: 'thinking', thinking: 'Hm.', signature: 'sig' };
+  const tool = { name: 'pick', input_schema: { type: 'object' } };
+  const { app, root, bob, up } = await edgeWithRouter({
+    answer: (_, number) =>
+      number <= 2
+        ? { content: [thinking, { type: 'tool_use', id: 'toolu_1', name: 'pick', input: {} }], stop_reason: 'tool_use' }
+        : says('So.'),
+  });
+  await store(app, root, '/agents/router', { max_tokens: 64, model: { ...CHOICE, overridable: true }, tools: [tool] });
+  await question(app, bob, 'easy');
+  const content = [{ type: 'tool_result', tool_use_id: 'toolu_1', content: 'This one.' }];
+  const result = await question(app, { ...bob, 'sluice-model': LARGE }, '', { messages: [{ role: 'user', content }] });
+  expect([result.status, result.chosen]).toEqual([200, expect.stringMatching(/^claude-haiku-5-5; arm=chosen/)]);
+  expect(up.map(({ model }) => model)).toEqual([SMALL, SMALL]);
+});
+
+test('a model’s name that is no whole text is told as far as it is one, and nothing stays held', async () => {
+  const { app, root, bob } = await edgeWithRouter();
+  await store(app, root, '/agents/router', {
+    max_tokens: 64,
+    model: { ...CHOICE, models: { easy: `${SMALL}\ud800` } },
+  });
+  const { status, chosen } = await question(app, bob, 'easy', { conversation: undefined });
+  expect([status, chosen]).toEqual([expect.any(Number), expect.stringContaining('%EF%BF%BD')]);
+  await eventually(async () => expect((await ledgerOf()).map((row) => row.status)).not.toContain('held'));
 });

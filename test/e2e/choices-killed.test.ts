@@ -67,7 +67,7 @@ async function plant(draw: Draw): Promise<Planted[]> {
   const all: Planted[] = [];
   for (let nth = 0; nth < CONVERSATIONS; nth += 1) {
     const id = `c-${nth}`;
-    const { share, group } = await drawOf(`dev\n${id}`);
+    const { share, group } = await drawOf(`dev\n${id}`, SECRET);
     const levels = draw(100) < LONG * 100 ? [level(), level(), level()] : [level()];
     all.push({ id, levels, isControl: share < CONTROL, group } as Planted);
   }

@@ -83,6 +83,17 @@ export function conflict(id: string, turn: string): ApiError {
   return new ApiError('conflict_error', message, { headers: { ...DO_NOT_RETRY, 'sluice-turn': turn, location } });
 }
 
+/** @returns the 409 for a conversation in which the model of another question is being chosen. */
+export function isChoosing(): ApiError {
+  return new ApiError(
+    'conflict_error',
+    'The model for another question of this conversation is being chosen. Send yours after it.',
+    {
+      headers: { 'retry-after': '1' },
+    },
+  );
+}
+
 /** @returns the 409 for a conversation that is being copied or deleted. */
 export function inTransit(): ApiError {
   return new ApiError('conflict_error', 'This conversation is being copied or deleted. Try again in a moment.', {

@@ -69,12 +69,14 @@ export function rewindTo(transcript: Transcript, id: string): Partial<Profile> |
 function choicesUpTo(
   { choices }: Partial<Profile>,
   last: number,
-  asksAgain: boolean | undefined,
+  asksAgain: boolean | Profile['asksAgain'],
   shift = 0,
 ): Pick<Profile, 'choices' | 'asksAgain'> {
   if (!choices) return {};
   const kept = choices.filter(({ turn }) => turn <= last);
-  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })), ...(asksAgain && { asksAgain }) };
+  const [first] = choices;
+  const drawn = asksAgain === true ? first && { arm: first.by.arm, group: first.by.group } : asksAgain || undefined;
+  return { choices: kept.map((one) => ({ ...one, turn: one.turn + shift })), ...(drawn && { asksAgain: drawn }) };
 }
 
 /** @returns the number of the first message to delete: the found one, or the nearest question before it. */

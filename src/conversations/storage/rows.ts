@@ -1,6 +1,7 @@
 /** The rows of a conversation as objects in memory, and how they are read and written. Times are milliseconds since 1970. */
 
 import type { StoredGrant } from '../../accounts/admission/book-outcome.ts';
+import type { ChosenBy } from '../../accounts/chosen-by.schema.ts';
 import type { Chosen } from '../../agents/choose-model.ts';
 import { columnsOf, membersOf, type RawRow } from '../../durable/columns.ts';
 import type { ParentCall } from '../../durable/contracts/conversation.ts';
@@ -84,8 +85,8 @@ export interface Profile {
    * How models were chosen, oldest first: for the first and the last turn of each. Absent where the agent does not choose.
    */
   choices?: readonly ChosenTurn[];
-  /** Whether the last turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. */
-  asksAgain?: boolean | undefined;
+  /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. How it was drawn. */
+  asksAgain?: Pick<ChosenBy, 'arm' | 'group'> | undefined;
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */

@@ -121,7 +121,7 @@ export async function chooseModel(choice: ModelByLabel, question: Question, by: 
 }
 
 /** @returns the model for a question without a label. @param before how the present one was chosen */
-export function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined, group?: number): Chosen {
+function withoutLabel({ otherwise }: ModelByLabel, before: Chosen | undefined, group?: number): Chosen {
   return { model: before?.model ?? otherwise, by: { ...NO_LABEL, arm: 'chosen', why: 'failed', group } };
 }
 

@@ -44,7 +44,8 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
         async ({ page, shifts }) => {
           await answered(page);
           expect(await page.content()).toContain(SECRET);
-          // The title of a conversation that the page opens with moves what is beside it.
+          // The title and the agent of a conversation that the page opens with move what is beside them.
+          await page.locator('.talk-head').getByRole('link', { name: /^seller/ }).waitFor();
           const before = await shifts();
           await page.getByRole('button', { name: 'Show as a token sees it' }).focus();
           await page.keyboard.press('Enter');

@@ -45,7 +45,10 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           await answered(page);
           expect(await page.content()).toContain(SECRET);
           // The title and the agent of a conversation that the page opens with move what is beside them.
-          await page.locator('.talk-head').getByRole('link', { name: /^seller/ }).waitFor();
+          await page
+            .locator('.talk-head')
+            .getByRole('link', { name: /^seller/ })
+            .waitFor();
           const before = await shifts();
           await page.getByRole('button', { name: 'Show as a token sees it' }).focus();
           await page.keyboard.press('Enter');

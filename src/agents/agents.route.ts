@@ -11,9 +11,11 @@ import { DEPLOYMENT } from '../identity/identity.ts';
 import { parseRef } from '../identity/version-ref.ts';
 import { withoutUndefined } from '../json/object.ts';
 import { deploymentPool } from '../pools/pools.route.ts';
+import type { ChoiceSum } from '../pricing/choice-sums.ts';
 import { readWithTools, seesAddresses, shownTools } from '../tools/stored-tools.ts';
 import type { Found } from '../versions/kv-copies.ts';
 import { namedRoutes, ownerName } from '../versions/named-routes.ts';
+import type { Owner } from '../versions/versions-answers.schema.ts';
 import { type Agent, agentBytes } from './agent.ts';
 import { AGENTS } from './agent-kind.ts';
 import { statsOfChoices } from './agent-stats.ts';
@@ -69,13 +71,16 @@ async function statsOf(c: Context<AppEnv>): Promise<AgentStats> {
   const ref = parseRef(version ?? '');
   if (version !== undefined && (ref?.name !== name || ref.hash === undefined))
     throw invalidRequest(`version: Input should be a version of this agent: ${name}@…`);
-  // Accounts can store agents of the same name: what an admin sees is the deployment's alone.
-  const query = (owner: string) => ({ agent: `${owner} ${name}`, from, to });
-  const ofAll = () => deploymentPool(c)((pool) => pool.choices(query('deployment')));
-  const own = async (owner: string) =>
+  const query = (owner: Owner) => ({ agent: `${owner} ${name}`, from, to });
+  const own = async (owner: Owner) =>
     await accountOf(c, c.get('identity').account)((object) => object.choices(query(owner)));
-  let sums = hasScope(c.get('identity'), 'admin') ? await ofAll() : await own('account');
-  if (sums.length === 0 && !hasScope(c.get('identity'), 'admin')) sums = await own('deployment');
+  let sums: ChoiceSum[];
+  // Accounts can store agents of the same name: what an admin sees is the deployment's alone.
+  if (hasScope(c.get('identity'), 'admin')) sums = await deploymentPool(c)((pool) => pool.choices(query('deployment')));
+  else {
+    sums = await own('account');
+    if (sums.length === 0) sums = await own('deployment');
+  }
   if (sums.length === 0)
     await findAgent({ env: c.env, settings: c.get('settings') }, c.get('identity'), version ?? name);
   return { type: 'agent_stats', name, from, to: to ?? null, ...statsOfChoices(sums, version) };

@@ -101,7 +101,9 @@ export async function chooseModel(choice: ModelByLabel, question: Question, by: 
   const { before, drawn, drawnBy, agent, text } = question;
   const draw = await drawOf(drawnBy, by.settings.SIGNING_SECRET);
   const group = before?.by.group ?? drawn?.group ?? draw.group;
-  if (!before && (drawn ? drawn.arm === 'control' : draw.share < control))
+  // Whose first model was asked for has not been drawn yet.
+  const wasDrawn = drawn !== undefined && drawn.arm !== 'asked';
+  if (!before && (wasDrawn ? drawn.arm === 'control' : draw.share < control))
     return { model: otherwise, by: { ...NO_LABEL, arm: 'control', why: 'control', group } };
   const leaving = new AbortController();
   try {

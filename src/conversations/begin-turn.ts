@@ -70,21 +70,23 @@ export function planTurn(
 function planChosen(
   { transcript, settings }: ConversationContext,
   choice: ModelByLabel,
-  { model, hash }: ReadRequest,
+  { model: named, hash }: ReadRequest,
   plan: (model: string) => NextRequest,
   given: Chosen | undefined,
 ): NextRequest {
   const { models } = settings();
   const { chosen: before, isDecided } = presentChoice(transcript, hash);
-  const asked = modelAsked(choice, model, models);
+  const asked = modelAsked(choice, named, models);
   // Meanwhile another turn may have made a step up.
   const isBehind = given && before && isDearer(before.model, given.model, models);
   let chosen: Chosen | undefined = asked ?? (isBehind ? before : (given ?? before));
-  let planned = plan(chosen?.model ?? choice.otherwise);
+  const model = chosen?.model ?? choice.otherwise;
+  let planned = plan(model);
   if (planned.follows) {
     // The results of calls go to the model that has made them. Who has brought a history in is not drawn by them.
     chosen = transcript.profile?.choices?.at(-1);
-    planned = plan(chosen?.model ?? choice.otherwise);
+    const maker = chosen?.model ?? choice.otherwise;
+    if (maker !== model) planned = plan(maker);
   }
   const isChosen = asked ?? given ?? (isDecided || planned.follows || (before && !mayStepUp(choice, before, models)));
   return Object.assign(planned, {

@@ -2,7 +2,7 @@
 
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
-import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, expect, inject, onTestFinished, test } from 'vitest';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
 
@@ -48,9 +48,13 @@ const ANSWERS: Record<string, object> = {
 let upstream: FakeUpstream;
 let edge: Edge;
 
+/** Whether the upstream says first that it works, unasked. */
+let saysFirst = false;
+
 beforeAll(async () => {
   upstream = await startUpstream(({ path }, response) => {
     const answer = ANSWERS[path];
+    if (saysFirst) response.writeProcessing();
     // Whoever takes `100 Continue` for the answer would wait for the end of the connection.
     response.writeHead(answer ? 200 : 404, { 'content-type': 'application/json', connection: 'close' });
     response.end(JSON.stringify(answer ?? { type: 'error', error: { type: 'not_found_error', message: path } }));
@@ -94,4 +98,37 @@ test.each([
   expect(received).toHaveLength(1);
   expect(received[0]?.headers).not.toHaveProperty('expect');
   expect(received[0]?.body.includes(LONG)).toBe(true);
+});
+
+test.each([
+  ['/v1/messages', ASK],
+  ['/messages', { ...ASK, stream: true }],
+  ['/messages', { ...ASK, conversation: 'c2' }],
+])('a status below 200 in the place of an answer of %s is told, and not free', async (path, body) => {
+  saysFirst = true;
+  onTestFinished(() => {
+    saysFirst = false;
+  });
+  const { text } = await curl(path, JSON.stringify(body), JSON_BODY);
+  expect(text).toContain('is not the Claude API');
+  const newest = async () => {
+    const response = await fetch(`${edge.url}/usage/requests?limit=1`);
+    const { data } = (await response.json()) as { data: { status: string; cost_usd: number; hold_usd: number }[] };
+    return data[0];
+  };
+  await expect.poll(async () => (await newest())?.status, { timeout: 20_000 }).toBe('cut');
+  const { cost_usd = 0, hold_usd = 0 } = (await newest()) ?? {};
+  // What was read at least, and the hold at most.
+  expect(cost_usd).toBeGreaterThan(0.1);
+  expect(cost_usd).toBeLessThanOrEqual(hold_usd);
+});
+
+test('a batch that is answered with a status below 200 may have been made: it is looked for, and not refused', async () => {
+  saysFirst = true;
+  onTestFinished(() => {
+    saysFirst = false;
+  });
+  const requests = [{ custom_id: 'b', params: { ...ASK, max_tokens: 2_000 } }];
+  const { text } = await curl('/v1/messages/batches', JSON.stringify({ requests }), JSON_BODY);
+  expect(text).toContain('"processing_status":"in_progress"');
 });

@@ -172,8 +172,10 @@ export function decide(
     const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
-  // Here `max_tokens` is lowered to what can be paid for.
-  let maxTokens = Math.min(asked, Math.max(atLeast, affordable));
+  // Here `max_tokens` is lowered to what can be paid for. Where the input alone takes more than the share, a shorter answer
+  // leaves hardly more room for the next request: all that was asked for is held, if it fits.
+  const paysForAll = affordable < 0 && costAtMost(worstCase) <= free;
+  let maxTokens = paysForAll ? asked : Math.min(asked, Math.max(atLeast, affordable));
   if (rules.output !== undefined) {
     const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
     if (room < least) {

@@ -234,6 +234,52 @@ describe('clamp', () => {
     expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ reason: 'held', left: 440 });
   });
 
+  test('not where the input alone is more than that half, while all that was asked for fits', () => {
+    const searching = worstCaseWith({ inputCost: 6_000, outputTokens: 400 });
+    const of = (nanodollars: number, more: Partial<WorstCase> = {}) =>
+      decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(nanodollars) }), { ...searching, ...more }, NOON);
+    expect(of(10_000)).toMatchObject({ maxTokens: 400, nanodollars: 10_000 });
+    expect(of(11_999)).toMatchObject({ maxTokens: 400, nanodollars: 10_000 });
+    // Here half of what is free pays for the input, and here what is free does not pay for all.
+    expect(of(12_000)).toMatchObject({ maxTokens: 256, nanodollars: 8_560 });
+    expect(of(9_999)).toMatchObject({ maxTokens: 256, nanodollars: 8_560 });
+    // An input that can still be counted may be no more than half.
+    expect(of(10_000, { countable: true }).kind).toBe('count_needed');
+    // The tightest purse decides, whose ever it is, and what others hold is not free.
+    const purse = { by: 'token', name: 'usd_total', most: 9_999, settled: 0, held: 0, end: NEVER } as const;
+    const rules = rulesOf({ usd_per_day: usd(11_000) });
+    const by = (more: object) => decide(emptyBudget(NOON), rules, searching, NOON, { purses: [{ ...purse, ...more }] });
+    expect(by({})).toMatchObject({ maxTokens: 256 });
+    expect(by({ most: 12_000, held: 1_000, settled: 1_000 })).toMatchObject({ maxTokens: 400, nanodollars: 10_000 });
+    expect(by({ most: 12_000, held: 1_000, settled: 1_001 })).toMatchObject({ maxTokens: 256 });
+    const tokens = rulesOf({ usd_per_day: usd(11_000), output_tokens_per_minute: 600 });
+    expect(decide(emptyBudget(NOON), tokens, searching, NOON)).toMatchObject({ maxTokens: 300, nanodollars: 9_000 });
+  });
+
+  test('a search chat on $10 a day is cut only near the half and near the end', () => {
+    const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 2 }];
+    const messages = [{ role: 'user', content: 'What is new?' }];
+    const body = { model: 'claude-sonnet-5-5', max_tokens: 8_192, messages, tools };
+    const { worstCase } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+    const { inputCost, outputTokens, outputPrice } = worstCase;
+    const whole = inputCost + outputTokens * outputPrice;
+    const daily = rulesOf({ usd_per_day: 10 });
+    const budget = emptyBudget(NOON);
+    const free = () => fromUsd(10) - budget.windows.day.settled;
+    let uncut = 0;
+    while (free() >= whole) {
+      const isMostOfIt = free() < 2 * inputCost;
+      const decision = admit(budget, daily, worstCase, NOON);
+      if (isMostOfIt) {
+        expect(decision).toMatchObject({ maxTokens: 8_192, nanodollars: whole });
+        uncut += 1;
+      }
+      end(budget, daily, decision.id, fromUsd(0.05));
+    }
+    expect(uncut).toBeGreaterThan(50);
+    expect(admit(budget, daily, worstCase, NOON)).toMatchObject({ kind: 'admitted', maxTokens: 256 });
+  });
+
   test('not below the least that is worth an answer', () => {
     const low = rulesOf({ usd_per_day: usd(1_000 + 2_550) });
     expect(decide(emptyBudget(NOON), low, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 3_560 });
@@ -572,14 +618,17 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
             all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
             expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
             const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
-            // Nobody takes more than half of what is free, unless it needs that at the least.
-            for (const period of PERIODS) {
+            const whole = next.inputCost + 10 * next.outputTokens;
+            const free = PERIODS.map((period) => {
               const { settled, held } = budget.windows[period];
-              const limit = rules.spend[period];
-              if (limit === undefined) continue;
-              const free = limit - settled - held + decision.nanodollars;
-              expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(free / 2, least));
-            }
+              return (rules.spend[period] ?? CEILING) - settled - held + decision.nanodollars;
+            });
+            const tightest = Math.min(...free);
+            // Nobody takes more than half of what is free, unless it needs that at the least, or its input is more by itself.
+            const mayTakeAll = next.inputCost > tightest / 2 && whole <= tightest;
+            if (mayTakeAll && rules.output === undefined) expect(decision.nanodollars).toBe(whole);
+            for (const one of mayTakeAll ? [] : free)
+              expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(one / 2, least));
           }
         } else {
           advance(budget, clock);

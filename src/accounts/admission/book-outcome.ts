@@ -79,7 +79,7 @@ export function settlementOf(
   }
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
   const estimate = interruptedCost(
-    { usage, seen, fallbacks: others, row },
+    { usage, seen, fallbacks: others, row, isLeft: outcome.stopped === true || outcome.end === 'client_gone' },
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
   );
   return { ...settlement, cost: estimate.cost, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };

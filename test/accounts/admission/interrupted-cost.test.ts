@@ -21,9 +21,10 @@ const usage = { input_tokens: 100, output_tokens: 1 };
 const LEAST = 100 * INPUT + 125 * OUTPUT;
 
 /** @returns what an answer is booked at of which this was seen; nanodollars */
-function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}): number {
+function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}, isLeft = false): number {
   const grant = { hold: 1e12, mostOutput: undefined, terms, cancelStops: true, ...granted };
-  return interruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant).cost;
+  const answer = { usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row, isLeft };
+  return interruptedCost(answer, grant).cost;
 }
 
 test('what was seen counts, with what may be on its way behind it, and the searches once', () => {

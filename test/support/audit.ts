@@ -183,7 +183,8 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
     if (served.name === 'web_search') deeds.push({ at, searches: 1 });
     const ends = at + draw(...served.ms);
     // The API mostly sends pings while a tool runs.
-    for (let ping = at + 1_000; served.pings && ping < ends; ping += 1_000) deeds.push({ at: ping, event: eventOf('ping', {}) });
+    for (let ping = at + 1_000; served.pings && ping < ends; ping += 1_000)
+      deeds.push({ at: ping, event: eventOf('ping', {}) });
     at = ends;
     const tokens = Math.floor(draw(served.most / 10, served.most));
     added += tokens;

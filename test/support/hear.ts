@@ -44,7 +44,10 @@ export function hear(answer: Answer, end: End, draw: Draw, how: Admitted): Heard
   const stall = end === 'silent' ? IDLE_MS : end === 'stalled' ? draw(events.length > 0 ? 700 : 2_100, 60_000) : 0;
   const closedAt = heardUntil + stall;
   const isLeft = end === 'left' || (end === 'stalled' && stall > PATIENCE_MS);
-  const ended = { end: isLeft ? 'client_gone' : end === 'silent' ? 'silent' : 'cut', stopped: end === 'stopped' } as const;
+  const ended = {
+    end: isLeft ? 'client_gone' : end === 'silent' ? 'silent' : 'cut',
+    stopped: end === 'stopped',
+  } as const;
   if (body.stream === false) {
     // A whole answer is written to its end, whoever listens.
     return {

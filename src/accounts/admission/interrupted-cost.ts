@@ -23,8 +23,6 @@ export interface Interrupted {
   fallbacks: readonly Model[];
   /** The model that answers last. */
   row: Model;
-  /** Whether its reader has ended it: it was stopped or left. */
-  isLeft: boolean;
 }
 
 export interface GrantedAtMost {
@@ -43,11 +41,6 @@ export interface Estimate {
 
 /** Milliseconds for which the model may write on: what was on its way, and until the API notices the closed connection. */
 const IN_FLIGHT_MS = 250;
-/**
- * Milliseconds of silence that are usual while one of the API's own tools runs. Who stops or leaves in them did not want to wait
- * for it; a connection that is cut or killed may have been dead for as long.
- */
-const USUAL_TOOL_MS = 8_000;
 /** Milliseconds that are usual before the first event. Only in a longer silence may a loop of tools have begun unseen. */
 const USUAL_START_MS = 2_000;
 /** Tokens of a result that may come while the end is on its way: those of a search in the API's documentation, and some more. */
@@ -78,11 +71,9 @@ function byClock(milliseconds: number, tokensPerSecond: number): number {
  * more than the hold. Only usage that the upstream itself has reported may exceed it.
  */
 export function interruptedCost(
-  { usage, seen: all, fallbacks, row, isLeft }: Interrupted,
+  { usage, seen, fallbacks, row }: Interrupted,
   { hold, mostOutput, terms, cancelStops }: GrantedAtMost,
 ): Estimate {
-  const { awaits_result: awaitsResult = false, lost_ms: lostMs = 0 } = all;
-  const seen = isLeft && awaitsResult && lostMs <= USUAL_TOOL_MS ? { ...all, silent_ms: 0, lost_ms: 0 } : all;
   const unseen = byClock(seen.unseen_ms, terms.tokensPerSecond);
   const silent = byClock(seen.silent_ms, terms.tokensPerSecond);
   const inFlight = byClock(IN_FLIGHT_MS, terms.tokensPerSecond);

@@ -363,7 +363,7 @@ export class Turn {
       sent: this.progress.sentAt !== undefined,
       // Of both nobody saw the rest.
       end: how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind,
-      ...(how.kind === 'stopped' && { stopped: true }),
+      stopped: how.kind === 'stopped' || undefined,
       upstream_request_id: this.upstreamRequestId,
       ...this.#told,
       ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),

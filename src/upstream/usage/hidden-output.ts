@@ -48,8 +48,8 @@ export class HiddenOutputClock {
   }
 
   /** Whether the last event is a use of the API's own tool, which runs. */
-  get awaitsResult(): boolean {
-    return this.#state === 'served';
+  get runsTool(): boolean | undefined {
+    return this.#state === 'served' || undefined;
   }
 
   /** Notes that a block begins. The thinking before its start event belongs to it. */

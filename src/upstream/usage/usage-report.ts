@@ -28,7 +28,7 @@ export interface Seen {
   /** The uses whose result has not come. */
   running_uses?: number;
   /** Whether the last event is such a use: in the silence behind it the tool runs. */
-  awaits_result?: boolean;
+  runs_tool?: boolean | undefined;
   /** The most tokens that the result of one of them has added to the prompt. */
   longest_result?: number;
   /** Whether the API has run code for the model. No `max_uses` limits how often it does. */

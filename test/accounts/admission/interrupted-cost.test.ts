@@ -21,10 +21,9 @@ const usage = { input_tokens: 100, output_tokens: 1 };
 const LEAST = 100 * INPUT + 125 * OUTPUT;
 
 /** @returns what an answer is booked at of which this was seen; nanodollars */
-function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}, isLeft = false): number {
+function booked(seen: Partial<Seen>, more: object = {}, granted: object = {}): number {
   const grant = { hold: 1e12, mostOutput: undefined, terms, cancelStops: true, ...granted };
-  const answer = { usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row, isLeft };
-  return interruptedCost(answer, grant).cost;
+  return interruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant).cost;
 }
 
 test('what was seen counts, with what may be on its way behind it, and the searches once', () => {

@@ -1,6 +1,14 @@
 import type { Browser, BrowserContextOptions, Page, Request } from 'playwright-core';
-import { afterAll, beforeAll, expect } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, inject } from 'vitest';
+import { type Client, createClient } from '../../src/client/index.ts';
+import type { Scope } from '../../src/identity/identity.ts';
 import { launchBrowser } from './browser.ts';
+import type { PageEdge } from './page-edge.ts';
+import { offered } from './shared-start.ts';
+import { tokenOf } from './tokens.ts';
+
+/** What the account of a test may do: all but what is everybody's. */
+const SCOPES: readonly Scope[] = ['messages', 'classify', 'prefixes', 'tools'];
 
 /** The page in a browser, and what went wrong in it. */
 export interface OpenPage {
@@ -17,61 +25,109 @@ export interface OpenPage {
 }
 
 /** The edge of a test file that looks at its page, and the browser. */
-export interface ServedPage {
-  readonly url: string;
+export interface ServedPage extends PageEdge {
   readonly browser: Browser;
+  /** The account of the test, which no other test has. */
+  readonly account: string;
+  readonly token: string;
+  /** Calls the edge as that account. */
+  readonly client: Client;
+  /** Opens the page as that account. @param before is done before it is loaded */
+  open(path?: string, options?: BrowserContextOptions, before?: (page: Page) => Promise<void>): Promise<OpenPage>;
   /** Opens the page, and closes it after the work. It must never fail in silence, nor ask another host. */
   inPage(work: (opened: OpenPage) => Promise<void>, path?: string, options?: BrowserContextOptions): Promise<void>;
+  /** The same where something fails that is meant to: the console may say so. */
+  inFailingPage: ServedPage['inPage'];
 }
 
 /**
- * Starts an edge and the browser before the tests of a file, and ends both after them.
+ * Gives the tests of a file the browser and an edge with the page, which others use at the same time: each test has an account
+ * of its own in it, and stops nothing.
  *
- * @param start starts the edge
+ * @param scopes of that account
+ * @param start starts an edge of the file's own, which is ended after its tests
  */
-export function servedPage(start: () => Promise<{ url: string; stop(): Promise<void> }>): ServedPage {
-  let edge: Awaited<ReturnType<typeof start>>;
+export function servedPage(
+  scopes: readonly Scope[] = SCOPES,
+  start?: () => Promise<{ url: string; stop(): Promise<void> }>,
+): ServedPage {
+  let edge: PageEdge & { stop?(): Promise<void> };
   let browser: Browser;
+  let account = '';
+  let token = '';
+  let client: Client;
   beforeAll(async () => {
-    [edge, browser] = await Promise.all([start(), launchBrowser()]);
+    const starting = start ? start().then((own) => ({ ...own, shop: '' })) : offered<PageEdge>(inject('pageEdge'));
+    [edge, browser] = await Promise.all([starting, launchBrowser()]);
+  });
+  beforeEach(async () => {
+    account = `tester-${crypto.randomUUID().slice(0, 8)}`;
+    token = await tokenOf(account, scopes);
+    client = createClient({ baseURL: edge.url, token });
   });
   afterAll(async () => {
     await browser?.close();
-    await edge?.stop();
+    await edge?.stop?.();
   });
+  const open: ServedPage['open'] = (path = '/', options, before) =>
+    openPage(browser, edge.url + path, options, { token, before });
+  const inFailingPage: ServedPage['inPage'] = async (work, path, options) => {
+    const opened = await open(path, options);
+    try {
+      await work(opened);
+    } catch (thrown) {
+      const isTimeout = thrown instanceof Error && thrown.name === 'TimeoutError';
+      if (isTimeout) thrown.message += `\nRequests without an end: ${opened.pending().join(', ') || 'none'}`;
+      throw thrown;
+    } finally {
+      await opened.close();
+    }
+  };
   return {
     get url() {
       return edge.url;
     },
+    get shop() {
+      return edge.shop;
+    },
     get browser() {
       return browser;
     },
-    async inPage(work, path = '/', options) {
-      const opened = await openPage(browser, edge.url + path, options);
-      try {
-        await work(opened);
-        expect(opened.faults).toEqual([]);
-        expect([...opened.origins]).toEqual([edge.url]);
-      } catch (thrown) {
-        const isTimeout = thrown instanceof Error && thrown.name === 'TimeoutError';
-        if (isTimeout) thrown.message += `\nRequests without an end: ${opened.pending().join(', ') || 'none'}`;
-        throw thrown;
-      } finally {
-        await opened.close();
-      }
+    get account() {
+      return account;
     },
+    get token() {
+      return token;
+    },
+    get client() {
+      return client;
+    },
+    open,
+    inFailingPage,
+    inPage: (work, path, options) =>
+      inFailingPage(
+        async (opened) => {
+          await work(opened);
+          expect(opened.faults).toEqual([]);
+          expect([...opened.origins]).toEqual([edge.url]);
+        },
+        path,
+        options,
+      ),
   };
 }
 
-/** Opens the page in a session of its own. */
+/** Opens the page in a session of its own. @param begins with a token, and with what is done before the page is loaded */
 export async function openPage(
   browser: Browser,
   url: string,
   options: BrowserContextOptions = { viewport: { width: 1280, height: 640 } },
+  { token, before }: { token?: string; before?: ((page: Page) => Promise<void>) | undefined } = {},
 ): Promise<OpenPage> {
   const context = await browser.newContext(options);
+  if (token !== undefined) await context.addInitScript(beginWith, [new URL(url).origin, token] as const);
   const page = await context.newPage();
-  page.setDefaultTimeout(240_000);
+  page.setDefaultTimeout(20_000);
   const faults: string[] = [];
   const origins = new Set<string>();
   page.on('pageerror', ({ message }) => faults.push(message));
@@ -86,6 +142,7 @@ export async function openPage(
   const ended = (request: Request) => void pending.delete(request);
   page.on('requestfinished', ended).on('requestfailed', ended);
   await page.addInitScript(watchShifts);
+  await before?.(page);
   await page.goto(url);
   return {
     page,
@@ -118,6 +175,30 @@ function watchShifts(): void {
       shifts.moved.push(...entry.sources.map(({ node }) => (node as Element | null)?.outerHTML?.slice(0, 120) ?? '?'));
     }
   }).observe({ type: 'layout-shift', buffered: true });
+}
+
+/** Runs in each page of a session, before its own script. */
+function beginWith([origin, token]: readonly [string, string]): void {
+  if (location.origin === origin) sessionStorage['sluice-token'] ??= token;
+}
+
+/** Says how the simulator answers the questions of a page from now on. @param faults as in docs/simulator.md; absent as it does */
+export async function simulate(page: Page, faults?: string): Promise<void> {
+  await page.unroute('**/messages');
+  if (faults === undefined) return;
+  await page.route('**/messages', (route) =>
+    route.continue({ headers: { ...route.request().headers(), 'sluice-simulate': faults } }),
+  );
+}
+
+/** Asks, and has the simulator answer with a text of the test. */
+export async function answerWith(page: Page, answer: string): Promise<void> {
+  await simulate(page, `answer=${encodeURIComponent(answer)}`);
+  const articles = await page.getByRole('article').count();
+  await ask(page, 'Show me.');
+  await expect.poll(() => page.getByRole('article').count()).toBe(articles + 2);
+  await answered(page);
+  await simulate(page);
 }
 
 /** Asks something in the chat that is shown. */

@@ -1,27 +1,21 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { AgentContent } from '../../../src/agents/agents-answers.schema.ts';
-import { type Client, createClient } from '../../../src/client/index.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
+import { looks } from '../../support/looks.ts';
 import { answered, ask, servedPage } from '../../support/page.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 const NARROW = { width: 360, height: 740 };
 
 describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
-  let client: Client;
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '20' }));
+  const server = servedPage();
   const { inPage } = server;
 
-  beforeAll(() => {
-    client = createClient({ baseURL: server.url });
-  });
-
   const put = async (name: string, fields: object) =>
-    await client.fetch(`/agents/${name}`, { method: 'PUT', body: { model: HAIKU, max_tokens: 200, ...fields } });
+    await server.client.fetch(`/agents/${name}`, { method: 'PUT', body: { model: HAIKU, max_tokens: 200, ...fields } });
   const stored = async (name: string) =>
-    (await (await client.fetch(`/agents/${encodeURIComponent(name)}`)).json()) as AgentContent;
+    (await (await server.client.fetch(`/agents/${encodeURIComponent(name)}`)).json()) as AgentContent;
 
   test('the first one is an example that is filled in, stored, tried, and calls its tool', () =>
     inPage(async ({ page }) => {
@@ -116,7 +110,7 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
       expect(faults.splice(0).filter((fault) => !/status of 400/.test(fault))).toEqual([]);
     }, '/#/agents'));
 
-  test.each(['light', 'dark'] as const)(
+  test.each(looks(['light', 'dark'] as const))(
     'an edit is a new version with all that has no field; versions are compared, and an old one comes back, %s',
     async (colorScheme) => {
       const name = `guide-${colorScheme}`;

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
+import { looks } from '../../support/looks.ts';
 import { servedPage } from '../../support/page.ts';
-import { sharedEdge } from '../../support/shared-start.ts';
 
 const PHONE = { viewport: { width: 360, height: 844 } };
 const WIDE = { viewport: { width: 1280, height: 844 } };
@@ -12,12 +12,12 @@ const LOOKS = [PHONE, WIDE].flatMap((size) =>
 
 // In each of them a word of the browser about its policy, or about a script, fails the test.
 describe.skipIf(noBrowser())('The guides, in Chromium', () => {
-  const { inPage } = servedPage(async () => ({ url: await sharedEdge(), stop: async () => {} }));
+  const { inPage } = servedPage();
 
   test.each(['', '/operating', '/frontends', '/clients'])(
     '%s has no barrier, no line that moves, and nothing wider than the window',
     async (guide) => {
-      for (const options of LOOKS) {
+      for (const options of looks(LOOKS)) {
         await inPage(
           async ({ page, shifts }) => {
             expect(await barriersOn(page), JSON.stringify(options)).toEqual([]);

@@ -1,40 +1,25 @@
 import { describe, expect, test } from 'vitest';
-import { createClient } from '../../../src/client/index.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+import { answerWith, lastAnswer, servedPage } from '../../support/page.ts';
 
 /** Bytes a second: 400 kbit. */
 const SLOW = 50_000;
 
 describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '20', SIMULATOR_TOKENS_PER_SECOND: '400' }));
+  const server = servedPage();
   const { inPage } = server;
 
-  const answerWith = async ({ page }: OpenPage, answer: string) => {
-    await page.route('**/messages', (route) => {
-      const headers = { ...route.request().headers(), 'sluice-simulate': `answer=${encodeURIComponent(answer)}` };
-      return route.continue({ headers });
-    });
-    const articles = await page.getByRole('article').count();
-    await ask(page, 'Show me.');
-    await expect.poll(() => page.getByRole('article').count()).toBe(articles + 2);
-    await answered(page);
-    await page.unroute('**/messages');
-  };
-
   test('shows formulas as MathML, and loads what sets them with the first one: money is none', () =>
-    inPage(async (opened) => {
-      const { page } = opened;
+    inPage(async ({ page }) => {
       const loaded = () =>
         page.evaluate(
           () => performance.getEntriesByType('resource').filter(({ name }) => name.includes('/formulas-')).length,
         );
-      await answerWith(opened, 'It costs $5 and $6, or US$7.');
+      await answerWith(page, 'It costs $5 and $6, or US$7.');
       await lastAnswer(page).getByText('It costs $5 and $6, or US$7.').waitFor();
       expect(await loaded()).toBe(0);
-      await answerWith(opened, '$E = mc^2$, \\(a_1\\) and\n\n$$\n\\frac{a}{b}\n$$\n\nor\n\\[\n\\sqrt{2}\n\\]');
+      await answerWith(page, '$E = mc^2$, \\(a_1\\) and\n\n$$\n\\frac{a}{b}\n$$\n\nor\n\\[\n\\sqrt{2}\n\\]');
       const display = () =>
         lastAnswer(page)
           .locator('math')
@@ -48,9 +33,8 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
     }));
 
   test('links footnotes there and back within their message, and stays in the conversation', () =>
-    inPage(async (opened) => {
-      const { page } = opened;
-      for (const what of ['lock', 'weir']) await answerWith(opened, `A ${what}.[^1]\n\n[^1]: Of the ${what}.`);
+    inPage(async ({ page }) => {
+      for (const what of ['lock', 'weir']) await answerWith(page, `A ${what}.[^1]\n\n[^1]: Of the ${what}.`);
       const ids = () => page.locator('.markdown [id]').evaluateAll((all) => all.map(({ id }) => id));
       await expect.poll(async () => (await ids()).length).toBe(6);
       expect(new Set(await ids()).size).toBe(6);
@@ -72,8 +56,8 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
         role: index % 2 === 0 ? ('user' as const) : ('assistant' as const),
         content: `Message ${index}.\n\n${'It holds the water. '.repeat(30)}`,
       }));
-      await createClient({ baseURL: server.url })
-        .messages.stream({ conversation: 'long', model: 'claude-haiku-5-5', max_tokens: 50, messages })
+      await server.client.messages
+        .stream({ conversation: 'long', model: 'claude-haiku-5-5', max_tokens: 50, messages })
         .finalMessage();
       // Older messages wait until the test lets them come.
       await page.addInitScript(() => {

@@ -1,4 +1,4 @@
-import type { Browser, BrowserContextOptions, Page, Request } from 'playwright-core';
+import type { Browser, BrowserContext, BrowserContextOptions, Page, Request } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, inject } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';
 import type { Scope } from '../../src/identity/identity.ts';
@@ -32,7 +32,12 @@ export interface ServedPage extends PageEdge {
   readonly token: string;
   /** Calls the edge as that account. */
   readonly client: Client;
-  /** Opens the page as that account. @param before is done before it is loaded */
+  /**
+   * Opens the page as that account: by default in the tab of the file, which has forgotten the test before.
+   *
+   * @param options of a session of the test's own
+   * @param before is done before the page is loaded
+   */
   open(path?: string, options?: BrowserContextOptions, before?: (page: Page) => Promise<void>): Promise<OpenPage>;
   /** Opens the page, and closes it after the work. It must never fail in silence, nor ask another host. */
   inPage(work: (opened: OpenPage) => Promise<void>, path?: string, options?: BrowserContextOptions): Promise<void>;
@@ -69,8 +74,20 @@ export function servedPage(
     await browser?.close();
     await edge?.stop?.();
   });
-  const open: ServedPage['open'] = (path = '/', options, before) =>
-    openPage(browser, edge.url + path, options, { token, before });
+  let tab: Page | undefined;
+  let isTaken = false;
+  const open: ServedPage['open'] = async (path = '/', options, before) => {
+    if (options !== undefined || isTaken) return await openPage(browser, edge.url + path, options, { token, before });
+    isTaken = true;
+    tab ??= await newTab(await browser.newContext(ALONE));
+    await forget(tab, edge.url, token);
+    const opened = await watched(tab, edge.url + path, before);
+    const close = async () => {
+      await opened.close();
+      isTaken = false;
+    };
+    return { ...opened, close };
+  };
   const inFailingPage: ServedPage['inPage'] = async (work, path, options) => {
     const opened = await open(path, options);
     try {
@@ -117,31 +134,63 @@ export function servedPage(
   };
 }
 
+/** Of a session of a test's own: for what no other test may find in the tab, such as another clock. */
+export const ALONE = { viewport: { width: 1280, height: 640 } };
+
 /** Opens the page in a session of its own. @param begins with a token, and with what is done before the page is loaded */
 export async function openPage(
   browser: Browser,
   url: string,
-  options: BrowserContextOptions = { viewport: { width: 1280, height: 640 } },
-  { token, before }: { token?: string; before?: ((page: Page) => Promise<void>) | undefined } = {},
+  options: BrowserContextOptions = ALONE,
+  { token, before }: { token?: string; before?: Before } = {},
 ): Promise<OpenPage> {
   const context = await browser.newContext(options);
   if (token !== undefined) await context.addInitScript(beginWith, [new URL(url).origin, token] as const);
+  const opened = await watched(await newTab(context), url, before);
+  const close = async () => {
+    await opened.close();
+    await context.close();
+  };
+  return { ...opened, close };
+}
+
+type Before = ((page: Page) => Promise<void>) | undefined;
+
+async function newTab(context: BrowserContext): Promise<Page> {
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
+  await page.addInitScript(watchShifts);
+  return page;
+}
+
+/** Brings the tab of a file back to how it was, with another token. */
+async function forget(page: Page, url: string, token: string): Promise<void> {
+  const context = page.context();
+  await Promise.all([context.setOffline(false), context.clearPermissions(), page.setViewportSize(ALONE.viewport)]);
+  // Of the same origin, and without a script.
+  await page.goto(`${url}/page/icon.svg`);
+  await page.evaluate((own) => {
+    localStorage.clear();
+    sessionStorage.clear();
+    sessionStorage.setItem('sluice-token', own);
+  }, token);
+}
+
+/** Loads the page, and notes what goes wrong in it. To close it ends what it does. */
+async function watched(page: Page, url: string, before: Before): Promise<OpenPage> {
   const faults: string[] = [];
   const origins = new Set<string>();
+  const pending = new Set<Request>();
+  const ended = (request: Request) => void pending.delete(request);
   page.on('pageerror', ({ message }) => faults.push(message));
   page.on('console', (message) => {
     if (message.type() === 'error') faults.push(message.text());
   });
-  const pending = new Set<Request>();
   page.on('request', (request) => {
     pending.add(request);
     if (/^https?:/.test(request.url())) origins.add(new URL(request.url()).origin);
   });
-  const ended = (request: Request) => void pending.delete(request);
   page.on('requestfinished', ended).on('requestfailed', ended);
-  await page.addInitScript(watchShifts);
   await before?.(page);
   await page.goto(url);
   return {
@@ -150,7 +199,12 @@ export async function openPage(
     origins,
     shifts: () => page.evaluate(() => (globalThis as unknown as { shifts: Shifts }).shifts),
     pending: () => [...pending].map((request) => `${request.method()} ${request.url()}`),
-    close: () => context.close(),
+    close: async () => {
+      for (const name of ['pageerror', 'console', 'request', 'requestfinished', 'requestfailed'])
+        page.removeAllListeners(name);
+      await page.unrouteAll({ behavior: 'ignoreErrors' });
+      await page.goto('about:blank');
+    },
   };
 }
 

@@ -3,7 +3,7 @@ import type { AgentContent } from '../../../src/agents/agents-answers.schema.ts'
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { looks } from '../../support/looks.ts';
-import { answered, ask, servedPage } from '../../support/page.ts';
+import { ALONE, answered, ask, servedPage } from '../../support/page.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 const NARROW = { width: 360, height: 740 };
@@ -184,23 +184,27 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
 
   test('a deletion is undone where it is listed, and opens again what was open', async () => {
     await put('keeper', { description: 'Keeps' });
-    await inPage(async ({ page }) => {
-      await page.getByRole('button', { name: 'Delete' }).focus();
-      await page.keyboard.press('Enter');
-      const undo = page.getByRole('button', { name: 'Undo deleting keeper' });
-      // With the keyboard the focus goes to Undo.
-      await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
-      expect(new URL(page.url()).hash).toBe('#/agents');
-      await page.keyboard.press('Enter');
-      await page.getByRole('heading', { level: 1, name: 'keeper' }).waitFor();
-      expect(new URL(page.url()).hash).toBe('#/agents/keeper');
-      expect((await stored('keeper')).name).toBe('keeper');
-      await page.clock.install();
-      await page.getByRole('button', { name: 'Delete' }).click();
-      await undo.waitFor();
-      await page.clock.runFor(21_000);
-      await page.getByRole('row', { name: /keeper/ }).waitFor({ state: 'detached' });
-      await expect(stored('keeper')).rejects.toThrow();
-    }, '/#/agents/keeper');
+    await inPage(
+      async ({ page }) => {
+        await page.getByRole('button', { name: 'Delete' }).focus();
+        await page.keyboard.press('Enter');
+        const undo = page.getByRole('button', { name: 'Undo deleting keeper' });
+        // With the keyboard the focus goes to Undo.
+        await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
+        expect(new URL(page.url()).hash).toBe('#/agents');
+        await page.keyboard.press('Enter');
+        await page.getByRole('heading', { level: 1, name: 'keeper' }).waitFor();
+        expect(new URL(page.url()).hash).toBe('#/agents/keeper');
+        expect((await stored('keeper')).name).toBe('keeper');
+        await page.clock.install();
+        await page.getByRole('button', { name: 'Delete' }).click();
+        await undo.waitFor();
+        await page.clock.runFor(21_000);
+        await page.getByRole('row', { name: /keeper/ }).waitFor({ state: 'detached' });
+        await expect(stored('keeper')).rejects.toThrow();
+      },
+      '/#/agents/keeper',
+      ALONE,
+    );
   });
 });

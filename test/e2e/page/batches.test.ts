@@ -5,7 +5,7 @@ import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { BATCH_ID, FakeBatches } from '../../support/fake-batches.ts';
 import { looks } from '../../support/looks.ts';
-import { servedPage } from '../../support/page.ts';
+import { ALONE, servedPage } from '../../support/page.ts';
 
 const NARROW = { width: 360, height: 640 };
 const file = (name: string, text: string) => ({ name, mimeType: '', buffer: Buffer.from(text) });
@@ -79,7 +79,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await button(page, 'Show the price').click();
     // It runs until it is cancelled, however slowly the buttons are found.
     await page.route('**/v1/messages/batches', (route) =>
-      route.continue({ headers: { ...route.request().headers(), 'sluice-simulate': 'batch-ms=60000' } }),
+      route.continue({ headers: { ...route.request().headers(), 'sluice-simulate': 'batch-ms=20000' } }),
     );
     await button(page, 'Send 2 requests').click();
     await page.getByText('In progress').waitFor();
@@ -103,7 +103,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
   });
 
   test('a CSV becomes a batch: its price is shown first, and its results can be looked through and saved', async () => {
-    const { page, faults, close, fake } = await opened();
+    const { page, faults, close, fake } = await opened(ALONE);
     await page.getByText(/^No batches yet\./).waitFor();
     await choose(
       page,

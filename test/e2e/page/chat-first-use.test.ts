@@ -121,19 +121,21 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
       await page.getByText('Stopped. The text so far is kept.').waitFor();
     }));
 
-  test.each([
-    ['/#/no-such-part', 'This page does not exist'],
-    ['/#/chat/one/two', 'This page does not exist'],
-    ['/#/chat/no-such-conversation', 'This conversation does not exist'],
-  ])('%s says that there is nothing, and leads back', (path, title) =>
+  test('what there is not says so, and leads back', () =>
     inPage(async ({ page }) => {
-      await page.getByRole('heading', { name: title }).waitFor();
-      expect(await barriersOn(page)).toEqual([]);
-      expect(await page.getByRole('textbox', { name: 'Message' }).count()).toBe(0);
-      await page.getByRole('link', { name: 'Back to the start' }).click();
-      await page.getByText('Your own edge in front of Claude.').waitFor();
-    }, path),
-  );
+      for (const [path, title] of [
+        ['no-such-part', 'This page does not exist'],
+        ['chat/one/two', 'This page does not exist'],
+        ['chat/no-such-conversation', 'This conversation does not exist'],
+      ] as const) {
+        await page.goto(`${server.url}/#/${path}`);
+        await page.getByRole('heading', { name: title }).waitFor();
+        expect(await barriersOn(page)).toEqual([]);
+        expect(await page.getByRole('textbox', { name: 'Message' }).count()).toBe(0);
+        await page.getByRole('link', { name: 'Back to the start' }).click();
+        await page.getByText('Your own edge in front of Claude.').waitFor();
+      }
+    }));
 
   test.each(['in a conversation', 'in a new one'])(
     'without a connection a question %s is not sent, and can be sent again',

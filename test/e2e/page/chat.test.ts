@@ -265,35 +265,38 @@ describe.skipIf(noBrowser())('Chat, in Chromium', () => {
       await page.getByText(/^Claude cannot read notes\.zip\. Attach a PNG/).waitFor();
     }));
 
-  test.each(['chosen', 'dropped', 'pasted'])('sends a file of text that is %s, and names it in the transcript', (way) =>
+  test('sends a file of text that is chosen, dropped or pasted, and names it in the transcript', () =>
     inPage(async ({ page }) => {
-      if (way === 'chosen') {
-        const buffer = Buffer.from('gate,level\nupper,6');
-        await page.getByLabel('Files', { exact: true }).setInputFiles({ name: 'gates.csv', mimeType: '', buffer });
-      } else {
-        await page.getByRole('textbox', { name: 'Message' }).evaluate((draft, isDropped) => {
-          const files = new DataTransfer();
-          files.items.add(new File(['gate,level\nupper,6'], 'gates.csv', { type: 'text/csv' }));
-          const common = { bubbles: true, cancelable: true };
-          const paste = () => new ClipboardEvent('paste', { ...common, clipboardData: files });
-          draft.dispatchEvent(isDropped ? new DragEvent('drop', { ...common, dataTransfer: files }) : paste());
-        }, way === 'dropped');
+      for (const way of ['chosen', 'dropped', 'pasted']) {
+        if (way === 'chosen') {
+          const buffer = Buffer.from('gate,level\nupper,6');
+          await page.getByLabel('Files', { exact: true }).setInputFiles({ name: 'gates.csv', mimeType: '', buffer });
+        } else {
+          await page.getByRole('textbox', { name: 'Message' }).evaluate((draft, isDropped) => {
+            const files = new DataTransfer();
+            files.items.add(new File(['gate,level\nupper,6'], 'gates.csv', { type: 'text/csv' }));
+            const common = { bubbles: true, cancelable: true };
+            const paste = () => new ClipboardEvent('paste', { ...common, clipboardData: files });
+            draft.dispatchEvent(isDropped ? new DragEvent('drop', { ...common, dataTransfer: files }) : paste());
+          }, way === 'dropped');
+        }
+        await page.getByRole('button', { name: 'Remove gates.csv' }).waitFor();
+        await ask(page, 'Which gate is the highest?');
+        await page.getByRole('article', { name: 'You' }).getByText('gates.csv').waitFor();
+        await answered(page);
+        const { data } = await sentIn(page);
+        expect(data[0]?.content).toEqual([
+          {
+            type: 'document',
+            title: 'gates.csv',
+            source: { type: 'text', media_type: 'text/plain', data: 'gate,level\nupper,6' },
+          },
+          { type: 'text', text: 'Which gate is the highest?' },
+        ]);
+        await page.getByRole('button', { name: 'New conversation' }).click();
+        await page.getByText('Your own edge in front of Claude.').waitFor();
       }
-      await page.getByRole('button', { name: 'Remove gates.csv' }).waitFor();
-      await ask(page, 'Which gate is the highest?');
-      await answered(page);
-      await page.getByRole('article', { name: 'You' }).getByText('gates.csv').waitFor();
-      const { data } = await sentIn(page);
-      expect(data[0]?.content).toEqual([
-        {
-          type: 'document',
-          title: 'gates.csv',
-          source: { type: 'text', media_type: 'text/plain', data: 'gate,level\nupper,6' },
-        },
-        { type: 'text', text: 'Which gate is the highest?' },
-      ]);
-    }),
-  );
+    }));
 
   test('stores a prefix, and shows that the second question reads it from the cache', () =>
     inPage(async ({ page }) => {

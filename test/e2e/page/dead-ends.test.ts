@@ -1,10 +1,10 @@
-import { afterAll, describe, expect, inject, test } from 'vitest';
+import type { Page } from 'playwright-core';
+import { afterAll, describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { startEdgeWithPage } from '../../support/edge.ts';
 import { looks } from '../../support/looks.ts';
-import { openPage, servedPage } from '../../support/page.ts';
-import { DEPLOYED } from '../../support/tokens.ts';
+import { ALONE, openPage, servedPage } from '../../support/page.ts';
 import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
 
 describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
@@ -20,7 +20,7 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
     });
     const own = { UPSTREAM: 'anthropic', ANTHROPIC_BASE_URL: upstream.url, ANTHROPIC_API_KEY: 'sk-ant-of-nobody' };
-    return await startEdgeWithPage({ ...DEPLOYED, ...own }, inject('deployed').code);
+    return await startEdgeWithPage(own);
   });
 
   afterAll(() => upstream?.stop());
@@ -60,7 +60,7 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
     [403, 'permission_error', 'Your API key is disabled.', /knows the key, and does not allow it to be used\./],
   ])('a key that the upstream refuses with %i is told in its own words', async (status, type, message, meaning) => {
     refusal = { status, type, message };
-    const { page, close } = await server.open();
+    const { page, close } = await openPage(server.browser, server.url);
     const fault = page.getByRole('alert');
     await fault.getByText(meaning).waitFor();
     await fault.getByText(`It says (${status}): ${message}`).waitFor();
@@ -71,7 +71,15 @@ describe.skipIf(noBrowser())('Where the page cannot go on, in Chromium', () => {
 
   test('asks for a token outside development, and keeps it for the session alone', async () => {
     refusal = undefined;
-    const { page, close } = await openPage(server.browser, server.url);
+    // An edge that is deployed knows nobody without a token.
+    const before = async (first: Page) => {
+      await first.context().route(`${server.url}/models?*`, async (route) => {
+        const error = { type: 'authentication_error', message: 'Send a credential.' };
+        if (route.request().headers().authorization) await route.continue();
+        else await route.fulfill({ status: 401, json: { type: 'error', error } });
+      });
+    };
+    const { page, close } = await openPage(server.browser, server.url, ALONE, { before });
     await page.getByRole('heading', { name: 'Enter your token' }).waitFor();
     await expect.poll(() => page.getByText('Simulator.').count()).toBe(0);
     const use = async (token: string) => {

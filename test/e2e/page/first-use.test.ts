@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
 import { focused } from '../../support/operator-page.ts';
-import { servedPage } from '../../support/page.ts';
+import { ALONE, servedPage } from '../../support/page.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
 describe.skipIf(noBrowser())('Parts of the page at their first use, in Chromium', () => {
@@ -32,22 +32,26 @@ describe.skipIf(noBrowser())('Parts of the page at their first use, in Chromium'
     const { client } = admins;
     const name = `manual-${admins.account}`;
     await client.prefixes.put(name, { system: 'The manual.' });
-    await admins.inPage(async ({ page }) => {
-      await page.clock.install();
-      const row = page.getByRole('row', { name });
-      await row.getByRole('button', { name: 'Delete' }).click();
-      await row.getByRole('button', { name: `Undo deleting ${name}` }).focus();
-      // Nobody's time runs out at the button.
-      await page.clock.runFor(60_000);
-      await page.keyboard.press('Enter');
-      await row.getByRole('button', { name: 'Delete' }).focus();
-      expect((await client.prefixes.get(name)).name).toBe(name);
-      await page.keyboard.press('Enter');
-      await expect.poll(() => focused(page)).toBe(`Undo deleting ${name}`);
-      await page.keyboard.press('Tab');
-      await page.clock.runFor(21_000);
-      await row.waitFor({ state: 'detached' });
-      await expect(client.prefixes.get(name)).rejects.toThrow();
-    }, '/#/budget');
+    await admins.inPage(
+      async ({ page }) => {
+        await page.clock.install();
+        const row = page.getByRole('row', { name });
+        await row.getByRole('button', { name: 'Delete' }).click();
+        await row.getByRole('button', { name: `Undo deleting ${name}` }).focus();
+        // Nobody's time runs out at the button.
+        await page.clock.runFor(60_000);
+        await page.keyboard.press('Enter');
+        await row.getByRole('button', { name: 'Delete' }).focus();
+        expect((await client.prefixes.get(name)).name).toBe(name);
+        await page.keyboard.press('Enter');
+        await expect.poll(() => focused(page)).toBe(`Undo deleting ${name}`);
+        await page.keyboard.press('Tab');
+        await page.clock.runFor(21_000);
+        await row.waitFor({ state: 'detached' });
+        await expect(client.prefixes.get(name)).rejects.toThrow();
+      },
+      '/#/budget',
+      ALONE,
+    );
   });
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
-import { type OpenPage, servedPage } from '../../support/page.ts';
+import { ALONE, type OpenPage, servedPage } from '../../support/page.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
 describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', () => {
@@ -9,7 +9,7 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
   /** Opens the page with three conversations of a test, whose rows stand in the list, newest first. */
   const withThree = async (name: string, work: (at: Awaited<ReturnType<typeof openedAt>>) => Promise<void>) => {
     for (const n of [1, 2, 3]) await server.client.conversations.create({ id: `${name}-${n}`, title: `${name} ${n}` });
-    await server.inPage(async ({ page }) => await work(await openedAt(page, name)));
+    await server.inPage(async ({ page }) => await work(await openedAt(page, name)), '/', ALONE);
   };
   const openedAt = async (page: OpenPage['page'], name: string) => {
     const list = page.getByRole('navigation', { name: 'Conversations' });

@@ -6,8 +6,8 @@ import { answered, servedPage } from '../../support/page.ts';
 import { tokenOf } from '../../support/tokens.ts';
 
 const HAIKU = 'claude-haiku-5-5';
-/** The shop gives back what was ordered. */
-const SECRET = '"ordered"';
+/** The shop gives back what it is sent. */
+const SECRET = 'tool_use_id';
 const NARROW = { width: 390, height: 844 };
 const WIDE = { width: 1280, height: 640 };
 
@@ -47,7 +47,7 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           const dialog = page.getByRole('dialog', { name: 'As a token sees it' });
           await dialog.getByLabel('Bound token').and(page.locator(':focus')).waitFor();
           const token = await tokenOf(server.account, ['messages'], {
-            only: { agents: ['seller'], conversations: ['web-*'] },
+            only: { agents: ['own:seller'], conversations: ['web-*'] },
           });
           await page.keyboard.insertText(token);
           await page.keyboard.press('Enter');
@@ -59,10 +59,12 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           const stored = await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
           expect(stored).not.toContain(token);
 
-          const shown = await tokenOf(server.account, ['messages'], { only: { agents: ['seller'], tools: 'shown' } });
+          const shown = await tokenOf(server.account, ['messages'], {
+            only: { agents: ['own:seller'], tools: 'shown' },
+          });
           await dialog.getByLabel('Bound token').fill(shown);
           await page.keyboard.press('Enter');
-          await dialog.getByText(SECRET).first().waitFor({ state: 'attached' });
+          await expect.poll(() => dialog.textContent()).toContain(SECRET);
           await page.keyboard.press('Escape');
           await dialog.waitFor({ state: 'detached' });
           expect(await shifts()).toEqual(before);

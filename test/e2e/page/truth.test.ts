@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
-import { answered, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
+import { ALONE, answered, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
 
 const LONG = 'Explain in 200 words what a lock gate is.';
 /** An answer that goes on for some ten seconds, and one that begins and does not end by itself. */
@@ -44,34 +44,38 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
     }));
 
   test('another window sees that a conversation is answering, and the answer', () =>
-    inPage(async ({ page }) => {
-      await ask(page, 'In one sentence: what is a sluice?');
-      await answered(page);
-      const other = await page.context().newPage();
-      await other.goto(page.url());
-      await answered(other);
-      // The window that is looked at is the one that reads again.
-      await page.bringToFront();
-      await simulate(page, HELD);
-      await ask(page, LONG);
-      const item = (window: typeof page) =>
-        window.getByRole('navigation', { name: 'Conversations' }).getByRole('listitem').first();
-      await item(page).getByText('answering…').waitFor();
-      await other.bringToFront();
-      await item(other).getByText('answering…').waitFor();
-      await expect.poll(() => other.getByRole('article').count()).toBe(4);
-      await other.getByRole('button', { name: 'Stop' }).click();
-      await answered(other);
-      await item(other)
-        .getByText(/^2 turns/)
-        .first()
-        .waitFor();
-      await page.bringToFront();
-      await answered(page);
-      await expect
-        .poll(() => lastAnswer(other).locator('.markdown').textContent())
-        .toBe(await lastAnswer(page).locator('.markdown').textContent());
-    }));
+    inPage(
+      async ({ page }) => {
+        await ask(page, 'In one sentence: what is a sluice?');
+        await answered(page);
+        const other = await page.context().newPage();
+        await other.goto(page.url());
+        await answered(other);
+        // The window that is looked at is the one that reads again.
+        await page.bringToFront();
+        await simulate(page, HELD);
+        await ask(page, LONG);
+        const item = (window: typeof page) =>
+          window.getByRole('navigation', { name: 'Conversations' }).getByRole('listitem').first();
+        await item(page).getByText('answering…').waitFor();
+        await other.bringToFront();
+        await item(other).getByText('answering…').waitFor();
+        await expect.poll(() => other.getByRole('article').count()).toBe(4);
+        await other.getByRole('button', { name: 'Stop' }).click();
+        await answered(other);
+        await item(other)
+          .getByText(/^2 turns/)
+          .first()
+          .waitFor();
+        await page.bringToFront();
+        await answered(page);
+        await expect
+          .poll(() => lastAnswer(other).locator('.markdown').textContent())
+          .toBe(await lastAnswer(page).locator('.markdown').textContent());
+      },
+      '/',
+      ALONE,
+    ));
 
   test('says that a question which was refused was not sent, and offers to try again only where that can help', () =>
     inPage(async (opened) => {

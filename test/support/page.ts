@@ -80,10 +80,13 @@ export function servedPage(
     if (options !== undefined || isTaken) return await openPage(browser, edge.url + path, options, { token, before });
     isTaken = true;
     tab ??= await newTab(await browser.newContext(ALONE));
-    await forget(tab, edge.url, token);
-    const opened = await watched(tab, edge.url + path, before);
+    const shown = tab;
+    await forget(shown, edge.url, token);
+    const opened = await watched(shown, edge.url + path, before);
     const close = async () => {
       await opened.close();
+      // Of the same origin and without a script: what was shown has ended, and its process is used again.
+      await shown.goto(edge.url + STILL);
       isTaken = false;
     };
     return { ...opened, close };
@@ -134,6 +137,8 @@ export function servedPage(
   };
 }
 
+const STILL = '/page/icon.svg';
+
 /** Of a session of a test's own: for what no other test may find in the tab, such as another clock. */
 export const ALONE = { viewport: { width: 1280, height: 640 } };
 
@@ -167,8 +172,7 @@ async function newTab(context: BrowserContext): Promise<Page> {
 async function forget(page: Page, url: string, token: string): Promise<void> {
   const context = page.context();
   await Promise.all([context.setOffline(false), context.clearPermissions(), page.setViewportSize(ALONE.viewport)]);
-  // Of the same origin, and without a script.
-  await page.goto(`${url}/page/icon.svg`);
+  if (page.url() !== url + STILL) await page.goto(url + STILL);
   await page.evaluate((own) => {
     localStorage.clear();
     sessionStorage.clear();
@@ -176,7 +180,7 @@ async function forget(page: Page, url: string, token: string): Promise<void> {
   }, token);
 }
 
-/** Loads the page, and notes what goes wrong in it. To close it ends what it does. */
+/** Loads the page, and notes what goes wrong in it. */
 async function watched(page: Page, url: string, before: Before): Promise<OpenPage> {
   const faults: string[] = [];
   const origins = new Set<string>();
@@ -203,7 +207,6 @@ async function watched(page: Page, url: string, before: Before): Promise<OpenPag
       for (const name of ['pageerror', 'console', 'request', 'requestfinished', 'requestfailed'])
         page.removeAllListeners(name);
       await page.unrouteAll({ behavior: 'ignoreErrors' });
-      await page.goto('about:blank');
     },
   };
 }

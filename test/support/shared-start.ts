@@ -1,6 +1,6 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { inject } from 'vitest';
+import { beforeEach, inject } from 'vitest';
 import { npmStart, type Started } from './start.ts';
 
 declare module 'vitest' {
@@ -20,13 +20,43 @@ export interface SharedStart {
   stop(): Promise<void>;
 }
 
-/** Listens on loopback, and runs `npm start` for whoever asks first: a run of other tests does without it. */
-export async function offerSharedStart(): Promise<SharedStart> {
+/** Oftener than wrangler closes a connection inside of it that rests. On a busy machine a request would go into one. */
+const AWAKE_MS = 2_000;
+
+/** Keeps the connections inside of an edge from resting, until it is stopped. */
+function keptAwake(edge: Started): Started {
+  const asking = setInterval(() => {
+    // Whoever looks at the edge finds out what is wrong with it.
+    fetch(`${edge.url}/health`).then(
+      (response) => response.text(),
+      () => undefined,
+    );
+  }, AWAKE_MS);
+  return {
+    ...edge,
+    stop: async (signal) => {
+      clearInterval(asking);
+      await edge.stop(signal);
+    },
+  };
+}
+
+/** Where the last lines of the edge are. */
+const SAID = '/said';
+/** So many of them: what came in the test that failed, and somewhat before it. */
+const LAST_LINES = 100;
+
+/**
+ * Listens on loopback, and runs `npm start` for whoever asks first: a run of other tests does without it.
+ *
+ * @param start how the edge is started
+ */
+export async function offerSharedStart(start: () => Promise<Started> = () => npmStart(QUICK)): Promise<SharedStart> {
   let starting: Promise<Started> | undefined;
-  const server = createServer((_, response) => {
-    starting ??= npmStart(QUICK);
+  const server = createServer(({ url: path }, response) => {
+    starting ??= start().then(keptAwake);
     starting.then(
-      ({ url }) => response.end(url),
+      ({ url, output }) => response.end(path === SAID ? output().split('\n').slice(-LAST_LINES).join('\n') : url),
       (thrown: unknown) => response.writeHead(500).end(String(thrown)),
     );
   });
@@ -43,14 +73,23 @@ export async function offerSharedStart(): Promise<SharedStart> {
 }
 
 /**
- * Gives a test the edge of `npm start` that others use at the same time. Each has accounts, conversations and names of its
- * own in it, and stops nothing.
+ * Gives the tests of a file the edge of `npm start` that others use at the same time. Each has accounts, conversations and
+ * names of its own in it, and stops nothing. Where one fails, the last lines of the edge are printed. For the top of a file.
  *
- * @returns its URL
- * @throws Error with the output of `npm start` where it does not start
+ * @returns a function that gives its URL; it throws an error with the output of `npm start` where that does not start
  */
-export async function sharedEdge(): Promise<string> {
-  const response = await fetch(inject('sharedStart'));
+export function sharedEdge(): () => Promise<string> {
+  beforeEach(({ onTestFailed }) => {
+    onTestFailed(async () => {
+      // biome-ignore lint/suspicious/noConsole: a test has failed.
+      console.error(`The shared edge has said last:\n${await askedFor(SAID)}`);
+    });
+  });
+  return () => askedFor('/');
+}
+
+async function askedFor(path: string): Promise<string> {
+  const response = await fetch(inject('sharedStart') + path);
   const said = await response.text();
   if (!response.ok) throw new Error(said);
   return said;

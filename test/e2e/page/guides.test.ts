@@ -12,7 +12,8 @@ const LOOKS = [PHONE, WIDE].flatMap((size) =>
 
 // In each of them a word of the browser about its policy, or about a script, fails the test.
 describe.skipIf(noBrowser())('The guides, in Chromium', () => {
-  const { inPage } = servedPage(async () => ({ url: await sharedEdge(), stop: async () => {} }));
+  const shared = sharedEdge();
+  const { inPage } = servedPage(async () => ({ url: await shared(), stop: async () => {} }));
 
   test.each(['', '/operating', '/frontends', '/clients'])(
     '%s has no barrier, no line that moves, and nothing wider than the window',

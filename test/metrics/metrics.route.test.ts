@@ -6,6 +6,7 @@ import type { Account } from '../../src/accounts/account.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { errorOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
+import { passTime } from '../support/calendar.ts';
 import { type Draw, drawing } from '../support/draw.ts';
 import { resetAll } from '../support/reset.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
@@ -56,7 +57,7 @@ function answerTo({ text, signal }: Sent): Response {
       const [first, ...others] = events;
       controller.enqueue(first as Uint8Array<ArrayBuffer>);
       // Time passes in every stream, so that it has a speed.
-      await scheduler.wait(2);
+      passTime(2);
       if (signal?.aborted) return;
       for (const event of kind === 'stream' ? others : others.slice(0, 2)) {
         controller.enqueue(event as Uint8Array<ArrayBuffer>);

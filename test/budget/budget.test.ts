@@ -19,7 +19,7 @@ import { PERIODS, spanAt } from '../../src/budget/windows.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { NOON, worstCaseWith } from '../accounts/admission-requests.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryCases } from '../support/runs.ts';
 
 let ids = 0;
 
@@ -485,90 +485,87 @@ const limits: fc.Arbitrary<Limits> = fc.record(
 ) as fc.Arbitrary<Limits>;
 
 test('whatever happens, in every window settled + held ≤ limit, and at rest nothing is held', () => {
-  fc.assert(
-    fc.property(limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
-      const rules = rulesOf(given);
-      const budget = emptyBudget(NOON);
-      let clock = NOON;
-      // Told apart from the budget's own sums: every request, when it was admitted and what it has cost.
-      const all = new Map<string, { at: number; open: boolean; amount: number }>();
-      const uses: { at: number; input: number; output: number }[] = [];
-      const finish = (id: string, share: number) => {
-        const hold = budget.holds.get(id);
-        const known = all.get(id);
-        if (!hold || !known) throw new Error('lost');
-        const cost = Math.floor(hold.nanodollars * share);
-        const [input, output] = [Math.floor(hold.inputTokens * share), Math.floor(hold.outputTokens * share)];
-        end(budget, rules, id, cost, input, output);
-        Object.assign(known, { open: false, amount: cost });
-        uses.push({ at: budget.last, input, output });
-      };
-      const check = () => {
-        for (const period of PERIODS) {
-          const sums = new Map<number, number>();
-          for (const { at, amount } of all.values()) {
-            const { start } = spanAt(period, at);
-            sums.set(start, (sums.get(start) ?? 0) + amount);
-          }
-          const limit = rules.spend[period] ?? Number.POSITIVE_INFINITY;
-          for (const sum of sums.values()) expect(sum).toBeLessThanOrEqual(limit);
-          const { start, settled, held } = budget.windows[period];
-          expect(settled + held).toBe(sums.get(start) ?? 0);
+  tryCases(runs(1_000), limits, fc.array(step, { minLength: 20, maxLength: 120, size: 'max' }), (given, steps) => {
+    const rules = rulesOf(given);
+    const budget = emptyBudget(NOON);
+    let clock = NOON;
+    // Told apart from the budget's own sums: every request, when it was admitted and what it has cost.
+    const all = new Map<string, { at: number; open: boolean; amount: number }>();
+    const uses: { at: number; input: number; output: number }[] = [];
+    const finish = (id: string, share: number) => {
+      const hold = budget.holds.get(id);
+      const known = all.get(id);
+      if (!hold || !known) throw new Error('lost');
+      const cost = Math.floor(hold.nanodollars * share);
+      const [input, output] = [Math.floor(hold.inputTokens * share), Math.floor(hold.outputTokens * share)];
+      end(budget, rules, id, cost, input, output);
+      Object.assign(known, { open: false, amount: cost });
+      uses.push({ at: budget.last, input, output });
+    };
+    const check = () => {
+      for (const period of PERIODS) {
+        const sums = new Map<number, number>();
+        for (const { at, amount } of all.values()) {
+          const { start } = spanAt(period, at);
+          sums.set(start, (sums.get(start) ?? 0) + amount);
         }
-        const now = budget.last;
-        // Within what a float loses.
-        if (rules.input !== undefined)
-          expect(budget.heldInput).toBeLessThanOrEqual(level(budget.fullAt.input, rules.input, now) + 1);
-        if (rules.output !== undefined)
-          expect(budget.heldOutput).toBeLessThanOrEqual(level(budget.fullAt.output, rules.output, now) + 1);
-        expect(budget.holds.size).toBeLessThanOrEqual(rules.concurrent);
-      };
-      for (const next of steps) {
-        if (next.do === 'wait') clock = Math.max(0, clock + next.ms);
-        else if (next.do === 'admit') {
-          const { do: _, ...more } = next;
-          const decision = admit(budget, rules, worstCaseWith(more), clock);
-          if (decision.kind === 'admitted') {
-            all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
-            expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
-            const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
-            // Nobody takes more than half of what is free, unless it needs that at the least.
-            for (const period of PERIODS) {
-              const { settled, held } = budget.windows[period];
-              const limit = rules.spend[period];
-              if (limit === undefined) continue;
-              const free = limit - settled - held + decision.nanodollars;
-              expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(free / 2, least));
-            }
-          }
-        } else {
-          advance(budget, clock);
-          const open = [...budget.holds.values()];
-          if (next.do === 'settle') {
-            const hold = open[next.which % open.length];
-            if (hold) finish(hold.id, next.share);
-          } else for (const hold of open) if (hold.deadline <= budget.last) finish(hold.id, 1);
-        }
-        check();
+        const limit = rules.spend[period] ?? Number.POSITIVE_INFINITY;
+        for (const sum of sums.values()) expect(sum).toBeLessThanOrEqual(limit);
+        const { start, settled, held } = budget.windows[period];
+        expect(settled + held).toBe(sums.get(start) ?? 0);
       }
-      for (const id of [...budget.holds.keys()]) finish(id, 0.5);
+      const now = budget.last;
+      // Within what a float loses.
+      if (rules.input !== undefined)
+        expect(budget.heldInput).toBeLessThanOrEqual(level(budget.fullAt.input, rules.input, now) + 1);
+      if (rules.output !== undefined)
+        expect(budget.heldOutput).toBeLessThanOrEqual(level(budget.fullAt.output, rules.output, now) + 1);
+      expect(budget.holds.size).toBeLessThanOrEqual(rules.concurrent);
+    };
+    for (const next of steps) {
+      if (next.do === 'wait') clock = Math.max(0, clock + next.ms);
+      else if (next.do === 'admit') {
+        const { do: _, ...more } = next;
+        const decision = admit(budget, rules, worstCaseWith(more), clock);
+        if (decision.kind === 'admitted') {
+          all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
+          expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
+          const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
+          // Nobody takes more than half of what is free, unless it needs that at the least.
+          for (const period of PERIODS) {
+            const { settled, held } = budget.windows[period];
+            const limit = rules.spend[period];
+            if (limit === undefined) continue;
+            const free = limit - settled - held + decision.nanodollars;
+            expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(free / 2, least));
+          }
+        }
+      } else {
+        advance(budget, clock);
+        const open = [...budget.holds.values()];
+        if (next.do === 'settle') {
+          const hold = open[next.which % open.length];
+          if (hold) finish(hold.id, next.share);
+        } else for (const hold of open) if (hold.deadline <= budget.last) finish(hold.id, 1);
+      }
       check();
-      expect([budget.heldInput, budget.heldOutput]).toEqual([0, 0]);
-      for (const period of PERIODS) expect(budget.windows[period].held).toBe(0);
-      // Of any stretch of time: no more was used than a full bucket and what flowed in.
-      for (const kind of ['input', 'output'] as const) {
-        const limit = rules[kind];
-        if (limit === undefined) continue;
-        for (let from = 0; from < uses.length; from++) {
-          let sum = 0;
-          for (let to = from; to < uses.length; to++) {
-            sum += uses[to]?.[kind] ?? 0;
-            const ms = (uses[to]?.at ?? 0) - (uses[from]?.at ?? 0);
-            expect(sum).toBeLessThanOrEqual(capacity(limit) + (limit * ms) / 60_000 + 1e-2);
-          }
+    }
+    for (const id of [...budget.holds.keys()]) finish(id, 0.5);
+    check();
+    expect([budget.heldInput, budget.heldOutput]).toEqual([0, 0]);
+    for (const period of PERIODS) expect(budget.windows[period].held).toBe(0);
+    // Of any stretch of time: no more was used than a full bucket and what flowed in.
+    for (const kind of ['input', 'output'] as const) {
+      const limit = rules[kind];
+      if (limit === undefined) continue;
+      for (let from = 0; from < uses.length; from++) {
+        let sum = 0;
+        for (let to = from; to < uses.length; to++) {
+          sum += uses[to]?.[kind] ?? 0;
+          const ms = (uses[to]?.at ?? 0) - (uses[from]?.at ?? 0);
+          expect(sum).toBeLessThanOrEqual(capacity(limit) + (limit * ms) / 60_000 + 1e-2);
         }
       }
-    }),
-    { numRuns: runs(1_000) },
-  );
+    }
+  });
 });

@@ -10,7 +10,7 @@ import { type Settings, settingsOf } from '../../src/settings/settings.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, errorOf, type Sent, settledApps, type TestApp, testApp } from '../support/app.ts';
 import { resetAll } from '../support/reset.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
 
 const MODEL = 'claude-opus-5-5';
@@ -555,28 +555,25 @@ describe('models and counts', () => {
 
   test('what runs at an upstream is priced by it, and the hold is the dearest of those that could answer', async () => {
     const factors = fc.integer({ min: 1, max: 400 }).map((hundredths) => hundredths / 100);
-    await fc.assert(
-      fc.asyncProperty(factors, factors, fc.boolean(), async (first, second, fails) => {
-        const app = edge([
-          { name: 'east', price_factor: first },
-          { name: 'west', price_factor: second },
-        ]);
-        says = fails ? { east: refusal(529, 'overloaded_error') } : {};
-        expect((await app.post('/v1/messages', ASK)).status).toBe(200);
-        const [row] = await rowsOf(app);
-        const factor = fails ? second : first;
-        // $4 and $20 for a million tokens; a price has three decimals, and is rounded up.
-        const price = (usd: number) => Math.ceil(Number((usd * factor * 1_000).toFixed(6)));
-        expect(row?.cost_usd).toBeCloseTo((100 * price(4) + 100 * price(20)) / 1e9, 12);
-        const [plain] = await (async () => {
-          const other = edge([{ name: 'east', price_factor: Math.max(first, second) }]);
-          await other.post('/v1/messages', ASK);
-          return await rowsOf(other);
-        })();
-        expect(row?.hold_usd).toBe(plain?.hold_usd);
-      }),
-      { numRuns: runs(20) },
-    );
+    await tryAsyncCases(runs(20), factors, factors, fc.boolean(), async (first, second, fails) => {
+      const app = edge([
+        { name: 'east', price_factor: first },
+        { name: 'west', price_factor: second },
+      ]);
+      says = fails ? { east: refusal(529, 'overloaded_error') } : {};
+      expect((await app.post('/v1/messages', ASK)).status).toBe(200);
+      const [row] = await rowsOf(app);
+      const factor = fails ? second : first;
+      // $4 and $20 for a million tokens; a price has three decimals, and is rounded up.
+      const price = (usd: number) => Math.ceil(Number((usd * factor * 1_000).toFixed(6)));
+      expect(row?.cost_usd).toBeCloseTo((100 * price(4) + 100 * price(20)) / 1e9, 12);
+      const [plain] = await (async () => {
+        const other = edge([{ name: 'east', price_factor: Math.max(first, second) }]);
+        await other.post('/v1/messages', ASK);
+        return await rowsOf(other);
+      })();
+      expect(row?.hold_usd).toBe(plain?.hold_usd);
+    });
   });
 
   test('the models of an account’s limits step in where the budget no longer pays', async () => {
@@ -831,68 +828,66 @@ describe('the places that an upstream has', () => {
   };
 
   test('are all free after a storm of requests that are aborted anywhere', async () => {
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(
-          fc.record({
-            way: fc.constantFrom(...Object.keys(WAYS)),
-            after: fc.constantFrom(undefined, 0, 1, 5, 20, 60),
-            stops: fc.boolean(),
-            mood: fc.constantFrom('well', 'slow', 'hangs', 'breaks', 'busy', 'silent'),
-          }),
-          { minLength: 5, maxLength: 20 },
-        ),
-        async (storm) => {
-          const app = edge(
-            TWO.map((one) => ({ ...one, max_concurrent: 3, first_byte_ms: 40 })),
-            { STREAM_IDLE_MS: '200', UPSTREAM_TIMEOUT_MS: '400' },
-          );
-          const moods: Record<string, string> = {};
-          const play = async (sent: Sent): Promise<Response> => {
-            const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
-            if (mood === 'busy') return refusal(529, 'overloaded_error')();
-            if (mood === 'hangs') return await hangingAnswer(sent.signal);
-            if (mood === 'slow') await new Promise((resolve) => setTimeout(resolve, 20));
-            const type = { headers: { 'content-type': 'text/event-stream' } };
-            const begun = streamOf(MODEL).slice(0, 300);
-            if (mood === 'breaks') return new Response(bodyOf([begun], 'cut'), type);
-            if (mood === 'silent') return new Response(silentBody(begun, sent.signal), type);
-            return answered(sent);
-          };
-          says = { east: play, west: play };
-          await Promise.all(
-            storm.map(async ({ way, after, mood, stops }, nth) => {
-              moods[String(nth)] = mood;
-              const messages = [{ role: 'user', content: `storm ${nth} ` }];
-              const [path, body] = WAYS[way]?.({ messages }) ?? ['', {}];
-              const conversation = `storm${counter}-${nth}`;
-              const own = 'conversation' in body ? { conversation } : {};
-              const controller = new AbortController();
-              const init = {
-                method: 'POST',
-                headers: { 'content-type': 'application/json' },
-                signal: controller.signal,
-              };
-              const asked = app
-                .fetch(path, { ...init, body: JSON.stringify({ ...body, input: `storm ${nth} `, ...own }) })
-                .then((response) => response.text())
-                .catch(() => '');
-              if (after !== undefined) {
-                await new Promise((resolve) => setTimeout(resolve, after));
-                if (stops && 'conversation' in body) {
-                  await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
-                } else controller.abort();
-              }
-              // Who has left reads no more: what becomes of the answer, the checks below tell.
-              if (!controller.signal.aborted) await asked;
-            }),
-          );
-          await expect.poll(() => health(app)).toEqual([0, 0]);
-          // A place is free before the settlement has arrived.
-          await expect.poll(async () => (await rowsOf(app)).filter(({ status }) => status === 'held')).toEqual([]);
-        },
+    await tryAsyncCases(
+      runs(40),
+      fc.array(
+        fc.record({
+          way: fc.constantFrom(...Object.keys(WAYS)),
+          after: fc.constantFrom(undefined, 0, 1, 5, 20, 60),
+          stops: fc.boolean(),
+          mood: fc.constantFrom('well', 'slow', 'hangs', 'breaks', 'busy', 'silent'),
+        }),
+        { minLength: 5, maxLength: 20 },
       ),
-      { numRuns: runs(40) },
+      async (storm) => {
+        const app = edge(
+          TWO.map((one) => ({ ...one, max_concurrent: 3, first_byte_ms: 40 })),
+          { STREAM_IDLE_MS: '200', UPSTREAM_TIMEOUT_MS: '400' },
+        );
+        const moods: Record<string, string> = {};
+        const play = async (sent: Sent): Promise<Response> => {
+          const mood = moods[/storm (\d+)/.exec(sent.text)?.[1] ?? ''] ?? 'well';
+          if (mood === 'busy') return refusal(529, 'overloaded_error')();
+          if (mood === 'hangs') return await hangingAnswer(sent.signal);
+          if (mood === 'slow') await new Promise((resolve) => setTimeout(resolve, 20));
+          const type = { headers: { 'content-type': 'text/event-stream' } };
+          const begun = streamOf(MODEL).slice(0, 300);
+          if (mood === 'breaks') return new Response(bodyOf([begun], 'cut'), type);
+          if (mood === 'silent') return new Response(silentBody(begun, sent.signal), type);
+          return answered(sent);
+        };
+        says = { east: play, west: play };
+        await Promise.all(
+          storm.map(async ({ way, after, mood, stops }, nth) => {
+            moods[String(nth)] = mood;
+            const messages = [{ role: 'user', content: `storm ${nth} ` }];
+            const [path, body] = WAYS[way]?.({ messages }) ?? ['', {}];
+            const conversation = `storm${counter}-${nth}`;
+            const own = 'conversation' in body ? { conversation } : {};
+            const controller = new AbortController();
+            const init = {
+              method: 'POST',
+              headers: { 'content-type': 'application/json' },
+              signal: controller.signal,
+            };
+            const asked = app
+              .fetch(path, { ...init, body: JSON.stringify({ ...body, input: `storm ${nth} `, ...own }) })
+              .then((response) => response.text())
+              .catch(() => '');
+            if (after !== undefined) {
+              await new Promise((resolve) => setTimeout(resolve, after));
+              if (stops && 'conversation' in body) {
+                await app.fetch(`/conversations/${conversation}/stop`, { method: 'POST' });
+              } else controller.abort();
+            }
+            // Who has left reads no more: what becomes of the answer, the checks below tell.
+            if (!controller.signal.aborted) await asked;
+          }),
+        );
+        await expect.poll(() => health(app)).toEqual([0, 0]);
+        // A place is free before the settlement has arrived.
+        await expect.poll(async () => (await rowsOf(app)).filter(({ status }) => status === 'held')).toEqual([]);
+      },
     );
   });
 

@@ -9,7 +9,7 @@ import { keepSecrets } from '../../src/http/secrets.ts';
 import { TEE_PIECE_BYTES } from '../../src/upstream/carry/tee-reader.ts';
 import { relayStream, type StreamEnding } from '../../src/upstream/stream.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
-import { runs } from '../support/runs.ts';
+import { runs, tryAsyncCases } from '../support/runs.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const SERVICES = [
@@ -139,23 +139,20 @@ test('an answer that came whole keeps its bytes, with its remark, while others c
   const size = fc.oneof(fc.nat(2_000), fc.integer({ min: TEE_PIECE_BYTES - 60, max: TEE_PIECE_BYTES + 20 }));
   const remark = fc.option(fc.stringMatching(/^[ -~]{1,40}$/), { nil: undefined });
   const answer = fc.record({ size, remark, url: fc.constantFrom(...SERVICES.slice(0, 1), ...GATEWAYS.slice(0, 2)) });
-  await fc.assert(
-    fc.asyncProperty(fc.array(answer, { minLength: 1, maxLength: 6 }), async (answers) => {
-      const relayed = [];
-      for (const { size, remark, url } of answers) {
-        const text = streamOf(size);
-        const { body } = new Response(utf8(text));
-        if (!body) throw new Error('a response without a body');
-        relayed.push({ text, remark, ...(await relayFrom(url, body, { remark })) });
-      }
-      for (const { text, remark, down, works, endings } of relayed.toReversed()) {
-        expect(await down.text()).toBe(remark === undefined ? text : `${text}: ${remark}\n\n`);
-        await Promise.all(works);
-        expect(endings).toEqual(['complete']);
-      }
-    }),
-    { numRuns: runs(60) },
-  );
+  await tryAsyncCases(runs(60), fc.array(answer, { minLength: 1, maxLength: 6 }), async (answers) => {
+    const relayed = [];
+    for (const { size, remark, url } of answers) {
+      const text = streamOf(size);
+      const { body } = new Response(utf8(text));
+      if (!body) throw new Error('a response without a body');
+      relayed.push({ text, remark, ...(await relayFrom(url, body, { remark })) });
+    }
+    for (const { text, remark, down, works, endings } of relayed.toReversed()) {
+      expect(await down.text()).toBe(remark === undefined ? text : `${text}: ${remark}\n\n`);
+      await Promise.all(works);
+      expect(endings).toEqual(['complete']);
+    }
+  });
 });
 
 test('an upstream that stays open after a complete answer is left when it has been silent for too long', async () => {

@@ -9,7 +9,7 @@ import firstPrompt from '../../fixtures/claude-code/first-prompt.json';
 import title from '../../fixtures/claude-code/title.json';
 import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
 import { stopClock } from '../../support/calendar.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
 
 const bindings = env as unknown as Bindings;
@@ -360,50 +360,48 @@ test('all tries of a request cost its worst case at most, and at most three of t
     'told',
   );
   let most = 0;
-  await fc.assert(
-    fc.asyncProperty(
-      fc.array(ends, { minLength: 1, maxLength: 6 }),
-      fc.constantFrom(500, 2_000, 128_000),
-      fc.boolean(),
-      async (tries, max_tokens, stream) => {
-        let nth = 0;
-        let ran = 0;
-        const { now } = Date;
-        const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_000 * nth);
-        try {
-          const sick = account(
-            () => {
-              const end = tries[nth] ?? 'told';
-              nth += 1;
-              if (end === 'overloaded') {
-                const error = { type: 'overloaded_error', message: 'no' };
-                return Response.json({ type: 'error', error }, { status: 529, headers: { 'retry-after-ms': '1' } });
-              }
-              ran += 1;
-              if (end === 'broken') throw new Error('Network connection lost.');
-              if (end === 'gateway') return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
-              if (end === 'silent') return sse(bodyOf([': nothing yet\n\n'], 'cut'));
-              return sse(start({ input_tokens: 20 }) + final({ output_tokens: 5 }));
-            },
-            { usd_per_day: 60 },
-            { UPSTREAM_MAX_RETRIES: '6' },
-          );
-          const body = { ...ASK, max_tokens, stream };
-          await (await sick.ask(body)).text();
-          const rows = await sick.rows();
-          const booked = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
-          // The first try holds the worst case.
-          expect(booked).toBeLessThanOrEqual(Math.max(...rows.map(({ hold_usd }) => hold_usd)) + 1e-9);
-          // A whole answer with so much at stake rides on a stream.
-          expect(ran).toBeLessThanOrEqual(stream || max_tokens === 128_000 ? 3 : 1);
-          for (const { max_tokens: went } of rows) expect(went).toBeGreaterThanOrEqual(Math.min(max_tokens, 1_024));
-          most = Math.max(most, ran);
-        } finally {
-          clock.mockRestore();
-        }
-      },
-    ),
+  await tryAsyncCases(
     { numRuns: runs(120), examples: [[['broken', 'gateway', 'broken', 'told'], 128_000, true]] },
+    fc.array(ends, { minLength: 1, maxLength: 6 }),
+    fc.constantFrom(500, 2_000, 128_000),
+    fc.boolean(),
+    async (tries, max_tokens, stream) => {
+      let nth = 0;
+      let ran = 0;
+      const { now } = Date;
+      const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + 3_000 * nth);
+      try {
+        const sick = account(
+          () => {
+            const end = tries[nth] ?? 'told';
+            nth += 1;
+            if (end === 'overloaded') {
+              const error = { type: 'overloaded_error', message: 'no' };
+              return Response.json({ type: 'error', error }, { status: 529, headers: { 'retry-after-ms': '1' } });
+            }
+            ran += 1;
+            if (end === 'broken') throw new Error('Network connection lost.');
+            if (end === 'gateway') return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+            if (end === 'silent') return sse(bodyOf([': nothing yet\n\n'], 'cut'));
+            return sse(start({ input_tokens: 20 }) + final({ output_tokens: 5 }));
+          },
+          { usd_per_day: 60 },
+          { UPSTREAM_MAX_RETRIES: '6' },
+        );
+        const body = { ...ASK, max_tokens, stream };
+        await (await sick.ask(body)).text();
+        const rows = await sick.rows();
+        const booked = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+        // The first try holds the worst case.
+        expect(booked).toBeLessThanOrEqual(Math.max(...rows.map(({ hold_usd }) => hold_usd)) + 1e-9);
+        // A whole answer with so much at stake rides on a stream.
+        expect(ran).toBeLessThanOrEqual(stream || max_tokens === 128_000 ? 3 : 1);
+        for (const { max_tokens: went } of rows) expect(went).toBeGreaterThanOrEqual(Math.min(max_tokens, 1_024));
+        most = Math.max(most, ran);
+      } finally {
+        clock.mockRestore();
+      }
+    },
   );
   expect(most).toBe(3);
 });

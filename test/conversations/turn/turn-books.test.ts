@@ -7,7 +7,7 @@ import type { Upstream } from '../../../src/upstream/upstream.ts';
 import { type BilledAnswer, billedAnswer, KINDS, planOf } from '../../support/billed-answer.ts';
 import { bindings, simulate, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
-import { runs } from '../../support/runs.ts';
+import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { answering, begin, begun, event, keepTime, ledger, START, time, until } from '../../support/timed-turns.ts';
 import { ask, bodyOf, listen } from '../../support/turns.ts';
 
@@ -124,34 +124,31 @@ describe('an answer of a conversation that is broken off anywhere', () => {
   test('is booked at what was billed, or more', async () => {
     let number = 0;
     const one = fc.constantFrom(...KINDS.filter((kind) => kind !== 'compaction' && kind !== 'steps')).chain(planOf);
-    await fc.assert(
-      fc.asyncProperty(one, fc.noBias(fc.integer({ min: 0, max: 100 })), async (plan, share) => {
-        const answer: BilledAnswer = billedAnswer({
-          ...plan,
-          length: Math.min(plan.length, 150),
-          rounds: Math.min(plan.rounds, 2),
-          perDelta: 6,
-        });
-        const events = answer.events.slice(0, Math.max(1, Math.round((share / 100) * answer.events.length)));
-        // What comes within a moment is read together, here as elsewhere.
-        const groups: { at: number; text: string }[] = [];
-        for (const { at, text } of events) {
-          const last = groups.at(-1);
-          if (last && at - last.at <= TOGETHER_MS) last.text += text;
-          else groups.push({ at, text });
-        }
-        answering(() => groups, false);
-        number += 1;
-        const id = `p${number}`;
-        const asked = await ask(answer.body, { id });
-        if (asked.kind === 'stream') await listen(asked.body);
-        const rows = await ledger();
-        const row = rows.find(({ conversation }) => conversation === id);
-        const billed = answer.billedAt(events.at(-1)?.at ?? 0);
-        expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
-      }),
-      { numRuns: runs(30) },
-    );
+    await tryAsyncCases(runs(30), one, fc.noBias(fc.integer({ min: 0, max: 100 })), async (plan, share) => {
+      const answer: BilledAnswer = billedAnswer({
+        ...plan,
+        length: Math.min(plan.length, 150),
+        rounds: Math.min(plan.rounds, 2),
+        perDelta: 6,
+      });
+      const events = answer.events.slice(0, Math.max(1, Math.round((share / 100) * answer.events.length)));
+      // What comes within a moment is read together, here as elsewhere.
+      const groups: { at: number; text: string }[] = [];
+      for (const { at, text } of events) {
+        const last = groups.at(-1);
+        if (last && at - last.at <= TOGETHER_MS) last.text += text;
+        else groups.push({ at, text });
+      }
+      answering(() => groups, false);
+      number += 1;
+      const id = `p${number}`;
+      const asked = await ask(answer.body, { id });
+      if (asked.kind === 'stream') await listen(asked.body);
+      const rows = await ledger();
+      const row = rows.find(({ conversation }) => conversation === id);
+      const billed = answer.billedAt(events.at(-1)?.at ?? 0);
+      expect(Math.ceil((row?.cost_usd ?? 0) * 1e9)).toBeGreaterThanOrEqual(Math.floor(billed));
+    });
   });
 });
 

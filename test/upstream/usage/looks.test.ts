@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import { utf8 } from '../../../src/http/bytes.ts';
 import { UsageReader } from '../../../src/upstream/usage/usage-reader.ts';
 import type { Seen } from '../../../src/upstream/usage/usage-report.ts';
+import { tryCases } from '../../support/runs.ts';
 
 const LOOK_MS = 200;
 /** A silence within a text counts, as a whole, if it is longer than this. */
@@ -81,23 +82,20 @@ function byLooks(events: readonly TimedEvent[], phase: number, leftAt: number): 
 
 test('a copy that is looked at now and then hides no time in which output may have been written', () => {
   const timings = fc.record({ part: fc.double({ min: 0, max: 1.2, noNaN: true }), phase: fc.nat(LOOK_MS) });
-  fc.assert(
-    fc.property(answers, timings, (events, { part, phase }) => {
-      const leftAt = Math.round((events.at(-1)?.at ?? 0) * part) + 1;
-      const came = events.filter(({ at }) => at <= leftAt);
-      const exact = seenOf(
-        came.map((event) => ({ ...event, since: event.at })),
-        leftAt,
-      );
-      const pieces = byLooks(came, phase, leftAt);
-      const seen = seenOf(pieces, leftAt);
-      expect(seen.unseen_ms).toBeGreaterThanOrEqual(exact.unseen_ms);
-      expect(seen.silent_ms).toBeGreaterThanOrEqual(exact.silent_ms);
-      // Nor does it make much more of it: each look leaves open what came before it for one pause.
-      expect(seen.unseen_ms).toBeLessThanOrEqual(Math.min(leftAt, exact.unseen_ms + 2 * LOOK_MS * pieces.length));
-      // A silence just below the usual pause is nothing, and all of it once a look has made it longer.
-      expect(seen.silent_ms).toBeLessThanOrEqual(Math.max(exact.silent_ms, USUAL_PAUSE_MS) + LOOK_MS);
-    }),
-    { numRuns: 1_000 },
-  );
+  tryCases(1_000, answers, timings, (events, { part, phase }) => {
+    const leftAt = Math.round((events.at(-1)?.at ?? 0) * part) + 1;
+    const came = events.filter(({ at }) => at <= leftAt);
+    const exact = seenOf(
+      came.map((event) => ({ ...event, since: event.at })),
+      leftAt,
+    );
+    const pieces = byLooks(came, phase, leftAt);
+    const seen = seenOf(pieces, leftAt);
+    expect(seen.unseen_ms).toBeGreaterThanOrEqual(exact.unseen_ms);
+    expect(seen.silent_ms).toBeGreaterThanOrEqual(exact.silent_ms);
+    // Nor does it make much more of it: each look leaves open what came before it for one pause.
+    expect(seen.unseen_ms).toBeLessThanOrEqual(Math.min(leftAt, exact.unseen_ms + 2 * LOOK_MS * pieces.length));
+    // A silence just below the usual pause is nothing, and all of it once a look has made it longer.
+    expect(seen.silent_ms).toBeLessThanOrEqual(Math.max(exact.silent_ms, USUAL_PAUSE_MS) + LOOK_MS);
+  });
 });

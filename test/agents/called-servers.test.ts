@@ -8,6 +8,7 @@ import { resetAll } from '../support/reset.ts';
 import { answeringBy, calls, type Scripted, says, TOOL_VARS } from '../support/scripted-runs.ts';
 import { agentOf, agentTool, resultsIn, task } from '../support/subagents.ts';
 import { bearer, DEPLOYED, tokenOf } from '../support/tokens.ts';
+import { sse } from '../support/wire.ts';
 
 afterEach(async () => {
   await settledApps();
@@ -83,7 +84,7 @@ async function edgeWith(agent: object = AGENT, { vars = VARS, status = 200 }: { 
       if (status !== 200) return Response.json(refusal(), { status });
       const message = whole(repeats, body.model);
       if (body.stream !== true) return Response.json(message);
-      return new Response(bodyOf([eventsOf(message)]), { headers: { 'content-type': 'text/event-stream' } });
+      return sse(bodyOf([eventsOf(message)]));
     },
     { ...DEPLOYED, ...vars },
   );

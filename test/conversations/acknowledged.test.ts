@@ -9,6 +9,7 @@ import { resetAll } from '../support/reset.ts';
 import { tryAsyncCases } from '../support/runs.ts';
 import { type Asked, answeringBy, type Scripted, says, weather } from '../support/scripted-runs.ts';
 import { ask, bodyOf, requestOf, say, turnOf } from '../support/turns.ts';
+import { event } from '../support/wire.ts';
 
 afterEach(resetAll);
 
@@ -18,8 +19,7 @@ const THINKS: Scripted = {
     { type: 'text', text: 'Here it is.' },
   ],
 };
-const OVERLOADED =
-  'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n';
+const OVERLOADED = event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } });
 
 /** What comes after the first events of an answer. */
 type Then = 'is cut' | 'fails' | 'hangs';

@@ -12,6 +12,7 @@ import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { type Asked, answeringBy, servingTools, weather } from '../support/scripted-runs.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
+import { event, refusal, sse, start } from '../support/wire.ts';
 
 afterEach(async () => {
   await settledApps();
@@ -710,21 +711,9 @@ test('a bound token decides on the calls of its own conversations, if it says so
 test('an error of the upstream is told to a bound token by its type alone: it may quote what went up', async () => {
   const { app, page, storing } = await edgeWithTwo();
   const error = { type: 'invalid_request_error', message: `messages: ${SKY.system}` };
-  const frame = `event: error\ndata: ${JSON.stringify({ type: 'error', error })}\n\n`;
-  const begun = () => {
-    const message = {
-      id: 'msg_1',
-      type: 'message',
-      role: 'assistant',
-      model: SKY.model,
-      content: [],
-      usage: { input_tokens: 1 },
-    };
-    return `event: message_start\ndata: ${JSON.stringify({ type: 'message_start', message })}\n\n`;
-  };
   const kinds = [
-    () => Response.json({ type: 'error', error }, { status: 400 }),
-    () => new Response(begun() + frame, { headers: { 'content-type': 'text/event-stream' } }),
+    () => refusal(400, error.type, error.message),
+    () => sse(start({ model: SKY.model }) + event('error', { error })),
   ];
   for (const answer of kinds) {
     answeringBy(answer);

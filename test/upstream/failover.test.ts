@@ -12,34 +12,21 @@ import { bodyOf, errorOf, type Sent, settledApps, type TestApp, testApp } from '
 import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { bearer, DEPLOYED, SECRET, tokenOf } from '../support/tokens.ts';
+import { end, event, message, sse, start, textBlock } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const HAIKU = 'claude-haiku-5-5';
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const ASK = { model: MODEL, max_tokens: 4_096, messages: [{ role: 'user', content: 'Hi' }] };
 
-const messageOf = (model: unknown) => ({
-  id: 'msg_1',
-  type: 'message',
-  role: 'assistant',
-  model,
-  content: [{ type: 'text', text: '{"label":"a"}' }],
-  stop_reason: 'end_turn',
-  usage: USAGE,
-});
-const event = (type: string, data: object) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const streamOf = (model: unknown) =>
-  event('message_start', { message: { ...messageOf(model), content: [], stop_reason: null } }) +
-  event('content_block_start', { index: 0, content_block: { type: 'text', text: '' } }) +
-  event('content_block_delta', { index: 0, delta: { type: 'text_delta', text: '{"label":"a"}' } }) +
-  event('content_block_stop', { index: 0 }) +
-  event('message_delta', { delta: { stop_reason: 'end_turn', stop_sequence: null }, usage: USAGE }) +
-  event('message_stop', {});
+const LABEL = '{"label":"a"}';
+const messageOf = (model: unknown) => message({ model, content: [{ type: 'text', text: LABEL }], usage: USAGE });
+const streamOf = (model: unknown) => start({ model, usage: USAGE }) + textBlock([LABEL]) + end(USAGE);
 
 function answered({ text }: Sent): Response {
   const { model, stream } = JSON.parse(text || '{}') as { model?: unknown; stream?: unknown };
   if (stream !== true) return Response.json(messageOf(model));
-  return new Response(bodyOf([streamOf(model)]), { headers: { 'content-type': 'text/event-stream' } });
+  return sse(bodyOf([streamOf(model)]));
 }
 
 /** A body that falls silent behind its first bytes, and is broken off by an abort, as one of the network is. */
@@ -89,10 +76,8 @@ const FAILURES: Record<string, (sent: Sent) => Response | Promise<Response>> = {
   'a 429 without a time': refusal(429, 'rate_limit_error'),
   'a redirect': () => new Response(null, { status: 307, headers: { location: 'https://elsewhere.test' } }),
   'a stream that begins with an error': () =>
-    new Response(bodyOf([event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })]), {
-      headers: { 'content-type': 'text/event-stream' },
-    }),
-  'a body without a byte': () => new Response(bodyOf([]), { headers: { 'content-type': 'text/event-stream' } }),
+    sse(bodyOf([event('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })])),
+  'a body without a byte': () => sse(bodyOf([])),
   'a page of something else': () => new Response('<html>Log in</html>', { headers: { 'content-type': 'text/html' } }),
   'an error with the status of a success': () =>
     Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }),
@@ -421,7 +406,7 @@ test('where the budget does not pay for another try, the failed one is the answe
 test('nothing goes anywhere else once the first byte has gone down', async () => {
   const app = edge(TWO);
   const begun = streamOf(MODEL).slice(0, 400);
-  says.east = () => new Response(bodyOf([begun], 'cut'), { headers: { 'content-type': 'text/event-stream' } });
+  says.east = () => sse(bodyOf([begun], 'cut'));
   const text = await (await app.post('/messages', ASK)).text();
   expect(text).toContain('event: error');
   expect(placesOf(app)).toEqual(['east']);
@@ -850,10 +835,9 @@ describe('the places that an upstream has', () => {
           if (mood === 'busy') return refusal(529, 'overloaded_error')();
           if (mood === 'hangs') return await hangingAnswer(sent.signal);
           if (mood === 'slow') await new Promise((resolve) => setTimeout(resolve, 20));
-          const type = { headers: { 'content-type': 'text/event-stream' } };
           const begun = streamOf(MODEL).slice(0, 300);
-          if (mood === 'breaks') return new Response(bodyOf([begun], 'cut'), type);
-          if (mood === 'silent') return new Response(silentBody(begun, sent.signal), type);
+          if (mood === 'breaks') return sse(bodyOf([begun], 'cut'));
+          if (mood === 'silent') return sse(silentBody(begun, sent.signal));
           return answered(sent);
         };
         says = { east: play, west: play };

@@ -10,6 +10,7 @@ import { type Fetch, upstreamOf } from '../../src/upstream/upstream.ts';
 import { bodyOf, testApp } from '../support/app.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
+import { PING, sse, start } from '../support/wire.ts';
 
 const MODEL = 'claude-opus-5-5';
 const ASK = { model: MODEL, max_tokens: 50, messages: [{ role: 'user', content: 'Hi' }] };
@@ -27,14 +28,9 @@ const ECHOES: Record<string, (said: string) => Response | Promise<Response>> = {
   'a missing model': (said) => refused(404, said),
   'a page': (said) => new Response(`<html>${said}</html>`, { status: 502, headers: { 'content-type': 'text/html' } }),
   'an error with the status of a success': (said) => Response.json(error(said)),
-  'a stream that begins with an error': (said) =>
-    new Response(bodyOf([`event: error\ndata: ${JSON.stringify(error(said))}\n\n`]), {
-      headers: { 'content-type': 'text/event-stream' },
-    }),
-  'a stream whose pieces split the secret in its first event': (said) => {
-    const event = `event: error\ndata: ${JSON.stringify(error(said))}\n\n`;
-    return new Response(bodyOf(event.match(/.{1,9}/gs) ?? []), { headers: { 'content-type': 'text/event-stream' } });
-  },
+  'a stream that begins with an error': (said) => sse(bodyOf([errorEvent(said)])),
+  'a stream whose pieces split the secret in its first event': (said) =>
+    sse(bodyOf(errorEvent(said).match(/.{1,9}/gs) ?? [])),
   'a stream with an error after a ping': (said) => inTime([PING, errorEvent(said)]),
   'a stream with an error after a comment, in pieces': (said) =>
     inTime([': wait\n\n', ...(errorEvent(said).match(/.{1,40}/gs) ?? [])]),
@@ -44,9 +40,7 @@ const ECHOES: Record<string, (said: string) => Response | Promise<Response>> = {
   'a failure of the network': (said) => Promise.reject(new TypeError(`cannot send ${said}`)),
 };
 
-const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
-const OPENING =
-  'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant","content":[],"model":"m","usage":{"input_tokens":1,"output_tokens":1}}}\n\n';
+const OPENING = start();
 const errorEvent = (said: string) => `event: error\ndata: ${JSON.stringify(error(said))}\n\n`;
 
 /** @returns a stream that comes in these pieces, with so many milliseconds between them */
@@ -60,7 +54,7 @@ function inTime(pieces: readonly string[], ms = 0): Response {
       controller.close();
     },
   });
-  return new Response(body, { headers: { 'content-type': 'text/event-stream' } });
+  return sse(body);
 }
 
 const error = (message: string) => ({ type: 'error', error: { type: 'invalid_request_error', message } });

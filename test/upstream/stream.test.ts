@@ -10,6 +10,7 @@ import { TEE_PIECE_BYTES } from '../../src/upstream/carry/tee-reader.ts';
 import { relayStream, type StreamEnding } from '../../src/upstream/stream.ts';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
+import { PING } from '../support/wire.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const SERVICES = [
@@ -91,7 +92,6 @@ async function relayed(...of: Parameters<typeof relay>) {
 }
 
 const events = TEXT_STREAM.split(/(?<=\n\n)/);
-const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
 const quoting = (key: string) =>
   `event: error\ndata: {"type":"error","error":{"type":"api_error","message":"${key}"}}\n\n`;
 

@@ -6,8 +6,9 @@ import { itemTexts, memberTexts } from '../../src/json/edit.ts';
 import type { Json } from '../../src/json/object.ts';
 import { WholeMessage } from '../../src/upstream/whole-message.ts';
 import { TEXT_STREAM, TOOL_STREAM } from '../fixtures/streams.ts';
-import { finalMessage, madeMessage, sseOf } from '../support/made-messages.ts';
+import { finalMessage, madeMessage } from '../support/made-messages.ts';
 import { runs, tryAsyncCases, tryCases } from '../support/runs.ts';
+import { eventsOf as sseOf } from '../support/wire.ts';
 
 /** @returns the message of a stream that comes in pieces of these lengths, over and over */
 function wholeOf(stream: string | Uint8Array, lengths: readonly number[] = [Number.MAX_SAFE_INTEGER]): string {

@@ -11,6 +11,14 @@ import { bodyOf, errorOf, type Sent, testApp } from '../../support/app.ts';
 import { stopClock } from '../../support/calendar.ts';
 import { runs, tryAsyncCases } from '../../support/runs.ts';
 import { bearer, DEPLOYED, tokenOf } from '../../support/tokens.ts';
+import {
+  block as blockOf,
+  event,
+  end as final,
+  sse,
+  start as startOf,
+  message as wholeMessage,
+} from '../../support/wire.ts';
 
 const bindings = env as unknown as Bindings;
 const OPUS = 'claude-opus-5-5';
@@ -23,29 +31,10 @@ const ASK = {
   messages: [{ role: 'user', content: 'Tell me about sluices.' }],
 };
 
-const event = (type: string, data: object = {}) => `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const message = (usage: object) => ({
-  id: 'msg_01',
-  type: 'message',
-  role: 'assistant',
-  model: OPUS,
-  content: [{ type: 'text', text: 'Hi' }],
-  stop_reason: 'end_turn',
-  usage,
-});
-const start = (usage: object, model = OPUS) =>
-  event('message_start', {
-    message: { ...message({ output_tokens: 1, ...usage }), model, content: [], stop_reason: null },
-  });
-const block = (index: number, content_block: object, ...deltas: object[]) =>
-  event('content_block_start', { index, content_block }) +
-  deltas.map((delta) => event('content_block_delta', { index, delta })).join('') +
-  event('content_block_stop', { index });
+const message = (usage: object) => wholeMessage({ model: OPUS, usage });
+const start = (usage: object, model = OPUS) => startOf({ model, usage: { output_tokens: 1, ...usage } });
+const block = (index: number, content_block: object, ...deltas: object[]) => blockOf(content_block, deltas, index);
 const said = (text: string) => ({ type: 'text_delta', text });
-const final = (usage: object) =>
-  event('message_delta', { delta: { stop_reason: 'end_turn' }, usage }) + event('message_stop');
-const sse = (body: BodyInit, status = 200) =>
-  new Response(body, { status, headers: { 'content-type': 'text/event-stream' } });
 
 let accounts = 0;
 

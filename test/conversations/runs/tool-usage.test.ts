@@ -9,6 +9,7 @@ import { as, simulatedEdge } from '../../support/prefixes.ts';
 import { resetAll } from '../../support/reset.ts';
 import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from '../../support/scripted-runs.ts';
 import { ask, bodyOf, listen, say } from '../../support/turns.ts';
+import { refusal } from '../../support/wire.ts';
 
 afterEach(async () => {
   await settledApps();
@@ -63,8 +64,7 @@ test('what a paused run has called is counted with the next turn, once', async (
 });
 
 test('a step that fails takes up nothing; the one that is asked again does', async () => {
-  const busy = () =>
-    Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, { status: 529 });
+  const busy = () => refusal(529, 'overloaded_error');
   answeringBy((_, number) => (number === 1 ? calls(call('toolu_1', 'Bern')) : number === 2 ? busy() : says('Sun.')));
   servingTools(() => new Response('sun'));
   await say(asked());

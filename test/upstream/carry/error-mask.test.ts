@@ -3,15 +3,14 @@ import { beforeEach, expect, test } from 'vitest';
 import { keepSecrets } from '../../../src/http/secrets.ts';
 import { ErrorMask } from '../../../src/upstream/carry/error-mask.ts';
 import { tryCases } from '../../support/runs.ts';
+import { event as eventOf, PING } from '../../support/wire.ts';
 
 const KEY = 'sk-ant-nobody-may-see-this-key';
 const WORD = 'placeholder';
 
 beforeEach(() => keepSecrets('test', [KEY, WORD]));
 
-const errorOf = (message: string) =>
-  `event: error\ndata: ${JSON.stringify({ type: 'error', error: { type: 'api_error', message } })}\n\n`;
-const PING = 'event: ping\ndata: {"type":"ping"}\n\n';
+const errorOf = (message: string) => eventOf('error', { error: { type: 'api_error', message } });
 const START = 'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1"}}\n\n';
 const DELTA = `event: content_block_delta\ndata: {"type":"content_block_delta","delta":{"text":"a ${WORD}: nö 🌍"}}\n\n`;
 const UNNAMED = (message: string) => `data: ${JSON.stringify({ error: { message } })}\n\n`;

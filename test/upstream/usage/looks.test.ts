@@ -4,6 +4,7 @@ import { utf8 } from '../../../src/http/bytes.ts';
 import { UsageReader } from '../../../src/upstream/usage/usage-reader.ts';
 import type { Seen } from '../../../src/upstream/usage/usage-report.ts';
 import { tryCases } from '../../support/runs.ts';
+import { blockEnd, delta as deltaOf, event as eventOf } from '../../support/wire.ts';
 
 const LOOK_MS = 200;
 /** A silence within a text counts, as a whole, if it is longer than this. */
@@ -13,10 +14,6 @@ interface TimedEvent {
   at: number;
   text: string;
 }
-
-const eventOf = (type: string, data: object): string =>
-  `event: ${type}\ndata: ${JSON.stringify({ type, ...data })}\n\n`;
-const deltaOf = (delta: object): string => eventOf('content_block_delta', { index: 0, delta });
 
 const block = fc
   .constantFrom(
@@ -34,11 +31,7 @@ const block = fc
   .chain(({ content_block, delta }) =>
     fc
       .array(fc.constant(deltaOf(delta)), { maxLength: 3 })
-      .map((deltas) => [
-        eventOf('content_block_start', { index: 0, content_block }),
-        ...deltas,
-        eventOf('content_block_stop', { index: 0 }),
-      ]),
+      .map((deltas) => [eventOf('content_block_start', { index: 0, content_block }), ...deltas, blockEnd()]),
   );
 
 /** Blocks, each of whose events comes some milliseconds behind the one before. */

@@ -5,7 +5,6 @@ import { accountStub } from '../../src/durable/stubs.ts';
 import { CHOICE_GROUPS } from '../../src/pricing/choice-sums.ts';
 import { fromUsd } from '../../src/pricing/cost.ts';
 import { ask } from '../support/agents.ts';
-import { settledApps } from '../support/app.ts';
 import { CHOICE, edgeWithRouter, LARGE, ledgerOf, question, SMALL, store } from '../support/chosen-models.ts';
 import { bindings } from '../support/conversations.ts';
 import { eventually } from '../support/eventually.ts';
@@ -13,10 +12,7 @@ import { as } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { SECRET } from '../support/tokens.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const armOf = ({ arms }: AgentStats, name: string) => arms.find(({ arm }) => arm === name);
 

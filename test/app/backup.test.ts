@@ -17,10 +17,7 @@ beforeEach(() => {
   simulate();
   app = testApp(() => Response.json({ input_tokens: 9 }), DEPLOYED);
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const admin = async () => bearer(await tokenOf('root', ['admin']));
 const alice = async () => bearer(await tokenOf('alice', ['messages', 'prefixes']));

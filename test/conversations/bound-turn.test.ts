@@ -5,7 +5,7 @@ import { Account } from '../../src/accounts/account.ts';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Json } from '../../src/json/object.ts';
 import { ask, edgeWithSky, SKY } from '../support/agents.ts';
-import { type Sent, settledApps } from '../support/app.ts';
+import type { Sent } from '../support/app.ts';
 import { eventually } from '../support/eventually.ts';
 import { as } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
@@ -14,10 +14,7 @@ import { type Asked, answeringBy, servingTools, weather } from '../support/scrip
 import { bearer, tokenOf } from '../support/tokens.ts';
 import { event, refusal, sse, start } from '../support/wire.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 /** A tool that the edge does not call. */
 const PICK = { name: 'pick', input_schema: { type: 'object', properties: { city: { type: 'string' } } } };

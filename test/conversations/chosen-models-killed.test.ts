@@ -6,7 +6,6 @@ import { drawOf } from '../../src/agents/draw-arm.ts';
 import type { TurnRequest } from '../../src/durable/contracts/conversation.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
 import { createRequestId } from '../../src/http/headers/request-id.ts';
-import { settledApps } from '../support/app.ts';
 import {
   edgeWithRouter,
   isLabelling,
@@ -24,10 +23,7 @@ import { says } from '../support/scripted-runs.ts';
 import { SECRET } from '../support/tokens.ts';
 import { bodyOf, listen, requestOf, turnOf } from '../support/turns.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 /** What the models cost beside each other: the order of `LEVELS`. */
 const MODELS = ['claude-haiku-5-5', 'claude-sonnet-5-5', LARGE];

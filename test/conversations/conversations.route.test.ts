@@ -23,10 +23,7 @@ beforeEach(() => {
   simulate();
   app = testApp(() => Response.json({}));
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const MODEL = 'claude-opus-5-5';
 const ask = (content: unknown, more: object = {}) => ({

@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
 import type { Json } from '../../src/json/object.ts';
 import { ask, SKY } from '../support/agents.ts';
-import { settledApps } from '../support/app.ts';
 import { as, simulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
@@ -11,10 +10,7 @@ import { answeringBy, call, type Scripted, says, servingTools, TOOL_VARS, weathe
 import { agentOf, agentTool, task } from '../support/subagents.ts';
 import { bearer, tokenOf } from '../support/tokens.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const SECRET = 'told-to-nobody';
 const ONLY = { agents: ['sky'], conversations: ['web-*'] };

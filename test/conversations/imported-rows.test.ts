@@ -22,10 +22,7 @@ let app: TestApp;
 beforeEach(() => {
   app = testApp(() => Response.json({ input_tokens: 1 }), TOOL_VARS);
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const MODEL = 'claude-opus-5-5';
 const WAYS = ['messages', 'messages?view=shown', 'export', 'export?view=shown'] as const;

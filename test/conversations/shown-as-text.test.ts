@@ -3,16 +3,12 @@ import { afterEach, expect, test } from 'vitest';
 import { MessageBuilder } from '../../src/conversations/turn/message-builder.ts';
 import type { Json } from '../../src/json/object.ts';
 import { FrameReader } from '../../src/sse/frames.ts';
-import { settledApps } from '../support/app.ts';
 import { as, simulatedEdge } from '../support/prefixes.ts';
 import { resetAll } from '../support/reset.ts';
 import { runs, tryAsyncCases } from '../support/runs.ts';
 import { answeringBy, call, type Scripted, says, servingTools, TOOL_VARS, weather } from '../support/scripted-runs.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 /** What no answer may have that is shown as text. */
 const SECRET = 'told-to-nobody';

@@ -125,7 +125,9 @@ function expectWhole(answers: Answered[]): void {
   expect(answers).toHaveLength(ANSWERS);
   for (const { question, events, text, costUsd, fault } of answers) {
     expect(fault, question).toBeUndefined();
-    const whole = answerTo(question).filter(({ type }) => type !== 'ping');
+    const whole = apart(answerTo(question))
+      .map((event) => JSON.parse(event.slice(event.indexOf('data: ') + 6)) as { type: string })
+      .filter(({ type }) => type !== 'ping');
     expect(events, question).toEqual(whole);
     const said = (kind: string) =>
       whole.map((event) => (event as { delta?: Record<string, string> }).delta?.[kind] ?? '').join('');

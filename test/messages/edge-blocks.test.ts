@@ -81,10 +81,7 @@ beforeEach(() => {
       : Response.json({ ...message, usage: { input_tokens: 1, output_tokens: 1 } }),
   );
 });
-afterEach(async () => {
-  await app.settled();
-  await resetAll();
-});
+afterEach(resetAll);
 
 describe('the edge’s calls in a history that no conversation keeps', () => {
   test.each(['/v1/messages', '/messages', '/v1/messages/count_tokens', '/count-tokens'])(

@@ -5,7 +5,6 @@ import { Conversation } from '../../../src/conversations/conversation.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
 import type { Json } from '../../../src/json/object.ts';
 import { brokenRule } from '../../support/api-rules.ts';
-import { settledApps } from '../../support/app.ts';
 import { bindings, readOf, rowsOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { dyingIn, followed, Killer } from '../../support/killed-runs.ts';
@@ -43,10 +42,7 @@ const subagentsIn = (tree: string) => 6 + (isWide(tree) ? 36 : 1);
 const USAGE = { input_tokens: 100, output_tokens: 100 };
 const STEP_USD = 100 * 4e-6 + 100 * 20e-6;
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 test(`${TREES} trees of depth three, six subagents to an agent, under kills: all end, none costs more than said, each task is done once`, async () => {
   const killer = new Killer<Point>(POINTS);

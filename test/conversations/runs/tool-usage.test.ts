@@ -2,7 +2,6 @@ import { abortAllDurableObjects } from 'cloudflare:test';
 import { afterEach, expect, test } from 'vitest';
 import type { UsageReport } from '../../../src/accounts/usage-answers.schema.ts';
 import { accountStub } from '../../../src/durable/stubs.ts';
-import { settledApps } from '../../support/app.ts';
 import { atRest, bindings, stubOf } from '../../support/conversations.ts';
 import { eventually } from '../../support/eventually.ts';
 import { as, simulatedEdge } from '../../support/prefixes.ts';
@@ -11,10 +10,7 @@ import { answeringBy, call, calls, says, servingTools, TOOL_VARS, weather } from
 import { ask, bodyOf, listen, say } from '../../support/turns.ts';
 import { refusal } from '../../support/wire.ts';
 
-afterEach(async () => {
-  await settledApps();
-  await resetAll();
-});
+afterEach(resetAll);
 
 const TOOLS = { tools: [weather(), weather({}, 'get_news')] };
 const asked = (more: object = {}) => bodyOf('How is the weather?', { ...TOOLS, ...more });

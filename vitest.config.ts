@@ -15,11 +15,14 @@ import { notesProcesses } from './test/runner/worker-processes.ts';
 // Tests of the whole, with servers, browsers and builds. Of the others those run in workerd that import something of
 // `cloudflare:`, by whatever file; the rest runs in Node.
 const ofTheWhole = ['test/e2e/**/*.test.ts', 'test/scripts/**/*.test.ts', 'test/*.test.ts'];
+// What takes too long for every change. Who names such a file gets it by day, too.
+const isNight = process.env.NIGHT !== undefined || process.argv.some((word) => word.includes('.night.'));
+const leftForNight = isNight ? [] : ['test/**/*.night.test.ts'];
 // What measures time: alone, behind all others, by the CPU of what it measures.
-const timing = ['test/**/*.timing.test.ts'];
+const timing = ['test/**/*.timing.test.ts', 'test/**/*.timing.night.test.ts'];
 // Objects in a simulated world: in Node, with a stand-in for what the runtime gives them.
 const simulated = ['test/simulation/**/*.test.ts'];
-const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...timing]);
+const inWorkerd = await testsOfRuntime(import.meta.dirname, [...ofTheWhole, ...simulated, ...timing, ...leftForNight]);
 // What a Worker's own code decides holds for its whole isolate, as long as that lives: each of these has its own.
 const withOwnIsolate = ['test/toolkit/**/*.test.ts'];
 
@@ -32,6 +35,7 @@ const {
   BATCH_TICKETS = '520',
   METRICS_REQUESTS = '300',
   CALENDAR = '',
+  NIGHT_SEED = '0',
 } = process.env;
 /** Vitest takes the names out of what it is given, so each project has its own. */
 const define = () => ({
@@ -45,11 +49,15 @@ const define = () => ({
 
 if (!/^\d+%$/.test(PROPERTY_RUNS)) throw new Error('PROPERTY_RUNS is a share in percent: 100% for every case.');
 const common = {
-  provide: { propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100, calendar: CALENDAR },
+  provide: {
+    propertyRuns: Number.parseInt(PROPERTY_RUNS, 10) / 100,
+    calendar: CALENDAR,
+    nightSeed: Number(NIGHT_SEED),
+  },
   // Properties, and what is waited for, take as long as the machine needs; what hangs ends all the same.
-  testTimeout: 600_000,
-  hookTimeout: 600_000,
-  expect: { poll: { timeout: 240_000 } },
+  testTimeout: isNight ? 600_000 : 120_000,
+  hookTimeout: isNight ? 600_000 : 120_000,
+  expect: { poll: { timeout: isNight ? 240_000 : 20_000 } },
 };
 
 // What a process has compiled the next one finds: of many that are started each would compile the same again.
@@ -87,12 +95,12 @@ const workerd = () => ({
 
 export default defineConfig({
   test: {
-    // Servers, browsers and alarms are waited for; each more in workerd loads and compiles all of the code once more.
-    maxWorkers: availableParallelism() + 2,
+    // At most so many runtimes of workerd: each more loads and compiles all of the code once more. `npm test` has one.
+    maxWorkers: Math.min(2, availableParallelism()),
     sequence: { sequencer: LongestFirst },
     // What a test prints is of interest where it fails.
     silent: 'passed-only',
-    reporters: ['default', new MeasuringReporter(), './test/runner/counting-reporter.ts'],
+    reporters: ['default', new MeasuringReporter()],
     // In which order they run says test/runner/longest-first.ts.
     projects: [
       {
@@ -101,11 +109,11 @@ export default defineConfig({
           ...common,
           name: 'e2e',
           include: ofTheWhole,
-          exclude: timing,
+          exclude: [...timing, ...leftForNight],
           // Each ends what it has started. To load wrangler and the browser's driver takes a second or two.
           isolate: false,
           globalSetup: './test/runner/build.ts',
-          setupFiles: './test/runner/connections.ts',
+          setupFiles: ['./test/runner/seeds.ts', './test/runner/connections.ts'],
           env: { WRANGLER_LOG: log },
         },
       },
@@ -116,10 +124,10 @@ export default defineConfig({
           ...common,
           name: 'node',
           include: ['test/**/*.test.ts'],
-          exclude: [...ofTheWhole, ...simulated, ...timing, ...inWorkerd],
+          exclude: [...ofTheWhole, ...simulated, ...timing, ...inWorkerd, ...leftForNight],
           // They share nothing that one could leave behind for another, and a process each would take longer.
           isolate: false,
-          setupFiles: './test/runner/calendar.ts',
+          setupFiles: ['./test/runner/seeds.ts', './test/runner/calendar.ts'],
         },
       },
       {
@@ -132,8 +140,10 @@ export default defineConfig({
           ...common,
           name: 'simulation',
           include: simulated,
+          exclude: leftForNight,
           // A world gives the machine its clock back, and each file has worlds of its own.
           isolate: false,
+          setupFiles: './test/runner/seeds.ts',
         },
       },
       {
@@ -145,7 +155,7 @@ export default defineConfig({
           exclude: withOwnIsolate,
           // Most of a file's time would go into a runtime of its own, and into loading the same modules again.
           isolate: false,
-          setupFiles: ['./test/runner/calendar.ts', './test/runner/clean-isolate.ts'],
+          setupFiles: ['./test/runner/seeds.ts', './test/runner/calendar.ts', './test/runner/clean-isolate.ts'],
         },
       },
       {
@@ -154,7 +164,7 @@ export default defineConfig({
           ...common,
           name: 'workerd-alone',
           include: withOwnIsolate,
-          setupFiles: './test/runner/calendar.ts',
+          setupFiles: ['./test/runner/seeds.ts', './test/runner/calendar.ts'],
         },
       },
       {
@@ -163,9 +173,10 @@ export default defineConfig({
           ...common,
           name: 'timing',
           include: timing,
-          exclude: process.env.REPEATS === undefined ? ['test/e2e/repeats/hunt.timing.test.ts'] : [],
-          globalSetup: './test/runner/build.ts',
-          setupFiles: './test/runner/connections.ts',
+          exclude: leftForNight,
+          // What is timed by day are functions.
+          globalSetup: isNight ? './test/runner/build.ts' : [],
+          setupFiles: ['./test/runner/seeds.ts', './test/runner/connections.ts'],
           isolate: false,
           maxWorkers: 1,
           sequence: { groupOrder: 1 },

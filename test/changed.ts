@@ -46,8 +46,8 @@ const QUICK: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** Every file of tests, but for what measures time: that runs alone. */
-const all = globSync('test/**/*.test.ts').filter((file) => !file.endsWith('.timing.test.ts'));
+/** Every file of tests by day, but for what measures time: that runs alone. */
+const all = globSync('test/**/*.test.ts').filter((file) => !/\.(timing|night)\.test\.ts$/.test(file));
 
 const git = (...args: string[]) => execFileSync('git', args, { encoding: 'utf8' }).split('\n').filter(Boolean);
 

@@ -74,10 +74,10 @@ function partsOf(seed: number): Part[] {
     {
       name: 'answers',
       env: { ANSWER_KILLS: '200', ANSWER_SEED: String(seed) },
-      args: vitest('test/e2e/answers-killed.timing.test.ts'),
+      args: vitest('test/e2e/answers-killed.timing.night.test.ts'),
     },
-    { name: 'repeats', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/repeats.timing.test.ts') },
-    { name: 'hunt', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/hunt.timing.test.ts') },
+    { name: 'repeats', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/repeats.timing.night.test.ts') },
+    { name: 'hunt', env: { REPEATS: 'most' }, args: vitest('test/e2e/repeats/hunt.timing.night.test.ts') },
     {
       name: 'midnight',
       env: { CALENDAR: '2026-12-31T23:59:58Z' },
@@ -103,11 +103,11 @@ function nightOf(commit: string, isNew: boolean): Night {
 }
 
 /** Runs a part; what it says goes into its log. @returns whether it has passed */
-async function run({ name, env, args }: Part): Promise<boolean> {
+async function run({ name, env, args }: Part, seed: number): Promise<boolean> {
   const log = createWriteStream(join(folder, `${name}.log`));
   const child = spawn(process.execPath, args, {
     cwd: root,
-    env: { ...process.env, ...env },
+    env: { ...process.env, NIGHT: '1', NIGHT_SEED: String(seed), ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   child.stdout.pipe(log, { end: false });
@@ -143,7 +143,7 @@ for (const part of parts) {
     continue;
   }
   const begun = performance.now();
-  const hasPassed = await run(part);
+  const hasPassed = await run(part, night.seed);
   const seconds = Math.round((performance.now() - begun) / 1_000);
   console.log(`${part.name}: ${hasPassed ? 'passed' : 'FAILED'}, in ${seconds} s`);
   if (hasPassed) night.passed[part.name] = seconds;

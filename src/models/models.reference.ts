@@ -13,7 +13,7 @@ const example = {
   max_input_tokens: 1_000_000,
   max_tokens: 128_000,
   retires_at: null,
-  minimum_cacheable_tokens: 4_096,
+  minimum_cacheable_tokens: 512,
   replacement: null,
   prices: { input: 0.1, output: 0.5, cache_write_5m: 0.125, cache_write_1h: 0.2, cache_read: 0.01 },
 };

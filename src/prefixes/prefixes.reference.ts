@@ -51,9 +51,9 @@ export const prefixes: Resource = resource({
             version,
             model: 'claude-haiku-5-5',
             input_tokens: 9,
-            minimum_cacheable_tokens: 4_096,
+            minimum_cacheable_tokens: 512,
             warnings: [
-              'This prefix has 9 tokens, and claude-haiku-5-5 caches from 4096 on: by itself it is not cached.',
+              'This prefix has 9 tokens, and claude-haiku-5-5 caches from 512 on: by itself it is not cached.',
             ],
             notes: ['Tools come before system and messages in what the upstream caches.'],
             cost_usd: { cold: 9e-7, write: 1.8e-6, read: 9e-8 },

@@ -4,12 +4,12 @@ export const LONGEST_MODEL_NAME = 256;
 /**
  * The models this edge knows: limits and prices.
  *
- * Source: Anthropic's published model and price tables, read on 2026-11-20. Prices are US dollars per million
+ * Source: Anthropic's published model and price tables, read on 2026-11-26. Prices are US dollars per million
  * tokens. No column is derived from another, because the relations between them are not the same for all models.
  * Three things are not published. They are chosen so that no bill is higher than expected and caching is not overstated:
- * cache writes at fast speed (1.25 and 2 times the fast input price), the minimum cacheable length of the
- * 5.5 models and of Fable and Mythos 5.2 (that of their predecessor), and the most tokens that a model writes in
- * a second (several times what has been seen of any).
+ * cache writes at fast speed (1.25 and 2 times the fast input price), the minimum cacheable length of Fable and
+ * Mythos 5.2 (that of their predecessor), and the most tokens that a model writes in a second (several times what has
+ * been seen of any).
  */
 
 /** US dollars per million tokens, by kind. */
@@ -107,8 +107,13 @@ export const MODELS: readonly Model[] = [
   modelRow('claude-opus-4-8', 'Claude Opus 4.8', 1_024, { ...OPUS, fast: OPUS_FAST }),
   modelRow('claude-opus-4-7', 'Claude Opus 4.7', 2_048, { ...OPUS, fast: OPUS_FAST_OLD }),
   modelRow('claude-opus-4-6', 'Claude Opus 4.6', 4_096, { ...OPUS, fast: OPUS_FAST_OLD }),
-  modelRow('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, OPUS, { ...SMALLER, aliases: ['claude-opus-4-5'] }),
-  modelRow('claude-sonnet-5-5', 'Claude Sonnet 5.5', 1_024, prices(2, 10, 2.5, 4, 0.1)),
+  modelRow('claude-opus-4-5-20251101', 'Claude Opus 4.5', 4_096, OPUS, {
+    ...SMALLER,
+    aliases: ['claude-opus-4-5'],
+    retires_at: '2027-01-22T00:00:00Z',
+    replacement: 'claude-opus-5-5',
+  }),
+  modelRow('claude-sonnet-5-5', 'Claude Sonnet 5.5', 512, prices(2, 10, 2.5, 4, 0.1)),
   modelRow('claude-sonnet-5', 'Claude Sonnet 5', 1_024, prices(2, 10, 2.5, 4, 0.2)),
   modelRow('claude-sonnet-4-6', 'Claude Sonnet 4.6', 1_024, SONNET_4),
   modelRow('claude-sonnet-4-5-20250929', 'Claude Sonnet 4.5', 1_024, SONNET_4, {
@@ -117,7 +122,7 @@ export const MODELS: readonly Model[] = [
     retires_at: '2026-11-30T00:00:00Z',
     replacement: 'claude-sonnet-5-5',
   }),
-  modelRow('claude-haiku-5-5', 'Claude Haiku 5.5', 4_096, {
+  modelRow('claude-haiku-5-5', 'Claude Haiku 5.5', 512, {
     ...prices(0.1, 0.5, 0.125, 0.2, 0.01),
     long_prompt: { above_tokens: 100_000, ...prices(0.5, 2.5, 0.625, 1, 0.05) },
   }),

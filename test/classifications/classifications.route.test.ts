@@ -69,6 +69,18 @@ describe('a classification by batch', () => {
     expect(new Set(ids).size).toBe(6);
   });
 
+  test.each([
+    ['claude-haiku-5-5', { type: 'disabled' }],
+    ['claude-sonnet-5-5', { type: 'between_tools' }],
+    ['claude-opus-5-5', undefined],
+  ])('asks %s in each item to label without thinking, as a single request does', async (model, thinking) => {
+    const edge = jobEdge();
+    const report = await edge.begin({ inputs: inputsOf(3), votes: 2, model });
+    expect(edge.requestsUp().map(({ params }) => params.thinking)).toEqual(Array.from({ length: 6 }, () => thinking));
+    const ended = await edge.finish(report);
+    expect(ended.counts).toMatchObject({ labelled: 3, failed: 0 });
+  });
+
   test('makes as many requests as there are votes', async () => {
     const edge = jobEdge();
     const report = await edge.begin({ inputs: inputsOf(3), votes: 3 });

@@ -116,7 +116,7 @@ describe('PUT', () => {
       name: 'support',
       version: expect.stringMatching(/^support@[0-9a-f]{32}$/),
       model: 'claude-haiku-5-5',
-      minimum_cacheable_tokens: 4_096,
+      minimum_cacheable_tokens: 512,
       warnings: [],
       pays_from_requests: 2,
     });
@@ -139,7 +139,7 @@ describe('PUT', () => {
       await as('alice'),
     );
     expect(warnings).toEqual([
-      `This prefix has ${input_tokens} tokens, and claude-haiku-5-5 caches from 4096 on: by itself it is not cached.`,
+      `This prefix has ${input_tokens} tokens, and claude-haiku-5-5 caches from 512 on: by itself it is not cached.`,
     ]);
     expect(pays_from_requests).toBeNull();
   });

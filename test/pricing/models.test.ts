@@ -17,17 +17,17 @@ test.each([
   ['claude-mythos-5-1', M, 128 * K, 512],
   ['claude-fable-5', M, 128 * K, 512],
   ['claude-mythos-5', M, 128 * K, 512],
-  ['claude-opus-5-5', M, 128 * K, undefined],
+  ['claude-opus-5-5', M, 128 * K, 512],
   ['claude-opus-5', M, 128 * K, 512],
   ['claude-opus-4-8', M, 128 * K, 1_024],
   ['claude-opus-4-7', M, 128 * K, 2_048],
   ['claude-opus-4-6', M, 128 * K, 4_096],
   ['claude-opus-4-5', 200 * K, 64 * K, 4_096],
-  ['claude-sonnet-5-5', M, 128 * K, undefined],
+  ['claude-sonnet-5-5', M, 128 * K, 512],
   ['claude-sonnet-5', M, 128 * K, 1_024],
   ['claude-sonnet-4-6', M, 128 * K, 1_024],
   ['claude-sonnet-4-5', 200 * K, 64 * K, 1_024],
-  ['claude-haiku-5-5', M, 128 * K, undefined],
+  ['claude-haiku-5-5', M, 128 * K, 512],
   ['claude-haiku-4-5', 200 * K, 64 * K, 4_096],
 ])('%s has the limits that are published', (name, context, output, cacheable) => {
   const model = table.find(name);
@@ -56,14 +56,18 @@ test('a replacement is itself in the table and does not retire', () => {
   }
 });
 
-test('Sonnet 4.5 is announced from 60 days before its retirement, and for ever after', () => {
-  const retirement = Date.parse('2026-11-30T00:00:00Z');
+test.each([
+  ['claude-sonnet-4-5', '2026-11-30T00:00:00Z', 'claude-sonnet-5-5'],
+  ['claude-opus-4-5', '2027-01-22T00:00:00Z', 'claude-opus-5-5'],
+])('%s is announced from 60 days before its retirement, and for ever after', (name, retires, replacement) => {
+  const retirement = Date.parse(retires);
   const day = 86_400_000;
-  const model = table.find('claude-sonnet-4-5');
+  const model = table.find(name);
   expect(retiresSoon(model, retirement - 60 * day - 1)).toBeUndefined();
-  expect(retiresSoon(model, retirement - 60 * day)).toBe('2026-11-30T00:00:00Z');
-  expect(retiresSoon(model, retirement + 900 * day)).toBe('2026-11-30T00:00:00Z');
-  expect(retiresSoon(table.find('claude-sonnet-5-5'), retirement)).toBeUndefined();
+  expect(retiresSoon(model, retirement - 60 * day)).toBe(retires);
+  expect(retiresSoon(model, retirement + 900 * day)).toBe(retires);
+  expect(model?.replacement).toBe(replacement);
+  expect(retiresSoon(table.find(replacement), retirement)).toBeUndefined();
   expect(retiresSoon(undefined)).toBeUndefined();
 });
 

@@ -1,6 +1,7 @@
 import { expect, inject } from 'vitest';
 import { beginAt } from '../support/calendar.ts';
+import { fileName } from '../support/seed.ts';
 
 const { testPath = '' } = expect.getState();
-// Wherever the checkout is.
-beginAt(inject('calendar'), testPath.slice(testPath.lastIndexOf('/test/')));
+// Wherever the file is.
+beginAt(inject('calendar'), fileName(testPath));

@@ -13,7 +13,6 @@ const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'node', 'timi
 const LONGEST = [
   'test/scripts/deploy.test.ts',
   'test/e2e/start-options.test.ts',
-  'test/checks.test.ts',
   'test/e2e/pools.test.ts',
   'test/e2e/page/chat.test.ts',
   'test/e2e/page/parts.test.ts',

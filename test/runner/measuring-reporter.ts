@@ -1,20 +1,16 @@
+import { writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
-import type { Reporter, TestModule, TestProject, Vitest } from 'vitest/node';
+import type { Reporter, TestCase, TestModule, Vitest } from 'vitest/node';
+import { countsOf, LONG_MS, type Run, type Times, tableOf } from './measures.ts';
 import { cpuMsOfTree, processOf } from './worker-processes.ts';
 
-/** So many of the dearest files are named, unless `TIMES=all` asks for each. */
-const NAMED = 15;
-
-/** What something took, in milliseconds; CPU with what it has started. */
-interface Times {
-  wall: number;
-  cpu: number;
-}
-
-/** Says at the end of a run what each project and the dearest files took: wall time, CPU, and what was only waited for. */
+/**
+ * Says at the end of a run what each project and the dearest files took, and then `N passed, N failed`, for programs. Where
+ * `RUN_REPORT` names a file, it is written there in place of that, for who runs several processes of Vitest.
+ */
 export class MeasuringReporter implements Reporter {
   readonly #began = new Map<string, Times>();
-  readonly #took = new Map<TestProject, Map<string, Times>>();
+  readonly #files: Run['files'] = [];
   #root = '';
   #start = performance.now();
 
@@ -30,32 +26,42 @@ export class MeasuringReporter implements Reporter {
   onTestModuleEnd(module: TestModule): void {
     const [began, ended] = [this.#began.get(module.id), now(module)];
     if (!began) return;
-    const files = this.#took.get(module.project) ?? new Map<string, Times>();
-    this.#took.set(module.project, files);
-    files.set(relative(this.#root, module.moduleId), { wall: ended.wall - began.wall, cpu: ended.cpu - began.cpu });
+    const long = [...module.children.allTests()].filter((test) => (test.diagnostic()?.duration ?? 0) > LONG_MS);
+    this.#files.push({
+      file: relative(this.#root, module.moduleId),
+      project: module.project.name,
+      long: long.map(({ fullName }) => fullName),
+      wall: ended.wall - began.wall,
+      cpu: ended.cpu - began.cpu,
+    });
   }
 
-  onTestRunEnd(): void {
-    const files = [...this.#took.values()].flatMap((took) => [...took]);
-    const whole: Times = { wall: performance.now() - this.#start, cpu: cpuMsOfTree(process.pid) };
+  /** @param errors what failed outside of any test */
+  onTestRunEnd(modules: readonly TestModule[], errors: readonly unknown[]): void {
     const { user, system } = process.cpuUsage();
-    const itself = (user + system) / 1_000;
-    // Where the system does not tell of processes there is nothing to share.
-    const shared = Math.max(0, whole.cpu - itself - sumOf(files.map(([, times]) => times)).cpu);
-    const named = process.env.TIMES === 'all' ? files.length : NAMED;
-    const lines = [
-      '\n   wall    CPU  waiting, in seconds',
-      ...[...this.#took].map(([{ name }, took]) => line(`${name}: ${took.size} files`, sumOf([...took.values()]))),
-      line('Vitest itself', { wall: 0, cpu: itself }),
-      line('what files share: the browser, an edge, processes that begin and end', { wall: 0, cpu: shared }),
-      line('the run', whole),
-      '',
-      ...files
-        .sort(([, one], [, other]) => weightOf(other) - weightOf(one))
-        .slice(0, named)
-        .map(([file, times]) => line(file, times)),
-    ];
-    process.stdout.write(`${lines.join('\n')}\n\n`);
+    const tests = modules.flatMap((module) => [...module.children.allTests()]);
+    const having = (state: string) => tests.filter((test) => test.result().state === state);
+    // A file that cannot be read has no tests that could fail.
+    const broken = modules.filter((module) => module.state() === 'failed' && module.errors().length > 0);
+    const nameOf = (test: TestCase) => `${relative(this.#root, test.module.moduleId)}: ${test.fullName}`;
+    const run: Run = {
+      files: this.#files,
+      passed: having('passed').length,
+      failed: [
+        ...having('failed').map(nameOf),
+        ...broken.map(({ moduleId }) => relative(this.#root, moduleId)),
+        ...errors.map(() => 'outside of any test'),
+      ],
+      skipped: having('skipped').length,
+      itself: { wall: 0, cpu: (user + system) / 1_000 },
+    };
+    const { RUN_REPORT } = process.env;
+    if (RUN_REPORT !== undefined) {
+      writeFileSync(RUN_REPORT, JSON.stringify(run));
+      return;
+    }
+    const whole: Times = { wall: performance.now() - this.#start, cpu: cpuMsOfTree(process.pid) };
+    process.stdout.write(`${tableOf([run], whole)}\n${countsOf([run])}\n`);
   }
 }
 
@@ -63,14 +69,3 @@ const now = ({ project, moduleId }: TestModule): Times => {
   const pid = processOf(project, moduleId);
   return { wall: performance.now(), cpu: pid === undefined ? 0 : cpuMsOfTree(pid) };
 };
-
-/** Whichever of the two is longer costs a run: a processor, or a place among those that run at once. */
-const weightOf = ({ wall, cpu }: Times) => Math.max(wall, cpu);
-
-const sumOf = (all: readonly Times[]): Times => ({
-  wall: all.reduce((sum, { wall }) => sum + wall, 0),
-  cpu: all.reduce((sum, { cpu }) => sum + cpu, 0),
-});
-
-const line = (what: string, { wall, cpu }: Times) =>
-  `${[wall, cpu, Math.max(0, wall - cpu)].map((ms) => (ms / 1_000).toFixed(1).padStart(7)).join('')}  ${what}`;

@@ -1,4 +1,5 @@
 import { onTestFinished } from 'vitest';
+import { seedOf } from './seed.ts';
 
 /**
  * The first second of a year, a month and a week, a leap day, and a 31st: a file of tests begins at one. None is soon before
@@ -14,7 +15,7 @@ const MOMENTS = [
 
 declare module 'vitest' {
   interface ProvidedContext {
-    /** When each file of tests begins; empty where its path draws that. */
+    /** When each file of tests begins; empty where its name draws that. */
     calendar: string;
   }
 }
@@ -33,18 +34,17 @@ const globals = globalThis as { sluiceCalendar?: Clock };
 /**
  * Sets the clock, once for each file of tests.
  *
- * @param moment a time of ISO 8601, or "machine" to leave the clock as it is; where it is empty the path draws one of
- *   `MOMENTS`, each time the same
- * @param path of the file
+ * @param moment a time of ISO 8601, or "machine" to leave the clock as it is; where it is empty the name of the
+ *   file draws one of `MOMENTS`, each time the same
+ * @param name of the file, without its folder
  */
-export function beginAt(moment: string, path: string): void {
+export function beginAt(moment: string, name: string): void {
   if (moment === 'machine') {
     // A file before, in the same isolate, may have set it.
     if (globals.sluiceCalendar) globals.sluiceCalendar.ahead = 0;
     return;
   }
-  const sum = [...path].reduce((all, letter) => (all * 31 + letter.charCodeAt(0)) % 1_000_003, 7);
-  const at = Date.parse(moment || (MOMENTS[sum % MOMENTS.length] ?? ''));
+  const at = Date.parse(moment || (MOMENTS[seedOf(name) % MOMENTS.length] ?? ''));
   if (Number.isNaN(at)) throw new Error(`CALENDAR: "${moment}" is no time of ISO 8601.`);
   globals.sluiceCalendar ??= movable();
   globals.sluiceCalendar.ahead = at - globals.sluiceCalendar.real();

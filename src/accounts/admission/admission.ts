@@ -43,7 +43,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
   // If the budget does not pay for this model, it may pay for another one.
   const isTooDear = first.answer.outcome === 'refused' && first.answer.refusal.reason === 'spend';
   while (isTooDear && decided.answer.outcome !== 'admitted') {
-    if (!choice.next()) return grantedBy(first.answer) as never;
+    if (!(await choice.next())) return grantedBy(first.answer) as never;
     decided = await askForModel(choice, isAgain, earlier);
   }
   const { answer, worstCase, terms, startedAt, isKept } = decided;
@@ -79,7 +79,7 @@ async function admitTry(choice: ModelChoice, number: number, earlier = 0, isAgai
     fallBack: async (spent) => {
       next();
       const back = choice.mark();
-      while (choice.next()) {
+      while (await choice.next()) {
         try {
           return await orUnsent(request, admitTry(choice, number + 1, spent, true));
         } catch (thrown) {

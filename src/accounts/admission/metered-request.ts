@@ -21,6 +21,8 @@ export interface MeterRequest extends RequestContext, Pick<AdmissionRequest, Adm
   body: JsonBody;
   /** The upstream's id of the model. */
   model: string;
+  /** Makes the body for another model that steps in. Default: only `model` is changed. */
+  requestFor?: ((model: string) => Promise<JsonBody>) | undefined;
   /** The models that may step in, as the caller names them. Default: those of the account's limits. */
   fallbacks?: readonly string[] | undefined;
   /** What decides the choice between several upstreams, beside the model. */

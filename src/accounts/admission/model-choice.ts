@@ -27,21 +27,22 @@ export class ModelChoice {
 
   /** @returns a function that goes back to the present model. */
   mark(): () => void {
-    const { model } = this.request;
+    const { model, body } = this.request;
     const { asked, from } = this;
     return () => {
-      this.request.model = model;
+      Object.assign(this.request, { model, body });
       Object.assign(this, { asked, from });
     };
   }
 
   /** Lets the next model step in. @returns false if there is none */
-  next(): boolean {
+  async next(): Promise<boolean> {
     const { request } = this;
     for (const name of this.#left ?? []) {
       this.#left = this.#left?.slice(1);
       const model = request.settings.models.resolve(name);
       if (model === request.model) continue;
+      if (request.requestFor) request.body = await request.requestFor(model);
       this.from ??= request.model;
       this.asked = name;
       request.model = model;

@@ -8,17 +8,16 @@ import { faultInValue } from '../../json/json-schema.ts';
 import { isObject, type Json } from '../../json/object.ts';
 import { parseOrUndefined } from '../../json/parse.ts';
 import { expand, type Prefix } from '../../prefixes/prefix.ts';
+import type { ThinkingOff } from '../../pricing/thinking-off.ts';
 import type { Classifier } from './classifier.ts';
 
 /** The parts of the prompt that all inputs of a request share. */
-export interface ClassificationPrompt {
+export interface ClassificationPrompt extends ThinkingOff {
   classifier: Classifier;
   /** The model's id as the upstream knows it. */
   model: string;
   /** Whether the model supports structured output; otherwise it is made to call a tool. */
   structured: boolean;
-  /** Whether the model may think before it answers, and so needs more tokens. */
-  thinks: boolean;
   prefix: Prefix | undefined;
   system: string;
   /** The breakpoint after `system`, if it is long enough to be cached. */
@@ -60,7 +59,9 @@ export function classificationPrompt(
   {
     minimumCacheable,
     ...given
-  }: Pick<ClassificationPrompt, 'model' | 'structured' | 'thinks' | 'prefix'> & { minimumCacheable: number },
+  }: Pick<ClassificationPrompt, 'model' | 'structured' | 'thinking' | 'thinks' | 'prefix'> & {
+    minimumCacheable: number;
+  },
 ): ClassificationPrompt {
   const system = systemTextOf(classifier);
   const { prefix } = given;
@@ -78,7 +79,7 @@ export function classificationPrompt(
  * @param correction the fault of the answer before this one
  */
 export function classificationRequest(prompt: ClassificationPrompt, input: string, correction?: AnswerFault): JsonBody {
-  const { classifier, model, structured, prefix, system, cacheControl, schema } = prompt;
+  const { classifier, model, structured, thinking, prefix, system, cacheControl, schema } = prompt;
   const delimiter = delimiterFor(input);
   const content = [{ type: 'text', text: `<${delimiter}>\n${input.toWellFormed()}\n</${delimiter}>` }];
   if (correction) content.push({ type: 'text', text: correctionOf(correction, classifier) });
@@ -88,6 +89,7 @@ export function classificationRequest(prompt: ClassificationPrompt, input: strin
     max_tokens: answerTokens(prompt) * (correction?.kind === 'truncated' ? 2 : 1),
     system: [{ type: 'text', text: system, ...(cacheControl ? { cache_control: cacheControl } : {}) }],
     messages: [{ role: 'user', content }],
+    ...(thinking && { thinking }),
     ...(structured
       ? { output_config: { format: { type: 'json_schema', schema } } }
       : {

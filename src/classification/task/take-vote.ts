@@ -8,6 +8,7 @@ import { DO_NOT_RETRY, invalidRequest, toApiError } from '../../http/errors.ts';
 import { anotherRequestId } from '../../http/headers/request-id.ts';
 import { withJson } from '../../http/read-json.ts';
 import type { Nanodollars, Usage } from '../../pricing/cost.ts';
+import { thinkingOff } from '../../pricing/thinking-off.ts';
 import { API_VERSION, askMessage } from '../../upstream/ask-message.ts';
 import { withUserId } from '../../upstream/request/user-id.ts';
 import type { Upstream } from '../../upstream/upstream.ts';
@@ -96,7 +97,12 @@ async function callModel(
   const { identity, accounts, store, settings, upstream, signal, simulate } = by;
   const { model, modelAsked, prefix, prompt } = task;
   if (signal?.aborted) return { failure: failureOf(cancelled(), 'cancelled') };
-  const body = await withUserId(classificationRequest(prompt, input, correction), settings, identity.account);
+  const requestFor = async (name: string) => {
+    const off = name === model ? {} : thinkingOff(settings.models.find(name));
+    const asked = classificationRequest({ ...prompt, ...off, model: name }, input, correction);
+    return await withUserId(asked, settings, identity.account);
+  };
+  const body = await requestFor(model);
   const meter = new MeteredExchange(
     {
       ...by.chooses,
@@ -111,6 +117,7 @@ async function callModel(
       // Limits may allow a model by its alias, so they see the name that was asked for.
       body: withJson(body, { ...body.json, model: modelAsked }),
       model,
+      requestFor,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
       prefix,
       fallbacks: by.fallbacks ?? task.fallbacks,

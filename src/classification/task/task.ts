@@ -6,6 +6,7 @@ import type { Prefix } from '../../prefixes/prefix.ts';
 import { PREFIXES } from '../../prefixes/prefix-kind.ts';
 import { defaultModel } from '../../pricing/default-model.ts';
 import { MODELS } from '../../pricing/models.ts';
+import { thinkingOff } from '../../pricing/thinking-off.ts';
 import type { Settings } from '../../settings/settings.ts';
 import { requireStored } from '../../versions/find-stored.ts';
 import type { TaskAsked } from '../classify.schema.ts';
@@ -94,7 +95,7 @@ export function prepare(
     model,
     // All models of the API's own table support structured output. About others nothing is known.
     structured: row !== undefined && MODELS.some(({ id }) => id === row.id),
-    thinks: row === undefined || !row.id.startsWith('claude-haiku-'),
+    ...thinkingOff(row),
     minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,
     prefix: prefix?.value,
   });

@@ -18,6 +18,7 @@ const LABELS = ['billing', 'bug', 'other'];
 const common = {
   model: 'claude-haiku-5-5',
   structured: true,
+  thinking: undefined,
   thinks: false,
   prefix: undefined,
   minimumCacheable: 4_096,

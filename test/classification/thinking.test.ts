@@ -1,0 +1,154 @@
+import { expect, test } from 'vitest';
+import type { ClassifyAnswer, classifyResults } from '../../src/classification/classify-answers.schema.ts';
+import type * as z from '../../src/http/zod.ts';
+import { ModelTable } from '../../src/pricing/models.ts';
+import type { Sent } from '../support/app.ts';
+import { type Caller, caller, HAIKU, inputIn, LABELS, said } from '../support/classification.ts';
+
+interface AskedUp {
+  model: string;
+  max_tokens: number;
+  thinking?: { type: string };
+}
+
+const DISABLED = { type: 'disabled' };
+const BETWEEN_TOOLS = { type: 'between_tools' };
+
+/**
+ * What Anthropic's pages say of each model: whether it thinks by itself, and what keeps it from that; and whether a classifier
+ * leaves room for thinking.
+ */
+const PUBLISHED = [
+  ['claude-fable-5-2', true, undefined, true],
+  ['claude-mythos-5-2', true, undefined, true],
+  ['claude-fable-5-1', true, undefined, true],
+  ['claude-mythos-5-1', true, undefined, true],
+  ['claude-fable-5', true, undefined, true],
+  ['claude-mythos-5', true, undefined, true],
+  ['claude-opus-5-5', true, undefined, true],
+  ['claude-opus-5', true, DISABLED, false],
+  ['claude-opus-4-8', false, undefined, true],
+  ['claude-opus-4-7', false, undefined, true],
+  ['claude-opus-4-6', false, undefined, true],
+  ['claude-opus-4-5', false, undefined, false],
+  ['claude-opus-4-5-20251101', false, undefined, false],
+  ['claude-sonnet-5-5', true, BETWEEN_TOOLS, false],
+  ['claude-sonnet-5', true, DISABLED, false],
+  ['claude-sonnet-4-6', false, undefined, true],
+  ['claude-sonnet-4-5', false, undefined, false],
+  ['claude-haiku-5-5', true, DISABLED, false],
+  ['claude-haiku-4-5', false, undefined, false],
+] as const;
+
+const ROOM = 4_096;
+/** Room for a label alone is far less than this. */
+const SHORT = 200;
+
+const bodyOf = ({ text }: Pick<Sent, 'text'>) => JSON.parse(text) as AskedUp;
+/** The Messages requests among what has gone up. */
+const askedUp = ({ app }: Pick<Caller, 'app'>) =>
+  app.sent.filter(({ url }) => url.pathname.endsWith('/messages')).map(bodyOf);
+
+const refusal = (status: number, type: string, message: string) =>
+  Response.json({ type: 'error', error: { type, message } }, { status });
+
+/** Answers as the API does: a model that thinks by itself does so unless it is told not to, and `max_tokens` counts that too. */
+function thinkingApi(sent: Sent, nth: number): object | Response {
+  const { model, max_tokens, thinking } = bodyOf(sent);
+  const [, byItself, off] = PUBLISHED.find(([id]) => id === model) ?? [];
+  if (thinking && thinking.type !== off?.type) {
+    return refusal(400, 'invalid_request_error', `"thinking.type.${thinking.type}" is not supported.`);
+  }
+  const thought = byItself && !thinking ? 150 + ((nth * 37) % 1_500) : 0;
+  const label = inputIn(sent).split(' ')[0];
+  const text = { type: 'text', text: JSON.stringify({ label }) };
+  const blocks = thought > 0 ? [{ type: 'thinking', thinking: '', signature: 'c2lnbmVk' }] : [];
+  const isCut = thought + 20 > max_tokens;
+  return said('', {
+    model,
+    content: isCut ? blocks : [...blocks, text],
+    stop_reason: isCut ? 'max_tokens' : 'end_turn',
+    usage: { input_tokens: 200, output_tokens: Math.min(max_tokens, thought + 20) },
+  });
+}
+
+test('the default model, which thinks by itself, gives a hundred texts their labels in a call each', async () => {
+  const { ask, app, rows } = await caller(thinkingApi);
+  const inputs = Array.from({ length: 100 }, (_, n) => ({ id: String(n), input: `${LABELS[n % 3]} is text ${n}` }));
+  const { results } = (await (await ask({ inputs, labels: LABELS })).json()) as z.output<typeof classifyResults>;
+  expect(results.map(({ label }) => label)).toEqual(inputs.map((_, n) => LABELS[n % 3]));
+  expect(app.sent).toHaveLength(100);
+  expect(new Set(app.sent.map((sent) => bodyOf(sent).model))).toEqual(new Set([HAIKU]));
+  expect(await rows()).toHaveLength(100);
+});
+
+test.each(PUBLISHED)(
+  '%s labels in one call, which says of thinking what that model takes',
+  async (model, _, off, room) => {
+    const { ask, app, rows } = await caller(thinkingApi);
+    const answer = await ask({ input: 'bug is what it is', labels: LABELS, model });
+    expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model });
+    expect(app.sent).toHaveLength(1);
+    const [up] = app.sent.map(bodyOf);
+    expect(up?.thinking).toEqual(off);
+    const tokens = up?.max_tokens ?? 0;
+    expect(tokens).toBeLessThan(SHORT + (room ? ROOM : 0));
+    expect(tokens).toBeGreaterThan(room ? ROOM : 0);
+    // The hold pays for all that may be written.
+    const [row] = await rows();
+    const { prices } = new ModelTable().price(model).row;
+    expect(row?.hold_usd).toBeGreaterThan((tokens * prices.output) / 1e6);
+  },
+);
+
+test('a model of which nothing is known is told nothing of thinking, and has room for it', async () => {
+  const { ask, app } = await caller(() =>
+    said('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
+  );
+  for (const model of ['claude-of-the-future', 'glm-4-5']) {
+    expect(await (await ask({ input: 'x', labels: LABELS, model })).json()).toMatchObject({ label: 'bug' });
+    const up = bodyOf(app.sent.at(-1) ?? { text: '{}' });
+    expect(up).not.toHaveProperty('thinking');
+    expect(up.max_tokens).toBeGreaterThan(ROOM);
+  }
+});
+
+test.each([
+  ['claude-sonnet-5-5', HAIKU, DISABLED],
+  [HAIKU, 'claude-sonnet-5-5', BETWEEN_TOOLS],
+  [HAIKU, 'claude-opus-5-5', undefined],
+])('where %s is down, %s steps in with a request and a hold of its own', async (model, other, off) => {
+  const upstreams = [{ name: 'east', kind: 'anthropic', base_url: `https://${crypto.randomUUID()}.test` }];
+  const asking = await caller(
+    (sent, nth) =>
+      bodyOf(sent).model === model ? refusal(529, 'overloaded_error', 'Overloaded') : thinkingApi(sent, nth),
+    {
+      vars: {
+        UPSTREAM: '',
+        ANTHROPIC_API_KEY: '',
+        UPSTREAMS: JSON.stringify(upstreams),
+        UPSTREAM_EAST_KEY: 'key-east',
+      },
+    },
+  );
+  const answer = await asking.ask(
+    { input: 'bug is what it is', labels: LABELS, model },
+    { headers: { 'sluice-fallback-models': other } },
+  );
+  expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model: other });
+  const [, up] = askedUp(asking);
+  expect(up).toMatchObject({ model: other });
+  expect(up?.thinking).toEqual(off);
+  const { prices } = new ModelTable().price(other).row;
+  expect((await asking.rows()).at(-1)?.hold_usd).toBeGreaterThan(((up?.max_tokens ?? 0) * prices.output) / 1e6);
+});
+
+test('where the budget does not pay for a model, the request of the one that steps in is its own', async () => {
+  const asking = await caller(thinkingApi, { limits: { usd_per_day: 0.001 } });
+  const answer = await asking.ask(
+    { input: 'bug is what it is', labels: LABELS, model: 'claude-fable-5', cache_seconds: 0 },
+    { headers: { 'sluice-fallback-models': `claude-sonnet-5-5, ${HAIKU}` } },
+  );
+  expect(await answer.json<ClassifyAnswer>()).toMatchObject({ label: 'bug', model: HAIKU });
+  expect(askedUp(asking)).toMatchObject([{ model: HAIKU, thinking: DISABLED }]);
+});

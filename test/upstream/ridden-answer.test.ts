@@ -221,7 +221,10 @@ test('it goes up with `stream` changed at that place alone', async () => {
 });
 
 test('the answer has the headers of a whole one, and its price', async () => {
-  const app = testApp(() => sse(EVENTS.join(''), { 'cache-control': 'no-cache', 'request-id': 'req_up', 'x-own': 'a' }), LIMITED);
+  const app = testApp(
+    () => sse(EVENTS.join(''), { 'cache-control': 'no-cache', 'request-id': 'req_up', 'x-own': 'a' }),
+    LIMITED,
+  );
   const response = await app.post('/v1/messages', ASK);
   const { 'sluice-cost-usd': price, ...headers } = Object.fromEntries(response.headers);
   expect(headers).toMatchObject({ 'content-type': 'application/json', 'request-id': 'req_up', 'x-own': 'a' });

@@ -42,9 +42,9 @@ async function sourceOf(address: string, text: string): Promise<Source> {
 }
 
 /** Puts a mistake into a source. @throws Error where what it replaces does not stand there once */
-function mistaken(text: string, { edits }: Mutation): string {
+function mistaken(text: string, { name, edits }: Mutation): string {
   return edits.reduce((before, [right, wrong]) => {
-    if (before.split(right).length !== 2) throw new Error(`This does not stand there once any more: ${right}`);
+    if (before.split(right).length !== 2) throw new Error(`${name}: not found once: ${right}`);
     return before.replace(right, () => wrong);
   }, text);
 }

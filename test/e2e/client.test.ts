@@ -10,7 +10,8 @@ import { startSite } from '../support/site.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
 import { type CuttingProxy, startCuttingProxy } from './cutting-proxy.ts';
 
-const ANSWERS = runs(200);
+/** By day some: at night 200, of which each connection is cut. */
+const ANSWERS = runs(200, 0.3);
 const MOST_BYTES = 8_000;
 /** A browser opens six connections to one origin. */
 const PROXIES = 4;

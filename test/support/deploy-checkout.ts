@@ -24,6 +24,9 @@ interface Cloud {
 export const DEPLOY = ['deploy', '.wrangler/worker/index.js', '--no-bundle', '--minify=false'];
 export const SECRETS = ['ANTHROPIC_API_KEY', 'SIGNING_SECRET'];
 
+/** What wrangler.toml names: most deployments find them. */
+const QUEUES = ['', '-staging'].flatMap((end) => [`sluice-webhooks${end}`, `sluice-webhooks${end}-dead`]);
+
 /** Stand in for what takes seconds, in tests of everything else. */
 export const QUICK = {
   'scripts/build.ts': 'export const build = async () => {};',
@@ -101,7 +104,7 @@ export class DeployCheckout {
     const file = join(this.folder, 'cloud.json');
     const before: Cloud = {
       loggedIn: true,
-      queues: [],
+      queues: QUEUES,
       secrets: { '': SECRETS },
       targets: [this.address],
       commands: [],

@@ -3,6 +3,8 @@ import { createHmac } from 'node:crypto';
 import { cp, mkdir, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
+import { publint } from 'publint';
 import { createServer } from 'vite';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { barriersOn } from '../support/axe.ts';
@@ -37,6 +39,23 @@ async function post(url: string, body: unknown, headers: Record<string, string> 
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
 }
+
+test('publint and attw find nothing wrong with the packed package', async () => {
+  const { tarball } = project;
+  const pack = { tarball: tarball.buffer.slice(tarball.byteOffset, tarball.byteOffset + tarball.byteLength) };
+  expect((await publint({ pack, strict: true })).messages).toEqual([]);
+  const analysis = await checkPackage(createPackageFromTarballData(tarball));
+  if (analysis.types === false) throw new Error('the package has no types');
+  expect(Object.keys(analysis.entrypoints)).toEqual(
+    expect.arrayContaining(['.', './client', './client/ai-sdk', './simulator']),
+  );
+  // An ES module is not required, and Node 10 knows no `exports`: both are as they should be.
+  const old = ['node10', 'node16-cjs'];
+  const problems = analysis.problems.filter(
+    (problem) => !('resolutionKind' in problem && old.includes(problem.resolutionKind)),
+  );
+  expect(problems).toEqual([]);
+});
 
 test('the guide’s Worker, the example and a test type-check without skipLibCheck', async () => {
   await cp(join(root, 'examples/worker'), join(project.folder, 'example'), { recursive: true });

@@ -6,6 +6,7 @@ import { beforeEach, describe, expect, inject, test } from 'vitest';
 import { TEXT_STREAM } from '../fixtures/streams.ts';
 import { startEdge } from '../support/edge.ts';
 import {
+  beforeUpstream,
   body,
   edge,
   errorOf,

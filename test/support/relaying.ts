@@ -10,7 +10,7 @@ export const KEY = 'sk-ant-api03-the-key-of-the-deployment';
 export const IDLE_MS = 2_500;
 export const TIMEOUT_MS = 5_000;
 
-const bytes = new TextEncoder().encode(TEXT_STREAM);
+export const bytes = new TextEncoder().encode(TEXT_STREAM);
 export const half = bytes.subarray(0, 700);
 export const message = {
   type: 'message',

@@ -1,3 +1,4 @@
+/** The client through a proxy that cuts: `test/client` has no connections. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';

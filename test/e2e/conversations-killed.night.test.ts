@@ -1,3 +1,4 @@
+/** A process that is killed: `test/simulation` kills objects, and no runtime with its disk. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

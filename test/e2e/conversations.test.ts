@@ -1,3 +1,4 @@
+/** Turns over HTTP: `test/conversations` has no connection that a client drops or a proxy cuts. */
 import { createServer, request as httpRequest, type Server } from 'node:http';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';

@@ -1,3 +1,4 @@
+/** A gateway that knows no other route: the page in a browser, and what a start says. */
 import type { ServerResponse } from 'node:http';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';

@@ -1,3 +1,4 @@
+/** Two releases on one disk: `test/durable` has one of them. */
 import { globSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';

@@ -62,7 +62,11 @@ function partsOf(seed: number): Part[] {
       env: { SUMMARIES_CONVERSATIONS: '12', SUMMARIES_TURNS: '120', KILLS: '30', KILLS_SEED: String(seed) },
       args: vitest('test/e2e/summaries-killed.night.test.ts'),
     },
-    { name: 'visitors', env: { VISITORS: '1000', VISITORS_GONE: '10000' }, args: vitest('test/e2e/visitors.night.test.ts') },
+    {
+      name: 'visitors',
+      env: { VISITORS: '1000', VISITORS_GONE: '10000' },
+      args: vitest('test/e2e/visitors.night.test.ts'),
+    },
     { name: 'crowd', env: { CROWD_ACCOUNTS: '300' }, args: vitest('test/simulation/batch-crowd.test.ts') },
     { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/app/fuzz.test.ts') },
     { name: 'mutations', env: {}, args: ['test/simulation/hunt.ts'] },

@@ -4,6 +4,7 @@ import AnthropicCurrent, { APIError, BadRequestError, NotFoundError, toFile } fr
 import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Edge, startSimulatingEdge } from '../support/edge.ts';
+import { runs } from '../support/runs.ts';
 import { SECRET } from '../support/tokens.ts';
 
 const MOST_BATCH_BYTES = 400_000;
@@ -74,7 +75,10 @@ const failure = async (call: Promise<unknown>) =>
     (thrown: unknown) => thrown,
   );
 
-describe.concurrent.each(['1.x', '0.x'] as const)('the official SDK %s', (version) => {
+/** By day the newer one: that the older one makes a batch shows `start.test.ts`. */
+const VERSIONS = (['1.x', '0.x'] as const).slice(0, runs(2));
+
+describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
   test.each(['messages', 'beta.messages'] as const)(
     'makes a batch by client.%s.batches, follows it, reads its results and deletes it',
     async (form) => {

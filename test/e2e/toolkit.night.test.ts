@@ -21,7 +21,7 @@ const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'use
 let project: PackedProject;
 
 beforeAll(async () => {
-  project = await PackedProject.make();
+  project = await PackedProject.make(true);
 });
 
 afterAll(() => project.end());

@@ -6,11 +6,11 @@ import { PackedProject } from '../support/packed-project.ts';
 
 const CLIENT_LIMIT_BYTES = 7_000;
 
-/** An empty folder, in which the package is installed and nothing else but what it brings. */
+/** An empty folder, in which the package is and nothing else but what it brings. */
 let project: PackedProject;
 
 beforeAll(async () => {
-  project = await PackedProject.make();
+  project = await PackedProject.make(false);
 });
 
 afterAll(() => project.end());

@@ -2,9 +2,10 @@
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import manifest from '../../package.json' with { type: 'json' };
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
@@ -18,13 +19,24 @@ export class PackedProject {
     this.tarball = tarball;
   }
 
-  static async make(): Promise<PackedProject> {
+  /** @param isInstalled whether npm installs it, as others do; else what it brings is that of this checkout, in a third of the time */
+  static async make(isInstalled: boolean): Promise<PackedProject> {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-project-'));
     const packed = await runIn(root, 'npm', ['pack', '--json', '--pack-destination', folder]);
     const [, name = ''] = /"filename": "([^"]+\.tgz)"/.exec(packed) ?? [];
     const made = new PackedProject(folder, Buffer.from(await readFile(join(folder, name))));
     await made.write('package.json', '{ "private": true, "type": "module" }');
-    await made.run('npm', ['install', '--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts', `./${name}`]);
+    if (isInstalled) {
+      const options = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts'];
+      await made.run('npm', ['install', ...options, `./${name}`]);
+    } else {
+      await mkdir(join(folder, 'node_modules/sluice'), { recursive: true });
+      await made.run('tar', ['-xzf', name, '-C', 'node_modules/sluice', '--strip-components=1']);
+      for (const brought of [...Object.keys(manifest.dependencies), 'hono']) {
+        await mkdir(dirname(join(folder, 'node_modules', brought)), { recursive: true });
+        await symlink(join(root, 'node_modules', brought), join(folder, 'node_modules', brought));
+      }
+    }
     // Only the types of the runtime, which a Worker's author has.
     await mkdir(join(folder, 'node_modules/@cloudflare'), { recursive: true });
     await symlink(

@@ -98,7 +98,7 @@ for await (const line of terminal) {
       process.stdout.write(String(error));
     }
     owed = run.owed;
-    process.stdout.write(`\n[$${run.costUsd.toFixed(7)} in ${run.steps.length} turns]\n`);
+    process.stdout.write(`\n[$${run.costUsd.toFixed(9)} in ${run.steps.length} turns]\n`);
     run = undefined;
   }
   terminal.prompt();

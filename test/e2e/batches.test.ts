@@ -1,9 +1,11 @@
-/** Batches and files by the official SDKs with nothing but their base URL changed, through the product as it is started. */
+/** Batches and files by the official SDKs with nothing but their base URL changed, through the built Worker. */
 
 import AnthropicCurrent, { APIError, BadRequestError, NotFoundError, toFile } from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { npmStart, type Started } from '../support/start.ts';
+import { type Edge, startSimulatingEdge } from '../support/edge.ts';
+import { runs } from '../support/runs.ts';
+import { SECRET } from '../support/tokens.ts';
 
 const MOST_BATCH_BYTES = 400_000;
 const FILE_BYTES = 5_000_000;
@@ -13,11 +15,15 @@ const LATER = { headers: { 'sluice-simulate': 'batch-ms=90000' } };
 const SOON = { headers: { 'sluice-simulate': 'batch-ms=1000' } };
 const DOWNLOADABLE = { headers: { 'sluice-simulate': 'downloadable' } };
 
-let server: Started;
+let server: Edge;
 let accounts = 0;
 
 beforeAll(async () => {
-  server = await npmStart(['--var', `MAX_BATCH_BYTES:${MOST_BATCH_BYTES}`, '--var', `MAX_FILE_BYTES:${FILE_BYTES}`]);
+  server = await startSimulatingEdge({
+    SIGNING_SECRET: SECRET,
+    MAX_BATCH_BYTES: String(MOST_BATCH_BYTES),
+    MAX_FILE_BYTES: String(FILE_BYTES),
+  });
 });
 
 afterAll(() => server.stop());
@@ -69,7 +75,10 @@ const failure = async (call: Promise<unknown>) =>
     (thrown: unknown) => thrown,
   );
 
-describe.concurrent.each(['1.x', '0.x'] as const)('the official SDK %s', (version) => {
+/** By day the newer one: that the older one makes a batch shows `start.test.ts`. */
+const VERSIONS = (['1.x', '0.x'] as const).slice(0, runs(2));
+
+describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
   test.each(['messages', 'beta.messages'] as const)(
     'makes a batch by client.%s.batches, follows it, reads its results and deletes it',
     async (form) => {

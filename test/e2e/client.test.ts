@@ -1,3 +1,4 @@
+/** The client through a proxy that cuts: `test/client` has no connections. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
@@ -11,7 +12,8 @@ import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
 import { apart, block, end, PING, start } from '../support/wire.ts';
 import { type CuttingProxy, startCuttingProxy } from './cutting-proxy.ts';
 
-const ANSWERS = runs(200);
+/** By day some: at night 200, of which each connection is cut. */
+const ANSWERS = runs(200, 0.3);
 const MOST_BYTES = 8_000;
 /** A browser opens six connections to one origin. */
 const PROXIES = 4;

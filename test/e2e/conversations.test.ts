@@ -1,68 +1,17 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+/** Turns over HTTP: `test/conversations` has no connection that a client drops or a proxy cuts. */
 import { createServer, request as httpRequest, type Server } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import Anthropic from '@anthropic-ai/sdk';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
-import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
+import type { LedgerRow } from '../../src/accounts/usage-answers.schema.ts';
+import { body, get, json, MODEL, PACED, read, resume, rowsOf, say, settled } from '../support/conversing.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
-import { type Event, eventsIn, isAccepted, type Row } from '../support/lives.ts';
-import { runs } from '../support/runs.ts';
-import { npmStart } from '../support/start.ts';
-import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
-
-const MODEL = 'claude-haiku-4-5';
-const KILLS = runs(50);
-const settings = {
-  MODE: 'development',
-  UPSTREAM: 'simulator',
-  SIGNING_SECRET: SECRET,
-  SIMULATOR_TTFT_MS: '20',
-  SIMULATOR_TOKENS_PER_SECOND: '400',
-};
-const json = { 'content-type': 'application/json' };
-
-const body = (conversation: string, content: unknown, more: object = {}) =>
-  JSON.stringify({ model: MODEL, max_tokens: 400, conversation, messages: [{ role: 'user', content }], ...more });
-
-/** Reads a stream until it ends, breaks, or has told so many events. */
-async function read(response: Response, most = Number.POSITIVE_INFINITY): Promise<Event[]> {
-  let text = '';
-  const decoder = new TextDecoder();
-  try {
-    for await (const piece of response.body ?? []) {
-      text += decoder.decode(piece, { stream: true });
-      if (eventsIn(text).length >= most) break;
-    }
-  } catch {
-    // Cut: it ends where it broke.
-  }
-  return eventsIn(text).slice(0, most);
-}
-
-const say = (edge: { url: string }, text: string, init: RequestInit = {}) =>
-  fetch(`${edge.url}/messages`, { method: 'POST', body: text, ...init, headers: { ...json, ...init.headers } });
-
-const resume = (edge: { url: string }, id: string, after: string) =>
-  fetch(`${edge.url}/conversations/${id}/stream`, { headers: { 'last-event-id': after } });
-
-async function get<T>(edge: { url: string }, path: string): Promise<T> {
-  const response = await fetch(edge.url + path);
-  expect(response.ok, `${path}: ${response.status} ${response.ok ? '' : await response.clone().text()}`).toBe(true);
-  return (await response.json()) as T;
-}
-
-const rowsOf = async (edge: { url: string }, id: string) =>
-  (await get<{ data: Row[] }>(edge, `/conversations/${id}/messages?limit=1000`)).data;
-
-async function settled(edge: { url: string }): Promise<void> {
-  await expect.poll(async () => (await get<QuotaReport>(edge, '/accounts/dev')).running_requests).toBe(0);
-}
+import type { Event, Row } from '../support/lives.ts';
+import { bearer, tokenOf } from '../support/tokens.ts';
 
 describe('over real HTTP', () => {
   let edge: Edge;
   beforeAll(async () => {
-    edge = await startEdge(inject('worker'), settings);
+    edge = await startEdge(inject('worker'), PACED);
   });
   afterAll(async () => await edge.stop());
 
@@ -215,81 +164,3 @@ function pictureOf(bytes: number): string {
   Buffer.from('89504e470d0a1a0a0000000d49484452000000400000004008060000', 'hex').copy(buffer);
   return buffer.toString('base64');
 }
-
-describe('a process that is killed', () => {
-  test(`in mid-turn, ${KILLS} times, loses nothing that was shown but the last moment`, async () => {
-    const state = await mkdtemp(join(tmpdir(), 'sluice-conversations-'));
-    let edge = await startEdge(inject('worker'), settings, state);
-    const id = 'killed';
-    let interrupted = 0;
-    try {
-      for (let round = 0; round < KILLS; round += 1) {
-        const before = round === 0 ? [] : await rowsOf(edge, id).catch(() => []);
-        const started = say(edge, body(id, `Round ${round}: tell me about the sea`));
-        const heard = started.then((response) => read(response)).catch(() => []);
-        // Half of the kills come while the answer does, however late that begins.
-        const isMidAnswer = round % 2 === 1;
-        if (isMidAnswer) await started;
-        await new Promise((resolve) => setTimeout(resolve, Math.random() * (isMidAnswer ? 150 : 350)));
-        await edge.kill();
-        const events = await heard;
-        edge = await startEdge(inject('worker'), settings, state);
-        const shown = events.filter((event) => event.id !== '');
-        // Who asks wakes the conversation, and its account says what the answer has cost.
-        await rowsOf(edge, id).catch(() => []);
-        await settled(edge);
-        const rows = await rowsOf(edge, id).catch(() => []);
-        expect(rows.slice(0, before.length)).toEqual(before);
-        expect(isAccepted(rows)).toBeUndefined();
-        const last = shown.at(-1);
-        if (last) {
-          const turn = last.id.replace(/-\d+$/, '');
-          const log = await read(await resume(edge, id, `${turn}-0`));
-          expect(log.at(-1)?.event).toMatch(/^(error|message_stop)$/);
-          const common = Math.min(log.length - 1, shown.length);
-          expect(shown.slice(0, common)).toEqual(log.slice(0, common));
-          // Half a minute of tokens would be lost without a log; a quarter of a second may be.
-          expect(shown.length - common).toBeLessThan(80);
-          if (log.at(-1)?.event === 'error') interrupted += 1;
-        }
-        const next = await read(await say(edge, body(id, 'Go on', { max_tokens: 20 })));
-        expect(next.at(-1)?.event, JSON.stringify(next.at(-1))).toBe('message_stop');
-        const after = await rowsOf(edge, id);
-        expect(after.slice(0, rows.length)).toEqual(rows);
-        expect(after.length).toBe(rows.length + 2);
-      }
-      // By chance few kills may come before anything was shown.
-      expect(interrupted).toBeGreaterThan(KILLS < 50 ? 0 : 10);
-      await settled(edge);
-      const list = await get<{ data: { id: string; messages: number }[] }>(edge, '/conversations');
-      expect(list.data).toMatchObject([{ id, state: 'idle', messages: (await rowsOf(edge, id)).length }]);
-      const standing = await get<QuotaReport>(edge, '/accounts/dev');
-      expect(standing.day.held_usd).toBe(0);
-    } finally {
-      await edge.stop();
-      await rm(state, { recursive: true, force: true });
-    }
-  });
-
-  test('as a person started it, once', async () => {
-    const state = await mkdtemp(join(tmpdir(), 'sluice-started-'));
-    let started = await npmStart([], state);
-    try {
-      const response = await say(started, body('person', 'Tell me about the sea', { max_tokens: 2_000 }), {
-        headers: { 'sluice-simulate': 'tps=60' },
-      });
-      const shown = await read(response, 8);
-      await started.stop('SIGKILL');
-      started = await npmStart([], state);
-      const rest = await read(await resume(started, 'person', shown.at(-1)?.id ?? ''));
-      expect(rest.at(-1)?.event).toBe('error');
-      const rows = await rowsOf(started, 'person');
-      expect(rows.map(({ status }) => status)).toEqual(['interrupted', 'interrupted']);
-      await settled(started);
-      expect((await read(await say(started, body('person', 'Go on')))).at(-1)?.event).toBe('message_stop');
-    } finally {
-      await started.stop();
-      await rm(state, { recursive: true, force: true });
-    }
-  });
-});

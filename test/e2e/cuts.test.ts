@@ -1,3 +1,4 @@
+/** The official SDKs where a stream is cut: `test/upstream/stream.test.ts` reads without them. */
 import type { ServerResponse } from 'node:http';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
@@ -70,17 +71,17 @@ async function forEach(numbers: readonly number[], task: (one: number) => Promis
 const count = (length: number) => Array.from({ length }, (_, index) => index);
 
 /**
- * Chooses where a stream is cut or split: everywhere with `PROPERTY_RUNS=100%`. By default it is every fifth place, and
- * each within two bytes of an event's end, where a reader changes its mind.
+ * Chooses where a stream is cut or split: everywhere with `PROPERTY_RUNS=100%`. By day it is one place of a hundred, and
+ * each beside an event's end, where a reader changes its mind.
  *
  * @param first the first place: tests that differ in it try others
  */
 function placesIn(source: Uint8Array, first: number): number[] {
-  const step = Math.ceil(source.length / runs(source.length));
+  const step = Math.ceil(source.length / runs(source.length, 0.05));
   const text = new TextDecoder('latin1').decode(source);
   const ends = [0, ...[...text.matchAll(/\n\n/g)].map(({ index }) => index + 2), source.length];
   return count(source.length + 1).filter(
-    (place) => place % step === first % step || ends.some((end) => Math.abs(place - end) <= 2),
+    (place) => place % step === first % step || ends.some((end) => Math.abs(place - end) <= 1),
   );
 }
 
@@ -153,6 +154,8 @@ test.each(sdks)('the official SDK $version raises a typed error wherever a strea
   });
 });
 
+const CUTS = runs(300, 0.4);
+
 test('a cut is told by a runtime that stands still now and then', async () => {
   const ids = new Set<string | null>();
   let isOver = false;
@@ -164,7 +167,7 @@ test('a cut is told by a runtime that stands still now and then', async () => {
     }
   })();
   try {
-    await forEach(count(300), async (index) => {
+    await forEach(count(CUTS), async (index) => {
       const place = 200 + index;
       const response = await post(`text,cut,${place}`);
       ids.add(response.headers.get('sluice-request-id'));
@@ -175,7 +178,7 @@ test('a cut is told by a runtime that stands still now and then', async () => {
     await freezing;
   }
   const lines = () => edge.log.filter(({ request_id }) => ids.has(String(request_id)));
-  await expect.poll(() => lines().length).toBe(300);
+  await expect.poll(() => lines().length).toBe(CUTS);
   // None of these callers has left, and none is taken for one who has.
   expect([...new Set(lines().map(({ error_type }) => error_type))]).toEqual(['upstream_cut']);
 });
@@ -201,7 +204,7 @@ function saidIn(stream: string): string {
 }
 
 test('a turn keeps what was said before its stream was cut, wherever that is and in however many pieces it came', async () => {
-  const step = 5;
+  const step = Math.ceil(bytes.length / runs(bytes.length / 5, 0.4));
   await forEach(count(Math.ceil(bytes.length / step)), async (index) => {
     const place = index * step;
     const pieces = [place / 3, (2 * place) / 3, place].map(Math.floor);

@@ -1,3 +1,4 @@
+/** A gateway that knows no other route: the page in a browser, and what a start says. */
 import type { ServerResponse } from 'node:http';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -5,6 +6,7 @@ import { askUpstream } from '../../scripts/ask-upstream.ts';
 import { launchBrowser, noBrowser } from '../support/browser.ts';
 import { type Edge, startEdgeWithPage } from '../support/edge.ts';
 import { answered, ask, lastAnswer, openPage } from '../support/page.ts';
+import { runs } from '../support/runs.ts';
 import { type FakeUpstream, startUpstream } from '../support/upstream.ts';
 import { end, start, textBlock } from '../support/wire.ts';
 
@@ -73,7 +75,9 @@ describe.skipIf(noBrowser())('The page of an edge behind a gateway that has noth
     await edge?.stop();
   });
 
-  test.each(Object.keys(UNKNOWN))('opens and chats where everything else is %s', async (kind) => {
+  const KINDS = Object.keys(UNKNOWN);
+  // By day the first: to the page all of them are answers that are none.
+  test.each(KINDS.slice(0, runs(KINDS.length)))('opens and chats where everything else is %s', async (kind) => {
     unknown = UNKNOWN[kind] ?? unknown;
     const { page, close } = await openPage(browser, edge.url);
     await ask(page, `Hello, by ${kind}`);

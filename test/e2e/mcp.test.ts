@@ -1,3 +1,4 @@
+/** MCP servers beside a kill: `test/conversations/runs/call-mcp.test.ts` loses no power. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** Two releases on one disk: `test/durable` has one of them. */
 import { globSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
@@ -12,6 +13,7 @@ import { createSimulator } from '../../src/simulator/simulator.ts';
 import { simulatedModels } from '../../src/upstream/simulated-models.ts';
 import { type Edge, startEdge } from '../support/edge.ts';
 import { keptRelease } from '../support/kept-release.ts';
+import { runs } from '../support/runs.ts';
 import { bearer, SECRET, tokenOf } from '../support/tokens.ts';
 import { type FakeUpstream, type Received, startUpstream } from '../support/upstream.ts';
 
@@ -20,6 +22,8 @@ import { type FakeUpstream, type Received, startUpstream } from '../support/upst
 
 const MODEL = 'claude-haiku-5-5';
 const WEBHOOK_SECRET = 'a-webhook-secret-of-the-tests-that-is-long-enough';
+/** By day the first three: an upgrade and a rollback. */
+const TURNS = ['kept', 'present', 'kept', 'present', 'present', 'kept'] as const;
 /** A message that says this gets the beginning of an answer, and no more. */
 const ENDLESS = 'Speak without an end';
 
@@ -237,7 +241,7 @@ test('the kept release and the present one take turns on one state, and neither 
     present: { name: 'present', code: inject('deployed').code },
   };
   const done: Done = { boots: 0, said: [], revoked: [], rows: [] };
-  for (const name of ['kept', 'present', 'kept', 'present', 'present', 'kept'] as const) {
+  for (const name of TURNS.slice(0, runs(TURNS.length, 2.5))) {
     const opened = await open(releases[name]);
     await verify(opened, done);
     await work(opened, done);

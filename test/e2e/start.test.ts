@@ -1,29 +1,15 @@
+/** `npm start` and the official SDKs of two years: `test/app` calls the app as a function. */
 import { execFile } from 'node:child_process';
-import { createServer } from 'node:http';
-import type { AddressInfo } from 'node:net';
-import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import AnthropicCurrent from '@anthropic-ai/sdk';
 import AnthropicOld from 'anthropic-sdk-0';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { sharedEdge } from '../support/shared-start.ts';
-import { npmStart } from '../support/start.ts';
+import { failedStart } from '../support/start.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 // Not `spawnSync`: while it waits, this process does not see that the edge closes a connection that rests.
 const run = promisify(execFile);
 let url: string;
-
-/** Runs `npm start`, which must not start. @returns what it ends with */
-async function failedStart(...args: string[]): Promise<{ code: unknown; stderr: unknown }> {
-  const ended: Error & { code?: unknown; stderr?: unknown } = await run('npm', ['start', '--', ...args], {
-    cwd: root,
-  }).then(
-    () => new Error('It started.'),
-    (thrown) => thrown,
-  );
-  return { code: ended.code, stderr: ended.stderr };
-}
 
 const edge = sharedEdge();
 beforeAll(async () => {
@@ -125,59 +111,11 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
   });
 });
 
-test('a port that is taken is told in a sentence that names it', async () => {
-  const blocker = createServer();
-  const port = await new Promise<number>((resolve) => {
-    blocker.listen(0, 'localhost', () => {
-      const address = blocker.address();
-      resolve(typeof address === 'object' && address ? address.port : 0);
-    });
-  });
-  const { code, stderr } = await failedStart('--port', String(port));
-  blocker.close();
-  expect(code).toBe(1);
-  expect(stderr).toContain(`Port ${port} is taken.`);
-});
-
-test('a key that the upstream refuses is told at the start, and so is a misspelt setting', async () => {
-  const paths: (string | undefined)[] = [];
-  const upstream = createServer((asked, answer) => {
-    paths.push(asked.url);
-    answer.writeHead(401).end('{"type":"error","error":{"type":"authentication_error","message":"invalid x-api-key"}}');
-  });
-  await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve));
-  const { port } = upstream.address() as AddressInfo;
-  const vars = [
-    `ANTHROPIC_BASE_URL:http://127.0.0.1:${port}`,
-    'ANTHROPIC_API_KEY:sk-wrong',
-    'UPSTREAM:anthropic',
-    'SINGING_SECRET:x',
-  ];
-  const started = await npmStart(['--var', ...vars]);
-  try {
-    await expect.poll(() => started.output()).toContain('It says (401): {"type":"error"');
-    expect(started.output()).toContain('SINGING_SECRET is no setting. Did you mean SIGNING_SECRET?');
-    expect(paths).toEqual(['/v1/models?limit=1']);
-  } finally {
-    await started.stop();
-    upstream.close();
-  }
-});
-
 test('a malformed setting stops the start with its name', async () => {
   const { code, stderr } = await failedStart('--var', 'MAX_BODY_BYTES:many');
   expect(code).toBe(1);
   expect(stderr).toContain('MAX_BODY_BYTES');
   expect(stderr).not.toContain('many');
-});
-
-test.each([
-  ['[{"name":"east","kind":"bedrock"}]', 'the entry "east": region must be'],
-  ['[{"name":"east","kind":"anthropic"}]', 'The upstream "east" has no UPSTREAM_EAST_KEY'],
-])('an upstream that is not right stops the start with its name: %s', async (upstreams, told) => {
-  const { code, stderr } = await failedStart('--var', `UPSTREAMS:${upstreams}`);
-  expect(code).toBe(1);
-  expect(stderr).toContain(told);
 });
 
 test('a page from another site, or a name that was made to point here, gets nothing from a development server', async () => {

@@ -4,17 +4,18 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { readStartOptions } from '../../scripts/start-options.ts';
 import type { Json } from '../../src/json/object.ts';
+import { type Edge, startSimulatingEdge } from '../support/edge.ts';
 import { eventually } from '../support/eventually.ts';
 import { blocksOf, readGuide } from '../support/guides.ts';
 import { freePort } from '../support/processes.ts';
-import { npmStart, type Started } from '../support/start.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const guide = await readGuide('runs');
 const [start = '', ask = ''] = blocksOf(guide, 'sh');
 
-let edge: Started;
+let edge: Edge;
 let port: string;
 const stops: (() => unknown)[] = [];
 
@@ -27,7 +28,8 @@ beforeAll(async () => {
   const child = spawn(process.execPath, [join(root, server)], { env, stdio: 'inherit' });
   stops.push(() => child.kill());
   const [, args = ''] = /^npm start -- (.*)$/m.exec(own) ?? [];
-  edge = await npmStart(args.replace('$TOOL_SIGNING_SECRET', secret.stdout).split(' '));
+  const { variables } = readStartOptions(args.replace('$TOOL_SIGNING_SECRET', secret.stdout).split(' '));
+  edge = await startSimulatingEdge({ ...variables, SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' });
   stops.push(() => edge.stop());
   await eventually(async () => void (await fetch(`http://localhost:${port}`)));
 });

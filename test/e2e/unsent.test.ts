@@ -1,3 +1,4 @@
+/** Connections that break before a body went up: `test/upstream/send.test.ts` cannot break one. */
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';

@@ -11,21 +11,13 @@ const PROJECTS = ['e2e', 'simulation', 'workerd-alone', 'workerd', 'node', 'timi
 
 /** The files that take longest, by a measured run. The size says it of the others. */
 const LONGEST = [
-  'test/scripts/deploy.test.ts',
-  'test/e2e/start-options.test.ts',
-  'test/e2e/pools.test.ts',
   'test/e2e/page/chat.test.ts',
   'test/e2e/page/parts.test.ts',
   'test/e2e/page/operator.test.ts',
   'test/e2e/toolkit.test.ts',
   'test/e2e/page/truth.test.ts',
   'test/e2e/page/looks.test.ts',
-  'test/e2e/webhooks.test.ts',
-  'test/e2e/failover.test.ts',
-  'test/e2e/cuts.test.ts',
-  'test/e2e/conversations.test.ts',
   'test/e2e/page/batches.test.ts',
-  'test/e2e/use-chat.test.ts',
   'test/simulation/batch-crowd.test.ts',
   'test/simulation/pool.test.ts',
   'test/simulation/conversation.test.ts',

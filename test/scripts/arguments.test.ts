@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runScript } from '../support/run-script.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const STATE = '.wrangler/state/v3';
@@ -15,7 +16,7 @@ let checkout = '';
 
 beforeAll(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'sluice-arguments-'));
-  for (const name of ['src', 'scripts', 'package.json']) {
+  for (const name of ['src', 'scripts', 'package.json', 'tsconfig.json']) {
     await cp(join(root, name), join(checkout, name), { recursive: true });
   }
   await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
@@ -24,15 +25,8 @@ beforeAll(async () => {
 
 afterAll(async () => await rm(checkout, { recursive: true, force: true }));
 
-async function run(script: string, ...args: string[]) {
-  const env = { ...process.env, SLUICE_URL: 'http://localhost:9' };
-  const running = promisify(execFile)(process.execPath, [`scripts/${script}.ts`, ...args], { cwd: checkout, env });
-  running.child.stdin?.end();
-  return await running.then(
-    ({ stdout, stderr }) => ({ status: 0, stdout, stderr }),
-    (failed: { code: number; stdout: string; stderr: string }) => ({ ...failed, status: failed.code }),
-  );
-}
+const run = async (script: string, ...args: string[]) =>
+  await runScript(join(checkout, `scripts/${script}.ts`), args, { SLUICE_URL: 'http://localhost:9' });
 
 test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset', 'drill'])(
   'npm run %s says how it is used, and does nothing else then',
@@ -59,7 +53,7 @@ test.each(['token', 'webhook', 'backup', 'restore', 'reset', 'drill'])(
 );
 
 test('npm run reset forgets the state, and says what a server needs that runs', async () => {
-  const { stdout } = await run('reset');
+  const { stdout } = await promisify(execFile)(process.execPath, ['scripts/reset.ts'], { cwd: checkout });
   expect(stdout).toContain('If npm start is running, stop it and start it again.');
   expect(existsSync(join(checkout, STATE))).toBe(false);
 });

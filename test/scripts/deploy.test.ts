@@ -1,27 +1,11 @@
-import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process';
-import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:http';
-import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { readConfig } from '../../scripts/read-config.ts';
+import { DEPLOY, DeployCheckout, SECRETS } from '../support/deploy-checkout.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
-
-/** What the stand-in for wrangler knows of an account at Cloudflare, kept in a file. */
-interface Cloud {
-  loggedIn: boolean;
-  queues: string[];
-  secrets: Record<string, string[]>;
-  targets: string[];
-  /** The commands that it was given. */
-  commands: string[][];
-}
-
-/** What is bundled is uploaded as it is. */
-const DEPLOY = ['deploy', '.wrangler/worker/index.js', '--no-bundle', '--minify=false'];
-const SECRETS = ['ANTHROPIC_API_KEY', 'SIGNING_SECRET'];
 const QUEUES = `
 [[queues.producers]]
 binding = "WORK"
@@ -32,99 +16,20 @@ queue = "work"
 dead_letter_queue = "work-dead"
 `;
 
-let checkout = '';
-let configuration = '';
-let edge: Server;
-let answer = { status: 200, body: '' };
-let address = '';
-
-/** Stand in for what takes seconds, in tests of everything else. */
-const QUICK = {
-  'scripts/build.ts': 'export const build = async () => {};',
-  'scripts/bundle.ts': "export const bundleWorker = async () => ({ code: 'export default {};', map: '{}' });",
-  // What it reads is read beforehand, by the same words: to load wrangler is most of what a deployment computes.
-  'scripts/read-config.ts': `import { readFileSync } from 'node:fs';
-const { config, fault } = JSON.parse(readFileSync(new URL('../config.json', import.meta.url), 'utf8'));
-export const readConfig = () => {
-  if (fault !== undefined) throw new Error(fault);
-  return config;
-};`,
-};
-
-/** Stands in for the bundler with what is bundled already. */
-const AS_BUILT = `import { readFileSync } from 'node:fs';
-const built = JSON.parse(readFileSync(new URL('../built.json', import.meta.url), 'utf8'));
-export const bundleWorker = async () => built;`;
+let checkout: DeployCheckout;
 
 beforeAll(async () => {
-  checkout = await mkdtemp(join(tmpdir(), 'sluice-deploy-test-'));
-  for (const name of ['src', 'scripts', 'docs', 'README.md', 'package.json', 'wrangler.toml']) {
-    await cp(join(root, name), join(checkout, name), { recursive: true });
-  }
-  for (const [name, code] of Object.entries(QUICK)) await writeFile(join(checkout, name), code);
-  await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
-  await mkdir(join(checkout, 'bin'));
-  await symlink(join(root, 'test/scripts/wrangler.mjs'), join(checkout, 'bin/wrangler'));
-  configuration = await readFile(join(root, 'wrangler.toml'), 'utf8');
-  edge = createServer((_, response) => response.writeHead(answer.status).end(answer.body));
-  await new Promise<void>((resolve) => edge.listen(0, 'localhost', resolve));
-  const at = edge.address();
-  address = `http://localhost:${typeof at === 'object' && at ? at.port : 0}`;
+  checkout = await DeployCheckout.make();
 });
 
-afterAll(async () => {
-  edge.close();
-  await rm(checkout, { recursive: true, force: true });
-});
+afterAll(() => checkout.end());
 
 beforeEach(async () => {
-  answer = { status: 200, body: '{"status":"ok","upstream":"anthropic"}' };
-  await writeFile(join(checkout, 'wrangler.toml'), configuration);
+  checkout.answer = { status: 200, body: '{"status":"ok","upstream":"anthropic"}' };
+  await checkout.configure();
 });
 
-/** Reads the wrangler.toml of the checkout for a deployment. @returns the configuration, or why it cannot be read */
-function configFor(args: readonly string[]): { config: unknown } | { fault: string } {
-  const env = args.includes('--env') ? args[args.indexOf('--env') + 1] : undefined;
-  try {
-    return { config: readConfig(join(checkout, 'wrangler.toml'), env === '' ? undefined : env) };
-  } catch (thrown) {
-    return { fault: thrown instanceof Error ? thrown.message : String(thrown) };
-  }
-}
-
-async function deploy(cloud: Partial<Cloud> = {}, args: string[] = []) {
-  const file = join(checkout, 'cloud.json');
-  const all: Cloud = {
-    loggedIn: true,
-    queues: [],
-    secrets: { '': SECRETS },
-    targets: [address],
-    commands: [],
-    ...cloud,
-  };
-  await writeFile(file, JSON.stringify(all));
-  await writeFile(join(checkout, 'config.json'), JSON.stringify(configFor(args)));
-  const child = spawn('node', ['scripts/deploy.ts', ...args], {
-    cwd: checkout,
-    env: {
-      ...process.env,
-      PATH: `${join(checkout, 'bin')}${delimiter}${process.env.PATH}`,
-      CLOUD: file,
-      HEALTH_TIMEOUT_MS: '100',
-    },
-  });
-  let output = '';
-  child.stdout.on('data', (piece: Buffer) => (output += piece.toString()));
-  child.stderr.on('data', (piece: Buffer) => (output += piece.toString()));
-  const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
-  const after = JSON.parse(await readFile(file, 'utf8')) as Cloud;
-  return {
-    status,
-    output,
-    after,
-    verbs: after.commands.map(([verb, what]) => (verb === 'deploy' ? verb : `${verb} ${what}`)),
-  };
-}
+const deploy: DeployCheckout['deploy'] = (...given) => checkout.deploy(...given);
 
 describe('npm run deploy', () => {
   test('says what webhooks may spend, where a source of them is open', async () => {
@@ -151,23 +56,16 @@ describe('npm run deploy', () => {
   });
 
   test('deploys, asks /health, and says the address and what comes next', async () => {
-    for (const name of Object.keys(QUICK)) await cp(join(root, name), join(checkout, name));
     const { status, output, after } = await deploy();
-    for (const [name, code] of Object.entries(QUICK)) await writeFile(join(checkout, name), code);
     expect(status, output).toBe(0);
-    expect(await readFile(join(checkout, '.wrangler/worker/index.js'), 'utf8')).toBe(inject('deployed').code);
-    expect(await readdir(join(checkout, 'build'))).toContain('openapi.json');
-    expect(output).toContain(`Sluice is deployed on ${address}`);
+    expect(output).toContain(`Sluice is deployed on ${checkout.address}`);
     expect(output).toContain('{"status":"ok","upstream":"anthropic"}');
     expect(output).toContain('npm run token -- --account you --scopes admin');
     expect(after.commands).toContainEqual([...DEPLOY, '--env', '']);
   });
 
   test('makes the queues that wrangler.toml names, once, before it deploys', async () => {
-    await writeFile(
-      join(checkout, 'wrangler.toml'),
-      configuration.replace('[observability]', `${QUEUES}\n[observability]`),
-    );
+    await checkout.configure(QUEUES);
     const first = await deploy();
     expect(first.status, first.output).toBe(0);
     const own = first.after.queues.filter((name) => name.startsWith('work'));
@@ -180,7 +78,10 @@ describe('npm run deploy', () => {
   });
 
   test('says the command for each secret that is not set', async () => {
-    answer = { status: 500, body: '{"type":"error","error":{"type":"api_error","message":"…"},"request_id":"req_1"}' };
+    checkout.answer = {
+      status: 500,
+      body: '{"type":"error","error":{"type":"api_error","message":"…"},"request_id":"req_1"}',
+    };
     const { status, output } = await deploy({ secrets: {} });
     expect(status, output).toBe(0);
     for (const name of SECRETS) expect(output).toMatch(new RegExp(`npx wrangler secret put ${name}$`, 'm'));
@@ -188,11 +89,11 @@ describe('npm run deploy', () => {
 
   test('asks for the secret of each upstream, where there are several', async () => {
     const upstreams = `[{"name":"main","kind":"anthropic"},{"name":"east-2","kind":"bedrock","region":"us-east-1"}]`;
-    await writeFile(
-      join(checkout, 'wrangler.toml'),
-      configuration.replace('[observability]', `[vars]\nUPSTREAMS = '${upstreams}'\n\n[observability]`),
-    );
-    answer = { status: 500, body: '{"type":"error","error":{"type":"api_error","message":"…"},"request_id":"req_1"}' };
+    await checkout.configure(`[vars]\nUPSTREAMS = '${upstreams}'`);
+    checkout.answer = {
+      status: 500,
+      body: '{"type":"error","error":{"type":"api_error","message":"…"},"request_id":"req_1"}',
+    };
     const { status, output } = await deploy({ secrets: { '': ['UPSTREAM_MAIN_KEY'] } });
     expect(status, output).toBe(0);
     expect(output).toMatch(/npx wrangler secret put UPSTREAM_EAST_2_KEY$/m);
@@ -218,10 +119,7 @@ JWT_ISSUER = "https://login.example.com/"
 JWT_AUDIENCE = "sluice"
 DEFAULT_LIMITS = '{"usd_per_day":1}'
 `;
-    await writeFile(
-      join(checkout, 'wrangler.toml'),
-      configuration.replace('[observability]', `${provider}\n[observability]`),
-    );
+    await checkout.configure(provider);
     const { status, output } = await deploy({ secrets: { '': ['OTHER'] } });
     expect(status, output).toBe(0);
     expect(output).toContain('npx wrangler secret put ANTHROPIC_API_KEY');
@@ -235,10 +133,7 @@ DEFAULT_LIMITS = '{"usd_per_day":1}'
     ['an upstream that is not right', `UPSTREAMS = '[{"name":"east","kind":"bedrock"}]'`, 'the entry "east": region'],
     ['a key of an upstream for everybody to read', 'UPSTREAM_EAST_KEY = "sk-ant-x"', 'secret put UPSTREAM_EAST_KEY'],
   ])('stops at %s before anything is touched', async (_, line, named) => {
-    await writeFile(
-      join(checkout, 'wrangler.toml'),
-      configuration.replace('[observability]', `[vars]\n${line}\n\n[observability]`),
-    );
+    await checkout.configure(`[vars]\n${line}`);
     const { status, output, after } = await deploy();
     expect(status).toBe(1);
     expect(output).toContain(named);
@@ -247,7 +142,7 @@ DEFAULT_LIMITS = '{"usd_per_day":1}'
   });
 
   test('fails where the edge does not answer, or answers that it cannot', async () => {
-    answer = { status: 404, body: 'There is nothing here yet' };
+    checkout.answer = { status: 404, body: 'There is nothing here yet' };
     const silent = await deploy();
     expect(silent.status).toBe(1);
     expect(silent.output).toContain('There is nothing here yet');
@@ -257,10 +152,7 @@ DEFAULT_LIMITS = '{"usd_per_day":1}'
   });
 
   test('fails where wrangler does, and says how to log in', async () => {
-    await writeFile(
-      join(checkout, 'wrangler.toml'),
-      configuration.replace('[observability]', `${QUEUES}\n[observability]`),
-    );
+    await checkout.configure(QUEUES);
     const { status, output, verbs } = await deploy({ loggedIn: false });
     expect(status).toBe(1);
     expect(output).toContain('npx wrangler login');
@@ -324,19 +216,5 @@ describe('wrangler.toml', () => {
   test('passes the dry run of a deploy', () => {
     const args = ['run', '--silent', 'deploy', '--', '--dry-run'];
     expectDryRun(spawnSync('npm', args, { cwd: root, encoding: 'utf8' }));
-  });
-
-  // What is built is the same for all of them: it is built once.
-  test.each(definedEnvironments)('passes the dry run of a deploy: %s', async (name) => {
-    const args = ['--dry-run', '--env', name];
-    await cp(join(root, 'build'), join(checkout, 'build'), { recursive: true });
-    await writeFile(join(checkout, 'built.json'), JSON.stringify(inject('deployed')));
-    await writeFile(join(checkout, 'scripts/bundle.ts'), AS_BUILT);
-    await writeFile(join(checkout, 'config.json'), JSON.stringify(configFor(args)));
-    const dry = spawnSync(process.execPath, ['scripts/deploy.ts', ...args], { cwd: checkout, encoding: 'utf8' });
-    await writeFile(join(checkout, 'scripts/bundle.ts'), QUICK['scripts/bundle.ts']);
-    expectDryRun(dry);
-    const uploaded = await readFile(join(checkout, '.wrangler/worker/index.js'), 'utf8');
-    expect(uploaded).toBe(inject('deployed').code);
   });
 });

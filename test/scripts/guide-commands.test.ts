@@ -1,11 +1,11 @@
-import { execFile } from 'node:child_process';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { beforeAll, expect, test } from 'vitest';
 import { experimental_getWranglerCommands } from 'wrangler';
 import manifest from '../../package.json' with { type: 'json' };
 import { settingsSchema } from '../../src/settings/settings.ts';
 import { readGuides } from '../support/guides.ts';
+import { runScript } from '../support/run-script.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 /** What every command of wrangler takes. */
@@ -60,7 +60,7 @@ test('each script in the guides is there, and its help has the options that are 
   for (const [script, options] of used) {
     const isOurs = new Map(Object.entries(manifest.scripts)).get(script) === `node scripts/${script}.ts`;
     if (options.size === 0 || !isOurs) continue;
-    const { stdout } = await promisify(execFile)(process.execPath, [`scripts/${script}.ts`, '--help'], { cwd: root });
+    const { stdout } = await runScript(join(root, `scripts/${script}.ts`), ['--help']);
     for (const option of options) if (option !== 'help') expect(stdout, script).toContain(`--${option}`);
   }
 });

@@ -1,36 +1,13 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { descendantsOf, runs } from '../support/processes.ts';
-import { npmStart } from '../support/start.ts';
+import { running } from '../support/processes.ts';
 
 const SCRIPT = fileURLToPath(new URL('../fixtures/npm-script.ts', import.meta.url));
-
-async function running(pids: readonly number[]): Promise<number[]> {
-  const answers = await Promise.all(pids.map(async (pid) => ((await runs(pid)) ? [pid] : [])));
-  return answers.flat();
-}
-
-test('who ends the process of npm alone ends all that npm start has started', async () => {
-  const state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
-  const started = await npmStart([], state);
-  const all = await descendantsOf(started.pid);
-  try {
-    expect(all.length).toBeGreaterThan(3);
-    // Nor does it store a trace of each request beside the product's own rows. (The local runtime counts visitors on disk.)
-    expect((await readdir(join(state, 'v3'))).sort()).toEqual(['cache', 'do', 'kv', 'ratelimit']);
-    process.kill(started.pid, 'SIGTERM');
-    await expect.poll(() => running(all)).toEqual([]);
-  } finally {
-    for (const pid of await running(all)) process.kill(pid, 'SIGKILL');
-    await started.stop('SIGKILL');
-    await rm(state, { recursive: true, force: true });
-  }
-});
 
 test.each(['SIGTERM', 'SIGHUP', 'SIGKILL'] as const)(
   'a script ends with its npm, which gets %s alone',

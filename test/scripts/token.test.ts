@@ -7,6 +7,7 @@ import { decodeJwt } from 'jose';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { verifyToken } from '../../src/auth/verify.ts';
 import { parseSettings } from '../../src/settings/settings.ts';
+import { runScript } from '../support/run-script.ts';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const KEPT = 'the-secret-that-is-kept-in-dev-vars!';
@@ -17,7 +18,7 @@ let checkout = '';
 
 beforeAll(async () => {
   checkout = await mkdtemp(join(tmpdir(), 'sluice-token-'));
-  for (const name of ['src', 'scripts', 'package.json']) {
+  for (const name of ['src', 'scripts', 'package.json', 'tsconfig.json']) {
     await cp(join(root, name), join(checkout, name), { recursive: true });
   }
   await symlink(join(root, 'node_modules'), join(checkout, 'node_modules'));
@@ -27,15 +28,14 @@ afterAll(async () => await rm(checkout, { recursive: true, force: true }));
 
 const keep = async (text: string) => await writeFile(join(checkout, '.dev.vars'), text);
 
-function run(args: string[], secret?: string, command = ['node', 'scripts/token.ts']) {
+/** Runs it as npm does. */
+function runByNpm(args: string[]) {
   const { SIGNING_SECRET: _, ...env } = process.env;
-  const [program = '', ...rest] = command;
-  return spawnSync(program, [...rest, ...args], {
-    cwd: checkout,
-    encoding: 'utf8',
-    env: { ...env, ...(secret === undefined ? {} : { SIGNING_SECRET: secret }) },
-  });
+  return spawnSync('npm', ['run', 'token', '--', ...args], { cwd: checkout, encoding: 'utf8', env });
 }
+
+const run = async (args: string[], secret?: string) =>
+  await runScript(join(checkout, 'scripts/token.ts'), args, { SIGNING_SECRET: secret });
 
 const identity = async (token: string, secret: string) =>
   await verifyToken(token, parseSettings({ SIGNING_SECRET: secret }));
@@ -43,8 +43,8 @@ const identity = async (token: string, secret: string) =>
 describe('npm run token', () => {
   test('prints the token alone on the last line, signed with what .dev.vars keeps', async () => {
     await keep(`ANTHROPIC_API_KEY=sk-ant-x\nSIGNING_SECRET=${KEPT}\n`);
-    const args = ['--', '--account', 'alice', '--scopes', 'messages,classify', '--expires-in', '3600'];
-    const { status, stdout } = run(args, undefined, ['npm', 'run', 'token']);
+    const args = ['--account', 'alice', '--scopes', 'messages,classify', '--expires-in', '3600'];
+    const { status, stdout } = runByNpm(args);
     expect(status).toBe(0);
     const lines = stdout.trimEnd().split('\n');
     const token = lines.at(-1) ?? '';
@@ -67,7 +67,7 @@ describe('npm run token', () => {
       '--conversations',
       'web-*',
     ];
-    const { stdout } = run(bound);
+    const { stdout } = await run(bound);
     expect(await identity(stdout.trim(), KEPT)).toMatchObject({
       only: { agents: ['sky', 'own:cloud'], conversations: ['web-*'] },
     });
@@ -76,14 +76,14 @@ describe('npm run token', () => {
       [['--agents', 'a b'], /^--agents: Input should be a name/],
       [['--conversations', 'web-*'], /^--agents: must name agents or classifiers/],
     ] as const) {
-      const { status, stderr } = run(['--account', 'alice', ...args]);
+      const { status, stderr } = await run(['--account', 'alice', ...args]);
       expect({ status, stderr }).toEqual({ status: 1, stderr: expect.stringMatching(says) });
     }
   });
 
   test('signs with the secret of the environment first', async () => {
     await keep(`SIGNING_SECRET=${KEPT}\n`);
-    const { stdout } = run(['--account', 'root', '--scopes', 'admin', '--label', 'the first one'], GIVEN);
+    const { stdout } = await run(['--account', 'root', '--scopes', 'admin', '--label', 'the first one'], GIVEN);
     const token = stdout.trim();
     expect(await identity(token, GIVEN)).toMatchObject({
       account: 'root',
@@ -92,7 +92,7 @@ describe('npm run token', () => {
     });
     await expect(identity(token, KEPT)).rejects.toThrow();
     // An empty variable is an absent one.
-    expect(await identity(run(['--account', 'root'], '').stdout.trim(), KEPT)).toMatchObject({
+    expect(await identity((await run(['--account', 'root'], '')).stdout.trim(), KEPT)).toMatchObject({
       scopes: ['messages', 'classify'],
     });
   });
@@ -115,7 +115,7 @@ describe('npm run token', () => {
     ['an option without its value', ['--account'], /--account.*\nUse it as: npm run token/],
     ['a word too many', ['alice'], /alice.*\nUse it as: npm run token/],
   ])('with %s says so in a sentence, prints no token, and fails', async (_, args, sentence) => {
-    const { status, stdout, stderr } = run(args, GIVEN);
+    const { status, stdout, stderr } = await run(args, GIVEN);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toMatch(sentence);
     expect(stderr).not.toMatch(/\n\s+at /);
@@ -127,15 +127,15 @@ describe('npm run token', () => {
   ])('without a secret (%s) says where one is looked for', async (_, text) => {
     if (text === undefined) await rm(join(checkout, '.dev.vars'), { force: true });
     else await keep(text);
-    const { status, stdout, stderr } = run(['--account', 'a']);
+    const { status, stdout, stderr } = await run(['--account', 'a']);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toBe(
       'There is no SIGNING_SECRET in the environment or in .dev.vars. `npm start` makes one for development.\n',
     );
   });
 
-  test('with a secret that an edge would refuse makes no token that nobody takes', () => {
-    const { status, stdout, stderr } = run(['--account', 'a'], 'short');
+  test('with a secret that an edge would refuse makes no token that nobody takes', async () => {
+    const { status, stdout, stderr } = await run(['--account', 'a'], 'short');
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toMatch(/^SIGNING_SECRET must have at least 32 characters/);
     expect(stderr).not.toContain('short\n');

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { createServer, type IncomingHttpHeaders, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -7,8 +6,8 @@ import type { SignatureScheme } from '../../src/delivery/signature.ts';
 import { verifyStandard } from '../../src/delivery/standard-webhooks.ts';
 import { SHIPPED_SOURCES } from '../../src/settings/shipped-sources.ts';
 import { verifyGithub, verifySlack, verifyStripe } from '../../src/webhooks/sources/signatures.ts';
+import { runScript } from '../support/run-script.ts';
 
-const root = fileURLToPath(new URL('../..', import.meta.url));
 const SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
 
 interface Received {
@@ -42,19 +41,11 @@ afterAll(() => {
   server.close();
 });
 
-/** Not `spawnSync`: this process answers. */
-async function run(args: string[], env: Record<string, string> = {}) {
+async function run(args: string[], more: Record<string, string> = {}) {
   received = [];
   const secrets = SHIPPED_SOURCES.map((name) => [`${name.toUpperCase()}_WEBHOOK_SECRET`, SECRET]);
-  const child = spawn('node', ['scripts/webhook.ts', ...args], {
-    cwd: root,
-    env: { ...process.env, ...Object.fromEntries(secrets), SLUICE_URL: url, ...env },
-  });
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (piece: Buffer) => (stdout += piece.toString()));
-  child.stderr.on('data', (piece: Buffer) => (stderr += piece.toString()));
-  const status = await new Promise<number | null>((resolve) => child.once('close', resolve));
-  return { status, stdout, stderr };
+  const env = { ...Object.fromEntries(secrets), SLUICE_URL: url, ...more };
+  return await runScript(fileURLToPath(new URL('../../scripts/webhook.ts', import.meta.url)), args, env);
 }
 
 describe('a sample is signed as its sender does, and the answer is printed', () => {

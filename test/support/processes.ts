@@ -37,6 +37,12 @@ export async function runs(pid: number): Promise<boolean> {
   return status !== undefined && !/\) [ZX] /.test(status);
 }
 
+/** @returns those of some processes that run */
+export async function running(pids: readonly number[]): Promise<number[]> {
+  const answers = await Promise.all(pids.map(async (pid) => ((await runs(pid)) ? [pid] : [])));
+  return answers.flat();
+}
+
 /** @returns the ports that processes listen on. */
 export async function portsOf(pids: readonly number[]): Promise<number[]> {
   const sockets = new Set((await Promise.all(pids.map(socketsOf))).flat());

@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const READY_MS = 240_000;
@@ -76,4 +77,19 @@ export async function npmStart(
     throw new Error(`npm start did not get ready:\n${output}`);
   }
   return { url, pid, output: () => output, stop };
+}
+
+/** Runs `npm start`, which must not start. @returns what it ends with */
+export async function failedStart(...args: string[]): Promise<{ code: unknown; stderr: unknown }> {
+  const ended: Error & { code?: unknown; stderr?: unknown } = await promisify(execFile)(
+    'npm',
+    ['start', '--', ...args],
+    {
+      cwd: root,
+    },
+  ).then(
+    () => new Error('It started.'),
+    (thrown) => thrown,
+  );
+  return { code: ended.code, stderr: ended.stderr };
 }

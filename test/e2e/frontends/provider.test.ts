@@ -8,6 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
 import { ANSWER, ask, guide, publish, serving, sharedFrontends, startFrontend } from '../../support/frontend.ts';
 import { filesIn, sectionIn } from '../../support/guides.ts';
+import { runs } from '../../support/runs.ts';
 import { bearer } from '../../support/tokens.ts';
 
 const { startBoth, visit, expectBound } = sharedFrontends();
@@ -139,7 +140,7 @@ describe.skipIf(noBrowser())('a page of an identity provider', () => {
     if (name === 'Clerk') expect(asked).toEqual(['?template=sluice']);
   });
 
-  test.each(['Auth0', 'Supabase'])(
+  test.each(['Auth0', 'Supabase'].slice(0, runs(2)))(
     '%s refuses who has no such claim, until JWT_ONLY says what counts',
     async (name) => {
       const none = { trusted: {}, written: WISH };

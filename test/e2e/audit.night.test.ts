@@ -1,3 +1,4 @@
+/** Bills over HTTP: `test/accounts/admission/audit.test.ts` has no connection that breaks and no process that dies. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';

@@ -1,3 +1,4 @@
+/** Failover with sockets that refuse, hang and reset: `test/upstream/failover.test.ts` has answers, and no connections. */
 import type { ServerResponse } from 'node:http';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, inject, test } from 'vitest';
 import { computeCost } from '../../src/pricing/cost.ts';

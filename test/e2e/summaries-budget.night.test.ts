@@ -1,3 +1,4 @@
+/** Summaries and turns that race for a budget over HTTP: `test/conversations/summaries.test.ts` has one after the other. */
 import { expect, inject, test } from 'vitest';
 import type { LedgerRow, QuotaReport } from '../../src/accounts/usage-answers.schema.ts';
 import type { DeploymentReport } from '../../src/pools/pools-answers.schema.ts';

@@ -1,3 +1,4 @@
+/** Holds under a thousand callers at once and a kill: `test/accounts` has one process, which neither crowd nor power cut meets. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** Crowds of visitors and kills: `test/auth/visitor-brake.test.ts` has one visitor. */
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,3 +1,4 @@
+/** `useChat` in a browser: `test/client/ai-sdk.test.ts` has its transport alone. */
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type Client, createClient } from '../../src/client/index.ts';

@@ -1,3 +1,4 @@
+/** Events over HTTP and through kills: `test/webhooks/inbox` has no receiver of its own process, and loses no power. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';

@@ -1,3 +1,4 @@
+/** A hundred accounts that race in one process that is killed: `test/pools` has one request after the other. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

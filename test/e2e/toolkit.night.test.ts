@@ -1,0 +1,309 @@
+import { spawn } from 'node:child_process';
+import { createHmac } from 'node:crypto';
+import { cp, mkdir, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { checkPackage, createPackageFromTarballData } from '@arethetypeswrong/core';
+import { publint } from 'publint';
+import { createServer } from 'vite';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { barriersOn } from '../support/axe.ts';
+import { launchBrowser, noBrowser } from '../support/browser.ts';
+import { buildWorker, type Edge, startEdge, startSimulatingEdge } from '../support/edge.ts';
+import { blocksOf, filesIn, readGuide } from '../support/guides.ts';
+import { PackedProject } from '../support/packed-project.ts';
+import { freePort } from '../support/processes.ts';
+
+const root = fileURLToPath(new URL('../..', import.meta.url));
+const ASK = { model: 'claude-haiku-5-5', max_tokens: 50, messages: [{ role: 'user', content: 'Hello' }] };
+
+/** An empty folder, in which the package is installed and nothing else but what it brings. */
+let project: PackedProject;
+
+beforeAll(async () => {
+  project = await PackedProject.make(true);
+});
+
+afterAll(() => project.end());
+
+/** Starts a Worker of the project, under its own wrangler.toml. */
+async function startOwn(folder: string, vars: Record<string, string>): Promise<Edge> {
+  const place = join(project.folder, folder);
+  return await startEdge(await buildWorker(place), vars, undefined, place);
+}
+
+async function post(url: string, body: unknown, headers: Record<string, string> = {}): Promise<Response> {
+  return await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' ? body : JSON.stringify(body),
+  });
+}
+
+test('publint and attw find nothing wrong with the packed package', async () => {
+  const { tarball } = project;
+  const pack = { tarball: tarball.buffer.slice(tarball.byteOffset, tarball.byteOffset + tarball.byteLength) };
+  expect((await publint({ pack, strict: true })).messages).toEqual([]);
+  const analysis = await checkPackage(createPackageFromTarballData(tarball));
+  if (analysis.types === false) throw new Error('the package has no types');
+  expect(Object.keys(analysis.entrypoints)).toEqual(
+    expect.arrayContaining(['.', './client', './client/ai-sdk', './simulator']),
+  );
+  // An ES module is not required, and Node 10 knows no `exports`: both are as they should be.
+  const old = ['node10', 'node16-cjs'];
+  const problems = analysis.problems.filter(
+    (problem) => !('resolutionKind' in problem && old.includes(problem.resolutionKind)),
+  );
+  expect(problems).toEqual([]);
+});
+
+test('the guide’s Worker, the example and a test type-check without skipLibCheck', async () => {
+  await cp(join(root, 'examples/worker'), join(project.folder, 'example'), { recursive: true });
+  await project.write(
+    'own.test-d.ts',
+    `import { Hono } from 'hono';
+    import Anthropic from '@anthropic-ai/sdk';
+    import { type AppEnv, type Prices, createApp, schemas, type Conversation } from 'sluice';
+    import { createSimulator } from 'sluice/simulator';
+    const prices: Prices = { 'claude-haiku-5-5': { prices: { input: 1 } } };
+    const edge = createApp({ prices, fetch: createSimulator(), authenticate: (request, c) => ({ account: request.url + c.req.path }) });
+    // @ts-expect-error: a caller without an account
+    createApp({ authenticate: () => ({ scopes: ['messages'] }) });
+    // @ts-expect-error: a price that the table does not have
+    createApp({ prices: { x: { prices: { inputs: 1 } } } });
+    // @ts-expect-error: not a part of the toolkit
+    createApp({ isUnmetered: true });
+    edge.get('/x', (c) => c.json({ account: c.get('identity').account.length }));
+    new Hono<{ Bindings: { CONVERSATION: DurableObjectNamespace<Conversation> } }>().route('/ai', edge);
+    new Hono<AppEnv>().route('/ai', edge);
+    const usd: number | undefined = schemas.limitsSchema.parse({}).usd_per_day;
+    void [usd, new Anthropic({ fetch: createSimulator() })];
+    export default edge;`,
+  );
+  const [shown = ''] = blocksOf(await readGuide('toolkit'), 'ts');
+  expect(shown).toContain('createApp');
+  await mkdir(join(project.folder, 'guide'));
+  await project.write('guide/index.ts', shown);
+  await project.write(
+    'guide/session.ts',
+    'export const sessionOf = async (request: Request) => (request.headers.has("cookie") ? { user: "u" } : undefined);',
+  );
+  const [told = ''] = blocksOf(await readGuide('toolkit'), 'json').filter((block) => block.includes('compilerOptions'));
+  const { compilerOptions } = JSON.parse(told) as { compilerOptions: Record<string, unknown> };
+  await project.typeCheck(['guide/index.ts'], compilerOptions);
+  await project.typeCheck(['guide/index.ts'], { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler' });
+  await project.typeCheck(['own.test-d.ts', 'example/index.ts'], {
+    lib: ['es2024'],
+    types: ['@cloudflare/workers-types'],
+  });
+});
+
+test('the example Worker runs, with its own route, middleware and names of classes', async () => {
+  await cp(join(root, 'examples/worker'), join(project.folder, 'example'), { recursive: true });
+  const edge = await startOwn('example', {
+    MODE: 'development',
+    SIMULATOR_TTFT_MS: '0',
+    SIMULATOR_TOKENS_PER_SECOND: '0',
+    TICKETS_WEBHOOK_SECRET: 'the senders’ own secret',
+  });
+  try {
+    const streamed = await post(`${edge.url}/ai/messages`, { ...ASK, conversation: 'c1' });
+    expect([streamed.status, streamed.headers.get('x-served-by')]).toEqual([200, 'own-worker']);
+    expect(await streamed.text()).toContain('event: message_stop');
+    const rows = await fetch(`${edge.url}/ai/conversations/c1/messages`);
+    expect(((await rows.json()) as { data: unknown[] }).data).toHaveLength(2);
+    const summary = await post(`${edge.url}/summaries`, 'A long text about rivers.');
+    expect(await summary.json()).toMatchObject({ type: 'message', role: 'assistant' });
+    const usage = (await (await fetch(`${edge.url}/ai/usage?account=dev`)).json()) as { total: { requests: number } };
+    expect(usage.total.requests).toBe(2);
+    expect((await post(`${edge.url}/messages`, ASK)).status).toBe(404);
+
+    const ticket = JSON.stringify({ id: 't1', text: 'I was charged twice, please check the billing.' });
+    const signature = createHmac('sha256', 'the senders’ own secret').update(ticket).digest('hex');
+    const forged = await post(`${edge.url}/ai/webhooks/tickets`, ticket, {
+      'x-tickets-signature': `00${signature.slice(2)}`,
+    });
+    expect(forged.status).toBe(401);
+    const taken = await post(`${edge.url}/ai/webhooks/tickets`, ticket, { 'x-tickets-signature': signature });
+    expect(taken.status).toBe(202);
+    const labelled = () => edge.log.find((line) => line.ticket === 'tickets_t1');
+    await expect.poll(labelled).toMatchObject({ label: 'billing' });
+  } finally {
+    await edge.stop();
+  }
+});
+
+test('the example with tools calls its own and one at an address, in one run', async () => {
+  await cp(join(root, 'examples/tools'), join(project.folder, 'tools'), { recursive: true });
+  await project.typeCheck(['tools/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
+  const TOOL_SIGNING_SECRET = `whsec_${btoa('a secret that both of them know')}`;
+  const port = await freePort();
+  const env = { ...process.env, TOOL_SIGNING_SECRET, PORT: String(port) };
+  const server = spawn(process.execPath, [join(root, 'examples/tools/server.mjs')], { env, stdio: 'inherit' });
+  const TOOL_HOSTS = `localhost:${port}`;
+  const edge = await startOwn('tools', {
+    MODE: 'development',
+    SIMULATOR_TTFT_MS: '0',
+    TOOL_HOSTS,
+    TOOL_SIGNING_SECRET,
+  });
+  try {
+    await expect.poll(() => fetch(`http://${TOOL_HOSTS}`).catch(() => undefined)).toBeDefined();
+    const input_schema = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+    const weather = { name: 'get_weather', input_schema, run: { url: `http://${TOOL_HOSTS}/` } };
+    const answer = await post(`${edge.url}/v1/messages`, {
+      ...ASK,
+      max_tokens: 500,
+      conversation: 'c1',
+      tools: [weather, { name: 'get_time', run: 'worker' }],
+      messages: [{ role: 'user', content: 'What do get_weather and get_time say of Bern?' }],
+    });
+    const { content, stop_reason } = (await answer.json()) as { content: { content?: object }[]; stop_reason: string };
+    expect(stop_reason).toBe('end_turn');
+    expect(content.flatMap((block) => block.content ?? [])).toEqual(
+      expect.arrayContaining([
+        { type: 'text', text: '{"sky":"clear"}' },
+        { type: 'text', text: expect.stringMatching(/^\{"time":"\d+:\d\d/) },
+      ]),
+    );
+  } finally {
+    server.kill();
+    await edge.stop();
+  }
+});
+
+test('a Worker’s own fetch, prices and auth hold for its objects too, outside development', async () => {
+  await cp(join(root, 'examples/worker/wrangler.toml'), join(project.folder, 'own/wrangler.toml'), { recursive: true });
+  await project.write(
+    'own/index.ts',
+    `import { createApp } from 'sluice';
+    import { createSimulator } from 'sluice/simulator';
+    export { Account, Batch, BatchClaims, ClassificationJob, Conversation, Inbox, Pool } from 'sluice';
+    export default createApp({
+      fetch: createSimulator(),
+      prices: { 'claude-haiku-5-5': { prices: { input: 1000, output: 2000, long_prompt: undefined } } },
+      authenticate: (request) => {
+        const account = request.headers.get('sluice-user');
+        return account === null ? undefined : { account };
+      },
+    });`,
+  );
+  const edge = await startOwn('own', { ANTHROPIC_API_KEY: 'any' });
+  const alice = { 'sluice-user': 'alice' };
+  try {
+    const costs: number[] = [];
+    for (const more of [{}, { conversation: 'c1' }]) {
+      const response = await post(`${edge.url}/v1/messages`, { ...ASK, ...more }, alice);
+      const message = (await response.json()) as { usage: { input_tokens: number; output_tokens: number } };
+      expect(response.status, JSON.stringify(message)).toBe(200);
+      const { input_tokens, output_tokens } = message.usage;
+      const cost = (input_tokens * 1_000 + output_tokens * 2_000) / 1_000_000;
+      expect(Number(response.headers.get('sluice-cost-usd'))).toBeCloseTo(cost, 9);
+      costs.push(cost);
+      const streamed = await post(`${edge.url}/messages`, { ...ASK, ...more }, alice);
+      const [, told] = /^: sluice-cost-usd=([\d.]+)$/m.exec(await streamed.text()) ?? [];
+      costs.push(Number(told ?? 0));
+    }
+    const readJson = async (path: string) => await (await fetch(`${edge.url}${path}`, { headers: alice })).json();
+    const readTotal = async () =>
+      ((await readJson('/usage')) as { total: { requests: number; cost_usd: number } }).total;
+    // A request is settled shortly after its answer has ended.
+    await expect.poll(async () => (await readTotal()).requests).toBe(4);
+    const { cost_usd } = (await readJson('/conversations/c1')) as { cost_usd: number };
+    expect((await readTotal()).cost_usd).toBeCloseTo((costs[0] ?? 0) + (costs[1] ?? 0) + cost_usd, 9);
+    const models = await fetch(`${edge.url}/models/claude-haiku-5-5`, { headers: alice });
+    expect(await models.json()).toMatchObject({ prices: { input: 1000, output: 2000 } });
+    expect((await post(`${edge.url}/messages`, ASK)).status).toBe(401);
+  } finally {
+    await edge.stop();
+  }
+});
+
+test('the simulator is a fetch in plain Node, for the official SDK, and the same each time', async () => {
+  await project.write(
+    'simulated.mjs',
+    `import Anthropic from '@anthropic-ai/sdk';
+    import { createSimulator } from 'sluice/simulator';
+    const fetch = createSimulator();
+    const client = new Anthropic({ apiKey: 'any', fetch, maxRetries: 0 });
+    const ask = { model: 'claude-haiku-5-5', max_tokens: 60, messages: [{ role: 'user', content: 'Weather in Bern?' }],
+      tools: [{ name: 'get_weather', input_schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] } }] };
+    const whole = await client.messages.create(ask);
+    const streamed = await client.messages.stream(ask).finalMessage();
+    const { input_tokens } = await client.messages.countTokens({ model: ask.model, messages: ask.messages });
+    const models = await client.models.list();
+    const fault = await client.messages.create(ask, { headers: { 'sluice-simulate': 'status=529' } }).catch(({ status }) => status);
+    const raw = await fetch(new Request('https://any.example/v1/models', { headers: { 'x-api-key': 'any', 'anthropic-version': '2023-06-01' } }));
+    const said = ({ content }) => content.map(({ id, ...block }) => block);
+    console.log(JSON.stringify({ whole: said(whole), streamed: said(streamed), reason: streamed.stop_reason, input_tokens, models: models.data.length, fault, raw: raw.status }));`,
+  );
+  const outcomes = await Promise.all([1, 2].map(() => project.run(process.execPath, ['simulated.mjs'])));
+  const { whole, streamed, ...rest } = JSON.parse(outcomes[0] ?? '') as Record<string, unknown>;
+  expect(whole).toEqual(streamed);
+  expect(rest).toMatchObject({ reason: 'tool_use', fault: 529, raw: 200 });
+  expect(rest.input_tokens).toBeGreaterThan(0);
+  expect(rest.models).toBeGreaterThan(5);
+  expect(outcomes[1]).toBe(outcomes[0]);
+});
+
+test.skipIf(noBrowser())(
+  'the React page of its guide chats, goes on after a reload, and says when it is offline',
+  async () => {
+    const folder = join(project.folder, 'chat');
+    await mkdir(join(folder, 'src'), { recursive: true });
+    const guide = await readGuide('react');
+    const files = filesIn(guide, 'Make the folder');
+    expect([...files.keys()]).toEqual(['index.html', 'src/edge.js', 'src/main.jsx', 'src/style.css']);
+    for (const [file, code] of files) await project.write(`chat/${file}`, code);
+    // What its install line brings beside the package.
+    const [, installed = ''] = /npm install \.\.\/sluice\/\S+ (.*) && npm install -D vite\n/.exec(guide) ?? [];
+    for (const wanted of installed.split(' ').filter((one) => one !== 'hono')) {
+      const name = wanted.replace(/@\d+$/, '');
+      await mkdir(dirname(join(project.folder, 'node_modules', name)), { recursive: true });
+      await symlink(join(root, 'node_modules', name), join(project.folder, 'node_modules', name));
+    }
+    const port = await freePort();
+    const site = `http://localhost:${port}`;
+    const edge = await startSimulatingEdge({
+      ALLOWED_ORIGINS: site,
+      SIMULATOR_TTFT_MS: '20',
+      SIMULATOR_TOKENS_PER_SECOND: '40',
+    });
+    vi.stubEnv('VITE_EDGE', edge.url);
+    const vite = await createServer({ root: folder, server: { port, host: 'localhost' }, logLevel: 'error' });
+    const browser = await launchBrowser();
+    try {
+      await vite.listen();
+      const page = await browser.newPage();
+      const faults: string[] = [];
+      page.on('console', (message) => message.type() === 'error' && faults.push(message.text()));
+      page.on('pageerror', ({ message }) => faults.push(message));
+      page.setDefaultTimeout(240_000);
+      await page.goto(site);
+      await page.getByText('Ask something.').waitFor();
+      // Long enough that it still runs when a slow machine has loaded the page again.
+      const question = 'Tell me about rivers in 400 words';
+      await page.getByRole('textbox').fill(question);
+      await page.keyboard.press('Enter');
+      await page.getByText('This is').waitFor();
+      await page.reload();
+      await page.getByText(question, { exact: true }).waitFor();
+      await page.getByRole('button', { name: 'Stop' }).waitFor();
+      await page.getByRole('button', { name: 'Send' }).waitFor();
+      expect(await page.locator('article').count()).toBe(2);
+      expect(await barriersOn(page)).toEqual([]);
+      expect(faults).toEqual([]);
+
+      await page.route(`${edge.url}/**`, (route) => route.abort());
+      await page.reload();
+      await page.getByRole('alert').getByText('The edge cannot be reached').waitFor();
+      await page.unroute(`${edge.url}/**`);
+      await page.getByRole('button', { name: 'Try again' }).click();
+      await page.getByText(question, { exact: true }).waitFor();
+    } finally {
+      await browser.close();
+      await vite.close();
+      await edge.stop();
+    }
+  },
+);

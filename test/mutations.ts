@@ -34,9 +34,9 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/accounts/admission/interrupted-cost.test.ts',
   },
   {
-    name: 'accounts: clients are told to wait longer than they can',
+    name: 'accounts: clients are told to ask again in hours',
     file: 'src/accounts/admission/limit-headers.ts',
-    edits: [['retryAfter > LONGEST_RETRY_S ?', 'retryAfter > 60 * LONGEST_RETRY_S ?']],
+    edits: [['const LONGEST_RETRY_S = 60;', 'const LONGEST_RETRY_S = 60_000;']],
     foundBy: 'test/accounts/admission/limit-headers.test.ts',
   },
   {
@@ -227,7 +227,7 @@ export const MISTAKES: readonly Mistake[] = [
     name: 'conversations: event numbers are given again after a crash',
     file: 'src/conversations/turn/restore-turn.ts',
     edits: [['  log.skip(SKIPPED_EVENT_NUMBERS);\n', '']],
-    foundBy: 'test/conversations/conversation.test.ts',
+    foundBy: 'test/conversations/turn/restore-turn.test.ts',
   },
   {
     name: 'conversations: a checksum does not see another order',

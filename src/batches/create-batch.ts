@@ -234,7 +234,8 @@ async function finish({ upload, context }: Creation, others: Parameters<Upload['
   if (response.ok && typeof json?.id === 'string') {
     return { kind: 'made', id: json.id, expiresAt: stringOrUndefined(json.expires_at) ?? '' };
   }
-  if (response.ok) return { kind: 'lost' };
+  // Below 200 it was taken, and its answer is still to come.
+  if (response.status < 300) return { kind: 'lost' };
   // If the API itself says that it is too much, the batch was not made. Other server failures do not say it.
   const { kind } = verdict(response, { text: refused.body, elapsedMs: 0 });
   return { kind: kind === 'down' ? 'doubtful' : 'refused', ...refused };
@@ -308,7 +309,7 @@ function moneyLeft(decision: BatchDecision): Nanodollars | undefined {
 
 /** @returns the upstream's refusal of a create, in its own words if the caller may see them. */
 function refusedUpstream({ status, body, headers }: CreateRefusal, { requestId }: RequestContext): Response {
-  const response = new Response(null, { status, headers });
+  const response = { status, headers: new Headers(headers) };
   const judged = verdict(response, { text: body, elapsedMs: 0 });
   const refusal = judged.kind === 'answer' ? undefined : judged;
   return bufferedResponse(response, { kind: refusal ? 'error' : 'nothing', body: utf8(body), refusal }, { requestId });

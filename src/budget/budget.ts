@@ -74,7 +74,7 @@ export interface Circumstances {
   models?: readonly string[] | undefined;
   /** The most that this request itself may cost. No other request needs room in it, so all of it may be held. */
   most?: Nanodollars | undefined;
-  /** What the earlier tries of the request have cost. All of its tries together cost its worst case at most. */
+  /** What the earlier tries of the request have cost. Where money is limited, all tries together cost its worst case at most. */
   earlier?: Nanodollars | undefined;
   /**
    * For a request that can wait: the tokens that answers take. While others hold the money for so many, it is refused as held.
@@ -103,17 +103,17 @@ export function decide(
     return { ...refusalBy('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
   const purses = [...pursesOf(budget, rules), ...others];
+  // An account without limits has purses, too: those of the ceiling.
+  const isLimited =
+    others.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
   // Only money limits a later try: who has no limits in money pays for all that is tried.
-  const isLater = earlier > 0 && (purses.length > 0 || most !== undefined);
+  const isLater = earlier > 0 && isLimited;
   const mostOfTries = isLater ? Math.min(costAtMost(worstCase), most ?? NEVER) : most;
   const own: Purse[] =
     mostOfTries === undefined
       ? []
       : [{ by: 'run', name: 'max_usd', most: mostOfTries, settled: earlier, held: 0, end: NEVER }];
-  if (
-    !worstCase.known &&
-    (others.length + own.length > 0 || PERIODS.some((period) => rules.spend[period] !== undefined))
-  ) {
+  if (!worstCase.known && isLimited) {
     return { ...refusalBy('unpriced', 'models', time, time, 1, 0, true), model: worstCase.models[0]?.[0] ?? '' };
   }
 
@@ -172,8 +172,10 @@ export function decide(
     const fits = worstCase.inputCost + atLeast * worstCase.outputPrice <= free;
     if (!fits || worstCase.inputCost * WORTH_COUNTING > share) return askCount();
   }
-  // Here `max_tokens` is lowered to what can be paid for.
-  let maxTokens = Math.min(asked, Math.max(atLeast, affordable));
+  // Here `max_tokens` is lowered to what can be paid for. Where the input alone takes more than the share, a shorter answer
+  // leaves hardly more room for the next request: all that was asked for is held, if it fits.
+  const paysForAll = affordable < 0 && costAtMost(worstCase) <= free;
+  let maxTokens = paysForAll ? asked : Math.min(asked, Math.max(atLeast, affordable));
   if (rules.output !== undefined) {
     const room = level(fullAt.output, rules.output, time) - budget.heldOutput;
     if (room < least) {

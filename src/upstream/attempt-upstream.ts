@@ -7,7 +7,7 @@ import type { Leave } from './choice/breaker.ts';
 import type { TryChoice } from './choice/candidates.ts';
 import { noteHome, type Routing, type UpstreamPool } from './choice/pool.ts';
 import { isEventStream } from './content-type.ts';
-import { interrupted, notTheApi, timedOut } from './failure.ts';
+import { interrupted, notTheApi, refuseProvisional, timedOut } from './failure.ts';
 import { headersWithin } from './headers-within.ts';
 import { missingModel, type UpstreamRefusal, type UpstreamVerdict, verdict } from './judge.ts';
 import type { OpenUpstream } from './kinds/entry.ts';
@@ -106,15 +106,16 @@ export async function attemptAt(
       return refused;
     }
     hasBegun = true;
+    refuseProvisional(response);
     // For an answer that does not stream, the headers come at its end. So only now the time for its bytes begins.
     if (isOneOfSeveral && !timer) timer = setTimeout(onLate, limit);
     const { opening, answer } = isOneOfSeveral
       ? await openedAnswer(response)
       : { opening: undefined, answer: response };
-    const judged = isOneOfSeveral ? openingVerdict(answer, opening) : undefined;
+    const judged = isOneOfSeveral ? openingVerdict(answer, opening, course.elapsedMs) : undefined;
     if (judged && judged.kind !== 'answer' && judged.kind !== 'request') {
-      // An error instead of a message: nothing has run.
-      course.sentAt = undefined;
+      // An error or a page instead of a message: nothing has run.
+      if (!judged.mayHaveRun) course.sentAt = undefined;
       return { verdict: judged, response: answer, ...(opening && { opening }) };
     }
     if (!isNoted) breaker.succeed(leave, Date.now());
@@ -196,8 +197,8 @@ async function openedAnswer(response: Response): Promise<{ opening: Uint8Array |
   return { opening: value, answer: new Response(continued(value, reader), response) };
 }
 
-function openingVerdict(answer: Response, opening: Uint8Array | undefined): UpstreamVerdict {
+function openingVerdict(answer: Response, opening: Uint8Array | undefined, elapsedMs: number): UpstreamVerdict {
   // Every call that goes up should get a body.
-  if (!opening) return verdict({ thrown: notTheApi() }, { text: '', elapsedMs: 0 });
+  if (!opening) return verdict({ thrown: notTheApi() }, { text: '', elapsedMs });
   return verdict(answer, { text: decoder.decode(opening), elapsedMs: 0 });
 }

@@ -94,7 +94,8 @@ export interface BufferedAnswer {
  *
  * @param exchange its `course.sentAt` becomes undefined if the upstream cannot have worked on the request: nothing is billed
  * @param expected whether only a message or an error counts as an answer
- * @throws ApiError when the body breaks or stalls, or the controller's reason when it was aborted
+ * @throws ApiError when the body breaks or stalls, or the controller's reason when it was aborted; and where a message has not
+ *   one byte, if it may have run
  */
 export async function readAnswer(
   response: Response,
@@ -104,7 +105,19 @@ export async function readAnswer(
   const { course } = exchange;
   // This is needed even if the body breaks off: then nobody can tell whether it was an error of the API.
   if (!response.ok && !upstreamRefusalIn(response, '', course)?.mayHaveRun) course.sentAt = undefined;
+  const { rides = false } = course;
+  // An answer that comes whole is not stopped by closing its connection; whatever else comes may be.
+  if (rides && response.ok) course.rides = false;
   let body = await readBuffered(response, exchange);
+  if (response.ok && expected === 'message' && beginningOf(body) === '') {
+    // Whoever was asked says neither what came of it nor, as a page does, that nothing did. So it is judged as a failed call.
+    const elapsedMs = Date.now() - (course.sentAt ?? Date.now());
+    const { mayHaveRun, forCaller } = verdict({ thrown: notTheApi() }, { text: '', elapsedMs });
+    if (mayHaveRun) {
+      course.rides = rides;
+      throw forCaller;
+    }
+  }
   let json = parseObject(body);
   let refusal: UpstreamRefusal | undefined;
   if (!response.ok || json?.type === 'error') {
@@ -170,5 +183,9 @@ export function bufferedResponse(
 
 /** @returns whether a body begins like a JSON object but does not end like one, so that the rest has not come. */
 function isBeginning(body: Uint8Array): boolean {
-  return decoder.decode(body.subarray(0, START_BYTES)).trimStart().startsWith('{') && parseObject(body) === undefined;
+  return beginningOf(body).startsWith('{') && parseObject(body) === undefined;
+}
+
+function beginningOf(body: Uint8Array): string {
+  return decoder.decode(body.subarray(0, START_BYTES)).trimStart();
 }

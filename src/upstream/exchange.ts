@@ -3,7 +3,7 @@
 import { IdleTimeout } from '../async/idle-timeout.ts';
 import { PieceReader } from '../http/body/piece-reader.ts';
 import type { Settings } from '../settings/settings.ts';
-import { callerLeft, interrupted, timedOut } from './failure.ts';
+import { callerLeft, interrupted, refuseProvisional, timedOut } from './failure.ts';
 import { headersUp, upstreamRequestId } from './headers.ts';
 import type { UpstreamRefusal } from './judge.ts';
 import type { RequestOutcome } from './outcome.ts';
@@ -93,8 +93,8 @@ export class Exchange {
   /**
    * Sends the request up.
    *
-   * @returns the upstream's last response, whatever its status
-   * @throws as `send`
+   * @returns the upstream's last response, whatever its status from 200 on
+   * @throws as `send`, and for a status below 200
    */
   async send(request: SendRequest, how: Partial<Omit<SendOptions, 'controller' | 'course'>> = {}): Promise<Response> {
     const { upstream, settings } = this.#options;
@@ -110,6 +110,7 @@ export class Exchange {
     });
     this.status = response.status;
     this.upstreamRequestId = upstreamRequestId(response.headers);
+    refuseProvisional(response);
     // The error in an answer with the status of a success is none about the key.
     if (response.ok) this.judged(undefined);
     if (!this.#isWatched) this.expectBody();

@@ -64,6 +64,18 @@ export function redirected(): ApiError {
   );
 }
 
+/**
+ * Refuses a status below 200. It only says that the request was taken, but the runtime gives it for the answer, and the answer
+ * for its body. Its body is cancelled.
+ *
+ * @throws UpstreamFailure for such a status. The request may have run
+ */
+export function refuseProvisional({ status, body }: Response): void {
+  if (status >= 200) return;
+  body?.cancel().catch(() => undefined);
+  throw notTheApi();
+}
+
 /** @returns the error for the status of a success without a message: something other than the API has answered. */
 export function notTheApi(): UpstreamFailure {
   return new UpstreamFailure(

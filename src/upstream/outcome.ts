@@ -10,6 +10,8 @@ export interface RequestOutcome extends Report {
   /** The upstream's HTTP status; undefined if it sent none. */
   status: number | undefined;
   end: StreamEnding;
+  /** Whether a client has stopped it. Then its end is `cut`. */
+  stopped?: boolean | undefined;
   upstream_request_id: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;

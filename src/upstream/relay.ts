@@ -104,8 +104,6 @@ export async function relay(request: RelayRequest, options: RelayOptions): Promi
     options.onHeaders?.(course.upstream);
     refuseEncoding(response);
     const isStream = response.ok && isEventStream(response);
-    // An answer that came whole was not stopped by closing its connection; whatever else came may have been.
-    if (response.ok && !isStream) course.rides = false;
     const isRidden = isStream && course.rides === true;
     const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
     const reading = { sentAt: course.sentAt ?? startedAt, readsBlocks, readsIds };

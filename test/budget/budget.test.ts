@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DAY_MS } from '../../src/async/durations.ts';
 import { capacity, level } from '../../src/budget/bucket.ts';
-import { type Decision, decide, takeCountRequest } from '../../src/budget/budget.ts';
-import { type Rules, rulesOf } from '../../src/budget/rules.ts';
+import { type Circumstances, type Decision, decide, takeCountRequest } from '../../src/budget/budget.ts';
+import { CEILING, type Rules, rulesOf } from '../../src/budget/rules.ts';
 import {
   addHold,
   advance,
@@ -15,8 +15,11 @@ import {
   settle,
   takeCount,
 } from '../../src/budget/state.ts';
-import { PERIODS, spanAt } from '../../src/budget/windows.ts';
+import { limitName, NEVER, PERIODS, spanAt } from '../../src/budget/windows.ts';
+import { fromUsd } from '../../src/pricing/cost.ts';
 import type { WorstCase } from '../../src/pricing/hold-terms.ts';
+import { ModelTable } from '../../src/pricing/models.ts';
+import { worstCaseOf } from '../../src/pricing/worst-case.ts';
 import type { Limits } from '../../src/settings/limits.schema.ts';
 import { NOON, worstCaseWith } from '../accounts/admission-requests.ts';
 import { runs } from '../support/runs.ts';
@@ -231,6 +234,52 @@ describe('clamp', () => {
     expect(admit(budget, wider, worstCaseWith(), NOON)).toMatchObject({ reason: 'held', left: 440 });
   });
 
+  test('not where the input alone is more than that half, while all that was asked for fits', () => {
+    const searching = worstCaseWith({ inputCost: 6_000, outputTokens: 400 });
+    const of = (nanodollars: number, more: Partial<WorstCase> = {}) =>
+      decide(emptyBudget(NOON), rulesOf({ usd_per_day: usd(nanodollars) }), { ...searching, ...more }, NOON);
+    expect(of(10_000)).toMatchObject({ maxTokens: 400, nanodollars: 10_000 });
+    expect(of(11_999)).toMatchObject({ maxTokens: 400, nanodollars: 10_000 });
+    // Here half of what is free pays for the input, and here what is free does not pay for all.
+    expect(of(12_000)).toMatchObject({ maxTokens: 256, nanodollars: 8_560 });
+    expect(of(9_999)).toMatchObject({ maxTokens: 256, nanodollars: 8_560 });
+    // An input that can still be counted may be no more than half.
+    expect(of(10_000, { countable: true }).kind).toBe('count_needed');
+    // The tightest purse decides, whose ever it is, and what others hold is not free.
+    const purse = { by: 'token', name: 'usd_total', most: 9_999, settled: 0, held: 0, end: NEVER } as const;
+    const rules = rulesOf({ usd_per_day: usd(11_000) });
+    const by = (more: object) => decide(emptyBudget(NOON), rules, searching, NOON, { purses: [{ ...purse, ...more }] });
+    expect(by({})).toMatchObject({ maxTokens: 256 });
+    expect(by({ most: 12_000, held: 1_000, settled: 1_000 })).toMatchObject({ maxTokens: 400, nanodollars: 10_000 });
+    expect(by({ most: 12_000, held: 1_000, settled: 1_001 })).toMatchObject({ maxTokens: 256 });
+    const tokens = rulesOf({ usd_per_day: usd(11_000), output_tokens_per_minute: 600 });
+    expect(decide(emptyBudget(NOON), tokens, searching, NOON)).toMatchObject({ maxTokens: 300, nanodollars: 9_000 });
+  });
+
+  test('a search chat on $10 a day is cut only near the half and near the end', () => {
+    const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 2 }];
+    const messages = [{ role: 'user', content: 'What is new?' }];
+    const body = { model: 'claude-sonnet-5-5', max_tokens: 8_192, messages, tools };
+    const { worstCase } = worstCaseOf(body, { bytes: JSON.stringify(body).length, models: new ModelTable() });
+    const { inputCost, outputTokens, outputPrice } = worstCase;
+    const whole = inputCost + outputTokens * outputPrice;
+    const daily = rulesOf({ usd_per_day: 10 });
+    const budget = emptyBudget(NOON);
+    const free = () => fromUsd(10) - budget.windows.day.settled;
+    let uncut = 0;
+    while (free() >= whole) {
+      const isMostOfIt = free() < 2 * inputCost;
+      const decision = admit(budget, daily, worstCase, NOON);
+      if (isMostOfIt) {
+        expect(decision).toMatchObject({ maxTokens: 8_192, nanodollars: whole });
+        uncut += 1;
+      }
+      end(budget, daily, decision.id, fromUsd(0.05));
+    }
+    expect(uncut).toBeGreaterThan(50);
+    expect(admit(budget, daily, worstCase, NOON)).toMatchObject({ kind: 'admitted', maxTokens: 256 });
+  });
+
   test('not below the least that is worth an answer', () => {
     const low = rulesOf({ usd_per_day: usd(1_000 + 2_550) });
     expect(decide(emptyBudget(NOON), low, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 3_560 });
@@ -267,6 +316,43 @@ describe('clamp', () => {
   test('refuse does not clamp', () => {
     const strict = rulesOf({ usd_per_day: usd(5_000), on_shortfall: 'refuse' });
     expect(decide(emptyBudget(NOON), strict, worstCaseWith(), NOON)).toMatchObject({ reason: 'spend', needed: 11_000 });
+  });
+});
+
+describe('a later try', () => {
+  const worstCase = worstCaseWith({ outputTokens: 300 });
+  const again = (given: Limits, more: Circumstances) =>
+    decide(emptyBudget(NOON), rulesOf(given), worstCase, NOON, more);
+
+  test.each<Limits>([{}, { requests_per_minute: 9 }, { concurrent_requests: 9, on_shortfall: 'refuse' }])(
+    'is admitted whole without a limit in money, whatever the earlier ones have cost: %j',
+    (given) => {
+      expect(again(given, { earlier: 4_000 })).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+      expect(again(given, { earlier: 40_000 })).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+    },
+  );
+
+  test('costs no more than the earlier ones have left, whoever limits the money', () => {
+    const purse = { by: 'token', name: 'usd_total', most: 1e9, settled: 0, held: 0, end: NEVER } as const;
+    const limited: [Limits, Circumstances][] = [
+      ...PERIODS.map((period): [Limits, Circumstances] => [{ [limitName(period)]: 1 }, {}]),
+      [{}, { purses: [purse] }],
+      [{}, { purses: [{ ...purse, by: 'group' }] }],
+      [{}, { most: 1e9 }],
+    ];
+    for (const [given, more] of limited) {
+      expect(again(given, { ...more, earlier: 1 })).toMatchObject({ kind: 'refused', by: 'run', left: 3_999 });
+      expect(again(given, more)).toMatchObject({ kind: 'admitted', maxTokens: 300 });
+    }
+  });
+
+  test('by a model without a price is refused only where money is limited', () => {
+    const unknown = { ...worstCase, known: false };
+    const more = { earlier: 1 };
+    expect(decide(emptyBudget(NOON), rulesOf({}), unknown, NOON, more).kind).toBe('admitted');
+    expect(decide(emptyBudget(NOON), rulesOf({ usd_total: 1 }), unknown, NOON, more)).toMatchObject({
+      reason: 'unpriced',
+    });
   });
 });
 
@@ -532,14 +618,17 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
             all.set(decision.id, { at: budget.last, open: true, amount: decision.nanodollars });
             expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
             const least = next.inputCost + 10 * Math.min(next.outputTokens, rules.clamp ? rules.leastOutput : 2_000);
-            // Nobody takes more than half of what is free, unless it needs that at the least.
-            for (const period of PERIODS) {
+            const whole = next.inputCost + 10 * next.outputTokens;
+            const free = PERIODS.map((period) => {
               const { settled, held } = budget.windows[period];
-              const limit = rules.spend[period];
-              if (limit === undefined) continue;
-              const free = limit - settled - held + decision.nanodollars;
-              expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(free / 2, least));
-            }
+              return (rules.spend[period] ?? CEILING) - settled - held + decision.nanodollars;
+            });
+            const tightest = Math.min(...free);
+            // Nobody takes more than half of what is free, unless it needs that at the least, or its input is more by itself.
+            const mayTakeAll = next.inputCost > tightest / 2 && whole <= tightest;
+            if (mayTakeAll && rules.output === undefined) expect(decision.nanodollars).toBe(whole);
+            for (const one of mayTakeAll ? [] : free)
+              expect(decision.nanodollars).toBeLessThanOrEqual(Math.max(one / 2, least));
           }
         } else {
           advance(budget, clock);
@@ -570,5 +659,47 @@ test('whatever happens, in every window settled + held ≤ limit, and at rest no
       }
     }),
     { numRuns: runs(1_000) },
+  );
+});
+
+test('no hold is more than what is left in any purse, and no more than its request may still cost', () => {
+  const money = (most: number) => fc.integer({ min: 0, max: most });
+  const purse = fc
+    .record({ by: fc.constantFrom('token' as const, 'group' as const), free: money(40_000), held: money(9_000) })
+    .map(({ by, free, held }) => ({ by, name: 'usd_total', most: free + held + 9, settled: 9, held, end: NEVER }));
+  const circumstances = fc.record(
+    {
+      purses: fc.array(purse, { maxLength: 3 }),
+      most: money(40_000),
+      earlier: money(20_000),
+      typical: fc.nat(2_000).map((tokens) => () => tokens),
+    },
+    { requiredKeys: [] },
+  ) as fc.Arbitrary<Circumstances>;
+  const asked = fc.record({ inputCost: money(20_000), outputTokens: money(2_000), leastOutput: money(500) });
+  fc.assert(
+    fc.property(limits, money(9_000), asked, circumstances, (given, settled, more, around) => {
+      const rules = rulesOf(given);
+      const budget = emptyBudget(NOON);
+      for (const period of PERIODS) budget.windows[period].settled = settled;
+      const worstCase = worstCaseWith(more);
+      const decision = decide(budget, rules, worstCase, NOON, around);
+      const { purses = [], most, earlier = 0 } = around;
+      const isLimited =
+        purses.length > 0 || most !== undefined || PERIODS.some((period) => rules.spend[period] !== undefined);
+      const whole = worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice;
+      if (decision.kind !== 'admitted') {
+        expect(isLimited || rules.input !== undefined || rules.output !== undefined).toBe(true);
+        return;
+      }
+      const { nanodollars, maxTokens } = decision;
+      expect(nanodollars).toBe(worstCase.inputCost + maxTokens * worstCase.outputPrice);
+      for (const period of PERIODS) expect(settled + nanodollars).toBeLessThanOrEqual(rules.spend[period] ?? CEILING);
+      for (const one of purses) expect(one.settled + one.held + nanodollars).toBeLessThanOrEqual(one.most);
+      if (most !== undefined) expect(earlier + nanodollars).toBeLessThanOrEqual(most);
+      if (isLimited && earlier > 0) expect(earlier + nanodollars).toBeLessThanOrEqual(whole);
+      if (!isLimited && rules.output === undefined) expect(maxTokens).toBe(worstCase.outputTokens);
+    }),
+    { numRuns: runs(2_000) },
   );
 });

@@ -148,9 +148,11 @@ async function finish(one: Case): Promise<void> {
   const { leave, over } = await begin(one, edge);
   if (one.end === 'stopped' && one.kind !== 'whole') {
     await api(edge, `/conversations/${one.name}/stop`, one.name, { method: 'POST' });
-  } else if (one.end === 'cut') one.response?.destroy();
-  else if (one.end === 'stalled') await wait(STALL_MS);
-  if (one.end !== 'cut' && one.end !== 'silent') leave();
+  } else if (one.end === 'cut' || one.end === 'stalled') {
+    // Who leaves after so short a stall may have left a tool that runs.
+    if (one.end === 'stalled') await wait(STALL_MS);
+    one.response?.destroy();
+  } else if (one.end !== 'silent') leave();
   await over;
 }
 

@@ -4,7 +4,8 @@ import { build } from '../../scripts/build.ts';
 import { type Bundle, bundleWorker } from '../../scripts/bundle.ts';
 import { addSecrets, readDevVars } from '../../scripts/dev-vars.ts';
 import { startBrowser } from '../support/browser.ts';
-import { offerSharedStart } from '../support/shared-start.ts';
+import { startPageEdge } from '../support/page-edge.ts';
+import { offer, offerSharedStart } from '../support/shared-start.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -20,26 +21,29 @@ declare module 'vitest' {
 /**
  * Builds the Workers, and starts the browser, once for all tests that run them in processes of their own.
  *
- * @returns what ends the browser, and the edge that tests share
+ * @returns what ends the browser, and the edges that tests share
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   // Added by one server, they would make those start again that run beside it.
   await addSecrets(await readDevVars());
   await build();
   const simulator = { SLUICE_SIMULATOR: 'true' };
-  const [shared, browser, simulating, impatient, deployed] = await Promise.all([
+  const building = bundleWorker(simulator);
+  const [shared, page, browser, simulating, impatient, deployed] = await Promise.all([
     offerSharedStart(),
+    offer(async () => await startPageEdge((await building).code)),
     startBrowser(),
-    bundleWorker(simulator),
+    building,
     bundleWorker(simulator, 'test/fixtures/impatient-worker.ts'),
     bundleWorker(unstable_readConfig({ config: 'wrangler.toml' }).define),
   ]);
   project.provide('sharedStart', shared.url);
+  project.provide('pageEdge', page.url);
   project.provide('browser', browser?.wsEndpoint());
   project.provide('worker', simulating.code);
   project.provide('impatient', impatient.code);
   project.provide('deployed', deployed);
   return async () => {
-    await Promise.all([browser?.close(), shared.stop()]);
+    await Promise.all([browser?.close(), shared.stop(), page.stop()]);
   };
 }

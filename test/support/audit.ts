@@ -3,7 +3,7 @@
  * that it did until it noticed that its connection was closed.
  */
 
-export const CLASSES = ['text', 'thinking', 'tools', 'search', 'fetch', 'code', 'mcp', 'whole'] as const;
+export const CLASSES = ['text', 'thinking', 'tools', 'search', 'fetch', 'code', 'mcp', 'whole', 'slow'] as const;
 export const ENDS = ['stopped', 'left', 'cut', 'stalled', 'silent', 'killed'] as const;
 export type Class = (typeof CLASSES)[number];
 export type End = (typeof ENDS)[number];
@@ -68,6 +68,7 @@ const TOOLS: Record<Class, object> = {
     tools: [{ type: 'mcp_toolset', mcp_server_name: 'm' }],
   },
   whole: { stream: false },
+  slow: { tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }] },
 };
 /** The names of a served tool's blocks, how often it is used at most, and the most tokens of a result. */
 interface Served {
@@ -76,17 +77,27 @@ interface Served {
   result: string;
   uses: number;
   most: number;
+  /** The least and the most milliseconds that it runs. */
+  ms: readonly [number, number];
+  /** Whether pings come while it runs. */
+  pings: boolean;
 }
 
+const QUICK = { ms: [300, 2_500], pings: true } as const;
+const SEARCHES = { use: 'server_tool_use', name: 'web_search', result: 'web_search_tool_result', uses: 8, most: 8_000 };
 /**
  * (The result of a use that runs is taken to have 8,000
  * tokens at most: a longer one that comes in the last quarter of a second costs more than is booked.)
  */
 const SERVED: Partial<Record<Class, Served>> = {
-  search: { use: 'server_tool_use', name: 'web_search', result: 'web_search_tool_result', uses: 8, most: 8_000 },
-  fetch: { use: 'server_tool_use', name: 'web_fetch', result: 'web_fetch_tool_result', uses: 8, most: 8_000 },
-  code: { use: 'server_tool_use', name: 'code_execution', result: 'code_execution_tool_result', uses: 10, most: 1_000 },
-  mcp: { use: 'mcp_tool_use', name: 'ask', result: 'mcp_tool_result', uses: 10, most: 4_000 },
+  search: { ...SEARCHES, ...QUICK },
+  fetch: { use: 'server_tool_use', name: 'web_fetch', result: 'web_fetch_tool_result', uses: 8, most: 8_000, ...QUICK },
+  code: {
+    ...{ use: 'server_tool_use', name: 'code_execution', result: 'code_execution_tool_result', uses: 10, most: 1_000 },
+    ...{ ms: [300, 8_000], pings: true },
+  },
+  mcp: { use: 'mcp_tool_use', name: 'ask', result: 'mcp_tool_result', uses: 10, most: 4_000, ...QUICK },
+  slow: { ...SEARCHES, ms: [200, 10_000], pings: false },
 };
 /** Bytes a token: ids and hashes, JSON or Chinese, code, prose. */
 const DENSITIES = [1.5, 2.4, 3, 3.6];
@@ -169,10 +180,11 @@ export function answerOf(kind: Class, model: Priced, draw: Draw, course: Course 
   for (let use = 0; served && use < uses; use += 1) {
     if (draw(0, 1) > 0.6) text(draw(10, 60));
     call(served.use, served.name);
-    if (kind === 'search') deeds.push({ at, searches: 1 });
-    const ends = at + draw(300, kind === 'code' ? 8_000 : 2_500);
-    // The API sends pings while a tool runs.
-    for (let ping = at + 1_000; ping < ends; ping += 1_000) deeds.push({ at: ping, event: eventOf('ping', {}) });
+    if (served.name === 'web_search') deeds.push({ at, searches: 1 });
+    const ends = at + draw(...served.ms);
+    // The API mostly sends pings while a tool runs.
+    for (let ping = at + 1_000; served.pings && ping < ends; ping += 1_000)
+      deeds.push({ at: ping, event: eventOf('ping', {}) });
     at = ends;
     const tokens = Math.floor(draw(served.most / 10, served.most));
     added += tokens;

@@ -102,10 +102,11 @@ export async function startSimulatingEdge(vars: Record<string, string>, persist?
  * computes for it.
  *
  * @param vars settings besides, as those of the simulator's pace
+ * @param script another build of the Worker
  */
-export async function startEdgeWithPage(vars: Record<string, string>): Promise<Edge> {
+export async function startEdgeWithPage(vars: Record<string, string>, script = inject('worker')): Promise<Edge> {
   const settings = { ...SIMULATING, SIGNING_SECRET: SECRET, ...vars };
-  return await startRuntime(inject('worker'), settings, { withAssets: true });
+  return await startRuntime(script, settings, { withAssets: true });
 }
 
 /** @param options.withAssets whether the page is there, before the Worker as where it is deployed */

@@ -5,6 +5,7 @@ import { unseenAtCrash } from '../../src/conversations/turn/restore-turn.ts';
 import { storeAfterMs } from '../../src/conversations/turn/store-schedule.ts';
 import { utf8 } from '../../src/http/bytes.ts';
 import type { Json } from '../../src/json/object.ts';
+import type { RequestOutcome } from '../../src/upstream/outcome.ts';
 import { UsageReader } from '../../src/upstream/usage/usage-reader.ts';
 import { nothingSeen, type Report, reportOf } from '../../src/upstream/usage/usage-report.ts';
 import { type Answer, billOf, type Deed, type Draw, type End, NOTICE_MS } from './audit.ts';
@@ -20,9 +21,13 @@ export interface Admitted {
 }
 
 export interface Heard {
-  report: Report;
+  /** What the edge books by. */
+  report: Report & Pick<RequestOutcome, 'end' | 'stopped'>;
   billed: number;
 }
+
+/** Milliseconds of a dead connection after which its reader leaves. Within eight seconds he may have left a search that runs. */
+const PATIENCE_MS = 8_000;
 
 /**
  * Reads what came of an answer, as a relay does (late, in looks) or a turn (at once), until one of the ends.
@@ -38,10 +43,15 @@ export function hear(answer: Answer, end: End, draw: Draw, how: Admitted): Heard
   // Before the first event two seconds are usual: that short nobody can tell a silence from a start.
   const stall = end === 'silent' ? IDLE_MS : end === 'stalled' ? draw(events.length > 0 ? 700 : 2_100, 60_000) : 0;
   const closedAt = heardUntil + stall;
+  const isLeft = end === 'left' || (end === 'stalled' && stall > PATIENCE_MS);
+  const ended = {
+    end: isLeft ? 'client_gone' : end === 'silent' ? 'silent' : 'cut',
+    stopped: end === 'stopped',
+  } as const;
   if (body.stream === false) {
     // A whole answer is written to its end, whoever listens.
     return {
-      report: { ...reportOf(undefined, 0), seen: nothingSeen(closedAt) },
+      report: { ...reportOf(undefined, 0), ...ended, seen: nothingSeen(closedAt) },
       billed: billOf(answer, last),
     };
   }
@@ -56,7 +66,7 @@ export function hear(answer: Answer, end: End, draw: Draw, how: Admitted): Heard
   }
   const report = reader.reportAt(closedAt);
   const { seen = nothingSeen(closedAt) } = report;
-  return { report: { ...report, seen }, billed: billOf(answer, closedAt + NOTICE_MS) };
+  return { report: { ...report, ...ended, seen }, billed: billOf(answer, closedAt + NOTICE_MS) };
 }
 
 const DELTA = 'event: content_block_delta';
@@ -115,7 +125,7 @@ function killed(
   // The connection may be closed a little later than its object died.
   const closedAt = diedAt + draw(0, 500);
   return {
-    report: { ...report, seen: { ...(report.seen ?? nothingSeen(0)), ...times } },
+    report: { ...report, end: 'cut', seen: { ...(report.seen ?? nothingSeen(0)), ...times } },
     billed: billOf(answer, closedAt + NOTICE_MS),
   };
 }

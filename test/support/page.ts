@@ -1,6 +1,14 @@
-import type { Browser, BrowserContextOptions, Page, Request } from 'playwright-core';
-import { afterAll, beforeAll, expect } from 'vitest';
+import type { Browser, BrowserContext, BrowserContextOptions, Page, Request } from 'playwright-core';
+import { afterAll, beforeAll, beforeEach, expect, inject } from 'vitest';
+import { type Client, createClient } from '../../src/client/index.ts';
+import type { Scope } from '../../src/identity/identity.ts';
 import { launchBrowser } from './browser.ts';
+import type { PageEdge } from './page-edge.ts';
+import { offered } from './shared-start.ts';
+import { tokenOf } from './tokens.ts';
+
+/** What the account of a test may do: all but what is everybody's. */
+const SCOPES: readonly Scope[] = ['messages', 'classify', 'prefixes', 'tools'];
 
 /** The page in a browser, and what went wrong in it. */
 export interface OpenPage {
@@ -17,75 +25,177 @@ export interface OpenPage {
 }
 
 /** The edge of a test file that looks at its page, and the browser. */
-export interface ServedPage {
-  readonly url: string;
+export interface ServedPage extends PageEdge {
   readonly browser: Browser;
+  /** The account of the test, which no other test has. */
+  readonly account: string;
+  readonly token: string;
+  /** Calls the edge as that account. */
+  readonly client: Client;
+  /**
+   * Opens the page as that account: by default in the tab of the file, which has forgotten the test before.
+   *
+   * @param options of a session of the test's own
+   * @param before is done before the page is loaded
+   */
+  open(path?: string, options?: BrowserContextOptions, before?: (page: Page) => Promise<void>): Promise<OpenPage>;
   /** Opens the page, and closes it after the work. It must never fail in silence, nor ask another host. */
   inPage(work: (opened: OpenPage) => Promise<void>, path?: string, options?: BrowserContextOptions): Promise<void>;
+  /** The same where something fails that is meant to: the console may say so. */
+  inFailingPage: ServedPage['inPage'];
 }
 
 /**
- * Starts an edge and the browser before the tests of a file, and ends both after them.
+ * Gives the tests of a file the browser and an edge with the page, which others use at the same time: each test has an account
+ * of its own in it, and stops nothing.
  *
- * @param start starts the edge
+ * @param scopes of that account
+ * @param start starts an edge of the file's own, which is ended after its tests
  */
-export function servedPage(start: () => Promise<{ url: string; stop(): Promise<void> }>): ServedPage {
-  let edge: Awaited<ReturnType<typeof start>>;
+export function servedPage(
+  scopes: readonly Scope[] = SCOPES,
+  start?: () => Promise<{ url: string; stop(): Promise<void> }>,
+): ServedPage {
+  let edge: PageEdge & { stop?(): Promise<void> };
   let browser: Browser;
+  let account = '';
+  let token = '';
+  let client: Client;
   beforeAll(async () => {
-    [edge, browser] = await Promise.all([start(), launchBrowser()]);
+    const starting = start ? start().then((own) => ({ ...own, shop: '' })) : offered<PageEdge>(inject('pageEdge'));
+    [edge, browser] = await Promise.all([starting, launchBrowser()]);
+  });
+  beforeEach(async () => {
+    account = `tester-${crypto.randomUUID().slice(0, 8)}`;
+    token = await tokenOf(account, scopes);
+    client = createClient({ baseURL: edge.url, token });
   });
   afterAll(async () => {
     await browser?.close();
-    await edge?.stop();
+    await edge?.stop?.();
   });
+  let tab: Page | undefined;
+  let isTaken = false;
+  const open: ServedPage['open'] = async (path = '/', options, before) => {
+    if (options !== undefined || isTaken) return await openPage(browser, edge.url + path, options, { token, before });
+    isTaken = true;
+    tab ??= await newTab(await browser.newContext(ALONE));
+    const shown = tab;
+    await forget(shown, edge.url, token);
+    const opened = await watched(shown, edge.url + path, before);
+    const close = async () => {
+      await opened.close();
+      // Of the same origin and without a script: what was shown has ended, and its process is used again.
+      await shown.goto(edge.url + STILL);
+      isTaken = false;
+    };
+    return { ...opened, close };
+  };
+  const inFailingPage: ServedPage['inPage'] = async (work, path, options) => {
+    const opened = await open(path, options);
+    try {
+      await work(opened);
+    } catch (thrown) {
+      const isTimeout = thrown instanceof Error && thrown.name === 'TimeoutError';
+      if (isTimeout) thrown.message += `\nRequests without an end: ${opened.pending().join(', ') || 'none'}`;
+      throw thrown;
+    } finally {
+      await opened.close();
+    }
+  };
   return {
     get url() {
       return edge.url;
     },
+    get shop() {
+      return edge.shop;
+    },
     get browser() {
       return browser;
     },
-    async inPage(work, path = '/', options) {
-      const opened = await openPage(browser, edge.url + path, options);
-      try {
-        await work(opened);
-        expect(opened.faults).toEqual([]);
-        expect([...opened.origins]).toEqual([edge.url]);
-      } catch (thrown) {
-        const isTimeout = thrown instanceof Error && thrown.name === 'TimeoutError';
-        if (isTimeout) thrown.message += `\nRequests without an end: ${opened.pending().join(', ') || 'none'}`;
-        throw thrown;
-      } finally {
-        await opened.close();
-      }
+    get account() {
+      return account;
     },
+    get token() {
+      return token;
+    },
+    get client() {
+      return client;
+    },
+    open,
+    inFailingPage,
+    inPage: (work, path, options) =>
+      inFailingPage(
+        async (opened) => {
+          await work(opened);
+          expect(opened.faults).toEqual([]);
+          expect([...opened.origins]).toEqual([edge.url]);
+        },
+        path,
+        options,
+      ),
   };
 }
 
-/** Opens the page in a session of its own. */
+const STILL = '/page/icon.svg';
+
+/** Of a session of a test's own: for what no other test may find in the tab, such as another clock. */
+export const ALONE = { viewport: { width: 1280, height: 640 } };
+
+/** Opens the page in a session of its own. @param begins with a token, and with what is done before the page is loaded */
 export async function openPage(
   browser: Browser,
   url: string,
-  options: BrowserContextOptions = { viewport: { width: 1280, height: 640 } },
+  options: BrowserContextOptions = ALONE,
+  { token, before }: { token?: string; before?: Before } = {},
 ): Promise<OpenPage> {
   const context = await browser.newContext(options);
+  if (token !== undefined) await context.addInitScript(beginWith, [new URL(url).origin, token] as const);
+  const opened = await watched(await newTab(context), url, before);
+  const close = async () => {
+    await opened.close();
+    await context.close();
+  };
+  return { ...opened, close };
+}
+
+type Before = ((page: Page) => Promise<void>) | undefined;
+
+async function newTab(context: BrowserContext): Promise<Page> {
   const page = await context.newPage();
-  page.setDefaultTimeout(240_000);
+  page.setDefaultTimeout(20_000);
+  await page.addInitScript(watchShifts);
+  return page;
+}
+
+/** Brings the tab of a file back to how it was, with another token. */
+async function forget(page: Page, url: string, token: string): Promise<void> {
+  const context = page.context();
+  await Promise.all([context.setOffline(false), context.clearPermissions(), page.setViewportSize(ALONE.viewport)]);
+  if (page.url() !== url + STILL) await page.goto(url + STILL);
+  await page.evaluate((own) => {
+    localStorage.clear();
+    sessionStorage.clear();
+    sessionStorage.setItem('sluice-token', own);
+  }, token);
+}
+
+/** Loads the page, and notes what goes wrong in it. */
+async function watched(page: Page, url: string, before: Before): Promise<OpenPage> {
   const faults: string[] = [];
   const origins = new Set<string>();
+  const pending = new Set<Request>();
+  const ended = (request: Request) => void pending.delete(request);
   page.on('pageerror', ({ message }) => faults.push(message));
   page.on('console', (message) => {
     if (message.type() === 'error') faults.push(message.text());
   });
-  const pending = new Set<Request>();
   page.on('request', (request) => {
     pending.add(request);
     if (/^https?:/.test(request.url())) origins.add(new URL(request.url()).origin);
   });
-  const ended = (request: Request) => void pending.delete(request);
   page.on('requestfinished', ended).on('requestfailed', ended);
-  await page.addInitScript(watchShifts);
+  await before?.(page);
   await page.goto(url);
   return {
     page,
@@ -93,7 +203,11 @@ export async function openPage(
     origins,
     shifts: () => page.evaluate(() => (globalThis as unknown as { shifts: Shifts }).shifts),
     pending: () => [...pending].map((request) => `${request.method()} ${request.url()}`),
-    close: () => context.close(),
+    close: async () => {
+      for (const name of ['pageerror', 'console', 'request', 'requestfinished', 'requestfailed'])
+        page.removeAllListeners(name);
+      await page.unrouteAll({ behavior: 'ignoreErrors' });
+    },
   };
 }
 
@@ -118,6 +232,30 @@ function watchShifts(): void {
       shifts.moved.push(...entry.sources.map(({ node }) => (node as Element | null)?.outerHTML?.slice(0, 120) ?? '?'));
     }
   }).observe({ type: 'layout-shift', buffered: true });
+}
+
+/** Runs in each page of a session, before its own script. */
+function beginWith([origin, token]: readonly [string, string]): void {
+  if (location.origin === origin) sessionStorage['sluice-token'] ??= token;
+}
+
+/** Says how the simulator answers the questions of a page from now on. @param faults as in docs/simulator.md; absent as it does */
+export async function simulate(page: Page, faults?: string): Promise<void> {
+  await page.unroute('**/messages');
+  if (faults === undefined) return;
+  await page.route('**/messages', (route) =>
+    route.continue({ headers: { ...route.request().headers(), 'sluice-simulate': faults } }),
+  );
+}
+
+/** Asks, and has the simulator answer with a text of the test. */
+export async function answerWith(page: Page, answer: string): Promise<void> {
+  await simulate(page, `answer=${encodeURIComponent(answer)}`);
+  const articles = await page.getByRole('article').count();
+  await ask(page, 'Show me.');
+  await expect.poll(() => page.getByRole('article').count()).toBe(articles + 2);
+  await answered(page);
+  await simulate(page);
 }
 
 /** Asks something in the chat that is shown. */

@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { inject } from 'vitest';
-import { npmStart, type Started } from './start.ts';
+import { npmStart } from './start.ts';
 
 declare module 'vitest' {
   interface ProvidedContext {
@@ -20,13 +20,20 @@ export interface SharedStart {
   stop(): Promise<void>;
 }
 
-/** Listens on loopback, and runs `npm start` for whoever asks first: a run of other tests does without it. */
-export async function offerSharedStart(): Promise<SharedStart> {
-  let starting: Promise<Started> | undefined;
+/** Listens on loopback, and runs `npm start` for whoever asks first. */
+export const offerSharedStart = () => offer(() => npmStart(QUICK));
+
+/**
+ * Listens on loopback, and starts an edge for whoever asks first: a run of other tests does without it.
+ *
+ * @param start starts it
+ */
+export async function offer(start: () => Promise<{ stop(): Promise<void> }>): Promise<SharedStart> {
+  let starting: ReturnType<typeof start> | undefined;
   const server = createServer((_, response) => {
-    starting ??= npmStart(QUICK);
+    starting ??= start();
     starting.then(
-      ({ url }) => response.end(url),
+      (started) => response.end(JSON.stringify(started)),
       (thrown: unknown) => response.writeHead(500).end(String(thrown)),
     );
   });
@@ -50,8 +57,18 @@ export async function offerSharedStart(): Promise<SharedStart> {
  * @throws Error with the output of `npm start` where it does not start
  */
 export async function sharedEdge(): Promise<string> {
-  const response = await fetch(inject('sharedStart'));
+  return (await offered<{ url: string }>(inject('sharedStart'))).url;
+}
+
+/**
+ * Asks for what tests share.
+ *
+ * @param by whom to ask
+ * @throws Error with what is said where it does not start
+ */
+export async function offered<T>(by: string): Promise<T> {
+  const response = await fetch(by);
   const said = await response.text();
   if (!response.ok) throw new Error(said);
-  return said;
+  return JSON.parse(said) as T;
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { expect, onTestFinished, test, vi } from 'vitest';
 import { parseSettings } from '../../src/settings/settings.ts';
-import { readBuffered } from '../../src/upstream/buffered-answer.ts';
+import { readAnswer, readBuffered } from '../../src/upstream/buffered-answer.ts';
 import { Exchange } from '../../src/upstream/exchange.ts';
 import { upstreamOf } from '../../src/upstream/upstream.ts';
 
@@ -31,4 +31,25 @@ test('A buffered answer is read whole, however its pieces come, and not changed 
     }),
     { numRuns: 60 },
   );
+});
+
+test.each([
+  ['', 50, 200, true],
+  ['', 51, 200, false],
+  [' \n', 51, 200, false],
+  ['<html>', 51, 200, true],
+  ['', 51, 403, true],
+])('of a message %j that came after %i ms with a %i is free: %s', async (text, ms, status, isFree) => {
+  vi.useFakeTimers({ toFake: ['Date'] });
+  onTestFinished(() => {
+    vi.useRealTimers();
+  });
+  const call = exchange();
+  Object.assign(call.course, { sentAt: Date.now(), elapsedMs: ms, rides: true });
+  vi.setSystemTime(Date.now() + ms);
+  const reading = readAnswer(new Response(text, { status }), call, 'message');
+  if (isFree) expect((await reading).kind).toBe(status === 200 ? 'nothing' : 'error');
+  else await expect(reading).rejects.toMatchObject({ logged: 'upstream_no_answer', end: 'cut' });
+  expect([call.course.sentAt === undefined, call.course.rides]).toEqual([isFree, status !== 200 || !isFree]);
+  call.close();
 });

@@ -2,7 +2,7 @@
 import { env } from 'cloudflare:workers';
 
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Conversation } from '../../src/conversations/conversation.ts';
 import type { Bindings } from '../../src/durable/bindings.ts';
 import { accountStub } from '../../src/durable/stubs.ts';
@@ -405,6 +405,31 @@ test('a stream whose first byte is late is asked for elsewhere; what may have ru
     expect(cost_usd).toBeLessThanOrEqual(hold_usd);
   }
 });
+
+test.each([300, 512, 1_023, 4_096, 64_000])(
+  'without a limit in money the next upstream answers after one that hung, at a max_tokens of %i',
+  async (max_tokens) => {
+    const app = edge([{ name: 'east', first_byte_ms: 200 }, { name: 'west' }]);
+    const { now } = Date;
+    let late = 0;
+    const clock = vi.spyOn(Date, 'now').mockImplementation(() => now() + late);
+    onTestFinished(() => clock.mockRestore());
+    // By the clock it hangs so long that all of its answer may have been written.
+    says.east = () => {
+      late = 200_000;
+      return new Promise<Response>(() => {});
+    };
+    const response = await app.post('/messages', { ...ASK, max_tokens });
+    expect([response.status, response.headers.get('sluice-upstream')]).toEqual([200, 'west']);
+    expect(response.headers.get('sluice-max-tokens')).toBeNull();
+    await response.text();
+    const rows = await rowsOf(app);
+    expect(rows.map(({ upstream, status }) => [upstream, status])).toEqual(WEST_AFTER_EAST);
+    const [west, east] = rows;
+    expect(west?.hold_usd).toBe(east?.hold_usd);
+    expect(east?.cost_usd).toBeGreaterThan(0.9 * (east?.hold_usd ?? Number.NaN));
+  },
+);
 
 test('where the budget does not pay for another try, the failed one is the answer', async () => {
   const app = edge([{ name: 'east', first_byte_ms: 200 }, { name: 'west' }], {

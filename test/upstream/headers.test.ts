@@ -24,6 +24,7 @@ const NAMED = [
   'trailer',
   'transfer-encoding',
   'upgrade',
+  'expect',
   'host',
   'content-length',
   'cookie',

@@ -75,6 +75,23 @@ const late = (answer: () => Response) => async () => {
   await scheduler.wait(80);
   return answer();
 };
+/** The same by the clock alone: it goes on, and nobody waits. */
+const later = (answer: () => Response) => () => {
+  ahead += 80;
+  return answer();
+};
+/** What the runtime makes of a status below 200: no response can be made with one. */
+const provisional = () =>
+  Object.defineProperties(new Response('HTTP/1.1 200 OK\r\n\r\n{}'), {
+    status: { value: 100 },
+    ok: { value: false },
+  });
+/** What does not stream is not sent again after a try that may have run. */
+const ONCE: Row['but'] = {
+  several: { books: 'cut by the clock, retried by the clock' },
+  'several message': { books: 'cut by the clock' },
+  'several vote': { books: 'cut by the clock' },
+};
 const isStream = ({ text }: Sent) => /"stream": ?true/.test(text);
 const headersOf = (sent: Sent) => ({ 'content-type': isStream(sent) ? 'text/event-stream' : 'application/json' });
 const never = ({ signal }: Sent) =>
@@ -158,6 +175,27 @@ const ROWS: Record<string, Row> = {
     says: NOT_THE_API,
     logs: 'upstream_no_answer',
     books: 'refused_upstream free',
+    but: { download: A_FILE },
+  },
+  'a status below 200': {
+    answer: provisional,
+    says: NOT_THE_API,
+    logs: 'upstream_no_answer',
+    books: 'cut by the clock',
+    but: ONCE,
+  },
+  'no body after a while': {
+    answer: later(() => new Response(null, { status: 204 })),
+    says: NOT_THE_API,
+    logs: 'upstream_no_answer',
+    books: 'cut by the clock',
+    but: { ...ONCE, download: A_FILE },
+  },
+  'an empty body after a while': {
+    answer: later(() => new Response(bodyOf(['\n']))),
+    says: NOT_THE_API,
+    logs: 'upstream_no_answer',
+    books: 'cut by the clock',
     but: { download: A_FILE },
   },
   'an error with the status of a success': {
@@ -274,11 +312,16 @@ const ROWS: Record<string, Row> = {
 };
 
 let nth = 0;
+/** Milliseconds by which the test's clock is ahead. */
+let ahead = 0;
+const machineNow = Date.now.bind(Date);
 /** Resolved once the caller has left. */
 let left = Promise.withResolvers<void>();
 
 function edge(way: Way, engine: Engine, { answer, vars }: Row): TestApp {
   nth += 1;
+  ahead = 0;
+  vi.spyOn(Date, 'now').mockImplementation(() => machineNow() + ahead);
   const entries = ['east', 'west'].map((name) => ({
     name,
     kind: 'anthropic',

@@ -7,6 +7,9 @@ import type { ModelTable } from '../../pricing/models.ts';
 import type { RequestOutcome } from '../../upstream/outcome.ts';
 import { interruptedCost } from './interrupted-cost.ts';
 
+/** Milliseconds of silence that are usual while one of the API's own tools runs. */
+const USUAL_TOOL_MS = 8_000;
+
 /** The part of an admission that settling needs. It is plain JSON, so that it can be stored. */
 export interface StoredGrant {
   /** The name of the try in the ledger; absent if it is the request's id. */
@@ -78,8 +81,11 @@ export function settlementOf(
     return { ...settlement, cost: dearest, tokens: tokensByKind(usage, cacheTtl) };
   }
   if (!terms || !seen) return { ...settlement, cost: hold, estimated: true };
+  // Who stops it in these did not want to wait. A connection that was cut may have been dead for as long.
+  const isLeft = outcome.stopped || outcome.end === 'client_gone';
+  const isUsual = isLeft && seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
   const estimate = interruptedCost(
-    { usage, seen, fallbacks: others, row },
+    { usage, seen: isUsual ? { ...seen, silent_ms: 0, lost_ms: 0 } : seen, fallbacks: others, row },
     { hold, mostOutput: grant.mostOutput, terms, cancelStops: grant.cancelStops ?? true },
   );
   return { ...settlement, cost: estimate.cost, tokens: tokensByKind(estimate.usage, cacheTtl), estimated: true };

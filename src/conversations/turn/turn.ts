@@ -361,8 +361,9 @@ export class Turn {
       error_type: how.kind === 'cut' ? how.error.logged : report.error_type,
       status: this.status,
       sent: this.progress.sentAt !== undefined,
-      // For the bill both are an answer whose rest nobody saw.
+      // Of both nobody saw the rest.
       end: how.kind === 'stopped' ? 'cut' : how.kind === 'cut' ? how.end : how.kind,
+      stopped: how.kind === 'stopped' || undefined,
       upstream_request_id: this.upstreamRequestId,
       ...this.#told,
       ttft_ms: Math.max(0, (this.firstByteAt ?? this.row.beganAt) - this.row.beganAt),

@@ -2,8 +2,8 @@
 const NOT_UP: ReadonlySet<string> = new Set([
   // Credentials of the caller.
   ...['authorization', 'x-api-key', 'proxy-authorization', 'proxy-authenticate', 'ocp-apim-subscription-key', 'cookie'],
-  // They belong to the connection.
-  ...['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'host', 'content-length'],
+  // They belong to the connection. (The `100 Continue` that `expect` asks for would be taken for the answer.)
+  ...['connection', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade', 'host', 'content-length', 'expect'],
   // They describe the browser or the way to this edge.
   ...['origin', 'referer', 'anthropic-dangerous-direct-browser-access', 'forwarded', 'x-real-ip', 'true-client-ip'],
   ...['x-client-ip', 'x-cluster-client-ip', 'x-azure-clientip', 'fastly-client-ip'],

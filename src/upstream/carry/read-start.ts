@@ -12,7 +12,8 @@ const MOST_ERROR_BYTES = 65_536;
  *   what came, without the length that was announced
  */
 export async function readStart(response: Response): Promise<{ text: string; response: Response }> {
-  const reader = response.body?.getReader({ mode: 'byob' });
+  // No response can be made with a status below 200, and it has no body of its own.
+  const reader = response.status < 200 ? undefined : response.body?.getReader({ mode: 'byob' });
   if (!reader) return { text: '', response };
   const pieces: Uint8Array[] = [];
   let bytes = 0;

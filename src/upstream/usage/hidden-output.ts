@@ -47,6 +47,11 @@ export class HiddenOutputClock {
     return this.#state === 'before' || this.#state === 'thinking' || this.#state === 'advising';
   }
 
+  /** Whether the last event is a use of the API's own tool, which runs. */
+  get runsTool(): boolean | undefined {
+    return this.#state === 'served' || undefined;
+  }
+
   /** Notes that a block begins. The thinking before its start event belongs to it. */
   start(blockType: unknown, at: number, since = at): void {
     this.#last = since;

@@ -70,6 +70,7 @@ export class ObservedOutput {
       lost_ms: this.#clock.lost(at),
       uses: this.#uses,
       running_uses: this.#runningUses,
+      runs_tool: this.#clock.runsTool,
       longest_result: Math.ceil(this.#longestResult),
       runs_code: this.#runsCode,
       searches: this.#searches,

@@ -27,6 +27,8 @@ export interface Seen {
   uses?: number;
   /** The uses whose result has not come. */
   running_uses?: number;
+  /** Whether the last event is such a use: in the silence behind it the tool runs. */
+  runs_tool?: boolean | undefined;
   /** The most tokens that the result of one of them has added to the prompt. */
   longest_result?: number;
   /** Whether the API has run code for the model. No `max_uses` limits how often it does. */

@@ -7,7 +7,7 @@ import type { AccountBinding } from '../../../src/durable/stubs.ts';
 import { worstCaseOf } from '../../../src/pricing/worst-case.ts';
 import { parseSettings, type Settings } from '../../../src/settings/settings.ts';
 import type { RequestOutcome } from '../../../src/upstream/outcome.ts';
-import { HiddenOutputClock } from '../../../src/upstream/usage/hidden-output.ts';
+import { HiddenOutputClock, USUAL_PAUSE_MS } from '../../../src/upstream/usage/hidden-output.ts';
 import { UsageReader } from '../../../src/upstream/usage/usage-reader.ts';
 import { openOutputIn } from '../../../src/upstream/usage/writing-speeds.ts';
 import {
@@ -81,6 +81,8 @@ interface Case {
   learned: number;
   unlearned: number;
   isSeen: boolean;
+  /** Milliseconds of silence behind a use of a tool that ran; undefined where something else was last. */
+  toolMs: number | undefined;
 }
 
 const [learned, unlearned] = [newEdge(), newEdge()];
@@ -97,8 +99,9 @@ function casesOf(kind: Class, end: End, isLate = false): readonly Case[] {
       const answer = answerOf(kind, modelAt(seed), draw, { goesOn });
       const { report, billed } = hear(answer, end, draw, { isLate, grant: grantFor(answer, unlearned) });
       const times = (settings: Settings) => booked(answer, settings, report) / billed;
-      const { said = 0, thinking = 0 } = report.seen ?? {};
-      return { learned: times(learned), unlearned: times(unlearned), isSeen: said + thinking > 0 };
+      const { said = 0, thinking = 0, runs_tool: runsTool, lost_ms: lostMs } = report.seen ?? {};
+      const toolMs = runsTool ? lostMs : undefined;
+      return { learned: times(learned), unlearned: times(unlearned), isSeen: said + thinking > 0, toolMs };
     }),
   );
 }
@@ -132,16 +135,13 @@ const MOST = {
   plain: { any: [2, 4] },
   served: { any: [2, 9], silence: [3, 6], killed: [6, 40] },
   code: { any: [2, 16], silence: [60, 120], killed: [12, 120] },
+  slow: { any: [2, 4], cut: [3, 60], silence: [3, 16], killed: [8, 80] },
 } as const;
 
 function mostOf(kind: Class, end: End): readonly [number, number] {
-  const silence = end === 'stalled' || end === 'silent';
-  const of: {
-    any: readonly [number, number];
-    silence?: readonly [number, number];
-    killed?: readonly [number, number];
-  } = MOST[kind === 'code' ? 'code' : ['search', 'fetch', 'mcp'].includes(kind) ? 'served' : 'plain'];
-  return (silence ? of.silence : end === 'killed' ? of.killed : undefined) ?? of.any;
+  const of: Partial<Record<'silence' | End, readonly [number, number]>> & { any: readonly [number, number] } =
+    MOST[kind === 'code' || kind === 'slow' ? kind : ['search', 'fetch', 'mcp'].includes(kind) ? 'served' : 'plain'];
+  return of[end === 'stalled' || end === 'silent' ? 'silence' : end] ?? of.any;
 }
 
 describe.each(ENDS)('what is booked where the end was: %s', (end) => {
@@ -161,6 +161,17 @@ describe.each(ENDS)('what is booked where the end was: %s', (end) => {
     expect(high).toBeLessThanOrEqual(8);
   });
 });
+
+test.each(['stopped', 'left'] as const)(
+  'a search is booked at about twice its bill if it is %s while it runs',
+  (end) => {
+    const running = casesOf('slow', end).filter(({ toolMs = 0 }) => toolMs > USUAL_PAUSE_MS && toolMs <= 8_000);
+    expect(running.length).toBeGreaterThan(CASES / 4);
+    const { median, high } = quantiles(running.map((one) => one.learned));
+    expect(median).toBeLessThanOrEqual(2.25);
+    expect(high).toBeLessThanOrEqual(3);
+  },
+);
 
 test('what was learned brings hidden thinking nearer to its bill', () => {
   const seen = casesOf('thinking', 'stopped').filter(({ isSeen }) => isSeen);

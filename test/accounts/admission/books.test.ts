@@ -143,6 +143,39 @@ describe('what an answer costs that did not end by itself', () => {
     },
   );
 
+  test.each([
+    [8_000, 0, 0.08],
+    // Four thousand tokens, and the uses that are left.
+    [8_001, 0.16, Number.POSITIVE_INFINITY],
+  ])('an Escape %i ms into a search books more than $%d and less than $%d', async (silentMs, least, most) => {
+    const time = clock();
+    const leaving = new AbortController();
+    const use = { type: 'server_tool_use', id: 'srv_1', name: 'web_search', input: {} };
+    const running = new TextEncoder().encode(start({ input_tokens: 100 }) + block(0, use));
+    const left = account(({ signal }) =>
+      sse(
+        new ReadableStream({
+          type: 'bytes',
+          start: (body) => {
+            body.enqueue(running);
+            signal?.addEventListener('abort', () => body.error(signal.reason), { once: true });
+          },
+        }),
+      ),
+    );
+    const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }];
+    const response = await left.ask({ ...ASK, tools }, { signal: leaving.signal });
+    const reader = response.body?.getReader();
+    await reader?.read();
+    time.now += silentMs;
+    leaving.abort();
+    await reader?.cancel();
+    const [row] = await left.rows();
+    expect(row).toMatchObject({ status: 'client_gone', estimated: true });
+    expect(row?.cost_usd).toBeGreaterThan(least);
+    expect(row?.cost_usd).toBeLessThan(most);
+  });
+
   test('the ledger’s row of an answer with a fallback is the bill', async () => {
     const iterations = [
       { type: 'message', model: null, input_tokens: 1_000, output_tokens: 500 },

@@ -82,6 +82,51 @@ describe('a turn that is stopped in a silence of its text', () => {
   });
 });
 
+describe('a turn that ends while a search runs, after eight seconds of silence', () => {
+  const use = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} };
+  const RUNNING = START + begin(use) + event('content_block_stop', { index: 0 });
+  const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 8 }];
+  /** Two searches, a result of 8,000 tokens at the price of a cache write, and what is little: prompts, the call, a quarter of a second. */
+  const ITS_RESULT = (2 * 10_000_000 + 8_000 * 5_500 + 8_000_000) / 1e9;
+  /** Eight seconds of output alone. */
+  const SILENCE = (8_000 * 500 * OPUS.output) / 1_000 / 1e9;
+
+  async function booked(ms: number, end: () => Promise<unknown>, isOpen = true) {
+    // What is no event breaks no silence.
+    answering(() => [{ text: RUNNING }, ...(isOpen ? [] : [{ at: ms, text: ': on it\n\n' }])], isOpen);
+    const reader = (await begun('c1', bodyOf('Hi', { max_tokens: 128_000, tools }))).getReader();
+    await until(reader, isOpen ? 'content_block_stop' : 'event: error');
+    if (isOpen) time.now += ms;
+    await end();
+    await reader.cancel().catch(() => undefined);
+    const [row] = await ledger();
+    expect(row).toMatchObject({ estimated: true });
+    return row?.cost_usd ?? 0;
+  }
+
+  test('pays for its result and one more search, if it was stopped', async () => {
+    const cost = await booked(8_000, async () => await stubOf('c1').stop());
+    expect(cost).toBeGreaterThan(2 * 0.01);
+    expect(cost).toBeLessThanOrEqual(ITS_RESULT);
+  });
+
+  test('pays for the silence, if it was longer', async () => {
+    expect(await booked(8_001, async () => await stubOf('c1').stop())).toBeGreaterThan(ITS_RESULT + SILENCE);
+  });
+
+  test('pays for the silence, if its connection broke', async () => {
+    expect(await booked(8_000, async () => undefined, false)).toBeGreaterThan(ITS_RESULT + SILENCE);
+  });
+
+  test('pays for the silence, if its object died', async () => {
+    const die = async () => {
+      await abortAllDurableObjects();
+      await stubOf('c1').read();
+    };
+    expect(await booked(8_000, die)).toBeGreaterThan(ITS_RESULT + SILENCE);
+  });
+});
+
 describe('turns that run at a deploy', () => {
   test.each([
     // What was said, and until the next row was due, and one second more.

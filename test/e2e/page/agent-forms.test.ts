@@ -1,27 +1,21 @@
-import { beforeAll, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { AgentContent } from '../../../src/agents/agents-answers.schema.ts';
-import { type Client, createClient } from '../../../src/client/index.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, servedPage } from '../../support/page.ts';
+import { looks } from '../../support/looks.ts';
+import { ALONE, answered, ask, servedPage } from '../../support/page.ts';
 
 const HAIKU = 'claude-haiku-5-5';
 const NARROW = { width: 360, height: 740 };
 
 describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
-  let client: Client;
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '20' }));
+  const server = servedPage();
   const { inPage } = server;
 
-  beforeAll(() => {
-    client = createClient({ baseURL: server.url });
-  });
-
   const put = async (name: string, fields: object) =>
-    await client.fetch(`/agents/${name}`, { method: 'PUT', body: { model: HAIKU, max_tokens: 200, ...fields } });
+    await server.client.fetch(`/agents/${name}`, { method: 'PUT', body: { model: HAIKU, max_tokens: 200, ...fields } });
   const stored = async (name: string) =>
-    (await (await client.fetch(`/agents/${encodeURIComponent(name)}`)).json()) as AgentContent;
+    (await (await server.client.fetch(`/agents/${encodeURIComponent(name)}`)).json()) as AgentContent;
 
   test('the first one is an example that is filled in, stored, tried, and calls its tool', () =>
     inPage(async ({ page }) => {
@@ -116,7 +110,7 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
       expect(faults.splice(0).filter((fault) => !/status of 400/.test(fault))).toEqual([]);
     }, '/#/agents'));
 
-  test.each(['light', 'dark'] as const)(
+  test.each(looks(['light', 'dark'] as const))(
     'an edit is a new version with all that has no field; versions are compared, and an old one comes back, %s',
     async (colorScheme) => {
       const name = `guide-${colorScheme}`;
@@ -190,23 +184,27 @@ describe.skipIf(noBrowser())('Making agents on the page, in Chromium', () => {
 
   test('a deletion is undone where it is listed, and opens again what was open', async () => {
     await put('keeper', { description: 'Keeps' });
-    await inPage(async ({ page }) => {
-      await page.getByRole('button', { name: 'Delete' }).focus();
-      await page.keyboard.press('Enter');
-      const undo = page.getByRole('button', { name: 'Undo deleting keeper' });
-      // With the keyboard the focus goes to Undo.
-      await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
-      expect(new URL(page.url()).hash).toBe('#/agents');
-      await page.keyboard.press('Enter');
-      await page.getByRole('heading', { level: 1, name: 'keeper' }).waitFor();
-      expect(new URL(page.url()).hash).toBe('#/agents/keeper');
-      expect((await stored('keeper')).name).toBe('keeper');
-      await page.clock.install();
-      await page.getByRole('button', { name: 'Delete' }).click();
-      await undo.waitFor();
-      await page.clock.runFor(21_000);
-      await page.getByRole('row', { name: /keeper/ }).waitFor({ state: 'detached' });
-      await expect(stored('keeper')).rejects.toThrow();
-    }, '/#/agents/keeper');
+    await inPage(
+      async ({ page }) => {
+        await page.getByRole('button', { name: 'Delete' }).focus();
+        await page.keyboard.press('Enter');
+        const undo = page.getByRole('button', { name: 'Undo deleting keeper' });
+        // With the keyboard the focus goes to Undo.
+        await expect.poll(() => undo.evaluate((button) => button === document.activeElement)).toBe(true);
+        expect(new URL(page.url()).hash).toBe('#/agents');
+        await page.keyboard.press('Enter');
+        await page.getByRole('heading', { level: 1, name: 'keeper' }).waitFor();
+        expect(new URL(page.url()).hash).toBe('#/agents/keeper');
+        expect((await stored('keeper')).name).toBe('keeper');
+        await page.clock.install();
+        await page.getByRole('button', { name: 'Delete' }).click();
+        await undo.waitFor();
+        await page.clock.runFor(21_000);
+        await page.getByRole('row', { name: /keeper/ }).waitFor({ state: 'detached' });
+        await expect(stored('keeper')).rejects.toThrow();
+      },
+      '/#/agents/keeper',
+      ALONE,
+    );
   });
 });

@@ -1,29 +1,19 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../../src/client/index.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
+import type { Client } from '../../../src/client/index.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
 import { answered, servedPage } from '../../support/page.ts';
-import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
 
 const HAIKU = 'claude-haiku-5-5';
-const TOOL_SIGNING_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 
 describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
   let client: Client;
-  let shop: FakeUpstream;
-  const server = servedPage(async () => {
-    shop = await startUpstream((_, response) =>
-      response.writeHead(200, { 'content-type': 'application/json' }).end('{"ordered":true}'),
-    );
-    return await startEdgeWithPage({ TOOL_HOSTS: new URL(shop.url).host, TOOL_SIGNING_SECRET });
-  });
+  const server = servedPage();
   const { inPage } = server;
 
-  beforeAll(() => {
-    client = createClient({ baseURL: server.url });
+  beforeEach(() => {
+    ({ client } = server);
   });
-  afterAll(() => shop?.stop());
 
   const store = async (name: string, fields: object) =>
     await client.fetch(`/agents/${name}`, { method: 'PUT', body: { model: HAIKU, max_tokens: 200, ...fields } });
@@ -128,7 +118,6 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await page.goto(`${server.url}/#/agents/router`);
       const saved = page.getByRole('region', { name: 'What the choice has saved' });
       await saved.getByText(/^Not known: no conversation was answered without the choice/).waitFor();
-      // It comes as accounts tell it, within a minute.
       await saved.getByRole('row', { name: /^Chosen 1 / }).waitFor();
       await saved.getByRole('table', { name: 'US dollars of each conversation' }).waitFor();
       expect(await barriersOn(page)).toEqual([]);
@@ -141,7 +130,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       name: 'order_bread',
       description: 'Orders bread.',
       input_schema: { type: 'object' as const, properties: { loaves: { type: 'integer' as const, minimum: 1 } } },
-      run: { url: `${shop.url}/order`, approval: 'always' as const },
+      run: { url: `${server.shop}/order`, approval: 'always' as const },
     };
     await client.conversations.create({
       id: conversation,
@@ -157,7 +146,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
   };
 
   test('a conversation that waits for approval is marked in the list, and at its agent', async () => {
-    const run = { url: `${shop.url}/order`, approval: 'always' as const };
+    const run = { url: `${server.shop}/order`, approval: 'always' as const };
     const tool = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const }, run };
     await store('baker', { description: 'Orders bread', tools: [tool] });
     await client.conversations.create({ id: 'bread-0', title: 'Bread for Monday', agent: 'baker' });
@@ -183,7 +172,6 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
 
   test('a call that waits is a card: its input is changed, it is approved, and the run goes on with what was approved', async () => {
     await beginWaiting('bread-1');
-    shop.received.length = 0;
     await inPage(async ({ page }) => {
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
       await card.getByText('needs your approval').waitFor();
@@ -192,14 +180,13 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       await input.fill('{"loaves": ');
       await card.getByRole('button', { name: 'Approve with this input' }).click();
       await card.getByText('The input must be a JSON object').waitFor();
-      expect(shop.received).toEqual([]);
       await input.fill('{"loaves": 12}');
       await card.getByRole('button', { name: 'Approve with this input' }).click();
       await card.waitFor({ state: 'detached' });
       await answered(page);
-      await expect.poll(() => shop.received.length).toBe(1);
-      expect(shop.received[0]?.body.toString()).toContain('"loaves":12');
-      await page.locator('.edge-call[data-state=done]').first().waitFor();
+      // The shop gives back what was ordered.
+      const call = page.locator('.edge-call');
+      await expect.poll(() => call.textContent()).toMatch(/"ordered":.*"loaves":12/s);
       await page.reload();
       await answered(page);
       await expect.poll(() => page.getByRole('region', { name: /^Approval of/ }).count()).toBe(0);
@@ -208,7 +195,6 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
 
   test('a call that is denied is not made, and its reason is told', async () => {
     await beginWaiting('bread-2');
-    shop.received.length = 0;
     await inPage(async ({ page }) => {
       const card = page.getByRole('region', { name: 'Approval of order_bread' });
       await card.getByRole('textbox', { name: 'Reason for denying' }).fill('We have bread.');
@@ -218,7 +204,7 @@ describe.skipIf(noBrowser())('Agents in the page, in Chromium', () => {
       const failed = page.locator('.edge-call[data-state=failed]').first();
       await failed.locator('summary').click();
       await failed.getByText(/We have bread\./).waitFor();
-      expect(shop.received).toEqual([]);
+      expect(await failed.textContent()).not.toContain('ordered');
     }, '/#/chat/bread-2');
   });
 

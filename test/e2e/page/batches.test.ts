@@ -3,9 +3,9 @@ import type { Page } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
 import { BATCH_ID, FakeBatches } from '../../support/fake-batches.ts';
-import { openPage, servedPage } from '../../support/page.ts';
+import { looks } from '../../support/looks.ts';
+import { ALONE, servedPage } from '../../support/page.ts';
 
 const NARROW = { width: 360, height: 640 };
 const file = (name: string, text: string) => ({ name, mimeType: '', buffer: Buffer.from(text) });
@@ -19,19 +19,17 @@ async function download(page: Page, name: string): Promise<string> {
 }
 
 describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_BATCH_MS: '2000' }));
+  const server = servedPage();
 
-  async function opened(options?: Parameters<typeof openPage>[2]) {
-    const open = await openPage(server.browser, 'about:blank', options);
+  async function opened(options?: Parameters<typeof server.open>[1]) {
     const fake = new FakeBatches();
-    await fake.serve(open.page);
-    await open.page.goto(`${server.url}/#/batches`);
+    const open = await server.open('/#/batches', options, (page) => fake.serve(page));
     await open.page.getByRole('heading', { name: 'New batch' }).waitFor();
     return { ...open, fake };
   }
 
   test('a file goes through the edge’s own routes: priced, sent, followed, read, saved, cancelled', async () => {
-    const { page, faults, close, shifts } = await openPage(server.browser, `${server.url}/#/batches`);
+    const { page, faults, close, shifts } = await server.open('/#/batches');
     const rows = Array.from({ length: 59 }, (_, at) => `t-${at};How high is gate ${at}?`);
     await choose(page, 'tickets.csv', ['id;ticket', ...rows, 't-59;sluice-simulate: errored'].join('\n'));
     await page.getByLabel(/Prompt for each row/).fill('{{ticket}}');
@@ -81,7 +79,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await button(page, 'Show the price').click();
     // It runs until it is cancelled, however slowly the buttons are found.
     await page.route('**/v1/messages/batches', (route) =>
-      route.continue({ headers: { ...route.request().headers(), 'sluice-simulate': 'batch-ms=60000' } }),
+      route.continue({ headers: { ...route.request().headers(), 'sluice-simulate': 'batch-ms=20000' } }),
     );
     await button(page, 'Send 2 requests').click();
     await page.getByText('In progress').waitFor();
@@ -105,7 +103,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
   });
 
   test('a CSV becomes a batch: its price is shown first, and its results can be looked through and saved', async () => {
-    const { page, faults, close, fake } = await opened();
+    const { page, faults, close, fake } = await opened(ALONE);
     await page.getByText(/^No batches yet\./).waitFor();
     await choose(
       page,
@@ -221,27 +219,7 @@ describe.skipIf(noBrowser())('Batches on the page, in Chromium', () => {
     await close();
   });
 
-  test('a file that is no list of requests is told so, in a sentence', async () => {
-    const { page, faults, close } = await opened();
-    const told = async (name: string, text: string) => {
-      await choose(page, name, text);
-      await button(page, 'Show the price').or(page.getByRole('alert')).first().waitFor();
-      if ((await page.getByRole('alert').count()) === 0) await button(page, 'Show the price').click();
-      return (await page.getByRole('alert').textContent()) ?? '';
-    };
-    expect(await told('a.csv', 'only,a,head\n')).toContain('The file needs a first row');
-    expect(await told('a.csv', 'a,b\n1,2\n1,2,3\n')).toContain('Row 3: it has 3 fields, and there are 2 columns.');
-    expect(await told('a.csv', 'a,b\n1,"2\n')).toMatch(/Row \d: .*Correct the file/);
-    expect(await told('a.txt', ' \n\n')).toContain('The file is empty.');
-    await choose(page, 'a.csv', 'a,b\n1,2\n');
-    await page.getByLabel(/Prompt for each row/).fill('Say {{c}}');
-    await button(page, 'Show the price').click();
-    await page.getByRole('alert').getByText('no such column. It has: a, b.').waitFor();
-    expect(faults).toEqual([]);
-    await close();
-  });
-
-  test.each(['light', 'dark'] as const)(
+  test.each(looks(['light', 'dark'] as const))(
     'has nothing that axe finds, nothing beside a narrow window, and nothing that moves by itself, in the %s',
     async (colorScheme) => {
       const { page, faults, close, fake, shifts } = await opened({ viewport: NARROW, colorScheme });

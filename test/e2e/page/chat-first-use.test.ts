@@ -1,57 +1,28 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../../src/client/index.ts';
+import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, lastAnswer, type OpenPage, openPage, servedPage } from '../../support/page.ts';
-import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
+import { looks } from '../../support/looks.ts';
+import { answered, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
 
 const MODEL = 'claude-haiku-5-5';
-const TOOL_SIGNING_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 const LONG = 'Explain in 400 words what a lock gate is.';
 const DECIDE = 'Decide above first: the answer waits for you.';
 
 describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
-  let client: Client;
-  let shop: FakeUpstream;
-  const server = servedPage(async () => {
-    shop = await startUpstream((_, response) =>
-      response.writeHead(200, { 'content-type': 'application/json' }).end('{"ordered":true}'),
-    );
-    const pace = { SIMULATOR_TTFT_MS: '50', SIMULATOR_TOKENS_PER_SECOND: '60' };
-    return await startEdgeWithPage({ ...pace, TOOL_HOSTS: new URL(shop.url).host, TOOL_SIGNING_SECRET });
-  });
-
-  beforeAll(() => {
-    client = createClient({ baseURL: server.url });
-  });
-  afterAll(() => shop?.stop());
-
-  /** Opens the page; what fails here is meant to, so the console may say so. */
-  const inPage = async (
-    work: (opened: OpenPage) => Promise<void>,
-    path = '/',
-    viewport = { width: 1280, height: 640 },
-  ) => {
-    const opened = await openPage(server.browser, server.url + path, { viewport });
-    try {
-      await work(opened);
-    } finally {
-      await opened.close();
-    }
-  };
+  const server = servedPage();
+  const inPage = server.inFailingPage;
 
   const draftOf = ({ page }: OpenPage) => page.getByRole('textbox', { name: 'Message' });
 
   /** Creates a conversation that has a tool whose calls wait. */
   const createBakery = async (id: string) => {
     const tool = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const } };
-    const tools = [{ ...tool, run: { url: `${shop.url}/order`, approval: 'always' as const } }];
-    await client.conversations.create({ id, title: id, model: MODEL, max_tokens: 300, tools });
+    const tools = [{ ...tool, run: { url: `${server.shop}/order`, approval: 'always' as const } }];
+    await server.client.conversations.create({ id, title: id, model: MODEL, max_tokens: 300, tools });
   };
   const order = async (conversation: string) => {
     const messages = [{ role: 'user' as const, content: 'Call order_bread, please.' }];
-    await client.messages.stream({ conversation, messages }).finalMessage();
+    await server.client.messages.stream({ conversation, messages }).finalMessage();
   };
 
   test('while a call waits the composer says so and sends nothing, and what is typed stays, also after a reload', async () => {
@@ -100,7 +71,7 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
     inPage(async (opened) => {
       const { page } = opened;
       const draft = draftOf(opened);
-      await client.conversations.create({ id: 'one', title: 'one' });
+      await server.client.conversations.create({ id: 'one', title: 'one' });
       await draft.fill('Of a new one');
       await page.reload();
       await expect.poll(() => draft.inputValue()).toBe('Of a new one');
@@ -136,6 +107,7 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
   test('Escape stops a running answer, but first closes what is open', () =>
     inPage(async (opened) => {
       const { page } = opened;
+      await simulate(page, 'silence-after=40');
       await ask(page, LONG);
       await lastAnswer(page).locator('.markdown').waitFor();
       const options = page.getByRole('button', { name: 'Options' });
@@ -149,26 +121,28 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
       await page.getByText('Stopped. The text so far is kept.').waitFor();
     }));
 
-  test.each([
-    ['/#/no-such-part', 'This page does not exist'],
-    ['/#/chat/one/two', 'This page does not exist'],
-    ['/#/chat/no-such-conversation', 'This conversation does not exist'],
-  ])('%s says that there is nothing, and leads back', (path, title) =>
+  test('what there is not says so, and leads back', () =>
     inPage(async ({ page }) => {
-      await page.getByRole('heading', { name: title }).waitFor();
-      expect(await barriersOn(page)).toEqual([]);
-      expect(await page.getByRole('textbox', { name: 'Message' }).count()).toBe(0);
-      await page.getByRole('link', { name: 'Back to the start' }).click();
-      await page.getByText('Your own edge in front of Claude.').waitFor();
-    }, path),
-  );
+      for (const [path, title] of [
+        ['no-such-part', 'This page does not exist'],
+        ['chat/one/two', 'This page does not exist'],
+        ['chat/no-such-conversation', 'This conversation does not exist'],
+      ] as const) {
+        await page.goto(`${server.url}/#/${path}`);
+        await page.getByRole('heading', { name: title }).waitFor();
+        expect(await barriersOn(page)).toEqual([]);
+        expect(await page.getByRole('textbox', { name: 'Message' }).count()).toBe(0);
+        await page.getByRole('link', { name: 'Back to the start' }).click();
+        await page.getByText('Your own edge in front of Claude.').waitFor();
+      }
+    }));
 
   test.each(['in a conversation', 'in a new one'])(
     'without a connection a question %s is not sent, and can be sent again',
     (where) =>
       inPage(async (opened) => {
         const { page } = opened;
-        await client.conversations.create({ id: 'harbour', title: 'harbour' }).catch(() => {});
+        await server.client.conversations.create({ id: 'harbour', title: 'harbour' }).catch(() => {});
         const list = page.getByRole('navigation', { name: 'Conversations' });
         if (where === 'in a conversation') await list.getByRole('link', { name: /^harbour/ }).click();
         await expect.poll(() => page.getByRole('button', { name: 'Send' }).count()).toBe(1);
@@ -218,10 +192,12 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
       await answered(page);
     }));
 
-  test.each([
-    [640, 240],
+  const SMALL = [
     [360, 180],
-  ])('a window of %i × 400 has more than %i pixels for the conversation', (width, least) =>
+    [640, 240],
+  ] as const;
+
+  test.each(looks(SMALL))('a window of %i × 400 has more than %i pixels for the conversation', (width, least) =>
     inPage(
       async (opened) => {
         const { page } = opened;
@@ -235,7 +211,7 @@ describe.skipIf(noBrowser())('The chat at its first use, in Chromium', () => {
         expect(await opened.shifts()).toEqual({ value: 0, moved: [] });
       },
       '/',
-      { width, height: 400 },
+      { viewport: { width, height: 400 } },
     ),
   );
 });

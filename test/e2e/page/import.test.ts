@@ -1,18 +1,16 @@
 import { text } from 'node:stream/consumers';
 import { describe, expect, test } from 'vitest';
-import { createClient } from '../../../src/client/index.ts';
 import { noBrowser } from '../../support/browser.ts';
 import { answered, ask, type OpenPage, servedPage } from '../../support/page.ts';
-import { npmStart } from '../../support/start.ts';
 
 describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', () => {
-  const server = servedPage(() => npmStart(['--var', 'SIMULATOR_TTFT_MS:10']));
+  const server = servedPage();
   const { inPage } = server;
 
   const list = (page: OpenPage['page']) => page.getByRole('navigation', { name: 'Conversations' });
   const shownIn = async (page: OpenPage['page']) => {
     const id = decodeURIComponent(new URL(page.url()).hash.split('/').at(-1) ?? '');
-    return await createClient({ baseURL: server.url }).conversations.get(id);
+    return await server.client.conversations.get(id);
   };
 
   /** Chooses a file by the keyboard alone. */
@@ -29,15 +27,15 @@ describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', 
     buffer: Buffer.from(content),
   });
 
-  test('a conversation that was saved goes on as another one, with its title and system', () =>
-    inPage(async (opened) => {
+  test('a conversation that was saved goes on as another one, with its title and system', async () => {
+    const { conversations, messages } = server.client;
+    const fields = { model: 'claude-haiku-5-5', max_tokens: 2_000 };
+    await conversations.create({ id: 'locks', title: 'On locks', system: 'You know locks.', ...fields });
+    const thinking = { type: 'adaptive' as const };
+    const question = { role: 'user' as const, content: 'In one sentence: what is a lock?' };
+    await messages.stream({ conversation: 'locks', thinking, messages: [question] }).text();
+    await inPage(async (opened) => {
       const { page } = opened;
-      const { conversations, messages } = createClient({ baseURL: server.url });
-      const fields = { model: 'claude-haiku-5-5', max_tokens: 2_000 };
-      await conversations.create({ id: 'locks', title: 'On locks', system: 'You know locks.', ...fields });
-      const thinking = { type: 'adaptive' as const };
-      const question = { role: 'user' as const, content: 'In one sentence: what is a lock?' };
-      await messages.stream({ conversation: 'locks', thinking, messages: [question] }).text();
       const item = list(page).getByRole('listitem').filter({ hasText: 'On locks' });
       await item.first().hover();
       const [download] = await Promise.all([
@@ -55,32 +53,34 @@ describe.skipIf(noBrowser())('Export and Import of conversations, in Chromium', 
       await ask(page, 'And a weir?');
       await expect.poll(() => page.getByRole('article').count()).toBe(4);
       await answered(page);
-      expect(await opened.shifts()).toMatchObject({ value: 0 });
+      expect(await opened.shifts()).toEqual({ value: 0, moved: [] });
+    });
+  });
+
+  test('a list of messages, a page of rows, and lines of messages are conversations with the name of their file', () =>
+    inPage(async ({ page }) => {
+      const rows = '{"role":"user","content":"Hi."},{"role":"assistant","content":"Hello."}';
+      const files = { list: `[${rows}]`, rows: `{"data":[${rows}]}`, lines: rows.replace('},{', '}\n{') };
+      for (const [name, content] of Object.entries(files)) {
+        await choose(page, jsonl(content, `${name}.json`));
+        await page.getByRole('heading', { name }).waitFor();
+        await page.getByRole('article').getByText('Hello.').waitFor();
+      }
     }));
 
-  test.each([
-    ['a list of messages', '[{"role":"user","content":"Hi."},{"role":"assistant","content":"Hello."}]'],
-    ['a page of rows', '{"data":[{"role":"user","content":"Hi."},{"role":"assistant","content":"Hello."}]}'],
-    ['lines of messages', '{"role":"user","content":"Hi."}\n{"role":"assistant","content":"Hello."}\n'],
-  ])('%s is a conversation with the name of its file', (_, content) =>
+  test('a file that is none is refused in words, and the next one is taken', () =>
     inPage(async ({ page }) => {
-      await choose(page, jsonl(content, 'greetings.json'));
-      await page.getByRole('heading', { name: 'greetings' }).waitFor();
-      await page.getByRole('article').getByText('Hello.').waitFor();
-    }),
-  );
-
-  test.each([
-    ['nothing', '', 'This file is empty.'],
-    ['no JSON', 'Dear Ada,\n', 'Line 1 of this file is not a JSON object.'],
-    ['half an export', '{"type":"conversation","title":null}\n{"role":"user","content":"Hi."}\n', 'broke off'],
-  ])('a file with %s is refused in words, and the next one is taken', (_, content, said) =>
-    inPage(async ({ page }) => {
-      await choose(page, jsonl(content));
-      await list(page).getByText(said).waitFor();
+      const refused = [
+        ['', 'This file is empty.'],
+        ['Dear Ada,\n', 'Line 1 of this file is not a JSON object.'],
+        ['{"type":"conversation","title":null}\n{"role":"user","content":"Hi."}\n', 'broke off'],
+      ] as const;
+      for (const [content, said] of refused) {
+        await choose(page, jsonl(content));
+        await list(page).getByText(said).waitFor();
+      }
       await choose(page, jsonl('[{"role":"user","content":"Hi."}]', 'right.json'));
       await page.getByRole('heading', { name: 'right' }).waitFor();
-      expect(await list(page).getByText(said).count()).toBe(0);
-    }),
-  );
+      for (const [, said] of refused) expect(await list(page).getByText(said).count()).toBe(0);
+    }));
 });

@@ -1,32 +1,15 @@
 import type { Page } from 'playwright-core';
-import { beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../../src/client/index.ts';
+import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, lastAnswer, servedPage } from '../../support/page.ts';
+import { looks } from '../../support/looks.ts';
+import { answered, answerWith, ask, lastAnswer, servedPage, simulate } from '../../support/page.ts';
 
 const PHONE = { viewport: { width: 390, height: 844 } };
 
 describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
-  let client: Client;
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '50', SIMULATOR_TOKENS_PER_SECOND: '60' }));
+  const server = servedPage();
   const { inPage } = server;
-
-  beforeAll(() => {
-    client = createClient({ baseURL: server.url });
-  });
-
-  /** Asks, and has the simulator answer with a text of the test. */
-  const answerWith = async (page: Page, answer: string) => {
-    await page.route('**/messages', (route) => {
-      const headers = { ...route.request().headers(), 'sluice-simulate': `answer=${encodeURIComponent(answer)}` };
-      return route.continue({ headers });
-    });
-    await ask(page, 'Show me.');
-    await answered(page);
-    await page.unroute('**/messages');
-  };
 
   const edges = (page: Page, selector: string) =>
     page.locator(selector).evaluate((element) => {
@@ -34,11 +17,13 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       return [Math.round(left), Math.round(right)];
     });
 
-  test.each([
-    ['wide', { viewport: { width: 1280, height: 640 } }],
+  const SIZES = [
     ['as narrow as the column', { viewport: { width: 1060, height: 640 } }],
+    ['wide', { viewport: { width: 1280, height: 640 } }],
     ['on a phone', PHONE],
-  ])('title, answer and composer share one column in a window that is %s', (_, options) =>
+  ] as const;
+
+  test.each(looks(SIZES))('title, answer and composer share one column in a window that is %s', (_, options) =>
     inPage(
       async ({ page }) => {
         await ask(page, 'Explain in 170 words what a lock gate is.');
@@ -76,23 +61,10 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       await thinking.waitFor({ state: 'hidden' });
     }));
 
-  test('keeps its options within the window of a phone', () =>
-    inPage(
-      async ({ page }) => {
-        await page.getByRole('button', { name: 'Options' }).click();
-        const box = await page.locator('.popover').boundingBox();
-        expect(box?.x).toBeGreaterThanOrEqual(0);
-        expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(PHONE.viewport.width);
-        expect(box?.y).toBeGreaterThanOrEqual(0);
-      },
-      '/',
-      PHONE,
-    ));
-
   test('shows a caret where an answer grows, and none when it has ended', () =>
     inPage(async ({ page }) => {
-      // Long enough that a slow machine sees it grow; it is stopped then.
-      await ask(page, 'Explain in 2000 words what a weir is.');
+      await simulate(page, 'silence-after=40');
+      await ask(page, 'Explain in 200 words what a weir is.');
       const caret = () =>
         lastAnswer(page)
           .locator('.prose p')
@@ -147,19 +119,6 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
       PHONE,
     ));
 
-  test('keeps the columns of numbers right, and lists with the number they begin with', () =>
-    inPage(async ({ page }) => {
-      await answerWith(page, '| gate | minutes |\n|---|---:|\n| upper | 6 |\n\n3. Open it\n4. Wait');
-      const cells = lastAnswer(page).getByRole('cell');
-      const ends = await cells.evaluateAll((all) => all.map((cell) => getComputedStyle(cell).textAlign));
-      expect(ends).toEqual(['left', 'right']);
-      expect(
-        await lastAnswer(page)
-          .locator('ol')
-          .evaluate((list) => (list as HTMLOListElement).start),
-      ).toBe(3);
-    }));
-
   test('has nothing for a finger that is less than 40 pixels high', () =>
     inPage(
       async ({ page }) => {
@@ -179,6 +138,11 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
         await expect.poll(tooSmall).toEqual([]);
         await page.getByRole('button', { name: 'Options' }).click();
         await expect.poll(tooSmall).toEqual([]);
+        // What has opened is within the window.
+        const box = await page.locator('.popover').boundingBox();
+        expect(box?.x).toBeGreaterThanOrEqual(0);
+        expect((box?.x ?? 0) + (box?.width ?? 0)).toBeLessThanOrEqual(PHONE.viewport.width);
+        expect(box?.y).toBeGreaterThanOrEqual(0);
         await page.keyboard.press('Escape');
         await page.getByRole('button', { name: 'Conversations' }).click();
         await expect.poll(tooSmall).toEqual([]);
@@ -217,6 +181,7 @@ describe.skipIf(noBrowser())('How the chat looks, in Chromium', () => {
 
   test('lists conversations by day, finds them by their words, and names those of SDKs by their first message', () =>
     inPage(async ({ page }) => {
+      const { client } = server;
       const messages = [{ role: 'user' as const, content: 'Why do herons stand on one leg?' }];
       const model = 'claude-haiku-5-5';
       await client.messages.stream({ conversation: 'of-an-sdk', model, max_tokens: 50, messages }).finalMessage();

@@ -1,40 +1,28 @@
-import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { gzipSync } from 'node:zlib';
 import type { Page } from 'playwright-core';
-import { describe, expect, inject, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { signGithub } from '../../../scripts/sign-webhook.ts';
+import { createClient } from '../../../src/client/index.ts';
 import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdge, startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, lastAnswer, openPage, servedPage } from '../../support/page.ts';
-import { DEPLOYED, tokenOf } from '../../support/tokens.ts';
-import { startUpstream } from '../../support/upstream.ts';
+import { looks } from '../../support/looks.ts';
+import { answered, ask, lastAnswer, openPage, servedPage, simulate } from '../../support/page.ts';
+import { GITHUB_SECRET } from '../../support/page-edge.ts';
 
-const built = fileURLToPath(new URL('../../../build/', import.meta.url));
 const PARTS = ['chat', 'classify', 'batches', 'agents', 'budget', 'wire'] as const;
 const FIRST_LOAD_BYTES = 130_000;
-const GITHUB_SECRET = 'the secret of the tests';
 const NARROW = { width: 360, height: 640 };
 
 describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
-  const server = servedPage(() =>
-    startEdgeWithPage({
-      SIMULATOR_TTFT_MS: '50',
-      SIMULATOR_TOKENS_PER_SECOND: '100',
-      GITHUB_WEBHOOK_SECRET: GITHUB_SECRET,
-    }),
-  );
+  const server = servedPage();
+  const admins = servedPage(['admin']);
 
   test('classifies, stores a classifier, and draws how good it is', async () => {
     // What somebody has stored under the name of the example stays as it is.
     const own = { labels: ['mine', 'yours'] };
-    const tickets = `${server.url}/classifiers/tickets`;
-    const headers = { 'content-type': 'application/json' };
-    expect((await fetch(tickets, { method: 'PUT', headers, body: JSON.stringify(own) })).ok).toBe(true);
-    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/classify`);
+    await server.client.fetch('/classifiers/tickets', { method: 'PUT', body: own });
+    const { page, faults, close } = await server.open('/#/classify');
     const result = page.getByRole('region', { name: 'Result' });
     await page.getByRole('button', { name: 'A support ticket' }).click();
     await result.getByText('billing').waitFor();
@@ -52,27 +40,25 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       .evaluateAll((cells) => cells.map((cell) => getComputedStyle(cell).backgroundColor));
     expect(new Set(shades).size).toBeGreaterThan(1);
     await expect.poll(() => page.getByRole('combobox', { name: 'Stored classifier' }).inputValue()).toBe('tickets-2');
-    expect(await (await fetch(tickets)).text()).toContain('yours');
+    expect(await (await server.client.fetch('/classifiers/tickets')).text()).toContain('yours');
     expect(faults).toEqual([]);
     await close();
   });
 
   test('the example of a handbook leaves alone what somebody has stored under its name', async () => {
     const own = { system: 'The handbook of somebody else.' };
-    const handbook = `${server.url}/prefixes/handbook`;
-    const headers = { 'content-type': 'application/json' };
-    expect((await fetch(handbook, { method: 'PUT', headers, body: JSON.stringify(own) })).ok).toBe(true);
+    await server.client.fetch('/prefixes/handbook', { method: 'PUT', body: own });
     await server.inPage(async ({ page }) => {
       await page.getByRole('button', { name: /^Ask a handbook twice/ }).click();
       await page.locator('.talk-head .tag').getByText('handbook-2').waitFor();
       await expect.poll(() => page.getByRole('article').count()).toBe(4);
       await answered(page);
-      expect(await (await fetch(handbook)).text()).toContain(own.system);
+      expect(await (await server.client.fetch('/prefixes/handbook')).text()).toContain(own.system);
     });
   });
 
   test('on a phone the guides are one press away, and the last tab of Budget ends where its content ends', () =>
-    server.inPage(
+    admins.inPage(
       async ({ page }) => {
         const docs = page.getByRole('banner').getByRole('link', { name: 'Docs' });
         const box = await docs.boundingBox();
@@ -100,7 +86,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     ));
 
   test('a list of tokens that comes late does not hide one that was minted since', () =>
-    server.inPage(async ({ page }) => {
+    admins.inPage(async ({ page }) => {
       const { promise: isMinted, resolve: mint } = Promise.withResolvers<void>();
       let lists = 0;
       await page.route('**/accounts/*/tokens?*', async (route) => {
@@ -120,32 +106,32 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
       const listed = page.waitForResponse(/\/tokens\?/);
       mint();
       await (await listed).finished();
-      await page.waitForTimeout(200);
+      await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn))));
       await expect.poll(() => late.count()).toBe(1);
     }));
 
   test('an admin limits an account and mints its token; that account sees its money move, and reads why it has no more', async () => {
-    const admin = await openPage(server.browser, `${server.url}/#/budget/accounts`);
-    await admin.page.getByRole('combobox', { name: 'Account' }).fill('ada');
+    const ada = `ada-of-${admins.account}`;
+    const admin = await admins.open('/#/budget/accounts');
+    await admin.page.getByRole('combobox', { name: 'Account' }).fill(ada);
     await admin.page.getByRole('button', { name: 'Show' }).click();
     const limit = async (usd: string) => {
       await admin.page.getByRole('spinbutton', { name: 'Dollars per day' }).fill(usd);
-      await admin.page.getByRole('button', { name: 'Save limits of ada' }).click();
+      await admin.page.getByRole('button', { name: `Save limits of ${ada}` }).click();
       await admin.page.getByText(`of $${usd}`).waitFor();
     };
     await limit('0.05');
     await admin.page.getByRole('tab', { name: 'Tokens' }).click();
-    await admin.page.getByRole('button', { name: 'Mint a token for ada' }).click();
+    await admin.page.getByRole('button', { name: `Mint a token for ${ada}` }).click();
     const token = (await admin.page.locator('.minted code').textContent()) ?? '';
 
-    const { page, faults, close } = await openPage(server.browser, server.url);
-    await page.getByRole('button', { name: 'Account dev' }).click();
-    await page.getByLabel('Token', { exact: true }).fill(token);
-    await page.getByRole('button', { name: 'Use this token' }).click();
-    await page.getByRole('button', { name: 'Account ada' }).waitFor();
-    // It still runs when a slow machine has loaded the code of the budget.
+    const { page, faults, close } = await openPage(server.browser, server.url, undefined, { token });
+    await page.getByRole('button', { name: `Account ${ada}` }).waitFor();
+    // It runs until it is stopped.
+    await simulate(page, 'silence-after=40');
     await ask(page, 'Explain in 1,000 words what a budget is.');
     await lastAnswer(page).locator('.markdown').waitFor();
+    const asked = page.url().split('/').at(-1) ?? '';
     await page.getByRole('link', { name: 'Budget', exact: true }).click();
     const today = page.locator('.gauge').first();
     await today.getByText(/\$0\.00\d+ set aside/).waitFor();
@@ -153,6 +139,8 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await expect.poll(() => page.getByRole('tab').allTextContents()).toEqual(['Overview', 'Requests']);
     await page.getByRole('tab', { name: 'Requests' }).click();
     await page.getByRole('cell', { name: 'running' }).waitFor();
+    await createClient({ baseURL: server.url, token }).conversations.stop(decodeURIComponent(asked));
+    await simulate(page);
     await page.getByRole('tab', { name: 'Overview' }).click();
     await expect.poll(() => today.locator('strong').textContent()).toMatch(/\$0\.00\d+$/);
     await expect.poll(() => today.getByText('set aside').count()).toBe(0);
@@ -194,7 +182,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     headers.set('content-type', 'application/json');
     const sent = await fetch(`${server.url}/webhooks/github`, { method: 'POST', headers, body });
     expect(sent.status).toBe(202);
-    const { page, faults, close } = await openPage(server.browser, `${server.url}/#/budget`);
+    const { page, faults, close } = await admins.open('/#/budget');
     await page.getByRole('tab', { name: 'Requests' }).click();
     await page.getByRole('tab', { name: 'Webhooks' }).click();
     const event = page.getByRole('row', { name: /a-refused-issue/ });
@@ -206,10 +194,10 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     await close();
   });
 
-  test.each(['light', 'dark'] as const)(
+  test.each(looks(['light', 'dark'] as const))(
     'has nothing that axe finds, and nothing beside a narrow window, in the %s',
     async (colorScheme) => {
-      const { page, faults, close } = await openPage(server.browser, server.url, { viewport: NARROW, colorScheme });
+      const { page, faults, close } = await admins.open('/', { viewport: NARROW, colorScheme });
       const check = async (what: string) => {
         expect(await barriersOn(page), what).toEqual([]);
         expect(await beside(page), what).toBe(0);
@@ -233,7 +221,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
         await check(part);
       }
       await page.locator('.parts a[href="#/budget"]').click();
-      for (const view of ['Overview', 'Accounts', 'Requests']) {
+      for (const view of looks(['Accounts', 'Overview', 'Requests'])) {
         await page.getByRole('tab', { name: view }).click();
         const inner = page.locator('.budget-view').getByRole('tab');
         await inner.last().waitFor();
@@ -257,7 +245,7 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
   );
 
   test('is used by the keyboard alone, with its focus to be seen', async () => {
-    const { page, faults, close } = await openPage(server.browser, server.url);
+    const { page, faults, close } = await server.open();
     await page.getByText('Your own edge in front of Claude.').waitFor();
     // One can type at once.
     await expect.poll(() => page.evaluate(() => document.activeElement?.id)).toBe('draft');
@@ -306,44 +294,6 @@ describe.skipIf(noBrowser())('The parts of the page, in Chromium', () => {
     expect(headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'referrer-policy': 'no-referrer' });
     await context.close();
   });
-
-  test('asks for a token outside development, and keeps it for the session alone', async () => {
-    const upstream = await startUpstream((_, response) => {
-      response.setHeader('content-type', 'application/json');
-      response.end(JSON.stringify({ data: [], has_more: false, first_id: null, last_id: null }));
-    });
-    const edge = await startEdge(inject('deployed').code, {
-      ...DEPLOYED,
-      ANTHROPIC_API_KEY: 'the-key-of-the-tests',
-      ANTHROPIC_BASE_URL: upstream.url,
-    });
-    const context = await server.browser.newContext();
-    try {
-      const page = await context.newPage();
-      await serveAssets(page, edge.url);
-      await page.goto(edge.url);
-      await page.getByRole('heading', { name: 'Enter your token' }).waitFor();
-      await expect.poll(() => page.getByText('Simulator.').count()).toBe(0);
-      await page.getByLabel('Token', { exact: true }).fill('eyJub3QiOiJvbmUifQ.eyJub3QiOiJvbmUifQ.c2ln');
-      await page.getByRole('button', { name: 'Use this token' }).click();
-      await page.getByRole('alert').waitFor();
-      await page.getByLabel('Token', { exact: true }).fill(await tokenOf('grace'));
-      await page.getByRole('button', { name: 'Use this token' }).click();
-      await page.getByRole('button', { name: 'Account grace' }).waitFor();
-      await page.getByText('Your own edge in front of Claude.').waitFor();
-      await page.reload();
-      await page.getByText('Your own edge in front of Claude.').waitFor();
-      expect(await page.evaluate(() => [Object.keys(localStorage), document.cookie])).toEqual([[], '']);
-      const other = await context.newPage();
-      await serveAssets(other, edge.url);
-      await other.goto(edge.url);
-      await other.getByRole('heading', { name: 'Enter your token' }).waitFor();
-    } finally {
-      await context.close();
-      await edge.stop();
-      await upstream.stop();
-    }
-  });
 });
 
 /** How much wider than its window a page is, in pixels. */
@@ -351,24 +301,4 @@ async function beside(page: Page): Promise<number> {
   return await page.evaluate(
     () => Math.max(document.documentElement.scrollWidth, document.querySelector('main')?.scrollWidth ?? 0) - innerWidth,
   );
-}
-
-/** A Worker that is run by itself has no assets beside it. */
-async function serveAssets(page: Page, origin: string): Promise<void> {
-  const files = new Set(await readdir(join(built, 'page')));
-  const types: Record<string, string> = {
-    js: 'text/javascript',
-    css: 'text/css',
-    svg: 'image/svg+xml',
-    woff2: 'font/woff2',
-  };
-  await page.route(`${origin}/`, async (route) =>
-    route.fulfill({ contentType: 'text/html', body: await readFile(join(built, 'index.html')) }),
-  );
-  await page.route(`${origin}/page/*`, async (route) => {
-    const name = new URL(route.request().url()).pathname.split('/').at(-1) ?? '';
-    if (!files.has(name)) return route.abort();
-    const contentType = types[name.split('.').at(-1) ?? ''] ?? 'application/octet-stream';
-    return route.fulfill({ contentType, body: await readFile(join(built, 'page', name)) });
-  });
 }

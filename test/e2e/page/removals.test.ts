@@ -1,28 +1,22 @@
-import { beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../../src/client/index.ts';
+import { describe, expect, test } from 'vitest';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { type OpenPage, servedPage } from '../../support/page.ts';
+import { ALONE, type OpenPage, servedPage } from '../../support/page.ts';
+import { tokenOf } from '../../support/tokens.ts';
 
 describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', () => {
-  let client: Client;
-  const server = servedPage(() => startEdgeWithPage({}));
-
-  beforeAll(() => {
-    client = createClient({ baseURL: server.url });
-  });
+  const server = servedPage();
 
   /** Opens the page with three conversations of a test, whose rows stand in the list, newest first. */
   const withThree = async (name: string, work: (at: Awaited<ReturnType<typeof openedAt>>) => Promise<void>) => {
-    for (const n of [1, 2, 3]) await client.conversations.create({ id: `${name}-${n}`, title: `${name} ${n}` });
-    await server.inPage(async ({ page }) => await work(await openedAt(page, name)));
+    for (const n of [1, 2, 3]) await server.client.conversations.create({ id: `${name}-${n}`, title: `${name} ${n}` });
+    await server.inPage(async ({ page }) => await work(await openedAt(page, name)), '/', ALONE);
   };
   const openedAt = async (page: OpenPage['page'], name: string) => {
     const list = page.getByRole('navigation', { name: 'Conversations' });
     const rows = list.getByRole('listitem').filter({ hasText: name });
     await expect.poll(() => rows.count()).toBe(3);
     const stored = async () => {
-      const { data } = await client.conversations.list({ limit: 100 });
+      const { data } = await server.client.conversations.list({ limit: 100 });
       return data.flatMap(({ id }) => (id.startsWith(name) ? [id] : [])).sort();
     };
     return { page, rows, removed: rows.and(list.locator('[data-removed]')), stored };
@@ -78,13 +72,11 @@ describe.skipIf(noBrowser())('Deleting conversations on the page, in Chromium', 
       await page.clock.install();
       await page.getByRole('button', { name: 'Delete lock 2' }).click({ force: true });
       await expect.poll(() => removed.count()).toBe(1);
-      const minted = await client.fetch('/tokens', {
-        method: 'POST',
-        body: { account: 'dev', scopes: ['messages', 'admin'] },
-      });
-      const { token } = (await minted.json()) as { token: string };
       await page.getByRole('button', { name: /^Account/ }).click();
-      await page.getByRole('dialog').getByLabel('Token', { exact: true }).fill(token);
+      await page
+        .getByRole('dialog')
+        .getByLabel('Token', { exact: true })
+        .fill(await tokenOf(server.account));
       await page.getByRole('button', { name: 'Use this token' }).click();
       await expect.poll(() => removed.count()).toBe(0);
       await page.clock.runFor(21_000);

@@ -1,27 +1,11 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../../src/client/index.ts';
+import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
 import { answered, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
-import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
-
-const TOOL_SIGNING_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
 
 describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
-  let shop: FakeUpstream;
-  let client: Client;
-  const server = servedPage(async () => {
-    shop = await startUpstream((_, response) => response.writeHead(503).end('The shop is closed.'));
-    const pace = { SIMULATOR_TTFT_MS: '50', SIMULATOR_TOKENS_PER_SECOND: '100' };
-    return await startEdgeWithPage({ ...pace, TOOL_HOSTS: new URL(shop.url).host, TOOL_SIGNING_SECRET });
-  });
+  const server = servedPage();
   const { inPage } = server;
-
-  beforeAll(() => {
-    client = createClient({ baseURL: server.url });
-  });
-  afterAll(() => shop?.stop());
 
   const shot = async ({ page }: OpenPage, name: string) => {
     const folder = process.env.SHOTS;
@@ -79,9 +63,10 @@ describe.skipIf(noBrowser())('A run in the page, in Chromium', () => {
     ));
 
   test('shows what has failed, why it has paused, and goes on', async () => {
+    const { client } = server;
     const order = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const } };
     const tools = [
-      { ...order, run: { url: `${shop.url}/order` } },
+      { ...order, run: { url: `${server.shop}/closed` } },
       { name: 'edge_dice', run: 'worker' as const },
     ];
     const { id } = await client.conversations.create({

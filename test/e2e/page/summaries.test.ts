@@ -1,10 +1,9 @@
 import type { Page } from 'playwright-core';
-import { beforeAll, describe, expect, test } from 'vitest';
-import { type Client, type ConversationSummary, createClient } from '../../../src/client/index.ts';
+import { describe, expect, test } from 'vitest';
+import type { ConversationSummary } from '../../../src/client/index.ts';
 import { REFUSAL_TRIGGER } from '../../../src/simulator/answer/answer.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
 import { answered, ask, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
 
 const MODEL = 'claude-haiku-5-5';
@@ -16,13 +15,8 @@ const long = (n: number) =>
   `Remember that box ${n} has the number ${1_000 + n}. ${'And so on, as before. '.repeat(30)}`;
 
 describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
-  let client: Client;
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '0', SIMULATOR_TOKENS_PER_SECOND: '0' }));
+  const server = servedPage();
   const { inPage } = server;
-
-  beforeAll(() => {
-    client = createClient({ baseURL: server.url });
-  });
 
   const shot = async ({ page }: Pick<OpenPage, 'page'>, name: string) => {
     const folder = process.env.SHOTS;
@@ -31,18 +25,18 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
 
   const create = async (history: object, tools?: object[]) => {
     const fields = { title: 'Boxes', model: MODEL, max_tokens: 100, history: { ...SUMMARIZED, ...history } };
-    return (await client.conversations.create({ ...fields, ...(tools && { tools: tools as never }) })).id;
+    return (await server.client.conversations.create({ ...fields, ...(tools && { tools: tools as never }) })).id;
   };
 
   const say = async (id: string, content: string) =>
-    await client.messages.stream({ conversation: id, messages: [{ role: 'user', content }] }).finalMessage();
+    await server.client.messages.stream({ conversation: id, messages: [{ role: 'user', content }] }).finalMessage();
 
   /** Goes on until there are so many summaries. @returns them */
   const sayUntil = async (id: string, count: number, said: (n: number) => string = long) => {
     let summaries: ConversationSummary[] = [];
     for (let n = 0; summaries.length < count && n < 30; n += 1) {
       await say(id, said(n));
-      ({ summaries = [] } = await client.conversations.get(id));
+      ({ summaries = [] } = await server.client.conversations.get(id));
     }
     expect(summaries.length).toBe(count);
     return summaries;
@@ -61,7 +55,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
   test('each is a line behind the last message that it stands for, and opens in place by the keyboard', async () => {
     const id = await create({});
     const summaries = await sayUntil(id, 2);
-    const { data } = await client.conversations.messages(id, { view: 'shown', limit: 1_000 });
+    const { data } = await server.client.conversations.messages(id, { view: 'shown', limit: 1_000 });
     await inPage(
       async (opened) => {
         const { page } = opened;
@@ -100,7 +94,7 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
     const id = await create({}, [DIE]);
     const [summary] = await sayUntil(id, 1, (n) => `Call edge_dice, please. ${long(n)}`);
     expect(summary?.until_shown).not.toBe(summary?.until);
-    const { data } = await client.conversations.messages(id, { view: 'shown', limit: 1_000 });
+    const { data } = await server.client.conversations.messages(id, { view: 'shown', limit: 1_000 });
     await inPage(
       async (opened) => {
         const { page } = opened;
@@ -165,8 +159,8 @@ describe.skipIf(noBrowser())('Summaries in the chat, in Chromium', () => {
   });
 
   test('where none could be made, an answer says that it was sent without its oldest turns', async () => {
-    await client.prefixes.put('boxes', { system: 'You know all boxes.' });
-    const { id } = await client.conversations.create({
+    await server.client.prefixes.put('boxes', { system: 'You know all boxes.' });
+    const { id } = await server.client.conversations.create({
       ...{ title: 'Boxes', model: MODEL, max_tokens: 100, prefix: 'boxes' },
       history: { ...SUMMARIZED, instructions: REFUSAL_TRIGGER },
     });

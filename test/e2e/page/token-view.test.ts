@@ -1,43 +1,35 @@
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { type Client, createClient } from '../../../src/client/index.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
+import { looks } from '../../support/looks.ts';
 import { answered, servedPage } from '../../support/page.ts';
 import { tokenOf } from '../../support/tokens.ts';
-import { type FakeUpstream, startUpstream } from '../../support/upstream.ts';
 
 const HAIKU = 'claude-haiku-5-5';
-const SECRET = 'told-to-nobody';
-const TOOL_SIGNING_SECRET = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
+/** The shop gives back what it is sent. */
+const SECRET = 'tool_use_id';
 const NARROW = { width: 390, height: 844 };
 const WIDE = { width: 1280, height: 640 };
 
 describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () => {
-  let client: Client;
-  let shop: FakeUpstream;
-  const server = servedPage(async () => {
-    shop = await startUpstream((_, response) =>
-      response.writeHead(200, { 'content-type': 'application/json' }).end(JSON.stringify({ said: SECRET })),
-    );
-    return await startEdgeWithPage({ TOOL_HOSTS: new URL(shop.url).host, TOOL_SIGNING_SECRET });
-  });
+  const server = servedPage();
 
-  beforeAll(async () => {
-    client = createClient({ baseURL: server.url });
-    const order = { name: 'order', input_schema: { type: 'object' }, run: { url: `${shop.url}/order` } };
+  beforeEach(async () => {
+    const { client } = server;
+    const order = { name: 'order', input_schema: { type: 'object' }, run: { url: `${server.shop}/order` } };
     const agent = { model: HAIKU, max_tokens: 200, tools: [order], tool_choice: { type: 'any' } };
     await client.fetch('/agents/seller', { method: 'PUT', body: agent });
     const messages = [{ role: 'user' as const, content: 'Order some tea.' }];
     const asked = { conversation: 'web-1', agent: 'seller', model: HAIKU, max_tokens: 200, messages };
     await (await client.fetch('/v1/messages', { method: 'POST', body: asked })).text();
   });
-  afterAll(() => shop?.stop());
 
-  test.each([
+  const LOOKS = [
     ['light', WIDE],
     ['dark', NARROW],
-  ] as const)(
+  ] as const;
+
+  test.each(looks(LOOKS))(
     'is its history without inputs and results, by the keyboard alone, where it is %s',
     (colorScheme, viewport) =>
       server.inPage(
@@ -54,7 +46,9 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           await page.keyboard.press('Enter');
           const dialog = page.getByRole('dialog', { name: 'As a token sees it' });
           await dialog.getByLabel('Bound token').and(page.locator(':focus')).waitFor();
-          const token = await tokenOf('dev', ['messages'], { only: { agents: ['seller'], conversations: ['web-*'] } });
+          const token = await tokenOf(server.account, ['messages'], {
+            only: { agents: ['own:seller'], conversations: ['web-*'] },
+          });
           await page.keyboard.insertText(token);
           await page.keyboard.press('Enter');
           await dialog.getByRole('article', { name: 'You' }).getByText('Order some tea.').waitFor();
@@ -65,10 +59,12 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
           const stored = await page.evaluate(() => JSON.stringify([{ ...sessionStorage }, { ...localStorage }]));
           expect(stored).not.toContain(token);
 
-          const shown = await tokenOf('dev', ['messages'], { only: { agents: ['seller'], tools: 'shown' } });
+          const shown = await tokenOf(server.account, ['messages'], {
+            only: { agents: ['own:seller'], tools: 'shown' },
+          });
           await dialog.getByLabel('Bound token').fill(shown);
           await page.keyboard.press('Enter');
-          await dialog.getByText(SECRET).first().waitFor({ state: 'attached' });
+          await expect.poll(() => dialog.textContent()).toContain(SECRET);
           await page.keyboard.press('Escape');
           await dialog.waitFor({ state: 'detached' });
           expect(await shifts()).toEqual(before);
@@ -88,7 +84,9 @@ describe.skipIf(noBrowser())('What a token sees, in the chat, in Chromium', () =
         await dialog.getByRole('button', { name: 'Show', exact: true }).click();
         return (await dialog.getByRole('alert').textContent()) ?? '';
       };
-      expect(await show(await tokenOf('dev', ['messages'], { only: { agents: ['other'] } }))).toContain('other');
+      expect(await show(await tokenOf(server.account, ['messages'], { only: { agents: ['other'] } }))).toContain(
+        'other',
+      );
       await expect.poll(() => show('eyJhbGciOiJIUzI1NiJ9.e30.x')).toContain('credential');
       await page.keyboard.press('Escape');
       await page.getByRole('textbox', { name: 'Message' }).waitFor();

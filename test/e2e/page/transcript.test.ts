@@ -1,40 +1,25 @@
 import { describe, expect, test } from 'vitest';
-import { createClient } from '../../../src/client/index.ts';
 import { barriersOn } from '../../support/axe.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, lastAnswer, type OpenPage, servedPage } from '../../support/page.ts';
+import { ALONE, answerWith, lastAnswer, servedPage } from '../../support/page.ts';
 
 /** Bytes a second: 400 kbit. */
 const SLOW = 50_000;
 
 describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '20', SIMULATOR_TOKENS_PER_SECOND: '400' }));
+  const server = servedPage();
   const { inPage } = server;
 
-  const answerWith = async ({ page }: OpenPage, answer: string) => {
-    await page.route('**/messages', (route) => {
-      const headers = { ...route.request().headers(), 'sluice-simulate': `answer=${encodeURIComponent(answer)}` };
-      return route.continue({ headers });
-    });
-    const articles = await page.getByRole('article').count();
-    await ask(page, 'Show me.');
-    await expect.poll(() => page.getByRole('article').count()).toBe(articles + 2);
-    await answered(page);
-    await page.unroute('**/messages');
-  };
-
   test('shows formulas as MathML, and loads what sets them with the first one: money is none', () =>
-    inPage(async (opened) => {
-      const { page } = opened;
+    inPage(async ({ page }) => {
       const loaded = () =>
         page.evaluate(
           () => performance.getEntriesByType('resource').filter(({ name }) => name.includes('/formulas-')).length,
         );
-      await answerWith(opened, 'It costs $5 and $6, or US$7.');
+      await answerWith(page, 'It costs $5 and $6, or US$7.');
       await lastAnswer(page).getByText('It costs $5 and $6, or US$7.').waitFor();
       expect(await loaded()).toBe(0);
-      await answerWith(opened, '$E = mc^2$, \\(a_1\\) and\n\n$$\n\\frac{a}{b}\n$$\n\nor\n\\[\n\\sqrt{2}\n\\]');
+      await answerWith(page, '$E = mc^2$, \\(a_1\\) and\n\n$$\n\\frac{a}{b}\n$$\n\nor\n\\[\n\\sqrt{2}\n\\]');
       const display = () =>
         lastAnswer(page)
           .locator('math')
@@ -48,9 +33,8 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
     }));
 
   test('links footnotes there and back within their message, and stays in the conversation', () =>
-    inPage(async (opened) => {
-      const { page } = opened;
-      for (const what of ['lock', 'weir']) await answerWith(opened, `A ${what}.[^1]\n\n[^1]: Of the ${what}.`);
+    inPage(async ({ page }) => {
+      for (const what of ['lock', 'weir']) await answerWith(page, `A ${what}.[^1]\n\n[^1]: Of the ${what}.`);
       const ids = () => page.locator('.markdown [id]').evaluateAll((all) => all.map(({ id }) => id));
       await expect.poll(async () => (await ids()).length).toBe(6);
       expect(new Set(await ids()).size).toBe(6);
@@ -67,89 +51,97 @@ describe.skipIf(noBrowser())('The transcript, in Chromium', () => {
     }));
 
   test('opens at its end, and what is in view stays where it is when older messages come above', () =>
-    inPage(async ({ page, shifts }) => {
-      const messages = Array.from({ length: 199 }, (_, index) => ({
-        role: index % 2 === 0 ? ('user' as const) : ('assistant' as const),
-        content: `Message ${index}.\n\n${'It holds the water. '.repeat(30)}`,
-      }));
-      await createClient({ baseURL: server.url })
-        .messages.stream({ conversation: 'long', model: 'claude-haiku-5-5', max_tokens: 50, messages })
-        .finalMessage();
-      // Older messages wait until the test lets them come.
-      await page.addInitScript(() => {
-        const asked: IdleRequestCallback[] = [];
-        const idle = () => {
-          for (const act of asked.splice(0)) act({ didTimeout: false, timeRemaining: () => 10 });
-        };
-        const requestIdleCallback = (act: IdleRequestCallback) => asked.push(act);
-        Object.assign(globalThis, { requestIdleCallback, cancelIdleCallback: () => asked.splice(0), idle });
-      });
-      const idle = () => page.evaluate(() => (globalThis as unknown as { idle(): void }).idle());
-      await page.goto('about:blank');
-      await page.goto(`${server.url}/#/chat/long`);
-      const last = page.getByRole('article').filter({ hasText: 'Message 198.' }).first();
-      await last.waitFor();
-      const count = () => page.getByRole('article').count();
-      const early = await count();
-      expect(early).toBeLessThan(50);
-      const log = page.getByRole('log', { name: 'Messages' });
-      const toEnd = () => log.evaluate((view) => Math.round(view.scrollHeight - view.scrollTop - view.clientHeight));
-      await expect.poll(toEnd).toBe(0);
-      await idle();
-      await expect.poll(count).toBeGreaterThan(early);
-      expect(await toEnd()).toBe(0);
-      // In the middle, then at the very top, where a browser keeps nothing in its place by itself.
-      for (const place of [0.6, 0]) {
-        const before = await count();
-        const oldest = await page.getByRole('article').first().elementHandle();
-        const top = await log.evaluate(
-          (view, [share, first]) => {
-            view.scrollTop = view.scrollHeight * (share as number);
-            return (first as Element).getBoundingClientRect().top;
-          },
-          [place, oldest] as const,
-        );
-        if (place > 0) await idle();
-        await expect.poll(count).toBeGreaterThan(before);
-        const now = await oldest?.evaluate((first) => first.getBoundingClientRect().top);
-        expect(Math.abs((now ?? 0) - top)).toBeLessThan(1.5);
-      }
-      for (let tries = 0; tries < 100 && (await count()) < 200; tries += 1) await idle();
-      await expect.poll(count).toBe(200);
-      // As the browser's own search does, from the top.
-      const isFound = await page.evaluate(() => {
-        const { find } = globalThis as unknown as { find(...words: unknown[]): boolean };
-        return find('Message 0.', false, false, true);
-      });
-      expect(isFound).toBe(true);
-      expect(await shifts()).toEqual({ value: 0, moved: [] });
-    }));
+    inPage(
+      async ({ page, shifts }) => {
+        const messages = Array.from({ length: 199 }, (_, index) => ({
+          role: index % 2 === 0 ? ('user' as const) : ('assistant' as const),
+          content: `Message ${index}.\n\n${'It holds the water. '.repeat(30)}`,
+        }));
+        await server.client.messages
+          .stream({ conversation: 'long', model: 'claude-haiku-5-5', max_tokens: 50, messages })
+          .finalMessage();
+        // Older messages wait until the test lets them come.
+        await page.addInitScript(() => {
+          const asked: IdleRequestCallback[] = [];
+          const idle = () => {
+            for (const act of asked.splice(0)) act({ didTimeout: false, timeRemaining: () => 10 });
+          };
+          const requestIdleCallback = (act: IdleRequestCallback) => asked.push(act);
+          Object.assign(globalThis, { requestIdleCallback, cancelIdleCallback: () => asked.splice(0), idle });
+        });
+        const idle = () => page.evaluate(() => (globalThis as unknown as { idle(): void }).idle());
+        await page.goto('about:blank');
+        await page.goto(`${server.url}/#/chat/long`);
+        const last = page.getByRole('article').filter({ hasText: 'Message 198.' }).first();
+        await last.waitFor();
+        const count = () => page.getByRole('article').count();
+        const early = await count();
+        expect(early).toBeLessThan(50);
+        const log = page.getByRole('log', { name: 'Messages' });
+        const toEnd = () => log.evaluate((view) => Math.round(view.scrollHeight - view.scrollTop - view.clientHeight));
+        await expect.poll(toEnd).toBe(0);
+        await idle();
+        await expect.poll(count).toBeGreaterThan(early);
+        expect(await toEnd()).toBe(0);
+        // In the middle, then at the very top, where a browser keeps nothing in its place by itself.
+        for (const place of [0.6, 0]) {
+          const before = await count();
+          const oldest = await page.getByRole('article').first().elementHandle();
+          const top = await log.evaluate(
+            (view, [share, first]) => {
+              view.scrollTop = view.scrollHeight * (share as number);
+              return (first as Element).getBoundingClientRect().top;
+            },
+            [place, oldest] as const,
+          );
+          if (place > 0) await idle();
+          await expect.poll(count).toBeGreaterThan(before);
+          const now = await oldest?.evaluate((first) => first.getBoundingClientRect().top);
+          expect(Math.abs((now ?? 0) - top)).toBeLessThan(1.5);
+        }
+        for (let tries = 0; tries < 100 && (await count()) < 200; tries += 1) await idle();
+        await expect.poll(count).toBe(200);
+        // As the browser's own search does, from the top.
+        const isFound = await page.evaluate(() => {
+          const { find } = globalThis as unknown as { find(...words: unknown[]): boolean };
+          return find('Message 0.', false, false, true);
+        });
+        expect(isFound).toBe(true);
+        expect(await shifts()).toEqual({ value: 0, moved: [] });
+      },
+      '/',
+      ALONE,
+    ));
 
   test('stands as a sketch before its own style and script have come at 400 kbit a second, and moves nothing then', () =>
-    inPage(async ({ page, shifts }) => {
-      await page.goto('about:blank');
-      const session = await page.context().newCDPSession(page);
-      await session.send('Network.enable');
-      const bytes = { downloadThroughput: SLOW, uploadThroughput: SLOW };
-      await session.send('Network.emulateNetworkConditions', { offline: false, latency: 150, ...bytes });
-      // The sketch is there while these have not even begun to come.
-      let release = () => {};
-      const held = new Promise<void>((resolve) => {
-        release = resolve;
-      });
-      await page.route(/page\.js|style\.css|charts\.css/, async (route) => {
-        await held;
-        await route.continue();
-      });
-      await page.goto(server.url, { waitUntil: 'commit' });
-      const painted = () => page.evaluate(() => performance.getEntriesByName('first-paint').length);
-      await expect.poll(painted).toBe(1);
-      const sketch = page.locator('#skeleton');
-      const heights = () => sketch.locator('p').evaluateAll((lines) => lines.map((line) => line.clientHeight));
-      expect(await heights()).toEqual([16, 16, 16]);
-      release();
-      await page.getByText('Your own edge in front of Claude.').waitFor();
-      await expect.poll(() => sketch.count()).toBe(0);
-      expect(await shifts()).toEqual({ value: 0, moved: [] });
-    }));
+    inPage(
+      async ({ page, shifts }) => {
+        await page.goto('about:blank');
+        const session = await page.context().newCDPSession(page);
+        await session.send('Network.enable');
+        const bytes = { downloadThroughput: SLOW, uploadThroughput: SLOW };
+        await session.send('Network.emulateNetworkConditions', { offline: false, latency: 150, ...bytes });
+        // The sketch is there while these have not even begun to come.
+        let release = () => {};
+        const held = new Promise<void>((resolve) => {
+          release = resolve;
+        });
+        await page.route(/page\.js|style\.css|charts\.css/, async (route) => {
+          await held;
+          await route.continue();
+        });
+        await page.goto(server.url, { waitUntil: 'commit' });
+        const painted = () => page.evaluate(() => performance.getEntriesByName('first-paint').length);
+        await expect.poll(painted).toBe(1);
+        const sketch = page.locator('#skeleton');
+        const heights = () => sketch.locator('p').evaluateAll((lines) => lines.map((line) => line.clientHeight));
+        expect(await heights()).toEqual([16, 16, 16]);
+        release();
+        await page.getByText('Your own edge in front of Claude.').waitFor();
+        await expect.poll(() => sketch.count()).toBe(0);
+        expect(await shifts()).toEqual({ value: 0, moved: [] });
+      },
+      '/',
+      ALONE,
+    ));
 });

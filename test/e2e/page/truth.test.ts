@@ -1,24 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { createClient } from '../../../src/client/index.ts';
 import { noBrowser } from '../../support/browser.ts';
-import { startEdgeWithPage } from '../../support/edge.ts';
-import { answered, ask, lastAnswer, type OpenPage, openPage, servedPage } from '../../support/page.ts';
+import { ALONE, answered, ask, lastAnswer, type OpenPage, servedPage, simulate } from '../../support/page.ts';
 
 const LONG = 'Explain in 200 words what a lock gate is.';
+/** An answer that goes on for some ten seconds, and one that begins and does not end by itself. */
+const [SLOW, HELD] = ['tps=20', 'silence-after=40'];
 
 describe.skipIf(noBrowser())('What the page says when something fails, in Chromium', () => {
-  // Slow enough for what is looked at while an answer comes.
-  const server = servedPage(() => startEdgeWithPage({ SIMULATOR_TTFT_MS: '50', SIMULATOR_TOKENS_PER_SECOND: '30' }));
-
-  /** Opens the page; what fails here is meant to, so the console may say so. */
-  async function inPage(work: (opened: OpenPage) => Promise<void>, path = '/'): Promise<void> {
-    const opened = await openPage(server.browser, server.url + path);
-    try {
-      await work(opened);
-    } finally {
-      await opened.close();
-    }
-  }
+  const server = servedPage();
+  const inPage = server.inFailingPage;
 
   /** Refuses the next question with an error of the edge. */
   const refuseOnce = async ({ page }: OpenPage, status: number, type: string, headers: Record<string, string> = {}) => {
@@ -34,9 +24,11 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
 
   test('counts down below a text whose connection broke, keeps the text, and goes on', () =>
     inPage(async ({ page }) => {
+      await simulate(page, SLOW);
       await ask(page, LONG);
       const text = lastAnswer(page).locator('.markdown');
-      await expect.poll(async () => ((await text.textContent().catch(() => '')) ?? '').length).toBeGreaterThan(60);
+      const length = async () => ((await text.textContent().catch(() => '')) ?? '').length;
+      await expect.poll(length).toBeGreaterThan(60);
       const said = (await text.textContent()) ?? '';
       // The network is gone: the open connection with it, and each new one.
       await page.context().setOffline(true);
@@ -45,38 +37,45 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       await note.getByText(/^Connection lost\. Reconnecting in \d s…$/).waitFor();
       expect((await text.textContent())?.startsWith(said.slice(0, -20))).toBe(true);
       await page.context().setOffline(false);
-      await answered(page);
       await expect.poll(() => note.count()).toBe(0);
-      expect(((await text.textContent()) ?? '').split(/\s+/).length).toBeGreaterThan(150);
+      await expect.poll(length).toBeGreaterThan(said.length + 40);
+      await page.getByRole('button', { name: 'Stop' }).click();
+      await answered(page);
     }));
 
   test('another window sees that a conversation is answering, and the answer', () =>
-    inPage(async ({ page }) => {
-      await ask(page, 'In one sentence: what is a sluice?');
-      await answered(page);
-      const other = await page.context().newPage();
-      await other.goto(page.url());
-      await answered(other);
-      // The window that is looked at is the one that reads again.
-      await page.bringToFront();
-      await ask(page, LONG);
-      const item = (window: typeof page) =>
-        window.getByRole('navigation', { name: 'Conversations' }).getByRole('listitem').first();
-      await item(page).getByText('answering…').waitFor();
-      await other.bringToFront();
-      await item(other).getByText('answering…').waitFor();
-      await expect.poll(() => other.getByRole('article').count()).toBe(4);
-      await answered(other);
-      await item(other)
-        .getByText(/^2 turns/)
-        .first()
-        .waitFor();
-      await page.bringToFront();
-      await answered(page);
-      await expect
-        .poll(() => lastAnswer(other).locator('.markdown').textContent())
-        .toBe(await lastAnswer(page).locator('.markdown').textContent());
-    }));
+    inPage(
+      async ({ page }) => {
+        await ask(page, 'In one sentence: what is a sluice?');
+        await answered(page);
+        const other = await page.context().newPage();
+        await other.goto(page.url());
+        await answered(other);
+        // The window that is looked at is the one that reads again.
+        await page.bringToFront();
+        await simulate(page, HELD);
+        await ask(page, LONG);
+        const item = (window: typeof page) =>
+          window.getByRole('navigation', { name: 'Conversations' }).getByRole('listitem').first();
+        await item(page).getByText('answering…').waitFor();
+        await other.bringToFront();
+        await item(other).getByText('answering…').waitFor();
+        await expect.poll(() => other.getByRole('article').count()).toBe(4);
+        await other.getByRole('button', { name: 'Stop' }).click();
+        await answered(other);
+        await item(other)
+          .getByText(/^2 turns/)
+          .first()
+          .waitFor();
+        await page.bringToFront();
+        await answered(page);
+        await expect
+          .poll(() => lastAnswer(other).locator('.markdown').textContent())
+          .toBe(await lastAnswer(page).locator('.markdown').textContent());
+      },
+      '/',
+      ALONE,
+    ));
 
   test('says that a question which was refused was not sent, and offers to try again only where that can help', () =>
     inPage(async (opened) => {
@@ -118,20 +117,26 @@ describe.skipIf(noBrowser())('What the page says when something fails, in Chromi
       await expect.poll(names).toEqual(both);
     }));
 
-  test('shows of a stopped answer the tokens that are booked, not those of its first event', () =>
+  test('shows of an answer that it has stopped what was said, and the tokens that are booked', () =>
     inPage(async ({ page }) => {
+      await simulate(page, HELD);
       await ask(page, LONG);
       const text = lastAnswer(page).locator('.markdown');
       await expect.poll(async () => ((await text.textContent().catch(() => '')) ?? '').length).toBeGreaterThan(100);
       await page.getByRole('button', { name: 'Stop' }).click();
       await answered(page);
+      await page.getByText('Stopped. The text so far is kept.').waitFor();
+      const kept = await text.textContent();
       const figures = lastAnswer(page).locator('.figures');
       await expect.poll(() => figures.textContent()).toMatch(/\d+ out$/);
       const shown = Number(/(\d+) out/.exec((await figures.textContent()) ?? '')?.[1]);
-      const { data } = await createClient({ baseURL: server.url }).requests({ limit: 1 });
+      const { data } = await server.client.requests({ limit: 1 });
       expect(data[0]).toMatchObject({ status: 'stopped', estimated: true });
       expect(shown).toBe(data[0]?.usage.output_tokens);
       expect(shown).toBeGreaterThan(15);
+      await page.reload();
+      await answered(page);
+      expect(await text.textContent()).toBe(kept);
     }));
 
   test('shows no figures of a budget that it does not know, why, and knows them after Retry', () =>

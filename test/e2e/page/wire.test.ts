@@ -1,27 +1,14 @@
-import type { Browser } from 'playwright-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { createClient } from '../../../src/client/index.ts';
+import { describe, expect, test } from 'vitest';
 import { barriersOn } from '../../support/axe.ts';
-import { launchBrowser, noBrowser } from '../../support/browser.ts';
-import { answered, ask, lastAnswer, openPage } from '../../support/page.ts';
-import { npmStart, type Started } from '../../support/start.ts';
+import { noBrowser } from '../../support/browser.ts';
+import { answered, ask, lastAnswer, servedPage, simulate } from '../../support/page.ts';
 
 describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
-  let server: Started;
-  let browser: Browser;
-
-  beforeAll(async () => {
-    const pace = ['SIMULATOR_TTFT_MS:50', 'SIMULATOR_TOKENS_PER_SECOND:200'].flatMap((one) => ['--var', one]);
-    [server, browser] = await Promise.all([npmStart(pace), launchBrowser()]);
-  });
-
-  afterAll(async () => {
-    await browser?.close();
-    await server?.stop();
-  });
+  const server = servedPage();
 
   test('shows what was asked and what came over time, and how to write it', async () => {
-    const { page, faults, close } = await openPage(browser, server.url);
+    const { page, faults, close } = await server.open();
+    await simulate(page, 'ttft=50; tps=40');
     await ask(page, "In one sentence: what's a dam?");
     await answered(page);
     const said = await lastAnswer(page).locator('.markdown').textContent();
@@ -84,14 +71,8 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
   });
 
   test('is copied as curl, with a placeholder where the token was', async () => {
-    const body = { account: 'ada', scopes: ['messages'] };
-    const minted = await createClient({ baseURL: server.url }).fetch('/tokens', { method: 'POST', body });
-    const { token } = (await minted.json()) as { token: string };
-    const { page, close } = await openPage(browser, 'about:blank');
+    const { page, close } = await server.open();
     await page.context().grantPermissions(['clipboard-read', 'clipboard-write'], { origin: server.url });
-    await page.addInitScript((credential) => sessionStorage.setItem('sluice-token', credential), token);
-    await page.goto(server.url);
-    await page.getByRole('button', { name: 'Account ada' }).waitFor();
     await ask(page, 'In one sentence: what is a weir?');
     await answered(page);
     await page.getByRole('link', { name: 'Wire' }).click();
@@ -101,7 +82,7 @@ describe.skipIf(noBrowser())('The wire in the page, in Chromium', () => {
     expect(copied).toContain(`curl -N '${server.url}/messages'`);
     expect(copied).toContain('-H "authorization: Bearer $SLUICE_TOKEN"');
     expect(copied).toContain('what is a weir?');
-    expect(copied).not.toContain(token);
+    expect(copied).not.toContain(server.token);
     await close();
   });
 });

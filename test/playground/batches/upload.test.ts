@@ -99,6 +99,17 @@ test.each([
   await expect(made).rejects.toBeInstanceOf(UploadError);
 });
 
+test.each([
+  ['a head alone', 'a.csv', 'only,a,head\n', /^The file needs a first row/],
+  ['a row that is too long', 'a.csv', 'a,b\n1,2\n1,2,3\n', /^Row 3: it has 3 fields, and there are 2 columns\./],
+  ['a quote without an end', 'a.csv', 'a,b\n1,"2\n', /^Row \d: .*Correct the file/],
+  ['nothing', 'a.txt', ' \n\n', /^The file is empty\./],
+])('a file with %s is no list of requests, and is told so', async (_, name, content, said) => {
+  // A file of CSV is read by a worker, which only a browser has.
+  const read = name.endsWith('.csv') ? readCsv(name, content) : readUpload(new File([content], name));
+  await expect(read).rejects.toThrow(said);
+});
+
 test('one who has made a mistake many times is told the first of them', async () => {
   const rows = Array.from({ length: 100 }, () => ['same']);
   const made = requestsOfRows({ kind: 'rows', name: 'a', columns: ['a'], rows }, { ...PROMPT, idColumn: 'a' });

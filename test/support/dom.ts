@@ -1,0 +1,70 @@
+/** Renders parts of the page without a browser, in a file that begins with `@vitest-environment jsdom`. */
+import { type ComponentChild, render } from 'preact';
+import { onTestFinished, vi } from 'vitest';
+
+/** A request of the page. */
+export interface Asked {
+  method: string;
+  /** With its query. */
+  path: string;
+  body: unknown;
+}
+
+/**
+ * Answers the page's requests in place of the edge, for as long as a test runs.
+ *
+ * @param answer gives a response, or what is answered as JSON
+ * @returns what the page has asked so far
+ */
+export function fakeEdge(answer: (asked: Asked) => unknown): Asked[] {
+  const all: Asked[] = [];
+  vi.stubGlobal('fetch', async (url: string, { method = 'GET', body }: RequestInit = {}) => {
+    const { pathname, search } = new URL(url);
+    const asked = { method, path: pathname + search, body: typeof body === 'string' ? JSON.parse(body) : undefined };
+    all.push(asked);
+    const said = await answer(asked);
+    return said instanceof Response ? said : Response.json(said);
+  });
+  // Somebody with a mouse.
+  vi.stubGlobal('matchMedia', () => ({ matches: true }));
+  onTestFinished(() => void vi.unstubAllGlobals());
+  return all;
+}
+
+/** @returns an answer as the edge refuses */
+export function refusal(status: number, type: string, message: string): Response {
+  return Response.json({ type: 'error', error: { type, message } }, { status });
+}
+
+/** Shows something for as long as a test runs. @returns the element in which it stands */
+export function show(children: ComponentChild): HTMLElement {
+  const root = document.body.appendChild(document.createElement('main'));
+  render(children, root);
+  onTestFinished(() => {
+    render(null, root);
+    root.remove();
+  });
+  return root;
+}
+
+/** Finds what can be pressed or filled in by its name, as a person does. @throws Error where there is none */
+export function named<E extends HTMLElement = HTMLInputElement>(root: HTMLElement, name: string): E {
+  const byLabel = [...root.querySelectorAll('label')].find(({ textContent }) => textContent === name);
+  const all = [...root.querySelectorAll<E>('button, input, textarea, select')];
+  const found = all.find(
+    (one) => (one.ariaLabel ?? one.textContent) === name || (byLabel && one.id === byLabel.htmlFor),
+  );
+  if (!found) throw new Error(`There is no ${name} in ${root.innerHTML}`);
+  return found;
+}
+
+/** Replaces what stands in a field. */
+export function fill(field: HTMLInputElement | HTMLTextAreaElement, text: string): void {
+  field.value = text;
+  field.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
+/** Presses a key in a field. */
+export function press(field: HTMLElement, key: string, more: KeyboardEventInit = {}): void {
+  field.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true, ...more }));
+}

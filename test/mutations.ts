@@ -152,9 +152,9 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/classification/evaluation/metrics.test.ts',
   },
   {
-    name: 'classification: a call that fails keeps its place',
+    name: 'classification: one call more than may runs at once',
     file: 'src/classification/task/concurrency-limiter.ts',
-    edits: [['      } catch (thrown) {\n        this.#leave();\n', '      } catch (thrown) {\n']],
+    edits: [['if (this.#running < this.#most) this', 'if (this.#running <= this.#most) this']],
     foundBy: 'test/classification/task/concurrency-limiter.test.ts',
   },
   {

@@ -314,6 +314,18 @@ export const MISTAKES: readonly Mistake[] = [
     foundBy: 'test/json/edit.test.ts',
   },
   {
+    name: 'kv: answers of another account are forgotten, too',
+    file: 'src/kv/classified-answers.ts',
+    edits: [['name.length === prefix.length + HASH_CHARACTERS', 'name.startsWith(prefix)']],
+    foundBy: 'test/kv/classified-answers.test.ts',
+  },
+  {
+    name: 'messages: a model is chosen, and another one is asked',
+    file: 'src/messages/stateless-message.ts',
+    edits: [['  if (chosen) ({ text, json, most } = lay(chosen.model));\n', '']],
+    foundBy: 'test/messages/stateless-message.test.ts',
+  },
+  {
     name: 'metrics: an unknown name becomes a label',
     file: 'src/metrics/spent-families.ts',
     edits: [['(known(key) ?? OTHER_LABEL)', '(known(key) ?? key)']],
@@ -431,6 +443,12 @@ export const MISTAKES: readonly Mistake[] = [
     file: 'src/sse/frames.ts',
     edits: [[" || (text.startsWith('\\n') && this.#parts.at(-1)?.endsWith('\\n'))", '']],
     foundBy: 'test/sse/frames.test.ts',
+  },
+  {
+    name: 'toolkit: a second tool of the same name takes the place of the first',
+    file: 'src/tools/worker-tools.ts',
+    edits: [['if (before && before !== tool) {', 'if (before === tool) {']],
+    foundBy: 'test/toolkit/own-tools.test.ts',
   },
   {
     name: 'tools: a tool that must run once is called again',

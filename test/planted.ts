@@ -53,7 +53,9 @@ async function plantAll(copy: string, mistakes: readonly Mistake[]): Promise<str
     writeFileSync(path, withMistake(mistake, right));
     const [first] = await failedIn(copy, [mistake.foundBy], '--bail=1');
     writeFileSync(path, right);
-    console.log(first === undefined ? `MISSED: ${mistake.name}` : `found: ${mistake.name} — ${first}`);
+    process.stdout.write(
+      `${first === undefined ? 'MISSED' : 'found'}: ${mistake.name}${first === undefined ? '' : ` — ${first}`}\n`,
+    );
     if (first === undefined) missed.push(mistake.name);
   }
   return missed;
@@ -65,14 +67,11 @@ const chosen = MISTAKES.filter(
 );
 if (chosen.length === 0) throw new Error('No mistake begins so: test/mutations.ts has their names.');
 const copy = mkdtempSync(join(tmpdir(), 'sluice-planted-'));
-try {
-  const listed = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' }).split('\0');
-  for (const file of listed)
-    if (file !== '' && existsSync(join(root, file))) cpSync(join(root, file), join(copy, file));
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
-  const missed = await plantAll(copy, chosen);
-  console.log(`${chosen.length - missed.length} of ${chosen.length} found`);
-  process.exitCode = missed.length === 0 ? 0 : 1;
-} finally {
-  rmSync(copy, { recursive: true, force: true });
-}
+process.on('exit', () => rmSync(copy, { recursive: true, force: true }));
+process.on('SIGINT', () => process.exit(1));
+const listed = execFileSync('git', ['ls-files', '-z'], { cwd: root, encoding: 'utf8' }).split('\0');
+for (const file of listed) if (file !== '' && existsSync(join(root, file))) cpSync(join(root, file), join(copy, file));
+symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+const missed = await plantAll(copy, chosen);
+process.stdout.write(`${chosen.length - missed.length} of ${chosen.length} found\n`);
+process.exitCode = missed.length === 0 ? 0 : 1;

@@ -1,5 +1,11 @@
 import { expect, test } from 'vitest';
-import { checked, checksumOf, DamagedRow, withoutSum, withSum } from '../../../src/conversations/storage/damaged-row.ts';
+import {
+  checked,
+  checksumOf,
+  DamagedRow,
+  withoutSum,
+  withSum,
+} from '../../../src/conversations/storage/damaged-row.ts';
 
 const TEXT = '{"role":"user","content":"Lock the gate"}';
 

@@ -10,7 +10,16 @@ const SHOWN_AND_LOST = 50_000;
 test('a turn that a crash has interrupted goes on behind all numbers that may have been shown', () => {
   const stored = TEXT_STREAM.slice(0, TEXT_STREAM.indexOf('event: content_block_stop'));
   const log = { of: () => ({ text: stored, rows: 1 }), last: () => ({ at: 1_000, unseenMs: 0 }) };
-  const row = { seq: 1, id: 'turn_x', beganAt: 0, sentAt: 500, coversUntil: null, run: null, background: 0, grant: null };
+  const row = {
+    seq: 1,
+    id: 'turn_x',
+    beganAt: 0,
+    sentAt: 500,
+    coversUntil: null,
+    run: null,
+    background: 0,
+    grant: null,
+  };
   const turn = restoreCrashed({ log } as unknown as Transcript, row as TurnRow, 60_000);
   const events = stored.split('\n\n').length - 1;
   expect(events).toBeGreaterThan(2);
